@@ -1,0 +1,18 @@
+//! Vokenboard: a desktop storyboard studio that continues a story as interleaved text and
+//! pictures on the author's own machine, after MiniGPT-5 (arXiv 2310.02239).
+//!
+//! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
+
+pub mod story;
+pub mod export;
+pub mod engine;
+pub mod pipeline;
+pub mod llm;
+pub mod diffusion;
+pub mod nn;
+pub mod weights;
+pub mod storyworld;
+pub mod train;
+pub mod eval;
+pub mod studio;
+pub mod cli;
