@@ -3,16 +3,16 @@
 //!
 //! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
 
-pub mod story;
-pub mod export;
-pub mod engine;
-pub mod pipeline;
-pub mod llm;
-pub mod diffusion;
-pub mod nn;
-pub mod weights;
-pub mod storyworld;
-pub mod train;
-pub mod eval;
-pub mod studio;
 pub mod cli;
+pub mod diffusion;
+pub mod engine;
+pub mod eval;
+pub mod export;
+pub mod llm;
+pub mod nn;
+pub mod pipeline;
+pub mod story;
+pub mod storyworld;
+pub mod studio;
+pub mod train;
+pub mod weights;

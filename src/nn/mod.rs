@@ -1,1 +1,28 @@
-//! See ARCHITECTURE.md.
+//! Layers that `llm`, `vision`, `voken` and `diffusion` are built from: one interface on every
+//! device, an exact backward for everything.
+//!
+//! Layouts: pictures are `[B,H,W,C]` (channels last), tokens are `[B,T,C]`. Channels last lets a
+//! convolution read its input in place (no im2col copy) and makes a 1x1 convolution, a linear
+//! layer and the step between pictures and tokens the same memory. Weights are kept as
+//! `[in,out]` and `[kh,kw,in,out]`; [`Params`] converts from and to PyTorch's file layout.
+//!
+//! On the CPU in f32 the functions run our own kernels; elsewhere they are composed from candle's
+//! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
+//! `rope` and `sdpa` have none).
+
+mod kernels;
+mod layers;
+mod ops;
+mod params;
+pub(crate) mod plain;
+mod random;
+
+pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
+pub use ops::{
+    Activation, ConvOptions, Mask, Padding, add_channels, attention, conv2d, embedding, geglu,
+    gelu, group_norm, layer_norm, linear, quick_gelu, rms_norm, silu, softmax, upsample_nearest,
+};
+pub use params::{Init, ParamError, Params};
+pub use random::{NoiseSource, noise};
+
+pub type Result<T> = candle_core::Result<T>;

@@ -1,0 +1,125 @@
+//! The functions of [`super::ops`] with their parameters.
+
+use super::{Activation, ConvOptions, Result, ops};
+use candle_core::Tensor;
+
+/// `x [.., in] -> [.., out]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// `weight` is `[in,out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+}
+
+/// `x [B,H,W,in] -> [B,H',W',out]`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    options: ConvOptions,
+}
+
+impl Conv2d {
+    /// `weight` is `[kh,kw,in,out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, options: ConvOptions) -> Self {
+        Self {
+            weight,
+            bias,
+            options,
+        }
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.options)
+    }
+}
+
+/// Group normalisation over all but the first axis, channels last.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    pub(super) gamma: Tensor,
+    pub(super) beta: Tensor,
+    pub(super) groups: usize,
+    pub(super) eps: f64,
+}
+
+impl GroupNorm {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::group_norm(
+            x,
+            &self.gamma,
+            &self.beta,
+            self.groups,
+            self.eps,
+            Activation::None,
+        )
+    }
+
+    /// Norm and SiLU in one pass.
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        ops::group_norm(
+            x,
+            &self.gamma,
+            &self.beta,
+            self.groups,
+            self.eps,
+            Activation::Silu,
+        )
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    pub(super) gamma: Tensor,
+    pub(super) beta: Tensor,
+    pub(super) eps: f64,
+}
+
+impl LayerNorm {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.gamma, &self.beta, self.eps)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    pub(super) gamma: Tensor,
+    pub(super) eps: f64,
+}
+
+impl RmsNorm {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::rms_norm(x, &self.gamma, self.eps)
+    }
+}
+
+/// Rows of a table by id.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    pub(super) table: Tensor,
+}
+
+impl Embedding {
+    /// `ids` u32 of any shape `[..]` -> `[.., dim]`.
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        ops::embedding(&self.table, ids)
+    }
+
+    pub fn table(&self) -> &Tensor {
+        &self.table
+    }
+}

@@ -1,0 +1,308 @@
+//! Named parameters: read from safetensors in PyTorch's layout, or drawn anew for training.
+
+use super::{
+    Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
+};
+use candle_core::{DType, Device, Tensor, Var, safetensors::MmapedSafetensors};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// What can be wrong with a parameter file.
+#[derive(Debug, thiserror::Error)]
+pub enum ParamError {
+    #[error("{path} can't be read as safetensors ({why}); get the file again")]
+    Unreadable { path: PathBuf, why: String },
+    #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
+    Unwritable(PathBuf, String),
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// How a new parameter begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Init {
+    Zeros,
+    Ones,
+    Normal(f64),
+}
+
+/// How a parameter lies in memory, seen from how it lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Layout {
+    AsFile,
+    /// File `[out,in]`, memory `[in,out]`.
+    Transposed,
+    /// File `[out,in,kh,kw]`, memory `[kh,kw,in,out]`.
+    Hwio,
+}
+
+impl Layout {
+    fn from_file(self, t: Tensor) -> Result<Tensor> {
+        match self {
+            Layout::AsFile => Ok(t),
+            Layout::Transposed => t.t()?.contiguous(),
+            Layout::Hwio => t.permute((2, 3, 1, 0))?.contiguous(),
+        }
+    }
+
+    fn to_file(self, t: &Tensor) -> Result<Tensor> {
+        match self {
+            Layout::AsFile => Ok(t.clone()),
+            Layout::Transposed => t.t()?.contiguous(),
+            Layout::Hwio => t.permute((3, 2, 0, 1))?.contiguous(),
+        }
+    }
+}
+
+enum Source {
+    Files(MmapedSafetensors),
+    Tensors(HashMap<String, Tensor>),
+    New(Box<Mutex<NoiseSource>>),
+}
+
+struct Store {
+    device: Device,
+    source: Source,
+    trainable: bool,
+    vars: Mutex<BTreeMap<String, (Var, Layout)>>,
+}
+
+/// A scope in a store of parameters; `pp` goes one name deeper.
+#[derive(Clone)]
+pub struct Params {
+    store: Arc<Store>,
+    prefix: String,
+}
+
+impl Params {
+    fn with(source: Source, trainable: bool, device: &Device) -> Self {
+        let store = Store {
+            device: device.clone(),
+            source,
+            trainable,
+            vars: Mutex::default(),
+        };
+        Self {
+            store: Arc::new(store),
+            prefix: String::new(),
+        }
+    }
+
+    /// Frozen parameters from safetensors files, memory-mapped.
+    pub fn from_safetensors(
+        files: &[PathBuf],
+        device: &Device,
+    ) -> std::result::Result<Self, ParamError> {
+        for path in files {
+            // Mapping alone would not notice a file cut short.
+            check_header(path)?;
+        }
+        // SAFETY: the mapping is only unsound if another program changes the file meanwhile, the
+        // same contract every memory-mapping loader of model weights has.
+        let files_map =
+            unsafe { MmapedSafetensors::multi(files) }.map_err(|e| ParamError::Unreadable {
+                path: files.first().cloned().unwrap_or_default(),
+                why: e.to_string(),
+            })?;
+        Ok(Self::with(Source::Files(files_map), false, device))
+    }
+
+    /// Parameters from tensors in the file layout; trainable ones become variables.
+    pub fn from_tensors(
+        tensors: HashMap<String, Tensor>,
+        trainable: bool,
+        device: &Device,
+    ) -> Self {
+        Self::with(Source::Tensors(tensors), trainable, device)
+    }
+
+    /// New trainable parameters, drawn from `seed`.
+    pub fn init(seed: u64, device: &Device) -> Self {
+        Self::with(
+            Source::New(Box::new(Mutex::new(NoiseSource::new(seed, 0)))),
+            true,
+            device,
+        )
+    }
+
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        let prefix = match self.prefix.as_str() {
+            "" => name.to_string(),
+            p => format!("{p}.{name}"),
+        };
+        Self {
+            store: self.store.clone(),
+            prefix,
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.store.device
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.pp(name).prefix
+    }
+
+    /// Whether the files hold this name; always true for new parameters.
+    pub fn contains(&self, name: &str) -> bool {
+        let name = self.path(name);
+        match &self.store.source {
+            Source::Files(f) => f.get(&name).is_ok(),
+            Source::Tensors(t) => t.contains_key(&name),
+            Source::New(_) => true,
+        }
+    }
+
+    fn get(&self, file_shape: &[usize], name: &str, init: Init, layout: Layout) -> Result<Tensor> {
+        let name = self.path(name);
+        let store = &self.store;
+        let missing = || {
+            candle_core::Error::Msg(format!("parameter {name} is missing from the weights file"))
+        };
+        let raw = match &store.source {
+            Source::Files(f) => f.load(&name, &store.device).map_err(|_| missing())?,
+            Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
+            Source::New(rng) => match init {
+                Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
+                Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,
+                Init::Normal(std) => {
+                    let mut rng = rng.lock().unwrap_or_else(|e| e.into_inner());
+                    (rng.tensor(file_shape, &store.device)? * std)?
+                }
+            },
+        };
+        if raw.dims() != file_shape {
+            candle_core::bail!(
+                "parameter {name} has shape {:?} in the weights file where the configuration says {file_shape:?}",
+                raw.dims()
+            );
+        }
+        let t = layout.from_file(raw.to_dtype(DType::F32)?)?;
+        if !store.trainable {
+            return Ok(t);
+        }
+        let var = Var::from_tensor(&t)?;
+        let t = var.as_tensor().clone();
+        let mut vars = store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        vars.insert(name, (var, layout));
+        Ok(t)
+    }
+
+    /// A parameter used as it lies in the file.
+    pub fn tensor(&self, shape: &[usize], name: &str, init: Init) -> Result<Tensor> {
+        self.get(shape, name, init, Layout::AsFile)
+    }
+
+    pub fn linear(&self, inp: usize, out: usize, bias: bool) -> Result<Linear> {
+        self.linear_init(
+            inp,
+            out,
+            bias,
+            Init::Normal((1.0 / (3.0 * inp as f64)).sqrt()),
+        )
+    }
+
+    /// A linear layer whose weight begins as `init`.
+    pub fn linear_init(&self, inp: usize, out: usize, bias: bool, init: Init) -> Result<Linear> {
+        let w = self.get(&[out, inp], "weight", init, Layout::Transposed)?;
+        let b = match bias {
+            true => Some(self.tensor(&[out], "bias", Init::Zeros)?),
+            false => None,
+        };
+        Ok(Linear::new(w, b))
+    }
+
+    pub fn conv2d(&self, cin: usize, cout: usize, kernel: usize, o: ConvOptions) -> Result<Conv2d> {
+        let fan = (cin * kernel * kernel) as f64;
+        self.conv2d_init(
+            cin,
+            cout,
+            kernel,
+            o,
+            Init::Normal((1.0 / (3.0 * fan)).sqrt()),
+        )
+    }
+
+    /// A convolution whose weight begins as `init`.
+    pub fn conv2d_init(
+        &self,
+        cin: usize,
+        cout: usize,
+        kernel: usize,
+        o: ConvOptions,
+        init: Init,
+    ) -> Result<Conv2d> {
+        let w = self.get(&[cout, cin, kernel, kernel], "weight", init, Layout::Hwio)?;
+        let b = self.tensor(&[cout], "bias", Init::Zeros)?;
+        Ok(Conv2d::new(w, Some(b), o))
+    }
+
+    pub fn group_norm(&self, groups: usize, channels: usize, eps: f64) -> Result<GroupNorm> {
+        if groups == 0 || channels % groups != 0 {
+            candle_core::bail!(
+                "{}: {channels} channels can't be split into {groups} norm groups",
+                self.prefix
+            );
+        }
+        let gamma = self.tensor(&[channels], "weight", Init::Ones)?;
+        let beta = self.tensor(&[channels], "bias", Init::Zeros)?;
+        Ok(GroupNorm {
+            gamma,
+            beta,
+            groups,
+            eps,
+        })
+    }
+
+    pub fn layer_norm(&self, dim: usize, eps: f64) -> Result<LayerNorm> {
+        let gamma = self.tensor(&[dim], "weight", Init::Ones)?;
+        let beta = self.tensor(&[dim], "bias", Init::Zeros)?;
+        Ok(LayerNorm { gamma, beta, eps })
+    }
+
+    pub fn rms_norm(&self, dim: usize, eps: f64) -> Result<RmsNorm> {
+        let gamma = self.tensor(&[dim], "weight", Init::Ones)?;
+        Ok(RmsNorm { gamma, eps })
+    }
+
+    pub fn embedding(&self, rows: usize, dim: usize) -> Result<Embedding> {
+        let table = self.tensor(&[rows, dim], "weight", Init::Normal(0.02))?;
+        Ok(Embedding { table })
+    }
+
+    /// Every trainable parameter below this store, by name.
+    pub fn vars(&self) -> Vec<(String, Var)> {
+        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        vars.iter()
+            .map(|(n, (v, _))| (n.clone(), v.clone()))
+            .collect()
+    }
+
+    /// The trainable parameters in the file layout; `values` (same order and memory layout as
+    /// [`Params::vars`]) stand in for the variables' own, as for an exponential moving average.
+    pub fn to_file_layout(&self, values: Option<&[Tensor]>) -> Result<HashMap<String, Tensor>> {
+        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        vars.iter()
+            .enumerate()
+            .map(|(i, (name, (var, layout)))| {
+                let t = values.map_or(var.as_tensor(), |v| &v[i]);
+                Ok((name.clone(), layout.to_file(t)?))
+            })
+            .collect()
+    }
+}
+
+/// Reads a safetensors header and compares it with the file's length.
+fn check_header(path: &Path) -> std::result::Result<(), ParamError> {
+    let unreadable = |why: String| ParamError::Unreadable {
+        path: path.to_owned(),
+        why,
+    };
+    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    // SAFETY: as for the mapping in `from_safetensors`.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(e.to_string()))?;
+    safetensors::SafeTensors::deserialize(&map).map_err(|e| unreadable(e.to_string()))?;
+    Ok(())
+}

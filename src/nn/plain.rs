@@ -1,0 +1,170 @@
+//! Every operation composed from candle's differentiable ones: the path on GPUs, and the
+//! reference that the CPU kernels are tested against.
+
+use super::{Activation, ConvOptions, Mask, Padding, Result};
+use candle_core::{D, Tensor};
+
+pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let mut dims = x.dims().to_vec();
+    let inp = dims.pop().unwrap_or(1);
+    let y = x.reshape(((), inp))?.matmul(w)?;
+    dims.push(w.dim(1)?);
+    let y = y.reshape(dims)?;
+    match b {
+        Some(b) => y.broadcast_add(b),
+        None => Ok(y),
+    }
+}
+
+pub fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape((b, h, 1, w, 1, c))?
+        .broadcast_as((b, h, 2, w, 2, c))?
+        .reshape((b, 2 * h, 2 * w, c))
+}
+
+pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
+    let up;
+    let x = if o.upsample {
+        up = upsample_nearest(x)?;
+        &up
+    } else {
+        x
+    };
+    let x = x.permute((0, 3, 1, 2))?.contiguous()?;
+    let (x, pad) = match o.padding {
+        Padding::Zeros(p) => (x, p),
+        Padding::BottomRight(p) => (x.pad_with_zeros(2, 0, p)?.pad_with_zeros(3, 0, p)?, 0),
+    };
+    let w = w.permute((3, 2, 0, 1))?.contiguous()?;
+    let y = x
+        .conv2d(&w, pad, o.stride, 1, 1)?
+        .permute((0, 2, 3, 1))?
+        .contiguous()?;
+    match b {
+        Some(b) => y.broadcast_add(b),
+        None => Ok(y),
+    }
+}
+
+pub fn group_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    groups: usize,
+    eps: f64,
+    act: Activation,
+) -> Result<Tensor> {
+    let dims = x.dims().to_vec();
+    let (b, c) = (dims[0], dims[dims.len() - 1]);
+    let n: usize = dims[1..dims.len() - 1].iter().product();
+    let x = x.reshape((b, n, groups, c / groups))?;
+    let mean = x.mean_keepdim(3)?.mean_keepdim(1)?;
+    let x = x.broadcast_sub(&mean)?;
+    let var = x.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
+    let y = x
+        .broadcast_div(&(var + eps)?.sqrt()?)?
+        .reshape(dims)?
+        .broadcast_mul(gamma)?
+        .broadcast_add(beta)?;
+    match act {
+        Activation::None => Ok(y),
+        Activation::Silu => silu(&y),
+    }
+}
+
+pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let var = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(var + eps)?.sqrt()?)?
+        .broadcast_mul(gamma)?
+        .broadcast_add(beta)
+}
+
+pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    let var = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(gamma)
+}
+
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    let x = x
+        .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?
+        .exp()?;
+    x.broadcast_div(&x.sum_keepdim(D::Minus1)?)
+}
+
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    x / (x.neg()?.exp()? + 1.0)?
+}
+
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    x.gelu_erf()
+}
+
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    x / ((x * -1.702)?.exp()? + 1.0)?
+}
+
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    let halves = x.chunk(2, D::Minus1)?;
+    halves[0].contiguous()? * gelu(&halves[1].contiguous()?)?
+}
+
+pub fn add_channels(x: &Tensor, t: &Tensor) -> Result<Tensor> {
+    let (b, c) = t.dims2()?;
+    x.broadcast_add(&t.reshape((b, 1, 1, c))?)
+}
+
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    kv_heads: usize,
+    mask: &Mask,
+) -> Result<Tensor> {
+    let (b, tq, width) = q.dims3()?;
+    let tk = k.dim(1)?;
+    let d = width / heads;
+    let split = |t: &Tensor, n: usize, h: usize| {
+        t.reshape((b, n, h, d))?.permute((0, 2, 1, 3))?.contiguous()
+    };
+    let repeat = |t: Tensor| -> Result<Tensor> {
+        if kv_heads == heads {
+            return Ok(t);
+        }
+        let n = heads / kv_heads;
+        t.unsqueeze(2)?
+            .broadcast_as((b, kv_heads, n, tk, d))?
+            .reshape((b, heads, tk, d))
+    };
+    let q = split(q, tq, heads)?;
+    let k = repeat(split(k, tk, kv_heads)?)?;
+    let v = repeat(split(v, tk, kv_heads)?)?;
+    let mut s = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (d as f64).sqrt())?;
+    let hidden = match mask {
+        Mask::None => None,
+        Mask::Causal => {
+            let m: Vec<f32> = (0..tq * tk)
+                .map(|i| match i % tk + tq > i / tk + tk {
+                    true => f32::NEG_INFINITY,
+                    false => 0.0,
+                })
+                .collect();
+            Some(Tensor::from_vec(m, (1, 1, tq, tk), q.device())?)
+        }
+        Mask::Keys(m) => {
+            let seen = m.reshape((b, 1, 1, tk))?.gt(0f64)?;
+            let zero = seen.to_dtype(q.dtype())?.zeros_like()?;
+            let minus = (&zero + f64::from(f32::MIN))?;
+            Some(seen.where_cond(&zero, &minus)?)
+        }
+    };
+    if let Some(m) = hidden {
+        s = s.broadcast_add(&m.to_dtype(s.dtype())?)?;
+    }
+    softmax(&s)?
+        .matmul(&v)?
+        .permute((0, 2, 1, 3))?
+        .reshape((b, tq, width))
+}
