@@ -10,6 +10,7 @@
 //! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
 //! `rope` and `sdpa` have none).
 
+mod driver;
 mod kernels;
 mod layers;
 mod ops;
@@ -17,6 +18,7 @@ mod params;
 pub(crate) mod plain;
 mod random;
 
+pub use driver::cuda_driver_is_present;
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
 pub use ops::{
     Activation, ConvOptions, Mask, Padding, add_channels, attention, conv2d, embedding, geglu,

@@ -1,1 +1,134 @@
-//! See ARCHITECTURE.md.
+//! Generation recipes behind one trait: what goes in is the story before a panel, what comes out
+//! is the panel's text and picture.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use image::RgbaImage;
+
+use crate::story::{PanelId, Record, Settings};
+
+/// What to make for a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Make {
+    Text,
+    Picture,
+    Both,
+}
+
+impl Make {
+    pub fn text(self) -> bool {
+        matches!(self, Make::Text | Make::Both)
+    }
+
+    pub fn picture(self) -> bool {
+        matches!(self, Make::Picture | Make::Both)
+    }
+}
+
+/// A panel that comes before the one to be made.
+#[derive(Clone, Debug)]
+pub struct ContextPanel {
+    pub id: PanelId,
+    pub text: String,
+    pub picture: Option<Arc<RgbaImage>>,
+}
+
+/// An order for one panel.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The panels before this one, in order.
+    pub context: Vec<ContextPanel>,
+    /// The panel's text where it is given; `None` where it is to be written.
+    pub text: Option<String>,
+    pub make: Make,
+    pub settings: Settings,
+}
+
+/// What a pipeline tells while it works.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// The next piece of the text, to be appended to those before.
+    TextPiece(String),
+    /// The whole text, cleaned up; it replaces the pieces.
+    TextDone(String),
+    /// `step` of `steps` (from 1) is done; `preview` is a small picture of the latents.
+    Step {
+        step: u32,
+        steps: u32,
+        preview: Arc<RgbaImage>,
+    },
+}
+
+/// What was made, each with the record of how.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    pub text: Option<(String, Record)>,
+    pub picture: Option<(RgbaImage, Record)>,
+}
+
+/// What a loaded pipeline is and can do.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Model id.
+    pub model: String,
+    /// Name of the recipe, such as `caption`.
+    pub pipeline: String,
+    /// Hash of the weights.
+    pub weights: String,
+    /// The device for people, such as `CPU (2 threads)`.
+    pub device: String,
+    /// Size of its pictures in pixels.
+    pub width: u32,
+    pub height: u32,
+    pub characters: Vec<String>,
+    pub things: Vec<String>,
+    pub places: Vec<String>,
+    /// Settings that look best on this model.
+    pub default_settings: Settings,
+}
+
+/// How far loading has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadProgress {
+    /// What is being loaded, such as `language model`.
+    pub what: String,
+    /// Parts done and parts in all.
+    pub done: u32,
+    pub of: u32,
+}
+
+/// Why a pipeline could not be loaded or could not make a panel; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
+    #[error(transparent)]
+    Device(#[from] crate::weights::DeviceError),
+    #[error("{0}")]
+    Request(String),
+}
+
+/// Loads a pipeline on the thread that will use it, telling how far it has come.
+pub type Loader = Box<
+    dyn FnOnce(&mut dyn FnMut(LoadProgress)) -> Result<Box<dyn Pipeline>, PipelineError> + Send,
+>;
+
+/// A generation recipe with its models loaded. It lives on the engine's thread.
+pub trait Pipeline {
+    fn describe(&self) -> &Description;
+
+    /// Makes what `request` orders, telling `sink` of every piece of text and every step; the
+    /// sink breaks to cancel, which is obeyed before the next token or step. Every call starts
+    /// anew: nothing that an earlier call left, cancelled or failed, changes the result.
+    ///
+    /// Returns `None` when cancelled.
+    ///
+    /// # Errors
+    /// When the request cannot be met or a model fails; the pipeline can be used again.
+    fn generate(
+        &mut self,
+        request: &Request,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Output>, PipelineError>;
+}

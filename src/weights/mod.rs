@@ -1,1 +1,344 @@
-//! See ARCHITECTURE.md.
+//! Model folders: where they are, what their manifests say, whether their files are whole, and
+//! the device they run on.
+//!
+//! A model folder holds `manifest.json` ([`Manifest`]) beside its weights. The catalogue of
+//! installed models is every such folder in [`models_dir`].
+
+mod device;
+mod manifest;
+
+pub use device::{DeviceChoice, DeviceError, DeviceKind, device_name, select as select_device};
+pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The environment variable that names the folder of installed models.
+pub const MODELS_ENV: &str = "VOKENBOARD_MODELS";
+
+/// The model that is used when none is named.
+pub const DEFAULT_MODEL: &str = "sprout";
+
+/// What can be wrong with a model folder. Each message is one sentence naming the file and the
+/// remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error(
+        "no models folder was found (looked in {looked}); set {MODELS_ENV} to the folder that holds the models"
+    )]
+    NoModels { looked: String },
+    #[error(
+        "the models folder {path} does not exist; set {MODELS_ENV} or --models to the folder that holds the models"
+    )]
+    NoSuchModels { path: PathBuf },
+    #[error(
+        "no model \"{id}\" is installed (installed: {installed}); name one of these or a model folder"
+    )]
+    NoSuchModel { id: String, installed: String },
+    #[error(
+        "{path} is not a model folder, because it has no {MANIFEST}; name an installed model or a folder with a manifest"
+    )]
+    NoManifest { path: PathBuf },
+    #[error("{path} cannot be read as a manifest ({reason}); restore it from the repository")]
+    BadManifest { path: PathBuf, reason: String },
+    #[error("model {id} lacks its file {path}; restore it from the repository")]
+    Missing { id: String, path: PathBuf },
+    #[error(
+        "{path} holds {found} bytes where its manifest says {expected}; restore it from the repository"
+    )]
+    Size {
+        path: PathBuf,
+        expected: u64,
+        found: u64,
+    },
+    #[error(
+        "{path} does not have the SHA-256 that its manifest gives; restore it from the repository"
+    )]
+    Checksum { path: PathBuf },
+    #[error("{path} cannot be read ({reason}); check the file and its permissions")]
+    Read { path: PathBuf, reason: String },
+    #[error("{path} is not a readable safetensors file ({reason}); restore it from the repository")]
+    Safetensors { path: PathBuf, reason: String },
+    #[error(
+        "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
+    )]
+    NotAStoryteller { id: String, pipeline: String },
+}
+
+/// A model folder with its manifest.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Model {
+    /// Reads the manifest of the model folder `dir`.
+    ///
+    /// # Errors
+    /// When the manifest is missing or cannot be read.
+    pub fn open(dir: &Path) -> Result<Model, WeightsError> {
+        let manifest = Manifest::read(dir)?;
+        Ok(Model {
+            dir: dir.to_path_buf(),
+            manifest,
+        })
+    }
+
+    /// Total size of the model's files in bytes, as its manifest gives them.
+    pub fn size(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Checks that every file is there with the size its manifest gives, which costs no reading.
+    ///
+    /// # Errors
+    /// The first file that is missing or has another size.
+    pub fn verify_sizes(&self) -> Result<(), WeightsError> {
+        self.manifest.verify_sizes(&self.dir)
+    }
+
+    /// Checks the SHA-256 of every file, which reads all of them.
+    ///
+    /// # Errors
+    /// The first file that is missing or differs.
+    pub fn verify_checksums(&self) -> Result<(), WeightsError> {
+        self.manifest.verify_checksums(&self.dir)
+    }
+}
+
+/// The folder of installed models: `given` (from a flag) if there is one, else the one that
+/// `VOKENBOARD_MODELS` names, else `models` beside the executable, else `models` in the source
+/// tree that the program was built from.
+///
+/// # Errors
+/// When the named folder does not exist, or none was found.
+pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, WeightsError> {
+    let named = given
+        .map(Path::to_path_buf)
+        .or_else(|| std::env::var_os(MODELS_ENV).map(PathBuf::from));
+    if let Some(path) = named {
+        return if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(WeightsError::NoSuchModels { path })
+        };
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|folder| folder.join("models")));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let candidates: Vec<PathBuf> = beside.into_iter().chain([source]).collect();
+    candidates
+        .iter()
+        .find(|path| path.is_dir())
+        .cloned()
+        .ok_or_else(|| WeightsError::NoModels {
+            looked: candidates
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" and "),
+        })
+}
+
+/// Every model folder in `models`, sorted by id. Folders without a manifest are passed over.
+///
+/// # Errors
+/// When `models` cannot be listed or a manifest cannot be read.
+pub fn catalogue(models: &Path) -> Result<Vec<Model>, WeightsError> {
+    let unreadable = |error: std::io::Error| WeightsError::Read {
+        path: models.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(models).map_err(unreadable)? {
+        let dir = entry.map_err(unreadable)?.path();
+        if dir.join(MANIFEST).is_file() {
+            found.push(Model::open(&dir)?);
+        }
+    }
+    found.sort_by(|a, b| a.manifest.id.cmp(&b.manifest.id));
+    Ok(found)
+}
+
+/// The model that `name` means: an installed model's id, or a path to a model folder.
+///
+/// # Errors
+/// When neither fits; the message lists the installed ids.
+pub fn find(models: &Path, name: &str) -> Result<Model, WeightsError> {
+    let installed = catalogue(models)?;
+    if let Some(model) = installed.iter().find(|model| model.manifest.id == name) {
+        return Ok(model.clone());
+    }
+    let dir = Path::new(name);
+    if dir.is_dir() {
+        return Model::open(dir);
+    }
+    let ids: Vec<&str> = installed
+        .iter()
+        .map(|model| model.manifest.id.as_str())
+        .collect();
+    Err(WeightsError::NoSuchModel {
+        id: name.to_string(),
+        installed: if ids.is_empty() {
+            "none".to_string()
+        } else {
+            ids.join(", ")
+        },
+    })
+}
+
+/// Checks that `path` starts as a safetensors file does: a header that parses and whose tensors
+/// fit in the file. Reads only the header.
+///
+/// # Errors
+/// [`WeightsError::Safetensors`] or [`WeightsError::Read`], each one sentence.
+pub fn check_safetensors(path: &Path) -> Result<(), WeightsError> {
+    use std::io::Read;
+    let unreadable = |error: std::io::Error| WeightsError::Read {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let broken = |reason: String| WeightsError::Safetensors {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let total = file.metadata().map_err(unreadable)?.len();
+    let mut length = [0u8; 8];
+    file.read_exact(&mut length)
+        .map_err(|_| broken("it is shorter than a header".to_string()))?;
+    let length = u64::from_le_bytes(length);
+    if length > total.saturating_sub(8) {
+        return Err(broken("its header is cut off".to_string()));
+    }
+    let mut header = vec![0u8; length as usize];
+    file.read_exact(&mut header).map_err(unreadable)?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)
+        .map_err(|_| broken("its header is not JSON".to_string()))?;
+    let end = header
+        .values()
+        .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64())
+        .max()
+        .unwrap_or(0);
+    if 8 + length + end > total {
+        return Err(broken("its tensors are cut off".to_string()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(dir: &Path, id: &str, bytes: &[u8]) {
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("a.bin"), bytes).unwrap();
+        let manifest = Manifest::describe(
+            Manifest {
+                id: id.to_string(),
+                name: id.to_string(),
+                pipeline: "caption".to_string(),
+                licence: "MIT".to_string(),
+                ..Manifest::default()
+            },
+            dir,
+            &["a.bin"],
+        )
+        .unwrap();
+        manifest.write(dir).unwrap();
+    }
+
+    #[test]
+    fn a_model_is_found_by_id_and_by_folder_and_a_wrong_name_lists_the_right_ones() {
+        let temp = tempfile::tempdir().unwrap();
+        model(&temp.path().join("one"), "one", b"11");
+        model(&temp.path().join("two"), "two", b"2222");
+        fs::create_dir(temp.path().join("notes")).unwrap();
+
+        let ids: Vec<String> = catalogue(temp.path())
+            .unwrap()
+            .into_iter()
+            .map(|model| model.manifest.id)
+            .collect();
+        assert_eq!(ids, ["one", "two"]);
+        let by_id = find(temp.path(), "two").unwrap();
+        assert_eq!(by_id.size(), 4);
+        let folder = temp.path().join("one");
+        let by_folder = find(temp.path(), folder.to_str().unwrap()).unwrap();
+        assert_eq!(by_folder.manifest.id, "one");
+        let message = find(temp.path(), "three").unwrap_err().to_string();
+        assert!(message.contains("one, two"), "{message}");
+    }
+
+    #[test]
+    fn a_changed_file_is_told_by_size_and_by_checksum() {
+        let temp = tempfile::tempdir().unwrap();
+        model(temp.path(), "one", b"abcd");
+        let whole = Model::open(temp.path()).unwrap();
+        whole.verify_sizes().unwrap();
+        whole.verify_checksums().unwrap();
+
+        fs::write(temp.path().join("a.bin"), b"abcx").unwrap();
+        whole.verify_sizes().unwrap();
+        assert!(matches!(
+            whole.verify_checksums(),
+            Err(WeightsError::Checksum { .. })
+        ));
+        fs::write(temp.path().join("a.bin"), b"abc").unwrap();
+        let message = whole.verify_sizes().unwrap_err().to_string();
+        assert!(
+            message.contains("a.bin") && message.contains("3 bytes"),
+            "{message}"
+        );
+        fs::remove_file(temp.path().join("a.bin")).unwrap();
+        assert!(matches!(
+            whole.verify_sizes(),
+            Err(WeightsError::Missing { .. })
+        ));
+    }
+
+    #[test]
+    fn the_hash_of_the_weights_changes_with_any_file() {
+        let temp = tempfile::tempdir().unwrap();
+        model(&temp.path().join("a"), "same", b"abcd");
+        model(&temp.path().join("b"), "same", b"abcx");
+        let a = Model::open(&temp.path().join("a")).unwrap();
+        let b = Model::open(&temp.path().join("b")).unwrap();
+        assert_ne!(a.manifest.weights_hash(), b.manifest.weights_hash());
+        assert_eq!(a.manifest.weights_hash(), a.clone().manifest.weights_hash());
+    }
+
+    #[test]
+    fn a_broken_safetensors_file_is_one_sentence() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("w.safetensors");
+        for bytes in [
+            &b"abc"[..],
+            b"\xff\xff\0\0\0\0\0\0{}",
+            b"\x02\0\0\0\0\0\0\0{]",
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let message = check_safetensors(&path).unwrap_err().to_string();
+            assert!(
+                message.contains("w.safetensors") && !message.contains('\n'),
+                "{message}"
+            );
+        }
+        let header = br#"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&[0; 8]);
+        fs::write(&path, &bytes).unwrap();
+        check_safetensors(&path).unwrap();
+        bytes.pop();
+        fs::write(&path, &bytes).unwrap();
+        assert!(
+            check_safetensors(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("cut off")
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! `manifest.json`: what a model folder holds, where it comes from and what it can do.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::WeightsError;
+
+/// Name of the manifest in a model folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// What a model folder holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Short name, used with `--model`.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// `caption` (tells stories) or `language-model` (writes for those that do).
+    pub pipeline: String,
+    /// SPDX expression.
+    pub licence: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// Id of the language model that writes for a `caption` model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<String>,
+    pub files: Vec<FileEntry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    #[serde(default, skip_serializing_if = "Draws::is_empty")]
+    pub draws: Draws,
+    /// Settings that look best on this model; what is left out has the program's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_settings: Option<serde_json::Value>,
+}
+
+/// A file of a model, by its path in the model folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// With `/` between folders.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// How a model's weights were made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The commands that made the weights, in order.
+    #[serde(default)]
+    pub commands: Vec<String>,
+    /// Seeds of the data that was drawn for training.
+    #[serde(default)]
+    pub data_seeds: Vec<u64>,
+    /// Optimiser steps by stage.
+    #[serde(default)]
+    pub steps: std::collections::BTreeMap<String, u64>,
+    /// What the sample grids show, in words: what is right and what is not.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// What a model can draw, as an author would write it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Draws {
+    pub characters: Vec<String>,
+    pub things: Vec<String>,
+    pub places: Vec<String>,
+    pub times: Vec<String>,
+    pub weathers: Vec<String>,
+}
+
+impl Draws {
+    pub fn is_empty(&self) -> bool {
+        *self == Draws::default()
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest in the model folder `dir`.
+    ///
+    /// # Errors
+    /// When there is none, it is not valid, or it names a file outside `dir`.
+    pub fn read(dir: &Path) -> Result<Manifest, WeightsError> {
+        let path = dir.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => WeightsError::NoManifest {
+                path: dir.to_path_buf(),
+            },
+            _ => WeightsError::Read {
+                path: path.clone(),
+                reason: error.to_string(),
+            },
+        })?;
+        let bad = |reason: String| WeightsError::BadManifest {
+            path: path.clone(),
+            reason,
+        };
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        for file in &manifest.files {
+            let inside = Path::new(&file.path)
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)));
+            if !inside || file.path.is_empty() {
+                return Err(bad(format!(
+                    "it names \"{}\", which is not inside the folder",
+                    file.path
+                )));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest into `dir`, beside and renamed into place.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), WeightsError> {
+        let path = dir.join(MANIFEST);
+        let failed = |reason: String| WeightsError::Read {
+            path: path.clone(),
+            reason,
+        };
+        let mut json =
+            serde_json::to_vec_pretty(self).map_err(|error| failed(error.to_string()))?;
+        json.push(b'\n');
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            file.write_all(&json)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|error| failed(error.to_string()))
+    }
+
+    /// This manifest with `files` replaced by the sizes and checksums of the files named `paths`
+    /// in `dir`.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn describe(
+        mut self,
+        dir: &Path,
+        paths: &[impl AsRef<str>],
+    ) -> Result<Manifest, WeightsError> {
+        self.files.clear();
+        for path in paths {
+            let full = dir.join(path.as_ref());
+            let size = fs::metadata(&full)
+                .map_err(|error| WeightsError::Read {
+                    path: full.clone(),
+                    reason: error.to_string(),
+                })?
+                .len();
+            self.files.push(FileEntry {
+                path: path.as_ref().to_string(),
+                size,
+                sha256: sha256(&full)?,
+            });
+        }
+        Ok(self)
+    }
+
+    /// One hash for all of a model's files, short enough to read: the first 16 hex digits of the
+    /// SHA-256 over every path and checksum.
+    pub fn weights_hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for file in &self.files {
+            hasher.update(file.path.as_bytes());
+            hasher.update([0]);
+            hasher.update(file.sha256.as_bytes());
+            hasher.update([0]);
+        }
+        let mut hex = hex(&hasher.finalize());
+        hex.truncate(16);
+        hex
+    }
+
+    pub(super) fn verify_sizes(&self, dir: &Path) -> Result<(), WeightsError> {
+        for file in &self.files {
+            let path = dir.join(&file.path);
+            let found = match fs::metadata(&path) {
+                Ok(metadata) => metadata.len(),
+                Err(_) => {
+                    return Err(WeightsError::Missing {
+                        id: self.id.clone(),
+                        path,
+                    });
+                }
+            };
+            if found != file.size {
+                return Err(WeightsError::Size {
+                    path,
+                    expected: file.size,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn verify_checksums(&self, dir: &Path) -> Result<(), WeightsError> {
+        self.verify_sizes(dir)?;
+        for file in &self.files {
+            let path = dir.join(&file.path);
+            if sha256(&path)? != file.sha256 {
+                return Err(WeightsError::Checksum { path });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of a file as lower-case hex, read in pieces.
+fn sha256(path: &Path) -> Result<String, WeightsError> {
+    let unreadable = |error: std::io::Error| WeightsError::Read {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).map_err(unreadable)?;
+        if read == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_leaves_its_folder_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        for path in ["../secret", "/etc/passwd", ""] {
+            let manifest = Manifest {
+                id: "m".to_string(),
+                files: vec![FileEntry {
+                    path: path.to_string(),
+                    size: 1,
+                    sha256: String::new(),
+                }],
+                ..Manifest::default()
+            };
+            manifest.write(temp.path()).unwrap();
+            let message = Manifest::read(temp.path()).unwrap_err().to_string();
+            assert!(message.contains("not inside the folder"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let manifest = Manifest {
+            id: "m".to_string(),
+            name: "Model".to_string(),
+            pipeline: "caption".to_string(),
+            licence: "MIT".to_string(),
+            training: Some(Training {
+                commands: vec!["vokenboard train".to_string()],
+                data_seeds: vec![1],
+                steps: [("unet".to_string(), 2)].into(),
+                notes: "one mouse is a blob".to_string(),
+            }),
+            ..Manifest::default()
+        };
+        manifest.write(temp.path()).unwrap();
+        assert_eq!(Manifest::read(temp.path()).unwrap(), manifest);
+    }
+}
