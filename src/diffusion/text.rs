@@ -1,0 +1,219 @@
+//! transformers' `CLIPTextModel`.
+
+use crate::nn::{Embedding, LayerNorm, Linear, Mask, Params, Result, attention, gelu, quick_gelu};
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// The activation of the text encoder's feed-forward layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextAct {
+    Gelu,
+    QuickGelu,
+}
+
+/// transformers' `CLIPTextConfig`: the settings we read, under its names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextConfig {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub max_position_embeddings: usize,
+    pub hidden_act: TextAct,
+    pub layer_norm_eps: f64,
+    pub bos_token_id: u32,
+    pub eos_token_id: u32,
+    pub pad_token_id: u32,
+}
+
+impl Default for TextConfig {
+    /// transformers' defaults, which a file may leave out.
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: TextAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+            bos_token_id: 49406,
+            eos_token_id: 49407,
+            pad_token_id: 1,
+        }
+    }
+}
+
+/// What the text encoder makes of a batch of texts.
+#[derive(Clone, Debug)]
+pub struct TextFeatures {
+    /// After the final norm: `[B,T,C]`.
+    pub states: Tensor,
+    /// The state at each text's end token: `[B,C]`.
+    pub pooled: Tensor,
+}
+
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    config: TextConfig,
+    tokens: Embedding,
+    positions: Embedding,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+impl TextEncoder {
+    /// # Errors
+    /// A configuration that doesn't fit, or a tensor that is missing or has another shape.
+    pub fn new(config: TextConfig, p: Params) -> Result<Self> {
+        let (c, heads) = (config.hidden_size, config.num_attention_heads);
+        if heads == 0 || c % heads != 0 {
+            candle_core::bail!(
+                "the text encoder's hidden_size {c} can't be split into {heads} heads"
+            );
+        }
+        let p = p.pp("text_model");
+        let e = p.pp("embeddings");
+        Ok(Self {
+            tokens: e.pp("token_embedding").embedding(config.vocab_size, c)?,
+            positions: e
+                .pp("position_embedding")
+                .embedding(config.max_position_embeddings, c)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|i| Layer::new(&p.pp("encoder.layers").pp(i), &config))
+                .collect::<Result<_>>()?,
+            norm: p
+                .pp("final_layer_norm")
+                .layer_norm(c, config.layer_norm_eps)?,
+            config,
+        })
+    }
+
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// `ids [B,T]` (u32), as Stable Diffusion conditions on them: padding is seen like text.
+    pub fn forward(&self, ids: &Tensor) -> Result<TextFeatures> {
+        self.run(ids, None)
+    }
+
+    /// As [`TextEncoder::forward`], but padding is hidden: `lengths` holds each text's number of
+    /// tokens before its padding. Only the states of the padding differ.
+    pub fn forward_unpadded(&self, ids: &Tensor, lengths: &[usize]) -> Result<TextFeatures> {
+        let (b, t) = ids.dims2()?;
+        if lengths.len() != b {
+            candle_core::bail!("{} lengths were given for {b} texts", lengths.len());
+        }
+        let real = lengths
+            .iter()
+            .flat_map(|&n| (0..t).map(move |i| if i < n { 1f32 } else { 0f32 }))
+            .collect();
+        let real = Tensor::from_vec(real, (b, t), ids.device())?;
+        self.run(ids, Some(&real))
+    }
+
+    fn run(&self, ids: &Tensor, real: Option<&Tensor>) -> Result<TextFeatures> {
+        let (b, t) = ids.dims2()?;
+        let max = self.config.max_position_embeddings;
+        if t > max {
+            candle_core::bail!("{t} tokens are more than the text encoder's {max}");
+        }
+        let positions = Tensor::arange(0u32, t as u32, ids.device())?;
+        let mut x = self
+            .tokens
+            .forward(ids)?
+            .broadcast_add(&self.positions.forward(&positions)?)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, real)?;
+        }
+        let states = self.norm.forward(&x)?;
+        let ends = self.ends(ids)?;
+        let pooled = states
+            .reshape((b * t, self.config.hidden_size))?
+            .index_select(&Tensor::from_vec(ends, b, ids.device())?, 0)?;
+        Ok(TextFeatures { states, pooled })
+    }
+
+    /// Where each text's end token is, counted through the whole batch.
+    fn ends(&self, ids: &Tensor) -> Result<Vec<u32>> {
+        let rows = ids.to_dtype(DType::U32)?.to_vec2::<u32>()?;
+        let at = |row: &Vec<u32>| match self.config.eos_token_id {
+            // Old configurations say 2 whatever the vocabulary; transformers then takes the
+            // largest id, which is CLIP's end token.
+            2 => {
+                let most = row.iter().max();
+                row.iter().position(|id| Some(id) == most)
+            }
+            eos => row.iter().position(|id| *id == eos),
+        };
+        Ok(rows
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (i * row.len() + at(row).unwrap_or(row.len() - 1)) as u32)
+            .collect())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    norm1: LayerNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    widen: Linear,
+    narrow: Linear,
+    heads: usize,
+    act: TextAct,
+}
+
+impl Layer {
+    fn new(p: &Params, config: &TextConfig) -> Result<Self> {
+        let (c, wide) = (config.hidden_size, config.intermediate_size);
+        let a = p.pp("self_attn");
+        Ok(Self {
+            norm1: p.pp("layer_norm1").layer_norm(c, config.layer_norm_eps)?,
+            q: a.pp("q_proj").linear(c, c, true)?,
+            k: a.pp("k_proj").linear(c, c, true)?,
+            v: a.pp("v_proj").linear(c, c, true)?,
+            out: a.pp("out_proj").linear(c, c, true)?,
+            norm2: p.pp("layer_norm2").layer_norm(c, config.layer_norm_eps)?,
+            widen: p.pp("mlp.fc1").linear(c, wide, true)?,
+            narrow: p.pp("mlp.fc2").linear(wide, c, true)?,
+            heads: config.num_attention_heads,
+            act: config.hidden_act,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+        let n = self.norm1.forward(x)?;
+        let (q, k, v) = (
+            self.q.forward(&n)?,
+            self.k.forward(&n)?,
+            self.v.forward(&n)?,
+        );
+        let see = |mask: &Mask| attention(&q, &k, &v, self.heads, self.heads, mask);
+        let mut seen = see(&Mask::Causal)?;
+        if let Some(real) = real {
+            // Padding comes last, so real tokens never see it under the causal mask, and for
+            // padding the causal mask adds nothing to hiding the padding.
+            let hidden = see(&Mask::Keys(real.clone()))?;
+            let real = real.unsqueeze(2)?;
+            let padding = real.affine(-1.0, 1.0)?;
+            seen = (seen.broadcast_mul(&real)? + hidden.broadcast_mul(&padding)?)?;
+        }
+        let x = (self.out.forward(&seen)? + x)?;
+        let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
+        let wide = match self.act {
+            TextAct::Gelu => gelu(&wide)?,
+            TextAct::QuickGelu => quick_gelu(&wide)?,
+        };
+        self.narrow.forward(&wide)? + &x
+    }
+}

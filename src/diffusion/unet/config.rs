@@ -1,0 +1,185 @@
+//! What `unet/config.json` can say.
+
+use crate::nn::Result;
+use serde::{Deserialize, Serialize};
+
+/// A setting given once for all blocks or block by block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PerBlock {
+    All(usize),
+    Each(Vec<usize>),
+}
+
+impl PerBlock {
+    /// The value for block `i`; none if the list is too short.
+    pub fn get(&self, i: usize) -> Option<usize> {
+        match self {
+            Self::All(v) => Some(*v),
+            Self::Each(v) => v.get(i).copied(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownBlockKind {
+    DownBlock2D,
+    CrossAttnDownBlock2D,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpBlockKind {
+    UpBlock2D,
+    CrossAttnUpBlock2D,
+}
+
+/// diffusers' `UNet2DConditionModel` configuration: the settings we read, under its names.
+/// Settings that would change the network in a way we don't build are refused by
+/// [`UnetConfig::check`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnetConfig {
+    pub sample_size: usize,
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub block_out_channels: Vec<usize>,
+    pub layers_per_block: usize,
+    pub down_block_types: Vec<DownBlockKind>,
+    pub up_block_types: Vec<UpBlockKind>,
+    /// Despite its name the number of heads per block (a misnomer kept for old files).
+    pub attention_head_dim: PerBlock,
+    /// The number of heads under its right name, where a file has it.
+    pub num_attention_heads: Option<PerBlock>,
+    pub transformer_layers_per_block: PerBlock,
+    pub cross_attention_dim: usize,
+    pub use_linear_projection: bool,
+    pub norm_num_groups: usize,
+    pub norm_eps: f64,
+    pub flip_sin_to_cos: bool,
+    pub freq_shift: f64,
+    pub downsample_padding: usize,
+    /// `simple_projection`: the pooled text goes through `class_embedding` and is added to the
+    /// time embedding.
+    pub class_embed_type: Option<String>,
+    pub projection_class_embeddings_input_dim: Option<usize>,
+    pub act_fn: String,
+    pub mid_block_type: Option<String>,
+    pub addition_embed_type: Option<String>,
+    pub encoder_hid_dim: Option<usize>,
+    pub time_embedding_type: String,
+    pub resnet_time_scale_shift: String,
+    pub dual_cross_attention: bool,
+    pub only_cross_attention: bool,
+}
+
+impl Default for UnetConfig {
+    /// diffusers' defaults, which a file may leave out.
+    fn default() -> Self {
+        use DownBlockKind::{CrossAttnDownBlock2D, DownBlock2D};
+        use UpBlockKind::{CrossAttnUpBlock2D, UpBlock2D};
+        Self {
+            sample_size: 64,
+            in_channels: 4,
+            out_channels: 4,
+            block_out_channels: vec![320, 640, 1280, 1280],
+            layers_per_block: 2,
+            down_block_types: [vec![CrossAttnDownBlock2D; 3], vec![DownBlock2D]].concat(),
+            up_block_types: [vec![UpBlock2D], vec![CrossAttnUpBlock2D; 3]].concat(),
+            attention_head_dim: PerBlock::All(8),
+            num_attention_heads: None,
+            transformer_layers_per_block: PerBlock::All(1),
+            cross_attention_dim: 1280,
+            use_linear_projection: false,
+            norm_num_groups: 32,
+            norm_eps: 1e-5,
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            downsample_padding: 1,
+            class_embed_type: None,
+            projection_class_embeddings_input_dim: None,
+            act_fn: "silu".into(),
+            mid_block_type: Some("UNetMidBlock2DCrossAttn".into()),
+            addition_embed_type: None,
+            encoder_hid_dim: None,
+            time_embedding_type: "positional".into(),
+            resnet_time_scale_shift: "default".into(),
+            dual_cross_attention: false,
+            only_cross_attention: false,
+        }
+    }
+}
+
+impl UnetConfig {
+    /// # Errors
+    /// One sentence naming the first setting that doesn't fit or isn't supported.
+    pub fn check(&self) -> Result<()> {
+        let n = self.block_out_channels.len();
+        let supported = [
+            (self.act_fn == "silu", "act_fn"),
+            (
+                self.mid_block_type.as_deref() == Some("UNetMidBlock2DCrossAttn"),
+                "mid_block_type",
+            ),
+            (self.addition_embed_type.is_none(), "addition_embed_type"),
+            (self.encoder_hid_dim.is_none(), "encoder_hid_dim"),
+            (
+                self.time_embedding_type == "positional",
+                "time_embedding_type",
+            ),
+            (
+                self.resnet_time_scale_shift == "default",
+                "resnet_time_scale_shift",
+            ),
+            (!self.dual_cross_attention, "dual_cross_attention"),
+            (!self.only_cross_attention, "only_cross_attention"),
+            (
+                matches!(
+                    self.class_embed_type.as_deref(),
+                    None | Some("simple_projection")
+                ),
+                "class_embed_type",
+            ),
+        ];
+        if let Some((_, name)) = supported.iter().find(|(ok, _)| !ok) {
+            candle_core::bail!("the UNet's {name} has a value that isn't supported");
+        }
+        let fits = [
+            (n > 0, "block_out_channels"),
+            (self.layers_per_block > 0, "layers_per_block"),
+            (self.down_block_types.len() == n, "down_block_types"),
+            (self.up_block_types.len() == n, "up_block_types"),
+            ((0..n).all(|i| self.heads(i).is_ok()), "attention_head_dim"),
+            (
+                (0..n).all(|i| self.depth(i).is_ok()),
+                "transformer_layers_per_block",
+            ),
+            (
+                self.class_embed_type.is_none()
+                    || self.projection_class_embeddings_input_dim.is_some(),
+                "projection_class_embeddings_input_dim",
+            ),
+        ];
+        if let Some((_, name)) = fits.iter().find(|(ok, _)| !ok) {
+            candle_core::bail!("the UNet's {name} doesn't fit its {n} blocks");
+        }
+        Ok(())
+    }
+
+    /// Attention heads of block `i`, counted from the finest.
+    pub fn heads(&self, i: usize) -> Result<usize> {
+        let heads = self
+            .num_attention_heads
+            .as_ref()
+            .unwrap_or(&self.attention_head_dim);
+        heads
+            .get(i)
+            .ok_or_else(|| candle_core::Error::Msg(format!("block {i} has no attention_head_dim")))
+    }
+
+    /// Transformer layers of block `i`, counted from the finest.
+    pub fn depth(&self, i: usize) -> Result<usize> {
+        self.transformer_layers_per_block.get(i).ok_or_else(|| {
+            candle_core::Error::Msg(format!("block {i} has no transformer_layers_per_block"))
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! diffusers' `Transformer2DModel`: attention among a picture's places and from them to the text.
+
+use crate::nn::{
+    Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
+};
+use candle_core::Tensor;
+
+#[derive(Clone, Copy, Debug)]
+pub struct TransformerShape {
+    pub channels: usize,
+    pub heads: usize,
+    pub depth: usize,
+    /// Width of the text states.
+    pub text: usize,
+    pub groups: usize,
+    /// Whether `proj_in` and `proj_out` are stored as linear layers or as 1x1 convolutions.
+    pub linear: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Projection {
+    Linear(Linear),
+    Conv(Conv2d),
+}
+
+impl Projection {
+    fn new(p: &Params, channels: usize, linear: bool, init: Option<Init>) -> Result<Self> {
+        let same = ConvOptions::same(1);
+        Ok(match (linear, init) {
+            (true, None) => Self::Linear(p.linear(channels, channels, true)?),
+            (true, Some(i)) => Self::Linear(p.linear_init(channels, channels, true, i)?),
+            (false, None) => Self::Conv(p.conv2d(channels, channels, 1, same)?),
+            (false, Some(i)) => Self::Conv(p.conv2d_init(channels, channels, 1, same, i)?),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Linear(l) => l.forward(x),
+            Self::Conv(c) => c.forward(x),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Transformer {
+    norm: GroupNorm,
+    proj_in: Projection,
+    blocks: Vec<Block>,
+    proj_out: Projection,
+}
+
+impl Transformer {
+    /// A new one begins as the identity (`proj_out` at zero).
+    pub fn new(p: &Params, s: TransformerShape) -> Result<Self> {
+        let blocks = (0..s.depth)
+            .map(|i| Block::new(&p.pp("transformer_blocks").pp(i), s))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            // diffusers fixes this epsilon, whatever the configuration's norm_eps says.
+            norm: p.pp("norm").group_norm(s.groups, s.channels, 1e-6)?,
+            proj_in: Projection::new(&p.pp("proj_in"), s.channels, s.linear, None)?,
+            blocks,
+            proj_out: Projection::new(&p.pp("proj_out"), s.channels, s.linear, Some(Init::Zeros))?,
+        })
+    }
+
+    /// `x [B,H,W,C]`, `text [B,T,text]` -> `[B,H,W,C]`.
+    pub fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let y = self.proj_in.forward(&self.norm.forward(x)?)?;
+        let mut y = y.reshape((b, h * w, c))?;
+        for block in &self.blocks {
+            y = block.forward(&y, text)?;
+        }
+        self.proj_out.forward(&y.reshape((b, h, w, c))?)? + x
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    norm1: LayerNorm,
+    itself: Attention,
+    norm2: LayerNorm,
+    to_text: Attention,
+    norm3: LayerNorm,
+    widen: Linear,
+    narrow: Linear,
+}
+
+impl Block {
+    fn new(p: &Params, s: TransformerShape) -> Result<Self> {
+        let c = s.channels;
+        Ok(Self {
+            norm1: p.pp("norm1").layer_norm(c, 1e-5)?,
+            itself: Attention::new(&p.pp("attn1"), c, c, s.heads)?,
+            norm2: p.pp("norm2").layer_norm(c, 1e-5)?,
+            to_text: Attention::new(&p.pp("attn2"), c, s.text, s.heads)?,
+            norm3: p.pp("norm3").layer_norm(c, 1e-5)?,
+            widen: p.pp("ff.net.0.proj").linear(c, 8 * c, true)?,
+            narrow: p.pp("ff.net.2").linear(4 * c, c, true)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+        let n = self.norm1.forward(x)?;
+        let x = (self.itself.forward(&n, &n)? + x)?;
+        let x = (self.to_text.forward(&self.norm2.forward(&x)?, text)? + &x)?;
+        let wide = geglu(&self.widen.forward(&self.norm3.forward(&x)?)?)?;
+        self.narrow.forward(&wide)? + &x
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Attention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn new(p: &Params, channels: usize, seen: usize, heads: usize) -> Result<Self> {
+        if heads == 0 || !channels.is_multiple_of(heads) {
+            candle_core::bail!("{channels} channels can't be split into {heads} attention heads");
+        }
+        Ok(Self {
+            q: p.pp("to_q").linear(channels, channels, false)?,
+            k: p.pp("to_k").linear(seen, channels, false)?,
+            v: p.pp("to_v").linear(seen, channels, false)?,
+            out: p.pp("to_out.0").linear(channels, channels, true)?,
+            heads,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
+        let (q, k, v) = (
+            self.q.forward(x)?,
+            self.k.forward(seen)?,
+            self.v.forward(seen)?,
+        );
+        self.out
+            .forward(&attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?)
+    }
+}

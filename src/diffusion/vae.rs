@@ -1,0 +1,403 @@
+//! diffusers' `AutoencoderKL`.
+
+use super::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
+use crate::nn::{
+    Conv2d, ConvOptions, GroupNorm, Init, Linear, Mask, Padding, Params, Result, attention,
+};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// diffusers fixes this epsilon for every norm of the autoencoder.
+const EPS: f64 = 1e-6;
+
+/// diffusers' `AutoencoderKL` configuration: the settings we read, under its names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VaeConfig {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub latent_channels: usize,
+    /// From the finest level to the coarsest.
+    pub block_out_channels: Vec<usize>,
+    /// Ours: the decoder's levels (finest first) where they differ from the encoder's. One level
+    /// more than the encoder has draws at twice the size that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_block_out_channels: Option<Vec<usize>>,
+    pub layers_per_block: usize,
+    pub norm_num_groups: usize,
+    /// Latents are multiplied by this after encoding and divided by it before decoding, by the
+    /// caller, so that the UNet sees values of about unit variance.
+    pub scaling_factor: f64,
+    pub mid_block_add_attention: bool,
+    pub use_quant_conv: bool,
+    pub use_post_quant_conv: bool,
+    pub act_fn: String,
+    pub sample_size: usize,
+}
+
+impl Default for VaeConfig {
+    /// diffusers' defaults, which a file may leave out.
+    fn default() -> Self {
+        Self {
+            in_channels: 3,
+            out_channels: 3,
+            latent_channels: 4,
+            block_out_channels: vec![64],
+            decoder_block_out_channels: None,
+            layers_per_block: 1,
+            norm_num_groups: 32,
+            scaling_factor: 0.18215,
+            mid_block_add_attention: true,
+            use_quant_conv: true,
+            use_post_quant_conv: true,
+            act_fn: "silu".into(),
+            sample_size: 32,
+        }
+    }
+}
+
+impl VaeConfig {
+    /// The decoder's channels, finest level first.
+    pub fn decoder_channels(&self) -> &[usize] {
+        self.decoder_block_out_channels
+            .as_deref()
+            .unwrap_or(&self.block_out_channels)
+    }
+
+    /// Pixels read per latent, along one side.
+    pub fn encoder_scale(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// Pixels drawn per latent, along one side.
+    pub fn decoder_scale(&self) -> usize {
+        1 << (self.decoder_channels().len() - 1)
+    }
+
+    /// # Errors
+    /// One sentence naming the first setting that doesn't fit or isn't supported.
+    pub fn check(&self) -> Result<()> {
+        let fits = [
+            (self.act_fn == "silu", "act_fn"),
+            (!self.block_out_channels.is_empty(), "block_out_channels"),
+            (
+                !self.decoder_channels().is_empty(),
+                "decoder_block_out_channels",
+            ),
+            (self.layers_per_block > 0, "layers_per_block"),
+            (self.scaling_factor > 0.0, "scaling_factor"),
+        ];
+        match fits.iter().find(|(ok, _)| !ok) {
+            Some((_, name)) => {
+                candle_core::bail!("the autoencoder's {name} has a value that isn't supported")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The distribution of a picture's latents, each `[B,h,w,latent_channels]`.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    pub mean: Tensor,
+    pub logvar: Tensor,
+}
+
+impl Moments {
+    /// A draw, from `noise` of the mean's shape.
+    pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
+        let std = (&self.logvar * 0.5)?.exp()?;
+        &self.mean + (std * noise)?
+    }
+}
+
+/// Pictures to latents and back.
+#[derive(Clone, Debug)]
+pub struct Vae {
+    config: VaeConfig,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+impl Vae {
+    /// # Errors
+    /// A configuration that isn't supported, or a tensor that is missing or has another shape.
+    pub fn new(config: VaeConfig, p: Params) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            encoder: Encoder::new(&config, &p)?,
+            decoder: Decoder::new(&config, &p)?,
+            config,
+        })
+    }
+
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// `x [B,H,W,3]` in -1..1 -> moments of `[B,H/f,W/f,latent_channels]`, not yet scaled.
+    pub fn encode(&self, x: &Tensor) -> Result<Moments> {
+        let (_, h, w, _) = x.dims4()?;
+        let f = self.config.encoder_scale();
+        if h % f != 0 || w % f != 0 {
+            candle_core::bail!(
+                "a picture of {w}x{h} can't be encoded; make both sides multiples of {f}"
+            );
+        }
+        let y = self.encoder.forward(x)?;
+        let n = self.config.latent_channels;
+        Ok(Moments {
+            mean: y.narrow(3, 0, n)?.contiguous()?,
+            logvar: y.narrow(3, n, n)?.contiguous()?.clamp(-30f32, 20f32)?,
+        })
+    }
+
+    /// `z [B,h,w,latent_channels]`, divided by the scaling factor -> `[B,H,W,3]`, about -1..1.
+    pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        self.decoder.forward(z)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Encoder {
+    conv_in: Conv2d,
+    blocks: Vec<Block>,
+    mid: Mid,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+    quant: Option<Conv2d>,
+}
+
+#[derive(Clone, Debug)]
+struct Decoder {
+    quant: Option<Conv2d>,
+    conv_in: Conv2d,
+    mid: Mid,
+    blocks: Vec<Block>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    resnets: Vec<ResnetBlock>,
+    resample: Option<Conv2d>,
+}
+
+impl Block {
+    fn resnets(
+        p: &Params,
+        cin: usize,
+        cout: usize,
+        n: usize,
+        s: ResnetShape,
+    ) -> Result<Vec<ResnetBlock>> {
+        (0..n)
+            .map(|j| {
+                let cin = if j == 0 { cin } else { cout };
+                ResnetBlock::new(&p.pp("resnets").pp(j), cin, cout, s)
+            })
+            .collect()
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for r in &self.resnets {
+            x = r.forward(&x, None)?;
+        }
+        match &self.resample {
+            Some(conv) => conv.forward(&x),
+            None => Ok(x),
+        }
+    }
+}
+
+fn resnet_shape(config: &VaeConfig) -> ResnetShape {
+    ResnetShape {
+        groups: config.norm_num_groups,
+        eps: EPS,
+        time: None,
+    }
+}
+
+fn quant(p: &Params, channels: usize, used: bool) -> Result<Option<Conv2d>> {
+    match used {
+        true => Ok(Some(p.conv2d(
+            channels,
+            channels,
+            1,
+            ConvOptions::same(1),
+        )?)),
+        false => Ok(None),
+    }
+}
+
+impl Encoder {
+    fn new(config: &VaeConfig, root: &Params) -> Result<Self> {
+        let p = root.pp("encoder");
+        let c = &config.block_out_channels;
+        let n = c.len();
+        let shape = resnet_shape(config);
+        let same = ConvOptions::same(3);
+        let moments = 2 * config.latent_channels;
+        let mut blocks = Vec::with_capacity(n);
+        for i in 0..n {
+            let p = p.pp("down_blocks").pp(i);
+            let cin = c[i.saturating_sub(1)];
+            blocks.push(Block {
+                resnets: Block::resnets(&p, cin, c[i], config.layers_per_block, shape)?,
+                resample: match i + 1 < n {
+                    true => Some(downsampler(&p, c[i], Padding::BottomRight(1))?),
+                    false => None,
+                },
+            });
+        }
+        Ok(Self {
+            conv_in: p.pp("conv_in").conv2d(config.in_channels, c[0], 3, same)?,
+            blocks,
+            mid: Mid::new(&p.pp("mid_block"), c[n - 1], config)?,
+            norm_out: p
+                .pp("conv_norm_out")
+                .group_norm(shape.groups, c[n - 1], EPS)?,
+            conv_out: p.pp("conv_out").conv2d(c[n - 1], moments, 3, same)?,
+            quant: quant(&root.pp("quant_conv"), moments, config.use_quant_conv)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(x)?;
+        for block in &self.blocks {
+            x = block.forward(&x)?;
+        }
+        let x = self.mid.forward(&x)?;
+        let x = self.conv_out.forward(&self.norm_out.forward_silu(&x)?)?;
+        match &self.quant {
+            Some(conv) => conv.forward(&x),
+            None => Ok(x),
+        }
+    }
+}
+
+impl Decoder {
+    fn new(config: &VaeConfig, root: &Params) -> Result<Self> {
+        let p = root.pp("decoder");
+        let c = config.decoder_channels();
+        let n = c.len();
+        let shape = resnet_shape(config);
+        let same = ConvOptions::same(3);
+        let latent = config.latent_channels;
+        let mut blocks = Vec::with_capacity(n);
+        for i in 0..n {
+            let p = p.pp("up_blocks").pp(i);
+            let level = n - 1 - i;
+            let cin = c[(level + 1).min(n - 1)];
+            blocks.push(Block {
+                resnets: Block::resnets(&p, cin, c[level], config.layers_per_block + 1, shape)?,
+                resample: match level > 0 {
+                    true => Some(upsampler(&p, c[level])?),
+                    false => None,
+                },
+            });
+        }
+        Ok(Self {
+            quant: quant(
+                &root.pp("post_quant_conv"),
+                latent,
+                config.use_post_quant_conv,
+            )?,
+            conv_in: p.pp("conv_in").conv2d(latent, c[n - 1], 3, same)?,
+            mid: Mid::new(&p.pp("mid_block"), c[n - 1], config)?,
+            blocks,
+            norm_out: p.pp("conv_norm_out").group_norm(shape.groups, c[0], EPS)?,
+            conv_out: p
+                .pp("conv_out")
+                .conv2d(c[0], config.out_channels, 3, same)?,
+        })
+    }
+
+    fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        let z = match &self.quant {
+            Some(conv) => conv.forward(z)?,
+            None => z.clone(),
+        };
+        let mut x = self.mid.forward(&self.conv_in.forward(&z)?)?;
+        for block in &self.blocks {
+            x = block.forward(&x)?;
+        }
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Mid {
+    first: ResnetBlock,
+    attention: Option<MidAttention>,
+    second: ResnetBlock,
+}
+
+impl Mid {
+    fn new(p: &Params, c: usize, config: &VaeConfig) -> Result<Self> {
+        let shape = resnet_shape(config);
+        Ok(Self {
+            first: ResnetBlock::new(&p.pp("resnets.0"), c, c, shape)?,
+            attention: match config.mid_block_add_attention {
+                true => Some(MidAttention::new(
+                    &p.pp("attentions.0"),
+                    c,
+                    config.norm_num_groups,
+                )?),
+                false => None,
+            },
+            second: ResnetBlock::new(&p.pp("resnets.1"), c, c, shape)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = self.first.forward(x, None)?;
+        if let Some(a) = &self.attention {
+            x = a.forward(&x)?;
+        }
+        self.second.forward(&x, None)
+    }
+}
+
+/// Attention with one head among all places.
+#[derive(Clone, Debug)]
+struct MidAttention {
+    norm: GroupNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+}
+
+impl MidAttention {
+    fn new(p: &Params, c: usize, groups: usize) -> Result<Self> {
+        // The public Stable Diffusion files have the first names, newer diffusers the second.
+        let names = match p.contains("query.weight") && !p.contains("to_q.weight") {
+            true => ["query", "key", "value", "proj_attn"],
+            false => ["to_q", "to_k", "to_v", "to_out.0"],
+        };
+        Ok(Self {
+            norm: p.pp("group_norm").group_norm(groups, c, EPS)?,
+            q: p.pp(names[0]).linear(c, c, true)?,
+            k: p.pp(names[1]).linear(c, c, true)?,
+            v: p.pp(names[2]).linear(c, c, true)?,
+            out: p.pp(names[3]).linear_init(c, c, true, Init::Zeros)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let y = self.norm.forward(x)?.reshape((b, h * w, c))?;
+        let (q, k, v) = (
+            self.q.forward(&y)?,
+            self.k.forward(&y)?,
+            self.v.forward(&y)?,
+        );
+        let y = self
+            .out
+            .forward(&attention(&q, &k, &v, 1, 1, &Mask::None)?)?;
+        y.reshape((b, h, w, c))? + x
+    }
+}
