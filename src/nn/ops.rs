@@ -1,7 +1,14 @@
 //! The operations: on the CPU in f32 our kernels, elsewhere [`super::plain`].
 
+mod attend;
+mod conv;
+mod elementwise;
+mod norm;
+
+use super::kernels::elementwise::Unary;
+use super::kernels::norm::RowNorm;
 use super::{Result, plain};
-use candle_core::Tensor;
+use candle_core::{CpuStorage, DType, Layout, Storage, Tensor};
 
 /// What follows a norm in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +55,84 @@ pub enum Mask {
     Keys(Tensor),
 }
 
+/// Whether our kernels can take these tensors: f32 on the CPU.
+fn ours(tensors: &[&Tensor]) -> bool {
+    tensors
+        .iter()
+        .all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
+/// The elements of a contiguous f32 storage.
+fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
+    match l.contiguous_offsets() {
+        Some((a, b)) => Ok(&s.as_slice::<f32>()?[a..b]),
+        None => candle_core::bail!("kernel input is not contiguous"),
+    }
+}
+
+/// Calls `f` with the elements of each tensor (made contiguous where it isn't).
+fn with_slices<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> R,
+) -> Result<R> {
+    let held = tensors.map(|t| t.contiguous());
+    let mut ready = Vec::with_capacity(N);
+    for t in held {
+        ready.push(t?);
+    }
+    let guards: Vec<_> = ready.iter().map(|t| t.storage_and_layout()).collect();
+    let mut slices = [&[] as &[f32]; N];
+    for (i, (storage, layout)) in guards.iter().enumerate() {
+        match &**storage {
+            Storage::Cpu(s) => slices[i] = slice(s, layout)?,
+            _ => candle_core::bail!("kernel input is not on the CPU"),
+        }
+    }
+    Ok(f(slices))
+}
+
+/// A new tensor like `t`, filled by the caller.
+fn tensor_like(values: Vec<f32>, t: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, t.shape(), t.device())
+}
+
+/// A bias, or zeros that stand in for it.
+fn or_zeros(b: Option<&Tensor>, n: usize, like: &Tensor) -> Result<Tensor> {
+    match b {
+        Some(b) => b.contiguous(),
+        None => Tensor::zeros(n, DType::F32, like.device()),
+    }
+}
+
 /// `x [.., in]`, `w [in,out]`, `b [out]` -> `[.., out]`.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    plain::linear(x, w, b)
+    if !ours(&[x, w]) {
+        return plain::linear(x, w, b);
+    }
+    let bias = or_zeros(b, w.dim(1)?, x)?;
+    x.contiguous()?.apply_op3(
+        &w.contiguous()?,
+        &bias,
+        conv::LinearOp {
+            has_bias: b.is_some(),
+        },
+    )
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
-    plain::conv2d(x, w, b, o)
+    if !ours(&[x, w]) {
+        return plain::conv2d(x, w, b, o);
+    }
+    let bias = or_zeros(b, w.dim(3)?, x)?;
+    x.contiguous()?.apply_op3(
+        &w.contiguous()?,
+        &bias,
+        conv::ConvOp {
+            options: o,
+            has_bias: b.is_some(),
+        },
+    )
 }
 
 /// Normalises each group of channels of `x [B, .., C]` over all places of its sample.
@@ -67,17 +144,46 @@ pub fn group_norm(
     eps: f64,
     act: Activation,
 ) -> Result<Tensor> {
-    plain::group_norm(x, gamma, beta, groups, eps, act)
+    if !ours(&[x, gamma, beta]) {
+        return plain::group_norm(x, gamma, beta, groups, eps, act);
+    }
+    let op = norm::GroupNormOp {
+        groups,
+        eps,
+        silu: act == Activation::Silu,
+    };
+    x.contiguous()?.apply_op3(gamma, beta, op)
 }
 
 /// Normalises the last axis.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
-    plain::layer_norm(x, gamma, beta, eps)
+    if !ours(&[x, gamma, beta]) {
+        return plain::layer_norm(x, gamma, beta, eps);
+    }
+    x.contiguous()?.apply_op3(
+        gamma,
+        beta,
+        norm::RowNormOp {
+            kind: RowNorm::Layer,
+            eps,
+        },
+    )
 }
 
 /// Divides by the root mean square of the last axis.
 pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
-    plain::rms_norm(x, gamma, eps)
+    if !ours(&[x, gamma]) {
+        return plain::rms_norm(x, gamma, eps);
+    }
+    let zeros = gamma.zeros_like()?.detach();
+    x.contiguous()?.apply_op3(
+        gamma,
+        &zeros,
+        norm::RowNormOp {
+            kind: RowNorm::Rms,
+            eps,
+        },
+    )
 }
 
 /// Scaled dot-product attention: `q [B,Tq,heads*D]`, `k`/`v [B,Tk,kv_heads*D]` -> `[B,Tq,heads*D]`.
@@ -89,31 +195,62 @@ pub fn attention(
     kv_heads: usize,
     mask: &Mask,
 ) -> Result<Tensor> {
-    plain::attention(q, k, v, heads, kv_heads, mask)
+    if !ours(&[q, k, v]) {
+        return plain::attention(q, k, v, heads, kv_heads, mask);
+    }
+    let keys = match mask {
+        Mask::Keys(m) => Some(m.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?),
+        Mask::None | Mask::Causal => None,
+    };
+    let op = attend::AttentionOp {
+        heads,
+        kv_heads,
+        causal: matches!(mask, Mask::Causal),
+        keys,
+    };
+    q.contiguous()?
+        .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    plain::silu(x)
+    if !ours(&[x]) {
+        return plain::silu(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::UnaryOp(Unary::Silu))
 }
 
 /// GELU by the error function.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    plain::gelu(x)
+    if !ours(&[x]) {
+        return plain::gelu(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::UnaryOp(Unary::Gelu))
 }
 
 /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    plain::quick_gelu(x)
+    if !ours(&[x]) {
+        return plain::quick_gelu(x);
+    }
+    x.contiguous()?
+        .apply_op1(elementwise::UnaryOp(Unary::QuickGelu))
 }
 
 /// `[.., 2C] -> [.., C]`: the first half times GELU of the second.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
-    plain::geglu(x)
+    if !ours(&[x]) {
+        return plain::geglu(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::GegluOp)
 }
 
 /// Adds `t [B,C]` to every place of `x [B,H,W,C]`.
 pub fn add_channels(x: &Tensor, t: &Tensor) -> Result<Tensor> {
-    plain::add_channels(x, t)
+    if !ours(&[x, t]) {
+        return plain::add_channels(x, t);
+    }
+    x.contiguous()?
+        .apply_op2(&t.contiguous()?, elementwise::AddChannelsOp)
 }
 
 /// Doubles height and width of `x [B,H,W,C]`.
@@ -123,7 +260,10 @@ pub fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
 
 /// Softmax over the last axis.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    plain::softmax(x)
+    if !ours(&[x]) {
+        return plain::softmax(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::SoftmaxOp)
 }
 
 /// Rows of `table [rows,dim]` by `ids` (u32, any shape).
@@ -132,3 +272,6 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     dims.push(table.dim(1)?);
     table.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,13 @@
-//! CPU kernels.
+//! CPU kernels in f32 on plain slices. Instruction sets are chosen at run time.
+//!
+//! Everything that multiplies goes through two micro-kernels ([`gemm`]): one reads its left
+//! operand through a pointer a row (so a convolution reads its padded input in place), the other
+//! through a pointer a step of the sum (so a weight gradient does). The right operand is packed
+//! into strips of [`gemm::NR`] columns.
+
+pub mod attention;
+pub mod conv;
+pub mod elementwise;
+pub mod gemm;
+pub mod norm;
+pub mod simd;

@@ -1,0 +1,462 @@
+//! Convolution and matrix product, forward and backward, channels last.
+//!
+//! A convolution is a matrix product whose left rows are read in place: output place `p` starts
+//! at `base[p]` in the padded input, and a tap of the kernel is a constant offset from there.
+
+use super::gemm::{
+    MR, NR, SLACK, Store, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
+    with_scratch,
+};
+use rayon::prelude::*;
+
+/// Sizes of one convolution. Padding is top, left, bottom, right.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    pub batch: usize,
+    pub h: usize,
+    pub w: usize,
+    pub cin: usize,
+    pub cout: usize,
+    pub kh: usize,
+    pub kw: usize,
+    pub stride: usize,
+    pub pad: [usize; 4],
+    pub upsample: bool,
+}
+
+impl Geometry {
+    fn scale(&self) -> usize {
+        if self.upsample { 2 } else { 1 }
+    }
+
+    /// Height and width of the padded input.
+    fn padded(&self) -> (usize, usize) {
+        let s = self.scale();
+        (
+            s * self.h + self.pad[0] + self.pad[2],
+            s * self.w + self.pad[1] + self.pad[3],
+        )
+    }
+
+    /// Height and width of the output.
+    pub fn out(&self) -> (usize, usize) {
+        let (h, w) = self.padded();
+        (
+            (h - self.kh) / self.stride + 1,
+            (w - self.kw) / self.stride + 1,
+        )
+    }
+
+    fn taps(&self, width: usize, channels: usize) -> Vec<usize> {
+        (0..self.kh * self.kw)
+            .map(|t| (t / self.kw * width + t % self.kw) * channels)
+            .collect()
+    }
+
+    fn in_place(&self) -> bool {
+        self.pad == [0; 4] && !self.upsample
+    }
+
+    /// Where each output place starts in the padded input.
+    fn bases(&self) -> Vec<usize> {
+        let ((hp, wp), (ho, wo)) = (self.padded(), self.out());
+        places(self.batch, (hp, wp), (ho, wo), self.stride, self.cin)
+    }
+}
+
+fn places(
+    batch: usize,
+    inner: (usize, usize),
+    out: (usize, usize),
+    stride: usize,
+    c: usize,
+) -> Vec<usize> {
+    let mut v = Vec::with_capacity(batch * out.0 * out.1);
+    for b in 0..batch {
+        for y in 0..out.0 {
+            let row = (b * inner.0 + y * stride) * inner.1;
+            v.extend((0..out.1).map(|x| (row + x * stride) * c));
+        }
+    }
+    v
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct OutPtr(pub *mut f32);
+// SAFETY: every task that holds one writes rows and columns no other task writes.
+unsafe impl Send for OutPtr {}
+// SAFETY: as above.
+unsafe impl Sync for OutPtr {}
+
+impl OutPtr {
+    /// The pointer `i` floats on (through a method, so that closures capture the whole struct).
+    pub(super) fn at(self, i: usize) -> *mut f32 {
+        self.0.wrapping_add(i)
+    }
+}
+
+/// `out[p] = bias + sum over taps and i of a[base[p] + seg + i] * strips`, `n` columns.
+fn product(
+    a: &[f32],
+    base: &[usize],
+    segs: &[usize],
+    seg_len: usize,
+    strips: &[f32],
+    n: usize,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let k = segs.len() * seg_len;
+    let n_strips = n.div_ceil(NR);
+    assert!(strips.len() >= k * NR * n_strips && out.len() == base.len() * n);
+    let reach = segs.iter().max().copied().unwrap_or(0) + seg_len;
+    assert!(base.iter().all(|b| b + reach <= a.len()));
+    let tiles = base.len().div_ceil(MR);
+    let threads = rayon::current_num_threads();
+    let block = tiles.div_ceil(4 * threads).clamp(1, 32);
+    let blocks = tiles.div_ceil(block);
+    let split = blocks < 2 * threads;
+    let out = OutPtr(out.as_mut_ptr());
+    let run = |block_i: usize, strip_i: usize| {
+        let n0 = strip_i * NR;
+        let width = NR.min(n - n0);
+        let mut edge = [0f32; NR];
+        if let Some(b) = bias {
+            edge[..width].copy_from_slice(&b[n0..n0 + width]);
+        }
+        let strip = &strips[strip_i * k * NR..(strip_i + 1) * k * NR];
+        let mut rows = [std::ptr::null::<f32>(); MR];
+        let mut outs = [std::ptr::null_mut::<f32>(); MR];
+        for tile in block_i * block..((block_i + 1) * block).min(tiles) {
+            let first = tile * MR;
+            let count = MR.min(base.len() - first);
+            for m in 0..count {
+                rows[m] = a.as_ptr().wrapping_add(base[first + m]);
+                outs[m] = out.at((first + m) * n + n0);
+            }
+            // SAFETY: `reach` was checked above; tiles and strips do not overlap in `out`.
+            unsafe {
+                rows_tile(
+                    &rows[..count],
+                    segs,
+                    seg_len,
+                    strip,
+                    &outs[..count],
+                    width,
+                    Store::Bias(&edge),
+                )
+            };
+        }
+    };
+    if split {
+        (0..blocks * n_strips)
+            .into_par_iter()
+            .for_each(|i| run(i % blocks, i / blocks));
+    } else {
+        (0..blocks)
+            .into_par_iter()
+            .for_each(|b| (0..n_strips).for_each(|s| run(b, s)));
+    }
+}
+
+/// Packs `w [k,n]` into strips.
+fn pack_all(w: &[f32], k: usize, n: usize, out: &mut Vec<f32>) {
+    out.resize(n.div_ceil(NR) * k * NR, 0.0);
+    out.par_chunks_mut(k * NR)
+        .enumerate()
+        .for_each(|(s, chunk)| {
+            with_scratch(|v| {
+                pack_strip(w, n, k, s * NR, n, v);
+                chunk.copy_from_slice(v);
+            });
+        });
+}
+
+/// Packs the transpose of each tap of `w [taps, n, k]`, taps in reverse, into strips of `n`.
+fn pack_flipped(w: &[f32], taps: usize, k: usize, n: usize, out: &mut Vec<f32>) {
+    out.resize(n.div_ceil(NR) * taps * k * NR, 0.0);
+    out.par_chunks_mut(taps * k * NR)
+        .enumerate()
+        .for_each(|(s, chunk)| {
+            with_scratch(|v| {
+                for t in 0..taps {
+                    let tap = &w[(taps - 1 - t) * n * k..(taps - t) * n * k];
+                    pack_strip_transposed(tap, k, k, s * NR, n, v);
+                    chunk[t * k * NR..(t + 1) * k * NR].copy_from_slice(v);
+                }
+            });
+        });
+}
+
+/// Copies `src [b,h,w,c]` into a zeroed `[b,hp,wp,c]` from row `top`, column `left`, `step`
+/// places apart, each place repeated twice both ways if `twice`.
+fn spread(
+    src: &[f32],
+    (b, h, w, c): (usize, usize, usize, usize),
+    (hp, wp): (usize, usize),
+    (top, left): (usize, usize),
+    step: usize,
+    twice: bool,
+    out: &mut Vec<f32>,
+) {
+    out.clear();
+    out.resize(b * hp * wp * c + SLACK, 0.0);
+    let last = out.len() - SLACK;
+    out[..last]
+        .par_chunks_mut(hp * wp * c)
+        .enumerate()
+        .for_each(|(i, image)| {
+            let src = &src[i * h * w * c..(i + 1) * h * w * c];
+            for y in 0..h {
+                let row = &src[y * w * c..(y + 1) * w * c];
+                if twice {
+                    for dy in 0..2 {
+                        let at = ((top + 2 * y + dy) * wp + left) * c;
+                        let line = &mut image[at..at + 2 * w * c];
+                        for (pair, px) in line.chunks_exact_mut(2 * c).zip(row.chunks_exact(c)) {
+                            pair[..c].copy_from_slice(px);
+                            pair[c..].copy_from_slice(px);
+                        }
+                    }
+                } else if step == 1 {
+                    let at = ((top + y) * wp + left) * c;
+                    image[at..at + w * c].copy_from_slice(row);
+                } else {
+                    for (x, px) in row.chunks_exact(c).enumerate() {
+                        let at = ((top + y * step) * wp + left + x * step) * c;
+                        image[at..at + c].copy_from_slice(px);
+                    }
+                }
+            }
+        });
+}
+
+/// `w` is `[kh,kw,cin,cout]`, `out` `[batch,ho,wo,cout]`.
+pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    let segs = g.taps(g.padded().1, g.cin);
+    let base = g.bases();
+    with_scratch(|strips| {
+        pack_all(w, segs.len() * g.cin, g.cout, strips);
+        if g.in_place() {
+            product(x, &base, &segs, g.cin, strips, g.cout, bias, out);
+        } else {
+            with_scratch(|xp| {
+                spread(
+                    x,
+                    (g.batch, g.h, g.w, g.cin),
+                    g.padded(),
+                    (g.pad[0], g.pad[1]),
+                    1,
+                    g.upsample,
+                    xp,
+                );
+                product(xp, &base, &segs, g.cin, strips, g.cout, bias, out);
+            });
+        }
+    });
+}
+
+/// Gradient of the input: the output's gradient, spread by the stride, convolved with the
+/// flipped and transposed kernel.
+pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let (ho, wo) = g.out();
+    let s = g.scale();
+    let (h, wd) = (s * g.h, s * g.w);
+    let taps = g.kh * g.kw;
+    with_scratch(|strips| {
+        pack_flipped(w, taps, g.cout, g.cin, strips);
+        if taps == 1 && g.stride == 1 && g.in_place() {
+            let base: Vec<usize> = (0..g.batch * h * wd).map(|p| p * g.cout).collect();
+            return product(dy, &base, &[0], g.cout, strips, g.cin, None, dx);
+        }
+        // Rows below the last one a stride reaches got no gradient: the padded size covers them.
+        let inner = (h + g.kh - 1, wd + g.kw - 1);
+        let segs = g.taps(inner.1, g.cout);
+        let base = places(g.batch, inner, (h, wd), 1, g.cout);
+        let corner = (g.kh - 1 - g.pad[0], g.kw - 1 - g.pad[1]);
+        with_scratch(|dp| {
+            spread_within(dy, (g.batch, ho, wo, g.cout), inner, corner, g.stride, dp);
+            if g.upsample {
+                with_scratch(|full| {
+                    full.clear();
+                    full.resize(g.batch * h * wd * g.cin, 0.0);
+                    product(dp, &base, &segs, g.cout, strips, g.cin, None, full);
+                    fold_twice(full, (g.batch, g.h, g.w, g.cin), dx);
+                });
+            } else {
+                product(dp, &base, &segs, g.cout, strips, g.cin, None, dx);
+            }
+        });
+    });
+}
+
+/// As [`spread`], leaving out the places that fall outside the padded size.
+fn spread_within(
+    dy: &[f32],
+    (b, ho, wo, c): (usize, usize, usize, usize),
+    inner: (usize, usize),
+    corner: (usize, usize),
+    stride: usize,
+    out: &mut Vec<f32>,
+) {
+    let fits = |n: usize, from: usize, size: usize| n.min((size - from).div_ceil(stride));
+    let (h, w) = (fits(ho, corner.0, inner.0), fits(wo, corner.1, inner.1));
+    if (h, w) == (ho, wo) {
+        return spread(dy, (b, ho, wo, c), inner, corner, stride, false, out);
+    }
+    with_scratch(|cut| {
+        cut.clear();
+        for i in 0..b {
+            for y in 0..h {
+                let at = (i * ho + y) * wo * c;
+                cut.extend_from_slice(&dy[at..at + w * c]);
+            }
+        }
+        spread(cut, (b, h, w, c), inner, corner, stride, false, out);
+    });
+}
+
+/// Sums each 2x2 block of `full` into one place of `dx [b,h,w,c]`.
+fn fold_twice(full: &[f32], (_, h, w, c): (usize, usize, usize, usize), dx: &mut [f32]) {
+    dx.par_chunks_mut(w * c).enumerate().for_each(|(row, out)| {
+        let (b, y) = (row / h, row % h);
+        let at = (b * 2 * h + 2 * y) * 2 * w * c;
+        let (up, down) = full[at..at + 4 * w * c].split_at(2 * w * c);
+        for (x, px) in out.chunks_exact_mut(c).enumerate() {
+            for (i, v) in px.iter_mut().enumerate() {
+                let j = 2 * x * c + i;
+                *v = up[j] + up[j + c] + down[j] + down[j + c];
+            }
+        }
+    });
+}
+
+/// Places whose products are summed before the tile's sums go back to memory.
+const STEPS: usize = 512;
+
+/// Gradient of the kernel, `[kh,kw,cin,cout]`, overwritten.
+pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let base = g.bases();
+    let segs = g.taps(g.padded().1, g.cin);
+    if g.in_place() {
+        // The kernel reads whole tiles; the last places, whose tiles would end past `x`, are
+        // copied to where that is allowed.
+        let reach = segs.last().copied().unwrap_or(0) + g.cin + SLACK;
+        let direct = base.iter().take_while(|b| **b + reach <= x.len()).count();
+        dw.fill(0.0);
+        steps_product(x, &base[..direct], &segs, g, &dy[..direct * g.cout], dw);
+        if let Some(first) = base.get(direct).copied() {
+            with_scratch(|tail| {
+                tail.clear();
+                tail.extend_from_slice(&x[first..]);
+                tail.resize(tail.len() + SLACK, 0.0);
+                let rest: Vec<usize> = base[direct..].iter().map(|b| b - first).collect();
+                steps_product(tail, &rest, &segs, g, &dy[direct * g.cout..], dw);
+            });
+        }
+        return;
+    }
+    with_scratch(|xp| {
+        spread(
+            x,
+            (g.batch, g.h, g.w, g.cin),
+            g.padded(),
+            (g.pad[0], g.pad[1]),
+            1,
+            g.upsample,
+            xp,
+        );
+        dw.fill(0.0);
+        steps_product(xp, &base, &segs, g, dy, dw);
+    });
+}
+
+/// `dw[tap][i][j] += sum over places p of x[base[p] + seg + i] * dy[p][j]`.
+fn steps_product(
+    x: &[f32],
+    base: &[usize],
+    segs: &[usize],
+    g: &Geometry,
+    dy: &[f32],
+    dw: &mut [f32],
+) {
+    let (cin, n) = (g.cin, g.cout);
+    let reach = segs.iter().max().copied().unwrap_or(0) + cin + SLACK;
+    assert!(
+        base.iter().all(|b| b + reach <= x.len())
+            && dy.len() == base.len() * n
+            && dw.len() == segs.len() * cin * n
+    );
+    let rows = tile_rows(cin);
+    let tiles = cin.div_ceil(rows);
+    let strips = n.div_ceil(NR);
+    let parts = (4 * rayon::current_num_threads())
+        .div_ceil(segs.len() * strips)
+        .clamp(1, tiles);
+    let out = OutPtr(dw.as_mut_ptr());
+    (0..segs.len() * strips * parts)
+        .into_par_iter()
+        .for_each(|task| {
+            let (part, tap, strip) = (
+                task % parts,
+                task / parts % segs.len(),
+                task / parts / segs.len(),
+            );
+            let n0 = strip * NR;
+            let width = NR.min(n - n0);
+            with_scratch(|packed| {
+                for (chunk, steps) in base.chunks(STEPS).enumerate() {
+                    pack_strip(&dy[chunk * STEPS * n..], n, steps.len(), n0, n, packed);
+                    for tile in part * tiles / parts..(part + 1) * tiles / parts {
+                        let c0 = tile * rows;
+                        // SAFETY: `reach` was checked above; tasks own disjoint tiles of `dw`.
+                        unsafe {
+                            steps_tile(
+                                x.as_ptr().add(segs[tap] + c0),
+                                steps,
+                                packed,
+                                out.at((tap * cin + c0) * n + n0),
+                                n,
+                                rows.min(cin - c0),
+                                width,
+                            )
+                        };
+                    }
+                }
+            });
+        });
+}
+
+/// Sums `dy [places, n]` over its places.
+pub fn grad_bias(dy: &[f32], n: usize, db: &mut [f32]) {
+    let sums = dy
+        .par_chunks(n * 1024)
+        .map(|chunk| {
+            let mut s = vec![0f32; n];
+            for row in chunk.chunks_exact(n) {
+                s.iter_mut().zip(row).for_each(|(a, v)| *a += v);
+            }
+            s
+        })
+        .collect::<Vec<_>>();
+    db.fill(0.0);
+    for s in sums {
+        db.iter_mut().zip(s).for_each(|(a, v)| *a += v);
+    }
+}
+
+/// The geometry of `x [rows, inp] * w [inp, out]`.
+pub fn matrix(rows: usize, inp: usize, out: usize) -> Geometry {
+    Geometry {
+        batch: 1,
+        h: rows,
+        w: 1,
+        cin: inp,
+        cout: out,
+        kh: 1,
+        kw: 1,
+        stride: 1,
+        pad: [0; 4],
+        upsample: false,
+    }
+}

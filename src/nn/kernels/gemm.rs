@@ -1,0 +1,353 @@
+//! The two micro-kernels and the packing of the right operand.
+
+use super::simd::{Isa, isa};
+use std::cell::RefCell;
+
+/// Columns of a packed strip.
+pub const NR: usize = 32;
+/// Most rows of a tile.
+pub const MR: usize = 14;
+/// Floats that must be readable past the last element of a left operand.
+pub const SLACK: usize = 16;
+
+/// A packed strip: `k` rows of [`NR`] columns, the columns past the matrix's edge zero.
+pub fn pack_strip(src: &[f32], ld: usize, k: usize, n0: usize, n: usize, out: &mut Vec<f32>) {
+    let width = NR.min(n - n0);
+    out.clear();
+    out.reserve(k * NR);
+    for row in 0..k {
+        out.extend_from_slice(&src[row * ld + n0..row * ld + n0 + width]);
+        out.extend(std::iter::repeat_n(0.0, NR - width));
+    }
+}
+
+/// The packed strip of the transpose: column `n0 + j` of the strip is row `n0 + j` of `src [n, k]`
+/// with row stride `ld`.
+pub fn pack_strip_transposed(
+    src: &[f32],
+    ld: usize,
+    k: usize,
+    n0: usize,
+    n: usize,
+    out: &mut Vec<f32>,
+) {
+    let width = NR.min(n - n0);
+    out.clear();
+    out.resize(k * NR, 0.0);
+    for j in 0..width {
+        let row = &src[(n0 + j) * ld..(n0 + j) * ld + k];
+        for (i, v) in row.iter().enumerate() {
+            out[i * NR + j] = *v;
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with a scratch vector of this thread, kept between calls so that steady work
+/// allocates nothing.
+pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+    let mut v = SCRATCH.with(|s| s.borrow_mut().pop().unwrap_or_default());
+    let r = f(&mut v);
+    SCRATCH.with(|s| s.borrow_mut().push(v));
+    r
+}
+
+/// How a tile's result meets what is already there.
+#[derive(Clone, Copy)]
+pub enum Store<'a> {
+    /// Overwrite, adding the strip's 32 biases.
+    Bias(&'a [f32; NR]),
+    /// Add to what is there.
+    Add,
+}
+
+/// Row tile: `c[m][j] = sum over segments s and i < seg_len of a[m][s + i] * strip[(s,i)][j]`
+/// for up to [`MR`] rows.
+///
+/// # Safety
+/// `a[m] + segs[..] + 0..seg_len` must be readable for every row, `strip` must hold
+/// `segs.len() * seg_len` rows, and `c[m]` must be writable for `width` floats.
+pub unsafe fn rows_tile(
+    a: &[*const f32],
+    segs: &[usize],
+    seg_len: usize,
+    strip: &[f32],
+    c: &[*mut f32],
+    width: usize,
+    store: Store,
+) {
+    debug_assert!(strip.len() >= segs.len() * seg_len * NR && a.len() == c.len());
+    macro_rules! by_rows {
+        ($f:ident $(, $v:literal)?) => {
+            match a.len() {
+                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                _ => unreachable!("tiles have at most MR rows"),
+            }
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx512 {
+        return if width > 16 {
+            by_rows!(rows_avx512, 2)
+        } else {
+            by_rows!(rows_avx512, 1)
+        };
+    }
+    by_rows!(rows_portable)
+}
+
+/// Step tile: `c[m*ldc + j] += sum over t of x[steps[t] + m] * strip[t][j]` for `rows` rows.
+///
+/// # Safety
+/// `x + steps[..] + 0..MR` must be readable (see [`SLACK`]), `strip` must hold `steps.len()`
+/// rows, and `c` must be writable for `rows` rows of `width` floats, `ldc` apart.
+pub unsafe fn steps_tile(
+    x: *const f32,
+    steps: &[usize],
+    strip: &[f32],
+    c: *mut f32,
+    ldc: usize,
+    rows: usize,
+    width: usize,
+) {
+    debug_assert!(strip.len() >= steps.len() * NR);
+    macro_rules! by_rows {
+        ($f:ident $(, $v:literal)?) => {
+            match rows {
+                0..=2 => unsafe { $f::<2 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                3..=4 => unsafe { $f::<4 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                5..=8 => unsafe { $f::<8 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                9 => unsafe { $f::<9 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                10 => unsafe { $f::<10 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                11 => unsafe { $f::<11 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                12 => unsafe { $f::<12 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                13 => unsafe { $f::<13 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                _ => unsafe { $f::<14 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+            }
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx512 {
+        return if width > 16 {
+            by_rows!(steps_avx512, 2)
+        } else {
+            by_rows!(steps_avx512, 1)
+        };
+    }
+    by_rows!(steps_portable)
+}
+
+/// The tile height (8 to 14) that wastes the fewest rows on `m` rows.
+pub fn tile_rows(m: usize) -> usize {
+    (8..=MR)
+        .rev()
+        .min_by_key(|r| m.div_ceil(*r) * r)
+        .unwrap_or(MR)
+}
+
+/// Which lanes of the `v`-th vector of a tile `width` columns wide are stored.
+#[cfg(target_arch = "x86_64")]
+fn lanes(width: usize, v: usize) -> u16 {
+    match width.saturating_sub(16 * v) {
+        16.. => 0xffff,
+        n => (1 << n) - 1,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn rows_avx512<const R: usize, const V: usize>(
+    a: &[*const f32],
+    segs: &[usize],
+    seg_len: usize,
+    strip: &[f32],
+    c: &[*mut f32],
+    width: usize,
+    store: Store,
+) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise (`rows_tile`); the masks keep stores within `width`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); V]; R];
+        let mut b = strip.as_ptr();
+        let mut p = [std::ptr::null::<f32>(); R];
+        for &seg in segs {
+            for m in 0..R {
+                p[m] = a[m].add(seg);
+            }
+            for i in 0..seg_len {
+                let mut row = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    row[v] = _mm512_loadu_ps(b.add(16 * v));
+                }
+                b = b.add(NR);
+                for m in 0..R {
+                    let x = _mm512_set1_ps(*p[m].add(i));
+                    for v in 0..V {
+                        acc[m][v] = _mm512_fmadd_ps(x, row[v], acc[m][v]);
+                    }
+                }
+            }
+        }
+        for m in 0..R {
+            let out = c[m];
+            for v in 0..V {
+                let mask = lanes(width, v);
+                let at = out.wrapping_add(16 * v);
+                let before = match store {
+                    Store::Bias(bias) => _mm512_loadu_ps(bias.as_ptr().add(16 * v)),
+                    Store::Add => _mm512_maskz_loadu_ps(mask, at),
+                };
+                _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[m][v], before));
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn steps_avx512<const R: usize, const V: usize>(
+    x: *const f32,
+    steps: &[usize],
+    strip: &[f32],
+    c: *mut f32,
+    ldc: usize,
+    rows: usize,
+    width: usize,
+) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise (`steps_tile`); the masks keep stores within `width`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); V]; R];
+        let mut b = strip.as_ptr();
+        for &s in steps {
+            let p = x.add(s);
+            let mut row = [_mm512_setzero_ps(); V];
+            for v in 0..V {
+                row[v] = _mm512_loadu_ps(b.add(16 * v));
+            }
+            b = b.add(NR);
+            for m in 0..R {
+                let a = _mm512_set1_ps(*p.add(m));
+                for v in 0..V {
+                    acc[m][v] = _mm512_fmadd_ps(a, row[v], acc[m][v]);
+                }
+            }
+        }
+        for m in 0..R {
+            if m >= rows {
+                break;
+            }
+            let out = c.add(m * ldc);
+            for v in 0..V {
+                let mask = lanes(width, v);
+                let at = out.wrapping_add(16 * v);
+                let before = _mm512_maskz_loadu_ps(mask, at);
+                _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[m][v], before));
+            }
+        }
+    }
+}
+
+/// Rows in small groups and half a strip at a time, so that AVX2's (or NEON's) registers hold
+/// the sums; the compiler vectorises the inner loops for the build's target.
+unsafe fn rows_portable<const R: usize>(
+    a: &[*const f32],
+    segs: &[usize],
+    seg_len: usize,
+    strip: &[f32],
+    c: &[*mut f32],
+    width: usize,
+    store: Store,
+) {
+    const G: usize = 4;
+    const W: usize = 16;
+    // SAFETY: the caller's promise (`rows_tile`).
+    unsafe {
+        for half in 0..NR / W {
+            for m0 in (0..R).step_by(G) {
+                let rows = G.min(R - m0);
+                let mut acc = [[0f32; W]; G];
+                let mut k = 0;
+                for &seg in segs {
+                    // Rows past the tile repeat the last one; their sums are not stored.
+                    let p: [*const f32; G] =
+                        std::array::from_fn(|m| a[(m0 + m).min(R - 1)].add(seg));
+                    for i in 0..seg_len {
+                        let b: &[f32; W] = &*strip.as_ptr().add(k * NR + half * W).cast();
+                        for m in 0..G {
+                            let v = *p[m].add(i);
+                            for j in 0..W {
+                                acc[m][j] = v.mul_add(b[j], acc[m][j]);
+                            }
+                        }
+                        k += 1;
+                    }
+                }
+                let n = width.saturating_sub(half * W).min(W);
+                for m in 0..rows {
+                    for j in 0..n {
+                        let out = c[m0 + m].add(half * W + j);
+                        *out = acc[m][j]
+                            + match store {
+                                Store::Bias(v) => v[half * W + j],
+                                Store::Add => *out,
+                            };
+                    }
+                }
+            }
+        }
+    }
+}
+
+unsafe fn steps_portable<const R: usize>(
+    x: *const f32,
+    steps: &[usize],
+    strip: &[f32],
+    c: *mut f32,
+    ldc: usize,
+    rows: usize,
+    width: usize,
+) {
+    const G: usize = 4;
+    const W: usize = 16;
+    // SAFETY: the caller's promise (`steps_tile`); `SLACK` covers the group's rows past the tile.
+    unsafe {
+        for half in 0..NR / W {
+            for m0 in (0..R).step_by(G) {
+                let mut acc = [[0f32; W]; G];
+                for (t, &s) in steps.iter().enumerate() {
+                    let b: &[f32; W] = &*strip.as_ptr().add(t * NR + half * W).cast();
+                    let p: &[f32; G] = &*x.add(s + m0).cast();
+                    for m in 0..G {
+                        for j in 0..W {
+                            acc[m][j] = p[m].mul_add(b[j], acc[m][j]);
+                        }
+                    }
+                }
+                let n = width.saturating_sub(half * W).min(W);
+                for m in 0..G.min(rows.saturating_sub(m0)) {
+                    for j in 0..n {
+                        *c.add((m0 + m) * ldc + half * W + j) += acc[m][j];
+                    }
+                }
+            }
+        }
+    }
+}

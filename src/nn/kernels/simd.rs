@@ -1,0 +1,165 @@
+//! Run-time choice of instruction set, and the transcendental functions that vectorise.
+
+use std::sync::OnceLock;
+
+/// What the processor can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum Isa {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
+/// The best instruction set of this machine; `VOKENBOARD_ISA=portable|avx2` lowers it.
+pub fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        let best = detect();
+        match std::env::var("VOKENBOARD_ISA").as_deref() {
+            Ok("portable") => Isa::Portable,
+            Ok("avx2") if best >= Isa::Avx2 => Isa::Avx2,
+            _ => best,
+        }
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Isa {
+    if is_x86_feature_detected!("avx512f") {
+        Isa::Avx512
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        Isa::Avx2
+    } else {
+        Isa::Portable
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Isa {
+    Isa::Portable
+}
+
+/// Compiles a function's body once for AVX-512 and once for the build's own target, and calls
+/// the one that fits this machine; loops in the body are vectorised by the compiler.
+macro_rules! dispatch {
+    ($(#[$m:meta])* $vis:vis fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$m])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            if $crate::nn::kernels::simd::isa() == $crate::nn::kernels::simd::Isa::Avx512 {
+                #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
+                fn wide($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                // SAFETY: `isa` says Avx512 only where the processor has these features.
+                return unsafe { wide($($arg),*) };
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// e^x within 2 ulp, branch-free so that it vectorises; NaN stays NaN, overflow gives infinity.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let clamped = if x > 88.8 { 88.8 } else { x };
+    let clamped = if clamped < -87.3 { -87.3 } else { clamped };
+    // Rounding by the magic constant: the integer part of x / ln 2 lands in the low bits.
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
+    let n = shifted - 12_582_912.0;
+    let r = n.mul_add(-0.693_359_4, clamped);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let p = 1.987_569_1e-4_f32;
+    let p = p.mul_add(r, 1.398_199_9e-3);
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1);
+    let p = p.mul_add(r, 0.5);
+    let p = (p * r).mul_add(r, r) + 1.0;
+    // Two factors, since 2^128 is no f32 though e^88.7 is.
+    let bits = (shifted.to_bits() as i32).wrapping_sub(12_582_912.0_f32.to_bits() as i32);
+    let half = bits >> 1;
+    let a = f32::from_bits(((half + 127) << 23) as u32);
+    let b = f32::from_bits(((bits - half + 127) << 23) as u32);
+    let y = p * a * b;
+    let y = if x < -87.3 { 0.0 } else { y };
+    if x.is_nan() { x } else { y }
+}
+
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// The error function within 4e-7: its series near zero, the Chebyshev fit of Numerical Recipes
+/// (`erfc`) beyond.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let small = erf_series(x, x * x);
+    let large = {
+        let t = 1.0 / (1.0 + 0.5 * a);
+        let p = 0.170_872_77_f32;
+        let p = p.mul_add(t, -0.822_152_2);
+        let p = p.mul_add(t, 1.488_515_9);
+        let p = p.mul_add(t, -1.135_203_98);
+        let p = p.mul_add(t, 0.278_868_07);
+        let p = p.mul_add(t, -0.186_288_06);
+        let p = p.mul_add(t, 0.096_784_18);
+        let p = p.mul_add(t, 0.374_091_96);
+        let p = p.mul_add(t, 1.000_023_7);
+        let p = p.mul_add(t, -1.265_512_2);
+        let tail = t * exp((-a).mul_add(a, p));
+        (1.0 - tail).copysign(x)
+    };
+    if a < 0.5 { small } else { large }
+}
+
+/// Maclaurin series of erf for |x| < 0.5; the first term left out is below 1e-9.
+#[inline(always)]
+fn erf_series(x: f32, s: f32) -> f32 {
+    let p = -1.0 / 1320.0_f32;
+    let p = p.mul_add(s, 1.0 / 216.0);
+    let p = p.mul_add(s, -1.0 / 42.0);
+    let p = p.mul_add(s, 0.1);
+    let p = p.mul_add(s, -1.0 / 3.0);
+    let p = p.mul_add(s, 1.0);
+    std::f32::consts::FRAC_2_SQRT_PI * x * p
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_matches_f64() {
+        for i in -8700..8870 {
+            let x = i as f32 / 100.0;
+            let want = f64::from(x).exp();
+            let got = f64::from(exp(x));
+            assert!((got - want).abs() <= 3e-7 * want, "{x}: {got} {want}");
+        }
+        assert!(exp(f32::NAN).is_nan());
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn erf_matches_known_values() {
+        for (x, want) in [
+            (0.0, 0.0),
+            (0.1, 0.112_462_916),
+            (0.49, 0.511_668_3),
+            (0.51, 0.529_243_6),
+            (1.0, 0.842_700_8),
+            (2.0, 0.995_322_3),
+            (-1.5, -0.966_105_1),
+            (5.0, 1.0),
+        ] {
+            assert!((erf(x) - want).abs() < 4e-7, "{x}: {} {want}", erf(x));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Activations, softmax and channel-wise addition as candle operations.
+
+use super::{Result, slice, tensor_like, with_slices};
+use crate::nn::kernels::elementwise::{self, Unary};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+
+pub(super) struct UnaryOp(pub Unary);
+
+impl CustomOp1 for UnaryOp {
+    fn name(&self) -> &'static str {
+        match self.0 {
+            Unary::Silu => "silu",
+            Unary::Gelu => "gelu",
+            Unary::QuickGelu => "quick-gelu",
+        }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, l)?;
+        let mut y = vec![0f32; x.len()];
+        elementwise::unary(self.0, x, &mut y);
+        Ok((CpuStorage::F32(y), l.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let dx = with_slices([x, dy], |[x, dy]| {
+            let mut dx = vec![0f32; x.len()];
+            elementwise::unary_grad(self.0, x, dy, &mut dx);
+            dx
+        })?;
+        tensor_like(dx, x).map(Some)
+    }
+}
+
+pub(super) struct GegluOp;
+
+impl CustomOp1 for GegluOp {
+    fn name(&self) -> &'static str {
+        "geglu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut dims = l.dims().to_vec();
+        let Some(width) = dims.pop().filter(|w| w % 2 == 0 && *w > 0) else {
+            candle_core::bail!("geglu: the last axis of {:?} can't be halved", l.dims());
+        };
+        dims.push(width / 2);
+        let x = slice(x, l)?;
+        let mut y = vec![0f32; x.len() / 2];
+        elementwise::geglu(width / 2, x, &mut y);
+        Ok((CpuStorage::F32(y), Shape::from(dims)))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let c = y.dim(candle_core::D::Minus1)?;
+        let dx = with_slices([x, dy], |[x, dy]| {
+            let mut dx = vec![0f32; x.len()];
+            elementwise::geglu_grad(c, x, dy, &mut dx);
+            dx
+        })?;
+        tensor_like(dx, x).map(Some)
+    }
+}
+
+pub(super) struct SoftmaxOp;
+
+impl CustomOp1 for SoftmaxOp {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, l)?;
+        let mut y = vec![0f32; x.len()];
+        if let Some(c) = l.dims().last().copied().filter(|c| *c > 0) {
+            elementwise::softmax(c, x, &mut y);
+        }
+        Ok((CpuStorage::F32(y), l.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let c = y.dim(candle_core::D::Minus1)?;
+        let dx = with_slices([y, dy], |[y, dy]| {
+            let mut dx = vec![0f32; y.len()];
+            elementwise::softmax_grad(c, y, dy, &mut dx);
+            dx
+        })?;
+        tensor_like(dx, x).map(Some)
+    }
+}
+
+pub(super) struct AddChannelsOp;
+
+impl CustomOp2 for AddChannelsOp {
+    fn name(&self) -> &'static str {
+        "add-channels"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        t: &CpuStorage,
+        lt: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (&[b, h, w, c], &[tb, tc]) = (lx.dims(), lt.dims()) else {
+            candle_core::bail!("add_channels: {:?} + {:?}", lx.dims(), lt.dims());
+        };
+        if (b, c) != (tb, tc) {
+            candle_core::bail!("add_channels: {:?} + {:?}", lx.dims(), lt.dims());
+        }
+        let x = slice(x, lx)?;
+        let mut y = vec![0f32; x.len()];
+        elementwise::add_channels(h * w, c, x, slice(t, lt)?, &mut y);
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (_, h, w, c) = x.dims4()?;
+        let dt = with_slices([dy], |[dy]| {
+            let mut dt = vec![0f32; t.elem_count()];
+            elementwise::sum_places(h * w, c, dy, &mut dt);
+            dt
+        })?;
+        Ok((Some(dy.clone()), Some(tensor_like(dt, t)?)))
+    }
+}
