@@ -22,9 +22,11 @@ pub struct Record {
     pub prompt: String,
     /// The panels before it that were read.
     pub context: Vec<PanelId>,
-    /// How long it took.
+    /// How long it took. Not in the record that a PNG carries, see [`super::encode_png`].
+    #[serde(default)]
     pub seconds: f32,
-    /// When, RFC 3339 in UTC.
+    /// When, RFC 3339 in UTC. Not in the record that a PNG carries.
+    #[serde(default)]
     pub created: String,
 }
 

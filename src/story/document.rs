@@ -1,0 +1,148 @@
+//! A story under edit: every change goes through here and can be undone.
+
+use super::edit::Change;
+use super::{Edit, EditError, Panel, PanelId, Story};
+
+/// A story with its history. Undo reaches back to where the document was opened.
+///
+/// A generation result is an edit like any other: it may arrive between two edits of the author,
+/// and undo takes back whichever came last.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    story: Story,
+    next_id: u64,
+    undo: Vec<Change>,
+    redo: Vec<Change>,
+    /// The panel whose text the last step of undo typed, while it may still grow.
+    typing: Option<PanelId>,
+    revision: u64,
+}
+
+impl Document {
+    /// A document without history. Panels get ids above those in the story.
+    pub fn new(story: Story) -> Document {
+        Document::with_next_id(story, 1)
+    }
+
+    /// `next_id` is raised above the ids in the story where it is not.
+    pub(super) fn with_next_id(story: Story, next_id: u64) -> Document {
+        let above = story
+            .panels
+            .iter()
+            .map(|panel| panel.id.0.saturating_add(1))
+            .max();
+        Document {
+            next_id: next_id.max(above.unwrap_or(1)),
+            story,
+            ..Document::default()
+        }
+    }
+
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// An id no panel of this story has had, not a deleted one either.
+    pub fn fresh_id(&mut self) -> PanelId {
+        self.next_id = self.next_id.max(1);
+        let id = PanelId(self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.max(1)
+    }
+
+    /// Makes an edit, which clears what could be redone.
+    pub fn apply(&mut self, edit: Edit) -> Result<(), EditError> {
+        let typing = match &edit {
+            Edit::SetText { panel, .. } => Some(*panel),
+            _ => None,
+        };
+        let Some(change) = edit.apply(&mut self.story)? else {
+            return Ok(());
+        };
+        let grows = typing.is_some() && typing == self.typing && self.redo.is_empty();
+        if !grows {
+            self.undo.push(change);
+        }
+        self.typing = typing;
+        self.redo.clear();
+        self.revision += 1;
+        self.reserve_ids();
+        Ok(())
+    }
+
+    /// Inserts an empty panel before the one at `at`, or last, and returns its id.
+    pub fn insert_panel(&mut self, at: usize) -> PanelId {
+        let id = self.fresh_id();
+        let panel = Panel::empty(id);
+        self.apply(Edit::InsertPanel { at, panel })
+            .expect("a fresh id is on no panel, which is all that can fail");
+        id
+    }
+
+    /// Copies a panel to right behind it and returns the id of the copy.
+    pub fn duplicate_panel(&mut self, panel: PanelId) -> Result<PanelId, EditError> {
+        let copy = self.fresh_id();
+        self.apply(Edit::DuplicatePanel { panel, copy })?;
+        Ok(copy)
+    }
+
+    /// The author has left the text: what is typed next is a step of undo of its own.
+    pub fn end_typing(&mut self) {
+        self.typing = None;
+    }
+
+    /// Takes the last step back. False if there is none.
+    pub fn undo(&mut self) -> bool {
+        let Some(change) = self.undo.pop() else {
+            return false;
+        };
+        self.redo.push(change.apply(&mut self.story));
+        self.typing = None;
+        self.revision += 1;
+        true
+    }
+
+    /// Makes the step again that was undone last. False if there is none.
+    pub fn redo(&mut self) -> bool {
+        let Some(change) = self.redo.pop() else {
+            return false;
+        };
+        self.undo.push(change.apply(&mut self.story));
+        self.typing = None;
+        self.revision += 1;
+        true
+    }
+
+    pub fn can_undo(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    pub fn can_redo(&self) -> bool {
+        !self.redo.is_empty()
+    }
+
+    /// Grows with every change: a board drawn or saved at this revision is up to date.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The document as it stands, for saving it on another thread.
+    pub fn without_history(&self) -> Document {
+        Document {
+            story: self.story.clone(),
+            next_id: self.next_id,
+            revision: self.revision,
+            ..Document::default()
+        }
+    }
+
+    /// An id that came with an edit, not from [`Document::fresh_id`], is taken from then on.
+    fn reserve_ids(&mut self) {
+        let above = self.story.panels.iter().map(|p| p.id.0.saturating_add(1));
+        self.next_id = above.fold(self.next_id, u64::max);
+    }
+}

@@ -1,0 +1,308 @@
+//! Edit commands, and the changes that undo them.
+
+use thiserror::Error;
+
+use super::{Panel, PanelId, PictureTake, Story, Take, Takes, TextTake};
+
+/// One change of a story. Panels are addressed by id, so that a result that arrives late finds
+/// its panel wherever the author has moved it meanwhile; takes are addressed by their index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    SetTitle(String),
+    SetStyle(String),
+    /// Puts a panel before the one at `at`, or last if there is none there.
+    /// Its id comes from [`super::Document::fresh_id`].
+    InsertPanel {
+        at: usize,
+        panel: Panel,
+    },
+    DeletePanel(PanelId),
+    /// Copies a panel with its takes to right behind it, under the id `copy`.
+    DuplicatePanel {
+        panel: PanelId,
+        copy: PanelId,
+    },
+    /// Moves a panel so that `to` is its position afterwards, or last if that is too far.
+    MovePanel {
+        panel: PanelId,
+        to: usize,
+    },
+    /// The author's words. Edits of one panel that follow one another are one step of undo until
+    /// [`super::Document::end_typing`].
+    SetText {
+        panel: PanelId,
+        text: String,
+    },
+    /// Adds a text and makes it active.
+    AddText {
+        panel: PanelId,
+        take: TextTake,
+    },
+    /// Adds a picture and makes it active. Put its pixels in [`super::Images`] first.
+    AddPicture {
+        panel: PanelId,
+        take: PictureTake,
+    },
+    ChooseText {
+        panel: PanelId,
+        take: usize,
+    },
+    ChoosePicture {
+        panel: PanelId,
+        take: usize,
+    },
+    StarText {
+        panel: PanelId,
+        take: usize,
+        starred: bool,
+    },
+    StarPicture {
+        panel: PanelId,
+        take: usize,
+        starred: bool,
+    },
+    DeleteText {
+        panel: PanelId,
+        take: usize,
+    },
+    DeletePicture {
+        panel: PanelId,
+        take: usize,
+    },
+    /// Several edits as one step of undo: all of them or, if one cannot be made, none.
+    Together(Vec<Edit>),
+}
+
+/// Why an edit could not be made. The story is as it was.
+///
+/// [`EditError::NoPanel`] for a generation result means that the author deleted its panel while
+/// it was being made: tell the author and drop the result. Undoing the deletion brings the
+/// panel back as it was when it was deleted, and the result can be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EditError {
+    #[error("Panel {0} is no longer on the board; undo its deletion and try again.")]
+    NoPanel(PanelId),
+    #[error("Panel {panel} has no take {}; choose one of its {count}.", take + 1)]
+    NoTake {
+        panel: PanelId,
+        take: usize,
+        count: usize,
+    },
+    #[error("Panel {0} is already on the board; give the new panel an id of its own.")]
+    PanelExists(PanelId),
+}
+
+/// A change that was prepared by an edit and undoes it, or by an undo and redoes it: the state
+/// that it brings back. Changes are made in the reverse order of their making, so each finds the
+/// story as it was and cannot fail.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Title(String),
+    Style(String),
+    Insert(usize, Box<Panel>),
+    Remove(usize),
+    Move { from: usize, to: usize },
+    Texts(usize, String, Takes<TextTake>),
+    Pictures(usize, Takes<PictureTake>),
+    Together(Vec<Change>),
+}
+
+impl Change {
+    /// Makes the change and returns the one that undoes it.
+    pub(super) fn apply(self, story: &mut Story) -> Change {
+        use std::mem::replace;
+        match self {
+            Change::Title(title) => Change::Title(replace(&mut story.title, title)),
+            Change::Style(style) => Change::Style(replace(&mut story.style, style)),
+            Change::Insert(at, panel) => {
+                story.panels.insert(at, *panel);
+                Change::Remove(at)
+            }
+            Change::Remove(at) => Change::Insert(at, Box::new(story.panels.remove(at))),
+            Change::Move { from, to } => {
+                let panel = story.panels.remove(from);
+                story.panels.insert(to, panel);
+                Change::Move { from: to, to: from }
+            }
+            Change::Texts(at, text, takes) => {
+                let panel = &mut story.panels[at];
+                Change::Texts(
+                    at,
+                    replace(&mut panel.text, text),
+                    replace(&mut panel.texts, takes),
+                )
+            }
+            Change::Pictures(at, takes) => {
+                Change::Pictures(at, replace(&mut story.panels[at].pictures, takes))
+            }
+            Change::Together(changes) => {
+                let mut back: Vec<Change> = changes.into_iter().map(|c| c.apply(story)).collect();
+                back.reverse();
+                Change::Together(back)
+            }
+        }
+    }
+}
+
+impl Edit {
+    /// Makes the edit and returns the change that undoes it, `None` if nothing changed.
+    pub(super) fn apply(self, story: &mut Story) -> Result<Option<Change>, EditError> {
+        let change = match self {
+            Edit::SetTitle(title) => (story.title != title).then_some(Change::Title(title)),
+            Edit::SetStyle(style) => (story.style != style).then_some(Change::Style(style)),
+            Edit::InsertPanel { at, panel } => {
+                must_be_new(story, panel.id)?;
+                let at = at.min(story.panels.len());
+                Some(Change::Insert(at, Box::new(panel)))
+            }
+            Edit::DeletePanel(id) => Some(Change::Remove(position(story, id)?)),
+            Edit::DuplicatePanel { panel, copy } => {
+                must_be_new(story, copy)?;
+                let at = position(story, panel)?;
+                let mut panel = story.panels[at].clone();
+                panel.id = copy;
+                Some(Change::Insert(at + 1, Box::new(panel)))
+            }
+            Edit::MovePanel { panel, to } => {
+                let from = position(story, panel)?;
+                let to = to.min(story.panels.len() - 1);
+                (from != to).then_some(Change::Move { from, to })
+            }
+            Edit::SetText { panel, text } => texts(story, panel, |panel| {
+                panel.set_text(text);
+                Ok(())
+            })?,
+            Edit::AddText { panel, take } => texts(story, panel, |panel| {
+                panel.texts.push(take);
+                Ok(())
+            })?,
+            Edit::ChooseText { panel, take } => texts(story, panel, |panel| {
+                must_have(panel.id, &panel.texts, take)?;
+                panel.texts.choose(take);
+                Ok(())
+            })?,
+            Edit::StarText {
+                panel,
+                take,
+                starred,
+            } => texts(story, panel, |panel| {
+                star(panel.id, &mut panel.texts, take, starred)
+            })?,
+            Edit::DeleteText { panel, take } => texts(story, panel, |panel| {
+                must_have(panel.id, &panel.texts, take)?;
+                panel.texts.remove(take);
+                Ok(())
+            })?,
+            Edit::AddPicture { panel, take } => pictures(story, panel, |_, takes| {
+                takes.push(take);
+                Ok(())
+            })?,
+            Edit::ChoosePicture { panel, take } => pictures(story, panel, |id, takes| {
+                must_have(id, takes, take)?;
+                takes.choose(take);
+                Ok(())
+            })?,
+            Edit::StarPicture {
+                panel,
+                take,
+                starred,
+            } => pictures(story, panel, |id, takes| star(id, takes, take, starred))?,
+            Edit::DeletePicture { panel, take } => pictures(story, panel, |id, takes| {
+                must_have(id, takes, take)?;
+                takes.remove(take);
+                Ok(())
+            })?,
+            Edit::Together(edits) => return together(story, edits),
+        };
+        Ok(change.map(|change| change.apply(story)))
+    }
+}
+
+fn together(story: &mut Story, edits: Vec<Edit>) -> Result<Option<Change>, EditError> {
+    let mut back = Vec::new();
+    for edit in edits {
+        match edit.apply(story) {
+            Ok(change) => back.extend(change),
+            Err(error) => {
+                for change in back.into_iter().rev() {
+                    Change::apply(change, story);
+                }
+                return Err(error);
+            }
+        }
+    }
+    back.reverse();
+    Ok((!back.is_empty()).then_some(Change::Together(back)))
+}
+
+fn position(story: &Story, id: PanelId) -> Result<usize, EditError> {
+    story.position(id).ok_or(EditError::NoPanel(id))
+}
+
+fn must_be_new(story: &Story, id: PanelId) -> Result<(), EditError> {
+    match story.position(id) {
+        Some(_) => Err(EditError::PanelExists(id)),
+        None => Ok(()),
+    }
+}
+
+fn must_have<T>(panel: PanelId, takes: &Takes<T>, take: usize) -> Result<(), EditError> {
+    if take < takes.len() {
+        return Ok(());
+    }
+    Err(EditError::NoTake {
+        panel,
+        take,
+        count: takes.len(),
+    })
+}
+
+fn star<T: Take>(
+    panel: PanelId,
+    takes: &mut Takes<T>,
+    take: usize,
+    starred: bool,
+) -> Result<(), EditError> {
+    let count = takes.len();
+    takes
+        .get_mut(take)
+        .ok_or(EditError::NoTake { panel, take, count })?
+        .set_starred(starred);
+    Ok(())
+}
+
+/// The change that gives a panel the texts that `edit` makes of a copy of it.
+fn texts(
+    story: &Story,
+    id: PanelId,
+    edit: impl FnOnce(&mut Panel) -> Result<(), EditError>,
+) -> Result<Option<Change>, EditError> {
+    let at = position(story, id)?;
+    let old = &story.panels[at];
+    let mut new = Panel {
+        text: old.text.clone(),
+        texts: old.texts.clone(),
+        ..Panel::empty(id)
+    };
+    let typed = old.text.clone();
+    edit(&mut new)?;
+    // An edit that only moves between takes leaves the text to be read from the active one.
+    if new.text == typed {
+        new.show_active_text();
+    }
+    let changed = new.text != old.text || new.texts != old.texts;
+    Ok(changed.then(|| Change::Texts(at, new.text, new.texts)))
+}
+
+/// The change that gives a panel the pictures that `edit` makes of a copy of them.
+fn pictures(
+    story: &Story,
+    id: PanelId,
+    edit: impl FnOnce(PanelId, &mut Takes<PictureTake>) -> Result<(), EditError>,
+) -> Result<Option<Change>, EditError> {
+    let at = position(story, id)?;
+    let old = &story.panels[at].pictures;
+    let mut new = old.clone();
+    edit(id, &mut new)?;
+    Ok((new != *old).then_some(Change::Pictures(at, new)))
+}
