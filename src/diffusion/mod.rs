@@ -7,11 +7,30 @@
 //!
 //! Pictures and latents are `[B,H,W,C]`, text states `[B,T,C]`, timesteps `[B]`.
 
+mod error;
+mod folder;
+mod preview;
 mod resnet;
+mod sample;
+mod schedule;
+mod scheduler;
 mod text;
+mod tiles;
+mod tokenizer;
 mod unet;
 mod vae;
 
+#[cfg(test)]
+mod tests;
+
+pub use error::DiffusionError;
+pub use folder::ModelFolder;
+pub use preview::Preview;
+pub use sample::{Denoising, Diffusion, StepDone, to_picture};
+pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};
+pub use scheduler::Scheduler;
 pub use text::{TextAct, TextConfig, TextEncoder, TextFeatures};
+pub use tiles::decode_tiled;
+pub use tokenizer::CaptionTokenizer;
 pub use unet::{DownBlockKind, PerBlock, Unet, UnetConfig, UpBlockKind, same_timestep};
 pub use vae::{Moments, Vae, VaeConfig};

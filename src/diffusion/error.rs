@@ -1,0 +1,94 @@
+//! What can go wrong, and the small file helpers whose errors say it.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::{Path, PathBuf};
+
+/// Each message is one sentence naming the file or the thing and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffusionError {
+    #[error("{path} can't be read ({why}); get the model folder again")]
+    Unreadable { path: PathBuf, why: String },
+    #[error("{path} is not usable ({why}); get the model folder again")]
+    Config { path: PathBuf, why: String },
+    #[error("{path} does not fit its config.json ({why}); get the model folder again")]
+    Misfit { path: PathBuf, why: String },
+    #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
+    Unwritable { path: PathBuf, why: String },
+    #[error("{0}")]
+    Settings(String),
+    #[error("{0}")]
+    Tensor(String),
+}
+
+impl From<candle_core::Error> for DiffusionError {
+    fn from(e: candle_core::Error) -> Self {
+        Self::Tensor(sentence(&e))
+    }
+}
+
+/// The error's own line, without the backtrace that candle appends when one is asked for.
+pub(super) fn sentence(e: &candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+impl DiffusionError {
+    pub(super) fn unreadable(path: &Path, why: impl ToString) -> Self {
+        Self::Unreadable {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    pub(super) fn config(path: &Path, why: impl ToString) -> Self {
+        Self::Config {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    pub(super) fn misfit(path: &Path, why: impl ToString) -> Self {
+        Self::Misfit {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    pub(super) fn unwritable(path: &Path, why: impl ToString) -> Self {
+        Self::Unwritable {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
+pub(super) fn read_text(path: &Path) -> Result<String, DiffusionError> {
+    std::fs::read_to_string(path).map_err(|e| DiffusionError::unreadable(path, e))
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, DiffusionError> {
+    serde_json::from_str(&read_text(path)?).map_err(|e| DiffusionError::config(path, e))
+}
+
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DiffusionError> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| DiffusionError::unwritable(path, e))?;
+    replace_file(path, |beside| {
+        std::fs::write(beside, format!("{text}\n")).map_err(|e| e.to_string())
+    })
+}
+
+/// Writes a file beside `path` and renames it into place, with the folders above it.
+pub(super) fn replace_file(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), DiffusionError> {
+    let fail = |e: String| DiffusionError::unwritable(path, e);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| fail(e.to_string()))?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let beside = PathBuf::from(name);
+    write(&beside).map_err(fail)?;
+    std::fs::rename(&beside, path).map_err(|e| fail(e.to_string()))
+}

@@ -1,0 +1,266 @@
+//! A loaded model, and pictures from it: guidance, steps, previews, decoding.
+
+use super::error::{DiffusionError, sentence};
+use super::folder::ModelFolder;
+use super::preview::to_byte;
+use super::scheduler::Scheduler;
+use super::tiles::decode_tiled;
+use super::{
+    CaptionTokenizer, Preview, SchedulerConfig, TextEncoder, TextFeatures, Unet, Vae, same_timestep,
+};
+use crate::nn::noise;
+use crate::story::{SchedulerKind, Settings};
+use candle_core::{DType, Device, Tensor};
+use image::RgbaImage;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Pictures are decoded whole up to this many pixels a side.
+const WHOLE: usize = 512;
+
+/// A text-to-picture model.
+pub struct Diffusion {
+    pub text_encoder: TextEncoder,
+    pub tokenizer: CaptionTokenizer,
+    pub unet: Unet,
+    pub vae: Vae,
+    pub scheduler: SchedulerConfig,
+    pub preview: Preview,
+    device: Device,
+}
+
+/// Step `step` of `steps` (from 1) is done; `preview` is a small picture of what it will become.
+pub struct StepDone {
+    pub step: u32,
+    pub steps: u32,
+    pub preview: RgbaImage,
+}
+
+/// How to denoise, apart from what the noise and the text are.
+#[derive(Clone, Copy, Debug)]
+pub struct Denoising {
+    pub scheduler: SchedulerKind,
+    pub steps: usize,
+    /// 1 is none, and costs half.
+    pub guidance: f64,
+}
+
+impl From<&Settings> for Denoising {
+    fn from(s: &Settings) -> Self {
+        Self {
+            scheduler: s.scheduler,
+            steps: s.steps as usize,
+            guidance: f64::from(s.guidance),
+        }
+    }
+}
+
+impl Diffusion {
+    /// Reads a model folder in diffusers' layout.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or doesn't fit the others.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
+        let folder = ModelFolder::new(dir);
+        let vae = folder.read_vae(device)?;
+        let model = Self {
+            text_encoder: folder.read_text_encoder(device)?,
+            tokenizer: folder.read_tokenizer()?,
+            unet: folder.read_unet(device)?,
+            scheduler: folder.read_scheduler()?,
+            preview: folder.read_preview(vae.config().latent_channels)?,
+            vae,
+            device: device.clone(),
+        };
+        model.check(dir)?;
+        Ok(model)
+    }
+
+    /// Whether the parts belong together.
+    fn check(&self, dir: &Path) -> Result<(), DiffusionError> {
+        let (unet, text) = (self.unet.config(), self.text_encoder.config());
+        let latents = self.vae.config().latent_channels;
+        let pooled = unet.projection_class_embeddings_input_dim;
+        let why = if unet.in_channels != latents || unet.out_channels != latents {
+            format!("the UNet's channels are not the autoencoder's {latents}")
+        } else if unet.cross_attention_dim != text.hidden_size {
+            format!(
+                "the UNet's cross_attention_dim is not the text encoder's {}",
+                text.hidden_size
+            )
+        } else if unet.class_embed_type.is_some() && pooled != Some(text.hidden_size) {
+            format!(
+                "the UNet's projection_class_embeddings_input_dim is not the text encoder's {}",
+                text.hidden_size
+            )
+        } else if self.tokenizer.vocab_size() > text.vocab_size {
+            format!(
+                "the tokenizer has more words than the text encoder's {}",
+                text.vocab_size
+            )
+        } else if self.tokenizer.length() > text.max_position_embeddings {
+            format!(
+                "the tokenizer's captions are longer than the text encoder's {}",
+                text.max_position_embeddings
+            )
+        } else {
+            return Ok(());
+        };
+        Err(DiffusionError::config(dir, why))
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Width and height of its pictures.
+    pub fn picture_size(&self) -> (u32, u32) {
+        let side = (self.unet.config().sample_size * self.vae.config().decoder_scale()) as u32;
+        (side, side)
+    }
+
+    /// Encodes captions for [`Diffusion::denoise`]; `""` is what guidance leads away from.
+    pub fn encode_text(&self, captions: &[&str]) -> Result<TextFeatures, DiffusionError> {
+        let ids: Vec<u32> = captions
+            .iter()
+            .flat_map(|c| self.tokenizer.encode(c))
+            .collect();
+        let ids = Tensor::from_vec(ids, (captions.len(), self.tokenizer.length()), &self.device)?;
+        Ok(self.text_encoder.forward(&ids)?)
+    }
+
+    /// Draws `text`. `sink` hears of every step and breaks to cancel, which is obeyed before the
+    /// next step and before decoding; `None` is a cancelled picture. The same settings give the
+    /// same picture.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn sample(
+        &self,
+        text: &str,
+        settings: &Settings,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<RgbaImage>, DiffusionError> {
+        let pictures = self.sample_batch(&[text], &[settings.seed], settings.into(), sink)?;
+        Ok(pictures.and_then(|mut p| p.pop()))
+    }
+
+    /// Draws several texts at once, each from its own seed.
+    pub fn sample_batch(
+        &self,
+        texts: &[&str],
+        seeds: &[u64],
+        how: Denoising,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
+        if texts.is_empty() || texts.len() != seeds.len() {
+            return Err(DiffusionError::Settings(format!(
+                "{} texts need as many seeds, not {}",
+                texts.len(),
+                seeds.len()
+            )));
+        }
+        let side = self.unet.config().sample_size;
+        let channels = self.unet.config().in_channels;
+        let start = seeds
+            .iter()
+            .map(|&seed| noise(seed, 0, &[1, side, side, channels], &self.device))
+            .collect::<Result<Vec<_>, _>>()?;
+        let start = Tensor::cat(&start, 0)?;
+        let positive = self.encode_text(texts)?;
+        let negative = self.encode_text(&[""])?;
+        let Some(latents) = self.denoise(&start, &positive, &negative, how, sink)? else {
+            return Ok(None);
+        };
+        let pictures = (0..texts.len())
+            .map(|i| Ok(to_picture(&self.decode(&latents.narrow(0, i, 1)?)?)?))
+            .collect::<Result<_, DiffusionError>>()?;
+        Ok(Some(pictures))
+    }
+
+    /// Latents from unit noise `start [B,h,w,C]`, led towards `positive` (a batch of B) and away
+    /// from `negative` (a batch of 1 or B); `None` is cancelled.
+    pub fn denoise(
+        &self,
+        start: &Tensor,
+        positive: &TextFeatures,
+        negative: &TextFeatures,
+        how: Denoising,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Tensor>, DiffusionError> {
+        if !how.guidance.is_finite() {
+            return Err(DiffusionError::Settings(
+                "the guidance scale is not a number; choose one from 1 to 15".into(),
+            ));
+        }
+        let batch = start.dim(0)?;
+        let guided = how.guidance != 1.0;
+        let join = |negative: &Tensor, positive: &Tensor| -> Result<Tensor, candle_core::Error> {
+            if !guided {
+                return Ok(positive.clone());
+            }
+            let mut shape = positive.dims().to_vec();
+            shape[0] = batch;
+            let negative = negative.broadcast_as(shape)?.contiguous()?;
+            Tensor::cat(&[&negative, positive], 0)
+        };
+        let text = join(&negative.states, &positive.states)?;
+        let pooled = join(&negative.pooled, &positive.pooled)?;
+
+        let mut scheduler = Scheduler::new(how.scheduler, &self.scheduler, how.steps)
+            .map_err(|e| DiffusionError::Settings(sentence(&e)))?;
+        let times = scheduler.timesteps();
+        let mut x = (start * scheduler.init_noise_sigma())?;
+        for (i, &t) in times.iter().enumerate() {
+            let seen = scheduler.scale_input(&x, i)?;
+            let answer = if guided {
+                let both = Tensor::cat(&[&seen, &seen], 0)?;
+                let t = same_timestep(t as f64, 2 * batch, &self.device)?;
+                let both = self.unet.forward(&both, &t, &text, Some(&pooled))?;
+                let away = both.narrow(0, 0, batch)?;
+                let towards = both.narrow(0, batch, batch)?;
+                (&away + ((towards - &away)? * how.guidance)?)?
+            } else {
+                let t = same_timestep(t as f64, batch, &self.device)?;
+                self.unet.forward(&seen, &t, &text, Some(&pooled))?
+            };
+            let clean = scheduler.predict_x0(&answer, i, &x)?;
+            x = scheduler.step(&answer, i, &x)?;
+            let done = StepDone {
+                step: i as u32 + 1,
+                steps: times.len() as u32,
+                preview: self.preview.draw(&clean)?,
+            };
+            if sink(done).is_break() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(x))
+    }
+
+    /// Scaled latents `[1,h,w,C]` -> `[1,H,W,3]`, about -1..1; in tiles where it is large.
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, DiffusionError> {
+        let config = self.vae.config();
+        let z = (latents / config.scaling_factor)?.contiguous()?;
+        let scale = config.decoder_scale();
+        Ok(decode_tiled(&z, (WHOLE / scale).max(4), scale, |z| {
+            self.vae.decode(z)
+        })?)
+    }
+}
+
+/// `[1,H,W,3]`, about -1..1 -> a picture.
+pub fn to_picture(x: &Tensor) -> Result<RgbaImage, candle_core::Error> {
+    let (_, h, w, _) = x.dims4()?;
+    let values = x
+        .to_device(&Device::Cpu)?
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let bytes = values
+        .chunks_exact(3)
+        .flat_map(|rgb| [to_byte(rgb[0]), to_byte(rgb[1]), to_byte(rgb[2]), 255])
+        .collect();
+    RgbaImage::from_raw(w as u32, h as u32, bytes)
+        .ok_or_else(|| candle_core::Error::Msg("the decoded picture has not three colours".into()))
+}

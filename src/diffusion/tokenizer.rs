@@ -1,0 +1,315 @@
+//! Captions to token ids: CLIP's byte-pair encoding, or Sprout's list of words.
+
+use super::error::{DiffusionError, read_json, read_text, write_json};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::Path;
+use tokenizers::Tokenizer;
+
+/// Turns a caption into ids of a fixed number: begin token, words, end token, padding.
+pub struct CaptionTokenizer {
+    kind: Kind,
+    begin: u32,
+    end: u32,
+    pad: u32,
+    length: usize,
+}
+
+enum Kind {
+    Words(HashMap<String, u32>),
+    Bpe(Box<Tokenizer>),
+}
+
+const PAD: &str = "[pad]";
+const END: &str = "[eos]";
+const BEGIN: &str = "[bos]";
+
+/// What we read of `tokenizer_config.json`.
+#[derive(Deserialize)]
+struct Config {
+    model_max_length: usize,
+    bos_token: Special,
+    eos_token: Special,
+    pad_token: Option<Special>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Special {
+    Text(String),
+    Token { content: String },
+}
+
+impl Special {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(t) | Self::Token { content: t } => t,
+        }
+    }
+}
+
+impl CaptionTokenizer {
+    /// A list of words, for captions of at most `length` tokens with their begin and end. Ids are
+    /// given in the order of `words`, after those of padding (0), end (1) and begin (2).
+    pub fn from_words(words: &[String], length: usize) -> Self {
+        let mut ids: HashMap<String, u32> = [PAD, END, BEGIN]
+            .iter()
+            .zip(0..)
+            .map(|(t, i)| (t.to_string(), i))
+            .collect();
+        for word in words.iter().flat_map(|w| split_words(w)) {
+            let next = ids.len() as u32;
+            ids.entry(word).or_insert(next);
+        }
+        Self {
+            kind: Kind::Words(ids),
+            begin: 2,
+            end: 1,
+            pad: 0,
+            length,
+        }
+    }
+
+    /// Reads a `tokenizer` folder: `vocab.json` and `tokenizer_config.json`, and `merges.txt`
+    /// where it is CLIP's.
+    ///
+    /// # Errors
+    /// A file that is missing or isn't what its name says.
+    pub fn load(dir: &Path) -> Result<Self, DiffusionError> {
+        let vocab_path = dir.join("vocab.json");
+        let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
+        let config_path = dir.join("tokenizer_config.json");
+        let config: Config = read_json(&config_path)?;
+        let id = |token: &str| {
+            vocab.get(token).copied().ok_or_else(|| {
+                let why = format!("it lacks the token {token:?} of tokenizer_config.json");
+                DiffusionError::config(&vocab_path, why)
+            })
+        };
+        if config.model_max_length < 2 {
+            let why = "model_max_length has no room for the begin and end tokens";
+            return Err(DiffusionError::config(&config_path, why));
+        }
+        let begin = id(config.bos_token.text())?;
+        let end = id(config.eos_token.text())?;
+        let pad_token = config.pad_token.as_ref().unwrap_or(&config.eos_token);
+        let pad = id(pad_token.text())?;
+        let merges_path = dir.join("merges.txt");
+        let kind = if merges_path.exists() {
+            let specials = [
+                config.bos_token.text(),
+                config.eos_token.text(),
+                pad_token.text(),
+            ];
+            let merges = read_text(&merges_path)?;
+            let bpe = clip(&vocab, &merges, &specials)
+                .map_err(|e| DiffusionError::config(&merges_path, e.to_string()))?;
+            Kind::Bpe(Box::new(bpe))
+        } else {
+            Kind::Words(vocab)
+        };
+        Ok(Self {
+            kind,
+            begin,
+            end,
+            pad,
+            length: config.model_max_length,
+        })
+    }
+
+    /// Writes a list of words as a `tokenizer` folder. CLIP's files are not ours to write.
+    ///
+    /// # Errors
+    /// When the folder can't be written, or the tokenizer isn't a list of words.
+    pub fn save(&self, dir: &Path) -> Result<(), DiffusionError> {
+        let Kind::Words(vocab) = &self.kind else {
+            let why = "only a list of words can be written";
+            return Err(DiffusionError::unwritable(dir, why));
+        };
+        let ordered: std::collections::BTreeMap<_, _> = vocab.iter().collect();
+        write_json(&dir.join("vocab.json"), &ordered)?;
+        let config = serde_json::json!({
+            "tokenizer_class": "WordLevel",
+            "model_max_length": self.length,
+            "bos_token": BEGIN,
+            "eos_token": END,
+            "pad_token": PAD,
+        });
+        write_json(&dir.join("tokenizer_config.json"), &config)
+    }
+
+    /// How many ids every caption becomes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        match &self.kind {
+            Kind::Words(ids) => ids.values().max().map_or(0, |&m| m as usize + 1),
+            Kind::Bpe(t) => t.get_vocab_size(true),
+        }
+    }
+
+    /// Ids of the begin, end and padding tokens.
+    pub fn special_ids(&self) -> (u32, u32, u32) {
+        (self.begin, self.end, self.pad)
+    }
+
+    /// The caption's ids, padded or cut to [`CaptionTokenizer::length`].
+    pub fn encode(&self, caption: &str) -> Vec<u32> {
+        self.encode_with_length(caption).0
+    }
+
+    /// The ids and how many of them come before the padding.
+    pub fn encode_with_length(&self, caption: &str) -> (Vec<u32>, usize) {
+        let mut ids = vec![self.begin];
+        match &self.kind {
+            Kind::Words(vocab) => ids.extend(
+                split_words(caption)
+                    .iter()
+                    .filter_map(|w| find_word(vocab, w)),
+            ),
+            Kind::Bpe(t) => match t.encode(caption, false) {
+                Ok(encoding) => ids.extend(encoding.get_ids()),
+                // Only a text beyond the regular expression engine's limits; an empty caption
+                // is what is left of it.
+                Err(_) => {}
+            },
+        }
+        ids.truncate(self.length - 1);
+        ids.push(self.end);
+        let n = ids.len();
+        ids.resize(self.length, self.pad);
+        (ids, n)
+    }
+
+    /// The words of `caption` that the model doesn't know and therefore doesn't draw; none for
+    /// CLIP, which can spell anything.
+    pub fn unknown_words(&self, caption: &str) -> Vec<String> {
+        match &self.kind {
+            Kind::Words(vocab) => split_words(caption)
+                .into_iter()
+                .filter(|w| find_word(vocab, w).is_none())
+                .collect(),
+            Kind::Bpe(_) => Vec::new(),
+        }
+    }
+}
+
+/// Lower-case words without punctuation and possessive endings.
+fn split_words(text: &str) -> Vec<String> {
+    let text = text.to_lowercase().replace('’', "'");
+    text.split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .map(|w| w.trim_matches('\''))
+        .map(|w| w.strip_suffix("'s").unwrap_or(w).replace('\'', ""))
+        .filter(|w| !w.is_empty())
+        .collect()
+}
+
+/// The id of a word or of its singular. Unknown words are skipped: a token that training never
+/// met would only disturb the others.
+fn find_word(vocab: &HashMap<String, u32>, word: &str) -> Option<u32> {
+    let endings = [
+        ("", ""),
+        ("s", ""),
+        ("es", ""),
+        ("ies", "y"),
+        ("ves", "f"),
+        ("ves", "fe"),
+    ];
+    endings
+        .iter()
+        .filter_map(|(plural, singular)| Some(format!("{}{singular}", word.strip_suffix(plural)?)))
+        .find_map(|w| vocab.get(&w).copied())
+}
+
+/// transformers' `CLIPTokenizer` from its files.
+fn clip(
+    vocab: &HashMap<String, u32>,
+    merges: &str,
+    specials: &[&str],
+) -> tokenizers::Result<Tokenizer> {
+    let merges: Vec<&str> = merges
+        .lines()
+        .filter(|l| !l.starts_with("#version") && !l.trim().is_empty())
+        .collect();
+    let mut added: Vec<_> = specials.iter().map(|s| (vocab[*s], *s)).collect();
+    added.sort_unstable();
+    added.dedup();
+    let added: Vec<_> = added
+        .iter()
+        .map(|(id, content)| {
+            serde_json::json!({"id": id, "content": content, "special": true, "normalized": false,
+                "single_word": false, "lstrip": false, "rstrip": false})
+        })
+        .collect();
+    let words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+    let json = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": [
+            // Sets Chinese characters apart, as transformers does where ftfy is not installed.
+            {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": false, "lowercase": false},
+            {"type": "NFC"},
+            {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+            {"type": "Lowercase"},
+        ]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": words}, "behavior": "Removed", "invert": true},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        ]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": specials[1],
+            "continuing_subword_prefix": "", "end_of_word_suffix": "</w>", "fuse_unk": false,
+            "vocab": vocab, "merges": merges},
+    });
+    Tokenizer::from_bytes(json.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> CaptionTokenizer {
+        let list = ["a", "fox", "wolf", "berry", "on", "the", "left", "snow man"];
+        let list: Vec<String> = list.iter().map(|w| w.to_string()).collect();
+        CaptionTokenizer::from_words(&list, 8)
+    }
+
+    #[test]
+    fn words_are_found_whatever_their_case_number_and_punctuation() {
+        let t = words();
+        let plain = t.encode("a fox on the left");
+        assert_eq!(plain, [2, 3, 4, 7, 8, 9, 1, 0]);
+        assert_eq!(t.encode("A FOX, (on) \"the\" left!"), plain);
+        assert_eq!(t.encode("a fox's on the fox’s left")[..4], [2, 3, 4, 7]);
+        assert_eq!(t.encode("foxes wolves berries"), t.encode("fox wolf berry"));
+        assert_eq!(t.encode("snow-man"), t.encode("snow man"));
+    }
+
+    #[test]
+    fn unknown_words_are_skipped_and_named() {
+        let t = words();
+        assert_eq!(t.encode("a quick fox"), t.encode("a fox"));
+        assert_eq!(t.unknown_words("a quick fox jumps"), ["quick", "jumps"]);
+    }
+
+    #[test]
+    fn a_long_caption_keeps_its_end_token() {
+        let (ids, n) = words().encode_with_length(&"fox ".repeat(50));
+        assert_eq!((ids.len(), n, ids[7]), (8, 8, 1));
+    }
+
+    #[test]
+    fn a_saved_list_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let t = words();
+        t.save(dir.path()).unwrap();
+        let back = CaptionTokenizer::load(dir.path()).unwrap();
+        assert_eq!(back.special_ids(), t.special_ids());
+        assert_eq!(back.vocab_size(), t.vocab_size());
+        let caption = "a wolf on the left";
+        assert_eq!(back.encode(caption), t.encode(caption));
+    }
+}
