@@ -1,1 +1,13 @@
-//! See ARCHITECTURE.md.
+//! The procedural picture book: scenes, their pictures, captions and stories. It is the training
+//! and evaluation data of the built-in model, drawn afresh by seed instead of stored.
+
+mod backdrop;
+mod cast;
+mod place;
+mod render;
+mod scene;
+
+pub use cast::{CHARACTERS, SUBJECTS, Subject, SubjectId, THINGS};
+pub use place::{Place, Time, Weather};
+pub use render::Renderer;
+pub use scene::{LAYOUTS, MAX_SUBJECTS, Placed, Rect, Scene, SceneOptions, Slot, Split, held_out};
