@@ -37,7 +37,11 @@ const PICTURE: &str = art!("picture");
 type Rgb = (f32, f32, f32);
 
 fn rgb(hex: u32) -> Rgb {
-    ((hex >> 16 & 255) as f32, (hex >> 8 & 255) as f32, (hex & 255) as f32)
+    (
+        (hex >> 16 & 255) as f32,
+        (hex >> 8 & 255) as f32,
+        (hex & 255) as f32,
+    )
 }
 
 fn hex((r, g, b): Rgb) -> String {
@@ -46,7 +50,11 @@ fn hex((r, g, b): Rgb) -> String {
 }
 
 fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    (a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t, a.2 + (b.2 - a.2) * t)
+    (
+        a.0 + (b.0 - a.0) * t,
+        a.1 + (b.1 - a.1) * t,
+        a.2 + (b.2 - a.2) * t,
+    )
 }
 
 /// Replaces every `#rrggbb` of an SVG by `change` of it.
@@ -55,7 +63,11 @@ pub(super) fn recolour(svg: &str, change: impl Fn(Rgb) -> Rgb) -> String {
     let mut rest = svg;
     while let Some(at) = rest.find('#') {
         out.push_str(&rest[..at]);
-        let digits: String = rest[at + 1..].chars().take_while(char::is_ascii_hexdigit).take(6).collect();
+        let digits: String = rest[at + 1..]
+            .chars()
+            .take_while(char::is_ascii_hexdigit)
+            .take(6)
+            .collect();
         let full = match digits.len() {
             3 => digits.chars().flat_map(|c| [c, c]).collect(),
             _ => digits.clone(),
@@ -80,7 +92,11 @@ pub(super) fn embed(svg: &str, x: f32, y: f32, w: f32, h: f32) -> String {
         .and_then(|(_, rest)| rest.rsplit_once("</svg>"))
         .map_or("", |(inner, _)| inner);
     let (sx, sy) = (w / vw, h / vh);
-    format!("<g transform=\"translate({:.3} {:.3}) scale({sx:.4} {sy:.4})\">{inner}</g>", x - vx * sx, y - vy * sy)
+    format!(
+        "<g transform=\"translate({:.3} {:.3}) scale({sx:.4} {sy:.4})\">{inner}</g>",
+        x - vx * sx,
+        y - vy * sy
+    )
 }
 
 /// The colours of a subject at a time of day: dusk warms it, night cools it, but dark subjects
@@ -93,16 +109,28 @@ pub(super) fn subject_light(time: Time) -> impl Fn(Rgb) -> Rgb {
             let luminance = 0.3 * c.0 + 0.59 * c.1 + 0.11 * c.2;
             let keep = (luminance / 160.0).min(1.0);
             let dim = |v: f32, k: f32| v * (1.0 - (1.0 - k) * keep) + 10.0 * (1.0 - keep);
-            (dim(c.0, 0.82), dim(c.1, 0.85), dim(c.2, 0.98) + 8.0 * (1.0 - keep))
+            (
+                dim(c.0, 0.87),
+                dim(c.1, 0.9),
+                dim(c.2, 0.99) + 8.0 * (1.0 - keep),
+            )
         }
     }
 }
 
 /// The SVG, 128 units square, of a place.
 pub(super) fn svg(place: Place, time: Time, weather: Weather, layout: u8) -> String {
-    let rng = ChaCha8Rng::seed_from_u64(0x5ce0 + 97 * place.index() as u64 + 1009 * u64::from(layout));
-    let mut b = Painter { time, weather, rng, mirror: layout % 2 == 1, out: String::new() };
-    b.out.push_str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 128 128\">");
+    let rng =
+        ChaCha8Rng::seed_from_u64(0x5ce0 + 97 * place.index() as u64 + 1009 * u64::from(layout));
+    let mut b = Painter {
+        time,
+        weather,
+        rng,
+        mirror: layout % 2 == 1,
+        out: String::new(),
+    };
+    b.out
+        .push_str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 128 128\">");
     match place {
         Place::Forest => b.forest(),
         Place::Beach => b.beach(),
@@ -167,11 +195,17 @@ impl Painter {
     }
 
     fn rect(&mut self, x: f32, y: f32, w: f32, h: f32, fill: &str) {
-        let _ = write!(self.out, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" fill=\"{fill}\"/>");
+        let _ = write!(
+            self.out,
+            "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" fill=\"{fill}\"/>"
+        );
     }
 
     fn oval(&mut self, x: f32, y: f32, rx: f32, ry: f32, fill: &str) {
-        let _ = write!(self.out, "<ellipse cx=\"{x:.2}\" cy=\"{y:.2}\" rx=\"{rx:.2}\" ry=\"{ry:.2}\" fill=\"{fill}\"/>");
+        let _ = write!(
+            self.out,
+            "<ellipse cx=\"{x:.2}\" cy=\"{y:.2}\" rx=\"{rx:.2}\" ry=\"{ry:.2}\" fill=\"{fill}\"/>"
+        );
     }
 
     fn path(&mut self, d: &str, fill: &str) {
@@ -183,7 +217,11 @@ impl Painter {
         let [_, _, vw, vh] = view_box(art);
         let w = h * vw / vh;
         let lit = recolour(art, |c| {
-            let c = if self.weather == Weather::Snow { mix(c, rgb(0xf3f7fc), snow) } else { c };
+            let c = if self.weather == Weather::Snow {
+                mix(c, rgb(0xf3f7fc), snow)
+            } else {
+                c
+            };
             self.light(c)
         });
         self.out.push_str(&embed(&lit, x - w / 2.0, y - h, w, h));
@@ -215,7 +253,11 @@ impl Painter {
 
     fn stars(&mut self, count: usize, below: f32) {
         for _ in 0..count {
-            let (x, y, r) = (self.jitter(2.0, 126.0), self.jitter(2.0, below), self.jitter(0.35, 0.85));
+            let (x, y, r) = (
+                self.jitter(2.0, 126.0),
+                self.jitter(2.0, below),
+                self.jitter(0.35, 0.85),
+            );
             self.oval(x, y, r, r, "#fff7d6");
         }
     }
@@ -227,10 +269,16 @@ impl Painter {
         let sx = self.jitter(12.0, 26.0);
         let sx = self.side(sx, 0.0);
         match (self.time, self.weather) {
-            (Time::Day, Weather::Clear) => self.out.push_str(&embed(SUN, sx - 11.0, 6.0, 22.0, 22.0)),
+            (Time::Day, Weather::Clear) => {
+                self.out.push_str(&embed(SUN, sx - 11.0, 6.0, 22.0, 22.0))
+            }
             (Time::Day, _) => {}
             (Time::Sunset, weather) => {
-                let glow = if weather == Weather::Clear { "#ffe29a" } else { "#f6cf9c" };
+                let glow = if weather == Weather::Clear {
+                    "#ffe29a"
+                } else {
+                    "#f6cf9c"
+                };
                 let x = self.side(88.0, 0.0);
                 self.oval(x, horizon - 9.0, 13.0, 13.0, glow);
             }
@@ -263,7 +311,13 @@ impl Painter {
     fn ground(&mut self, y: f32, colour: u32, snow: f32) {
         let fill = self.land(colour, snow);
         let (a, b) = (self.jitter(-3.0, 3.0), self.jitter(-3.0, 3.0));
-        let d = format!("M0 {:.2}C40 {:.2} 88 {:.2} 128 {:.2}V128H0z", y + a, y - a, y + b, y - b);
+        let d = format!(
+            "M0 {:.2}C40 {:.2} 88 {:.2} 128 {:.2}V128H0z",
+            y + a,
+            y - a,
+            y + b,
+            y - b
+        );
         self.path(&d, &fill);
     }
 
@@ -278,7 +332,11 @@ impl Painter {
 
     fn tufts(&mut self, count: usize, art: &str, snow: f32) {
         for _ in 0..count {
-            let (x, y, h) = (self.jitter(4.0, 124.0), self.jitter(119.0, 127.0), self.jitter(4.0, 6.0));
+            let (x, y, h) = (
+                self.jitter(4.0, 124.0),
+                self.jitter(119.0, 127.0),
+                self.jitter(4.0, 6.0),
+            );
             self.prop(art, x, y, h, snow);
         }
     }
@@ -291,7 +349,11 @@ impl Painter {
             for i in 0..count {
                 let x = 128.0 / count as f32 * (i as f32 + 0.5) + self.jitter(-6.0, 6.0);
                 let h = self.jitter(36.0, 48.0) + 8.0 * row as f32;
-                let art = if self.rng.random_bool(0.35) { PINE } else { OAK };
+                let art = if self.rng.random_bool(0.35) {
+                    PINE
+                } else {
+                    OAK
+                };
                 // The clearing in the middle keeps subjects free of trunks.
                 if row == 1 && (x - 64.0).abs() < 30.0 {
                     continue;
@@ -311,13 +373,20 @@ impl Painter {
         self.rect(0.0, 56.0, 128.0, 7.0, &deep);
         let foam = self.plain(0xdff4ff);
         for _ in 0..9 {
-            let (x, y, w) = (self.jitter(2.0, 116.0), self.jitter(60.0, 78.0), self.jitter(5.0, 12.0));
+            let (x, y, w) = (
+                self.jitter(2.0, 116.0),
+                self.jitter(60.0, 78.0),
+                self.jitter(5.0, 12.0),
+            );
             self.rect(x, y, w, 0.9, &foam);
         }
         let edge = self.jitter(80.0, 84.0);
         self.path(&format!("M0 {edge:.1}c30 -5 60 5 128 -2v50h-128z"), &foam);
         let sand = self.land(0xf6dc9c, 0.75);
-        self.path(&format!("M0 {:.1}c30 -5 60 5 128 -2v50h-128z", edge + 2.2), &sand);
+        self.path(
+            &format!("M0 {:.1}c30 -5 60 5 128 -2v50h-128z", edge + 2.2),
+            &sand,
+        );
         let x = self.side(2.0, 0.0) + self.jitter(-2.0, 8.0) * if self.mirror { -1.0 } else { 1.0 };
         self.prop(PALM, x, 90.0, 62.0, 0.35);
         for _ in 0..3 {
@@ -332,9 +401,17 @@ impl Painter {
             let mut x = self.jitter(-8.0, 0.0);
             while x < 128.0 {
                 let w = self.jitter(13.0, 20.0);
-                let h = if row == 0 { self.jitter(34.0, 62.0) } else { self.jitter(20.0, 44.0) };
-                let colours = [[0x9fb2c6, 0xaab6d0, 0x93a4bd], [0x6e7f9a, 0x7d87a6, 0x66748f]][row];
-                let fill = self.plain(colours[self.rng.random_range(0..3)]);
+                let h = if row == 0 {
+                    self.jitter(34.0, 62.0)
+                } else {
+                    self.jitter(20.0, 44.0)
+                };
+                let colours = [
+                    [0x9fb2c6, 0xaab6d0, 0x93a4bd],
+                    [0x6e7f9a, 0x7d87a6, 0x66748f],
+                ][row];
+                let pick = self.rng.random_range(0..3);
+                let fill = self.plain(colours[pick]);
                 self.rect(x, 92.0 - h, w, h, &fill);
                 let mut y = 95.0 - h;
                 while y < 86.0 {
@@ -367,14 +444,21 @@ impl Painter {
 
     fn mountain(&mut self) {
         self.sky(84.0);
-        let peaks = [(20.0, 46.0, 0x8793a5), (104.0, 40.0, 0x8793a5), (64.0, 58.0, 0x6f7c91)];
+        let peaks = [
+            (20.0, 46.0, 0x8793a5),
+            (104.0, 40.0, 0x8793a5),
+            (64.0, 58.0, 0x6f7c91),
+        ];
         for (x, h, colour) in peaks {
             let (x, h) = (x + self.jitter(-9.0, 9.0), h + self.jitter(-5.0, 7.0));
             let half = h * 0.82;
             let (top, foot) = (86.0 - h, 88.0);
             let fill = self.plain(colour);
             let snow = self.plain(0xf6faff);
-            self.path(&format!("M{x:.1} {top:.1}L{:.1} {foot}H{:.1}z", x + half, x - half), &fill);
+            self.path(
+                &format!("M{x:.1} {top:.1}L{:.1} {foot}H{:.1}z", x + half, x - half),
+                &fill,
+            );
             let (dx, dy) = (half * 0.36, h * 0.36);
             self.path(
                 &format!(
@@ -432,7 +516,16 @@ impl Painter {
         };
         let (soil, dent) = (hex(rgb(ground)), hex(mix(rgb(ground), rgb(0x2a2148), 0.25)));
         let a = self.jitter(-4.0, 4.0);
-        self.path(&format!("M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V128H0z", 84.0 + a, 78.0 - a, 90.0 + a, 82.0 - a), &soil);
+        self.path(
+            &format!(
+                "M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V128H0z",
+                84.0 + a,
+                78.0 - a,
+                90.0 + a,
+                82.0 - a
+            ),
+            &soil,
+        );
         for i in 0..6 {
             let x = 22.0 * i as f32 + self.jitter(0.0, 16.0);
             let (y, r) = (self.jitter(92.0, 124.0), self.jitter(3.5, 9.0));
@@ -444,8 +537,20 @@ impl Painter {
         self.sky(76.0);
         let far = self.plain(0xc7d8ea);
         for i in 0..3 {
-            let (x, h) = (50.0 * i as f32 + self.jitter(0.0, 30.0), self.jitter(16.0, 30.0));
-            self.path(&format!("M{x:.1} {:.1}l{:.1} {:.1}h{:.1}z", 80.0 - h, h * 1.3, h, -2.6 * h), &far);
+            let (x, h) = (
+                50.0 * i as f32 + self.jitter(0.0, 30.0),
+                self.jitter(16.0, 30.0),
+            );
+            self.path(
+                &format!(
+                    "M{x:.1} {:.1}l{:.1} {:.1}h{:.1}z",
+                    80.0 - h,
+                    h * 1.3,
+                    h,
+                    -2.6 * h
+                ),
+                &far,
+            );
         }
         for i in 0..4 {
             let x = [8.0, 26.0, 104.0, 120.0][i] + self.jitter(-6.0, 6.0);
@@ -455,9 +560,22 @@ impl Painter {
         }
         let (near, drift) = (self.plain(0xf4f8fd), self.plain(0xdce8f4));
         let a = self.jitter(-3.0, 3.0);
-        self.path(&format!("M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V128H0z", 79.0 + a, 75.0 - a, 84.0 + a, 78.0 - a), &near);
+        self.path(
+            &format!(
+                "M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V128H0z",
+                79.0 + a,
+                75.0 - a,
+                84.0 + a,
+                78.0 - a
+            ),
+            &near,
+        );
         for _ in 0..3 {
-            let (x, y, rx) = (self.jitter(10.0, 118.0), self.jitter(98.0, 124.0), self.jitter(14.0, 26.0));
+            let (x, y, rx) = (
+                self.jitter(10.0, 118.0),
+                self.jitter(98.0, 124.0),
+                self.jitter(14.0, 26.0),
+            );
             self.oval(x, y, rx, 2.6, &drift);
         }
     }
@@ -472,7 +590,10 @@ impl Painter {
         let start = self.jitter(-7.0, 0.0);
         for i in 0..17 {
             let x = start + 8.2 * i as f32;
-            self.path(&format!("M{x:.1} 86V66.500l2.600 -3.500l2.600 3.500V86z"), &picket);
+            self.path(
+                &format!("M{x:.1} 86V66.500l2.600 -3.500l2.600 3.500V86z"),
+                &picket,
+            );
         }
         self.ground(86.0, 0x7ccc52, 0.8);
         for i in 0..9 {
@@ -494,15 +615,33 @@ impl Painter {
             self.prop(art, x, 70.0, h, 0.5);
         }
         self.ground(67.0, 0x8cc763, 0.85);
-        let (bank, water, foam) = (self.land(0xd8bd83, 0.5), self.plain(0x2b9fe3), self.plain(0xbfe6fb));
+        let (bank, water, foam) = (
+            self.land(0xd8bd83, 0.5),
+            self.plain(0x2b9fe3),
+            self.plain(0xbfe6fb),
+        );
         let bend = self.jitter(-4.0, 4.0) * if self.mirror { -1.0 } else { 1.0 };
         let band = |y: f32, h: f32| {
-            format!("M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V{:.1}C88 {:.1} 40 {:.1} 0 {:.1}z", y + bend, y - 4.0 - bend, y + 4.0 + bend, y - bend, y - bend + h, y + 5.0 + bend + h, y - 3.0 - bend + h, y + bend + h)
+            format!(
+                "M0 {:.1}C40 {:.1} 88 {:.1} 128 {:.1}V{:.1}C88 {:.1} 40 {:.1} 0 {:.1}z",
+                y + bend,
+                y - 4.0 - bend,
+                y + 4.0 + bend,
+                y - bend,
+                y - bend + h,
+                y + 5.0 + bend + h,
+                y - 3.0 - bend + h,
+                y + bend + h
+            )
         };
         self.path(&band(72.0, 25.0), &bank);
         self.path(&band(74.0, 21.0), &water);
         for _ in 0..8 {
-            let (x, y, w) = (self.jitter(2.0, 116.0), self.jitter(78.0, 92.0), self.jitter(5.0, 11.0));
+            let (x, y, w) = (
+                self.jitter(2.0, 116.0),
+                self.jitter(78.0, 92.0),
+                self.jitter(5.0, 11.0),
+            );
             self.rect(x, y, w, 0.9, &foam);
         }
         self.tufts(5, GRASS, 0.4);
@@ -517,13 +656,26 @@ impl Painter {
             let w = self.jitter(20.0, 25.0);
             let x = -6.0 + 27.0 * i as f32 + self.jitter(-2.0, 2.0);
             let h = self.jitter(15.0, 21.0);
-            let wall = self.plain(walls[self.rng.random_range(0..4)]);
-            let roof = self.land(roofs[self.rng.random_range(0..4)], 0.75);
-            let pane = if self.time == Time::Day { self.plain(0xbfe3f7) } else { "#ffd76a".into() };
+            let (wall, roof) = (self.rng.random_range(0..4), self.rng.random_range(0..4));
+            let (wall, roof) = (self.plain(walls[wall]), self.land(roofs[roof], 0.75));
+            let pane = if self.time == Time::Day {
+                self.plain(0xbfe3f7)
+            } else {
+                "#ffd76a".into()
+            };
             let door = self.plain(0x8a5a3c);
             self.rect(x, 90.0 - h, w, h, &wall);
             let top = 90.0 - h;
-            self.path(&format!("M{:.1} {top:.1}L{:.1} {:.1}L{:.1} {top:.1}z", x - 2.5, x + w / 2.0, top - 13.0, x + w + 2.5), &roof);
+            self.path(
+                &format!(
+                    "M{:.1} {top:.1}L{:.1} {:.1}L{:.1} {top:.1}z",
+                    x - 2.5,
+                    x + w / 2.0,
+                    top - 13.0,
+                    x + w + 2.5
+                ),
+                &roof,
+            );
             self.rect(x + w * 0.15, 90.0 - 10.0, 5.0, 10.0, &door);
             self.rect(x + w * 0.58, 90.0 - h * 0.75, 5.5, 5.5, &pane);
         }
@@ -542,10 +694,13 @@ impl Painter {
         self.rect(x - 2.5, y - 2.5, w + 5.0, h + 5.0, &frame);
         self.gradient(x, y, w, h, top, bottom);
         match self.time {
-            Time::Day => self.out.push_str(&embed(SUN, x + w * 0.56, y + 2.5, w * 0.34, w * 0.34)),
+            Time::Day => self
+                .out
+                .push_str(&embed(SUN, x + w * 0.56, y + 2.5, w * 0.34, w * 0.34)),
             Time::Sunset => self.oval(x + w * 0.7, y + h * 0.72, w * 0.2, w * 0.2, "#ffe29a"),
             Time::Night => {
-                self.out.push_str(&embed(MOON, x + w * 0.56, y + 3.0, w * 0.32, w * 0.32));
+                self.out
+                    .push_str(&embed(MOON, x + w * 0.56, y + 3.0, w * 0.32, w * 0.32));
                 for (dx, dy) in [(0.15, 0.2), (0.3, 0.7), (0.8, 0.8), (0.2, 0.5)] {
                     self.oval(x + w * dx, y + h * dy, 0.7, 0.7, "#fff7d6");
                 }
@@ -556,7 +711,11 @@ impl Painter {
     }
 
     fn floor(&mut self, y: f32) {
-        let (wood, seam, skirting) = (self.plain(0xc8935c), self.plain(0xb27f4b), self.plain(0x8a5a3c));
+        let (wood, seam, skirting) = (
+            self.plain(0xc8935c),
+            self.plain(0xb27f4b),
+            self.plain(0x8a5a3c),
+        );
         self.rect(0.0, y, 128.0, 128.0 - y, &wood);
         self.rect(0.0, y - 1.0, 128.0, 2.0, &skirting);
         for i in 1..5 {
@@ -566,7 +725,8 @@ impl Painter {
     }
 
     fn kitchen(&mut self) {
-        let wall = self.plain([0xd5efe2, 0xfdeecb, 0xdde9f7][self.rng.random_range(0..3)]);
+        let paint = [0xd5efe2, 0xfdeecb, 0xdde9f7][self.rng.random_range(0..3)];
+        let wall = self.plain(paint);
         let (tile, grout) = (self.plain(0xf7f9fb), self.plain(0xc9d3dd));
         self.rect(0.0, 0.0, 128.0, 92.0, &wall);
         self.rect(0.0, 54.0, 128.0, 38.0, &tile);
@@ -581,7 +741,12 @@ impl Painter {
         self.window(x, 14.0, w, 26.0);
         let cw = self.jitter(58.0, 70.0);
         let cx = self.side(128.0 - cw, cw);
-        let (cabinet, door, top, knob) = (self.plain(0xc0703f), self.plain(0xd08550), self.plain(0x7c4a2b), self.plain(0xf3d9a4));
+        let (cabinet, door, top, knob) = (
+            self.plain(0xc0703f),
+            self.plain(0xd08550),
+            self.plain(0x7c4a2b),
+            self.plain(0xf3d9a4),
+        );
         self.rect(cx, 68.0, cw, 25.0, &cabinet);
         self.rect(cx - 1.5, 65.0, cw + 3.0, 4.0, &top);
         for i in 0..3 {
@@ -599,7 +764,11 @@ impl Painter {
     }
 
     fn bedroom(&mut self) {
-        let (a, b) = [(0xd9e8fb, 0xc6dbf6), (0xe6dcf8, 0xd8caf3), (0xfde3df, 0xf9d3cd)][self.rng.random_range(0..3)];
+        let (a, b) = [
+            (0xd9e8fb, 0xc6dbf6),
+            (0xe6dcf8, 0xd8caf3),
+            (0xfde3df, 0xf9d3cd),
+        ][self.rng.random_range(0..3)];
         let (wall, stripe) = (self.plain(a), self.plain(b));
         self.rect(0.0, 0.0, 128.0, 88.0, &wall);
         for i in 0..9 {
@@ -612,7 +781,11 @@ impl Painter {
         self.prop(PICTURE, x, 38.0, 18.0, 0.0);
         let x = self.side(24.0, 0.0);
         self.prop(BED, x, 97.0, 42.0, 0.0);
-        let (rug, inner) = [(0xd96a8b, 0xe892ab), (0x5a9f8f, 0x7fbcae), (0x7c74c9, 0x9f98dd)][self.rng.random_range(0..3)];
+        let (rug, inner) = [
+            (0xd96a8b, 0xe892ab),
+            (0x5a9f8f, 0x7fbcae),
+            (0x7c74c9, 0x9f98dd),
+        ][self.rng.random_range(0..3)];
         let (rug, inner) = (self.plain(rug), self.plain(inner));
         self.oval(66.0, 115.0, 46.0, 9.0, &rug);
         self.oval(66.0, 115.0, 38.0, 6.6, &inner);

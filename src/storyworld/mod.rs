@@ -2,12 +2,21 @@
 //! and evaluation data of the built-in model, drawn afresh by seed instead of stored.
 
 mod backdrop;
+mod caption;
 mod cast;
 mod place;
 mod render;
 mod scene;
+mod shapes;
+pub mod sheet;
+mod tale;
+#[cfg(test)]
+mod tests;
+mod words;
 
+pub use caption::{caption, caption_held_out};
 pub use cast::{CHARACTERS, SUBJECTS, Subject, SubjectId, THINGS};
 pub use place::{Place, Time, Weather};
 pub use render::Renderer;
 pub use scene::{LAYOUTS, MAX_SUBJECTS, Placed, Rect, Scene, SceneOptions, Slot, Split, held_out};
+pub use words::{Mentions, mentions, vocabulary, words};

@@ -58,11 +58,20 @@ impl Renderer {
     /// If `rgb` has another length.
     pub fn draw(&self, scene: &Scene, rgb: &mut [u8]) {
         let side = self.size as usize;
-        assert_eq!(rgb.len(), side * side * 3, "the buffer holds size * size * 3 bytes");
+        assert_eq!(
+            rgb.len(),
+            side * side * 3,
+            "the buffer holds size * size * 3 bytes"
+        );
         rgb.copy_from_slice(self.backdrop(scene));
         for (i, placed) in scene.subjects.iter().enumerate() {
             let (x, y, _, _) = scene.unit_box(i);
-            let sprite = self.sprite(placed.subject, scene.subjects.len(), placed.scale, scene.time);
+            let sprite = self.sprite(
+                placed.subject,
+                scene.subjects.len(),
+                placed.scale,
+                scene.time,
+            );
             let at = |u| to_pixels(u, self.size) as i32;
             sprite.blend(at(x), at(y), rgb, self.size as i32);
         }
@@ -75,26 +84,38 @@ impl Renderer {
         self.falls[falling]
             .get_or_init(|| {
                 let svg = falling_svg(scene.weather, fall as u64);
-                Sprite { dx: 0, dy: 0, width: self.size as i32, height: self.size as i32, pixels: rasterise(&svg, self.size, self.size) }
+                Sprite {
+                    dx: 0,
+                    dy: 0,
+                    width: self.size as i32,
+                    height: self.size as i32,
+                    pixels: rasterise(&svg, self.size, self.size),
+                }
             })
             .blend(0, 0, rgb, self.size as i32);
     }
 
     fn backdrop(&self, scene: &Scene) -> &[u8] {
         let layout = scene.layout % LAYOUTS;
-        let index = ((scene.place.index() * Time::COUNT + scene.time.index()) * Weather::COUNT + scene.weather.index())
+        let index = ((scene.place.index() * Time::COUNT + scene.time.index()) * Weather::COUNT
+            + scene.weather.index())
             * usize::from(LAYOUTS)
             + usize::from(layout);
         self.backdrops[index].get_or_init(|| {
             let svg = backdrop::svg(scene.place, scene.time, scene.weather, layout);
-            rasterise(&svg, self.size, self.size).chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
+            rasterise(&svg, self.size, self.size)
+                .chunks_exact(4)
+                .flat_map(|p| [p[0], p[1], p[2]])
+                .collect()
         })
     }
 
     fn sprite(&self, subject: SubjectId, count: usize, scale: u8, time: Time) -> &Sprite {
         let scale = usize::from(scale) % SCALES.len();
         let count = count.clamp(1, MAX_SUBJECTS);
-        let index = ((subject.index() * MAX_SUBJECTS + count - 1) * SCALES.len() + scale) * Time::COUNT + time.index();
+        let index = ((subject.index() * MAX_SUBJECTS + count - 1) * SCALES.len() + scale)
+            * Time::COUNT
+            + time.index();
         self.sprites[index].get_or_init(|| self.draw_sprite(subject, count, scale as u8, time))
     }
 
@@ -103,7 +124,8 @@ impl Renderer {
         let (w, h) = unit_size(subject, count, scale);
         let pad = if kind.glows { h * 2 / 3 } else { 4 };
         let (full_w, full_h) = (w + 2 * pad, h + 2 * pad);
-        let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_w} {full_h}\">");
+        let mut svg =
+            format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_w} {full_h}\">");
         let (cx, cy) = (full_w as f32 / 2.0, full_h as f32 / 2.0);
         if kind.glows {
             let strength = if time == Time::Day { 0.45 } else { 0.8 };
@@ -122,12 +144,20 @@ impl Renderer {
             );
         }
         let lit = backdrop::recolour(kind.svg, backdrop::subject_light(time));
-        svg.push_str(&backdrop::embed(&lit, pad as f32, pad as f32, w as f32, h as f32));
+        svg.push_str(&backdrop::embed(
+            &lit, pad as f32, pad as f32, w as f32, h as f32,
+        ));
         svg.push_str("</svg>");
         let px = |u: i32| to_pixels(u, self.size);
         let (width, height) = (px(full_w), px(full_h));
         let pixels = rasterise(&svg, width, height);
-        Sprite { dx: -(px(pad) as i32), dy: -(px(pad) as i32), width: width as i32, height: height as i32, pixels }
+        Sprite {
+            dx: -(px(pad) as i32),
+            dy: -(px(pad) as i32),
+            width: width as i32,
+            height: height as i32,
+            pixels,
+        }
     }
 }
 
@@ -164,17 +194,22 @@ impl Sprite {
 /// Premultiplied RGBA of one of our own SVGs, stretched to `width` x `height` pixels.
 fn rasterise(svg: &str, width: u32, height: u32) -> Vec<u8> {
     // The SVGs are ours and a test draws every one of them, so they parse and have a size.
-    let tree = usvg::Tree::from_str(svg, &usvg::Options::default()).expect("built-in SVG is well formed");
+    let tree =
+        usvg::Tree::from_str(svg, &usvg::Options::default()).expect("built-in SVG is well formed");
     let mut pixmap = tiny_skia::Pixmap::new(width.max(1), height.max(1)).expect("size is not zero");
     let size = tree.size();
-    let scale = tiny_skia::Transform::from_scale(width as f32 / size.width(), height as f32 / size.height());
+    let scale = tiny_skia::Transform::from_scale(
+        width as f32 / size.width(),
+        height as f32 / size.height(),
+    );
     resvg::render(&tree, scale, &mut pixmap.as_mut());
     pixmap.take()
 }
 
 fn falling_svg(weather: Weather, variant: u64) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(0xfa11 + variant);
-    let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {UNITS} {UNITS}\">");
+    let mut svg =
+        format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {UNITS} {UNITS}\">");
     let cells = if weather == Weather::Rain { 7 } else { 8 };
     let step = UNITS as f32 / cells as f32;
     // One drop or flake in each cell of a grid: evenly spread, never clumped.
@@ -190,7 +225,10 @@ fn falling_svg(weather: Weather, variant: u64) -> String {
             );
         } else {
             let r = rng.random_range(0.7..1.6);
-            let _ = write!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{r:.2}\" fill=\"#ffffff\" fill-opacity=\"0.92\"/>");
+            let _ = write!(
+                svg,
+                "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{r:.2}\" fill=\"#ffffff\" fill-opacity=\"0.92\"/>"
+            );
         }
     }
     svg + "</svg>"

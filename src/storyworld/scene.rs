@@ -88,7 +88,11 @@ pub struct SceneOptions {
 
 impl Default for SceneOptions {
     fn default() -> Self {
-        Self { subjects: 1..=MAX_SUBJECTS, things: true, split: Split::Training }
+        Self {
+            subjects: 1..=MAX_SUBJECTS,
+            things: true,
+            split: Split::Training,
+        }
     }
 }
 
@@ -121,7 +125,13 @@ impl Scene {
 
     /// Puts the first three of `subjects` on the stage, from left to right; positions, sizes and
     /// the variant of the place are drawn. Weather falls only where there can be any.
-    pub fn stage(rng: &mut impl Rng, subjects: &[SubjectId], place: Place, time: Time, weather: Weather) -> Self {
+    pub fn stage(
+        rng: &mut impl Rng,
+        subjects: &[SubjectId],
+        place: Place,
+        time: Time,
+        weather: Weather,
+    ) -> Self {
         let subjects = &subjects[..subjects.len().min(MAX_SUBJECTS)];
         let slots: &[Slot] = match subjects.len() {
             1 => match rng.random_range(0..10) {
@@ -144,8 +154,19 @@ impl Scene {
                 scale: rng.random_range(0..SCALES.len() as u8),
             })
             .collect();
-        let weather = if place.has_weather() { weather } else { Weather::Clear };
-        Self { place, time, weather, layout: rng.random_range(0..LAYOUTS), fall: rng.random_range(0..FALLS), subjects }
+        let weather = if place.has_weather() {
+            weather
+        } else {
+            Weather::Clear
+        };
+        Self {
+            place,
+            time,
+            weather,
+            layout: rng.random_range(0..LAYOUTS),
+            fall: rng.random_range(0..FALLS),
+            subjects,
+        }
     }
 
     /// Each subject's box in a picture of `size` pixels, in the order of `subjects`.
@@ -154,7 +175,12 @@ impl Scene {
         (0..self.subjects.len())
             .map(|i| {
                 let (x, y, w, h) = self.unit_box(i);
-                Rect { x: px(x), y: px(y), width: px(x + w) - px(x), height: px(y + h) - px(y) }
+                Rect {
+                    x: px(x),
+                    y: px(y),
+                    width: px(x + w) - px(x),
+                    height: px(y + h) - px(y),
+                }
             })
             .collect()
     }
@@ -172,7 +198,11 @@ impl Scene {
             (_, Slot::Middle) => 64,
         };
         let x = (centre + i32::from(placed.dx) - w / 2).clamp(1, UNITS - 1 - w);
-        let y = if placed.subject.get().sky { SKY - h / 2 } else { GROUND - h };
+        let y = if placed.subject.get().sky {
+            SKY - h / 2
+        } else {
+            GROUND - h
+        };
         (x, (y + i32::from(placed.dy)).max(1), w, h)
     }
 }
@@ -191,11 +221,17 @@ pub(super) fn unit_size(subject: SubjectId, count: usize, scale: u8) -> (i32, i3
     };
     let scale = subject.get().scale * SCALES[usize::from(scale) % SCALES.len()];
     let aspect = subject.aspect();
-    let h = (height * scale).min(widest / aspect);
+    // Narrow figures are drawn taller: all subjects then cover about the same area.
+    let upright = if aspect < 0.75 { 1.12 } else { 1.0 };
+    let h = (height * scale * upright).min(widest / aspect);
     ((h * aspect).round() as i32, h.round() as i32)
 }
 
-fn random_subjects(rng: &mut impl Rng, count: RangeInclusive<usize>, things: bool) -> Vec<SubjectId> {
+fn random_subjects(
+    rng: &mut impl Rng,
+    count: RangeInclusive<usize>,
+    things: bool,
+) -> Vec<SubjectId> {
     let count = rng.random_range(count);
     let mut characters: Vec<_> = SubjectId::characters().collect();
     let mut objects: Vec<_> = SubjectId::things().collect();

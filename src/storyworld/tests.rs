@@ -1,0 +1,278 @@
+use std::collections::BTreeSet;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+fn scenes(seed: u64, count: usize, options: &SceneOptions) -> Vec<Scene> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count)
+        .map(|_| Scene::random(&mut rng, options))
+        .collect()
+}
+
+fn draw(renderer: &Renderer, scene: &Scene) -> Vec<u8> {
+    let side = renderer.size() as usize;
+    let mut rgb = vec![0; side * side * 3];
+    renderer.draw(scene, &mut rgb);
+    rgb
+}
+
+#[test]
+fn a_seed_gives_the_same_scenes_captions_and_pixels() {
+    let options = SceneOptions::default();
+    let (a, b) = (scenes(7, 40, &options), scenes(7, 40, &options));
+    assert_eq!(a, b);
+    assert_ne!(a, scenes(8, 40, &options));
+    let (one, two) = (Renderer::new(64), Renderer::new(64));
+    let mut rng = (ChaCha8Rng::seed_from_u64(1), ChaCha8Rng::seed_from_u64(1));
+    for scene in &a[..8] {
+        assert_eq!(draw(&one, scene), draw(&two, scene));
+        assert_eq!(caption(scene, &mut rng.0), caption(scene, &mut rng.1));
+    }
+}
+
+#[test]
+fn every_place_hour_weather_and_subject_draws() {
+    let renderer = Renderer::new(64);
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut seen = BTreeSet::new();
+    for &place in Place::ALL {
+        for &time in Time::ALL {
+            for &weather in Weather::ALL {
+                let mut scene = Scene::stage(&mut rng, &[], place, time, weather);
+                for layout in 0..LAYOUTS {
+                    scene.layout = layout;
+                    seen.insert(draw(&renderer, &scene));
+                }
+            }
+        }
+    }
+    let outdoors = Place::ALL.iter().filter(|p| p.has_weather()).count();
+    let expected = (outdoors * 9 + (Place::COUNT - outdoors) * 3) * usize::from(LAYOUTS);
+    // Falls and layouts may coincide by chance in a few flat places, never in whole classes.
+    assert!(
+        seen.len() > expected * 9 / 10,
+        "{} of {expected}",
+        seen.len()
+    );
+    for subject in SubjectId::all() {
+        let empty = Scene::stage(&mut rng, &[], Place::Moon, Time::Night, Weather::Clear);
+        let scene = Scene {
+            layout: empty.layout,
+            ..Scene::stage(
+                &mut rng,
+                &[subject],
+                Place::Moon,
+                Time::Night,
+                Weather::Clear,
+            )
+        };
+        assert_ne!(
+            draw(&renderer, &scene),
+            draw(&renderer, &empty),
+            "{}",
+            subject.name()
+        );
+    }
+}
+
+#[test]
+fn pictures_of_one_scene_align_at_every_size() {
+    for scene in scenes(11, 6, &SceneOptions::default()) {
+        let small = draw(&Renderer::new(128), &scene);
+        let large = draw(&Renderer::new(256), &scene);
+        let mut difference = 0u64;
+        for y in 0..128 {
+            for x in 0..128 {
+                for c in 0..3 {
+                    let at = |dx: usize, dy: usize| {
+                        u64::from(large[((2 * y + dy) * 256 + 2 * x + dx) * 3 + c])
+                    };
+                    let mean = (at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1)) / 4;
+                    difference += mean.abs_diff(u64::from(small[(y * 128 + x) * 3 + c]));
+                }
+            }
+        }
+        assert!(
+            difference / (128 * 128 * 3) < 2,
+            "mean difference of {scene:?} is {difference}"
+        );
+    }
+}
+
+#[test]
+fn boxes_lie_inside_the_picture_and_the_main_subject_is_large() {
+    for size in [64, 128, 200, 256, 512] {
+        for scene in scenes(5, 600, &SceneOptions::default()) {
+            let boxes = scene.boxes(size);
+            assert_eq!(boxes.len(), scene.subjects.len());
+            for b in &boxes {
+                assert!(
+                    b.width > 0 && b.height > 0 && b.x + b.width <= size && b.y + b.height <= size,
+                    "{b:?}"
+                );
+            }
+            let tallest = boxes
+                .iter()
+                .map(|b| b.height.max(b.width))
+                .max()
+                .unwrap_or(0);
+            assert!(tallest * 3 >= size, "{scene:?}");
+            assert!(
+                boxes.windows(2).all(|b| b[0].x < b[1].x),
+                "listed from left to right"
+            );
+        }
+    }
+}
+
+#[test]
+fn training_never_draws_a_held_out_combination() {
+    assert!(
+        !scenes(1, 20_000, &SceneOptions::default())
+            .iter()
+            .any(held_out)
+    );
+    assert!(
+        scenes(
+            2,
+            200,
+            &SceneOptions {
+                split: Split::HeldOut,
+                ..SceneOptions::default()
+            }
+        )
+        .iter()
+        .all(held_out)
+    );
+    for count in 1..=3 {
+        let any = scenes(
+            3,
+            20_000,
+            &SceneOptions {
+                subjects: count..=count,
+                split: Split::Any,
+                ..SceneOptions::default()
+            },
+        );
+        let share = any.iter().filter(|s| held_out(s)).count() as f64 / any.len() as f64;
+        assert!((0.03..0.07).contains(&share), "{count}: {share}");
+    }
+}
+
+#[test]
+fn the_curriculum_limits_what_is_drawn() {
+    let options = SceneOptions {
+        subjects: 1..=2,
+        things: false,
+        ..SceneOptions::default()
+    };
+    for scene in scenes(4, 2000, &options) {
+        assert!((1..=2).contains(&scene.subjects.len()));
+        assert!(scene.subjects.iter().all(|p| p.subject.is_character()));
+        assert!(scene.place.has_weather() || scene.weather == Weather::Clear);
+    }
+}
+
+#[test]
+fn captions_use_known_words_and_name_what_the_scene_shows() {
+    let vocabulary: BTreeSet<String> = vocabulary().into_iter().collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let (mut timed, mut placed) = (0, 0);
+    let all = scenes(
+        6,
+        20_000,
+        &SceneOptions {
+            split: Split::Any,
+            ..SceneOptions::default()
+        },
+    );
+    for (i, scene) in all.iter().enumerate() {
+        let text = if i % 5 == 0 {
+            caption_held_out(scene, &mut rng)
+        } else {
+            caption(scene, &mut rng)
+        };
+        for word in words(&text) {
+            assert!(vocabulary.contains(&word), "{word:?} in {text:?}");
+        }
+        assert!(!text.contains(['{', '}']), "{text}");
+        let found = mentions(&text);
+        let shown: Vec<_> = scene.subjects.iter().map(|p| p.subject).collect();
+        assert_eq!(found.subjects, shown, "{text}");
+        assert!(
+            found.place.is_none_or(|p| p == scene.place),
+            "{text}: {found:?}"
+        );
+        assert!(
+            found.time.is_none_or(|t| t == scene.time),
+            "{text}: {found:?}"
+        );
+        assert!(
+            found.weather.is_none_or(|w| w == scene.weather),
+            "{text}: {found:?}"
+        );
+        placed += usize::from(found.place.is_some());
+        timed += usize::from(found.time.is_some() || scene.time == Time::Day);
+    }
+    assert!(
+        placed * 10 > all.len() * 9 && timed * 10 > all.len() * 9,
+        "{placed} {timed}"
+    );
+}
+
+#[test]
+fn the_grammar_is_wide_and_the_vocabulary_small() {
+    let shapes: BTreeSet<_> = shapes::all().collect();
+    assert!(shapes.len() >= 30, "{}", shapes.len());
+    let words = vocabulary();
+    assert!(words.len() <= 1000, "{} words", words.len());
+    assert!(
+        words
+            .iter()
+            .all(|w| w.chars().all(|c| c.is_lowercase() || c.is_ascii_digit()))
+    );
+}
+
+#[test]
+fn an_authors_words_are_understood() {
+    let m = mentions("A FOX finds a glowing lamp in the snowy forest, at dusk");
+    let names: Vec<_> = m.subjects.iter().map(|s| s.name()).collect();
+    assert_eq!(names, ["fox", "lantern"]);
+    assert_eq!(
+        (m.place, m.time, m.weather),
+        (Some(Place::Forest), Some(Time::Sunset), Some(Weather::Snow))
+    );
+    let m = mentions("One day two bunnies watch the moon from the beach");
+    assert_eq!(
+        m.subjects.iter().map(|s| s.name()).collect::<Vec<_>>(),
+        ["rabbit"]
+    );
+    assert_eq!((m.place, m.time), (Some(Place::Beach), Some(Time::Night)));
+    assert_eq!(
+        mentions("the robot lands on the moon").place,
+        Some(Place::Moon)
+    );
+    assert_eq!(mentions("penguins on a snowy field").weather, None);
+    assert_eq!(mentions("Nothing of note."), Mentions::default());
+}
+
+#[test]
+fn one_renderer_serves_several_threads() {
+    let renderer = Renderer::new(64);
+    let all = scenes(12, 60, &SceneOptions::default());
+    let alone: Vec<_> = all.iter().map(|s| draw(&renderer, s)).collect();
+    let fresh = Renderer::new(64);
+    std::thread::scope(|scope| {
+        for part in 0..3 {
+            let (fresh, all, alone) = (&fresh, &all, &alone);
+            scope.spawn(move || {
+                for i in (0..all.len()).filter(|i| i % 3 != part) {
+                    assert_eq!(draw(fresh, &all[i]), alone[i]);
+                }
+            });
+        }
+    });
+}
