@@ -170,12 +170,13 @@ impl CaptionTokenizer {
                     .iter()
                     .filter_map(|w| find_word(vocab, w)),
             ),
-            Kind::Bpe(t) => match t.encode(caption, false) {
-                Ok(encoding) => ids.extend(encoding.get_ids()),
-                // Only a text beyond the regular expression engine's limits; an empty caption
-                // is what is left of it.
-                Err(_) => {}
-            },
+            // It can't fail but on a text beyond the regular expression engine's limits, of which
+            // an empty caption is left.
+            Kind::Bpe(t) => {
+                if let Ok(encoding) = t.encode(caption, false) {
+                    ids.extend(encoding.get_ids());
+                }
+            }
         }
         ids.truncate(self.length - 1);
         ids.push(self.end);
