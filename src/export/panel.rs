@@ -1,0 +1,55 @@
+//! One panel's picture with the record of its making.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbaImage;
+use image::imageops::{FilterType, resize};
+
+use super::{ExportError, failed, write_file};
+use crate::story::{Images, Panel, PictureTake, encode_png};
+
+/// How large a picture is exported. Larger ones are resampled with a Lanczos filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scale {
+    #[default]
+    Native,
+    Double,
+    Quadruple,
+}
+
+impl Scale {
+    pub fn factor(self) -> u32 {
+        match self {
+            Scale::Native => 1,
+            Scale::Double => 2,
+            Scale::Quadruple => 4,
+        }
+    }
+}
+
+/// Writes the panel's active picture as a PNG whose record
+/// [`crate::story::read_record`] reads back.
+pub fn write_panel(
+    panel: &Panel,
+    images: &Images,
+    path: &Path,
+    scale: Scale,
+) -> Result<(), ExportError> {
+    let take = panel.picture().ok_or(ExportError::NoPicture)?;
+    let mut image = pixels(take, images)?;
+    if scale != Scale::Native {
+        let (width, height) = image.dimensions();
+        let by = scale.factor();
+        let larger = resize(&*image, width * by, height * by, FilterType::Lanczos3);
+        image = Arc::new(larger);
+    }
+    let png = encode_png(&image, take.record.as_ref()).map_err(|source| failed(path, source))?;
+    write_file(path, &png)
+}
+
+pub(super) fn pixels(take: &PictureTake, images: &Images) -> Result<Arc<RgbaImage>, ExportError> {
+    images
+        .get(&take.image)
+        .ok_or_else(|| ExportError::NoPixels(take.image.file_name()))
+}

@@ -1,0 +1,327 @@
+//! The whole board as one picture: title, and panels in a grid with captions under them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use image::imageops::{FilterType, resize};
+use image::{Rgba, RgbaImage};
+use resvg::{tiny_skia, usvg};
+
+use super::typeset::{FAMILY, Widths, options, weight, xml};
+use super::{ExportError, failed, write_file};
+use crate::story::{Images, Panel, Story, encode_png};
+
+const PAPER: &str = "#fbf7ef";
+const CARD: &str = "#f1e9da";
+const INK: &str = "#2d2a32";
+const MUTED: &str = "#8b8172";
+const ACCENT: &str = "#c4552d";
+const LINE: f32 = 1.42;
+
+/// Writes [`draw_sheet`] as a PNG.
+pub fn write_sheet(story: &Story, images: &Images, path: &Path) -> Result<(), ExportError> {
+    let sheet = draw_sheet(story, images)?;
+    let png = encode_png(&sheet, None).map_err(|source| failed(path, source))?;
+    write_file(path, &png)
+}
+
+/// Draws the board at about two screens' width, however many panels it has. Panels without a
+/// picture, or with one whose file is missing, show their text on a card in its place.
+pub fn draw_sheet(story: &Story, images: &Images) -> Result<RgbaImage, ExportError> {
+    let sheet = Sheet::lay_out(story, images).map_err(|e| ExportError::Sheet(e.to_string()))?;
+    let too_large = || ExportError::Sheet(format!("{} by {} pixels", sheet.width, sheet.height));
+    let tree = usvg::Tree::from_str(&sheet.svg, &options(&sheet.svg))
+        .map_err(|e| ExportError::Sheet(e.to_string()))?;
+    let mut pixmap = tiny_skia::Pixmap::new(sheet.width, sheet.height).ok_or_else(too_large)?;
+    resvg::render(
+        &tree,
+        tiny_skia::Transform::identity(),
+        &mut pixmap.as_mut(),
+    );
+    // The paper is opaque, so premultiplied pixels are plain ones.
+    let mut out =
+        RgbaImage::from_raw(sheet.width, sheet.height, pixmap.take()).ok_or_else(too_large)?;
+    for (picture, place) in &sheet.pictures {
+        paste(&mut out, picture, *place, sheet.radius);
+    }
+    Ok(out)
+}
+
+/// In whole pixels, so that pictures are not blurred.
+#[derive(Clone, Copy)]
+struct Place {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+}
+
+struct Sheet {
+    width: u32,
+    height: u32,
+    radius: f32,
+    svg: String,
+    pictures: Vec<(std::sync::Arc<RgbaImage>, Place)>,
+}
+
+/// Columns and the width of a picture for so many panels: rows about as many as columns while
+/// there are few, wider sheets of smaller pictures later.
+fn grid(panels: usize) -> (u32, u32) {
+    match panels {
+        0 | 1 => (1, 640),
+        2 => (2, 520),
+        4 => (2, 480),
+        3 | 5 | 6 | 9 => (3, 440),
+        7 | 8 | 10..=12 => (4, 400),
+        13..=20 => (5, 360),
+        21..=42 => (6, 320),
+        43..=80 => (8, 288),
+        _ => (10, 256),
+    }
+}
+
+/// What stands in a panel's place: its picture, its text, or (where the text is too long) nothing.
+enum Face {
+    Picture(std::sync::Arc<RgbaImage>),
+    Words(Vec<String>, f32),
+    Blank,
+}
+
+impl Sheet {
+    fn lay_out(story: &Story, images: &Images) -> Result<Sheet, usvg::Error> {
+        let (columns, slot) = grid(story.panels.len());
+        let faces: Vec<Option<std::sync::Arc<RgbaImage>>> = story
+            .panels
+            .iter()
+            .map(|panel| panel.picture().and_then(|take| images.get(&take.image)))
+            .collect();
+        let slot_height = match faces.iter().flatten().next() {
+            Some(first) => {
+                let ratio = first.height() as f32 / first.width().max(1) as f32;
+                (slot as f32 * ratio.clamp(0.4, 1.8)).round() as u32
+            }
+            None => slot,
+        };
+        let (margin, gap) = (64u32, 40u32);
+        let inner = columns * slot + (columns - 1) * gap;
+        let width = inner + 2 * margin;
+        let size = (slot as f32 * 0.05).clamp(15.0, 24.0);
+        let title = match story.title.trim() {
+            "" => "Untitled story",
+            title => title,
+        };
+        let mut texts = vec![(title, true), (story.style.as_str(), false)];
+        texts.extend(
+            story
+                .panels
+                .iter()
+                .map(|panel| (panel.text.as_str(), false)),
+        );
+        let widths = Widths::measure(&texts)?;
+        let mut ink = Ink::default();
+        let mut y = margin as f32;
+
+        let title_size = 46.0;
+        for line in widths.wrap(title, true, title_size, inner as f32) {
+            y += title_size * 1.15;
+            ink.text(
+                margin as f32,
+                y - title_size * 0.25,
+                title_size,
+                true,
+                INK,
+                "start",
+                &line,
+            );
+        }
+        let style_size = 22.0;
+        for line in widths.wrap(&story.style, false, style_size, inner as f32) {
+            y += style_size * LINE;
+            ink.text(
+                margin as f32,
+                y - 4.0,
+                style_size,
+                false,
+                MUTED,
+                "start",
+                &line,
+            );
+        }
+        y += 12.0;
+        ink.rect(margin as f32, y, 72.0, 5.0, 2.5, ACCENT);
+        y += 5.0 + 36.0;
+
+        let radius = slot as f32 * 0.035;
+        let mut pictures = Vec::new();
+        let rows = story.panels.chunks(columns as usize);
+        for (row, (panels, faces)) in rows.zip(faces.chunks(columns as usize)).enumerate() {
+            let top = y.round() as u32;
+            let mut tallest = 0usize;
+            for (column, (panel, face)) in panels.iter().zip(faces).enumerate() {
+                let number = row * columns as usize + column + 1;
+                let x = margin + column as u32 * (slot + gap);
+                let place = Place {
+                    x,
+                    y: top,
+                    width: slot,
+                    height: slot_height,
+                };
+                let face = face_of(panel, face.clone(), &widths, place, size);
+                ink.card(place, radius);
+                let label = number.to_string();
+                let indent = size * (0.62 * label.len() as f32 + 0.55);
+                let caption = match &face {
+                    Face::Words(..) => Vec::new(),
+                    _ => widths.wrap(&panel.text, false, size, slot as f32 - indent),
+                };
+                let mut baseline = (top + slot_height) as f32 + size * 1.65;
+                ink.text(x as f32, baseline, size, true, ACCENT, "start", &label);
+                tallest = tallest.max(caption.len().max(1));
+                for line in caption {
+                    ink.text(
+                        x as f32 + indent,
+                        baseline,
+                        size,
+                        false,
+                        INK,
+                        "start",
+                        &line,
+                    );
+                    baseline += size * LINE;
+                }
+                match face {
+                    Face::Picture(picture) => pictures.push((picture, place)),
+                    Face::Words(lines, size) => ink.words(place, &lines, size),
+                    Face::Blank => {}
+                }
+            }
+            y = (top + slot_height) as f32 + size * (0.65 + LINE * tallest as f32) + gap as f32;
+        }
+        let height = (y + margin as f32 - gap as f32 + 8.0).ceil() as u32;
+        let svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\">\
+             <rect width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>{}</svg>",
+            ink.svg
+        );
+        Ok(Sheet {
+            width,
+            height,
+            radius,
+            svg,
+            pictures,
+        })
+    }
+}
+
+fn face_of(
+    panel: &Panel,
+    picture: Option<std::sync::Arc<RgbaImage>>,
+    widths: &Widths,
+    place: Place,
+    caption: f32,
+) -> Face {
+    if let Some(picture) = picture {
+        return Face::Picture(picture);
+    }
+    if panel.text.trim().is_empty() {
+        return Face::Blank;
+    }
+    let padding = place.width as f32 * 0.1;
+    for factor in [1.4, 1.2, 1.0] {
+        let size = caption * factor;
+        let lines = widths.wrap(&panel.text, false, size, place.width as f32 - 2.0 * padding);
+        if lines.len() as f32 * size * LINE <= place.height as f32 - 2.0 * padding {
+            return Face::Words(lines, size);
+        }
+    }
+    Face::Blank
+}
+
+/// SVG as it is put together.
+#[derive(Default)]
+struct Ink {
+    svg: String,
+}
+
+impl Ink {
+    #[allow(clippy::too_many_arguments)] // the attributes of one SVG element
+    fn text(
+        &mut self,
+        x: f32,
+        y: f32,
+        size: f32,
+        bold: bool,
+        fill: &str,
+        anchor: &str,
+        line: &str,
+    ) {
+        let weight = weight(bold);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            self.svg,
+            r#"<text x="{x}" y="{y}" font-family="{FAMILY}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}">{}</text>"#,
+            xml(line)
+        );
+    }
+
+    fn rect(&mut self, x: f32, y: f32, width: f32, height: f32, radius: f32, fill: &str) {
+        let _ = write!(
+            self.svg,
+            r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{radius}" fill="{fill}"/>"#
+        );
+    }
+
+    /// What a picture lies on: a sheet with a soft edge below it.
+    fn card(&mut self, place: Place, radius: f32) {
+        let (x, y) = (place.x as f32, place.y as f32);
+        let (width, height) = (place.width as f32, place.height as f32);
+        for (spread, fill) in [(3.0, "#f5efe3"), (2.0, "#eee6d6"), (1.0, "#e6dcc9")] {
+            let (w, h) = (width + 2.0 * spread, height + 2.0 * spread);
+            self.rect(x - spread, y - spread + 2.0, w, h, radius + spread, fill);
+        }
+        self.rect(x, y, width, height, radius, CARD);
+    }
+
+    fn words(&mut self, place: Place, lines: &[String], size: f32) {
+        let x = place.x as f32 + place.width as f32 / 2.0;
+        let block = lines.len() as f32 * size * LINE;
+        let mut y = place.y as f32 + (place.height as f32 - block) / 2.0 + size * 1.05;
+        for line in lines {
+            self.text(x, y, size, false, INK, "middle", line);
+            y += size * LINE;
+        }
+    }
+}
+
+/// Draws a picture whole, as large as its place allows, with rounded corners.
+fn paste(sheet: &mut RgbaImage, picture: &RgbaImage, place: Place, radius: f32) {
+    let (width, height) = picture.dimensions();
+    if width == 0 || height == 0 {
+        return;
+    }
+    let scale = (place.width as f32 / width as f32).min(place.height as f32 / height as f32);
+    let fit = |side: u32, most: u32| ((side as f32 * scale).round() as u32).clamp(1, most);
+    let (w, h) = (fit(width, place.width), fit(height, place.height));
+    let scaled = resize(picture, w, h, FilterType::Lanczos3);
+    let (left, top) = (
+        place.x + (place.width - w) / 2,
+        place.y + (place.height - h) / 2,
+    );
+    for (x, y, pixel) in scaled.enumerate_pixels() {
+        let cover = corner(x, y, w, h, radius) * f32::from(pixel[3]) / 255.0;
+        let under = sheet.get_pixel_mut(left + x, top + y);
+        let mix = |channel: usize| {
+            let (over, below) = (f32::from(pixel[channel]), f32::from(under[channel]));
+            (below + (over - below) * cover).round() as u8
+        };
+        *under = Rgba([mix(0), mix(1), mix(2), 255]);
+    }
+}
+
+/// How much of a pixel lies inside a rectangle with rounded corners, 0 to 1.
+fn corner(x: u32, y: u32, width: u32, height: u32, radius: f32) -> f32 {
+    let (px, py) = (x as f32 + 0.5, y as f32 + 0.5);
+    let dx = (radius - px).max(px - (width as f32 - radius)).max(0.0);
+    let dy = (radius - py).max(py - (height as f32 - radius)).max(0.0);
+    (radius + 0.5 - dx.hypot(dy)).clamp(0.0, 1.0)
+}

@@ -1,0 +1,304 @@
+//! Text measured and broken into lines, for SVG that resvg draws.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use resvg::usvg::{self, fontdb};
+
+const REGULAR: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
+const BOLD: &[u8] = include_bytes!("../../assets/fonts/Nunito-Bold.ttf");
+
+/// The family of the bundled font.
+pub(super) const FAMILY: &str = "Nunito";
+
+/// Words are measured at this size and scaled, since advances grow in proportion.
+const MEASURED_AT: f32 = 100.0;
+
+/// Parses with the bundled font, and with the fonts of the system where a text has letters that
+/// it lacks.
+pub(super) fn options(texts: &str) -> usvg::Options<'static> {
+    usvg::Options {
+        font_family: FAMILY.to_string(),
+        fontdb: fonts(texts),
+        ..usvg::Options::default()
+    }
+}
+
+fn fonts(texts: &str) -> Arc<fontdb::Database> {
+    static BUNDLED: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
+    static WITH_SYSTEM: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
+    let bundled = || {
+        let mut fonts = fontdb::Database::new();
+        fonts.load_font_data(REGULAR.to_vec());
+        fonts.load_font_data(BOLD.to_vec());
+        fonts.set_sans_serif_family(FAMILY);
+        fonts.set_serif_family(FAMILY);
+        fonts
+    };
+    if texts.chars().all(is_in_bundled_font) {
+        return BUNDLED.get_or_init(|| Arc::new(bundled())).clone();
+    }
+    // Reading every font of the system takes a moment, so it waits until a text needs it.
+    let with_system = WITH_SYSTEM.get_or_init(|| {
+        let mut fonts = bundled();
+        for folder in system_folders() {
+            load_folder(&mut fonts, &folder, 0);
+        }
+        Arc::new(fonts)
+    });
+    with_system.clone()
+}
+
+/// Where the system and its user keep fonts.
+fn system_folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = ["/usr/share/fonts", "/usr/local/share/fonts"]
+        .into_iter()
+        .chain([
+            "/System/Library/Fonts",
+            "/Library/Fonts",
+            "C:\\Windows\\Fonts",
+        ])
+        .map(PathBuf::from)
+        .collect();
+    let dirs = directories::UserDirs::new();
+    folders.extend(dirs.and_then(|dirs| dirs.font_dir().map(Path::to_path_buf)));
+    folders
+}
+
+/// Loads upright, regular fonts, which hold every script; others would only take memory.
+/// What cannot be read is passed over: a sheet is drawn with the fonts there are.
+fn load_folder(fonts: &mut fontdb::Database, folder: &Path, depth: usize) {
+    const DEEPEST: usize = 6;
+    const LARGEST: u64 = 40 << 20;
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
+    // In a fixed order, so that a sheet looks the same each time.
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            if depth < DEEPEST {
+                load_folder(fonts, &path, depth + 1);
+            }
+            continue;
+        }
+        let name = path.to_string_lossy().to_ascii_lowercase();
+        let is_font = [".ttf", ".otf", ".ttc"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        let is_variant = ["bold", "italic", "oblique", "mono", "condensed", "light"]
+            .iter()
+            .any(|style| name.contains(style));
+        let fits = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= LARGEST);
+        if is_font && !is_variant && fits {
+            if let Ok(data) = std::fs::read(&path) {
+                fonts.load_font_data(data);
+            }
+        }
+    }
+}
+
+/// Western European Latin and the punctuation of sentences.
+fn is_in_bundled_font(c: char) -> bool {
+    matches!(c, '\0'..='\u{ff}' | '\u{152}' | '\u{153}' | '\u{2013}' | '\u{2014}' | '\u{2018}'..='\u{201e}'
+        | '\u{2026}' | '\u{20ac}')
+}
+
+/// Text as XML content: escaped, without the control characters that XML cannot hold.
+pub(super) fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\t' => out.push(' '),
+            '\0'..='\u{1f}' | '\u{7f}' | '\u{fffe}' | '\u{ffff}' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Widths of pieces of text in the regular and the bold face.
+#[derive(Default)]
+pub(super) struct Widths {
+    of: HashMap<(String, bool), f32>,
+}
+
+impl Widths {
+    /// Measures every piece of the texts that [`Widths::wrap`] may be asked to place.
+    pub(super) fn measure(texts: &[(&str, bool)]) -> Result<Widths, usvg::Error> {
+        let mut widths = Widths::default();
+        let mut pieces: Vec<(String, bool)> = Vec::new();
+        let mut letters = String::new();
+        for &(text, bold) in texts {
+            letters.push_str(text);
+            for piece in pieces_of(text) {
+                pieces.push((piece.text.to_string(), bold));
+            }
+        }
+        pieces.sort();
+        pieces.dedup();
+        let mut svg =
+            String::from(r#"<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">"#);
+        for (index, (piece, bold)) in pieces.iter().enumerate() {
+            svg += &format!(
+                r#"<text id="w{index}" font-family="{FAMILY}" font-size="{MEASURED_AT}" font-weight="{}">{}</text>"#,
+                weight(*bold),
+                xml(piece)
+            );
+        }
+        svg += "</svg>";
+        let tree = usvg::Tree::from_str(&svg, &options(&letters))?;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            // A piece without a visible glyph leaves no node.
+            let width = match tree.node_by_id(&format!("w{index}")) {
+                Some(usvg::Node::Text(text)) => text.bounding_box().width(),
+                _ => 0.0,
+            };
+            widths.of.insert(piece, width / MEASURED_AT);
+        }
+        Ok(widths)
+    }
+
+    fn width(&self, piece: &str, bold: bool) -> f32 {
+        let known = self.of.get(&(piece.to_string(), bold));
+        known.copied().unwrap_or(0.5 * piece.chars().count() as f32)
+    }
+
+    /// Lines no wider than `width` pixels at font size `size`; line breaks of the text stay.
+    pub(super) fn wrap(&self, text: &str, bold: bool, size: f32, width: f32) -> Vec<String> {
+        const SPACE: f32 = 0.26;
+        let mut lines = Vec::new();
+        for paragraph in text.lines().filter(|line| !line.trim().is_empty()) {
+            let mut line = String::new();
+            let mut used = 0.0;
+            for piece in pieces_of(paragraph) {
+                let own = self.width(piece.text, bold) * size;
+                let space = if piece.after_space { SPACE * size } else { 0.0 };
+                if !line.is_empty() && used + space + own > width {
+                    lines.push(std::mem::take(&mut line));
+                    used = 0.0;
+                }
+                if !line.is_empty() && piece.after_space {
+                    line.push(' ');
+                    used += space;
+                }
+                // A word longer than a line is broken where the line ends.
+                if own > width {
+                    let letter = own / piece.text.chars().count() as f32;
+                    for c in piece.text.chars() {
+                        if used + letter > width && !line.is_empty() && !joins(c) {
+                            lines.push(std::mem::take(&mut line));
+                            used = 0.0;
+                        }
+                        line.push(c);
+                        used += letter;
+                    }
+                } else {
+                    line.push_str(piece.text);
+                    used += own;
+                }
+            }
+            lines.push(line);
+        }
+        lines
+    }
+}
+
+pub(super) fn weight(bold: bool) -> u32 {
+    if bold { 700 } else { 400 }
+}
+
+struct Piece<'a> {
+    text: &'a str,
+    after_space: bool,
+}
+
+/// What a line may be broken between: words, and the letters of scripts without spaces.
+fn pieces_of(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    for word in text.split_whitespace() {
+        let mut start = 0;
+        let mut after_space = true;
+        let mut previous = None;
+        for (at, c) in word.char_indices() {
+            let breaks = previous.is_some_and(|p| is_ideograph(p) || is_ideograph(c));
+            if breaks && !joins(c) && !closes(c) {
+                pieces.push(Piece {
+                    text: &word[start..at],
+                    after_space,
+                });
+                (start, after_space) = (at, false);
+            }
+            previous = Some(c);
+        }
+        pieces.push(Piece {
+            text: &word[start..],
+            after_space,
+        });
+    }
+    pieces
+}
+
+/// Chinese characters, kana and their full-width punctuation.
+fn is_ideograph(c: char) -> bool {
+    matches!(c, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+        | '\u{ff00}'..='\u{ff60}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// Punctuation that does not begin a line.
+fn closes(c: char) -> bool {
+    "、。，．！？：；」』）】〉》ー".contains(c)
+}
+
+/// Marks that belong to the letter before them.
+fn joins(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{1f3fb}'..='\u{1f3ff}' | '\u{20d0}'..='\u{20ff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_and_lose_nothing() {
+        let text = "A small fox finds a glowing lantern in the snowy forest, \
+                    Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft!";
+        let widths = Widths::measure(&[(text, false)]).unwrap();
+        let lines = widths.wrap(text, false, 20.0, 200.0);
+        let squeeze = |s: &str| s.replace(' ', "");
+        assert_eq!(squeeze(&lines.concat()), squeeze(text));
+        let drawn: Vec<(&str, bool)> = lines.iter().map(|line| (line.as_str(), false)).collect();
+        assert!(drawn.len() > 4);
+        for line in lines.iter().take(3) {
+            let own: f32 = pieces_of(line)
+                .iter()
+                .map(|p| widths.width(p.text, false) * 20.0)
+                .sum();
+            assert!(own > 60.0 && own <= 200.0, "{line}: {own}");
+        }
+    }
+
+    #[test]
+    fn chinese_breaks_between_characters_but_not_before_a_full_stop() {
+        let text = "狐狸在雪林里发现了一盏灯。";
+        let pieces: Vec<&str> = pieces_of(text).iter().map(|p| p.text).collect();
+        assert_eq!(pieces.len(), 12);
+        assert_eq!(pieces[11], "灯。");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_xml() {
+        assert_eq!(
+            xml("a\u{0}<b>\u{8}&\t\"c\""),
+            "a&lt;b&gt;&amp; &quot;c&quot;"
+        );
+    }
+}
