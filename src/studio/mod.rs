@@ -1,1 +1,31 @@
-//! See ARCHITECTURE.md.
+//! The window: the board of panels, the inspector beside it, the composer below.
+//!
+//! [`state::State`] is the studio without its window: it holds the document, carries out
+//! [`actions::Action`]s and folds the engine's events into the story. The other modules draw it.
+
+pub mod actions;
+pub mod app;
+mod bench;
+mod board;
+mod card;
+mod composer;
+pub mod dialogs;
+mod files;
+mod fonts;
+mod frame_times;
+mod header;
+mod icons;
+mod inspector;
+mod live;
+mod run;
+pub mod state;
+mod textures;
+mod theme;
+mod toasts;
+mod viewer;
+mod welcome;
+mod widgets;
+mod work;
+
+pub use bench::{UiBench, bench_ui};
+pub use run::{StudioError, StudioOptions, projects_folder, run};

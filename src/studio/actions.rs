@@ -1,0 +1,157 @@
+//! What the author can do. Drawing only collects these; [`super::state::State`] carries them out.
+
+use crate::engine::Make;
+use crate::story::{PanelId, SchedulerKind};
+use crate::weights::DeviceChoice;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Enter in the composer: its sentence with a picture, or both made where it is empty.
+    Enter,
+    /// A button of the composer: the composer's sentence, or what comes next where it is empty.
+    Tell(Make),
+    /// Five panels in a row.
+    TellFive,
+    /// A sample opening.
+    Open(&'static str),
+    /// A word of the model, for the composer.
+    Insert(Word),
+
+    Select(Option<PanelId>),
+    /// Arrow keys: so many panels on.
+    Step(isize),
+    Enlarge(Option<PanelId>),
+    AddPanel,
+    Duplicate(PanelId),
+    Delete(PanelId),
+    /// Before the panel that is at this index now.
+    Move(PanelId, usize),
+    /// The author types in a panel.
+    Typed(PanelId, String),
+    /// The author has left a text or the title.
+    Committed,
+
+    PictureTake(PanelId, usize),
+    TextTake(PanelId, usize),
+    /// Marks a picture as a favourite, or no longer.
+    Star(PanelId, usize, bool),
+    DrawPicture(PanelId),
+    RewriteText(PanelId),
+    Set(Setting),
+
+    Undo,
+    Redo,
+    /// Esc, and the button of the queue.
+    Cancel,
+
+    New,
+    AskOpen,
+    Save,
+    AskSaveAs,
+    AskSheet,
+    AskMarkdown,
+    AskPicture(PanelId),
+    Device(DeviceChoice),
+}
+
+/// A control of the inspector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Setting {
+    /// The new value, and whether the pointer still holds the slider.
+    Guidance(f32, bool),
+    GuidanceReleased,
+    Steps(u32),
+    Seed(u64),
+    Dice,
+    LockSeed(bool),
+    Scheduler(SchedulerKind),
+    Temperature(f32),
+    TopP(f32),
+}
+
+/// A word that the model knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    Character(String),
+    Thing(String),
+    Place(String),
+}
+
+impl Word {
+    pub fn word(&self) -> &str {
+        match self {
+            Word::Character(w) | Word::Thing(w) | Word::Place(w) => w,
+        }
+    }
+
+    /// The words with what joins them to a sentence that ends in `before`: "and a kite" after
+    /// a word that is `known` to the model too, "in the forest" for a place.
+    pub fn after(&self, before: &str, known: impl Fn(&str) -> bool) -> String {
+        const JOINED: [&str; 14] = [
+            "a", "an", "the", "and", "or", "with", "in", "on", "at", "by", "to", "of", "near",
+            "from",
+        ];
+        let word = self.word();
+        let before = before.trim_end();
+        let last = before.rsplit(' ').next().unwrap_or("").to_ascii_lowercase();
+        let starts = before.is_empty() || before.ends_with(['.', '!', '?']);
+        let has_article = ["a", "an", "the"].contains(&last.as_str());
+        let mut parts = Vec::new();
+        match self {
+            Word::Place(_) => {
+                if !JOINED.contains(&last.as_str()) {
+                    parts.push(match word {
+                        "beach" | "moon" | "mountain" => "on",
+                        "river" => "by",
+                        _ => "in",
+                    });
+                }
+                if !has_article {
+                    parts.push("the");
+                }
+            }
+            _ => {
+                if !starts && known(&last) {
+                    parts.push("and");
+                }
+                if !has_article {
+                    parts.push(if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                        "an"
+                    } else {
+                        "a"
+                    });
+                }
+            }
+        }
+        parts.push(word);
+        let mut added = parts.join(" ");
+        if starts {
+            added[..1].make_ascii_uppercase();
+        }
+        if !before.is_empty() {
+            added.insert(0, ' ');
+        }
+        added
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_join_a_sentence_with_their_article() {
+        let known = |word: &str| word == "fox";
+        let fox = Word::Character("fox".into());
+        let owl = Word::Character("owl".into());
+        let place = |word: &str| Word::Place(word.into());
+        assert_eq!(fox.after("", known), "A fox");
+        assert_eq!(owl.after("A fox", known), " and an owl");
+        assert_eq!(owl.after("A fox and", known), " an owl");
+        assert_eq!(owl.after("A fox meets the ", known), " owl");
+        assert_eq!(owl.after("A fox meets", known), " an owl");
+        assert_eq!(place("beach").after("A fox", known), " on the beach");
+        assert_eq!(place("forest").after("A fox in", known), " the forest");
+        assert_eq!(place("forest").after("It rained.", known), " In the forest");
+    }
+}

@@ -1,0 +1,378 @@
+//! A panel on the board: its picture (or the picture in the making), number and text.
+
+use std::sync::Arc;
+
+use egui::{
+    Align2, CornerRadius, CursorIcon, DragAndDrop, FontId, Frame, Image, Key, KeyboardShortcut,
+    Margin, Modifiers, Rect, Response, ScrollArea, Sense, Stroke, TextEdit, Ui, UiBuilder, Vec2,
+    WidgetInfo,
+};
+use image::RgbaImage;
+
+use super::actions::Action;
+use super::icons::{self, Icon};
+use super::state::State;
+use super::textures::Textures;
+use super::theme::{self, RADIUS};
+use super::widgets;
+use super::work::Running;
+use crate::story::PanelId;
+
+/// Heights of a card's text in points.
+pub const SHORTEST_TEXT: f32 = 66.0;
+pub const LONGEST_TEXT: f32 = 176.0;
+/// What a card is taller than its picture and its text.
+pub const MARGINS: f32 = 24.0;
+const SIDE: f32 = 14.0;
+
+/// Which panel is drawn where.
+#[derive(Clone, Copy)]
+pub struct Drawn {
+    pub id: PanelId,
+    pub index: usize,
+    pub rect: Rect,
+}
+
+/// The height of every panel's text, in points, in cards `width` wide.
+pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
+    let wrap = width - 2.0 * SIDE;
+    let font = theme::story_font();
+    state
+        .panels()
+        .iter()
+        .map(|panel| {
+            let text = state.text_of(panel.id).to_owned();
+            ui.painter()
+                .layout(text, font.clone(), egui::Color32::BLACK, wrap)
+                .size()
+                .y
+                + 6.0
+        })
+        .collect()
+}
+
+pub fn show(
+    ui: &mut Ui,
+    state: &mut State,
+    textures: &mut Textures,
+    actions: &mut Vec<Action>,
+    drawn: Drawn,
+) {
+    let p = theme::palette(ui);
+    let Drawn { id, index, rect } = drawn;
+    let selected = state.selected == Some(id);
+    let over = ui.rect_contains_pointer(rect);
+    let card = ui.interact(rect, ui.scope_id().with("card"), Sense::click());
+    if card.clicked() {
+        actions.push(Action::Committed);
+        actions.push(Action::Select(Some(id)));
+    }
+    let radius = CornerRadius::same(RADIUS);
+    ui.painter()
+        .add(theme::card_shadow(p, selected || over).as_shape(rect, radius));
+    ui.painter().rect_filled(rect, radius, p.card);
+
+    let square = Rect::from_min_size(rect.min, Vec2::splat(rect.width()));
+    picture(ui, state, textures, actions, drawn, square);
+    if selected {
+        ui.painter().rect_stroke(
+            rect,
+            radius,
+            Stroke::new(2.5, p.accent),
+            egui::StrokeKind::Outside,
+        );
+    }
+
+    let text = Rect::from_min_max(square.left_bottom(), rect.max)
+        .shrink2(egui::vec2(SIDE - 4.0, MARGINS / 2.0 - 2.0));
+    match state.work.on(id).filter(|r| !r.text_done) {
+        Some(running) => streaming(ui, running, index, text),
+        None => editor(ui, state, actions, drawn, text),
+    }
+}
+
+fn picture(
+    ui: &mut Ui,
+    state: &State,
+    textures: &mut Textures,
+    actions: &mut Vec<Action>,
+    drawn: Drawn,
+    square: Rect,
+) {
+    let p = theme::palette(ui);
+    let Drawn { id, index, .. } = drawn;
+    let number = index + 1;
+    let top = CornerRadius {
+        nw: RADIUS,
+        ne: RADIUS,
+        sw: 0,
+        se: 0,
+    };
+    let running = state.work.on(id).filter(|r| r.make.picture());
+    let preview = running.and_then(|r| r.preview.clone());
+    let making = running.is_some();
+    let shown = preview.or_else(|| state.picture_of(id));
+
+    let response = ui.interact(
+        square,
+        ui.scope_id().with("picture"),
+        Sense::click_and_drag(),
+    );
+    response.widget_info(|| {
+        let name = if shown.is_some() {
+            "Picture"
+        } else {
+            "Empty picture"
+        };
+        WidgetInfo::labeled(egui::Role::Button, true, format!("{name} {number}"))
+    });
+    match &shown {
+        Some(picture) => {
+            paint(ui, textures, id, picture, square, top);
+        }
+        None => {
+            ui.painter().rect_filled(square, top, p.blank);
+            let icon =
+                Rect::from_center_size(square.center() - egui::vec2(0.0, 14.0), Vec2::splat(44.0));
+            icons::image(ui.ctx(), Icon::Picture, 44.0)
+                .tint(p.faint_ink.gamma_multiply(0.5))
+                .paint_at(ui, icon);
+            if !making {
+                blank(ui, state, actions, drawn, square);
+            }
+        }
+    }
+    if response.has_focus() {
+        ui.painter().rect_stroke(
+            square.shrink(2.0),
+            top,
+            Stroke::new(2.0, p.accent),
+            egui::StrokeKind::Inside,
+        );
+    }
+    if let Some(running) = running {
+        progress(ui, running, number, square);
+    }
+    grab(ui, &response, actions, drawn, shown.is_some());
+
+    let plate = p.card.gamma_multiply(0.92);
+    let corner = square.left_top() + egui::vec2(10.0, 10.0);
+    widgets::badge(
+        ui,
+        corner,
+        Align2::LEFT_TOP,
+        &number.to_string(),
+        plate,
+        p.ink,
+    );
+    tools(ui, actions, drawn, square, state.selected == Some(id));
+}
+
+/// Draws `picture` to fill `rect`, cut to its shape and not stretched.
+pub fn paint(
+    ui: &Ui,
+    textures: &mut Textures,
+    id: PanelId,
+    picture: &Arc<RgbaImage>,
+    rect: Rect,
+    radius: CornerRadius,
+) {
+    let texture = textures.panel(ui.ctx(), id, picture);
+    let size = texture.size_vec2();
+    let scale = (rect.width() / size.x).max(rect.height() / size.y);
+    let part = rect.size() / (size * scale);
+    let uv = Rect::from_center_size(egui::pos2(0.5, 0.5), part);
+    Image::from_texture((texture.id(), rect.size()))
+        .uv(uv)
+        .corner_radius(radius)
+        .paint_at(ui, rect);
+}
+
+/// What an empty picture says: that it waits, or how to get one.
+fn blank(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, drawn: Drawn, square: Rect) {
+    let p = theme::palette(ui);
+    let below = square.center() + egui::vec2(0.0, 34.0);
+    if state.work.waits_for(drawn.id) {
+        let font = FontId::proportional(13.5);
+        ui.painter()
+            .text(below, Align2::CENTER_CENTER, "waiting", font, p.faint_ink);
+        return;
+    }
+    if state.work.on(drawn.id).is_some() {
+        return;
+    }
+    let place = Rect::from_center_size(below, egui::vec2(150.0, 32.0));
+    ui.scope_builder(UiBuilder::new().max_rect(place), |ui| {
+        ui.vertical_centered(|ui| {
+            let name = format!("Draw picture {}", drawn.index + 1);
+            let button = egui::Button::new("Draw a picture").fill(p.card);
+            if ui.add(button).accessible_name(name).clicked() {
+                actions.push(Action::DrawPicture(drawn.id));
+            }
+        });
+    });
+}
+
+/// "14/25" and a line along the picture's lower edge.
+fn progress(ui: &mut Ui, running: &Running, number: usize, square: Rect) {
+    let p = theme::palette(ui);
+    let words = if running.cancelled {
+        "stopping".to_owned()
+    } else if running.step == 0 {
+        if running.text_done {
+            "starting".to_owned()
+        } else {
+            "writing".to_owned()
+        }
+    } else {
+        format!("{}/{}", running.step, running.steps)
+    };
+    let line = Rect::from_min_max(
+        square.left_bottom() - egui::vec2(0.0, 5.0),
+        square.right_bottom(),
+    );
+    let done = running.step as f32 / running.steps.max(1) as f32;
+    widgets::progress_line(ui, line, done);
+    let corner = square.right_bottom() - egui::vec2(10.0, 14.0);
+    widgets::badge(
+        ui,
+        corner,
+        Align2::RIGHT_BOTTOM,
+        &words,
+        p.accent,
+        p.on_accent,
+    );
+    let place = ui.interact(line, ui.scope_id().with("progress"), Sense::hover());
+    place.widget_info(|| {
+        WidgetInfo::labeled(
+            egui::Role::ProgressIndicator,
+            true,
+            format!("Picture {number}: {words}"),
+        )
+    });
+}
+
+fn grab(ui: &Ui, response: &Response, actions: &mut Vec<Action>, drawn: Drawn, any: bool) {
+    if response.drag_started() {
+        DragAndDrop::set_payload(ui.ctx(), drawn.id);
+    }
+    if response.clicked() {
+        actions.push(Action::Committed);
+        actions.push(Action::Select(Some(drawn.id)));
+        if any {
+            actions.push(Action::Enlarge(Some(drawn.id)));
+        }
+    }
+    if response.gained_focus() {
+        actions.push(Action::Select(Some(drawn.id)));
+    }
+    response.clone().on_hover_cursor(if any {
+        CursorIcon::ZoomIn
+    } else {
+        CursorIcon::Grab
+    });
+}
+
+/// Duplicate and delete, over the picture while the pointer is there or the panel is selected.
+fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, selected: bool) {
+    let over = ui.rect_contains_pointer(drawn.rect);
+    let shown = ui
+        .ctx()
+        .animate_bool(ui.scope_id().with("tools"), over || selected);
+    let size = Vec2::splat(30.0);
+    let delete = Rect::from_min_size(square.right_top() + egui::vec2(-38.0, 8.0), size);
+    let duplicate = delete.translate(egui::vec2(-36.0, 0.0));
+    let number = drawn.index + 1;
+    let name = format!("Duplicate panel {number}");
+    if widgets::floating_button(ui, duplicate, Icon::Duplicate, &name, shown).clicked() {
+        actions.push(Action::Duplicate(drawn.id));
+    }
+    let name = format!("Delete panel {number}");
+    if widgets::floating_button(ui, delete, Icon::Trash, &name, shown).clicked() {
+        actions.push(Action::Delete(drawn.id));
+    }
+}
+
+/// Text as it comes, with a caret after it.
+fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
+    let p = theme::palette(ui);
+    let galley = ui.painter().layout(
+        running.text.trim_start().to_owned(),
+        theme::story_font(),
+        p.ink,
+        rect.width() - 8.0,
+    );
+    let place = ui.interact(rect, ui.scope_id().with("streaming"), Sense::hover());
+    place.widget_info(|| {
+        WidgetInfo::labeled(
+            egui::Role::Paragraph,
+            true,
+            format!("Text of panel {}: {}", index + 1, running.text),
+        )
+    });
+    // A text longer than its place shows its end, where it grows.
+    let rise = (galley.size().y - rect.height()).max(0.0);
+    let painter = ui.painter_at(rect.expand(2.0));
+    let at = rect.min + egui::vec2(4.0, -rise);
+    let caret = galley.pos_from_cursor(galley.end());
+    painter.galley(at, galley, p.ink);
+    let caret = Rect::from_min_size(
+        at + caret.min.to_vec2() + egui::vec2(2.0, 2.0),
+        egui::vec2(8.0, (caret.height() - 4.0).max(12.0)),
+    );
+    painter.rect_filled(caret, 2.0, p.accent);
+}
+
+/// The text field of panel `id`.
+pub fn field(id: PanelId) -> egui::Id {
+    egui::Id::unique(("panel text", id))
+}
+
+fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Drawn, rect: Rect) {
+    let p = theme::palette(ui);
+    let id = drawn.id;
+    let mut text = state.text_of(id).to_owned();
+    let focused = ui.memory(|m| m.has_focus(field(id)));
+    if focused {
+        ui.painter().rect_filled(rect.expand(2.0), 8.0, p.blank);
+    }
+    let response = ui
+        .scope_builder(UiBuilder::new().max_rect(rect), |ui| {
+            ui.set_clip_rect(ui.clip_rect().intersect(rect.expand(2.0)));
+            ScrollArea::vertical()
+                .id_salt("text")
+                .max_height(rect.height())
+                .auto_shrink(false)
+                .show(ui, |ui| {
+                    ui.add(
+                        TextEdit::multiline(&mut text)
+                            .id(field(id))
+                            .font(theme::story_font())
+                            .text_color(p.ink)
+                            .hint_text("Write what happens here…")
+                            .frame(Frame::NONE.inner_margin(Margin::symmetric(4, 0)))
+                            .margin(Margin::symmetric(4, 0))
+                            .desired_rows(2)
+                            .desired_width(f32::INFINITY)
+                            .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter)),
+                    )
+                })
+                .inner
+        })
+        .inner
+        .accessible_name(format!("Text of panel {}", drawn.index + 1));
+    if response.changed() {
+        actions.push(Action::Typed(id, text));
+    }
+    if response.gained_focus() {
+        actions.push(Action::Select(Some(id)));
+    }
+    let leave =
+        response.has_focus() && ui.input(|i| i.key_pressed(Key::Enter) && i.modifiers.is_none());
+    if leave {
+        response.surrender_focus();
+    }
+    if leave || response.lost_focus() {
+        actions.push(Action::Committed);
+    }
+}

@@ -1,0 +1,236 @@
+//! The bottom of the window: the sentence to come, what to make of it, and the queue.
+
+use std::time::Instant;
+
+use egui::{Frame, Key, Margin, Modifiers, Panel, RichText, Stroke, TextEdit, Ui};
+
+use super::actions::{Action, Word};
+use super::icons::{self, Icon};
+use super::state::{Readiness, State};
+use super::{theme, widgets};
+use crate::engine::{Description, Make};
+
+/// The composer's text field.
+pub fn field() -> egui::Id {
+    egui::Id::unique("composer")
+}
+
+pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    let response = Panel::bottom("composer panel")
+        .show_separator_line(false)
+        .frame(
+            Frame::NONE
+                .fill(p.paper)
+                .inner_margin(Margin::symmetric(16, 10)),
+        )
+        .show(ui, |ui| {
+            let narrow = ui.available_width() < 1100.0;
+            if narrow {
+                sentence(ui, state, actions);
+                ui.horizontal(|ui| buttons(ui, state, actions));
+            } else {
+                // The sentence takes what the buttons left in the frame before.
+                let known = ui.scope_id().with("buttons' width");
+                let used = ui.ctx().data(|d| d.get_temp::<f32>(known)).unwrap_or(450.0);
+                ui.horizontal(|ui| {
+                    let left = ui.available_width() - used - ui.spacing().item_spacing.x;
+                    ui.scope(|ui| {
+                        ui.set_max_width(left);
+                        sentence(ui, state, actions);
+                    });
+                    let buttons = ui.scope(|ui| buttons(ui, state, actions)).response.rect;
+                    ui.ctx().data_mut(|d| d.insert_temp(known, buttons.width()));
+                });
+            }
+            ui.horizontal(|ui| {
+                words(ui, state, actions);
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    queue(ui, state, actions);
+                });
+            });
+        })
+        .response;
+    state
+        .toasts
+        .show(ui, ui.ctx().content_rect().bottom() - response.rect.top());
+}
+
+fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    let hint = if state.panels().is_empty() {
+        "How does your story begin?"
+    } else {
+        "What happens next? Leave it empty and press Enter to let the model go on."
+    };
+    let focused = ui.memory(|m| m.has_focus(field()));
+    // Taken before the field sees it: the field must keep the cursor after Enter.
+    let enter = focused && ui.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Enter));
+    let edge = if focused { p.accent } else { p.line };
+    let response = ui
+        .add(
+            TextEdit::singleline(&mut state.composer)
+                .id(field())
+                .font(theme::story_font())
+                .hint_text(hint)
+                .margin(Margin::symmetric(12, 8))
+                .frame(
+                    Frame::NONE
+                        .fill(p.card)
+                        .stroke(Stroke::new(1.5, edge))
+                        .corner_radius(10)
+                        .inner_margin(Margin::symmetric(12, 8)),
+                )
+                .desired_width(f32::INFINITY),
+        )
+        .accessible_name("Composer");
+    if state.focus_composer {
+        response.request_focus();
+        state.focus_composer = false;
+    }
+    if enter {
+        actions.push(Action::Enter);
+    }
+}
+
+fn buttons(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let able = !matches!(state.readiness, Readiness::Failed(_));
+    if widgets::primary_button(ui, Icon::Sparkle, "Text + image", able)
+        .on_hover_text("Enter")
+        .clicked()
+    {
+        actions.push(Action::Tell(Make::Both));
+    }
+    if widgets::button(ui, Icon::Text, "Text", able).clicked() {
+        actions.push(Action::Tell(Make::Text));
+    }
+    if widgets::button(ui, Icon::Picture, "Image", able).clicked() {
+        actions.push(Action::Tell(Make::Picture));
+    }
+    if widgets::button(ui, Icon::Book, "Tell 5 panels", able).clicked() {
+        actions.push(Action::TellFive);
+    }
+}
+
+/// What the model can draw, a click away.
+fn words(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let Readiness::Ready(description) = &state.readiness else {
+        return;
+    };
+    for group in groups(description) {
+        if group.words.is_empty() {
+            continue;
+        }
+        let button =
+            egui::Button::new(RichText::new(group.name).size(13.0)).frame_when_inactive(false);
+        let (response, _) = egui::containers::menu::MenuButton::from_button(button)
+            .config(
+                egui::containers::menu::MenuConfig::new()
+                    .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside),
+            )
+            .ui(ui, |ui| {
+                ui.set_max_width(420.0);
+                widgets::caption(ui, "Click a word to put it in your sentence");
+                chips(ui, &group, actions);
+            });
+        response.accessible_name(group.name);
+    }
+}
+
+/// Words of one kind.
+pub struct Group<'a> {
+    pub name: &'static str,
+    pub words: &'a [String],
+    pub make: fn(String) -> Word,
+}
+
+pub fn groups(d: &Description) -> [Group<'_>; 3] {
+    [
+        Group {
+            name: "Characters",
+            words: &d.characters,
+            make: Word::Character,
+        },
+        Group {
+            name: "Things",
+            words: &d.things,
+            make: Word::Thing,
+        },
+        Group {
+            name: "Places",
+            words: &d.places,
+            make: Word::Place,
+        },
+    ]
+}
+
+pub fn chips(ui: &mut Ui, group: &Group<'_>, actions: &mut Vec<Action>) {
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
+        ui.spacing_mut().button_padding = egui::vec2(10.0, 2.0);
+        ui.spacing_mut().interact_size.y = 26.0;
+        for word in group.words {
+            if widgets::chip(ui, word).clicked() {
+                actions.push(Action::Insert((group.make)(word.clone())));
+            }
+        }
+    });
+}
+
+/// One line about the running job and those that wait.
+fn queue(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    match &state.readiness {
+        Readiness::Failed(reason) => {
+            ui.add(icons::image(ui.ctx(), Icon::Warning, 17.0).tint(p.error));
+            ui.add(egui::Label::new(RichText::new(reason).color(p.error)).truncate())
+                .on_hover_text(reason);
+            return;
+        }
+        Readiness::Loading(words) => {
+            widgets::caption(ui, words);
+            ui.add(egui::Spinner::new().size(16.0).color(p.accent));
+            return;
+        }
+        Readiness::Ready(_) => {}
+    }
+    let Some(running) = state.work.running() else {
+        widgets::caption(ui, "Ready");
+        return;
+    };
+    if widgets::button(ui, Icon::Stop, "Cancel", !running.cancelled)
+        .on_hover_text("Esc")
+        .clicked()
+    {
+        actions.push(Action::Cancel);
+    }
+    if state.work.waiting() > 0 {
+        widgets::caption(ui, &format!("{} waiting", state.work.waiting()));
+    }
+    let line = egui::vec2(90.0, 5.0);
+    let (rect, _) = ui.allocate_exact_size(line, egui::Sense::hover());
+    widgets::progress_line(ui, rect, running.step as f32 / running.steps.max(1) as f32);
+    ui.label(RichText::new(queue_words(state, Instant::now())).size(13.5));
+}
+
+/// Such as "panel 3 · step 14/25 · 1.2 s left".
+fn queue_words(state: &State, now: Instant) -> String {
+    let Some(running) = state.work.running() else {
+        return String::new();
+    };
+    let mut words = match state.index_of(running.panel) {
+        Some(index) => format!("panel {}", index + 1),
+        None => "a deleted panel".to_owned(),
+    };
+    if running.cancelled {
+        words.push_str(" · stopping");
+    } else if !running.text_done {
+        words.push_str(" · writing");
+    } else {
+        words.push_str(&format!(" · step {}/{}", running.step, running.steps));
+    }
+    if let Some(left) = state.work.seconds_left(now).filter(|_| !running.cancelled) {
+        words.push_str(&format!(" · {left:.1} s left"));
+    }
+    words
+}

@@ -1,0 +1,116 @@
+//! The system's file dialogs, asked for without holding up a frame.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rfd::{AsyncFileDialog, FileHandle};
+
+use crate::story::PanelId;
+
+/// What is asked; the names are suggestions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Open,
+    SaveAs(String),
+    Sheet(String),
+    Markdown,
+    Picture(PanelId, String),
+}
+
+/// What the author chose. A dialog that is closed gives no answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub ask: Ask,
+    pub path: PathBuf,
+}
+
+/// Asks the author for files.
+pub trait Dialogs {
+    /// Opens a dialog and returns at once.
+    fn ask(&mut self, ask: Ask);
+    /// An answer that has come in.
+    fn answer(&mut self) -> Option<Answer>;
+}
+
+/// The dialogs of the operating system.
+pub struct SystemDialogs {
+    send: Sender<Answer>,
+    answers: Receiver<Answer>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    projects: PathBuf,
+}
+
+impl SystemDialogs {
+    /// Dialogs that start in the folder `projects`.
+    pub fn new(projects: PathBuf, wake: Arc<dyn Fn() + Send + Sync>) -> SystemDialogs {
+        let (send, answers) = channel();
+        SystemDialogs {
+            send,
+            answers,
+            wake,
+            projects,
+        }
+    }
+}
+
+impl Dialogs for SystemDialogs {
+    fn ask(&mut self, ask: Ask) {
+        let start = self.projects.ancestors().find(|dir| dir.is_dir());
+        let mut dialog = AsyncFileDialog::new();
+        if let Some(dir) = start {
+            dialog = dialog.set_directory(dir);
+        }
+        // macOS wants dialogs made on the main thread; they may be waited for on any.
+        match ask.clone() {
+            Ask::Open => {
+                let title = "Open a story: choose its folder";
+                self.wait(ask, dialog.set_title(title).pick_folder());
+            }
+            Ask::SaveAs(name) => {
+                let title = "Save the story as a folder";
+                self.wait(ask, dialog.set_title(title).set_file_name(name).save_file());
+            }
+            Ask::Markdown => {
+                let title = "Choose a folder for the Markdown export";
+                self.wait(ask, dialog.set_title(title).pick_folder());
+            }
+            Ask::Sheet(name) | Ask::Picture(_, name) => {
+                let dialog = dialog
+                    .set_title("Export as PNG")
+                    .add_filter("PNG picture", &["png"]);
+                self.wait(ask, dialog.set_file_name(name).save_file());
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl SystemDialogs {
+    fn wait(&self, ask: Ask, dialog: impl Future<Output = Option<FileHandle>> + Send + 'static) {
+        let (send, wake) = (self.send.clone(), Arc::clone(&self.wake));
+        let waiting = std::thread::Builder::new()
+            .name("dialog".to_owned())
+            .spawn(move || {
+                let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+                    return;
+                };
+                if let Some(file) = runtime.block_on(dialog) {
+                    // The studio may have been closed meanwhile.
+                    let _ = send.send(Answer {
+                        ask,
+                        path: file.path().to_path_buf(),
+                    });
+                    wake();
+                }
+            });
+        if let Err(error) = waiting {
+            eprintln!(
+                "the file dialog could not be opened ({error}); close some programs and try again"
+            );
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Saving, opening and exporting, on a thread of their own and in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::export;
+use crate::story::{Document, Images, Panel, Project, Story};
+
+/// What the thread is asked to do.
+pub enum Task {
+    /// Into the story's folder; a story without one gets a new folder.
+    Save {
+        document: Document,
+        images: Images,
+    },
+    SaveAs {
+        dir: PathBuf,
+        document: Document,
+        images: Images,
+    },
+    Open(PathBuf),
+    /// The next story has no folder yet.
+    Forget,
+    Sheet {
+        path: PathBuf,
+        story: Story,
+        images: Images,
+    },
+    Markdown {
+        dir: PathBuf,
+        story: Story,
+        images: Images,
+    },
+    Picture {
+        path: PathBuf,
+        panel: Box<Panel>,
+        images: Images,
+    },
+}
+
+/// What came of it.
+pub enum Done {
+    Saved {
+        dir: PathBuf,
+        revision: u64,
+    },
+    Opened {
+        dir: PathBuf,
+        document: Box<Document>,
+        images: Images,
+        /// A sentence for each picture that cannot be shown.
+        warnings: Vec<String>,
+    },
+    Exported(PathBuf),
+    SaveFailed(String),
+    Failed(String),
+}
+
+/// A handle on the thread.
+pub struct Files {
+    tasks: Option<Sender<Task>>,
+    done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Files {
+    /// Starts the thread. New stories get folders in `projects`.
+    ///
+    /// # Panics
+    /// When the operating system refuses a thread.
+    pub fn spawn(projects: PathBuf, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
+        let (tasks, inbox) = channel::<Task>();
+        let (outbox, done) = channel();
+        let thread = std::thread::Builder::new()
+            .name("files".to_owned())
+            .spawn(move || {
+                let mut desk = Desk {
+                    projects,
+                    project: None,
+                };
+                for task in inbox {
+                    let result = desk.perform(task);
+                    // Nobody listens any more when the program ends; saving goes on.
+                    if result.is_some_and(|done| outbox.send(done).is_ok()) {
+                        wake();
+                    }
+                }
+            })
+            .expect("a process that cannot start one thread cannot go on");
+        Files {
+            tasks: Some(tasks),
+            done,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn send(&self, task: Task) {
+        if let Some(tasks) = &self.tasks {
+            // The thread ends only after `finish`.
+            let _ = tasks.send(task);
+        }
+    }
+
+    pub fn poll(&self) -> Option<Done> {
+        self.done.try_recv().ok()
+    }
+
+    /// Does what is left and ends the thread.
+    pub fn finish(&mut self) {
+        self.tasks = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+struct Desk {
+    projects: PathBuf,
+    project: Option<Project>,
+}
+
+impl Desk {
+    fn perform(&mut self, task: Task) -> Option<Done> {
+        Some(match task {
+            Task::Save { document, images } => {
+                if self.project.is_none() {
+                    match Project::create(untitled(&self.projects)) {
+                        Ok(project) => self.project = Some(project),
+                        Err(error) => return Some(Done::SaveFailed(error.to_string())),
+                    }
+                }
+                self.save(&document, &images)
+            }
+            Task::SaveAs {
+                dir,
+                document,
+                images,
+            } => match Project::create(dir) {
+                Ok(project) => {
+                    self.project = Some(project);
+                    self.save(&document, &images)
+                }
+                Err(error) => Done::Failed(error.to_string()),
+            },
+            Task::Open(dir) => match Project::open(&dir) {
+                Ok((project, document, images)) => {
+                    // Read here, so that no frame waits for the disk.
+                    for panel in &document.story().panels {
+                        let _ = panel.picture().and_then(|take| images.get(&take.image));
+                    }
+                    let warnings = project.warnings().to_vec();
+                    self.project = Some(project);
+                    Done::Opened {
+                        dir,
+                        document: Box::new(document),
+                        images,
+                        warnings,
+                    }
+                }
+                Err(error) => Done::Failed(error.to_string()),
+            },
+            Task::Forget => {
+                self.project = None;
+                return None;
+            }
+            Task::Sheet {
+                path,
+                story,
+                images,
+            } => exported(path.clone(), export::write_sheet(&story, &images, &path)),
+            Task::Markdown { dir, story, images } => {
+                exported(dir.clone(), export::write_markdown(&story, &images, &dir))
+            }
+            Task::Picture {
+                path,
+                panel,
+                images,
+            } => exported(
+                path.clone(),
+                export::write_panel(&panel, &images, &path, export::Scale::Native),
+            ),
+        })
+    }
+
+    fn save(&mut self, document: &Document, images: &Images) -> Done {
+        let Some(project) = &mut self.project else {
+            return Done::SaveFailed("this story has no folder; save it with Save as".to_owned());
+        };
+        match project.save(document, images) {
+            Ok(()) => Done::Saved {
+                dir: project.dir().to_path_buf(),
+                revision: document.revision(),
+            },
+            Err(error) => Done::SaveFailed(error.to_string()),
+        }
+    }
+}
+
+fn exported<E: std::fmt::Display>(path: PathBuf, result: Result<(), E>) -> Done {
+    match result {
+        Ok(()) => Done::Exported(path),
+        Err(error) => Done::Failed(error.to_string()),
+    }
+}
+
+/// The first "Untitled story N" that is not there.
+fn untitled(projects: &Path) -> PathBuf {
+    (1u32..)
+        .map(|n| projects.join(format!("Untitled story {n}")))
+        .find(|dir| !dir.exists())
+        .unwrap_or_else(|| projects.join("Untitled story"))
+}

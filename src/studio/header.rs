@@ -1,0 +1,189 @@
+//! The top of the window: the story's title, file menu, device, undo and redo, export.
+
+use egui::{Frame, Margin, Panel, RichText, TextEdit, Ui};
+
+use super::actions::Action;
+use super::icons::{self, Icon};
+use super::state::{Readiness, State};
+use super::{theme, widgets};
+use crate::weights::{DeviceChoice, DeviceKind};
+
+pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    Panel::top("header")
+        .show_separator_line(false)
+        .frame(
+            Frame::NONE
+                .fill(p.paper)
+                .inner_margin(Margin::symmetric(16, 9)),
+        )
+        .show(ui, |ui| {
+            ui.horizontal(|ui| {
+                ui.add(icons::image(ui.ctx(), Icon::Book, 24.0).tint(p.accent));
+                title(ui, state, actions);
+                saved(ui, state);
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    looks(ui);
+                    files(ui, state, actions);
+                    export(ui, state, actions);
+                    let redo =
+                        widgets::icon_button(ui, Icon::Redo, "Redo", state.document.can_redo());
+                    if redo.on_hover_text("Ctrl+Shift+Z").clicked() {
+                        actions.push(Action::Redo);
+                    }
+                    let undo =
+                        widgets::icon_button(ui, Icon::Undo, "Undo", state.document.can_undo());
+                    if undo.on_hover_text("Ctrl+Z").clicked() {
+                        actions.push(Action::Undo);
+                    }
+                    ui.add_space(6.0);
+                    device(ui, state, actions);
+                });
+            });
+        });
+}
+
+/// The field of the story's title.
+pub fn title_field() -> egui::Id {
+    egui::Id::unique("story title")
+}
+
+fn title(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    let width = (ui.available_width() * 0.34).clamp(140.0, 420.0);
+    let response = ui
+        .add(
+            TextEdit::singleline(&mut state.title)
+                .id(title_field())
+                .font(theme::title_font())
+                .text_color(p.ink)
+                .hint_text("Untitled story")
+                .frame(Frame::NONE)
+                .min_size(egui::vec2(0.0, 30.0))
+                .align(egui::Align2::LEFT_CENTER)
+                .desired_width(width),
+        )
+        .on_hover_text("Click to rename the story")
+        .accessible_name("Story title");
+    if response.lost_focus() {
+        actions.push(Action::Committed);
+    }
+}
+
+/// Where the story is kept and whether all of it is.
+fn saved(ui: &mut Ui, state: &State) {
+    if ui.ctx().content_rect().width() < 1000.0 {
+        return;
+    }
+    if let Some(words) = state.saved_words() {
+        widgets::caption(ui, words);
+    }
+}
+
+fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let words = match &state.readiness {
+        Readiness::Ready(d) => format!("{} · {}", state.model_name(), d.device),
+        Readiness::Loading(_) => format!("{} · loading…", state.model_name()),
+        Readiness::Failed(_) => format!("{} · not loaded", state.model_name()),
+    };
+    let chip = icons::image(ui.ctx(), Icon::Chip, 17.0);
+    let down = icons::image(ui.ctx(), Icon::Down, 14.0);
+    let chosen = state.device;
+    let menu = egui::containers::menu::MenuButton::from_button(
+        egui::Button::new((chip, words.as_str(), down)).image_tint_follows_text_color(true),
+    )
+    .ui(ui, |ui| {
+        widgets::caption(ui, "Where the pictures and words are made");
+        let kinds = DeviceKind::ALL.into_iter().filter(|kind| kind.compiled());
+        let choices = std::iter::once((DeviceChoice::Auto, "Best device that works".to_owned()))
+            .chain(kinds.map(|kind| (DeviceChoice::Only(kind), kind.to_string().to_uppercase())));
+        for (choice, words) in choices {
+            if ui.selectable_label(choice == chosen, words).clicked() {
+                actions.push(Action::Device(choice));
+                ui.close();
+            }
+        }
+        if let Readiness::Failed(reason) = &state.readiness {
+            ui.separator();
+            ui.set_max_width(300.0);
+            ui.label(RichText::new(reason).color(theme::palette(ui).error));
+        }
+    });
+    menu.0.accessible_name(format!("Device: {words}"));
+}
+
+fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R) {
+    let image = icons::image(ui.ctx(), icon, 17.0);
+    let (response, _) = egui::containers::menu::MenuButton::from_button(
+        egui::Button::image_and_text(image, words).image_tint_follows_text_color(true),
+    )
+    .ui(ui, |ui| {
+        ui.set_min_width(180.0);
+        add(ui)
+    });
+    response.accessible_name(words);
+}
+
+fn item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
+    let button = egui::Button::new(words).shortcut_text(shortcut);
+    let clicked = ui
+        .add_enabled(enabled, button)
+        .accessible_name(words)
+        .clicked();
+    if clicked {
+        ui.close();
+    }
+    clicked
+}
+
+fn files(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    menu(ui, Icon::Folder, "File", |ui| {
+        if item(ui, "New story", "Ctrl+N", true) {
+            actions.push(Action::New);
+        }
+        if item(ui, "Open…", "Ctrl+O", true) {
+            actions.push(Action::AskOpen);
+        }
+        if item(ui, "Save", "Ctrl+S", true) {
+            actions.push(Action::Save);
+        }
+        if item(ui, "Save as…", "Ctrl+Shift+S", true) {
+            actions.push(Action::AskSaveAs);
+        }
+        if let Some(dir) = &state.project {
+            ui.separator();
+            ui.set_max_width(320.0);
+            widgets::caption(ui, &format!("Kept in {}", dir.display()));
+        }
+    });
+}
+
+fn export(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let any = !state.panels().is_empty();
+    menu(ui, Icon::Export, "Export", |ui| {
+        if item(ui, "Sheet as PNG…", "", any) {
+            actions.push(Action::AskSheet);
+        }
+        if item(ui, "Markdown folder…", "", any) {
+            actions.push(Action::AskMarkdown);
+        }
+        let picture = state.selected_with_picture();
+        if item(ui, "Selected picture as PNG…", "", picture.is_some())
+            && let Some(id) = picture
+        {
+            actions.push(Action::AskPicture(id));
+        }
+    });
+}
+
+/// Light or dark; the system decides until the author does.
+fn looks(ui: &mut Ui) {
+    let (icon, words, theme) = if ui.visuals().dark_mode {
+        (Icon::Sun, "Light theme", egui::Theme::Light)
+    } else {
+        (Icon::Moon, "Dark theme", egui::Theme::Dark)
+    };
+    if widgets::icon_button(ui, icon, words, true).clicked() {
+        ui.ctx().set_theme(theme);
+    }
+}

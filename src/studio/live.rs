@@ -1,0 +1,115 @@
+//! The guidance slider's live picture: one take for each value the author settles on, glimpses
+//! of those in between, newest first.
+
+use std::time::{Duration, Instant};
+
+use crate::story::PanelId;
+
+/// How long the slider must rest before its value is drawn.
+const REST: Duration = Duration::from_millis(180);
+
+/// What the slider wants drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wanted {
+    pub panel: PanelId,
+    pub guidance: f32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    wanted: Wanted,
+    due: Instant,
+}
+
+/// Turns the movements of a slider into values to draw.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// A value not drawn yet.
+    pending: Option<Change>,
+    /// The pointer holds the slider: no value is settled.
+    held: bool,
+}
+
+impl Live {
+    /// The slider of `panel` stands at `guidance` now; `held` while the pointer drags it.
+    pub fn moved(&mut self, panel: PanelId, guidance: f32, held: bool, now: Instant) {
+        let wanted = Wanted { panel, guidance };
+        self.pending = Some(Change {
+            wanted,
+            due: now + REST,
+        });
+        self.held = held;
+    }
+
+    /// The pointer let go: what waits is wanted at once.
+    pub fn released(&mut self, now: Instant) {
+        self.held = false;
+        if let Some(change) = &mut self.pending {
+            change.due = now;
+        }
+    }
+
+    /// Whether a picture drawn now is only a glimpse.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The value to draw now, told once: the slider has rested on it or was let go.
+    pub fn due(&mut self, now: Instant) -> Option<Wanted> {
+        self.pending
+            .take_if(|change| change.due <= now)
+            .map(|change| change.wanted)
+    }
+
+    /// When to ask again.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        self.pending
+            .map(|change| change.due.saturating_duration_since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PANEL: PanelId = PanelId(7);
+
+    #[test]
+    fn a_drag_asks_only_for_values_it_rests_on() {
+        let start = Instant::now();
+        let ms = |n| start + Duration::from_millis(n);
+        let mut live = Live::default();
+        for i in 0..50 {
+            live.moved(PANEL, 1.0 + i as f32 * 0.1, true, ms(i * 16));
+            assert_eq!(live.due(ms(i * 16)), None, "moving");
+        }
+        let rest = live.wait(ms(49 * 16)).expect("a value waits");
+        assert_eq!(rest, REST);
+        let wanted = live.due(ms(49 * 16) + rest).expect("rested");
+        assert!((wanted.guidance - 5.9).abs() < 1e-5);
+        assert_eq!(live.due(ms(5000)), None, "asked for once");
+        assert!(live.is_held());
+    }
+
+    #[test]
+    fn letting_go_asks_at_once_and_a_key_after_a_rest() {
+        let now = Instant::now();
+        let mut live = Live::default();
+        live.moved(PANEL, 3.0, true, now);
+        live.released(now);
+        assert_eq!(
+            live.due(now),
+            Some(Wanted {
+                panel: PANEL,
+                guidance: 3.0
+            })
+        );
+        live.moved(PANEL, 4.0, false, now);
+        assert_eq!(live.due(now), None, "the key may repeat");
+        assert_eq!(live.due(now + REST).map(|w| w.guidance), Some(4.0));
+    }
+}

@@ -1,0 +1,102 @@
+//! Opens the window.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::app::App;
+use super::dialogs::SystemDialogs;
+use super::state::{LoaderFor, Parts, State};
+use crate::weights::DeviceChoice;
+
+/// At most so many frames a second for events of the engine.
+const PACE: Duration = Duration::from_millis(66);
+
+/// What the window opens with.
+pub struct StudioOptions {
+    /// A project folder to open; an empty board without one.
+    pub project: Option<PathBuf>,
+    /// Makes the loader of the model for a device; called again when the author changes it.
+    pub loader_for: LoaderFor,
+    pub device: DeviceChoice,
+}
+
+/// Why there is no window. Each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StudioError {
+    #[error(
+        "no graphics device that can draw the window was found ({0}); install a Vulkan or OpenGL driver (on Linux, mesa-vulkan-drivers draws without a graphics card), or use `vokenboard tell`"
+    )]
+    NoGraphics(String),
+    #[error("the window could not be opened ({0}); without a display, use `vokenboard tell`")]
+    NoWindow(String),
+}
+
+/// Where stories without a folder of their own are kept: `Vokenboard` in the author's documents.
+pub fn projects_folder() -> PathBuf {
+    let documents = directories::UserDirs::new()
+        .and_then(|user| user.document_dir().map(PathBuf::from))
+        .or_else(|| directories::BaseDirs::new().map(|base| base.data_dir().to_path_buf()));
+    documents.unwrap_or_default().join("Vokenboard")
+}
+
+/// Opens the studio and returns when its window is closed, with everything saved.
+///
+/// # Errors
+/// When there is no display or no graphics device.
+pub fn run(options: StudioOptions) -> Result<(), StudioError> {
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("Vokenboard")
+        .with_app_id("vokenboard")
+        .with_inner_size([1280.0, 800.0])
+        .with_min_inner_size([720.0, 480.0]);
+    let native = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        ..eframe::NativeOptions::default()
+    };
+    let create = move |cc: &eframe::CreationContext<'_>| {
+        let ctx = cc.egui_ctx.clone();
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ctx.request_repaint_after(PACE));
+        let projects = projects_folder();
+        let mut state = State::new(Parts {
+            loader_for: options.loader_for,
+            device: options.device,
+            dialogs: Box::new(SystemDialogs::new(projects.clone(), Arc::clone(&wake))),
+            wake,
+            projects,
+        });
+        if let Some(dir) = options.project {
+            state.open(dir);
+        }
+        Ok(Box::new(App::new(&cc.egui_ctx, state)) as Box<dyn eframe::App>)
+    };
+    eframe::run_native("vokenboard", native, Box::new(create)).map_err(|error| {
+        let reason = first_sentence(&error.to_string());
+        match error {
+            eframe::Error::Wgpu(_) => StudioError::NoGraphics(reason),
+            _ => StudioError::NoWindow(reason),
+        }
+    })
+}
+
+/// Errors of the graphics stack run over many lines; the first says what matters.
+fn first_sentence(error: &str) -> String {
+    let line = error.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or("unknown reason")
+        .trim_end_matches(['.', ':'])
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_one_line_and_name_the_remedy() {
+        let reason = first_sentence("\n  No adapter:\n  tried vulkan\n  tried gl\n");
+        assert_eq!(reason, "No adapter");
+        let error = StudioError::NoGraphics(reason).to_string();
+        assert!(!error.contains('\n') && error.contains("vokenboard tell"));
+    }
+}

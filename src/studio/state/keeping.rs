@@ -1,0 +1,167 @@
+//! Saving, opening and exporting: what is asked of the files thread and what comes back.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::{SAVE_REST, State};
+use crate::studio::dialogs::{Answer, Ask};
+use crate::studio::files::{Done, Task};
+
+impl State {
+    pub(super) fn ask(&mut self, ask: Ask) {
+        self.dialogs.ask(ask);
+    }
+
+    /// The story's title as a file name.
+    pub(super) fn file_name(&self) -> String {
+        let name: String = self
+            .title
+            .trim()
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || " -_'".contains(c) {
+                    c
+                } else {
+                    ' '
+                }
+            })
+            .take(60)
+            .collect();
+        let name = name.trim();
+        if name.is_empty() {
+            "Untitled story".to_owned()
+        } else {
+            name.to_owned()
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
+        self.commit(now);
+        let Answer { ask, path } = answer;
+        let (story, images) = (self.story().clone(), self.images.clone());
+        let task = match ask {
+            Ask::Open => {
+                self.flush();
+                Task::Open(path)
+            }
+            Ask::SaveAs(_) => {
+                self.sent = self.document.revision();
+                Task::SaveAs {
+                    dir: path,
+                    document: self.document.without_history(),
+                    images,
+                }
+            }
+            Ask::Sheet(_) => Task::Sheet {
+                path: with_png(path),
+                story,
+                images,
+            },
+            Ask::Markdown => Task::Markdown {
+                dir: path,
+                story,
+                images,
+            },
+            Ask::Picture(id, _) => {
+                let Some(panel) = self.panel(id).cloned() else {
+                    return;
+                };
+                Task::Picture {
+                    path: with_png(path),
+                    panel: Box::new(panel),
+                    images,
+                }
+            }
+        };
+        self.files.send(task);
+    }
+
+    pub(super) fn done(&mut self, done: Done, now: Instant) {
+        match done {
+            Done::Saved { dir, revision } => {
+                self.saved = self.saved.max(revision);
+                self.save_failed = false;
+                self.project = Some(dir);
+            }
+            Done::Opened {
+                dir,
+                document,
+                images,
+                warnings,
+            } => {
+                for warning in warnings {
+                    self.toasts.error(warning, now);
+                }
+                self.replace(*document, images, Some(dir));
+                let last = self.panels().last().map(|p| p.id);
+                self.scroll_to = last;
+            }
+            Done::Exported(path) => self
+                .toasts
+                .note(format!("Exported to {}.", path.display()), now),
+            Done::SaveFailed(reason) => {
+                self.save_failed = true;
+                self.toasts.error(reason, now);
+            }
+            Done::Failed(reason) => self.toasts.error(reason, now),
+        }
+    }
+
+    /// Sends the board to be saved if it has changed since the last time, or was never saved
+    /// and `asked` says that the author wants it.
+    pub(super) fn save(&mut self, asked: bool) {
+        let revision = self.document.revision();
+        let untouched = self.project.is_none() && self.panels().is_empty();
+        let wanted = if asked {
+            !untouched
+        } else {
+            revision != self.sent && !untouched
+        };
+        if !wanted {
+            return;
+        }
+        self.sent = revision;
+        self.changed = None;
+        self.files.send(Task::Save {
+            document: self.document.without_history(),
+            images: self.images.clone(),
+        });
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.commit(Instant::now());
+        self.save(self.save_failed);
+    }
+
+    pub(super) fn autosave(&mut self, now: Instant) {
+        let revision = self.document.revision();
+        if revision == self.sent {
+            self.changed = None;
+            return;
+        }
+        match self.changed {
+            Some((seen, at)) if seen == revision => {
+                if now.duration_since(at) >= SAVE_REST {
+                    self.save(false);
+                    // An empty board without a folder is not worth one.
+                    self.changed = None;
+                    self.sent = revision;
+                }
+            }
+            _ => self.changed = Some((revision, now)),
+        }
+    }
+}
+
+fn with_png(path: PathBuf) -> PathBuf {
+    if path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    {
+        path
+    } else {
+        let mut name = path.into_os_string();
+        name.push(".png");
+        name.into()
+    }
+}

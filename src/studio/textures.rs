@@ -1,0 +1,90 @@
+//! Pictures on the graphics card: one texture a panel, updated in place, and thumbnails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use egui::{ColorImage, Context, TextureHandle, TextureOptions};
+use image::RgbaImage;
+
+use crate::story::{ImageId, PanelId};
+
+const PICTURE: TextureOptions = TextureOptions {
+    mipmap_mode: Some(egui::TextureFilter::Linear),
+    ..TextureOptions::LINEAR
+};
+
+/// Identifies pixels without comparing them: pictures are shared and never written to.
+type PixelsKey = usize;
+
+struct Entry {
+    texture: TextureHandle,
+    /// Held so that its address cannot be taken by another picture.
+    picture: Arc<RgbaImage>,
+    used: bool,
+}
+
+/// Textures of what is on the screen. What was not asked for in a frame is let go after it.
+#[derive(Default)]
+pub struct Textures {
+    panels: HashMap<PanelId, Entry>,
+    thumbnails: HashMap<ImageId, Entry>,
+}
+
+fn key(picture: &Arc<RgbaImage>) -> PixelsKey {
+    Arc::as_ptr(picture) as usize
+}
+
+impl Textures {
+    /// The panel's texture, showing `picture`.
+    pub fn panel(&mut self, ctx: &Context, id: PanelId, picture: &Arc<RgbaImage>) -> TextureHandle {
+        shown(&mut self.panels, id, picture, |image| {
+            ctx.load_texture(format!("panel {}", id.0), image, PICTURE)
+        })
+    }
+
+    pub fn thumbnail(
+        &mut self,
+        ctx: &Context,
+        id: &ImageId,
+        picture: &Arc<RgbaImage>,
+    ) -> TextureHandle {
+        shown(&mut self.thumbnails, id.clone(), picture, |image| {
+            ctx.load_texture("thumbnail", image, PICTURE)
+        })
+    }
+
+    /// Lets go of what the frame did not use.
+    pub fn end_frame(&mut self) {
+        self.panels.retain(|_, e| std::mem::take(&mut e.used));
+        self.thumbnails.retain(|_, e| std::mem::take(&mut e.used));
+    }
+}
+
+fn shown<K: std::hash::Hash + Eq>(
+    entries: &mut HashMap<K, Entry>,
+    id: K,
+    picture: &Arc<RgbaImage>,
+    create: impl FnOnce(ColorImage) -> TextureHandle,
+) -> TextureHandle {
+    if let Some(entry) = entries.get_mut(&id) {
+        entry.used = true;
+        if key(&entry.picture) != key(picture) {
+            entry.texture.set(pixels(picture), PICTURE);
+            entry.picture = Arc::clone(picture);
+        }
+        return entry.texture.clone();
+    }
+    let texture = create(pixels(picture));
+    let entry = Entry {
+        texture: texture.clone(),
+        picture: Arc::clone(picture),
+        used: true,
+    };
+    entries.insert(id, entry);
+    texture
+}
+
+fn pixels(picture: &RgbaImage) -> ColorImage {
+    let size = [picture.width() as usize, picture.height() as usize];
+    ColorImage::from_rgba_unmultiplied(size, picture.as_raw())
+}

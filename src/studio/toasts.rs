@@ -1,0 +1,129 @@
+//! Short messages over the board: what went wrong and what to do, or what was done.
+
+use std::time::{Duration, Instant};
+
+use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
+
+use super::icons::{self, Icon};
+use super::{theme, widgets};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Note,
+    Error,
+}
+
+/// One sentence for the author.
+#[derive(Clone, Debug)]
+pub struct Toast {
+    pub kind: Kind,
+    pub sentence: String,
+    until: Instant,
+}
+
+/// The messages now shown, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Toasts {
+    shown: Vec<Toast>,
+}
+
+impl Toasts {
+    pub fn note(&mut self, sentence: impl Into<String>, now: Instant) {
+        self.push(Kind::Note, sentence.into(), now + Duration::from_secs(4));
+    }
+
+    pub fn error(&mut self, sentence: impl Into<String>, now: Instant) {
+        self.push(Kind::Error, sentence.into(), now + Duration::from_secs(20));
+    }
+
+    /// A sentence that is already shown is shown longer, not twice.
+    fn push(&mut self, kind: Kind, sentence: String, until: Instant) {
+        self.shown.retain(|t| t.sentence != sentence);
+        self.shown.push(Toast {
+            kind,
+            sentence,
+            until,
+        });
+        let surplus = self.shown.len().saturating_sub(4);
+        self.shown.drain(..surplus);
+    }
+
+    /// Drops what has been shown long enough; tells when to look again.
+    pub fn expire(&mut self, now: Instant) -> Option<Duration> {
+        self.shown.retain(|t| t.until > now);
+        self.shown.iter().map(|t| t.until - now).min()
+    }
+
+    pub fn all(&self) -> &[Toast] {
+        &self.shown
+    }
+
+    pub fn show(&mut self, ui: &mut Ui, above: f32) {
+        if self.shown.is_empty() {
+            return;
+        }
+        let p = theme::palette(ui);
+        let mut dismissed = None;
+        Area::new(egui::Id::unique("toasts"))
+            .order(Order::Foreground)
+            .anchor(Align2::CENTER_BOTTOM, egui::vec2(0.0, -above - 12.0))
+            .show(ui.ctx(), |ui| {
+                for (i, toast) in self.shown.iter().enumerate() {
+                    let (icon, ink) = match toast.kind {
+                        Kind::Note => (Icon::Check, p.accent),
+                        Kind::Error => (Icon::Warning, p.error),
+                    };
+                    Frame::NONE
+                        .fill(p.paper)
+                        .stroke(Stroke::new(
+                            1.0,
+                            if toast.kind == Kind::Error {
+                                p.error
+                            } else {
+                                p.line
+                            },
+                        ))
+                        .corner_radius(10)
+                        .shadow(theme::card_shadow(p, true))
+                        .inner_margin(Margin::symmetric(12, 6))
+                        .show(ui, |ui| {
+                            ui.horizontal(|ui| {
+                                ui.add(icons::image(ui.ctx(), icon, 18.0).tint(ink));
+                                let words = RichText::new(&toast.sentence);
+                                ui.scope(|ui| {
+                                    ui.set_max_width(520.0);
+                                    ui.add(egui::Label::new(words).wrap());
+                                });
+                                if widgets::icon_button(ui, Icon::Close, "Dismiss message", true)
+                                    .clicked()
+                                {
+                                    dismissed = Some(i);
+                                }
+                            });
+                        });
+                }
+            });
+        if let Some(i) = dismissed {
+            self.shown.remove(i);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_go_after_their_time_and_are_not_shown_twice() {
+        let now = Instant::now();
+        let mut toasts = Toasts::default();
+        toasts.note("Saved.", now);
+        toasts.error("The disk is full; free some space and save again.", now);
+        toasts.note("Saved.", now);
+        assert_eq!(toasts.all().len(), 2);
+        assert!(toasts.expire(now + Duration::from_secs(5)).is_some());
+        assert_eq!(toasts.all()[0].kind, Kind::Error);
+        assert_eq!(toasts.expire(now + Duration::from_secs(60)), None);
+        assert!(toasts.all().is_empty());
+    }
+}

@@ -1,0 +1,286 @@
+//! What the engine is making and what waits for it.
+//!
+//! The queue is kept here and jobs are handed to the engine one at a time, so that each is asked
+//! for with the story as it is when its turn comes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use image::RgbaImage;
+
+use crate::engine::{JobId, Make};
+use crate::story::{PanelId, Settings};
+
+/// Where a result goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A new panel at the end, made when the job's turn comes.
+    NewPanel,
+    Panel(PanelId),
+}
+
+/// A job that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    pub target: Target,
+    pub make: Make,
+    pub settings: Settings,
+    /// From the guidance slider: a newer one replaces it.
+    pub live: bool,
+}
+
+/// The job that the engine has.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub job: JobId,
+    pub panel: PanelId,
+    pub make: Make,
+    pub settings: Settings,
+    pub live: bool,
+    /// The document's revision right after this job made its panel.
+    pub made_panel_at: Option<u64>,
+    pub cancelled: bool,
+    /// The text so far.
+    pub text: String,
+    pub text_done: bool,
+    pub step: u32,
+    pub steps: u32,
+    pub preview: Option<Arc<RgbaImage>>,
+    since: Instant,
+    /// When the last step ended.
+    stepped: Instant,
+}
+
+/// The queue, and how long its parts take on this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    waiting: VecDeque<Order>,
+    running: Option<Running>,
+    /// Seconds a text took, smoothed; `None` before the first.
+    text_seconds: Option<f32>,
+    step_seconds: Option<f32>,
+}
+
+fn smooth(known: &mut Option<f32>, new: f32) {
+    *known = Some(known.map_or(new, |old| 0.7 * old + 0.3 * new));
+}
+
+impl Work {
+    pub fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
+    }
+
+    pub fn running_mut(&mut self) -> Option<&mut Running> {
+        self.running.as_mut()
+    }
+
+    /// The running job if it is for this panel.
+    pub fn on(&self, panel: PanelId) -> Option<&Running> {
+        self.running.as_ref().filter(|r| r.panel == panel)
+    }
+
+    /// Whether a job for this panel waits.
+    pub fn waits_for(&self, panel: PanelId) -> bool {
+        self.waiting
+            .iter()
+            .any(|o| o.target == Target::Panel(panel))
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty()
+    }
+
+    /// Puts an order at the end; a live one at the front, in place of the one before it.
+    pub fn push(&mut self, order: Order) {
+        if order.live {
+            self.waiting.retain(|o| !o.live);
+            self.waiting.push_front(order);
+        } else {
+            self.waiting.push_back(order);
+        }
+    }
+
+    /// The next order when nothing runs.
+    pub fn next(&mut self) -> Option<Order> {
+        if self.running.is_some() {
+            None
+        } else {
+            self.waiting.pop_front()
+        }
+    }
+
+    /// Drops what waits; tells how many orders that were.
+    pub fn clear(&mut self) -> usize {
+        self.waiting.drain(..).count()
+    }
+
+    /// Drops what waits for panels that `gone` names.
+    pub fn forget(&mut self, gone: impl Fn(PanelId) -> bool) {
+        self.waiting
+            .retain(|o| !matches!(o.target, Target::Panel(id) if gone(id)));
+    }
+
+    /// The engine has taken `order` as `job` for `panel`.
+    pub fn started(
+        &mut self,
+        job: JobId,
+        panel: PanelId,
+        order: Order,
+        made_panel_at: Option<u64>,
+        now: Instant,
+    ) {
+        self.running = Some(Running {
+            job,
+            panel,
+            make: order.make,
+            live: order.live,
+            made_panel_at,
+            cancelled: false,
+            text: String::new(),
+            text_done: !order.make.text(),
+            step: 0,
+            steps: if order.make.picture() {
+                order.settings.steps
+            } else {
+                0
+            },
+            settings: order.settings,
+            preview: None,
+            since: now,
+            stepped: now,
+        });
+    }
+
+    pub fn text_piece(&mut self, job: JobId, piece: &str) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.text.push_str(piece);
+        }
+    }
+
+    pub fn text_done(&mut self, job: JobId, text: String, now: Instant) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.text = text;
+            r.text_done = true;
+            r.stepped = now;
+            let took = now.duration_since(r.since).as_secs_f32();
+            smooth(&mut self.text_seconds, took);
+        }
+    }
+
+    pub fn stepped(
+        &mut self,
+        job: JobId,
+        step: u32,
+        steps: u32,
+        preview: Arc<RgbaImage>,
+        now: Instant,
+    ) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            // Several steps may be told at once when a frame was late.
+            let done = step.saturating_sub(r.step).max(1);
+            let took = now.duration_since(r.stepped).as_secs_f32() / done as f32;
+            (r.step, r.steps, r.preview, r.stepped) = (step, steps, Some(preview), now);
+            smooth(&mut self.step_seconds, took);
+        }
+    }
+
+    /// The running job ends if it is `job`.
+    pub fn end(&mut self, job: JobId) -> Option<Running> {
+        self.running.take_if(|r| r.job == job)
+    }
+
+    /// Seconds that the running job still takes, as far as this machine's pace is known.
+    pub fn seconds_left(&self, now: Instant) -> Option<f32> {
+        let r = self.running.as_ref()?;
+        let text = if r.text_done {
+            0.0
+        } else {
+            (self.text_seconds? - now.duration_since(r.since).as_secs_f32()).max(0.1)
+        };
+        let steps = r.steps.saturating_sub(r.step);
+        let picture = if steps == 0 {
+            0.0
+        } else {
+            self.step_seconds? * steps as f32
+        };
+        Some(text + picture)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn order(target: Target, live: bool) -> Order {
+        Order {
+            target,
+            make: Make::Both,
+            settings: Settings::default(),
+            live,
+        }
+    }
+
+    #[test]
+    fn the_newest_live_order_goes_first_and_replaces_the_older() {
+        let mut work = Work::default();
+        work.push(order(Target::NewPanel, false));
+        work.push(order(Target::Panel(PanelId(1)), true));
+        work.push(order(Target::Panel(PanelId(2)), true));
+        assert_eq!(work.waiting(), 2);
+        assert_eq!(
+            work.next().map(|o| o.target),
+            Some(Target::Panel(PanelId(2)))
+        );
+        assert_eq!(work.next().map(|o| o.target), Some(Target::NewPanel));
+    }
+
+    #[test]
+    fn orders_for_panels_that_went_are_dropped() {
+        let mut work = Work::default();
+        for id in 1..=3 {
+            work.push(order(Target::Panel(PanelId(id)), false));
+        }
+        work.push(order(Target::NewPanel, false));
+        work.forget(|id| id == PanelId(2));
+        assert!(!work.waits_for(PanelId(2)) && work.waits_for(PanelId(3)));
+        assert_eq!(work.clear(), 3);
+    }
+
+    #[test]
+    fn time_left_follows_the_pace_of_the_steps() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut work = Work::default();
+        let mut order = order(Target::Panel(PanelId(1)), false);
+        order.make = Make::Picture;
+        order.settings.steps = 10;
+        work.started(JobId(1), PanelId(1), order, None, start);
+        assert_eq!(work.seconds_left(start), None, "no pace known yet");
+        let preview = Arc::new(RgbaImage::new(1, 1));
+        for step in 1..=4 {
+            work.stepped(
+                JobId(1),
+                step,
+                10,
+                preview.clone(),
+                at(u64::from(step) * 100),
+            );
+        }
+        let left = work.seconds_left(at(400)).expect("a pace is known");
+        assert!((left - 0.6).abs() < 0.01, "{left}");
+        work.stepped(JobId(99), 1, 10, preview, at(500));
+        assert_eq!(
+            work.running().map(|r| r.step),
+            Some(4),
+            "another job's step is not ours"
+        );
+        assert!(work.end(JobId(99)).is_none() && work.end(JobId(1)).is_some());
+        assert!(work.is_idle());
+    }
+}
