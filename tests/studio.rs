@@ -192,11 +192,11 @@ fn a_sample_opening_and_words_of_the_model_are_a_click_away() {
     t.click("beach");
     assert_eq!(t.state().composer, "A fox and a kite on the beach");
     t.shot("words");
-    t.click("An owl and a rabbit look for a lost key in the garden.");
+    t.click("An owl and a rabbit share a cake in the garden.");
     t.idle();
     assert_eq!(
         t.texts(),
-        ["An owl and a rabbit look for a lost key in the garden."]
+        ["An owl and a rabbit share a cake in the garden."]
     );
     t.click("Characters");
     t.shot("popup");

@@ -114,7 +114,8 @@ impl Word {
                 if !starts && known(&last) {
                     parts.push("and");
                 }
-                if !has_article {
+                let many = word.ends_with('s') && !word.ends_with("ss");
+                if !has_article && !many {
                     parts.push(if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
                         "an"
                     } else {

@@ -12,8 +12,8 @@ use crate::engine::Description;
 /// Openings that the built-in model draws well.
 pub const OPENINGS: [&str; 3] = [
     "A fox finds a glowing lantern in the snowy forest.",
-    "An owl and a rabbit look for a lost key in the garden.",
-    "A little robot is alone on the moon and wishes for a friend.",
+    "An owl and a rabbit share a cake in the garden.",
+    "A little robot is alone on the moon and dreams of a friend.",
 ];
 
 pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {

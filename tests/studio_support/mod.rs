@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use image::{Rgba, RgbaImage};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use vokenboard::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
 use vokenboard::story::{Record, Settings};
+use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
 use vokenboard::studio::state::Parts;
 use vokenboard::weights::DeviceChoice;
@@ -27,7 +30,7 @@ pub struct Doodle {
 
 impl Doodle {
     pub fn new(pace: Duration) -> Doodle {
-        let words = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let names = |all: &[storyworld::Subject]| all.iter().map(|s| s.name.to_owned()).collect();
         Doodle {
             description: Description {
                 model: "doodle".into(),
@@ -36,15 +39,9 @@ impl Doodle {
                 device: "CPU".into(),
                 width: 256,
                 height: 256,
-                characters: words(
-                    "fox owl bear rabbit robot wizard princess dragon penguin cat dog mouse frog lion elephant turtle hedgehog astronaut pirate ghost deer monkey pig duck",
-                ),
-                things: words(
-                    "lantern key tent castle boat balloon cake umbrella guitar book crown rocket apple gift kite drum map star-wand snowman pumpkin clock telescope mushroom teapot",
-                ),
-                places: words(
-                    "forest beach kitchen city mountain desert moon snowfield garden river village bedroom",
-                ),
+                characters: names(&storyworld::CHARACTERS),
+                things: names(&storyworld::THINGS),
+                places: Place::ALL.iter().map(|p| p.name().to_owned()).collect(),
                 default_settings: Settings {
                     steps: 8,
                     ..Settings::default()
@@ -79,50 +76,31 @@ impl Doodle {
         format!("{who} {does}, {end}.")
     }
 
+    /// The scene that the text names; the seed sets it, guidance is its contrast, and what is
+    /// not done is noise.
     fn draw(text: &str, settings: &Settings, done: f32, size: u32) -> RgbaImage {
-        let mut hash = settings.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        for byte in text.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-        }
-        let unit = |shift: u32| (hash >> shift & 255) as f32 / 255.0;
-        let strength = 0.4 + 0.6 * (settings.guidance / 15.0).clamp(0.0, 1.0);
-        let balls = [
-            (
-                0.25 + 0.5 * unit(0),
-                0.62,
-                0.2,
-                [unit(8), unit(16), unit(24)],
-            ),
-            (
-                0.2 + 0.6 * unit(32),
-                0.74,
-                0.11,
-                [unit(40), unit(48), unit(56)],
-            ),
-            (0.15 + 0.7 * unit(20), 0.16, 0.07, [1.0, 0.95, 0.6]),
-        ];
-        RgbaImage::from_fn(size, size, |px, py| {
-            let (x, y) = (px as f32 / size as f32, py as f32 / size as f32);
-            let mut rgb = if y < 0.66 {
-                [0.55 + 0.3 * y, 0.7 + 0.25 * y, 0.95]
-            } else {
-                [
-                    0.93 - 0.4 * unit(12),
-                    0.95 - 0.2 * unit(28),
-                    0.8 - 0.3 * unit(44),
-                ]
+        let named = storyworld::mentions(text);
+        let mut rng = StdRng::seed_from_u64(settings.seed);
+        let scene = Scene::stage(
+            &mut rng,
+            &named.subjects,
+            named
+                .place
+                .unwrap_or(Place::ALL[settings.seed as usize % Place::COUNT]),
+            named.time.unwrap_or(Time::Day),
+            named.weather.unwrap_or(Weather::Clear),
+        );
+        let mut rgb = vec![0; (size * size * 3) as usize];
+        Renderer::new(size).draw(&scene, &mut rgb);
+        let contrast = 0.8 + 0.4 * settings.guidance / 15.0;
+        RgbaImage::from_fn(size, size, |x, y| {
+            let at = ((y * size + x) * 3) as usize;
+            let channel = |c: usize| {
+                let clean = 128.0 + (f32::from(rgb[at + c]) - 128.0) * contrast;
+                let noise = ((x * 7919 ^ y * 104_729).wrapping_mul(c as u32 + 3) % 256) as f32;
+                (done * clean + (1.0 - done) * noise) as u8
             };
-            for (cx, cy, r, color) in balls {
-                if (x - cx).powi(2) + (y - cy).powi(2) < r * r {
-                    rgb = color;
-                }
-            }
-            let noise = ((px.wrapping_mul(7919) ^ py.wrapping_mul(104_729)) % 255) as f32 / 255.0;
-            let channel = |v: f32| {
-                let v = 0.5 + (v - 0.5) * (0.6 + 0.4 * strength);
-                ((done * v + (1.0 - done) * noise) * 255.0) as u8
-            };
-            Rgba([channel(rgb[0]), channel(rgb[1]), channel(rgb[2]), 255])
+            Rgba([channel(0), channel(1), channel(2), 255])
         })
     }
 
