@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::storyworld::sheet;
+
 #[derive(Debug, Args)]
 pub struct StoryworldArgs {
     /// What to draw
     #[arg(value_enum)]
     pub what: What,
+    /// The same number draws the same pictures
     #[arg(long, value_name = "N")]
     pub seed: u64,
     /// The PNG file to write
@@ -25,5 +28,10 @@ pub enum What {
 }
 
 pub fn run(args: &StoryworldArgs) -> anyhow::Result<()> {
-    anyhow::bail!("the storyworld {:?} is not built in yet", args.what)
+    match args.what {
+        What::Sheet => sheet::write_sheet(args.seed, &args.out),
+        What::Story => sheet::write_story(args.seed, &args.out),
+    }?;
+    println!("{}", args.out.display());
+    Ok(())
 }

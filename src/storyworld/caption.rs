@@ -6,7 +6,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
 use super::scene::Scene;
-use super::shapes;
+use super::{shapes, words};
 
 /// One shape in this many is never used for training captions.
 const RESERVED: usize = 8;
@@ -214,4 +214,31 @@ fn setting(scene: &Scene, rng: &mut impl Rng) -> (String, String) {
         String::new()
     };
     (lead, parts.join(" "))
+}
+
+const PREPOSITIONS: [&str; 16] = [
+    "in", "on", "at", "by", "among", "near", "beside", "below", "under", "as", "of", "to", "with",
+    "while", "high", "deep",
+];
+
+/// A rougher wording of `text` that means the same, for training: words that say nothing about
+/// the picture are put in, articles and the end mark dropped, so that a text encoder learns to
+/// look past them.
+pub fn roughen(text: &str, rng: &mut impl Rng) -> String {
+    let filler = words::neutral();
+    let drop_articles = rng.random_bool(0.4);
+    let mut out: Vec<&str> = Vec::new();
+    for word in text.split_whitespace() {
+        // Never inside a phrase: only before prepositions, and before articles that follow none.
+        let bound = out.last().is_some_and(|w| PREPOSITIONS.contains(w));
+        let opening =
+            !bound && (matches!(word, "a" | "an" | "the" | "and") || PREPOSITIONS.contains(&word));
+        while opening && rng.random_bool(0.25) {
+            out.extend(filler.choose(rng).map(String::as_str));
+        }
+        if !(drop_articles && matches!(word, "a" | "an" | "the" | "A" | "An" | "The")) {
+            out.push(word);
+        }
+    }
+    out.join(" ").trim_end_matches(['.', '!']).to_owned()
 }

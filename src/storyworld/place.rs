@@ -218,6 +218,7 @@ impl Place {
                 "flower garden",
                 "flower bed",
                 "among the flowers",
+                "among flowers",
                 "garden fence",
             ],
             Place::River => &[

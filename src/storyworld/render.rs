@@ -143,7 +143,9 @@ impl Renderer {
                 w as f32 * 0.46
             );
         }
-        let lit = backdrop::recolour(kind.svg, backdrop::subject_light(time));
+        // What shines has its own light.
+        let light = if kind.glows { Time::Day } else { time };
+        let lit = backdrop::recolour(kind.svg, backdrop::subject_light(light));
         svg.push_str(&backdrop::embed(
             &lit, pad as f32, pad as f32, w as f32, h as f32,
         ));

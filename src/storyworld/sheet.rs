@@ -12,13 +12,14 @@ use resvg::{tiny_skia, usvg};
 use super::caption::caption;
 use super::render::Renderer;
 use super::scene::{Scene, SceneOptions};
+use super::tale::Tale;
 
 const NUNITO: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
 
 const MARGIN: u32 = 16;
 const FONT: f32 = 15.0;
 const LINE: f32 = 19.0;
-const LINES: usize = 4;
+const LINES: usize = 5;
 
 /// Why a sheet could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,11 @@ pub fn write_sheet(seed: u64, path: &Path) -> Result<(), SheetError> {
         })
         .collect();
     write(&cells, 6, 192, path)
+}
+
+/// Draws the story of `seed`, three panels to a row, and writes it to `path` as PNG.
+pub fn write_story(seed: u64, path: &Path) -> Result<(), SheetError> {
+    write(&Tale::random(seed).panels, 3, 300, path)
 }
 
 /// Writes scenes with their sentences, `columns` to a row, pictures `size` pixels wide. The file

@@ -1,5 +1,223 @@
-//! Stories.
+//! Stories of four to six scenes in which characters keep their look and something happens.
 
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::caption::{MOODS, finish, title, with_article};
+use super::cast::SubjectId;
+use super::place::{Place, Time, Weather};
+use super::plots::{Beat, PLOTS};
+use super::scene::{LAYOUTS, Scene};
+
+/// How many plots there are.
+pub const PLOT_COUNT: usize = PLOTS.len();
+
+/// A story: scenes with the sentences that tell them.
+#[derive(Clone, Debug)]
+pub struct Tale {
+    /// Its plot, below [`PLOT_COUNT`].
+    pub plot: usize,
+    /// What happens, in a few words.
+    pub title: &'static str,
+    pub panels: Vec<(Scene, String)>,
+}
+
+/// Who plays, where, and how they are spoken of.
+struct Production {
+    roles: [SubjectId; 5],
+    places: [Place; 3],
+    /// The spot in each place, so that one comes back to the same one.
+    layouts: [u8; 3],
+    weather: Weather,
+    /// Characters are "Fox" instead of "the fox".
+    names: bool,
+    pronouns: [&'static str; 3],
+}
+
+const ROLES: &str = "hfgtu";
+
+impl Tale {
+    /// The story of a seed.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let index = rng.random_range(0..PLOTS.len());
+        let plot = &PLOTS[index];
+        let production = Production::random(plot.things, &mut rng);
+        let panels = plot
+            .beats
+            .iter()
+            .map(|beat| production.play(beat, &mut rng))
+            .collect();
+        Self {
+            plot: index,
+            title: plot.name,
+            panels,
+        }
+    }
+}
+
+impl Production {
+    fn random(fitting: &[&str], rng: &mut impl Rng) -> Self {
+        let mut characters: Vec<_> = SubjectId::characters().collect();
+        let mut things: Vec<_> = SubjectId::things().collect();
+        characters.shuffle(rng);
+        things.shuffle(rng);
+        let main = things
+            .iter()
+            .position(|t| fitting.is_empty() || fitting.contains(&t.name()))
+            .unwrap_or(0);
+        things.swap(0, main);
+        let hero = characters[0];
+        let pronouns = match (hero.name(), rng.random_bool(0.5)) {
+            ("robot", _) => ["it", "it", "its"],
+            ("girl", _) => ["she", "her", "her"],
+            ("boy" | "wizard" | "lion", _) | (_, true) => ["he", "him", "his"],
+            _ => ["she", "her", "her"],
+        };
+        let mut places: Vec<_> = Place::ALL.to_vec();
+        places.shuffle(rng);
+        // Rain and snow matter in many plots, so stories play where they can fall; the last
+        // place is free.
+        let mut outdoors = places.iter().copied().filter(|p| p.has_weather());
+        let first = outdoors.next().unwrap_or(Place::Forest);
+        let second = outdoors.next().unwrap_or(Place::Beach);
+        let third = places
+            .iter()
+            .copied()
+            .find(|p| *p != first && *p != second)
+            .unwrap_or(Place::City);
+        let weather = if rng.random_bool(0.75) {
+            Weather::Clear
+        } else {
+            Weather::Snow
+        };
+        Self {
+            roles: [hero, characters[1], characters[2], things[0], things[1]],
+            places: [first, second, third],
+            layouts: std::array::from_fn(|_| rng.random_range(0..LAYOUTS)),
+            weather,
+            names: rng.random_bool(0.4),
+            pronouns,
+        }
+    }
+
+    fn play(&self, beat: &Beat, rng: &mut impl Rng) -> (Scene, String) {
+        let place = self.places[beat.place.min(2)];
+        let weather = beat.weather.unwrap_or(self.weather);
+        let cast: Vec<_> = beat
+            .cast
+            .chars()
+            .filter_map(|c| ROLES.find(c))
+            .map(|i| self.roles[i])
+            .collect();
+        let mut scene = Scene::stage(rng, &cast, place, beat.time, weather);
+        scene.layout = self.layouts[beat.place.min(2)];
+        let text = beat.texts.choose(rng).copied().unwrap_or_default();
+        let text = self.fill(text, &scene, rng);
+        (scene, text)
+    }
+
+    fn fill(&self, text: &str, scene: &Scene, rng: &mut impl Rng) -> String {
+        let mut text = text.to_owned();
+        for (key, subject) in ROLES.chars().zip(self.roles) {
+            text = text.replace(&format!("{{{key}}}"), &self.known(subject));
+            let first = format!("{{{key}1}}");
+            if text.contains(&first) {
+                text = text.replace(&first, &self.introduce(subject, rng));
+            }
+        }
+        for (key, word) in ["{he}", "{him}", "{his}"].into_iter().zip(self.pronouns) {
+            text = text.replace(key, word);
+        }
+        let place = place_words(scene, rng);
+        text = text.replace("{place}", &place);
+        if text.contains("{at}") {
+            let when = match scene.time {
+                Time::Day if rng.random_bool(0.7) => None,
+                time if rng.random_bool(0.9) => time.phrases(scene.weather).choose(rng),
+                _ => None,
+            };
+            let at = when.map_or_else(|| place.clone(), |when| format!("{place} {when}"));
+            text = text.replace("{at}", &at);
+        }
+        sentences(&finish("", &text, true))
+    }
+
+    fn known(&self, subject: SubjectId) -> String {
+        let noun = subject.get().nouns[0];
+        if subject.is_character() && self.names {
+            title(noun)
+        } else {
+            format!("the {noun}")
+        }
+    }
+
+    fn introduce(&self, subject: SubjectId, rng: &mut impl Rng) -> String {
+        let kind = subject.get();
+        let noun = kind.nouns[0];
+        if subject.is_character() {
+            if self.names {
+                return title(noun);
+            }
+            return match rng.random_range(0..3) {
+                0 => with_article(noun),
+                1 => with_article(&format!(
+                    "{} {noun}",
+                    MOODS.choose(rng).copied().unwrap_or("little")
+                )),
+                _ => with_article(&format!(
+                    "{} {noun}",
+                    kind.adjectives.choose(rng).copied().unwrap_or("little")
+                )),
+            };
+        }
+        match kind.adjectives.choose(rng) {
+            Some(adjective) if rng.random_bool(0.5) => with_article(&format!("{adjective} {noun}")),
+            _ => with_article(noun),
+        }
+    }
+}
+
+/// "in the forest", or "in the snowy forest" when it snows.
+fn place_words(scene: &Scene, rng: &mut impl Rng) -> String {
+    let place = scene.place;
+    let adjective = if scene.weather == Weather::Clear || place == Place::Snowfield {
+        None
+    } else {
+        scene.weather.adjectives().choose(rng)
+    };
+    match (adjective, place.nouns().choose(rng)) {
+        (Some(adjective), Some((preposition, noun))) if rng.random_bool(0.5) => {
+            format!("{preposition} the {adjective} {noun}")
+        }
+        _ => place
+            .phrases()
+            .choose(rng)
+            .map_or_else(String::new, |p| (*p).to_owned()),
+    }
+}
+
+/// Gives every sentence a capital at its start.
+fn sentences(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut start = true;
+    for c in text.chars() {
+        if start && c.is_alphabetic() {
+            out.extend(c.to_uppercase());
+            start = false;
+        } else {
+            start |= matches!(c, '.' | '!' | '?');
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Every text of every plot, for the vocabulary.
 pub(super) fn texts() -> impl Iterator<Item = &'static str> {
-    std::iter::empty()
+    PLOTS
+        .iter()
+        .flat_map(|plot| plot.beats)
+        .flat_map(|beat| beat.texts.iter().copied())
 }

@@ -276,3 +276,84 @@ fn one_renderer_serves_several_threads() {
         }
     });
 }
+
+#[test]
+fn rough_wordings_name_the_same() {
+    let mut rng = ChaCha8Rng::seed_from_u64(21);
+    let vocabulary: BTreeSet<String> = vocabulary().into_iter().collect();
+    for scene in scenes(22, 4000, &SceneOptions::default()) {
+        let text = caption(&scene, &mut rng);
+        let rough = roughen(&text, &mut rng);
+        assert_eq!(
+            mentions(&rough).subjects,
+            mentions(&text).subjects,
+            "{rough}"
+        );
+        assert!(words(&rough).all(|w| vocabulary.contains(&w)));
+    }
+}
+
+#[test]
+fn stories_keep_their_cast_and_say_what_is_shown() {
+    let vocabulary: BTreeSet<String> = vocabulary().into_iter().collect();
+    let mut plots = BTreeSet::new();
+    let (mut named, mut panels) = (0, 0);
+    for seed in 0..3000 {
+        let tale = Tale::random(seed);
+        plots.insert(tale.plot);
+        assert!((4..=6).contains(&tale.panels.len()), "{}", tale.title);
+        let first: Vec<_> = tale
+            .panels
+            .iter()
+            .flat_map(|(s, _)| s.subjects.iter().map(|p| p.subject))
+            .collect();
+        let hero = first
+            .iter()
+            .filter(|s| s.is_character())
+            .max_by_key(|s| first.iter().filter(|o| o == s).count());
+        assert!(
+            first.iter().filter(|s| Some(*s) == hero).count() >= 2,
+            "{}: someone persists",
+            tale.title
+        );
+        for (scene, text) in &tale.panels {
+            assert!(!text.contains(['{', '}']), "{text}");
+            assert!(
+                text.starts_with(|c: char| c.is_uppercase() || c == '"')
+                    && text.ends_with(['.', '!', '?', '"']),
+                "{text}"
+            );
+            for word in words(text) {
+                assert!(vocabulary.contains(&word), "{word:?} in {text:?}");
+            }
+            let shown: BTreeSet<_> = scene.subjects.iter().map(|p| p.subject).collect();
+            let found = mentions(text);
+            assert!(
+                found.subjects.iter().filter(|s| !shown.contains(s)).count() <= 1,
+                "{text}"
+            );
+            assert!(
+                found.place.is_none_or(|p| p == scene.place),
+                "{text}: {found:?}"
+            );
+            assert!(
+                found.time.is_none_or(|t| t == scene.time),
+                "{text}: {found:?} {:?}",
+                scene.time
+            );
+            assert!(
+                found.weather.is_none_or(|w| w == scene.weather),
+                "{text}: {found:?} {:?}",
+                scene.weather
+            );
+            named += usize::from(found.subjects.iter().copied().collect::<BTreeSet<_>>() == shown);
+            panels += 1;
+        }
+    }
+    assert_eq!(plots.len(), PLOT_COUNT);
+    assert!(PLOT_COUNT >= 25, "{PLOT_COUNT} plots");
+    assert!(
+        named * 10 > panels * 7,
+        "{named} of {panels} panels name all they show"
+    );
+}

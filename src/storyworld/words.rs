@@ -96,6 +96,20 @@ pub fn vocabulary() -> Vec<String> {
     all.into_iter().collect()
 }
 
+/// The fillers that change nothing in a picture: no subject, place, time, weather, colour, side or
+/// number.
+pub(super) fn neutral() -> &'static [String] {
+    const TELLING: &str = "left right middle top side next behind between above under down up red blue green yellow \
+        orange purple pink white black brown grey gray golden silver colorful small little big tiny huge two three many \
+        sky sun wind water air shadow bright light a an the and not no never nobody nothing of with without or";
+    static NEUTRAL: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let telling: BTreeSet<String> = words(TELLING).collect();
+        let silent = |w: &String| !telling.contains(w) && mentions(w) == Mentions::default();
+        words(FILLER).filter(silent).collect()
+    });
+    &NEUTRAL
+}
+
 /// Other words an author may use for a subject; read, not written.
 fn also(subject: SubjectId) -> &'static [&'static str] {
     match subject.name() {
@@ -197,6 +211,23 @@ static LEXICON: LazyLock<HashMap<String, Sense>> = LazyLock::new(|| {
         "over the moon",
     ] {
         lexicon.insert(idiom.to_owned(), Sense::default());
+    }
+    for clearing in [
+        "rain stops",
+        "rain stopped",
+        "snow stops",
+        "snow stopped",
+        "storm passes",
+        "storm passed",
+        "rain is over",
+    ] {
+        lexicon.insert(
+            clearing.to_owned(),
+            Sense {
+                weather: Some(Weather::Clear),
+                ..Sense::default()
+            },
+        );
     }
     lexicon
 });
