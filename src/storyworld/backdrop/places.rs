@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::{MOON, Painter, SUN, art, embed, hex, mix, recolour, rgb};
-use crate::storyworld::place::{Time, Weather};
+use crate::storyworld::place::Time;
 
 const OAK: &str = art!("oak");
 const PINE: &str = art!("pine");
