@@ -16,6 +16,7 @@ mod layers;
 mod ops;
 mod params;
 pub(crate) mod plain;
+pub mod quant;
 mod random;
 
 pub use driver::cuda_driver_is_present;

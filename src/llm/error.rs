@@ -1,0 +1,26 @@
+use std::path::PathBuf;
+
+/// Why a language model cannot be loaded or cannot go on; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum LlmError {
+    #[error("there is no .gguf file in {}; put the language model there or name its folder", dir.display())]
+    Missing { dir: PathBuf },
+    #[error("{} cannot be read ({reason}); check that it is a file you may read", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{} is not a language model this program can use: {reason}; copy the file again or use another one", path.display())]
+    Unusable { path: PathBuf, reason: String },
+    #[error(
+        "the text is {tokens} tokens long, more than the {limit} that the language model can read; shorten it"
+    )]
+    TooLong { tokens: usize, limit: usize },
+    #[error(
+        "token {id} is not in the language model's vocabulary of {size}; use ids from its own tokenizer"
+    )]
+    UnknownToken { id: u32, size: usize },
+    #[error("{found} numbers are not whole embeddings of {width}; give {width} for each token")]
+    Embeddings { found: usize, width: usize },
+    #[error(
+        "the language model found no clean sentence to go on with; try another seed or a lower temperature"
+    )]
+    Speechless,
+}

@@ -1,0 +1,149 @@
+//! From logits to the next token.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// How freely the next token is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    pub seed: u64,
+    /// 0 always takes the likeliest token.
+    pub temperature: f32,
+    /// The likeliest tokens that together have this probability are drawn from.
+    pub top_p: f32,
+    /// The logits of tokens that were used before are divided (if positive) or multiplied by this;
+    /// 1 changes nothing.
+    pub repetition_penalty: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling {
+            seed: 0,
+            temperature: 0.7,
+            top_p: 0.9,
+            repetition_penalty: 1.1,
+        }
+    }
+}
+
+/// The likeliest token; the first of those that are equally likely.
+pub(super) fn likeliest(logits: &[f32]) -> u32 {
+    let start = (0, f32::NEG_INFINITY);
+    let (best, _) =
+        (0u32..).zip(logits).fold(
+            start,
+            |best, (id, &logit)| if logit > best.1 { (id, logit) } else { best },
+        );
+    best
+}
+
+/// Makes `used` tokens less likely.
+pub(super) fn penalise(logits: &mut [f32], used: impl IntoIterator<Item = u32>, penalty: f32) {
+    for id in used {
+        let logit = &mut logits[id as usize];
+        *logit = if *logit > 0.0 {
+            *logit / penalty
+        } else {
+            *logit * penalty
+        };
+    }
+}
+
+/// Draws a token; those with a logit of minus infinity are never drawn.
+pub(super) fn draw(logits: &[f32], sampling: &Sampling, rng: &mut ChaCha8Rng) -> u32 {
+    let best = likeliest(logits);
+    // Not greater, so that a temperature that is no number is greedy too.
+    if !(sampling.temperature > 0.0) {
+        return best;
+    }
+    // Tokens with less than e^-16 of the best one's probability change nothing that top-p keeps.
+    let largest = logits[best as usize];
+    let mut likely: Vec<(u32, f32)> = (0u32..)
+        .zip(logits)
+        .map(|(id, logit)| (id, (logit - largest) / sampling.temperature))
+        .filter(|(_, exponent)| *exponent > -16.0)
+        .map(|(id, exponent)| (id, exponent.exp()))
+        .collect();
+    likely.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let total: f32 = likely.iter().map(|(_, weight)| weight).sum();
+    let wanted = total * sampling.top_p;
+    let mut kept = 0.0;
+    let count = likely
+        .iter()
+        .take_while(|(_, weight)| {
+            let before = kept;
+            kept += weight;
+            before < wanted
+        })
+        .count();
+    likely.truncate(count.max(1));
+    let kept: f32 = likely.iter().map(|(_, weight)| weight).sum();
+    let mut left = rng.random::<f32>() * kept;
+    for (id, weight) in &likely {
+        left -= weight;
+        if left < 0.0 {
+            return *id;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn counts(logits: &[f32], sampling: &Sampling) -> Vec<usize> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut counts = vec![0; logits.len()];
+        for _ in 0..10_000 {
+            counts[draw(logits, sampling, &mut rng) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn tokens_are_drawn_as_often_as_they_are_likely() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln(), f32::NEG_INFINITY];
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            ..Sampling::default()
+        };
+        let counts = counts(&logits, &sampling);
+        for (count, expected) in counts.iter().zip([5000, 3000, 2000, 0]) {
+            assert!(count.abs_diff(expected) < 200, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn top_p_leaves_out_the_unlikely() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_p: 0.7,
+            ..Sampling::default()
+        };
+        let counts = counts(&logits, &sampling);
+        assert_eq!(counts[2], 0);
+        assert!(counts[0].abs_diff(6250) < 200, "{counts:?}");
+    }
+
+    #[test]
+    fn without_temperature_the_likeliest_is_taken() {
+        let sampling = Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        };
+        assert_eq!(counts(&[0.1, 0.4, 0.4], &sampling), [0, 10_000, 0]);
+    }
+
+    #[test]
+    fn a_penalty_makes_used_tokens_less_likely_whatever_their_sign() {
+        let mut logits = [2.0, -2.0, 2.0];
+        penalise(&mut logits, [0, 1], 2.0);
+        assert_eq!(logits, [1.0, -4.0, 2.0]);
+    }
+}
