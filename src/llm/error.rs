@@ -19,6 +19,8 @@ pub enum LlmError {
     UnknownToken { id: u32, size: usize },
     #[error("{found} numbers are not whole embeddings of {width}; give {width} for each token")]
     Embeddings { found: usize, width: usize },
+    #[error("there is no token to go on from; give at least one")]
+    NoTokens,
     #[error(
         "the language model found no clean sentence to go on with; try another seed or a lower temperature"
     )]

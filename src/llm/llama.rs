@@ -236,17 +236,23 @@ impl Llama {
                 found: numbers.len(),
                 width,
             }),
-            Input::Ids(ids) => {
-                let size = self.config.vocabulary;
-                let mut embeddings = vec![0.0; ids.len() * width];
-                for (&id, out) in ids.iter().zip(embeddings.chunks_exact_mut(width)) {
-                    let row = usize::try_from(id).ok().filter(|row| *row < size);
-                    let row = row.ok_or(LlmError::UnknownToken { id, size })?;
-                    self.embedding.dequantise_row(row, out);
-                }
-                Ok(embeddings)
-            }
+            Input::Ids(ids) => self.embeddings(ids),
         }
+    }
+
+    /// The embeddings of `ids`, `[ids, width]`.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
+        let (width, size) = (self.config.width, self.config.vocabulary);
+        let mut embeddings = vec![0.0; ids.len() * width];
+        for (&id, out) in ids.iter().zip(embeddings.chunks_exact_mut(width)) {
+            let row = usize::try_from(id).ok().filter(|row| *row < size);
+            let row = row.ok_or(LlmError::UnknownToken { id, size })?;
+            self.embedding.dequantise_row(row, out);
+        }
+        Ok(embeddings)
     }
 
     /// The logits of every token of the vocabulary after a hidden state `[width]`, into `logits`.

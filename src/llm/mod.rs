@@ -68,8 +68,11 @@ impl LanguageModel {
     /// model ends the text (its end token is then the last).
     ///
     /// # Errors
-    /// When the text gets too long, or an id is not in the vocabulary.
+    /// When the prompt is empty, the text gets too long, or an id is not in the vocabulary.
     pub fn greedy(&mut self, prompt: &[u32], n: usize) -> Result<Vec<u32>, LlmError> {
+        if prompt.is_empty() {
+            return Err(LlmError::NoTokens);
+        }
         let mut text = prompt.to_vec();
         let mut logits = Vec::new();
         while text.len() < prompt.len() + n {
