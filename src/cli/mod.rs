@@ -1,30 +1,53 @@
 //! The commands and how they report. Only what opens no window is here; `main` opens the studio.
 
+mod bench;
+mod board;
 mod eval;
+mod export;
 mod models;
+mod options;
+mod regenerate;
+mod report;
 mod storyworld;
+mod tell;
+mod teller;
 mod train;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use bench::UiBenchArgs;
+pub use options::ModelArgs;
 
 /// Tell an illustrated story on your own machine.
 ///
 /// Without a command the studio opens, with DIR on that project.
 #[derive(Debug, Parser)]
-#[command(name = "vokenboard", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "vokenboard",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 pub struct Cli {
     /// A project folder to open in the studio
     #[arg(value_name = "DIR")]
     pub project: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tell a story from its opening and write it as a project folder
+    Tell(tell::TellArgs),
+    /// Add a take to a panel of a project and make it active
+    Regenerate(regenerate::RegenerateArgs),
+    /// Write a project as one picture of all panels, as Markdown, or both
+    Export(export::ExportArgs),
     /// List the installed models
     Models(models::ModelsArgs),
     /// Train a stage of the built-in model
@@ -33,17 +56,26 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Draw the procedural picture book that the built-in model learns from
     Storyworld(storyworld::StoryworldArgs),
+    /// Measure speed
+    Bench(bench::BenchArgs),
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; `bench_ui` measures the studio, which only `main` knows.
 ///
 /// # Errors
 /// One sentence that names the thing and the remedy.
-pub fn run(command: Command) -> anyhow::Result<()> {
+pub fn run(
+    command: Command,
+    bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     match command {
+        Command::Tell(args) => tell::run(&args),
+        Command::Regenerate(args) => regenerate::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Storyworld(args) => storyworld::run(&args),
+        Command::Bench(args) => bench::run(&args, bench_ui),
     }
 }

@@ -1,6 +1,12 @@
 //! Generation recipes behind one trait: what goes in is the story before a panel, what comes out
 //! is the panel's text and picture.
 
+mod caption;
+mod scene;
+
+pub use caption::{CaptionPipeline, Options, loader};
+pub use scene::picture_prompt;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -105,6 +111,10 @@ pub enum PipelineError {
     Weights(#[from] crate::weights::WeightsError),
     #[error(transparent)]
     Device(#[from] crate::weights::DeviceError),
+    #[error(transparent)]
+    Language(#[from] crate::llm::LlmError),
+    #[error(transparent)]
+    Diffusion(#[from] crate::diffusion::DiffusionError),
     #[error("{0}")]
     Request(String),
 }

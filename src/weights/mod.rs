@@ -57,8 +57,6 @@ pub enum WeightsError {
     Checksum { path: PathBuf },
     #[error("{path} cannot be read ({reason}); check the file and its permissions")]
     Read { path: PathBuf, reason: String },
-    #[error("{path} is not a readable safetensors file ({reason}); restore it from the repository")]
-    Safetensors { path: PathBuf, reason: String },
     #[error(
         "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
     )]
@@ -189,45 +187,6 @@ pub fn find(models: &Path, name: &str) -> Result<Model, WeightsError> {
     })
 }
 
-/// Checks that `path` starts as a safetensors file does: a header that parses and whose tensors
-/// fit in the file. Reads only the header.
-///
-/// # Errors
-/// [`WeightsError::Safetensors`] or [`WeightsError::Read`], each one sentence.
-pub fn check_safetensors(path: &Path) -> Result<(), WeightsError> {
-    use std::io::Read;
-    let unreadable = |error: std::io::Error| WeightsError::Read {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    };
-    let broken = |reason: String| WeightsError::Safetensors {
-        path: path.to_path_buf(),
-        reason,
-    };
-    let mut file = fs::File::open(path).map_err(unreadable)?;
-    let total = file.metadata().map_err(unreadable)?.len();
-    let mut length = [0u8; 8];
-    file.read_exact(&mut length)
-        .map_err(|_| broken("it is shorter than a header".to_string()))?;
-    let length = u64::from_le_bytes(length);
-    if length > total.saturating_sub(8) {
-        return Err(broken("its header is cut off".to_string()));
-    }
-    let mut header = vec![0u8; length as usize];
-    file.read_exact(&mut header).map_err(unreadable)?;
-    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)
-        .map_err(|_| broken("its header is not JSON".to_string()))?;
-    let end = header
-        .values()
-        .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64())
-        .max()
-        .unwrap_or(0);
-    if 8 + length + end > total {
-        return Err(broken("its tensors are cut off".to_string()));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,37 +267,5 @@ mod tests {
         let b = Model::open(&temp.path().join("b")).unwrap();
         assert_ne!(a.manifest.weights_hash(), b.manifest.weights_hash());
         assert_eq!(a.manifest.weights_hash(), a.clone().manifest.weights_hash());
-    }
-
-    #[test]
-    fn a_broken_safetensors_file_is_one_sentence() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("w.safetensors");
-        for bytes in [
-            &b"abc"[..],
-            b"\xff\xff\0\0\0\0\0\0{}",
-            b"\x02\0\0\0\0\0\0\0{]",
-        ] {
-            fs::write(&path, bytes).unwrap();
-            let message = check_safetensors(&path).unwrap_err().to_string();
-            assert!(
-                message.contains("w.safetensors") && !message.contains('\n'),
-                "{message}"
-            );
-        }
-        let header = br#"{"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend_from_slice(header);
-        bytes.extend_from_slice(&[0; 8]);
-        fs::write(&path, &bytes).unwrap();
-        check_safetensors(&path).unwrap();
-        bytes.pop();
-        fs::write(&path, &bytes).unwrap();
-        assert!(
-            check_safetensors(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("cut off")
-        );
     }
 }

@@ -1,0 +1,206 @@
+//! `vokenboard bench`
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+
+use super::options::ModelArgs;
+use crate::engine::{ContextPanel, Engine, Event, Make, Progress, Request};
+use crate::story::PanelId;
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub what: BenchWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Load the model and tell a story: time to load, to the first token, to the first preview
+    /// and to a picture, and memory
+    Tell(TellBench),
+    /// The studio's own work in a frame while a panel is made, without a screen
+    Ui(UiBenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UiBenchArgs {
+    /// Panels on the board
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub panels: usize,
+    /// Frames to draw
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub frames: u32,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl UiBenchArgs {
+    /// Tells the quantiles of the time a frame took, in milliseconds.
+    pub fn report(&self, p50: f64, p99: f64, longest: f64) {
+        let name = format!("frame with {} panels", self.panels);
+        let rows = [
+            ("median", p50),
+            ("99th percentile", p99),
+            ("longest", longest),
+        ];
+        let rows = rows.map(|(quantile, ms)| (format!("{name}, {quantile}"), ms, "ms"));
+        print_rows(&rows, self.json);
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TellBench {
+    /// Panels to tell
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    panels: u32,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(
+    args: &BenchArgs,
+    bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match &args.what {
+        BenchWhat::Tell(args) => tell(args),
+        BenchWhat::Ui(args) => bench_ui(args),
+    }
+}
+
+/// What was measured, its value and its unit.
+type Row = (String, f64, &'static str);
+
+fn print_rows(rows: &[Row], json: bool) {
+    if json {
+        let values: serde_json::Map<String, serde_json::Value> = rows
+            .iter()
+            .map(|(name, value, unit)| (format!("{name} ({unit})"), (*value).into()))
+            .collect();
+        println!("{}", serde_json::Value::from(values));
+        return;
+    }
+    for (name, value, unit) in rows {
+        println!("{name:<40} {value:>8.2} {unit}");
+    }
+}
+
+/// What one panel took.
+#[derive(Default)]
+struct Times {
+    first_token: Option<Duration>,
+    text: Option<Duration>,
+    /// From the text's end.
+    first_preview: Option<Duration>,
+    picture: Duration,
+}
+
+const OPENING: &str = "A fox finds a glowing lantern in the snowy forest.";
+
+fn tell(args: &TellBench) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let engine = Engine::spawn(args.model.loader(), Box::new(|| {}));
+    let description = loop {
+        match engine.wait() {
+            Event::Ready(description) => break description,
+            Event::LoadFailed(reason) => anyhow::bail!(reason),
+            _ => {}
+        }
+    };
+    let load = started.elapsed();
+    let mut context = Vec::new();
+    let mut all = Vec::new();
+    for number in 1..=args.panels.max(1) {
+        let mut settings = description.default_settings.clone();
+        settings.seed = u64::from(number);
+        let given = (number == 1).then(|| OPENING.to_string());
+        let (text, times) = panel(
+            &engine,
+            Request {
+                context: context.clone(),
+                text: given.clone(),
+                make: Make::Both,
+                settings,
+            },
+        )?;
+        context.push(ContextPanel {
+            id: PanelId(u64::from(number)),
+            text: given.or(text).unwrap_or_default(),
+            picture: None,
+        });
+        all.push(times);
+    }
+    let total = started.elapsed();
+    let worst = |pick: fn(&Times) -> Option<Duration>| {
+        let longest = all.iter().filter_map(pick).max().unwrap_or_default();
+        longest.as_secs_f64()
+    };
+    let rows = [
+        ("load", load.as_secs_f64(), "s"),
+        ("first token, worst", worst(|t| t.first_token), "s"),
+        ("text, worst", worst(|t| t.text), "s"),
+        (
+            "first preview after the text, worst",
+            worst(|t| t.first_preview),
+            "s",
+        ),
+        ("picture, worst", worst(|t| Some(t.picture)), "s"),
+        ("whole story", total.as_secs_f64(), "s"),
+        ("peak memory", peak_memory().unwrap_or(0.0), "MiB"),
+    ];
+    if !args.json {
+        println!(
+            "{} on {}, {} panels, {} steps",
+            description.model,
+            description.device,
+            all.len(),
+            description.default_settings.steps
+        );
+    }
+    print_rows(
+        &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
+        args.json,
+    );
+    Ok(())
+}
+
+fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Option<String>, Times)> {
+    let started = Instant::now();
+    let mut text_end = started;
+    let mut times = Times::default();
+    engine.submit(request);
+    loop {
+        match engine.wait() {
+            Event::Progress(_, Progress::TextPiece(_)) => {
+                times.first_token.get_or_insert_with(|| started.elapsed());
+            }
+            Event::Progress(_, Progress::TextDone(_)) => {
+                text_end = Instant::now();
+                times.text = Some(started.elapsed());
+            }
+            Event::Progress(_, Progress::Step { .. }) => {
+                times
+                    .first_preview
+                    .get_or_insert_with(|| text_end.elapsed());
+            }
+            Event::Finished(_, output) => {
+                times.picture = text_end.elapsed();
+                return Ok((output.text.map(|(text, _)| text), times));
+            }
+            Event::Failed(_, reason) | Event::LoadFailed(reason) => anyhow::bail!(reason),
+            _ => {}
+        }
+    }
+}
+
+/// The most memory this process has held, in MiB, where the system tells (Linux).
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes / 1024.0)
+}

@@ -1,0 +1,192 @@
+//! A project as the commands use it: panels by their number from 0.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::{ContextPanel, Make, Output};
+use crate::export;
+use crate::story::{
+    Document, Edit, Images, Panel, PanelId, PictureTake, Project, Record, Settings, Story, TextTake,
+};
+
+/// A story in its project folder.
+pub struct Board {
+    project: Project,
+    document: Document,
+    images: Images,
+}
+
+impl Board {
+    /// Begins a story in a new or empty folder and saves it, so that whatever happens next the
+    /// folder is a project.
+    pub fn create(dir: &Path, opening: &str) -> anyhow::Result<Board> {
+        let story = Story {
+            title: title(opening),
+            ..Story::default()
+        };
+        let mut board = Board {
+            project: Project::create(dir)?,
+            document: Document::new(story),
+            images: Images::new(),
+        };
+        board.save()?;
+        Ok(board)
+    }
+
+    /// Opens a project; pictures that it lacks are told on stderr.
+    pub fn open(dir: &Path) -> anyhow::Result<Board> {
+        let (project, document, images) = Project::open(dir)?;
+        for warning in project.warnings() {
+            eprintln!("vokenboard: {warning}");
+        }
+        Ok(Board {
+            project,
+            document,
+            images,
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.panels().len()
+    }
+
+    pub fn text(&self, at: usize) -> &str {
+        &self.panels()[at].text
+    }
+
+    /// The text that the first panel began with, whatever it became.
+    pub fn opening(&self) -> Option<&str> {
+        let first = self.panels().first()?;
+        first.texts.items().first().map(|take| take.text.as_str())
+    }
+
+    /// The panels before the one at `at`, as the pipeline reads them.
+    pub fn context(&self, at: usize) -> Vec<ContextPanel> {
+        self.panels()[..at]
+            .iter()
+            .map(|panel| ContextPanel {
+                id: panel.id,
+                text: panel.text.clone(),
+                picture: panel
+                    .picture()
+                    .and_then(|take| self.images.get(&take.image)),
+            })
+            .collect()
+    }
+
+    /// The settings of the active take that `make` would add to.
+    pub fn settings(&self, at: usize, make: Make) -> Option<Settings> {
+        let panel = &self.panels()[at];
+        let record = match make {
+            Make::Text => panel.texts.active()?.record.as_ref(),
+            Make::Picture | Make::Both => panel.picture()?.record.as_ref(),
+        };
+        record.map(|record| record.settings.clone())
+    }
+
+    /// Adds a panel at the end: with `typed` by the author, else with the text of `output`.
+    pub fn add_panel(&mut self, typed: Option<String>, output: Output) -> anyhow::Result<()> {
+        let id = self.document.fresh_id();
+        let panel = match typed {
+            Some(text) => Panel::with_text(id, text),
+            None => Panel::empty(id),
+        };
+        let mut edits = vec![Edit::InsertPanel {
+            at: self.len(),
+            panel,
+        }];
+        edits.extend(self.takes(id, output));
+        self.document.apply(Edit::Together(edits))?;
+        Ok(())
+    }
+
+    /// Adds what was made to the panel at `at` and makes it active.
+    pub fn add_takes(&mut self, at: usize, output: Output) -> anyhow::Result<()> {
+        let edits = self.takes(self.panels()[at].id, output);
+        self.document.apply(Edit::Together(edits))?;
+        Ok(())
+    }
+
+    /// The hash of the picture that the panel at `at` shows.
+    pub fn image(&self, at: usize) -> Option<&str> {
+        let picture = self.panels()[at].picture()?;
+        Some(picture.image.as_str())
+    }
+
+    pub fn save(&mut self) -> anyhow::Result<()> {
+        Ok(self.project.save(&self.document, &self.images)?)
+    }
+
+    /// Writes the story as one picture.
+    pub fn write_sheet(&self, file: &Path) -> anyhow::Result<()> {
+        export::write_sheet(self.document.story(), &self.images, file)?;
+        Ok(())
+    }
+
+    /// Writes the story as `story.md` and its pictures into a folder, and returns the file.
+    pub fn write_markdown(&self, dir: &Path) -> anyhow::Result<PathBuf> {
+        export::write_markdown(self.document.story(), &self.images, dir)?;
+        Ok(dir.join("story.md"))
+    }
+
+    /// Writes `storyboard.png` and `story.md` into the project folder, and returns both.
+    pub fn write_exports(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
+        let sheet = self.project.dir().join("storyboard.png");
+        self.write_sheet(&sheet)?;
+        let markdown = self.write_markdown(self.project.dir())?;
+        Ok((sheet, markdown))
+    }
+
+    fn panels(&self) -> &[Panel] {
+        &self.document.story().panels
+    }
+
+    fn takes(&self, panel: PanelId, output: Output) -> Vec<Edit> {
+        let text = output
+            .text
+            .map(|(text, record): (String, Record)| Edit::AddText {
+                panel,
+                take: TextTake::new(text, Some(record)),
+            });
+        let picture = output.picture.map(|(picture, record)| {
+            let (width, height) = picture.dimensions();
+            let image = self.images.put(picture);
+            Edit::AddPicture {
+                panel,
+                take: PictureTake::new(image, width, height, Some(record)),
+            }
+        });
+        text.into_iter().chain(picture).collect()
+    }
+}
+
+/// A story is called by its opening until the author names it: without its full stop, and cut
+/// after a word where it is long.
+fn title(opening: &str) -> String {
+    const LONGEST: usize = 60;
+    let opening = opening.trim().trim_end_matches(['.', '!', '?']);
+    if opening.chars().count() <= LONGEST {
+        return opening.to_string();
+    }
+    let cut: String = opening.chars().take(LONGEST).collect();
+    let words = cut
+        .rsplit_once(char::is_whitespace)
+        .map_or(&*cut, |(words, _)| words);
+    format!("{}…", words.trim_end_matches([',', ';', ':']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_short_and_whole_words() {
+        assert_eq!(title(" A fox finds a lantern. "), "A fox finds a lantern");
+        let long =
+            "A fox finds a glowing lantern in the snowy forest, and everyone wonders whose it is.";
+        assert_eq!(
+            title(long),
+            "A fox finds a glowing lantern in the snowy forest, and…"
+        );
+        assert_eq!(title(&"x".repeat(100)).chars().count(), 61);
+    }
+}

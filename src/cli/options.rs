@@ -1,0 +1,134 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::engine::Loader;
+use crate::pipeline;
+use crate::story::{SchedulerKind, Settings};
+use crate::weights::DeviceChoice;
+
+/// Which model, on which device.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ModelArgs {
+    /// An installed model's id, or a model folder [default: sprout]
+    #[arg(long, value_name = "ID|DIR")]
+    pub model: Option<String>,
+    /// auto, cpu, cuda or metal; auto takes the best that works
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    /// Loads the pipeline that the flags name.
+    pub fn loader(&self) -> Loader {
+        pipeline::loader(self.options())
+    }
+
+    /// The same as the pipeline's own type.
+    pub fn options(&self) -> pipeline::Options {
+        pipeline::Options {
+            models: self.models.clone(),
+            model: self.model.clone(),
+            device: self.device,
+        }
+    }
+}
+
+/// How text is sampled and pictures are denoised; what is left out comes from the model or from
+/// the take before.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SettingsArgs {
+    /// Same seed, same story [default: a new one, which is told]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How strictly the picture keeps to the text, 1 to 15
+    #[arg(long, value_name = "X", value_parser = guidance, allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
+    /// Denoising steps, 1 to 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub steps: Option<u32>,
+    /// ddim, euler, pndm or dpm++
+    #[arg(long, value_name = "NAME")]
+    pub scheduler: Option<SchedulerKind>,
+    /// How freely the text is written, 0 (always the likeliest word) to 2
+    #[arg(long, value_name = "X", value_parser = temperature, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Words are drawn from the likeliest that make up this share, above 0 to 1
+    #[arg(long, value_name = "X", value_parser = top_p, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+}
+
+impl SettingsArgs {
+    /// `base` with what was given on the command line; its seed stays where none was given.
+    pub fn over(&self, base: Settings) -> Settings {
+        Settings {
+            seed: self.seed.unwrap_or(base.seed),
+            guidance: self.guidance.unwrap_or(base.guidance),
+            steps: self.steps.unwrap_or(base.steps),
+            scheduler: self.scheduler.unwrap_or(base.scheduler),
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_p: self.top_p.unwrap_or(base.top_p),
+        }
+    }
+
+    /// Whether anything but the seed was given.
+    pub fn changes_settings(&self) -> bool {
+        self.guidance.is_some()
+            || self.steps.is_some()
+            || self.scheduler.is_some()
+            || self.temperature.is_some()
+            || self.top_p.is_some()
+    }
+}
+
+/// A seed that is short enough to be typed again.
+pub fn new_seed() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
+fn guidance(text: &str) -> Result<f32, String> {
+    number(text, "a guidance scale from 1 to 15", |x| {
+        (1.0..=15.0).contains(&x)
+    })
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, "a temperature from 0 to 2", |x| {
+        (0.0..=2.0).contains(&x)
+    })
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    number(text, "a share above 0 and at most 1", |x| {
+        x > 0.0 && x <= 1.0
+    })
+}
+
+fn number(text: &str, what: &str, fits: impl Fn(f32) -> bool) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|&x| fits(x))
+        .ok_or_else(|| format!("give {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert_eq!(guidance("7.5"), Ok(7.5));
+        for bad in ["0.5", "16", "NaN", "inf", "much"] {
+            assert!(guidance(bad).unwrap_err().contains("1 to 15"));
+        }
+        assert_eq!(temperature("0"), Ok(0.0));
+        assert!(temperature("-1").is_err());
+        assert!(top_p("0").is_err());
+        assert_eq!(top_p("1"), Ok(1.0));
+    }
+}
