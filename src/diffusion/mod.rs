@@ -7,6 +7,7 @@
 //!
 //! Pictures and latents are `[B,H,W,C]`, text states `[B,T,C]`, timesteps `[B]`.
 
+mod bench;
 mod error;
 mod folder;
 mod preview;
@@ -23,6 +24,7 @@ mod vae;
 #[cfg(test)]
 mod tests;
 
+pub use bench::Part;
 pub use error::DiffusionError;
 pub use folder::ModelFolder;
 pub use preview::Preview;

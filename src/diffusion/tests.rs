@@ -330,6 +330,18 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
 }
 
 #[test]
+fn parts_are_timed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_model(dir.path());
+    let model = Diffusion::load(dir.path(), &CPU).unwrap();
+    for part in [Part::Unet, Part::Vae] {
+        let seconds = model.time(part, 3).unwrap();
+        assert_eq!(seconds.len(), 3);
+        assert!(seconds[0] > 0.0 && seconds.is_sorted());
+    }
+}
+
+#[test]
 fn settings_out_of_range_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
