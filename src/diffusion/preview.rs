@@ -258,9 +258,8 @@ mod tests {
         let want = images.get(0).unwrap().flatten_all().unwrap();
         let want = want.to_vec1::<f32>().unwrap();
         for (pixel, rgb) in picture.pixels().zip(want.chunks(3)) {
-            for i in 0..3 {
-                assert!(pixel.0[i].abs_diff(to_byte(rgb[i])) <= 2);
-            }
+            let close = |(p, v): (&u8, &f32)| p.abs_diff(to_byte(*v)) <= 2;
+            assert!(pixel.0.iter().zip(rgb).all(close));
         }
     }
 

@@ -260,6 +260,9 @@ fn several_pictures_at_once_are_those_drawn_alone() {
     assert!(!differ.into_iter().any(|(a, b)| far(*a, *b)));
 }
 
+/// How to spoil a model folder, and what the message must then name.
+type Spoilt<'a> = (&'a dyn Fn(&Path), &'a [&'a str]);
+
 #[test]
 fn what_is_wrong_with_a_folder_is_one_sentence() {
     let message = |spoil: &dyn Fn(&Path)| {
@@ -277,7 +280,7 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
         assert!(text.contains(from));
         std::fs::write(path, text.replace(from, to)).unwrap();
     };
-    let cases: [(&dyn Fn(&Path), &[&str]); 6] = [
+    let cases: [Spoilt; 6] = [
         (
             &|d| std::fs::remove_file(d.join(weights)).unwrap(),
             &[weights],
