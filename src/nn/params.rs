@@ -280,15 +280,21 @@ impl Params {
             .collect()
     }
 
-    /// The trainable parameters in the file layout; `values` (same order and memory layout as
-    /// [`Params::vars`]) stand in for the variables' own, as for an exponential moving average.
+    /// The trainable parameters below this scope in the file layout, named from the scope on;
+    /// `values` (same order and memory layout as [`Params::vars`]) stand in for the variables'
+    /// own, as for an exponential moving average.
     pub fn to_file_layout(&self, values: Option<&[Tensor]>) -> Result<HashMap<String, Tensor>> {
         let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let scope = match self.prefix.as_str() {
+            "" => String::new(),
+            p => format!("{p}."),
+        };
         vars.iter()
             .enumerate()
-            .map(|(i, (name, (var, layout)))| {
+            .filter_map(|(i, (name, entry))| name.strip_prefix(&scope).map(|n| (i, n, entry)))
+            .map(|(i, name, (var, layout))| {
                 let t = values.map_or(var.as_tensor(), |v| &v[i]);
-                Ok((name.clone(), layout.to_file(t)?))
+                Ok((name.to_owned(), layout.to_file(t)?))
             })
             .collect()
     }

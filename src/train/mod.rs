@@ -1,1 +1,56 @@
-//! See ARCHITECTURE.md.
+//! Training of the built-in model, stage by stage, resumable at any moment.
+//!
+//! Every stage draws its scenes anew from the storyworld, writes a loss log and sample grids
+//! beside its checkpoint, and ends by writing the moving average of its weights into the model
+//! folder in the diffusers layout.
+
+pub mod autoencoder;
+pub mod checkpoint;
+pub mod diffusion;
+pub mod log;
+pub mod optimizer;
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("there is no training stage {0:?}; choose autoencoder, diffusion or recogniser")]
+    Stage(String),
+    #[error("{0} can't be used as training settings: {1}")]
+    Config(PathBuf, String),
+    #[error("{0} already holds a run; add --resume to go on with it, or name another folder")]
+    Exists(PathBuf),
+    #[error("{0} can't be read as a checkpoint ({1}); delete it to start anew")]
+    Checkpoint(PathBuf, String),
+    #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
+    Write(PathBuf, String),
+    #[error("the loss is no longer a number at step {0}; lower learning_rate and resume")]
+    Diverged(u64),
+    #[error("the autoencoder in {0} can't be read ({1}); train the autoencoder stage first")]
+    Autoencoder(PathBuf, String),
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    #[error(transparent)]
+    Params(#[from] crate::nn::ParamError),
+}
+
+pub type Result<T> = std::result::Result<T, TrainError>;
+
+/// Reads a stage's TOML settings; unknown names are errors.
+pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bad = |why: String| TrainError::Config(path.to_owned(), why);
+    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    toml::from_str(&text).map_err(|e| bad(e.message().to_owned()))
+}
+
+/// Writes `bytes` beside `path` and renames it into place.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |e: std::io::Error| TrainError::Write(path.to_owned(), e.to_string());
+    let beside = path.with_extension("tmp");
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(fail)?;
+    }
+    std::fs::write(&beside, bytes).map_err(fail)?;
+    std::fs::rename(&beside, path).map_err(fail)
+}

@@ -1,0 +1,296 @@
+//! Stage `autoencoder`: crops of storyworld scenes through latents and back.
+//!
+//! L1 and gradient-L1 on pixels, weighted inside the subjects' boxes, and a small KL term, as
+//! Stable Diffusion's first stage without its adversarial part: flat art has no texture to invent.
+
+use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::{Result, TrainError, checkpoint, log, write_whole};
+use crate::diffusion::{Vae, VaeConfig};
+use crate::nn::{NoiseSource, Params};
+use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
+use candle_core::{DType, Device, Tensor};
+use image::RgbImage;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Settings of the stage (TOML).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoencoderSettings {
+    /// The model's `config.json`, relative to this file.
+    pub model: PathBuf,
+    pub seed: u64,
+    pub steps: u64,
+    pub batch: usize,
+    pub learning_rate: f64,
+    pub warmup: u64,
+    /// Share of the steps after which the learning rate falls.
+    pub decay_from: f64,
+    /// Pixels of a scene and of the crop the encoder sees.
+    pub size: usize,
+    pub crop: usize,
+    pub kl: f64,
+    /// Weight of pixels inside a subject's box; 1 elsewhere.
+    pub subject_weight: f32,
+    pub checkpoint_every: u64,
+    pub grid_every: u64,
+}
+
+/// Scenes whose latents set the scaling factor.
+const SCALE_SCENES: usize = 64;
+
+/// A batch: crops for the encoder, what the decoder should draw, and each pixel's weight.
+struct Batch {
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+}
+
+/// Draws crops of scenes at the encoder's and the decoder's resolution.
+pub(super) struct Painter {
+    small: Renderer,
+    large: Renderer,
+    pub(super) size: usize,
+    /// Decoder pixels per encoder pixel.
+    zoom: usize,
+}
+
+/// Bytes to -1..1.
+pub(super) fn to_signed(rgb: &[u8]) -> Vec<f32> {
+    rgb.iter().map(|v| f32::from(*v) / 127.5 - 1.0).collect()
+}
+
+/// `[B,H,W,3]` in -1..1 to pictures.
+pub(super) fn to_pictures(t: &Tensor) -> Result<Vec<RgbImage>> {
+    let (b, h, w, _) = t.dims4()?;
+    let bytes = ((t.clamp(-1f64, 1f64)? + 1.0)? * 127.5)?.round()?.to_dtype(DType::U8)?;
+    (0..b)
+        .map(|i| {
+            let v = bytes.get(i)?.flatten_all()?.to_vec1::<u8>()?;
+            RgbImage::from_raw(w as u32, h as u32, v).ok_or_else(|| candle_core::Error::Msg("a picture has no three channels".into()).into())
+        })
+        .collect()
+}
+
+impl Painter {
+    pub(super) fn new(size: usize, zoom: usize) -> Self {
+        Self { small: Renderer::new(size as u32), large: Renderer::new((size * zoom) as u32), size, zoom }
+    }
+
+    pub(super) fn draw(&self, scene: &Scene) -> Vec<u8> {
+        let mut rgb = vec![0; self.size * self.size * 3];
+        self.small.draw(scene, &mut rgb);
+        rgb
+    }
+
+    pub(super) fn draw_large(&self, scene: &Scene) -> Vec<u8> {
+        let n = self.size * self.zoom;
+        let mut rgb = vec![0; n * n * 3];
+        self.large.draw(scene, &mut rgb);
+        rgb
+    }
+
+    fn batch(&self, s: &AutoencoderSettings, step: u64) -> Result<Batch> {
+        let (crop, out) = (s.crop, s.crop * self.zoom);
+        let parts: Vec<_> = (0..s.batch)
+            .into_par_iter()
+            .map(|i| {
+                let mut rng = ChaCha8Rng::seed_from_u64(s.seed);
+                rng.set_stream(1 + step * s.batch as u64 + i as u64);
+                let scene = Scene::random(&mut rng, &SceneOptions::default());
+                let boxes = scene.boxes((self.size * self.zoom) as u32);
+                let (x, y) = crop_corner(&mut rng, &boxes, self.size, crop, self.zoom);
+                let (small, large) = (self.draw(&scene), self.draw_large(&scene));
+                let input = cut(&small, self.size, x, y, crop);
+                let target = cut(&large, self.size * self.zoom, x * self.zoom, y * self.zoom, out);
+                let mut weight = vec![1f32; out * out * 3];
+                for b in &boxes {
+                    paint_box(&mut weight, out, b, x * self.zoom, y * self.zoom, s.subject_weight);
+                }
+                (to_signed(&input), to_signed(&target), weight)
+            })
+            .collect();
+        let (mut input, mut target, mut weight) = (Vec::new(), Vec::new(), Vec::new());
+        for (a, b, c) in parts {
+            input.extend(a);
+            target.extend(b);
+            weight.extend(c);
+        }
+        let mean = weight.iter().sum::<f32>() / weight.len() as f32;
+        weight.iter_mut().for_each(|w| *w /= mean);
+        let cpu = &Device::Cpu;
+        Ok(Batch {
+            input: Tensor::from_vec(input, (s.batch, crop, crop, 3), cpu)?,
+            target: Tensor::from_vec(target, (s.batch, out, out, 3), cpu)?,
+            weight: Tensor::from_vec(weight, (s.batch, out, out, 3), cpu)?,
+        })
+    }
+}
+
+/// A crop's corner: mostly around a subject, sometimes anywhere; a multiple of 8 so that crops
+/// meet the latents' grid as whole pictures do.
+fn crop_corner(rng: &mut impl Rng, boxes: &[Rect], size: usize, crop: usize, zoom: usize) -> (usize, usize) {
+    let most = size - crop;
+    let snap = |v: i64| (v.clamp(0, most as i64) as usize / 8) * 8;
+    if boxes.is_empty() || rng.random_bool(0.25) {
+        return (snap(rng.random_range(0..=most as i64)), snap(rng.random_range(0..=most as i64)));
+    }
+    let b = &boxes[rng.random_range(0..boxes.len())];
+    let middle = |at: u32, len: u32| (i64::from(at) + i64::from(len) / 2) / zoom as i64 - crop as i64 / 2;
+    let mut shake = || rng.random_range(-12..=12i64);
+    (snap(middle(b.x, b.width) + shake()), snap(middle(b.y, b.height) + shake()))
+}
+
+fn cut(rgb: &[u8], size: usize, x: usize, y: usize, crop: usize) -> Vec<u8> {
+    (y..y + crop).flat_map(|row| rgb[(row * size + x) * 3..(row * size + x + crop) * 3].iter().copied()).collect()
+}
+
+fn paint_box(weight: &mut [f32], out: usize, b: &Rect, x: usize, y: usize, value: f32) {
+    let span = |at: u32, len: u32, from: usize| {
+        let a = (at as usize).saturating_sub(from).min(out);
+        let e = ((at + len) as usize).saturating_sub(from).min(out);
+        a..e
+    };
+    for row in span(b.y, b.height, y) {
+        for col in span(b.x, b.width, x) {
+            weight[(row * out + col) * 3..][..3].fill(value);
+        }
+    }
+}
+
+/// Reads a diffusers `config.json`.
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bad = |why: String| TrainError::Config(path.to_owned(), why);
+    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| bad(e.to_string()))
+}
+
+/// Absolute differences of neighbours along axis 1 and 2 of `a - b`.
+fn edges(d: &Tensor) -> Result<Tensor> {
+    let (_, h, w, _) = d.dims4()?;
+    let dy = (d.narrow(1, 1, h - 1)? - d.narrow(1, 0, h - 1)?)?.abs()?.mean_all()?;
+    let dx = (d.narrow(2, 1, w - 1)? - d.narrow(2, 0, w - 1)?)?.abs()?.mean_all()?;
+    Ok((dx + dy)?)
+}
+
+struct Losses {
+    total: Tensor,
+    parts: [f64; 3],
+}
+
+fn losses(vae: &Vae, b: &Batch, noise: &Tensor, kl_weight: f64) -> Result<Losses> {
+    let moments = vae.encode(&b.input)?;
+    let out = vae.decode(&moments.sample(noise)?)?;
+    let diff = (out - &b.target)?;
+    let l1 = (diff.abs()? * &b.weight)?.mean_all()?;
+    let edge = edges(&diff)?;
+    let kl = ((moments.mean.sqr()? + moments.logvar.exp()?)? - &moments.logvar)?;
+    let kl = ((kl - 1.0)? * 0.5)?.mean_all()?;
+    let total = ((&l1 + (&edge * 0.5)?)? + (&kl * kl_weight)?)?;
+    let number = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
+    let parts = [number(&l1)?, number(&edge)?, number(&kl)?];
+    Ok(Losses { total, parts })
+}
+
+/// Peak signal-to-noise ratio of two pictures in -1..1, in decibels.
+pub fn psnr(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let mse = f64::from((a.clamp(-1f64, 1f64)? - b)?.sqr()?.mean_all()?.to_scalar::<f32>()?);
+    Ok(10.0 * (4.0 / mse.max(1e-12)).log10())
+}
+
+/// Fixed scenes that no training step draws (another stream), as encoder input and target.
+fn held_scenes(p: &Painter, seed: u64, n: usize) -> Result<(Tensor, Tensor)> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let scenes: Vec<Scene> = (0..n)
+        .map(|_| Scene::random(&mut rng, &SceneOptions { split: crate::storyworld::Split::HeldOut, ..Default::default() }))
+        .collect();
+    let (s, l) = (p.size, p.size * p.zoom);
+    let small: Vec<f32> = scenes.iter().flat_map(|x| to_signed(&p.draw(x))).collect();
+    let large: Vec<f32> = scenes.iter().flat_map(|x| to_signed(&p.draw_large(x))).collect();
+    Ok((Tensor::from_vec(small, (n, s, s, 3), &Device::Cpu)?, Tensor::from_vec(large, (n, l, l, 3), &Device::Cpu)?))
+}
+
+/// Writes the moving average as a diffusers folder, with the scaling factor its latents need.
+fn export(run: &Path, vae: &Vae, opt: &AdamW, params: &Params, held: &Tensor) -> Result<()> {
+    let latents = opt.with_averages(|| vae.encode(held).map(|m| m.mean))??;
+    let std = f64::from(latents.broadcast_sub(&latents.mean_all()?)?.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
+    let mut config = vae.config().clone();
+    config.scaling_factor = 1.0 / std.max(1e-6);
+    let json = serde_json::to_string_pretty(&config).map_err(|e| TrainError::Write(run.to_owned(), e.to_string()))?;
+    write_whole(&run.join("vae/config.json"), json.as_bytes())?;
+    write_weights(&run.join("vae/diffusion_pytorch_model.safetensors"), params, opt)
+}
+
+/// Writes the moving average of `params` in f16, in the file layout.
+pub(super) fn write_weights(path: &Path, params: &Params, opt: &AdamW) -> Result<()> {
+    let tensors = params.to_file_layout(Some(&opt.averages()?))?;
+    let half: Vec<(String, Tensor)> = tensors
+        .into_iter()
+        .map(|(n, t)| Ok((n, t.to_dtype(DType::F16)?.contiguous()?)))
+        .collect::<candle_core::Result<_>>()?;
+    let bytes = safetensors::serialize(half, None).map_err(|e| TrainError::Write(path.to_owned(), e.to_string()))?;
+    write_whole(path, &bytes)
+}
+
+/// Opens a run folder: a new one, or one that is gone on with.
+pub(super) fn open_run(run: &Path, resume: bool, opt: &mut AdamW) -> Result<()> {
+    if checkpoint::path(run).exists() && !resume {
+        return Err(TrainError::Exists(run.to_owned()));
+    }
+    checkpoint::load(run, opt)?;
+    Ok(())
+}
+
+/// Runs the stage to its last step.
+pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
+    let s: AutoencoderSettings = super::read_config(config)?;
+    let model = config.parent().unwrap_or(Path::new(".")).join(&s.model);
+    let vae_config: VaeConfig = read_json(&model)?;
+    let zoom = vae_config.decoder_scale() / vae_config.encoder_scale();
+    if s.crop == 0 || s.crop > s.size || s.crop % vae_config.encoder_scale() != 0 || s.batch == 0 {
+        let why = format!("crop must be a multiple of {} within size, and batch at least 1", vae_config.encoder_scale());
+        return Err(TrainError::Config(config.to_owned(), why));
+    }
+    let params = Params::init(s.seed, &Device::Cpu);
+    let vae = Vae::new(vae_config, params.clone())?;
+    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
+    open_run(run, resume, &mut opt)?;
+    let painter = Painter::new(s.size, zoom);
+    let held = held_scenes(&painter, s.seed, SCALE_SCENES)?;
+    let mut losses_log = log::LossLog::open(run, &["l1", "edge", "kl", "grad"])?;
+    let side = s.crop / vae.config().encoder_scale();
+    let shape = [s.batch, side, side, vae.config().latent_channels];
+    while opt.steps() < s.steps {
+        let step = opt.steps();
+        let batch = painter.batch(&s, step)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &Device::Cpu)?;
+        let l = losses(&vae, &batch, &noise, s.kl)?;
+        if !l.parts.iter().all(|p| p.is_finite()) {
+            return Err(TrainError::Diverged(step));
+        }
+        let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
+        let norm = opt.step(&l.total.backward()?, lr)?;
+        losses_log.add(&[l.parts[0], l.parts[1], l.parts[2], norm]);
+        let step = opt.steps();
+        if step % 25 == 0 || step == s.steps {
+            losses_log.flush(step, s.steps, s.batch)?;
+        }
+        if step % s.grid_every == 0 || step == s.steps {
+            let n = 8;
+            let (small, large) = (held.0.narrow(0, 0, n)?, held.1.narrow(0, 0, n)?);
+            let drawn = opt.with_averages(|| vae.decode(&vae.encode(&small)?.mean))??;
+            eprintln!("step {step}: held-out scenes at {} px, {:.2} dB", s.size * zoom, psnr(&drawn, &large)?);
+            let mut grid = to_pictures(&large)?;
+            grid.extend(to_pictures(&drawn)?);
+            log::write_grid(&run.join(format!("grid-{step:06}.png")), &grid, n)?;
+        }
+        if step % s.checkpoint_every == 0 || step == s.steps {
+            checkpoint::save(run, &opt)?;
+            export(run, &vae, &opt, &params, &held.0)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! A run's whole state in one file, renamed into place, so that a kill at any moment loses at most
+//! the steps since the last one.
+
+use super::optimizer::AdamW;
+use super::{Result, TrainError, write_whole};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The checkpoint file of a run folder.
+pub fn path(run: &Path) -> PathBuf {
+    run.join("checkpoint.safetensors")
+}
+
+/// Saves parameters, both moments, the moving average and the number of steps.
+pub fn save(run: &Path, opt: &AdamW) -> Result<()> {
+    let mut tensors = Vec::with_capacity(4 * opt.vars().len() + 1);
+    for ((name, var), m) in opt.vars().iter().zip(&opt.moments) {
+        let like = |v: &[f32]| Tensor::from_slice(v, var.shape(), &Device::Cpu);
+        tensors.push((format!("w.{name}"), var.to_device(&Device::Cpu)?));
+        tensors.push((format!("m.{name}"), like(&m.m)?));
+        tensors.push((format!("v.{name}"), like(&m.v)?));
+        tensors.push((format!("e.{name}"), like(&m.ema)?));
+    }
+    tensors.push(("step".into(), Tensor::new(opt.step as i64, &Device::Cpu)?));
+    let file = path(run);
+    let bytes = safetensors::serialize(tensors, None).map_err(|e| TrainError::Write(file.clone(), e.to_string()))?;
+    write_whole(&file, &bytes)
+}
+
+/// Puts a saved state back; `false` when the run has none yet.
+pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
+    let file = path(run);
+    if !file.exists() {
+        return Ok(false);
+    }
+    let bad = |why: String| TrainError::Checkpoint(file.clone(), why);
+    let saved: HashMap<String, Tensor> = candle_core::safetensors::load(&file, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
+    let get = |kind: &str, name: &str| {
+        let key = format!("{kind}.{name}");
+        saved.get(&key).ok_or_else(|| bad(format!("{key} is missing")))
+    };
+    let names: Vec<_> = opt.vars().to_vec();
+    for ((name, var), m) in names.iter().zip(&mut opt.moments) {
+        let w = get("w", name)?;
+        if w.dims() != var.dims() {
+            return Err(bad(format!("{name} has shape {:?}, the configuration says {:?}", w.dims(), var.dims())));
+        }
+        var.set(&w.to_device(var.device())?)?;
+        m.m = get("m", name)?.flatten_all()?.to_vec1()?;
+        m.v = get("v", name)?.flatten_all()?.to_vec1()?;
+        m.ema = get("e", name)?.flatten_all()?.to_vec1()?;
+    }
+    let step = saved.get("step").ok_or_else(|| bad("step is missing".into()))?;
+    opt.step = step.to_scalar::<i64>()? as u64;
+    Ok(true)
+}

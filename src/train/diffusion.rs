@@ -1,0 +1,301 @@
+//! Stage `diffusion`: the text encoder and the UNet learn to draw scenes from their captions, in
+//! the latents of a frozen autoencoder.
+//!
+//! v-prediction (arXiv 2202.00512) with min-SNR weights (arXiv 2303.09556), caption dropout for
+//! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
+
+use super::autoencoder::{Painter, open_run, read_json, to_pictures, to_signed, write_weights};
+use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::{Result, TrainError, checkpoint, log, write_whole};
+use crate::diffusion::schedule::{NoiseSchedule, SchedulerConfig};
+use crate::diffusion::scheduler::Scheduler;
+use crate::diffusion::{CaptionTokenizer, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};
+use crate::nn::{NoiseSource, Params};
+use crate::story::SchedulerKind;
+use crate::storyworld::{Scene, SceneOptions, Split, caption, vocabulary};
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Settings of the stage (TOML). Paths are relative to the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffusionSettings {
+    /// Folder with `unet/config.json`, `text_encoder/config.json`, `scheduler/scheduler_config.json`.
+    pub model: PathBuf,
+    /// Folder of the trained autoencoder.
+    pub autoencoder: PathBuf,
+    pub seed: u64,
+    pub steps: u64,
+    pub batch: usize,
+    pub learning_rate: f64,
+    pub warmup: u64,
+    pub decay_from: f64,
+    /// Pixels of the scenes the encoder sees.
+    pub size: usize,
+    /// Scenes drawn in all; each is met again with other captions, noise and timesteps.
+    pub scenes: u64,
+    /// Share of the scenes that show one, two and three subjects.
+    pub subjects: [f64; 3],
+    pub caption_dropout: f64,
+    pub min_snr_gamma: f64,
+    /// Weight of latents inside a subject's box; 1 elsewhere.
+    pub subject_weight: f32,
+    /// Most tokens of a caption.
+    pub tokens: usize,
+    pub checkpoint_every: u64,
+    pub grid_every: u64,
+}
+
+/// A scene met before: what its picture is in latents.
+struct Seen {
+    scene: Scene,
+    latents: Vec<f32>,
+}
+
+/// Draws scenes by number and keeps their latents.
+struct Scenes {
+    painter: Painter,
+    vae: Vae,
+    seen: HashMap<u64, Seen>,
+    seed: u64,
+    subjects: [f64; 3],
+    /// Side and channels of the latents.
+    side: usize,
+    channels: usize,
+}
+
+impl Scenes {
+    fn scene(&self, index: u64) -> Scene {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(index);
+        let total: f64 = self.subjects.iter().sum();
+        let mut at = rng.random_range(0.0..total);
+        let n = self
+            .subjects
+            .iter()
+            .position(|share| {
+                at -= share;
+                at < 0.0
+            })
+            .map_or(1, |i| i + 1);
+        Scene::random(&mut rng, &SceneOptions { subjects: n..=n, things: true, split: Split::Training })
+    }
+
+    /// Encodes those of `indices` that are new, in one batch.
+    fn meet(&mut self, indices: &[u64]) -> Result<()> {
+        let mut new: Vec<u64> = indices.iter().copied().filter(|i| !self.seen.contains_key(i)).collect();
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let drawn: Vec<(Scene, Vec<f32>)> = new
+            .par_iter()
+            .map(|i| {
+                let scene = self.scene(*i);
+                let picture = to_signed(&self.painter.draw(&scene));
+                (scene, picture)
+            })
+            .collect();
+        let n = self.painter.size;
+        let pixels: Vec<f32> = drawn.iter().flat_map(|(_, p)| p.iter().copied()).collect();
+        let pixels = Tensor::from_vec(pixels, (new.len(), n, n, 3), &Device::Cpu)?;
+        let latents = (self.vae.encode(&pixels)?.mean * self.vae.config().scaling_factor)?;
+        for (i, (index, (scene, _))) in new.into_iter().zip(drawn).enumerate() {
+            let latents = latents.get(i)?.flatten_all()?.to_vec1()?;
+            self.seen.insert(index, Seen { scene, latents });
+        }
+        Ok(())
+    }
+
+    fn latents(&self, indices: &[u64]) -> Result<Tensor> {
+        let v: Vec<f32> = indices.iter().flat_map(|i| self.seen[i].latents.iter().copied()).collect();
+        Ok(Tensor::from_vec(v, (indices.len(), self.side, self.side, self.channels), &Device::Cpu)?)
+    }
+
+    /// `[B,side,side,channels]`: each sample's min-SNR weight, times more inside the boxes, the
+    /// boxes' extra weight evened out over the batch.
+    fn weights(&self, indices: &[u64], snr: &[f32], inside: f32) -> Result<Tensor> {
+        let (n, scale) = (self.side, (self.painter.size / self.side) as u32);
+        let mut all = Vec::with_capacity(indices.len() * n * n * self.channels);
+        let mut sum = 0f32;
+        for index in indices {
+            let mut map = vec![1f32; n * n];
+            for b in self.seen[index].scene.boxes(self.painter.size as u32) {
+                let to = |v: u32| (v.div_ceil(scale) as usize).min(n);
+                for y in (b.y / scale) as usize..to(b.y + b.height) {
+                    for x in (b.x / scale) as usize..to(b.x + b.width) {
+                        map[y * n + x] = inside;
+                    }
+                }
+            }
+            sum += map.iter().sum::<f32>();
+            all.extend(map.into_iter().flat_map(|w| std::iter::repeat_n(w, self.channels)));
+        }
+        let mean = sum / (indices.len() * n * n) as f32;
+        let per = n * n * self.channels;
+        for (chunk, s) in all.chunks_mut(per).zip(snr) {
+            chunk.iter_mut().for_each(|w| *w *= s / mean);
+        }
+        Ok(Tensor::from_vec(all, (indices.len(), n, n, self.channels), &Device::Cpu)?)
+    }
+}
+
+/// The networks that learn.
+struct Networks {
+    unet: Unet,
+    text: TextEncoder,
+    tokenizer: CaptionTokenizer,
+    pooled: bool,
+}
+
+impl Networks {
+    fn ids(&self, captions: &[String]) -> Result<Tensor> {
+        let ids: Vec<u32> = captions.iter().flat_map(|c| self.tokenizer.encode(c)).collect();
+        Ok(Tensor::from_vec(ids, (captions.len(), self.tokenizer.length()), &Device::Cpu)?)
+    }
+
+    fn predict(&self, noisy: &Tensor, timesteps: &[usize], captions: &[String]) -> Result<Tensor> {
+        let text = self.text.forward(&self.ids(captions)?)?;
+        let t: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+        let t = Tensor::from_vec(t, timesteps.len(), &Device::Cpu)?;
+        Ok(self.unet.forward(noisy, &t, &text.states, self.pooled.then_some(&text.pooled))?)
+    }
+}
+
+/// Captions of the sample grid: fixed held-out scenes.
+fn grid_captions(seed: u64) -> Vec<String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37);
+    (0..32)
+        .map(|i| {
+            let n = 1 + i / 16;
+            let options = SceneOptions { subjects: n..=n, things: true, split: Split::HeldOut };
+            let scene = Scene::random(&mut rng, &options);
+            caption(&scene, &mut rng)
+        })
+        .collect()
+}
+
+/// Draws the captions with guidance 2.5 in 20 DDIM steps.
+fn sample(nets: &Networks, vae: &Vae, config: &SchedulerConfig, captions: &[String], shape: &[usize], seed: u64) -> Result<Tensor> {
+    let guidance = 2.5;
+    let mut scheduler = Scheduler::new(SchedulerKind::Ddim, config, 20).map_err(|e| candle_core::Error::Msg(e.to_string()))?;
+    let mut x = (NoiseSource::new(seed, 3).tensor(shape, &Device::Cpu)? * scheduler.init_noise_sigma())?;
+    let mut both = vec![String::new(); captions.len()];
+    both.extend_from_slice(captions);
+    for (i, t) in scheduler.timesteps().into_iter().enumerate() {
+        let input = scheduler.scale_input(&x, i)?;
+        let out = nets.predict(&Tensor::cat(&[&input, &input], 0)?, &vec![t; both.len()], &both)?.detach();
+        let (free, told) = (out.narrow(0, 0, captions.len())?, out.narrow(0, captions.len(), captions.len())?);
+        let guided = (&free + ((told - &free)? * guidance)?)?;
+        x = scheduler.step(&guided, i, &x)?;
+    }
+    Ok(vae.decode(&(x / vae.config().scaling_factor)?)?)
+}
+
+/// Runs the stage to its last step.
+pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
+    let s: DiffusionSettings = super::read_config(config)?;
+    let base = config.parent().unwrap_or(Path::new("."));
+    let model = base.join(&s.model);
+    let unet_config: UnetConfig = read_json(&model.join("unet/config.json"))?;
+    let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
+    let scheduler_config: SchedulerConfig = read_json(&model.join("scheduler/scheduler_config.json"))?;
+    let vae = load_autoencoder(&base.join(&s.autoencoder))?;
+    if s.batch == 0 || s.scenes == 0 || s.size % vae.config().encoder_scale() != 0 || s.subjects.iter().sum::<f64>() <= 0.0 {
+        return Err(TrainError::Config(config.to_owned(), "batch, scenes and subjects must be above 0 and size fit the autoencoder".into()));
+    }
+    let tokenizer = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
+    text_config.vocab_size = tokenizer.vocab_size();
+    (text_config.bos_token_id, text_config.eos_token_id, text_config.pad_token_id) = tokenizer.special_ids();
+    text_config.max_position_embeddings = s.tokens;
+
+    let params = Params::init(s.seed, &Device::Cpu);
+    let pooled = unet_config.class_embed_type.is_some();
+    let nets = Networks {
+        unet: Unet::new(unet_config, params.pp("unet"))?,
+        text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
+        tokenizer,
+        pooled,
+    };
+    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
+    open_run(run, resume, &mut opt)?;
+    let schedule = NoiseSchedule::new(&scheduler_config)?;
+    let side = s.size / vae.config().encoder_scale();
+    let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
+    let channels = vae.config().latent_channels;
+    let mut scenes = Scenes { painter: Painter::new(s.size, zoom), vae, seen: HashMap::new(), seed: s.seed, subjects: s.subjects, side, channels };
+    let mut losses = log::LossLog::open(run, &["loss", "grad"])?;
+    let captions = grid_captions(s.seed);
+    while opt.steps() < s.steps {
+        let step = opt.steps();
+        let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0xd1ff);
+        rng.set_stream(step);
+        let indices: Vec<u64> = (0..s.batch).map(|_| rng.random_range(0..s.scenes)).collect();
+        scenes.meet(&indices)?;
+        let told: Vec<String> = indices
+            .iter()
+            .map(|i| match rng.random_bool(s.caption_dropout) {
+                true => String::new(),
+                false => caption(&scenes.seen[i].scene, &mut rng),
+            })
+            .collect();
+        let timesteps: Vec<usize> = (0..s.batch).map(|_| rng.random_range(0..schedule.timesteps())).collect();
+        let x0 = scenes.latents(&indices)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &Device::Cpu)?;
+        let noisy = schedule.add_noise(&x0, &noise, &timesteps)?;
+        let target = schedule.target(&x0, &noise, &timesteps)?;
+        let weights = scenes.weights(&indices, &schedule.min_snr_weights(&timesteps, s.min_snr_gamma), s.subject_weight)?;
+        let out = nets.predict(&noisy, &timesteps, &told)?;
+        let loss = ((out - target)?.sqr()? * weights)?.mean_all()?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            return Err(TrainError::Diverged(step));
+        }
+        let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
+        let norm = opt.step(&loss.backward()?, lr)?;
+        losses.add(&[value, norm]);
+        let step = opt.steps();
+        if step % 25 == 0 || step == s.steps {
+            losses.flush(step, s.steps, s.batch)?;
+        }
+        if step % s.grid_every == 0 || step == s.steps {
+            let shape = [captions.len(), side, side, channels];
+            let drawn = opt.with_averages(|| sample(&nets, &scenes.vae, &scheduler_config, &captions, &shape, s.seed))??;
+            log::write_grid(&run.join(format!("grid-{step:06}.png")), &to_pictures(&drawn)?, 8)?;
+            write_whole(&run.join("grid-captions.txt"), captions.join("\n").as_bytes())?;
+        }
+        if step % s.checkpoint_every == 0 || step == s.steps {
+            checkpoint::save(run, &opt)?;
+            export(run, &nets, &params, &opt)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_autoencoder(dir: &Path) -> Result<Vae> {
+    let config: VaeConfig = read_json(&dir.join("config.json"))?;
+    let file = dir.join("diffusion_pytorch_model.safetensors");
+    let bad = |e: &dyn std::fmt::Display| TrainError::Autoencoder(dir.to_owned(), e.to_string());
+    let params = Params::from_safetensors(&[file], &Device::Cpu).map_err(|e| bad(&e))?;
+    Vae::new(config, params).map_err(|e| bad(&e))
+}
+
+/// Writes UNet, text encoder and tokenizer as diffusers folders, moving averages in f16.
+fn export(run: &Path, nets: &Networks, params: &Params, opt: &AdamW) -> Result<()> {
+    let fail = |e: serde_json::Error| TrainError::Write(run.to_owned(), e.to_string());
+    let text = serde_json::to_string_pretty(nets.text.config()).map_err(fail)?;
+    write_whole(&run.join("text_encoder/config.json"), text.as_bytes())?;
+    let unet = serde_json::to_string_pretty(nets.unet.config()).map_err(fail)?;
+    write_whole(&run.join("unet/config.json"), unet.as_bytes())?;
+    nets.tokenizer
+        .save(&run.join("tokenizer"))
+        .map_err(|e| TrainError::Write(run.join("tokenizer"), e.to_string()))?;
+    write_weights(&run.join("unet/diffusion_pytorch_model.safetensors"), &params.pp("unet"), opt)?;
+    write_weights(&run.join("text_encoder/model.safetensors"), &params.pp("text_encoder"), opt)
+}
