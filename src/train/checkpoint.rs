@@ -24,7 +24,8 @@ pub fn save(run: &Path, opt: &AdamW) -> Result<()> {
     }
     tensors.push(("step".into(), Tensor::new(opt.step as i64, &Device::Cpu)?));
     let file = path(run);
-    let bytes = safetensors::serialize(tensors, None).map_err(|e| TrainError::Write(file.clone(), e.to_string()))?;
+    let bytes = safetensors::serialize(tensors, None)
+        .map_err(|e| TrainError::Write(file.clone(), e.to_string()))?;
     write_whole(&file, &bytes)
 }
 
@@ -35,23 +36,32 @@ pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
         return Ok(false);
     }
     let bad = |why: String| TrainError::Checkpoint(file.clone(), why);
-    let saved: HashMap<String, Tensor> = candle_core::safetensors::load(&file, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
+    let saved: HashMap<String, Tensor> =
+        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
     let get = |kind: &str, name: &str| {
         let key = format!("{kind}.{name}");
-        saved.get(&key).ok_or_else(|| bad(format!("{key} is missing")))
+        saved
+            .get(&key)
+            .ok_or_else(|| bad(format!("{key} is missing")))
     };
     let names: Vec<_> = opt.vars().to_vec();
     for ((name, var), m) in names.iter().zip(&mut opt.moments) {
         let w = get("w", name)?;
         if w.dims() != var.dims() {
-            return Err(bad(format!("{name} has shape {:?}, the configuration says {:?}", w.dims(), var.dims())));
+            return Err(bad(format!(
+                "{name} has shape {:?}, the configuration says {:?}",
+                w.dims(),
+                var.dims()
+            )));
         }
         var.set(&w.to_device(var.device())?)?;
         m.m = get("m", name)?.flatten_all()?.to_vec1()?;
         m.v = get("v", name)?.flatten_all()?.to_vec1()?;
         m.ema = get("e", name)?.flatten_all()?.to_vec1()?;
     }
-    let step = saved.get("step").ok_or_else(|| bad("step is missing".into()))?;
+    let step = saved
+        .get("step")
+        .ok_or_else(|| bad("step is missing".into()))?;
     opt.step = step.to_scalar::<i64>()? as u64;
     Ok(true)
 }

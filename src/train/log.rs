@@ -21,11 +21,21 @@ impl LossLog {
         let fail = |e: std::io::Error| TrainError::Write(path.clone(), e.to_string());
         std::fs::create_dir_all(run).map_err(fail)?;
         let new = !path.exists();
-        let mut file = std::fs::File::options().append(true).create(true).open(&path).map_err(fail)?;
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(fail)?;
         if new {
             writeln!(file, "step,{},samples_per_second", names.join(",")).map_err(fail)?;
         }
-        Ok(Self { file, names, sums: vec![0.0; names.len()], count: 0, since: Instant::now() })
+        Ok(Self {
+            file,
+            names,
+            sums: vec![0.0; names.len()],
+            count: 0,
+            since: Instant::now(),
+        })
     }
 
     pub fn add(&mut self, values: &[f64]) {
@@ -43,9 +53,17 @@ impl LossLog {
         let row: Vec<String> = means.iter().map(|m| format!("{m:.6}")).collect();
         writeln!(self.file, "{step},{},{rate:.1}", row.join(","))
             .map_err(|e| TrainError::Write("loss.csv".into(), e.to_string()))?;
-        let said: Vec<String> = self.names.iter().zip(&means).map(|(n, m)| format!("{n} {m:.4}")).collect();
+        let said: Vec<String> = self
+            .names
+            .iter()
+            .zip(&means)
+            .map(|(n, m)| format!("{n} {m:.4}"))
+            .collect();
         let left = (total.saturating_sub(step)) as f64 * samples as f64 / rate / 60.0;
-        eprintln!("step {step}/{total}: {}, {rate:.1} samples/s, {left:.0} min left", said.join(", "));
+        eprintln!(
+            "step {step}/{total}: {}, {rate:.1} samples/s, {left:.0} min left",
+            said.join(", ")
+        );
         self.sums.fill(0.0);
         self.count = 0;
         self.since = Instant::now();
@@ -55,14 +73,25 @@ impl LossLog {
 
 /// Writes pictures of one size as a grid, `columns` wide, as PNG.
 pub fn write_grid(path: &Path, pictures: &[RgbImage], columns: usize) -> Result<()> {
-    let Some(first) = pictures.first() else { return Ok(()) };
+    let Some(first) = pictures.first() else {
+        return Ok(());
+    };
     let (w, h) = first.dimensions();
     let rows = pictures.len().div_ceil(columns) as u32;
     let gap = 4;
-    let mut sheet = RgbImage::from_pixel(columns as u32 * (w + gap) + gap, rows * (h + gap) + gap, Rgb([255; 3]));
+    let mut sheet = RgbImage::from_pixel(
+        columns as u32 * (w + gap) + gap,
+        rows * (h + gap) + gap,
+        Rgb([255; 3]),
+    );
     for (i, p) in pictures.iter().enumerate() {
         let (x, y) = ((i % columns) as u32, (i / columns) as u32);
-        image::imageops::replace(&mut sheet, p, i64::from(gap + x * (w + gap)), i64::from(gap + y * (h + gap)));
+        image::imageops::replace(
+            &mut sheet,
+            p,
+            i64::from(gap + x * (w + gap)),
+            i64::from(gap + y * (h + gap)),
+        );
     }
     let mut bytes = std::io::Cursor::new(Vec::new());
     sheet

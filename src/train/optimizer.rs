@@ -18,7 +18,14 @@ pub struct AdamSettings {
 
 impl Default for AdamSettings {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, clip: 1.0, ema: 0.999 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            ema: 0.999,
+        }
     }
 }
 
@@ -58,10 +65,19 @@ impl AdamW {
             .iter()
             .map(|(_, v)| {
                 let ema = values(v)?;
-                Ok(Moments { m: vec![0.0; ema.len()], v: vec![0.0; ema.len()], ema })
+                Ok(Moments {
+                    m: vec![0.0; ema.len()],
+                    v: vec![0.0; ema.len()],
+                    ema,
+                })
             })
             .collect::<candle_core::Result<_>>()?;
-        Ok(Self { vars, moments, settings, step: 0 })
+        Ok(Self {
+            vars,
+            moments,
+            settings,
+            step: 0,
+        })
     }
 
     pub fn vars(&self) -> &[(String, Var)] {
@@ -95,7 +111,11 @@ impl AdamW {
         }
         let norm = square.sqrt();
         let s = self.settings;
-        let scale = if norm > f64::from(s.clip) { (f64::from(s.clip) / norm) as f32 } else { 1.0 };
+        let scale = if norm > f64::from(s.clip) {
+            (f64::from(s.clip) / norm) as f32
+        } else {
+            1.0
+        };
         self.step += 1;
         let t = self.step as i32;
         let (c1, c2) = (1.0 - s.beta1.powi(t), 1.0 - s.beta2.powi(t));
@@ -104,12 +124,20 @@ impl AdamW {
         for (((_, var), g), mo) in self.vars.iter().zip(of_vars).zip(&mut self.moments) {
             let mut new = values(var)?;
             // Norms, biases and other vectors are not decayed.
-            let decay = if var.rank() > 1 { s.weight_decay * lr } else { 0.0 };
+            let decay = if var.rank() > 1 {
+                s.weight_decay * lr
+            } else {
+                0.0
+            };
             with_values(g, |g| {
                 const N: usize = 1 << 13;
                 new.par_chunks_mut(N)
                     .zip(g.par_chunks(N))
-                    .zip(mo.m.par_chunks_mut(N).zip(mo.v.par_chunks_mut(N)).zip(mo.ema.par_chunks_mut(N)))
+                    .zip(
+                        mo.m.par_chunks_mut(N)
+                            .zip(mo.v.par_chunks_mut(N))
+                            .zip(mo.ema.par_chunks_mut(N)),
+                    )
                     .for_each(|((w, g), ((m, v), e))| {
                         for i in 0..w.len() {
                             let g = g[i] * scale;
@@ -137,7 +165,11 @@ impl AdamW {
 
     /// Runs `f` with the moving average in the variables, and puts the trained values back.
     pub fn with_averages<R>(&self, f: impl FnOnce() -> R) -> candle_core::Result<R> {
-        let held: Vec<Tensor> = self.vars.iter().map(|(_, v)| v.copy()).collect::<candle_core::Result<_>>()?;
+        let held: Vec<Tensor> = self
+            .vars
+            .iter()
+            .map(|(_, v)| v.copy())
+            .collect::<candle_core::Result<_>>()?;
         for ((_, v), e) in self.vars.iter().zip(self.averages()?) {
             v.set(&e.to_device(v.device())?)?;
         }
@@ -166,14 +198,31 @@ mod tests {
     #[test]
     fn finds_the_minimum_of_a_parabola() {
         let x = Var::new(&[3f32, -2.0], &Device::Cpu).unwrap();
-        let mut opt = AdamW::new(vec![("x".into(), x.clone())], AdamSettings { ema: 0.9, ..Default::default() }).unwrap();
+        let mut opt = AdamW::new(
+            vec![("x".into(), x.clone())],
+            AdamSettings {
+                ema: 0.9,
+                ..Default::default()
+            },
+        )
+        .unwrap();
         for i in 0..400 {
             let loss = x.as_tensor().sqr().unwrap().sum_all().unwrap();
-            opt.step(&loss.backward().unwrap(), learning_rate(0.1, i, 10, 400, 0.5)).unwrap();
+            opt.step(
+                &loss.backward().unwrap(),
+                learning_rate(0.1, i, 10, 400, 0.5),
+            )
+            .unwrap();
         }
         assert!(x.to_vec1::<f32>().unwrap().iter().all(|v| v.abs() < 1e-2));
         let average = opt.averages().unwrap();
-        assert!(average[0].to_vec1::<f32>().unwrap().iter().all(|v| v.abs() < 1e-2));
+        assert!(
+            average[0]
+                .to_vec1::<f32>()
+                .unwrap()
+                .iter()
+                .all(|v| v.abs() < 1e-2)
+        );
     }
 
     #[test]
@@ -185,15 +234,30 @@ mod tests {
         let loss = (x.as_tensor() * w).unwrap().sum_all().unwrap();
         opt.step(&loss.backward().unwrap(), 0.01).unwrap();
         let got = x.to_vec1::<f32>().unwrap();
-        assert!((got[0] - 0.99).abs() < 1e-5 && (got[1] - 1.01).abs() < 1e-5, "{got:?}");
+        assert!(
+            (got[0] - 0.99).abs() < 1e-5 && (got[1] - 1.01).abs() < 1e-5,
+            "{got:?}"
+        );
     }
 
     #[test]
     fn a_parameter_without_gradient_is_an_error() {
-        let (x, y) = (Var::new(1f32, &Device::Cpu).unwrap(), Var::new(1f32, &Device::Cpu).unwrap());
-        let mut opt = AdamW::new(vec![("x".into(), x.clone()), ("y".into(), y)], AdamSettings::default()).unwrap();
+        let (x, y) = (
+            Var::new(1f32, &Device::Cpu).unwrap(),
+            Var::new(1f32, &Device::Cpu).unwrap(),
+        );
+        let mut opt = AdamW::new(
+            vec![("x".into(), x.clone()), ("y".into(), y)],
+            AdamSettings::default(),
+        )
+        .unwrap();
         let grads = x.as_tensor().sqr().unwrap().backward().unwrap();
-        assert!(opt.step(&grads, 0.1).unwrap_err().to_string().contains("parameter y got no gradient"));
+        assert!(
+            opt.step(&grads, 0.1)
+                .unwrap_err()
+                .to_string()
+                .contains("parameter y got no gradient")
+        );
     }
 
     #[test]

@@ -120,6 +120,7 @@ fn transposed_product(
                         a.as_ptr().add(m0),
                         &steps,
                         strip,
+                        NR,
                         at,
                         ldc,
                         rows.min(m - m0),

@@ -199,14 +199,28 @@ fn spread(
     twice: bool,
     out: &mut Vec<f32>,
 ) {
-    out.clear();
+    // With no gaps between places only the border needs its zeros written.
+    let dense = step == 1;
+    if !dense {
+        out.clear();
+    }
     out.resize(b * hp * wp * c + SLACK, 0.0);
     let last = out.len() - SLACK;
+    let scale = if twice { 2 } else { 1 };
     out[..last]
         .par_chunks_mut(hp * wp * c)
         .enumerate()
         .for_each(|(i, image)| {
             let src = &src[i * h * w * c..(i + 1) * h * w * c];
+            if dense {
+                image[..top * wp * c].fill(0.0);
+                image[(top + scale * h) * wp * c..].fill(0.0);
+                for row in image[top * wp * c..(top + scale * h) * wp * c].chunks_exact_mut(wp * c)
+                {
+                    row[..left * c].fill(0.0);
+                    row[(left + scale * w) * c..].fill(0.0);
+                }
+            }
             for y in 0..h {
                 let row = &src[y * w * c..(y + 1) * w * c];
                 if twice {
@@ -406,7 +420,14 @@ fn steps_product(
             let width = NR.min(n - n0);
             with_scratch(|packed| {
                 for (chunk, steps) in base.chunks(STEPS).enumerate() {
-                    pack_strip(&dy[chunk * STEPS * n..], n, steps.len(), n0, n, packed);
+                    let rows_of_dy = &dy[chunk * STEPS * n..];
+                    // Whole vectors are read where they lie; ragged ones would reach past a row.
+                    let (b, ldb) = if width % 16 == 0 {
+                        (&rows_of_dy[n0..], n)
+                    } else {
+                        pack_strip(rows_of_dy, n, steps.len(), n0, n, packed);
+                        (&packed[..], NR)
+                    };
                     for tile in part * tiles / parts..(part + 1) * tiles / parts {
                         let c0 = tile * rows;
                         // SAFETY: `reach` was checked above; tasks own disjoint tiles of `dw`.
@@ -414,7 +435,8 @@ fn steps_product(
                             steps_tile(
                                 x.as_ptr().add(segs[tap] + c0),
                                 steps,
-                                packed,
+                                b,
+                                ldb,
                                 out.at((tap * cin + c0) * n + n0),
                                 n,
                                 rows.min(cin - c0),

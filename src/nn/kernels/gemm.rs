@@ -112,33 +112,37 @@ pub unsafe fn rows_tile(
     by_rows!(rows_portable)
 }
 
-/// Step tile: `c[m*ldc + j] += sum over t of x[steps[t] + m] * strip[t][j]` for `rows` rows.
+/// Step tile: `c[m*ldc + j] += sum over t of x[steps[t] + m] * b[t*ldb + j]` for `rows` rows.
 ///
 /// # Safety
-/// `x + steps[..] + 0..MR` must be readable (see [`SLACK`]), `strip` must hold `steps.len()`
-/// rows, and `c` must be writable for `rows` rows of `width` floats, `ldc` apart.
+/// `x + steps[..] + 0..MR` must be readable (see [`SLACK`]), `b` must hold `steps.len()` rows,
+/// `ldb` apart, of `width` floats rounded up to whole vectors of 16, and `c` must be writable for
+/// `rows` rows of `width` floats, `ldc` apart.
 pub unsafe fn steps_tile(
     x: *const f32,
     steps: &[usize],
-    strip: &[f32],
+    b: &[f32],
+    ldb: usize,
     c: *mut f32,
     ldc: usize,
     rows: usize,
     width: usize,
 ) {
-    debug_assert!(strip.len() >= steps.len() * NR);
+    debug_assert!(
+        steps.is_empty() || b.len() >= (steps.len() - 1) * ldb + width.next_multiple_of(16)
+    );
     macro_rules! by_rows {
         ($f:ident $(, $v:literal)?) => {
             match rows {
-                0..=2 => unsafe { $f::<2 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                3..=4 => unsafe { $f::<4 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                5..=8 => unsafe { $f::<8 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                9 => unsafe { $f::<9 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                10 => unsafe { $f::<10 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                11 => unsafe { $f::<11 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                12 => unsafe { $f::<12 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                13 => unsafe { $f::<13 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
-                _ => unsafe { $f::<14 $(, $v)?>(x, steps, strip, c, ldc, rows, width) },
+                0..=2 => unsafe { $f::<2 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                3..=4 => unsafe { $f::<4 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                5..=8 => unsafe { $f::<8 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                9 => unsafe { $f::<9 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                10 => unsafe { $f::<10 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                11 => unsafe { $f::<11 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                12 => unsafe { $f::<12 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                13 => unsafe { $f::<13 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+                _ => unsafe { $f::<14 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
             }
         };
     }
@@ -225,7 +229,8 @@ unsafe fn rows_avx512<const R: usize, const V: usize>(
 unsafe fn steps_avx512<const R: usize, const V: usize>(
     x: *const f32,
     steps: &[usize],
-    strip: &[f32],
+    b: &[f32],
+    ldb: usize,
     c: *mut f32,
     ldc: usize,
     rows: usize,
@@ -235,14 +240,14 @@ unsafe fn steps_avx512<const R: usize, const V: usize>(
     // SAFETY: the caller's promise (`steps_tile`); the masks keep stores within `width`.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); V]; R];
-        let mut b = strip.as_ptr();
+        let mut b = b.as_ptr();
         for &s in steps {
             let p = x.add(s);
             let mut row = [_mm512_setzero_ps(); V];
             for v in 0..V {
                 row[v] = _mm512_loadu_ps(b.add(16 * v));
             }
-            b = b.add(NR);
+            b = b.wrapping_add(ldb);
             for m in 0..R {
                 let a = _mm512_set1_ps(*p.add(m));
                 for v in 0..V {
@@ -319,7 +324,8 @@ unsafe fn rows_portable<const R: usize>(
 unsafe fn steps_portable<const R: usize>(
     x: *const f32,
     steps: &[usize],
-    strip: &[f32],
+    b: &[f32],
+    ldb: usize,
     c: *mut f32,
     ldc: usize,
     rows: usize,
@@ -329,11 +335,11 @@ unsafe fn steps_portable<const R: usize>(
     const W: usize = 16;
     // SAFETY: the caller's promise (`steps_tile`); `SLACK` covers the group's rows past the tile.
     unsafe {
-        for half in 0..NR / W {
+        for half in 0..width.div_ceil(W) {
             for m0 in (0..R).step_by(G) {
                 let mut acc = [[0f32; W]; G];
                 for (t, &s) in steps.iter().enumerate() {
-                    let b: &[f32; W] = &*strip.as_ptr().add(t * NR + half * W).cast();
+                    let b: &[f32; W] = &*b.as_ptr().add(t * ldb + half * W).cast();
                     let p: &[f32; G] = &*x.add(s + m0).cast();
                     for m in 0..G {
                         for j in 0..W {
