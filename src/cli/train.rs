@@ -20,6 +20,15 @@ pub struct TrainArgs {
     pub resume: bool,
 }
 
+/// Trains a stage to its last step.
+///
+/// # Errors
+/// An unknown stage, settings or a folder that can't be used.
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
-    anyhow::bail!("the stage {} is not built in yet", args.stage)
+    Ok(crate::train::run(
+        &args.stage,
+        &args.config,
+        &args.out,
+        args.resume,
+    )?)
 }

@@ -7,9 +7,7 @@
 use super::autoencoder::{Painter, open_run, read_json, to_pictures, to_signed, write_weights};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::{Result, TrainError, checkpoint, log, write_whole};
-use crate::diffusion::schedule::{NoiseSchedule, SchedulerConfig};
-use crate::diffusion::scheduler::Scheduler;
-use crate::diffusion::{CaptionTokenizer, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};
+use crate::diffusion::{CaptionTokenizer, NoiseSchedule, Scheduler, SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};
 use crate::nn::{NoiseSource, Params};
 use crate::story::SchedulerKind;
 use crate::storyworld::{Scene, SceneOptions, Split, caption, vocabulary};

@@ -37,6 +37,18 @@ pub enum TrainError {
 
 pub type Result<T> = std::result::Result<T, TrainError>;
 
+/// Runs `stage` with the settings in `config`, into the folder `run`.
+///
+/// # Errors
+/// Anything of [`TrainError`]; a run that stops for one goes on from its last checkpoint.
+pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
+    match stage {
+        "autoencoder" => autoencoder::train(config, run, resume),
+        "diffusion" => diffusion::train(config, run, resume),
+        other => Err(TrainError::Stage(other.to_owned())),
+    }
+}
+
 /// Reads a stage's TOML settings; unknown names are errors.
 pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bad = |why: String| TrainError::Config(path.to_owned(), why);
