@@ -4,8 +4,8 @@
 //! Stable Diffusion's first stage without its adversarial part: flat art has no texture to invent.
 
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
-use super::{Result, TrainError, checkpoint, log, write_whole};
-use crate::diffusion::{Vae, VaeConfig};
+use super::{Result, TrainError, checkpoint, log};
+use crate::diffusion::{ModelFolder, Vae, VaeConfig};
 use crate::nn::{NoiseSource, Params};
 use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
 use candle_core::{DType, Device, Tensor};
@@ -14,6 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Settings of the stage (TOML).
@@ -66,18 +67,27 @@ pub(super) fn to_signed(rgb: &[u8]) -> Vec<f32> {
 /// `[B,H,W,3]` in -1..1 to pictures.
 pub(super) fn to_pictures(t: &Tensor) -> Result<Vec<RgbImage>> {
     let (b, h, w, _) = t.dims4()?;
-    let bytes = ((t.clamp(-1f64, 1f64)? + 1.0)? * 127.5)?.round()?.to_dtype(DType::U8)?;
+    let bytes = ((t.clamp(-1f64, 1f64)? + 1.0)? * 127.5)?
+        .round()?
+        .to_dtype(DType::U8)?;
     (0..b)
         .map(|i| {
             let v = bytes.get(i)?.flatten_all()?.to_vec1::<u8>()?;
-            RgbImage::from_raw(w as u32, h as u32, v).ok_or_else(|| candle_core::Error::Msg("a picture has no three channels".into()).into())
+            RgbImage::from_raw(w as u32, h as u32, v).ok_or_else(|| {
+                candle_core::Error::Msg("a picture has no three channels".into()).into()
+            })
         })
         .collect()
 }
 
 impl Painter {
     pub(super) fn new(size: usize, zoom: usize) -> Self {
-        Self { small: Renderer::new(size as u32), large: Renderer::new((size * zoom) as u32), size, zoom }
+        Self {
+            small: Renderer::new(size as u32),
+            large: Renderer::new((size * zoom) as u32),
+            size,
+            zoom,
+        }
     }
 
     pub(super) fn draw(&self, scene: &Scene) -> Vec<u8> {
@@ -105,10 +115,23 @@ impl Painter {
                 let (x, y) = crop_corner(&mut rng, &boxes, self.size, crop, self.zoom);
                 let (small, large) = (self.draw(&scene), self.draw_large(&scene));
                 let input = cut(&small, self.size, x, y, crop);
-                let target = cut(&large, self.size * self.zoom, x * self.zoom, y * self.zoom, out);
+                let target = cut(
+                    &large,
+                    self.size * self.zoom,
+                    x * self.zoom,
+                    y * self.zoom,
+                    out,
+                );
                 let mut weight = vec![1f32; out * out * 3];
                 for b in &boxes {
-                    paint_box(&mut weight, out, b, x * self.zoom, y * self.zoom, s.subject_weight);
+                    paint_box(
+                        &mut weight,
+                        out,
+                        b,
+                        x * self.zoom,
+                        y * self.zoom,
+                        s.subject_weight,
+                    );
                 }
                 (to_signed(&input), to_signed(&target), weight)
             })
@@ -132,20 +155,39 @@ impl Painter {
 
 /// A crop's corner: mostly around a subject, sometimes anywhere; a multiple of 8 so that crops
 /// meet the latents' grid as whole pictures do.
-fn crop_corner(rng: &mut impl Rng, boxes: &[Rect], size: usize, crop: usize, zoom: usize) -> (usize, usize) {
+fn crop_corner(
+    rng: &mut impl Rng,
+    boxes: &[Rect],
+    size: usize,
+    crop: usize,
+    zoom: usize,
+) -> (usize, usize) {
     let most = size - crop;
     let snap = |v: i64| (v.clamp(0, most as i64) as usize / 8) * 8;
     if boxes.is_empty() || rng.random_bool(0.25) {
-        return (snap(rng.random_range(0..=most as i64)), snap(rng.random_range(0..=most as i64)));
+        return (
+            snap(rng.random_range(0..=most as i64)),
+            snap(rng.random_range(0..=most as i64)),
+        );
     }
     let b = &boxes[rng.random_range(0..boxes.len())];
-    let middle = |at: u32, len: u32| (i64::from(at) + i64::from(len) / 2) / zoom as i64 - crop as i64 / 2;
+    let middle =
+        |at: u32, len: u32| (i64::from(at) + i64::from(len) / 2) / zoom as i64 - crop as i64 / 2;
     let mut shake = || rng.random_range(-12..=12i64);
-    (snap(middle(b.x, b.width) + shake()), snap(middle(b.y, b.height) + shake()))
+    (
+        snap(middle(b.x, b.width) + shake()),
+        snap(middle(b.y, b.height) + shake()),
+    )
 }
 
 fn cut(rgb: &[u8], size: usize, x: usize, y: usize, crop: usize) -> Vec<u8> {
-    (y..y + crop).flat_map(|row| rgb[(row * size + x) * 3..(row * size + x + crop) * 3].iter().copied()).collect()
+    (y..y + crop)
+        .flat_map(|row| {
+            rgb[(row * size + x) * 3..(row * size + x + crop) * 3]
+                .iter()
+                .copied()
+        })
+        .collect()
 }
 
 fn paint_box(weight: &mut [f32], out: usize, b: &Rect, x: usize, y: usize, value: f32) {
@@ -171,8 +213,12 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 /// Absolute differences of neighbours along axis 1 and 2 of `a - b`.
 fn edges(d: &Tensor) -> Result<Tensor> {
     let (_, h, w, _) = d.dims4()?;
-    let dy = (d.narrow(1, 1, h - 1)? - d.narrow(1, 0, h - 1)?)?.abs()?.mean_all()?;
-    let dx = (d.narrow(2, 1, w - 1)? - d.narrow(2, 0, w - 1)?)?.abs()?.mean_all()?;
+    let dy = (d.narrow(1, 1, h - 1)? - d.narrow(1, 0, h - 1)?)?
+        .abs()?
+        .mean_all()?;
+    let dx = (d.narrow(2, 1, w - 1)? - d.narrow(2, 0, w - 1)?)?
+        .abs()?
+        .mean_all()?;
     Ok((dx + dy)?)
 }
 
@@ -197,7 +243,12 @@ fn losses(vae: &Vae, b: &Batch, noise: &Tensor, kl_weight: f64) -> Result<Losses
 
 /// Peak signal-to-noise ratio of two pictures in -1..1, in decibels.
 pub fn psnr(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let mse = f64::from((a.clamp(-1f64, 1f64)? - b)?.sqr()?.mean_all()?.to_scalar::<f32>()?);
+    let mse = f64::from(
+        (a.clamp(-1f64, 1f64)? - b)?
+            .sqr()?
+            .mean_all()?
+            .to_scalar::<f32>()?,
+    );
     Ok(10.0 * (4.0 / mse.max(1e-12)).log10())
 }
 
@@ -205,34 +256,48 @@ pub fn psnr(a: &Tensor, b: &Tensor) -> Result<f64> {
 fn held_scenes(p: &Painter, seed: u64, n: usize) -> Result<(Tensor, Tensor)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scenes: Vec<Scene> = (0..n)
-        .map(|_| Scene::random(&mut rng, &SceneOptions { split: crate::storyworld::Split::HeldOut, ..Default::default() }))
+        .map(|_| {
+            Scene::random(
+                &mut rng,
+                &SceneOptions {
+                    split: crate::storyworld::Split::HeldOut,
+                    ..Default::default()
+                },
+            )
+        })
         .collect();
     let (s, l) = (p.size, p.size * p.zoom);
     let small: Vec<f32> = scenes.iter().flat_map(|x| to_signed(&p.draw(x))).collect();
-    let large: Vec<f32> = scenes.iter().flat_map(|x| to_signed(&p.draw_large(x))).collect();
-    Ok((Tensor::from_vec(small, (n, s, s, 3), &Device::Cpu)?, Tensor::from_vec(large, (n, l, l, 3), &Device::Cpu)?))
+    let large: Vec<f32> = scenes
+        .iter()
+        .flat_map(|x| to_signed(&p.draw_large(x)))
+        .collect();
+    Ok((
+        Tensor::from_vec(small, (n, s, s, 3), &Device::Cpu)?,
+        Tensor::from_vec(large, (n, l, l, 3), &Device::Cpu)?,
+    ))
 }
 
 /// Writes the moving average as a diffusers folder, with the scaling factor its latents need.
 fn export(run: &Path, vae: &Vae, opt: &AdamW, params: &Params, held: &Tensor) -> Result<()> {
     let latents = opt.with_averages(|| vae.encode(held).map(|m| m.mean))??;
-    let std = f64::from(latents.broadcast_sub(&latents.mean_all()?)?.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
+    let std = f64::from(
+        latents
+            .broadcast_sub(&latents.mean_all()?)?
+            .sqr()?
+            .mean_all()?
+            .to_scalar::<f32>()?,
+    )
+    .sqrt();
     let mut config = vae.config().clone();
     config.scaling_factor = 1.0 / std.max(1e-6);
-    let json = serde_json::to_string_pretty(&config).map_err(|e| TrainError::Write(run.to_owned(), e.to_string()))?;
-    write_whole(&run.join("vae/config.json"), json.as_bytes())?;
-    write_weights(&run.join("vae/diffusion_pytorch_model.safetensors"), params, opt)
+    ModelFolder::new(run).write_vae(&config, &averages(params, opt)?, DType::F16)?;
+    Ok(())
 }
 
-/// Writes the moving average of `params` in f16, in the file layout.
-pub(super) fn write_weights(path: &Path, params: &Params, opt: &AdamW) -> Result<()> {
-    let tensors = params.to_file_layout(Some(&opt.averages()?))?;
-    let half: Vec<(String, Tensor)> = tensors
-        .into_iter()
-        .map(|(n, t)| Ok((n, t.to_dtype(DType::F16)?.contiguous()?)))
-        .collect::<candle_core::Result<_>>()?;
-    let bytes = safetensors::serialize(half, None).map_err(|e| TrainError::Write(path.to_owned(), e.to_string()))?;
-    write_whole(path, &bytes)
+/// The moving averages of `params`, in the file layout.
+pub(super) fn averages(params: &Params, opt: &AdamW) -> Result<HashMap<String, Tensor>> {
+    Ok(params.to_file_layout(Some(&opt.averages()?))?)
 }
 
 /// Opens a run folder: a new one, or one that is gone on with.
@@ -251,7 +316,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let vae_config: VaeConfig = read_json(&model)?;
     let zoom = vae_config.decoder_scale() / vae_config.encoder_scale();
     if s.crop == 0 || s.crop > s.size || s.crop % vae_config.encoder_scale() != 0 || s.batch == 0 {
-        let why = format!("crop must be a multiple of {} within size, and batch at least 1", vae_config.encoder_scale());
+        let why = format!(
+            "crop must be a multiple of {} within size, and batch at least 1",
+            vae_config.encoder_scale()
+        );
         return Err(TrainError::Config(config.to_owned(), why));
     }
     let params = Params::init(s.seed, &Device::Cpu);
@@ -282,7 +350,11 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             let n = 8;
             let (small, large) = (held.0.narrow(0, 0, n)?, held.1.narrow(0, 0, n)?);
             let drawn = opt.with_averages(|| vae.decode(&vae.encode(&small)?.mean))??;
-            eprintln!("step {step}: held-out scenes at {} px, {:.2} dB", s.size * zoom, psnr(&drawn, &large)?);
+            eprintln!(
+                "step {step}: held-out scenes at {} px, {:.2} dB",
+                s.size * zoom,
+                psnr(&drawn, &large)?
+            );
             let mut grid = to_pictures(&large)?;
             grid.extend(to_pictures(&drawn)?);
             log::write_grid(&run.join(format!("grid-{step:06}.png")), &grid, n)?;

@@ -4,14 +4,17 @@
 //! v-prediction (arXiv 2202.00512) with min-SNR weights (arXiv 2303.09556), caption dropout for
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
-use super::autoencoder::{Painter, open_run, read_json, to_pictures, to_signed, write_weights};
+use super::autoencoder::{Painter, averages, open_run, read_json, to_pictures, to_signed};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::{Result, TrainError, checkpoint, log, write_whole};
-use crate::diffusion::{CaptionTokenizer, NoiseSchedule, Scheduler, SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};
+use crate::diffusion::{
+    CaptionTokenizer, ModelFolder, NoiseSchedule, Preview, Scheduler, SchedulerConfig, TextConfig,
+    TextEncoder, Unet, UnetConfig, Vae,
+};
 use crate::nn::{NoiseSource, Params};
 use crate::story::SchedulerKind;
 use crate::storyworld::{Scene, SceneOptions, Split, caption, vocabulary};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -25,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub struct DiffusionSettings {
     /// Folder with `unet/config.json`, `text_encoder/config.json`, `scheduler/scheduler_config.json`.
     pub model: PathBuf,
-    /// Folder of the trained autoencoder.
+    /// Model folder whose `vae` is the trained autoencoder.
     pub autoencoder: PathBuf,
     pub seed: u64,
     pub steps: u64,
@@ -81,12 +84,23 @@ impl Scenes {
                 at < 0.0
             })
             .map_or(1, |i| i + 1);
-        Scene::random(&mut rng, &SceneOptions { subjects: n..=n, things: true, split: Split::Training })
+        Scene::random(
+            &mut rng,
+            &SceneOptions {
+                subjects: n..=n,
+                things: true,
+                split: Split::Training,
+            },
+        )
     }
 
     /// Encodes those of `indices` that are new, in one batch.
     fn meet(&mut self, indices: &[u64]) -> Result<()> {
-        let mut new: Vec<u64> = indices.iter().copied().filter(|i| !self.seen.contains_key(i)).collect();
+        let mut new: Vec<u64> = indices
+            .iter()
+            .copied()
+            .filter(|i| !self.seen.contains_key(i))
+            .collect();
         new.sort_unstable();
         new.dedup();
         if new.is_empty() {
@@ -112,8 +126,15 @@ impl Scenes {
     }
 
     fn latents(&self, indices: &[u64]) -> Result<Tensor> {
-        let v: Vec<f32> = indices.iter().flat_map(|i| self.seen[i].latents.iter().copied()).collect();
-        Ok(Tensor::from_vec(v, (indices.len(), self.side, self.side, self.channels), &Device::Cpu)?)
+        let v: Vec<f32> = indices
+            .iter()
+            .flat_map(|i| self.seen[i].latents.iter().copied())
+            .collect();
+        Ok(Tensor::from_vec(
+            v,
+            (indices.len(), self.side, self.side, self.channels),
+            &Device::Cpu,
+        )?)
     }
 
     /// `[B,side,side,channels]`: each sample's min-SNR weight, times more inside the boxes, the
@@ -133,14 +154,21 @@ impl Scenes {
                 }
             }
             sum += map.iter().sum::<f32>();
-            all.extend(map.into_iter().flat_map(|w| std::iter::repeat_n(w, self.channels)));
+            all.extend(
+                map.into_iter()
+                    .flat_map(|w| std::iter::repeat_n(w, self.channels)),
+            );
         }
         let mean = sum / (indices.len() * n * n) as f32;
         let per = n * n * self.channels;
         for (chunk, s) in all.chunks_mut(per).zip(snr) {
             chunk.iter_mut().for_each(|w| *w *= s / mean);
         }
-        Ok(Tensor::from_vec(all, (indices.len(), n, n, self.channels), &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            all,
+            (indices.len(), n, n, self.channels),
+            &Device::Cpu,
+        )?)
     }
 }
 
@@ -154,15 +182,24 @@ struct Networks {
 
 impl Networks {
     fn ids(&self, captions: &[String]) -> Result<Tensor> {
-        let ids: Vec<u32> = captions.iter().flat_map(|c| self.tokenizer.encode(c)).collect();
-        Ok(Tensor::from_vec(ids, (captions.len(), self.tokenizer.length()), &Device::Cpu)?)
+        let ids: Vec<u32> = captions
+            .iter()
+            .flat_map(|c| self.tokenizer.encode(c))
+            .collect();
+        Ok(Tensor::from_vec(
+            ids,
+            (captions.len(), self.tokenizer.length()),
+            &Device::Cpu,
+        )?)
     }
 
     fn predict(&self, noisy: &Tensor, timesteps: &[usize], captions: &[String]) -> Result<Tensor> {
         let text = self.text.forward(&self.ids(captions)?)?;
         let t: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
         let t = Tensor::from_vec(t, timesteps.len(), &Device::Cpu)?;
-        Ok(self.unet.forward(noisy, &t, &text.states, self.pooled.then_some(&text.pooled))?)
+        Ok(self
+            .unet
+            .forward(noisy, &t, &text.states, self.pooled.then_some(&text.pooled))?)
     }
 }
 
@@ -172,7 +209,11 @@ fn grid_captions(seed: u64) -> Vec<String> {
     (0..32)
         .map(|i| {
             let n = 1 + i / 16;
-            let options = SceneOptions { subjects: n..=n, things: true, split: Split::HeldOut };
+            let options = SceneOptions {
+                subjects: n..=n,
+                things: true,
+                split: Split::HeldOut,
+            };
             let scene = Scene::random(&mut rng, &options);
             caption(&scene, &mut rng)
         })
@@ -180,16 +221,34 @@ fn grid_captions(seed: u64) -> Vec<String> {
 }
 
 /// Draws the captions with guidance 2.5 in 20 DDIM steps.
-fn sample(nets: &Networks, vae: &Vae, config: &SchedulerConfig, captions: &[String], shape: &[usize], seed: u64) -> Result<Tensor> {
+fn sample(
+    nets: &Networks,
+    vae: &Vae,
+    config: &SchedulerConfig,
+    captions: &[String],
+    shape: &[usize],
+    seed: u64,
+) -> Result<Tensor> {
     let guidance = 2.5;
-    let mut scheduler = Scheduler::new(SchedulerKind::Ddim, config, 20).map_err(|e| candle_core::Error::Msg(e.to_string()))?;
-    let mut x = (NoiseSource::new(seed, 3).tensor(shape, &Device::Cpu)? * scheduler.init_noise_sigma())?;
+    let mut scheduler = Scheduler::new(SchedulerKind::Ddim, config, 20)
+        .map_err(|e| candle_core::Error::Msg(e.to_string()))?;
+    let mut x =
+        (NoiseSource::new(seed, 3).tensor(shape, &Device::Cpu)? * scheduler.init_noise_sigma())?;
     let mut both = vec![String::new(); captions.len()];
     both.extend_from_slice(captions);
     for (i, t) in scheduler.timesteps().into_iter().enumerate() {
         let input = scheduler.scale_input(&x, i)?;
-        let out = nets.predict(&Tensor::cat(&[&input, &input], 0)?, &vec![t; both.len()], &both)?.detach();
-        let (free, told) = (out.narrow(0, 0, captions.len())?, out.narrow(0, captions.len(), captions.len())?);
+        let out = nets
+            .predict(
+                &Tensor::cat(&[&input, &input], 0)?,
+                &vec![t; both.len()],
+                &both,
+            )?
+            .detach();
+        let (free, told) = (
+            out.narrow(0, 0, captions.len())?,
+            out.narrow(0, captions.len(), captions.len())?,
+        );
         let guided = (&free + ((told - &free)? * guidance)?)?;
         x = scheduler.step(&guided, i, &x)?;
     }
@@ -203,14 +262,27 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let model = base.join(&s.model);
     let unet_config: UnetConfig = read_json(&model.join("unet/config.json"))?;
     let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
-    let scheduler_config: SchedulerConfig = read_json(&model.join("scheduler/scheduler_config.json"))?;
-    let vae = load_autoencoder(&base.join(&s.autoencoder))?;
-    if s.batch == 0 || s.scenes == 0 || s.size % vae.config().encoder_scale() != 0 || s.subjects.iter().sum::<f64>() <= 0.0 {
-        return Err(TrainError::Config(config.to_owned(), "batch, scenes and subjects must be above 0 and size fit the autoencoder".into()));
+    let scheduler_config: SchedulerConfig =
+        read_json(&model.join("scheduler/scheduler_config.json"))?;
+    let autoencoder = base.join(&s.autoencoder);
+    let vae = ModelFolder::new(&autoencoder).read_vae(&Device::Cpu)?;
+    if s.batch == 0
+        || s.scenes == 0
+        || s.size % vae.config().encoder_scale() != 0
+        || s.subjects.iter().sum::<f64>() <= 0.0
+    {
+        return Err(TrainError::Config(
+            config.to_owned(),
+            "batch, scenes and subjects must be above 0 and size fit the autoencoder".into(),
+        ));
     }
     let tokenizer = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
     text_config.vocab_size = tokenizer.vocab_size();
-    (text_config.bos_token_id, text_config.eos_token_id, text_config.pad_token_id) = tokenizer.special_ids();
+    (
+        text_config.bos_token_id,
+        text_config.eos_token_id,
+        text_config.pad_token_id,
+    ) = tokenizer.special_ids();
     text_config.max_position_embeddings = s.tokens;
 
     let params = Params::init(s.seed, &Device::Cpu);
@@ -227,14 +299,30 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let side = s.size / vae.config().encoder_scale();
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
-    let mut scenes = Scenes { painter: Painter::new(s.size, zoom), vae, seen: HashMap::new(), seed: s.seed, subjects: s.subjects, side, channels };
+    let mut scenes = Scenes {
+        painter: Painter::new(s.size, zoom),
+        vae,
+        seen: HashMap::new(),
+        seed: s.seed,
+        subjects: s.subjects,
+        side,
+        channels,
+    };
     let mut losses = log::LossLog::open(run, &["loss", "grad"])?;
+    copy_autoencoder(&autoencoder.join("vae"), run)?;
+    let folder = ModelFolder::new(run);
+    folder.write_tokenizer(&nets.tokenizer)?;
+    folder.write_scheduler(&scheduler_config)?;
+    folder.write_preview(&fit_preview(&mut scenes)?)?;
+    folder.write_index(&scheduler_config)?;
     let captions = grid_captions(s.seed);
     while opt.steps() < s.steps {
         let step = opt.steps();
         let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0xd1ff);
         rng.set_stream(step);
-        let indices: Vec<u64> = (0..s.batch).map(|_| rng.random_range(0..s.scenes)).collect();
+        let indices: Vec<u64> = (0..s.batch)
+            .map(|_| rng.random_range(0..s.scenes))
+            .collect();
         scenes.meet(&indices)?;
         let told: Vec<String> = indices
             .iter()
@@ -243,12 +331,18 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
                 false => caption(&scenes.seen[i].scene, &mut rng),
             })
             .collect();
-        let timesteps: Vec<usize> = (0..s.batch).map(|_| rng.random_range(0..schedule.timesteps())).collect();
+        let timesteps: Vec<usize> = (0..s.batch)
+            .map(|_| rng.random_range(0..schedule.timesteps()))
+            .collect();
         let x0 = scenes.latents(&indices)?;
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &Device::Cpu)?;
         let noisy = schedule.add_noise(&x0, &noise, &timesteps)?;
         let target = schedule.target(&x0, &noise, &timesteps)?;
-        let weights = scenes.weights(&indices, &schedule.min_snr_weights(&timesteps, s.min_snr_gamma), s.subject_weight)?;
+        let weights = scenes.weights(
+            &indices,
+            &schedule.min_snr_weights(&timesteps, s.min_snr_gamma),
+            s.subject_weight,
+        )?;
         let out = nets.predict(&noisy, &timesteps, &told)?;
         let loss = ((out - target)?.sqr()? * weights)?.mean_all()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
@@ -264,9 +358,25 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         }
         if step % s.grid_every == 0 || step == s.steps {
             let shape = [captions.len(), side, side, channels];
-            let drawn = opt.with_averages(|| sample(&nets, &scenes.vae, &scheduler_config, &captions, &shape, s.seed))??;
-            log::write_grid(&run.join(format!("grid-{step:06}.png")), &to_pictures(&drawn)?, 8)?;
-            write_whole(&run.join("grid-captions.txt"), captions.join("\n").as_bytes())?;
+            let drawn = opt.with_averages(|| {
+                sample(
+                    &nets,
+                    &scenes.vae,
+                    &scheduler_config,
+                    &captions,
+                    &shape,
+                    s.seed,
+                )
+            })??;
+            log::write_grid(
+                &run.join(format!("grid-{step:06}.png")),
+                &to_pictures(&drawn)?,
+                8,
+            )?;
+            write_whole(
+                &run.join("grid-captions.txt"),
+                captions.join("\n").as_bytes(),
+            )?;
         }
         if step % s.checkpoint_every == 0 || step == s.steps {
             checkpoint::save(run, &opt)?;
@@ -276,24 +386,40 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     Ok(())
 }
 
-fn load_autoencoder(dir: &Path) -> Result<Vae> {
-    let config: VaeConfig = read_json(&dir.join("config.json"))?;
-    let file = dir.join("diffusion_pytorch_model.safetensors");
-    let bad = |e: &dyn std::fmt::Display| TrainError::Autoencoder(dir.to_owned(), e.to_string());
-    let params = Params::from_safetensors(&[file], &Device::Cpu).map_err(|e| bad(&e))?;
-    Vae::new(config, params).map_err(|e| bad(&e))
+/// Copies the frozen autoencoder beside what is learned, so that the run is a whole model folder.
+fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
+    for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
+        let path = from.join(name);
+        let bytes = std::fs::read(&path)
+            .map_err(|e| TrainError::Autoencoder(from.to_owned(), e.to_string()))?;
+        write_whole(&run.join("vae").join(name), &bytes)?;
+    }
+    Ok(())
 }
 
-/// Writes UNet, text encoder and tokenizer as diffusers folders, moving averages in f16.
+/// Scenes the live preview's map is fitted on.
+const PREVIEW_SCENES: u64 = 256;
+
+/// Fits the map from latents to small pictures that shows a picture while it denoises.
+fn fit_preview(scenes: &mut Scenes) -> Result<Preview> {
+    let indices: Vec<u64> = (0..PREVIEW_SCENES).collect();
+    for batch in indices.chunks(32) {
+        scenes.meet(batch)?;
+    }
+    let n = scenes.painter.size;
+    let pictures: Vec<f32> = indices
+        .iter()
+        .flat_map(|i| to_signed(&scenes.painter.draw(&scenes.seen[i].scene)))
+        .collect();
+    let pictures = Tensor::from_vec(pictures, (indices.len(), n, n, 3), &Device::Cpu)?;
+    Ok(Preview::fit(&scenes.latents(&indices)?, &pictures)?)
+}
+
+/// Writes what is learned so far, moving averages in f16, into the model folder `run`.
 fn export(run: &Path, nets: &Networks, params: &Params, opt: &AdamW) -> Result<()> {
-    let fail = |e: serde_json::Error| TrainError::Write(run.to_owned(), e.to_string());
-    let text = serde_json::to_string_pretty(nets.text.config()).map_err(fail)?;
-    write_whole(&run.join("text_encoder/config.json"), text.as_bytes())?;
-    let unet = serde_json::to_string_pretty(nets.unet.config()).map_err(fail)?;
-    write_whole(&run.join("unet/config.json"), unet.as_bytes())?;
-    nets.tokenizer
-        .save(&run.join("tokenizer"))
-        .map_err(|e| TrainError::Write(run.join("tokenizer"), e.to_string()))?;
-    write_weights(&run.join("unet/diffusion_pytorch_model.safetensors"), &params.pp("unet"), opt)?;
-    write_weights(&run.join("text_encoder/model.safetensors"), &params.pp("text_encoder"), opt)
+    let folder = ModelFolder::new(run);
+    let part = |name: &str| averages(&params.pp(name), opt);
+    folder.write_unet(nets.unet.config(), &part("unet")?, DType::F16)?;
+    folder.write_text_encoder(nets.text.config(), &part("text_encoder")?, DType::F16)?;
+    Ok(())
 }

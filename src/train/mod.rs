@@ -32,7 +32,7 @@ pub enum TrainError {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     #[error(transparent)]
-    Params(#[from] crate::nn::ParamError),
+    Model(#[from] crate::diffusion::DiffusionError),
 }
 
 pub type Result<T> = std::result::Result<T, TrainError>;

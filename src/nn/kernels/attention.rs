@@ -4,7 +4,7 @@
 use super::conv::OutPtr;
 use super::elementwise::softmax_rows;
 use super::gemm::{
-    MR, NR, SLACK, Store, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
+    MR, NR, SLACK, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
     with_scratch,
 };
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ fn rows_by_strips(
                     strip,
                     &outs[..count],
                     NR.min(n - n0),
-                    Store::Bias(&zero),
+                    &zero,
                 )
             };
         }

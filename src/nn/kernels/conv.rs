@@ -4,7 +4,7 @@
 //! at `base[p]` in the padded input, and a tap of the kernel is a constant offset from there.
 
 use super::gemm::{
-    MR, NR, SLACK, Store, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
+    MR, NR, SLACK, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
     with_scratch,
 };
 use rayon::prelude::*;
@@ -143,7 +143,7 @@ fn product(
                     strip,
                     &outs[..count],
                     width,
-                    Store::Bias(&edge),
+                    &edge,
                 )
             };
         }

@@ -55,16 +55,7 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     r
 }
 
-/// How a tile's result meets what is already there.
-#[derive(Clone, Copy)]
-pub enum Store<'a> {
-    /// Overwrite, adding the strip's 32 biases.
-    Bias(&'a [f32; NR]),
-    /// Add to what is there.
-    Add,
-}
-
-/// Row tile: `c[m][j] = sum over segments s and i < seg_len of a[m][s + i] * strip[(s,i)][j]`
+/// Row tile: `c[m][j] = bias[j] + sum over segments s and i < seg_len of a[m][s + i] * strip[(s,i)][j]`
 /// for up to [`MR`] rows.
 ///
 /// # Safety
@@ -77,26 +68,26 @@ pub unsafe fn rows_tile(
     strip: &[f32],
     c: &[*mut f32],
     width: usize,
-    store: Store,
+    bias: &[f32; NR],
 ) {
     debug_assert!(strip.len() >= segs.len() * seg_len * NR && a.len() == c.len());
     macro_rules! by_rows {
         ($f:ident $(, $v:literal)?) => {
             match a.len() {
-                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
-                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, store) },
+                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
                 _ => unreachable!("tiles have at most MR rows"),
             }
         };
@@ -183,7 +174,7 @@ unsafe fn rows_avx512<const R: usize, const V: usize>(
     strip: &[f32],
     c: &[*mut f32],
     width: usize,
-    store: Store,
+    bias: &[f32; NR],
 ) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise (`rows_tile`); the masks keep stores within `width`.
@@ -214,10 +205,7 @@ unsafe fn rows_avx512<const R: usize, const V: usize>(
             for v in 0..V {
                 let mask = lanes(width, v);
                 let at = out.wrapping_add(16 * v);
-                let before = match store {
-                    Store::Bias(bias) => _mm512_loadu_ps(bias.as_ptr().add(16 * v)),
-                    Store::Add => _mm512_maskz_loadu_ps(mask, at),
-                };
+                let before = _mm512_loadu_ps(bias.as_ptr().add(16 * v));
                 _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[m][v], before));
             }
         }
@@ -279,7 +267,7 @@ unsafe fn rows_portable<const R: usize>(
     strip: &[f32],
     c: &[*mut f32],
     width: usize,
-    store: Store,
+    bias: &[f32; NR],
 ) {
     const G: usize = 4;
     const W: usize = 16;
@@ -309,11 +297,7 @@ unsafe fn rows_portable<const R: usize>(
                 for m in 0..rows {
                     for j in 0..n {
                         let out = c[m0 + m].add(half * W + j);
-                        *out = acc[m][j]
-                            + match store {
-                                Store::Bias(v) => v[half * W + j],
-                                Store::Add => *out,
-                            };
+                        *out = acc[m][j] + bias[half * W + j];
                     }
                 }
             }

@@ -7,7 +7,6 @@ use rayon::prelude::*;
 /// Sizes of a group norm over `[batch, places, channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups {
-    pub batch: usize,
     pub places: usize,
     pub channels: usize,
     pub groups: usize,

@@ -23,7 +23,6 @@ impl GroupNormOp {
         }
         let places = x[1..x.len() - 1].iter().product();
         Ok(Groups {
-            batch: x[0],
             places,
             channels,
             groups: self.groups,
