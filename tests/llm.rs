@@ -178,7 +178,10 @@ fn pages_are_whole_clean_sentences_that_do_not_repeat() {
         for page in &story[1..] {
             let words = page.split_whitespace().count();
             assert!((4..=45).contains(&words), "{page:?}");
-            assert!(page.starts_with(|c: char| c.is_ascii_uppercase()), "{page:?}");
+            assert!(
+                page.starts_with(|c: char| c.is_ascii_uppercase()),
+                "{page:?}"
+            );
             assert!(page.ends_with(['.', '!', '?']), "{page:?}");
             let clean = |c: char| c.is_ascii_alphabetic() || " ,.!?'-".contains(c);
             assert!(page.chars().all(clean), "{page:?}");
