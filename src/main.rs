@@ -31,7 +31,6 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         None => open_studio(arguments),
     }
 }
-<<<<<<< HEAD
 
 fn open_studio(arguments: Cli) -> anyhow::Result<()> {
     if let Some(dir) = &arguments.project
@@ -75,5 +74,3 @@ fn has_display() -> bool {
             .iter()
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
-=======
->>>>>>> d43d110 (train: optimiser, checkpoints, autoencoder and diffusion stages)
