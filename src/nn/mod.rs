@@ -18,6 +18,7 @@ mod params;
 pub(crate) mod plain;
 pub mod quant;
 mod random;
+mod threads;
 
 pub use driver::cuda_driver_is_present;
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
@@ -27,5 +28,6 @@ pub use ops::{
 };
 pub use params::{Init, ParamError, Params};
 pub use random::{NoiseSource, noise};
+pub use threads::share_cores;
 
 pub type Result<T> = candle_core::Result<T>;
