@@ -1,1 +1,56 @@
-//! See ARCHITECTURE.md.
+//! The judge: a recogniser of storyworld scenes, and a report of how well pictures show what
+//! their captions say.
+
+mod faithfulness;
+mod metrics;
+mod recogniser;
+mod report;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use faithfulness::{GUIDANCES, Options, judge};
+pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
+pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
+pub use report::{Report, Row};
+
+/// Each message is one sentence naming the thing and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
+    Recogniser { path: PathBuf, why: String },
+    #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
+    Write { path: PathBuf, why: String },
+    #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]
+    TooFew(usize),
+    #[error(transparent)]
+    Model(#[from] crate::diffusion::DiffusionError),
+    #[error(transparent)]
+    Sheet(#[from] crate::storyworld::sheet::SheetError),
+    #[error("{0}")]
+    Tensor(String),
+}
+
+impl From<candle_core::Error> for EvalError {
+    fn from(e: candle_core::Error) -> Self {
+        // Without the backtrace that candle appends when one is asked for.
+        Self::Tensor(e.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// Writes a file beside `path` and renames it into place, with the folders above it.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+    let failed = |e: std::io::Error| EvalError::Write {
+        path: path.to_owned(),
+        why: e.to_string(),
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

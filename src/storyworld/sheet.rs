@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use resvg::{tiny_skia, usvg};
@@ -69,6 +70,26 @@ pub fn write(
     size: u32,
     path: &Path,
 ) -> Result<(), SheetError> {
+    let renderer = Renderer::new(size);
+    let cells: Vec<_> = cells
+        .iter()
+        .map(|(scene, text)| {
+            let mut picture = RgbImage::new(renderer.size(), renderer.size());
+            renderer.draw(scene, &mut picture);
+            (picture, text.clone())
+        })
+        .collect();
+    write_pictures(&cells, columns, path)
+}
+
+/// Writes square pictures of one size with their sentences, `columns` to a row. The file is
+/// written beside `path` and renamed into place.
+pub fn write_pictures(
+    cells: &[(RgbImage, String)],
+    columns: u32,
+    path: &Path,
+) -> Result<(), SheetError> {
+    let size = cells.first().map_or(0, |(picture, _)| picture.width());
     let columns = columns.clamp(1, cells.len().max(1) as u32);
     let rows = (cells.len() as u32).div_ceil(columns);
     let text_height = (LINE * LINES as f32) as u32 + 8;
@@ -114,15 +135,12 @@ pub fn write(
         .flat_map(|p| [p[0], p[1], p[2]])
         .collect();
 
-    let renderer = Renderer::new(size);
-    let size = renderer.size() as usize;
-    let mut picture = vec![0; size * size * 3];
-    for (i, (scene, _)) in cells.iter().enumerate() {
-        renderer.draw(scene, &mut picture);
+    let side = size as usize * 3;
+    for (i, (picture, _)) in cells.iter().enumerate() {
         let (x, y) = origin(i);
-        for (row, line) in picture.chunks_exact(size * 3).enumerate() {
+        for (row, line) in picture.chunks_exact(side).take(size as usize).enumerate() {
             let at = ((y as usize + row) * width as usize + x as usize) * 3;
-            sheet[at..at + size * 3].copy_from_slice(line);
+            sheet[at..at + side].copy_from_slice(line);
         }
     }
     save(&sheet, width, height, path)
