@@ -5,6 +5,7 @@ mod faithfulness;
 mod metrics;
 mod recogniser;
 mod report;
+pub mod training;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -45,6 +45,7 @@ pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
     match stage {
         "autoencoder" => autoencoder::train(config, run, resume),
         "diffusion" => diffusion::train(config, run, resume),
+        "recogniser" => crate::eval::training::train(config, run, resume),
         other => Err(TrainError::Stage(other.to_owned())),
     }
 }
