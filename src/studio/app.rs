@@ -162,21 +162,14 @@ impl App {
         if !at_board || state.panels().is_empty() {
             return;
         }
+        let row = state.columns.max(1) as isize;
         for (key, step) in [
             (Key::ArrowLeft, -1),
             (Key::ArrowRight, 1),
-            (Key::ArrowUp, -3),
-            (Key::ArrowDown, 3),
+            (Key::ArrowUp, -row),
+            (Key::ArrowDown, row),
         ] {
             if pressed(Modifiers::NONE, key) {
-                let columns = self.state.columns.max(1) as isize;
-                let step = if step == 3 {
-                    columns
-                } else if step == -3 {
-                    -columns
-                } else {
-                    step
-                };
                 actions.push(Action::Step(step));
             }
         }

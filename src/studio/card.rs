@@ -41,7 +41,7 @@ pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
         .panels()
         .iter()
         .map(|panel| {
-            let text = state.text_of(panel.id).to_owned();
+            let text = state.seen_text(panel.id).to_owned();
             ui.painter()
                 .layout(text, font.clone(), egui::Color32::BLACK, wrap)
                 .size()
@@ -85,7 +85,7 @@ pub fn show(
 
     let text = Rect::from_min_max(square.left_bottom(), rect.max)
         .shrink2(egui::vec2(SIDE - 4.0, MARGINS / 2.0 - 2.0));
-    match state.work.on(id).filter(|r| !r.text_done) {
+    match state.work.on(id).filter(|r| r.make.text()) {
         Some(running) => streaming(ui, running, index, text),
         None => editor(ui, state, actions, drawn, text),
     }
@@ -293,7 +293,7 @@ fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, sel
     }
 }
 
-/// Text as it comes, with a caret after it.
+/// Text as it comes, with a caret after it until it is whole.
 fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     let p = theme::palette(ui);
     let galley = ui.painter().layout(
@@ -316,6 +316,9 @@ fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     let at = rect.min + egui::vec2(4.0, -rise);
     let caret = galley.pos_from_cursor(galley.end());
     painter.galley(at, galley, p.ink);
+    if running.text_done {
+        return;
+    }
     let caret = Rect::from_min_size(
         at + caret.min.to_vec2() + egui::vec2(2.0, 2.0),
         egui::vec2(8.0, (caret.height() - 4.0).max(12.0)),

@@ -8,21 +8,22 @@ use std::thread::JoinHandle;
 use crate::export;
 use crate::story::{Document, Images, Panel, Project, Story};
 
+/// A board as it stands. `board` tells which of those opened one after another it is, so that
+/// what is said of one is not taken for another.
+pub struct Snapshot {
+    pub board: u64,
+    pub document: Document,
+    pub images: Images,
+}
+
 /// What the thread is asked to do.
 pub enum Task {
     /// Into the story's folder; a story without one gets a new folder.
-    Save {
-        document: Document,
-        images: Images,
-    },
-    SaveAs {
-        dir: PathBuf,
-        document: Document,
-        images: Images,
-    },
+    Save(Snapshot),
+    SaveAs(PathBuf, Snapshot),
     Open(PathBuf),
-    /// The next story has no folder yet.
-    Forget,
+    /// Where the board is kept from now on; `None` for one without a folder.
+    Use(Option<Project>),
     Sheet {
         path: PathBuf,
         story: Story,
@@ -43,16 +44,11 @@ pub enum Task {
 /// What came of it.
 pub enum Done {
     Saved {
+        board: u64,
         dir: PathBuf,
         revision: u64,
     },
-    Opened {
-        dir: PathBuf,
-        document: Box<Document>,
-        images: Images,
-        /// A sentence for each picture that cannot be shown.
-        warnings: Vec<String>,
-    },
+    Opened(Box<(Project, Document, Images)>),
     Exported(PathBuf),
     SaveFailed(String),
     Failed(String),
@@ -130,83 +126,73 @@ struct Desk {
 impl Desk {
     fn perform(&mut self, task: Task) -> Option<Done> {
         Some(match task {
-            Task::Save { document, images } => {
+            Task::Save(snapshot) => {
                 if self.project.is_none() {
                     match Project::create(untitled(&self.projects)) {
                         Ok(project) => self.project = Some(project),
                         Err(error) => return Some(Done::SaveFailed(error.to_string())),
                     }
                 }
-                self.save(&document, &images)
+                self.save(&snapshot)
             }
-            Task::SaveAs {
-                dir,
-                document,
-                images,
-            } => match Project::create(dir) {
+            Task::SaveAs(dir, snapshot) => match Project::create(dir) {
                 Ok(project) => {
                     self.project = Some(project);
-                    self.save(&document, &images)
+                    self.save(&snapshot)
                 }
                 Err(error) => Done::Failed(error.to_string()),
             },
-            Task::Open(dir) => match Project::open(&dir) {
+            Task::Open(dir) => match Project::open(dir) {
                 Ok((project, document, images)) => {
                     // Read here, so that no frame waits for the disk.
                     for panel in &document.story().panels {
                         let _ = panel.picture().and_then(|take| images.get(&take.image));
                     }
-                    let warnings = project.warnings().to_vec();
-                    self.project = Some(project);
-                    Done::Opened {
-                        dir,
-                        document: Box::new(document),
-                        images,
-                        warnings,
-                    }
+                    Done::Opened(Box::new((project, document, images)))
                 }
                 Err(error) => Done::Failed(error.to_string()),
             },
-            Task::Forget => {
-                self.project = None;
+            Task::Use(project) => {
+                self.project = project;
                 return None;
             }
             Task::Sheet {
                 path,
                 story,
                 images,
-            } => exported(path.clone(), export::write_sheet(&story, &images, &path)),
+            } => exported(&path, export::write_sheet(&story, &images, &path)),
             Task::Markdown { dir, story, images } => {
-                exported(dir.clone(), export::write_markdown(&story, &images, &dir))
+                exported(&dir, export::write_markdown(&story, &images, &dir))
             }
             Task::Picture {
                 path,
                 panel,
                 images,
-            } => exported(
-                path.clone(),
-                export::write_panel(&panel, &images, &path, export::Scale::Native),
-            ),
+            } => {
+                let scale = export::Scale::Native;
+                exported(&path, export::write_panel(&panel, &images, &path, scale))
+            }
         })
     }
 
-    fn save(&mut self, document: &Document, images: &Images) -> Done {
+    fn save(&mut self, snapshot: &Snapshot) -> Done {
         let Some(project) = &mut self.project else {
-            return Done::SaveFailed("this story has no folder; save it with Save as".to_owned());
+            return Done::SaveFailed("This story has no folder yet; use Save as.".to_owned());
         };
-        match project.save(document, images) {
+        match project.save(&snapshot.document, &snapshot.images) {
             Ok(()) => Done::Saved {
+                board: snapshot.board,
                 dir: project.dir().to_path_buf(),
-                revision: document.revision(),
+                revision: snapshot.document.revision(),
             },
             Err(error) => Done::SaveFailed(error.to_string()),
         }
     }
 }
 
-fn exported<E: std::fmt::Display>(path: PathBuf, result: Result<(), E>) -> Done {
+fn exported<E: std::fmt::Display>(path: &Path, result: Result<(), E>) -> Done {
     match result {
-        Ok(()) => Done::Exported(path),
+        Ok(()) => Done::Exported(path.to_path_buf()),
         Err(error) => Done::Failed(error.to_string()),
     }
 }

@@ -26,7 +26,8 @@ macro_rules! icons {
 
 icons! {
     Undo = "undo", Redo = "redo", Plus = "plus", Trash = "trash", Duplicate = "duplicate",
-    Lock = "lock", Unlock = "unlock", Dice = "dice", Star = "star", Close = "close",
+    Lock = "lock", Unlock = "unlock", Dice = "dice", Star = "star",
+    StarOutline = "star-outline", Close = "close",
     Down = "down",
     Export = "export", Folder = "folder", Left = "left", Right = "right",
     Picture = "picture", Text = "text", Sparkle = "sparkle", Stop = "stop",
@@ -58,6 +59,21 @@ pub fn image(ctx: &egui::Context, icon: Icon, points: f32) -> Image<'static> {
         .fit_to_exact_size(egui::vec2(points, points))
 }
 
+/// The icon of the program's window: an open book on the accent.
+pub fn of_the_window() -> egui::IconData {
+    let svg = include_bytes!("../../assets/icons/app.svg");
+    let image = draw(svg, 128);
+    egui::IconData {
+        rgba: image
+            .pixels
+            .iter()
+            .flat_map(egui::Color32::to_srgba_unmultiplied)
+            .collect(),
+        width: 128,
+        height: 128,
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A panic while the map was held cannot leave it torn: inserts are single steps.
     mutex
@@ -66,9 +82,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn rasterise(icon: Icon, pixels: u32) -> ColorImage {
+    draw(icon.svg(), pixels)
+}
+
+fn draw(svg: &[u8], pixels: u32) -> ColorImage {
     let empty = || ColorImage::filled([pixels as usize; 2], egui::Color32::TRANSPARENT);
     // The icons are compiled in and a test parses every one, so neither step fails in practice.
-    let Ok(tree) = usvg::Tree::from_data(icon.svg(), &usvg::Options::default()) else {
+    let Ok(tree) = usvg::Tree::from_data(svg, &usvg::Options::default()) else {
         return empty();
     };
     let Some(mut map) = tiny_skia::Pixmap::new(pixels, pixels) else {

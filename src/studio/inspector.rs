@@ -100,12 +100,12 @@ fn takes(
             let shown = panel.pictures.active_index().zip(panel.pictures.active());
             if let Some((index, take)) = shown {
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    let name = if take.starred {
-                        "Unstar take"
+                    let (icon, name) = if take.starred {
+                        (Icon::Star, "Unstar take")
                     } else {
-                        "Star take"
+                        (Icon::StarOutline, "Star take")
                     };
-                    if widgets::icon_button(ui, Icon::Star, name, true).clicked() {
+                    if widgets::icon_button(ui, icon, name, true).clicked() {
                         actions.push(Action::Star(id, index, !take.starred));
                     }
                 });

@@ -21,11 +21,11 @@ mod run;
 pub mod state;
 mod textures;
 mod theme;
-mod toasts;
+pub mod toasts;
 mod viewer;
 mod welcome;
 mod widgets;
-mod work;
+pub mod work;
 
 pub use bench::{UiBench, bench_ui};
 pub use run::{StudioError, StudioOptions, projects_folder, run};

@@ -48,6 +48,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
     let viewport = egui::ViewportBuilder::default()
         .with_title("Vokenboard")
         .with_app_id("vokenboard")
+        .with_icon(super::icons::of_the_window())
         .with_inner_size([1280.0, 800.0])
         .with_min_inner_size([720.0, 480.0]);
     let native = eframe::NativeOptions {

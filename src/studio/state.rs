@@ -100,6 +100,12 @@ pub struct State {
     changed: Option<(u64, Instant)>,
     /// A failed save is not tried again by itself until the board changes.
     save_failed: bool,
+    /// The author waits to hear of a save.
+    save_asked: bool,
+    /// Counts the boards opened so far.
+    board: u64,
+    /// The author has chosen settings: a model's own no longer replace them.
+    settings_chosen: bool,
 }
 
 impl State {
@@ -142,6 +148,9 @@ impl State {
             saved: revision,
             changed: None,
             save_failed: false,
+            save_asked: false,
+            board: 0,
+            settings_chosen: false,
         }
     }
 
@@ -169,6 +178,14 @@ impl State {
 
     pub fn text_of(&self, id: PanelId) -> &str {
         self.panel(id).map_or("", |panel| &panel.text)
+    }
+
+    /// The text that the panel shows: one that is being made goes before the one it has.
+    pub fn seen_text(&self, id: PanelId) -> &str {
+        match self.work.on(id).filter(|running| running.make.text()) {
+            Some(running) => running.text.trim_start(),
+            None => self.text_of(id),
+        }
     }
 
     /// The picture that the panel shows.
@@ -319,7 +336,7 @@ impl State {
                     seed: self.new_seed(),
                     ..self.settings_for(id)
                 };
-                self.work.push(Order {
+                self.order(Order {
                     target: Target::Panel(id),
                     make: Make::Text,
                     settings,
@@ -340,8 +357,8 @@ impl State {
             Action::Cancel => self.cancel(),
             Action::New => {
                 self.flush();
+                self.files.send(Task::Use(None));
                 self.replace(Document::default(), Images::default(), None);
-                self.files.send(Task::Forget);
             }
             Action::Save => self.save(true),
             Action::AskOpen => self.ask(Ask::Open),
@@ -514,8 +531,10 @@ impl State {
     }
 
     fn replace(&mut self, document: Document, images: Images, project: Option<PathBuf>) {
-        self.cancel();
+        self.engine.cancel_all();
+        self.work.abandon();
         self.forget_glimpse();
+        self.board += 1;
         self.title.clone_from(&document.story().title);
         (self.sent, self.saved) = (document.revision(), document.revision());
         self.document = document;
@@ -526,6 +545,7 @@ impl State {
         self.typed = None;
         self.changed = None;
         self.save_failed = false;
+        self.save_asked = false;
         self.focus_composer = true;
     }
 }

@@ -8,10 +8,10 @@ use image::RgbaImage;
 
 use crate::story::{ImageId, PanelId};
 
-const PICTURE: TextureOptions = TextureOptions {
-    mipmap_mode: Some(egui::TextureFilter::Linear),
-    ..TextureOptions::LINEAR
-};
+const PICTURE: TextureOptions = TextureOptions::LINEAR;
+
+/// Side of a thumbnail in pixels: sharp on screens of double density.
+const THUMBNAIL: u32 = 108;
 
 /// Identifies pixels without comparing them: pictures are shared and never written to.
 type PixelsKey = usize;
@@ -38,7 +38,7 @@ impl Textures {
     /// The panel's texture, showing `picture`.
     pub fn panel(&mut self, ctx: &Context, id: PanelId, picture: &Arc<RgbaImage>) -> TextureHandle {
         shown(&mut self.panels, id, picture, |image| {
-            ctx.load_texture(format!("panel {}", id.0), image, PICTURE)
+            ctx.load_texture(format!("panel {}", id.0), pixels(image), PICTURE)
         })
     }
 
@@ -48,8 +48,9 @@ impl Textures {
         id: &ImageId,
         picture: &Arc<RgbaImage>,
     ) -> TextureHandle {
-        shown(&mut self.thumbnails, id.clone(), picture, |image| {
-            ctx.load_texture("thumbnail", image, PICTURE)
+        shown(&mut self.thumbnails, id.clone(), picture, |_| {
+            let small = image::imageops::thumbnail(picture.as_ref(), THUMBNAIL, THUMBNAIL);
+            ctx.load_texture("thumbnail", pixels(&small), PICTURE)
         })
     }
 
@@ -64,7 +65,7 @@ fn shown<K: std::hash::Hash + Eq>(
     entries: &mut HashMap<K, Entry>,
     id: K,
     picture: &Arc<RgbaImage>,
-    create: impl FnOnce(ColorImage) -> TextureHandle,
+    create: impl FnOnce(&RgbaImage) -> TextureHandle,
 ) -> TextureHandle {
     if let Some(entry) = entries.get_mut(&id) {
         entry.used = true;
@@ -74,7 +75,7 @@ fn shown<K: std::hash::Hash + Eq>(
         }
         return entry.texture.clone();
     }
-    let texture = create(pixels(picture));
+    let texture = create(picture);
     let entry = Entry {
         texture: texture.clone(),
         picture: Arc::clone(picture),

@@ -99,7 +99,7 @@ pub fn show(
                     .max_height(caption_height)
                     .show(ui, |ui| {
                         ui.vertical_centered(|ui| {
-                            let text = RichText::new(state.text_of(id)).font(theme::story_font());
+                            let text = RichText::new(state.seen_text(id)).font(theme::story_font());
                             ui.add(Label::new(text).wrap());
                         });
                     });

@@ -87,6 +87,12 @@ impl Work {
             .any(|o| o.target == Target::Panel(panel))
     }
 
+    /// Whether an order of the guidance slider waits.
+    pub fn has_live(&self) -> bool {
+        self.waiting.iter().any(|o| o.live)
+    }
+
+    /// How many orders wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -106,7 +112,7 @@ impl Work {
     }
 
     /// The next order when nothing runs.
-    pub fn next(&mut self) -> Option<Order> {
+    pub fn take_next(&mut self) -> Option<Order> {
         if self.running.is_some() {
             None
         } else {
@@ -117,6 +123,12 @@ impl Work {
     /// Drops what waits; tells how many orders that were.
     pub fn clear(&mut self) -> usize {
         self.waiting.drain(..).count()
+    }
+
+    /// Drops everything, the running job too: what it makes is for a board that was closed.
+    pub fn abandon(&mut self) {
+        self.waiting.clear();
+        self.running = None;
     }
 
     /// Drops what waits for panels that `gone` names.
@@ -234,10 +246,10 @@ mod tests {
         work.push(order(Target::Panel(PanelId(2)), true));
         assert_eq!(work.waiting(), 2);
         assert_eq!(
-            work.next().map(|o| o.target),
+            work.take_next().map(|o| o.target),
             Some(Target::Panel(PanelId(2)))
         );
-        assert_eq!(work.next().map(|o| o.target), Some(Target::NewPanel));
+        assert_eq!(work.take_next().map(|o| o.target), Some(Target::NewPanel));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Doodle {
             let at = ((y * size + x) * 3) as usize;
             let channel = |c: usize| {
                 let clean = 128.0 + (f32::from(rgb[at + c]) - 128.0) * contrast;
-                let noise = ((x * 7919 ^ y * 104_729).wrapping_mul(c as u32 + 3) % 256) as f32;
+                let noise = (((x * 7919) ^ (y * 104_729)).wrapping_mul(c as u32 + 3) % 256) as f32;
                 (done * clean + (1.0 - done) * noise) as u8
             };
             Rgba([channel(0), channel(1), channel(2), 255])
@@ -149,7 +149,7 @@ impl Pipeline for Doodle {
             for step in 1..=steps {
                 std::thread::sleep(self.pace);
                 let done = step as f32 / steps as f32;
-                let preview = Arc::new(Doodle::draw(&text, &request.settings, done, 32));
+                let preview = Arc::new(Doodle::draw(&text, &request.settings, done, 64));
                 if sink(Progress::Step {
                     step,
                     steps,

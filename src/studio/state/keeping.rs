@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{SAVE_REST, State};
 use crate::studio::dialogs::{Answer, Ask};
-use crate::studio::files::{Done, Task};
+use crate::studio::files::{Done, Snapshot, Task};
 
 impl State {
     pub(super) fn ask(&mut self, ask: Ask) {
@@ -44,14 +44,7 @@ impl State {
                 self.flush();
                 Task::Open(path)
             }
-            Ask::SaveAs(_) => {
-                self.sent = self.document.revision();
-                Task::SaveAs {
-                    dir: path,
-                    document: self.document.without_history(),
-                    images,
-                }
-            }
+            Ask::SaveAs(_) => Task::SaveAs(path, self.snapshot()),
             Ask::Sheet(_) => Task::Sheet {
                 path: with_png(path),
                 story,
@@ -78,23 +71,30 @@ impl State {
 
     pub(super) fn done(&mut self, done: Done, now: Instant) {
         match done {
-            Done::Saved { dir, revision } => {
+            Done::Saved {
+                board,
+                dir,
+                revision,
+            } if board == self.board => {
                 self.saved = self.saved.max(revision);
                 self.save_failed = false;
+                if std::mem::take(&mut self.save_asked) {
+                    self.toasts
+                        .note(format!("Saved in {}.", dir.display()), now);
+                }
                 self.project = Some(dir);
             }
-            Done::Opened {
-                dir,
-                document,
-                images,
-                warnings,
-            } => {
-                for warning in warnings {
-                    self.toasts.error(warning, now);
+            Done::Saved { .. } => {}
+            Done::Opened(opened) => {
+                let (project, document, images) = *opened;
+                // What was done while the folder was read belongs to the board before.
+                self.flush();
+                for warning in project.warnings() {
+                    self.toasts.error(warning.clone(), now);
                 }
-                self.replace(*document, images, Some(dir));
-                let last = self.panels().last().map(|p| p.id);
-                self.scroll_to = last;
+                let dir = project.dir().to_path_buf();
+                self.files.send(Task::Use(Some(project)));
+                self.replace(document, images, Some(dir));
             }
             Done::Exported(path) => self
                 .toasts
@@ -122,15 +122,25 @@ impl State {
         }
         self.sent = revision;
         self.changed = None;
-        self.files.send(Task::Save {
-            document: self.document.without_history(),
-            images: self.images.clone(),
-        });
+        self.save_asked |= asked;
+        self.files.send(Task::Save(self.snapshot()));
     }
 
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            board: self.board,
+            document: self.document.without_history(),
+            images: self.images.clone(),
+        }
+    }
+
+    /// Saves what is not saved, if only after a failure.
     pub(super) fn flush(&mut self) {
         self.commit(Instant::now());
-        self.save(self.save_failed);
+        if self.save_failed {
+            self.sent = self.saved;
+        }
+        self.save(false);
     }
 
     pub(super) fn autosave(&mut self, now: Instant) {

@@ -24,7 +24,7 @@ impl State {
         self.follow(id);
         if make.picture() {
             let settings = self.settings_of_new();
-            self.work.push(Order {
+            self.order(Order {
                 target: Target::Panel(id),
                 make: Make::Picture,
                 settings,
@@ -43,12 +43,20 @@ impl State {
             _ => Target::NewPanel,
         };
         let settings = self.settings_of_new();
-        self.work.push(Order {
+        self.order(Order {
             target,
             make,
             settings,
             live: false,
         });
+    }
+
+    /// Puts an order in the queue, or says why nothing can be made.
+    pub(super) fn order(&mut self, order: Order) {
+        match &self.readiness {
+            Readiness::Failed(reason) => self.toasts.error(reason.clone(), Instant::now()),
+            _ => self.work.push(order),
+        }
     }
 
     pub(super) fn tell_five(&mut self, now: Instant) {
@@ -69,7 +77,7 @@ impl State {
                     Readiness::Loading(format!("Loading the {} ({} of {})…", p.what, p.done, p.of));
             }
             Event::Ready(description) => {
-                if self.panels().is_empty() && self.work.is_idle() {
+                if !self.settings_chosen {
                     let seed = self.next.seed;
                     self.next = Settings {
                         seed,
@@ -161,6 +169,9 @@ impl State {
             return;
         };
         let id = running.panel;
+        if running.live && !self.work.has_live() && !self.live.is_held() {
+            self.glimpse = None;
+        }
         let Some(panel) = self.panel(id) else { return };
         let wrote = running.make.text() && running.text_done && !running.text.trim().is_empty();
         if wrote {
@@ -196,7 +207,7 @@ impl State {
         if !matches!(self.readiness, Readiness::Ready(_)) {
             return;
         }
-        let Some(order) = self.work.next() else {
+        let Some(order) = self.work.take_next() else {
             return;
         };
         let (id, made_panel_at) = match order.target {

@@ -12,6 +12,7 @@ use crate::studio::work::{Order, Target};
 impl State {
     pub(super) fn set(&mut self, setting: Setting, now: Instant) {
         let panel = self.selected;
+        self.settings_chosen = true;
         // What the author sets for a panel is liked for those to come as well; its seed is not.
         match setting {
             Setting::Guidance(value, held) => {
@@ -65,11 +66,12 @@ impl State {
 
     pub(super) fn draw_picture(&mut self, id: PanelId) {
         let mut settings = self.settings_for(id);
-        if !self.seed_locked && !(self.seed_chosen && self.selected == Some(id)) {
+        let chosen = self.seed_locked || (self.seed_chosen && self.selected == Some(id));
+        if !chosen {
             settings.seed = random_seed();
         }
         self.seed_chosen = false;
-        self.work.push(Order {
+        self.order(Order {
             target: Target::Panel(id),
             make: Make::Picture,
             settings,
@@ -109,7 +111,7 @@ impl State {
             seed: record.settings.seed,
             ..self.settings_for(id)
         };
-        self.work.push(Order {
+        self.order(Order {
             target: Target::Panel(id),
             make: Make::Picture,
             settings,
@@ -122,9 +124,15 @@ impl State {
         self.glimpse = None;
     }
 
-    /// The slider was let go: what it shows becomes a take, unless another value is wanted.
+    /// The slider was let go: what it shows becomes a take, unless the picture is of a value
+    /// that it has left.
     pub(super) fn keep_glimpse(&mut self, now: Instant) {
-        if self.live.wait(now).is_some() {
+        let settled = self.panel_settings.guidance;
+        let current = self
+            .glimpse
+            .as_ref()
+            .is_some_and(|g| (g.record.settings.guidance - settled).abs() < 1e-4);
+        if !current || self.live.wait(now).is_some() {
             return;
         }
         if let Some(Glimpse {

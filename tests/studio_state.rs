@@ -1,0 +1,206 @@
+//! The studio without its window: what the author does, what the engine and the disk answer.
+
+mod studio_support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use studio_support::{Answers, parts};
+use vokenboard::engine::{Loader, Make, PipelineError};
+use vokenboard::studio::actions::{Action, Setting};
+use vokenboard::studio::state::{Readiness, State};
+
+struct Desk {
+    state: State,
+    answers: Answers,
+    temp: tempfile::TempDir,
+}
+
+fn desk(pace: u64) -> Desk {
+    let temp = tempfile::tempdir().unwrap();
+    let (parts, answers, _) = parts(temp.path().join("projects"), Duration::from_millis(pace));
+    Desk {
+        state: State::new(parts),
+        answers,
+        temp,
+    }
+}
+
+impl Desk {
+    fn does(&mut self, action: Action) {
+        self.state.perform(action, Instant::now());
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !done(&self.state) {
+            assert!(Instant::now() < end, "not in time: {what}");
+            self.state.tick(Instant::now());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn idle(&mut self) {
+        self.until("idle", |s| s.work.is_idle());
+    }
+
+    fn writes(&mut self, text: &str) {
+        self.state.composer = text.to_owned();
+        self.does(Action::Enter);
+    }
+
+    fn says(&self, part: &str) -> bool {
+        let toasts = self.state.toasts.all();
+        toasts.iter().any(|toast| toast.sentence.contains(part))
+    }
+}
+
+#[test]
+fn what_is_asked_for_before_the_model_is_loaded_is_made_then() {
+    let mut d = desk(0);
+    d.writes("A fox sleeps in the forest.");
+    d.does(Action::Tell(Make::Both));
+    assert!(matches!(d.state.readiness, Readiness::Loading(_)));
+    d.idle();
+    assert_eq!(d.state.panels().len(), 2);
+    assert!(d.state.panels().iter().all(|p| p.picture().is_some()));
+}
+
+#[test]
+fn without_a_model_the_story_is_written_by_hand() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut parts, _, _) = parts(temp.path().join("projects"), Duration::ZERO);
+    parts.loader_for = Arc::new(|_| -> Loader {
+        Box::new(|_| {
+            Err(PipelineError::Request(
+                "The model is missing; restore it.".into(),
+            ))
+        })
+    });
+    let mut d = Desk {
+        state: State::new(parts),
+        answers: Answers::default(),
+        temp,
+    };
+    d.until("the failure", |s| {
+        matches!(s.readiness, Readiness::Failed(_))
+    });
+    d.writes("A fox sleeps.");
+    assert!(d.says("The model is missing"));
+    assert_eq!(d.state.panels()[0].text, "A fox sleeps.");
+    assert!(
+        d.state.work.is_idle(),
+        "nothing waits for a model that will not come"
+    );
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+}
+
+#[test]
+fn results_for_a_closed_board_do_not_reach_the_next() {
+    let mut d = desk(5);
+    d.writes("A fox sleeps in the forest.");
+    d.until("denoising", |s| {
+        s.work.running().is_some_and(|r| r.step > 0)
+    });
+    d.does(Action::New);
+    d.writes("A bear wakes in the garden.");
+    d.idle();
+    let panels = d.state.panels();
+    assert_eq!(panels.len(), 1);
+    let prompt = &panels[0].picture().unwrap().record.as_ref().unwrap().prompt;
+    assert_eq!(prompt, "A bear wakes in the garden.");
+}
+
+#[test]
+fn a_text_that_was_finished_outlives_its_cancelled_picture() {
+    let mut d = desk(5);
+    d.does(Action::Tell(Make::Both));
+    d.until("denoising", |s| {
+        s.work.running().is_some_and(|r| r.step > 0)
+    });
+    d.does(Action::Cancel);
+    d.idle();
+    assert!(d.state.panels()[0].text.ends_with('.'));
+    assert!(d.state.panels()[0].picture().is_none());
+
+    d.does(Action::Tell(Make::Both));
+    d.until("writing", |s| {
+        s.work.running().is_some_and(|r| r.text.len() > 5)
+    });
+    d.does(Action::Cancel);
+    d.idle();
+    assert_eq!(
+        d.state.panels().len(),
+        1,
+        "an empty panel is not left behind"
+    );
+}
+
+#[test]
+fn of_two_slider_values_the_newest_is_drawn() {
+    let mut d = desk(20);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    for value in [5.0, 9.0] {
+        d.does(Action::Set(Setting::Guidance(value, true)));
+        d.until("it draws", |s| {
+            s.work
+                .running()
+                .is_some_and(|r| r.live && r.step > 0 && r.settings.guidance == value)
+        });
+    }
+    d.does(Action::Set(Setting::GuidanceReleased));
+    d.idle();
+    d.until("the take", |s| s.panels()[0].pictures.len() > 1);
+    let takes = d.state.panels()[0].pictures.items();
+    let guidance: Vec<f32> = takes
+        .iter()
+        .map(|take| take.record.as_ref().unwrap().settings.guidance)
+        .collect();
+    assert_eq!(guidance[1..], [9.0]);
+    assert_eq!(d.state.shown().guidance, 9.0);
+}
+
+#[test]
+fn undo_and_redo_cover_what_was_generated() {
+    let mut d = desk(0);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.does(Action::Undo);
+    assert!(d.state.panels()[0].picture().is_none());
+    d.does(Action::Redo);
+    assert!(d.state.panels()[0].picture().is_some());
+    d.does(Action::Undo);
+    d.does(Action::Undo);
+    assert!(d.state.panels().is_empty());
+}
+
+#[test]
+fn a_failed_save_is_said_and_saving_elsewhere_keeps_the_story() {
+    let mut d = desk(0);
+    std::fs::write(d.temp.path().join("projects"), "in the way").unwrap();
+    d.state.composer = "A fox sleeps.".into();
+    d.does(Action::Tell(Make::Text));
+    d.until("the failure", |s| s.saved_words() == Some("not saved"));
+    assert!(!d.state.toasts.all().is_empty());
+    assert_eq!(d.state.panels().len(), 1);
+
+    let dir = d.temp.path().join("elsewhere");
+    d.answers.paths.lock().unwrap().push_back(dir.clone());
+    d.does(Action::AskSaveAs);
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let (_, document, _) = vokenboard::story::Project::open(&dir).unwrap();
+    assert_eq!(document.story(), d.state.story());
+}
+
+#[test]
+fn the_end_of_the_program_saves_what_was_just_typed() {
+    let mut d = desk(0);
+    d.does(Action::AddPanel);
+    let id = d.state.panels()[0].id;
+    d.does(Action::Typed(id, "Once upon a time.".into()));
+    d.state.finish();
+    let dir = d.temp.path().join("projects").join("Untitled story 1");
+    let (_, document, _) = vokenboard::story::Project::open(dir).unwrap();
+    assert_eq!(document.story().panels[0].text, "Once upon a time.");
+}
