@@ -23,6 +23,13 @@ pub struct VaeConfig {
     /// more than the encoder has draws at twice the size that was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_block_out_channels: Option<Vec<usize>>,
+    /// Ours: the encoder reads squares of this many pixels a side as channels, so that no layer
+    /// works at full resolution, where a flat drawing holds little; 1 is diffusers' own.
+    #[serde(skip_serializing_if = "is_one")]
+    pub patch_size: usize,
+    /// Ours: the decoder draws such squares at its finest level.
+    #[serde(skip_serializing_if = "is_one")]
+    pub decoder_patch_size: usize,
     pub layers_per_block: usize,
     pub norm_num_groups: usize,
     /// Latents are multiplied by this after encoding and divided by it before decoding, by the
@@ -44,6 +51,8 @@ impl Default for VaeConfig {
             latent_channels: 4,
             block_out_channels: vec![64],
             decoder_block_out_channels: None,
+            patch_size: 1,
+            decoder_patch_size: 1,
             layers_per_block: 1,
             norm_num_groups: 32,
             scaling_factor: 0.18215,
@@ -56,6 +65,12 @@ impl Default for VaeConfig {
     }
 }
 
+// serde asks for a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
 impl VaeConfig {
     /// The decoder's channels, finest level first.
     pub fn decoder_channels(&self) -> &[usize] {
@@ -66,12 +81,12 @@ impl VaeConfig {
 
     /// Pixels read per latent, along one side.
     pub fn encoder_scale(&self) -> usize {
-        1 << (self.block_out_channels.len() - 1)
+        self.patch_size << (self.block_out_channels.len() - 1)
     }
 
     /// Pixels drawn per latent, along one side.
     pub fn decoder_scale(&self) -> usize {
-        1 << (self.decoder_channels().len() - 1)
+        self.decoder_patch_size << (self.decoder_channels().len() - 1)
     }
 
     /// # Errors
@@ -83,6 +98,11 @@ impl VaeConfig {
             (
                 !self.decoder_channels().is_empty(),
                 "decoder_block_out_channels",
+            ),
+            ((1..=16).contains(&self.patch_size), "patch_size"),
+            (
+                (1..=16).contains(&self.decoder_patch_size),
+                "decoder_patch_size",
             ),
             (self.layers_per_block > 0, "layers_per_block"),
             (self.scaling_factor > 0.0, "scaling_factor"),
@@ -160,6 +180,7 @@ impl Vae {
 
 #[derive(Clone, Debug)]
 struct Encoder {
+    patch: usize,
     conv_in: Conv2d,
     blocks: Vec<Block>,
     mid: Mid,
@@ -170,6 +191,7 @@ struct Encoder {
 
 #[derive(Clone, Debug)]
 struct Decoder {
+    patch: usize,
     quant: Option<Conv2d>,
     conv_in: Conv2d,
     mid: Mid,
@@ -253,7 +275,13 @@ impl Encoder {
             });
         }
         Ok(Self {
-            conv_in: p.pp("conv_in").conv2d(config.in_channels, c[0], 3, same)?,
+            patch: config.patch_size,
+            conv_in: p.pp("conv_in").conv2d(
+                config.in_channels * config.patch_size.pow(2),
+                c[0],
+                3,
+                same,
+            )?,
             blocks,
             mid: Mid::new(&p.pp("mid_block"), c[n - 1], config)?,
             norm_out: p
@@ -265,7 +293,7 @@ impl Encoder {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.conv_in.forward(x)?;
+        let mut x = self.conv_in.forward(&to_patches(x, self.patch)?)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
@@ -305,13 +333,17 @@ impl Decoder {
                 latent,
                 config.use_post_quant_conv,
             )?,
+            patch: config.decoder_patch_size,
             conv_in: p.pp("conv_in").conv2d(latent, c[n - 1], 3, same)?,
             mid: Mid::new(&p.pp("mid_block"), c[n - 1], config)?,
             blocks,
             norm_out: p.pp("conv_norm_out").group_norm(shape.groups, c[0], EPS)?,
-            conv_out: p
-                .pp("conv_out")
-                .conv2d(c[0], config.out_channels, 3, same)?,
+            conv_out: p.pp("conv_out").conv2d(
+                c[0],
+                config.out_channels * config.decoder_patch_size.pow(2),
+                3,
+                same,
+            )?,
         })
     }
 
@@ -324,8 +356,34 @@ impl Decoder {
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        let x = self.conv_out.forward(&self.norm_out.forward_silu(&x)?)?;
+        from_patches(&x, self.patch)
     }
+}
+
+/// `[B,H,W,C]` to `[B,H/p,W/p,p*p*C]`, each square's pixels row by row.
+fn to_patches(x: &Tensor, p: usize) -> Result<Tensor> {
+    if p == 1 {
+        return Ok(x.clone());
+    }
+    let (b, h, w, c) = x.dims4()?;
+    if h % p != 0 || w % p != 0 {
+        candle_core::bail!("a {w}x{h} picture can't be read in squares of {p} pixels");
+    }
+    x.reshape(&[b, h / p, p, w / p, p, c][..])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .reshape((b, h / p, w / p, p * p * c))
+}
+
+/// The way back from [`to_patches`].
+fn from_patches(x: &Tensor, p: usize) -> Result<Tensor> {
+    if p == 1 {
+        return Ok(x.clone());
+    }
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape(&[b, h, w, p, p, c / (p * p)][..])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .reshape((b, h * p, w * p, c / (p * p)))
 }
 
 #[derive(Clone, Debug)]
@@ -399,5 +457,55 @@ impl MidAttention {
             .out
             .forward(&attention(&q, &k, &v, 1, 1, &Mask::None)?)?;
         y.reshape((b, h, w, c))? + x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn patches_come_back_as_they_went() {
+        let x = Tensor::arange(0f32, 2.0 * 4.0 * 6.0 * 3.0, &Device::Cpu)
+            .unwrap()
+            .reshape((2, 4, 6, 3))
+            .unwrap();
+        let patches = to_patches(&x, 2).unwrap();
+        assert_eq!(patches.dims(), [2, 2, 3, 12]);
+        // The first square holds the first two pixels of the first two rows.
+        let first: Vec<f32> = patches
+            .flatten_all()
+            .unwrap()
+            .narrow(0, 0, 12)
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        assert_eq!(
+            first,
+            [0., 1., 2., 3., 4., 5., 18., 19., 20., 21., 22., 23.]
+        );
+        let back = from_patches(&patches, 2).unwrap();
+        let apart = (back - &x).unwrap().abs().unwrap().sum_all().unwrap();
+        assert_eq!(apart.to_scalar::<f32>().unwrap(), 0.0);
+        assert!(to_patches(&x, 4).is_err());
+    }
+
+    #[test]
+    fn patches_change_the_scales_and_not_the_tensors_names() {
+        let config = VaeConfig {
+            block_out_channels: vec![8, 8],
+            norm_num_groups: 2,
+            mid_block_add_attention: false,
+            patch_size: 2,
+            decoder_patch_size: 4,
+            ..VaeConfig::default()
+        };
+        assert_eq!((config.encoder_scale(), config.decoder_scale()), (4, 8));
+        let vae = Vae::new(config, Params::init(0, &Device::Cpu)).unwrap();
+        let x = Tensor::zeros((1, 16, 16, 3), DType::F32, &Device::Cpu).unwrap();
+        let latents = vae.encode(&x).unwrap().mean;
+        assert_eq!(latents.dims(), [1, 4, 4, 4]);
+        assert_eq!(vae.decode(&latents).unwrap().dims(), [1, 32, 32, 3]);
     }
 }
