@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::LlmError;
 use super::gguf::Gguf;
-use crate::nn::quant::{Activations, Product, QuantMatrix, multiply, vector};
+use crate::nn::quant::{Product, QuantMatrix, multiply, vector};
 
 /// Most tokens that are kept; stories are far shorter than what the model was trained for.
 const MAX_CONTEXT: usize = 2048;
@@ -135,7 +135,6 @@ struct Buffers {
     gate: Vec<f32>,
     up: Vec<f32>,
     scores: Vec<f32>,
-    activations: Activations,
 }
 
 impl Llama {
@@ -220,7 +219,8 @@ impl Llama {
                 state.length = before;
                 return Ok(None);
             }
-            self.forward(state, chunk);
+            // On a thread of the pool, so that handing out work does not wait for one to wake.
+            rayon::scope(|_| self.forward(state, chunk));
             states.extend_from_slice(&state.buffers.normed);
         }
         Ok(Some(states))
@@ -256,11 +256,13 @@ impl Llama {
     }
 
     /// The logits of every token of the vocabulary after a hidden state `[width]`, into `logits`.
-    pub fn logits(&self, state: &mut State, hidden: &[f32], logits: &mut Vec<f32>) {
-        let activations = &mut state.buffers.activations;
-        activations.set(hidden, self.config.width);
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
         logits.resize(self.config.vocabulary, 0.0);
-        multiply(&mut [product(&self.head, logits)], activations);
+        multiply(
+            &mut [product(&self.head, logits)],
+            hidden,
+            self.config.width,
+        );
     }
 
     /// Reads a few tokens' embeddings; leaves their last hidden states in `buffers.normed`.
@@ -282,14 +284,14 @@ impl Llama {
         b.scores.resize(tokens * (first + tokens), 0.0);
         for (index, layer) in self.layers.iter().enumerate() {
             self.norm(&layer.attention_norm, &b.hidden, &mut b.normed);
-            b.activations.set(&b.normed, width);
             multiply(
                 &mut [
                     product(&layer.query, &mut b.query),
                     product(&layer.key, &mut b.key),
                     product(&layer.value, &mut b.value),
                 ],
-                &b.activations,
+                &b.normed,
+                width,
             );
             self.rotate(&mut b.query, width, first);
             self.rotate(&mut b.key, kv_width, first);
@@ -297,19 +299,22 @@ impl Llama {
             self.remember(&b.value, &mut state.values[index], first);
             let (keys, values) = (&state.keys[index], &state.values[index]);
             self.attend(b, keys, values, first);
-            b.activations.set(&b.normed, width);
             // The queries are done with; their room takes what is added to the hidden states.
-            multiply(&mut [product(&layer.output, &mut b.query)], &b.activations);
+            multiply(
+                &mut [product(&layer.output, &mut b.query)],
+                &b.normed,
+                width,
+            );
             add(&mut b.hidden, &b.query);
 
             self.norm(&layer.inner_norm, &b.hidden, &mut b.normed);
-            b.activations.set(&b.normed, width);
             multiply(
                 &mut [
                     product(&layer.gate, &mut b.gate),
                     product(&layer.up, &mut b.up),
                 ],
-                &b.activations,
+                &b.normed,
+                width,
             );
             if tokens == 1 {
                 vector::swiglu(&mut b.gate, &b.up);
@@ -319,8 +324,11 @@ impl Llama {
                     .zip(b.up.par_chunks(config.inner_width))
                     .for_each(|(gate, up)| vector::swiglu(gate, up));
             }
-            b.activations.set(&b.gate, config.inner_width);
-            multiply(&mut [product(&layer.down, &mut b.query)], &b.activations);
+            multiply(
+                &mut [product(&layer.down, &mut b.query)],
+                &b.gate,
+                config.inner_width,
+            );
             add(&mut b.hidden, &b.query);
         }
         self.norm(&self.norm, &b.hidden, &mut b.normed);

@@ -124,7 +124,7 @@ impl LanguageModel {
         self.read.extend_from_slice(&text[known..]);
         let width = self.llama.config().width;
         let last = &states[states.len().saturating_sub(width)..];
-        self.llama.logits(&mut self.state, last, logits);
+        self.llama.logits(last, logits);
         Ok(Some(()))
     }
 }

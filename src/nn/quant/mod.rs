@@ -2,10 +2,10 @@
 //! CPU.
 //!
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
-//! row); activations are quantised to 8 bits per block of 32 as in ggml (`Q8_0`/`Q8_1`: scale and
-//! scaled sum rounded to f16), the products within a block are exact integers, and blocks are
-//! summed in f32. The instruction set is chosen at run time. A column's result does not depend on
-//! how many columns are computed together.
+//! row) and are unpacked in registers. Activations stay f32: rounding them to 8 bits, as ggml
+//! does, saves little time here, where reading the weights takes longest, and can turn the
+//! likeliest token into another. The instruction set is chosen at run time. A column's result
+//! does not depend on how many columns are computed together.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -150,53 +150,6 @@ impl QuantMatrix {
     }
 }
 
-/// Columns of activations, quantised to 8 bits.
-#[derive(Clone, Debug, Default)]
-pub struct Activations {
-    columns: usize,
-    cols: usize,
-    /// `[columns, cols]`.
-    values: Vec<i8>,
-    /// `[columns, stride]`: for each block its scale, then its scale times the sum of its
-    /// values; zeros up to a multiple of 16.
-    scales: Vec<f32>,
-    stride: usize,
-}
-
-impl Activations {
-    /// Quantises `x`, `[columns, cols]`; `cols` must be a multiple of 32.
-    pub fn set(&mut self, x: &[f32], cols: usize) {
-        debug_assert!(cols.is_multiple_of(BLOCK) && x.len().is_multiple_of(cols));
-        self.cols = cols;
-        self.columns = x.len() / cols;
-        self.stride = (cols / BLOCK * 2).next_multiple_of(16);
-        self.values.resize(x.len(), 0);
-        self.scales.clear();
-        self.scales.resize(self.columns * self.stride, 0.0);
-        for ((x, values), scales) in x
-            .chunks_exact(cols)
-            .zip(self.values.chunks_exact_mut(cols))
-            .zip(self.scales.chunks_exact_mut(self.stride))
-        {
-            vector::quantise(x, values, scales);
-        }
-    }
-
-    fn column(&self, column: usize) -> Column<'_> {
-        Column {
-            values: &self.values[column * self.cols..][..self.cols],
-            scales: &self.scales[column * self.stride..][..self.stride],
-        }
-    }
-}
-
-/// One column of [`Activations`]: `cols` values, and scale and scaled sum for each block.
-#[derive(Clone, Copy)]
-struct Column<'a> {
-    values: &'a [i8],
-    scales: &'a [f32],
-}
-
 /// The instruction sets that there are kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
@@ -228,11 +181,7 @@ impl InstructionSet {
             }
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => {
-                InstructionSet::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512vnni")
+                InstructionSet::Avx2.is_available() && is_x86_feature_detected!("avx512f")
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
@@ -246,18 +195,20 @@ pub struct Product<'a> {
     pub out: &'a mut [f32],
 }
 
-/// Multiplies each matrix with the columns `x`, on all threads.
+/// Multiplies each matrix with `x`, `[columns, cols]`, on all threads.
 ///
-/// All matrices must have `x`'s width, and each `out` must hold `columns * rows` numbers.
-pub fn multiply(products: &mut [Product<'_>], x: &Activations) {
-    multiply_with(InstructionSet::best(), products, x);
+/// All matrices must be `cols` wide, and each `out` must hold `columns * rows` numbers.
+pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
+    multiply_with(InstructionSet::best(), products, x, cols);
 }
 
-fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &Activations) {
+fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
+    assert!(x.len().is_multiple_of(cols));
+    let columns = x.len() / cols;
     let mut tasks = Vec::new();
     for product in products.iter_mut() {
-        assert_eq!(product.matrix.cols, x.cols);
-        assert_eq!(product.out.len(), x.columns * product.matrix.rows);
+        assert_eq!(product.matrix.cols, cols);
+        assert_eq!(product.out.len(), columns * product.matrix.rows);
         let out = Out(product.out.as_mut_ptr());
         for first in (0..product.matrix.rows).step_by(TASK_ROWS) {
             tasks.push((product.matrix, out, first));
@@ -285,13 +236,15 @@ unsafe impl Sync for Out {}
 fn rows(
     set: InstructionSet,
     matrix: &QuantMatrix,
-    x: &Activations,
+    x: &[f32],
     rows: std::ops::Range<usize>,
     out: Out,
 ) {
-    let mut column = 0;
-    while column < x.columns {
-        let wide = x.columns - column >= TILE;
+    let column = |index: usize| &x[index * matrix.cols..][..matrix.cols];
+    let columns = x.len() / matrix.cols;
+    let mut first = 0;
+    while first < columns {
+        let wide = columns - first >= TILE;
         for row in rows.clone() {
             let bytes = matrix.row_bytes(row);
             let write = |column: usize, value: f32| {
@@ -300,16 +253,16 @@ fn rows(
                 unsafe { *out.0.add(column * matrix.rows + row) = value };
             };
             if wide {
-                let tile: [Column; TILE] = std::array::from_fn(|i| x.column(column + i));
+                let tile: [&[f32]; TILE] = std::array::from_fn(|i| column(first + i));
                 for (i, value) in dot(set, matrix.kind, bytes, &tile).into_iter().enumerate() {
-                    write(column + i, value);
+                    write(first + i, value);
                 }
             } else {
-                let [value] = dot(set, matrix.kind, bytes, &[x.column(column)]);
-                write(column, value);
+                let [value] = dot(set, matrix.kind, bytes, &[column(first)]);
+                write(first, value);
             }
         }
-        column += if wide { TILE } else { 1 };
+        first += if wide { TILE } else { 1 };
     }
 }
 
@@ -317,12 +270,12 @@ fn dot<const N: usize>(
     set: InstructionSet,
     kind: QuantType,
     row: &[u8],
-    columns: &[Column; N],
+    columns: &[&[f32]; N],
 ) -> [f32; N] {
     match set {
         // SAFETY (both): an instruction set is only asked for when the processor has it.
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 if columns[0].values.len().is_multiple_of(2 * BLOCK) => unsafe {
+        InstructionSet::Avx512 => unsafe {
             match kind {
                 QuantType::Q4_0 => avx512::dot::<{ avx512::Q4_0 }, N>(row, columns),
                 QuantType::Q4_1 => avx512::dot::<{ avx512::Q4_1 }, N>(row, columns),
@@ -330,7 +283,7 @@ fn dot<const N: usize>(
             }
         },
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 | InstructionSet::Avx2 => unsafe {
+        InstructionSet::Avx2 => unsafe {
             match kind {
                 QuantType::Q4_0 => avx2::dot::<{ avx2::Q4_0 }, N>(row, columns),
                 QuantType::Q4_1 => avx2::dot::<{ avx2::Q4_1 }, N>(row, columns),

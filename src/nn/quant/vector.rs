@@ -1,10 +1,8 @@
-//! The f32 work between the products: quantising activations, attention over the cache, SwiGLU.
+//! The work between the products: attention over the cache, SwiGLU.
 //!
 //! Written as plain loops that the compiler turns into vector code once per instruction set.
 
-use half::f16;
-
-use super::{BLOCK, InstructionSet};
+use super::InstructionSet;
 
 const LANES: usize = 16;
 
@@ -15,7 +13,7 @@ macro_rules! dispatch {
         $vis fn $name($($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+                #[target_feature(enable = "avx512f,avx2,fma")]
                 fn avx512($($arg: $type),*) { $body::<true>($($arg),*) }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $type),*) { $body::<true>($($arg),*) }
@@ -29,47 +27,6 @@ macro_rules! dispatch {
             $body::<false>($($arg),*)
         }
     };
-}
-
-dispatch! {
-    /// Quantises one column: a scale and 32 integers in -127..=127 for each block of `x`.
-    ///
-    /// `scales` gets each block's scale and its scale times the sum of its integers, both rounded
-    /// to f16 as in ggml's `Q8_1`.
-    pub(super) fn quantise(x: &[f32], values: &mut [i8], scales: &mut [f32]) = quantise_body
-}
-
-#[inline(always)]
-fn quantise_body<const FMA: bool>(x: &[f32], values: &mut [i8], scales: &mut [f32]) {
-    let (x, _) = x.as_chunks::<BLOCK>();
-    let (values, _) = values.as_chunks_mut::<BLOCK>();
-    let (scales, _) = scales.as_chunks_mut::<2>();
-    for ((x, values), scales) in x.iter().zip(values).zip(scales) {
-        let mut largest = [0.0f32; LANES];
-        let (halves, _) = x.as_chunks::<LANES>();
-        for half in halves {
-            for (largest, x) in largest.iter_mut().zip(half) {
-                *largest = if x.abs() > *largest {
-                    x.abs()
-                } else {
-                    *largest
-                };
-            }
-        }
-        let largest = largest.iter().fold(0.0f32, |a, b| a.max(*b));
-        let scale = largest / 127.0;
-        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut sum = 0;
-        for (value, x) in values.iter_mut().zip(x) {
-            let rounded = (x * inverse).round_ties_even() as i32;
-            sum += rounded;
-            *value = rounded as i8;
-        }
-        *scales = [
-            f16::from_f32(scale).to_f32(),
-            f16::from_f32(scale * sum as f32).to_f32(),
-        ];
-    }
 }
 
 dispatch! {
