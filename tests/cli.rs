@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
+use std::sync::OnceLock;
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -15,11 +16,25 @@ use serde_json::Value;
 
 const OPENING: &str = "A fox finds a glowing lantern in the snowy forest.";
 
+/// A models folder with `tiny` (a caption pipeline) and `tiny-writer` (its language model), made
+/// once per test program.
+fn tiny_models() -> PathBuf {
+    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
+    MODELS
+        .get_or_init(|| {
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            common::write_tiny_models(dir.path());
+            dir
+        })
+        .path()
+        .to_path_buf()
+}
+
 /// The program, on the tiny models.
 fn vokenboard() -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
     command
-        .env("VOKENBOARD_MODELS", common::tiny_models())
+        .env("VOKENBOARD_MODELS", tiny_models())
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY");
     command
@@ -186,7 +201,7 @@ fn a_killed_run_leaves_a_project_that_goes_on() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("story");
     let mut child = Process::new(assert_cmd::cargo::cargo_bin("vokenboard"))
-        .env("VOKENBOARD_MODELS", common::tiny_models())
+        .env("VOKENBOARD_MODELS", tiny_models())
         .args([
             "tell", OPENING, "--model", "tiny", "--steps", "2", "--json", "--panels", "1000",
         ])

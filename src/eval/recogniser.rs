@@ -193,7 +193,7 @@ impl Recogniser {
     pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Seen>, EvalError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
-            let values: Vec<f32> = batch.iter().flat_map(|p| input(p)).collect();
+            let values: Vec<f32> = batch.iter().flat_map(input).collect();
             let x = Tensor::from_vec(values, (batch.len(), SIZE, SIZE, 3), &self.device)?;
             let scores = self.forward(&x)?;
             let centres = centre_probability(&scores.centres)?.to_dtype(DType::F32)?;

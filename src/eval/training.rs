@@ -139,8 +139,11 @@ fn maps(scene: &Scene) -> (Vec<f32>, Vec<f32>) {
     (near, centre)
 }
 
+/// A softened picture, where its subjects are (near and centre), and its scene.
+type Drawn = (Vec<f32>, (Vec<f32>, Vec<f32>), Scene);
+
 fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch> {
-    let drawn: Vec<_> = (0..s.batch)
+    let drawn: Vec<Drawn> = (0..s.batch)
         .into_par_iter()
         .map(|i| {
             let mut rng = ChaCha8Rng::seed_from_u64(s.seed);
@@ -154,7 +157,7 @@ fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch
         })
         .collect();
     let n = s.batch;
-    let join = |f: &dyn Fn(&(Vec<f32>, (Vec<f32>, Vec<f32>), Scene)) -> &[f32], shape| {
+    let join = |f: &dyn Fn(&Drawn) -> &[f32], shape| {
         let values: Vec<f32> = drawn.iter().flat_map(|d| f(d).iter().copied()).collect();
         Tensor::from_vec(values, shape, &Device::Cpu)
     };

@@ -93,10 +93,12 @@ fn load_folder(fonts: &mut fontdb::Database, folder: &Path, depth: usize) {
             .iter()
             .any(|style| name.contains(style));
         let fits = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= LARGEST);
-        if is_font && !is_variant && fits {
-            if let Ok(data) = std::fs::read(&path) {
-                fonts.load_font_data(data);
-            }
+        if is_font
+            && !is_variant
+            && fits
+            && let Ok(data) = std::fs::read(&path)
+        {
+            fonts.load_font_data(data);
         }
     }
 }

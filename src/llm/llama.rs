@@ -61,7 +61,11 @@ impl LlamaConfig {
             && heads.is_multiple_of(config.kv_heads)
             && config.head_width.is_multiple_of(16);
         let rotated = gguf.count("llama.rope.dimension_count", width)?;
-        if !whole || rotated != config.head_width || !(config.rope_base > 1.0) {
+        if !whole
+            || rotated != config.head_width
+            || config.rope_base.is_nan()
+            || config.rope_base <= 1.0
+        {
             return Err(gguf.unusable("its attention heads are of an unknown kind"));
         }
         Ok(config)

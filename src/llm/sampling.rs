@@ -54,7 +54,7 @@ pub(super) fn penalise(logits: &mut [f32], used: impl IntoIterator<Item = u32>, 
 pub(super) fn draw(logits: &[f32], sampling: &Sampling, rng: &mut ChaCha8Rng) -> u32 {
     let best = likeliest(logits);
     // Not greater, so that a temperature that is no number is greedy too.
-    if !(sampling.temperature > 0.0) {
+    if sampling.temperature.is_nan() || sampling.temperature <= 0.0 {
         return best;
     }
     // Tokens with less than e^-16 of the best one's probability change nothing that top-p keeps.

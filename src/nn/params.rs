@@ -38,7 +38,7 @@ enum Layout {
 }
 
 impl Layout {
-    fn from_file(self, t: Tensor) -> Result<Tensor> {
+    fn read(self, t: Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile => Ok(t),
             Layout::Transposed => t.t()?.contiguous(),
@@ -46,7 +46,7 @@ impl Layout {
         }
     }
 
-    fn to_file(self, t: &Tensor) -> Result<Tensor> {
+    fn write(self, t: &Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile => Ok(t.clone()),
             Layout::Transposed => t.t()?.contiguous(),
@@ -179,7 +179,7 @@ impl Params {
                 raw.dims()
             );
         }
-        let t = layout.from_file(raw.to_dtype(DType::F32)?)?;
+        let t = layout.read(raw.to_dtype(DType::F32)?)?;
         if !store.trainable {
             return Ok(t);
         }
@@ -240,7 +240,7 @@ impl Params {
     }
 
     pub fn group_norm(&self, groups: usize, channels: usize, eps: f64) -> Result<GroupNorm> {
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             candle_core::bail!(
                 "{}: {channels} channels can't be split into {groups} norm groups",
                 self.prefix
@@ -294,7 +294,7 @@ impl Params {
             .filter_map(|(i, (name, entry))| name.strip_prefix(&scope).map(|n| (i, n, entry)))
             .map(|(i, name, (var, layout))| {
                 let t = values.map_or(var.as_tensor(), |v| &v[i]);
-                Ok((name.to_owned(), layout.to_file(t)?))
+                Ok((name.to_owned(), layout.write(t)?))
             })
             .collect()
     }

@@ -291,7 +291,7 @@ fn texts(
         new.show_active_text();
     }
     let changed = new.text != old.text || new.texts != old.texts;
-    Ok(changed.then(|| Change::Texts(at, new.text, new.texts)))
+    Ok(changed.then_some(Change::Texts(at, new.text, new.texts)))
 }
 
 /// The change that gives a panel the pictures that `edit` makes of a copy of them.

@@ -315,7 +315,11 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let model = config.parent().unwrap_or(Path::new(".")).join(&s.model);
     let vae_config: VaeConfig = read_json(&model)?;
     let zoom = vae_config.decoder_scale() / vae_config.encoder_scale();
-    if s.crop == 0 || s.crop > s.size || s.crop % vae_config.encoder_scale() != 0 || s.batch == 0 {
+    if s.crop == 0
+        || s.crop > s.size
+        || !s.crop.is_multiple_of(vae_config.encoder_scale())
+        || s.batch == 0
+    {
         let why = format!(
             "crop must be a multiple of {} within size, and batch at least 1",
             vae_config.encoder_scale()

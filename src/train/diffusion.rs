@@ -268,7 +268,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let vae = ModelFolder::new(&autoencoder).read_vae(&Device::Cpu)?;
     if s.batch == 0
         || s.scenes == 0
-        || s.size % vae.config().encoder_scale() != 0
+        || !s.size.is_multiple_of(vae.config().encoder_scale())
         || s.subjects.iter().sum::<f64>() <= 0.0
     {
         return Err(TrainError::Config(

@@ -5,8 +5,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -16,20 +15,6 @@ use vokenboard::diffusion::{
 };
 use vokenboard::nn::{Params, noise};
 use vokenboard::weights::{Draws, Manifest};
-
-/// A models folder with `tiny` (a caption pipeline) and `tiny-writer` (its language model), made
-/// once per test program.
-pub fn tiny_models() -> PathBuf {
-    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    MODELS
-        .get_or_init(|| {
-            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            write_tiny_models(dir.path());
-            dir
-        })
-        .path()
-        .to_path_buf()
-}
 
 /// Writes the tiny models below `models`.
 pub fn write_tiny_models(models: &Path) {

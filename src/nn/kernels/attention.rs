@@ -208,7 +208,6 @@ pub fn forward(s: &Shape, q: &[f32], k: &[f32], v: &[f32], keys: Option<&[f32]>,
 }
 
 /// Gradients of `q`, `k` and `v`, overwritten.
-#[allow(clippy::too_many_arguments)]
 pub fn backward(
     s: &Shape,
     q: &[f32],

@@ -422,7 +422,7 @@ fn steps_product(
                 for (chunk, steps) in base.chunks(STEPS).enumerate() {
                     let rows_of_dy = &dy[chunk * STEPS * n..];
                     // Whole vectors are read where they lie; ragged ones would reach past a row.
-                    let (b, ldb) = if width % 16 == 0 {
+                    let (b, ldb) = if width.is_multiple_of(16) {
                         (&rows_of_dy[n0..], n)
                     } else {
                         pack_strip(rows_of_dy, n, steps.len(), n0, n, packed);

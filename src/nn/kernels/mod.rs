@@ -5,6 +5,10 @@
 //! through a pointer a step of the sum (so a weight gradient does). The right operand is packed
 //! into strips of [`gemm::NR`] columns.
 
+// A matrix comes with its strides, and sums are kept in registers by index: grouping the one or
+// iterating the other hides what a kernel does.
+#![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
+
 pub mod attention;
 pub mod conv;
 pub mod elementwise;

@@ -290,7 +290,6 @@ dispatch! {
 }
 
 dispatch! {
-    #[allow(clippy::too_many_arguments)]
     fn rows_backward(kind: RowNorm, eps: f32, x: &[f32], gamma: &[f32], dy: &[f32], dx: &mut [f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
         let c = gamma.len();
         let (dgamma, dbeta) = (&mut dgamma[..c], &mut dbeta[..c]);
@@ -336,7 +335,6 @@ pub fn row_forward(
 }
 
 /// Overwrites `dx`, `dgamma` and `dbeta`.
-#[allow(clippy::too_many_arguments)]
 pub fn row_backward(
     kind: RowNorm,
     eps: f32,

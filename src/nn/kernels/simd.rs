@@ -105,7 +105,7 @@ pub fn erf(x: f32) -> f32 {
         let p = 0.170_872_77_f32;
         let p = p.mul_add(t, -0.822_152_2);
         let p = p.mul_add(t, 1.488_515_9);
-        let p = p.mul_add(t, -1.135_203_98);
+        let p = p.mul_add(t, -1.135_204);
         let p = p.mul_add(t, 0.278_868_07);
         let p = p.mul_add(t, -0.186_288_06);
         let p = p.mul_add(t, 0.096_784_18);
