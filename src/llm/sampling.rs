@@ -20,7 +20,7 @@ impl Default for Sampling {
     fn default() -> Sampling {
         Sampling {
             seed: 0,
-            temperature: 0.7,
+            temperature: 0.6,
             top_p: 0.9,
             repetition_penalty: 1.1,
         }

@@ -15,28 +15,34 @@ const FEW_WORDS: usize = 8;
 const MANY_WORDS: usize = 14;
 /// A sentence that is longer has lost its way.
 const TOO_MANY_WORDS: usize = 30;
+/// Taken from the logits of *is* and *was* early in a sentence.
+const STATIC_PENALTY: f32 = 2.0;
 /// Tokens in a row that are never written twice in a story.
 const REPEATED: usize = 5;
 /// Pages that are tried before giving up.
 const ATTEMPTS: u64 = 8;
+/// Tokens of one page that the prompt has room for: of the opening the first, else the last.
+const PAGE_TOKENS: usize = 160;
 /// Tokens of the story that the prompt has room for; its first page and its last ones stay.
 const STORY_TOKENS: usize = 1024;
 
-/// Shows the model what pages are like; made for this program.
+/// Stories that show the model what pages are like, a page a line; made for this program.
 const EXAMPLES: &str = include_str!("examples.txt");
+const SYSTEM: &str = "You write picture books for small children. Every page is one short sentence that says who does what, and where.";
+const REQUEST: &str = "Write a picture book that begins: ";
 
-/// Words of talk about the text instead of the story; no page has them.
-const META: [&str; 26] = [
+/// Words that no page has: talk about the text instead of the story, and of a speaker, since a page
+/// without quotation marks tells what is said and does not speak.
+const UNWRITTEN: [&str; 66] = [
     "story",
     "stories",
     "tale",
+    "tales",
     "sentence",
     "sentences",
     "page",
     "pages",
     "chapter",
-    "book",
-    "books",
     "paragraph",
     "title",
     "reader",
@@ -51,16 +57,74 @@ const META: [&str; 26] = [
     "assistant",
     "example",
     "answer",
+    "answers",
     "question",
     "text",
+    "tell",
+    "tells",
+    "told",
+    "explains",
+    "i",
+    "me",
+    "my",
+    "mine",
+    "myself",
+    "we",
+    "us",
+    "our",
+    "ours",
+    "you",
+    "your",
+    "yours",
+    "say",
+    "says",
+    "said",
+    "saying",
+    "reply",
+    "replies",
+    "replied",
+    "yes",
+    "no",
+    "oh",
+    "hello",
+    "sex",
+    "sexy",
+    "naked",
+    "kill",
+    "kills",
+    "killed",
+    "blood",
+    "dead",
+    "die",
+    "died",
+    "dies",
+    "gun",
+    "drunk",
+];
+
+/// Words that end no sentence.
+const LEADING: [&str; 29] = [
+    "a", "an", "the", "and", "or", "but", "of", "in", "on", "at", "to", "with", "for", "from",
+    "by", "into", "his", "her", "its", "their", "is", "are", "was", "were", "that", "who", "as",
+    "very", "when",
+];
+
+/// Words that begin no page, since a page names who it is about; its picture is drawn from it alone.
+const NAMELESS: [&str; 16] = [
+    "he", "she", "it", "they", "his", "her", "its", "their", "this", "that", "these", "those",
+    "there", "here", "what", "who",
 ];
 
 /// Which tokens may be written where.
 pub(super) struct Rules {
     /// Tokens of words, spaces and `, . ! ? ' -` only.
     clean: Vec<bool>,
-    /// Of these, those that begin a sentence.
+    /// Of these, those that begin a word after a space.
+    begins_word: Vec<bool>,
+    /// Of these, those that begin the page.
     opening: Vec<bool>,
+    /// Of these, forms of *to be*.
+    being: Vec<u32>,
     /// Of these, those that end a sentence: `.`, `!` or `?` and nothing else.
     closing: Vec<u32>,
 }
@@ -74,12 +138,24 @@ impl Rules {
                 is_clean(text)
                     && text.starts_with(|c: char| c.is_ascii_uppercase())
                     && text.chars().skip(1).all(|c| c.is_ascii_lowercase())
+                    && !NAMELESS.contains(&text.to_ascii_lowercase().as_str())
             })
         };
         let closing = |text: &Option<String>| matches!(text.as_deref(), Some("." | "!" | "?"));
         Rules {
             clean: texts.iter().map(clean).collect(),
+            begins_word: texts
+                .iter()
+                .map(|text| clean(text) && text.as_ref().is_some_and(|text| text.starts_with(' ')))
+                .collect(),
             opening: texts.iter().map(opening).collect(),
+            being: (0u32..)
+                .zip(texts)
+                .filter(|(_, text)| {
+                    matches!(text.as_deref(), Some(" is" | " are" | " was" | " were"))
+                })
+                .map(|(id, _)| id)
+                .collect(),
             closing: (0u32..)
                 .zip(texts)
                 .filter(|(_, text)| closing(text))
@@ -100,10 +176,21 @@ fn is_clean(text: &str) -> bool {
     let shouting = letters && word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase());
     !word.is_empty()
         && ((letters && spaces <= 1 && !shouting) || (mark && spaces == 0))
-        && !META.contains(&word.to_ascii_lowercase().as_str())
+        && !UNWRITTEN.contains(&word.to_ascii_lowercase().as_str())
 }
 
 impl LanguageModel {
+    /// Reads what comes before the story in every prompt, so that the first page does not wait
+    /// for it.
+    ///
+    /// # Errors
+    /// When the model's context is too short for it.
+    pub fn prepare(&mut self) -> Result<(), LlmError> {
+        let text = self.tokenizer.encode_chat(&instructions());
+        let go_on = &mut || ControlFlow::Continue(());
+        self.read(&text, &mut Vec::new(), go_on).map(|_| ())
+    }
+
     /// Continues a picture-book story, whose pages so far are `context`, by one page: one or two
     /// short, whole sentences.
     ///
@@ -114,7 +201,7 @@ impl LanguageModel {
     /// before.
     ///
     /// # Errors
-    /// When no attempt gave a clean page, or the story has a page too long to be read.
+    /// When no attempt gave a clean page.
     pub fn continue_story(
         &mut self,
         context: &[String],
@@ -129,7 +216,7 @@ impl LanguageModel {
             let written = if attempt == 0 {
                 self.write_page(&story, sampling, &mut rng, sink)?
             } else {
-                self.write_page(&story, &warmer(sampling), &mut rng, &mut quiet)?
+                self.write_page(&story, &warmer(sampling, attempt), &mut rng, &mut quiet)?
             };
             match written {
                 Written::Page(text) => return Ok(Some(text)),
@@ -157,10 +244,11 @@ impl LanguageModel {
             }
             let pages = &text[story.start..];
             let recent = &pages[pages.len().saturating_sub(64)..];
+            // Only tokens that begin a word: without one of its later parts a word is misspelt.
             let used: HashSet<u32> = recent
                 .iter()
                 .copied()
-                .filter(|id| self.writer.clean[*id as usize])
+                .filter(|id| self.writer.begins_word[*id as usize])
                 .collect();
             penalise(&mut logits, used, sampling.repetition_penalty);
             self.restrict(&mut logits, pages, &page, &sentence);
@@ -216,7 +304,11 @@ impl LanguageModel {
                 }
             }
         }
-        if count < 3 {
+        let unfinished = sentence
+            .rsplit(' ')
+            .next()
+            .is_some_and(|word| LEADING.contains(&word.to_ascii_lowercase().as_str()));
+        if count < 3 || unfinished || sentence.ends_with(',') {
             rules.closing.iter().copied().for_each(&mut forbid);
         }
         if sentence.is_empty() && !page.is_empty() {
@@ -227,6 +319,12 @@ impl LanguageModel {
                 if !opens {
                     forbid(id);
                 }
+            }
+        }
+        if count < FEW_WORDS {
+            // A page that says what somebody does has a picture; one that says what is, seldom.
+            for id in &rules.being {
+                logits[*id as usize] -= STATIC_PENALTY;
             }
         }
         if count > MANY_WORDS {
@@ -243,10 +341,10 @@ enum Written {
     Bad,
 }
 
-/// A little freer, so that another attempt differs even when the model is sure.
-fn warmer(sampling: &Sampling) -> Sampling {
+/// Freer with each attempt, so that the next differs even when the model is sure.
+fn warmer(sampling: &Sampling, attempt: u64) -> Sampling {
     Sampling {
-        temperature: sampling.temperature.max(0.5) + 0.1,
+        temperature: sampling.temperature.max(0.5) + 0.05 * attempt as f32,
         ..*sampling
     }
 }
@@ -266,9 +364,20 @@ impl Story {
             .map(|page| page.split_whitespace().collect::<Vec<_>>().join(" "))
             .filter(|page| !page.is_empty())
             .collect();
-        let mut prompt = tokenizer.encode(EXAMPLES);
+        // The opening is repeated by the model's own turn, as in the examples.
+        let opening = pages.first().map_or("Once upon a time.", String::as_str);
+        let mut prompt = tokenizer.encode_chat(&instructions());
+        prompt.extend(tokenizer.encode_chat("<|im_start|>user\n"));
+        // Encoded apart, so that nothing an author types is a control token.
+        prompt.extend(tokenizer.encode(REQUEST.trim_end()));
+        let opening = tokenizer.encode(&format!(" {opening}"));
+        prompt.extend(opening.into_iter().take(PAGE_TOKENS));
+        prompt.extend(tokenizer.encode_chat("<|im_end|>\n<|im_start|>assistant\n"));
         let start = prompt.len();
-        let line = |page: &String| tokenizer.encode(&format!("{page}\n"));
+        let line = |page: &String| {
+            let mut ids = tokenizer.encode(&format!("{page}\n"));
+            ids.split_off(ids.len().saturating_sub(PAGE_TOKENS))
+        };
         let mut lines: Vec<Vec<u32>> = pages.iter().map(line).collect();
         while lines.len() > 2 && lines.iter().map(Vec::len).sum::<usize>() > STORY_TOKENS {
             lines.remove(1);
@@ -289,6 +398,18 @@ impl Story {
     fn has(&self, sentence: &str) -> bool {
         self.sentences.contains(&plain(sentence))
     }
+}
+
+/// What comes before the story in every prompt.
+fn instructions() -> String {
+    let mut text = format!("<|im_start|>system\n{SYSTEM}<|im_end|>\n");
+    for story in EXAMPLES.trim().split("\n\n") {
+        let opening = story.lines().next().unwrap_or_default();
+        text += &format!(
+            "<|im_start|>user\n{REQUEST}{opening}<|im_end|>\n<|im_start|>assistant\n{story}<|im_end|>\n"
+        );
+    }
+    text
 }
 
 /// A sentence's words, so that punctuation and case do not hide that it is the same.
