@@ -1,4 +1,4 @@
-//! Writing the next page of a picture book, one or two short sentences at a time.
+//! Writing the next page of a picture book: one sentence that says who does what.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -9,12 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use super::sampling::{draw, penalise};
 use super::{LanguageModel, LlmError, Sampling, Tokenizer};
 
-/// Pages that have fewer words get a second sentence.
-const FEW_WORDS: usize = 8;
+/// Fewest words of a page.
+const FEW_WORDS: usize = 6;
 /// From here on the end of the sentence is made likelier, word by word.
 const MANY_WORDS: usize = 14;
-/// A sentence that is longer has lost its way.
+/// A page that is longer has lost its way.
 const TOO_MANY_WORDS: usize = 30;
+/// With more commas a sentence is a list.
+const MOST_COMMAS: usize = 2;
 /// Taken from the logits of *is* and *was* early in a sentence.
 const STATIC_PENALTY: f32 = 2.0;
 /// Tokens in a row that are never written twice in a story.
@@ -33,91 +35,22 @@ const REQUEST: &str = "Write a picture book that begins: ";
 
 /// Words that no page has: talk about the text instead of the story, and of a speaker, since a page
 /// without quotation marks tells what is said and does not speak.
-const UNWRITTEN: [&str; 66] = [
-    "story",
-    "stories",
-    "tale",
-    "tales",
-    "sentence",
-    "sentences",
-    "page",
-    "pages",
-    "chapter",
-    "paragraph",
-    "title",
-    "reader",
-    "readers",
-    "author",
-    "moral",
-    "lesson",
-    "scene",
-    "panel",
-    "illustration",
-    "prompt",
-    "assistant",
-    "example",
-    "answer",
-    "answers",
-    "question",
-    "text",
-    "tell",
-    "tells",
-    "told",
-    "explains",
-    "i",
-    "me",
-    "my",
-    "mine",
-    "myself",
-    "we",
-    "us",
-    "our",
-    "ours",
-    "you",
-    "your",
-    "yours",
-    "say",
-    "says",
-    "said",
-    "saying",
-    "reply",
-    "replies",
-    "replied",
-    "yes",
-    "no",
-    "oh",
-    "hello",
-    "sex",
-    "sexy",
-    "naked",
-    "kill",
-    "kills",
-    "killed",
-    "blood",
-    "dead",
-    "die",
-    "died",
-    "dies",
-    "gun",
-    "drunk",
-];
+const UNWRITTEN: &str = "story stories tale tales sentence sentences page pages chapter paragraph \
+    title reader readers author moral lesson scene panel illustration prompt assistant example \
+    answer answers question questions text i me my mine myself we us our ours you your yours \
+    say says said saying tell tells told ask asks asked explain explains reply replies replied \
+    yes no oh hello sex sexy naked kill kills killed blood dead die died dies gun drunk love";
 
 /// Words that end no sentence.
-const LEADING: [&str; 29] = [
-    "a", "an", "the", "and", "or", "but", "of", "in", "on", "at", "to", "with", "for", "from",
-    "by", "into", "his", "her", "its", "their", "is", "are", "was", "were", "that", "who", "as",
-    "very", "when",
-];
+const LEADING: &str = "a an the and or but of in on at to with for from by into his her its their \
+    is are was were that who as very when";
 
 /// Words that begin no page, since a page names who it is about; its picture is drawn from it alone.
-const NAMELESS: [&str; 16] = [
-    "he", "she", "it", "they", "his", "her", "its", "their", "this", "that", "these", "those",
-    "there", "here", "what", "who",
-];
+const NAMELESS: &str = "he she it they his her its their this that these those there here what who";
 
 /// Which tokens may be written where.
 pub(super) struct Rules {
-    /// Tokens of words, spaces and `, . ! ? ' -` only.
+    /// Tokens of words, spaces and `, . ! ' -` only.
     clean: Vec<bool>,
     /// Of these, those that begin a word after a space.
     begins_word: Vec<bool>,
@@ -125,7 +58,8 @@ pub(super) struct Rules {
     opening: Vec<bool>,
     /// Of these, forms of *to be*.
     being: Vec<u32>,
-    /// Of these, those that end a sentence: `.`, `!` or `?` and nothing else.
+    commas: Vec<u32>,
+    /// Of these, those that end a sentence: `.` or `!` and nothing else.
     closing: Vec<u32>,
 }
 
@@ -138,45 +72,57 @@ impl Rules {
                 is_clean(text)
                     && text.starts_with(|c: char| c.is_ascii_uppercase())
                     && text.chars().skip(1).all(|c| c.is_ascii_lowercase())
-                    && !NAMELESS.contains(&text.to_ascii_lowercase().as_str())
+                    && is_written(text)
+                    && !lists(NAMELESS, text)
             })
         };
-        let closing = |text: &Option<String>| matches!(text.as_deref(), Some("." | "!" | "?"));
+        let begins_word = |text: &Option<String>| {
+            clean(text) && text.as_ref().is_some_and(|text| text.starts_with(' '))
+        };
+        let ids = |wanted: &[&str]| -> Vec<u32> {
+            (0u32..)
+                .zip(texts)
+                .filter(|(_, text)| text.as_deref().is_some_and(|text| wanted.contains(&text)))
+                .map(|(id, _)| id)
+                .collect()
+        };
         Rules {
             clean: texts.iter().map(clean).collect(),
-            begins_word: texts
-                .iter()
-                .map(|text| clean(text) && text.as_ref().is_some_and(|text| text.starts_with(' ')))
-                .collect(),
+            begins_word: texts.iter().map(begins_word).collect(),
             opening: texts.iter().map(opening).collect(),
-            being: (0u32..)
-                .zip(texts)
-                .filter(|(_, text)| {
-                    matches!(text.as_deref(), Some(" is" | " are" | " was" | " were"))
-                })
-                .map(|(id, _)| id)
-                .collect(),
-            closing: (0u32..)
-                .zip(texts)
-                .filter(|(_, text)| closing(text))
-                .map(|(id, _)| id)
-                .collect(),
+            being: ids(&[" is", " are", " was", " were"]),
+            commas: ids(&[","]),
+            closing: ids(&[".", "!"]),
         }
     }
 }
 
+/// Whether `word`, in any case, is one of `words`.
+fn lists(words: &str, word: &str) -> bool {
+    words
+        .split_whitespace()
+        .any(|listed| listed.eq_ignore_ascii_case(word))
+}
+
+/// Whether a word with its punctuation may stand on a page.
+fn is_written(word: &str) -> bool {
+    !lists(
+        UNWRITTEN,
+        word.trim_matches(|c: char| !c.is_ascii_alphabetic()),
+    )
+}
+
+/// Whether a token may stand on a page.
 fn is_clean(text: &str) -> bool {
     let word = text.trim_start();
-    let letters = word.chars().all(|c| c.is_ascii_alphabetic());
     let spaces = text.len() - word.len();
-    let mark = matches!(
-        word,
-        "," | "." | "!" | "?" | "'" | "-" | "'s" | "'t" | "'re" | "'ll" | "'d" | "'ve"
-    );
-    let shouting = letters && word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase());
-    !word.is_empty()
-        && ((letters && spaces <= 1 && !shouting) || (mark && spaces == 0))
-        && !UNWRITTEN.contains(&word.to_ascii_lowercase().as_str())
+    if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic()) {
+        let shouted = word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase());
+        // Without the space it may be a part of another word, such as the end of *piano*.
+        return !shouted && spaces <= 1 && (spaces == 0 || is_written(word));
+    }
+    const MARKS: &str = ", . ! ' - 's 't 're 'll 'd 've";
+    spaces == 0 && MARKS.split(' ').any(|mark| mark == word)
 }
 
 impl LanguageModel {
@@ -191,8 +137,8 @@ impl LanguageModel {
         self.read(&text, &mut Vec::new(), go_on).map(|_| ())
     }
 
-    /// Continues a picture-book story, whose pages so far are `context`, by one page: one or two
-    /// short, whole sentences.
+    /// Continues a picture-book story, whose pages so far are `context`, by one page: a short, whole
+    /// sentence of 6 to 30 words.
     ///
     /// `sink` gets the text piece by piece; when it breaks, the result is `None`, within one
     /// token. It is also called with empty pieces while the model reads, and when it starts the
@@ -236,7 +182,6 @@ impl LanguageModel {
     ) -> Result<Written, LlmError> {
         let mut text = story.prompt.clone();
         let mut page = String::new();
-        let mut sentence = String::new();
         let mut logits = Vec::new();
         loop {
             if self.read(&text, &mut logits, &mut || sink(""))?.is_none() {
@@ -251,7 +196,7 @@ impl LanguageModel {
                 .filter(|id| self.writer.begins_word[*id as usize])
                 .collect();
             penalise(&mut logits, used, sampling.repetition_penalty);
-            self.restrict(&mut logits, pages, &page, &sentence);
+            self.restrict(&mut logits, pages, &page);
             let id = draw(&logits, sampling, rng);
             // Everything is forbidden only when the rules contradict each other here.
             let Some(piece) = self.tokenizer.texts()[id as usize]
@@ -262,28 +207,26 @@ impl LanguageModel {
             };
             text.push(id);
             page.push_str(piece);
-            sentence.push_str(piece);
             if sink(piece).is_break() {
                 return Ok(Written::Stopped);
             }
             if self.writer.closing.contains(&id) {
-                if story.has(&sentence) {
-                    return Ok(Written::Bad);
-                }
-                if words(&page) >= FEW_WORDS {
-                    return Ok(Written::Page(page));
-                }
-                sentence.clear();
-            } else if words(&sentence) > TOO_MANY_WORDS {
+                let good = !story.has(&page) && page.split(' ').all(is_written);
+                return Ok(if good {
+                    Written::Page(page)
+                } else {
+                    Written::Bad
+                });
+            }
+            if words(&page) > TOO_MANY_WORDS {
                 return Ok(Written::Bad);
             }
         }
     }
 
     /// Forbids every token that must not come next.
-    fn restrict(&self, logits: &mut [f32], pages: &[u32], page: &str, sentence: &str) {
+    fn restrict(&self, logits: &mut [f32], pages: &[u32], page: &str) {
         let rules = &self.writer;
-        let texts = self.tokenizer.texts();
         let allowed = if page.is_empty() {
             &rules.opening
         } else {
@@ -294,32 +237,22 @@ impl LanguageModel {
                 *logit = f32::NEG_INFINITY;
             }
         }
-        let count = words(sentence);
+        let count = words(page);
         let mut forbid = |id: u32| logits[id as usize] = f32::NEG_INFINITY;
         if pages.len() >= REPEATED {
             let last = &pages[pages.len() + 1 - REPEATED..];
             for seen in pages.windows(REPEATED) {
-                if seen[..REPEATED - 1] == *last {
+                if seen[..REPEATED - 1] == *last && rules.begins_word[seen[REPEATED - 1] as usize] {
                     forbid(seen[REPEATED - 1]);
                 }
             }
         }
-        let unfinished = sentence
-            .rsplit(' ')
-            .next()
-            .is_some_and(|word| LEADING.contains(&word.to_ascii_lowercase().as_str()));
-        if count < 3 || unfinished || sentence.ends_with(',') {
+        let last_word = page.rsplit(' ').next().unwrap_or_default();
+        if count < FEW_WORDS || page.ends_with(',') || lists(LEADING, last_word) {
             rules.closing.iter().copied().for_each(&mut forbid);
         }
-        if sentence.is_empty() && !page.is_empty() {
-            for (id, text) in (0u32..).zip(texts) {
-                let opens = text.as_deref().is_some_and(|text| {
-                    text.starts_with(' ') && text[1..].starts_with(|c: char| c.is_ascii_uppercase())
-                });
-                if !opens {
-                    forbid(id);
-                }
-            }
+        if page.matches(',').count() >= MOST_COMMAS {
+            rules.commas.iter().copied().for_each(&mut forbid);
         }
         if count < FEW_WORDS {
             // A page that says what somebody does has a picture; one that says what is, seldom.
@@ -424,4 +357,52 @@ fn plain(sentence: &str) -> String {
 
 fn words(text: &str) -> usize {
     text.split_whitespace().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_with_markup_digits_quotes_or_talk_about_the_text_are_not_written() {
+        for token in [
+            "\"", " \"", ".\"", "<", "*", " *", "#", "1", " 2", "\n", ":", " -", "(", " I",
+            " story", " you", " THE", "!!", "?", "...", "", " ", "  the", "_",
+        ] {
+            assert!(!is_clean(token), "{token:?}");
+        }
+        for token in [
+            " fox", "The", "ox", "no", ",", ".", "!", "'s", "-", " a", " A",
+        ] {
+            assert!(is_clean(token), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_is_the_same_whatever_its_case_and_punctuation() {
+        assert_eq!(
+            plain("The fox, at last, sleeps."),
+            plain("the fox at last sleeps!")
+        );
+        assert_ne!(plain("The fox sleeps."), plain("The owl sleeps."));
+    }
+
+    #[test]
+    fn every_example_keeps_the_rules_it_shows() {
+        let stories: Vec<&str> = EXAMPLES.trim().split("\n\n").collect();
+        assert!(stories.len() >= 3);
+        for page in stories.iter().flat_map(|story| story.lines().skip(1)) {
+            assert!(
+                (FEW_WORDS..=TOO_MANY_WORDS).contains(&words(page)),
+                "{page}"
+            );
+            assert!(page.split(' ').all(is_written), "{page}");
+            assert!(
+                page.ends_with('.') && page.matches(',').count() <= MOST_COMMAS,
+                "{page}"
+            );
+            let first = page.split(' ').next().unwrap();
+            assert!(!lists(NAMELESS, first), "{page}");
+        }
+    }
 }
