@@ -84,7 +84,8 @@ impl CaptionPipeline {
         }
         let device = weights::select_device(options.device)?;
         tell("language model", 0);
-        let language = LanguageModel::load(&writer.dir, &device)?;
+        let mut language = LanguageModel::load(&writer.dir, &device)?;
+        language.prepare()?;
         tell("picture model", 1);
         let diffusion = Diffusion::load(&model.dir, &device)?;
         let (width, height) = diffusion.picture_size();
