@@ -42,9 +42,7 @@ fn fonts(texts: &str) -> Arc<fontdb::Database> {
     // Reading every font of the system takes a moment, so it waits until a text needs it.
     let with_system = WITH_SYSTEM.get_or_init(|| {
         let mut fonts = bundled();
-        for folder in system_folders() {
-            load_folder(&mut fonts, &folder, 0);
-        }
+        load_system_fonts(&mut fonts);
         Arc::new(fonts)
     });
     with_system.clone()
@@ -66,39 +64,52 @@ fn system_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Loads upright, regular fonts, which hold every script; others would only take memory.
-/// What cannot be read is passed over: a sheet is drawn with the fonts there are.
-fn load_folder(fonts: &mut fontdb::Database, folder: &Path, depth: usize) {
-    const DEEPEST: usize = 6;
+/// Loads the upright, regular faces, sans serif ones first since a letter is drawn with the first
+/// face that has it. What cannot be read is passed over: a sheet is drawn with the fonts there are.
+fn load_system_fonts(fonts: &mut fontdb::Database) {
     const LARGEST: u64 = 40 << 20;
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
+    let mut paths = Vec::new();
+    for folder in system_folders() {
+        find_fonts(&folder, 0, &mut paths);
+    }
     // In a fixed order, so that a sheet looks the same each time.
-    paths.sort();
+    paths.sort_by_cached_key(|path| {
+        let name = path.to_string_lossy().to_ascii_lowercase();
+        (!name.contains("sans"), name.contains("mono"), name)
+    });
     for path in paths {
+        let fits = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= LARGEST);
+        let Some(data) = fits.then(|| std::fs::read(&path).ok()).flatten() else {
+            continue;
+        };
+        let source = fontdb::Source::Binary(Arc::new(data));
+        for id in fonts.load_font_source(source) {
+            let plain = fonts.face(id).is_some_and(|face| {
+                face.style == fontdb::Style::Normal
+                    && face.weight == fontdb::Weight::NORMAL
+                    && face.stretch == fontdb::Stretch::Normal
+            });
+            if !plain {
+                fonts.remove_face(id);
+            }
+        }
+    }
+}
+
+fn find_fonts(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    const DEEPEST: usize = 6;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         if path.is_dir() {
             if depth < DEEPEST {
-                load_folder(fonts, &path, depth + 1);
+                find_fonts(&path, depth + 1, found);
             }
-            continue;
-        }
-        let name = path.to_string_lossy().to_ascii_lowercase();
-        let is_font = [".ttf", ".otf", ".ttc"]
+        } else if ["ttf", "otf", "ttc"]
             .iter()
-            .any(|end| name.ends_with(end));
-        let is_variant = ["bold", "italic", "oblique", "mono", "condensed", "light"]
-            .iter()
-            .any(|style| name.contains(style));
-        let fits = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= LARGEST);
-        if is_font
-            && !is_variant
-            && fits
-            && let Ok(data) = std::fs::read(&path)
+            .any(|known| extension == *known)
         {
-            fonts.load_font_data(data);
+            found.push(path);
         }
     }
 }
