@@ -262,7 +262,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             return Err(TrainError::Diverged(step));
         }
         let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        opt.step(&loss.backward()?, rate)?;
+        opt.step(&[loss.backward()?], rate)?;
         out.add(&parts);
         let done = opt.steps();
         if done % LOG_EVERY == 0 || done == s.steps {

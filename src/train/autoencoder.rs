@@ -4,11 +4,12 @@
 //! Stable Diffusion's first stage without its adversarial part: flat art has no texture to invent.
 
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::shards::Shards;
 use super::{Result, TrainError, checkpoint, log};
 use crate::diffusion::{ModelFolder, Vae, VaeConfig};
 use crate::nn::{NoiseSource, Params};
 use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use image::RgbImage;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -222,23 +223,42 @@ fn edges(d: &Tensor) -> Result<Tensor> {
     Ok((dx + dy)?)
 }
 
-struct Losses {
-    total: Tensor,
-    parts: [f64; 3],
+/// Gradients and losses of one part of a batch, both times the part's share of it.
+struct Pass {
+    grads: GradStore,
+    losses: [f64; 3],
 }
 
-fn losses(vae: &Vae, b: &Batch, noise: &Tensor, kl_weight: f64) -> Result<Losses> {
+fn pass(
+    vae: &Vae,
+    b: &Batch,
+    noise: &Tensor,
+    part: std::ops::Range<usize>,
+    kl_weight: f64,
+) -> Result<Pass> {
+    let share = part.len() as f64 / b.input.dim(0)? as f64;
+    let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
+    let (b, noise) = (
+        Batch {
+            input: cut(&b.input)?,
+            target: cut(&b.target)?,
+            weight: cut(&b.weight)?,
+        },
+        cut(noise)?,
+    );
     let moments = vae.encode(&b.input)?;
-    let out = vae.decode(&moments.sample(noise)?)?;
+    let out = vae.decode(&moments.sample(&noise)?)?;
     let diff = (out - &b.target)?;
     let l1 = (diff.abs()? * &b.weight)?.mean_all()?;
     let edge = edges(&diff)?;
     let kl = ((moments.mean.sqr()? + moments.logvar.exp()?)? - &moments.logvar)?;
     let kl = ((kl - 1.0)? * 0.5)?.mean_all()?;
-    let total = ((&l1 + (&edge * 0.5)?)? + (&kl * kl_weight)?)?;
-    let number = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
-    let parts = [number(&l1)?, number(&edge)?, number(&kl)?];
-    Ok(Losses { total, parts })
+    let total = (((&l1 + (&edge * 0.5)?)? + (&kl * kl_weight)?)? * share)?;
+    let number = |t: &Tensor| t.to_scalar::<f32>().map(|v| f64::from(v) * share);
+    Ok(Pass {
+        losses: [number(&l1)?, number(&edge)?, number(&kl)?],
+        grads: total.backward()?,
+    })
 }
 
 /// Peak signal-to-noise ratio of two pictures in -1..1, in decibels.
@@ -333,19 +353,22 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let painter = Painter::new(s.size, zoom);
     let held = held_scenes(&painter, s.seed, SCALE_SCENES)?;
     let mut losses_log = log::LossLog::open(run, &["l1", "edge", "kl", "grad"])?;
+    let shards = Shards::new(s.batch)?;
     let side = s.crop / vae.config().encoder_scale();
     let shape = [s.batch, side, side, vae.config().latent_channels];
     while opt.steps() < s.steps {
         let step = opt.steps();
         let batch = painter.batch(&s, step)?;
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &Device::Cpu)?;
-        let l = losses(&vae, &batch, &noise, s.kl)?;
-        if !l.parts.iter().all(|p| p.is_finite()) {
+        let passes = shards.run(|part| pass(&vae, &batch, &noise, part, s.kl))?;
+        let [l1, edge, kl] = [0, 1, 2].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        if !(l1 + edge + kl).is_finite() {
             return Err(TrainError::Diverged(step));
         }
         let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        let norm = opt.step(&l.total.backward()?, lr)?;
-        losses_log.add(&[l.parts[0], l.parts[1], l.parts[2], norm]);
+        let grads: Vec<GradStore> = passes.into_iter().map(|p| p.grads).collect();
+        let norm = opt.step(&grads, lr)?;
+        losses_log.add(&[l1, edge, kl, norm]);
         let step = opt.steps();
         if step % 25 == 0 || step == s.steps {
             losses_log.flush(step, s.steps, s.batch)?;

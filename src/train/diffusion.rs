@@ -6,6 +6,7 @@
 
 use super::autoencoder::{Painter, averages, open_run, read_json, to_pictures, to_signed};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::shards::Shards;
 use super::{Result, TrainError, checkpoint, log, write_whole};
 use crate::diffusion::{
     CaptionTokenizer, ModelFolder, NoiseSchedule, Preview, Scheduler, SchedulerConfig, TextConfig,
@@ -296,6 +297,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     open_run(run, resume, &mut opt)?;
     let schedule = NoiseSchedule::new(&scheduler_config)?;
+    let shards = Shards::new(s.batch)?;
     let side = s.size / vae.config().encoder_scale();
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
@@ -343,14 +345,22 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             &schedule.min_snr_weights(&timesteps, s.min_snr_gamma),
             s.subject_weight,
         )?;
-        let out = nets.predict(&noisy, &timesteps, &told)?;
-        let loss = ((out - target)?.sqr()? * weights)?.mean_all()?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
+        let passes = shards.run(|part| {
+            let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
+            let share = part.len() as f64 / s.batch as f64;
+            let (times, told) = (&timesteps[part.clone()], &told[part.clone()]);
+            let out = nets.predict(&cut(&noisy)?, times, told)?;
+            let loss = ((out - cut(&target)?)?.sqr()? * cut(&weights)?)?.mean_all()?;
+            let loss = (loss * share)?;
+            Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
+        })?;
+        let (values, grads): (Vec<f64>, Vec<_>) = passes.into_iter().unzip();
+        let value: f64 = values.iter().sum();
         if !value.is_finite() {
             return Err(TrainError::Diverged(step));
         }
         let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        let norm = opt.step(&loss.backward()?, lr)?;
+        let norm = opt.step(&grads, lr)?;
         losses.add(&[value, norm]);
         let step = opt.steps();
         if step % 25 == 0 || step == s.steps {

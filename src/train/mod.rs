@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod diffusion;
 pub mod log;
 pub mod optimizer;
+pub mod shards;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,8 @@
 //! AdamW with gradient clipping and a moving average of the weights, in one pass over memory.
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var, backprop::GradStore};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, Var, backprop::GradStore,
+};
 use rayon::prelude::*;
 
 /// Settings of AdamW (Loshchilov & Hutter, arXiv 1711.05101).
@@ -47,16 +49,91 @@ fn values(t: &Tensor) -> candle_core::Result<Vec<f32>> {
     t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()
 }
 
-/// The elements of a tensor on the CPU without a copy, where it allows that.
-fn with_values<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
-    if t.device().is_cpu() && t.is_contiguous() && t.dtype() == DType::F32 {
-        let (storage, layout) = t.storage_and_layout();
-        if let Storage::Cpu(CpuStorage::F32(v)) = &*storage {
-            let start = layout.start_offset();
-            return Ok(f(&v[start..start + t.elem_count()]));
+/// Calls `f` with the elements of tensors, without a copy of those that lie in f32 on the CPU.
+fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> candle_core::Result<R> {
+    let held = tensors
+        .iter()
+        .map(|t| {
+            t.to_device(&Device::Cpu)?
+                .to_dtype(DType::F32)?
+                .contiguous()
+        })
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    let guards: Vec<_> = held.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices = Vec::with_capacity(guards.len());
+    for (t, (storage, layout)) in held.iter().zip(&guards) {
+        match &**storage {
+            Storage::Cpu(CpuStorage::F32(v)) => {
+                slices.push(&v[layout.start_offset()..][..t.elem_count()]);
+            }
+            _ => candle_core::bail!("a gradient is not in f32 on the CPU"),
         }
     }
-    Ok(f(&values(t)?))
+    Ok(f(&slices))
+}
+
+/// What a step does to one parameter's elements: weight, gradients of the parts, state.
+struct Update<'a> {
+    grads: &'a [&'a [f32]],
+    state: std::cell::RefCell<&'a mut Moments>,
+    settings: AdamSettings,
+    /// Of each part's gradient.
+    scale: f32,
+    lr: f32,
+    decay: f32,
+    /// Bias corrections of the two moments.
+    correction: [f32; 2],
+    ema: f32,
+}
+
+impl Update<'_> {
+    fn run(&self, weights: &mut [f32]) {
+        const N: usize = 1 << 13;
+        // Out of `self`, whose cell can't be shared between threads.
+        let (s, grads, scale) = (self.settings, self.grads, self.scale);
+        let (lr, decay, ema, [c1, c2]) = (self.lr, self.decay, self.ema, self.correction);
+        let mo = &mut *self.state.borrow_mut();
+        weights
+            .par_chunks_mut(N)
+            .zip(
+                mo.m.par_chunks_mut(N)
+                    .zip(mo.v.par_chunks_mut(N))
+                    .zip(mo.ema.par_chunks_mut(N)),
+            )
+            .enumerate()
+            .for_each(|(chunk, (w, ((m, v), e)))| {
+                let mut sum = [0f32; N];
+                let g = &mut sum[..w.len()];
+                for part in grads {
+                    let part = &part[chunk * N..][..g.len()];
+                    g.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+                }
+                for i in 0..w.len() {
+                    let g = g[i] * scale;
+                    m[i] = s.beta1 * m[i] + (1.0 - s.beta1) * g;
+                    v[i] = s.beta2 * v[i] + (1.0 - s.beta2) * g * g;
+                    let update = (m[i] / c1) / ((v[i] / c2).sqrt() + s.eps);
+                    w[i] -= lr * update + decay * w[i];
+                    e[i] = ema * e[i] + (1.0 - ema) * w[i];
+                }
+            });
+    }
+}
+
+impl InplaceOp1 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(w), Some((a, b))) => {
+                self.run(&mut w[a..b]);
+                Ok(())
+            }
+            _ => candle_core::bail!("a parameter is not contiguous in f32"),
+        }
+    }
 }
 
 impl AdamW {
@@ -89,67 +166,70 @@ impl AdamW {
         self.step
     }
 
-    /// One step with learning rate `lr`; returns the gradients' L2 norm before clipping.
+    /// One step with learning rate `lr`, on the mean of the gradients of a batch's parts (each
+    /// already times its share of the batch, so that their sum is that mean); returns the
+    /// gradient's L2 norm before clipping.
     ///
     /// # Errors
     /// A parameter that got no gradient: something on its path has no backward.
-    pub fn step(&mut self, grads: &GradStore, lr: f64) -> candle_core::Result<f64> {
+    pub fn step(&mut self, parts: &[GradStore], lr: f64) -> candle_core::Result<f64> {
         let mut of_vars = Vec::with_capacity(self.vars.len());
         for (name, var) in &self.vars {
-            match grads.get(var) {
+            let grads: Option<Vec<&Tensor>> = parts.iter().map(|g| g.get(var)).collect();
+            match grads {
                 Some(g) => of_vars.push(g),
                 None => candle_core::bail!("parameter {name} got no gradient"),
             }
         }
         let mut square = 0f64;
         for g in &of_vars {
-            square += with_values(g, |g| {
-                g.par_chunks(1 << 14)
-                    .map(|c| f64::from(c.iter().map(|v| v * v).sum::<f32>()))
+            square += with_values(g, |parts| {
+                const N: usize = 1 << 14;
+                let chunks = parts.first().map_or(0, |p| p.len().div_ceil(N));
+                (0..chunks)
+                    .into_par_iter()
+                    .map(|c| {
+                        let range = c * N..((c + 1) * N).min(parts[0].len());
+                        let sum = |i: usize| parts.iter().map(|p| p[i]).sum::<f32>();
+                        f64::from(range.map(|i| sum(i) * sum(i)).sum::<f32>())
+                    })
+                    .collect::<Vec<f64>>()
+                    .iter()
                     .sum::<f64>()
             })?;
         }
         let norm = square.sqrt();
         let s = self.settings;
-        let scale = if norm > f64::from(s.clip) {
-            (f64::from(s.clip) / norm) as f32
-        } else {
-            1.0
-        };
         self.step += 1;
         let t = self.step as i32;
-        let (c1, c2) = (1.0 - s.beta1.powi(t), 1.0 - s.beta2.powi(t));
-        let ema = s.ema.min((1.0 + t as f32) / (10.0 + t as f32));
-        let lr = lr as f32;
-        for (((_, var), g), mo) in self.vars.iter().zip(of_vars).zip(&mut self.moments) {
-            let mut new = values(var)?;
-            // Norms, biases and other vectors are not decayed.
-            let decay = if var.rank() > 1 {
-                s.weight_decay * lr
-            } else {
-                0.0
-            };
-            with_values(g, |g| {
-                const N: usize = 1 << 13;
-                new.par_chunks_mut(N)
-                    .zip(g.par_chunks(N))
-                    .zip(
-                        mo.m.par_chunks_mut(N)
-                            .zip(mo.v.par_chunks_mut(N))
-                            .zip(mo.ema.par_chunks_mut(N)),
-                    )
-                    .for_each(|((w, g), ((m, v), e))| {
-                        for i in 0..w.len() {
-                            let g = g[i] * scale;
-                            m[i] = s.beta1 * m[i] + (1.0 - s.beta1) * g;
-                            v[i] = s.beta2 * v[i] + (1.0 - s.beta2) * g * g;
-                            let update = (m[i] / c1) / ((v[i] / c2).sqrt() + s.eps);
-                            w[i] -= lr * update + decay * w[i];
-                            e[i] = ema * e[i] + (1.0 - ema) * w[i];
-                        }
-                    });
-            })?;
-            var.set(&Tensor::from_vec(new, var.shape(), &Device::Cpu)?.to_device(var.device())?)?;
+        for (((_, var), g), state) in self.vars.iter().zip(of_vars).zip(&mut self.moments) {
+            with_values(&g, |grads| {
+                let update = Update {
+                    grads,
+                    state: state.into(),
+                    settings: s,
+                    scale: if norm > f64::from(s.clip) {
+                        (f64::from(s.clip) / norm) as f32
+                    } else {
+                        1.0
+                    },
+                    lr: lr as f32,
+                    // Norms, biases and other vectors are not decayed.
+                    decay: if var.rank() > 1 {
+                        s.weight_decay * lr as f32
+                    } else {
+                        0.0
+                    },
+                    correction: [1.0 - s.beta1.powi(t), 1.0 - s.beta2.powi(t)],
+                    ema: s.ema.min((1.0 + t as f32) / (10.0 + t as f32)),
+                };
+                if var.device().is_cpu() {
+                    return var.inplace_op1(&update);
+                }
+                let mut new = values(var)?;
+                update.run(&mut new);
+                var.set(&Tensor::from_vec(new, var.shape(), var.device())?)
+            })??;
         }
         Ok(norm)
     }
@@ -209,7 +289,7 @@ mod tests {
         for i in 0..400 {
             let loss = x.as_tensor().sqr().unwrap().sum_all().unwrap();
             opt.step(
-                &loss.backward().unwrap(),
+                &[loss.backward().unwrap()],
                 learning_rate(0.1, i, 10, 400, 0.5),
             )
             .unwrap();
@@ -232,7 +312,7 @@ mod tests {
         let mut opt = AdamW::new(vec![("x".into(), x.clone())], AdamSettings::default()).unwrap();
         let w = Tensor::new(&[1e-3f32, -0.5], &Device::Cpu).unwrap();
         let loss = (x.as_tensor() * w).unwrap().sum_all().unwrap();
-        opt.step(&loss.backward().unwrap(), 0.01).unwrap();
+        opt.step(&[loss.backward().unwrap()], 0.01).unwrap();
         let got = x.to_vec1::<f32>().unwrap();
         assert!(
             (got[0] - 0.99).abs() < 1e-5 && (got[1] - 1.01).abs() < 1e-5,
@@ -253,7 +333,7 @@ mod tests {
         .unwrap();
         let grads = x.as_tensor().sqr().unwrap().backward().unwrap();
         assert!(
-            opt.step(&grads, 0.1)
+            opt.step(&[grads], 0.1)
                 .unwrap_err()
                 .to_string()
                 .contains("parameter y got no gradient")
