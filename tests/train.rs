@@ -53,9 +53,9 @@ fn autoencoder_toml(dir: &Path, steps: u64) -> std::path::PathBuf {
 fn diffusion_toml(dir: &Path, steps: u64) -> std::path::PathBuf {
     let path = dir.join(format!("diffusion-{steps}.toml"));
     let text = format!(
-        "model = \".\"\nautoencoder = \"ae\"\nseed = 2\nsteps = {steps}\nbatch = 2\n\
-         learning_rate = 2e-3\nwarmup = 2\ndecay_from = 1.0\nsize = 64\nscenes = 8\n\
-         subjects = [1.0, 0.0, 0.0]\ncaption_dropout = 0.1\nmin_snr_gamma = 5.0\n\
+        "model = \".\"\nautoencoder = \"ae\"\nseed = 2\nsteps = {steps}\nbatch = 4\n\
+         learning_rate = 4e-3\nwarmup = 2\ndecay_from = 1.0\nsize = 64\nscenes = 8\n\
+         subjects = [1.0, 0.0, 0.0]\ncaption_dropout = 0.1\nrough_captions = 0.2\nmin_snr_gamma = 5.0\n\
          subject_weight = 3.0\ntokens = 24\ncheckpoint_every = 4\ngrid_every = 1000\n"
     );
     fs::write(&path, text).unwrap();

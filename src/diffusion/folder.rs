@@ -62,6 +62,21 @@ impl ModelFolder {
         }
     }
 
+    /// The file of the UNet's weights.
+    pub fn unet_weights(&self) -> PathBuf {
+        self.0.join(UNET.0).join(UNET.1)
+    }
+
+    /// The file of the autoencoder's weights.
+    pub fn vae_weights(&self) -> PathBuf {
+        self.0.join(VAE.0).join(VAE.1)
+    }
+
+    /// The file of the text encoder's weights.
+    pub fn text_encoder_weights(&self) -> PathBuf {
+        self.0.join(TEXT.0).join(TEXT.1)
+    }
+
     /// Writes the UNet; `tensors` are in the file layout ([`Params::to_file_layout`]) and stored
     /// as `dtype` (f16 halves the file; models compute in f32 all the same).
     ///

@@ -280,6 +280,32 @@ impl Params {
             .collect()
     }
 
+    /// Sets those trainable parameters below this scope that `file` holds under the same name and
+    /// in the same shape; returns how many of how many.
+    pub fn adopt(&self, file: &Path) -> std::result::Result<(usize, usize), ParamError> {
+        check_header(file)?;
+        let saved = candle_core::safetensors::load(file, &Device::Cpu)?;
+        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let scope = match self.prefix.as_str() {
+            "" => String::new(),
+            p => format!("{p}."),
+        };
+        let (mut adopted, mut all) = (0, 0);
+        for (name, (var, layout)) in vars.iter() {
+            let Some(name) = name.strip_prefix(&scope) else {
+                continue;
+            };
+            all += 1;
+            let Some(t) = saved.get(name) else { continue };
+            let t = layout.read(t.to_dtype(DType::F32)?)?;
+            if t.dims() == var.dims() {
+                var.set(&t.to_device(var.device())?)?;
+                adopted += 1;
+            }
+        }
+        Ok((adopted, all))
+    }
+
     /// The trainable parameters below this scope in the file layout, named from the scope on;
     /// `values` (same order and memory layout as [`Params::vars`]) stand in for the variables'
     /// own, as for an exponential moving average.

@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 pub struct AutoencoderSettings {
     /// The model's `config.json`, relative to this file.
     pub model: PathBuf,
+    /// A model folder to begin from: what has the same name and shape there is taken over.
+    pub init: Option<PathBuf>,
     pub seed: u64,
     pub steps: u64,
     pub batch: usize,
@@ -104,7 +106,7 @@ impl Painter {
         rgb
     }
 
-    fn batch(&self, s: &AutoencoderSettings, step: u64) -> Result<Batch> {
+    fn batch(&self, s: &AutoencoderSettings, step: u64, device: &Device) -> Result<Batch> {
         let (crop, out) = (s.crop, s.crop * self.zoom);
         let parts: Vec<_> = (0..s.batch)
             .into_par_iter()
@@ -145,11 +147,10 @@ impl Painter {
         }
         let mean = weight.iter().sum::<f32>() / weight.len() as f32;
         weight.iter_mut().for_each(|w| *w /= mean);
-        let cpu = &Device::Cpu;
         Ok(Batch {
-            input: Tensor::from_vec(input, (s.batch, crop, crop, 3), cpu)?,
-            target: Tensor::from_vec(target, (s.batch, out, out, 3), cpu)?,
-            weight: Tensor::from_vec(weight, (s.batch, out, out, 3), cpu)?,
+            input: Tensor::from_vec(input, (s.batch, crop, crop, 3), device)?,
+            target: Tensor::from_vec(target, (s.batch, out, out, 3), device)?,
+            weight: Tensor::from_vec(weight, (s.batch, out, out, 3), device)?,
         })
     }
 }
@@ -273,7 +274,7 @@ pub fn psnr(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 /// Fixed scenes that no training step draws (another stream), as encoder input and target.
-fn held_scenes(p: &Painter, seed: u64, n: usize) -> Result<(Tensor, Tensor)> {
+fn held_scenes(p: &Painter, seed: u64, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scenes: Vec<Scene> = (0..n)
         .map(|_| {
@@ -293,8 +294,8 @@ fn held_scenes(p: &Painter, seed: u64, n: usize) -> Result<(Tensor, Tensor)> {
         .flat_map(|x| to_signed(&p.draw_large(x)))
         .collect();
     Ok((
-        Tensor::from_vec(small, (n, s, s, 3), &Device::Cpu)?,
-        Tensor::from_vec(large, (n, l, l, 3), &Device::Cpu)?,
+        Tensor::from_vec(small, (n, s, s, 3), device)?,
+        Tensor::from_vec(large, (n, l, l, 3), device)?,
     ))
 }
 
@@ -346,20 +347,25 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         );
         return Err(TrainError::Config(config.to_owned(), why));
     }
-    let params = Params::init(s.seed, &Device::Cpu);
+    let device = super::device()?;
+    let params = Params::init(s.seed, &device);
     let vae = Vae::new(vae_config, params.clone())?;
+    if let Some(init) = &s.init {
+        let folder = ModelFolder::new(config.parent().unwrap_or(Path::new(".")).join(init));
+        super::adopt(&params, &folder.vae_weights())?;
+    }
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     open_run(run, resume, &mut opt)?;
     let painter = Painter::new(s.size, zoom);
-    let held = held_scenes(&painter, s.seed, SCALE_SCENES)?;
+    let held = held_scenes(&painter, s.seed, SCALE_SCENES, &device)?;
     let mut losses_log = log::LossLog::open(run, &["l1", "edge", "kl", "grad"])?;
-    let shards = Shards::new(s.batch)?;
+    let shards = Shards::new(s.batch, &device)?;
     let side = s.crop / vae.config().encoder_scale();
     let shape = [s.batch, side, side, vae.config().latent_channels];
     while opt.steps() < s.steps {
         let step = opt.steps();
-        let batch = painter.batch(&s, step)?;
-        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &Device::Cpu)?;
+        let batch = painter.batch(&s, step, &device)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &device)?;
         let passes = shards.run(|part| pass(&vae, &batch, &noise, part, s.kl))?;
         let [l1, edge, kl] = [0, 1, 2].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
         if !(l1 + edge + kl).is_finite() {

@@ -14,7 +14,7 @@ use crate::diffusion::{
 };
 use crate::nn::{NoiseSource, Params};
 use crate::story::SchedulerKind;
-use crate::storyworld::{Scene, SceneOptions, Split, caption, vocabulary};
+use crate::storyworld::{Scene, SceneOptions, Split, caption, roughen, vocabulary};
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +31,8 @@ pub struct DiffusionSettings {
     pub model: PathBuf,
     /// Model folder whose `vae` is the trained autoencoder.
     pub autoencoder: PathBuf,
+    /// A model folder to begin from: what has the same name and shape there is taken over.
+    pub init: Option<PathBuf>,
     pub seed: u64,
     pub steps: u64,
     pub batch: usize,
@@ -44,6 +46,8 @@ pub struct DiffusionSettings {
     /// Share of the scenes that show one, two and three subjects.
     pub subjects: [f64; 3],
     pub caption_dropout: f64,
+    /// Share of the captions that are told in rougher words.
+    pub rough_captions: f64,
     pub min_snr_gamma: f64,
     /// Weight of latents inside a subject's box; 1 elsewhere.
     pub subject_weight: f32,
@@ -69,6 +73,7 @@ struct Scenes {
     /// Side and channels of the latents.
     side: usize,
     channels: usize,
+    device: Device,
 }
 
 impl Scenes {
@@ -117,7 +122,7 @@ impl Scenes {
             .collect();
         let n = self.painter.size;
         let pixels: Vec<f32> = drawn.iter().flat_map(|(_, p)| p.iter().copied()).collect();
-        let pixels = Tensor::from_vec(pixels, (new.len(), n, n, 3), &Device::Cpu)?;
+        let pixels = Tensor::from_vec(pixels, (new.len(), n, n, 3), &self.device)?;
         let latents = (self.vae.encode(&pixels)?.mean * self.vae.config().scaling_factor)?;
         for (i, (index, (scene, _))) in new.into_iter().zip(drawn).enumerate() {
             let latents = latents.get(i)?.flatten_all()?.to_vec1()?;
@@ -134,7 +139,7 @@ impl Scenes {
         Ok(Tensor::from_vec(
             v,
             (indices.len(), self.side, self.side, self.channels),
-            &Device::Cpu,
+            &self.device,
         )?)
     }
 
@@ -168,7 +173,7 @@ impl Scenes {
         Ok(Tensor::from_vec(
             all,
             (indices.len(), n, n, self.channels),
-            &Device::Cpu,
+            &self.device,
         )?)
     }
 }
@@ -179,6 +184,7 @@ struct Networks {
     text: TextEncoder,
     tokenizer: CaptionTokenizer,
     pooled: bool,
+    device: Device,
 }
 
 impl Networks {
@@ -190,14 +196,14 @@ impl Networks {
         Ok(Tensor::from_vec(
             ids,
             (captions.len(), self.tokenizer.length()),
-            &Device::Cpu,
+            &self.device,
         )?)
     }
 
     fn predict(&self, noisy: &Tensor, timesteps: &[usize], captions: &[String]) -> Result<Tensor> {
         let text = self.text.forward(&self.ids(captions)?)?;
         let t: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
-        let t = Tensor::from_vec(t, timesteps.len(), &Device::Cpu)?;
+        let t = Tensor::from_vec(t, timesteps.len(), &self.device)?;
         Ok(self
             .unet
             .forward(noisy, &t, &text.states, self.pooled.then_some(&text.pooled))?)
@@ -234,7 +240,7 @@ fn sample(
     let mut scheduler = Scheduler::new(SchedulerKind::Ddim, config, 20)
         .map_err(|e| candle_core::Error::Msg(e.to_string()))?;
     let mut x =
-        (NoiseSource::new(seed, 3).tensor(shape, &Device::Cpu)? * scheduler.init_noise_sigma())?;
+        (NoiseSource::new(seed, 3).tensor(shape, &nets.device)? * scheduler.init_noise_sigma())?;
     let mut both = vec![String::new(); captions.len()];
     both.extend_from_slice(captions);
     for (i, t) in scheduler.timesteps().into_iter().enumerate() {
@@ -265,8 +271,9 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
     let scheduler_config: SchedulerConfig =
         read_json(&model.join("scheduler/scheduler_config.json"))?;
+    let device = super::device()?;
     let autoencoder = base.join(&s.autoencoder);
-    let vae = ModelFolder::new(&autoencoder).read_vae(&Device::Cpu)?;
+    let vae = ModelFolder::new(&autoencoder).read_vae(&device)?;
     if s.batch == 0
         || s.scenes == 0
         || !s.size.is_multiple_of(vae.config().encoder_scale())
@@ -286,18 +293,24 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     ) = tokenizer.special_ids();
     text_config.max_position_embeddings = s.tokens;
 
-    let params = Params::init(s.seed, &Device::Cpu);
+    let params = Params::init(s.seed, &device);
     let pooled = unet_config.class_embed_type.is_some();
     let nets = Networks {
         unet: Unet::new(unet_config, params.pp("unet"))?,
         text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
         tokenizer,
         pooled,
+        device: device.clone(),
     };
+    if let Some(init) = &s.init {
+        let folder = ModelFolder::new(base.join(init));
+        super::adopt(&params.pp("unet"), &folder.unet_weights())?;
+        super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
+    }
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     open_run(run, resume, &mut opt)?;
     let schedule = NoiseSchedule::new(&scheduler_config)?;
-    let shards = Shards::new(s.batch)?;
+    let shards = Shards::new(s.batch, &device)?;
     let side = s.size / vae.config().encoder_scale();
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
@@ -309,6 +322,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         subjects: s.subjects,
         side,
         channels,
+        device: device.clone(),
     };
     let mut losses = log::LossLog::open(run, &["loss", "grad"])?;
     copy_autoencoder(&autoencoder.join("vae"), run)?;
@@ -330,14 +344,20 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             .iter()
             .map(|i| match rng.random_bool(s.caption_dropout) {
                 true => String::new(),
-                false => caption(&scenes.seen[i].scene, &mut rng),
+                false => {
+                    let told = caption(&scenes.seen[i].scene, &mut rng);
+                    match rng.random_bool(s.rough_captions) {
+                        true => roughen(&told, &mut rng),
+                        false => told,
+                    }
+                }
             })
             .collect();
         let timesteps: Vec<usize> = (0..s.batch)
             .map(|_| rng.random_range(0..schedule.timesteps()))
             .collect();
         let x0 = scenes.latents(&indices)?;
-        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &Device::Cpu)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &device)?;
         let noisy = schedule.add_noise(&x0, &noise, &timesteps)?;
         let target = schedule.target(&x0, &noise, &timesteps)?;
         let weights = scenes.weights(
@@ -421,7 +441,7 @@ fn fit_preview(scenes: &mut Scenes) -> Result<Preview> {
         .iter()
         .flat_map(|i| to_signed(&scenes.painter.draw(&scenes.seen[i].scene)))
         .collect();
-    let pictures = Tensor::from_vec(pictures, (indices.len(), n, n, 3), &Device::Cpu)?;
+    let pictures = Tensor::from_vec(pictures, (indices.len(), n, n, 3), &scenes.device)?;
     Ok(Preview::fit(&scenes.latents(&indices)?, &pictures)?)
 }
 

@@ -11,6 +11,9 @@ pub mod log;
 pub mod optimizer;
 pub mod shards;
 
+use crate::nn::Params;
+use crate::weights::{DeviceChoice, select_device};
+use candle_core::Device;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong while training.
@@ -49,6 +52,23 @@ pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
         "recogniser" => crate::eval::training::train(config, run, resume),
         other => Err(TrainError::Stage(other.to_owned())),
     }
+}
+
+/// Where a stage runs: on a GPU where there is one that works.
+pub(crate) fn device() -> Result<Device> {
+    select_device(DeviceChoice::Auto).map_err(|e| candle_core::Error::wrap(e).into())
+}
+
+/// Begins from the parameters in `file` that have the same name and shape.
+pub(crate) fn adopt(params: &Params, file: &Path) -> Result<()> {
+    let (adopted, all) = params
+        .adopt(file)
+        .map_err(|e| TrainError::Checkpoint(file.to_owned(), e.to_string()))?;
+    eprintln!(
+        "{adopted} of {all} parameters begin as in {}",
+        file.display()
+    );
+    Ok(())
 }
 
 /// Reads a stage's TOML settings; unknown names are errors.

@@ -6,6 +6,7 @@
 //! of a training step. Parts of a batch have nothing to wait for until the optimiser's step.
 
 use super::Result;
+use candle_core::Device;
 use std::ops::Range;
 
 /// candle's backward pass walks the graph by recursion, deeper than a thread's usual stack.
@@ -18,13 +19,16 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Splits `batch` samples as evenly as they go, one part a core at most.
+    /// Splits `batch` samples as evenly as they go, one part a core at most; a GPU takes them whole.
     ///
     /// # Errors
     /// Threads that can't be started.
-    pub fn new(batch: usize) -> Result<Self> {
+    pub fn new(batch: usize, device: &Device) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let n = cores.clamp(1, batch.max(1));
+        let n = match device.is_cpu() {
+            true => cores.clamp(1, batch.max(1)),
+            false => 1,
+        };
         let pools = (0..n)
             .map(|_| {
                 rayon::ThreadPoolBuilder::new()
@@ -34,9 +38,7 @@ impl Shards {
                     .map_err(|e| candle_core::Error::wrap(e).into())
             })
             .collect::<Result<_>>()?;
-        let parts = (0..n)
-            .map(|i| i * batch / n..(i + 1) * batch / n)
-            .collect();
+        let parts = (0..n).map(|i| i * batch / n..(i + 1) * batch / n).collect();
         Ok(Self { pools, parts })
     }
 
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn parts_cover_the_batch_in_order() {
         for batch in [1, 2, 3, 16] {
-            let parts = Shards::new(batch).unwrap().run(Ok).unwrap();
+            let parts = Shards::new(batch, &Device::Cpu).unwrap().run(Ok).unwrap();
             let all: Vec<usize> = parts.into_iter().flatten().collect();
             assert_eq!(all, (0..batch).collect::<Vec<_>>());
         }
