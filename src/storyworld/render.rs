@@ -212,21 +212,21 @@ fn falling_svg(weather: Weather, variant: u64) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(0xfa11 + variant);
     let mut svg =
         format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {UNITS} {UNITS}\">");
-    let cells = if weather == Weather::Rain { 7 } else { 8 };
+    let cells = if weather == Weather::Rain { 6 } else { 7 };
     let step = UNITS as f32 / cells as f32;
     // One drop or flake in each cell of a grid: evenly spread, never clumped.
     for i in 0..cells * cells {
         let x = (i % cells) as f32 * step + rng.random_range(0.0..step);
         let y = (i / cells) as f32 * step + rng.random_range(0.0..step);
         if weather == Weather::Rain {
-            let length = rng.random_range(5.0..8.5);
+            let length = rng.random_range(7.0..11.0);
             let _ = write!(
                 svg,
-                "<path d=\"M{x:.2} {y:.2}l{:.2} {length:.2}\" stroke=\"#d9ecff\" stroke-opacity=\"0.7\" stroke-width=\"0.9\" stroke-linecap=\"round\"/>",
+                "<path d=\"M{x:.2} {y:.2}l{:.2} {length:.2}\" stroke=\"#d9ecff\" stroke-opacity=\"0.7\" stroke-width=\"1.4\" stroke-linecap=\"round\"/>",
                 -0.32 * length
             );
         } else {
-            let r = rng.random_range(0.7..1.6);
+            let r = rng.random_range(1.1..2.1);
             let _ = write!(
                 svg,
                 "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{r:.2}\" fill=\"#ffffff\" fill-opacity=\"0.92\"/>"
