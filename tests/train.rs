@@ -158,6 +158,44 @@ fn stages_learn_and_go_on_after_a_kill_to_the_same_weights() {
 }
 
 #[test]
+fn a_decoder_learns_on_while_the_latents_stay() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    write_settings(dir);
+    let first = autoencoder_toml(dir, 4);
+    train::run("autoencoder", &first, &dir.join("whole"), false).unwrap();
+    let on = dir.join("on.toml");
+    let settings = fs::read_to_string(&first).unwrap() + "init = \"whole\"\ndecoder_only = true\n";
+    fs::write(&on, settings).unwrap();
+    train::run("autoencoder", &on, &dir.join("on"), false).unwrap();
+
+    let read = |run: &str, file: &str| dir.join(run).join("vae").join(file);
+    let weights = |run: &str| {
+        let file = read(run, "diffusion_pytorch_model.safetensors");
+        candle_core::safetensors::load(file, &candle_core::Device::Cpu).unwrap()
+    };
+    let (before, after) = (weights("whole"), weights("on"));
+    for (name, was) in &before {
+        let values = |t: &candle_core::Tensor| {
+            let t = t.to_dtype(candle_core::DType::F32).unwrap();
+            t.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let encodes = name.starts_with("encoder.") || name.starts_with("quant_conv.");
+        let same = values(was) == values(&after[name]);
+        assert!(same || !encodes, "{name} changed");
+        assert!(
+            !same || encodes || values(was).iter().all(|v| *v == 0.0),
+            "{name} did not learn"
+        );
+    }
+    let scale = |run: &str| {
+        let text = fs::read_to_string(read(run, "config.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["scaling_factor"].clone()
+    };
+    assert_eq!(scale("whole"), scale("on"));
+}
+
+#[test]
 fn mistakes_are_named() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path();

@@ -26,6 +26,10 @@ pub struct AutoencoderSettings {
     pub model: PathBuf,
     /// A model folder to begin from: what has the same name and shape there is taken over.
     pub init: Option<PathBuf>,
+    /// Only the decoder learns: the latents stay those of `init`, and so does a diffusion model
+    /// trained on them.
+    #[serde(default)]
+    pub decoder_only: bool,
     pub seed: u64,
     pub steps: u64,
     pub batch: usize,
@@ -235,7 +239,7 @@ fn pass(
     b: &Batch,
     noise: &Tensor,
     part: std::ops::Range<usize>,
-    kl_weight: f64,
+    s: &AutoencoderSettings,
 ) -> Result<Pass> {
     let share = part.len() as f64 / b.input.dim(0)? as f64;
     let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
@@ -247,14 +251,18 @@ fn pass(
         },
         cut(noise)?,
     );
-    let moments = vae.encode(&b.input)?;
+    let mut moments = vae.encode(&b.input)?;
+    if s.decoder_only {
+        moments.mean = moments.mean.detach();
+        moments.logvar = moments.logvar.detach();
+    }
     let out = vae.decode(&moments.sample(&noise)?)?;
     let diff = (out - &b.target)?;
     let l1 = (diff.abs()? * &b.weight)?.mean_all()?;
     let edge = edges(&diff)?;
     let kl = ((moments.mean.sqr()? + moments.logvar.exp()?)? - &moments.logvar)?;
     let kl = ((kl - 1.0)? * 0.5)?.mean_all()?;
-    let total = (((&l1 + (&edge * 0.5)?)? + (&kl * kl_weight)?)? * share)?;
+    let total = (((&l1 + (&edge * 0.5)?)? + (&kl * s.kl)?)? * share)?;
     let number = |t: &Tensor| t.to_scalar::<f32>().map(|v| f64::from(v) * share);
     Ok(Pass {
         losses: [number(&l1)?, number(&edge)?, number(&kl)?],
@@ -300,7 +308,18 @@ fn held_scenes(p: &Painter, seed: u64, n: usize, device: &Device) -> Result<(Ten
 }
 
 /// Writes the moving average as a diffusers folder, with the scaling factor its latents need.
-fn export(run: &Path, vae: &Vae, opt: &AdamW, params: &Params, held: &Tensor) -> Result<()> {
+fn export(
+    run: &Path,
+    vae: &Vae,
+    opt: &AdamW,
+    params: &Params,
+    held: &Tensor,
+    decoder_only: bool,
+) -> Result<()> {
+    if decoder_only {
+        let weights = averages(params, opt)?;
+        return Ok(ModelFolder::new(run).write_vae(vae.config(), &weights, DType::F16)?);
+    }
     let latents = opt.with_averages(|| vae.encode(held).map(|m| m.mean))??;
     let std = f64::from(
         latents
@@ -316,9 +335,24 @@ fn export(run: &Path, vae: &Vae, opt: &AdamW, params: &Params, held: &Tensor) ->
     Ok(())
 }
 
-/// The moving averages of `params`, in the file layout.
+/// The moving averages of `params` (the values of those that don't learn), in the file layout.
 pub(super) fn averages(params: &Params, opt: &AdamW) -> Result<HashMap<String, Tensor>> {
-    Ok(params.to_file_layout(Some(&opt.averages()?))?)
+    let learnt: HashMap<&str, Tensor> = opt
+        .vars()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .zip(opt.averages()?)
+        .collect();
+    let all: Vec<Tensor> = params
+        .vars()
+        .iter()
+        .map(|(name, var)| {
+            learnt
+                .get(name.as_str())
+                .map_or_else(|| var.as_tensor().clone(), Tensor::clone)
+        })
+        .collect();
+    Ok(params.to_file_layout(Some(&all))?)
 }
 
 /// Opens a run folder: a new one, or one that is gone on with.
@@ -334,27 +368,38 @@ pub(super) fn open_run(run: &Path, resume: bool, opt: &mut AdamW) -> Result<()> 
 pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let s: AutoencoderSettings = super::read_config(config)?;
     let model = config.parent().unwrap_or(Path::new(".")).join(&s.model);
-    let vae_config: VaeConfig = read_json(&model)?;
+    let mut vae_config: VaeConfig = read_json(&model)?;
     let zoom = vae_config.decoder_scale() / vae_config.encoder_scale();
     if s.crop == 0
         || s.crop > s.size
         || !s.crop.is_multiple_of(vae_config.encoder_scale())
         || s.batch == 0
+        || s.decoder_only && s.init.is_none()
     {
         let why = format!(
-            "crop must be a multiple of {} within size, and batch at least 1",
+            "crop must be a multiple of {} within size, batch at least 1, and decoder_only needs init",
             vae_config.encoder_scale()
         );
         return Err(TrainError::Config(config.to_owned(), why));
     }
     let device = super::device()?;
     let params = Params::init(s.seed, &device);
+    let init = s.init.as_ref().map(|init| {
+        let base = config.parent().unwrap_or(Path::new("."));
+        ModelFolder::new(base.join(init))
+    });
+    if let (true, Some(folder)) = (s.decoder_only, &init) {
+        vae_config.scaling_factor = folder.read_vae(&device)?.config().scaling_factor;
+    }
     let vae = Vae::new(vae_config, params.clone())?;
-    if let Some(init) = &s.init {
-        let folder = ModelFolder::new(config.parent().unwrap_or(Path::new(".")).join(init));
+    if let Some(folder) = &init {
         super::adopt(&params, &folder.vae_weights())?;
     }
-    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
+    let mut vars = params.vars();
+    if s.decoder_only {
+        vars.retain(|(name, _)| !name.starts_with("encoder.") && !name.starts_with("quant_conv."));
+    }
+    let mut opt = AdamW::new(vars, AdamSettings::default())?;
     open_run(run, resume, &mut opt)?;
     let painter = Painter::new(s.size, zoom);
     let held = held_scenes(&painter, s.seed, SCALE_SCENES, &device)?;
@@ -366,7 +411,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         let step = opt.steps();
         let batch = painter.batch(&s, step, &device)?;
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &device)?;
-        let passes = shards.run(|part| pass(&vae, &batch, &noise, part, s.kl))?;
+        let passes = shards.run(|part| pass(&vae, &batch, &noise, part, &s))?;
         let [l1, edge, kl] = [0, 1, 2].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
         if !(l1 + edge + kl).is_finite() {
             return Err(TrainError::Diverged(step));
@@ -394,7 +439,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         }
         if step % s.checkpoint_every == 0 || step == s.steps {
             checkpoint::save(run, &opt)?;
-            export(run, &vae, &opt, &params, &held.0)?;
+            export(run, &vae, &opt, &params, &held.0, s.decoder_only)?;
         }
     }
     Ok(())
