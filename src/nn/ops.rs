@@ -4,11 +4,12 @@ mod attend;
 mod conv;
 mod elementwise;
 mod norm;
+mod position;
 
 use super::kernels::elementwise::Unary;
 use super::kernels::norm::RowNorm;
 use super::{Result, plain};
-use candle_core::{CpuStorage, DType, Layout, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 /// What follows a norm in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +265,52 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
         return plain::softmax(x);
     }
     x.contiguous()?.apply_op1(elementwise::SoftmaxOp)
+}
+
+/// Rotary position embedding (arXiv 2104.09864): turns each pair of neighbours in each head of
+/// `x [B,T,H*D]` by the angle of its position, as cosine and sine in `turns [T,D/2,2]` (see
+/// [`rotations`]). Weights in GGUF order are made for pairs of neighbours.
+pub fn rotary(x: &Tensor, turns: &Tensor) -> Result<Tensor> {
+    if !ours(&[x, turns]) {
+        return plain::rotary(x, turns);
+    }
+    x.contiguous()?
+        .apply_op2(&turns.contiguous()?.detach(), position::RotaryOp)
+}
+
+/// Cosine and sine for [`rotary`], `[positions, dim/2, 2]`: pair `i` turns by
+/// `position * base^(-2i/dim)`.
+pub fn rotations(positions: usize, dim: usize, base: f64, device: &Device) -> Result<Tensor> {
+    let half = dim / 2;
+    let turns: Vec<f32> = (0..positions * half)
+        .flat_map(|i| {
+            let speed = base.powf(-((i % half) as f64) / half as f64);
+            let (sin, cos) = ((i / half) as f64 * speed).sin_cos();
+            [cos as f32, sin as f32]
+        })
+        .collect();
+    Tensor::from_vec(turns, (positions, half, 2), device)
+}
+
+/// As [`embedding`], where only the rows that `learns` (one for each row of the table) marks get a
+/// gradient, as when a few new tokens are taught to a frozen model.
+pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result<Tensor> {
+    let (rows, dim) = table.dims2()?;
+    if learns.len() != rows {
+        candle_core::bail!("embedding: {} marks for {rows} rows", learns.len());
+    }
+    if !ours(&[table]) {
+        return plain::embedding_masked(table, ids, learns);
+    }
+    let mut dims = ids.dims().to_vec();
+    dims.push(dim);
+    let op = position::MaskedEmbeddingOp {
+        learns: learns.to_vec(),
+    };
+    table
+        .contiguous()?
+        .apply_op2(&ids.flatten_all()?.contiguous()?, op)?
+        .reshape(dims)
 }
 
 /// Rows of `table [rows,dim]` by `ids` (u32, any shape).

@@ -115,6 +115,28 @@ pub fn add_channels(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     x.broadcast_add(&t.reshape((b, 1, 1, c))?)
 }
 
+pub fn rotary(x: &Tensor, turns: &Tensor) -> Result<Tensor> {
+    let (b, t, width) = x.dims3()?;
+    let half = turns.dim(1)?;
+    let pairs = x.reshape((b, t, width / half / 2, half, 2))?;
+    let turns = turns.reshape((1, t, 1, half, 2))?;
+    let part = |x: &Tensor, i: usize| x.narrow(4, i, 1);
+    let (cos, sin) = (part(&turns, 0)?, part(&turns, 1)?);
+    let (a, b) = (part(&pairs, 0)?, part(&pairs, 1)?);
+    let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let turned_b = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
+    Tensor::cat(&[turned_a, turned_b], 4)?.reshape(x.shape())
+}
+
+pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result<Tensor> {
+    let marks: Vec<f32> = learns.iter().map(|l| if *l { 1.0 } else { 0.0 }).collect();
+    let marks = Tensor::from_vec(marks, (learns.len(), 1), table.device())?;
+    let marks = marks.to_dtype(table.dtype())?;
+    let learning = table.broadcast_mul(&marks)?;
+    let frozen = table.broadcast_mul(&(1.0 - marks)?)?.detach();
+    super::ops::embedding(&(learning + frozen)?, ids)
+}
+
 pub fn attention(
     q: &Tensor,
     k: &Tensor,

@@ -88,6 +88,7 @@ fn rows_by_strips(
                     &outs[..count],
                     NR.min(n - n0),
                     &zero,
+                    false,
                 )
             };
         }
@@ -221,6 +222,9 @@ pub fn backward(
 ) {
     dk.fill(0.0);
     dv.fill(0.0);
+    if s.tk == 0 {
+        return dq.fill(0.0);
+    }
     let (dq, dk, dv) = (
         OutPtr(dq.as_mut_ptr()),
         OutPtr(dk.as_mut_ptr()),

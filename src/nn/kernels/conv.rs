@@ -7,6 +7,7 @@ use super::gemm::{
     MR, NR, SLACK, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
     with_scratch,
 };
+use super::winograd;
 use rayon::prelude::*;
 
 /// Sizes of one convolution. Padding is top, left, bottom, right.
@@ -144,6 +145,7 @@ fn product(
                     &outs[..count],
                     width,
                     &edge,
+                    false,
                 )
             };
         }
@@ -247,6 +249,9 @@ fn spread(
 
 /// `w` is `[kh,kw,cin,cout]`, `out` `[batch,ho,wo,cout]`.
 pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    if winograd::suits(g) {
+        return winograd::forward(g, x, w, bias, out);
+    }
     let segs = g.taps(g.padded().1, g.cin);
     let base = g.bases();
     with_scratch(|strips| {
@@ -273,6 +278,9 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &m
 /// Gradient of the input: the output's gradient, spread by the stride, convolved with the
 /// flipped and transposed kernel.
 pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    if winograd::suits(g) {
+        return winograd::grad_input(g, dy, w, dx);
+    }
     let (ho, wo) = g.out();
     let s = g.scale();
     let (h, wd) = (s * g.h, s * g.w);
@@ -350,6 +358,9 @@ const STEPS: usize = 512;
 
 /// Gradient of the kernel, `[kh,kw,cin,cout]`, overwritten.
 pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    if winograd::suits(g) {
+        return winograd::grad_weight(g, x, dy, dw);
+    }
     let base = g.bases();
     let segs = g.taps(g.padded().1, g.cin);
     if g.in_place() {

@@ -176,3 +176,24 @@ pub fn softmax_grad(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
             }
         });
 }
+
+/// Turns each pair of neighbours of `x [batch, positions, heads, dim]` by the angle whose cosine
+/// and sine are in `turns [positions, dim/2, 2]`, the other way round with `back`.
+pub fn rotate(turns: &[f32], width: usize, dim: usize, back: bool, x: &[f32], y: &mut [f32]) {
+    let positions = turns.len() / dim;
+    let sign = if back { -1.0 } else { 1.0 };
+    x.par_chunks(width)
+        .zip(y.par_chunks_mut(width))
+        .with_min_len((CHUNK / width).max(1))
+        .enumerate()
+        .for_each(|(row, (x, y))| {
+            let turns = &turns[row % positions * dim..][..dim];
+            for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
+                for i in (0..dim).step_by(2) {
+                    let (cos, sin) = (turns[i], sign * turns[i + 1]);
+                    y[i] = x[i] * cos - x[i + 1] * sin;
+                    y[i + 1] = x[i] * sin + x[i + 1] * cos;
+                }
+            }
+        });
+}

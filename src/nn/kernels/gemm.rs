@@ -56,7 +56,7 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
 }
 
 /// Row tile: `c[m][j] = bias[j] + sum over segments s and i < seg_len of a[m][s + i] * strip[(s,i)][j]`
-/// for up to [`MR`] rows.
+/// for up to [`MR`] rows; with `add` on top of what `c` holds.
 ///
 /// # Safety
 /// `a[m] + segs[..] + 0..seg_len` must be readable for every row, `strip` must hold
@@ -69,25 +69,26 @@ pub unsafe fn rows_tile(
     c: &[*mut f32],
     width: usize,
     bias: &[f32; NR],
+    add: bool,
 ) {
     debug_assert!(strip.len() >= segs.len() * seg_len * NR && a.len() == c.len());
     macro_rules! by_rows {
         ($f:ident $(, $v:literal)?) => {
             match a.len() {
-                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
-                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, bias) },
+                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
+                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
                 _ => unreachable!("tiles have at most MR rows"),
             }
         };
@@ -99,6 +100,10 @@ pub unsafe fn rows_tile(
         } else {
             by_rows!(rows_avx512, 1)
         };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx2 {
+        return by_rows!(rows_avx2);
     }
     by_rows!(rows_portable)
 }
@@ -145,6 +150,10 @@ pub unsafe fn steps_tile(
             by_rows!(steps_avx512, 1)
         };
     }
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx2 {
+        return by_rows!(steps_avx2);
+    }
     by_rows!(steps_portable)
 }
 
@@ -175,6 +184,7 @@ unsafe fn rows_avx512<const R: usize, const V: usize>(
     c: &[*mut f32],
     width: usize,
     bias: &[f32; NR],
+    add: bool,
 ) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise (`rows_tile`); the masks keep stores within `width`.
@@ -205,7 +215,10 @@ unsafe fn rows_avx512<const R: usize, const V: usize>(
             for v in 0..V {
                 let mask = lanes(width, v);
                 let at = out.wrapping_add(16 * v);
-                let before = _mm512_loadu_ps(bias.as_ptr().add(16 * v));
+                let mut before = _mm512_loadu_ps(bias.as_ptr().add(16 * v));
+                if add {
+                    before = _mm512_add_ps(before, _mm512_maskz_loadu_ps(mask, at));
+                }
                 _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[m][v], before));
             }
         }
@@ -259,7 +272,8 @@ unsafe fn steps_avx512<const R: usize, const V: usize>(
 }
 
 /// Rows in small groups and half a strip at a time, so that AVX2's (or NEON's) registers hold
-/// the sums; the compiler vectorises the inner loops for the build's target.
+/// the sums; the compiler vectorises the inner loops.
+#[inline(always)]
 unsafe fn rows_portable<const R: usize>(
     a: &[*const f32],
     segs: &[usize],
@@ -268,6 +282,7 @@ unsafe fn rows_portable<const R: usize>(
     c: &[*mut f32],
     width: usize,
     bias: &[f32; NR],
+    add: bool,
 ) {
     const G: usize = 4;
     const W: usize = 16;
@@ -297,7 +312,8 @@ unsafe fn rows_portable<const R: usize>(
                 for m in 0..rows {
                     for j in 0..n {
                         let out = c[m0 + m].add(half * W + j);
-                        *out = acc[m][j] + bias[half * W + j];
+                        let before = if add { *out } else { 0.0 };
+                        *out = acc[m][j] + bias[half * W + j] + before;
                     }
                 }
             }
@@ -305,6 +321,7 @@ unsafe fn rows_portable<const R: usize>(
     }
 }
 
+#[inline(always)]
 unsafe fn steps_portable<const R: usize>(
     x: *const f32,
     steps: &[usize],
@@ -340,4 +357,36 @@ unsafe fn steps_portable<const R: usize>(
             }
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn rows_avx2<const R: usize>(
+    a: &[*const f32],
+    segs: &[usize],
+    seg_len: usize,
+    strip: &[f32],
+    c: &[*mut f32],
+    width: usize,
+    bias: &[f32; NR],
+    add: bool,
+) {
+    // SAFETY: the caller's promise (`rows_tile`).
+    unsafe { rows_portable::<R>(a, segs, seg_len, strip, c, width, bias, add) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn steps_avx2<const R: usize>(
+    x: *const f32,
+    steps: &[usize],
+    b: &[f32],
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+    rows: usize,
+    width: usize,
+) {
+    // SAFETY: the caller's promise (`steps_tile`).
+    unsafe { steps_portable::<R>(x, steps, b, ldb, c, ldc, rows, width) }
 }

@@ -13,5 +13,7 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod gemm;
+mod lanes;
 pub mod norm;
 pub mod simd;
+mod winograd;

@@ -10,8 +10,34 @@ pub enum Isa {
     Avx512,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What [`isa`] says on this thread in its stead.
+    static LOWERED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
+/// Calls `f` once for every instruction set that this machine has, on threads of their own.
+#[cfg(test)]
+pub fn on_every_isa(f: impl Fn() + Sync) {
+    for lowered in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        if lowered > detect() {
+            continue;
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .start_handler(move |_| LOWERED.set(Some(lowered)))
+            .build()
+            .unwrap()
+            .install(&f);
+    }
+}
+
 /// The best instruction set of this machine; `VOKENBOARD_ISA=portable|avx2` lowers it.
 pub fn isa() -> Isa {
+    #[cfg(test)]
+    if let Some(lowered) = LOWERED.get() {
+        return lowered;
+    }
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
         let best = detect();
@@ -25,12 +51,15 @@ pub fn isa() -> Isa {
 
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Isa {
-    if is_x86_feature_detected!("avx512f") {
-        Isa::Avx512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        Isa::Avx2
-    } else {
-        Isa::Portable
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Isa::Avx512,
+        (true, false) => Isa::Avx2,
+        (false, _) => Isa::Portable,
     }
 }
 
@@ -39,8 +68,8 @@ fn detect() -> Isa {
     Isa::Portable
 }
 
-/// Compiles a function's body once for AVX-512 and once for the build's own target, and calls
-/// the one that fits this machine; loops in the body are vectorised by the compiler.
+/// Compiles a function's body for AVX-512, for AVX2 and for the build's own target, and calls
+/// the best that this machine has; loops in the body are vectorised by the compiler.
 macro_rules! dispatch {
     ($(#[$m:meta])* $vis:vis fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$m])*
@@ -48,13 +77,21 @@ macro_rules! dispatch {
             #[inline(always)]
             fn body($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
-            if $crate::nn::kernels::simd::isa() == $crate::nn::kernels::simd::Isa::Avx512 {
+            {
                 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
-                fn wide($($arg: $ty),*) $(-> $ret)? {
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
                 }
-                // SAFETY: `isa` says Avx512 only where the processor has these features.
-                return unsafe { wide($($arg),*) };
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                match $crate::nn::kernels::simd::isa() {
+                    // SAFETY (both): `isa` names only what the processor has.
+                    $crate::nn::kernels::simd::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::nn::kernels::simd::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::nn::kernels::simd::Isa::Portable => {}
+                }
             }
             body($($arg),*)
         }

@@ -1,58 +1,87 @@
-//! Every operation against its plain composition, values and gradients, on edge shapes.
+//! Every operation against its plain composition in f64, on every instruction set that the machine
+//! has: values, and gradients, which are also compared with finite differences.
 
 use super::*;
+use crate::nn::kernels::simd::on_every_isa;
 use crate::nn::noise;
-use candle_core::{Device, Var};
+use candle_core::Var;
+
+const CPU: Device = Device::Cpu;
 
 fn draw(stream: u64, shape: &[usize]) -> Var {
-    Var::from_tensor(&noise(7, stream, shape, &Device::Cpu).unwrap()).unwrap()
+    Var::from_tensor(&noise(7, stream, shape, &CPU).unwrap()).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    let t = t.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    t.to_vec1().unwrap()
 }
 
 /// Largest difference relative to the largest reference value.
-fn apart(a: &Tensor, b: &Tensor) -> f32 {
+fn apart(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.dims(), b.dims());
-    if a.elem_count() == 0 {
-        return 0.0;
-    }
-    let max = |t: Tensor| {
-        t.abs()
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .max(0)
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap()
-    };
-    max((a - b).unwrap()) / max(b.clone()).max(1e-3)
+    let (a, b) = (values(a), values(b));
+    let largest = b.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+    a.iter()
+        .zip(&b)
+        .map(|(a, b)| (a - b).abs() / largest)
+        .fold(0.0, f64::max)
 }
 
-/// Compares `ours` with `reference` (both from the same variables): values and the gradients of a
-/// fixed random weighting of the output.
-fn same(vars: &[&Var], ours: impl Fn() -> Result<Tensor>, reference: impl Fn() -> Result<Tensor>) {
-    let (a, b) = (ours().unwrap(), reference().unwrap());
-    assert!(apart(&a, &b) < 2e-5, "values differ by {}", apart(&a, &b));
-    let weight = noise(3, 9, a.dims(), &Device::Cpu).unwrap();
-    let grads = |y: Tensor| {
-        (y * &weight)
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .backward()
-            .unwrap()
+/// Compares `ours` in f32 with `reference` in f64 on the same values: the outputs, and the
+/// gradients of a fixed random weighting of the outputs.
+fn same(
+    vars: &[Var],
+    ours: impl Fn(&[Tensor]) -> Result<Tensor> + Sync,
+    reference: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let wide: Vec<Var> = vars
+        .iter()
+        .map(|v| Var::from_tensor(&v.to_dtype(DType::F64).unwrap()).unwrap())
+        .collect();
+    let tensors =
+        |vars: &[Var]| -> Vec<Tensor> { vars.iter().map(|v| v.as_tensor().clone()).collect() };
+    let exact = reference(&tensors(&wide)).unwrap();
+    let weight = noise(3, 9, exact.dims(), &CPU).unwrap();
+    let weighted = |y: &Tensor| -> Tensor {
+        let weight = weight.to_dtype(y.dtype()).unwrap();
+        (y * weight).unwrap().sum_all().unwrap()
     };
-    let (ga, gb) = (grads(a), grads(b));
-    for (i, v) in vars.iter().enumerate() {
-        let (x, y) = (
-            ga.get(v).expect("gradient"),
-            gb.get(v).expect("reference gradient"),
-        );
-        assert!(
-            apart(x, y) < 1e-4,
-            "gradient {i} differs by {}",
-            apart(x, y)
-        );
+    let exact_grads = weighted(&exact).backward().unwrap();
+    // The reference's gradients are right if they agree with how its output changes.
+    const STEP: f64 = 1e-5;
+    for (i, var) in wide.iter().enumerate() {
+        let grad = values(exact_grads.get(var).expect("reference gradient"));
+        let largest = grad.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+        for pick in 0..3 {
+            let at = (pick * 7919 + 5) % grad.len();
+            let moved = |by: f64| {
+                let mut all = tensors(&wide);
+                let mut v = values(&all[i]);
+                v[at] += by;
+                all[i] = Tensor::from_vec(v, all[i].shape(), &CPU).unwrap();
+                let y = weighted(&reference(&all).unwrap());
+                y.to_scalar::<f64>().unwrap()
+            };
+            let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+            assert!(
+                (slope - grad[at]).abs() < 1e-4 * largest,
+                "reference gradient {i}[{at}] is {} where the slope is {slope}",
+                grad[at]
+            );
+        }
     }
+    on_every_isa(|| {
+        let y = ours(&tensors(vars)).unwrap();
+        let difference = apart(&y, &exact);
+        assert!(difference < 2e-5, "values differ by {difference}");
+        let grads = weighted(&y).backward().unwrap();
+        for (i, (var, wide)) in vars.iter().zip(&wide).enumerate() {
+            let grad = grads.get(var).expect("gradient");
+            let difference = apart(grad, exact_grads.get(wide).unwrap());
+            assert!(difference < 5e-5, "gradient {i} differs by {difference}");
+        }
+    });
 }
 
 #[test]
@@ -63,28 +92,79 @@ fn linear_matches() {
         (64, 33, 65),
         (129, 64, 96),
         (2, 300, 17),
+        (40, 700, 40),
     ] {
-        let (x, w, b) = (draw(0, &[rows, inp]), draw(1, &[inp, out]), draw(2, &[out]));
+        let vars = [draw(0, &[rows, inp]), draw(1, &[inp, out]), draw(2, &[out])];
         same(
-            &[&x, &w, &b],
-            || linear(&x, &w, Some(&b)),
-            || plain::linear(&x, &w, Some(&b)),
+            &vars,
+            |v| linear(&v[0], &v[1], Some(&v[2])),
+            |v| plain::linear(&v[0], &v[1], Some(&v[2])),
         );
         same(
-            &[&x, &w],
-            || linear(&x, &w, None),
-            || plain::linear(&x, &w, None),
+            &vars[..2],
+            |v| linear(&v[0], &v[1], None),
+            |v| plain::linear(&v[0], &v[1], None),
         );
     }
 }
 
 #[test]
-fn linear_takes_input_that_is_not_contiguous() {
-    let (x, w) = (draw(0, &[5, 6]), draw(1, &[5, 4]));
+fn input_that_is_not_contiguous_is_taken() {
     same(
-        &[&x, &w],
-        || linear(&x.t()?, &w, None),
-        || plain::linear(&x.t()?, &w, None),
+        &[draw(0, &[5, 6]), draw(1, &[4, 5])],
+        |v| linear(&v[0].t()?, &v[1].t()?, None),
+        |v| plain::linear(&v[0].t()?, &v[1].t()?, None),
+    );
+    let channels_first = [
+        draw(0, &[2, 9, 8, 8]),
+        draw(1, &[3, 3, 9, 10]),
+        draw(2, &[9]),
+    ];
+    let o = ConvOptions::same(3);
+    let last = |t: &Tensor| t.permute((0, 2, 3, 1));
+    same(
+        &channels_first[..2],
+        |v| conv2d(&last(&v[0])?, &v[1].transpose(0, 1)?, None, o),
+        |v| plain::conv2d(&last(&v[0])?, &v[1].transpose(0, 1)?, None, o),
+    );
+    same(
+        &[channels_first[0].clone(), channels_first[2].clone()],
+        |v| group_norm(&last(&v[0])?, &v[1], &v[1], 3, 1e-5, Activation::Silu),
+        |v| plain::group_norm(&last(&v[0])?, &v[1], &v[1], 3, 1e-5, Activation::Silu),
+    );
+    let tokens = [
+        draw(0, &[8, 2, 5]),
+        draw(1, &[8, 2, 5]),
+        draw(2, &[8, 2, 5]),
+    ];
+    let token = |t: &Tensor| t.permute((1, 2, 0));
+    same(
+        &tokens,
+        |v| {
+            attention(
+                &token(&v[0])?,
+                &token(&v[1])?,
+                &token(&v[2])?,
+                2,
+                2,
+                &Mask::Causal,
+            )
+        },
+        |v| {
+            plain::attention(
+                &token(&v[0])?,
+                &token(&v[1])?,
+                &token(&v[2])?,
+                2,
+                2,
+                &Mask::Causal,
+            )
+        },
+    );
+    same(
+        &tokens[..1],
+        |v| silu(&token(&v[0])?)? + softmax(&token(&v[0])?)?,
+        |v| plain::silu(&token(&v[0])?)? + plain::softmax(&token(&v[0])?)?,
     );
 }
 
@@ -104,48 +184,63 @@ fn conv2d_matches() {
         (2, 6, 6, 8, 9, 1, 2, zeros(0), false),
         (1, 14, 14, 3, 20, 7, 7, zeros(0), false),
         (1, 10, 10, 4, 4, 5, 1, zeros(2), false),
+        // Winograd: whole tiles, ragged tiles and channels, no padding, one-sided padding,
+        // upsampling, several chunks of channels, several groups of tiles.
+        (2, 8, 8, 16, 32, 3, 1, zeros(1), false),
+        (3, 7, 9, 17, 33, 3, 1, zeros(1), false),
+        (1, 14, 10, 9, 8, 3, 1, zeros(0), false),
+        (1, 13, 13, 8, 9, 3, 1, Padding::BottomRight(1), false),
+        (2, 5, 6, 20, 9, 3, 1, zeros(1), true),
+        (1, 12, 8, 300, 270, 3, 1, zeros(1), false),
+        (2, 28, 24, 40, 8, 3, 1, zeros(1), false),
     ] {
         let o = ConvOptions {
             stride,
             padding,
             upsample,
         };
-        let (x, wt, bias) = (
+        let vars = [
             draw(0, &[b, h, w, cin]),
             draw(1, &[k, k, cin, cout]),
             draw(2, &[cout]),
-        );
+        ];
         same(
-            &[&x, &wt, &bias],
-            || conv2d(&x, &wt, Some(&bias), o),
-            || plain::conv2d(&x, &wt, Some(&bias), o),
+            &vars,
+            |v| conv2d(&v[0], &v[1], Some(&v[2]), o),
+            |v| plain::conv2d(&v[0], &v[1], Some(&v[2]), o),
         );
     }
 }
 
 #[test]
 fn norms_match() {
-    for (b, h, c, groups) in [(1, 2, 4, 2), (2, 5, 12, 3), (3, 8, 64, 8), (1, 40, 32, 32)] {
-        let (x, g, s) = (draw(0, &[b, h, h, c]), draw(1, &[c]), draw(2, &[c]));
+    for (b, h, c, groups) in [
+        (2, 5, 1, 1),
+        (1, 2, 4, 2),
+        (2, 5, 12, 3),
+        (3, 8, 64, 8),
+        (1, 40, 32, 32),
+    ] {
+        let vars = [draw(0, &[b, h, h, c]), draw(1, &[c]), draw(2, &[c])];
         for act in [Activation::None, Activation::Silu] {
             same(
-                &[&x, &g, &s],
-                || group_norm(&x, &g, &s, groups, 1e-5, act),
-                || plain::group_norm(&x, &g, &s, groups, 1e-5, act),
+                &vars,
+                |v| group_norm(&v[0], &v[1], &v[2], groups, 1e-5, act),
+                |v| plain::group_norm(&v[0], &v[1], &v[2], groups, 1e-5, act),
             );
         }
     }
     for (rows, c) in [(1, 5), (3, 17), (200, 64)] {
-        let (x, g, s) = (draw(0, &[rows, c]), draw(1, &[c]), draw(2, &[c]));
+        let vars = [draw(0, &[rows, c]), draw(1, &[c]), draw(2, &[c])];
         same(
-            &[&x, &g, &s],
-            || layer_norm(&x, &g, &s, 1e-5),
-            || plain::layer_norm(&x, &g, &s, 1e-5),
+            &vars,
+            |v| layer_norm(&v[0], &v[1], &v[2], 1e-5),
+            |v| plain::layer_norm(&v[0], &v[1], &v[2], 1e-5),
         );
         same(
-            &[&x, &g],
-            || rms_norm(&x, &g, 1e-6),
-            || plain::rms_norm(&x, &g, 1e-6),
+            &vars[..2],
+            |v| rms_norm(&v[0], &v[1], 1e-6),
+            |v| plain::rms_norm(&v[0], &v[1], 1e-6),
         );
     }
 }
@@ -159,12 +254,13 @@ fn attention_matches() {
         (1, 100, 100, 2, 1, 64),
         (2, 5, 9, 6, 2, 8),
         (1, 130, 7, 1, 1, 40),
+        (1, 3, 300, 2, 2, 16),
     ] {
-        let (q, k, v) = (
+        let vars = [
             draw(0, &[b, tq, heads * d]),
             draw(1, &[b, tk, kv * d]),
             draw(2, &[b, tk, kv * d]),
-        );
+        ];
         let mut masks = vec![Mask::None];
         if tq <= tk {
             masks.push(Mask::Causal);
@@ -172,75 +268,166 @@ fn attention_matches() {
         let seen: Vec<f32> = (0..b * tk)
             .map(|i| if i % tk == 0 || i % 3 != 0 { 1.0 } else { 0.0 })
             .collect();
-        masks.push(Mask::Keys(
-            Tensor::from_vec(seen, (b, tk), &Device::Cpu).unwrap(),
-        ));
+        masks.push(Mask::Keys(Tensor::from_vec(seen, (b, tk), &CPU).unwrap()));
         for m in masks {
             same(
-                &[&q, &k, &v],
-                || attention(&q, &k, &v, heads, kv, &m),
-                || plain::attention(&q, &k, &v, heads, kv, &m),
+                &vars,
+                |v| attention(&v[0], &v[1], &v[2], heads, kv, &m),
+                |v| plain::attention(&v[0], &v[1], &v[2], heads, kv, &m),
             );
         }
     }
 }
 
 #[test]
-fn attention_without_keys_is_zero() {
+fn attention_over_a_cache_is_attention_over_everything() {
+    let (heads, kv, d, t) = (4, 2, 8, 11);
+    let q = noise(1, 0, &[1, t, heads * d], &CPU).unwrap();
+    let k = noise(1, 1, &[1, t, kv * d], &CPU).unwrap();
+    let v = noise(1, 2, &[1, t, kv * d], &CPU).unwrap();
+    let all = attention(&q, &k, &v, heads, kv, &Mask::Causal).unwrap();
+    // Each call sees the keys of all tokens so far, of which the last are its own.
+    for (from, to) in [(0, 4), (4, 5), (5, 11)] {
+        let cut = |t: &Tensor, from: usize| t.narrow(1, from, to - from).unwrap();
+        let part = attention(
+            &cut(&q, from),
+            &cut(&k, 0),
+            &cut(&v, 0),
+            heads,
+            kv,
+            &Mask::Causal,
+        );
+        assert!(apart(&part.unwrap(), &cut(&all, from)) < 1e-6);
+    }
+}
+
+#[test]
+fn attention_without_keys_is_zero_and_so_are_its_gradients() {
     let q = draw(0, &[1, 3, 8]);
-    let k = Tensor::zeros((1, 0, 8), DType::F32, &Device::Cpu).unwrap();
+    let k = Var::zeros((1, 0, 8), DType::F32, &CPU).unwrap();
     let y = attention(&q, &k, &k, 2, 2, &Mask::None).unwrap();
-    assert_eq!(
-        y.abs()
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap(),
-        0.0
-    );
+    assert!(values(&y).iter().all(|v| *v == 0.0));
+    let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    assert!(values(grads.get(&q).unwrap()).iter().all(|v| *v == 0.0));
 }
 
 #[test]
 fn elementwise_matches() {
     for shape in [vec![1, 2], vec![3, 34], vec![70, 512]] {
-        let x = draw(0, &shape);
-        same(&[&x], || silu(&x), || plain::silu(&x));
-        same(&[&x], || gelu(&x), || plain::gelu(&x));
-        same(&[&x], || quick_gelu(&x), || plain::quick_gelu(&x));
-        same(&[&x], || geglu(&x), || plain::geglu(&x));
-        same(&[&x], || softmax(&x), || plain::softmax(&x));
+        let x = [draw(0, &shape)];
+        same(&x, |v| silu(&v[0]), |v| plain::silu(&v[0]));
+        same(&x, |v| gelu(&v[0]), |v| plain::gelu(&v[0]));
+        same(&x, |v| quick_gelu(&v[0]), |v| plain::quick_gelu(&v[0]));
+        same(&x, |v| geglu(&v[0]), |v| plain::geglu(&v[0]));
+        same(&x, |v| softmax(&v[0]), |v| plain::softmax(&v[0]));
     }
-    let (x, t) = (draw(0, &[2, 3, 4, 5]), draw(1, &[2, 5]));
     same(
-        &[&x, &t],
-        || add_channels(&x, &t),
-        || plain::add_channels(&x, &t),
+        &[draw(0, &[2, 3, 4, 5]), draw(1, &[2, 5])],
+        |v| add_channels(&v[0], &v[1]),
+        |v| plain::add_channels(&v[0], &v[1]),
+    );
+    same(
+        &[draw(0, &[2, 3, 1, 5])],
+        |v| upsample_nearest(&v[0]),
+        |v| plain::upsample_nearest(&v[0]),
     );
 }
 
 #[test]
-fn nan_and_infinity_pass_through() {
-    let with = |bad: f32| {
-        let mut v = vec![0.5f32; 64];
-        v[3] = bad;
-        Tensor::from_vec(v, (2, 32), &Device::Cpu).unwrap()
-    };
-    let ones = Tensor::ones(32, DType::F32, &Device::Cpu).unwrap();
-    let w = Tensor::ones((32, 4), DType::F32, &Device::Cpu).unwrap();
-    for bad in [f32::NAN, f32::INFINITY] {
-        let x = with(bad);
-        for y in [
-            linear(&x, &w, None).unwrap(),
-            layer_norm(&x, &ones, &ones, 1e-5).unwrap(),
-            softmax(&x).unwrap(),
-            silu(&x).unwrap(),
-            gelu(&x).unwrap(),
-        ] {
-            let row: Vec<f32> = y.get(0).unwrap().to_vec1().unwrap();
-            assert!(row.iter().any(|v| !v.is_finite()), "lost {bad}");
-            let row: Vec<f32> = y.get(1).unwrap().to_vec1().unwrap();
-            assert!(row.iter().all(|v| v.is_finite()), "spread {bad}");
-        }
+fn rotary_matches() {
+    for (b, t, heads, d) in [(1, 1, 1, 2), (2, 7, 3, 8), (1, 40, 2, 64)] {
+        let turns = rotations(t, d, 10_000.0, &CPU).unwrap();
+        let wide = turns.to_dtype(DType::F64).unwrap();
+        same(
+            &[draw(0, &[b, t, heads * d])],
+            |v| rotary(&v[0], &turns),
+            |v| plain::rotary(&v[0], &wide),
+        );
     }
+    // The first pair turns by one radian a position.
+    let x = Tensor::new(&[[[1f32, 0.0], [1.0, 0.0]]], &CPU).unwrap();
+    let y = values(&rotary(&x, &rotations(2, 2, 10_000.0, &CPU).unwrap()).unwrap());
+    for (found, expected) in y.iter().zip([1.0, 0.0, 1f64.cos(), 1f64.sin()]) {
+        assert!((found - expected).abs() < 1e-6);
+    }
+    let four = rotations(4, 2, 10_000.0, &CPU).unwrap();
+    assert!(rotary(&x, &four).is_err());
+}
+
+#[test]
+fn embedding_matches_and_only_marked_rows_learn() {
+    let table = [draw(0, &[5, 3])];
+    let ids = Tensor::new(&[[4u32, 1, 4], [0, 2, 1]], &CPU).unwrap();
+    let learns = [false, true, false, true, true];
+    same(
+        &table,
+        |v| embedding_masked(&v[0], &ids, &learns),
+        |v| plain::embedding_masked(&v[0], &ids, &learns),
+    );
+    let y = embedding_masked(&table[0], &ids, &learns).unwrap();
+    let grads = y.sum_all().unwrap().backward().unwrap();
+    let grad: Vec<Vec<f32>> = grads.get(&table[0]).unwrap().to_vec2().unwrap();
+    assert_eq!(grad, [[0.0; 3], [2.0; 3], [0.0; 3], [0.0; 3], [2.0; 3]]);
+    same(
+        &table,
+        |v| embedding(&v[0], &ids),
+        |v| plain::embedding_masked(&v[0], &ids, &[true; 5]),
+    );
+    let beyond = Tensor::new(&[5u32], &CPU).unwrap();
+    assert!(embedding_masked(&table[0], &beyond, &learns).is_err());
+    assert!(embedding_masked(&table[0], &ids, &[true]).is_err());
+}
+
+#[test]
+fn nan_and_infinity_pass_through() {
+    on_every_isa(|| {
+        let ones = Tensor::ones(32, DType::F32, &CPU).unwrap();
+        let w = Tensor::ones((32, 4), DType::F32, &CPU).unwrap();
+        let kernel = Tensor::ones((3, 3, 32, 8), DType::F32, &CPU).unwrap();
+        let turns = rotations(1, 32, 100.0, &CPU).unwrap();
+        for bad in [f32::NAN, f32::INFINITY] {
+            // Two samples; the first has one bad number.
+            let with = |shape: &[usize]| {
+                let mut v = vec![0.5f32; shape.iter().product()];
+                v[3] = bad;
+                Tensor::from_vec(v, shape, &CPU).unwrap()
+            };
+            let x = with(&[2, 32]);
+            let tokens = with(&[2, 1, 32]);
+            let good = Tensor::ones((2, 1, 32), DType::F32, &CPU).unwrap();
+            let picture = with(&[2, 8, 8, 32]);
+            let attend = |q, k, v| attention(q, k, v, 2, 2, &Mask::None);
+            for (name, y) in [
+                ("linear", linear(&x, &w, None)),
+                ("layer norm", layer_norm(&x, &ones, &ones, 1e-5)),
+                ("rms norm", rms_norm(&x, &ones, 1e-5)),
+                ("softmax", softmax(&x)),
+                ("silu", silu(&x)),
+                ("gelu", gelu(&x)),
+                ("quick gelu", quick_gelu(&x)),
+                ("geglu", geglu(&x)),
+                ("rotary", rotary(&tokens, &turns)),
+                ("attention, values", attend(&good, &good, &tokens)),
+                (
+                    "conv2d",
+                    conv2d(&picture, &kernel, None, ConvOptions::same(3)),
+                ),
+                (
+                    "group norm",
+                    group_norm(&picture, &ones, &ones, 4, 1e-5, Activation::Silu),
+                ),
+                ("add channels", add_channels(&picture, &x)),
+                ("upsample", upsample_nearest(&picture)),
+            ] {
+                let y = y.unwrap();
+                let row = values(&y.get(0).unwrap());
+                assert!(row.iter().any(|v| !v.is_finite()), "{name} lost {bad}");
+                let row = values(&y.get(1).unwrap());
+                assert!(row.iter().all(|v| v.is_finite()), "{name} spread {bad}");
+            }
+        }
+        let tokens = Tensor::full(f32::NAN, (1, 2, 8), &CPU).unwrap();
+        let y = attention(&tokens, &tokens, &tokens, 1, 1, &Mask::None).unwrap();
+        assert!(values(&y).iter().all(|v| v.is_nan()));
+    });
 }
