@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{Rgba, RgbaImage};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use vokenboard::story::{
     Document, Edit, EditError, Images, Panel, PanelId, PictureTake, Project, ProjectError, Record,
     Settings, Story, TextTake, read_record,
@@ -226,6 +227,76 @@ fn a_story_changed_by_another_program_is_not_overwritten() {
     assert!(project.warnings().is_empty());
 }
 
+/// What `images/` holds.
+fn files_of(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir.join("images")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn pictures_of_deleted_takes_stay_while_undo_may_want_them_and_go_at_the_next_opening() {
+    let (dir, mut project, mut document, images) = saved();
+    fs::write(dir.path().join("images").join("mine.png"), "not ours").unwrap();
+    let one = document.story().panels[0].id;
+    let kept = document.story().panels[0].pictures.items()[0].clone();
+    let deleted = document.story().panels[0].pictures.items()[1].clone();
+    let take = 1;
+    document
+        .apply(Edit::DeletePicture { panel: one, take })
+        .unwrap();
+    project.save(&document, &images).unwrap();
+    assert_eq!(files_of(dir.path()).len(), 3);
+
+    // Opened once more while the first is still open: undo there may want it.
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    // Nor is it swept when the story has moved on to another folder.
+    let elsewhere = tempfile::tempdir().unwrap();
+    project = Project::create(elsewhere.path()).unwrap();
+    project.save(&document, &images).unwrap();
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    document.undo();
+    project.save(&document, &images).unwrap();
+    assert!(files_of(elsewhere.path()).contains(&deleted.image.file_name()));
+
+    // An exported page shows it still.
+    drop((project, images));
+    let page = dir.path().join("story.md");
+    fs::write(&page, format!("![](images/{})", deleted.image.file_name())).unwrap();
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    fs::remove_file(page).unwrap();
+    // Reading changes nothing.
+    Project::read(dir.path()).unwrap();
+    assert_eq!(files_of(dir.path()).len(), 3);
+    drop(Project::open(dir.path()).unwrap());
+    let mut left = [kept.image.file_name(), "mine.png".to_string()];
+    left.sort();
+    assert_eq!(files_of(dir.path()), left);
+}
+
+#[test]
+fn a_story_that_another_program_has_open_is_not_opened_but_can_be_read() {
+    let (dir, project, document, images) = saved();
+    drop((project, images));
+    // As another program would: a lock of the operating system through a file of its own.
+    let other = fs::File::options()
+        .write(true)
+        .open(dir.path().join(".lock"))
+        .unwrap();
+    other.try_lock().unwrap();
+    let error = Project::open(dir.path()).unwrap_err();
+    assert!(matches!(error, ProjectError::InUse(_)), "{error}");
+    let (read, ..) = Project::read(dir.path()).unwrap();
+    assert_eq!(read.story(), document.story());
+    drop(other);
+    Project::open(dir.path()).unwrap();
+}
+
 fn error_of(json: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("story.json"), json).unwrap();
@@ -387,6 +458,44 @@ fn a_result_for_a_deleted_panel_is_an_error_and_changes_nothing() {
     assert!(document.story().panel(one).is_some());
 }
 
+/// Found by [`any_edits_are_undone_and_redone`]: a step of undo was left that changed nothing.
+#[test]
+fn edits_that_take_one_another_back_are_no_step_of_undo() {
+    let mut document = Document::new(Story::default());
+    let panel = document.insert_panel(0);
+    let set = |text: &str| Edit::SetText {
+        panel,
+        text: text.into(),
+    };
+    document.apply(set("a")).unwrap();
+    let before = document.story().clone();
+    let revision = document.revision();
+    // The author's own text goes and comes again.
+    let edits = vec![Edit::DeleteText { panel, take: 0 }, set("a")];
+    document.apply(Edit::Together(edits)).unwrap();
+    assert_eq!(document.story(), &before);
+    assert_eq!(document.revision(), revision);
+    assert!(document.undo());
+    assert_eq!(document.story().panels[0].text, "");
+}
+
+#[test]
+fn typing_that_is_typed_back_leaves_nothing_behind() {
+    let mut document = Document::new(Story::default());
+    let panel = document.insert_panel(0);
+    let take = TextTake::new("The owl.", Some(record(1)));
+    document.apply(Edit::AddText { panel, take }).unwrap();
+    let before = document.story().clone();
+    for text in ["The owl.x", "The owl.xy", "The owl.x", "The owl."] {
+        let text = text.into();
+        document.apply(Edit::SetText { panel, text }).unwrap();
+    }
+    // The generated text again, not the same words as a take of the author's.
+    assert_eq!(document.story(), &before);
+    assert!(document.undo());
+    assert_eq!(document.story().panels[0].text, "");
+}
+
 fn edits() -> impl Strategy<Value = Vec<(u8, usize, usize, String)>> {
     prop::collection::vec((0u8..18, 0usize..6, 0usize..4, "[a-c]{0,3}"), 1..60)
 }
@@ -447,7 +556,18 @@ fn edit(document: &mut Document, images: &Images, step: &(u8, usize, usize, Stri
     }
 }
 
+/// The same cases every time: CI fails because of a change, never by luck.
+fn fixed_cases() -> ProptestConfig {
+    ProptestConfig {
+        rng_seed: RngSeed::Fixed(20_231_003),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
+    #![proptest_config(fixed_cases())]
+
     #[test]
     fn any_edits_are_undone_and_redone(steps in edits()) {
         let images = Images::new();

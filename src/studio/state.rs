@@ -19,7 +19,7 @@ use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
 use crate::engine::{Description, Engine, Loader, Make};
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
-use crate::weights::DeviceChoice;
+use crate::weights::{DeviceChoice, Manifest};
 use settings::random_seed;
 
 /// How long typing rests before it becomes an undo step.
@@ -37,13 +37,39 @@ pub enum Readiness {
     Failed(String),
 }
 
-/// Makes the loader of the chosen model for a device.
-pub type LoaderFor = Arc<dyn Fn(DeviceChoice) -> Loader + Send + Sync>;
+/// Which model tells the story, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// An installed model's id, or a model folder.
+    pub model: String,
+    pub device: DeviceChoice,
+}
+
+/// A model that the author can choose.
+#[derive(Clone, Debug)]
+pub struct Storyteller {
+    /// As [`Choice::model`] names it.
+    pub model: String,
+    pub manifest: Manifest,
+}
+
+/// Makes the loader of what was chosen.
+pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
+
+/// Words that a model can draw, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words<'a> {
+    pub characters: &'a [String],
+    pub things: &'a [String],
+    pub places: &'a [String],
+}
 
 /// What the studio is made of, so that tests can give their own parts.
 pub struct Parts {
     pub loader_for: LoaderFor,
-    pub device: DeviceChoice,
+    pub choice: Choice,
+    /// The installed models that tell stories.
+    pub models: Vec<Storyteller>,
     /// Called from other threads when there is something to draw.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     pub dialogs: Box<dyn Dialogs>,
@@ -62,7 +88,8 @@ pub struct State {
     pub document: Document,
     pub images: Images,
     pub readiness: Readiness,
-    pub device: DeviceChoice,
+    pub choice: Choice,
+    pub models: Vec<Storyteller>,
     pub work: Work,
     pub toasts: Toasts,
     /// The folder of this story, once it has one.
@@ -74,6 +101,8 @@ pub struct State {
     /// The title as typed.
     pub title: String,
     pub focus_composer: bool,
+    /// The cursor is in the text of the selected panel: the board must not move under it.
+    pub editing: bool,
     pub scroll_to: Option<PanelId>,
     /// Cards in a row, as last drawn.
     pub columns: usize,
@@ -111,7 +140,7 @@ pub struct State {
 impl State {
     pub fn new(parts: Parts) -> State {
         let wake = Arc::clone(&parts.wake);
-        let engine = Engine::spawn((parts.loader_for)(parts.device), Box::new(move || wake()));
+        let engine = Engine::spawn((parts.loader_for)(&parts.choice), Box::new(move || wake()));
         let document = Document::default();
         let revision = document.revision();
         State {
@@ -119,7 +148,8 @@ impl State {
             document,
             images: Images::default(),
             readiness: Readiness::Loading("Loading the model…".to_owned()),
-            device: parts.device,
+            choice: parts.choice,
+            models: parts.models,
             work: Work::default(),
             toasts: Toasts::default(),
             project: None,
@@ -127,6 +157,7 @@ impl State {
             large: None,
             composer: String::new(),
             focus_composer: true,
+            editing: false,
             scroll_to: None,
             columns: 3,
             seed_locked: false,
@@ -213,26 +244,51 @@ impl State {
         }
     }
 
+    /// What is known of the chosen model without loading it.
+    fn storyteller(&self) -> Option<&Storyteller> {
+        let mut models = self.models.iter();
+        models.find(|known| known.model == self.choice.model)
+    }
+
     /// The model's name for people.
     pub fn model_name(&self) -> String {
-        match &self.readiness {
-            Readiness::Ready(d) if !d.model.is_empty() => {
-                let mut name = d.model.clone();
-                if let Some(first) = name.get(..1).map(str::to_ascii_uppercase) {
-                    name.replace_range(..1, &first);
-                }
-                name
-            }
-            _ => "Sprout".to_owned(),
+        if let Some(known) = self.storyteller() {
+            return known.manifest.name.clone();
+        }
+        let name = match &self.readiness {
+            Readiness::Ready(d) => &d.model,
+            _ => &self.choice.model,
+        };
+        let mut letters = name.chars();
+        let first = letters.next().into_iter().flat_map(char::to_uppercase);
+        first.chain(letters).collect()
+    }
+
+    /// What the model can draw; its manifest tells before it is loaded.
+    pub fn words(&self) -> Words<'_> {
+        match (&self.readiness, self.storyteller()) {
+            (Readiness::Ready(d), _) => Words {
+                characters: &d.characters,
+                things: &d.things,
+                places: &d.places,
+            },
+            (Readiness::Loading(_), Some(known)) => Words {
+                characters: &known.manifest.draws.characters,
+                things: &known.manifest.draws.things,
+                places: &known.manifest.draws.places,
+            },
+            _ => Words::default(),
         }
     }
 
     /// Whether the model can draw a character, thing or place of this name.
     fn knows(&self, word: &str) -> bool {
-        let Readiness::Ready(d) = &self.readiness else {
-            return false;
-        };
-        let mut all = d.characters.iter().chain(&d.things).chain(&d.places);
+        let words = self.words();
+        let mut all = words
+            .characters
+            .iter()
+            .chain(words.things)
+            .chain(words.places);
         all.any(|known| known == word)
     }
 
@@ -330,6 +386,15 @@ impl State {
                     now,
                 );
             }
+            Action::DeletePicture(panel, take) => {
+                self.forget_glimpse();
+                self.edit(Edit::DeletePicture { panel, take }, now);
+                self.load_settings();
+            }
+            Action::DeleteText(panel, take) => {
+                self.edit(Edit::DeleteText { panel, take }, now);
+                self.load_settings();
+            }
             Action::DrawPicture(id) => self.draw_picture(id),
             Action::RewriteText(id) => {
                 let settings = Settings {
@@ -371,11 +436,14 @@ impl State {
                     self.ask(Ask::Picture(id, name));
                 }
             }
-            Action::Device(device) => {
-                self.device = device;
-                self.readiness = Readiness::Loading("Loading the model…".to_owned());
-                self.engine.reload((self.loader_for)(device));
-            }
+            Action::Device(device) => self.choose(Choice {
+                device,
+                ..self.choice.clone()
+            }),
+            Action::Model(model) => self.choose(Choice {
+                model,
+                ..self.choice.clone()
+            }),
         }
     }
 
@@ -431,13 +499,20 @@ impl State {
         id
     }
 
+    /// Loads what the author has chosen in place of the model at work.
+    fn choose(&mut self, choice: Choice) {
+        self.readiness = Readiness::Loading("Loading the model…".to_owned());
+        self.engine.reload((self.loader_for)(&choice));
+        self.choice = choice;
+    }
+
     /// Shows a panel that has come, unless the author is at another.
     fn follow(&mut self, id: PanelId) {
-        self.scroll_to = Some(id);
         let before = self
             .index_of(id)
             .and_then(|i| Some(self.panels().get(i.checked_sub(1)?)?.id));
-        if self.typed.is_none() && (self.selected.is_none() || self.selected == before) {
+        if !self.editing && (self.selected.is_none() || self.selected == before) {
+            self.scroll_to = Some(id);
             self.select(Some(id));
         }
     }

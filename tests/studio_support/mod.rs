@@ -17,7 +17,7 @@ use vokenboard::engine::{
 use vokenboard::story::{Record, Settings};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
-use vokenboard::studio::state::Parts;
+use vokenboard::studio::state::{Choice, Parts};
 use vokenboard::weights::DeviceChoice;
 
 /// Writes a sentence from the story's last one and draws a scene whose colours and places follow
@@ -178,7 +178,10 @@ pub struct Answers {
 impl Dialogs for Answers {
     fn ask(&mut self, ask: Ask) {
         if let Some(path) = self.paths.lock().unwrap().pop_front() {
-            self.waiting.lock().unwrap().push_back(Answer { ask, path });
+            self.waiting.lock().unwrap().push_back(Answer {
+                ask,
+                path: Ok(path),
+            });
         }
     }
 
@@ -202,7 +205,11 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Arc<AtomicUs
             });
             loader
         }),
-        device: DeviceChoice::Auto,
+        choice: Choice {
+            model: "doodle".into(),
+            device: DeviceChoice::Auto,
+        },
+        models: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(answers.clone()),
         projects,

@@ -21,6 +21,7 @@ impl State {
         }
         self.composer.clear();
         let id = self.add_panel(sentence, now);
+        self.scroll_to = Some(id);
         self.follow(id);
         if make.picture() {
             let settings = self.settings_of_new();
