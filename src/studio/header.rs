@@ -93,6 +93,7 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         egui::Button::new((chip, words.as_str(), down)).image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
+        roomy(ui);
         ui.set_min_width(220.0);
         if state.models.len() > 1 {
             widgets::caption(ui, "The model that tells the story");
@@ -134,10 +135,16 @@ fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R)
         egui::Button::image_and_text(image, words).image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
+        roomy(ui);
         ui.set_min_width(180.0);
         add(ui)
     });
     response.accessible_name(words);
+}
+
+/// Words of a menu stand off the edge of their highlight.
+fn roomy(ui: &mut Ui) {
+    ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
 }
 
 fn item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {

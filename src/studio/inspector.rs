@@ -218,7 +218,15 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         ui.label("Scheduler");
         let response = ComboBox::from_id_salt("scheduler")
             .selected_text(scheduler_name(s.scheduler))
-            .width(ui.available_width() - 8.0)
+            .width(ui.available_width())
+            .icon(|ui, rect, visuals, _| {
+                icons::image(ui.ctx(), Icon::Down, 14.0)
+                    .tint(visuals.fg_stroke.color)
+                    .paint_at(
+                        ui,
+                        egui::Rect::from_center_size(rect.center(), Vec2::splat(14.0)),
+                    );
+            })
             .show_ui(ui, |ui| {
                 for kind in SchedulerKind::ALL {
                     if ui

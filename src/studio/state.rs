@@ -3,6 +3,7 @@
 
 mod keeping;
 mod making;
+mod model;
 mod settings;
 
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ use super::files::{Files, Task};
 use super::live::Live;
 use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
-use crate::engine::{Description, Engine, Loader, Make};
+use crate::engine::{Description, Engine, Make};
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
-use crate::weights::{DeviceChoice, Manifest};
+pub use model::{Choice, LoaderFor, Storyteller, Words};
 use settings::random_seed;
 
 /// How long typing rests before it becomes an undo step.
@@ -35,33 +36,6 @@ pub enum Readiness {
     Ready(Description),
     /// Why not, in a sentence.
     Failed(String),
-}
-
-/// Which model tells the story, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// An installed model's id, or a model folder.
-    pub model: String,
-    pub device: DeviceChoice,
-}
-
-/// A model that the author can choose.
-#[derive(Clone, Debug)]
-pub struct Storyteller {
-    /// As [`Choice::model`] names it.
-    pub model: String,
-    pub manifest: Manifest,
-}
-
-/// Makes the loader of what was chosen.
-pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
-
-/// Words that a model can draw, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Words<'a> {
-    pub characters: &'a [String],
-    pub things: &'a [String],
-    pub places: &'a [String],
 }
 
 /// What the studio is made of, so that tests can give their own parts.
@@ -242,54 +216,6 @@ impl State {
         } else {
             &self.next
         }
-    }
-
-    /// What is known of the chosen model without loading it.
-    fn storyteller(&self) -> Option<&Storyteller> {
-        let mut models = self.models.iter();
-        models.find(|known| known.model == self.choice.model)
-    }
-
-    /// The model's name for people.
-    pub fn model_name(&self) -> String {
-        if let Some(known) = self.storyteller() {
-            return known.manifest.name.clone();
-        }
-        let name = match &self.readiness {
-            Readiness::Ready(d) => &d.model,
-            _ => &self.choice.model,
-        };
-        let mut letters = name.chars();
-        let first = letters.next().into_iter().flat_map(char::to_uppercase);
-        first.chain(letters).collect()
-    }
-
-    /// What the model can draw; its manifest tells before it is loaded.
-    pub fn words(&self) -> Words<'_> {
-        match (&self.readiness, self.storyteller()) {
-            (Readiness::Ready(d), _) => Words {
-                characters: &d.characters,
-                things: &d.things,
-                places: &d.places,
-            },
-            (Readiness::Loading(_), Some(known)) => Words {
-                characters: &known.manifest.draws.characters,
-                things: &known.manifest.draws.things,
-                places: &known.manifest.draws.places,
-            },
-            _ => Words::default(),
-        }
-    }
-
-    /// Whether the model can draw a character, thing or place of this name.
-    fn knows(&self, word: &str) -> bool {
-        let words = self.words();
-        let mut all = words
-            .characters
-            .iter()
-            .chain(words.things)
-            .chain(words.places);
-        all.any(|known| known == word)
     }
 
     /// Whether everything is on the disk, in a word or two; `None` before there is anything.
@@ -499,19 +425,14 @@ impl State {
         id
     }
 
-    /// Loads what the author has chosen in place of the model at work.
-    fn choose(&mut self, choice: Choice) {
-        self.readiness = Readiness::Loading("Loading the model…".to_owned());
-        self.engine.reload((self.loader_for)(&choice));
-        self.choice = choice;
-    }
-
-    /// Shows a panel that has come, unless the author is at another.
-    fn follow(&mut self, id: PanelId) {
+    /// Shows a panel that has come if the author asked to see it or is at the end of the story;
+    /// never while a text is being written.
+    fn follow(&mut self, id: PanelId, asked: bool) {
         let before = self
             .index_of(id)
             .and_then(|i| Some(self.panels().get(i.checked_sub(1)?)?.id));
-        if !self.editing && (self.selected.is_none() || self.selected == before) {
+        let at_end = self.selected.is_none() || self.selected == before;
+        if !self.editing && (asked || at_end) {
             self.scroll_to = Some(id);
             self.select(Some(id));
         }

@@ -79,6 +79,7 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         .corner_radius(theme::RADIUS)
         .inner_margin(Margin::same(14))
         .show(ui, |ui| {
+            ui.set_width(ui.available_width());
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
                 ui.horizontal(|ui| {
                     for (i, group) in groups

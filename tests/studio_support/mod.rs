@@ -172,12 +172,17 @@ impl Pipeline for Doodle {
 #[derive(Clone, Default)]
 pub struct Answers {
     pub paths: Arc<Mutex<VecDeque<PathBuf>>>,
+    /// Why there are no dialogs, where there are none.
+    pub none: Arc<Mutex<Option<String>>>,
     waiting: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Dialogs for Answers {
     fn ask(&mut self, ask: Ask) {
-        if let Some(path) = self.paths.lock().unwrap().pop_front() {
+        if let Some(reason) = self.none.lock().unwrap().clone() {
+            let path = Err(reason);
+            self.waiting.lock().unwrap().push_back(Answer { ask, path });
+        } else if let Some(path) = self.paths.lock().unwrap().pop_front() {
             self.waiting.lock().unwrap().push_back(Answer {
                 ask,
                 path: Ok(path),
