@@ -1,5 +1,6 @@
 //! The program: reads the command line and opens the studio or runs a command.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use clap::Parser;
 use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
-use vokenboard::studio::{self, StudioOptions};
+use vokenboard::studio::{self, Choice, Storyteller, StudioOptions};
+use vokenboard::weights::{self, DEFAULT_MODEL};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,19 +49,51 @@ fn open_studio(arguments: Cli) -> anyhow::Result<()> {
             "there is no display to open the studio on; without one, use `vokenboard tell \"OPENING\" --out DIR`"
         );
     }
-    let model = arguments.model.options();
-    let device = model.device;
+    let given = arguments.model.options();
+    let choice = Choice {
+        model: given.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        device: given.device,
+    };
+    let models = given.models;
     studio::run(StudioOptions {
         project: arguments.project,
-        loader_for: Arc::new(move |device| {
+        models: storytellers(models.as_deref(), &choice.model),
+        loader_for: Arc::new(move |choice| {
             pipeline::loader(pipeline::Options {
-                device,
-                ..model.clone()
+                models: models.clone(),
+                model: Some(choice.model.clone()),
+                device: choice.device,
             })
         }),
-        device,
+        choice,
     })?;
     Ok(())
+}
+
+/// The models that the author can choose in the studio: those installed, and the folder that the
+/// command line names. What cannot be read is left out here; loading it says why.
+fn storytellers(models: Option<&Path>, chosen: &str) -> Vec<Storyteller> {
+    let Ok(models) = weights::models_dir(models) else {
+        return Vec::new();
+    };
+    let installed = weights::catalogue(&models).unwrap_or_default();
+    let mut all: Vec<Storyteller> = installed
+        .into_iter()
+        .filter(|model| model.manifest.language_model.is_some())
+        .map(|model| Storyteller {
+            model: model.manifest.id.clone(),
+            manifest: model.manifest,
+        })
+        .collect();
+    if !all.iter().any(|known| known.model == chosen)
+        && let Ok(named) = weights::find(&models, chosen)
+    {
+        all.push(Storyteller {
+            model: chosen.to_owned(),
+            manifest: named.manifest,
+        });
+    }
+    all
 }
 
 fn bench_ui(args: &UiBenchArgs) -> anyhow::Result<()> {

@@ -393,6 +393,29 @@ fn export_names_what_is_wrong() {
 }
 
 #[test]
+fn a_project_that_is_open_elsewhere_is_read_but_not_changed() {
+    let (_temp, project) = told(1);
+    let lock = fs::File::options()
+        .write(true)
+        .open(project.join(".lock"))
+        .unwrap();
+    lock.try_lock().unwrap();
+    let before = files(&project);
+    refused(
+        regenerate(&project, &["--panel", "1"]),
+        "another Vokenboard",
+    );
+    refused(tell(&project, &["--continue"]), "another Vokenboard");
+    assert!(files(&project) == before);
+    vokenboard()
+        .args(["export", "--png"])
+        .arg(project.join("sheet.png"))
+        .arg(&project)
+        .assert()
+        .success();
+}
+
+#[test]
 fn a_broken_project_is_named() {
     let (_temp, out) = told(1);
     fs::write(out.join("story.json"), "{ not json").unwrap();

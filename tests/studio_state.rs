@@ -2,11 +2,13 @@
 
 mod studio_support;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use studio_support::{Answers, parts};
 use vokenboard::engine::{Loader, Make, PipelineError};
+use vokenboard::story::{Document, Images, Project};
 use vokenboard::studio::actions::{Action, Setting};
 use vokenboard::studio::state::{Readiness, State};
 
@@ -191,6 +193,58 @@ fn a_failed_save_is_said_and_saving_elsewhere_keeps_the_story() {
     d.until("saved", |s| s.saved_words() == Some("saved"));
     let (_, document, _) = vokenboard::story::Project::open(&dir).unwrap();
     assert_eq!(document.story(), d.state.story());
+}
+
+#[test]
+fn a_story_that_another_program_has_open_is_left_alone() {
+    let mut d = desk(0);
+    let dir = d.temp.path().join("theirs");
+    let mut project = Project::create(&dir).unwrap();
+    project
+        .save(&Document::default(), &Images::default())
+        .unwrap();
+    drop(project);
+    let other = File::options().write(true).open(dir.join(".lock")).unwrap();
+    other.try_lock().unwrap();
+    d.writes("A fox sleeps.");
+    d.state.open(dir.clone());
+    d.until("the refusal", |s| {
+        s.toasts
+            .all()
+            .iter()
+            .any(|toast| toast.sentence.contains("open in another Vokenboard"))
+    });
+    assert_eq!(d.state.panels().len(), 1, "the board stays");
+    drop(other);
+    d.state.open(dir);
+    d.until("opened", |s| s.panels().is_empty());
+}
+
+#[test]
+fn the_story_that_is_open_is_opened_again_with_what_was_just_typed() {
+    let mut d = desk(0);
+    d.does(Action::AddPanel);
+    d.does(Action::Save);
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let dir = d.state.project.clone().unwrap();
+    let id = d.state.panels()[0].id;
+    d.state.open(dir);
+    d.does(Action::Typed(id, "The owl sleeps.".into()));
+    d.until("opened again", |s| !s.document.can_undo());
+    assert_eq!(d.state.panels()[0].text, "The owl sleeps.");
+    d.does(Action::AddPanel);
+    d.does(Action::Save);
+    d.until("saved again", |s| s.saved_words() == Some("saved"));
+    assert!(!d.says("changed by another program"));
+}
+
+#[test]
+fn a_desktop_without_file_dialogs_is_said() {
+    let mut d = desk(0);
+    *d.answers.none.lock().unwrap() = Some("No file dialog could be opened; install one.".into());
+    d.does(Action::AskOpen);
+    d.state.tick(Instant::now());
+    assert!(d.says("No file dialog"));
 }
 
 #[test]

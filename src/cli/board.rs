@@ -35,9 +35,7 @@ impl Board {
     /// Opens a project; pictures that it lacks are told on stderr.
     pub fn open(dir: &Path) -> anyhow::Result<Board> {
         let (project, document, images) = Project::open(dir)?;
-        for warning in project.warnings() {
-            eprintln!("vokenboard: {warning}");
-        }
+        warn(project.warnings());
         Ok(Board {
             project,
             document,
@@ -116,24 +114,9 @@ impl Board {
         Ok(self.project.save(&self.document, &self.images)?)
     }
 
-    /// Writes the story as one picture.
-    pub fn write_sheet(&self, file: &Path) -> anyhow::Result<()> {
-        export::write_sheet(self.document.story(), &self.images, file)?;
-        Ok(())
-    }
-
-    /// Writes the story as `story.md` and its pictures into a folder, and returns the file.
-    pub fn write_markdown(&self, dir: &Path) -> anyhow::Result<PathBuf> {
-        export::write_markdown(self.document.story(), &self.images, dir)?;
-        Ok(dir.join("story.md"))
-    }
-
     /// Writes `storyboard.png` and `story.md` into the project folder, and returns both.
     pub fn write_exports(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
-        let sheet = self.project.dir().join("storyboard.png");
-        self.write_sheet(&sheet)?;
-        let markdown = self.write_markdown(self.project.dir())?;
-        Ok((sheet, markdown))
+        write_exports(self.document.story(), &self.images, self.project.dir())
     }
 
     fn panels(&self) -> &[Panel] {
@@ -156,6 +139,25 @@ impl Board {
             }
         });
         text.into_iter().chain(picture).collect()
+    }
+}
+
+/// Writes `storyboard.png` and `story.md` into the folder `dir`, and returns both.
+pub fn write_exports(
+    story: &Story,
+    images: &Images,
+    dir: &Path,
+) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let sheet = dir.join("storyboard.png");
+    export::write_sheet(story, images, &sheet)?;
+    export::write_markdown(story, images, dir)?;
+    Ok((sheet, dir.join("story.md")))
+}
+
+/// Tells on stderr which pictures a project lacks.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("vokenboard: {warning}");
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::board::Board;
+use super::board::{warn, write_exports};
+use crate::export;
+use crate::story::Project;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -19,21 +21,24 @@ pub struct ExportArgs {
     markdown: Option<PathBuf>,
 }
 
-/// With neither file named, both are written into the project folder, as `tell` does.
+/// With neither file named, both are written into the project folder, as `tell` does. The project
+/// itself is only read, so a story that is open in the studio can be exported as last saved.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    let board = Board::open(&args.dir)?;
+    let (document, images, warnings) = Project::read(&args.dir)?;
+    warn(&warnings);
+    let story = document.story();
     if args.png.is_none() && args.markdown.is_none() {
-        let (sheet, markdown) = board.write_exports()?;
+        let (sheet, markdown) = write_exports(story, &images, &args.dir)?;
         println!("wrote {} and {}", sheet.display(), markdown.display());
         return Ok(());
     }
     if let Some(file) = &args.png {
-        board.write_sheet(file)?;
+        export::write_sheet(story, &images, file)?;
         println!("wrote {}", file.display());
     }
     if let Some(dir) = &args.markdown {
-        let file = board.write_markdown(dir)?;
-        println!("wrote {}", file.display());
+        export::write_markdown(story, &images, dir)?;
+        println!("wrote {}", dir.join("story.md").display());
     }
     Ok(())
 }

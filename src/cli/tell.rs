@@ -130,8 +130,7 @@ fn check_folder(dir: &Path, go_on: bool) -> anyhow::Result<()> {
             dir.display()
         );
     }
-    let mut entries = std::fs::read_dir(dir).into_iter().flatten();
-    if !is_project && entries.next().is_some() {
+    if !is_project && !Project::is_empty(dir).unwrap_or(true) {
         bail!(
             "{} is not empty and not a Vokenboard project; choose another folder with --out",
             dir.display()

@@ -7,8 +7,9 @@ mod recogniser;
 mod report;
 pub mod training;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use crate::story::write_beside;
 
 pub use faithfulness::{GUIDANCES, Options, judge};
 pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
@@ -45,13 +46,8 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
         path: path.to_owned(),
         why: e.to_string(),
     };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    write_beside(path, |file| file.write_all(bytes)).map_err(failed)
 }

@@ -64,10 +64,14 @@ impl Document {
             return Ok(());
         };
         let grows = typing.is_some() && typing == self.typing && self.redo.is_empty();
+        self.typing = typing;
         if !grows {
             self.undo.push(change);
+        } else if let Some(step) = self.undo.pop_if(|step| step.brings_back_text(&self.story)) {
+            // What was typed is typed back: there is nothing left to undo.
+            step.apply(&mut self.story);
+            self.typing = None;
         }
-        self.typing = typing;
         self.redo.clear();
         self.revision += 1;
         self.reserve_ids();

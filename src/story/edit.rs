@@ -144,6 +144,16 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether this is typing that would bring back the very words that stand there.
+    pub(super) fn brings_back_text(&self, story: &Story) -> bool {
+        match self {
+            Change::Texts(at, text, _) => story.panels[*at].text == *text,
+            _ => false,
+        }
+    }
+}
+
 impl Edit {
     /// Makes the edit and returns the change that undoes it, `None` if nothing changed.
     pub(super) fn apply(self, story: &mut Story) -> Result<Option<Change>, EditError> {
@@ -219,20 +229,23 @@ impl Edit {
 }
 
 fn together(story: &mut Story, edits: Vec<Edit>) -> Result<Option<Change>, EditError> {
+    let before = story.clone();
     let mut back = Vec::new();
     for edit in edits {
         match edit.apply(story) {
             Ok(change) => back.extend(change),
             Err(error) => {
-                for change in back.into_iter().rev() {
-                    Change::apply(change, story);
-                }
+                *story = before;
                 return Err(error);
             }
         }
     }
+    // Edits may take one another back; a step of undo that changes nothing would puzzle.
+    if *story == before {
+        return Ok(None);
+    }
     back.reverse();
-    Ok((!back.is_empty()).then_some(Change::Together(back)))
+    Ok(Some(Change::Together(back)))
 }
 
 fn position(story: &Story, id: PanelId) -> Result<usize, EditError> {

@@ -10,6 +10,7 @@ use image::RgbaImage;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::lock::Lock;
 use super::record_png::read_png;
 
 /// SHA-256, in lower-case hexadecimal, of a picture's width and height (each as four bytes,
@@ -80,10 +81,18 @@ pub struct Images {
 
 #[derive(Debug, Default)]
 struct Shared {
-    folders: Vec<PathBuf>,
+    folders: Vec<Folder>,
     loaded: HashMap<ImageId, Arc<RgbaImage>>,
     /// In a story that was opened, but with a file that is missing or damaged.
     broken: HashSet<ImageId>,
+}
+
+#[derive(Clone, Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Undo may want a picture that is in this folder alone, so no other program may sweep it,
+    /// not even after the story has moved to another folder.
+    _lock: Option<Arc<Lock>>,
 }
 
 impl Images {
@@ -109,7 +118,8 @@ impl Images {
             if shared.broken.contains(id) {
                 return None;
             }
-            shared.folders.clone()
+            let paths = shared.folders.iter().map(|folder| folder.path.clone());
+            paths.collect::<Vec<PathBuf>>()
         };
         // Not under the lock: a saving thread must not hold up the window.
         let read = folders.iter().find_map(|folder| read_image(folder, id));
@@ -145,10 +155,10 @@ impl Images {
         self.lock().broken.remove(id);
     }
 
-    pub(super) fn add_folder(&self, folder: PathBuf) {
+    pub(super) fn add_folder(&self, path: PathBuf, lock: Option<Arc<Lock>>) {
         let mut shared = self.lock();
-        if !shared.folders.contains(&folder) {
-            shared.folders.push(folder);
+        if !shared.folders.iter().any(|folder| folder.path == path) {
+            shared.folders.push(Folder { path, _lock: lock });
         }
     }
 

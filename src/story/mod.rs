@@ -5,9 +5,11 @@ mod document;
 mod edit;
 mod files;
 mod images;
+mod lock;
 mod project;
 mod record;
 mod record_png;
+mod sweep;
 mod takes;
 
 pub use document::Document;

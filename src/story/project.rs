@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::lock::{LOCK_FILE, Lock};
 use super::record_png::{encode_png, png_size};
+use super::sweep::remove_unused_pictures;
 use super::{Document, ImageId, Images, PictureTake, Story, write_beside};
 
 /// Of `story.json`. Raised when an older program could not read what a newer one writes.
@@ -36,6 +39,10 @@ pub enum ProjectError {
     Newer { path: PathBuf, found: u64 },
     #[error("{path} cannot be understood ({why}); mend it by hand or restore it from a copy.")]
     Broken { path: PathBuf, why: String },
+    #[error(
+        "{0} is open in another Vokenboard; close it there first, or work on a copy of the folder."
+    )]
+    InUse(PathBuf),
     #[error(
         "{0} was changed by another program since it was opened; save this story to another folder, or open it again."
     )]
@@ -63,10 +70,11 @@ struct StoryFile<S> {
     story: S,
 }
 
-/// A folder that a story is saved to.
+/// A folder that a story is saved to. No other program can open it for writing meanwhile.
 #[derive(Debug)]
 pub struct Project {
     dir: PathBuf,
+    lock: Option<Arc<Lock>>,
     /// SHA-256 of `story.json` as this program last read or wrote it.
     seen: Option<[u8; 32]>,
     warnings: Vec<String>,
@@ -79,41 +87,68 @@ impl Project {
         if Project::is_project(&dir) {
             return Err(ProjectError::AlreadyAProject(dir));
         }
-        match fs::read_dir(&dir).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
+        match Project::is_empty(&dir) {
+            Ok(true) => make_folder(&dir)?,
             Ok(false) => return Err(ProjectError::NotEmpty(dir)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(&dir)?,
             Err(source) => return Err(ProjectError::Read { path: dir, source }),
         }
         Ok(Project {
+            lock: lock(&dir)?,
             dir,
             seen: None,
             warnings: Vec::new(),
         })
     }
 
-    /// Reads a story. Pictures that are missing or damaged do not make it unreadable: their takes
-    /// stay, [`Images::get`] has nothing for them, and [`Project::warnings`] names them.
+    /// Opens a story to change it, and removes pictures from its folder that no take refers to:
+    /// undo does not reach back to before the opening. Pictures that are missing or damaged do
+    /// not make a story unreadable: their takes stay, [`Images::get`] has nothing for them, and
+    /// [`Project::warnings`] names them.
     pub fn open(dir: impl Into<PathBuf>) -> Result<(Project, Document, Images), ProjectError> {
         let dir = dir.into();
-        let path = dir.join(STORY_FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ProjectError::NotAProject(dir));
-            }
-            Err(source) => return Err(ProjectError::Read { path, source }),
+        // The lock comes first: a program that ends now may still write the story.
+        let lock = match Project::is_project(&dir) {
+            true => lock(&dir)?,
+            false => None,
         };
-        let document = parse(&path, &bytes)?;
-        let images = Images::new();
-        images.add_folder(dir.join(IMAGES_FOLDER));
-        let warnings = check_pictures(&dir, document.story(), &images);
+        let (document, images, seen, warnings) = read(&dir, lock.clone())?;
+        if lock.as_ref().is_some_and(|lock| lock.is_only()) {
+            remove_unused_pictures(&dir, &dir.join(IMAGES_FOLDER), document.story());
+        }
         let project = Project {
             dir,
-            seen: Some(digest(&bytes)),
+            lock,
+            seen: Some(seen),
             warnings,
         };
         Ok((project, document, images))
+    }
+
+    /// Reads a story without changing anything; another program may be writing it. Last come
+    /// the warnings, as of [`Project::warnings`].
+    pub fn read(dir: &Path) -> Result<(Document, Images, Vec<String>), ProjectError> {
+        let (document, images, _, warnings) = read(dir, None)?;
+        Ok((document, images, warnings))
+    }
+
+    /// True if a story can be put into the folder: there is nothing in it, or it does not exist.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked into.
+    pub fn is_empty(dir: &Path) -> io::Result<bool> {
+        match fs::read_dir(dir) {
+            Ok(entries) => {
+                for entry in entries {
+                    // All that a program leaves that ended before its first save.
+                    if entry?.file_name() != LOCK_FILE {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// True if there is a `story.json` in the folder.
@@ -200,7 +235,7 @@ impl Project {
                 .map_err(|source| ProjectError::Write { path, source })?;
             images.mend(id);
         }
-        images.add_folder(folder);
+        images.add_folder(folder, self.lock.clone());
         Ok(())
     }
 }
@@ -209,6 +244,32 @@ impl Project {
 fn pictures(story: &Story) -> impl Iterator<Item = (usize, &PictureTake)> {
     let numbered = (1..).zip(&story.panels);
     numbered.flat_map(|(number, panel)| panel.pictures.items().iter().map(move |t| (number, t)))
+}
+
+/// The story in the folder, its pictures, the SHA-256 of `story.json`, and warnings.
+type Contents = (Document, Images, [u8; 32], Vec<String>);
+
+fn read(dir: &Path, lock: Option<Arc<Lock>>) -> Result<Contents, ProjectError> {
+    let path = dir.join(STORY_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ProjectError::NotAProject(dir.to_path_buf()));
+        }
+        Err(source) => return Err(ProjectError::Read { path, source }),
+    };
+    let document = parse(&path, &bytes)?;
+    let images = Images::new();
+    images.add_folder(dir.join(IMAGES_FOLDER), lock);
+    let warnings = check_pictures(dir, document.story(), &images);
+    Ok((document, images, digest(&bytes), warnings))
+}
+
+fn lock(dir: &Path) -> Result<Option<Arc<Lock>>, ProjectError> {
+    match Lock::take(dir) {
+        Ok(lock) => Ok(lock.map(Arc::new)),
+        Err(_) => Err(ProjectError::InUse(dir.to_path_buf())),
+    }
 }
 
 fn make_folder(dir: &Path) -> Result<(), ProjectError> {

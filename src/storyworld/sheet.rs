@@ -1,7 +1,6 @@
 //! Contact sheets: pictures in a grid, each with its caption below.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::caption::caption;
 use super::render::Renderer;
 use super::scene::{Scene, SceneOptions};
 use super::tale::Tale;
+use crate::story::write_beside;
 
 const NUNITO: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
 
@@ -154,14 +154,7 @@ fn save(rgb: &[u8], width: u32, height: u32, path: &Path) -> Result<(), SheetErr
     let mut png = Vec::new();
     let encoder = image::codecs::png::PngEncoder::new(&mut png);
     image::ImageEncoder::write_image(encoder, rgb, width, height, image::ExtendedColorType::Rgb8)?;
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(&png).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    write_beside(path, |file| file.write_all(&png)).map_err(failed)
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

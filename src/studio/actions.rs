@@ -35,6 +35,9 @@ pub enum Action {
     TextTake(PanelId, usize),
     /// Marks a picture as a favourite, or no longer.
     Star(PanelId, usize, bool),
+    /// Discards a take; undo brings it back.
+    DeletePicture(PanelId, usize),
+    DeleteText(PanelId, usize),
     DrawPicture(PanelId),
     RewriteText(PanelId),
     Set(Setting),
@@ -52,6 +55,8 @@ pub enum Action {
     AskMarkdown,
     AskPicture(PanelId),
     Device(DeviceChoice),
+    /// The installed model of this name.
+    Model(String),
 }
 
 /// A control of the inspector.

@@ -19,6 +19,8 @@ pub struct App {
     actions: Vec<Action>,
     times: FrameTimes,
     title: String,
+    /// What had the keyboard when the last frame ended.
+    focused: Option<egui::Id>,
 }
 
 impl App {
@@ -30,6 +32,7 @@ impl App {
             actions: Vec::new(),
             times: FrameTimes::default(),
             title: String::new(),
+            focused: None,
         }
     }
 
@@ -49,6 +52,9 @@ impl App {
     /// Draws one frame and carries out what the author did in it.
     pub fn frame(&mut self, ui: &mut Ui) {
         let start = Instant::now();
+        let focus = ui.memory(|m| m.focused());
+        let text = self.state.selected.map(card::field);
+        self.state.editing = text.is_some() && focus == text;
         let again = self.state.tick(start);
         self.shortcuts(ui);
         let Self {
@@ -80,6 +86,7 @@ impl App {
             state.perform(action, start);
         }
         textures.end_frame();
+        self.focused = ui.memory(|m| m.focused());
         if acted {
             // What the actions changed is drawn, and what they ordered is started, at once.
             ui.ctx().request_repaint();
@@ -111,6 +118,7 @@ impl App {
         let pressed = |modifiers, key| {
             ui.input_mut(|i| i.consume_shortcut(&KeyboardShortcut::new(modifiers, key)))
         };
+        let mut keep_writing = false;
         let state = &self.state;
         let actions = &mut self.actions;
         for (modifiers, key, action) in [
@@ -126,7 +134,6 @@ impl App {
 
         let focus = ui.memory(|m| m.focused());
         let in_composer = focus == Some(composer::field());
-        let in_text = ui.ctx().text_edit_focused();
         // A field in which something was typed undoes its own typing.
         let typing = (in_composer && !state.composer.is_empty())
             || (focus == Some(header::title_field()) && state.title != state.story().title);
@@ -137,21 +144,27 @@ impl App {
                 actions.push(Action::Undo);
             }
         }
-        if ui.ctx().any_popup_open() {
+        // An open menu has the keys to itself.
+        if egui::Popup::is_any_open(ui.ctx()) {
             return;
         }
         if pressed(Modifiers::NONE, Key::Escape) {
+            // The focus is gone already when Esc is seen here, so what had it decides.
+            let left = self.focused;
+            let in_panel = left.is_some() && left == state.selected.map(card::field);
             if state.large.is_some() {
                 actions.push(Action::Enlarge(None));
-            } else if in_text && !in_composer {
-                ui.memory_mut(|m| focus.into_iter().for_each(|id| m.surrender_focus(id)));
+            } else if in_panel || left == Some(header::title_field()) {
                 actions.push(Action::Committed);
             } else if !state.work.is_idle() {
                 actions.push(Action::Cancel);
+                keep_writing = left == Some(composer::field());
             } else {
                 actions.push(Action::Select(None));
             }
         }
+        self.state.focus_composer |= keep_writing;
+        let state = &self.state;
         if let Some(id) = state.selected
             && pressed(ctrl, Key::D)
         {

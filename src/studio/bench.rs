@@ -9,7 +9,7 @@ use image::{Rgba, RgbaImage};
 use super::actions::Action;
 use super::app::App;
 use super::dialogs::{Answer, Ask, Dialogs};
-use super::state::{Parts, State};
+use super::state::{Choice, Parts, State};
 use crate::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
@@ -37,7 +37,11 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
         tempfile::tempdir().map_err(|e| format!("no temporary folder can be made ({e})"))?;
     let parts = Parts {
         loader_for: Arc::new(|_| -> Loader { Box::new(|_| Ok(Box::new(Metronome::default()))) }),
-        device: DeviceChoice::Auto,
+        choice: Choice {
+            model: "metronome".to_owned(),
+            device: DeviceChoice::Auto,
+        },
+        models: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(NoDialogs),
         projects: folder.path().to_path_buf(),

@@ -6,9 +6,9 @@ use egui::{Frame, Key, Margin, Modifiers, Panel, RichText, Stroke, TextEdit, Ui}
 
 use super::actions::{Action, Word};
 use super::icons::{self, Icon};
-use super::state::{Readiness, State};
+use super::state::{Readiness, State, Words};
 use super::{theme, widgets};
-use crate::engine::{Description, Make};
+use crate::engine::Make;
 
 /// The composer's text field.
 pub fn field() -> egui::Id {
@@ -114,10 +114,7 @@ fn buttons(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 
 /// What the model can draw, a click away.
 fn words(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    let Readiness::Ready(description) = &state.readiness else {
-        return;
-    };
-    for group in groups(description) {
+    for group in groups(state.words()) {
         if group.words.is_empty() {
             continue;
         }
@@ -144,21 +141,21 @@ pub struct Group<'a> {
     pub make: fn(String) -> Word,
 }
 
-pub fn groups(d: &Description) -> [Group<'_>; 3] {
+pub fn groups(words: Words<'_>) -> [Group<'_>; 3] {
     [
         Group {
             name: "Characters",
-            words: &d.characters,
+            words: words.characters,
             make: Word::Character,
         },
         Group {
             name: "Things",
-            words: &d.things,
+            words: words.things,
             make: Word::Thing,
         },
         Group {
             name: "Places",
-            words: &d.places,
+            words: words.places,
             make: Word::Place,
         },
     ]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
@@ -18,12 +19,17 @@ pub enum Ask {
     Picture(PanelId, String),
 }
 
-/// What the author chose. A dialog that is closed gives no answer.
+/// What the author chose, or in a sentence why there is no dialog to choose in. A dialog that
+/// is closed gives no answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub ask: Ask,
-    pub path: PathBuf,
+    pub path: Result<PathBuf, String>,
 }
+
+/// Nobody closes a dialog this soon after asking for it: there was none. rfd does not tell the
+/// two apart.
+const TOO_SOON: Duration = Duration::from_millis(400);
 
 /// Asks the author for files.
 pub trait Dialogs {
@@ -98,14 +104,17 @@ impl SystemDialogs {
                 let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
                     return;
                 };
-                if let Some(file) = runtime.block_on(dialog) {
-                    // The studio may have been closed meanwhile.
-                    let _ = send.send(Answer {
-                        ask,
-                        path: file.path().to_path_buf(),
-                    });
-                    wake();
-                }
+                let asked = Instant::now();
+                let path = match runtime.block_on(dialog) {
+                    Some(file) => Ok(file.path().to_path_buf()),
+                    None if cfg!(target_os = "linux") && asked.elapsed() < TOO_SOON => {
+                        Err(no_dialog(&ask))
+                    }
+                    None => return,
+                };
+                // The studio may have been closed meanwhile.
+                let _ = send.send(Answer { ask, path });
+                wake();
             });
         if let Err(error) = waiting {
             eprintln!(
@@ -113,4 +122,19 @@ impl SystemDialogs {
             );
         }
     }
+}
+
+/// The headless way to what was asked for, where no dialog can be opened.
+fn no_dialog(ask: &Ask) -> String {
+    let instead = match ask {
+        Ask::Open => "start with `vokenboard DIR`",
+        Ask::SaveAs(_) => "copy the folder that the File menu names",
+        Ask::Sheet(_) => "use `vokenboard export DIR --png FILE`",
+        Ask::Markdown => "use `vokenboard export DIR --markdown DIR`",
+        Ask::Picture(..) => "take the picture from the images folder of the story",
+    };
+    format!(
+        "No file dialog could be opened; install zenity or a desktop portal (xdg-desktop-portal), \
+         or {instead}."
+    )
 }

@@ -1,5 +1,7 @@
 //! Saving, opening and exporting, on a thread of their own and in order.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -128,9 +130,9 @@ impl Desk {
         Some(match task {
             Task::Save(snapshot) => {
                 if self.project.is_none() {
-                    match Project::create(untitled(&self.projects)) {
+                    match untitled(&self.projects) {
                         Ok(project) => self.project = Some(project),
-                        Err(error) => return Some(Done::SaveFailed(error.to_string())),
+                        Err(reason) => return Some(Done::SaveFailed(reason)),
                     }
                 }
                 self.save(&snapshot)
@@ -197,10 +199,22 @@ fn exported<E: std::fmt::Display>(path: &Path, result: Result<(), E>) -> Done {
     }
 }
 
-/// The first "Untitled story N" that is not there.
-fn untitled(projects: &Path) -> PathBuf {
-    (1u32..)
-        .map(|n| projects.join(format!("Untitled story {n}")))
-        .find(|dir| !dir.exists())
-        .unwrap_or_else(|| projects.join("Untitled story"))
+/// Makes the first "Untitled story N" that is not there, which no other program takes then.
+fn untitled(projects: &Path) -> Result<Project, String> {
+    let failed = |dir: &Path, error: io::Error| {
+        format!(
+            "{} cannot be made ({error}); use Save as to keep the story elsewhere.",
+            dir.display()
+        )
+    };
+    fs::create_dir_all(projects).map_err(|error| failed(projects, error))?;
+    let mut number = 1u32;
+    loop {
+        let dir = projects.join(format!("Untitled story {number}"));
+        match fs::create_dir(&dir) {
+            Ok(()) => return Project::create(dir).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed(&dir, error)),
+        }
+    }
 }

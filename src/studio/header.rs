@@ -88,11 +88,28 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     };
     let chip = icons::image(ui.ctx(), Icon::Chip, 17.0);
     let down = icons::image(ui.ctx(), Icon::Down, 14.0);
-    let chosen = state.device;
+    let chosen = state.choice.device;
     let menu = egui::containers::menu::MenuButton::from_button(
         egui::Button::new((chip, words.as_str(), down)).image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
+        roomy(ui);
+        ui.set_min_width(220.0);
+        if state.models.len() > 1 {
+            widgets::caption(ui, "The model that tells the story");
+            for model in &state.models {
+                let words = model.manifest.name.as_str();
+                if ui
+                    .selectable_label(model.model == state.choice.model, words)
+                    .on_hover_text(model.manifest.summary.as_str())
+                    .clicked()
+                {
+                    actions.push(Action::Model(model.model.clone()));
+                    ui.close();
+                }
+            }
+            ui.separator();
+        }
         widgets::caption(ui, "Where the pictures and words are made");
         let kinds = DeviceKind::ALL.into_iter().filter(|kind| kind.compiled());
         let choices = std::iter::once((DeviceChoice::Auto, "Best device that works".to_owned()))
@@ -109,7 +126,7 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
             ui.label(RichText::new(reason).color(theme::palette(ui).error));
         }
     });
-    menu.0.accessible_name(format!("Device: {words}"));
+    menu.0.accessible_name(format!("Model and device: {words}"));
 }
 
 fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R) {
@@ -118,10 +135,16 @@ fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R)
         egui::Button::image_and_text(image, words).image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
+        roomy(ui);
         ui.set_min_width(180.0);
         add(ui)
     });
     response.accessible_name(words);
+}
+
+/// Words of a menu stand off the edge of their highlight.
+fn roomy(ui: &mut Ui) {
+    ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
 }
 
 fn item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
@@ -152,8 +175,11 @@ fn files(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         }
         if let Some(dir) = &state.project {
             ui.separator();
-            ui.set_max_width(320.0);
-            widgets::caption(ui, &format!("Kept in {}", dir.display()));
+            // Not justified as the items are, which would pull the words apart.
+            ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
+                ui.set_max_width(260.0);
+                widgets::caption(ui, &format!("Kept in {}", dir.display()));
+            });
         }
     });
 }

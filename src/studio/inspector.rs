@@ -1,8 +1,8 @@
 //! The right side of the window: takes and settings of the selected panel, or of new ones.
 
 use egui::{
-    ComboBox, DragValue, Frame, Image, Margin, Panel, RichText, ScrollArea, Sense, Slider, Stroke,
-    Ui, Vec2, WidgetInfo,
+    ComboBox, DragValue, Frame, Image, Key, Margin, Panel, RichText, ScrollArea, Sense, Slider,
+    Stroke, Ui, Vec2, WidgetInfo,
 };
 
 use super::actions::{Action, Setting};
@@ -105,6 +105,12 @@ fn takes(
                     } else {
                         (Icon::StarOutline, "Star take")
                     };
+                    if widgets::icon_button(ui, Icon::Trash, "Delete take", true)
+                        .on_hover_text("Delete while a take has the focus; undo brings it back")
+                        .clicked()
+                    {
+                        actions.push(Action::DeletePicture(id, index));
+                    }
                     if widgets::icon_button(ui, icon, name, true).clicked() {
                         actions.push(Action::Star(id, index, !take.starred));
                     }
@@ -154,6 +160,9 @@ fn takes(
                         r.settings.guidance, r.settings.steps, r.settings.seed
                     )
                 });
+                if response.has_focus() && ui.input(|i| i.key_pressed(Key::Delete)) {
+                    actions.push(Action::DeletePicture(id, i));
+                }
                 if response.on_hover_text(words).clicked() {
                     actions.push(Action::PictureTake(id, i));
                 }
@@ -171,6 +180,11 @@ fn takes(
             if widgets::icon_button(ui, Icon::Right, "Next text", at + 1 < texts).clicked() {
                 actions.push(Action::TextTake(id, at + 1));
             }
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if widgets::icon_button(ui, Icon::Trash, "Delete text", true).clicked() {
+                    actions.push(Action::DeleteText(id, at));
+                }
+            });
         });
     }
 }
@@ -204,7 +218,15 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         ui.label("Scheduler");
         let response = ComboBox::from_id_salt("scheduler")
             .selected_text(scheduler_name(s.scheduler))
-            .width(ui.available_width() - 8.0)
+            .width(ui.available_width())
+            .icon(|ui, rect, visuals, _| {
+                icons::image(ui.ctx(), Icon::Down, 14.0)
+                    .tint(visuals.fg_stroke.color)
+                    .paint_at(
+                        ui,
+                        egui::Rect::from_center_size(rect.center(), Vec2::splat(14.0)),
+                    );
+            })
             .show_ui(ui, |ui| {
                 for kind in SchedulerKind::ALL {
                     if ui

@@ -29,3 +29,4 @@ pub mod work;
 
 pub use bench::{UiBench, bench_ui};
 pub use run::{StudioError, StudioOptions, projects_folder, run};
+pub use state::{Choice, Storyteller};

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::dialogs::SystemDialogs;
-use super::state::{LoaderFor, Parts, State};
-use crate::weights::DeviceChoice;
+use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
 
 /// At most so many frames a second for events of the engine.
 const PACE: Duration = Duration::from_millis(66);
@@ -16,9 +15,11 @@ const PACE: Duration = Duration::from_millis(66);
 pub struct StudioOptions {
     /// A project folder to open; an empty board without one.
     pub project: Option<PathBuf>,
-    /// Makes the loader of the model for a device; called again when the author changes it.
+    /// Makes the loader of what is chosen; called again when the author chooses anew.
     pub loader_for: LoaderFor,
-    pub device: DeviceChoice,
+    pub choice: Choice,
+    /// The installed models that tell stories.
+    pub models: Vec<Storyteller>,
 }
 
 /// Why there is no window. Each message is one sentence.
@@ -62,7 +63,8 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         let projects = projects_folder();
         let mut state = State::new(Parts {
             loader_for: options.loader_for,
-            device: options.device,
+            choice: options.choice,
+            models: options.models,
             dialogs: Box::new(SystemDialogs::new(projects.clone(), Arc::clone(&wake))),
             wake,
             projects,

@@ -3,6 +3,7 @@
 
 mod keeping;
 mod making;
+mod model;
 mod settings;
 
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ use super::files::{Files, Task};
 use super::live::Live;
 use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
-use crate::engine::{Description, Engine, Loader, Make};
+use crate::engine::{Description, Engine, Make};
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
-use crate::weights::DeviceChoice;
+pub use model::{Choice, LoaderFor, Storyteller, Words};
 use settings::random_seed;
 
 /// How long typing rests before it becomes an undo step.
@@ -37,13 +38,12 @@ pub enum Readiness {
     Failed(String),
 }
 
-/// Makes the loader of the chosen model for a device.
-pub type LoaderFor = Arc<dyn Fn(DeviceChoice) -> Loader + Send + Sync>;
-
 /// What the studio is made of, so that tests can give their own parts.
 pub struct Parts {
     pub loader_for: LoaderFor,
-    pub device: DeviceChoice,
+    pub choice: Choice,
+    /// The installed models that tell stories.
+    pub models: Vec<Storyteller>,
     /// Called from other threads when there is something to draw.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     pub dialogs: Box<dyn Dialogs>,
@@ -62,7 +62,8 @@ pub struct State {
     pub document: Document,
     pub images: Images,
     pub readiness: Readiness,
-    pub device: DeviceChoice,
+    pub choice: Choice,
+    pub models: Vec<Storyteller>,
     pub work: Work,
     pub toasts: Toasts,
     /// The folder of this story, once it has one.
@@ -74,6 +75,8 @@ pub struct State {
     /// The title as typed.
     pub title: String,
     pub focus_composer: bool,
+    /// The cursor is in the text of the selected panel: the board must not move under it.
+    pub editing: bool,
     pub scroll_to: Option<PanelId>,
     /// Cards in a row, as last drawn.
     pub columns: usize,
@@ -111,7 +114,7 @@ pub struct State {
 impl State {
     pub fn new(parts: Parts) -> State {
         let wake = Arc::clone(&parts.wake);
-        let engine = Engine::spawn((parts.loader_for)(parts.device), Box::new(move || wake()));
+        let engine = Engine::spawn((parts.loader_for)(&parts.choice), Box::new(move || wake()));
         let document = Document::default();
         let revision = document.revision();
         State {
@@ -119,7 +122,8 @@ impl State {
             document,
             images: Images::default(),
             readiness: Readiness::Loading("Loading the model…".to_owned()),
-            device: parts.device,
+            choice: parts.choice,
+            models: parts.models,
             work: Work::default(),
             toasts: Toasts::default(),
             project: None,
@@ -127,6 +131,7 @@ impl State {
             large: None,
             composer: String::new(),
             focus_composer: true,
+            editing: false,
             scroll_to: None,
             columns: 3,
             seed_locked: false,
@@ -211,29 +216,6 @@ impl State {
         } else {
             &self.next
         }
-    }
-
-    /// The model's name for people.
-    pub fn model_name(&self) -> String {
-        match &self.readiness {
-            Readiness::Ready(d) if !d.model.is_empty() => {
-                let mut name = d.model.clone();
-                if let Some(first) = name.get(..1).map(str::to_ascii_uppercase) {
-                    name.replace_range(..1, &first);
-                }
-                name
-            }
-            _ => "Sprout".to_owned(),
-        }
-    }
-
-    /// Whether the model can draw a character, thing or place of this name.
-    fn knows(&self, word: &str) -> bool {
-        let Readiness::Ready(d) = &self.readiness else {
-            return false;
-        };
-        let mut all = d.characters.iter().chain(&d.things).chain(&d.places);
-        all.any(|known| known == word)
     }
 
     /// Whether everything is on the disk, in a word or two; `None` before there is anything.
@@ -330,6 +312,15 @@ impl State {
                     now,
                 );
             }
+            Action::DeletePicture(panel, take) => {
+                self.forget_glimpse();
+                self.edit(Edit::DeletePicture { panel, take }, now);
+                self.load_settings();
+            }
+            Action::DeleteText(panel, take) => {
+                self.edit(Edit::DeleteText { panel, take }, now);
+                self.load_settings();
+            }
             Action::DrawPicture(id) => self.draw_picture(id),
             Action::RewriteText(id) => {
                 let settings = Settings {
@@ -371,11 +362,14 @@ impl State {
                     self.ask(Ask::Picture(id, name));
                 }
             }
-            Action::Device(device) => {
-                self.device = device;
-                self.readiness = Readiness::Loading("Loading the model…".to_owned());
-                self.engine.reload((self.loader_for)(device));
-            }
+            Action::Device(device) => self.choose(Choice {
+                device,
+                ..self.choice.clone()
+            }),
+            Action::Model(model) => self.choose(Choice {
+                model,
+                ..self.choice.clone()
+            }),
         }
     }
 
@@ -431,13 +425,15 @@ impl State {
         id
     }
 
-    /// Shows a panel that has come, unless the author is at another.
-    fn follow(&mut self, id: PanelId) {
-        self.scroll_to = Some(id);
+    /// Shows a panel that has come if the author asked to see it or is at the end of the story;
+    /// never while a text is being written.
+    fn follow(&mut self, id: PanelId, asked: bool) {
         let before = self
             .index_of(id)
             .and_then(|i| Some(self.panels().get(i.checked_sub(1)?)?.id));
-        if self.typed.is_none() && (self.selected.is_none() || self.selected == before) {
+        let at_end = self.selected.is_none() || self.selected == before;
+        if !self.editing && (asked || at_end) {
+            self.scroll_to = Some(id);
             self.select(Some(id));
         }
     }

@@ -5,9 +5,8 @@ use egui::{Align, Frame, Label, Layout, Margin, RichText, ScrollArea, Stroke, Ui
 use super::actions::Action;
 use super::composer::{self, Group};
 use super::icons::{self, Icon};
-use super::state::{Readiness, State};
+use super::state::{Readiness, State, Words};
 use super::{theme, widgets};
-use crate::engine::Description;
 
 /// Openings that the built-in model draws well.
 pub const OPENINGS: [&str; 3] = [
@@ -61,31 +60,27 @@ fn sample(ui: &mut Ui, opening: &'static str, actions: &mut Vec<Action>) {
 /// A line saying what the model can draw, and its words.
 fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    let description = match &state.readiness {
-        Readiness::Ready(description) => description.clone(),
-        Readiness::Loading(words) => {
-            widgets::caption(ui, words);
-            return;
-        }
-        Readiness::Failed(reason) => {
-            ui.add(Label::new(RichText::new(reason).color(p.error)).wrap());
-            return;
-        }
-    };
-    let line = can_draw(&state.model_name(), &description);
+    if let Readiness::Failed(reason) = &state.readiness {
+        ui.add(Label::new(RichText::new(reason).color(p.error)).wrap());
+        return;
+    }
+    let words = state.words();
+    let line = can_draw(&state.model_name(), words);
     if line.is_empty() {
         return;
     }
     ui.label(RichText::new(line).color(p.faint_ink));
     ui.add_space(4.0);
+    let groups = composer::groups(words);
+    let mut shown = state.words_shown;
     Frame::NONE
         .fill(p.paper)
         .stroke(Stroke::new(1.0, p.line))
         .corner_radius(theme::RADIUS)
         .inner_margin(Margin::same(14))
         .show(ui, |ui| {
+            ui.set_width(ui.available_width());
             ui.with_layout(Layout::top_down(Align::Min), |ui| {
-                let groups = composer::groups(&description);
                 ui.horizontal(|ui| {
                     for (i, group) in groups
                         .iter()
@@ -93,32 +88,33 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                         .filter(|(_, g)| !g.words.is_empty())
                     {
                         let name = format!("{} ({})", group.name, group.words.len());
-                        let tab = ui.selectable_label(state.words_shown == i, name);
+                        let tab = ui.selectable_label(shown == i, name);
                         if tab
                             .accessible_name(format!("Show {}", group.name.to_lowercase()))
                             .clicked()
                         {
-                            state.words_shown = i;
+                            shown = i;
                         }
                     }
                 });
                 ui.add_space(4.0);
-                let group: &Group<'_> = &groups[state.words_shown.min(2)];
+                let group: &Group<'_> = &groups[shown.min(2)];
                 composer::chips(ui, group, actions);
             });
         });
+    state.words_shown = shown;
 }
 
-fn can_draw(model: &str, d: &Description) -> String {
+fn can_draw(model: &str, words: Words<'_>) -> String {
     let counts = [
-        (d.characters.len(), "characters"),
-        (d.things.len(), "things"),
-        (d.places.len(), "places"),
+        (words.characters.len(), "character"),
+        (words.things.len(), "thing"),
+        (words.places.len(), "place"),
     ];
     let parts: Vec<String> = counts
         .iter()
         .filter(|(n, _)| *n > 0)
-        .map(|(n, what)| format!("{n} {what}"))
+        .map(|(n, what)| format!("{n} {what}{}", if *n == 1 { "" } else { "s" }))
         .collect();
     match parts.as_slice() {
         [] => String::new(),
@@ -138,20 +134,23 @@ mod tests {
 
     #[test]
     fn the_line_counts_what_the_model_knows() {
-        let mut d = Description {
-            characters: vec!["fox".into(); 24],
-            ..Description::default()
+        let named = |name: &str, n| vec![name.to_owned(); n];
+        let (characters, things, places) =
+            (named("fox", 24), named("lantern", 1), named("forest", 12));
+        let mut words = Words {
+            characters: &characters,
+            ..Words::default()
         };
         assert_eq!(
-            can_draw("Sprout", &d),
+            can_draw("Sprout", words),
             "Sprout can draw 24 characters. Click a word to use it."
         );
-        d.things = vec!["lantern".into()];
-        d.places = vec!["forest".into(); 12];
+        words.things = &things;
+        words.places = &places;
         assert_eq!(
-            can_draw("Sprout", &d),
-            "Sprout can draw 24 characters, 1 things and 12 places. Click a word to use it."
+            can_draw("Sprout", words),
+            "Sprout can draw 24 characters, 1 thing and 12 places. Click a word to use it."
         );
-        assert_eq!(can_draw("X", &Description::default()), "");
+        assert_eq!(can_draw("X", Words::default()), "");
     }
 }

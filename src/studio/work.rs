@@ -15,8 +15,11 @@ use crate::story::{PanelId, Settings};
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A new panel at the end, made when the job's turn comes.
-    NewPanel,
+    /// A new panel at the end, made when the job's turn comes. `show` if the author has just
+    /// asked for it and wants to see it.
+    NewPanel {
+        show: bool,
+    },
     Panel(PanelId),
 }
 
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn the_newest_live_order_goes_first_and_replaces_the_older() {
         let mut work = Work::default();
-        work.push(order(Target::NewPanel, false));
+        work.push(order(Target::NewPanel { show: false }, false));
         work.push(order(Target::Panel(PanelId(1)), true));
         work.push(order(Target::Panel(PanelId(2)), true));
         assert_eq!(work.waiting(), 2);
@@ -249,7 +252,10 @@ mod tests {
             work.take_next().map(|o| o.target),
             Some(Target::Panel(PanelId(2)))
         );
-        assert_eq!(work.take_next().map(|o| o.target), Some(Target::NewPanel));
+        assert_eq!(
+            work.take_next().map(|o| o.target),
+            Some(Target::NewPanel { show: false })
+        );
     }
 
     #[test]
@@ -258,7 +264,7 @@ mod tests {
         for id in 1..=3 {
             work.push(order(Target::Panel(PanelId(id)), false));
         }
-        work.push(order(Target::NewPanel, false));
+        work.push(order(Target::NewPanel { show: false }, false));
         work.forget(|id| id == PanelId(2));
         assert!(!work.waits_for(PanelId(2)) && work.waits_for(PanelId(3)));
         assert_eq!(work.clear(), 3);

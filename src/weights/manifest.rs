@@ -1,13 +1,14 @@
 //! `manifest.json`: what a model folder holds, where it comes from and what it can do.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::WeightsError;
+use crate::story::write_beside;
 
 /// Name of the manifest in a model folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -132,14 +133,7 @@ impl Manifest {
         let mut json =
             serde_json::to_vec_pretty(self).map_err(|error| failed(error.to_string()))?;
         json.push(b'\n');
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            file.write_all(&json)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|error| failed(error.to_string()))
+        write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.to_string()))
     }
 
     /// This manifest with `files` replaced by the sizes and checksums of the files named `paths`

@@ -17,7 +17,7 @@ use vokenboard::engine::{
 use vokenboard::story::{Record, Settings};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
-use vokenboard::studio::state::Parts;
+use vokenboard::studio::state::{Choice, Parts};
 use vokenboard::weights::DeviceChoice;
 
 /// Writes a sentence from the story's last one and draws a scene whose colours and places follow
@@ -172,13 +172,21 @@ impl Pipeline for Doodle {
 #[derive(Clone, Default)]
 pub struct Answers {
     pub paths: Arc<Mutex<VecDeque<PathBuf>>>,
+    /// Why there are no dialogs, where there are none.
+    pub none: Arc<Mutex<Option<String>>>,
     waiting: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Dialogs for Answers {
     fn ask(&mut self, ask: Ask) {
-        if let Some(path) = self.paths.lock().unwrap().pop_front() {
+        if let Some(reason) = self.none.lock().unwrap().clone() {
+            let path = Err(reason);
             self.waiting.lock().unwrap().push_back(Answer { ask, path });
+        } else if let Some(path) = self.paths.lock().unwrap().pop_front() {
+            self.waiting.lock().unwrap().push_back(Answer {
+                ask,
+                path: Ok(path),
+            });
         }
     }
 
@@ -202,7 +210,11 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Arc<AtomicUs
             });
             loader
         }),
-        device: DeviceChoice::Auto,
+        choice: Choice {
+            model: "doodle".into(),
+            device: DeviceChoice::Auto,
+        },
+        models: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(answers.clone()),
         projects,

@@ -38,6 +38,10 @@ impl State {
     pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
         self.commit(now);
         let Answer { ask, path } = answer;
+        let path = match path {
+            Ok(path) => path,
+            Err(reason) => return self.toasts.error(reason, now),
+        };
         let (story, images) = (self.story().clone(), self.images.clone());
         let task = match ask {
             Ask::Open => {
@@ -89,10 +93,15 @@ impl State {
                 let (project, document, images) = *opened;
                 // What was done while the folder was read belongs to the board before.
                 self.flush();
+                let dir = project.dir().to_path_buf();
+                if self.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed {
+                    // That board is in the same folder: it is read again when it is saved.
+                    self.files.send(Task::Open(dir));
+                    return;
+                }
                 for warning in project.warnings() {
                     self.toasts.error(warning.clone(), now);
                 }
-                let dir = project.dir().to_path_buf();
                 self.files.send(Task::Use(Some(project)));
                 self.replace(document, images, Some(dir));
             }

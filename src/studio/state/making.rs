@@ -16,12 +16,12 @@ impl State {
         self.focus_composer = true;
         let sentence = self.composer.trim().to_owned();
         if sentence.is_empty() {
-            self.go_on(make);
+            self.go_on(make, true);
             return;
         }
         self.composer.clear();
         let id = self.add_panel(sentence, now);
-        self.follow(id);
+        self.follow(id, true);
         if make.picture() {
             let settings = self.settings_of_new();
             self.order(Order {
@@ -33,14 +33,14 @@ impl State {
         }
     }
 
-    pub(super) fn go_on(&mut self, make: Make) {
+    pub(super) fn go_on(&mut self, make: Make, show: bool) {
         // A picture alone goes to the last panel while that has none.
         let bare = self.panels().last().filter(|p| {
             !p.text.is_empty() && p.pictures.items().is_empty() && !self.work.waits_for(p.id)
         });
         let target = match (make, bare) {
             (Make::Picture, Some(panel)) => Target::Panel(panel.id),
-            _ => Target::NewPanel,
+            _ => Target::NewPanel { show },
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -65,8 +65,8 @@ impl State {
         if opened {
             self.tell(Make::Both, now);
         }
-        for _ in usize::from(opened)..5 {
-            self.go_on(Make::Both);
+        for place in usize::from(opened)..5 {
+            self.go_on(Make::Both, place == 0);
         }
     }
 
@@ -212,11 +212,11 @@ impl State {
         };
         let (id, made_panel_at) = match order.target {
             Target::Panel(id) => (id, None),
-            Target::NewPanel => {
+            Target::NewPanel { show } => {
                 // The commit keeps what is typed out of the new panel's undo step.
                 self.commit(now);
                 let id = self.add_panel(String::new(), now);
-                self.follow(id);
+                self.follow(id, show);
                 (id, Some(self.document.revision()))
             }
         };

@@ -1,136 +1,13 @@
 //! The studio, driven by the labels that an author (or a screen reader) sees.
 
+mod choices;
+#[path = "../studio_support/mod.rs"]
 mod studio_support;
-
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+mod window;
 
 use egui::{Key, Modifiers};
-use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use studio_support::{Answers, parts};
-use vokenboard::studio::app::App;
-use vokenboard::studio::state::State;
-
-type Studio = Harness<'static, App>;
-
-struct Test {
-    studio: Studio,
-    answers: Answers,
-    dir: PathBuf,
-    _temp: tempfile::TempDir,
-}
-
-fn open_sized(width: f32, height: f32, theme: egui::Theme) -> Test {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().to_path_buf();
-    let (parts, answers, _) = parts(dir.join("projects"), Duration::from_millis(2));
-    let studio = Harness::builder()
-        .with_size([width, height])
-        .with_theme(theme)
-        .with_max_steps(8)
-        .with_step_dt(1.0 / 30.0)
-        .wgpu()
-        .build_eframe(move |cc| App::new(&cc.egui_ctx, State::new(parts)));
-    let mut test = Test {
-        studio,
-        answers,
-        dir,
-        _temp: temp,
-    };
-    test.until("the model is ready", |s| {
-        s.query_by_label("Characters").is_some()
-    });
-    test
-}
-
-fn open() -> Test {
-    open_sized(1280.0, 800.0, egui::Theme::Light)
-}
-
-const FOX: &str = "A fox finds a glowing lantern in the snowy forest.";
-
-impl Test {
-    fn state(&self) -> &State {
-        &self.studio.state().state
-    }
-
-    /// Frames until `done`, for a minute at most.
-    fn until(&mut self, what: &str, done: impl Fn(&Studio) -> bool) {
-        let end = Instant::now() + Duration::from_secs(60);
-        loop {
-            self.studio.run_steps(2);
-            if done(&self.studio) {
-                return;
-            }
-            assert!(Instant::now() < end, "not in time: {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn idle(&mut self) {
-        self.until("idle", |s| s.state().state.work.is_idle());
-        self.studio.run_steps(3);
-    }
-
-    fn click(&mut self, label: &str) {
-        self.studio.get_by_label(label).click();
-        self.studio.run_steps(3);
-    }
-
-    fn key(&mut self, modifiers: Modifiers, key: Key) {
-        self.studio.key_press_modifiers(modifiers, key);
-        self.studio.run_steps(3);
-    }
-
-    /// Into the composer, with Enter.
-    fn write(&mut self, text: &str) {
-        self.studio.get_by_label("Composer").focus();
-        self.studio.run_steps(2);
-        self.studio.get_by_label("Composer").type_text(text);
-        self.studio.run_steps(2);
-        self.key(Modifiers::NONE, Key::Enter);
-    }
-
-    /// Panels with the texts and nothing else.
-    fn write_texts(&mut self, texts: &[&str]) {
-        for text in texts {
-            self.studio.get_by_label("Composer").focus();
-            self.studio.run_steps(2);
-            self.studio.get_by_label("Composer").type_text(text);
-            self.studio.run_steps(2);
-            self.click("Text");
-        }
-        assert!(
-            self.texts()
-                .ends_with(&texts.iter().map(|t| t.to_string()).collect::<Vec<_>>())
-        );
-    }
-
-    fn texts(&self) -> Vec<String> {
-        self.state()
-            .panels()
-            .iter()
-            .map(|p| p.text.clone())
-            .collect()
-    }
-
-    fn takes(&self, panel: usize) -> usize {
-        self.state().panels()[panel].pictures.items().len()
-    }
-
-    fn shown(&self, panel: usize) -> Option<usize> {
-        self.state().panels()[panel].pictures.active_index()
-    }
-
-    /// A picture of the window for the one who draws it, where `STUDIO_SHOTS` names a folder.
-    fn shot(&mut self, name: &str) {
-        if let Ok(out) = std::env::var("STUDIO_SHOTS") {
-            let picture = self.studio.render().unwrap();
-            picture.save(format!("{out}/{name}.png")).unwrap();
-        }
-    }
-}
+use window::{FOX, open, open_sized};
 
 #[test]
 fn a_stranger_tells_a_first_story() {
@@ -498,11 +375,6 @@ fn the_board_looks_right_in_every_size_and_theme() {
     }
 }
 
-/// Frames until the story is on the disk.
-fn saved(t: &mut Test) {
-    t.until("saved", |s| s.state().state.saved_words() == Some("saved"));
-}
-
 #[test]
 fn the_board_is_kept_by_itself_and_opens_as_it_was() {
     let mut t = open();
@@ -511,7 +383,7 @@ fn the_board_is_kept_by_itself_and_opens_as_it_was() {
     t.click("Regenerate image");
     t.idle();
     t.click("Take 1");
-    saved(&mut t);
+    t.saved();
     let dir = t.dir.join("projects").join("Untitled story 1");
     assert_eq!(t.state().project.as_deref(), Some(dir.as_path()));
     assert!(dir.join("story.json").is_file());
@@ -521,7 +393,7 @@ fn the_board_is_kept_by_itself_and_opens_as_it_was() {
     assert!(t.texts().is_empty(), "a new board");
     t.write_texts(&["Another story."]);
     t.key(Modifiers::COMMAND, Key::S);
-    saved(&mut t);
+    t.saved();
     assert!(t.dir.join("projects").join("Untitled story 2").is_dir());
 
     t.answers.paths.lock().unwrap().push_back(dir);

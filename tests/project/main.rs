@@ -1,13 +1,14 @@
 //! A story is edited, undone, saved, opened, and never lost.
 
+mod history;
+
 use std::fs;
 use std::path::Path;
 
 use image::{Rgba, RgbaImage};
-use proptest::prelude::*;
 use vokenboard::story::{
-    Document, Edit, EditError, Images, Panel, PanelId, PictureTake, Project, ProjectError, Record,
-    Settings, Story, TextTake, read_record,
+    Document, Edit, Images, PanelId, PictureTake, Project, ProjectError, Record, Settings, Story,
+    TextTake, read_record,
 };
 
 fn picture(seed: u8) -> RgbaImage {
@@ -226,6 +227,76 @@ fn a_story_changed_by_another_program_is_not_overwritten() {
     assert!(project.warnings().is_empty());
 }
 
+/// What `images/` holds.
+fn files_of(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir.join("images")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn pictures_of_deleted_takes_stay_while_undo_may_want_them_and_go_at_the_next_opening() {
+    let (dir, mut project, mut document, images) = saved();
+    fs::write(dir.path().join("images").join("mine.png"), "not ours").unwrap();
+    let one = document.story().panels[0].id;
+    let kept = document.story().panels[0].pictures.items()[0].clone();
+    let deleted = document.story().panels[0].pictures.items()[1].clone();
+    let take = 1;
+    document
+        .apply(Edit::DeletePicture { panel: one, take })
+        .unwrap();
+    project.save(&document, &images).unwrap();
+    assert_eq!(files_of(dir.path()).len(), 3);
+
+    // Opened once more while the first is still open: undo there may want it.
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    // Nor is it swept when the story has moved on to another folder.
+    let elsewhere = tempfile::tempdir().unwrap();
+    project = Project::create(elsewhere.path()).unwrap();
+    project.save(&document, &images).unwrap();
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    document.undo();
+    project.save(&document, &images).unwrap();
+    assert!(files_of(elsewhere.path()).contains(&deleted.image.file_name()));
+
+    // An exported page shows it still.
+    drop((project, images));
+    let page = dir.path().join("story.md");
+    fs::write(&page, format!("![](images/{})", deleted.image.file_name())).unwrap();
+    drop(Project::open(dir.path()).unwrap());
+    assert_eq!(files_of(dir.path()).len(), 3);
+    fs::remove_file(page).unwrap();
+    // Reading changes nothing.
+    Project::read(dir.path()).unwrap();
+    assert_eq!(files_of(dir.path()).len(), 3);
+    drop(Project::open(dir.path()).unwrap());
+    let mut left = [kept.image.file_name(), "mine.png".to_string()];
+    left.sort();
+    assert_eq!(files_of(dir.path()), left);
+}
+
+#[test]
+fn a_story_that_another_program_has_open_is_not_opened_but_can_be_read() {
+    let (dir, project, document, images) = saved();
+    drop((project, images));
+    // As another program would: a lock of the operating system through a file of its own.
+    let other = fs::File::options()
+        .write(true)
+        .open(dir.path().join(".lock"))
+        .unwrap();
+    other.try_lock().unwrap();
+    let error = Project::open(dir.path()).unwrap_err();
+    assert!(matches!(error, ProjectError::InUse(_)), "{error}");
+    let (read, ..) = Project::read(dir.path()).unwrap();
+    assert_eq!(read.story(), document.story());
+    drop(other);
+    Project::open(dir.path()).unwrap();
+}
+
 fn error_of(json: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("story.json"), json).unwrap();
@@ -313,183 +384,4 @@ fn a_picture_never_put_in_is_an_error_not_a_hole() {
         matches!(error, ProjectError::NoPixels { panel: 1, .. }),
         "{error}"
     );
-}
-
-#[test]
-fn typing_is_one_step_until_it_ends_or_something_else_happens() {
-    let mut document = Document::new(Story::default());
-    let one = document.insert_panel(0);
-    let two = document.insert_panel(1);
-    let type_in = |document: &mut Document, text: &str| {
-        document
-            .apply(Edit::SetText {
-                panel: one,
-                text: text.into(),
-            })
-            .unwrap();
-    };
-    for text in ["A", "A f", "A fox"] {
-        type_in(&mut document, text);
-    }
-    document.end_typing();
-    type_in(&mut document, "A fox runs");
-    // A result arrives elsewhere while the author types on.
-    let take = TextTake::new("The owl.", Some(record(1)));
-    document.apply(Edit::AddText { panel: two, take }).unwrap();
-    type_in(&mut document, "A fox runs!");
-    let mut seen = Vec::new();
-    while document.undo() {
-        let text = |id| document.story().panel(id).map(|p| p.text.clone());
-        seen.push((text(one), text(two)));
-    }
-    let text = |s: &str| Some(s.to_string());
-    assert_eq!(
-        seen,
-        [
-            (text("A fox runs"), text("The owl.")),
-            (text("A fox runs"), text("")),
-            (text("A fox"), text("")),
-            (text(""), text("")),
-            (text(""), None),
-            (None, None),
-        ]
-    );
-}
-
-#[test]
-fn the_author_s_words_stand_beside_generated_ones() {
-    let (document, _) = sample();
-    let texts = &document.story().panels[1].texts;
-    let all: Vec<&str> = texts
-        .items()
-        .iter()
-        .map(|take| take.text.as_str())
-        .collect();
-    assert_eq!(all, ["The owl watches.", "The owl sleeps."]);
-    assert_eq!(texts.active_index(), Some(1));
-}
-
-#[test]
-fn a_result_for_a_deleted_panel_is_an_error_and_changes_nothing() {
-    let (mut document, images) = sample();
-    let one = document.story().panels[0].id;
-    document.apply(Edit::DeletePanel(one)).unwrap();
-    let before = document.story().clone();
-    let take = put(&images, 5, None);
-    let edits = vec![
-        Edit::SetTitle("half".into()),
-        Edit::AddPicture { panel: one, take },
-    ];
-    let error = document.apply(Edit::Together(edits)).unwrap_err();
-    assert_eq!(error, EditError::NoPanel(one));
-    assert_eq!(document.story(), &before);
-    document.undo();
-    assert!(document.story().panel(one).is_some());
-}
-
-fn edits() -> impl Strategy<Value = Vec<(u8, usize, usize, String)>> {
-    prop::collection::vec((0u8..18, 0usize..6, 0usize..4, "[a-c]{0,3}"), 1..60)
-}
-
-/// Turns numbers into an edit that mostly fits the story.
-fn edit(document: &mut Document, images: &Images, step: &(u8, usize, usize, String)) -> Edit {
-    let (kind, place, take, ref text) = *step;
-    let text = text.clone();
-    let panels = &document.story().panels;
-    let panel = match panels.get(place % panels.len().max(1)) {
-        Some(panel) => panel.id,
-        None => PanelId(999),
-    };
-    let other = panels.last().map_or(PanelId(998), |panel| panel.id);
-    match kind {
-        0 => Edit::SetTitle(text),
-        1 => Edit::SetStyle(text),
-        2..=4 => Edit::InsertPanel {
-            at: place,
-            panel: Panel::with_text(document.fresh_id(), text),
-        },
-        5 => Edit::DeletePanel(panel),
-        6 => Edit::DuplicatePanel {
-            panel,
-            copy: document.fresh_id(),
-        },
-        7 => Edit::MovePanel { panel, to: take },
-        8 | 9 => Edit::SetText { panel, text },
-        10 => Edit::AddText {
-            panel,
-            take: TextTake::new(text, Some(record(take as u64))),
-        },
-        11 => Edit::AddPicture {
-            panel,
-            take: put(images, take as u8, None),
-        },
-        12 => Edit::ChooseText { panel, take },
-        13 => Edit::ChoosePicture { panel, take },
-        14 => Edit::StarText {
-            panel,
-            take,
-            starred: place % 2 == 0,
-        },
-        15 => Edit::StarPicture {
-            panel,
-            take,
-            starred: place % 2 == 0,
-        },
-        16 => Edit::Together(vec![
-            Edit::DeleteText { panel, take },
-            Edit::MovePanel {
-                panel: other,
-                to: place,
-            },
-            Edit::SetText { panel: other, text },
-        ]),
-        _ => Edit::DeletePicture { panel, take },
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_edits_are_undone_and_redone(steps in edits()) {
-        let images = Images::new();
-        let mut document = Document::new(Story::default());
-        let mut states = vec![document.story().clone()];
-        for step in &steps {
-            let edit = edit(&mut document, &images, step);
-            let before = document.story().clone();
-            document.end_typing();
-            if document.apply(edit).is_err() {
-                prop_assert_eq!(document.story(), &before);
-            }
-            for panel in &document.story().panels {
-                let active = panel.texts.active().map_or("", |take| take.text.as_str());
-                prop_assert_eq!(&panel.text, active);
-            }
-            if document.story() != &before {
-                states.push(document.story().clone());
-            }
-        }
-        for state in states.iter().rev().skip(1) {
-            prop_assert!(document.undo());
-            prop_assert_eq!(document.story(), state);
-        }
-        prop_assert!(!document.can_undo());
-        for state in states.iter().skip(1) {
-            prop_assert!(document.redo());
-            prop_assert_eq!(document.story(), state);
-        }
-        prop_assert!(!document.can_redo());
-    }
-
-    #[test]
-    fn any_story_is_read_as_it_was_saved(steps in edits()) {
-        let images = Images::new();
-        let mut document = Document::new(Story::default());
-        for step in &steps[..steps.len().min(20)] {
-            let edit = edit(&mut document, &images, step);
-            let _ = document.apply(edit);
-        }
-        let json = serde_json::to_string(document.story()).unwrap();
-        let read: Story = serde_json::from_str(&json).unwrap();
-        prop_assert_eq!(&read, document.story());
-    }
 }

@@ -1,0 +1,91 @@
+//! Which model tells the story: what can be chosen, and what is known of it.
+
+use std::sync::Arc;
+
+use super::{Readiness, State};
+use crate::engine::Loader;
+use crate::weights::{DeviceChoice, Manifest};
+
+/// Which model tells the story, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// An installed model's id, or a model folder.
+    pub model: String,
+    pub device: DeviceChoice,
+}
+
+/// A model that the author can choose.
+#[derive(Clone, Debug)]
+pub struct Storyteller {
+    /// As [`Choice::model`] names it.
+    pub model: String,
+    pub manifest: Manifest,
+}
+
+/// Makes the loader of what was chosen.
+pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
+
+/// Words that a model can draw, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words<'a> {
+    pub characters: &'a [String],
+    pub things: &'a [String],
+    pub places: &'a [String],
+}
+
+impl State {
+    /// What is known of the chosen model without loading it.
+    fn storyteller(&self) -> Option<&Storyteller> {
+        let mut models = self.models.iter();
+        models.find(|known| known.model == self.choice.model)
+    }
+
+    /// The model's name for people.
+    pub fn model_name(&self) -> String {
+        if let Some(known) = self.storyteller() {
+            return known.manifest.name.clone();
+        }
+        let name = match &self.readiness {
+            Readiness::Ready(d) => &d.model,
+            _ => &self.choice.model,
+        };
+        let mut letters = name.chars();
+        let first = letters.next().into_iter().flat_map(char::to_uppercase);
+        first.chain(letters).collect()
+    }
+
+    /// What the model can draw; its manifest tells before it is loaded.
+    pub fn words(&self) -> Words<'_> {
+        match (&self.readiness, self.storyteller()) {
+            (Readiness::Ready(d), _) => Words {
+                characters: &d.characters,
+                things: &d.things,
+                places: &d.places,
+            },
+            (Readiness::Loading(_), Some(known)) => Words {
+                characters: &known.manifest.draws.characters,
+                things: &known.manifest.draws.things,
+                places: &known.manifest.draws.places,
+            },
+            _ => Words::default(),
+        }
+    }
+
+    /// Whether the model can draw a character, thing or place of this name.
+    pub(super) fn knows(&self, word: &str) -> bool {
+        let words = self.words();
+        let mut all = words
+            .characters
+            .iter()
+            .chain(words.things)
+            .chain(words.places);
+        all.any(|known| known == word)
+    }
+
+    /// Loads what the author has chosen in place of the model at work.
+    pub(super) fn choose(&mut self, choice: Choice) {
+        self.readiness = Readiness::Loading("Loading the model…".to_owned());
+        self.engine.reload((self.loader_for)(&choice));
+        self.choice = choice;
+    }
+}
