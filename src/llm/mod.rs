@@ -7,7 +7,9 @@
 mod error;
 mod gguf;
 mod llama;
+mod llama_tokenizer;
 mod sampling;
+mod sentencepiece;
 mod story;
 mod tokenizer;
 
@@ -18,6 +20,7 @@ use candle_core::Device;
 
 pub use error::LlmError;
 pub use llama::{Input, Llama, LlamaConfig, State};
+pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use sampling::Sampling;
 pub use tokenizer::Tokenizer;
 

@@ -130,7 +130,7 @@ fn every_public_file_is_read() {
         assert_eq!(checkpoint.names().collect::<Vec<_>>(), expected);
     }
     for part in ["text_encoder", "unet", "vae"] {
-        assert!(open(&format!("sd/{part}")).names().count() > 50);
+        assert!(open(&format!("sd/{part}")).names().count() > 20);
     }
 }
 
@@ -288,7 +288,9 @@ fn a_view_renames_and_layers_and_feeds_parameters() {
     let params = Params::from_source(Arc::new(view), false, &Device::Cpu);
     let embedding = params.pp("model.embed_tokens");
     let [rows, width] = new_shape(&stage1);
-    let table = embedding.embedding(rows, width).unwrap().table;
+    let table = embedding
+        .tensor(&[rows, width], "weight", crate::nn::Init::Zeros)
+        .unwrap();
     let name = "model.llama_model.model.embed_tokens.weight";
     assert_eq!(
         table.flatten_all().unwrap().to_vec1::<f32>().unwrap(),

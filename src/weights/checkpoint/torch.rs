@@ -97,7 +97,7 @@ fn place(
 }
 
 fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for i in (1..shape.len()).rev() {
         // The product was checked before.
         strides[i - 1] = strides[i].saturating_mul(shape[i].max(1));
