@@ -34,7 +34,7 @@ impl Gguf {
         Gguf::open(path)
     }
 
-    fn open(path: PathBuf) -> Result<Gguf, LlmError> {
+    pub(super) fn open(path: PathBuf) -> Result<Gguf, LlmError> {
         let unreadable = |error: std::io::Error| LlmError::Unreadable {
             path: path.clone(),
             reason: error.to_string(),
@@ -91,6 +91,20 @@ impl Gguf {
             Value::Array(values) => Ok(values.iter().map(whole).collect()),
             _ => Err(self.unusable(format!("{key} is not a list"))),
         }
+    }
+
+    pub(super) fn floats(&self, key: &str) -> Result<Vec<f32>, LlmError> {
+        let wrong = || self.unusable(format!("{key} is not a list of numbers"));
+        let Value::Array(values) = self.value(key)? else {
+            return Err(wrong());
+        };
+        values
+            .iter()
+            .map(|value| match value {
+                Value::F32(number) => Ok(*number),
+                _ => Err(wrong()),
+            })
+            .collect()
     }
 
     /// A whole number from 1 to `limit`.

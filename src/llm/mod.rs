@@ -8,7 +8,9 @@ mod error;
 pub mod float;
 mod gguf;
 mod llama;
+mod llama_tokenizer;
 mod sampling;
+mod sentencepiece;
 mod story;
 mod tokenizer;
 
@@ -19,6 +21,7 @@ use candle_core::Device;
 
 pub use error::LlmError;
 pub use llama::{Input, Llama, LlamaConfig, State};
+pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use sampling::Sampling;
 pub use tokenizer::Tokenizer;
 

@@ -26,7 +26,7 @@ pub use ops::{
     Activation, ConvOptions, Mask, Padding, add_channels, attention, conv2d, embedding, geglu,
     gelu, group_norm, layer_norm, linear, quick_gelu, rms_norm, silu, softmax, upsample_nearest,
 };
-pub use params::{Init, ParamError, Params};
+pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};
 pub use threads::share_cores;
 

@@ -55,8 +55,19 @@ impl Layout {
     }
 }
 
+/// Named tensors in the file layout, loaded one at a time.
+pub trait TensorSource: Send + Sync {
+    fn contains(&self, name: &str) -> bool;
+    /// The tensor in whatever type it is stored.
+    ///
+    /// # Errors
+    /// When there is none of that name or it cannot be loaded.
+    fn tensor(&self, name: &str, device: &Device) -> Result<Tensor>;
+}
+
 enum Source {
     Files(MmapedSafetensors),
+    Other(Arc<dyn TensorSource>),
     Tensors(HashMap<String, Tensor>),
     New(Box<Mutex<NoiseSource>>),
 }
@@ -117,6 +128,12 @@ impl Params {
         Self::with(Source::Tensors(tensors), trainable, device)
     }
 
+    /// Parameters from any other source, each loaded when a layer asks for it; trainable ones
+    /// become variables.
+    pub fn from_source(source: Arc<dyn TensorSource>, trainable: bool, device: &Device) -> Self {
+        Self::with(Source::Other(source), trainable, device)
+    }
+
     /// New trainable parameters, drawn from `seed`.
     pub fn init(seed: u64, device: &Device) -> Self {
         Self::with(
@@ -150,6 +167,7 @@ impl Params {
         let name = self.path(name);
         match &self.store.source {
             Source::Files(f) => f.get(&name).is_ok(),
+            Source::Other(source) => source.contains(&name),
             Source::Tensors(t) => t.contains_key(&name),
             Source::New(_) => true,
         }
@@ -174,6 +192,8 @@ impl Params {
         };
         let raw = match &store.source {
             Source::Files(f) => f.load(&name, &store.device).map_err(|_| missing())?,
+            Source::Other(source) if !source.contains(&name) => return Err(missing()),
+            Source::Other(source) => source.tensor(&name, &store.device)?,
             Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
             Source::New(rng) => match init {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,

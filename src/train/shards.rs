@@ -34,9 +34,7 @@ impl Shards {
                     .map_err(|e| candle_core::Error::wrap(e).into())
             })
             .collect::<Result<_>>()?;
-        let parts = (0..n)
-            .map(|i| i * batch / n..(i + 1) * batch / n)
-            .collect();
+        let parts = (0..n).map(|i| i * batch / n..(i + 1) * batch / n).collect();
         Ok(Self { pools, parts })
     }
 

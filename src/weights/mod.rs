@@ -4,9 +4,11 @@
 //! A model folder holds `manifest.json` ([`Manifest`]) beside its weights. The catalogue of
 //! installed models is every such folder in [`models_dir`].
 
+mod checkpoint;
 mod device;
 mod manifest;
 
+pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
 pub use device::{DeviceChoice, DeviceError, DeviceKind, device_name, select as select_device};
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 
