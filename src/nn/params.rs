@@ -58,6 +58,7 @@ impl Layout {
 /// Named tensors in the file layout, loaded one at a time.
 pub trait TensorSource: Send + Sync {
     fn contains(&self, name: &str) -> bool;
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
     /// The tensor in whatever type it is stored.
     ///
     /// # Errors
@@ -179,6 +180,7 @@ impl Params {
         let name = self.path(name);
         match &self.store.source {
             Source::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
+            Source::Other(source) => source.shape(&name),
             Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
             Source::New(_) => None,
         }

@@ -7,11 +7,13 @@ mod generate;
 mod input;
 mod mapper;
 mod model;
+mod prompt;
 mod sample;
 
-pub use config::{MapperConfig, Vocabulary};
+pub use config::{MapperConfig, Sizes, Vocabulary};
 pub use generate::{FloatReader, Generated, Order, Reader, Step, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};
 pub use model::VokenModel;
+pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{Choice, process};
