@@ -4,7 +4,7 @@ use crate::fixture::{Fixture, Vectors, get, ids, nhwc};
 use crate::report::{Error, LIMIT, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
-use vokenboard::diffusion::{Denoising, Diffusion, TextFeatures, to_picture};
+use vokenboard::diffusion::{Denoising, Painter, TextFeatures, to_picture};
 use vokenboard::story::SchedulerKind;
 use vokenboard::voken::{Choice, FeatureMapper, FloatReader, Order, Text, generate as run};
 
@@ -188,7 +188,7 @@ fn picture(
     let Some(want) = v.get("image_uint8") else {
         return Ok(());
     };
-    let diffusion = Diffusion::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
+    let painter = Painter::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
     let how = Denoising {
         scheduler: SchedulerKind::Pndm,
         steps: number(said, "diffusion steps=").unwrap_or(50.0) as usize,
@@ -197,12 +197,12 @@ fn picture(
     let condition = TextFeatures::of_states(mapper.forward(states)?)?;
     let nothing = TextFeatures::of_states(mapper.forward(&zeros)?)?;
     let start = nhwc(get(v, "pndm_latents_init")?)?;
-    let latents = diffusion
+    let latents = painter
         .denoise(&start, &condition, &nothing, how, &mut |_| {
             ControlFlow::Continue(())
         })?
         .ok_or("denoising was cancelled")?;
-    let picture = to_picture(&diffusion.decode(&latents)?)?;
+    let picture = to_picture(&painter.decode(&latents)?)?;
     grey_levels("image_uint8", &picture, want, stage)
 }
 

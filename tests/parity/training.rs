@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use vokenboard::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures, same_timestep};
 use vokenboard::train::optimizer::{AdamSettings, AdamW};
 use vokenboard::train::voken::{
-    Draws, LossWeights, Painter, Stage as Training, image_loss, linear_rate, losses, mask_new_rows,
+    Denoiser, Draws, LossWeights, Stage as Training, image_loss, linear_rate, losses, mask_new_rows,
 };
 use vokenboard::voken::{Batch, Text, voken_states};
 
@@ -26,7 +26,7 @@ pub fn train(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let diffusion = Diffusion::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
     let schedule = NoiseSchedule::new(&diffusion.scheduler)?;
     let empty = caption_states(&diffusion, "")?;
-    let painter = Painter {
+    let denoiser = Denoiser {
         unet: &diffusion.unet,
         schedule: &schedule,
         scaling_factor: diffusion.vae.config().scaling_factor,
@@ -37,10 +37,10 @@ pub fn train(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let draws = draws(&v, &weights)?;
     let captions = captions(f, name, &diffusion, &v, stage)?;
 
-    middle(&loaded, &batch, &targets, &draws, &painter, &v, stage)?;
+    middle(&loaded, &batch, &targets, &draws, &denoiser, &v, stage)?;
     let got = losses(
         model,
-        &painter,
+        &denoiser,
         &batch,
         &targets,
         captions.as_ref(),
@@ -164,7 +164,7 @@ fn middle(
     batch: &Batch,
     targets: &Moments,
     draws: &Draws,
-    painter: &Painter,
+    denoiser: &Denoiser,
     v: &Vectors,
     stage: &mut Stage,
 ) -> Outcome {
@@ -216,8 +216,8 @@ fn middle(
     stage.close("vae_mean", &targets.mean, &nhwc(get(v, "mid.vae_mean")?)?)?;
     let want = nhwc(get(v, "mid.vae_logvar")?)?;
     stage.close("vae_logvar", &targets.logvar, &want)?;
-    let latents = (targets.sample(&draws.posterior)? * painter.scaling_factor)?;
-    let noisy = painter
+    let latents = (targets.sample(&draws.posterior)? * denoiser.scaling_factor)?;
+    let noisy = denoiser
         .schedule
         .add_noise(&latents, &draws.noise, &draws.timesteps)?;
     let want = nhwc(get(v, "mid.noisy_latents")?)?;
@@ -225,12 +225,12 @@ fn middle(
     let snr: Vec<f32> = draws
         .timesteps
         .iter()
-        .map(|t| painter.schedule.alpha_cumprod(*t))
+        .map(|t| denoiser.schedule.alpha_cumprod(*t))
         .map(|a| (a / (1.0 - a)) as f32)
         .collect();
     stage.close("snr", &Tensor::new(snr, &Device::Cpu)?, get(v, "mid.snr")?)?;
     let bound = LossWeights::default().min_snr;
-    let weights = painter.schedule.min_snr_weights(&draws.timesteps, bound);
+    let weights = denoiser.schedule.min_snr_weights(&draws.timesteps, bound);
     let weights = Tensor::new(weights, &Device::Cpu)?;
     stage.close("snr_weight", &weights, get(v, "mid.snr_weight")?)?;
     let parts: Vec<Tensor> = draws
@@ -241,14 +241,14 @@ fn middle(
             let time = same_timestep(*t as f64, 1, &Device::Cpu)?;
             let one = TextFeatures::of_states(condition.narrow(0, i, 1)?)?;
             let noisy = noisy.narrow(0, i, 1)?;
-            painter
+            denoiser
                 .unet
                 .forward(&noisy, &time, &one.states, Some(&one.pooled))
         })
         .collect::<Result<_, _>>()?;
     let want = nhwc(get(v, "mid.unet_pred")?)?;
     stage.close("unet_pred", &Tensor::cat(&parts, 0)?, &want)?;
-    let plain = image_loss(painter, &condition, &targets, draws, f64::INFINITY)?;
+    let plain = image_loss(denoiser, &condition, &targets, draws, f64::INFINITY)?;
     let want = get(v, "out.image_loss_without_snr_weighting")?;
     stage.close("image_loss_without_snr_weighting", &plain, want)
 }
