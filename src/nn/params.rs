@@ -4,7 +4,7 @@ use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
 };
 use candle_core::{DType, Device, Tensor, Var, safetensors::MmapedSafetensors};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +46,15 @@ impl Layout {
         }
     }
 
+    /// The shape in memory of what has `shape` in the file.
+    fn shape(self, shape: &[usize]) -> Vec<usize> {
+        match (self, shape) {
+            (Layout::Transposed, &[out, inp]) => vec![inp, out],
+            (Layout::Hwio, &[out, inp, height, width]) => vec![height, width, inp, out],
+            _ => shape.to_vec(),
+        }
+    }
+
     fn write(self, t: &Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile => Ok(t.clone()),
@@ -70,6 +79,14 @@ enum Source {
     Other(Arc<dyn TensorSource>),
     Tensors(HashMap<String, Tensor>),
     New(Box<Mutex<NoiseSource>>),
+    Shapes(Box<ShapeProbe>),
+}
+
+/// Notes what a network asks for, to compare it with the names and shapes that a file has.
+#[derive(Default)]
+struct ShapeProbe {
+    known: BTreeSet<String>,
+    asked: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
 struct Store {
@@ -143,6 +160,29 @@ impl Params {
         )
     }
 
+    /// Parameters without values, which take no memory: a network that is built from them tells
+    /// what it needs ([`Params::asked`]). `known` are the names that the file has, for networks
+    /// that read files with older names as well.
+    pub fn probe(known: impl IntoIterator<Item = String>) -> Self {
+        let probe = ShapeProbe {
+            known: known.into_iter().collect(),
+            asked: Mutex::default(),
+        };
+        Self::with(Source::Shapes(Box::new(probe)), false, &Device::Cpu)
+    }
+
+    /// Names and file shapes of what was asked of a [`Params::probe`] so far.
+    pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
+        match &self.store.source {
+            Source::Shapes(probe) => probe
+                .asked
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let prefix = match self.prefix.as_str() {
             "" => name.to_string(),
@@ -170,6 +210,7 @@ impl Params {
             Source::Other(source) => source.contains(&name),
             Source::Tensors(t) => t.contains_key(&name),
             Source::New(_) => true,
+            Source::Shapes(probe) => probe.known.contains(&name),
         }
     }
 
@@ -184,6 +225,13 @@ impl Params {
             Source::Other(source) if !source.contains(&name) => return Err(missing()),
             Source::Other(source) => source.tensor(&name, &store.device)?,
             Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
+            Source::Shapes(probe) => {
+                let zero = Tensor::zeros((), DType::F32, &store.device)?;
+                let mut asked = probe.asked.lock().unwrap_or_else(|e| e.into_inner());
+                asked.insert(name, file_shape.to_vec());
+                // One number seen everywhere, whatever the shape.
+                return zero.broadcast_as(layout.shape(file_shape));
+            }
             Source::New(rng) => match init {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
                 Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,

@@ -6,10 +6,12 @@
 
 mod checkpoint;
 mod device;
+mod gguf;
 mod manifest;
 
 pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
 pub use device::{DeviceChoice, DeviceError, DeviceKind, device_name, select as select_device};
+pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 
 use std::fs;
