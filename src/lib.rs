@@ -15,4 +15,6 @@ pub mod story;
 pub mod storyworld;
 pub mod studio;
 pub mod train;
+pub mod vision;
+pub mod voken;
 pub mod weights;

@@ -5,6 +5,7 @@
 //! memory, and is faster there than the launches of its operations would be on a GPU.
 
 mod error;
+pub mod float;
 mod gguf;
 mod llama;
 mod llama_tokenizer;

@@ -214,6 +214,17 @@ impl Params {
         }
     }
 
+    /// The shape that the file gives a tensor; `None` for new parameters and for names that it
+    /// does not hold.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let name = self.path(name);
+        match &self.store.source {
+            Source::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
+            Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
+            Source::New(_) => None,
+        }
+    }
+
     fn get(&self, file_shape: &[usize], name: &str, init: Init, layout: Layout) -> Result<Tensor> {
         let name = self.path(name);
         let store = &self.store;
@@ -280,6 +291,20 @@ impl Params {
             false => None,
         };
         Ok(Linear::new(w, b))
+    }
+
+    /// A linear layer whose tensors have other names than `weight` and `bias`, as the packed
+    /// projections of PyTorch's attention have.
+    pub fn linear_named(
+        &self,
+        inp: usize,
+        out: usize,
+        (weight, bias): (&str, &str),
+        init: Init,
+    ) -> Result<Linear> {
+        let w = self.get(&[out, inp], weight, init, Layout::Transposed)?;
+        let b = self.tensor(&[out], bias, Init::Zeros)?;
+        Ok(Linear::new(w, Some(b)))
     }
 
     pub fn conv2d(&self, cin: usize, cout: usize, kernel: usize, o: ConvOptions) -> Result<Conv2d> {

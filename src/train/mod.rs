@@ -10,6 +10,7 @@ pub mod diffusion;
 pub mod log;
 pub mod optimizer;
 pub mod shards;
+pub mod voken;
 
 use std::path::{Path, PathBuf};
 
