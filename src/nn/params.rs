@@ -4,7 +4,7 @@ use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
 };
 use candle_core::{DType, Device, Tensor, Var, safetensors::MmapedSafetensors};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -67,6 +67,7 @@ impl Layout {
 /// Named tensors in the file layout, loaded one at a time.
 pub trait TensorSource: Send + Sync {
     fn contains(&self, name: &str) -> bool;
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
     /// The tensor in whatever type it is stored.
     ///
     /// # Errors
@@ -85,7 +86,7 @@ enum Source {
 /// Notes what a network asks for, to compare it with the names and shapes that a file has.
 #[derive(Default)]
 struct ShapeProbe {
-    known: BTreeSet<String>,
+    known: BTreeMap<String, Vec<usize>>,
     asked: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
@@ -161,11 +162,11 @@ impl Params {
     }
 
     /// Parameters without values, which take no memory: a network that is built from them tells
-    /// what it needs ([`Params::asked`]). `known` are the names that the file has, for networks
-    /// that read files with older names as well.
-    pub fn probe(known: impl IntoIterator<Item = String>) -> Self {
+    /// what it needs ([`Params::asked`]). `known` are names and shapes that the file has,
+    /// which decide where networks read files of more than one kind.
+    pub fn probe(known: BTreeMap<String, Vec<usize>>) -> Self {
         let probe = ShapeProbe {
-            known: known.into_iter().collect(),
+            known,
             asked: Mutex::default(),
         };
         Self::with(Source::Shapes(Box::new(probe)), false, &Device::Cpu)
@@ -210,7 +211,7 @@ impl Params {
             Source::Other(source) => source.contains(&name),
             Source::Tensors(t) => t.contains_key(&name),
             Source::New(_) => true,
-            Source::Shapes(probe) => probe.known.contains(&name),
+            Source::Shapes(probe) => probe.known.contains_key(&name),
         }
     }
 
@@ -220,8 +221,10 @@ impl Params {
         let name = self.path(name);
         match &self.store.source {
             Source::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
+            Source::Other(source) => source.shape(&name),
             Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
             Source::New(_) => None,
+            Source::Shapes(probe) => probe.known.get(&name).cloned(),
         }
     }
 

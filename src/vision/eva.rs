@@ -138,9 +138,15 @@ fn resize_positions(positions: &Tensor, side: usize, c: usize) -> Result<Tensor>
     let m = cubic(from, side, positions)?;
     // Columns of the grid, then its rows.
     let rows = m.matmul(&grid)?.reshape((side, from, c))?;
-    let rows = rows.transpose(0, 1)?.contiguous()?.reshape((from, side * c))?;
+    let rows = rows
+        .transpose(0, 1)?
+        .contiguous()?
+        .reshape((from, side * c))?;
     let both = m.matmul(&rows)?.reshape((side, side, c))?;
-    let grid = both.transpose(0, 1)?.contiguous()?.reshape((1, side * side, c))?;
+    let grid = both
+        .transpose(0, 1)?
+        .contiguous()?
+        .reshape((1, side * side, c))?;
     Tensor::cat(&[&positions.narrow(1, 0, 1)?, &grid], 1)
 }
 

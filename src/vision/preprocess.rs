@@ -63,7 +63,8 @@ impl Preprocess {
         let side = self.size as u32;
         let (w, h) = (picture.width().max(1), picture.height().max(1));
         // The longer side is rounded down, as torchvision does.
-        let longer = |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
+        let longer =
+            |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
         let (w, h) = if w <= h {
             (side, longer(h, w))
         } else {

@@ -48,9 +48,12 @@ pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let mut out = Vec::with_capacity(row * height as usize);
     for (first, weights) in weights(across.height() as usize, height as usize) {
         for x in 0..row {
-            let sum = weights.iter().enumerate().fold(1 << (BITS - 1), |s, (i, w)| {
-                s + i32::from(source[(first + i) * row + x]) * w
-            });
+            let sum = weights
+                .iter()
+                .enumerate()
+                .fold(1 << (BITS - 1), |s, (i, w)| {
+                    s + i32::from(source[(first + i) * row + x]) * w
+                });
             out.push(round(sum));
         }
     }
@@ -67,9 +70,12 @@ fn resize_rows(picture: &RgbImage, width: u32) -> RgbImage {
     for source in picture.as_raw().chunks_exact(row) {
         for (first, weights) in &weights {
             for c in 0..3 {
-                let sum = weights.iter().enumerate().fold(1 << (BITS - 1), |s, (i, w)| {
-                    s + i32::from(source[(first + i) * 3 + c]) * w
-                });
+                let sum = weights
+                    .iter()
+                    .enumerate()
+                    .fold(1 << (BITS - 1), |s, (i, w)| {
+                        s + i32::from(source[(first + i) * 3 + c]) * w
+                    });
                 out.push(round(sum));
             }
         }
@@ -83,7 +89,8 @@ mod tests {
 
     #[test]
     fn halving_averages_with_a_triangle() {
-        let picture = RgbImage::from_fn(4, 1, |x, _| image::Rgb([[0, 80, 160, 240][x as usize]; 3]));
+        let picture =
+            RgbImage::from_fn(4, 1, |x, _| image::Rgb([[0, 80, 160, 240][x as usize]; 3]));
         let half = resize(&picture, 2, 1);
         // Weights 3/7, 3/7, 1/7 and mirrored.
         assert_eq!(half.get_pixel(0, 0).0[0], 57);

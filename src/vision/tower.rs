@@ -38,10 +38,11 @@ impl VisionTower {
                 .pp("ln_vision")
                 .layer_norm(config.eva_vit.embed_dim, config.ln_vision_eps)?,
             qformer: QFormer::new(&config.qformer, &p.qformer)?,
-            projection: p
-                .projection
-                .pp("llama_proj")
-                .linear(config.qformer.hidden_size, width, true)?,
+            projection: p.projection.pp("llama_proj").linear(
+                config.qformer.hidden_size,
+                width,
+                true,
+            )?,
             config,
         })
     }

@@ -1,7 +1,9 @@
 //! Sizes of the part between the language model and the diffusion model. The defaults are the
 //! reference implementation's, which has them in its code.
 
+use crate::llm::float::LoraConfig;
 use crate::nn::Result;
+use crate::vision::VisionConfig;
 use serde::{Deserialize, Serialize};
 
 /// The feature mapper: an encoder-decoder transformer (PyTorch's `nn.Transformer`).
@@ -14,6 +16,8 @@ pub struct MapperConfig {
     pub encoder_layers: usize,
     pub decoder_layers: usize,
     pub dim_feedforward: usize,
+    pub activation: String,
+    pub norm_first: bool,
     pub layer_norm_eps: f64,
     /// Tokens of its output, each with a learned query.
     pub prompt_tokens: usize,
@@ -27,6 +31,8 @@ impl Default for MapperConfig {
             encoder_layers: 4,
             decoder_layers: 4,
             dim_feedforward: 4096,
+            activation: "relu".into(),
+            norm_first: true,
             layer_norm_eps: 1e-5,
             prompt_tokens: 77,
         }
@@ -44,13 +50,38 @@ impl MapperConfig {
                 "nhead",
             ),
             (self.dim_feedforward > 0, "dim_feedforward"),
+            (self.activation == "relu", "activation"),
+            (self.norm_first, "norm_first"),
             (self.prompt_tokens > 0, "prompt_tokens"),
         ];
         match fits.iter().find(|(ok, _)| !ok) {
             Some((_, name)) => candle_core::bail!(
-                "the feature mapper's {name} has a value that can't be; correct its configuration"
+                "the feature mapper's {name} has a value that isn't supported; correct its configuration"
             ),
             None => Ok(()),
+        }
+    }
+}
+
+/// All sizes that no file of the public weights says, because the reference has them in its code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sizes {
+    #[serde(flatten)]
+    pub vision: VisionConfig,
+    pub mapper: MapperConfig,
+    pub lora: LoraConfig,
+    /// Vokens that make a picture.
+    pub voken_count: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            vision: VisionConfig::default(),
+            mapper: MapperConfig::default(),
+            lora: LoraConfig::default(),
+            voken_count: 8,
         }
     }
 }

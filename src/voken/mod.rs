@@ -9,7 +9,7 @@ mod mapper;
 mod model;
 mod sample;
 
-pub use config::{MapperConfig, Vocabulary};
+pub use config::{MapperConfig, Sizes, Vocabulary};
 pub use generate::{FloatReader, Generated, Order, Reader, Step, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};

@@ -149,7 +149,10 @@ mod tests {
         let mut scores = logits;
         process(&mut scores, &[], &how, None);
         // Of the three likeliest, 0.05/0.96 is no more than the tenth that may go.
-        assert_eq!(scores, [f32::NEG_INFINITY, logits[1], f32::NEG_INFINITY, logits[3]]);
+        assert_eq!(
+            scores,
+            [f32::NEG_INFINITY, logits[1], f32::NEG_INFINITY, logits[3]]
+        );
     }
 
     #[test]

@@ -189,7 +189,10 @@ impl Tables {
 /// When the table has not two axes.
 pub fn resize_rows(table: &Tensor, more: usize) -> Result<Tensor> {
     let mean = table.mean_keepdim(0)?;
-    let new = embedding(&mean, &Tensor::zeros(more, candle_core::DType::U32, table.device())?)?;
+    let new = embedding(
+        &mean,
+        &Tensor::zeros(more, candle_core::DType::U32, table.device())?,
+    )?;
     Tensor::cat(&[table, &new], 0)
 }
 

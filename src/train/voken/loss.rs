@@ -211,12 +211,10 @@ pub fn image_loss(
     let times: Vec<f32> = draws.timesteps.iter().map(|t| *t as f32).collect();
     let times = Tensor::from_vec(times, draws.timesteps.len(), noisy.device())?;
     let condition = TextFeatures::of_states(condition.clone())?;
-    let answer = painter.unet.forward(
-        &noisy,
-        &times,
-        &condition.states,
-        Some(&condition.pooled),
-    )?;
+    let answer =
+        painter
+            .unet
+            .forward(&noisy, &times, &condition.states, Some(&condition.pooled))?;
     let wanted = painter
         .schedule
         .target(&latents, &draws.noise, &draws.timesteps)?;

@@ -40,11 +40,7 @@ pub fn linear_rate(base: f64, step: u64, warmup: u64, total: u64) -> f64 {
 ///
 /// # Errors
 /// A table with fewer rows than that.
-pub fn mask_new_rows(
-    grads: &mut GradStore,
-    vars: &[(String, Var)],
-    added: usize,
-) -> Result<()> {
+pub fn mask_new_rows(grads: &mut GradStore, vars: &[(String, Var)], added: usize) -> Result<()> {
     for (name, var) in vars {
         // Memory holds the embedding table as [rows,width], the output layer as [width,rows].
         let axis = match (name.contains("embed_tokens"), name.contains("lm_head")) {

@@ -54,6 +54,10 @@ impl TensorSource for View {
         self.tensors.contains_key(name)
     }
 
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.info(name).map(|info| info.shape.clone())
+    }
+
     fn tensor(&self, name: &str, device: &Device) -> candle_core::Result<Tensor> {
         let (checkpoint, stored) = self.tensors.get(name).ok_or_else(|| {
             candle_core::Error::Msg(format!("parameter {name} is missing from the weights"))
