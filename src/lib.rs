@@ -11,6 +11,7 @@ pub mod export;
 pub mod llm;
 pub mod nn;
 pub mod pipeline;
+pub mod published;
 pub mod story;
 pub mod storyworld;
 pub mod studio;

@@ -46,6 +46,15 @@ impl Layout {
         }
     }
 
+    /// The shape in memory of what has `shape` in the file.
+    fn shape(self, shape: &[usize]) -> Vec<usize> {
+        match (self, shape) {
+            (Layout::Transposed, &[out, inp]) => vec![inp, out],
+            (Layout::Hwio, &[out, inp, height, width]) => vec![height, width, inp, out],
+            _ => shape.to_vec(),
+        }
+    }
+
     fn write(self, t: &Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile => Ok(t.clone()),
@@ -71,6 +80,14 @@ enum Source {
     Other(Arc<dyn TensorSource>),
     Tensors(HashMap<String, Tensor>),
     New(Box<Mutex<NoiseSource>>),
+    Shapes(Box<ShapeProbe>),
+}
+
+/// Notes what a network asks for, to compare it with the names and shapes that a file has.
+#[derive(Default)]
+struct ShapeProbe {
+    known: BTreeMap<String, Vec<usize>>,
+    asked: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
 struct Store {
@@ -144,6 +161,29 @@ impl Params {
         )
     }
 
+    /// Parameters without values, which take no memory: a network that is built from them tells
+    /// what it needs ([`Params::asked`]). `known` are names and shapes that the file has,
+    /// which decide where networks read files of more than one kind.
+    pub fn probe(known: BTreeMap<String, Vec<usize>>) -> Self {
+        let probe = ShapeProbe {
+            known,
+            asked: Mutex::default(),
+        };
+        Self::with(Source::Shapes(Box::new(probe)), false, &Device::Cpu)
+    }
+
+    /// Names and file shapes of what was asked of a [`Params::probe`] so far.
+    pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
+        match &self.store.source {
+            Source::Shapes(probe) => probe
+                .asked
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let prefix = match self.prefix.as_str() {
             "" => name.to_string(),
@@ -171,6 +211,7 @@ impl Params {
             Source::Other(source) => source.contains(&name),
             Source::Tensors(t) => t.contains_key(&name),
             Source::New(_) => true,
+            Source::Shapes(probe) => probe.known.contains_key(&name),
         }
     }
 
@@ -183,6 +224,7 @@ impl Params {
             Source::Other(source) => source.shape(&name),
             Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
             Source::New(_) => None,
+            Source::Shapes(probe) => probe.known.get(&name).cloned(),
         }
     }
 
@@ -197,6 +239,13 @@ impl Params {
             Source::Other(source) if !source.contains(&name) => return Err(missing()),
             Source::Other(source) => source.tensor(&name, &store.device)?,
             Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
+            Source::Shapes(probe) => {
+                let zero = Tensor::zeros((), DType::F32, &store.device)?;
+                let mut asked = probe.asked.lock().unwrap_or_else(|e| e.into_inner());
+                asked.insert(name, file_shape.to_vec());
+                // One number seen everywhere, whatever the shape.
+                return zero.broadcast_as(layout.shape(file_shape));
+            }
             Source::New(rng) => match init {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
                 Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,

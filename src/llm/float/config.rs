@@ -8,7 +8,7 @@ use std::path::Path;
 /// One id, or the first of a list, as newer files have it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Ids {
+pub(crate) enum Ids {
     One(i64),
     Many(Vec<i64>),
 }
@@ -28,12 +28,12 @@ pub struct FloatConfig {
     pub max_position_embeddings: usize,
     pub rms_norm_eps: f64,
     pub rope_theta: f64,
-    rope_scaling: Option<serde_json::Value>,
+    pub(crate) rope_scaling: Option<serde_json::Value>,
     pub hidden_act: String,
     /// Whether the output layer is the embedding table.
     pub tie_word_embeddings: bool,
-    bos_token_id: Option<Ids>,
-    eos_token_id: Option<Ids>,
+    pub(crate) bos_token_id: Option<Ids>,
+    pub(crate) eos_token_id: Option<Ids>,
 }
 
 impl Default for FloatConfig {

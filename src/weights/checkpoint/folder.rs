@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::CheckpointError;
 
 /// The names that transformers and diffusers give, safetensors first.
-const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
+const STEMS: [&str; 3] = ["model", "pytorch_model", "diffusion_pytorch_model"];
 
 /// The files that hold a folder's weights, and for shards which of them holds which tensor.
 pub(super) struct Folder {
@@ -23,7 +23,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Finds the weights in `dir`: safetensors before torch files, shards before a single file.
+/// Finds the weights in `dir`: safetensors before torch files, a file of the
+/// usual name before shards, and those before any other file.
 ///
 /// # Errors
 /// When there are none, or the index cannot be read or names a file outside the folder.
@@ -33,21 +34,20 @@ pub(super) fn find(dir: &Path) -> Result<Folder, CheckpointError> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
     for end in [".safetensors", ".bin"] {
+        let one = |name: String| Folder {
+            files: vec![dir.join(name)],
+            index: None,
+        };
+        let usual = STEMS.map(|stem| format!("{stem}{end}"));
+        if let Some(name) = usual.into_iter().find(|name| names.contains(name)) {
+            return Ok(one(name));
+        }
         let index = format!("{end}.index.json");
         if let Some(name) = names.iter().find(|name| name.ends_with(&index)) {
             return sharded(dir, &dir.join(name));
         }
-        let usual = STEMS.map(|stem| format!("{stem}{end}"));
-        let usual = usual
-            .iter()
-            .chain([&"pytorch_model.bin".to_string()])
-            .find_map(|name| names.get(name).filter(|n| n.ends_with(end)).cloned());
-        let other = || names.iter().find(|name| name.ends_with(end)).cloned();
-        if let Some(name) = usual.or_else(other) {
-            return Ok(Folder {
-                files: vec![dir.join(name)],
-                index: None,
-            });
+        if let Some(name) = names.iter().find(|name| name.ends_with(end)) {
+            return Ok(one(name.clone()));
         }
     }
     Err(CheckpointError::Empty {
