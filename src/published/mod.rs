@@ -6,6 +6,7 @@
 mod add;
 mod check;
 mod find;
+mod load;
 mod memory;
 mod plan;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use add::{PIPELINE, add};
 pub use check::{PartReport, Report, check};
 pub use find::{Found, find};
+pub use load::{Language, Published};
 pub use memory::{format_bytes, parse_bytes};
 pub use plan::{Placement, Plan, PlanError, Precision, Stage, plan};
 

@@ -5,7 +5,7 @@ use super::sample::{draw, likeliest, process};
 use super::{Choice, Vocabulary};
 use crate::llm::float::{Cache, FloatLlama};
 use crate::nn::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
@@ -32,6 +32,9 @@ pub trait Reader {
     fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>>;
     /// Tokens read.
     fn len(&self) -> usize;
+    /// Most tokens that can be read.
+    fn limit(&self) -> usize;
+    fn device(&self) -> &Device;
     /// Whether nothing was read.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -39,13 +42,13 @@ pub trait Reader {
 }
 
 /// A text in progress on a model in floating point.
-pub struct FloatReader<'a> {
-    llama: &'a FloatLlama,
+pub struct FloatReader {
+    llama: FloatLlama,
     cache: Cache,
 }
 
-impl<'a> FloatReader<'a> {
-    pub fn new(llama: &'a FloatLlama) -> Self {
+impl FloatReader {
+    pub fn new(llama: FloatLlama) -> Self {
         Self {
             cache: llama.cache(),
             llama,
@@ -53,7 +56,7 @@ impl<'a> FloatReader<'a> {
     }
 }
 
-impl Reader for FloatReader<'_> {
+impl Reader for FloatReader {
     fn clear(&mut self) {
         self.cache = self.llama.cache();
     }
@@ -63,7 +66,7 @@ impl Reader for FloatReader<'_> {
     }
 
     fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {
-        let limit = self.llama.config().max_position_embeddings;
+        let limit = self.limit();
         let tokens = self.cache.len() + embeddings.dim(1)?;
         if tokens > limit {
             candle_core::bail!(
@@ -81,6 +84,14 @@ impl Reader for FloatReader<'_> {
     fn len(&self) -> usize {
         self.cache.len()
     }
+
+    fn limit(&self) -> usize {
+        self.llama.config().max_position_embeddings
+    }
+
+    fn device(&self) -> &Device {
+        self.llama.device()
+    }
 }
 
 /// What to generate.
@@ -92,6 +103,8 @@ pub struct Order {
     pub max_new_tokens: usize,
     /// Whether a picture is to come, wanted by the model or not.
     pub force_picture: bool,
+    /// Tokens that may not come.
+    pub never: Vec<u32>,
     /// Token sequences that end the text; they stay in it.
     pub stops: Vec<Vec<u32>>,
     /// The id that ends the text.
@@ -154,6 +167,11 @@ pub fn generate(
         let last = hidden.narrow(1, read - 1, 1)?;
         let logits = reader.logits(&last)?;
         let mut scores = logits.clone();
+        for id in &order.never {
+            if let Some(score) = scores.get_mut(*id as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
         let asked = sequence.contains(&vocabulary.first);
         let force = (order.force_picture && !asked).then_some(vocabulary.first);
         process(&mut scores, &sequence, &order.choice, force);
@@ -193,6 +211,23 @@ pub fn generate(
         sequence,
         voken_states: states,
     }))
+}
+
+/// The states that a picture is made from when it comes right after `prompt [1,T,width]`, whether
+/// or not the model would ask for it there.
+///
+/// # Errors
+/// When the text gets too long for the model.
+pub fn force_picture(
+    reader: &mut dyn Reader,
+    prompt: &Tensor,
+    vocabulary: &Vocabulary,
+) -> Result<Tensor> {
+    reader.clear();
+    let hidden = reader.read(prompt)?;
+    let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
+    let vokens = reader.read(&reader.embed(&vocabulary.ids())?)?;
+    picture_states(Some(&last), &vokens)
 }
 
 /// The state that chose `[IMG0]`, then those of all vokens but the last: each state predicts the

@@ -11,7 +11,7 @@ mod prompt;
 mod sample;
 
 pub use config::{MapperConfig, Sizes, Vocabulary};
-pub use generate::{FloatReader, Generated, Order, Reader, Step, generate};
+pub use generate::{FloatReader, Generated, Order, Reader, Step, force_picture, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};
 pub use model::VokenModel;

@@ -64,12 +64,13 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         seed: None,
         max_new_tokens: number(said, "max_new_tokens=").map_or(wanted.len() - 1, |n| n as usize),
         force_picture: said.contains("force_generation=True"),
+        never: Vec::new(),
         stops: stops(said),
         eos: number(said, "eos_token_id replaced by ").map_or(config.eos(), |n| Some(n as u32)),
         start: config.bos().ok_or("config.json has no bos_token_id")?,
     };
     let mut calls = Calls::default();
-    let mut reader = FloatReader::new(&model.llama);
+    let mut reader = FloatReader::new(model.llama.clone());
     let mut trouble = None;
     let made = run(
         &mut reader,

@@ -128,7 +128,7 @@ fn interleaved(
 
 /// A prompt that is kept, then the vokens in one pass, then one token.
 fn cached(model: &VokenModel, prompt: &Tensor, v: &Vectors, stage: &mut Stage) -> Outcome {
-    let mut reader = FloatReader::new(&model.llama);
+    let mut reader = FloatReader::new(model.llama.clone());
     reader.read(prompt)?;
     for name in ["voken", "next"] {
         let tokens = match name {
