@@ -57,6 +57,18 @@ pub struct TextFeatures {
     pub pooled: Tensor,
 }
 
+impl TextFeatures {
+    /// Conditions `[B,T,C]` that are no text. Where a UNet also wants one vector for the whole,
+    /// it is their mean.
+    ///
+    /// # Errors
+    /// When `states` have not three axes.
+    pub fn of_states(states: Tensor) -> Result<Self> {
+        let pooled = states.mean(1)?;
+        Ok(Self { states, pooled })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     config: TextConfig,

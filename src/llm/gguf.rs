@@ -1,21 +1,19 @@
 //! A Llama-family model in a GGUF file: its settings, its tokenizer's lists and where its
 //! weights lie.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use super::LlmError;
 use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
+use crate::weights::{GgufHeader, GgufTensor, GgufValue};
 
 /// An open GGUF file.
 pub(super) struct Gguf {
     path: PathBuf,
-    content: Content,
+    header: GgufHeader,
     file: Arc<MappedFile>,
 }
 
@@ -34,22 +32,17 @@ impl Gguf {
         Gguf::open(path)
     }
 
-    fn open(path: PathBuf) -> Result<Gguf, LlmError> {
+    pub(super) fn open(path: PathBuf) -> Result<Gguf, LlmError> {
         let unreadable = |error: std::io::Error| LlmError::Unreadable {
             path: path.clone(),
             reason: error.to_string(),
         };
-        let mut reader = BufReader::new(File::open(&path).map_err(unreadable)?);
-        let content = Content::read(&mut reader).map_err(|_| LlmError::Unusable {
-            path: path.clone(),
-            reason: "it is no GGUF file or is damaged".to_string(),
-        })?;
         let file = Arc::new(MappedFile::open(&path).map_err(unreadable)?);
-        Ok(Gguf {
-            path,
-            content,
-            file,
-        })
+        let header = GgufHeader::read(file.bytes()).map_err(|reason| LlmError::Unusable {
+            path: path.clone(),
+            reason,
+        })?;
+        Ok(Gguf { path, header, file })
     }
 
     pub(super) fn unusable(&self, reason: impl Into<String>) -> LlmError {
@@ -59,69 +52,71 @@ impl Gguf {
         }
     }
 
-    fn value(&self, key: &str) -> Result<&Value, LlmError> {
-        let value = self.content.metadata.get(key);
+    fn value(&self, key: &str) -> Result<&GgufValue, LlmError> {
+        let value = self.header.metadata.get(key);
         value.ok_or_else(|| self.unusable(format!("it does not say {key}")))
     }
 
     pub(super) fn string(&self, key: &str) -> Result<&str, LlmError> {
         match self.value(key)? {
-            Value::String(string) => Ok(string),
+            GgufValue::String(string) => Ok(string),
             _ => Err(self.unusable(format!("{key} is not a string"))),
         }
     }
 
     pub(super) fn strings(&self, key: &str) -> Result<Vec<&str>, LlmError> {
-        let wrong = || self.unusable(format!("{key} is not a list of strings"));
-        let Value::Array(values) = self.value(key)? else {
-            return Err(wrong());
-        };
-        values
-            .iter()
-            .map(|value| match value {
-                Value::String(string) => Ok(string.as_str()),
-                _ => Err(wrong()),
-            })
-            .collect()
+        match self.value(key)? {
+            GgufValue::Strings(strings) => Ok(strings.iter().map(String::as_str).collect()),
+            _ => Err(self.unusable(format!("{key} is not a list of strings"))),
+        }
     }
 
-    /// A list of whole numbers; `None` for each that is negative or no number.
+    /// A list of whole numbers; `None` for each that is negative.
     pub(super) fn numbers(&self, key: &str) -> Result<Vec<Option<usize>>, LlmError> {
         match self.value(key)? {
-            Value::Array(values) => Ok(values.iter().map(whole).collect()),
-            _ => Err(self.unusable(format!("{key} is not a list"))),
+            GgufValue::Wholes(numbers) => {
+                Ok(numbers.iter().map(|n| usize::try_from(*n).ok()).collect())
+            }
+            _ => Err(self.unusable(format!("{key} is not a list of whole numbers"))),
+        }
+    }
+
+    pub(super) fn floats(&self, key: &str) -> Result<Vec<f32>, LlmError> {
+        match self.value(key)? {
+            GgufValue::Floats(numbers) => Ok(numbers.iter().map(|&n| n as f32).collect()),
+            _ => Err(self.unusable(format!("{key} is not a list of numbers"))),
         }
     }
 
     /// A whole number from 1 to `limit`.
     pub(super) fn count(&self, key: &str, limit: usize) -> Result<usize, LlmError> {
-        whole(self.value(key)?)
+        self.value(key)?;
+        let number = self.header.whole(key);
+        number
             .filter(|number| (1..=limit).contains(number))
             .ok_or_else(|| self.unusable(format!("{key} is not a number from 1 to {limit}")))
     }
 
     pub(super) fn float(&self, key: &str) -> Result<f32, LlmError> {
         match self.value(key)? {
-            Value::F32(number) if number.is_finite() => Ok(*number),
+            GgufValue::Float(number) if number.is_finite() => Ok(*number as f32),
             _ => Err(self.unusable(format!("{key} is not a number"))),
         }
     }
 
     pub(super) fn has(&self, tensor: &str) -> bool {
-        self.content.tensor_infos.contains_key(tensor)
+        self.header.tensors.contains_key(tensor)
     }
 
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, usize), LlmError> {
-        let Some(info) = self.content.tensor_infos.get(name) else {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<&GgufTensor, LlmError> {
+        let Some(tensor) = self.header.tensors.get(name) else {
             return Err(self.unusable(format!("it has no tensor {name}")));
         };
-        if info.shape.dims() != shape {
-            let found = info.shape.dims();
+        if tensor.shape != shape {
+            let found = &tensor.shape;
             return Err(self.unusable(format!("{name} has shape {found:?}, not {shape:?}")));
         }
-        let offset = self.content.tensor_data_offset.saturating_add(info.offset);
-        // Saturating, so that it is found to lie outside the file.
-        Ok((info, usize::try_from(offset).unwrap_or(usize::MAX)))
+        Ok(tensor)
     }
 
     /// The quantised matrix `name`, `[rows, cols]`.
@@ -131,49 +126,35 @@ impl Gguf {
         rows: usize,
         cols: usize,
     ) -> Result<QuantMatrix, LlmError> {
-        let (info, offset) = self.tensor(name, &[rows, cols])?;
-        let kind = match info.ggml_dtype {
-            GgmlDType::Q4_0 => QuantType::Q4_0,
-            GgmlDType::Q4_1 => QuantType::Q4_1,
-            GgmlDType::Q8_0 => QuantType::Q8_0,
+        let tensor = self.tensor(name, &[rows, cols])?;
+        let kind = match tensor.kind {
+            Some(GgmlDType::Q4_0) => QuantType::Q4_0,
+            Some(GgmlDType::Q4_1) => QuantType::Q4_1,
+            Some(GgmlDType::Q8_0) => QuantType::Q8_0,
             other => {
+                let number = tensor.kind_number;
+                let other = other.map_or(format!("type {number}"), |kind| format!("{kind:?}"));
                 return Err(self.unusable(format!(
-                    "{name} is stored as {other:?}, not as Q4_0, Q4_1 or Q8_0"
+                    "{name} is stored as {other}, not as Q4_0, Q4_1 or Q8_0"
                 )));
             }
         };
-        QuantMatrix::new(self.file.clone(), offset, rows, cols, kind)
+        QuantMatrix::new(self.file.clone(), tensor.offset, rows, cols, kind)
             .map_err(|error| self.unusable(error.to_string()))
     }
 
     /// The f32 vector `name`, `[length]`.
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LlmError> {
-        let (info, offset) = self.tensor(name, &[length])?;
-        if info.ggml_dtype != GgmlDType::F32 {
+        let tensor = self.tensor(name, &[length])?;
+        if tensor.kind != Some(GgmlDType::F32) {
             return Err(self.unusable(format!("{name} is not stored as F32")));
         }
-        let bytes = offset
-            .checked_add(4 * length)
-            .and_then(|end| self.file.bytes().get(offset..end))
-            .ok_or_else(|| self.unusable("it ends before its last tensor"))?;
+        // Was checked to lie inside the file when the header was read.
+        let bytes = &self.file.bytes()[tensor.offset..tensor.offset + tensor.bytes];
         let (numbers, _) = bytes.as_chunks::<4>();
         Ok(numbers
             .iter()
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect())
-    }
-}
-
-fn whole(value: &Value) -> Option<usize> {
-    match value {
-        Value::U8(n) => Some(usize::from(*n)),
-        Value::U16(n) => Some(usize::from(*n)),
-        Value::U32(n) => usize::try_from(*n).ok(),
-        Value::U64(n) => usize::try_from(*n).ok(),
-        Value::I8(n) => usize::try_from(*n).ok(),
-        Value::I16(n) => usize::try_from(*n).ok(),
-        Value::I32(n) => usize::try_from(*n).ok(),
-        Value::I64(n) => usize::try_from(*n).ok(),
-        _ => None,
     }
 }

@@ -5,9 +5,12 @@
 //! memory, and is faster there than the launches of its operations would be on a GPU.
 
 mod error;
+pub mod float;
 mod gguf;
 mod llama;
+mod llama_tokenizer;
 mod sampling;
+mod sentencepiece;
 mod story;
 mod tokenizer;
 
@@ -18,6 +21,7 @@ use candle_core::Device;
 
 pub use error::LlmError;
 pub use llama::{Input, Llama, LlamaConfig, State};
+pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use sampling::Sampling;
 pub use tokenizer::Tokenizer;
 

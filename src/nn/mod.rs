@@ -27,7 +27,7 @@ pub use ops::{
     embedding_masked, geglu, gelu, group_norm, layer_norm, linear, quick_gelu, rms_norm, rotary,
     rotations, silu, softmax, upsample_nearest,
 };
-pub use params::{Init, ParamError, Params};
+pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};
 pub use threads::share_cores;
 

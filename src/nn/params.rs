@@ -46,6 +46,15 @@ impl Layout {
         }
     }
 
+    /// The shape in memory of what has `shape` in the file.
+    fn shape(self, shape: &[usize]) -> Vec<usize> {
+        match (self, shape) {
+            (Layout::Transposed, &[out, inp]) => vec![inp, out],
+            (Layout::Hwio, &[out, inp, height, width]) => vec![height, width, inp, out],
+            _ => shape.to_vec(),
+        }
+    }
+
     fn write(self, t: &Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile => Ok(t.clone()),
@@ -55,10 +64,30 @@ impl Layout {
     }
 }
 
+/// Named tensors in the file layout, loaded one at a time.
+pub trait TensorSource: Send + Sync {
+    fn contains(&self, name: &str) -> bool;
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// The tensor in whatever type it is stored.
+    ///
+    /// # Errors
+    /// When there is none of that name or it cannot be loaded.
+    fn tensor(&self, name: &str, device: &Device) -> Result<Tensor>;
+}
+
 enum Source {
     Files(MmapedSafetensors),
+    Other(Arc<dyn TensorSource>),
     Tensors(HashMap<String, Tensor>),
     New(Box<Mutex<NoiseSource>>),
+    Shapes(Box<ShapeProbe>),
+}
+
+/// Notes what a network asks for, to compare it with the names and shapes that a file has.
+#[derive(Default)]
+struct ShapeProbe {
+    known: BTreeMap<String, Vec<usize>>,
+    asked: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
 struct Store {
@@ -117,6 +146,12 @@ impl Params {
         Self::with(Source::Tensors(tensors), trainable, device)
     }
 
+    /// Parameters from any other source, each loaded when a layer asks for it; trainable ones
+    /// become variables.
+    pub fn from_source(source: Arc<dyn TensorSource>, trainable: bool, device: &Device) -> Self {
+        Self::with(Source::Other(source), trainable, device)
+    }
+
     /// New trainable parameters, drawn from `seed`.
     pub fn init(seed: u64, device: &Device) -> Self {
         Self::with(
@@ -124,6 +159,29 @@ impl Params {
             true,
             device,
         )
+    }
+
+    /// Parameters without values, which take no memory: a network that is built from them tells
+    /// what it needs ([`Params::asked`]). `known` are names and shapes that the file has,
+    /// which decide where networks read files of more than one kind.
+    pub fn probe(known: BTreeMap<String, Vec<usize>>) -> Self {
+        let probe = ShapeProbe {
+            known,
+            asked: Mutex::default(),
+        };
+        Self::with(Source::Shapes(Box::new(probe)), false, &Device::Cpu)
+    }
+
+    /// Names and file shapes of what was asked of a [`Params::probe`] so far.
+    pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
+        match &self.store.source {
+            Source::Shapes(probe) => probe
+                .asked
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .clone(),
+            _ => BTreeMap::new(),
+        }
     }
 
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
@@ -150,8 +208,23 @@ impl Params {
         let name = self.path(name);
         match &self.store.source {
             Source::Files(f) => f.get(&name).is_ok(),
+            Source::Other(source) => source.contains(&name),
             Source::Tensors(t) => t.contains_key(&name),
             Source::New(_) => true,
+            Source::Shapes(probe) => probe.known.contains_key(&name),
+        }
+    }
+
+    /// The shape that the file gives a tensor; `None` for new parameters and for names that it
+    /// does not hold.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let name = self.path(name);
+        match &self.store.source {
+            Source::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
+            Source::Other(source) => source.shape(&name),
+            Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
+            Source::New(_) => None,
+            Source::Shapes(probe) => probe.known.get(&name).cloned(),
         }
     }
 
@@ -163,7 +236,16 @@ impl Params {
         };
         let raw = match &store.source {
             Source::Files(f) => f.load(&name, &store.device).map_err(|_| missing())?,
+            Source::Other(source) if !source.contains(&name) => return Err(missing()),
+            Source::Other(source) => source.tensor(&name, &store.device)?,
             Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
+            Source::Shapes(probe) => {
+                let zero = Tensor::zeros((), DType::F32, &store.device)?;
+                let mut asked = probe.asked.lock().unwrap_or_else(|e| e.into_inner());
+                asked.insert(name, file_shape.to_vec());
+                // One number seen everywhere, whatever the shape.
+                return zero.broadcast_as(layout.shape(file_shape));
+            }
             Source::New(rng) => match init {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
                 Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,
@@ -212,6 +294,20 @@ impl Params {
             false => None,
         };
         Ok(Linear::new(w, b))
+    }
+
+    /// A linear layer whose tensors have other names than `weight` and `bias`, as the packed
+    /// projections of PyTorch's attention have.
+    pub fn linear_named(
+        &self,
+        inp: usize,
+        out: usize,
+        (weight, bias): (&str, &str),
+        init: Init,
+    ) -> Result<Linear> {
+        let w = self.get(&[out, inp], weight, init, Layout::Transposed)?;
+        let b = self.tensor(&[out], bias, Init::Zeros)?;
+        Ok(Linear::new(w, Some(b)))
     }
 
     pub fn conv2d(&self, cin: usize, cout: usize, kernel: usize, o: ConvOptions) -> Result<Conv2d> {

@@ -2,10 +2,15 @@
 //! is the panel's text and picture.
 
 mod caption;
+mod load;
+mod record;
 mod scene;
+mod voken;
 
-pub use caption::{CaptionPipeline, Options, loader};
+pub use caption::CaptionPipeline;
+pub use load::{Options, loader};
 pub use scene::picture_prompt;
+pub use voken::VokenPipeline;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -115,8 +120,22 @@ pub enum PipelineError {
     Language(#[from] crate::llm::LlmError),
     #[error(transparent)]
     Diffusion(#[from] crate::diffusion::DiffusionError),
+    #[error(transparent)]
+    Published(#[from] crate::published::PublishedError),
+    #[error(transparent)]
+    Checkpoint(#[from] crate::weights::CheckpointError),
+    #[error("{0}")]
+    Tensor(String),
     #[error("{0}")]
     Request(String),
+}
+
+impl From<candle_core::Error> for PipelineError {
+    fn from(error: candle_core::Error) -> Self {
+        // Without the backtrace that candle appends when one is asked for.
+        let text = error.to_string();
+        Self::Tensor(text.lines().next().unwrap_or_default().to_owned())
+    }
 }
 
 /// Loads a pipeline on the thread that will use it, telling how far it has come.

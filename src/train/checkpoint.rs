@@ -21,6 +21,8 @@ pub fn save(run: &Path, opt: &AdamW) -> Result<()> {
         tensors.push((format!("m.{name}"), like(&m.m)?));
         tensors.push((format!("v.{name}"), like(&m.v)?));
         tensors.push((format!("e.{name}"), like(&m.ema)?));
+        let steps = Tensor::new(m.steps as i64, &Device::Cpu)?;
+        tensors.push((format!("n.{name}"), steps));
     }
     tensors.push(("step".into(), Tensor::new(opt.step as i64, &Device::Cpu)?));
     let file = path(run);
@@ -44,6 +46,9 @@ pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
             .get(&key)
             .ok_or_else(|| bad(format!("{key} is missing")))
     };
+    let step = saved
+        .get("step")
+        .ok_or_else(|| bad("step is missing".into()))?;
     let names: Vec<_> = opt.vars().to_vec();
     for ((name, var), m) in names.iter().zip(&mut opt.moments) {
         let w = get("w", name)?;
@@ -58,10 +63,10 @@ pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
         m.m = get("m", name)?.flatten_all()?.to_vec1()?;
         m.v = get("v", name)?.flatten_all()?.to_vec1()?;
         m.ema = get("e", name)?.flatten_all()?.to_vec1()?;
+        // Runs from before this was kept had a gradient for everything in every step.
+        let steps = saved.get(&format!("n.{name}")).unwrap_or(step);
+        m.steps = steps.to_scalar::<i64>()? as u64;
     }
-    let step = saved
-        .get("step")
-        .ok_or_else(|| bad("step is missing".into()))?;
     opt.step = step.to_scalar::<i64>()? as u64;
     Ok(true)
 }

@@ -10,6 +10,7 @@ pub mod diffusion;
 pub mod log;
 pub mod optimizer;
 pub mod shards;
+pub mod voken;
 
 use crate::nn::Params;
 use crate::weights::{DeviceChoice, select_device};

@@ -12,6 +12,8 @@ pub struct AdamSettings {
     pub beta2: f32,
     pub eps: f32,
     pub weight_decay: f32,
+    /// Whether norms, biases and other vectors are decayed too.
+    pub decay_vectors: bool,
     /// Gradients are scaled down to this global L2 norm.
     pub clip: f32,
     /// Decay of the moving average, reached after a warm-up of `(1 + step) / (10 + step)`.
@@ -25,14 +27,30 @@ impl Default for AdamSettings {
             beta2: 0.99,
             eps: 1e-8,
             weight_decay: 0.01,
+            decay_vectors: false,
             clip: 1.0,
             ema: 0.999,
         }
     }
 }
 
+impl AdamSettings {
+    /// PyTorch's defaults, with which MiniGPT-5 was trained: everything decays, nothing is
+    /// clipped.
+    pub fn pytorch() -> Self {
+        Self {
+            beta2: 0.999,
+            decay_vectors: true,
+            clip: f32::INFINITY,
+            ..Self::default()
+        }
+    }
+}
+
 /// State of one parameter.
 pub struct Moments {
+    /// Steps in which it got a gradient.
+    pub steps: u64,
     pub m: Vec<f32>,
     pub v: Vec<f32>,
     pub ema: Vec<f32>,
@@ -143,6 +161,7 @@ impl AdamW {
             .map(|(_, v)| {
                 let ema = values(v)?;
                 Ok(Moments {
+                    steps: 0,
                     m: vec![0.0; ema.len()],
                     v: vec![0.0; ema.len()],
                     ema,
@@ -173,14 +192,31 @@ impl AdamW {
     /// # Errors
     /// A parameter that got no gradient: something on its path has no backward.
     pub fn step(&mut self, parts: &[GradStore], lr: f64) -> candle_core::Result<f64> {
-        let mut of_vars = Vec::with_capacity(self.vars.len());
-        for (name, var) in &self.vars {
-            let grads: Option<Vec<&Tensor>> = parts.iter().map(|g| g.get(var)).collect();
-            match grads {
-                Some(g) => of_vars.push(g),
-                None => candle_core::bail!("parameter {name} got no gradient"),
-            }
+        let without = |name: &str, var: &Var| {
+            let without = parts.iter().any(|g| g.get(var).is_none());
+            without.then(|| name.to_owned())
+        };
+        if let Some(name) = self.vars.iter().find_map(|(n, v)| without(n, v)) {
+            candle_core::bail!("parameter {name} got no gradient");
         }
+        self.step_each(parts, |_| lr)
+    }
+
+    /// As [`AdamW::step`], with a learning rate for each parameter by its name. A parameter that
+    /// no part has a gradient for stays as it is, its state too, as in PyTorch.
+    ///
+    /// # Errors
+    /// When a gradient can't be read.
+    pub fn step_each(
+        &mut self,
+        parts: &[GradStore],
+        rate: impl Fn(&str) -> f64,
+    ) -> candle_core::Result<f64> {
+        let of_vars: Vec<Vec<&Tensor>> = self
+            .vars
+            .iter()
+            .map(|(_, var)| parts.iter().filter_map(|g| g.get(var)).collect())
+            .collect();
         let mut square = 0f64;
         for g in &of_vars {
             square += with_values(g, |parts| {
@@ -201,8 +237,13 @@ impl AdamW {
         let norm = square.sqrt();
         let s = self.settings;
         self.step += 1;
-        let t = self.step as i32;
-        for (((_, var), g), state) in self.vars.iter().zip(of_vars).zip(&mut self.moments) {
+        let warm = self.step as f32;
+        for (((name, var), g), state) in self.vars.iter().zip(of_vars).zip(&mut self.moments) {
+            if g.is_empty() {
+                continue;
+            }
+            state.steps += 1;
+            let (t, lr) = (state.steps as i32, rate(name));
             with_values(&g, |grads| {
                 let update = Update {
                     grads,
@@ -214,14 +255,13 @@ impl AdamW {
                         1.0
                     },
                     lr: lr as f32,
-                    // Norms, biases and other vectors are not decayed.
-                    decay: if var.rank() > 1 {
+                    decay: if s.decay_vectors || var.rank() > 1 {
                         s.weight_decay * lr as f32
                     } else {
                         0.0
                     },
                     correction: [1.0 - s.beta1.powi(t), 1.0 - s.beta2.powi(t)],
-                    ema: s.ema.min((1.0 + t as f32) / (10.0 + t as f32)),
+                    ema: s.ema.min((1.0 + warm) / (10.0 + warm)),
                 };
                 if var.device().is_cpu() {
                     return var.inplace_op1(&update);

@@ -20,7 +20,7 @@ pub struct Manifest {
     pub id: String,
     /// Name for people.
     pub name: String,
-    /// `caption` (tells stories) or `language-model` (writes for those that do).
+    /// `caption` or `voken` (tell stories), or `language-model` (writes for those that do).
     pub pipeline: String,
     /// SPDX expression.
     pub licence: String,
@@ -126,7 +126,7 @@ impl Manifest {
     /// When the folder cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), WeightsError> {
         let path = dir.join(MANIFEST);
-        let failed = |reason: String| WeightsError::Read {
+        let failed = |reason: String| WeightsError::Write {
             path: path.clone(),
             reason,
         };

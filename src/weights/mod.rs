@@ -4,10 +4,14 @@
 //! A model folder holds `manifest.json` ([`Manifest`]) beside its weights. The catalogue of
 //! installed models is every such folder in [`models_dir`].
 
+mod checkpoint;
 mod device;
+mod gguf;
 mod manifest;
 
+pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
 pub use device::{DeviceChoice, DeviceError, DeviceKind, device_name, select as select_device};
+pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 
 use std::fs;
@@ -57,6 +61,8 @@ pub enum WeightsError {
     Checksum { path: PathBuf },
     #[error("{path} cannot be read ({reason}); check the file and its permissions")]
     Read { path: PathBuf, reason: String },
+    #[error("{path} cannot be written ({reason}); check the folder and the free space on its disk")]
+    Write { path: PathBuf, reason: String },
     #[error(
         "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
     )]
@@ -140,7 +146,8 @@ pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, WeightsError> {
         })
 }
 
-/// Every model folder in `models`, sorted by id. Folders without a manifest are passed over.
+/// Every model folder in `models` and those that were added from elsewhere, sorted by id. Folders
+/// without a manifest are passed over, as are added ones that are not there at the moment.
 ///
 /// # Errors
 /// When `models` cannot be listed or a manifest cannot be read.
@@ -156,8 +163,61 @@ pub fn catalogue(models: &Path) -> Result<Vec<Model>, WeightsError> {
             found.push(Model::open(&dir)?);
         }
     }
+    for dir in added(models)? {
+        if dir.join(MANIFEST).is_file() {
+            found.push(Model::open(&dir)?);
+        }
+    }
     found.sort_by(|a, b| a.manifest.id.cmp(&b.manifest.id));
     Ok(found)
+}
+
+/// The list of model folders that lie elsewhere, in the folder of installed models.
+const ADDED: &str = "added.json";
+
+/// The folders that were added to the catalogue of `models`.
+fn added(models: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    let path = models.join(ADDED);
+    let unreadable = |reason: String| WeightsError::Read {
+        path: path.clone(),
+        reason,
+    };
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+/// Enters the model folder `dir` in the catalogue of `models`, unless it lies there already.
+///
+/// # Errors
+/// When a folder cannot be read or the list cannot be written.
+pub fn register(models: &Path, dir: &Path) -> Result<(), WeightsError> {
+    let real = |path: &Path| {
+        fs::canonicalize(path).map_err(|error| WeightsError::Read {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })
+    };
+    let dir = real(dir)?;
+    let mut list = added(models)?;
+    if dir.parent() == Some(&real(models)?) || list.contains(&dir) {
+        return Ok(());
+    }
+    list.push(dir);
+    let path = models.join(ADDED);
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(models)?;
+        serde_json::to_writer_pretty(&mut file, &list)?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().map_err(|error| WeightsError::Write {
+        path: path.clone(),
+        reason: error.to_string(),
+    })
 }
 
 /// The model that `name` means: an installed model's id, or a path to a model folder.

@@ -1,0 +1,164 @@
+//! A LLaMA's `config.json` as Hugging Face writes it.
+
+use crate::llm::LlmError;
+use crate::nn::Result;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One id, or the first of a list, as newer files have it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Ids {
+    One(i64),
+    Many(Vec<i64>),
+}
+
+/// transformers' `LlamaConfig`: the settings we read, under its names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FloatConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    /// Heads of keys and values, each shared by several queries; none: as many as queries.
+    pub num_key_value_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    pub vocab_size: usize,
+    pub max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    pub rope_theta: f64,
+    pub(crate) rope_scaling: Option<serde_json::Value>,
+    pub hidden_act: String,
+    /// Whether the output layer is the embedding table.
+    pub tie_word_embeddings: bool,
+    pub(crate) bos_token_id: Option<Ids>,
+    pub(crate) eos_token_id: Option<Ids>,
+}
+
+impl Default for FloatConfig {
+    /// transformers' defaults, which a file may leave out.
+    fn default() -> Self {
+        Self {
+            hidden_size: 4096,
+            intermediate_size: 11008,
+            num_hidden_layers: 32,
+            num_attention_heads: 32,
+            num_key_value_heads: None,
+            head_dim: None,
+            vocab_size: 32000,
+            max_position_embeddings: 2048,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10000.0,
+            rope_scaling: None,
+            hidden_act: "silu".into(),
+            tie_word_embeddings: false,
+            bos_token_id: Some(Ids::One(1)),
+            eos_token_id: Some(Ids::One(2)),
+        }
+    }
+}
+
+fn first(ids: Option<&Ids>) -> Option<u32> {
+    let id = match ids? {
+        Ids::One(id) => *id,
+        Ids::Many(ids) => *ids.first()?,
+    };
+    u32::try_from(id).ok()
+}
+
+/// The ids in `generation_config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Generation {
+    #[serde(rename = "_from_model_config")]
+    from_model: bool,
+    bos_token_id: Option<Ids>,
+    eos_token_id: Option<Ids>,
+}
+
+impl FloatConfig {
+    /// Reads `config.json` in `dir`, and the ids of `generation_config.json` where that was not
+    /// made from it: in transformers 4.31 the one that was not derived wins.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the model is not supported.
+    pub fn read(dir: &Path) -> std::result::Result<Self, LlmError> {
+        let bytes = |name: &str| {
+            let path = dir.join(name);
+            std::fs::read(&path).map_err(|error| LlmError::Unreadable {
+                path,
+                reason: error.to_string(),
+            })
+        };
+        let unusable = |name: &str, reason: String| LlmError::Unusable {
+            path: dir.join(name),
+            reason,
+        };
+        let mut config: Self = serde_json::from_slice(&bytes("config.json")?)
+            .map_err(|e| unusable("config.json", e.to_string()))?;
+        let name = "generation_config.json";
+        if dir.join(name).exists() {
+            let own: Generation =
+                serde_json::from_slice(&bytes(name)?).map_err(|e| unusable(name, e.to_string()))?;
+            if !own.from_model {
+                config.bos_token_id = own.bos_token_id.or(config.bos_token_id);
+                config.eos_token_id = own.eos_token_id.or(config.eos_token_id);
+            }
+        }
+        config
+            .check()
+            .map_err(|e| unusable("config.json", e.to_string()))?;
+        Ok(config)
+    }
+
+    pub fn kv_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    pub fn head_width(&self) -> usize {
+        self.head_dim
+            .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+
+    /// The id that a generated sequence begins with. It need not be the tokenizer's.
+    pub fn bos(&self) -> Option<u32> {
+        first(self.bos_token_id.as_ref())
+    }
+
+    /// The id that ends a generated sequence.
+    pub fn eos(&self) -> Option<u32> {
+        first(self.eos_token_id.as_ref())
+    }
+
+    /// # Errors
+    /// One sentence naming the first setting that doesn't fit or isn't supported.
+    pub fn check(&self) -> Result<()> {
+        let (heads, kv) = (self.num_attention_heads, self.kv_heads());
+        let fits = [
+            (self.hidden_size > 0, "hidden_size"),
+            (self.num_hidden_layers > 0, "num_hidden_layers"),
+            (heads > 0, "num_attention_heads"),
+            (
+                kv > 0 && heads.is_multiple_of(kv.max(1)),
+                "num_key_value_heads",
+            ),
+            (
+                self.head_width() > 0 && self.head_width().is_multiple_of(2),
+                "head_dim",
+            ),
+            (
+                self.rope_theta.is_finite() && self.rope_theta > 0.0,
+                "rope_theta",
+            ),
+            (self.rope_scaling.is_none(), "rope_scaling"),
+            (self.hidden_act == "silu", "hidden_act"),
+        ];
+        match fits.iter().find(|(ok, _)| !ok) {
+            Some((_, name)) => candle_core::bail!(
+                "the language model's {name} has a value that isn't supported; use a LLaMA model"
+            ),
+            None => Ok(()),
+        }
+    }
+}

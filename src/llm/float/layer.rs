@@ -1,0 +1,151 @@
+//! One layer of the network, and what it remembers.
+
+use super::FloatConfig;
+use super::lora::{Adapted, LoraConfig};
+use crate::nn::{Linear, Mask, Params, Result, RmsNorm, attention, silu};
+use candle_core::{D, Device, Tensor};
+
+/// Keys and values of the tokens read so far, for every layer.
+#[derive(Clone, Debug)]
+pub struct Cache(Vec<Option<(Tensor, Tensor)>>);
+
+impl Cache {
+    pub(super) fn new(layers: usize) -> Self {
+        Self(vec![None; layers])
+    }
+
+    pub(super) fn layer(&mut self, index: usize) -> &mut Option<(Tensor, Tensor)> {
+        &mut self.0[index]
+    }
+
+    /// Tokens read.
+    pub fn len(&self) -> usize {
+        let first = self.0.first().and_then(Option::as_ref);
+        first.map_or(0, |(k, _)| k.dims()[1])
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rotary position embedding (arXiv 2104.09864) in Hugging Face's layout: a head's first half
+/// pairs with its second.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// `[1,T,1,head_width/2]`.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rotation {
+    /// For positions `first .. first + count`.
+    ///
+    /// # Errors
+    /// When the device can't hold it.
+    pub fn new(config: &FloatConfig, first: usize, count: usize, device: &Device) -> Result<Self> {
+        let half = config.head_width() / 2;
+        let speeds: Vec<f32> = (0..half)
+            .map(|i| config.rope_theta.powf(-(i as f64) / half as f64) as f32)
+            .collect();
+        // The angle is an f32 product in the reference.
+        let angles: Vec<f64> = (first..first + count)
+            .flat_map(|at| speeds.iter().map(move |s| f64::from(at as f32 * s)))
+            .collect();
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = angles.iter().map(|a| f(*a) as f32).collect();
+            Tensor::from_vec(values, (1, count, 1, half), device)
+        };
+        Ok(Self {
+            cos: table(f64::cos)?,
+            sin: table(f64::sin)?,
+        })
+    }
+
+    /// Turns `x [B,T,heads*head_width]`.
+    fn turn(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let (b, t, c) = x.dims3()?;
+        let half = c / heads / 2;
+        let x = x.reshape((b, t, heads, 2 * half))?;
+        let (one, two) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let first = (one.broadcast_mul(&self.cos)? - two.broadcast_mul(&self.sin)?)?;
+        let second = (two.broadcast_mul(&self.cos)? + one.broadcast_mul(&self.sin)?)?;
+        Tensor::cat(&[&first, &second], D::Minus1)?.reshape((b, t, c))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    attention_norm: RmsNorm,
+    query: Adapted,
+    key: Linear,
+    value: Adapted,
+    out: Linear,
+    inner_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    heads: usize,
+    kv_heads: usize,
+}
+
+impl Layer {
+    pub fn new(config: &FloatConfig, p: &Params) -> Result<Self> {
+        let (c, inner) = (config.hidden_size, config.intermediate_size);
+        let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
+        let (wide, narrow) = (heads * config.head_width(), kv_heads * config.head_width());
+        let (a, m) = (p.pp("self_attn"), p.pp("mlp"));
+        let norm = |name| p.pp(name).rms_norm(c, config.rms_norm_eps);
+        Ok(Self {
+            attention_norm: norm("input_layernorm")?,
+            query: Adapted::new(a.pp("q_proj").linear(c, wide, false)?),
+            key: a.pp("k_proj").linear(c, narrow, false)?,
+            value: Adapted::new(a.pp("v_proj").linear(c, narrow, false)?),
+            out: a.pp("o_proj").linear(wide, c, false)?,
+            inner_norm: norm("post_attention_layernorm")?,
+            gate: m.pp("gate_proj").linear(c, inner, false)?,
+            up: m.pp("up_proj").linear(c, inner, false)?,
+            down: m.pp("down_proj").linear(inner, c, false)?,
+            heads,
+            kv_heads,
+        })
+    }
+
+    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
+        self.query.add_lora(lora, &p.pp("q_proj"))?;
+        self.value.add_lora(lora, &p.pp("v_proj"))
+    }
+
+    pub fn merge_lora(&mut self) -> Result<()> {
+        self.query.merge()?;
+        self.value.merge()
+    }
+
+    pub fn query_weight(&self) -> &Tensor {
+        self.query.weight()
+    }
+
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        rotation: &Rotation,
+        kept: Option<&mut Option<(Tensor, Tensor)>>,
+    ) -> Result<Tensor> {
+        let n = self.attention_norm.forward(x)?;
+        let q = rotation.turn(&self.query.forward(&n)?, self.heads)?;
+        let mut k = rotation.turn(&self.key.forward(&n)?, self.kv_heads)?;
+        let mut v = self.value.forward(&n)?;
+        if let Some(kept) = kept {
+            if let Some((before_k, before_v)) = kept {
+                k = Tensor::cat(&[&*before_k, &k], 1)?;
+                v = Tensor::cat(&[&*before_v, &v], 1)?;
+            }
+            *kept = Some((k.clone(), v.clone()));
+        }
+        let seen = attention(&q, &k, &v, self.heads, self.kv_heads, &Mask::Causal)?;
+        let x = (x + self.out.forward(&seen)?)?;
+        let n = self.inner_norm.forward(&x)?;
+        let inner = (silu(&self.gate.forward(&n)?)? * self.up.forward(&n)?)?;
+        &x + self.down.forward(&inner)?
+    }
+}

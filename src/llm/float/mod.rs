@@ -1,0 +1,222 @@
+//! A LLaMA in floating point: differentiable, with a key-value cache, grouped-query attention,
+//! and adapters on its query and value projections. For reading pictures among words, for
+//! training, and wherever a model is not quantised; `Llama` is the quantised one.
+
+mod config;
+mod layer;
+mod lora;
+
+pub use config::FloatConfig;
+pub use layer::{Cache, Rotation};
+pub use lora::LoraConfig;
+
+use crate::nn::{Embedding, Init, Linear, Params, Result, RmsNorm, embedding};
+use candle_core::{Device, Tensor};
+use layer::Layer;
+
+/// Hugging Face's `LlamaForCausalLM`.
+#[derive(Clone, Debug)]
+pub struct FloatLlama {
+    config: FloatConfig,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Linear,
+    device: Device,
+}
+
+/// The tables at both ends of the network, which grow with the vocabulary.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// `[rows,width]`.
+    pub embedding: Embedding,
+    /// `width -> rows`.
+    pub head: Linear,
+}
+
+impl FloatLlama {
+    /// Reads `model.*` and `lm_head` below `p`.
+    ///
+    /// # Errors
+    /// A configuration that isn't supported, or a tensor that is missing or has another shape.
+    pub fn new(config: FloatConfig, p: &Params) -> Result<Self> {
+        config.check()?;
+        let (rows, c) = (config.vocab_size, config.hidden_size);
+        let embedding = p.pp("model.embed_tokens").embedding(rows, c)?;
+        let head = if config.tie_word_embeddings {
+            Linear::new(embedding.table().t()?, None)
+        } else {
+            p.pp("lm_head").linear(c, rows, false)?
+        };
+        Self::with_tables(config, p, Tables { embedding, head })
+    }
+
+    /// Reads all but the tables, which come from elsewhere: a fine-tuned model keeps its own.
+    ///
+    /// # Errors
+    /// As [`FloatLlama::new`].
+    pub fn with_tables(config: FloatConfig, p: &Params, tables: Tables) -> Result<Self> {
+        config.check()?;
+        let p = p.pp("model");
+        Ok(Self {
+            layers: (0..config.num_hidden_layers)
+                .map(|i| Layer::new(&config, &p.pp("layers").pp(i)))
+                .collect::<Result<_>>()?,
+            norm: p
+                .pp("norm")
+                .rms_norm(config.hidden_size, config.rms_norm_eps)?,
+            device: p.device().clone(),
+            embedding: tables.embedding,
+            head: tables.head,
+            config,
+        })
+    }
+
+    /// Puts adapters on the query and value projections; `p` holds
+    /// `layers.N.self_attn.{q,v}_proj.lora_{A,B}.default.weight`, as peft names them.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            layer.add_lora(lora, &p.pp("layers").pp(i).pp("self_attn"))?;
+        }
+        Ok(())
+    }
+
+    /// Folds the adapters into the weights that they adapt.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub fn merge_lora(&mut self) -> Result<()> {
+        self.layers.iter_mut().try_for_each(Layer::merge_lora)
+    }
+
+    pub fn config(&self) -> &FloatConfig {
+        &self.config
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The tables at both ends.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            embedding: self.embedding.clone(),
+            head: self.head.clone(),
+        }
+    }
+
+    /// Rows of the embedding table.
+    ///
+    /// # Errors
+    /// None in practice: the table has two axes.
+    pub fn rows(&self) -> Result<usize> {
+        self.embedding.table().dim(0)
+    }
+
+    /// The weight `[in,out]` of a layer's query projection, with its adapter where that is merged.
+    pub fn query_weight(&self, layer: usize) -> Option<&Tensor> {
+        self.layers.get(layer).map(Layer::query_weight)
+    }
+
+    /// Embeddings of `ids` (u32, any shape) `[..,width]`.
+    ///
+    /// # Errors
+    /// An id beyond the table.
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        self.embedding.forward(ids)
+    }
+
+    /// Embeddings `[1,n,width]` of ids.
+    ///
+    /// # Errors
+    /// An id beyond the table.
+    pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.rows()?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
+            candle_core::bail!(
+                "the language model has {rows} tokens, so there is no token {id}; use the tokenizer that belongs to it"
+            );
+        }
+        self.embed(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)
+    }
+
+    /// Hidden states after the last norm, `[B,T,width]`, of embeddings `[B,T,width]` that come
+    /// after what `cache` holds. Places of a batch that are padded must come last.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn forward(&self, embeddings: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
+        let mut x = embeddings.clone();
+        let mut cache = cache;
+        let at = cache.as_ref().map_or(0, |c| c.len());
+        let rotation = Rotation::new(&self.config, at, x.dim(1)?, x.device())?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let kept = cache.as_deref_mut().map(|c| c.layer(i));
+            x = layer.forward(&x, &rotation, kept)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// The embeddings themselves, then what each layer passes on, the last one normed: what
+    /// transformers calls `hidden_states`.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn states(&self, embeddings: &Tensor) -> Result<Vec<Tensor>> {
+        let mut x = embeddings.clone();
+        let rotation = Rotation::new(&self.config, 0, x.dim(1)?, x.device())?;
+        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        for layer in &self.layers {
+            states.push(x.clone());
+            x = layer.forward(&x, &rotation, None)?;
+        }
+        states.push(self.norm.forward(&x)?);
+        Ok(states)
+    }
+
+    /// Logits `[..,rows]` of hidden states `[..,width]`.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.head.forward(hidden)
+    }
+
+    /// An empty cache.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.layers.len())
+    }
+}
+
+impl Tables {
+    /// Both tables from the names they have below `embedding` and `head`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn read(embedding: &Params, head: &Params, rows: usize, width: usize) -> Result<Self> {
+        Ok(Self {
+            embedding: embedding.embedding(rows, width)?,
+            head: head.linear_init(width, rows, false, Init::Normal(0.02))?,
+        })
+    }
+}
+
+/// `table [rows,width]` with `more` rows, each the mean of the rows there were: how the
+/// reference begins the rows of new tokens.
+///
+/// # Errors
+/// When the table has not two axes.
+pub fn resize_rows(table: &Tensor, more: usize) -> Result<Tensor> {
+    let mean = table.mean_keepdim(0)?;
+    let new = embedding(
+        &mean,
+        &Tensor::zeros(more, candle_core::DType::U32, table.device())?,
+    )?;
+    Tensor::cat(&[table, &new], 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Writing down which parts a folder has, so that it is a model like any other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{PARTS_FILE, Part, Parts, PublishedError};
+use crate::weights::{self, Checkpoint, Manifest, Model};
+
+/// The name of the recipe that such models tell stories by.
+pub const PIPELINE: &str = "voken";
+
+/// Files up to this size beside a part's weights are part of it: configurations, vocabularies.
+const SMALL: u64 = 16 << 20;
+
+/// Writes `vokenboard.toml` and a manifest into `dir`, and enters the folder in the catalogue of
+/// `models`. Every file is read once for its checksum.
+///
+/// # Errors
+/// When a file cannot be read or written, or another folder's model has the same id.
+pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedError> {
+    let real = fs::canonicalize(dir).map_err(|error| PublishedError::Read {
+        path: dir.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    let id = id(&real);
+    let same = |model: &Model| fs::canonicalize(&model.dir).is_ok_and(|other| other == real);
+    let taken = weights::catalogue(models)?;
+    if let Some(other) = taken.iter().find(|m| m.manifest.id == id && !same(m)) {
+        return Err(PublishedError::Taken {
+            id,
+            other: other.dir.clone(),
+            dir: real,
+        });
+    }
+    let text = toml::to_string(&parts.relative_to(dir)).map_err(|error| PublishedError::Write {
+        path: dir.join(PARTS_FILE),
+        reason: error.to_string(),
+    })?;
+    let manifest = Manifest {
+        name: format!("MiniGPT-5 ({id})"),
+        id,
+        pipeline: PIPELINE.to_string(),
+        licence: "NOASSERTION".to_string(),
+        summary: "public weights, as they came".to_string(),
+        ..Manifest::default()
+    };
+    let manifest = manifest.describe(dir, &files(dir, parts)?)?;
+    replace(&dir.join(PARTS_FILE), text.as_bytes())?;
+    manifest.write(dir)?;
+    weights::register(models, dir)?;
+    Ok(Model::open(dir)?)
+}
+
+/// A short name from that of the folder.
+fn id(dir: &Path) -> String {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let words: Vec<String> = name
+        .to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    match words.is_empty() {
+        true => "minigpt5".to_string(),
+        false => words.join("-"),
+    }
+}
+
+/// The files of the parts inside `dir`, from there, with `/` between folders: weights that are
+/// read, and what small files lie beside them.
+fn files(dir: &Path, parts: &Parts) -> Result<Vec<String>, PublishedError> {
+    let mut files = BTreeSet::new();
+    for part in Part::ALL.iter().filter_map(|part| parts.path(*part)) {
+        if !part.is_dir() {
+            files.insert(part.to_path_buf());
+            continue;
+        }
+        let mut folders = vec![part.to_path_buf()];
+        if part.join("model_index.json").is_file() {
+            let inside = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"];
+            folders.extend(inside.map(|name| part.join(name)));
+        }
+        for folder in folders {
+            if let Ok(weights) = Checkpoint::open(&folder) {
+                files.extend(weights.files().into_iter().map(Path::to_path_buf));
+            }
+            files.extend(small_files(&folder)?);
+        }
+    }
+    files.extend(parts.sizes.clone());
+    if let Some(tokenizer) = &parts.tokenizer {
+        files.extend(small_files(tokenizer)?);
+    }
+    let inside = files.iter().filter_map(|path| path.strip_prefix(dir).ok());
+    let own =
+        |path: &&Path| *path != Path::new(PARTS_FILE) && *path != Path::new(weights::MANIFEST);
+    let names = inside.filter(own).map(|path| {
+        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+        parts.join("/")
+    });
+    Ok(names.collect())
+}
+
+fn small_files(dir: &Path) -> Result<Vec<PathBuf>, PublishedError> {
+    let entries = fs::read_dir(dir).map_err(|error| PublishedError::Read {
+        path: dir.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let known = ["json", "txt", "model"];
+    let wanted = paths.filter(|path| {
+        let small = fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() <= SMALL);
+        small
+            && path
+                .extension()
+                .is_some_and(|end| known.iter().any(|known| end == *known))
+    });
+    Ok(wanted.collect())
+}
+
+/// Writes a file beside `path` and renames it into place.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), PublishedError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| PublishedError::Write {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })
+}

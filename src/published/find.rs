@@ -1,0 +1,229 @@
+//! Which files in a folder are the parts of the model, told by their contents.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Part, Parts, PublishedError};
+use crate::weights::{Checkpoint, CheckpointError, GgufHeader};
+
+/// How deep parts are looked for; deeper than any download lays them.
+const DEPTH: usize = 8;
+/// Ends of the names of files that may hold weights.
+const ENDS: [&str; 6] = ["safetensors", "pth", "pt", "bin", "ckpt", "gguf"];
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Every candidate for a part.
+    pub parts: BTreeMap<Part, Vec<PathBuf>>,
+    /// Folders with a `tokenizer.model`.
+    pub tokenizers: Vec<PathBuf>,
+    /// Files with sizes that are not the published ones.
+    pub sizes: Vec<PathBuf>,
+    /// Files of weights that are no part.
+    pub extra: Vec<PathBuf>,
+    /// What cannot be read, and why.
+    pub unreadable: Vec<CheckpointError>,
+}
+
+/// Looks through `dir` and its folders. Links are followed, each folder is looked at once.
+///
+/// # Errors
+/// When `dir` itself cannot be read.
+pub fn find(dir: &Path) -> Result<Found, PublishedError> {
+    let unreadable = |error: std::io::Error| PublishedError::Read {
+        path: dir.to_path_buf(),
+        reason: error.to_string(),
+    };
+    fs::read_dir(dir).map_err(unreadable)?;
+    let mut found = Found::default();
+    found.walk(dir, 0, &mut HashSet::new());
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, part: Part, path: &Path) {
+        self.parts.entry(part).or_default().push(path.to_path_buf());
+    }
+
+    fn unreadable(&mut self, path: &Path, reason: impl ToString) {
+        self.unreadable.push(CheckpointError::Read {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        });
+    }
+
+    fn walk(&mut self, dir: &Path, depth: usize, seen: &mut HashSet<PathBuf>) {
+        let real = match fs::canonicalize(dir) {
+            Ok(real) => real,
+            Err(error) => return self.unreadable(dir, error),
+        };
+        if depth > DEPTH || !seen.insert(real) {
+            return;
+        }
+        if dir.join("tokenizer.model").is_file() {
+            self.tokenizers.push(dir.to_path_buf());
+        }
+        if dir.join("model_index.json").is_file() && dir.join("unet").is_dir() {
+            return self.add(Part::StableDiffusion, dir);
+        }
+        if is_llama(dir) {
+            return self.add(Part::Llama, dir);
+        }
+        let mut entries: Vec<PathBuf> = match fs::read_dir(dir) {
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect(),
+            Err(error) => return self.unreadable(dir, error),
+        };
+        entries.sort();
+        for path in entries {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            let weights = ENDS
+                .iter()
+                .any(|end| path.extension().is_some_and(|e| e == *end));
+            match fs::metadata(&path) {
+                Ok(about) if about.is_dir() => self.walk(&path, depth + 1, seen),
+                Ok(_) if weights => self.classify(&path),
+                Ok(_) if name.ends_with(".json") && is_sizes(&path) => self.sizes.push(path),
+                Ok(_) => {}
+                Err(error) if weights => self.unreadable(&path, error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn classify(&mut self, path: &Path) {
+        if path.extension().is_some_and(|end| end == "gguf") {
+            return match read_gguf(path) {
+                Ok(header) if header.string("general.architecture") == Some("llama") => {
+                    self.add(Part::Llama, path);
+                }
+                Ok(_) => self.extra.push(path.to_path_buf()),
+                Err(error) => self.unreadable.push(error),
+            };
+        }
+        match Checkpoint::open(path) {
+            Ok(checkpoint) => match part_of(&checkpoint) {
+                Some(part) => self.add(part, path),
+                None => self.extra.push(path.to_path_buf()),
+            },
+            Err(error) => self.unreadable.push(error),
+        }
+    }
+
+    /// The parts, where each was found once; those in `given` stand before what was found.
+    ///
+    /// # Errors
+    /// When a part that is needed is missing, or there is more than one of a kind.
+    pub fn choose(
+        &self,
+        dir: &Path,
+        given: &BTreeMap<Part, PathBuf>,
+    ) -> Result<Parts, PublishedError> {
+        let mut chosen = BTreeMap::new();
+        let mut missing = Vec::new();
+        for part in Part::ALL {
+            let found = self.parts.get(&part).map_or(&[][..], Vec::as_slice);
+            match (given.get(&part), found) {
+                (Some(path), _) => {
+                    chosen.insert(part, path.clone());
+                }
+                (None, [path]) => {
+                    chosen.insert(part, path.clone());
+                }
+                (None, []) if part.is_optional() => {}
+                (None, []) => missing.push(part),
+                (None, files) => {
+                    return Err(PublishedError::Ambiguous {
+                        dir: dir.to_path_buf(),
+                        part,
+                        files: files.to_vec(),
+                    });
+                }
+            }
+        }
+        if !missing.is_empty() {
+            // A file that cannot be read may be what is missing.
+            return Err(match self.unreadable.first() {
+                Some(error) => PublishedError::Checkpoint(error.clone()),
+                None => PublishedError::Missing {
+                    dir: dir.to_path_buf(),
+                    parts: missing,
+                },
+            });
+        }
+        let mut take = |part| chosen.remove(&part).unwrap_or_default();
+        let mut parts = Parts {
+            llama: take(Part::Llama),
+            tokenizer: None,
+            eva_vit: take(Part::EvaVit),
+            qformer: take(Part::Qformer),
+            llama_proj: take(Part::LlamaProj),
+            stable_diffusion: take(Part::StableDiffusion),
+            stage1: take(Part::Stage1),
+            stage2: None,
+            sizes: self.sizes.first().cloned(),
+        };
+        parts.stage2 = chosen.remove(&Part::Stage2);
+        if !parts.llama.join("tokenizer.model").is_file() {
+            parts.tokenizer = self.tokenizers.first().cloned();
+        }
+        Ok(parts)
+    }
+}
+
+/// Whether a folder holds a LLaMA in Hugging Face's layout.
+fn is_llama(dir: &Path) -> bool {
+    let config = fs::read(dir.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    config["model_type"] == "llama" || config["architectures"][0] == "LlamaForCausalLM"
+}
+
+/// Whether a JSON file has the sizes that the reference has in its code.
+fn is_sizes(path: &Path) -> bool {
+    let small = fs::metadata(path).is_ok_and(|about| about.len() < 1 << 20);
+    let text = if small {
+        fs::read(path).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let sizes: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    ["eva_vit", "qformer", "mapper"]
+        .iter()
+        .all(|key| sizes[key].is_object())
+}
+
+fn part_of(checkpoint: &Checkpoint) -> Option<Part> {
+    let any = |fits: &dyn Fn(&str) -> bool| checkpoint.names().any(fits);
+    if any(&|name| name.contains(".lora_A.")) && any(&|name| name.starts_with("llm_to_t2i")) {
+        Some(Part::Stage2)
+    } else if checkpoint.contains("t2i_decoder_prompt") {
+        Some(Part::Stage1)
+    } else if checkpoint.contains("patch_embed.proj.weight") && checkpoint.contains("cls_token") {
+        Some(Part::EvaVit)
+    } else if checkpoint.contains("query_tokens") {
+        Some(Part::Qformer)
+    } else if checkpoint.contains("llama_proj.weight") {
+        Some(Part::LlamaProj)
+    } else {
+        None
+    }
+}
+
+/// Reads the header of a GGUF file.
+pub(super) fn read_gguf(path: &Path) -> Result<GgufHeader, CheckpointError> {
+    let unreadable = |error: std::io::Error| CheckpointError::Read {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let file = crate::nn::quant::MappedFile::open(path).map_err(unreadable)?;
+    GgufHeader::read(file.bytes()).map_err(|reason| CheckpointError::Damaged {
+        path: path.to_path_buf(),
+        reason,
+    })
+}

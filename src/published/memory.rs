@@ -1,0 +1,62 @@
+//! Amounts of memory, as people write them.
+
+/// Reads `8GB`, `512 MB` or `6.5GiB`; a bare number is bytes.
+///
+/// # Errors
+/// When it is no amount.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        _ => f64::NAN,
+    };
+    let bytes = number.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
+    match bytes.is_finite() && bytes >= 1.0 && bytes < 1e15 {
+        true => Ok(bytes as u64),
+        false => Err("give an amount of memory such as 8GB".to_string()),
+    }
+}
+
+/// `1.5 GB`, in powers of ten.
+pub fn format_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        assert_eq!(parse_bytes("8GB"), Ok(8_000_000_000));
+        assert_eq!(parse_bytes(" 6.5 GiB "), Ok(6_979_321_856));
+        assert_eq!(parse_bytes("1048576"), Ok(1_048_576));
+        for bad in ["", "GB", "-1GB", "8 apples", "inf", "1e30"] {
+            assert!(parse_bytes(bad).unwrap_err().contains("8GB"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        assert_eq!(format_bytes(999), "999 B");
+        assert_eq!(format_bytes(1_500), "1.5 kB");
+        assert_eq!(format_bytes(60_000_000), "60.0 MB");
+        assert_eq!(format_bytes(2_500_000_000), "2.5 GB");
+    }
+}

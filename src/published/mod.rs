@@ -1,0 +1,267 @@
+//! A folder of the public weights that make up MiniGPT-5: which files are the parts of the model,
+//! whether they are whole, and what will lie where while a panel is made.
+//!
+//! `vokenboard.toml` in the folder names the parts; `vokenboard models add` writes it.
+
+mod add;
+mod check;
+mod find;
+mod load;
+mod memory;
+mod plan;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use add::{PIPELINE, add};
+pub use check::{PartReport, Report, check};
+pub use find::{Found, find};
+pub use load::{Language, Published};
+pub use memory::{format_bytes, parse_bytes};
+pub use plan::{Placement, Plan, PlanError, Precision, Stage, plan};
+
+use crate::voken::Sizes;
+
+/// Name of the file that names the parts.
+pub const PARTS_FILE: &str = "vokenboard.toml";
+
+/// What can be wrong with a folder of public weights; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishedError {
+    #[error("{} cannot be read ({reason}); check that it is a file or folder you may read", path.display())]
+    Read { path: PathBuf, reason: String },
+    #[error("{} cannot be written ({reason}); check the folder and the free space on its disk", path.display())]
+    Write { path: PathBuf, reason: String },
+    #[error("{} does not name the parts of a model ({reason}); write it anew with `vokenboard models add`", path.display())]
+    Parts { path: PathBuf, reason: String },
+    #[error("{} has {} of {part}: {}; say which one with --{}", dir.display(), files.len(), list(files), part.key().replace('_', "-"))]
+    Ambiguous {
+        dir: PathBuf,
+        part: Part,
+        files: Vec<PathBuf>,
+    },
+    #[error("{} lacks {}; put it there or name it with --{}", dir.display(), names(parts), flags(parts))]
+    Missing { dir: PathBuf, parts: Vec<Part> },
+    #[error("{}: {reason}; get the file again", path.display())]
+    Unusable { path: PathBuf, reason: String },
+    #[error("a model \"{id}\" is installed from another folder ({}); rename the folder {}", other.display(), dir.display())]
+    Taken {
+        id: String,
+        other: PathBuf,
+        dir: PathBuf,
+    },
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
+    #[error(transparent)]
+    Checkpoint(#[from] crate::weights::CheckpointError),
+    #[error(transparent)]
+    Language(#[from] crate::llm::LlmError),
+    #[error(transparent)]
+    Diffusion(#[from] crate::diffusion::DiffusionError),
+}
+
+fn list(files: &[PathBuf]) -> String {
+    let files: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    files.join(" and ")
+}
+
+fn names(parts: &[Part]) -> String {
+    let names: Vec<String> = parts.iter().map(Part::to_string).collect();
+    names.join(", ")
+}
+
+fn flags(parts: &[Part]) -> String {
+    let flags: Vec<String> = parts.iter().map(|p| p.key().replace('_', "-")).collect();
+    flags.join(", --")
+}
+
+/// A part of the model that comes as a file or folder of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Llama,
+    EvaVit,
+    Qformer,
+    LlamaProj,
+    StableDiffusion,
+    Stage1,
+    Stage2,
+}
+
+impl Part {
+    pub const ALL: [Part; 7] = [
+        Part::Llama,
+        Part::EvaVit,
+        Part::Qformer,
+        Part::LlamaProj,
+        Part::StableDiffusion,
+        Part::Stage1,
+        Part::Stage2,
+    ];
+
+    /// Its name in `vokenboard.toml`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Part::Llama => "llama",
+            Part::EvaVit => "eva_vit",
+            Part::Qformer => "qformer",
+            Part::LlamaProj => "llama_proj",
+            Part::StableDiffusion => "stable_diffusion",
+            Part::Stage1 => "stage1",
+            Part::Stage2 => "stage2",
+        }
+    }
+
+    /// Whether the model works without it: stage 1 alone makes pictures, too.
+    pub fn is_optional(self) -> bool {
+        self == Part::Stage2
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Llama => "the language model",
+            Part::EvaVit => "the vision transformer",
+            Part::Qformer => "the Q-Former",
+            Part::LlamaProj => "the projection to the language model",
+            Part::StableDiffusion => "the Stable Diffusion folder",
+            Part::Stage1 => "the stage-1 checkpoint",
+            Part::Stage2 => "the stage-2 checkpoint",
+        })
+    }
+}
+
+/// The parts of a model, as `vokenboard.toml` names them: paths that are relative count from the
+/// folder of that file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// A folder in Hugging Face's layout, or a GGUF file.
+    pub llama: PathBuf,
+    /// The folder of `tokenizer.model`, where that is not beside the language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// `eva_vit_g.pth`
+    pub eva_vit: PathBuf,
+    /// `blip2_pretrained_flant5xxl.pth`
+    pub qformer: PathBuf,
+    /// MiniGPT-4's `prerained_minigpt4_7b.pth`
+    pub llama_proj: PathBuf,
+    /// A folder in diffusers' layout.
+    pub stable_diffusion: PathBuf,
+    /// `stage1_cc3m.ckpt`
+    pub stage1: PathBuf,
+    /// `stage2_vist.ckpt`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage2: Option<PathBuf>,
+    /// A JSON file of sizes, for models that are not of the published ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<PathBuf>,
+}
+
+impl Parts {
+    /// Reads `vokenboard.toml` in `dir`; the paths are then ready to be opened.
+    ///
+    /// # Errors
+    /// When there is none, or it lacks a part or names an unknown one.
+    pub fn read(dir: &Path) -> Result<Parts, PublishedError> {
+        let path = dir.join(PARTS_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|error| PublishedError::Read {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let mut parts: Parts = toml::from_str(&text).map_err(|error| PublishedError::Parts {
+            path,
+            reason: error.message().to_string(),
+        })?;
+        parts.each(|path| *path = dir.join(&*path));
+        Ok(parts)
+    }
+
+    /// The same with paths inside `dir` made relative to it.
+    pub fn relative_to(&self, dir: &Path) -> Parts {
+        let mut parts = self.clone();
+        parts.each(|path| {
+            if let Ok(inside) = path.strip_prefix(dir) {
+                *path = inside.to_path_buf();
+            }
+        });
+        parts
+    }
+
+    fn each(&mut self, mut change: impl FnMut(&mut PathBuf)) {
+        let optional = [&mut self.tokenizer, &mut self.stage2, &mut self.sizes];
+        [
+            &mut self.llama,
+            &mut self.eva_vit,
+            &mut self.qformer,
+            &mut self.llama_proj,
+            &mut self.stable_diffusion,
+            &mut self.stage1,
+        ]
+        .into_iter()
+        .chain(optional.into_iter().flatten())
+        .for_each(&mut change);
+    }
+
+    /// Where a part is; `None` where an optional one is left out.
+    pub fn path(&self, part: Part) -> Option<&Path> {
+        Some(match part {
+            Part::Llama => &self.llama,
+            Part::EvaVit => &self.eva_vit,
+            Part::Qformer => &self.qformer,
+            Part::LlamaProj => &self.llama_proj,
+            Part::StableDiffusion => &self.stable_diffusion,
+            Part::Stage1 => &self.stage1,
+            Part::Stage2 => self.stage2.as_deref()?,
+        })
+    }
+
+    /// Whether the language model is a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        self.llama.extension().is_some_and(|end| end == "gguf")
+    }
+
+    /// Where `tokenizer.model` is; `None` where the GGUF file's own lists are to be used.
+    pub fn tokenizer_dir(&self) -> Option<&Path> {
+        match (&self.tokenizer, self.is_gguf()) {
+            (Some(dir), _) => Some(dir),
+            (None, true) => None,
+            (None, false) => Some(&self.llama),
+        }
+    }
+
+    /// The sizes that no weights file says; those of the published model where no file is named.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_sizes(&self) -> Result<Sizes, PublishedError> {
+        let Some(path) = &self.sizes else {
+            return Ok(Sizes::default());
+        };
+        let text = std::fs::read(path).map_err(|error| PublishedError::Read {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        serde_json::from_slice(&text).map_err(|error| PublishedError::Unusable {
+            path: path.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// LLaMA's tokenizer with the vokens.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_tokenizer(&self) -> Result<crate::llm::LlamaTokenizer, PublishedError> {
+        Ok(match self.tokenizer_dir() {
+            Some(dir) => crate::llm::LlamaTokenizer::load(dir)?,
+            None => crate::llm::LlamaTokenizer::from_gguf(&self.llama)?,
+        })
+    }
+}

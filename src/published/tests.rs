@@ -1,0 +1,229 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::weights::{DeviceKind, catalogue};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public/checkpoint")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => fs::write(&to, fs::read(&path).unwrap()).unwrap(),
+        }
+    }
+}
+
+fn checked(dir: &Path) -> Report {
+    check(&find(dir).unwrap().choose(dir, &Default::default()).unwrap()).unwrap()
+}
+
+#[test]
+fn parts_are_found_by_their_contents_whatever_their_names() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    copy(&fixture(), dir);
+    fs::rename(dir.join("eva_vit_g.pth"), dir.join("a.bin")).unwrap();
+    fs::create_dir(dir.join("deep")).unwrap();
+    fs::rename(dir.join("llama"), dir.join("deep/vicuna")).unwrap();
+    let found = find(dir).unwrap();
+    let parts = found.choose(dir, &Default::default()).unwrap();
+    assert_eq!(parts.eva_vit, dir.join("a.bin"));
+    assert_eq!(parts.llama, dir.join("deep/vicuna"));
+    assert_eq!(parts.stage2, Some(dir.join("stage2_vist.ckpt")));
+    assert!(found.extra.is_empty() && found.unreadable.is_empty());
+
+    fs::copy(dir.join("a.bin"), dir.join("b.pth")).unwrap();
+    fs::copy(
+        dir.join("sd/vae/diffusion_pytorch_model.safetensors"),
+        dir.join("x.safetensors"),
+    )
+    .unwrap();
+    let found = find(dir).unwrap();
+    assert_eq!(found.extra, [dir.join("x.safetensors")]);
+    let message = found
+        .choose(dir, &Default::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("2 of the vision transformer") && message.contains("--eva-vit"),
+        "{message}"
+    );
+    let given = [(Part::EvaVit, dir.join("b.pth"))].into();
+    assert_eq!(
+        found.choose(dir, &given).unwrap().eva_vit,
+        dir.join("b.pth")
+    );
+    fs::remove_file(dir.join("stage1_cc3m.ckpt")).unwrap();
+    let message = find(dir)
+        .unwrap()
+        .choose(dir, &given)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("lacks the stage-1 checkpoint"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_public_parts_fit_and_what_they_need_not_is_extra() {
+    let report = checked(&fixture());
+    assert!(report.is_good(), "{report:#?}");
+    let part = |name: &str| report.parts.iter().find(|part| part.name == name).unwrap();
+    let extra = &part(check::EVA).extra;
+    assert!(extra.contains(&"head.weight".to_string()));
+    assert!(extra.contains(&"norm.bias".to_string()));
+    assert_eq!(part(check::QFORMER).extra.len(), 3);
+    assert!(part(check::STAGE1).extra.is_empty());
+    assert!(part(check::STAGE2).extra.is_empty());
+    assert!(part(check::UNET).extra.is_empty() && part(check::VAE).extra.is_empty());
+    assert_eq!(report.facts.tables, 2 * 610 * 64);
+    assert_eq!(report.facts.lora, 3 * 2 * 2 * 8 * 64);
+}
+
+#[test]
+fn a_missing_tensor_and_a_wrong_shape_are_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    copy(&fixture(), dir);
+    // Another width and another depth of the vision transformer than the file has.
+    let sizes = fs::read_to_string(dir.join("tiny_config.json")).unwrap();
+    let sizes = sizes.replacen("\"depth\": 3", "\"depth\": 5", 1);
+    fs::write(
+        dir.join("tiny_config.json"),
+        sizes.replacen("209", "210", 1),
+    )
+    .unwrap();
+    let report = checked(dir);
+    assert!(!report.is_good());
+    let part = &report.parts[1];
+    let needs = |name: &str| part.missing.iter().any(|missing| missing == name);
+    assert!(needs("blocks.4.attn.q_bias"), "{part:?}");
+    let wrong = ("blocks.0.mlp.fc1.bias".to_string(), vec![209], vec![210]);
+    assert!(part.wrong.contains(&wrong), "{part:?}");
+}
+
+#[test]
+fn an_added_folder_is_in_the_catalogue_and_names_its_parts() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, models) = (temp.path().join("Mini GPT-5"), temp.path().join("models"));
+    copy(&fixture(), &dir);
+    fs::create_dir(&models).unwrap();
+    let parts = find(&dir)
+        .unwrap()
+        .choose(&dir, &Default::default())
+        .unwrap();
+    let model = add(&dir, &parts, &models).unwrap();
+    add(&dir, &parts, &models).unwrap();
+    assert_eq!(model.manifest.pipeline, "voken");
+    let listed = catalogue(&models).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].manifest.id, "mini-gpt-5");
+    listed[0].verify_checksums().unwrap();
+    let files: Vec<&str> = model
+        .manifest
+        .files
+        .iter()
+        .map(|f| f.path.as_str())
+        .collect();
+    assert!(files.contains(&"llama/tokenizer.model") && files.contains(&"eva_vit_g.pth"));
+    assert!(files.contains(&"sd/unet/diffusion_pytorch_model.safetensors"));
+    assert!(!files.contains(&"llama/pytorch_model-00001-of-00004.bin"));
+    assert_eq!(Parts::read(&dir).unwrap(), parts);
+    let text = fs::read_to_string(dir.join(PARTS_FILE)).unwrap();
+    assert!(text.contains("llama = \"llama\""), "{text}");
+
+    let other = temp.path().join("x/mini-gpt-5");
+    copy(&fixture(), &other);
+    let parts = find(&other)
+        .unwrap()
+        .choose(&other, &Default::default())
+        .unwrap();
+    let message = add(&other, &parts, &models).unwrap_err().to_string();
+    assert!(
+        message.contains("installed from another folder"),
+        "{message}"
+    );
+
+    fs::write(dir.join(PARTS_FILE), "llama = 3").unwrap();
+    let message = Parts::read(&dir).unwrap_err().to_string();
+    assert!(message.contains("does not name the parts"), "{message}");
+}
+
+/// The report that the published model would give.
+fn full(gguf: bool) -> Report {
+    let part = |name: &str, numbers: u64, bytes: u64| PartReport {
+        name: name.to_string(),
+        numbers,
+        bytes,
+        ..PartReport::default()
+    };
+    let llama = if gguf { 4_080_000_000 } else { 13_500_000_000 };
+    Report {
+        parts: vec![
+            part(check::LLAMA, 6_738_000_000, llama),
+            part(check::EVA, 986_000_000, 1_970_000_000),
+            part(check::QFORMER, 105_000_000, 420_000_000),
+            part(check::PROJECTION, 3_149_824, 12_600_000),
+            part(check::UNET, 866_000_000, 3_464_000_000),
+            part(check::VAE, 83_600_000, 334_600_000),
+        ],
+        misfits: Vec::new(),
+        facts: check::Facts {
+            gguf,
+            layers: 32,
+            kv_width: 4096,
+            context: 2048,
+            base_tables: 262_152_192,
+            tables: 262_225_920,
+            lora: 4_194_304,
+            mapper: 123_000_000,
+            seeing: 10_000_000,
+            mapping: 1_000_000,
+            unet_channels: vec![320, 640, 1280, 1280],
+            unet_heads: 5,
+            latents: 64,
+            vae_channels: 128,
+            vae_scale: 8,
+        },
+    }
+}
+
+#[test]
+fn a_plan_keeps_to_its_memory() {
+    let gb = 1_000_000_000;
+    let plan_of = |gguf, device, limit| plan(&full(gguf), device, limit).unwrap();
+    // With plenty of memory nothing moves.
+    let large = plan_of(false, DeviceKind::Cuda, Some(48 * gb));
+    assert!(large.stays && large.stages.iter().all(|s| s.device == DeviceKind::Cuda));
+    // On 8 GB a quantised language model works on the CPU, and the rest takes turns or stays.
+    let small = plan_of(true, DeviceKind::Cuda, Some(8 * gb));
+    assert!(small.peak(DeviceKind::Cuda).0 <= 8 * gb);
+    assert_eq!(small.stages[1].device, DeviceKind::Cpu);
+    assert_eq!(small.stages[1].parts[0].precision, Precision::Quantised);
+    assert_eq!(small.stages[1].parts[0].bytes, 4_080_000_000);
+    // With less, parts leave.
+    let tight = plan_of(true, DeviceKind::Cuda, Some(3 * gb));
+    assert!(!tight.stays && tight.peak(DeviceKind::Cuda).0 <= 3 * gb);
+    // A language model of 16-bit floats leaves a 16 GB GPU before the UNet comes.
+    let turns = plan_of(false, DeviceKind::Cuda, Some(16 * gb));
+    assert!(!turns.stays && turns.stages[1].device == DeviceKind::Cuda);
+    assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
+    // On the CPU it does not fit into 24 GB, but a quantised one does.
+    let message = plan(&full(false), DeviceKind::Cpu, Some(24 * gb))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("writing text") && message.contains("GGUF"),
+        "{message}"
+    );
+    let cpu = plan_of(true, DeviceKind::Cpu, Some(24 * gb));
+    assert!(cpu.peak(DeviceKind::Cpu).0 <= 24 * gb);
+}

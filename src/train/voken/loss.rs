@@ -1,0 +1,252 @@
+//! Text, picture and caption losses.
+
+use crate::diffusion::{Moments, NoiseSchedule, TextFeatures, Unet};
+use crate::llm::float::FloatLlama;
+use crate::nn::{NoiseSource, Result};
+use crate::voken::{Batch, VokenModel, voken_states};
+use candle_core::{D, Device, Tensor};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// How the losses are weighed, and what belongs to them. The defaults are the reference's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossWeights {
+    pub text: f64,
+    pub image: f64,
+    pub caption: f64,
+    /// Bound of min-SNR weighting (arXiv 2303.09556).
+    pub min_snr: f64,
+    /// Share of pictures that are learned from zero voken features, for guidance.
+    pub drop: f64,
+}
+
+impl Default for LossWeights {
+    fn default() -> Self {
+        Self {
+            text: 0.01,
+            image: 1.0,
+            caption: 0.1,
+            min_snr: 5.0,
+            drop: 0.1,
+        }
+    }
+}
+
+/// The diffusion model that pictures are learned with; it is not changed itself.
+#[derive(Clone, Copy)]
+pub struct Denoiser<'a> {
+    pub unet: &'a Unet,
+    pub schedule: &'a NoiseSchedule,
+    /// What the autoencoder's latents are multiplied by.
+    pub scaling_factor: f64,
+    /// The empty caption's states `[1,T,D]`, which stand beside dropped conditions.
+    pub empty_caption: &'a Tensor,
+}
+
+/// What is random in a loss, one of each for every picture.
+#[derive(Clone, Debug)]
+pub struct Draws {
+    /// Whether the condition is dropped.
+    pub drop: Vec<bool>,
+    /// For the draw from the autoencoder's distribution, `[S,h,w,c]`.
+    pub posterior: Tensor,
+    /// What is added to the latents, `[S,h,w,c]`.
+    pub noise: Tensor,
+    pub timesteps: Vec<usize>,
+}
+
+impl Draws {
+    /// For `pictures` latents of `shape [h,w,c]`.
+    ///
+    /// # Errors
+    /// When the device can't hold them.
+    pub fn new(
+        pictures: usize,
+        shape: [usize; 3],
+        weights: &LossWeights,
+        timesteps: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let drop = (0..pictures)
+            .map(|_| rng.random::<f64>() < weights.drop)
+            .collect();
+        let [h, w, c] = shape;
+        let mut source = NoiseSource::new(rng.random(), 0);
+        Ok(Self {
+            drop,
+            posterior: source.tensor(&[pictures, h, w, c], device)?,
+            noise: source.tensor(&[pictures, h, w, c], device)?,
+            timesteps: (0..pictures)
+                .map(|_| rng.random_range(0..timesteps))
+                .collect(),
+        })
+    }
+}
+
+/// Scalars; `total` is what is minimised.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    pub total: Tensor,
+    pub text: Tensor,
+    /// Where the batch has pictures to learn.
+    pub image: Option<Tensor>,
+    /// Where all of them have captions.
+    pub caption: Option<Tensor>,
+}
+
+/// The losses of a batch. `targets` are the autoencoder's distributions of the picture that each
+/// sample is to draw (`[B,h,w,c]`; anything for samples without), `captions` the text encoder's
+/// states of each sample's caption `[B,T,D]`, or none.
+///
+/// # Errors
+/// Shapes that don't fit, or vokens that are cut off.
+pub fn losses(
+    model: &VokenModel,
+    denoiser: &Denoiser,
+    batch: &Batch,
+    targets: &Moments,
+    captions: Option<&Tensor>,
+    draws: &Draws,
+    weights: &LossWeights,
+) -> Result<Losses> {
+    let hidden = model.llama.forward(&batch.embeddings, None)?;
+    let text = text_loss(&model.llama, &hidden, &batch.labels)?;
+    let mut total = (&text * weights.text)?;
+    let spans = batch.spans(&model.vocabulary);
+    if spans.is_empty() {
+        return Ok(Losses {
+            total,
+            text,
+            image: None,
+            caption: None,
+        });
+    }
+    if spans.len() != draws.drop.len() || spans.len() != draws.timesteps.len() {
+        candle_core::bail!(
+            "{} pictures are learned with draws for {}",
+            spans.len(),
+            draws.drop.len()
+        );
+    }
+    let states = voken_states(&hidden, &spans, &model.vocabulary)?;
+    let condition = model.mapper.forward(&drop_rows(&states, &draws.drop)?)?;
+    let samples: Vec<u32> = spans.iter().map(|(sample, _)| *sample as u32).collect();
+    let samples = Tensor::from_vec(samples, spans.len(), hidden.device())?;
+    let targets = Moments {
+        mean: targets.mean.index_select(&samples, 0)?,
+        logvar: targets.logvar.index_select(&samples, 0)?,
+    };
+    let image = image_loss(denoiser, &condition, &targets, draws, weights.min_snr)?;
+    total = (total + (&image * weights.image)?)?;
+    let caption = match captions {
+        None => None,
+        Some(captions) => {
+            let captions = captions.index_select(&samples, 0)?;
+            let wanted = replace_rows(&captions, &draws.drop, denoiser.empty_caption)?;
+            let caption = caption_loss(&condition, &wanted)?;
+            total = (total + (&caption * weights.caption)?)?;
+            Some(caption)
+        }
+    };
+    Ok(Losses {
+        total,
+        text,
+        image: Some(image),
+        caption,
+    })
+}
+
+/// Mean cross-entropy over all places of the batch that have a label, each predicted from the
+/// state `[B,T,width]` before it.
+///
+/// # Errors
+/// When no place has a label.
+pub fn text_loss(
+    llama: &FloatLlama,
+    hidden: &Tensor,
+    labels: &[Vec<Option<u32>>],
+) -> Result<Tensor> {
+    let (b, t, c) = hidden.dims3()?;
+    let (mut places, mut wanted) = (Vec::new(), Vec::new());
+    for (sample, labels) in labels.iter().enumerate() {
+        for (at, label) in labels.iter().enumerate().skip(1) {
+            if let Some(label) = label {
+                places.push((sample * t + at - 1) as u32);
+                wanted.push(*label);
+            }
+        }
+    }
+    let n = places.len();
+    if n == 0 {
+        candle_core::bail!("none of the batch's texts has a word to learn; check the data");
+    }
+    let places = Tensor::from_vec(places, n, hidden.device())?;
+    let states = hidden.reshape((b * t, c))?.index_select(&places, 0)?;
+    let logits = llama.logits(&states)?;
+    // The largest logit only keeps the exponentials in range.
+    let largest = logits.max_keepdim(D::Minus1)?.detach();
+    let shifted = logits.broadcast_sub(&largest)?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let wanted = Tensor::from_vec(wanted, (n, 1), hidden.device())?;
+    (log_sum - shifted.gather(&wanted, D::Minus1)?)?.mean_all()
+}
+
+/// Latent diffusion loss of `condition [S,T,D]` on the pictures of `targets`: the squared error
+/// of the predicted noise, weighted by min-SNR with bound `min_snr` (infinity weighs all alike).
+///
+/// # Errors
+/// When shapes don't fit.
+pub fn image_loss(
+    denoiser: &Denoiser,
+    condition: &Tensor,
+    targets: &Moments,
+    draws: &Draws,
+    min_snr: f64,
+) -> Result<Tensor> {
+    let latents = (targets.sample(&draws.posterior)? * denoiser.scaling_factor)?;
+    let noisy = denoiser
+        .schedule
+        .add_noise(&latents, &draws.noise, &draws.timesteps)?;
+    let times: Vec<f32> = draws.timesteps.iter().map(|t| *t as f32).collect();
+    let times = Tensor::from_vec(times, draws.timesteps.len(), noisy.device())?;
+    let condition = TextFeatures::of_states(condition.clone())?;
+    let answer =
+        denoiser
+            .unet
+            .forward(&noisy, &times, &condition.states, Some(&condition.pooled))?;
+    let wanted = denoiser
+        .schedule
+        .target(&latents, &draws.noise, &draws.timesteps)?;
+    let error = (answer - wanted)?.sqr()?.flatten_from(1)?.mean(1)?;
+    let weights = denoiser.schedule.min_snr_weights(&draws.timesteps, min_snr);
+    let weights = Tensor::from_vec(weights, draws.timesteps.len(), error.device())?;
+    (error * weights)?.mean_all()
+}
+
+/// Mean squared error between conditions and the states of captions, both `[S,T,D]`.
+///
+/// # Errors
+/// When their shapes differ.
+pub fn caption_loss(condition: &Tensor, captions: &Tensor) -> Result<Tensor> {
+    (condition - captions)?.sqr()?.mean_all()
+}
+
+/// `x [S,..]` with zeros where a condition is dropped.
+fn drop_rows(x: &Tensor, drop: &[bool]) -> Result<Tensor> {
+    let keep: Vec<f32> = drop.iter().map(|d| f32::from(!*d)).collect();
+    x.broadcast_mul(&Tensor::from_vec(keep, (drop.len(), 1, 1), x.device())?)
+}
+
+/// `x [S,T,D]` with `other [1,T,D]` where a condition is dropped.
+fn replace_rows(x: &Tensor, drop: &[bool], other: &Tensor) -> Result<Tensor> {
+    let rows: Vec<Tensor> = drop
+        .iter()
+        .enumerate()
+        .map(|(i, drop)| match drop {
+            true => Ok(other.clone()),
+            false => x.narrow(0, i, 1),
+        })
+        .collect::<Result<_>>()?;
+    Tensor::cat(&rows, 0)
+}

@@ -1,0 +1,8 @@
+//! What the two stages of training a voken model minimise, and what they change (arXiv
+//! 2310.02239, section 3.4; reference: `MiniGPT5_InputImage` and its `configure_optimizers`).
+
+mod loss;
+mod stage;
+
+pub use loss::{Denoiser, Draws, LossWeights, Losses, caption_loss, image_loss, losses, text_loss};
+pub use stage::{Stage, linear_rate, mask_new_rows};

@@ -1,0 +1,95 @@
+//! The two stages: learning rates, and which rows of the tables are learned.
+
+use crate::nn::Result;
+use candle_core::{Tensor, Var, backprop::GradStore};
+
+/// A stage of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Single pictures with captions: the vokens' rows, the perceptron, the mapper and its
+    /// decoder sequence are learned.
+    Align,
+    /// Interleaved stories: adapters, the vokens' rows and the mapper are learned.
+    Story,
+}
+
+impl Stage {
+    /// What the base learning rate is multiplied by for a parameter, named as in the
+    /// reference's checkpoints: new parts learn faster while they are aligned.
+    pub fn rate_factor(self, name: &str) -> f64 {
+        let new = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder_prompt"];
+        match self {
+            Stage::Align if new.iter().any(|part| name.starts_with(part)) => 10.0,
+            Stage::Align | Stage::Story => 1.0,
+        }
+    }
+}
+
+/// Learning rate of step `step` (from 0): up from zero over `warmup` steps, then down to zero at
+/// `total` (transformers' `get_linear_schedule_with_warmup`).
+pub fn linear_rate(base: f64, step: u64, warmup: u64, total: u64) -> f64 {
+    if step < warmup {
+        return base * step as f64 / warmup as f64;
+    }
+    let left = total.saturating_sub(step) as f64;
+    base * left / (total.saturating_sub(warmup).max(1)) as f64
+}
+
+/// Keeps of the gradients of embedding table and output layer only those of the last `added`
+/// tokens. Weight decay still reaches the other rows, as in the reference.
+///
+/// # Errors
+/// A table with fewer rows than that.
+pub fn mask_new_rows(grads: &mut GradStore, vars: &[(String, Var)], added: usize) -> Result<()> {
+    for (name, var) in vars {
+        // Memory holds the embedding table as [rows,width], the output layer as [width,rows].
+        let axis = match (name.contains("embed_tokens"), name.contains("lm_head")) {
+            (true, _) => 0,
+            (_, true) => 1,
+            _ => continue,
+        };
+        let Some(grad) = grads.remove(var) else {
+            continue;
+        };
+        let rows = grad.dim(axis)?;
+        let Some(old) = rows.checked_sub(added) else {
+            candle_core::bail!("{name} has {rows} rows where {added} tokens were added");
+        };
+        let mask: Vec<f32> = (0..rows).map(|row| f32::from(row >= old)).collect();
+        let shape = if axis == 0 { (rows, 1) } else { (1, rows) };
+        let mask = Tensor::from_vec(mask, shape, grad.device())?;
+        grads.insert(var, grad.broadcast_mul(&mask)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn the_rate_rises_and_falls_linearly() {
+        let rates: Vec<f64> = (0..6).map(|step| linear_rate(1.0, step, 2, 6)).collect();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
+        assert_eq!(linear_rate(1.0, 9, 2, 6), 0.0);
+    }
+
+    #[test]
+    fn only_new_rows_keep_their_gradients() {
+        let embed = Var::ones((3, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let head = Var::ones((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let sum = |v: &Var| v.as_tensor().sqr().unwrap().sum_all().unwrap();
+        let mut grads = (sum(&embed) + sum(&head)).unwrap().backward().unwrap();
+        let vars = [
+            ("model.embed_tokens.weight".to_string(), embed.clone()),
+            ("lm_head.weight".to_string(), head.clone()),
+        ];
+        mask_new_rows(&mut grads, &vars, 1).unwrap();
+        let e = grads.get(&embed).unwrap().to_vec2::<f32>().unwrap();
+        let h = grads.get(&head).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(e, [[0.0, 0.0], [0.0, 0.0], [2.0, 2.0]]);
+        assert_eq!(h, [[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]]);
+        assert!(mask_new_rows(&mut grads, &vars, 4).is_err());
+    }
+}

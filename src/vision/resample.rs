@@ -1,0 +1,105 @@
+//! Pillow's antialiased bilinear resize of 8-bit pictures, bit for bit: a triangle filter as wide
+//! as the reduction, fixed-point weights, rows before columns, rounded to 8 bits between.
+
+use image::RgbImage;
+
+/// Fixed-point bits of a weight (Pillow's `PRECISION_BITS`).
+const BITS: u32 = 32 - 8 - 2;
+
+/// For each output place, the first input place it reads and the weights from there on.
+fn weights(from: usize, to: usize) -> Vec<(usize, Vec<i32>)> {
+    let scale = from as f64 / to as f64;
+    let filter = scale.max(1.0);
+    (0..to)
+        .map(|i| {
+            let centre = (i as f64 + 0.5) * scale;
+            // Pillow rounds both ends to the nearest place.
+            let first = (centre - filter + 0.5).max(0.0) as usize;
+            let last = ((centre + filter + 0.5) as usize).min(from);
+            let raw: Vec<f64> = (first..last)
+                .map(|x| {
+                    let distance = ((x as f64 - centre + 0.5) / filter).abs();
+                    (1.0 - distance).max(0.0)
+                })
+                .collect();
+            let sum: f64 = raw.iter().sum();
+            let fixed = raw
+                .iter()
+                .map(|w| (0.5 + w / sum * f64::from(1u32 << BITS)) as i32)
+                .collect();
+            (first, fixed)
+        })
+        .collect()
+}
+
+fn round(sum: i32) -> u8 {
+    // Clamped, so the cast keeps the value.
+    (sum >> BITS).clamp(0, 255) as u8
+}
+
+/// Resizes to `width` x `height`, both at least 1.
+pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let across = resize_rows(picture, width);
+    if across.height() == height {
+        return across;
+    }
+    let row = across.width() as usize * 3;
+    let source = across.as_raw();
+    let mut out = Vec::with_capacity(row * height as usize);
+    for (first, weights) in weights(across.height() as usize, height as usize) {
+        for x in 0..row {
+            let sum = weights
+                .iter()
+                .enumerate()
+                .fold(1 << (BITS - 1), |s, (i, w)| {
+                    s + i32::from(source[(first + i) * row + x]) * w
+                });
+            out.push(round(sum));
+        }
+    }
+    RgbImage::from_raw(across.width(), height, out).unwrap_or_default()
+}
+
+fn resize_rows(picture: &RgbImage, width: u32) -> RgbImage {
+    if picture.width() == width {
+        return picture.clone();
+    }
+    let weights = weights(picture.width() as usize, width as usize);
+    let row = picture.width() as usize * 3;
+    let mut out = Vec::with_capacity(width as usize * 3 * picture.height() as usize);
+    for source in picture.as_raw().chunks_exact(row) {
+        for (first, weights) in &weights {
+            for c in 0..3 {
+                let sum = weights
+                    .iter()
+                    .enumerate()
+                    .fold(1 << (BITS - 1), |s, (i, w)| {
+                        s + i32::from(source[(first + i) * 3 + c]) * w
+                    });
+                out.push(round(sum));
+            }
+        }
+    }
+    RgbImage::from_raw(width, picture.height(), out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_averages_with_a_triangle() {
+        let picture =
+            RgbImage::from_fn(4, 1, |x, _| image::Rgb([[0, 80, 160, 240][x as usize]; 3]));
+        let half = resize(&picture, 2, 1);
+        // Weights 3/7, 3/7, 1/7 and mirrored.
+        assert_eq!(half.get_pixel(0, 0).0[0], 57);
+        assert_eq!(half.get_pixel(1, 0).0[0], 183);
+    }
+
+    #[test]
+    fn the_same_size_is_the_same_picture() {
+        let picture = RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        assert_eq!(resize(&picture, 5, 3), picture);
+    }
+}

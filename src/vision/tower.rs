@@ -1,0 +1,59 @@
+//! The whole tower: ViT, norm, Q-Former, projection.
+
+use super::{Eva, QFormer, VisionConfig};
+use crate::nn::{LayerNorm, Linear, Params, Result};
+use candle_core::Tensor;
+
+/// Where the tower's tensors come from: the public weights are in three files.
+pub struct TowerParams {
+    /// `eva_vit_g.pth`.
+    pub vit: Params,
+    /// `blip2_pretrained_flant5xxl.pth`: `query_tokens`, `ln_vision`, `Qformer`.
+    pub qformer: Params,
+    /// MiniGPT-4's file: `llama_proj`.
+    pub projection: Params,
+}
+
+/// Pictures `[B,S,S,3]` to embeddings `[B,queries,width]` of a language model.
+#[derive(Clone, Debug)]
+pub struct VisionTower {
+    pub vit: Eva,
+    pub norm: LayerNorm,
+    pub qformer: QFormer,
+    pub projection: Linear,
+    config: VisionConfig,
+}
+
+impl VisionTower {
+    /// `width` is that of the language model.
+    ///
+    /// # Errors
+    /// Sizes that don't fit each other, or a tensor that is missing or has another shape.
+    pub fn new(config: VisionConfig, width: usize, p: &TowerParams) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            vit: Eva::new(&config.eva_vit, config.image_size, &p.vit)?,
+            norm: p
+                .qformer
+                .pp("ln_vision")
+                .layer_norm(config.eva_vit.embed_dim, config.ln_vision_eps)?,
+            qformer: QFormer::new(&config.qformer, &p.qformer)?,
+            projection: p.projection.pp("llama_proj").linear(
+                config.qformer.hidden_size,
+                width,
+                true,
+            )?,
+            config,
+        })
+    }
+
+    pub fn config(&self) -> &VisionConfig {
+        &self.config
+    }
+
+    /// `pictures [B,S,S,3]`, normalised by [`super::Preprocess`].
+    pub fn forward(&self, pictures: &Tensor) -> Result<Tensor> {
+        let tokens = self.norm.forward(&self.vit.forward(pictures)?)?;
+        self.projection.forward(&self.qformer.forward(&tokens)?)
+    }
+}

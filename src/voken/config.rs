@@ -1,0 +1,132 @@
+//! Sizes of the part between the language model and the diffusion model. The defaults are the
+//! reference implementation's, which has them in its code.
+
+use crate::llm::float::LoraConfig;
+use crate::nn::Result;
+use crate::vision::VisionConfig;
+use serde::{Deserialize, Serialize};
+
+/// The feature mapper: an encoder-decoder transformer (PyTorch's `nn.Transformer`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MapperConfig {
+    /// Width, which is that of the diffusion model's text states.
+    pub d_model: usize,
+    pub nhead: usize,
+    pub encoder_layers: usize,
+    pub decoder_layers: usize,
+    pub dim_feedforward: usize,
+    pub activation: String,
+    pub norm_first: bool,
+    pub layer_norm_eps: f64,
+    /// Tokens of its output, each with a learned query.
+    pub prompt_tokens: usize,
+}
+
+impl Default for MapperConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 1024,
+            nhead: 8,
+            encoder_layers: 4,
+            decoder_layers: 4,
+            dim_feedforward: 4096,
+            activation: "relu".into(),
+            norm_first: true,
+            layer_norm_eps: 1e-5,
+            prompt_tokens: 77,
+        }
+    }
+}
+
+impl MapperConfig {
+    /// # Errors
+    /// One sentence naming the first size that can't be.
+    pub fn check(&self) -> Result<()> {
+        let fits = [
+            (self.d_model > 0, "d_model"),
+            (
+                self.nhead > 0 && self.d_model.is_multiple_of(self.nhead.max(1)),
+                "nhead",
+            ),
+            (self.dim_feedforward > 0, "dim_feedforward"),
+            (self.activation == "relu", "activation"),
+            (self.norm_first, "norm_first"),
+            (self.prompt_tokens > 0, "prompt_tokens"),
+        ];
+        match fits.iter().find(|(ok, _)| !ok) {
+            Some((_, name)) => candle_core::bail!(
+                "the feature mapper's {name} has a value that isn't supported; correct its configuration"
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All sizes that no file of the public weights says, because the reference has them in its code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sizes {
+    #[serde(flatten)]
+    pub vision: VisionConfig,
+    pub mapper: MapperConfig,
+    pub lora: LoraConfig,
+    /// Vokens that make a picture.
+    pub voken_count: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            vision: VisionConfig::default(),
+            mapper: MapperConfig::default(),
+            lora: LoraConfig::default(),
+            voken_count: 8,
+        }
+    }
+}
+
+/// The ids of the tokens that were added to a language model's vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vocabulary {
+    /// The id of `[IMG0]`; the other vokens follow.
+    pub first: u32,
+    /// How many vokens make a picture.
+    pub vokens: u32,
+    /// The id that stands for a picture in a prompt, `<ImageHere>`.
+    pub picture: u32,
+    /// The id whose embedding begins every text.
+    pub bos: u32,
+}
+
+impl Vocabulary {
+    /// Where the vokens and, behind them, `<ImageHere>` are the last of `rows` tokens.
+    ///
+    /// # Errors
+    /// When there are fewer rows than that.
+    pub fn at_the_end(rows: usize, vokens: usize, bos: u32) -> Result<Self> {
+        let first = rows.checked_sub(vokens + 1).filter(|_| vokens > 0);
+        let ids = first.and_then(|f| Some((u32::try_from(f).ok()?, u32::try_from(vokens).ok()?)));
+        match ids {
+            Some((first, vokens)) => Ok(Self {
+                first,
+                vokens,
+                picture: first + vokens,
+                bos,
+            }),
+            None => candle_core::bail!(
+                "a vocabulary of {rows} tokens has no room for {vokens} vokens; use the weights that were trained with them"
+            ),
+        }
+    }
+
+    /// The vokens' ids in order.
+    pub fn ids(&self) -> Vec<u32> {
+        (self.first..self.first + self.vokens).collect()
+    }
+
+    /// How many tokens were added.
+    pub fn added(&self) -> usize {
+        self.vokens as usize + 1
+    }
+}

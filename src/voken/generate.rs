@@ -1,0 +1,247 @@
+//! Generation: one token after the other, and when the model asks for a picture, all its vokens
+//! in one pass (reference: `MiniGPT4.generate` and the model's `prepare_inputs_for_generation`).
+
+use super::sample::{draw, likeliest, process};
+use super::{Choice, Vocabulary};
+use crate::llm::float::{Cache, FloatLlama};
+use crate::nn::Result;
+use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::ops::ControlFlow;
+
+/// A language model with a text in progress.
+pub trait Reader {
+    /// Forgets the text.
+    fn clear(&mut self);
+    /// Embeddings `[1,n,width]` of ids.
+    ///
+    /// # Errors
+    /// An id that is not in the vocabulary.
+    fn embed(&self, ids: &[u32]) -> Result<Tensor>;
+    /// Reads embeddings `[1,n,width]` behind what was read; their hidden states after the last
+    /// norm, `[1,n,width]`.
+    ///
+    /// # Errors
+    /// When the text gets too long.
+    fn read(&mut self, embeddings: &Tensor) -> Result<Tensor>;
+    /// Logits of a hidden state `[1,1,width]`.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>>;
+    /// Tokens read.
+    fn len(&self) -> usize;
+    /// Most tokens that can be read.
+    fn limit(&self) -> usize;
+    fn device(&self) -> &Device;
+    /// Whether nothing was read.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A text in progress on a model in floating point.
+pub struct FloatReader {
+    llama: FloatLlama,
+    cache: Cache,
+}
+
+impl FloatReader {
+    pub fn new(llama: FloatLlama) -> Self {
+        Self {
+            cache: llama.cache(),
+            llama,
+        }
+    }
+}
+
+impl Reader for FloatReader {
+    fn clear(&mut self) {
+        self.cache = self.llama.cache();
+    }
+
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        self.llama.embed_ids(ids)
+    }
+
+    fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {
+        let limit = self.limit();
+        let tokens = self.cache.len() + embeddings.dim(1)?;
+        if tokens > limit {
+            candle_core::bail!(
+                "the story is {tokens} tokens long where the language model reads at most {limit}; begin a new story or shorten this one"
+            );
+        }
+        self.llama.forward(embeddings, Some(&mut self.cache))
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+        let logits = self.llama.logits(hidden)?;
+        logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    }
+
+    fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn limit(&self) -> usize {
+        self.llama.config().max_position_embeddings
+    }
+
+    fn device(&self) -> &Device {
+        self.llama.device()
+    }
+}
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub choice: Choice,
+    /// Seeds the draws; none takes the likeliest token at every step.
+    pub seed: Option<u64>,
+    pub max_new_tokens: usize,
+    /// Whether a picture is to come, wanted by the model or not.
+    pub force_picture: bool,
+    /// Tokens that may not come.
+    pub never: Vec<u32>,
+    /// Token sequences that end the text; they stay in it.
+    pub stops: Vec<Vec<u32>>,
+    /// The id that ends the text.
+    pub eos: Option<u32>,
+    /// The id that the sequence begins with: never read, but seen by the repetition penalty.
+    pub start: u32,
+}
+
+/// What one call of the model gave.
+pub struct Step<'a> {
+    /// The sequence so far, with the token that this call chose.
+    pub sequence: &'a [u32],
+    /// Tokens that were read in this call and the place of the first.
+    pub read: usize,
+    pub first: usize,
+    /// `[1,read,width]`.
+    pub hidden: &'a Tensor,
+    /// After the last of them.
+    pub logits: &'a [f32],
+    /// What the token was chosen from.
+    pub scores: &'a [f32],
+}
+
+/// A generated text.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The start id, then what was generated. Of the vokens only the first appears.
+    pub sequence: Vec<u32>,
+    /// The states `[1,vokens,width]` that the first picture is made from.
+    pub voken_states: Option<Tensor>,
+}
+
+/// Continues a text whose embeddings are `prompt [1,T,width]`. `sink` sees every step and breaks
+/// to cancel; then the result is `None`.
+///
+/// # Errors
+/// When the text gets too long for the model.
+pub fn generate(
+    reader: &mut dyn Reader,
+    prompt: &Tensor,
+    vocabulary: &Vocabulary,
+    order: &Order,
+    sink: &mut dyn FnMut(&Step) -> ControlFlow<()>,
+) -> Result<Option<Generated>> {
+    let mut rng = order.seed.map(ChaCha8Rng::seed_from_u64);
+    let mut sequence = vec![order.start];
+    let mut states: Option<Tensor> = None;
+    // The last hidden state of the call before.
+    let mut before: Option<Tensor> = None;
+    reader.clear();
+    let mut input = prompt.clone();
+    let mut pending = false;
+    for _ in 0..order.max_new_tokens {
+        let first = reader.len();
+        let hidden = reader.read(&input)?;
+        if pending && states.is_none() {
+            states = Some(picture_states(before.as_ref(), &hidden)?);
+        }
+        let read = hidden.dim(1)?;
+        let last = hidden.narrow(1, read - 1, 1)?;
+        let logits = reader.logits(&last)?;
+        let mut scores = logits.clone();
+        for id in &order.never {
+            if let Some(score) = scores.get_mut(*id as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+        let asked = sequence.contains(&vocabulary.first);
+        let force = (order.force_picture && !asked).then_some(vocabulary.first);
+        process(&mut scores, &sequence, &order.choice, force);
+        let greedy = order.choice.temperature.is_nan() || order.choice.temperature <= 0.0;
+        let token = match &mut rng {
+            Some(rng) if !greedy => draw(&scores, rng),
+            _ => likeliest(&scores),
+        };
+        sequence.push(token);
+        before = Some(last);
+        let step = Step {
+            sequence: &sequence,
+            read,
+            first,
+            hidden: &hidden,
+            logits: &logits,
+            scores: &scores,
+        };
+        if sink(&step).is_break() {
+            return Ok(None);
+        }
+        pending = token == vocabulary.first;
+        input = match pending {
+            true => reader.embed(&vocabulary.ids())?,
+            false => reader.embed(&[token])?,
+        };
+        if ends(&sequence, order) {
+            break;
+        }
+    }
+    // A picture that was asked for with the last token still gets its states.
+    if pending && states.is_none() {
+        let hidden = reader.read(&input)?;
+        states = Some(picture_states(before.as_ref(), &hidden)?);
+    }
+    Ok(Some(Generated {
+        sequence,
+        voken_states: states,
+    }))
+}
+
+/// The states that a picture is made from when it comes right after `prompt [1,T,width]`, whether
+/// or not the model would ask for it there.
+///
+/// # Errors
+/// When the text gets too long for the model.
+pub fn force_picture(
+    reader: &mut dyn Reader,
+    prompt: &Tensor,
+    vocabulary: &Vocabulary,
+) -> Result<Tensor> {
+    reader.clear();
+    let hidden = reader.read(prompt)?;
+    let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
+    let vokens = reader.read(&reader.embed(&vocabulary.ids())?)?;
+    picture_states(Some(&last), &vokens)
+}
+
+/// The state that chose `[IMG0]`, then those of all vokens but the last: each state predicts the
+/// voken that the picture takes it for.
+fn picture_states(before: Option<&Tensor>, vokens: &Tensor) -> Result<Tensor> {
+    let rest = vokens.narrow(1, 0, vokens.dim(1)? - 1)?;
+    match before {
+        Some(before) => Tensor::cat(&[before, &rest], 1),
+        None => candle_core::bail!("a picture needs a text before it; write its first words"),
+    }
+}
+
+fn ends(sequence: &[u32], order: &Order) -> bool {
+    let last = sequence.last().copied();
+    let stopped = |stop: &Vec<u32>| !stop.is_empty() && sequence.ends_with(stop);
+    (order.eos.is_some() && last == order.eos) || order.stops.iter().any(stopped)
+}

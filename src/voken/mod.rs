@@ -1,0 +1,19 @@
+//! Vokens, after MiniGPT-5 (arXiv 2310.02239): tokens of a language model that stand for a
+//! picture. Texts and pictures are read interleaved; where the model asks for a picture, its
+//! states at the vokens are mapped to what conditions a diffusion model.
+
+mod config;
+mod generate;
+mod input;
+mod mapper;
+mod model;
+mod prompt;
+mod sample;
+
+pub use config::{MapperConfig, Sizes, Vocabulary};
+pub use generate::{FloatReader, Generated, Order, Reader, Step, force_picture, generate};
+pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
+pub use mapper::{FeatureMapper, MapperParams};
+pub use model::VokenModel;
+pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
+pub use sample::{Choice, process};

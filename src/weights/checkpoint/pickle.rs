@@ -1,0 +1,527 @@
+//! What a `torch.save` pickle says about tensors, read without running anything.
+//!
+//! A pickle is a program for a small stack machine that may name any Python function and call it.
+//! This reader knows the opcodes that the pickler of protocol 2 writes for plain data, and the
+//! names that tensors need ([`Global`], the same as those of PyTorch's `weights_only` reader);
+//! every other opcode or name is an error that names it. Values live in one flat list and refer
+//! to each other by index, so that neither deep nesting nor cycles can overflow the stack.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::StoredType;
+
+/// More than any checkpoint's pickle; storages are not part of it.
+const LONGEST: usize = 256 << 20;
+
+/// PyTorch's own limit.
+const MOST_DIMENSIONS: usize = 64;
+
+/// Why a pickle cannot be read.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// Names the opcode or the global.
+    Forbidden(String),
+    Damaged(String),
+}
+
+/// A tensor's place in its storage; strides and offset count elements.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StorageView {
+    pub(super) dtype: StoredType,
+    pub(super) key: String,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) strides: Vec<usize>,
+}
+
+/// The names a pickle may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Storage(StoredType),
+    /// Plain values beside the tensors, of no use here: `torch.Size`, `torch.device`, a dtype.
+    Inert,
+}
+
+impl Global {
+    fn find(module: &str, name: &str) -> Option<Global> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch", "HalfStorage") => Global::Storage(StoredType::F16),
+            ("torch", "BFloat16Storage") => Global::Storage(StoredType::BF16),
+            ("torch", "FloatStorage") => Global::Storage(StoredType::F32),
+            ("torch", "DoubleStorage") => Global::Storage(StoredType::F64),
+            ("torch", "LongStorage") => Global::Storage(StoredType::I64),
+            ("torch", "IntStorage") => Global::Storage(StoredType::I32),
+            ("torch", "ShortStorage") => Global::Storage(StoredType::I16),
+            ("torch", "ByteStorage") => Global::Storage(StoredType::U8),
+            ("torch", "BoolStorage") => Global::Storage(StoredType::Bool),
+            ("torch", "CharStorage") => Global::Storage(StoredType::Other),
+            (
+                "torch",
+                "Size" | "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64",
+            ) => Global::Inert,
+            _ => return None,
+        })
+    }
+}
+
+type Id = usize;
+
+#[derive(Clone, Debug)]
+enum Value {
+    /// None, a number, an inert object: nothing a tensor is built from.
+    Plain,
+    Int(i64),
+    /// Where the text lies in the pickle.
+    Text(Range<usize>),
+    Tuple(Vec<Id>),
+    List,
+    Dict(Vec<(Id, Id)>),
+    Global(Global),
+    Storage(StoredType, Range<usize>),
+    Tensor(Box<StorageView>),
+}
+
+/// The tensors of a pickled dict by name, in its order; those of its `state_dict` or `model`
+/// where it has one.
+///
+/// # Errors
+/// When an opcode or a global is outside the vocabulary of tensors, or the pickle is damaged.
+pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<(String, StorageView)>, Error> {
+    if pickle.len() > LONGEST {
+        return Err(damaged(format!(
+            "its pickle is {} bytes long",
+            pickle.len()
+        )));
+    }
+    let mut machine = Machine {
+        pickle,
+        at: 0,
+        values: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+    };
+    let root = machine.run()?;
+    machine.named_tensors(root)
+}
+
+fn damaged(reason: impl Into<String>) -> Error {
+    Error::Damaged(reason.into())
+}
+
+struct Machine<'a> {
+    pickle: &'a [u8],
+    at: usize,
+    values: Vec<Value>,
+    stack: Vec<Id>,
+    /// Heights of the stack.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+}
+
+impl Machine<'_> {
+    /// Runs to the end; the value that is left.
+    fn run(&mut self) -> Result<Id, Error> {
+        loop {
+            let opcode = self.bytes(1)?[0];
+            match opcode {
+                b'.' => return self.pop(),
+                0x80 => {
+                    self.bytes(1)?;
+                }
+                0x95 => {
+                    self.bytes(8)?;
+                }
+                b'(' => self.marks.push(self.stack.len()),
+                b'N' | 0x88 | 0x89 => self.push(Value::Plain),
+                b'G' => {
+                    self.bytes(8)?;
+                    self.push(Value::Plain);
+                }
+                b'J' => {
+                    let number = self.u32()?.cast_signed();
+                    self.push(Value::Int(number.into()));
+                }
+                b'K' => {
+                    let number = self.bytes(1)?[0];
+                    self.push(Value::Int(number.into()));
+                }
+                b'M' => {
+                    let bytes = self.bytes(2)?;
+                    let number = u16::from_le_bytes([bytes[0], bytes[1]]);
+                    self.push(Value::Int(number.into()));
+                }
+                0x8a => self.long()?,
+                b'X' => {
+                    let length = self.u32()? as usize;
+                    self.text(length)?;
+                }
+                0x8c => {
+                    let length = self.bytes(1)?[0];
+                    self.text(length.into())?;
+                }
+                b')' => self.push(Value::Tuple(Vec::new())),
+                b']' => self.push(Value::List),
+                b'}' => self.push(Value::Dict(Vec::new())),
+                b't' => {
+                    let items = self.pop_mark()?;
+                    self.push(Value::Tuple(items));
+                }
+                0x85..=0x87 => {
+                    let count = usize::from(opcode - 0x84);
+                    let items = self.pop_many(count)?;
+                    self.push(Value::Tuple(items));
+                }
+                b'a' => {
+                    self.pop()?;
+                    self.list()?;
+                }
+                b'e' => {
+                    self.pop_mark()?;
+                    self.list()?;
+                }
+                b's' => {
+                    let pair = self.pop_many(2)?;
+                    self.set_items(&pair)?;
+                }
+                b'u' => {
+                    let items = self.pop_mark()?;
+                    self.set_items(&items)?;
+                }
+                b'q' => {
+                    let slot = self.bytes(1)?[0];
+                    self.keep(slot.into())?;
+                }
+                b'r' => {
+                    let slot = self.u32()?;
+                    self.keep(slot)?;
+                }
+                0x94 => {
+                    let slot = u32::try_from(self.memo.len()).unwrap_or(u32::MAX);
+                    self.keep(slot)?;
+                }
+                b'h' => {
+                    let slot = self.bytes(1)?[0];
+                    self.recall(slot.into())?;
+                }
+                b'j' => {
+                    let slot = self.u32()?;
+                    self.recall(slot)?;
+                }
+                b'c' => {
+                    let (module, name) = (self.line()?, self.line()?);
+                    self.global(&module, &name)?;
+                }
+                0x93 => {
+                    let names = self.pop_many(2)?;
+                    let name = |id| self.as_text(id).map(str::to_owned);
+                    let (module, name) = (name(names[0])?, name(names[1])?);
+                    self.global(&module, &name)?;
+                }
+                b'R' => self.reduce()?,
+                b'b' => self.build()?,
+                b'Q' => self.persistent()?,
+                _ => {
+                    let name = opcode_name(opcode);
+                    let what = format!("the pickle opcode {name} (0x{opcode:02x})");
+                    return Err(Error::Forbidden(what));
+                }
+            }
+        }
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&[u8], Error> {
+        let end = self.at.checked_add(count);
+        let found = end.and_then(|end| self.pickle.get(self.at..end));
+        let found = found.ok_or_else(|| damaged("its pickle is cut short"))?;
+        self.at += count;
+        Ok(found)
+    }
+
+    fn u32(&mut self) -> Result<u32, Error> {
+        let bytes = self.bytes(4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// A number of any length; those that do not fit are no size of a tensor.
+    fn long(&mut self) -> Result<(), Error> {
+        let length = usize::from(self.bytes(1)?[0]);
+        let bytes = self.bytes(length)?;
+        let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+        let value = (length <= 8).then(|| {
+            let mut number = if negative { [0xff; 8] } else { [0; 8] };
+            number[..length].copy_from_slice(bytes);
+            i64::from_le_bytes(number)
+        });
+        self.push(value.map_or(Value::Plain, Value::Int));
+        Ok(())
+    }
+
+    fn text(&mut self, length: usize) -> Result<(), Error> {
+        let text = self.bytes(length)?;
+        if std::str::from_utf8(text).is_err() {
+            return Err(damaged("its pickle has a text that is not UTF-8"));
+        }
+        self.push(Value::Text(self.at - length..self.at));
+        Ok(())
+    }
+
+    fn line(&mut self) -> Result<String, Error> {
+        let rest = &self.pickle[self.at..];
+        let end = rest.iter().position(|&byte| byte == b'\n');
+        let line = &rest[..end.ok_or_else(|| damaged("its pickle is cut short"))?];
+        self.at += line.len() + 1;
+        Ok(String::from_utf8_lossy(line).into_owned())
+    }
+
+    fn push(&mut self, value: Value) {
+        self.stack.push(self.values.len());
+        self.values.push(value);
+    }
+
+    fn pop(&mut self) -> Result<Id, Error> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let top = (self.stack.len() > floor).then(|| self.stack.pop());
+        top.flatten()
+            .ok_or_else(|| damaged("its pickle takes more than it gave"))
+    }
+
+    fn top(&self) -> Result<Id, Error> {
+        let top = self.stack.last().copied();
+        top.ok_or_else(|| damaged("its pickle takes more than it gave"))
+    }
+
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, Error> {
+        let mut items = (0..count)
+            .map(|_| self.pop())
+            .collect::<Result<Vec<Id>, Error>>()?;
+        items.reverse();
+        Ok(items)
+    }
+
+    fn pop_mark(&mut self) -> Result<Vec<Id>, Error> {
+        let mark = self.marks.pop();
+        let mark = mark.ok_or_else(|| damaged("its pickle ends a list it did not begin"))?;
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    fn keep(&mut self, slot: u32) -> Result<(), Error> {
+        let top = self.top()?;
+        self.memo.insert(slot, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, slot: u32) -> Result<(), Error> {
+        let known = self.memo.get(&slot);
+        let known = known.ok_or_else(|| damaged("its pickle recalls what it never said"))?;
+        self.stack.push(*known);
+        Ok(())
+    }
+
+    /// Checks that the top takes items; which ones is of no use here.
+    fn list(&self) -> Result<(), Error> {
+        match self.values[self.top()?] {
+            Value::List => Ok(()),
+            _ => Err(damaged("its pickle appends to what is no list")),
+        }
+    }
+
+    fn set_items(&mut self, items: &[Id]) -> Result<(), Error> {
+        let top = self.top()?;
+        let (pairs, rest) = items.as_chunks::<2>();
+        match &mut self.values[top] {
+            Value::Dict(entries) if rest.is_empty() => {
+                entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
+                Ok(())
+            }
+            _ => Err(damaged("its pickle sets an item of what is no dict")),
+        }
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<(), Error> {
+        let global = Global::find(module, name);
+        let forbidden = || Error::Forbidden(format!("the Python object {module}.{name}"));
+        self.push(Value::Global(global.ok_or_else(forbidden)?));
+        Ok(())
+    }
+
+    /// A call, of which only those that build tensors and ordered dicts have a meaning.
+    fn reduce(&mut self) -> Result<(), Error> {
+        let arguments = self.pop()?;
+        let function = self.pop()?;
+        let Value::Tuple(arguments) = &self.values[arguments] else {
+            return Err(damaged("its pickle calls with what is no tuple"));
+        };
+        let value = match self.values[function] {
+            Value::Global(Global::OrderedDict) if arguments.is_empty() => Value::Dict(Vec::new()),
+            Value::Global(Global::RebuildTensor) => self.tensor(arguments)?,
+            Value::Global(Global::RebuildParameter) => {
+                let tensor = arguments.first().map(|&id| &self.values[id]);
+                match tensor {
+                    Some(Value::Tensor(view)) => Value::Tensor(view.clone()),
+                    _ => return Err(damaged("its pickle has a parameter without a tensor")),
+                }
+            }
+            Value::Global(Global::Inert) => Value::Plain,
+            _ => return Err(damaged("its pickle calls what cannot be called")),
+        };
+        self.push(value);
+        Ok(())
+    }
+
+    /// The attributes of an object, such as the `_metadata` of a state dict: of no use here.
+    fn build(&mut self) -> Result<(), Error> {
+        self.pop()?;
+        match self.values[self.top()?] {
+            Value::Dict(_) | Value::Tensor(_) => Ok(()),
+            _ => Err(damaged("its pickle gives attributes to a plain value")),
+        }
+    }
+
+    /// `('storage', type, key, location, count)`.
+    fn persistent(&mut self) -> Result<(), Error> {
+        let id = self.pop()?;
+        let wrong = || damaged("its pickle refers to what is no storage");
+        let Value::Tuple(parts) = &self.values[id] else {
+            return Err(wrong());
+        };
+        let [tag, kind, key, ..] = parts[..] else {
+            return Err(wrong());
+        };
+        if self.as_text(tag)? != "storage" {
+            return Err(wrong());
+        }
+        match (&self.values[kind], &self.values[key]) {
+            (Value::Global(Global::Storage(dtype)), Value::Text(key)) => {
+                let storage = Value::Storage(*dtype, key.clone());
+                self.push(storage);
+                Ok(())
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
+    fn tensor(&self, arguments: &[Id]) -> Result<Value, Error> {
+        let wrong = || damaged("its pickle has a tensor without storage, size and stride");
+        let [storage, offset, shape, strides, ..] = arguments[..] else {
+            return Err(wrong());
+        };
+        let Value::Storage(dtype, key) = &self.values[storage] else {
+            return Err(wrong());
+        };
+        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
+        if shape.len() != strides.len() || shape.len() > MOST_DIMENSIONS {
+            return Err(wrong());
+        }
+        Ok(Value::Tensor(Box::new(StorageView {
+            dtype: *dtype,
+            key: self.slice(key).to_owned(),
+            offset: self.size(offset)?,
+            shape,
+            strides,
+        })))
+    }
+
+    fn sizes(&self, id: Id) -> Result<Vec<usize>, Error> {
+        match &self.values[id] {
+            Value::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
+                items.iter().map(|&item| self.size(item)).collect()
+            }
+            _ => Err(damaged(
+                "its pickle has a tensor whose size is no short tuple",
+            )),
+        }
+    }
+
+    fn size(&self, id: Id) -> Result<usize, Error> {
+        let size = match self.values[id] {
+            Value::Int(number) => usize::try_from(number).ok(),
+            _ => None,
+        };
+        size.ok_or_else(|| damaged("its pickle has a tensor whose size is no whole number"))
+    }
+
+    fn slice(&self, range: &Range<usize>) -> &str {
+        // Was checked to be UTF-8 when it was read.
+        std::str::from_utf8(&self.pickle[range.clone()]).unwrap_or_default()
+    }
+
+    fn as_text(&self, id: Id) -> Result<&str, Error> {
+        match &self.values[id] {
+            Value::Text(range) => Ok(self.slice(range)),
+            _ => Err(damaged("its pickle has another value where a name belongs")),
+        }
+    }
+
+    fn named_tensors(&self, root: Id) -> Result<Vec<(String, StorageView)>, Error> {
+        let dict = |id: Id| match &self.values[id] {
+            Value::Dict(entries) => Some(entries),
+            _ => None,
+        };
+        let no_dict = || damaged("its pickle is no dict of tensors");
+        let mut entries = dict(root).ok_or_else(no_dict)?;
+        for wrapper in ["state_dict", "model"] {
+            let inner = entries
+                .iter()
+                .filter(|(key, _)| self.as_text(*key).is_ok_and(|key| key == wrapper))
+                .find_map(|&(_, value)| dict(value));
+            if let Some(inner) = inner {
+                entries = inner;
+                break;
+            }
+        }
+        let tensors = entries
+            .iter()
+            .filter_map(|&(key, value)| match &self.values[value] {
+                Value::Tensor(view) => Some((self.as_text(key).ok()?.to_owned(), (**view).clone())),
+                _ => None,
+            });
+        Ok(tensors.collect())
+    }
+}
+
+/// What Python's `pickletools` calls the opcodes that this reader refuses.
+fn opcode_name(opcode: u8) -> &'static str {
+    match opcode {
+        b'0' => "POP",
+        b'1' => "POP_MARK",
+        b'2' => "DUP",
+        b'F' => "FLOAT",
+        b'I' => "INT",
+        b'L' => "LONG",
+        b'P' => "PERSID",
+        b'S' => "STRING",
+        b'T' => "BINSTRING",
+        b'U' => "SHORT_BINSTRING",
+        b'V' => "UNICODE",
+        b'B' => "BINBYTES",
+        b'C' => "SHORT_BINBYTES",
+        b'd' => "DICT",
+        b'g' => "GET",
+        b'i' => "INST",
+        b'l' => "LIST",
+        b'o' => "OBJ",
+        b'p' => "PUT",
+        0x81 => "NEWOBJ",
+        0x82..=0x84 => "EXT",
+        0x8b => "LONG4",
+        0x8d => "BINUNICODE8",
+        0x8e => "BINBYTES8",
+        0x8f => "EMPTY_SET",
+        0x90 => "ADDITEMS",
+        0x91 => "FROZENSET",
+        0x92 => "NEWOBJ_EX",
+        0x96 => "BYTEARRAY8",
+        0x97 => "NEXT_BUFFER",
+        0x98 => "READONLY_BUFFER",
+        _ => "of no known name",
+    }
+}

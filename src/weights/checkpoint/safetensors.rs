@@ -1,0 +1,46 @@
+//! The header of a `.safetensors` file.
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::{Entry, StoredType, TensorInfo};
+
+/// Every tensor of the file `bytes`, by name; `file` is the file's number in the checkpoint.
+///
+/// # Errors
+/// What is wrong with the header, in words.
+pub(super) fn entries(bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>, String> {
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let start = 8 + header;
+    let (data, found) = (metadata.data_len(), bytes.len().saturating_sub(start));
+    if data != found {
+        return Err(format!(
+            "its header tells of {data} bytes, but it has {found}"
+        ));
+    }
+    let entries = metadata.tensors().into_iter().map(|(name, info)| {
+        let dtype = match info.dtype {
+            Dtype::F16 => StoredType::F16,
+            Dtype::BF16 => StoredType::BF16,
+            Dtype::F32 => StoredType::F32,
+            Dtype::F64 => StoredType::F64,
+            Dtype::I64 => StoredType::I64,
+            Dtype::I32 => StoredType::I32,
+            Dtype::I16 => StoredType::I16,
+            Dtype::U8 => StoredType::U8,
+            Dtype::BOOL => StoredType::Bool,
+            _ => StoredType::Other,
+        };
+        let (from, to) = info.data_offsets;
+        let entry = Entry {
+            info: TensorInfo {
+                dtype,
+                shape: info.shape.clone(),
+            },
+            file,
+            bytes: start + from..start + to,
+            strides: None,
+        };
+        (name, entry)
+    });
+    Ok(entries.collect())
+}

@@ -1,0 +1,345 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use super::pickle::{self, Error};
+use super::*;
+use crate::nn::{Params, TensorSource};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/public/checkpoint")
+        .join(name)
+}
+
+fn open(name: &str) -> Checkpoint {
+    Checkpoint::open(&fixture(name)).unwrap()
+}
+
+fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+    let tensor = checkpoint.tensor(name, DType::F32, &Device::Cpu).unwrap();
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// One stored (not compressed) zip file.
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut body, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        let offset = body.len() as u32;
+        let size = (bytes.len() as u32).to_le_bytes();
+        let common = |out: &mut Vec<u8>| {
+            out.extend([0; 12]);
+            out.extend(size);
+            out.extend(size);
+            out.extend((name.len() as u16).to_le_bytes());
+            out.extend([0; 2]);
+        };
+        body.extend(b"PK\x03\x04\0\0");
+        common(&mut body);
+        body.extend(name.as_bytes());
+        body.extend(*bytes);
+        directory.extend(b"PK\x01\x02\0\0\0\0");
+        common(&mut directory);
+        directory.extend([0; 10]);
+        directory.extend(offset.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let count = (files.len() as u16).to_le_bytes();
+    let start = body.len() as u32;
+    let length = directory.len() as u32;
+    body.extend(directory);
+    body.extend(b"PK\x05\x06\0\0\0\0");
+    body.extend(count);
+    body.extend(count);
+    body.extend(length.to_le_bytes());
+    body.extend(start.to_le_bytes());
+    body.extend([0; 2]);
+    body
+}
+
+/// The opcodes of a tensor in storage `key`.
+fn tensor_ops(kind: &str, key: &str, offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    let text = |out: &mut Vec<u8>, text: &str| {
+        out.push(b'X');
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    };
+    let numbers = |out: &mut Vec<u8>, numbers: &[u8]| {
+        out.push(b'(');
+        numbers.iter().for_each(|n| out.extend([b'K', *n]));
+        out.push(b't');
+    };
+    let mut out = b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
+    text(&mut out, "storage");
+    out.extend(format!("ctorch\n{kind}\n").bytes());
+    text(&mut out, key);
+    text(&mut out, "cuda:0");
+    out.extend(b"K\x06tQ");
+    out.extend([b'K', offset]);
+    numbers(&mut out, shape);
+    numbers(&mut out, strides);
+    out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+    out
+}
+
+fn dict(tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut out = b"\x80\x02}(".to_vec();
+    for (name, ops) in tensors {
+        out.extend([b'X', name.len() as u8, 0, 0, 0]);
+        out.extend(name.as_bytes());
+        out.extend(ops);
+    }
+    out.extend(b"u.");
+    out
+}
+
+fn refusal(pickle: &[u8]) -> String {
+    match pickle::tensors(pickle) {
+        Err(Error::Forbidden(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_public_file_is_read() {
+    let eva = open("eva_vit_g.pth");
+    assert_eq!(eva.info("cls_token").unwrap().dtype, StoredType::F16);
+    assert!(eva.contains("blocks.0.attn.q_bias"));
+    let qformer = open("blip2_pretrained_flant5xxl.pth");
+    assert_eq!(qformer.info("query_tokens").unwrap().shape, [1, 8, 48]);
+    let position = qformer.info("Qformer.bert.embeddings.position_ids");
+    assert_eq!(position.unwrap().dtype, StoredType::I64);
+    let projection: Vec<String> = open("minigpt4.pth").names().map(String::from).collect();
+    assert_eq!(projection, ["llama_proj.bias", "llama_proj.weight"]);
+    for stage in ["stage1_cc3m.ckpt", "stage2_vist.ckpt"] {
+        let keys = fixture("..").join(format!("{stage}.keys.json"));
+        let keys: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(keys).unwrap()).unwrap();
+        let mut expected: Vec<&str> = match &keys {
+            serde_json::Value::Array(keys) => keys.iter().map(|k| k.as_str().unwrap()).collect(),
+            keys => keys
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect(),
+        };
+        expected.sort_unstable();
+        let checkpoint = open(stage);
+        assert_eq!(checkpoint.names().collect::<Vec<_>>(), expected);
+    }
+    for part in ["text_encoder", "unet", "vae"] {
+        assert!(open(&format!("sd/{part}")).names().count() > 20);
+    }
+}
+
+#[test]
+fn shards_and_the_single_file_hold_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("llama")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().contains("pytorch_model") {
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let shards = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(shards.files().len(), 4);
+    let single = open("llama");
+    assert_eq!(single.files().len(), 1);
+    let weights: Vec<&str> = single.names().collect();
+    assert!(weights.len() > 10);
+    for name in weights {
+        assert_eq!(shards.info(name), single.info(name), "{name}");
+        assert_eq!(values(&shards, name), values(&single, name), "{name}");
+    }
+
+    std::fs::remove_file(folder.path().join("pytorch_model-00002-of-00004.bin")).unwrap();
+    let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("00002-of-00004.bin cannot be read"),
+        "{message}"
+    );
+}
+
+#[test]
+fn strides_offsets_and_shared_storages_are_followed() {
+    let numbers: Vec<u8> = (0..6).flat_map(|n| (n as f32).to_le_bytes()).collect();
+    let pickle = dict(&[
+        ("all", tensor_ops("FloatStorage", "0", 0, &[2, 3], &[3, 1])),
+        (
+            "turned",
+            tensor_ops("FloatStorage", "0", 0, &[3, 2], &[1, 3]),
+        ),
+        ("last", tensor_ops("FloatStorage", "0", 4, &[2], &[1])),
+        ("one", tensor_ops("FloatStorage", "0", 5, &[], &[])),
+    ]);
+    let bytes = zip(&[("archive/data.pkl", &pickle), ("archive/data/0", &numbers)]);
+    let checkpoint = Checkpoint::from_bytes(Path::new("a.pth"), bytes).unwrap();
+    assert_eq!(values(&checkpoint, "all"), [0., 1., 2., 3., 4., 5.]);
+    assert_eq!(values(&checkpoint, "turned"), [0., 3., 1., 4., 2., 5.]);
+    assert_eq!(values(&checkpoint, "last"), [4., 5.]);
+    assert_eq!(values(&checkpoint, "one"), [5.]);
+}
+
+#[test]
+fn a_tensor_that_reaches_beyond_its_storage_is_refused() {
+    let numbers = [0u8; 24];
+    for (offset, shape, strides) in [
+        (0, vec![7], vec![1]),
+        (1, vec![6], vec![1]),
+        (0, vec![2, 3], vec![4, 1]),
+        (0, vec![200, 200, 200], vec![0, 0, 0]),
+    ] {
+        let ops = tensor_ops("FloatStorage", "0", offset, &shape, &strides);
+        let pickle = dict(&[("w", ops)]);
+        let bytes = zip(&[("a/data.pkl", &pickle), ("a/data/0", &numbers)]);
+        let error = Checkpoint::from_bytes(Path::new("a.pth"), bytes).unwrap_err();
+        assert!(error.to_string().contains("w reaches beyond"), "{error}");
+    }
+    let pickle = dict(&[("w", tensor_ops("FloatStorage", "1", 0, &[6], &[1]))]);
+    let bytes = zip(&[("a/data.pkl", &pickle), ("a/data/0", &numbers)]);
+    let error = Checkpoint::from_bytes(Path::new("a.pth"), bytes).unwrap_err();
+    assert!(
+        error.to_string().contains("storage 1, which is not"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_part_of_a_tensor_file_is_named() {
+    // pickle.dumps of an object whose __reduce__ is (os.system, ("true",)), in protocols 0, 2, 4.
+    for calls in [
+        &b"cposix\nsystem\np0\n(Vtrue\np1\ntp2\nRp3\n."[..],
+        b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.",
+        b"\x80\x04\x95\x1e\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.",
+    ] {
+        assert_eq!(refusal(calls), "the Python object posix.system");
+    }
+    let instance = refusal(b"\x80\x02(iposix\nsystem\n.");
+    assert_eq!(instance, "the pickle opcode INST (0x69)");
+    assert_eq!(
+        refusal(b"cbuiltins\neval\n."),
+        "the Python object builtins.eval"
+    );
+    assert_eq!(refusal(b"ctorch\nload\n."), "the Python object torch.load");
+    assert!(refusal(b"\xff.").contains("0xff"));
+}
+
+#[test]
+fn deep_and_circular_pickles_do_no_harm() {
+    let mut deep = vec![b']'; 1_000_000];
+    deep.extend(vec![b'a'; 999_999]);
+    deep.push(b'.');
+    assert!(matches!(pickle::tensors(&deep), Err(Error::Damaged(_))));
+    // d = {}; d["model"] = d
+    let circle = b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.";
+    assert!(pickle::tensors(circle).unwrap().is_empty());
+    for broken in [
+        &b"."[..],
+        b"",
+        b"t.",
+        b"(h\x07.",
+        b"}u.",
+        b")R.",
+        b"Q",
+        b"}b.",
+    ] {
+        assert!(matches!(pickle::tensors(broken), Err(Error::Damaged(_))));
+    }
+}
+
+#[test]
+fn nan_and_infinity_are_found_in_every_type_of_float() {
+    for (kind, bad) in [
+        ("FloatStorage", f32::NAN.to_le_bytes().to_vec()),
+        ("FloatStorage", f32::INFINITY.to_le_bytes().to_vec()),
+        ("HalfStorage", half::f16::NAN.to_le_bytes().to_vec()),
+        ("BFloat16Storage", half::bf16::NAN.to_le_bytes().to_vec()),
+        ("DoubleStorage", f64::NEG_INFINITY.to_le_bytes().to_vec()),
+    ] {
+        let mut numbers = vec![0u8; 3 * bad.len()];
+        numbers.extend(&bad);
+        let pickle = dict(&[("w", tensor_ops(kind, "0", 0, &[4], &[1]))]);
+        let bytes = zip(&[("a/data.pkl", &pickle), ("a/data/0", &numbers)]);
+        let checkpoint = Checkpoint::from_bytes(Path::new("a.pth"), bytes).unwrap();
+        let error = checkpoint
+            .tensor("w", DType::F32, &Device::Cpu)
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("NaN or infinity in w"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_view_renames_and_layers_and_feeds_parameters() {
+    let base = Arc::new(open("llama"));
+    let stage1 = Arc::new(open("stage1_cc3m.ckpt"));
+    let view = View::of(&base).and(&stage1, |name| {
+        name.strip_prefix("model.llama_model.").map(String::from)
+    });
+    let table = "model.embed_tokens.weight";
+    let (old, new) = (base.info(table).unwrap(), view.info(table).unwrap());
+    assert_eq!(new.shape[0], old.shape[0] + 9);
+    assert!(!TensorSource::contains(&view, "fc.0.weight"));
+
+    let params = Params::from_source(Arc::new(view), false, &Device::Cpu);
+    let embedding = params.pp("model.embed_tokens");
+    let [rows, width] = new_shape(&stage1);
+    let table = embedding
+        .tensor(&[rows, width], "weight", crate::nn::Init::Zeros)
+        .unwrap();
+    let name = "model.llama_model.model.embed_tokens.weight";
+    assert_eq!(
+        table.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        values(&stage1, name)
+    );
+    let message = params.linear(1, 1, false).unwrap_err().to_string();
+    assert!(message.contains("weight is missing"), "{message}");
+}
+
+fn new_shape(checkpoint: &Checkpoint) -> [usize; 2] {
+    let info = checkpoint.info("model.llama_model.model.embed_tokens.weight");
+    info.unwrap().shape.clone().try_into().unwrap()
+}
+
+/// Changes that any reader of files from the internet must live through.
+#[test]
+fn damaged_bytes_never_panic() {
+    for name in ["minigpt4.pth", "sd/text_encoder/model.safetensors"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        let mut seed = 0x9e37_79b9_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        for round in 0..400 {
+            let mut bytes = whole.clone();
+            // Where the structure is: the head, and for zip files the tail as well.
+            let span = 4000.min(bytes.len());
+            for _ in 0..=random(8) {
+                let at = match round % 2 {
+                    0 => random(span),
+                    _ => bytes.len() - 1 - random(span),
+                };
+                bytes[at] = match random(3) {
+                    0 => 0xff,
+                    1 => bytes[at] ^ (1 << random(8)),
+                    _ => random(256) as u8,
+                };
+            }
+            if random(4) == 0 {
+                bytes.truncate(random(whole.len()));
+            }
+            if let Ok(checkpoint) = Checkpoint::from_bytes(Path::new(name), bytes) {
+                for tensor in checkpoint.names() {
+                    let _ = checkpoint.stored_tensor(tensor, &Device::Cpu);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A zip file that `torch.save` wrote: a pickle that says which tensors there are, and one entry
+//! for the bytes of each storage.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use super::pickle::{self, StorageView};
+use super::{CheckpointError, Entry, TensorInfo, zip};
+
+/// Every tensor of the file `bytes`, by name; `file` is the file's number in the checkpoint.
+///
+/// The names are the keys of the dict that was saved, or of its `state_dict` (Lightning) or
+/// `model` (LAVIS, MiniGPT-4) where it has one. What is no tensor is passed over.
+///
+/// # Errors
+/// When the zip is damaged, or the pickle holds anything outside the vocabulary of tensors.
+pub(super) fn entries(
+    path: &Path,
+    bytes: &[u8],
+    file: usize,
+) -> Result<Vec<(String, Entry)>, CheckpointError> {
+    let damaged = |reason: String| CheckpointError::damaged(path, reason);
+    let zip = zip::entries(bytes).map_err(damaged)?;
+    // `<stem>/data.pkl`, or `archive/data.pkl` in older files.
+    let pickle = zip.keys().filter(|name| name.ends_with("/data.pkl")).min();
+    let Some(pickle) = pickle else {
+        return Err(damaged("it is a zip file without data.pkl".to_string()));
+    };
+    let folder = &pickle[..pickle.len() - "data.pkl".len()];
+    if let Some(order) = zip.get(&format!("{folder}byteorder"))
+        && bytes[order.clone()].trim_ascii() != b"little"
+    {
+        return Err(CheckpointError::Unsupported {
+            path: path.to_path_buf(),
+            reason: "was written on a machine with another byte order".to_string(),
+            remedy: "save it again on an ordinary computer",
+        });
+    }
+    let tensors = pickle::tensors(&bytes[zip[pickle].clone()]).map_err(|error| match error {
+        pickle::Error::Forbidden(what) => CheckpointError::Forbidden {
+            path: path.to_path_buf(),
+            what,
+        },
+        pickle::Error::Damaged(reason) => damaged(reason),
+    })?;
+    tensors
+        .into_iter()
+        .map(|(name, view)| {
+            let entry = place(&view, &zip, folder, file)
+                .map_err(|reason| damaged(format!("{name} {reason}")))?;
+            Ok((name, entry))
+        })
+        .collect()
+}
+
+/// Where the tensor `view` lies in the file.
+fn place(
+    view: &StorageView,
+    zip: &HashMap<String, Range<usize>>,
+    folder: &str,
+    file: usize,
+) -> Result<Entry, String> {
+    let storage = zip
+        .get(&format!("{folder}data/{}", view.key))
+        .ok_or_else(|| format!("lies in storage {}, which is not in the file", view.key))?;
+    let size = view.dtype.size();
+    let outside = || "reaches beyond its storage".to_string();
+    let stored = storage.len() / size;
+    let count = view.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let count = count.filter(|&n| n <= stored).ok_or_else(outside)?;
+    // One past the last element that the view reaches.
+    let mut end = view.offset;
+    if count > 0 {
+        for (&extent, &stride) in view.shape.iter().zip(&view.strides) {
+            end = (extent - 1)
+                .checked_mul(stride)
+                .and_then(|n| end.checked_add(n))
+                .ok_or_else(outside)?;
+        }
+        end = end.checked_add(1).ok_or_else(outside)?;
+    }
+    if end > stored {
+        return Err(outside());
+    }
+    let start = storage.start + view.offset * size;
+    let contiguous = contiguous_strides(&view.shape) == view.strides || count <= 1;
+    Ok(Entry {
+        info: TensorInfo {
+            dtype: view.dtype,
+            shape: view.shape.clone(),
+        },
+        file,
+        bytes: start..storage.start + end * size,
+        strides: (!contiguous).then(|| view.strides.clone()),
+    })
+}
+
+fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for i in (1..shape.len()).rev() {
+        // The product was checked before.
+        strides[i - 1] = strides[i].saturating_mul(shape[i].max(1));
+    }
+    strides
+}
