@@ -28,7 +28,7 @@ pub use bench::Part;
 pub use error::DiffusionError;
 pub use folder::ModelFolder;
 pub use preview::Preview;
-pub use sample::{Denoising, Diffusion, StepDone, to_picture};
+pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};
 pub use scheduler::Scheduler;
 pub use text::{TextAct, TextConfig, TextEncoder, TextFeatures};

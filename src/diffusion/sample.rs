@@ -18,15 +18,28 @@ use std::path::Path;
 /// Pictures are decoded whole up to this many pixels a side.
 const WHOLE: usize = 512;
 
-/// A text-to-picture model.
-pub struct Diffusion {
-    pub text_encoder: TextEncoder,
-    pub tokenizer: CaptionTokenizer,
+/// What draws, whatever its pictures are conditioned on: UNet, autoencoder and schedule.
+pub struct Painter {
     pub unet: Unet,
     pub vae: Vae,
     pub scheduler: SchedulerConfig,
     pub preview: Preview,
     device: Device,
+}
+
+/// A text-to-picture model: a painter with the text encoder that it was trained with.
+pub struct Diffusion {
+    pub text_encoder: TextEncoder,
+    pub tokenizer: CaptionTokenizer,
+    pub painter: Painter,
+}
+
+impl std::ops::Deref for Diffusion {
+    type Target = Painter;
+
+    fn deref(&self) -> &Painter {
+        &self.painter
+    }
 }
 
 /// Step `step` of `steps` (from 1) is done; `preview` is a small picture of what it will become.
@@ -62,28 +75,20 @@ impl Diffusion {
     /// A file that is missing, damaged or doesn't fit the others.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
-        let vae = folder.read_vae(device)?;
         let model = Self {
             text_encoder: folder.read_text_encoder(device)?,
             tokenizer: folder.read_tokenizer()?,
-            unet: folder.read_unet(device)?,
-            scheduler: folder.read_scheduler()?,
-            preview: folder.read_preview(vae.config().latent_channels)?,
-            vae,
-            device: device.clone(),
+            painter: Painter::load(dir, device)?,
         };
         model.check(dir)?;
         Ok(model)
     }
 
-    /// Whether the parts belong together.
+    /// Whether text encoder and tokenizer belong to the painter.
     fn check(&self, dir: &Path) -> Result<(), DiffusionError> {
         let (unet, text) = (self.unet.config(), self.text_encoder.config());
-        let latents = self.vae.config().latent_channels;
         let pooled = unet.projection_class_embeddings_input_dim;
-        let why = if unet.in_channels != latents || unet.out_channels != latents {
-            format!("the UNet's channels are not the autoencoder's {latents}")
-        } else if unet.cross_attention_dim != text.hidden_size {
+        let why = if unet.cross_attention_dim != text.hidden_size {
             format!(
                 "the UNet's cross_attention_dim is not the text encoder's {}",
                 text.hidden_size
@@ -109,23 +114,17 @@ impl Diffusion {
         Err(DiffusionError::config(dir, why))
     }
 
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Width and height of its pictures.
-    pub fn picture_size(&self) -> (u32, u32) {
-        let side = (self.unet.config().sample_size * self.vae.config().decoder_scale()) as u32;
-        (side, side)
-    }
-
-    /// Encodes captions for [`Diffusion::denoise`]; `""` is what guidance leads away from.
+    /// Encodes captions for [`Painter::denoise`]; `""` is what guidance leads away from.
     pub fn encode_text(&self, captions: &[&str]) -> Result<TextFeatures, DiffusionError> {
         let ids: Vec<u32> = captions
             .iter()
             .flat_map(|c| self.tokenizer.encode(c))
             .collect();
-        let ids = Tensor::from_vec(ids, (captions.len(), self.tokenizer.length()), &self.device)?;
+        let ids = Tensor::from_vec(
+            ids,
+            (captions.len(), self.tokenizer.length()),
+            self.device(),
+        )?;
         Ok(self.text_encoder.forward(&ids)?)
     }
 
@@ -160,6 +159,59 @@ impl Diffusion {
                 seeds.len()
             )));
         }
+        let positive = self.encode_text(texts)?;
+        let negative = self.encode_text(&[""])?;
+        self.draw(&positive, &negative, seeds, how, sink)
+    }
+}
+
+impl Painter {
+    /// Reads UNet, autoencoder, scheduler and preview of a model folder in diffusers' layout.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or doesn't fit the others.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
+        let folder = ModelFolder::new(dir);
+        let vae = folder.read_vae(device)?;
+        let unet = folder.read_unet(device)?;
+        let (latents, config) = (vae.config().latent_channels, unet.config());
+        if config.in_channels != latents || config.out_channels != latents {
+            let why = format!("the UNet's channels are not the autoencoder's {latents}");
+            return Err(DiffusionError::config(dir, why));
+        }
+        Ok(Self {
+            scheduler: folder.read_scheduler()?,
+            preview: folder.read_preview(latents)?,
+            unet,
+            vae,
+            device: device.clone(),
+        })
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Width and height of its pictures.
+    pub fn picture_size(&self) -> (u32, u32) {
+        let side = (self.unet.config().sample_size * self.vae.config().decoder_scale()) as u32;
+        (side, side)
+    }
+
+    /// Draws pictures from the conditions `positive` (a batch of as many as there are seeds), led
+    /// away from `negative` (a batch of 1 or as many). `sink` hears of every step and breaks to
+    /// cancel, which is obeyed before the next step and before decoding; then it is `None`.
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn draw(
+        &self,
+        positive: &TextFeatures,
+        negative: &TextFeatures,
+        seeds: &[u64],
+        how: Denoising,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
         let side = self.unet.config().sample_size;
         let channels = self.unet.config().in_channels;
         let start = seeds
@@ -167,12 +219,10 @@ impl Diffusion {
             .map(|&seed| noise(seed, 0, &[1, side, side, channels], &self.device))
             .collect::<Result<Vec<_>, _>>()?;
         let start = Tensor::cat(&start, 0)?;
-        let positive = self.encode_text(texts)?;
-        let negative = self.encode_text(&[""])?;
-        let Some(latents) = self.denoise(&start, &positive, &negative, how, sink)? else {
+        let Some(latents) = self.denoise(&start, positive, negative, how, sink)? else {
             return Ok(None);
         };
-        let pictures = (0..texts.len())
+        let pictures = (0..seeds.len())
             .map(|i| Ok(to_picture(&self.decode(&latents.narrow(0, i, 1)?)?)?))
             .collect::<Result<_, DiffusionError>>()?;
         Ok(Some(pictures))

@@ -59,14 +59,7 @@ impl Reader for FloatReader<'_> {
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        let rows = self.llama.rows()?;
-        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
-            candle_core::bail!(
-                "the language model has {rows} tokens, so there is no token {id}; use the tokenizer that belongs to it"
-            );
-        }
-        let ids = Tensor::from_slice(ids, (1, ids.len()), self.llama.device())?;
-        self.llama.embed(&ids)
+        self.llama.embed_ids(ids)
     }
 
     fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {

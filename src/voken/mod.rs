@@ -7,6 +7,7 @@ mod generate;
 mod input;
 mod mapper;
 mod model;
+mod prompt;
 mod sample;
 
 pub use config::{MapperConfig, Sizes, Vocabulary};
@@ -14,4 +15,5 @@ pub use generate::{FloatReader, Generated, Order, Reader, Step, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};
 pub use model::VokenModel;
+pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{Choice, process};

@@ -1,9 +1,14 @@
-//! A language model that speaks vokens, with what it sees and what its pictures are made from.
+//! A language model that speaks vokens, with what its pictures are made from.
 
-use super::{Batch, FeatureMapper, Interleaved, Text, Vocabulary, batch, interleave};
-use crate::llm::float::FloatLlama;
-use crate::nn::Result;
+use super::{
+    Batch, FeatureMapper, Interleaved, MapperParams, Sizes, Text, Vocabulary, batch, interleave,
+};
+use crate::llm::float::{FloatConfig, FloatLlama, Tables};
+use crate::nn::{Params, Result};
 use candle_core::Tensor;
+
+/// Where stage 2 of training puts adapters: peft's names around those of the language model.
+const ADAPTED: &str = "model.llama_model.base_model.model";
 
 /// The networks that the two stages of training change, and the ids that join them.
 #[derive(Clone, Debug)]
@@ -14,14 +19,72 @@ pub struct VokenModel {
 }
 
 impl VokenModel {
+    /// Reads the language model below `base` (Hugging Face's names), with what training changed:
+    /// `first` holds stage 1's state, `second` stage 2's where it has been through that, both
+    /// under the names of the reference's checkpoints. Stage 2 keeps neither `fc` nor the decoder
+    /// sequence; these stay stage 1's. What `first` and `second` make trainable is what their
+    /// stage trains.
+    ///
+    /// `bos` is the tokenizer's id, whose embedding begins every text.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or of another shape than the sizes say.
+    pub fn read(
+        config: FloatConfig,
+        sizes: &Sizes,
+        bos: u32,
+        base: &Params,
+        first: &Params,
+        second: Option<&Params>,
+    ) -> Result<Self> {
+        let width = config.hidden_size;
+        let tables = match second {
+            None => {
+                let p = first.pp("model.llama_model");
+                (p.pp("model.embed_tokens"), p.pp("lm_head"))
+            }
+            Some(second) => {
+                let p = second.pp(ADAPTED);
+                let saved = |name| p.pp(name).pp("modules_to_save.default");
+                (saved("model.embed_tokens"), saved("lm_head"))
+            }
+        };
+        // The tables say how many tokens there are: tokenizer and `config.json` may differ.
+        let rows = tables.0.shape("weight").map(|shape| shape[0]);
+        let rows = rows.unwrap_or(config.vocab_size + sizes.voken_count + 1);
+        let vocabulary = Vocabulary::at_the_end(rows, sizes.voken_count, bos)?;
+        let tables = Tables::read(&tables.0, &tables.1, rows, width)?;
+        let mut llama = FloatLlama::with_tables(config, base, tables)?;
+        if let Some(second) = second {
+            let p = second.pp(ADAPTED).pp("model");
+            let mut lora = sizes.lora.clone();
+            if let Some(shape) = p.shape("layers.0.self_attn.q_proj.lora_A.default.weight") {
+                lora.r = shape[0];
+            }
+            llama.add_lora(&lora, &p)?;
+        }
+        let mut mapper = sizes.mapper.clone();
+        if let Some([_, tokens, d_model]) = first.shape("t2i_decoder_prompt").as_deref() {
+            (mapper.prompt_tokens, mapper.d_model) = (*tokens, *d_model);
+        }
+        let params = MapperParams {
+            mapper: second.unwrap_or(first).clone(),
+            ..MapperParams::all(first)
+        };
+        Ok(Self {
+            llama,
+            mapper: FeatureMapper::new(mapper, width, &params)?,
+            vocabulary,
+        })
+    }
+
     /// A text with its pictures (`[N,queries,width]`, from the vision tower) as embeddings.
     ///
     /// # Errors
     /// An id that is not in the vocabulary.
     pub fn interleave(&self, text: &Text, pictures: Option<&Tensor>) -> Result<Interleaved> {
         interleave(text, pictures, &self.vocabulary, &|ids| {
-            let ids = Tensor::from_slice(ids, (1, ids.len()), self.llama.device())?;
-            self.llama.embed(&ids)
+            self.llama.embed_ids(ids)
         })
     }
 

@@ -1,7 +1,9 @@
 //! A LLaMA's `config.json` as Hugging Face writes it.
 
+use crate::llm::LlmError;
 use crate::nn::Result;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// One id, or the first of a list, as newer files have it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +67,51 @@ fn first(ids: Option<&Ids>) -> Option<u32> {
     u32::try_from(id).ok()
 }
 
+/// The ids in `generation_config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Generation {
+    #[serde(rename = "_from_model_config")]
+    from_model: bool,
+    bos_token_id: Option<Ids>,
+    eos_token_id: Option<Ids>,
+}
+
 impl FloatConfig {
+    /// Reads `config.json` in `dir`, and the ids of `generation_config.json` where that was not
+    /// made from it: in transformers 4.31 the one that was not derived wins.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the model is not supported.
+    pub fn read(dir: &Path) -> std::result::Result<Self, LlmError> {
+        let bytes = |name: &str| {
+            let path = dir.join(name);
+            std::fs::read(&path).map_err(|error| LlmError::Unreadable {
+                path,
+                reason: error.to_string(),
+            })
+        };
+        let unusable = |name: &str, reason: String| LlmError::Unusable {
+            path: dir.join(name),
+            reason,
+        };
+        let mut config: Self = serde_json::from_slice(&bytes("config.json")?)
+            .map_err(|e| unusable("config.json", e.to_string()))?;
+        let name = "generation_config.json";
+        if dir.join(name).exists() {
+            let own: Generation =
+                serde_json::from_slice(&bytes(name)?).map_err(|e| unusable(name, e.to_string()))?;
+            if !own.from_model {
+                config.bos_token_id = own.bos_token_id.or(config.bos_token_id);
+                config.eos_token_id = own.eos_token_id.or(config.eos_token_id);
+            }
+        }
+        config
+            .check()
+            .map_err(|e| unusable("config.json", e.to_string()))?;
+        Ok(config)
+    }
+
     pub fn kv_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }

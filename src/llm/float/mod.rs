@@ -100,6 +100,14 @@ impl FloatLlama {
         &self.device
     }
 
+    /// The tables at both ends.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            embedding: self.embedding.clone(),
+            head: self.head.clone(),
+        }
+    }
+
     /// Rows of the embedding table.
     ///
     /// # Errors
@@ -119,6 +127,20 @@ impl FloatLlama {
     /// An id beyond the table.
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         self.embedding.forward(ids)
+    }
+
+    /// Embeddings `[1,n,width]` of ids.
+    ///
+    /// # Errors
+    /// An id beyond the table.
+    pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.rows()?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
+            candle_core::bail!(
+                "the language model has {rows} tokens, so there is no token {id}; use the tokenizer that belongs to it"
+            );
+        }
+        self.embed(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)
     }
 
     /// Hidden states after the last norm, `[B,T,width]`, of embeddings `[B,T,width]` that come

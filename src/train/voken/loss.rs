@@ -34,7 +34,7 @@ impl Default for LossWeights {
 
 /// The diffusion model that pictures are learned with; it is not changed itself.
 #[derive(Clone, Copy)]
-pub struct Painter<'a> {
+pub struct Denoiser<'a> {
     pub unet: &'a Unet,
     pub schedule: &'a NoiseSchedule,
     /// What the autoencoder's latents are multiplied by.
@@ -103,7 +103,7 @@ pub struct Losses {
 /// Shapes that don't fit, or vokens that are cut off.
 pub fn losses(
     model: &VokenModel,
-    painter: &Painter,
+    denoiser: &Denoiser,
     batch: &Batch,
     targets: &Moments,
     captions: Option<&Tensor>,
@@ -137,13 +137,13 @@ pub fn losses(
         mean: targets.mean.index_select(&samples, 0)?,
         logvar: targets.logvar.index_select(&samples, 0)?,
     };
-    let image = image_loss(painter, &condition, &targets, draws, weights.min_snr)?;
+    let image = image_loss(denoiser, &condition, &targets, draws, weights.min_snr)?;
     total = (total + (&image * weights.image)?)?;
     let caption = match captions {
         None => None,
         Some(captions) => {
             let captions = captions.index_select(&samples, 0)?;
-            let wanted = replace_rows(&captions, &draws.drop, painter.empty_caption)?;
+            let wanted = replace_rows(&captions, &draws.drop, denoiser.empty_caption)?;
             let caption = caption_loss(&condition, &wanted)?;
             total = (total + (&caption * weights.caption)?)?;
             Some(caption)
@@ -198,28 +198,28 @@ pub fn text_loss(
 /// # Errors
 /// When shapes don't fit.
 pub fn image_loss(
-    painter: &Painter,
+    denoiser: &Denoiser,
     condition: &Tensor,
     targets: &Moments,
     draws: &Draws,
     min_snr: f64,
 ) -> Result<Tensor> {
-    let latents = (targets.sample(&draws.posterior)? * painter.scaling_factor)?;
-    let noisy = painter
+    let latents = (targets.sample(&draws.posterior)? * denoiser.scaling_factor)?;
+    let noisy = denoiser
         .schedule
         .add_noise(&latents, &draws.noise, &draws.timesteps)?;
     let times: Vec<f32> = draws.timesteps.iter().map(|t| *t as f32).collect();
     let times = Tensor::from_vec(times, draws.timesteps.len(), noisy.device())?;
     let condition = TextFeatures::of_states(condition.clone())?;
     let answer =
-        painter
+        denoiser
             .unet
             .forward(&noisy, &times, &condition.states, Some(&condition.pooled))?;
-    let wanted = painter
+    let wanted = denoiser
         .schedule
         .target(&latents, &draws.noise, &draws.timesteps)?;
     let error = (answer - wanted)?.sqr()?.flatten_from(1)?.mean(1)?;
-    let weights = painter.schedule.min_snr_weights(&draws.timesteps, min_snr);
+    let weights = denoiser.schedule.min_snr_weights(&draws.timesteps, min_snr);
     let weights = Tensor::from_vec(weights, draws.timesteps.len(), error.device())?;
     (error * weights)?.mean_all()
 }

@@ -4,5 +4,5 @@
 mod loss;
 mod stage;
 
-pub use loss::{Draws, LossWeights, Losses, Painter, caption_loss, image_loss, losses, text_loss};
+pub use loss::{Denoiser, Draws, LossWeights, Losses, caption_loss, image_loss, losses, text_loss};
 pub use stage::{Stage, linear_rate, mask_new_rows};

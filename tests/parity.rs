@@ -1,0 +1,119 @@
+//! The published architecture, number for number: every stage against values that the original
+//! Python code recorded, on every folder under `tests/fixtures` that holds such a set, and on
+//! those that `VOKENBOARD_PARITY_DIRS` names (separated by colons). A set is a folder with
+//! `checkpoint/`, `vectors/` and `manifest.json`; parts may be absent, sizes may differ.
+//!
+//! Each stage prints one line: folder, stage, largest relative error, pass or fail. It is the
+//! largest `max|a - b| / max|b|` over the stage's tensors; the limit is 1e-4, for gradients 1e-3;
+//! token ids are exact, pictures to one grey level. An argument runs only the stages whose line
+//! contains it.
+
+#[path = "parity/diffusion.rs"]
+mod diffusion;
+#[path = "parity/fixture.rs"]
+mod fixture;
+#[path = "parity/generation.rs"]
+mod generation;
+#[path = "parity/language.rs"]
+mod language;
+#[path = "parity/report.rs"]
+mod report;
+#[path = "parity/training.rs"]
+mod training;
+#[path = "parity/vision.rs"]
+mod vision;
+
+use fixture::Fixture;
+use report::{Outcome, Stage};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
+
+/// Every stage: the vectors that it needs, and what it does with them.
+const STAGES: &[(&str, fn(&Fixture, &str, &mut Stage) -> Outcome)] = &[
+    ("preprocess", vision::preprocess),
+    ("eva_vit", vision::eva_vit),
+    ("qformer_proj", vision::qformer_proj),
+    ("tokenizer_llama", language::tokenizer),
+    ("llama_plain", language::llama),
+    ("llama_lora", language::llama),
+    ("resize_init", language::resize_init),
+    ("vist_samples", language::vist_samples),
+    ("vist_samples_stage2", language::vist_samples),
+    ("input_warp", language::input_warp),
+    ("mapper", language::mapper),
+    ("generate_stage1_natural", generation::generate),
+    ("generate_stage1_forced", generation::generate),
+    ("generate_stage2_natural", generation::generate),
+    ("generate_stage2_forced", generation::generate),
+    ("generate_playground", generation::generate),
+    ("generate_stop", generation::generate),
+    ("generate_eos", generation::generate),
+    ("tokenizer_clip", diffusion::tokenizer),
+    ("clip_text", diffusion::clip_text),
+    ("unet", diffusion::unet),
+    ("vae", diffusion::vae),
+    ("pndm", diffusion::trajectory),
+    ("ddim", diffusion::trajectory),
+    ("train_stage1", training::train),
+    ("train_stage1_cfgdrop", training::train),
+    ("train_stage2", training::train),
+    ("train_stage2_textonly", training::train),
+];
+
+/// candle's backward pass walks the graph by recursion, deeper than a thread's usual stack.
+const STACK: usize = 256 << 20;
+
+fn main() -> ExitCode {
+    let run = std::thread::Builder::new().stack_size(STACK).spawn(run);
+    match run.map(std::thread::JoinHandle::join) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Whether everything passed, and there was something.
+fn run() -> bool {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let wanted = wanted.unwrap_or_default();
+    let folders = folders();
+    let mut good = !folders.is_empty();
+    for folder in folders {
+        let fixture = match Fixture::open(&folder) {
+            Ok(fixture) => fixture,
+            Err(error) => {
+                println!("{}: fail ({error})", folder.display());
+                good = false;
+                continue;
+            }
+        };
+        for (name, check) in STAGES {
+            if format!("{} {name}", fixture.name).contains(&wanted) {
+                good &= report::run(&fixture, name, *check);
+            }
+        }
+    }
+    good
+}
+
+/// Folders with recorded values.
+fn folders() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(own)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("vectors").is_dir())
+        .collect();
+    folders.sort();
+    let named = std::env::var(DIRS).unwrap_or_default();
+    folders.extend(
+        named
+            .split(':')
+            .filter(|n| !n.is_empty())
+            .map(PathBuf::from),
+    );
+    folders
+}

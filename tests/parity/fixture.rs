@@ -1,0 +1,210 @@
+//! A folder of recorded values with the checkpoint that gave them.
+
+use crate::report::Error;
+use candle_core::{DType, Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vokenboard::diffusion::ModelFolder;
+use vokenboard::llm::LlamaTokenizer;
+use vokenboard::llm::float::{FloatConfig, FloatLlama};
+use vokenboard::nn::Params;
+use vokenboard::vision::{TowerParams, VisionTower};
+use vokenboard::voken::{Sizes, VokenModel};
+use vokenboard::weights::{Checkpoint, View};
+
+pub type Vectors = HashMap<String, Tensor>;
+
+pub struct Fixture {
+    pub name: String,
+    dir: PathBuf,
+    pub sizes: Sizes,
+    manifest: serde_json::Value,
+}
+
+/// Which checkpoint of training is loaded, and what is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trained {
+    First,
+    Second,
+}
+
+/// A model with the parameters that its stage trains.
+pub struct Loaded {
+    pub model: VokenModel,
+    /// The store of those parameters.
+    pub params: Params,
+}
+
+/// A part of the checkpoint that the folder doesn't have.
+#[derive(Debug)]
+struct Absent(PathBuf);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} is not there", self.0.display())
+    }
+}
+
+impl std::error::Error for Absent {}
+
+impl Fixture {
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let read = |name: &str| std::fs::read(dir.join(name));
+        let manifest = match read("manifest.json") {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(_) => serde_json::Value::Null,
+        };
+        // Without sizes of its own a folder has the real model's.
+        let sizes = match read("checkpoint/tiny_config.json") {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(_) => Sizes::default(),
+        };
+        let name = dir.file_name().unwrap_or(dir.as_os_str());
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            dir: dir.to_path_buf(),
+            sizes,
+            manifest,
+        })
+    }
+
+    pub fn has_vectors(&self, name: &str) -> bool {
+        let vectors = self.dir.join("vectors");
+        ["safetensors", "json"]
+            .iter()
+            .any(|kind| vectors.join(format!("{name}.{kind}")).exists())
+    }
+
+    /// What the folder lacks, where that is the error.
+    pub fn absent(&self, error: Option<&Error>) -> Option<String> {
+        error?.downcast_ref::<Absent>().map(ToString::to_string)
+    }
+
+    pub fn vectors(&self, name: &str) -> Result<Vectors, Error> {
+        let path = self.dir.join(format!("vectors/{name}.safetensors"));
+        Ok(candle_core::safetensors::load(path, &Device::Cpu)?)
+    }
+
+    pub fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let path = self.dir.join(format!("vectors/{name}.json"));
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    /// What the manifest says about a stage's vectors.
+    pub fn description(&self, name: &str) -> &str {
+        let file = &self.manifest["files"][format!("vectors/{name}.safetensors")];
+        file["description"].as_str().unwrap_or_default()
+    }
+
+    /// The caption of a training run's sample.
+    pub fn caption(&self, name: &str, sample: usize) -> Option<&str> {
+        self.manifest["training_runs"][name]["texts"][sample]["caption"].as_str()
+    }
+
+    /// Which checkpoints a stage's vectors were made with.
+    pub fn trained(&self, name: &str) -> Trained {
+        let file = &self.manifest["files"][format!("vectors/{name}.safetensors")];
+        let used = file["weights_used"].as_str().unwrap_or(name);
+        match used.contains("stage2") {
+            true => Trained::Second,
+            false => Trained::First,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.dir.join(name);
+        match path.exists() {
+            true => Ok(path),
+            false => Err(Box::new(Absent(path))),
+        }
+    }
+
+    fn checkpoint(&self, name: &str) -> Result<Arc<Checkpoint>, Error> {
+        let path = self.path(&format!("checkpoint/{name}"))?;
+        Ok(Arc::new(Checkpoint::open(&path)?))
+    }
+
+    fn params(&self, name: &str, trainable: bool) -> Result<Params, Error> {
+        let view = View::of(&self.checkpoint(name)?);
+        Ok(Params::from_source(Arc::new(view), trainable, &Device::Cpu))
+    }
+
+    pub fn stable_diffusion(&self) -> Result<ModelFolder, Error> {
+        Ok(ModelFolder::new(self.path("checkpoint/sd")?))
+    }
+
+    pub fn tokenizer(&self) -> Result<LlamaTokenizer, Error> {
+        self.path("checkpoint/llama/tokenizer.model")?;
+        Ok(LlamaTokenizer::load(&self.path("checkpoint/llama")?)?)
+    }
+
+    pub fn llama_config(&self) -> Result<FloatConfig, Error> {
+        self.path("checkpoint/llama/config.json")?;
+        Ok(FloatConfig::read(&self.path("checkpoint/llama")?)?)
+    }
+
+    /// The language model as it was before training.
+    pub fn base(&self) -> Result<FloatLlama, Error> {
+        let params = self.params("llama", false)?;
+        Ok(FloatLlama::new(self.llama_config()?, &params)?)
+    }
+
+    pub fn loaded(&self, trained: Trained, training: bool) -> Result<Loaded, Error> {
+        let base = self.params("llama", false)?;
+        let first = trained == Trained::First;
+        let one = self.params("stage1_cc3m.ckpt", training && first)?;
+        let two = match trained {
+            Trained::First => None,
+            Trained::Second => Some(self.params("stage2_vist.ckpt", training)?),
+        };
+        let bos = self.tokenizer()?.bos();
+        let config = self.llama_config()?;
+        let model = VokenModel::read(config, &self.sizes, bos, &base, &one, two.as_ref())?;
+        Ok(Loaded {
+            model,
+            params: two.unwrap_or(one),
+        })
+    }
+
+    pub fn tower(&self) -> Result<VisionTower, Error> {
+        let params = TowerParams {
+            vit: self.params("eva_vit_g.pth", false)?,
+            qformer: self.params("blip2_pretrained_flant5xxl.pth", false)?,
+            projection: self.params("minigpt4.pth", false)?,
+        };
+        let width = self.llama_config()?.hidden_size;
+        Ok(VisionTower::new(self.sizes.vision.clone(), width, &params)?)
+    }
+
+    /// Embeddings `[N,queries,width]` of pictures `[N,3,S,S]`.
+    pub fn see(&self, pictures: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.tower()?.forward(&nhwc(pictures)?)?)
+    }
+}
+
+/// `[B,C,H,W]` -> `[B,H,W,C]`.
+pub fn nhwc(t: &Tensor) -> candle_core::Result<Tensor> {
+    t.permute((0, 2, 3, 1))?.contiguous()
+}
+
+/// The vectors' tensor of that name.
+pub fn get<'a>(v: &'a Vectors, name: &str) -> Result<&'a Tensor, Error> {
+    v.get(name)
+        .ok_or_else(|| format!("{name} is not among the recorded values").into())
+}
+
+/// A tensor of integers.
+pub fn ids(t: &Tensor) -> Result<Vec<u32>, Error> {
+    let values = t.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    Ok(values
+        .into_iter()
+        .map(u32::try_from)
+        .collect::<Result<_, _>>()?)
+}
+
+/// Labels, in which -100 is none.
+pub fn labels(t: &Tensor) -> Result<Vec<Option<u32>>, Error> {
+    let values = t.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    Ok(values.into_iter().map(|v| u32::try_from(v).ok()).collect())
+}

@@ -1,0 +1,120 @@
+//! What a stage found, and the line that says it.
+
+use crate::fixture::Fixture;
+use candle_core::{DType, Device, Tensor};
+
+/// Limit of the relative error; gradients have their own.
+pub const LIMIT: f32 = 1e-4;
+pub const GRADIENT_LIMIT: f32 = 1e-3;
+
+/// Anything that keeps a stage from being computed.
+pub type Error = Box<dyn std::error::Error>;
+pub type Outcome = Result<(), Error>;
+
+/// One stage's findings.
+#[derive(Default)]
+pub struct Stage {
+    largest: f32,
+    compared: usize,
+    wrong: Vec<String>,
+}
+
+impl Stage {
+    /// Compares with the usual limit.
+    pub fn close(&mut self, what: &str, got: &Tensor, want: &Tensor) -> Outcome {
+        self.within(LIMIT, what, got, want)
+    }
+
+    pub fn within(&mut self, limit: f32, what: &str, got: &Tensor, want: &Tensor) -> Outcome {
+        if got.dims() != want.dims() {
+            let why = format!("{what} is {:?}, not {:?}", got.dims(), want.dims());
+            self.wrong.push(why);
+            return Ok(());
+        }
+        let (got, want) = (values(got)?, values(want)?);
+        let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+        // Written so that a NaN stays one.
+        let off = got.iter().zip(&want).fold(0f32, |m, (a, b)| {
+            let d = (a - b).abs();
+            if d <= m { m } else { d }
+        });
+        // Where the reference is zero throughout, so must we be.
+        let error = if off == 0.0 { 0.0 } else { off / largest };
+        self.error(limit, what, error);
+        Ok(())
+    }
+
+    /// Notes a relative error.
+    pub fn error(&mut self, limit: f32, what: &str, error: f32) {
+        self.compared += 1;
+        if error.is_nan() || error > self.largest {
+            self.largest = error;
+        }
+        if error.is_nan() || error > limit {
+            self.wrong.push(format!("{what} is off by {error:.1e}"));
+        }
+    }
+
+    /// What must be equal.
+    pub fn same<T: PartialEq + std::fmt::Debug + ?Sized>(&mut self, what: &str, got: &T, want: &T) {
+        self.compared += 1;
+        if got != want {
+            let (got, want) = (short(got), short(want));
+            self.wrong.push(format!("{what} is {got}, not {want}"));
+        }
+    }
+}
+
+fn short<T: std::fmt::Debug + ?Sized>(value: &T) -> String {
+    let text = format!("{value:?}");
+    match text.char_indices().nth(300) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+/// All elements.
+pub fn values(t: &Tensor) -> candle_core::Result<Vec<f32>> {
+    t.to_device(&Device::Cpu)?
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1()
+}
+
+/// Runs a stage where the folder has its values, prints its line, and says whether it is good.
+pub fn run(
+    fixture: &Fixture,
+    name: &str,
+    check: fn(&Fixture, &str, &mut Stage) -> Outcome,
+) -> bool {
+    let folder = &fixture.name;
+    if !fixture.has_vectors(name) {
+        return true;
+    }
+    let mut stage = Stage::default();
+    let outcome = check(fixture, name, &mut stage);
+    let absent = fixture.absent(outcome.as_ref().err());
+    if let Some(absent) = absent.filter(|_| stage.wrong.is_empty()) {
+        println!("{folder} {name}: absent ({absent})");
+        return true;
+    }
+    if let Err(error) = outcome {
+        let line = error.to_string();
+        stage
+            .wrong
+            .push(line.lines().next().unwrap_or_default().into());
+    }
+    if stage.compared == 0 && stage.wrong.is_empty() {
+        stage.wrong.push("nothing was compared".into());
+    }
+    let verdict = if stage.wrong.is_empty() {
+        "pass"
+    } else {
+        "fail"
+    };
+    println!("{folder} {name}: {:.1e} {verdict}", stage.largest);
+    for wrong in stage.wrong.iter().take(8) {
+        println!("    {wrong}");
+    }
+    stage.wrong.is_empty()
+}
