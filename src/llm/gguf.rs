@@ -136,9 +136,11 @@ impl Gguf {
             GgmlDType::Q4_0 => QuantType::Q4_0,
             GgmlDType::Q4_1 => QuantType::Q4_1,
             GgmlDType::Q8_0 => QuantType::Q8_0,
+            GgmlDType::Q4K => QuantType::Q4K,
+            GgmlDType::Q6K => QuantType::Q6K,
             other => {
                 return Err(self.unusable(format!(
-                    "{name} is stored as {other:?}, not as Q4_0, Q4_1 or Q8_0"
+                    "{name} is stored as {other:?}, not as Q4_0, Q4_1, Q8_0, Q4_K or Q6_K"
                 )));
             }
         };
