@@ -98,8 +98,7 @@ fn storytellers(models: Option<&Path>, chosen: &str) -> Vec<Storyteller> {
 
 fn bench_ui(args: &UiBenchArgs) -> anyhow::Result<()> {
     let times = studio::bench_ui(args.panels, args.frames).map_err(anyhow::Error::msg)?;
-    args.report(times.p50_ms, times.p99_ms, times.longest_ms);
-    Ok(())
+    args.report(times.p50_ms, times.p99_ms, times.longest_ms)
 }
 
 /// Whether there is a screen to open a window on; only Linux goes without.

@@ -1,11 +1,16 @@
 //! `vokenboard bench`
 
+mod speed;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
 use super::options::ModelArgs;
+use crate::diffusion::Part;
 use crate::engine::{ContextPanel, Engine, Event, Make, Progress, Request};
+use crate::eval;
 use crate::story::PanelId;
 
 #[derive(Debug, Args)]
@@ -16,6 +21,14 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum BenchWhat {
+    /// Each operation at named shapes, ours and candle's stock one
+    Ops(speed::OpsBench),
+    /// One step of drawing with guidance: the UNet on a batch of two
+    Unet(speed::PartBench),
+    /// From latents to a picture
+    Vae(speed::PartBench),
+    /// The language model: reading 512 tokens, and writing
+    Llm(speed::LlmBench),
     /// Load the model and tell a story: time to load, to the first token, to the first preview
     /// and to a picture, and memory
     Tell(TellBench),
@@ -31,14 +44,17 @@ pub struct UiBenchArgs {
     /// Frames to draw
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub frames: u32,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    /// Also write a JSON object there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 impl UiBenchArgs {
     /// Tells the quantiles of the time a frame took, in milliseconds.
-    pub fn report(&self, p50: f64, p99: f64, longest: f64) {
+    ///
+    /// # Errors
+    /// A JSON file that can't be written.
+    pub fn report(&self, p50: f64, p99: f64, longest: f64) -> anyhow::Result<()> {
         let name = format!("frame with {} panels", self.panels);
         let rows = [
             ("median", p50),
@@ -46,7 +62,7 @@ impl UiBenchArgs {
             ("longest", longest),
         ];
         let rows = rows.map(|(quantile, ms)| (format!("{name}, {quantile}"), ms, "ms"));
-        print_rows(&rows, self.json);
+        tell_rows(&rows, self.json.as_deref())
     }
 }
 
@@ -57,9 +73,9 @@ pub struct TellBench {
     panels: u32,
     #[command(flatten)]
     model: ModelArgs,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    /// Also write a JSON object there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 pub fn run(
@@ -67,6 +83,10 @@ pub fn run(
     bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     match &args.what {
+        BenchWhat::Ops(args) => speed::ops(args),
+        BenchWhat::Unet(args) => speed::part(args, Part::Unet),
+        BenchWhat::Vae(args) => speed::part(args, Part::Vae),
+        BenchWhat::Llm(args) => speed::llm(args),
         BenchWhat::Tell(args) => tell(args),
         BenchWhat::Ui(args) => bench_ui(args),
     }
@@ -75,18 +95,24 @@ pub fn run(
 /// What was measured, its value and its unit.
 type Row = (String, f64, &'static str);
 
-fn print_rows(rows: &[Row], json: bool) {
-    if json {
-        let values: serde_json::Map<String, serde_json::Value> = rows
-            .iter()
-            .map(|(name, value, unit)| (format!("{name} ({unit})"), (*value).into()))
-            .collect();
-        println!("{}", serde_json::Value::from(values));
-        return;
-    }
+/// Prints the rows, and writes them to a JSON file if one is wanted.
+fn tell_rows(rows: &[Row], json: Option<&Path>) -> anyhow::Result<()> {
     for (name, value, unit) in rows {
         println!("{name:<40} {value:>8.2} {unit}");
     }
+    let values: serde_json::Map<String, serde_json::Value> = rows
+        .iter()
+        .map(|(name, value, unit)| (format!("{name} ({unit})"), (*value).into()))
+        .collect();
+    write_json(json, &values.into())
+}
+
+fn write_json(path: Option<&Path>, value: &serde_json::Value) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        let text = format!("{}\n", serde_json::to_string_pretty(value)?);
+        eval::write_file(path, text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// What one panel took.
@@ -152,20 +178,17 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         ("whole story", total.as_secs_f64(), "s"),
         ("peak memory", peak_memory().unwrap_or(0.0), "MiB"),
     ];
-    if !args.json {
-        println!(
-            "{} on {}, {} panels, {} steps",
-            description.model,
-            description.device,
-            all.len(),
-            description.default_settings.steps
-        );
-    }
-    print_rows(
-        &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
-        args.json,
+    println!(
+        "{} on {}, {} panels, {} steps",
+        description.model,
+        description.device,
+        all.len(),
+        description.default_settings.steps
     );
-    Ok(())
+    tell_rows(
+        &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
+        args.json.as_deref(),
+    )
 }
 
 fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Option<String>, Times)> {

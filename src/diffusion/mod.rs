@@ -24,7 +24,7 @@ mod vae;
 #[cfg(test)]
 mod tests;
 
-pub use bench::Part;
+pub use bench::{Part, time_stable_diffusion};
 pub use error::DiffusionError;
 pub use folder::ModelFolder;
 pub use preview::Preview;

@@ -131,11 +131,13 @@ impl Gguf {
             Some(GgmlDType::Q4_0) => QuantType::Q4_0,
             Some(GgmlDType::Q4_1) => QuantType::Q4_1,
             Some(GgmlDType::Q8_0) => QuantType::Q8_0,
+            Some(GgmlDType::Q4K) => QuantType::Q4K,
+            Some(GgmlDType::Q6K) => QuantType::Q6K,
             other => {
                 let number = tensor.kind_number;
                 let other = other.map_or(format!("type {number}"), |kind| format!("{kind:?}"));
                 return Err(self.unusable(format!(
-                    "{name} is stored as {other}, not as Q4_0, Q4_1 or Q8_0"
+                    "{name} is stored as {other}, not as Q4_0, Q4_1, Q8_0, Q4_K or Q6_K"
                 )));
             }
         };

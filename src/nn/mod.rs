@@ -10,6 +10,7 @@
 //! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
 //! `rope` and `sdpa` have none).
 
+pub mod bench;
 mod driver;
 mod kernels;
 mod layers;

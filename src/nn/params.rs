@@ -184,6 +184,12 @@ impl Params {
         }
     }
 
+    /// Frozen parameters drawn from `seed`, to measure a network of which there are no weights.
+    pub fn random(seed: u64, device: &Device) -> Self {
+        let source = Source::New(Box::new(Mutex::new(NoiseSource::new(seed, 0))));
+        Self::with(source, false, device)
+    }
+
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let prefix = match self.prefix.as_str() {
             "" => name.to_string(),

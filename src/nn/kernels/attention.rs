@@ -3,10 +3,8 @@
 
 use super::conv::OutPtr;
 use super::elementwise::softmax_rows;
-use super::gemm::{
-    MR, NR, SLACK, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
-    with_scratch,
-};
+use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
+use super::pack::{pack_strip, pack_strip_transposed};
 use rayon::prelude::*;
 
 /// Queries worked on together.

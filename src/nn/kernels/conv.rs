@@ -3,10 +3,8 @@
 //! A convolution is a matrix product whose left rows are read in place: output place `p` starts
 //! at `base[p]` in the padded input, and a tap of the kernel is a constant offset from there.
 
-use super::gemm::{
-    MR, NR, SLACK, pack_strip, pack_strip_transposed, rows_tile, steps_tile, tile_rows,
-    with_scratch,
-};
+use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
+use super::pack::{pack_strip, pack_strip_transposed};
 use super::winograd;
 use rayon::prelude::*;
 
@@ -96,6 +94,38 @@ impl OutPtr {
     }
 }
 
+/// Terms summed over at a time, so that a strip of the right operand stays in the first cache.
+const TERMS: usize = 320;
+
+/// A part of a sum over taps and channels: the taps' offsets, and how many channels from there.
+struct Terms {
+    segs: Vec<usize>,
+    len: usize,
+}
+
+/// Cuts a sum over `segs` of `len` terms each into parts of about [`TERMS`], in order.
+fn terms(segs: &[usize], len: usize) -> Vec<Terms> {
+    if len <= TERMS {
+        return segs
+            .chunks((TERMS / len.max(1)).max(1))
+            .map(|segs| Terms {
+                segs: segs.to_vec(),
+                len,
+            })
+            .collect();
+    }
+    let parts = len.div_ceil(TERMS);
+    let part = len.div_ceil(parts);
+    segs.iter()
+        .flat_map(|seg| {
+            (0..len).step_by(part).map(move |from| Terms {
+                segs: vec![seg + from],
+                len: part.min(len - from),
+            })
+        })
+        .collect()
+}
+
 /// `out[p] = bias + sum over taps and i of a[base[p] + seg + i] * strips`, `n` columns.
 fn product(
     a: &[f32],
@@ -112,53 +142,60 @@ fn product(
     assert!(strips.len() >= k * NR * n_strips && out.len() == base.len() * n);
     let reach = segs.iter().max().copied().unwrap_or(0) + seg_len;
     assert!(base.iter().all(|b| b + reach <= a.len()));
-    let tiles = base.len().div_ceil(MR);
+    let parts = terms(segs, seg_len);
+    let height = tile_rows(base.len());
+    let tiles = base.len().div_ceil(height);
     let threads = rayon::current_num_threads();
     let block = tiles.div_ceil(4 * threads).clamp(1, 32);
     let blocks = tiles.div_ceil(block);
-    let split = blocks < 2 * threads;
-    let out = OutPtr(out.as_mut_ptr());
-    let run = |block_i: usize, strip_i: usize| {
-        let n0 = strip_i * NR;
-        let width = NR.min(n - n0);
-        let mut edge = [0f32; NR];
-        if let Some(b) = bias {
-            edge[..width].copy_from_slice(&b[n0..n0 + width]);
-        }
-        let strip = &strips[strip_i * k * NR..(strip_i + 1) * k * NR];
-        let mut rows = [std::ptr::null::<f32>(); MR];
-        let mut outs = [std::ptr::null_mut::<f32>(); MR];
-        for tile in block_i * block..((block_i + 1) * block).min(tiles) {
-            let first = tile * MR;
-            let count = MR.min(base.len() - first);
-            for m in 0..count {
-                rows[m] = a.as_ptr().wrapping_add(base[first + m]);
-                outs[m] = out.at((first + m) * n + n0);
-            }
-            // SAFETY: `reach` was checked above; tiles and strips do not overlap in `out`.
-            unsafe {
-                rows_tile(
-                    &rows[..count],
-                    segs,
-                    seg_len,
-                    strip,
-                    &outs[..count],
-                    width,
-                    &edge,
-                    false,
-                )
-            };
-        }
-    };
-    if split {
-        (0..blocks * n_strips)
-            .into_par_iter()
-            .for_each(|i| run(i % blocks, i / blocks));
+    // Few rows are shared out by columns.
+    let split = if blocks < 2 * threads {
+        (2 * threads).div_ceil(blocks).min(n_strips)
     } else {
-        (0..blocks)
-            .into_par_iter()
-            .for_each(|b| (0..n_strips).for_each(|s| run(b, s)));
-    }
+        1
+    };
+    let out = OutPtr(out.as_mut_ptr());
+    (0..blocks * split).into_par_iter().for_each(|task| {
+        let (block_i, split_i) = (task % blocks, task / blocks);
+        let mut from = 0;
+        for (part_i, part) in parts.iter().enumerate() {
+            let rows_of_strip = part.segs.len() * part.len;
+            for strip_i in split_i * n_strips / split..(split_i + 1) * n_strips / split {
+                let n0 = strip_i * NR;
+                let width = NR.min(n - n0);
+                let mut edge = [0f32; NR];
+                if let Some(b) = bias.filter(|_| part_i == 0) {
+                    edge[..width].copy_from_slice(&b[n0..n0 + width]);
+                }
+                let strip = &strips[(strip_i * k + from) * NR..][..rows_of_strip * NR];
+                for tile in block_i * block..((block_i + 1) * block).min(tiles) {
+                    let first = tile * height;
+                    let count = height.min(base.len() - first);
+                    let mut rows = [std::ptr::null::<f32>(); MR];
+                    let mut outs = [std::ptr::null_mut::<f32>(); MR];
+                    for m in 0..count {
+                        rows[m] = a.as_ptr().wrapping_add(base[first + m]);
+                        outs[m] = out.at((first + m) * n + n0);
+                    }
+                    // SAFETY: `reach` was checked above; tiles and strips of different tasks do
+                    // not overlap in `out`.
+                    unsafe {
+                        rows_tile(
+                            &rows[..count],
+                            &part.segs,
+                            part.len,
+                            strip,
+                            &outs[..count],
+                            width,
+                            &edge,
+                            part_i > 0,
+                        )
+                    };
+                }
+            }
+            from += rows_of_strip;
+        }
+    });
 }
 
 /// Packs `w [k,n]` into strips.
@@ -354,7 +391,9 @@ fn fold_twice(full: &[f32], (_, h, w, c): (usize, usize, usize, usize), dx: &mut
 }
 
 /// Places whose products are summed before the tile's sums go back to memory.
-const STEPS: usize = 512;
+const STEPS: usize = 256;
+/// Tiles of the left operand that are packed at a time: 512 KiB.
+const MOST_TILES: usize = 32;
 
 /// Gradient of the kernel, `[kh,kw,cin,cout]`, overwritten.
 pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
@@ -396,6 +435,9 @@ pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     });
 }
 
+/// Floats from one place to the next in a packed tile of the left operand.
+const PLACE: usize = MR.next_multiple_of(16);
+
 /// `dw[tap][i][j] += sum over places p of x[base[p] + seg + i] * dy[p][j]`.
 fn steps_product(
     x: &[f32],
@@ -414,50 +456,51 @@ fn steps_product(
     );
     let rows = tile_rows(cin);
     let tiles = cin.div_ceil(rows);
-    let strips = n.div_ceil(NR);
-    let parts = (4 * rayon::current_num_threads())
-        .div_ceil(segs.len() * strips)
-        .clamp(1, tiles);
+    let threads = rayon::current_num_threads();
+    // Tiles of a task are packed once for all its strips.
+    let parts = tiles
+        .div_ceil(MOST_TILES)
+        .max((4 * threads).div_ceil(segs.len()).min(tiles));
+    let packed_places: [usize; STEPS] = std::array::from_fn(|t| t * PLACE);
     let out = OutPtr(dw.as_mut_ptr());
-    (0..segs.len() * strips * parts)
-        .into_par_iter()
-        .for_each(|task| {
-            let (part, tap, strip) = (
-                task % parts,
-                task / parts % segs.len(),
-                task / parts / segs.len(),
-            );
-            let n0 = strip * NR;
-            let width = NR.min(n - n0);
-            with_scratch(|packed| {
-                for (chunk, steps) in base.chunks(STEPS).enumerate() {
+    (0..segs.len() * parts).into_par_iter().for_each(|task| {
+        let (part, tap) = (task % parts, task / parts);
+        let own = part * tiles / parts..(part + 1) * tiles / parts;
+        with_scratch(|left| {
+            with_scratch(|right| {
+                for (chunk, places) in base.chunks(STEPS).enumerate() {
+                    left.resize(own.len() * STEPS * PLACE, 0.0);
+                    for (tile, panel) in own.clone().zip(left.chunks_exact_mut(STEPS * PLACE)) {
+                        let from = segs[tap] + tile * rows;
+                        for (place, to) in places.iter().zip(panel.chunks_exact_mut(PLACE)) {
+                            to.copy_from_slice(&x[place + from..place + from + PLACE]);
+                        }
+                    }
                     let rows_of_dy = &dy[chunk * STEPS * n..];
-                    // Whole vectors are read where they lie; ragged ones would reach past a row.
-                    let (b, ldb) = if width.is_multiple_of(16) {
-                        (&rows_of_dy[n0..], n)
-                    } else {
-                        pack_strip(rows_of_dy, n, steps.len(), n0, n, packed);
-                        (&packed[..], NR)
-                    };
-                    for tile in part * tiles / parts..(part + 1) * tiles / parts {
-                        let c0 = tile * rows;
-                        // SAFETY: `reach` was checked above; tasks own disjoint tiles of `dw`.
-                        unsafe {
-                            steps_tile(
-                                x.as_ptr().add(segs[tap] + c0),
-                                steps,
-                                b,
-                                ldb,
-                                out.at((tap * cin + c0) * n + n0),
-                                n,
-                                rows.min(cin - c0),
-                                width,
-                            )
-                        };
+                    for n0 in (0..n).step_by(NR) {
+                        pack_strip(rows_of_dy, n, places.len(), n0, n, right);
+                        for (tile, panel) in own.clone().zip(left.chunks_exact(STEPS * PLACE)) {
+                            let c0 = tile * rows;
+                            // SAFETY: the panel holds PLACE floats a place; tasks own disjoint
+                            // tiles of `dw`.
+                            unsafe {
+                                steps_tile(
+                                    panel.as_ptr(),
+                                    &packed_places[..places.len()],
+                                    right,
+                                    NR,
+                                    out.at((tap * cin + c0) * n + n0),
+                                    n,
+                                    rows.min(cin - c0),
+                                    NR.min(n - n0),
+                                )
+                            };
+                        }
                     }
                 }
             });
         });
+    });
 }
 
 /// Sums `dy [places, n]` over its places.

@@ -1,4 +1,4 @@
-//! The two micro-kernels and the packing of the right operand.
+//! The two micro-kernels.
 
 use super::simd::{Isa, isa};
 use std::cell::RefCell;
@@ -9,38 +9,6 @@ pub const NR: usize = 32;
 pub const MR: usize = 14;
 /// Floats that must be readable past the last element of a left operand.
 pub const SLACK: usize = 16;
-
-/// A packed strip: `k` rows of [`NR`] columns, the columns past the matrix's edge zero.
-pub fn pack_strip(src: &[f32], ld: usize, k: usize, n0: usize, n: usize, out: &mut Vec<f32>) {
-    let width = NR.min(n - n0);
-    out.clear();
-    out.reserve(k * NR);
-    for row in 0..k {
-        out.extend_from_slice(&src[row * ld + n0..row * ld + n0 + width]);
-        out.extend(std::iter::repeat_n(0.0, NR - width));
-    }
-}
-
-/// The packed strip of the transpose: column `n0 + j` of the strip is row `n0 + j` of `src [n, k]`
-/// with row stride `ld`.
-pub fn pack_strip_transposed(
-    src: &[f32],
-    ld: usize,
-    k: usize,
-    n0: usize,
-    n: usize,
-    out: &mut Vec<f32>,
-) {
-    let width = NR.min(n - n0);
-    out.clear();
-    out.resize(k * NR, 0.0);
-    for j in 0..width {
-        let row = &src[(n0 + j) * ld..(n0 + j) * ld + k];
-        for (i, v) in row.iter().enumerate() {
-            out[i * NR + j] = *v;
-        }
-    }
-}
 
 thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };

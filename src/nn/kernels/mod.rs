@@ -15,5 +15,6 @@ pub mod elementwise;
 pub mod gemm;
 mod lanes;
 pub mod norm;
+mod pack;
 pub mod simd;
 mod winograd;

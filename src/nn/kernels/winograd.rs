@@ -13,10 +13,9 @@
 mod transform;
 
 use super::conv::{Geometry, OutPtr};
-use super::gemm::{
-    MR, NR, SLACK, pack_strip_transposed, rows_tile, steps_tile, tile_rows, with_scratch,
-};
+use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
 use super::lanes::run;
+use super::pack::pack_strip_transposed;
 use rayon::prelude::*;
 use transform::{GradientTiles, InputTiles, Kernels, KernelsGradient, OutputTiles};
 

@@ -2,97 +2,244 @@
 
 use std::arch::x86_64::*;
 
-use super::BLOCK;
+use super::{BLOCK, scales_q4k};
 
-pub(super) const Q4_0: u8 = 0;
-pub(super) const Q4_1: u8 = 1;
-pub(super) const Q8_0: u8 = 2;
-
-/// The dot product of a row of weights, stored as `KIND`, with each column.
+/// A way to store weights.
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C; `row` and `columns` hold the same number of blocks.
+/// The methods use AVX2, FMA and F16C without saying so, since traits can't: they are called from
+/// [`dot`] only, and inlined there.
+pub(super) unsafe trait Format {
+    const BYTES: usize;
+    /// Parts of 32 weights in a block.
+    const PARTS: usize;
+    /// What a block's parts have in common.
+    type Head: Copy;
+    /// # Safety
+    /// As the trait says; `block` points to a block.
+    unsafe fn head(block: *const u8) -> Self::Head;
+    /// The weights of a part, 8 at a time.
+    ///
+    /// # Safety
+    /// As the trait says; `block` points to a block, whose head is `head`.
+    unsafe fn part(block: *const u8, head: Self::Head, part: usize) -> [__m256; 4];
+}
+
+pub(super) struct Q4_0;
+pub(super) struct Q4_1;
+pub(super) struct Q8_0;
+pub(super) struct Q4K;
+pub(super) struct Q6K;
+
+/// The dot product of each row of weights with each column.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn dot<const KIND: u8, const N: usize>(
-    row: &[u8],
+pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
+    rows: &[&[u8]; R],
     columns: &[&[f32]; N],
-) -> [f32; N] {
-    let bytes = match KIND {
-        Q4_0 => 18,
-        Q4_1 => 20,
-        _ => 34,
-    };
-    let mut sums = [_mm256_setzero_ps(); N];
-    for index in 0..row.len() / bytes {
-        // SAFETY: every pointer stays within block `index` of `row` or of a column.
-        unsafe {
-            let block = row.as_ptr().add(index * bytes);
-            let weights = match KIND {
-                Q4_1 => {
-                    let raw = _mm_cvtsi32_si128(block.cast::<i32>().read_unaligned());
-                    let scales = _mm_cvtph_ps(raw);
-                    let scale = _mm256_broadcastss_ps(scales);
-                    let minimum = _mm256_broadcastss_ps(_mm_movehdup_ps(scales));
-                    nibbles(block.add(4), scale, minimum)
-                }
-                Q4_0 => {
-                    let scale = half(block);
-                    nibbles(
-                        block.add(2),
-                        scale,
-                        _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)),
-                    )
-                }
-                _ => {
-                    let scale = half(block);
-                    [0, 8, 16, 24].map(|at| {
-                        let values = _mm_loadl_epi64(block.add(2 + at).cast());
-                        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(values)), scale)
-                    })
-                }
-            };
-            for n in 0..N {
-                let x = columns[n].as_ptr().add(index * BLOCK);
-                for (i, weights) in weights.into_iter().enumerate() {
-                    sums[n] = _mm256_fmadd_ps(weights, _mm256_loadu_ps(x.add(8 * i)), sums[n]);
+) -> [[f32; N]; R] {
+    let mut out = [[0.0; N]; R];
+    // A row at a time: there are registers for its weights and the sums of eight columns.
+    for r in 0..R {
+        let mut sums = [_mm256_setzero_ps(); N];
+        for index in 0..rows[r].len() / F::BYTES {
+            // SAFETY: every pointer stays within block `index` of a row or of a column.
+            unsafe {
+                let block = rows[r].as_ptr().add(index * F::BYTES);
+                let head = F::head(block);
+                for part in 0..F::PARTS {
+                    let weights = F::part(block, head, part);
+                    for n in 0..N {
+                        let x = columns[n].as_ptr().add((index * F::PARTS + part) * BLOCK);
+                        for i in 0..4 {
+                            let x = _mm256_loadu_ps(x.add(8 * i));
+                            sums[n] = _mm256_fmadd_ps(weights[i], x, sums[n]);
+                        }
+                    }
                 }
             }
         }
+        for n in 0..N {
+            let mut lanes = [0.0f32; 8];
+            // SAFETY: the array has room for the register.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[n]) };
+            out[r][n] = lanes.iter().sum();
+        }
     }
-    sums.map(|sums| {
-        let mut lanes = [0.0f32; 8];
-        // SAFETY: the array has room for the register.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums) };
-        lanes.iter().sum()
-    })
+    out
 }
 
-/// The f16 at `at` in every lane.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-unsafe fn half(at: *const u8) -> __m256 {
-    // SAFETY: the caller has two bytes there.
-    let raw = i32::from(unsafe { at.cast::<u16>().read_unaligned() });
-    _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(raw)))
+/// The f16 at `at`.
+#[inline(always)]
+unsafe fn half(at: *const u8) -> f32 {
+    // SAFETY: the caller has two bytes there, and the processor F16C.
+    unsafe {
+        let raw = i32::from(at.cast::<u16>().read_unaligned());
+        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(raw)))
+    }
+}
+
+/// 8 bytes as whole numbers.
+#[inline(always)]
+unsafe fn bytes(at: *const u8) -> __m256i {
+    // SAFETY: the caller has 8 bytes there.
+    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())) }
 }
 
 /// 32 weights from 16 bytes of nibbles: all the low ones, then all the high ones.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn nibbles(at: *const u8, scale: __m256, minimum: __m256) -> [__m256; 4] {
+#[inline(always)]
+unsafe fn nibbles(at: *const u8, scale: f32, minimum: f32) -> [__m256; 4] {
     // SAFETY: the caller has 16 bytes there.
-    let (low, high) = unsafe {
-        (
-            _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())),
-            _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(8).cast())),
-        )
-    };
-    let mask = _mm256_set1_epi32(15);
-    [
-        _mm256_and_si256(low, mask),
-        _mm256_and_si256(high, mask),
-        _mm256_srli_epi32(low, 4),
-        _mm256_srli_epi32(high, 4),
-    ]
-    .map(|values| _mm256_fmadd_ps(_mm256_cvtepi32_ps(values), scale, minimum))
+    unsafe {
+        let mask = _mm256_set1_epi32(15);
+        let (low, high) = (bytes(at), bytes(at.add(8)));
+        [
+            weights(_mm256_and_si256(low, mask), scale, minimum),
+            weights(_mm256_and_si256(high, mask), scale, minimum),
+            weights(_mm256_srli_epi32::<4>(low), scale, minimum),
+            weights(_mm256_srli_epi32::<4>(high), scale, minimum),
+        ]
+    }
+}
+
+/// `scale * numbers + minimum`.
+#[inline(always)]
+unsafe fn weights(numbers: __m256i, scale: f32, minimum: f32) -> __m256 {
+    // SAFETY: see `Format`.
+    unsafe {
+        let (scale, minimum) = (_mm256_set1_ps(scale), _mm256_set1_ps(minimum));
+        _mm256_fmadd_ps(_mm256_cvtepi32_ps(numbers), scale, minimum)
+    }
+}
+
+// SAFETY (all five): the methods stay within the block that the caller promises.
+unsafe impl Format for Q4_0 {
+    const BYTES: usize = 18;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let scale = half(block);
+            nibbles(block.add(2), scale, -8.0 * scale)
+        }
+    }
+}
+
+unsafe impl Format for Q4_1 {
+    const BYTES: usize = 20;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe { nibbles(block.add(4), half(block), half(block.add(2))) }
+    }
+}
+
+unsafe impl Format for Q8_0 {
+    const BYTES: usize = 34;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let scale = half(block);
+            let mut out = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                let at = block.add(2 + 8 * i);
+                let numbers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast()));
+                out[i] = weights(numbers, scale, 0.0);
+            }
+            out
+        }
+    }
+}
+
+unsafe impl Format for Q4K {
+    const BYTES: usize = 144;
+    const PARTS: usize = 8;
+    /// Scales and minima of the parts.
+    type Head = ([f32; 8], [f32; 8]);
+
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> Self::Head {
+        // SAFETY: see above.
+        unsafe {
+            let (scales, minima) = scales_q4k(&*block.add(4).cast());
+            let times = |bytes: [u8; 8], k: f32| bytes.map(|byte| k * f32::from(byte));
+            (
+                times(scales, half(block)),
+                times(minima, half(block.add(2))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (scales, minima): Self::Head, part: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let shift = _mm_cvtsi32_si128((part % 2 * 4) as i32);
+            let mut out = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                let packed = bytes(block.add(16 + part / 2 * BLOCK + 8 * i));
+                let numbers =
+                    _mm256_and_si256(_mm256_srl_epi32(packed, shift), _mm256_set1_epi32(15));
+                out[i] = weights(numbers, scales[part], -minima[part]);
+            }
+            out
+        }
+    }
+}
+
+unsafe impl Format for Q6K {
+    const BYTES: usize = 210;
+    const PARTS: usize = 8;
+    /// The block's scale.
+    type Head = f32;
+
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> f32 {
+        // SAFETY: see above.
+        unsafe { half(block.add(208)) }
+    }
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, scale: f32, part: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let (at, quarter) = (part / 4, part % 4);
+            let low = block.add(64 * at + 32 * (quarter % 2));
+            let high = block.add(128 + 32 * at);
+            let low_shift = _mm_cvtsi32_si128((quarter / 2 * 4) as i32);
+            let high_shift = _mm_cvtsi32_si128((2 * quarter) as i32);
+            let mut out = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                let low = _mm256_srl_epi32(bytes(low.add(8 * i)), low_shift);
+                let high = _mm256_srl_epi32(bytes(high.add(8 * i)), high_shift);
+                let low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+                let high = _mm256_and_si256(high, _mm256_set1_epi32(3));
+                let whole = _mm256_or_si256(low, _mm256_slli_epi32::<4>(high));
+                let own = scale * f32::from(*block.add(192 + 2 * part + i / 2).cast::<i8>());
+                out[i] = weights(whole, own, -32.0 * own);
+            }
+            out
+        }
+    }
 }

@@ -23,43 +23,61 @@ use std::sync::{Arc, OnceLock};
 use half::f16;
 use rayon::prelude::*;
 
-/// Weights in a block.
-pub const BLOCK: usize = 32;
+/// Weights that are unpacked at a time; every format's blocks are one or several of these.
+const BLOCK: usize = 32;
 
 /// Rows that one task computes: enough to outweigh handing it out, few enough to balance threads.
 const TASK_ROWS: usize = 96;
 /// Rows whose weights stay in the first-level cache while all columns pass by.
-const CACHED_ROWS: usize = 16;
+const CACHED_ROWS: usize = 24;
 /// Columns computed together; what is left over is computed one by one.
 const TILE: usize = 8;
+/// Rows computed together with a tile of columns, so that registers hold all sums.
+const TILE_ROWS: usize = 3;
+/// Rows computed together with a single column, so that their sums do not wait for each other.
+const SINGLE_ROWS: usize = 4;
 
 /// Why weights cannot be used; one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
-    #[error("a row of {cols} weights is not a whole number of blocks of {BLOCK}")]
-    Ragged { cols: usize },
+    #[error("a row of {cols} weights is not a whole number of blocks of {block}")]
+    Ragged { cols: usize, block: usize },
     #[error("it ends before its last tensor, so it is not complete")]
     Truncated,
 }
 
-/// How a block of 32 weights is stored; names and layouts are ggml's.
+/// How weights are stored; names and layouts are ggml's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuantType {
-    /// f16 scale, 4-bit weights minus 8.
+    /// 32 at a time: f16 scale, 4-bit weights minus 8.
     Q4_0,
-    /// f16 scale, f16 minimum, 4-bit weights.
+    /// 32 at a time: f16 scale, f16 minimum, 4-bit weights.
     Q4_1,
-    /// f16 scale, signed 8-bit weights.
+    /// 32 at a time: f16 scale, signed 8-bit weights.
     Q8_0,
+    /// 256 at a time: f16 scale and minimum, 6-bit scale and minimum for every 32, 4-bit weights.
+    Q4K,
+    /// 256 at a time: 6-bit weights minus 32, 8-bit scale for every 16, f16 scale.
+    Q6K,
 }
 
 impl QuantType {
-    /// Bytes of a block of 32 weights.
+    /// Weights of a block.
+    pub const fn block_weights(self) -> usize {
+        match self {
+            QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q8_0 => BLOCK,
+            QuantType::Q4K | QuantType::Q6K => 8 * BLOCK,
+        }
+    }
+
+    /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
         match self {
             QuantType::Q4_0 => 18,
             QuantType::Q4_1 => 20,
             QuantType::Q8_0 => 34,
+            QuantType::Q4K => 144,
+            QuantType::Q6K => 210,
         }
     }
 }
@@ -84,10 +102,26 @@ impl MappedFile {
     }
 }
 
-/// A `[rows, cols]` matrix of quantised weights inside a mapped file.
+/// Where a matrix's blocks lie.
+#[derive(Clone, Debug)]
+enum Bytes {
+    Mapped(Arc<MappedFile>),
+    Owned(Arc<[u8]>),
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(file) => file.bytes(),
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A `[rows, cols]` matrix of quantised weights.
 #[derive(Clone, Debug)]
 pub struct QuantMatrix {
-    file: Arc<MappedFile>,
+    bytes: Bytes,
     offset: usize,
     rows: usize,
     cols: usize,
@@ -106,22 +140,48 @@ impl QuantMatrix {
         cols: usize,
         kind: QuantType,
     ) -> Result<QuantMatrix, QuantError> {
-        if !cols.is_multiple_of(BLOCK) || cols == 0 {
-            return Err(QuantError::Ragged { cols });
-        }
-        let end = (cols / BLOCK * kind.block_bytes())
-            .checked_mul(rows)
-            .and_then(|bytes| bytes.checked_add(offset));
-        if end.is_none_or(|end| end > file.bytes().len()) {
-            return Err(QuantError::Truncated);
-        }
-        Ok(QuantMatrix {
-            file,
+        QuantMatrix {
+            bytes: Bytes::Mapped(file),
             offset,
             rows,
             cols,
             kind,
-        })
+        }
+        .checked()
+    }
+
+    /// The matrix of a copy of these blocks.
+    ///
+    /// # Errors
+    /// When a row is not a whole number of blocks, or there are too few.
+    pub fn from_bytes(
+        bytes: &[u8],
+        rows: usize,
+        cols: usize,
+        kind: QuantType,
+    ) -> Result<QuantMatrix, QuantError> {
+        QuantMatrix {
+            bytes: Bytes::Owned(bytes.into()),
+            offset: 0,
+            rows,
+            cols,
+            kind,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Result<QuantMatrix, QuantError> {
+        let (cols, block) = (self.cols, self.kind.block_weights());
+        if !cols.is_multiple_of(block) || cols == 0 {
+            return Err(QuantError::Ragged { cols, block });
+        }
+        let end = (cols / block * self.kind.block_bytes())
+            .checked_mul(self.rows)
+            .and_then(|bytes| bytes.checked_add(self.offset));
+        if end.is_none_or(|end| end > self.bytes.all().len()) {
+            return Err(QuantError::Truncated);
+        }
+        Ok(self)
     }
 
     pub fn rows(&self) -> usize {
@@ -137,16 +197,16 @@ impl QuantMatrix {
         let bytes = self.row_bytes(row);
         for (block, out) in bytes
             .chunks_exact(self.kind.block_bytes())
-            .zip(out.chunks_exact_mut(BLOCK))
+            .zip(out.chunks_exact_mut(self.kind.block_weights()))
         {
             portable::dequantise(self.kind, block, out);
         }
     }
 
     fn row_bytes(&self, row: usize) -> &[u8] {
-        let length = self.cols / BLOCK * self.kind.block_bytes();
+        let length = self.cols / self.kind.block_weights() * self.kind.block_bytes();
         let start = self.offset + row * length;
-        &self.file.bytes()[start..start + length]
+        &self.bytes.all()[start..start + length]
     }
 }
 
@@ -243,55 +303,93 @@ fn rows(
     let column = |index: usize| &x[index * matrix.cols..][..matrix.cols];
     let columns = x.len() / matrix.cols;
     let mut first = 0;
-    while first < columns {
-        let wide = columns - first >= TILE;
-        for row in rows.clone() {
-            let bytes = matrix.row_bytes(row);
-            let write = |column: usize, value: f32| {
-                // SAFETY: column < columns and row < rows, and `out` holds columns * rows
-                // numbers (asserted in `multiply_with`); no other task has this row.
-                unsafe { *out.0.add(column * matrix.rows + row) = value };
-            };
-            if wide {
-                let tile: [&[f32]; TILE] = std::array::from_fn(|i| column(first + i));
-                for (i, value) in dot(set, matrix.kind, bytes, &tile).into_iter().enumerate() {
-                    write(first + i, value);
-                }
-            } else {
-                let [value] = dot(set, matrix.kind, bytes, &[column(first)]);
-                write(first, value);
-            }
-        }
-        first += if wide { TILE } else { 1 };
+    while first + TILE <= columns {
+        let tile: [&[f32]; TILE] = std::array::from_fn(|i| column(first + i));
+        groups::<TILE_ROWS, TILE>(set, matrix, rows.clone(), &tile, first, out);
+        first += TILE;
+    }
+    for single in first..columns {
+        groups::<SINGLE_ROWS, 1>(set, matrix, rows.clone(), &[column(single)], single, out);
     }
 }
 
-fn dot<const N: usize>(
+/// The products of `rows` with columns from `first` on, `R` rows at a time.
+fn groups<const R: usize, const N: usize>(
+    set: InstructionSet,
+    matrix: &QuantMatrix,
+    rows: std::ops::Range<usize>,
+    columns: &[&[f32]; N],
+    first: usize,
+    out: Out,
+) {
+    let write = |row: usize, values: &[f32; N]| {
+        for (i, value) in values.iter().enumerate() {
+            // SAFETY: the column is one of `columns` and the row one of the matrix's, and `out`
+            // holds columns * rows numbers (asserted in `multiply_with`); no other task has this
+            // row.
+            unsafe { *out.0.add((first + i) * matrix.rows + row) = *value };
+        }
+    };
+    let mut row = rows.start;
+    while row + R <= rows.end {
+        let bytes: [&[u8]; R] = std::array::from_fn(|r| matrix.row_bytes(row + r));
+        for (r, values) in dot(set, matrix.kind, &bytes, columns).iter().enumerate() {
+            write(row + r, values);
+        }
+        row += R;
+    }
+    for row in row..rows.end {
+        let [values] = dot(set, matrix.kind, &[matrix.row_bytes(row)], columns);
+        write(row, &values);
+    }
+}
+
+/// The dot product of each row with each column; a result does not depend on the others.
+fn dot<const R: usize, const N: usize>(
     set: InstructionSet,
     kind: QuantType,
-    row: &[u8],
+    rows: &[&[u8]; R],
     columns: &[&[f32]; N],
-) -> [f32; N] {
-    match set {
-        // SAFETY (both): an instruction set is only asked for when the processor has it.
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe {
-            match kind {
-                QuantType::Q4_0 => avx512::dot::<{ avx512::Q4_0 }, N>(row, columns),
-                QuantType::Q4_1 => avx512::dot::<{ avx512::Q4_1 }, N>(row, columns),
-                QuantType::Q8_0 => avx512::dot::<{ avx512::Q8_0 }, N>(row, columns),
+) -> [[f32; N]; R] {
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! by_kind {
+        ($module:ident) => {
+            // SAFETY: an instruction set is only asked for when the processor has it.
+            unsafe {
+                match kind {
+                    QuantType::Q4_0 => $module::dot::<$module::Q4_0, R, N>(rows, columns),
+                    QuantType::Q4_1 => $module::dot::<$module::Q4_1, R, N>(rows, columns),
+                    QuantType::Q8_0 => $module::dot::<$module::Q8_0, R, N>(rows, columns),
+                    QuantType::Q4K => $module::dot::<$module::Q4K, R, N>(rows, columns),
+                    QuantType::Q6K => $module::dot::<$module::Q6K, R, N>(rows, columns),
+                }
             }
-        },
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => unsafe {
-            match kind {
-                QuantType::Q4_0 => avx2::dot::<{ avx2::Q4_0 }, N>(row, columns),
-                QuantType::Q4_1 => avx2::dot::<{ avx2::Q4_1 }, N>(row, columns),
-                QuantType::Q8_0 => avx2::dot::<{ avx2::Q8_0 }, N>(row, columns),
-            }
-        },
-        _ => portable::dot(kind, row, columns),
+        };
     }
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => by_kind!(avx512),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => by_kind!(avx2),
+        _ => rows.map(|row| portable::dot(kind, row, columns)),
+    }
+}
+
+/// The scales and minima of the eight parts of a `Q4K` block, before the block's own, from its 12
+/// bytes of 6-bit numbers.
+fn scales_q4k(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+    let word = |at: usize| {
+        u32::from_le_bytes([packed[at], packed[at + 1], packed[at + 2], packed[at + 3]])
+    };
+    let (low, high, rest) = (word(0), word(4), word(8));
+    const SIX: u32 = 0x3f3f_3f3f;
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const TWO: u32 = 0x0303_0303;
+    let join = |first: u32, second: u32| (u64::from(first) | u64::from(second) << 32).to_le_bytes();
+    (
+        join(low & SIX, rest & FOUR | (low >> 6 & TWO) << 4),
+        join(high & SIX, rest >> 4 & FOUR | (high >> 6 & TWO) << 4),
+    )
 }
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {

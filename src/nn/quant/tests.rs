@@ -1,8 +1,12 @@
-use std::io::Write;
-
 use super::*;
 
-const KINDS: [QuantType; 3] = [QuantType::Q4_0, QuantType::Q4_1, QuantType::Q8_0];
+const KINDS: [QuantType; 5] = [
+    QuantType::Q4_0,
+    QuantType::Q4_1,
+    QuantType::Q8_0,
+    QuantType::Q4K,
+    QuantType::Q6K,
+];
 
 /// A matrix of pseudo-random blocks with scales between 1/64 and 1/8.
 fn matrix(kind: QuantType, rows: usize, cols: usize) -> QuantMatrix {
@@ -11,21 +15,22 @@ fn matrix(kind: QuantType, rows: usize, cols: usize) -> QuantMatrix {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    let mut bytes = vec![0xEE; 64];
-    for _ in 0..rows * cols / BLOCK {
-        let scale = f16::from_f32((f32::from(next()) + 36.0) / 2304.0);
-        bytes.extend(scale.to_le_bytes());
-        if kind == QuantType::Q4_1 {
-            bytes.extend(f16::from_f32(f32::from(next()) / 256.0 - 0.7).to_le_bytes());
+    let mut bytes = Vec::new();
+    for _ in 0..rows * cols / kind.block_weights() {
+        let mut block: Vec<u8> = (0..kind.block_bytes()).map(|_| next()).collect();
+        let scale = f16::from_f32((f32::from(next()) + 36.0) / 2304.0).to_le_bytes();
+        let minimum = f16::from_f32(f32::from(next()) / 256.0 - 0.7).to_le_bytes();
+        match kind {
+            QuantType::Q4_0 | QuantType::Q8_0 => block[..2].copy_from_slice(&scale),
+            QuantType::Q4_1 | QuantType::Q4K => {
+                block[..2].copy_from_slice(&scale);
+                block[2..4].copy_from_slice(&minimum);
+            }
+            QuantType::Q6K => block[208..].copy_from_slice(&scale),
         }
-        let left = kind.block_bytes() - (bytes.len() - 64) % kind.block_bytes();
-        bytes.extend((0..left).map(|_| next()));
+        bytes.extend(block);
     }
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&bytes).unwrap();
-    file.flush().unwrap();
-    let map = Arc::new(MappedFile::open(file.path()).unwrap());
-    QuantMatrix::new(map, 64, rows, cols, kind).unwrap()
+    QuantMatrix::from_bytes(&bytes, rows, cols, kind).unwrap()
 }
 
 fn columns(count: usize, cols: usize) -> Vec<f32> {
@@ -48,8 +53,11 @@ fn product(set: InstructionSet, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
 fn every_instruction_set_agrees_with_the_weights_written_out() {
     // 3 columns are computed one by one, 11 as a tile and the rest; 18 and 3 blocks leave parts of
     // a register empty.
-    for (cols, count) in [(576, 1), (576, 11), (96, 3), (1536, 8)] {
+    for (cols, count) in [(576, 1), (576, 11), (96, 3), (1536, 8), (256, 3)] {
         for kind in KINDS {
+            if cols % kind.block_weights() != 0 {
+                continue;
+            }
             let matrix = matrix(kind, 101, cols);
             let x = columns(count, cols);
             let mut row = vec![0.0; cols];
@@ -83,20 +91,57 @@ fn every_instruction_set_agrees_with_the_weights_written_out() {
 #[test]
 fn a_column_is_the_same_alone_and_among_others() {
     for kind in KINDS {
-        let matrix = matrix(kind, 40, 576);
-        let x = columns(11, 576);
+        let matrix = matrix(kind, 40, 768);
+        let x = columns(11, 768);
         let together = product(InstructionSet::best(), &matrix, &x);
-        for (column, expected) in x.chunks_exact(576).zip(together.chunks_exact(40)) {
+        for (column, expected) in x.chunks_exact(768).zip(together.chunks_exact(40)) {
             assert_eq!(product(InstructionSet::best(), &matrix, column), expected);
         }
     }
 }
 
 #[test]
-fn a_matrix_outside_its_file_is_refused() {
-    let whole = matrix(QuantType::Q4_1, 4, 64);
-    for (rows, cols, offset) in [(5, 64, 64), (4, 64, 65), (usize::MAX, 64, 0), (4, 40, 0)] {
-        let made = QuantMatrix::new(whole.file.clone(), offset, rows, cols, QuantType::Q4_1);
-        assert!(made.is_err(), "{rows} {cols} {offset}");
+fn blocks_are_read_as_ggml_wrote_them() {
+    use candle_core::quantized::{GgmlDType, QTensor};
+    let weights = crate::nn::noise(3, 0, &[3, 512], &candle_core::Device::Cpu).unwrap();
+    for (kind, dtype) in KINDS.into_iter().zip([
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q8_0,
+        GgmlDType::Q4K,
+        GgmlDType::Q6K,
+    ]) {
+        let theirs = QTensor::quantize(&weights, dtype).unwrap();
+        let ours = QuantMatrix::from_bytes(&theirs.data().unwrap(), 3, 512, kind).unwrap();
+        let theirs = theirs.dequantize(&candle_core::Device::Cpu).unwrap();
+        for (row, expected) in theirs.to_vec2::<f32>().unwrap().iter().enumerate() {
+            let mut found = vec![0.0; 512];
+            ours.dequantise_row(row, &mut found);
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{kind:?}: {found} {expected}"
+                );
+            }
+        }
     }
+}
+
+#[test]
+fn a_matrix_outside_its_file_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [0; 64 + 4 * 2 * 20]).unwrap();
+    let map = Arc::new(MappedFile::open(file.path()).unwrap());
+    for (rows, cols, offset, fits) in [
+        (4, 64, 64, true),
+        (5, 64, 64, false),
+        (4, 64, 65, false),
+        (usize::MAX, 64, 0, false),
+        (4, 40, 0, false),
+    ] {
+        let made = QuantMatrix::new(map.clone(), offset, rows, cols, QuantType::Q4_1);
+        assert_eq!(made.is_ok(), fits, "{rows} {cols} {offset}");
+    }
+    assert!(QuantMatrix::from_bytes(&[0; 144], 1, 256, QuantType::Q4K).is_ok());
+    assert!(QuantMatrix::from_bytes(&[0; 144], 1, 288, QuantType::Q4K).is_err());
 }

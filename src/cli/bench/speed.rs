@@ -1,0 +1,165 @@
+//! The parts measured by themselves: operations, UNet, autoencoder, language model.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::options::ModelArgs;
+use super::{peak_memory, tell_rows, write_json};
+use crate::diffusion::{Diffusion, Part, time_stable_diffusion};
+use crate::llm::LanguageModel;
+use crate::nn::bench::{OpBench, Run, op_benches, quantised_benches};
+use crate::weights;
+
+#[derive(Debug, Args)]
+pub struct OpsBench {
+    /// Only operations whose name or shape holds this
+    #[arg(value_name = "WORD")]
+    only: Option<String>,
+    /// Seconds to repeat each operation
+    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    seconds: f64,
+    /// Also write a JSON list there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PartBench {
+    /// Random weights of the size of Stable Diffusion 2.1-base in place of the installed model
+    #[arg(long, conflicts_with = "model")]
+    sd21: bool,
+    /// Runs that are counted
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Also write a JSON object there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct LlmBench {
+    /// An installed language model's id, or a model folder
+    #[arg(long, value_name = "ID|DIR", default_value = "smollm2")]
+    model: String,
+    /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Also write a JSON object there
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The shortest of the runs in about `budget` seconds, at least two, after one that is not counted.
+fn shortest(run: &Run, budget: f64) -> anyhow::Result<f64> {
+    run()?;
+    let mut best = f64::INFINITY;
+    let start = Instant::now();
+    let mut runs = 0;
+    while runs < 2 || start.elapsed().as_secs_f64() < budget {
+        let one = Instant::now();
+        run()?;
+        best = best.min(one.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    Ok(best)
+}
+
+pub fn ops(args: &OpsBench) -> anyhow::Result<()> {
+    let wanted = |op: &OpBench| {
+        let name = format!("{} {}", op.name, op.shape);
+        args.only.as_ref().is_none_or(|word| name.contains(word))
+    };
+    println!(
+        "{:<38} {:<28} {:>8} {:>8}  unit",
+        "operation", "shape", "ours", "candle"
+    );
+    let mut all = Vec::new();
+    for op in op_benches()?.into_iter().chain(quantised_benches()?) {
+        if !wanted(&op) {
+            continue;
+        }
+        let ours = op.work / shortest(&op.ours, args.seconds)?;
+        let candle = match &op.candle {
+            Some(run) => Some(op.work / shortest(run, args.seconds)?),
+            None => None,
+        };
+        println!(
+            "{:<38} {:<28} {ours:>8.1} {:>8}  {}/s",
+            op.name,
+            op.shape,
+            candle.map_or_else(|| "-".to_string(), |c| format!("{c:.1}")),
+            op.unit
+        );
+        all.push(json!({
+            "operation": op.name, "shape": op.shape, "unit": format!("{}/s", op.unit),
+            "ours": ours, "candle": candle,
+        }));
+    }
+    write_json(args.json.as_deref(), &all.into())
+}
+
+pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
+    let device = weights::select_device(args.model.device)?;
+    let runs = usize::from(args.runs);
+    let (name, seconds) = if args.sd21 {
+        let seconds = time_stable_diffusion(part, runs, &device)?;
+        ("random weights of SD 2.1-base's size".to_string(), seconds)
+    } else {
+        let models = weights::models_dir(args.model.models.as_deref())?;
+        let name = args.model.model.as_deref();
+        let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
+        let diffusion = Diffusion::load(&model.dir, &device)?;
+        (model.manifest.id.clone(), diffusion.time(part, runs)?)
+    };
+    println!("{name} on {}", weights::device_name(&device));
+    let what = match part {
+        Part::Unet => "UNet step, batch 2",
+        Part::Vae => "decoding a picture",
+    };
+    let rows = [
+        (format!("{what}, shortest"), 1e3 * seconds[0], "ms"),
+        (format!("{what}, median"), 1e3 * seconds[runs / 2], "ms"),
+        (
+            "peak memory".to_string(),
+            peak_memory().unwrap_or(0.0),
+            "MiB",
+        ),
+    ];
+    tell_rows(&rows, args.json.as_deref())
+}
+
+pub fn llm(args: &LlmBench) -> anyhow::Result<()> {
+    const ROUNDS: usize = 5;
+    const WRITTEN: usize = 100;
+    let models = weights::models_dir(args.models.as_deref())?;
+    let model = weights::find(&models, &args.model)?;
+    let mut model = LanguageModel::load(&model.dir, &candle_core::Device::Cpu)?;
+    let size = model.config().vocabulary as u32;
+    let ids: Vec<u32> = (0..512).map(|i| (i * 7919 + 100) % size).collect();
+    let (mut read, mut write) = (0f64, 0f64);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        model.hidden_states(&ids)?;
+        read = read.max(ids.len() as f64 / start.elapsed().as_secs_f64());
+        // The prompt is read first, so that only writing is measured.
+        model.greedy(&ids[..16], 1)?;
+        let start = Instant::now();
+        let tokens = model.greedy(&ids[..16], WRITTEN)?;
+        write = write.max(tokens.len() as f64 / start.elapsed().as_secs_f64());
+    }
+    let rows = [
+        ("reading 512 tokens".to_string(), read, "tokens/s"),
+        ("writing".to_string(), write, "tokens/s"),
+        (
+            "peak memory".to_string(),
+            peak_memory().unwrap_or(0.0),
+            "MiB",
+        ),
+    ];
+    tell_rows(&rows, args.json.as_deref())
+}
