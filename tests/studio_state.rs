@@ -259,7 +259,12 @@ fn a_story_that_another_program_has_open_is_left_alone() {
         .save(&Document::default(), &Images::default())
         .unwrap();
     drop(project);
-    let other = File::options().write(true).open(dir.join(".lock")).unwrap();
+    let other = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join(".lock"))
+        .unwrap();
     other.try_lock().unwrap();
     d.writes("A fox sleeps.");
     d.state.open(dir.clone());

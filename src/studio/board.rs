@@ -174,7 +174,7 @@ fn add_card(ui: &mut Ui, rect: Rect, state: &State, actions: &mut Vec<Action>) {
     icons::image(ui.ctx(), Icon::Plus, 34.0)
         .tint(ink)
         .paint_at(ui, Rect::from_center_size(centre, Vec2::splat(34.0)));
-    let waiting = state.work.waiting();
+    let waiting = state.work.panels_to_come();
     if waiting > 0 {
         let words = format!("{waiting} more to come");
         let at = centre + egui::vec2(0.0, 36.0);

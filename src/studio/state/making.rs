@@ -246,6 +246,10 @@ impl State {
             make: order.make,
             settings: order.settings.clone(),
         };
+        // The inspector shows what the picture in the making is made with.
+        if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {
+            self.panel_settings.seed = order.settings.seed;
+        }
         let job = self.engine.submit(request);
         self.work.started(job, id, order, made_panel_at, now);
     }
