@@ -397,6 +397,8 @@ fn a_project_that_is_open_elsewhere_is_read_but_not_changed() {
     let (_temp, project) = told(1);
     let lock = fs::File::options()
         .write(true)
+        .create(true)
+        .truncate(false)
         .open(project.join(".lock"))
         .unwrap();
     lock.try_lock().unwrap();

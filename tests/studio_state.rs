@@ -172,9 +172,64 @@ fn undo_and_redo_cover_what_was_generated() {
     assert!(d.state.panels()[0].picture().is_none());
     d.does(Action::Redo);
     assert!(d.state.panels()[0].picture().is_some());
+    // A panel made by one wish is one step, with its text and picture.
+    d.does(Action::Tell(Make::Both));
+    d.idle();
+    let both = d.state.panels().to_vec();
+    assert!(!both[1].text.is_empty() && both[1].picture().is_some());
+    d.does(Action::Undo);
+    assert_eq!(d.state.panels(), &both[..1]);
+    d.does(Action::Redo);
+    assert_eq!(d.state.panels(), &both);
+    d.does(Action::Undo);
     d.does(Action::Undo);
     d.does(Action::Undo);
     assert!(d.state.panels().is_empty());
+}
+
+#[test]
+fn what_the_author_does_meanwhile_is_a_step_of_its_own() {
+    let mut d = desk(5);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.does(Action::Tell(Make::Both));
+    d.until("at work", |s| s.panels().len() == 2);
+    let first = d.state.panels()[0].id;
+    d.does(Action::Typed(first, "A bear sleeps.".into()));
+    d.idle();
+    assert!(d.state.panels()[1].picture().is_some());
+    d.does(Action::Undo);
+    let made = &d.state.panels()[1];
+    assert!(made.text.is_empty() && made.picture().is_none());
+    assert_eq!(d.state.text_of(first), "A bear sleeps.");
+    d.does(Action::Undo);
+    assert_eq!(d.state.text_of(first), "A fox sleeps in the forest.");
+}
+
+#[test]
+fn a_picture_alone_is_for_the_panel_that_the_author_is_at() {
+    let mut d = desk(0);
+    d.until("ready", |s| matches!(s.readiness, Readiness::Ready(_)));
+    d.does(Action::Tell(Make::Picture));
+    assert!(d.says("nothing to draw yet"));
+    d.idle();
+    assert!(d.state.panels().is_empty());
+    d.writes("A fox sleeps.");
+    d.idle();
+    d.state.composer = "An owl wakes.".into();
+    d.does(Action::Tell(Make::Text));
+    let takes = |d: &Desk| -> Vec<usize> {
+        let panels = d.state.panels().iter();
+        panels.map(|panel| panel.pictures.len()).collect()
+    };
+    d.does(Action::Tell(Make::Picture));
+    d.idle();
+    assert_eq!(takes(&d), [1, 1]);
+    let first = d.state.panels()[0].id;
+    d.does(Action::Select(Some(first)));
+    d.does(Action::Tell(Make::Picture));
+    d.idle();
+    assert_eq!(takes(&d), [2, 1]);
 }
 
 #[test]
@@ -204,7 +259,12 @@ fn a_story_that_another_program_has_open_is_left_alone() {
         .save(&Document::default(), &Images::default())
         .unwrap();
     drop(project);
-    let other = File::options().write(true).open(dir.join(".lock")).unwrap();
+    let other = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join(".lock"))
+        .unwrap();
     other.try_lock().unwrap();
     d.writes("A fox sleeps.");
     d.state.open(dir.clone());

@@ -1,12 +1,12 @@
 //! One program at a time writes a project folder.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An empty file in the project folder. The operating system frees its lock when the program
-/// ends, however it ends, so the file may stay.
+/// An empty file in the project folder while a program has it. One that is killed leaves the
+/// file, but not its lock: the operating system frees that.
 pub(super) const LOCK_FILE: &str = ".lock";
 
 /// Another program has the folder.
@@ -21,7 +21,7 @@ pub(super) struct Lock {
 
 struct Held {
     /// Holds the lock of the operating system until it is closed.
-    _file: File,
+    file: File,
     locks: usize,
 }
 
@@ -39,22 +39,23 @@ impl Lock {
             held.locks += 1;
             return Ok(Some(Lock { folder }));
         }
+        let path = folder.join(LOCK_FILE);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
-        let Ok(file) = options.open(folder.join(LOCK_FILE)) else {
-            return Ok(None);
-        };
-        match file.try_lock() {
-            Ok(()) => {
-                let held_now = Held {
-                    _file: file,
-                    locks: 1,
-                };
-                held.insert(folder.clone(), held_now);
-                Ok(Some(Lock { folder }))
+        loop {
+            let Ok(file) = options.open(&path) else {
+                return Ok(None);
+            };
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => {
+                    held.insert(folder.clone(), Held { file, locks: 1 });
+                    return Ok(Some(Lock { folder }));
+                }
+                // A program that ended in between has removed this file.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(InUse),
+                Err(TryLockError::Error(_)) => return Ok(None),
             }
-            Err(TryLockError::WouldBlock) => Err(InUse),
-            Err(TryLockError::Error(_)) => Ok(None),
         }
     }
 
@@ -69,11 +70,31 @@ impl Drop for Lock {
         let mut held = held();
         if let Some(folder) = held.get_mut(&self.folder) {
             folder.locks -= 1;
-            if folder.locks == 0 {
-                held.remove(&self.folder);
+            if folder.locks == 0
+                && let Some(last) = held.remove(&self.folder)
+            {
+                // Removed while it is locked: whoever has it open already finds it gone.
+                let _ = fs::remove_file(self.folder.join(LOCK_FILE));
+                drop(last.file);
             }
         }
     }
+}
+
+/// Whether the open file is the one that others find under its name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Elsewhere a file that is open keeps its name.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn held() -> MutexGuard<'static, BTreeMap<PathBuf, Held>> {
@@ -107,6 +128,7 @@ mod tests {
         assert!(two.is_only());
         assert!(taken_elsewhere(dir.path()).is_err());
         drop(two);
+        assert!(!dir.path().join(LOCK_FILE).exists());
         let other = taken_elsewhere(dir.path()).unwrap();
         assert!(Lock::take(dir.path()).is_err());
         drop(other);

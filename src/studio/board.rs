@@ -87,7 +87,10 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
             let origin = ui.max_rect().min;
             ui.set_height(grid.height());
             if let Some(index) = scroll {
-                ui.scroll_to_rect(grid.rect(origin, index).expand(GAP), None);
+                let mut rect = grid.rect(origin, index).expand(GAP);
+                // Of a card taller than the view the picture matters most.
+                rect.set_height(rect.height().min(viewport.height()));
+                ui.scroll_to_rect(rect, None);
             }
             let background = ui.interact(
                 Rect::from_min_size(
@@ -171,7 +174,7 @@ fn add_card(ui: &mut Ui, rect: Rect, state: &State, actions: &mut Vec<Action>) {
     icons::image(ui.ctx(), Icon::Plus, 34.0)
         .tint(ink)
         .paint_at(ui, Rect::from_center_size(centre, Vec2::splat(34.0)));
-    let waiting = state.work.waiting();
+    let waiting = state.work.panels_to_come();
     if waiting > 0 {
         let words = format!("{waiting} more to come");
         let at = centre + egui::vec2(0.0, 36.0);
@@ -249,6 +252,11 @@ fn drag(
                     } else {
                         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
                         ui.painter().rect_filled(rect, 10, p.blank);
+                        let text = state.text_of(*dragged).to_owned();
+                        let font = theme::story_font();
+                        let galley = ui.painter().layout(text, font, p.ink, size.x - 20.0);
+                        let painter = ui.painter_at(rect.shrink(10.0));
+                        painter.galley(rect.min + Vec2::splat(10.0), galley, p.ink);
                     }
                 });
         });

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use egui::{
-    Align2, CornerRadius, CursorIcon, DragAndDrop, FontId, Frame, Image, Key, KeyboardShortcut,
-    Margin, Modifiers, Rect, Response, ScrollArea, Sense, Stroke, TextEdit, Ui, UiBuilder, Vec2,
-    WidgetInfo,
+    Align2, Color32, CornerRadius, CursorIcon, DragAndDrop, FontId, Frame, Image, Key,
+    KeyboardShortcut, Margin, Mesh, Modifiers, Rect, Response, ScrollArea, Sense, Stroke, TextEdit,
+    Ui, UiBuilder, Vec2, WidgetInfo,
 };
 use image::RgbaImage;
 
@@ -43,7 +43,7 @@ pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
         .map(|panel| {
             let text = state.seen_text(panel.id).to_owned();
             ui.painter()
-                .layout(text, font.clone(), egui::Color32::BLACK, wrap)
+                .layout(text, font.clone(), Color32::BLACK, wrap)
                 .size()
                 .y
                 + 6.0
@@ -326,6 +326,25 @@ fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     painter.rect_filled(caret, 2.0, p.accent);
 }
 
+/// Lets a text that goes on below its place fade into its `ground`.
+fn fade(ui: &Ui, rect: Rect, ground: Color32) {
+    let band = rect
+        .with_min_y(rect.bottom() - 26.0)
+        .expand2(egui::vec2(2.0, 0.0));
+    let mut mesh = Mesh::default();
+    for (corner, ink) in [
+        (band.left_top(), Color32::TRANSPARENT),
+        (band.right_top(), Color32::TRANSPARENT),
+        (band.left_bottom(), ground),
+        (band.right_bottom(), ground),
+    ] {
+        mesh.colored_vertex(corner, ink);
+    }
+    mesh.add_triangle(0, 1, 2);
+    mesh.add_triangle(1, 2, 3);
+    ui.painter().add(mesh);
+}
+
 /// The text field of panel `id`.
 pub fn field(id: PanelId) -> egui::Id {
     egui::Id::unique(("panel text", id))
@@ -339,7 +358,7 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
     if focused {
         ui.painter().rect_filled(rect.expand(2.0), 8.0, p.blank);
     }
-    let response = ui
+    let shown = ui
         .scope_builder(UiBuilder::new().max_rect(rect), |ui| {
             ui.set_clip_rect(ui.clip_rect().intersect(rect.expand(2.0)));
             ScrollArea::vertical()
@@ -360,8 +379,12 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
                             .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter)),
                     )
                 })
-                .inner
         })
+        .inner;
+    if shown.state.clamped_offset().y + rect.height() + 2.0 < shown.content_size.y {
+        fade(ui, rect, if focused { p.blank } else { p.card });
+    }
+    let response = shown
         .inner
         .accessible_name(format!("Text of panel {}", drawn.index + 1));
     if response.changed() {

@@ -122,8 +122,8 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         }
         if let Readiness::Failed(reason) = &state.readiness {
             ui.separator();
-            ui.set_max_width(300.0);
-            ui.label(RichText::new(reason).color(theme::palette(ui).error));
+            let reason = RichText::new(reason).color(theme::palette(ui).error);
+            unjustified(ui, |ui| ui.label(reason));
         }
     });
     menu.0.accessible_name(format!("Model and device: {words}"));
@@ -145,6 +145,14 @@ fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R)
 /// Words of a menu stand off the edge of their highlight.
 fn roomy(ui: &mut Ui) {
     ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
+}
+
+/// Sentences in a menu: the layout of its items would pull their words apart.
+fn unjustified<R>(ui: &mut Ui, add: impl FnOnce(&mut Ui) -> R) {
+    ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
+        ui.set_max_width(260.0);
+        add(ui)
+    });
 }
 
 fn item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
@@ -175,11 +183,8 @@ fn files(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         }
         if let Some(dir) = &state.project {
             ui.separator();
-            // Not justified as the items are, which would pull the words apart.
-            ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
-                ui.set_max_width(260.0);
-                widgets::caption(ui, &format!("Kept in {}", dir.display()));
-            });
+            let words = format!("Kept in {}", dir.display());
+            unjustified(ui, |ui| widgets::caption(ui, &words));
         }
     });
 }

@@ -1,8 +1,8 @@
 //! The right side of the window: takes and settings of the selected panel, or of new ones.
 
 use egui::{
-    ComboBox, DragValue, Frame, Image, Key, Margin, Panel, RichText, ScrollArea, Sense, Slider,
-    Stroke, Ui, Vec2, WidgetInfo,
+    ComboBox, DragValue, Frame, Image, Key, Margin, Panel, Response, RichText, ScrollArea, Sense,
+    Slider, Stroke, Ui, Vec2, WidgetInfo,
 };
 
 use super::actions::{Action, Setting};
@@ -189,6 +189,13 @@ fn takes(
     }
 }
 
+/// What a slider does, but not over its neighbours while it is moved.
+fn explain(slider: &Response, words: &str) {
+    if !slider.dragged() {
+        slider.clone().on_hover_text(words);
+    }
+}
+
 fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let mut s = state.shown().clone();
     let slider = Slider::new(&mut s.guidance, 1.0..=15.0).step_by(0.1);
@@ -197,8 +204,11 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         "Guidance",
         format!("{:.1}", state.shown().guidance),
         slider,
-    )
-    .on_hover_text("How closely the picture follows the words: 1 is loose, 15 is strict");
+    );
+    explain(
+        &response,
+        "How closely the picture follows the words: 1 is loose, 15 is strict",
+    );
     if response.changed() {
         actions.push(Action::Set(Setting::Guidance(
             s.guidance,
@@ -289,15 +299,18 @@ fn text_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         "Temperature",
         format!("{:.2}", state.shown().temperature),
         slider,
-    )
-    .on_hover_text("How adventurous the words are");
+    );
+    explain(&response, "How adventurous the words are");
     if response.changed() {
         actions.push(Action::Set(Setting::Temperature(s.temperature)));
     }
     let slider = Slider::new(&mut s.top_p, 0.1..=1.0).step_by(0.05);
     let response =
-        widgets::named_slider(ui, "Top-p", format!("{:.2}", state.shown().top_p), slider)
-            .on_hover_text("How many unlikely words are left out: 1 leaves out none");
+        widgets::named_slider(ui, "Top-p", format!("{:.2}", state.shown().top_p), slider);
+    explain(
+        &response,
+        "How many unlikely words are left out: 1 leaves out none",
+    );
     if response.changed() {
         actions.push(Action::Set(Setting::TopP(s.top_p)));
     }

@@ -21,6 +21,13 @@ pub struct Toast {
     until: Instant,
 }
 
+/// Reasons may begin in the middle of a sentence; what the author reads does not.
+pub fn sentence(words: String) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// The messages now shown, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Toasts {
@@ -37,7 +44,8 @@ impl Toasts {
     }
 
     /// A sentence that is already shown is shown longer, not twice.
-    fn push(&mut self, kind: Kind, sentence: String, until: Instant) {
+    fn push(&mut self, kind: Kind, words: String, until: Instant) {
+        let sentence = sentence(words);
         self.shown.retain(|t| t.sentence != sentence);
         self.shown.push(Toast {
             kind,

@@ -100,6 +100,12 @@ impl Work {
         self.waiting.len()
     }
 
+    /// How many of them make a new panel.
+    pub fn panels_to_come(&self) -> usize {
+        let new = |order: &&Order| matches!(order.target, Target::NewPanel { .. });
+        self.waiting.iter().filter(new).count()
+    }
+
     pub fn is_idle(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty()
     }
@@ -265,6 +271,7 @@ mod tests {
             work.push(order(Target::Panel(PanelId(id)), false));
         }
         work.push(order(Target::NewPanel { show: false }, false));
+        assert_eq!((work.waiting(), work.panels_to_come()), (4, 1));
         work.forget(|id| id == PanelId(2));
         assert!(!work.waits_for(PanelId(2)) && work.waits_for(PanelId(3)));
         assert_eq!(work.clear(), 3);

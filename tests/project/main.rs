@@ -286,6 +286,8 @@ fn a_story_that_another_program_has_open_is_not_opened_but_can_be_read() {
     // As another program would: a lock of the operating system through a file of its own.
     let other = fs::File::options()
         .write(true)
+        .create(true)
+        .truncate(false)
         .open(dir.path().join(".lock"))
         .unwrap();
     other.try_lock().unwrap();

@@ -7,8 +7,9 @@ use image::RgbaImage;
 
 use super::{Glimpse, Readiness, State};
 use crate::engine::{ContextPanel, Event, JobId, Make, Output, Progress, Request};
-use crate::story::{Edit, PanelId, PictureTake, Record, Settings, TextTake};
-use crate::studio::work::{Order, Target};
+use crate::story::{Edit, Panel, PanelId, PictureTake, Record, Settings, TextTake};
+use crate::studio::toasts::sentence;
+use crate::studio::work::{Order, Running, Target};
 
 impl State {
     /// The composer's sentence becomes a panel; an empty composer continues the story.
@@ -34,13 +35,16 @@ impl State {
     }
 
     pub(super) fn go_on(&mut self, make: Make, show: bool) {
-        // A picture alone goes to the last panel while that has none.
-        let bare = self.panels().last().filter(|p| {
-            !p.text.is_empty() && p.pictures.items().is_empty() && !self.work.waits_for(p.id)
-        });
-        let target = match (make, bare) {
-            (Make::Picture, Some(panel)) => Target::Panel(panel.id),
-            _ => Target::NewPanel { show },
+        let target = match make {
+            Make::Picture => match self.panel_to_draw() {
+                Some(id) => Target::Panel(id),
+                None => {
+                    let words = "There is nothing to draw yet; write a sentence first.";
+                    self.toasts.note(words, Instant::now());
+                    return;
+                }
+            },
+            Make::Text | Make::Both => Target::NewPanel { show },
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -49,6 +53,16 @@ impl State {
             settings,
             live: false,
         });
+    }
+
+    /// A picture alone is for the last panel while that has none, else it is one more of the
+    /// panel that the author is at.
+    fn panel_to_draw(&self) -> Option<PanelId> {
+        let drawable = |panel: &&Panel| !panel.text.trim().is_empty();
+        let last = self.panels().last().filter(drawable);
+        let bare = last.filter(|p| p.pictures.is_empty() && !self.work.waits_for(p.id));
+        let selected = self.selected.and_then(|id| self.panel(id)).filter(drawable);
+        bare.or(selected).or(last).map(|panel| panel.id)
     }
 
     /// Puts an order in the queue, or says why nothing can be made.
@@ -87,6 +101,7 @@ impl State {
                 self.readiness = Readiness::Ready(description);
             }
             Event::LoadFailed(reason) => {
+                let reason = sentence(reason);
                 self.work.clear();
                 self.toasts.error(reason.clone(), now);
                 self.readiness = Readiness::Failed(reason);
@@ -106,12 +121,7 @@ impl State {
             }
             Event::Finished(job, output) => {
                 if let Some(running) = self.work.end(job) {
-                    self.finished(
-                        running.panel,
-                        running.live && self.live.is_held(),
-                        output,
-                        now,
-                    );
+                    self.finished(&running, output, now);
                 }
             }
             Event::Cancelled(job) => self.stopped(job, now),
@@ -122,14 +132,17 @@ impl State {
         }
     }
 
-    pub(super) fn finished(&mut self, id: PanelId, in_passing: bool, output: Output, now: Instant) {
+    fn finished(&mut self, running: &Running, output: Output, now: Instant) {
+        let id = running.panel;
+        let in_passing = running.live && self.live.is_held();
         // A panel deleted in the meantime takes its results with it.
-        if self.index_of(id).is_none() {
+        let Some(at) = self.index_of(id) else {
             return;
-        }
+        };
+        let mut edits = Vec::new();
         if let Some((text, record)) = output.text {
             let take = TextTake::new(text, Some(record));
-            self.edit(Edit::AddText { panel: id, take }, now);
+            edits.push(Edit::AddText { panel: id, take });
         }
         if let Some((picture, record)) = output.picture {
             if in_passing {
@@ -140,26 +153,29 @@ impl State {
                 });
             } else {
                 self.glimpse = None;
-                self.add_picture(id, picture, record, now);
+                edits.push(self.picture_take(id, picture, record));
             }
         }
+        // One step of undo takes back all that came of one wish: the panel too, if nothing
+        // else was done since it was made.
+        let untouched = running.made_panel_at == Some(self.document.revision());
+        if untouched && !edits.is_empty() && self.document.undo() {
+            let panel = Panel::empty(id);
+            edits.insert(0, Edit::InsertPanel { at, panel });
+        }
+        self.edit(Edit::Together(edits), now);
         // While the slider moves on, it must not jump back to the value just drawn.
         if self.selected == Some(id) && self.live.wait(now).is_none() && !in_passing {
             self.load_settings();
         }
     }
 
-    pub(super) fn add_picture(
-        &mut self,
-        id: PanelId,
-        picture: RgbaImage,
-        record: Record,
-        now: Instant,
-    ) {
+    /// The edit that gives the panel this picture.
+    pub(super) fn picture_take(&self, panel: PanelId, picture: RgbaImage, record: Record) -> Edit {
         let (width, height) = picture.dimensions();
         let image = self.images.put(picture);
         let take = PictureTake::new(image, width, height, Some(record));
-        self.edit(Edit::AddPicture { panel: id, take }, now);
+        Edit::AddPicture { panel, take }
     }
 
     /// A job ended without its result: the text that it had finished is kept, and a panel that
@@ -230,6 +246,10 @@ impl State {
             make: order.make,
             settings: order.settings.clone(),
         };
+        // The inspector shows what the picture in the making is made with.
+        if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {
+            self.panel_settings.seed = order.settings.seed;
+        }
         let job = self.engine.submit(request);
         self.work.started(job, id, order, made_panel_at, now);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Readiness, State};
 use crate::engine::Loader;
+use crate::studio::toasts::sentence;
 use crate::weights::{DeviceChoice, Manifest};
 
 /// Which model tells the story, and where.
@@ -49,9 +50,7 @@ impl State {
             Readiness::Ready(d) => &d.model,
             _ => &self.choice.model,
         };
-        let mut letters = name.chars();
-        let first = letters.next().into_iter().flat_map(char::to_uppercase);
-        first.chain(letters).collect()
+        sentence(name.clone())
     }
 
     /// What the model can draw; its manifest tells before it is loaded.

@@ -141,7 +141,8 @@ impl State {
             record,
         }) = self.glimpse.take()
         {
-            self.add_picture(panel, Arc::unwrap_or_clone(picture), record, now);
+            let edit = self.picture_take(panel, Arc::unwrap_or_clone(picture), record);
+            self.edit(edit, now);
         }
     }
 
