@@ -27,4 +27,14 @@ pub enum LlmError {
         "the language model found no clean sentence to go on with; try another seed or a lower temperature"
     )]
     Speechless,
+    #[error("{0}")]
+    Tensor(String),
+}
+
+impl From<candle_core::Error> for LlmError {
+    fn from(error: candle_core::Error) -> Self {
+        // Without the backtrace that candle appends when one is asked for.
+        let text = error.to_string();
+        Self::Tensor(text.lines().next().unwrap_or_default().to_owned())
+    }
 }

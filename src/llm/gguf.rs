@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::quantized::GgmlDType;
+use candle_core::quantized::ggml_file::qtensor_from_ggml;
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{Device, Tensor};
 
 use super::LlmError;
 use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
@@ -158,5 +160,42 @@ impl Gguf {
             .iter()
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect())
+    }
+
+    /// A tensor in whatever type it is stored.
+    fn stored(&self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, LlmError> {
+        let tensor = self.tensor(name, shape)?;
+        let Some(kind) = tensor.kind else {
+            let number = tensor.kind_number;
+            return Err(self.unusable(format!("{name} is stored as unknown type {number}")));
+        };
+        // Was checked to lie inside the file when the header was read.
+        let bytes = &self.file.bytes()[tensor.offset..tensor.offset + tensor.bytes];
+        qtensor_from_ggml(kind, bytes, shape.to_vec(), device)
+            .map_err(|error| self.unusable(format!("{name}: {error}")))
+    }
+
+    /// The matrix `name`, `[rows, cols]`, of any of ggml's types, ready to be multiplied with.
+    pub(super) fn product(
+        &self,
+        name: &str,
+        rows: usize,
+        cols: usize,
+        device: &Device,
+    ) -> Result<QMatMul, LlmError> {
+        QMatMul::from_qtensor(self.stored(name, &[rows, cols], device)?)
+            .map_err(|error| self.unusable(format!("{name}: {error}")))
+    }
+
+    /// The tensor `name` in f32.
+    pub(super) fn float_tensor(
+        &self,
+        name: &str,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor, LlmError> {
+        self.stored(name, shape, device)?
+            .dequantize(device)
+            .map_err(|error| self.unusable(format!("{name}: {error}")))
     }
 }

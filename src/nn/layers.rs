@@ -106,6 +106,10 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    pub fn new(gamma: Tensor, eps: f64) -> Self {
+        Self { gamma, eps }
+    }
+
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::rms_norm(x, &self.gamma, self.eps)
     }

@@ -7,10 +7,10 @@ use candle_core::Device;
 
 use super::{Parts, PublishedError};
 use crate::llm::LlamaTokenizer;
-use crate::llm::float::FloatConfig;
+use crate::llm::float::{FloatConfig, GgufLlama};
 use crate::nn::Params;
 use crate::vision::{TowerParams, VisionTower};
-use crate::voken::{FeatureMapper, FloatReader, Reader, Sizes, Vocabulary, VokenModel};
+use crate::voken::{Body, FeatureMapper, FloatReader, Reader, Sizes, Vocabulary, VokenModel};
 use crate::weights::{Checkpoint, View};
 
 /// The parts of a model, ready to be read.
@@ -52,17 +52,28 @@ impl<'a> Published<'a> {
     /// The language model with what training changed, adapters folded in, and the mapper.
     pub fn read_language(&self) -> Result<Language, PublishedError> {
         let parts = self.parts;
-        let config = FloatConfig::read(&parts.llama)?;
-        let ends = (config.bos().unwrap_or(self.tokenizer.bos()), config.eos());
-        let base = self.params(&parts.llama)?;
         let first = self.params(&parts.stage1)?;
         let second = parts.stage2.as_deref().map(|path| self.params(path));
         let second = second.transpose()?;
         let bos = self.tokenizer.bos();
-        let misfit = |error: candle_core::Error| misfit(parts, &error);
-        let mut model = VokenModel::read(config, &self.sizes, bos, &base, &first, second.as_ref())
-            .map_err(misfit)?;
-        model.llama.merge_lora().map_err(misfit)?;
+        let (sizes, second) = (&self.sizes, second.as_ref());
+        let ends = |config: &FloatConfig| (config.bos().unwrap_or(bos), config.eos());
+        let (model, ends) = if parts.is_gguf() {
+            let file = GgufLlama::open(&parts.llama)?;
+            let model = VokenModel::read(Body::Gguf(&file), sizes, bos, &first, second);
+            (model, ends(file.config()))
+        } else {
+            let config = FloatConfig::read(&parts.llama)?;
+            let base = self.params(&parts.llama)?;
+            let body = Body::Float(&config, &base);
+            let model = VokenModel::read(body, sizes, bos, &first, second);
+            (model, ends(&config))
+        };
+        let mut model = model?;
+        model
+            .llama
+            .merge_lora()
+            .map_err(|error| misfit(&parts.llama, &error))?;
         let own = (
             self.tokenizer.vokens().first().copied(),
             self.tokenizer.image_here(),
@@ -96,16 +107,15 @@ impl<'a> Published<'a> {
         let shape = params.projection.shape("llama_proj.weight");
         let width = shape.and_then(|shape| shape.first().copied()).unwrap_or(0);
         VisionTower::new(self.sizes.vision.clone(), width, &params)
-            .map_err(|error| misfit(parts, &error))
+            .map_err(|error| misfit(&parts.qformer, &error))
     }
 }
 
 /// A network that could not be built: the message names the tensor or the setting.
-fn misfit(parts: &Parts, error: &candle_core::Error) -> PublishedError {
+fn misfit(path: &Path, error: &candle_core::Error) -> PublishedError {
     let text = error.to_string();
-    let folder = parts.stage1.parent().unwrap_or(&parts.stage1);
     PublishedError::Unusable {
-        path: folder.to_path_buf(),
+        path: path.to_path_buf(),
         reason: text.lines().next().unwrap_or_default().to_owned(),
     }
 }

@@ -14,6 +14,6 @@ pub use config::{MapperConfig, Sizes, Vocabulary};
 pub use generate::{FloatReader, Generated, Order, Reader, Step, force_picture, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};
-pub use model::VokenModel;
+pub use model::{Body, VokenModel};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{Choice, process};

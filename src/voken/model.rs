@@ -3,12 +3,41 @@
 use super::{
     Batch, FeatureMapper, Interleaved, MapperParams, Sizes, Text, Vocabulary, batch, interleave,
 };
-use crate::llm::float::{FloatConfig, FloatLlama, Tables};
+use crate::llm::LlmError;
+use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama, Tables};
 use crate::nn::{Params, Result};
 use candle_core::Tensor;
 
 /// Where stage 2 of training puts adapters: peft's names around those of the language model.
 const ADAPTED: &str = "model.llama_model.base_model.model";
+
+/// The language model as it was before training.
+#[derive(Clone, Copy)]
+pub enum Body<'a> {
+    /// Under Hugging Face's names.
+    Float(&'a FloatConfig, &'a Params),
+    /// Quantised; it can be used but not trained.
+    Gguf(&'a GgufLlama),
+}
+
+impl Body<'_> {
+    fn config(&self) -> &FloatConfig {
+        match self {
+            Body::Float(config, _) => config,
+            Body::Gguf(file) => file.config(),
+        }
+    }
+
+    fn with_tables(self, tables: Tables) -> std::result::Result<FloatLlama, LlmError> {
+        match self {
+            Body::Float(config, p) => Ok(FloatLlama::with_tables(config.clone(), p, tables)?),
+            Body::Gguf(file) => {
+                let device = tables.embedding.table().device().clone();
+                file.with_tables(tables, &device)
+            }
+        }
+    }
+}
 
 /// The networks that the two stages of training change, and the ids that join them.
 #[derive(Clone, Debug)]
@@ -19,7 +48,7 @@ pub struct VokenModel {
 }
 
 impl VokenModel {
-    /// Reads the language model below `base` (Hugging Face's names), with what training changed:
+    /// Reads the language model `base` with what training changed:
     /// `first` holds stage 1's state, `second` stage 2's where it has been through that, both
     /// under the names of the reference's checkpoints. Stage 2 keeps neither `fc` nor the decoder
     /// sequence; these stay stage 1's. What `first` and `second` make trainable is what their
@@ -30,13 +59,13 @@ impl VokenModel {
     /// # Errors
     /// A tensor that is missing, or of another shape than the sizes say.
     pub fn read(
-        config: FloatConfig,
+        base: Body,
         sizes: &Sizes,
         bos: u32,
-        base: &Params,
         first: &Params,
         second: Option<&Params>,
-    ) -> Result<Self> {
+    ) -> std::result::Result<Self, LlmError> {
+        let config = base.config();
         let width = config.hidden_size;
         let tables = match second {
             None => {
@@ -54,7 +83,7 @@ impl VokenModel {
         let rows = rows.unwrap_or(config.vocab_size + sizes.voken_count + 1);
         let vocabulary = Vocabulary::at_the_end(rows, sizes.voken_count, bos)?;
         let tables = Tables::read(&tables.0, &tables.1, rows, width)?;
-        let mut llama = FloatLlama::with_tables(config, base, tables)?;
+        let mut llama = base.with_tables(tables)?;
         if let Some(second) = second {
             let p = second.pp(ADAPTED).pp("model");
             let mut lora = sizes.lora.clone();

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use vokenboard::diffusion::ModelFolder;
 use vokenboard::llm::LlamaTokenizer;
 use vokenboard::llm::float::{FloatConfig, FloatLlama};
-use vokenboard::nn::Params;
-use vokenboard::vision::{TowerParams, VisionTower};
-use vokenboard::voken::{Sizes, VokenModel};
+use vokenboard::nn::{LayerNorm, Params};
+use vokenboard::vision::{Eva, QFormer, TowerParams, VisionTower};
+use vokenboard::voken::{Body, Sizes, VokenModel};
 use vokenboard::weights::{Checkpoint, View};
 
 pub type Vectors = HashMap<String, Tensor>;
@@ -160,11 +160,35 @@ impl Fixture {
         };
         let bos = self.tokenizer()?.bos();
         let config = self.llama_config()?;
-        let model = VokenModel::read(config, &self.sizes, bos, &base, &one, two.as_ref())?;
+        let model = VokenModel::read(
+            Body::Float(&config, &base),
+            &self.sizes,
+            bos,
+            &one,
+            two.as_ref(),
+        )?;
         Ok(Loaded {
             model,
             params: two.unwrap_or(one),
         })
+    }
+
+    /// The vision transformer alone.
+    pub fn vit(&self) -> Result<Eva, Error> {
+        let vision = &self.sizes.vision;
+        let params = self.params("eva_vit_g.pth", false)?;
+        Ok(Eva::new(&vision.eva_vit, vision.image_size, &params)?)
+    }
+
+    /// The norm before the Q-Former, and it alone.
+    pub fn qformer(&self) -> Result<(LayerNorm, QFormer), Error> {
+        let vision = &self.sizes.vision;
+        let params = self.params("blip2_pretrained_flant5xxl.pth", false)?;
+        let norm = params.pp("ln_vision");
+        Ok((
+            norm.layer_norm(vision.eva_vit.embed_dim, vision.ln_vision_eps)?,
+            QFormer::new(&vision.qformer, &params)?,
+        ))
     }
 
     pub fn tower(&self) -> Result<VisionTower, Error> {
@@ -173,7 +197,8 @@ impl Fixture {
             qformer: self.params("blip2_pretrained_flant5xxl.pth", false)?,
             projection: self.params("minigpt4.pth", false)?,
         };
-        let width = self.llama_config()?.hidden_size;
+        let shape = params.projection.shape("llama_proj.weight");
+        let width = shape.ok_or("minigpt4.pth has no llama_proj.weight")?[0];
         Ok(VisionTower::new(self.sizes.vision.clone(), width, &params)?)
     }
 

@@ -94,8 +94,13 @@ pub fn run(
     let mut stage = Stage::default();
     let outcome = check(fixture, name, &mut stage);
     let absent = fixture.absent(outcome.as_ref().err());
-    if let Some(absent) = absent.filter(|_| stage.wrong.is_empty()) {
-        println!("{folder} {name}: absent ({absent})");
+    if let (Some(absent), true) = (&absent, stage.wrong.is_empty()) {
+        let largest = stage.largest;
+        let before = match stage.compared {
+            0 => String::new(),
+            n => format!(", {n} values before it pass at {largest:.1e}"),
+        };
+        println!("{folder} {name}: not computed ({absent}{before})");
         return true;
     }
     if let Err(error) = outcome {

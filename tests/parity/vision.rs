@@ -33,38 +33,34 @@ pub fn preprocess(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 
 pub fn eva_vit(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
-    let tower = f.tower()?;
+    let vit = f.vit()?;
     let pictures = nhwc(get(&v, "pixel_values")?)?;
-    let embedded = tower.vit.embed(&pictures)?;
+    let embedded = vit.embed(&pictures)?;
     stage.close("patch_plus_pos", &embedded, get(&v, "patch_plus_pos")?)?;
-    let states = tower.vit.states(&pictures)?;
+    let states = vit.states(&pictures)?;
     for (i, state) in states.iter().enumerate() {
-        stage.close(
-            &format!("block.{i}"),
-            state,
-            get(&v, &format!("block.{i}"))?,
-        )?;
+        let key = format!("block.{i}");
+        stage.close(&key, state, get(&v, &key)?)?;
     }
-    let out = tower.vit.forward(&pictures)?;
+    let out = vit.forward(&pictures)?;
     stage.close("vit_output", &out, get(&v, "vit_output")?)?;
-    let normed = tower.norm.forward(&out)?;
-    stage.close("ln_vision_output", &normed, get(&v, "ln_vision_output")?)
+    let (norm, _) = f.qformer()?;
+    let want = get(&v, "ln_vision_output")?;
+    stage.close("ln_vision_output", &norm.forward(&out)?, want)
 }
 
 pub fn qformer_proj(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
-    let tower = f.tower()?;
-    let states = tower.qformer.states(get(&v, "image_embeds")?)?;
+    let (_, qformer) = f.qformer()?;
+    let states = qformer.states(get(&v, "image_embeds")?)?;
     for (i, state) in states.iter().enumerate() {
         let key = format!("hidden_states.{i}");
         stage.close(&key, state, get(&v, &key)?)?;
     }
     let last = &states[states.len() - 1];
     stage.close("last_hidden_state", last, get(&v, "last_hidden_state")?)?;
-    let pictures = nhwc(get(&v, "pixel_values")?)?;
-    let seen = tower.forward(&pictures)?;
-    stage.close("encode_img_output", &seen, get(&v, "encode_img_output")?)?;
     let mask = values(get(&v, "encode_img_atts")?)?;
     stage.same("encode_img_atts", &mask.iter().all(|m| *m == 1.0), &true);
-    Ok(())
+    let seen = f.see(get(&v, "pixel_values")?)?;
+    stage.close("encode_img_output", &seen, get(&v, "encode_img_output")?)
 }

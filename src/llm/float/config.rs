@@ -131,6 +131,16 @@ impl FloatConfig {
         first(self.eos_token_id.as_ref())
     }
 
+    /// The same with other ids at the ends of a sequence.
+    pub(super) fn with_ends(self, bos: Option<usize>, eos: Option<usize>) -> Self {
+        let id = |id: Option<usize>| id.and_then(|id| i64::try_from(id).ok()).map(Ids::One);
+        Self {
+            bos_token_id: id(bos),
+            eos_token_id: id(eos),
+            ..self
+        }
+    }
+
     /// # Errors
     /// One sentence naming the first setting that doesn't fit or isn't supported.
     pub fn check(&self) -> Result<()> {

@@ -1,9 +1,9 @@
 //! One layer of the network, and what it remembers.
 
 use super::FloatConfig;
-use super::lora::{Adapted, LoraConfig};
-use crate::nn::{Linear, Mask, Params, Result, RmsNorm, attention, silu};
-use candle_core::{D, Device, Tensor};
+use super::lora::{Adapted, LoraConfig, Matrix};
+use crate::nn::{Mask, Params, Result, RmsNorm, attention, silu};
+use candle_core::{Device, Tensor};
 
 /// Keys and values of the tokens read so far, for every layer.
 #[derive(Clone, Debug)]
@@ -29,8 +29,16 @@ impl Cache {
     }
 }
 
-/// Rotary position embedding (arXiv 2104.09864) in Hugging Face's layout: a head's first half
-/// pairs with its second.
+/// Which numbers of a head are turned together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pairs {
+    /// A number of the first half with one of the second, as Hugging Face has it.
+    Halves,
+    /// Neighbours, as GGUF files have it.
+    Neighbours,
+}
+
+/// Rotary position embedding (arXiv 2104.09864).
 #[derive(Clone, Debug)]
 pub struct Rotation {
     /// `[1,T,1,head_width/2]`.
@@ -63,30 +71,36 @@ impl Rotation {
     }
 
     /// Turns `x [B,T,heads*head_width]`.
-    fn turn(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+    fn turn(&self, x: &Tensor, heads: usize, pairs: Pairs) -> Result<Tensor> {
         let (b, t, c) = x.dims3()?;
         let half = c / heads / 2;
-        let x = x.reshape((b, t, heads, 2 * half))?;
-        let (one, two) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let (shape, axis) = match pairs {
+            Pairs::Halves => ((b, t, heads, 2, half), 3),
+            Pairs::Neighbours => ((b, t, heads, half, 2), 4),
+        };
+        let x = x.reshape(shape)?;
+        let one = x.narrow(axis, 0, 1)?.squeeze(axis)?;
+        let two = x.narrow(axis, 1, 1)?.squeeze(axis)?;
         let first = (one.broadcast_mul(&self.cos)? - two.broadcast_mul(&self.sin)?)?;
         let second = (two.broadcast_mul(&self.cos)? + one.broadcast_mul(&self.sin)?)?;
-        Tensor::cat(&[&first, &second], D::Minus1)?.reshape((b, t, c))
+        Tensor::stack(&[&first, &second], axis)?.reshape((b, t, c))
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    attention_norm: RmsNorm,
-    query: Adapted,
-    key: Linear,
-    value: Adapted,
-    out: Linear,
-    inner_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    heads: usize,
-    kv_heads: usize,
+    pub attention_norm: RmsNorm,
+    pub query: Adapted,
+    pub key: Matrix,
+    pub value: Adapted,
+    pub out: Matrix,
+    pub inner_norm: RmsNorm,
+    pub gate: Matrix,
+    pub up: Matrix,
+    pub down: Matrix,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub pairs: Pairs,
 }
 
 impl Layer {
@@ -96,24 +110,38 @@ impl Layer {
         let (wide, narrow) = (heads * config.head_width(), kv_heads * config.head_width());
         let (a, m) = (p.pp("self_attn"), p.pp("mlp"));
         let norm = |name| p.pp(name).rms_norm(c, config.rms_norm_eps);
+        let matrix = |p: Params, inp, out| p.linear(inp, out, false).map(Matrix::Float);
         Ok(Self {
             attention_norm: norm("input_layernorm")?,
-            query: Adapted::new(a.pp("q_proj").linear(c, wide, false)?),
-            key: a.pp("k_proj").linear(c, narrow, false)?,
-            value: Adapted::new(a.pp("v_proj").linear(c, narrow, false)?),
-            out: a.pp("o_proj").linear(wide, c, false)?,
+            query: Adapted::new(matrix(a.pp("q_proj"), c, wide)?),
+            key: matrix(a.pp("k_proj"), c, narrow)?,
+            value: Adapted::new(matrix(a.pp("v_proj"), c, narrow)?),
+            out: matrix(a.pp("o_proj"), wide, c)?,
             inner_norm: norm("post_attention_layernorm")?,
-            gate: m.pp("gate_proj").linear(c, inner, false)?,
-            up: m.pp("up_proj").linear(c, inner, false)?,
-            down: m.pp("down_proj").linear(inner, c, false)?,
+            gate: matrix(m.pp("gate_proj"), c, inner)?,
+            up: matrix(m.pp("up_proj"), c, inner)?,
+            down: matrix(m.pp("down_proj"), inner, c)?,
             heads,
             kv_heads,
+            pairs: Pairs::Halves,
         })
     }
 
     pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
-        self.query.add_lora(lora, &p.pp("q_proj"))?;
-        self.value.add_lora(lora, &p.pp("v_proj"))
+        let (heads, pairs) = (self.heads, self.pairs);
+        let order = |up: &Tensor| match pairs {
+            Pairs::Halves => Ok(up.clone()),
+            Pairs::Neighbours => {
+                let (r, out) = up.dims2()?;
+                up.reshape((r, heads, 2, out / heads / 2))?
+                    .transpose(2, 3)?
+                    .contiguous()?
+                    .reshape((r, out))
+            }
+        };
+        self.query.add_lora(lora, &p.pp("q_proj"), order)?;
+        self.value
+            .add_lora(lora, &p.pp("v_proj"), |up| Ok(up.clone()))
     }
 
     pub fn merge_lora(&mut self) -> Result<()> {
@@ -121,7 +149,7 @@ impl Layer {
         self.value.merge()
     }
 
-    pub fn query_weight(&self) -> &Tensor {
+    pub fn query_weight(&self) -> Option<&Tensor> {
         self.query.weight()
     }
 
@@ -132,8 +160,8 @@ impl Layer {
         kept: Option<&mut Option<(Tensor, Tensor)>>,
     ) -> Result<Tensor> {
         let n = self.attention_norm.forward(x)?;
-        let q = rotation.turn(&self.query.forward(&n)?, self.heads)?;
-        let mut k = rotation.turn(&self.key.forward(&n)?, self.kv_heads)?;
+        let q = rotation.turn(&self.query.forward(&n)?, self.heads, self.pairs)?;
+        let mut k = rotation.turn(&self.key.forward(&n)?, self.kv_heads, self.pairs)?;
         let mut v = self.value.forward(&n)?;
         if let Some(kept) = kept {
             if let Some((before_k, before_v)) = kept {

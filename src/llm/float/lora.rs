@@ -1,7 +1,9 @@
-//! Low-rank adapters (arXiv 2106.09685) as peft stores them.
+//! The layers' matrices, in floating point or quantised, and low-rank adapters beside them (arXiv
+//! 2106.09685) as peft stores them.
 
 use crate::nn::{Init, Linear, Params, Result};
-use candle_core::Tensor;
+use candle_core::quantized::QMatMul;
+use candle_core::{Module, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the adapters; the defaults are the reference's.
@@ -20,10 +22,35 @@ impl Default for LoraConfig {
     }
 }
 
-/// A linear layer without bias, perhaps with an adapter beside it.
+/// A linear layer without bias.
+#[derive(Clone, Debug)]
+pub(super) enum Matrix {
+    Float(Linear),
+    /// `out` rows of ggml's blocks, and how long a row is. It has no backward.
+    Quantised(QMatMul, usize, usize),
+}
+
+impl Matrix {
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Matrix::Float(linear) => linear.forward(x),
+            Matrix::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
+        }
+    }
+
+    /// Width of input and output.
+    fn widths(&self) -> Result<(usize, usize)> {
+        match self {
+            Matrix::Float(linear) => linear.weight().dims2(),
+            Matrix::Quantised(_, out, inp) => Ok((*inp, *out)),
+        }
+    }
+}
+
+/// A matrix, perhaps with an adapter beside it.
 #[derive(Clone, Debug)]
 pub(super) struct Adapted {
-    base: Linear,
+    base: Matrix,
     adapter: Option<Adapter>,
 }
 
@@ -35,37 +62,50 @@ struct Adapter {
 }
 
 impl Adapted {
-    pub fn new(base: Linear) -> Self {
+    pub fn new(base: Matrix) -> Self {
         Self {
             base,
             adapter: None,
         }
     }
 
-    pub fn weight(&self) -> &Tensor {
-        self.base.weight()
+    /// The weight `[in,out]` where it is not quantised.
+    pub fn weight(&self) -> Option<&Tensor> {
+        match &self.base {
+            Matrix::Float(linear) => Some(linear.weight()),
+            Matrix::Quantised(..) => None,
+        }
     }
 
-    /// `p` holds `lora_A.default` and `lora_B.default`.
-    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
-        let (inp, out) = self.base.weight().dims2()?;
+    /// `p` holds `lora_A.default` and `lora_B.default`. `order` puts the outputs `[r,out]` of the
+    /// adapter into the order that the matrix has them in.
+    pub fn add_lora(
+        &mut self,
+        lora: &LoraConfig,
+        p: &Params,
+        order: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
+        let (inp, out) = self.base.widths()?;
         if lora.r == 0 {
             candle_core::bail!("an adapter of rank 0 adapts nothing; give it a rank of at least 1");
         }
         let (a, b) = (p.pp("lora_A.default"), p.pp("lora_B.default"));
+        let up = b.linear_init(lora.r, out, false, Init::Zeros)?;
         self.adapter = Some(Adapter {
             down: a.linear(inp, lora.r, false)?,
-            up: b.linear_init(lora.r, out, false, Init::Zeros)?,
+            up: Linear::new(order(up.weight())?, None),
             scale: lora.alpha / lora.r as f64,
         });
         Ok(())
     }
 
+    /// Folds the adapter into the weight; beside a quantised one it stays.
     pub fn merge(&mut self) -> Result<()> {
-        if let Some(adapter) = self.adapter.take() {
+        if let (Matrix::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
             let change = adapter.down.weight().matmul(adapter.up.weight())?;
-            let merged = (self.base.weight() + (change * adapter.scale)?)?;
-            self.base = Linear::new(merged, None);
+            let merged = (base.weight() + (change * adapter.scale)?)?;
+            self.base = Matrix::Float(Linear::new(merged, None));
+            self.adapter = None;
         }
         Ok(())
     }

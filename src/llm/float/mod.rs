@@ -1,12 +1,15 @@
-//! A LLaMA in floating point: differentiable, with a key-value cache, grouped-query attention,
-//! and adapters on its query and value projections. For reading pictures among words, for
-//! training, and wherever a model is not quantised; `Llama` is the quantised one.
+//! A LLaMA that reads pictures among words and can be trained: differentiable, with a key-value
+//! cache, grouped-query attention, and adapters on its query and value projections. Its layers
+//! can be quantised, with adapters and tables beside them in floating point; `Llama` is the
+//! faster one for a small quantised model that only writes.
 
 mod config;
+mod gguf;
 mod layer;
 mod lora;
 
 pub use config::FloatConfig;
+pub use gguf::GgufLlama;
 pub use layer::{Cache, Rotation};
 pub use lora::LoraConfig;
 
@@ -116,9 +119,10 @@ impl FloatLlama {
         self.embedding.table().dim(0)
     }
 
-    /// The weight `[in,out]` of a layer's query projection, with its adapter where that is merged.
+    /// The weight `[in,out]` of a layer's query projection, with its adapter where that is merged;
+    /// `None` where it is quantised.
     pub fn query_weight(&self, layer: usize) -> Option<&Tensor> {
-        self.layers.get(layer).map(Layer::query_weight)
+        self.layers.get(layer).and_then(Layer::query_weight)
     }
 
     /// Embeddings of `ids` (u32, any shape) `[..,width]`.

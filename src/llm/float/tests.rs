@@ -1,5 +1,9 @@
 use super::*;
 use crate::nn::noise;
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use std::collections::HashMap;
+use std::path::Path;
 
 /// Grouped-query attention, sizes that differ from each other.
 fn tiny() -> FloatConfig {
@@ -54,7 +58,7 @@ fn a_merged_adapter_gives_what_it_gave_beside_the_weights() {
     let mut llama = FloatLlama::new(tiny(), &Params::init(5, &Device::Cpu)).unwrap();
     let x = noise(6, 0, &[1, 7, 24], &Device::Cpu).unwrap();
     let plain = llama.forward(&x, None).unwrap();
-    let (mut tensors, lora) = (std::collections::HashMap::new(), LoraConfig::default());
+    let (mut tensors, lora) = (HashMap::new(), LoraConfig::default());
     for (i, (name, out)) in [("q_proj", 24), ("v_proj", 8)].into_iter().enumerate() {
         for layer in 0..2 {
             let at = format!("layers.{layer}.self_attn.{name}");
@@ -95,4 +99,147 @@ fn configurations_that_are_not_llama_are_told() {
     let ids: FloatConfig =
         serde_json::from_str(r#"{"bos_token_id":0,"eos_token_id":[7,8]}"#).unwrap();
     assert_eq!((ids.bos(), ids.eos()), (Some(0), Some(7)));
+}
+
+/// Sizes that are whole blocks.
+fn blocky() -> FloatConfig {
+    FloatConfig {
+        hidden_size: 64,
+        intermediate_size: 96,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        vocab_size: 30,
+        ..FloatConfig::default()
+    }
+}
+
+/// The tensors of a network under Hugging Face's names.
+fn tensors(config: &FloatConfig) -> HashMap<String, Tensor> {
+    let params = Params::init(11, &Device::Cpu);
+    FloatLlama::new(config.clone(), &params).unwrap();
+    params.to_file_layout(None).unwrap()
+}
+
+/// Writes the network as llama.cpp converts it: rows of queries and keys reordered so that the
+/// numbers that are turned together are neighbours.
+fn write_gguf(
+    path: &Path,
+    config: &FloatConfig,
+    weights: &HashMap<String, Tensor>,
+    kind: GgmlDType,
+) {
+    let neighbours = |t: &Tensor, heads: usize| {
+        let (out, inp) = t.dims2().unwrap();
+        t.reshape((heads, 2, out / heads / 2, inp))
+            .unwrap()
+            .transpose(1, 2)
+            .unwrap()
+            .contiguous()
+            .unwrap()
+            .reshape((out, inp))
+            .unwrap()
+    };
+    let mut named = Vec::new();
+    for (name, tensor) in weights {
+        let (tensor, name) = match name.strip_prefix("model.layers.") {
+            None if name == "model.norm.weight" => (tensor.clone(), "output_norm.weight".into()),
+            None => continue,
+            Some(rest) => {
+                let (layer, part) = rest.split_once('.').unwrap();
+                let (to, heads) = match part.trim_end_matches(".weight") {
+                    "input_layernorm" => ("attn_norm", 0),
+                    "self_attn.q_proj" => ("attn_q", config.num_attention_heads),
+                    "self_attn.k_proj" => ("attn_k", config.kv_heads()),
+                    "self_attn.v_proj" => ("attn_v", 0),
+                    "self_attn.o_proj" => ("attn_output", 0),
+                    "post_attention_layernorm" => ("ffn_norm", 0),
+                    "mlp.gate_proj" => ("ffn_gate", 0),
+                    "mlp.up_proj" => ("ffn_up", 0),
+                    _ => ("ffn_down", 0),
+                };
+                let tensor = match heads {
+                    0 => tensor.clone(),
+                    heads => neighbours(tensor, heads),
+                };
+                (tensor, format!("blk.{layer}.{to}.weight"))
+            }
+        };
+        let kind = if tensor.rank() == 1 {
+            GgmlDType::F32
+        } else {
+            kind
+        };
+        named.push((name, QTensor::quantize(&tensor, kind).unwrap()));
+    }
+    let count = |n: usize| Value::U32(n as u32);
+    let tokens = (0..config.vocab_size).map(|i| Value::String(i.to_string()));
+    let said: Vec<(&str, Value)> = vec![
+        ("general.architecture", Value::String("llama".into())),
+        ("llama.embedding_length", count(config.hidden_size)),
+        ("llama.feed_forward_length", count(config.intermediate_size)),
+        ("llama.block_count", count(config.num_hidden_layers)),
+        (
+            "llama.attention.head_count",
+            count(config.num_attention_heads),
+        ),
+        ("llama.attention.head_count_kv", count(config.kv_heads())),
+        ("llama.context_length", count(512)),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
+        ("tokenizer.ggml.tokens", Value::Array(tokens.collect())),
+        ("tokenizer.ggml.bos_token_id", count(1)),
+        ("tokenizer.ggml.eos_token_id", count(2)),
+    ];
+    let said: Vec<(&str, &Value)> = said.iter().map(|(key, value)| (*key, value)).collect();
+    let named: Vec<(&str, &QTensor)> = named.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let mut file = std::fs::File::create(path).unwrap();
+    gguf_file::write(&mut file, &said, &named).unwrap();
+}
+
+#[test]
+fn a_gguf_file_with_adapters_beside_it_computes_what_the_float_weights_do() {
+    let (config, temp) = (blocky(), tempfile::tempdir().unwrap());
+    let weights = tensors(&config);
+    let mut lora = HashMap::new();
+    for (i, (name, out)) in [("q_proj", 64), ("v_proj", 32)].into_iter().enumerate() {
+        for layer in 0..2 {
+            let at = format!("layers.{layer}.self_attn.{name}");
+            let a = noise(7, i as u64, &[8, 64], &Device::Cpu).unwrap();
+            let b = noise(8, i as u64, &[out, 8], &Device::Cpu).unwrap();
+            lora.insert(format!("{at}.lora_A.default.weight"), (a * 0.1).unwrap());
+            lora.insert(format!("{at}.lora_B.default.weight"), (b * 0.1).unwrap());
+        }
+    }
+    let lora = Params::from_tensors(lora, false, &Device::Cpu);
+    let params = Params::from_tensors(weights.clone(), false, &Device::Cpu);
+    let mut float = FloatLlama::new(config.clone(), &params).unwrap();
+    float.add_lora(&LoraConfig::default(), &lora).unwrap();
+    let x = noise(6, 0, &[1, 9, 64], &Device::Cpu).unwrap();
+    let want = float.forward(&x, None).unwrap();
+    for (kind, limit) in [
+        (GgmlDType::F32, 1e-5),
+        (GgmlDType::F16, 1e-2),
+        (GgmlDType::Q8_0, 0.1),
+    ] {
+        let path = temp.path().join(format!("{kind:?}.gguf"));
+        write_gguf(&path, &config, &weights, kind);
+        let file = GgufLlama::open(&path).unwrap();
+        assert_eq!(
+            (file.config().bos(), file.config().eos()),
+            (Some(1), Some(2))
+        );
+        let mut own = file.with_tables(float.tables(), &Device::Cpu).unwrap();
+        own.add_lora(&LoraConfig::default(), &lora).unwrap();
+        own.merge_lora().unwrap();
+        let mut cache = own.cache();
+        let first = own
+            .forward(&x.narrow(1, 0, 4).unwrap(), Some(&mut cache))
+            .unwrap();
+        let rest = own
+            .forward(&x.narrow(1, 4, 5).unwrap(), Some(&mut cache))
+            .unwrap();
+        let got = Tensor::cat(&[first, rest], 1).unwrap();
+        let off = largest_difference(&got, &want);
+        assert!(off < limit, "{kind:?} {off}");
+    }
 }

@@ -1,0 +1,112 @@
+//! A LLaMA in a GGUF file, of any of ggml's types.
+
+use super::layer::{Layer, Pairs};
+use super::lora::{Adapted, Matrix};
+use super::{FloatConfig, FloatLlama, Tables};
+use crate::llm::LlmError;
+use crate::llm::gguf::Gguf;
+use crate::nn::RmsNorm;
+use candle_core::Device;
+use std::path::Path;
+
+/// An open GGUF file with its settings.
+pub struct GgufLlama {
+    file: Gguf,
+    config: FloatConfig,
+}
+
+impl GgufLlama {
+    /// Opens the file and reads its header.
+    ///
+    /// # Errors
+    /// When it can't be read, or is not a LLaMA.
+    pub fn open(path: &Path) -> Result<Self, LlmError> {
+        let file = Gguf::open(path.to_path_buf())?;
+        let architecture = file.string("general.architecture")?;
+        if architecture != "llama" {
+            return Err(file.unusable(format!("its architecture is {architecture}, not llama")));
+        }
+        let heads = file.count("llama.attention.head_count", 1 << 10)?;
+        let float = |key: &str, other: f64| match file.float(key) {
+            Ok(number) => f64::from(number),
+            Err(_) => other,
+        };
+        let other = FloatConfig::default();
+        let config = FloatConfig {
+            hidden_size: file.count("llama.embedding_length", 1 << 16)?,
+            intermediate_size: file.count("llama.feed_forward_length", 1 << 20)?,
+            num_hidden_layers: file.count("llama.block_count", 1 << 10)?,
+            num_attention_heads: heads,
+            num_key_value_heads: file.count("llama.attention.head_count_kv", heads).ok(),
+            vocab_size: file.strings("tokenizer.ggml.tokens")?.len(),
+            max_position_embeddings: file.count("llama.context_length", 1 << 30)?,
+            rms_norm_eps: float("llama.attention.layer_norm_rms_epsilon", other.rms_norm_eps),
+            rope_theta: float("llama.rope.freq_base", other.rope_theta),
+            ..other
+        };
+        let config = config.with_ends(
+            file.count("tokenizer.ggml.bos_token_id", 1 << 30).ok(),
+            file.count("tokenizer.ggml.eos_token_id", 1 << 30).ok(),
+        );
+        config.check().map_err(|e| file.unusable(e.to_string()))?;
+        Ok(Self { file, config })
+    }
+
+    pub fn config(&self) -> &FloatConfig {
+        &self.config
+    }
+
+    /// The network with `tables` in place of the file's own.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another shape, or is of an unknown type.
+    pub fn with_tables(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
+        let (file, c) = (&self.file, &self.config);
+        let norm = |name: &str| -> Result<RmsNorm, LlmError> {
+            let weight = file.float_tensor(name, &[c.hidden_size], device)?;
+            Ok(RmsNorm::new(weight, c.rms_norm_eps))
+        };
+        let layers = (0..c.num_hidden_layers)
+            .map(|i| self.layer(i, &norm, device))
+            .collect::<Result<_, LlmError>>()?;
+        Ok(FloatLlama {
+            layers,
+            norm: norm("output_norm.weight")?,
+            device: device.clone(),
+            embedding: tables.embedding,
+            head: tables.head,
+            config: c.clone(),
+        })
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        norm: &dyn Fn(&str) -> Result<RmsNorm, LlmError>,
+        device: &Device,
+    ) -> Result<Layer, LlmError> {
+        let (width, inner) = (self.config.hidden_size, self.config.intermediate_size);
+        let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
+        let head = self.config.head_width();
+        let (wide, narrow) = (heads * head, kv_heads * head);
+        let named = |part: &str| format!("blk.{index}.{part}.weight");
+        let matrix = |part: &str, out: usize, inp: usize| {
+            let matrix = self.file.product(&named(part), out, inp, device)?;
+            Ok::<_, LlmError>(Matrix::Quantised(matrix, out, inp))
+        };
+        Ok(Layer {
+            attention_norm: norm(&named("attn_norm"))?,
+            query: Adapted::new(matrix("attn_q", wide, width)?),
+            key: matrix("attn_k", narrow, width)?,
+            value: Adapted::new(matrix("attn_v", narrow, width)?),
+            out: matrix("attn_output", width, wide)?,
+            inner_norm: norm(&named("ffn_norm"))?,
+            gate: matrix("ffn_gate", inner, width)?,
+            up: matrix("ffn_up", inner, width)?,
+            down: matrix("ffn_down", width, inner)?,
+            heads,
+            kv_heads,
+            pairs: Pairs::Neighbours,
+        })
+    }
+}
