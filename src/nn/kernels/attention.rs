@@ -1,14 +1,17 @@
-//! Attention, a block of queries at a time: the score matrix is never in memory as a whole, and
-//! the backward computes the scores again.
+//! Attention, a block of queries and of keys at a time (arXiv 2205.14135): the score matrix is
+//! never in memory as a whole, and the backward computes the scores again.
 
 use super::conv::OutPtr;
-use super::elementwise::softmax_rows;
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
 use super::pack::{pack_strip, pack_strip_transposed};
+use super::simd::{dispatch, exp_falling};
 use rayon::prelude::*;
 
 /// Queries worked on together.
 const BLOCK: usize = 4 * MR;
+/// Keys worked on together in the forward pass: their products with a block of queries stay in the
+/// second cache.
+const KEYS: usize = 16 * NR;
 
 /// Sizes of `q [batch,tq,heads*dim]`, `k`/`v [batch,tk,kv_heads*dim]`.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,11 @@ impl Shape {
 
     fn kw(&self) -> usize {
         self.kv_heads * self.dim
+    }
+
+    /// How many keys the query `i` sees under a causal mask.
+    fn seen(&self, i: usize) -> usize {
+        (i + 1 + self.tk).saturating_sub(self.tq).min(self.tk)
     }
 
     fn scale(&self) -> f32 {
@@ -56,7 +64,7 @@ fn pack(src: &[f32], ld: usize, rows: usize, cols: usize, transposed: bool, out:
     });
 }
 
-/// `c [m, n] = a [m, k] * strips`, with row strides.
+/// `c [m, n] = a [m, k] * strips`, with row strides; with `add` on top of what `c` holds.
 fn rows_by_strips(
     a: &[f32],
     lda: usize,
@@ -66,6 +74,7 @@ fn rows_by_strips(
     n: usize,
     c: *mut f32,
     ldc: usize,
+    add: bool,
 ) {
     assert!(m == 0 || (m - 1) * lda + k <= a.len());
     let zero = [0f32; NR];
@@ -86,7 +95,7 @@ fn rows_by_strips(
                     &outs[..count],
                     NR.min(n - n0),
                     &zero,
-                    false,
+                    add,
                 )
             };
         }
@@ -131,42 +140,104 @@ fn transposed_product(
     });
 }
 
-/// Probabilities of queries `q0..q0+count` of one head into `p [count, tk]` (plus slack).
-fn scores(
+/// The highest of a row, or NaN if it holds one.
+#[inline(always)]
+fn highest(row: &[f32]) -> f32 {
+    let pick = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder().iter().copied();
+    let rest = rest.fold(f32::NEG_INFINITY, pick);
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] = pick(lanes[i], chunk[i]);
+        }
+    }
+    lanes.iter().copied().fold(rest, pick)
+}
+
+dispatch! {
+    /// Each row of products becomes e^(scale * product - max) of the row so far; `max` and `sum`
+    /// are carried on, and `kept` is what earlier shares are to be multiplied by.
+    fn exponentials(rows: &mut [f32], c: usize, scale: f32, max: &mut [f32], sum: &mut [f32], kept: &mut [f32]) {
+        for (i, row) in rows.chunks_exact_mut(c).enumerate() {
+            let here = highest(row) * scale;
+            let new = if here > max[i] || here.is_nan() { here } else { max[i] };
+            // A row that has seen no key yet has nothing to be shifted by.
+            let shift = if new == f32::NEG_INFINITY { 0.0 } else { new };
+            kept[i] = exp_falling(max[i] - shift);
+            max[i] = new;
+            for v in row.iter_mut() {
+                *v = exp_falling(v.mul_add(scale, -shift));
+            }
+            sum[i] = sum[i].mul_add(kept[i], super::norm::lanes_sum(row, |v| v));
+        }
+    }
+}
+
+dispatch! {
+    fn multiply_row(row: &mut [f32], by: f32) {
+        row.iter_mut().for_each(|v| *v *= by);
+    }
+}
+
+/// Products of the queries `q0..q0 + count` of one head with the keys `k0..k0 + n` (packed), into
+/// `p [count, n]`, with minus infinity where a key is hidden; the factor they are still to be
+/// multiplied by.
+fn products(
     s: &Shape,
     q: &[f32],
     q0: usize,
     count: usize,
     k_strips: &[f32],
+    k0: usize,
+    n: usize,
     keys: Option<&[f32]>,
-    p: &mut Vec<f32>,
-) {
-    p.resize(count * s.tk + SLACK, 0.0);
+    p: &mut [f32],
+) -> f32 {
+    let strips = &k_strips[k0 / NR * s.dim * NR..];
+    let c = p.as_mut_ptr();
     rows_by_strips(
         &q[q0 * s.qw()..],
         s.qw(),
         count,
         s.dim,
-        k_strips,
-        s.tk,
-        p.as_mut_ptr(),
-        s.tk,
+        strips,
+        n,
+        c,
+        n,
+        false,
     );
-    let scale = s.scale();
-    for (i, row) in p[..count * s.tk].chunks_exact_mut(s.tk).enumerate() {
-        row.iter_mut().for_each(|v| *v *= scale);
+    for (i, row) in p[..count * n].chunks_exact_mut(n).enumerate() {
         if s.causal {
-            let seen = (q0 + i + 1 + s.tk).saturating_sub(s.tq).min(s.tk);
-            row[seen..].fill(f32::NEG_INFINITY);
+            row[s.seen(q0 + i).saturating_sub(k0).min(n)..].fill(f32::NEG_INFINITY);
         }
         if let Some(keys) = keys {
             // The lowest finite number, as the reference has it: a row with no key stays finite.
-            row.iter_mut()
-                .zip(keys)
-                .for_each(|(v, k)| *v += if *k > 0.0 { 0.0 } else { f32::MIN });
+            for (v, key) in row.iter_mut().zip(&keys[k0..]) {
+                *v = *v * s.scale() + if *key > 0.0 { 0.0 } else { f32::MIN };
+            }
         }
     }
-    softmax_rows(&mut p[..count * s.tk], s.tk);
+    if keys.is_some() { 1.0 } else { s.scale() }
+}
+
+/// Room for a block of queries.
+#[derive(Default)]
+struct Rows {
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    kept: Vec<f32>,
+}
+
+impl Rows {
+    fn start(&mut self, count: usize) {
+        self.max.clear();
+        self.max.resize(count, f32::NEG_INFINITY);
+        self.sum.clear();
+        self.sum.resize(count, 0.0);
+        self.kept.resize(count, 0.0);
+    }
 }
 
 /// `keys` is `[batch, tk]`, above 0 where a key may be seen.
@@ -188,22 +259,120 @@ pub fn forward(s: &Shape, q: &[f32], k: &[f32], v: &[f32], keys: Option<&[f32]>,
             let kv_at = b * s.tk * s.kw() + kv * s.dim;
             let q_at = b * s.tq * s.qw() + h * s.dim;
             let keys = keys.map(|m| &m[b * s.tk..(b + 1) * s.tk]);
+            let mut rows = Rows::default();
             with_scratch(|ks| {
                 with_scratch(|vs| {
                     with_scratch(|p| {
                         pack(&k[kv_at..], s.kw(), s.tk, s.dim, true, ks);
                         pack(&v[kv_at..], s.kw(), s.tk, s.dim, false, vs);
+                        p.resize(BLOCK * KEYS.min(s.tk) + SLACK, 0.0);
                         for block in part * blocks / share..(part + 1) * blocks / share {
                             let q0 = block * BLOCK;
                             let count = BLOCK.min(s.tq - q0);
-                            scores(s, &q[q_at..], q0, count, ks, keys, p);
-                            let c = out.at(q_at + q0 * s.qw());
-                            rows_by_strips(p, s.tk, count, s.tk, vs, s.dim, c, s.qw());
+                            let at = q_at + q0 * s.qw();
+                            block_forward(
+                                s,
+                                &q[q_at..],
+                                q0,
+                                count,
+                                ks,
+                                vs,
+                                keys,
+                                p,
+                                &mut rows,
+                                out.at(at),
+                            );
                         }
                     })
                 })
             });
         });
+}
+
+/// Attention of the queries `q0..q0 + count` of one head to `out`, some keys after the other.
+fn block_forward(
+    s: &Shape,
+    q: &[f32],
+    q0: usize,
+    count: usize,
+    k_strips: &[f32],
+    v_strips: &[f32],
+    keys: Option<&[f32]>,
+    p: &mut [f32],
+    rows: &mut Rows,
+    out: *mut f32,
+) {
+    rows.start(count);
+    // SAFETY (below): this task owns the rows of its queries in its head, `dim` floats each.
+    let row = |i: usize| unsafe { std::slice::from_raw_parts_mut(out.add(i * s.qw()), s.dim) };
+    let seen = if s.causal {
+        s.seen(q0 + count - 1).max(1)
+    } else {
+        s.tk
+    };
+    for k0 in (0..seen).step_by(KEYS) {
+        let n = KEYS.min(seen - k0);
+        let scale = products(s, q, q0, count, k_strips, k0, n, keys, p);
+        let (max, sum, kept) = (&mut rows.max, &mut rows.sum, &mut rows.kept);
+        exponentials(&mut p[..count * n], n, scale, max, sum, kept);
+        if k0 > 0 {
+            for (i, kept) in kept.iter().enumerate().filter(|(_, kept)| **kept != 1.0) {
+                multiply_row(row(i), *kept);
+            }
+        }
+        // The strips of the values are as long as all keys: these keys' rows lie one after another.
+        for (strip, n0) in (0..s.dim).step_by(NR).enumerate() {
+            let values = &v_strips[(strip * s.tk + k0) * NR..][..n * NR];
+            let c = out.wrapping_add(n0);
+            rows_by_strips(
+                p,
+                n,
+                count,
+                n,
+                values,
+                NR.min(s.dim - n0),
+                c,
+                s.qw(),
+                k0 > 0,
+            );
+        }
+    }
+    for (i, sum) in rows.sum.iter().enumerate() {
+        multiply_row(row(i), 1.0 / sum);
+    }
+}
+
+/// Probabilities of queries `q0..q0+count` of one head into `p [count, tk]` (plus slack).
+fn shares(
+    s: &Shape,
+    q: &[f32],
+    q0: usize,
+    count: usize,
+    k_strips: &[f32],
+    keys: Option<&[f32]>,
+    p: &mut Vec<f32>,
+    rows: &mut Rows,
+) {
+    p.resize(count * s.tk + SLACK, 0.0);
+    rows.start(count);
+    let scale = products(s, q, q0, count, k_strips, 0, s.tk, keys, p);
+    let (max, sum, kept) = (&mut rows.max, &mut rows.sum, &mut rows.kept);
+    exponentials(&mut p[..count * s.tk], s.tk, scale, max, sum, kept);
+    for (row, sum) in p.chunks_exact_mut(s.tk).zip(&rows.sum) {
+        multiply_row(row, 1.0 / sum);
+    }
+}
+
+dispatch! {
+    /// d = p * (d - sum(p d)) * scale, row by row.
+    fn through_softmax(p: &[f32], d: &mut [f32], c: usize, scale: f32) {
+        for (p, d) in p.chunks_exact(c).zip(d.chunks_exact_mut(c)) {
+            let dot = super::norm::lanes_dot(p, d);
+            for (d, p) in d.iter_mut().zip(p) {
+                *d = p * (*d - dot) * scale;
+            }
+        }
+    }
 }
 
 /// Gradients of `q`, `k` and `v`, overwritten.
@@ -237,12 +406,12 @@ pub fn backward(
         pack(&k[kv_at..], s.kw(), s.tk, s.dim, true, &mut ks);
         pack(&k[kv_at..], s.kw(), s.tk, s.dim, false, &mut kr);
         pack(&v[kv_at..], s.kw(), s.tk, s.dim, true, &mut vs);
-        let (mut p, mut dp) = (Vec::new(), Vec::new());
+        let (mut p, mut dp, mut rows) = (Vec::new(), Vec::new(), Rows::default());
         for h in kv * group..(kv + 1) * group {
             let q_at = b * s.tq * s.qw() + h * s.dim;
             for q0 in (0..s.tq).step_by(BLOCK) {
                 let count = BLOCK.min(s.tq - q0);
-                scores(s, &q[q_at..], q0, count, &ks, keys, &mut p);
+                shares(s, &q[q_at..], q0, count, &ks, keys, &mut p, &mut rows);
                 let g = &dy[q_at + q0 * s.qw()..];
                 transposed_product(
                     &p,
@@ -256,19 +425,20 @@ pub fn backward(
                     s.kw(),
                 );
                 dp.resize(count * s.tk + SLACK, 0.0);
-                rows_by_strips(g, s.qw(), count, s.dim, &vs, s.tk, dp.as_mut_ptr(), s.tk);
-                for (p, d) in p
-                    .chunks_exact(s.tk)
-                    .zip(dp.chunks_exact_mut(s.tk))
-                    .take(count)
-                {
-                    let dot: f32 = p.iter().zip(d.iter()).map(|(a, b)| a * b).sum();
-                    for (d, p) in d.iter_mut().zip(p) {
-                        *d = p * (*d - dot) * s.scale();
-                    }
-                }
+                rows_by_strips(
+                    g,
+                    s.qw(),
+                    count,
+                    s.dim,
+                    &vs,
+                    s.tk,
+                    dp.as_mut_ptr(),
+                    s.tk,
+                    false,
+                );
+                through_softmax(&p[..count * s.tk], &mut dp[..count * s.tk], s.tk, s.scale());
                 let out = dq.at(q_at + q0 * s.qw());
-                rows_by_strips(&dp, s.tk, count, s.tk, &kr, s.dim, out, s.qw());
+                rows_by_strips(&dp, s.tk, count, s.tk, &kr, s.dim, out, s.qw(), false);
                 transposed_product(
                     &dp,
                     s.tk,

@@ -149,11 +149,6 @@ dispatch! {
     }
 }
 
-/// Softmax of each row of `c` in place, on this thread.
-pub fn softmax_rows(x: &mut [f32], c: usize) {
-    softmax_rows_inner(x, c);
-}
-
 /// Softmax of each row of `c`.
 pub fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
     let n = c * (CHUNK / c).max(1);
@@ -163,18 +158,24 @@ pub fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
     });
 }
 
+dispatch! {
+    fn softmax_grad_rows(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((y, g), d) in y.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
+            let dot = super::norm::lanes_dot(y, g);
+            for ((d, y), g) in d.iter_mut().zip(y).zip(g) {
+                *d = y * (g - dot);
+            }
+        }
+    }
+}
+
 /// dx = y * (dy - sum(y dy)).
 pub fn softmax_grad(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    y.par_chunks(c)
-        .zip(dy.par_chunks(c))
-        .zip(dx.par_chunks_mut(c))
-        .with_min_len((CHUNK / c).max(1))
-        .for_each(|((y, g), d)| {
-            let dot: f32 = y.iter().zip(g).map(|(a, b)| a * b).sum();
-            for i in 0..c {
-                d[i] = y[i] * (g[i] - dot);
-            }
-        });
+    let n = c * (CHUNK / c).max(1);
+    y.par_chunks(n)
+        .zip(dy.par_chunks(n))
+        .zip(dx.par_chunks_mut(n))
+        .for_each(|((y, g), d)| softmax_grad_rows(c, y, g, d));
 }
 
 /// Turns each pair of neighbours of `x [batch, positions, heads, dim]` by the angle whose cosine

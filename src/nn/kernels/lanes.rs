@@ -1,6 +1,6 @@
 //! Sixteen floats worked on at once, for kernels that the compiler does not vectorise by itself.
 
-use super::simd::{Isa, isa};
+use super::simd::{FUSED, Isa, fused, isa};
 
 /// Floats in a [`Lanes`].
 pub const LANES: usize = 16;
@@ -61,7 +61,7 @@ pub unsafe fn run<W: Work>(work: W) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn avx2<W: Work>(work: W) {
             // SAFETY: the caller's promise.
-            unsafe { work.run::<Plain>() }
+            unsafe { work.run::<Plain<true>>() }
         }
         match isa() {
             // SAFETY (both): `isa` names only what the processor has; the rest is the caller's.
@@ -71,16 +71,16 @@ pub unsafe fn run<W: Work>(work: W) {
         }
     }
     // SAFETY: plain lanes need no instruction in particular; the rest is the caller's promise.
-    unsafe { work.run::<Plain>() }
+    unsafe { work.run::<Plain<FUSED>>() }
 }
 
 /// Lanes in plain Rust, vectorised by the compiler for the build's target.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub struct Plain([f32; LANES]);
+pub struct Plain<const FMA: bool>([f32; LANES]);
 
 // SAFETY: no special instructions are used.
-unsafe impl Lanes for Plain {
+unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
     #[inline(always)]
     unsafe fn zero() -> Self {
         Plain([0.0; LANES])
@@ -134,7 +134,7 @@ unsafe impl Lanes for Plain {
     unsafe fn times(self, k: f32, other: Self) -> Self {
         let mut lanes = self.0;
         for i in 0..LANES {
-            lanes[i] = lanes[i].mul_add(k, other.0[i]);
+            lanes[i] = fused::<FMA>(lanes[i], k, other.0[i]);
         }
         Plain(lanes)
     }

@@ -14,22 +14,48 @@ pub struct Groups {
     pub silu: bool,
 }
 
-dispatch! {
-    fn add_rows(x: &[f32], c: usize, sums: &mut [f32]) {
-        for row in x.chunks_exact(c) {
-            for (s, v) in sums.iter_mut().zip(row) {
-                *s += v;
-            }
-        }
-    }
-}
+/// Channels whose sums stay in registers while the rows pass by.
+const WIDE: usize = 64;
 
 dispatch! {
-    fn add_squares(x: &[f32], c: usize, mean: &[f32], sums: &mut [f32]) {
+    /// Per-channel sums of `f(x)` over rows of `c`, where `f` takes away `mean` and squares.
+    fn sum_rows(x: &[f32], c: usize, mean: Option<&[f32]>, sums: &mut [f32]) {
+        let mut c0 = 0;
+        while c0 + WIDE <= c {
+            let mut acc = [0f32; WIDE];
+            if let Some(mean) = mean {
+                let mut m = [0f32; WIDE];
+                m.copy_from_slice(&mean[c0..c0 + WIDE]);
+                for row in x.chunks_exact(c) {
+                    let row = &row[c0..c0 + WIDE];
+                    for i in 0..WIDE {
+                        let d = row[i] - m[i];
+                        acc[i] = d.mul_add(d, acc[i]);
+                    }
+                }
+            } else {
+                for row in x.chunks_exact(c) {
+                    let row = &row[c0..c0 + WIDE];
+                    for i in 0..WIDE {
+                        acc[i] += row[i];
+                    }
+                }
+            }
+            sums[c0..c0 + WIDE].copy_from_slice(&acc);
+            c0 += WIDE;
+        }
+        let sums = &mut sums[c0..c];
+        sums.fill(0.0);
         for row in x.chunks_exact(c) {
-            for ((s, v), m) in sums.iter_mut().zip(row).zip(mean) {
-                let d = v - m;
-                *s = d.mul_add(d, *s);
+            let row = &row[c0..];
+            match mean {
+                Some(mean) => {
+                    for ((s, v), m) in sums.iter_mut().zip(row).zip(&mean[c0..]) {
+                        let d = v - m;
+                        *s = d.mul_add(d, *s);
+                    }
+                }
+                None => sums.iter_mut().zip(row).for_each(|(s, v)| *s += v),
             }
         }
     }
@@ -37,6 +63,7 @@ dispatch! {
 
 dispatch! {
     fn scale_rows(x: &[f32], c: usize, scale: &[f32], shift: &[f32], silu: bool, out: &mut [f32]) {
+        let (scale, shift) = (&scale[..c], &shift[..c]);
         for (row, y) in x.chunks_exact(c).zip(out.chunks_exact_mut(c)) {
             if silu {
                 for i in 0..c {
@@ -70,17 +97,53 @@ struct Affine<'a> {
     off: &'a [f32],
 }
 
+/// [`grad_sums`] for the channels `c0..c0 + N`, whose sums stay in registers.
+#[inline(always)]
+fn grad_sums_of<const N: usize>(
+    x: &[f32],
+    dy: &[f32],
+    a: &Affine,
+    silu: bool,
+    c: usize,
+    c0: usize,
+    s1: &mut [f32],
+    s2: &mut [f32],
+) {
+    let own = |v: &[f32]| {
+        let mut held = [0f32; N];
+        held.copy_from_slice(&v[c0..c0 + N]);
+        held
+    };
+    let (scale, shift, rstd, off) = (own(a.scale), own(a.shift), own(a.rstd), own(a.off));
+    let (mut t1, mut t2) = ([0f32; N], [0f32; N]);
+    for (row, g) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+        let (row, g) = (&row[c0..c0 + N], &g[c0..c0 + N]);
+        for i in 0..N {
+            let du = through(row[i].mul_add(scale[i], shift[i]), g[i], silu);
+            t1[i] += du;
+            t2[i] = du.mul_add(row[i].mul_add(rstd[i], off[i]), t2[i]);
+        }
+    }
+    s1[c0..c0 + N].copy_from_slice(&t1);
+    s2[c0..c0 + N].copy_from_slice(&t2);
+}
+
 dispatch! {
+    /// Per-channel sums of du and of du * xhat.
     fn grad_sums(x: &[f32], dy: &[f32], a: &Affine, silu: bool, s1: &mut [f32], s2: &mut [f32]) {
         let c = s1.len();
-        let (scale, shift, rstd, off) = (&a.scale[..c], &a.shift[..c], &a.rstd[..c], &a.off[..c]);
-        let s2 = &mut s2[..c];
-        for (row, g) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-            for i in 0..c {
-                let du = through(row[i].mul_add(scale[i], shift[i]), g[i], silu);
-                s1[i] += du;
-                s2[i] = du.mul_add(row[i].mul_add(rstd[i], off[i]), s2[i]);
-            }
+        let mut c0 = 0;
+        while c0 + 32 <= c {
+            grad_sums_of::<32>(x, dy, a, silu, c, c0, s1, s2);
+            c0 += 32;
+        }
+        while c0 + 4 <= c {
+            grad_sums_of::<4>(x, dy, a, silu, c, c0, s1, s2);
+            c0 += 4;
+        }
+        while c0 < c {
+            grad_sums_of::<1>(x, dy, a, silu, c, c0, s1, s2);
+            c0 += 1;
         }
     }
 }
@@ -103,22 +166,58 @@ dispatch! {
 /// Places a task takes at a time, so that even one large picture is shared by all threads.
 const CHUNK: usize = 1024;
 
-/// Sums over all places of a sample, channel by channel, in f64 between chunks.
-fn channel_sums(x: &[f32], c: usize, sum: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f64> {
-    let parts: Vec<Vec<f32>> = x
-        .par_chunks(CHUNK * c)
-        .map(|chunk| {
-            let mut s = vec![0f32; c];
-            sum(chunk, &mut s);
-            s
-        })
-        .collect();
-    let mut total = vec![0f64; c];
-    for p in parts {
-        total
-            .iter_mut()
-            .zip(p)
-            .for_each(|(t, v)| *t += f64::from(v));
+/// Floats whose sums are taken while they are in the first cache.
+const CACHED: usize = 8 * 1024;
+
+/// Mean and sum of squares around it of `count` numbers.
+#[derive(Clone, Copy, Default)]
+struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Spread {
+    /// Of both sets together (Chan, Golub & LeVeque).
+    fn and(self, other: Spread) -> Spread {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return self;
+        }
+        let apart = other.mean - self.mean;
+        let share = other.count / count;
+        Spread {
+            count,
+            mean: apart.mul_add(share, self.mean),
+            squares: self.squares + other.squares + apart * apart * self.count * share,
+        }
+    }
+}
+
+/// Mean and spread of each group's numbers in some rows of `c`, which are read from memory once.
+fn spreads(x: &[f32], c: usize, groups: usize) -> Vec<Spread> {
+    let per = c / groups;
+    let mut total = vec![Spread::default(); groups];
+    let (mut mean, mut sums) = (vec![0f32; c], vec![0f32; c]);
+    for x in x.chunks((CACHED / c).max(1) * c) {
+        let rows = (x.len() / c) as f64;
+        sum_rows(x, c, None, &mut sums);
+        mean.iter_mut()
+            .zip(&sums)
+            .for_each(|(m, s)| *m = (f64::from(*s) / rows) as f32);
+        sum_rows(x, c, Some(&mean), &mut sums);
+        for (g, total) in total.iter_mut().enumerate() {
+            let channels = g * per..(g + 1) * per;
+            *total = mean[channels.clone()]
+                .iter()
+                .zip(&sums[channels])
+                .map(|(mean, squares)| Spread {
+                    count: rows,
+                    mean: f64::from(*mean),
+                    squares: f64::from(*squares),
+                })
+                .fold(*total, Spread::and);
+        }
     }
     total
 }
@@ -134,15 +233,23 @@ fn group_mean(sums: &[f64], per: usize, count: f64) -> Vec<f32> {
 fn moments(g: &Groups, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let c = g.channels;
     let per = c / g.groups;
-    let count = (g.places * per) as f64;
-    let mean = group_mean(&channel_sums(x, c, |x, s| add_rows(x, c, s)), per, count);
-    let var = group_mean(
-        &channel_sums(x, c, |x, s| add_squares(x, c, &mean, s)),
-        per,
-        count,
-    );
-    let rstd = var.iter().map(|v| 1.0 / (v + g.eps).sqrt()).collect();
-    (mean, rstd)
+    let parts: Vec<Vec<Spread>> = x
+        .par_chunks(CHUNK * c)
+        .map(|x| spreads(x, c, g.groups))
+        .collect();
+    let total = |i: usize| {
+        parts
+            .iter()
+            .fold(Spread::default(), |total, part| total.and(part[i]))
+    };
+    (0..g.groups)
+        .map(total)
+        .flat_map(|s| {
+            let variance = s.squares / s.count;
+            let rstd = 1.0 / (variance + f64::from(g.eps)).sqrt();
+            std::iter::repeat_n((s.mean as f32, rstd as f32), per)
+        })
+        .unzip()
 }
 
 fn affine(mean: &[f32], rstd: &[f32], gamma: &[f32], beta: &[f32]) -> (Vec<f32>, Vec<f32>) {
@@ -263,6 +370,21 @@ pub(super) fn lanes_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for chunk in chunks {
         for i in 0..16 {
             acc[i] += f(chunk[i]);
+        }
+    }
+    acc.iter().sum::<f32>() + rest
+}
+
+/// A dot product in 16 lanes.
+#[inline(always)]
+pub(super) fn lanes_dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut acc = [0f32; 16];
+    let (xs, ys) = (x.chunks_exact(16), y.chunks_exact(16));
+    let rest = xs.remainder().iter().zip(ys.remainder());
+    let rest: f32 = rest.map(|(a, b)| a * b).sum();
+    for (x, y) in xs.zip(ys) {
+        for i in 0..16 {
+            acc[i] = x[i].mul_add(y[i], acc[i]);
         }
     }
     acc.iter().sum::<f32>() + rest

@@ -99,6 +99,15 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Whether the build's own target multiplies and adds in one instruction.
+pub const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+/// `a * b + c`; rounded once only where that is one instruction, since it is a slow call elsewhere.
+#[inline(always)]
+pub fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// e^x within 2 ulp, branch-free so that it vectorises; NaN stays NaN, overflow gives infinity.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
@@ -124,6 +133,26 @@ pub fn exp(x: f32) -> f32 {
     let y = p * a * b;
     let y = if x < -87.3 { 0.0 } else { y };
     if x.is_nan() { x } else { y }
+}
+
+/// [`exp`] for numbers that are at most zero, as a softmax has them: what is below e^-87 is zero.
+#[inline(always)]
+pub fn exp_falling(x: f32) -> f32 {
+    let clamped = if x < -87.3 { -87.3 } else { x };
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
+    let n = shifted - 12_582_912.0;
+    let r = n.mul_add(-0.693_359_4, clamped);
+    let r = n.mul_add(2.121_944_4e-4, r);
+    let p = 1.987_569_1e-4_f32;
+    let p = p.mul_add(r, 1.398_199_9e-3);
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1);
+    let p = p.mul_add(r, 0.5);
+    let p = (p * r).mul_add(r, r) + 1.0;
+    let bits = (shifted.to_bits() as i32).wrapping_sub(12_582_912.0_f32.to_bits() as i32);
+    let y = p * f32::from_bits((bits.wrapping_add(127) << 23) as u32);
+    if x < -87.3 { 0.0 } else { y }
 }
 
 #[inline(always)]
@@ -178,10 +207,19 @@ mod tests {
             let want = f64::from(x).exp();
             let got = f64::from(exp(x));
             assert!((got - want).abs() <= 3e-7 * want, "{x}: {got} {want}");
+            if x <= 0.0 {
+                let falling = f64::from(exp_falling(x));
+                assert!(
+                    (falling - want).abs() <= 3e-7 * want,
+                    "{x}: {falling} {want}"
+                );
+            }
         }
         assert!(exp(f32::NAN).is_nan());
         assert_eq!(exp(f32::INFINITY), f32::INFINITY);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp_falling(f32::NAN).is_nan());
+        assert_eq!(exp_falling(f32::NEG_INFINITY), 0.0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod transform;
 use super::conv::{Geometry, OutPtr};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
 use super::lanes::run;
-use super::pack::pack_strip_transposed;
+use super::pack::{pack_strip, pack_strip_transposed};
 use rayon::prelude::*;
 use transform::{GradientTiles, InputTiles, Kernels, KernelsGradient, OutputTiles};
 
@@ -302,40 +302,35 @@ fn transform_kernels(
     n0: usize,
     out: &mut Vec<f32>,
 ) -> usize {
-    let width = NR.min(n - n0);
     let count = channels.len();
     let point = count * NR + GAP;
     out.resize(POINTS * point, 0.0);
-    let transform = |taps: [&[f32]; 9], row: usize, out: &mut Vec<f32>| {
-        // SAFETY: each tap holds `count` rows, `row` apart, of `width` floats; `out` holds POINTS
-        // matrices of `count` rows of NR floats.
+    with_two_scratches(|taps, strip| {
+        taps.clear();
+        for tap in 0..9 {
+            // A tap at a time, since nine rows far apart at once defeat the memory's prefetching.
+            match source {
+                Source::AsIs => {
+                    let from = &w[(tap * k + channels.start) * n..];
+                    pack_strip(from, n, count, n0, n, strip);
+                }
+                Source::Flipped => {
+                    let from = &w[(8 - tap) * n * k + channels.start..(9 - tap) * n * k];
+                    pack_strip_transposed(from, k, count, n0, n, strip);
+                }
+            }
+            taps.extend_from_slice(strip);
+        }
+        // SAFETY: `taps` holds 9 strips, `out` POINTS matrices of `count` rows of NR floats.
         unsafe {
             run(Kernels {
                 taps,
-                row,
                 count,
-                width,
                 out: out.as_mut_ptr(),
                 point,
             })
         };
-    };
-    match source {
-        Source::AsIs => {
-            let tap = |i: usize| &w[(i * k + channels.start) * n + n0..][..(count - 1) * n + width];
-            transform(std::array::from_fn(tap), n, out);
-        }
-        Source::Flipped => with_two_scratches(|taps, strip| {
-            taps.clear();
-            for tap in (0..9).rev() {
-                let from = &w[tap * n * k + channels.start..(tap + 1) * n * k];
-                pack_strip_transposed(from, k, count, n0, n, strip);
-                taps.extend_from_slice(strip);
-            }
-            let tap = |i: usize| &taps[i * count * NR..(i + 1) * count * NR];
-            transform(std::array::from_fn(tap), NR, out);
-        }),
-    }
+    });
     point
 }
 

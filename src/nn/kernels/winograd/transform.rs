@@ -160,12 +160,10 @@ impl Work for InputTiles<'_> {
     }
 }
 
-/// Rows of kernels `[9][count, width]` to `[POINTS][count, NR]`.
+/// Rows of kernels `[9][count, NR]` to `[POINTS][count, NR]`.
 pub struct Kernels<'a> {
-    pub taps: [&'a [f32]; 9],
-    pub row: usize,
+    pub taps: &'a [f32],
     pub count: usize,
-    pub width: usize,
     pub out: *mut f32,
     pub point: usize,
 }
@@ -173,20 +171,18 @@ pub struct Kernels<'a> {
 impl Work for Kernels<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        for i in 0..self.count {
-            for v in (0..NR).step_by(LANES) {
-                let n = self.width.saturating_sub(v);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    both_ways!(
-                    kernel, [3 -> 6],
-                                           |y, x| L::load(self.taps[y * 3 + x].as_ptr().wrapping_add(i * self.row + v), n),
-
-                                           |y, x, u| {
-                                               u.store(self.out.add((y * 6 + x) * self.point + i * NR + v), LANES)
-                                           },
-                                       );
-                }
+        for at in (0..self.count * NR).step_by(LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                both_ways!(
+                    kernel,
+                    [3 -> 6],
+                    |y, x| {
+                        let tap = (y * 3 + x) * self.count * NR;
+                        L::load(self.taps.as_ptr().add(tap + at), LANES)
+                    },
+                    |y, x, u| u.store(self.out.add((y * 6 + x) * self.point + at), LANES),
+                );
             }
         }
     }
