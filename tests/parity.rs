@@ -30,8 +30,10 @@ use std::process::ExitCode;
 
 const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
 
+type Run = fn(&Fixture, &str, &mut Stage) -> Outcome;
+
 /// Every stage: the vectors that it needs, and what it does with them.
-const STAGES: &[(&str, fn(&Fixture, &str, &mut Stage) -> Outcome)] = &[
+const STAGES: &[(&str, Run)] = &[
     ("preprocess", vision::preprocess),
     ("eva_vit", vision::eva_vit),
     ("qformer_proj", vision::qformer_proj),

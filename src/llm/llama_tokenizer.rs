@@ -72,7 +72,7 @@ impl LlamaTokenizer {
         added.sort();
         let special = ["bos_token", "eos_token", "unk_token"].map(|name| {
             let value = [&map, &config].into_iter().find_map(|file| file.get(name));
-            value.map_or((None, (false, false)), |value| special_token(value))
+            value.map_or((None, (false, false)), special_token)
         });
         LlamaTokenizer::new(pieces, special, added).map_err(unusable)
     }

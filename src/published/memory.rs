@@ -22,7 +22,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => f64::NAN,
     };
     let bytes = number.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
-    match bytes.is_finite() && bytes >= 1.0 && bytes < 1e15 {
+    match (1.0..1e15).contains(&bytes) {
         true => Ok(bytes as u64),
         false => Err("give an amount of memory such as 8GB".to_string()),
     }

@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage, RgbaImage};
 
 /// CLIP's mean and standard deviation of the colours.
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// What to do with a picture that is no square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -197,7 +197,7 @@ pub fn vist_samples(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
                 let (other, step, _) = story(s);
                 (other, step) == (own, at)
             });
-            told.and_then(|s| said(s))
+            told.and_then(said)
         };
         let history: Vec<String> = (0..step).filter_map(text).collect();
         let history: Vec<VistPanel> = history

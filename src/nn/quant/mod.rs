@@ -7,6 +7,9 @@
 //! likeliest token into another. The instruction set is chosen at run time. A column's result
 //! does not depend on how many columns are computed together.
 
+// Loops over lanes and rows index several arrays of registers at once.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
