@@ -14,6 +14,8 @@ pub enum DiffusionError {
     Misfit { path: PathBuf, why: String },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Unwritable { path: PathBuf, why: String },
+    #[error(transparent)]
+    Checkpoint(crate::weights::CheckpointError),
     #[error("{0}")]
     Settings(String),
     #[error("{0}")]

@@ -5,11 +5,13 @@ use super::{
     CaptionTokenizer, Preview, SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig, Vae,
     VaeConfig,
 };
-use crate::nn::{ParamError, Params, Result as TensorResult};
+use crate::nn::{Params, Result as TensorResult};
+use crate::weights::{Checkpoint, CheckpointError, View};
 use candle_core::{DType, Device, Tensor};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The parts of a model folder, each of which can be read or written alone.
 #[derive(Clone, Debug)]
@@ -138,12 +140,22 @@ impl ModelFolder {
         let dir = self.0.join(part);
         let config = read_json(&dir.join("config.json"))?;
         let path = dir.join(file);
-        let params = Params::from_safetensors(std::slice::from_ref(&path), device);
-        let params = params.map_err(|e| match e {
-            ParamError::Unreadable { path, why } => DiffusionError::unreadable(&path, why),
-            other => DiffusionError::unreadable(&path, other),
+        // Folders that were not written here may hold the weights in another form.
+        let own = std::fs::symlink_metadata(&path).is_ok();
+        let checkpoint = Checkpoint::open(if own { &path } else { &dir });
+        let checkpoint = checkpoint.map_err(|error| match error {
+            CheckpointError::Empty { .. } => DiffusionError::unreadable(&path, "it is not there"),
+            other => DiffusionError::Checkpoint(other),
         })?;
-        build(config, params).map_err(|e| DiffusionError::misfit(&path, sentence(&e)))
+        let view = Arc::new(View::of(&Arc::new(checkpoint)));
+        build(config, Params::from_source(view, false, device)).map_err(|error| {
+            let sentence = sentence(&error);
+            // What is wrong with the file itself names it already.
+            match sentence.starts_with(&*dir.to_string_lossy()) {
+                true => DiffusionError::Tensor(sentence),
+                false => DiffusionError::misfit(&path, sentence),
+            }
+        })
     }
 
     fn write<C: Serialize>(

@@ -2,7 +2,9 @@
 //! 2310.02239, section 3.4; reference: `MiniGPT5_InputImage` and its `configure_optimizers`).
 
 mod loss;
+mod samples;
 mod stage;
 
 pub use loss::{Denoiser, Draws, LossWeights, Losses, caption_loss, image_loss, losses, text_loss};
+pub use samples::{Sample, Turn, cc3m, clean_caption, mmdialog, vist};
 pub use stage::{Stage, linear_rate, mask_new_rows};

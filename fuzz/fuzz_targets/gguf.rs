@@ -1,0 +1,10 @@
+//! The header of a GGUF file.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use vokenboard::weights::GgufHeader;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = GgufHeader::read(data);
+});

@@ -1,0 +1,17 @@
+//! A whole safetensors file.
+
+#![no_main]
+
+use std::path::Path;
+
+use candle_core::Device;
+use libfuzzer_sys::fuzz_target;
+use vokenboard::weights::Checkpoint;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(checkpoint) = Checkpoint::from_bytes(Path::new("a.safetensors"), data.to_vec()) {
+        for name in checkpoint.names() {
+            let _ = checkpoint.stored_tensor(name, &Device::Cpu);
+        }
+    }
+});
