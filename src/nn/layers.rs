@@ -122,6 +122,11 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// `table` is `[rows,dim]`.
+    pub fn new(table: Tensor) -> Self {
+        Self { table }
+    }
+
     /// `ids` u32 of any shape `[..]` -> `[.., dim]`.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         ops::embedding(&self.table, ids)

@@ -220,8 +220,9 @@ impl VokenPipeline {
             },
         )?;
         Ok(made.map(|made| {
-            let text = text(&made.sequence).trim().to_string();
-            (text, made.voken_states)
+            // Halves of letters, which only a model that is not trained writes, are left out.
+            let text = text(&made.sequence).replace('\u{fffd}', "");
+            (text.trim().to_string(), made.voken_states)
         }))
     }
 

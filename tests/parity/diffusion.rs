@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use vokenboard::diffusion::{
-    Denoising, Diffusion, NoiseSchedule, Scheduler, TextFeatures, Vae, VaeConfig, to_picture,
+    Denoising, NoiseSchedule, Scheduler, TextFeatures, Vae, VaeConfig, to_picture,
 };
 use vokenboard::nn::Params;
 use vokenboard::story::SchedulerKind;
@@ -25,7 +25,7 @@ struct Cases {
 }
 
 pub fn tokenizer(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
-    let tokenizer = f.stable_diffusion()?.read_tokenizer()?;
+    let (_, tokenizer) = f.captioner()?;
     for case in f.json::<Cases>(name)?.cases {
         let (ids, n) = tokenizer.encode_with_length(&case.text);
         stage.same(&case.text, &ids, &case.input_ids);
@@ -37,8 +37,7 @@ pub fn tokenizer(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 /// With the padding seen, as Stable Diffusion has it, and hidden, as training targets have it.
 pub fn clip_text(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
-    let folder = f.stable_diffusion()?;
-    let encoder = folder.read_text_encoder(&Device::Cpu)?;
+    let (encoder, tokenizer) = f.captioner()?;
     for i in 0.. {
         let Some(ids) = v.get(&format!("{i}.input_ids")) else {
             break;
@@ -52,7 +51,7 @@ pub fn clip_text(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         let hidden = encoder.forward_unpadded(&ids, &[n])?;
         stage.close(&key, &hidden.states, get(&v, &key)?)?;
     }
-    let (ids, n) = folder.read_tokenizer()?.encode_with_length("");
+    let (ids, n) = tokenizer.encode_with_length("");
     let ids = Tensor::new(vec![ids], &Device::Cpu)?;
     let empty = encoder.forward_unpadded(&ids, &[n])?;
     let want = get(&v, "empty_text_feature")?;
@@ -61,6 +60,7 @@ pub fn clip_text(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 
 pub fn unet(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
+    f.path("checkpoint/sd/unet/config.json")?;
     let unet = f.stable_diffusion()?.read_unet(&Device::Cpu)?;
     let latents = nhwc(get(&v, "latents")?)?;
     let text = get(&v, "encoder_hidden_states")?;
@@ -103,7 +103,7 @@ pub fn vae(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 /// Each step alone from the recorded noise, then the whole way with the UNet.
 pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
-    let model = Diffusion::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
+    let model = f.painter()?;
     let kind: SchedulerKind = name.parse()?;
     let steps = number_before(f.description(name), " inference steps").unwrap_or(10);
 

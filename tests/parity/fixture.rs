@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vokenboard::diffusion::ModelFolder;
+use vokenboard::diffusion::{CaptionTokenizer, ModelFolder, Painter, TextEncoder};
 use vokenboard::llm::LlamaTokenizer;
 use vokenboard::llm::float::{FloatConfig, FloatLlama};
 use vokenboard::nn::{LayerNorm, Params};
@@ -130,6 +130,26 @@ impl Fixture {
         Ok(Params::from_source(Arc::new(view), trainable, &Device::Cpu))
     }
 
+    /// Stable Diffusion without its text encoder.
+    pub fn painter(&self) -> Result<Painter, Error> {
+        for part in ["unet", "vae"] {
+            self.path(&format!("checkpoint/sd/{part}/config.json"))?;
+        }
+        Ok(Painter::load(&self.path("checkpoint/sd")?, &Device::Cpu)?)
+    }
+
+    /// Its text encoder and tokenizer.
+    pub fn captioner(&self) -> Result<(TextEncoder, CaptionTokenizer), Error> {
+        for part in ["tokenizer/vocab.json", "text_encoder/config.json"] {
+            self.path(&format!("checkpoint/sd/{part}"))?;
+        }
+        let folder = self.stable_diffusion()?;
+        Ok((
+            folder.read_text_encoder(&Device::Cpu)?,
+            folder.read_tokenizer()?,
+        ))
+    }
+
     pub fn stable_diffusion(&self) -> Result<ModelFolder, Error> {
         Ok(ModelFolder::new(self.path("checkpoint/sd")?))
     }
@@ -205,6 +225,14 @@ impl Fixture {
     /// Embeddings `[N,queries,width]` of pictures `[N,3,S,S]`.
     pub fn see(&self, pictures: &Tensor) -> Result<Tensor, Error> {
         Ok(self.tower()?.forward(&nhwc(pictures)?)?)
+    }
+}
+
+/// What was computed or, where the folder lacks a part for that, what was recorded.
+pub fn or_recorded(computed: Result<Tensor, Error>, recorded: &Tensor) -> Result<Tensor, Error> {
+    match computed {
+        Err(error) if error.is::<Absent>() => Ok(recorded.clone()),
+        other => other,
     }
 }
 

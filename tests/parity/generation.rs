@@ -1,10 +1,11 @@
 //! Texts as they are generated, and the pictures that they ask for.
 
-use crate::fixture::{Fixture, Vectors, get, ids, nhwc};
+use crate::fixture::{Fixture, Vectors, get, ids, nhwc, or_recorded};
+use crate::language::prompt;
 use crate::report::{Error, LIMIT, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
-use vokenboard::diffusion::{Denoising, Painter, TextFeatures, to_picture};
+use vokenboard::diffusion::{Denoising, TextFeatures, to_picture};
 use vokenboard::story::SchedulerKind;
 use vokenboard::voken::{Choice, FeatureMapper, FloatReader, Order, Text, generate as run};
 
@@ -39,17 +40,10 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let said = f.description(name);
     let model = f.loaded(f.trained(name), false)?.model;
     let config = f.llama_config()?;
-    let pictures = match v.get("input_images") {
-        Some(pictures) => Some(f.see(pictures)?),
-        None => None,
-    };
     let text = Text::prompt(ids(get(&v, "prompt_ids")?)?);
-    let prompt = model.interleave(&text, pictures.as_ref())?.embeddings;
-    stage.close(
-        "prompt_inputs_embeds",
-        &prompt,
-        get(&v, "prompt_inputs_embeds")?,
-    )?;
+    let want = get(&v, "prompt_inputs_embeds")?;
+    let prompt = or_recorded(prompt(f, &model, &text, &v, "input_images"), want)?;
+    stage.close("prompt_inputs_embeds", &prompt, want)?;
 
     let wanted = ids(get(&v, "sequences")?)?;
     let default = Choice::default();
@@ -189,7 +183,7 @@ fn picture(
     let Some(want) = v.get("image_uint8") else {
         return Ok(());
     };
-    let painter = Painter::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
+    let painter = f.painter()?;
     let how = Denoising {
         scheduler: SchedulerKind::Pndm,
         steps: number(said, "diffusion steps=").unwrap_or(50.0) as usize,

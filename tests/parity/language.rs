@@ -1,13 +1,11 @@
 //! Words, words and pictures together, and what conditions a picture.
 
-use crate::fixture::{Fixture, Vectors, get, ids, labels, nhwc};
+use crate::fixture::{Fixture, Vectors, get, ids, labels, or_recorded};
 use crate::report::{Error, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use vokenboard::llm::float::{FloatLlama, resize_rows};
-use vokenboard::voken::{
-    FloatReader, Reader, Text, VistPanel, VistTask, VokenModel, interleave, vist_prompt,
-};
+use vokenboard::voken::{FloatReader, Reader, Text, VistPanel, VistTask, VokenModel, vist_prompt};
 
 #[derive(Deserialize)]
 struct Case {
@@ -118,12 +116,25 @@ fn interleaved(
     v: &Vectors,
     stage: &mut Stage,
 ) -> Result<Tensor, Error> {
-    let pictures = f.see(get(v, &format!("{name}.images"))?)?;
     let text = Text::prompt(ids(get(v, &format!("{name}.prompt_ids"))?)?);
-    let got = model.interleave(&text, Some(&pictures))?.embeddings;
     let key = format!("{name}.inputs_embeds");
-    stage.close(&key, &got, get(v, &key)?)?;
+    let want = get(v, &key)?;
+    let got = prompt(f, model, &text, v, &format!("{name}.images"));
+    let got = or_recorded(got, want)?;
+    stage.close(&key, &got, want)?;
     Ok(got)
+}
+
+/// A prompt's embeddings.
+pub fn prompt(
+    f: &Fixture,
+    model: &VokenModel,
+    text: &Text,
+    v: &Vectors,
+    images: &str,
+) -> Result<Tensor, Error> {
+    let pictures = pictures(f, model, text, v, images)?;
+    Ok(model.interleave(text, pictures.as_ref())?.embeddings)
 }
 
 /// A prompt that is kept, then the vokens in one pass, then one token.
@@ -250,10 +261,6 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
             ];
             stage.same(&format!("{i}.input_ids"), &own.concat(), &tokens);
         }
-        let pictures = match v.get(&format!("{i}.input_images")) {
-            Some(pictures) => Some(f.see(pictures)?),
-            None => None,
-        };
         let Some(want) = v.get(&format!("{i}.warped_embeds")) else {
             // The embeddings of later samples are not recorded: their lengths and labels are.
             let length = get(&v, &format!("{i}.warped_labels"))?.elem_count();
@@ -273,9 +280,8 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
             stage.same("warped_labels", &got.labels, &want);
             continue;
         };
-        let got = interleave(&text, pictures.as_ref(), &model.vocabulary, &|ids| {
-            model.llama.embed_ids(ids)
-        })?;
+        let pictures = pictures(f, &model, &text, &v, &format!("{i}.input_images"))?;
+        let got = model.interleave(&text, pictures.as_ref())?;
         stage.close(&format!("{i}.warped_embeds"), &got.embeddings, want)?;
         let want = labels(get(&v, &format!("{i}.warped_labels"))?)?;
         stage.same(&format!("{i}.warped_labels"), &got.labels, &want);
@@ -305,10 +311,19 @@ pub fn mapper(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     stage.close("empty_mapping_feature", &empty, want)
 }
 
-/// Pictures `[N,3,S,S]` among the inputs of a stage.
-pub fn pictures(f: &Fixture, v: &Vectors, name: &str) -> Result<Option<Tensor>, Error> {
+/// The embeddings of the pictures that are recorded beside a text, where the text has places for
+/// pictures: a picture without a place is not looked at.
+pub fn pictures(
+    f: &Fixture,
+    model: &VokenModel,
+    text: &Text,
+    v: &Vectors,
+    name: &str,
+) -> Result<Option<Tensor>, Error> {
     match v.get(name) {
-        None => Ok(None),
-        Some(pictures) => Ok(Some(f.tower()?.forward(&nhwc(pictures)?)?)),
+        Some(pictures) if text.ids.contains(&model.vocabulary.picture) => {
+            Ok(Some(f.see(pictures)?))
+        }
+        _ => Ok(None),
     }
 }

@@ -6,7 +6,7 @@ use crate::language::pictures;
 use crate::report::{Error, GRADIENT_LIMIT, Outcome, Stage, values};
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use std::collections::HashMap;
-use vokenboard::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures, same_timestep};
+use vokenboard::diffusion::{Moments, NoiseSchedule, TextFeatures, same_timestep};
 use vokenboard::train::optimizer::{AdamSettings, AdamW};
 use vokenboard::train::voken::{
     Denoiser, Draws, LossWeights, Stage as Training, image_loss, linear_rate, losses, mask_new_rows,
@@ -23,33 +23,31 @@ pub fn train(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let model = &loaded.model;
     let batch = assemble(f, &loaded, &v, stage)?;
 
-    let diffusion = Diffusion::load(&f.path("checkpoint/sd")?, &Device::Cpu)?;
-    let schedule = NoiseSchedule::new(&diffusion.scheduler)?;
-    let empty = caption_states(&diffusion, "")?;
-    let denoiser = Denoiser {
-        unet: &diffusion.unet,
-        schedule: &schedule,
-        scaling_factor: diffusion.vae.config().scaling_factor,
-        empty_caption: &empty,
+    let painter = f.painter()?;
+    let schedule = NoiseSchedule::new(&painter.scheduler)?;
+    let captions = captions(f, name, &v, stage)?;
+    // Nothing asks for the empty caption where there are no captions.
+    let none = Tensor::new(0f32, &Device::Cpu)?;
+    let (captions, empty) = match &captions {
+        Some((captions, empty)) => (Some(captions), empty),
+        None => (None, &none),
     };
-    let targets = diffusion.vae.encode(&nhwc(get(&v, "in.output_image")?)?)?;
+    let denoiser = Denoiser {
+        unet: &painter.unet,
+        schedule: &schedule,
+        scaling_factor: painter.vae.config().scaling_factor,
+        empty_caption: empty,
+    };
+    let targets = painter.vae.encode(&nhwc(get(&v, "in.output_image")?)?)?;
     let weights = LossWeights::default();
     let draws = draws(&v, &weights)?;
-    let captions = captions(f, name, &diffusion, &v, stage)?;
 
     middle(&loaded, &batch, &targets, &draws, &denoiser, &v, stage)?;
     let got = losses(
-        model,
-        &denoiser,
-        &batch,
-        &targets,
-        captions.as_ref(),
-        &draws,
-        &weights,
+        model, &denoiser, &batch, &targets, captions, &draws, &weights,
     )?;
     stage.close("loss", &got.total, get(&v, "out.loss")?)?;
     stage.close("text_loss", &got.text, get(&v, "out.text_loss")?)?;
-    let none = Tensor::new(0f32, &Device::Cpu)?;
     let image = got.image.as_ref().unwrap_or(&none);
     stage.close("image_loss", image, get(&v, "out.image_loss")?)?;
     if let Some(want) = v.get("out.caption_loss") {
@@ -94,7 +92,7 @@ fn assemble(f: &Fixture, loaded: &Loaded, v: &Vectors, stage: &mut Stage) -> Res
             labels: wanted,
             length,
         };
-        let pictures = pictures(f, v, &format!("in.input_images.{i}"))?;
+        let pictures = pictures(f, model, &text, v, &format!("in.input_images.{i}"))?;
         let item = model.interleave(&text, pictures.as_ref())?;
         let want = get(v, &format!("warp.embeds.{i}"))?;
         stage.close(&format!("warp.embeds.{i}"), &item.embeddings, want)?;
@@ -126,36 +124,33 @@ fn draws(v: &Vectors, weights: &LossWeights) -> Result<Draws, Error> {
     })
 }
 
-/// A caption's states as training targets have them, the padding hidden.
-fn caption_states(diffusion: &Diffusion, caption: &str) -> Result<Tensor, Error> {
-    let (ids, n) = diffusion.tokenizer.encode_with_length(caption);
-    let ids = Tensor::new(vec![ids], &Device::Cpu)?;
-    Ok(diffusion.text_encoder.forward_unpadded(&ids, &[n])?.states)
-}
-
-/// The states of all captions, where there are captions.
+/// The states of all captions and of the empty one, where there are captions: as training targets
+/// have them, the padding hidden.
 fn captions(
     f: &Fixture,
     name: &str,
-    diffusion: &Diffusion,
     v: &Vectors,
     stage: &mut Stage,
-) -> Result<Option<Tensor>, Error> {
+) -> Result<Option<(Tensor, Tensor)>, Error> {
     let mut all = Vec::new();
-    for i in 0.. {
-        let key = format!("mid.caption_feature.{i}");
-        let Some(want) = v.get(&key) else {
-            break;
-        };
+    while let Some(recorded) = v.get(&format!("mid.caption_feature.{}", all.len())) {
+        all.push(recorded.clone());
+    }
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let (encoder, tokenizer) = f.captioner()?;
+    let states = |caption: &str| -> Result<Tensor, Error> {
+        let (ids, n) = tokenizer.encode_with_length(caption);
+        let ids = Tensor::new(vec![ids], &Device::Cpu)?;
+        Ok(encoder.forward_unpadded(&ids, &[n])?.states)
+    };
+    for (i, want) in all.iter().enumerate() {
         if let Some(caption) = f.caption(name, i) {
-            stage.close(&key, &caption_states(diffusion, caption)?, want)?;
+            stage.close(&format!("caption_feature.{i}"), &states(caption)?, want)?;
         }
-        all.push(want.clone());
     }
-    match all.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(Tensor::cat(&all, 0)?)),
-    }
+    Ok(Some((Tensor::cat(&all, 0)?, states("")?)))
 }
 
 /// Everything between the input and the losses.

@@ -5,9 +5,12 @@ use super::lora::{Adapted, Matrix};
 use super::{FloatConfig, FloatLlama, Tables};
 use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
-use crate::nn::RmsNorm;
+use crate::nn::{Embedding, Linear, RmsNorm};
 use candle_core::Device;
 use std::path::Path;
+
+/// Reads a matrix of that name, output width and input width.
+type ReadMatrix<'a> = dyn Fn(&str, usize, usize) -> Result<Matrix, LlmError> + 'a;
 
 /// An open GGUF file with its settings.
 pub struct GgufLlama {
@@ -56,18 +59,55 @@ impl GgufLlama {
         &self.config
     }
 
-    /// The network with `tables` in place of the file's own.
+    /// The file's own tables, in floating point.
     ///
     /// # Errors
-    /// A tensor that is missing, has another shape, or is of an unknown type.
+    /// A tensor that is missing, has another shape, or is of an unknown type; so for all of them.
+    pub fn tables(&self, device: &Device) -> Result<Tables, LlmError> {
+        let shape = [self.config.vocab_size, self.config.hidden_size];
+        let table = self
+            .file
+            .float_tensor("token_embd.weight", &shape, device)?;
+        let head = match self.file.has("output.weight") {
+            true => self.file.float_tensor("output.weight", &shape, device)?,
+            // Tied: the embedding table is the output layer too.
+            false => table.clone(),
+        };
+        Ok(Tables {
+            embedding: Embedding::new(table),
+            head: Linear::new(head.t()?.contiguous()?, None),
+        })
+    }
+
+    /// The network with `tables`, its layers as they lie in the file. It has no backward.
     pub fn with_tables(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
+        self.network(tables, device, &|name, out, inp| {
+            let matrix = self.file.product(name, out, inp, device)?;
+            Ok(Matrix::Quantised(matrix, out, inp))
+        })
+    }
+
+    /// The network with `tables`, its layers in floating point: for training what is beside them.
+    pub fn dequantised(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
+        self.network(tables, device, &|name, out, inp| {
+            let weight = self.file.float_tensor(name, &[out, inp], device)?;
+            Ok(Matrix::Float(Linear::new(weight.t()?.contiguous()?, None)))
+        })
+    }
+
+    fn network(
+        &self,
+        tables: Tables,
+        device: &Device,
+        read: &ReadMatrix,
+    ) -> Result<FloatLlama, LlmError> {
         let (file, c) = (&self.file, &self.config);
         let norm = |name: &str| -> Result<RmsNorm, LlmError> {
             let weight = file.float_tensor(name, &[c.hidden_size], device)?;
             Ok(RmsNorm::new(weight, c.rms_norm_eps))
         };
         let layers = (0..c.num_hidden_layers)
-            .map(|i| self.layer(i, &norm, device))
+            .map(|i| self.layer(i, &norm, read))
             .collect::<Result<_, LlmError>>()?;
         Ok(FloatLlama {
             layers,
@@ -83,17 +123,14 @@ impl GgufLlama {
         &self,
         index: usize,
         norm: &dyn Fn(&str) -> Result<RmsNorm, LlmError>,
-        device: &Device,
+        read: &ReadMatrix,
     ) -> Result<Layer, LlmError> {
         let (width, inner) = (self.config.hidden_size, self.config.intermediate_size);
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
         let head = self.config.head_width();
         let (wide, narrow) = (heads * head, kv_heads * head);
         let named = |part: &str| format!("blk.{index}.{part}.weight");
-        let matrix = |part: &str, out: usize, inp: usize| {
-            let matrix = self.file.product(&named(part), out, inp, device)?;
-            Ok::<_, LlmError>(Matrix::Quantised(matrix, out, inp))
-        };
+        let matrix = |part: &str, out: usize, inp: usize| read(&named(part), out, inp);
         Ok(Layer {
             attention_norm: norm(&named("attn_norm"))?,
             query: Adapted::new(matrix("attn_q", wide, width)?),

@@ -243,3 +243,35 @@ fn a_gguf_file_with_adapters_beside_it_computes_what_the_float_weights_do() {
         assert!(off < limit, "{kind:?} {off}");
     }
 }
+
+#[test]
+fn the_built_in_model_has_the_states_that_its_own_reader_gives_it() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2");
+    let mut own = crate::llm::LanguageModel::load(&dir, &Device::Cpu).unwrap();
+    let ids = own.tokenizer().encode("A fox finds a lantern in the snow.");
+    let width = own.config().width;
+    let want = own.hidden_states(&ids).unwrap();
+    let want = Tensor::from_vec(want, (1, ids.len(), width), &Device::Cpu).unwrap();
+    let largest = want
+        .abs()
+        .unwrap()
+        .max_all()
+        .unwrap()
+        .to_scalar::<f32>()
+        .unwrap();
+
+    let path = dir.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let file = GgufLlama::open(&path).unwrap();
+    let tables = file.tables(&Device::Cpu).unwrap();
+    let float = file.dequantised(tables.clone(), &Device::Cpu).unwrap();
+    let x = float.embed_ids(&ids).unwrap();
+    let got = float.forward(&x, None).unwrap();
+    assert!(largest_difference(&got, &want) < 1e-4 * largest);
+    // ggml's products round activations to 8 bits.
+    let quantised = file.with_tables(tables, &Device::Cpu).unwrap();
+    let got = quantised.forward(&x, None).unwrap();
+    let off = largest_difference(&got, &want) / largest;
+    assert!(off < 0.1, "{off}");
+    let logits = float.logits(&float.forward(&x, None).unwrap()).unwrap();
+    assert_eq!(logits.dims(), [1, ids.len(), float.rows().unwrap()]);
+}

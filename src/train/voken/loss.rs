@@ -250,3 +250,50 @@ fn replace_rows(x: &Tensor, drop: &[bool], other: &Tensor) -> Result<Tensor> {
         .collect::<Result<_>>()?;
     Tensor::cat(&rows, 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn a_tenth_of_the_conditions_is_dropped_and_a_seed_draws_the_same_again() {
+        let weights = LossWeights::default();
+        let draw = || {
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            Draws::new(2000, [1, 1, 2], &weights, 1000, &mut rng, &Device::Cpu).unwrap()
+        };
+        let one = draw();
+        let dropped = one.drop.iter().filter(|d| **d).count();
+        assert!((150..250).contains(&dropped), "{dropped}");
+        assert!(one.timesteps.iter().all(|t| *t < 1000));
+        let reaches = |from: usize, to: usize| one.timesteps.iter().any(|t| (from..to).contains(t));
+        assert!(reaches(0, 100) && reaches(900, 1000));
+        assert_eq!(one.noise.dims(), [2000, 1, 1, 2]);
+        let again = draw();
+        assert_eq!((one.drop, one.timesteps), (again.drop, again.timesteps));
+        let same = (one.noise - again.noise)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap();
+        assert_eq!(same.to_scalar::<f32>().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn dropped_conditions_are_zero_and_their_captions_empty() {
+        let x = Tensor::ones((2, 1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let dropped = drop_rows(&x, &[true, false]).unwrap();
+        assert_eq!(
+            dropped.to_vec3::<f32>().unwrap(),
+            [[[0.0, 0.0]], [[1.0, 1.0]]]
+        );
+        let empty = Tensor::new(&[[[7f32, 8.0]]], &Device::Cpu).unwrap();
+        let replaced = replace_rows(&x, &[false, true], &empty).unwrap();
+        assert_eq!(
+            replaced.to_vec3::<f32>().unwrap(),
+            [[[1.0, 1.0]], [[7.0, 8.0]]]
+        );
+    }
+}
