@@ -172,6 +172,7 @@ fn escape_closes_what_is_in_front_and_cancels_only_then() {
     let mut t = open();
     t.write(FOX);
     t.idle();
+    t.hold.in_the_picture();
     t.click("Tell 5 panels");
     let first = t.state().panels()[0].id;
     let busy = |t: &Test| !t.state().work.is_idle();
@@ -201,6 +202,7 @@ fn escape_closes_what_is_in_front_and_cancels_only_then() {
 fn the_board_stays_where_a_text_is_written() {
     let mut t = open();
     t.write_texts(&["One.", "Two.", "Three.", "Four."]);
+    t.hold.in_the_picture();
     t.click("Tell 5 panels");
     t.studio.get_by_label("Text of panel 1").focus();
     t.studio.run_steps(2);
@@ -208,6 +210,7 @@ fn the_board_stays_where_a_text_is_written() {
         t.studio.get_by_label("Text of panel 1").type_text(word);
         t.studio.run_steps(2);
     }
+    t.hold.let_go();
     t.idle();
     let text = t.studio.get_by_label("Text of panel 1");
     assert!(text.is_focused());
@@ -220,10 +223,12 @@ fn the_board_stays_where_a_text_is_written() {
     t.studio.get_by_label("Picture 14");
     assert_eq!(t.state().selected, Some(t.state().panels()[13].id));
     // One who looks at another panel meanwhile stays there.
+    t.hold.in_the_text();
     t.click("Tell 5 panels");
     let third = t.state().panels()[2].id;
     let select = vokenboard::studio::actions::Action::Select(Some(third));
     t.studio.state_mut().state.perform(select, Instant::now());
+    t.hold.let_go();
     t.idle();
     assert_eq!(t.state().selected, Some(third));
     assert!(t.studio.query_by_label("Picture 19").is_none());

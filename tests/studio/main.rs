@@ -23,6 +23,7 @@ fn a_stranger_tells_a_first_story() {
     t.studio.get_by_label("Picture 1");
     t.shot("one");
     // Enter on the empty composer goes on.
+    t.hold.in_the_picture();
     t.key(Modifiers::NONE, Key::Enter);
     t.until("denoising", |s| {
         s.state().state.work.running().is_some_and(|r| r.step > 2)
@@ -34,18 +35,21 @@ fn a_stranger_tells_a_first_story() {
         "the text is there while its picture denoises"
     );
     t.studio.get_by_label(&format!("Text of panel 2: {told}"));
+    t.hold.let_go();
     t.idle();
     let texts = t.texts();
     assert_eq!(texts.len(), 2);
     assert!(texts[1].ends_with('.'), "{texts:?}");
     t.studio.get_by_label("Picture 2");
 
+    t.hold.in_the_text();
     t.click("Tell 5 panels");
     t.until("writing", |s| {
         let running = s.state().state.work.running();
         running.is_some_and(|r| !r.text_done && r.text.len() > 10)
     });
     t.shot("writing");
+    t.hold.let_go();
     t.idle();
     assert_eq!(t.texts().len(), 7);
     t.shot("seven");
@@ -92,6 +96,7 @@ fn cancel_stops_at_once_and_leaves_nothing_half_made() {
     let mut t = open();
     t.write(FOX);
     t.idle();
+    t.hold.in_the_text();
     t.click("Tell 5 panels");
     t.until("at work", |s| {
         s.state()
@@ -111,6 +116,7 @@ fn cancel_stops_at_once_and_leaves_nothing_half_made() {
     );
 
     // Esc does the same, while a picture denoises; the panel's own text stays.
+    t.hold.in_the_picture();
     t.write("A bear sings.");
     t.until("denoising", |s| {
         s.state().state.work.running().is_some_and(|r| r.step > 0)
@@ -270,12 +276,14 @@ fn a_panel_is_dragged_to_another_place() {
 fn panels_moved_and_deleted_while_one_is_made_lose_nothing() {
     let mut t = open();
     t.write_texts(&["One.", "Two."]);
+    t.hold.in_the_picture();
     t.write("A fox sleeps.");
     t.until("denoising", |s| {
         s.state().state.work.running().is_some_and(|r| r.step > 0)
     });
     t.click("Delete panel 1");
     t.click("Duplicate panel 1");
+    t.hold.let_go();
     t.idle();
     assert_eq!(t.texts(), ["Two.", "Two.", "A fox sleeps."]);
     assert_eq!(
@@ -284,6 +292,7 @@ fn panels_moved_and_deleted_while_one_is_made_lose_nothing() {
         "the picture found its panel"
     );
 
+    t.hold.in_the_picture();
     t.click("Draw picture 1");
     t.until("denoising", |s| {
         s.state().state.work.running().is_some_and(|r| r.step > 0)

@@ -9,7 +9,7 @@ use egui_kittest::kittest::Queryable as _;
 use vokenboard::studio::app::App;
 use vokenboard::studio::state::{Parts, Readiness, State};
 
-use crate::studio_support::{Answers, parts};
+use crate::studio_support::{Answers, Hold, parts};
 
 pub type Studio = Harness<'static, App>;
 
@@ -17,6 +17,7 @@ pub type Studio = Harness<'static, App>;
 pub struct Test {
     pub studio: Studio,
     pub answers: Answers,
+    pub hold: Hold,
     pub dir: PathBuf,
     _temp: tempfile::TempDir,
 }
@@ -49,7 +50,7 @@ pub fn opening(
 ) -> Test {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().to_path_buf();
-    let (mut parts, answers, _) = parts(dir.join("projects"), Duration::from_millis(2));
+    let (mut parts, answers, hold) = parts(dir.join("projects"), Duration::from_millis(2));
     change(&mut parts);
     let studio = Harness::builder()
         .with_size([width, height])
@@ -61,6 +62,7 @@ pub fn opening(
     Test {
         studio,
         answers,
+        hold,
         dir,
         _temp: temp,
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,44 @@ use vokenboard::weights::DeviceChoice;
 pub struct Doodle {
     description: Description,
     pace: Duration,
-    pub made: Arc<AtomicUsize>,
+    pub hold: Hold,
+}
+
+/// Keeps a doodle in the middle of its work, so that a test meets it there on any machine.
+#[derive(Clone, Default)]
+pub struct Hold(Arc<AtomicU8>);
+
+const IN_THE_TEXT: u8 = 1;
+const IN_THE_PICTURE: u8 = 2;
+
+#[allow(dead_code, reason = "only the tests of the window hold doodles")]
+impl Hold {
+    pub fn in_the_text(&self) {
+        self.0.store(IN_THE_TEXT, Ordering::SeqCst);
+    }
+
+    pub fn in_the_picture(&self) {
+        self.0.store(IN_THE_PICTURE, Ordering::SeqCst);
+    }
+
+    pub fn let_go(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Hold {
+    /// Waits while held at `place`; a doodle can be cancelled there.
+    fn wait(
+        &self,
+        place: u8,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        while self.0.load(Ordering::SeqCst) == place {
+            std::thread::sleep(Duration::from_millis(2));
+            sink(Progress::TextPiece(String::new()))?;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl Doodle {
@@ -48,7 +85,7 @@ impl Doodle {
                 },
             },
             pace,
-            made: Arc::default(),
+            hold: Hold::default(),
         }
     }
 
@@ -133,9 +170,12 @@ impl Pipeline for Doodle {
         let mut text = request.text.clone().unwrap_or_default();
         if request.make != Make::Picture {
             text = Doodle::sentence(request);
-            for piece in text.split_inclusive(' ') {
+            for (i, piece) in text.split_inclusive(' ').enumerate() {
                 std::thread::sleep(self.pace);
                 if sink(Progress::TextPiece(piece.to_owned())).is_break() {
+                    return Ok(None);
+                }
+                if i == 3 && self.hold.wait(IN_THE_TEXT, sink).is_break() {
                     return Ok(None);
                 }
             }
@@ -159,11 +199,13 @@ impl Pipeline for Doodle {
                 {
                     return Ok(None);
                 }
+                if step == 3 && self.hold.wait(IN_THE_PICTURE, sink).is_break() {
+                    return Ok(None);
+                }
             }
             let picture = Doodle::draw(&text, &request.settings, 1.0, 256);
             output.picture = Some((picture, self.record(request, &text)));
         }
-        self.made.fetch_add(1, Ordering::SeqCst);
         Ok(Some(output))
     }
 }
@@ -196,16 +238,16 @@ impl Dialogs for Answers {
 }
 
 /// Parts of a studio that keeps its stories in `projects`.
-pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Arc<AtomicUsize>) {
+pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
+    let hold = Hold::default();
+    let held = hold.clone();
     let answers = Answers::default();
-    let made = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&made);
     let parts = Parts {
         loader_for: Arc::new(move |_| {
-            let count = Arc::clone(&count);
+            let held = held.clone();
             let loader: Loader = Box::new(move |_| {
                 let mut doodle = Doodle::new(pace);
-                doodle.made = count;
+                doodle.hold = held;
                 Ok(Box::new(doodle))
             });
             loader
@@ -219,5 +261,5 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Arc<AtomicUs
         dialogs: Box::new(answers.clone()),
         projects,
     };
-    (parts, answers, made)
+    (parts, answers, hold)
 }
