@@ -117,15 +117,9 @@ fn a_truncated_file_is_named() {
         let path = folder.path(name);
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        let (out, error) = folder.refused();
+        let (_, error) = folder.refused();
         let file = path.file_name().unwrap().to_str().unwrap();
-        // Stage 2 may be left out, so that a damaged one is no more than told.
-        let told = if name.starts_with("stage2") {
-            &out
-        } else {
-            &error
-        };
-        assert!(told.contains(file) && told.contains(why), "{out}{error}");
+        assert!(error.contains(file) && error.contains(why), "{error}");
     }
 }
 
@@ -140,10 +134,7 @@ fn wrong_shapes_and_missing_tensors_are_named_before_anything_is_loaded() {
     });
     let (out, error) = folder.refused();
     assert!(out.contains("missing: conv_out.weight"), "{out}");
-    assert!(
-        out.contains("conv_in.bias has shape [16]") || out.contains("conv_in.bias has shape"),
-        "{out}"
-    );
+    assert!(out.contains("conv_in.bias has shape"), "{out}");
     assert!(error.contains("is not a model that can be used"), "{error}");
     let error = ModelFolder::new(folder.path("sd")).read_unet(&Device::Cpu);
     let error = error.err().unwrap().to_string();

@@ -119,7 +119,8 @@ impl Found {
     /// The parts, where each was found once; those in `given` stand before what was found.
     ///
     /// # Errors
-    /// When a part that is needed is missing, or there is more than one of a kind.
+    /// When a part that is needed is missing, or there is more than one of a kind. Where a file
+    /// cannot be read an optional part must be there, too: the file may be that part.
     pub fn choose(
         &self,
         dir: &Path,
@@ -136,7 +137,7 @@ impl Found {
                 (None, [path]) => {
                     chosen.insert(part, path.clone());
                 }
-                (None, []) if part.is_optional() => {}
+                (None, []) if part.is_optional() && self.unreadable.is_empty() => {}
                 (None, []) => missing.push(part),
                 (None, files) => {
                     return Err(PublishedError::Ambiguous {
