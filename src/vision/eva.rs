@@ -176,8 +176,8 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn a_smooth_grid_of_positions_stays_smooth_when_it_is_resized() {
-        // Cubic interpolation keeps a linear ramp away from the edges.
+    fn a_grid_of_positions_is_resized_with_pytorchs_cubic_weights() {
+        // With a = -0.75 a ramp bends: a quarter of the way becomes 0.296875 of it.
         let from = 6;
         let ramp: Vec<f32> = std::iter::once(9.0)
             .chain((0..36).map(|i| (i / from) as f32 * 10.0 + (i % from) as f32))
@@ -188,7 +188,16 @@ mod tests {
         assert_eq!((v.len(), v[0]), (145, 9.0));
         let at = |y: usize, x: usize| v[1 + y * 12 + x];
         for (y, x) in [(4, 5), (6, 7), (5, 4)] {
-            let want = (y as f32 / 2.0 - 0.25) * 10.0 + x as f32 / 2.0 - 0.25;
+            let along = |i: usize| {
+                let place = i as f32 / 2.0 - 0.25;
+                let bent = if place.fract() > 0.5 {
+                    0.703_125
+                } else {
+                    0.296_875
+                };
+                place.floor() + bent
+            };
+            let want = along(y) * 10.0 + along(x);
             assert!((at(y, x) - want).abs() < 1e-4, "{} {want}", at(y, x));
         }
     }
