@@ -109,8 +109,8 @@ fn a_truncated_file_is_named() {
     for (name, why) in [
         ("eva_vit_g.pth", "zip directory"),
         ("stage2_vist.ckpt", "zip directory"),
-        (UNET, "its header tells of"),
-        ("llama/model.safetensors", "its header tells of"),
+        (UNET, "is damaged"),
+        ("llama/model.safetensors", "is damaged"),
         ("llama/tokenizer.model", "SentencePiece"),
     ] {
         let folder = Folder::new();
