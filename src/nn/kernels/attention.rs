@@ -2,6 +2,7 @@
 //! never in memory as a whole, and the backward computes the scores again.
 
 use super::conv::OutPtr;
+use super::elementwise::highest;
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
 use super::pack::{pack_strip, pack_strip_transposed};
 use super::simd::{dispatch, exp_falling};
@@ -138,22 +139,6 @@ fn transposed_product(
             }
         }
     });
-}
-
-/// The highest of a row, or NaN if it holds one.
-#[inline(always)]
-fn highest(row: &[f32]) -> f32 {
-    let pick = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = row.chunks_exact(16);
-    let rest = chunks.remainder().iter().copied();
-    let rest = rest.fold(f32::NEG_INFINITY, pick);
-    for chunk in chunks {
-        for i in 0..16 {
-            lanes[i] = pick(lanes[i], chunk[i]);
-        }
-    }
-    lanes.iter().copied().fold(rest, pick)
 }
 
 dispatch! {

@@ -126,105 +126,116 @@ fn terms(segs: &[usize], len: usize) -> Vec<Terms> {
         .collect()
 }
 
-/// `out[p] = bias + sum over taps and i of a[base[p] + seg + i] * strips`, `n` columns.
+/// The right operand of a product, a row for each term of the sum.
+#[derive(Clone, Copy)]
+enum Weights<'a> {
+    /// `[terms, n]`.
+    AsIs(&'a [f32]),
+    /// `[taps, n, channels]`, taps in reverse.
+    Flipped { w: &'a [f32], channels: usize },
+}
+
+impl Weights<'_> {
+    fn terms(&self, n: usize) -> usize {
+        match self {
+            Weights::AsIs(w) | Weights::Flipped { w, .. } => w.len() / n.max(1),
+        }
+    }
+
+    /// Packs the columns from `n0` on of some terms from `from` on.
+    fn pack(&self, from: usize, part: &Terms, n0: usize, n: usize, out: &mut Vec<f32>) {
+        match self {
+            Weights::AsIs(w) => {
+                pack_strip(&w[from * n..], n, part.segs.len() * part.len, n0, n, out);
+            }
+            Weights::Flipped { w, channels } => with_scratch(|strip| {
+                out.clear();
+                let taps = w.len() / (n * channels);
+                for i in 0..part.segs.len() {
+                    let (tap, at) = (
+                        (from + i * part.len) / channels,
+                        (from + i * part.len) % channels,
+                    );
+                    let tap = &w[(taps - 1 - tap) * n * channels..(taps - tap) * n * channels];
+                    pack_strip_transposed(&tap[at..], *channels, part.len, n0, n, strip);
+                    out.extend_from_slice(strip);
+                }
+            }),
+        }
+    }
+}
+
+/// Most tiles of rows that pass by a packed strip.
+const ROW_TILES: usize = 32;
+
+/// `out[p] = bias + sum over taps and i of a[base[p] + seg + i] * weights`, `n` columns.
 fn product(
     a: &[f32],
     base: &[usize],
     segs: &[usize],
     seg_len: usize,
-    strips: &[f32],
+    weights: Weights,
     n: usize,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let k = segs.len() * seg_len;
-    let n_strips = n.div_ceil(NR);
-    assert!(strips.len() >= k * NR * n_strips && out.len() == base.len() * n);
+    let strips = n.div_ceil(NR);
+    assert!(weights.terms(n) == segs.len() * seg_len && out.len() == base.len() * n);
     let reach = segs.iter().max().copied().unwrap_or(0) + seg_len;
     assert!(base.iter().all(|b| b + reach <= a.len()));
     let parts = terms(segs, seg_len);
     let height = tile_rows(base.len());
     let tiles = base.len().div_ceil(height);
-    let threads = rayon::current_num_threads();
-    let block = tiles.div_ceil(4 * threads).clamp(1, 32);
-    let blocks = tiles.div_ceil(block);
-    // Few rows are shared out by columns.
-    let split = if blocks < 2 * threads {
-        (2 * threads).div_ceil(blocks).min(n_strips)
-    } else {
-        1
-    };
+    // Enough tasks to keep all threads busy to the end: blocks of rows first, then of columns.
+    let tasks = 4 * rayon::current_num_threads();
+    let blocks = tiles
+        .div_ceil(ROW_TILES)
+        .max(tasks.div_ceil(strips.max(1)).min(tiles / 4))
+        .max(1);
+    let split = tasks.div_ceil(blocks).min(strips);
     let out = OutPtr(out.as_mut_ptr());
     (0..blocks * split).into_par_iter().for_each(|task| {
-        let (block_i, split_i) = (task % blocks, task / blocks);
+        let (block, own) = (task % blocks, task / blocks);
         let mut from = 0;
         for (part_i, part) in parts.iter().enumerate() {
-            let rows_of_strip = part.segs.len() * part.len;
-            for strip_i in split_i * n_strips / split..(split_i + 1) * n_strips / split {
-                let n0 = strip_i * NR;
+            for strip in own * strips / split..(own + 1) * strips / split {
+                let n0 = strip * NR;
                 let width = NR.min(n - n0);
                 let mut edge = [0f32; NR];
                 if let Some(b) = bias.filter(|_| part_i == 0) {
                     edge[..width].copy_from_slice(&b[n0..n0 + width]);
                 }
-                let strip = &strips[(strip_i * k + from) * NR..][..rows_of_strip * NR];
-                for tile in block_i * block..((block_i + 1) * block).min(tiles) {
-                    let first = tile * height;
-                    let count = height.min(base.len() - first);
-                    let mut rows = [std::ptr::null::<f32>(); MR];
-                    let mut outs = [std::ptr::null_mut::<f32>(); MR];
-                    for m in 0..count {
-                        rows[m] = a.as_ptr().wrapping_add(base[first + m]);
-                        outs[m] = out.at((first + m) * n + n0);
+                with_scratch(|packed| {
+                    weights.pack(from, part, n0, n, packed);
+                    for tile in block * tiles / blocks..(block + 1) * tiles / blocks {
+                        let first = tile * height;
+                        let count = height.min(base.len() - first);
+                        let mut rows = [std::ptr::null::<f32>(); MR];
+                        let mut outs = [std::ptr::null_mut::<f32>(); MR];
+                        for m in 0..count {
+                            rows[m] = a.as_ptr().wrapping_add(base[first + m]);
+                            outs[m] = out.at((first + m) * n + n0);
+                        }
+                        // SAFETY: `reach` was checked above; blocks and strips of different tasks
+                        // do not overlap in `out`.
+                        unsafe {
+                            rows_tile(
+                                &rows[..count],
+                                &part.segs,
+                                part.len,
+                                packed,
+                                &outs[..count],
+                                width,
+                                &edge,
+                                part_i > 0,
+                            )
+                        };
                     }
-                    // SAFETY: `reach` was checked above; tiles and strips of different tasks do
-                    // not overlap in `out`.
-                    unsafe {
-                        rows_tile(
-                            &rows[..count],
-                            &part.segs,
-                            part.len,
-                            strip,
-                            &outs[..count],
-                            width,
-                            &edge,
-                            part_i > 0,
-                        )
-                    };
-                }
+                });
             }
-            from += rows_of_strip;
+            from += part.segs.len() * part.len;
         }
     });
-}
-
-/// Packs `w [k,n]` into strips.
-fn pack_all(w: &[f32], k: usize, n: usize, out: &mut Vec<f32>) {
-    out.resize(n.div_ceil(NR) * k * NR, 0.0);
-    out.par_chunks_mut(k * NR)
-        .enumerate()
-        .for_each(|(s, chunk)| {
-            with_scratch(|v| {
-                pack_strip(w, n, k, s * NR, n, v);
-                chunk.copy_from_slice(v);
-            });
-        });
-}
-
-/// Packs the transpose of each tap of `w [taps, n, k]`, taps in reverse, into strips of `n`.
-fn pack_flipped(w: &[f32], taps: usize, k: usize, n: usize, out: &mut Vec<f32>) {
-    out.resize(n.div_ceil(NR) * taps * k * NR, 0.0);
-    out.par_chunks_mut(taps * k * NR)
-        .enumerate()
-        .for_each(|(s, chunk)| {
-            with_scratch(|v| {
-                for t in 0..taps {
-                    let tap = &w[(taps - 1 - t) * n * k..(taps - t) * n * k];
-                    pack_strip_transposed(tap, k, k, s * NR, n, v);
-                    chunk[t * k * NR..(t + 1) * k * NR].copy_from_slice(v);
-                }
-            });
-        });
 }
 
 /// Copies `src [b,h,w,c]` into a zeroed `[b,hp,wp,c]` from row `top`, column `left`, `step`
@@ -291,24 +302,21 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &m
     }
     let segs = g.taps(g.padded().1, g.cin);
     let base = g.bases();
-    with_scratch(|strips| {
-        pack_all(w, segs.len() * g.cin, g.cout, strips);
-        if g.in_place() {
-            product(x, &base, &segs, g.cin, strips, g.cout, bias, out);
-        } else {
-            with_scratch(|xp| {
-                spread(
-                    x,
-                    (g.batch, g.h, g.w, g.cin),
-                    g.padded(),
-                    (g.pad[0], g.pad[1]),
-                    1,
-                    g.upsample,
-                    xp,
-                );
-                product(xp, &base, &segs, g.cin, strips, g.cout, bias, out);
-            });
-        }
+    let weights = Weights::AsIs(w);
+    if g.in_place() {
+        return product(x, &base, &segs, g.cin, weights, g.cout, bias, out);
+    }
+    with_scratch(|xp| {
+        spread(
+            x,
+            (g.batch, g.h, g.w, g.cin),
+            g.padded(),
+            (g.pad[0], g.pad[1]),
+            1,
+            g.upsample,
+            xp,
+        );
+        product(xp, &base, &segs, g.cin, weights, g.cout, bias, out);
     });
 }
 
@@ -321,31 +329,31 @@ pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let (ho, wo) = g.out();
     let s = g.scale();
     let (h, wd) = (s * g.h, s * g.w);
-    let taps = g.kh * g.kw;
-    with_scratch(|strips| {
-        pack_flipped(w, taps, g.cout, g.cin, strips);
-        if taps == 1 && g.stride == 1 && g.in_place() {
-            let base: Vec<usize> = (0..g.batch * h * wd).map(|p| p * g.cout).collect();
-            return product(dy, &base, &[0], g.cout, strips, g.cin, None, dx);
+    let weights = Weights::Flipped {
+        w,
+        channels: g.cout,
+    };
+    if g.kh * g.kw == 1 && g.stride == 1 && g.in_place() {
+        let base: Vec<usize> = (0..g.batch * h * wd).map(|p| p * g.cout).collect();
+        return product(dy, &base, &[0], g.cout, weights, g.cin, None, dx);
+    }
+    // Rows below the last one a stride reaches got no gradient: the padded size covers them.
+    let inner = (h + g.kh - 1, wd + g.kw - 1);
+    let segs = g.taps(inner.1, g.cout);
+    let base = places(g.batch, inner, (h, wd), 1, g.cout);
+    let corner = (g.kh - 1 - g.pad[0], g.kw - 1 - g.pad[1]);
+    with_scratch(|dp| {
+        spread_within(dy, (g.batch, ho, wo, g.cout), inner, corner, g.stride, dp);
+        if g.upsample {
+            with_scratch(|full| {
+                full.clear();
+                full.resize(g.batch * h * wd * g.cin, 0.0);
+                product(dp, &base, &segs, g.cout, weights, g.cin, None, full);
+                fold_twice(full, (g.batch, g.h, g.w, g.cin), dx);
+            });
+        } else {
+            product(dp, &base, &segs, g.cout, weights, g.cin, None, dx);
         }
-        // Rows below the last one a stride reaches got no gradient: the padded size covers them.
-        let inner = (h + g.kh - 1, wd + g.kw - 1);
-        let segs = g.taps(inner.1, g.cout);
-        let base = places(g.batch, inner, (h, wd), 1, g.cout);
-        let corner = (g.kh - 1 - g.pad[0], g.kw - 1 - g.pad[1]);
-        with_scratch(|dp| {
-            spread_within(dy, (g.batch, ho, wo, g.cout), inner, corner, g.stride, dp);
-            if g.upsample {
-                with_scratch(|full| {
-                    full.clear();
-                    full.resize(g.batch * h * wd * g.cin, 0.0);
-                    product(dp, &base, &segs, g.cout, strips, g.cin, None, full);
-                    fold_twice(full, (g.batch, g.h, g.w, g.cin), dx);
-                });
-            } else {
-                product(dp, &base, &segs, g.cout, strips, g.cin, None, dx);
-            }
-        });
     });
 }
 

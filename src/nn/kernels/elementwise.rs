@@ -1,6 +1,6 @@
 //! Activations and other element-wise functions, forward and backward.
 
-use super::simd::{dispatch, erf, exp, sigmoid};
+use super::simd::{dispatch, erf, exp, exp_falling, sigmoid};
 use rayon::prelude::*;
 
 /// Element-wise functions of one variable.
@@ -129,22 +129,32 @@ pub fn sum_places(places: usize, c: usize, dy: &[f32], dt: &mut [f32]) {
         });
 }
 
+/// The highest of a row, or NaN if it holds one.
+#[inline(always)]
+pub(super) fn highest(row: &[f32]) -> f32 {
+    let pick = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder().iter().copied();
+    let rest = rest.fold(f32::NEG_INFINITY, pick);
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] = pick(lanes[i], chunk[i]);
+        }
+    }
+    lanes.iter().copied().fold(rest, pick)
+}
+
 dispatch! {
-    /// Softmax of each row of `c` in place; a row of only minus infinity becomes NaN, as it should.
-    fn softmax_rows_inner(x: &mut [f32], c: usize) {
-        for row in x.chunks_exact_mut(c) {
-            let mut lanes = [f32::NEG_INFINITY; 16];
-            for chunk in row.chunks(16) {
-                for (l, v) in lanes.iter_mut().zip(chunk) {
-                    *l = if *v > *l || v.is_nan() { *v } else { *l };
-                }
+    /// A row of only minus infinity becomes NaN, as it should.
+    fn softmax_rows(x: &[f32], c: usize, y: &mut [f32]) {
+        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+            let max = highest(x);
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = exp_falling(*x - max);
             }
-            let max = lanes.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m || v.is_nan() { *v } else { m });
-            for v in row.iter_mut() {
-                *v = exp(*v - max);
-            }
-            let inv = 1.0 / super::norm::lanes_sum(row, |v| v);
-            row.iter_mut().for_each(|v| *v *= inv);
+            let inv = 1.0 / super::norm::lanes_sum(y, |v| v);
+            y.iter_mut().for_each(|v| *v *= inv);
         }
     }
 }
@@ -152,10 +162,9 @@ dispatch! {
 /// Softmax of each row of `c`.
 pub fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
     let n = c * (CHUNK / c).max(1);
-    x.par_chunks(n).zip(y.par_chunks_mut(n)).for_each(|(x, y)| {
-        y.copy_from_slice(x);
-        softmax_rows_inner(y, c);
-    });
+    x.par_chunks(n)
+        .zip(y.par_chunks_mut(n))
+        .for_each(|(x, y)| softmax_rows(x, c, y));
 }
 
 dispatch! {
