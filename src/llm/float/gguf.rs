@@ -115,6 +115,7 @@ impl GgufLlama {
             device: device.clone(),
             embedding: tables.embedding,
             head: tables.head,
+            added: None,
             config: c.clone(),
         })
     }

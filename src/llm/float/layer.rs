@@ -2,7 +2,8 @@
 
 use super::FloatConfig;
 use super::lora::{Adapted, LoraConfig, Matrix};
-use crate::nn::{Mask, Params, Result, RmsNorm, attention, silu};
+use super::packed::{self, Part};
+use crate::nn::{Mask, Params, Result, RmsNorm, attention, rotary, silu};
 use candle_core::{Device, Tensor};
 
 /// Keys and values of the tokens read so far, for every layer.
@@ -44,6 +45,8 @@ pub struct Rotation {
     /// `[1,T,1,head_width/2]`.
     cos: Tensor,
     sin: Tensor,
+    /// Both, `[T,head_width/2,2]`.
+    turns: Tensor,
 }
 
 impl Rotation {
@@ -52,38 +55,47 @@ impl Rotation {
     /// # Errors
     /// When the device can't hold it.
     pub fn new(config: &FloatConfig, first: usize, count: usize, device: &Device) -> Result<Self> {
+        let positions: Vec<usize> = (first..first + count).collect();
+        Self::at(config, &positions, device)
+    }
+
+    /// For tokens at these positions.
+    ///
+    /// # Errors
+    /// As [`Rotation::new`].
+    pub fn at(config: &FloatConfig, positions: &[usize], device: &Device) -> Result<Self> {
         let half = config.head_width() / 2;
+        let count = positions.len();
         let speeds: Vec<f32> = (0..half)
             .map(|i| config.rope_theta.powf(-(i as f64) / half as f64) as f32)
             .collect();
         // The angle is an f32 product in the reference.
-        let angles: Vec<f64> = (first..first + count)
-            .flat_map(|at| speeds.iter().map(move |s| f64::from(at as f32 * s)))
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|&at| speeds.iter().map(move |s| f64::from(at as f32 * s)))
             .collect();
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> = angles.iter().map(|a| f(*a) as f32).collect();
             Tensor::from_vec(values, (1, count, 1, half), device)
         };
-        Ok(Self {
-            cos: table(f64::cos)?,
-            sin: table(f64::sin)?,
-        })
+        let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
+        let turns = Tensor::stack(&[&cos, &sin], 4)?.reshape((count, half, 2))?;
+        Ok(Self { cos, sin, turns })
     }
 
     /// Turns `x [B,T,heads*head_width]`.
     fn turn(&self, x: &Tensor, heads: usize, pairs: Pairs) -> Result<Tensor> {
+        if pairs == Pairs::Neighbours {
+            return rotary(x, &self.turns);
+        }
         let (b, t, c) = x.dims3()?;
         let half = c / heads / 2;
-        let (shape, axis) = match pairs {
-            Pairs::Halves => ((b, t, heads, 2, half), 3),
-            Pairs::Neighbours => ((b, t, heads, half, 2), 4),
-        };
-        let x = x.reshape(shape)?;
-        let one = x.narrow(axis, 0, 1)?.squeeze(axis)?;
-        let two = x.narrow(axis, 1, 1)?.squeeze(axis)?;
+        let x = x.reshape((b, t, heads, 2, half))?;
+        let one = x.narrow(3, 0, 1)?.squeeze(3)?;
+        let two = x.narrow(3, 1, 1)?.squeeze(3)?;
         let first = (one.broadcast_mul(&self.cos)? - two.broadcast_mul(&self.sin)?)?;
         let second = (two.broadcast_mul(&self.cos)? + one.broadcast_mul(&self.sin)?)?;
-        Tensor::stack(&[&first, &second], axis)?.reshape((b, t, c))
+        Tensor::stack(&[&first, &second], 3)?.reshape((b, t, c))
     }
 }
 
@@ -127,8 +139,9 @@ impl Layer {
         })
     }
 
-    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
-        let (heads, pairs) = (self.heads, self.pairs);
+    /// `own`: the adapters were trained on these matrices, so that their outputs lie as these do.
+    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params, own: bool) -> Result<()> {
+        let (heads, pairs) = (self.heads, if own { Pairs::Halves } else { self.pairs });
         let order = |up: &Tensor| match pairs {
             Pairs::Halves => Ok(up.clone()),
             Pairs::Neighbours => {
@@ -158,6 +171,7 @@ impl Layer {
         x: &Tensor,
         rotation: &Rotation,
         kept: Option<&mut Option<(Tensor, Tensor)>>,
+        parts: Option<&[Part]>,
     ) -> Result<Tensor> {
         let n = self.attention_norm.forward(x)?;
         let q = rotation.turn(&self.query.forward(&n)?, self.heads, self.pairs)?;
@@ -170,7 +184,11 @@ impl Layer {
             }
             *kept = Some((k.clone(), v.clone()));
         }
-        let seen = attention(&q, &k, &v, self.heads, self.kv_heads, &Mask::Causal)?;
+        let heads = (self.heads, self.kv_heads);
+        let seen = match parts {
+            None => attention(&q, &k, &v, heads.0, heads.1, &Mask::Causal)?,
+            Some(parts) => packed::attend(&q, &k, &v, heads, parts)?,
+        };
         let x = (x + self.out.forward(&seen)?)?;
         let n = self.inner_norm.forward(&x)?;
         let inner = (silu(&self.gate.forward(&n)?)? * self.up.forward(&n)?)?;

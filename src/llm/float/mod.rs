@@ -7,14 +7,16 @@ mod config;
 mod gguf;
 mod layer;
 mod lora;
+mod packed;
 
 pub use config::FloatConfig;
 pub use gguf::GgufLlama;
 pub use layer::{Cache, Rotation};
 pub use lora::LoraConfig;
+pub use packed::Part;
 
 use crate::nn::{Embedding, Init, Linear, Params, Result, RmsNorm, embedding};
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use layer::Layer;
 
 /// Hugging Face's `LlamaForCausalLM`.
@@ -25,6 +27,7 @@ pub struct FloatLlama {
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Linear,
+    added: Option<Tables>,
     device: Device,
 }
 
@@ -71,8 +74,21 @@ impl FloatLlama {
             device: p.device().clone(),
             embedding: tables.embedding,
             head: tables.head,
+            added: None,
             config,
         })
+    }
+
+    /// Puts `count` tokens behind those of the tables, with rows of their own in both:
+    /// `embed_tokens` and `lm_head` below `p`. The tables themselves stay as they are.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn add_rows(&mut self, count: usize, p: &Params) -> Result<()> {
+        let (embedding, head) = (p.pp("embed_tokens"), p.pp("lm_head"));
+        let width = self.config.hidden_size;
+        self.added = Some(Tables::read(&embedding, &head, count, width)?);
+        Ok(())
     }
 
     /// Puts adapters on the query and value projections; `p` holds
@@ -82,7 +98,19 @@ impl FloatLlama {
     /// A tensor that is missing or has another shape.
     pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            layer.add_lora(lora, &p.pp("layers").pp(i).pp("self_attn"))?;
+            layer.add_lora(lora, &p.pp("layers").pp(i).pp("self_attn"), false)?;
+        }
+        Ok(())
+    }
+
+    /// As [`FloatLlama::add_lora`], with adapters that were trained on this very file: where it is
+    /// a GGUF, the outputs of queries lie in its order. Only such adapters can be trained on it.
+    ///
+    /// # Errors
+    /// As [`FloatLlama::add_lora`].
+    pub fn add_own_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            layer.add_lora(lora, &p.pp("layers").pp(i).pp("self_attn"), true)?;
         }
         Ok(())
     }
@@ -111,12 +139,13 @@ impl FloatLlama {
         }
     }
 
-    /// Rows of the embedding table.
+    /// Tokens that it knows, with those that were added.
     ///
     /// # Errors
-    /// None in practice: the table has two axes.
+    /// None in practice: the tables have two axes.
     pub fn rows(&self) -> Result<usize> {
-        self.embedding.table().dim(0)
+        let added = self.added.as_ref().map(|a| a.embedding.table().dim(0));
+        Ok(self.embedding.table().dim(0)? + added.transpose()?.unwrap_or(0))
     }
 
     /// The weight `[in,out]` of a layer's query projection, with its adapter where that is merged;
@@ -144,7 +173,22 @@ impl FloatLlama {
                 "the language model has {rows} tokens, so there is no token {id}; use the tokenizer that belongs to it"
             );
         }
-        self.embed(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)
+        let lookup = |table: &Embedding, ids: &[u32]| {
+            table.forward(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)
+        };
+        let Some(added) = &self.added else {
+            return lookup(&self.embedding, ids);
+        };
+        let own = self.embedding.table().dim(0)? as u32;
+        let runs = ids.chunk_by(|a, b| (*a < own) == (*b < own));
+        let runs = runs.map(|run| match run.first() {
+            Some(first) if *first >= own => {
+                let rows: Vec<u32> = run.iter().map(|id| id - own).collect();
+                lookup(&added.embedding, &rows)
+            }
+            _ => lookup(&self.embedding, run),
+        });
+        Tensor::cat(&runs.collect::<Result<Vec<_>>>()?, 1)
     }
 
     /// Hidden states after the last norm, `[B,T,width]`, of embeddings `[B,T,width]` that come
@@ -159,7 +203,32 @@ impl FloatLlama {
         let rotation = Rotation::new(&self.config, at, x.dim(1)?, x.device())?;
         for (i, layer) in self.layers.iter().enumerate() {
             let kept = cache.as_deref_mut().map(|c| c.layer(i));
-            x = layer.forward(&x, &rotation, kept)?;
+            x = layer.forward(&x, &rotation, kept, None)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    /// As [`FloatLlama::forward`] with texts that share what is before them: `embeddings
+    /// [1,N,width]` are the tokens of all `parts`, one after the other, each of which sees what it
+    /// names of the places before it (those in `cache` first, then these) and itself. A part's
+    /// tokens have the states that they would have behind just what they see.
+    ///
+    /// # Errors
+    /// Parts that don't cover the tokens in order, or see what comes after them.
+    pub fn forward_packed(
+        &self,
+        embeddings: &Tensor,
+        parts: &[Part],
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor> {
+        let mut cache = cache;
+        let before = cache.as_ref().map_or(0, |c| c.len());
+        let positions = packed::positions(parts, before, embeddings.dim(1)?)?;
+        let rotation = Rotation::at(&self.config, &positions, embeddings.device())?;
+        let mut x = embeddings.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let kept = cache.as_deref_mut().map(|c| c.layer(i));
+            x = layer.forward(&x, &rotation, kept, Some(parts))?;
         }
         self.norm.forward(&x)
     }
@@ -175,7 +244,7 @@ impl FloatLlama {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
             states.push(x.clone());
-            x = layer.forward(&x, &rotation, None)?;
+            x = layer.forward(&x, &rotation, None, None)?;
         }
         states.push(self.norm.forward(&x)?);
         Ok(states)
@@ -186,7 +255,11 @@ impl FloatLlama {
     /// # Errors
     /// When shapes don't fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.head.forward(hidden)
+        let logits = self.head.forward(hidden)?;
+        match &self.added {
+            None => Ok(logits),
+            Some(added) => Tensor::cat(&[logits, added.head.forward(hidden)?], D::Minus1),
+        }
     }
 
     /// An empty cache.

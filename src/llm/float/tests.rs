@@ -275,3 +275,61 @@ fn the_built_in_model_has_the_states_that_its_own_reader_gives_it() {
     let logits = float.logits(&float.forward(&x, None).unwrap()).unwrap();
     assert_eq!(logits.dims(), [1, ids.len(), float.rows().unwrap()]);
 }
+
+#[test]
+fn parts_that_share_a_beginning_have_the_states_of_texts_of_their_own() {
+    let llama = FloatLlama::new(tiny(), &Params::init(21, &Device::Cpu)).unwrap();
+    let x = noise(22, 0, &[1, 12, 24], &Device::Cpu).unwrap();
+    let own = |ranges: &[std::ops::Range<usize>]| {
+        let pieces: Vec<Tensor> = ranges
+            .iter()
+            .map(|r| x.narrow(1, r.start, r.len()).unwrap())
+            .collect();
+        let all = llama.forward(&Tensor::cat(&pieces, 1).unwrap(), None);
+        let n = ranges[ranges.len() - 1].len();
+        let all = all.unwrap();
+        all.narrow(1, all.dim(1).unwrap() - n, n).unwrap()
+    };
+    let part = |tokens: std::ops::Range<usize>, sees: &[std::ops::Range<usize>]| Part {
+        tokens,
+        sees: sees.to_vec(),
+    };
+    // Places 0..4 come first; then a branch, and a text that goes on without it.
+    let parts = [part(4..7, &[0..4]), part(7..12, &[0..2, 4..5])];
+    let mut cache = llama.cache();
+    let start = [part(0..4, &[])];
+    let first = x.narrow(1, 0, 4).unwrap();
+    llama
+        .forward_packed(&first, &start, Some(&mut cache))
+        .unwrap();
+    let rest = x.narrow(1, 4, 8).unwrap();
+    let got = llama
+        .forward_packed(&rest, &parts, Some(&mut cache))
+        .unwrap();
+    let branch = got.narrow(1, 0, 3).unwrap();
+    assert!(largest_difference(&branch, &own(&[0..4, 4..7])) < 1e-5);
+    // Keys of place 4 were computed in the branch, at position 4: only its position differs from
+    // a text of its own, so it is compared with the branch in one pass.
+    let whole = [start[0].clone(), parts[0].clone(), parts[1].clone()];
+    let again = llama.forward_packed(&x, &whole, None).unwrap();
+    let again = again.narrow(1, 4, 8).unwrap();
+    assert!(largest_difference(&again, &got) < 1e-5);
+    let bad = [part(0..4, &[2..6]), part(4..12, &[])];
+    assert!(llama.forward_packed(&x, &bad, None).is_err());
+}
+
+#[test]
+fn added_tokens_have_rows_of_their_own_and_the_tables_stay() {
+    let mut llama = FloatLlama::new(tiny(), &Params::init(23, &Device::Cpu)).unwrap();
+    let before = llama.embed_ids(&[4, 29]).unwrap();
+    let added = Params::init(24, &Device::Cpu);
+    llama.add_rows(3, &added).unwrap();
+    assert_eq!(llama.rows().unwrap(), 33);
+    let x = llama.embed_ids(&[4, 30, 32, 29]).unwrap();
+    let old = Tensor::cat(&[x.narrow(1, 0, 1).unwrap(), x.narrow(1, 3, 1).unwrap()], 1).unwrap();
+    assert_eq!(largest_difference(&old, &before), 0.0);
+    assert_eq!(llama.logits(&x).unwrap().dims(), [1, 4, 33]);
+    assert!(llama.embed_ids(&[33]).is_err());
+    let names: Vec<String> = added.vars().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["embed_tokens.weight", "lm_head.weight"]);
+}
