@@ -220,6 +220,8 @@ static LEXICON: LazyLock<HashMap<String, Sense>> = LazyLock::new(|| {
         "storm passes",
         "storm passed",
         "rain is over",
+        "sky clears",
+        "sky cleared",
     ] {
         lexicon.insert(
             clearing.to_owned(),
