@@ -9,7 +9,7 @@ use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
 use vokenboard::studio::{self, Choice, Storyteller, StudioOptions};
-use vokenboard::weights::{self, DEFAULT_MODEL};
+use vokenboard::weights::{self, DEFAULT_MODEL, Manifest};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -80,9 +80,21 @@ fn storytellers(models: Option<&Path>, chosen: &str) -> Vec<Storyteller> {
     let mut all: Vec<Storyteller> = installed
         .into_iter()
         .filter(|model| model.manifest.language_model.is_some())
-        .map(|model| Storyteller {
-            model: model.manifest.id.clone(),
-            manifest: model.manifest,
+        .flat_map(|model| {
+            let recipes = pipeline::recipes(&model);
+            let usual = Storyteller {
+                model: model.manifest.id.clone(),
+                manifest: model.manifest,
+            };
+            let others = recipes.into_iter().skip(1).map(|recipe| Storyteller {
+                model: format!("{}:{recipe}", usual.model),
+                manifest: Manifest {
+                    name: format!("{} ({recipe})", usual.manifest.name),
+                    ..usual.manifest.clone()
+                },
+            });
+            let others: Vec<Storyteller> = others.collect();
+            std::iter::once(usual).chain(others)
         })
         .collect();
     if !all.iter().any(|known| known.model == chosen)

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::engine::Loader;
 use crate::pipeline;
 use crate::story::{SchedulerKind, Settings};
-use crate::weights::DeviceChoice;
+use crate::weights::{DEFAULT_MODEL, DeviceChoice};
 
 /// Which model, on which device.
 #[derive(Clone, Debug, Default, Args)]
@@ -15,6 +15,9 @@ pub struct ModelArgs {
     /// An installed model's id, or a model folder [default: sprout]
     #[arg(long, value_name = "ID|DIR")]
     pub model: Option<String>,
+    /// voken (the story so far makes the picture) or caption (its sentence alone does) [default: what the model does best]
+    #[arg(long, value_name = "NAME", value_parser = ["voken", "caption"])]
+    pub pipeline: Option<String>,
     /// auto, cpu, cuda or metal; auto takes the best that works
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -33,7 +36,13 @@ impl ModelArgs {
     pub fn options(&self) -> pipeline::Options {
         pipeline::Options {
             models: self.models.clone(),
-            model: self.model.clone(),
+            model: match &self.pipeline {
+                None => self.model.clone(),
+                Some(recipe) => {
+                    let model = self.model.as_deref().unwrap_or(DEFAULT_MODEL);
+                    Some(format!("{model}:{recipe}"))
+                }
+            },
             device: self.device,
         }
     }

@@ -15,6 +15,10 @@ pub struct TrainArgs {
     /// Folder for checkpoints, the log and sample grids
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Learn from these files instead of the storyworld (align, story): a project, a folder of
+    /// projects, or CC3M, VIST or MMDialog as they are published
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Go on from the last checkpoint in the folder
     #[arg(long)]
     pub resume: bool,
@@ -25,10 +29,11 @@ pub struct TrainArgs {
 /// # Errors
 /// An unknown stage, settings or a folder that can't be used.
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
-    Ok(crate::train::run(
+    Ok(crate::train::run_with(
         &args.stage,
         &args.config,
         &args.out,
         args.resume,
+        args.data.as_deref(),
     )?)
 }

@@ -67,6 +67,29 @@ impl TextFeatures {
         let pooled = states.mean(1)?;
         Ok(Self { states, pooled })
     }
+
+    /// Conditions `[B,T+1,C]` whose last is the vector for the whole.
+    ///
+    /// # Errors
+    /// When there are fewer than two.
+    pub fn of_states_and_pooled(all: &Tensor) -> Result<Self> {
+        let tokens = all.dim(1)?;
+        if tokens < 2 {
+            candle_core::bail!("{tokens} conditions are too few for a vector that stands for them");
+        }
+        Ok(Self {
+            states: all.narrow(1, 0, tokens - 1)?.contiguous()?,
+            pooled: all.narrow(1, tokens - 1, 1)?.squeeze(1)?.contiguous()?,
+        })
+    }
+
+    /// Both in one, `[B,T+1,C]`.
+    ///
+    /// # Errors
+    /// When their shapes don't fit each other.
+    pub fn joined(&self) -> Result<Tensor> {
+        Tensor::cat(&[&self.states, &self.pooled.unsqueeze(1)?], 1)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use candle_core::Device;
 
 use super::{CaptionPipeline, Loader, PipelineError, VokenPipeline, caption, voken};
+use crate::voken::VokenFolder;
 use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, WeightsError};
 
 /// Which model to load, and where to.
@@ -12,7 +13,8 @@ use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, WeightsError};
 pub struct Options {
     /// The folder of installed models where it is not the usual one.
     pub models: Option<PathBuf>,
-    /// An installed model's id or a model folder; `None` for the built-in one.
+    /// An installed model's id or a model folder; `None` for the built-in one. With `:caption` or
+    /// `:voken` behind it, that recipe of a model that is made for both.
     pub model: Option<String>,
     pub device: DeviceChoice,
 }
@@ -23,16 +25,40 @@ pub(super) struct Chosen {
     /// The folder of installed models.
     pub models: PathBuf,
     pub device: Device,
+    recipe: Option<String>,
+}
+
+/// A model's name without the recipe behind it, and the recipe.
+fn with_recipe(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(':') {
+        Some((name, recipe)) if [caption::NAME, voken::NAME].contains(&recipe) => {
+            (name, Some(recipe))
+        }
+        _ => (name, None),
+    }
+}
+
+/// The recipes that a model is made for, the usual one first.
+pub fn recipes(model: &Model) -> Vec<&'static str> {
+    let own = VokenFolder::new(model.dir.join(voken::FOLDER)).is_whole();
+    match model.manifest.pipeline.as_str() {
+        caption::NAME if own => vec![voken::NAME, caption::NAME],
+        caption::NAME => vec![caption::NAME],
+        voken::NAME => vec![voken::NAME],
+        _ => Vec::new(),
+    }
 }
 
 impl Chosen {
     fn new(options: &Options) -> Result<Chosen, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
+        let (name, recipe) = with_recipe(name);
         Ok(Chosen {
             model: weights::find(&models, name)?,
             device: weights::select_device(options.device)?,
             models,
+            recipe: recipe.map(str::to_owned),
         })
     }
 }
@@ -43,14 +69,27 @@ pub fn loader(options: Options) -> Loader {
     Box::new(move |progress| {
         let chosen = Chosen::new(&options)?;
         let manifest = &chosen.model.manifest;
-        match manifest.pipeline.as_str() {
-            caption::NAME => Ok(Box::new(CaptionPipeline::load(&chosen, progress)?)),
-            voken::NAME => Ok(Box::new(VokenPipeline::load(&chosen, progress)?)),
-            other => Err(WeightsError::NotAStoryteller {
-                id: manifest.id.clone(),
-                pipeline: other.to_string(),
-            }
-            .into()),
+        let known = recipes(&chosen.model);
+        let recipe = match &chosen.recipe {
+            Some(wanted) => known.iter().find(|known| **known == wanted.as_str()),
+            None => known.first(),
+        };
+        match (recipe.copied(), manifest.pipeline.as_str()) {
+            (Some(caption::NAME), _) => Ok(Box::new(CaptionPipeline::load(&chosen, progress)?)),
+            (Some(_), caption::NAME) => Ok(Box::new(VokenPipeline::load_own(&chosen, progress)?)),
+            (Some(_), _) => Ok(Box::new(VokenPipeline::load(&chosen, progress)?)),
+            (None, other) => match &chosen.recipe {
+                Some(wanted) if !known.is_empty() => Err(PipelineError::Request(format!(
+                    "model {} can't be used with the {wanted} pipeline; choose {}",
+                    manifest.id,
+                    known.join(" or ")
+                ))),
+                _ => Err(WeightsError::NotAStoryteller {
+                    id: manifest.id.clone(),
+                    pipeline: other.to_string(),
+                }
+                .into()),
+            },
         }
     })
 }

@@ -5,10 +5,11 @@ mod caption;
 mod load;
 mod record;
 mod scene;
+mod speech;
 mod voken;
 
 pub use caption::CaptionPipeline;
-pub use load::{Options, loader};
+pub use load::{Options, loader, recipes};
 pub use scene::picture_prompt;
 pub use voken::VokenPipeline;
 
@@ -120,6 +121,8 @@ pub enum PipelineError {
     Language(#[from] crate::llm::LlmError),
     #[error(transparent)]
     Diffusion(#[from] crate::diffusion::DiffusionError),
+    #[error(transparent)]
+    Voken(#[from] crate::voken::FolderError),
     #[error(transparent)]
     Published(#[from] crate::published::PublishedError),
     #[error(transparent)]

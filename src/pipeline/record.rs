@@ -23,6 +23,7 @@ pub(super) fn record(
         context: request.context.iter().map(|panel| panel.id).collect(),
         seconds: started.elapsed().as_secs_f32(),
         created: utc(SystemTime::now()),
+        forced: false,
     }
 }
 

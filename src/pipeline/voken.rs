@@ -11,20 +11,22 @@ use image::RgbaImage;
 
 use super::load::Chosen;
 use super::record::{default_settings, record};
+use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
     Request,
 };
-use crate::diffusion::{Painter, TextFeatures};
-use crate::llm::{LlamaTokenizer, LlmError};
+use crate::diffusion::{Diffusion, Painter, TextFeatures};
+use crate::llm::LlmError;
+use crate::llm::float::GgufLlama;
 use crate::published::{Parts, Published};
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
-    Choice, FeatureMapper, Order, Reader, STOP, Text, VistPanel, VistTask, Vocabulary,
-    force_picture, generate, interleave, vist_prompt,
+    FeatureMapper, FloatReader, Order, Reader, Speaks, Text, Vocabulary, VokenFolder,
+    force_description, force_picture, generate, interleave, tidy,
 };
-use crate::weights;
+use crate::weights::{self, Manifest, WeightsError};
 
 /// The name of this recipe in manifests and records.
 pub(super) const NAME: &str = crate::published::PIPELINE;
@@ -33,23 +35,156 @@ pub(super) const NAME: &str = crate::published::PIPELINE;
 const MAX_NEW_TOKENS: usize = 256;
 /// Pictures whose embeddings are kept: those of a long story.
 const SEEN: usize = 64;
+/// Most tokens of a description.
+const DESCRIBED: usize = 48;
+/// The voken folder in the folder of a model of our own.
+pub(super) const FOLDER: &str = "voken";
+/// Times that a text is written anew which the story holds already.
+const ATTEMPTS: u64 = 4;
 
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
     reader: Box<dyn Reader>,
-    tokenizer: LlamaTokenizer,
+    speech: Speech,
     vocabulary: Vocabulary,
     /// The first id of a sequence and the one that ends it.
     ends: (u32, Option<u32>),
     tower: VisionTower,
     mapper: FeatureMapper,
-    painter: Painter,
+    artist: Artist,
     description: Description,
     /// Embeddings of pictures that were read lately, by the pictures' bytes.
     seen: Vec<(Arc<RgbaImage>, Tensor)>,
 }
 
+/// What draws.
+enum Artist {
+    /// From conditions alone.
+    Painter(Box<Painter>),
+    /// From conditions; with a text encoder that descriptions can be read with.
+    Own(Box<Diffusion>, Speaks),
+}
+
+impl Artist {
+    fn painter(&self) -> &Painter {
+        match self {
+            Artist::Painter(painter) => painter,
+            Artist::Own(diffusion, _) => &diffusion.painter,
+        }
+    }
+}
+
+/// What a picture is drawn from.
+enum Drawn {
+    /// States at the vokens.
+    States(Tensor),
+    /// The story up to the picture, `[1,T,width]`.
+    After(Tensor),
+}
+
+fn description(
+    manifest: &Manifest,
+    weights: String,
+    painter: &Painter,
+    defaults: Settings,
+) -> Description {
+    let (width, height) = painter.picture_size();
+    Description {
+        model: manifest.id.clone(),
+        pipeline: NAME.to_string(),
+        weights,
+        device: weights::device_name(painter.device()),
+        width,
+        height,
+        characters: manifest.draws.characters.clone(),
+        things: manifest.draws.things.clone(),
+        places: manifest.draws.places.clone(),
+        default_settings: default_settings(defaults, manifest),
+    }
+}
+
 impl VokenPipeline {
+    /// Loads a model of our own: the language model that its manifest names, what its voken
+    /// folder adds to that, and its diffusion model.
+    ///
+    /// # Errors
+    /// When a part is missing or broken, or does not fit the others.
+    pub(super) fn load_own(
+        chosen: &Chosen,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<VokenPipeline, PipelineError> {
+        let mut tell = |what: &str, done| {
+            progress(LoadProgress {
+                what: what.to_string(),
+                done,
+                of: 3,
+            });
+        };
+        let (model, device) = (&chosen.model, &chosen.device);
+        let manifest = &model.manifest;
+        let Some(writer) = &manifest.language_model else {
+            return Err(WeightsError::NotAStoryteller {
+                id: manifest.id.clone(),
+                pipeline: manifest.pipeline.clone(),
+            }
+            .into());
+        };
+        let writer = weights::find(&chosen.models, writer)?;
+        for model in [model, &writer] {
+            model.verify_sizes()?;
+        }
+        tell("language model", 0);
+        let folder = VokenFolder::new(model.dir.join(FOLDER));
+        let file = GgufLlama::find(&writer.dir)?;
+        let spoken = folder.read_model(&file, device)?;
+        let tokenizer = file.tokenizer()?;
+        let line_end = match tokenizer.encode("\n").as_slice() {
+            [id] => *id,
+            _ => {
+                return Err(PipelineError::Tensor(format!(
+                    "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
+                    writer.manifest.id, manifest.id
+                )));
+            }
+        };
+        tell("vision tower", 1);
+        let tower = folder.read_tower(spoken.llama.config().hidden_size, device)?;
+        tell("picture model", 2);
+        let diffusion = Diffusion::load(&model.dir, device)?;
+        let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
+        if made.d_model != wanted.cross_attention_dim
+            || (wanted.class_embed_type.is_some() && !made.pooled)
+        {
+            return Err(PipelineError::Tensor(format!(
+                "the mapper of {} does not make the conditions that its UNet reads; train it with this UNet",
+                manifest.id
+            )));
+        }
+        tell("picture model", 3);
+        let hash = format!(
+            "{}+{}",
+            manifest.weights_hash(),
+            writer.manifest.weights_hash()
+        );
+        let speaks = folder.read_config()?.speaks;
+        let config = spoken.llama.config();
+        let bos = spoken.vocabulary.bos;
+        Ok(VokenPipeline {
+            ends: (bos, config.eos()),
+            description: description(manifest, hash, &diffusion, Settings::default()),
+            reader: Box::new(FloatReader::new(spoken.llama)),
+            speech: Speech::Own {
+                tokenizer,
+                line_end,
+            },
+            vocabulary: spoken.vocabulary,
+            tower,
+            mapper: spoken.mapper,
+            artist: Artist::Own(Box::new(diffusion), speaks),
+            seen: Vec::new(),
+        })
+    }
+
     /// Loads the parts that the folder's `vokenboard.toml` names.
     ///
     /// # Errors
@@ -85,31 +220,24 @@ impl VokenPipeline {
             )));
         }
         tell("picture model", 3);
-        let (width, height) = painter.picture_size();
         let manifest = &model.manifest;
-        let description = Description {
-            model: manifest.id.clone(),
-            pipeline: NAME.to_string(),
-            weights: manifest.weights_hash(),
-            device: weights::device_name(device),
-            width,
-            height,
-            characters: manifest.draws.characters.clone(),
-            things: manifest.draws.things.clone(),
-            places: manifest.draws.places.clone(),
-            default_settings: default_settings(reference_settings(), manifest),
-        };
+        let hash = manifest.weights_hash();
         Ok(VokenPipeline {
             reader: language.reader,
-            tokenizer: published.tokenizer,
+            speech: Speech::Published(published.tokenizer),
             vocabulary: language.vocabulary,
             ends: language.ends,
             tower,
             mapper: language.mapper,
-            painter,
-            description,
+            description: description(manifest, hash, &painter, reference_settings()),
+            artist: Artist::Painter(Box::new(painter)),
             seen: Vec::new(),
         })
+    }
+
+    /// Whether pictures are described in words, which a text encoder reads.
+    fn describes(&self) -> bool {
+        matches!(self.artist, Artist::Own(_, Speaks::Description))
     }
 
     /// Embeddings `[1,queries,width]` of a picture on the board.
@@ -123,7 +251,7 @@ impl VokenPipeline {
         // Nothing of a picture is cut off, whatever its shape.
         let size = self.tower.config().image_size;
         let how = Preprocess::seen(size, Crop::WhiteSquare);
-        let pixels = how.tensor_of_rgba(picture, self.painter.device())?;
+        let pixels = how.tensor_of_rgba(picture, self.artist.painter().device())?;
         let embeddings = self.tower.forward(&pixels)?;
         let embeddings = embeddings.to_device(self.reader.device())?;
         if self.seen.len() >= SEEN {
@@ -138,23 +266,15 @@ impl VokenPipeline {
     fn read(
         &mut self,
         context: &[ContextPanel],
-        task: VistTask,
+        given: Option<&str>,
     ) -> Result<(String, Tensor), PipelineError> {
         let room = MAX_NEW_TOKENS + self.vocabulary.vokens as usize;
         let limit = self.reader.limit().saturating_sub(room);
         let queries = self.tower.config().qformer.num_query_tokens;
         let mut told = context;
         let (prompt, ids) = loop {
-            let panels: Vec<VistPanel> = told
-                .iter()
-                .map(|panel| VistPanel {
-                    text: panel.text.trim(),
-                    picture: panel.picture.is_some(),
-                })
-                .collect();
-            let prompt = vist_prompt(&panels, task, 0);
-            let ids = self.tokenizer.encode(&prompt);
-            let pictures = panels.iter().filter(|panel| panel.picture).count();
+            let (prompt, ids) = self.speech.prompt(told, given, &self.vocabulary);
+            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count();
             if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
                 break (prompt, ids);
             }
@@ -184,23 +304,19 @@ impl VokenPipeline {
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = Order {
-            choice: Choice {
-                temperature: settings.temperature,
-                top_p: settings.top_p,
-                ..Choice::default()
-            },
+            choice: self.speech.choice(settings),
             seed: Some(settings.seed),
             max_new_tokens: MAX_NEW_TOKENS,
             force_picture: false,
             never,
             // The text is whole when its picture comes.
-            stops: [self.stops(), vec![vec![self.vocabulary.first]]].concat(),
+            stops: [self.speech.stops(), vec![vec![self.vocabulary.first]]].concat(),
             eos: self.ends.1,
             start: self.ends.0,
         };
-        let (tokenizer, vocabulary) = (&self.tokenizer, self.vocabulary);
-        let stops = self.stops();
-        let text = |sequence: &[u32]| words(tokenizer, &vocabulary, &order, &stops, sequence);
+        let (speech, vocabulary) = (&self.speech, self.vocabulary);
+        let stops = speech.stops();
+        let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stops, sequence);
         let mut told = String::new();
         let made = generate(
             self.reader.as_mut(),
@@ -226,31 +342,55 @@ impl VokenPipeline {
         }))
     }
 
-    /// `###` as the tokenizer writes it after a word and without a space.
-    fn stops(&self) -> Vec<Vec<u32>> {
-        let spaced = self.tokenizer.encode(STOP);
-        let joined = self.tokenizer.encode(&format!("a{STOP}"));
-        let alone = self.tokenizer.encode("a").len();
-        let joined = joined.get(alone..).unwrap_or_default().to_vec();
-        [spaced, joined]
-            .into_iter()
-            .filter(|s| !s.is_empty())
-            .collect()
+    /// What a picture is drawn from, and what guidance leads away from.
+    fn conditions(&mut self, from: Drawn) -> Result<[TextFeatures; 2], PipelineError> {
+        let states = match (from, &self.artist, &self.speech) {
+            (
+                Drawn::After(prompt),
+                Artist::Own(diffusion, Speaks::Description),
+                Speech::Own {
+                    tokenizer,
+                    line_end,
+                },
+            ) => {
+                let reader = self.reader.as_mut();
+                let ids =
+                    force_description(reader, &prompt, &self.vocabulary, *line_end, DESCRIBED)?;
+                let said = tokenizer.decode(&ids);
+                return Ok([
+                    diffusion.encode_text(&[said.trim()])?,
+                    diffusion.encode_text(&[""])?,
+                ]);
+            }
+            (Drawn::States(states), ..) => states,
+            (Drawn::After(prompt), ..) => {
+                force_picture(self.reader.as_mut(), &prompt, &self.vocabulary)?
+            }
+        };
+        let states = states.to_device(self.artist.painter().device())?;
+        let vokens = states.dim(1)?;
+        let pooled = self.mapper.config().pooled;
+        let features = |all: Tensor| match pooled {
+            true => TextFeatures::of_states_and_pooled(&all),
+            false => TextFeatures::of_states(all),
+        };
+        Ok([
+            features(self.mapper.forward(&states)?)?,
+            features(self.mapper.unconditional(vokens)?)?,
+        ])
     }
 
     fn draw(
-        &self,
-        states: &Tensor,
+        &mut self,
+        from: Drawn,
         settings: &Settings,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, PipelineError> {
-        let states = states.to_device(self.painter.device())?;
-        let vokens = states.dim(1)?;
-        let towards = TextFeatures::of_states(self.mapper.forward(&states)?)?;
-        let away = TextFeatures::of_states(self.mapper.unconditional(vokens)?)?;
+        let [towards, away] = self.conditions(from)?;
         let seeds = [settings.seed];
         let pictures =
-            self.painter
+            self.artist
+                .painter()
                 .draw(&towards, &away, &seeds, settings.into(), &mut |done| {
                     sink(Progress::Step {
                         step: done.step,
@@ -268,54 +408,54 @@ impl VokenPipeline {
         prompt: &Tensor,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
-        // Without a picture wanted, none may be asked for.
-        let mut never = match request.make {
-            Make::Text => self.vocabulary.ids(),
-            Make::Picture | Make::Both => Vec::new(),
-        };
-        never.push(self.vocabulary.picture);
-        let Some((mut text, mut states)) =
-            self.write(prompt, &request.settings, never.clone(), sink)?
-        else {
-            return Ok(None);
-        };
-        if text.is_empty() {
-            // It began with the picture or ended at once: the text is asked for again.
-            never.extend(self.vocabulary.ids());
-            never.extend(self.ends.1);
-            never.extend(self.stops().concat());
-            let again = self.write(prompt, &request.settings, never, sink)?;
-            let Some((words, _)) = again else {
+        let never = self.speech.never(request.make, &self.vocabulary);
+        let mut settings = request.settings.clone();
+        let mut best = None;
+        for attempt in 0..ATTEMPTS {
+            let Some((mut text, mut states)) =
+                self.write(prompt, &settings, never.clone(), sink)?
+            else {
                 return Ok(None);
             };
-            if words.is_empty() {
-                return Err(LlmError::Speechless.into());
+            if text.is_empty() {
+                // It began with the picture or ended at once: the text is asked for again.
+                let mut never = never.clone();
+                never.extend(self.vocabulary.ids());
+                never.extend(self.ends.1);
+                never.extend(self.speech.stops().concat());
+                let again = self.write(prompt, &settings, never, sink)?;
+                let Some((words, _)) = again else {
+                    return Ok(None);
+                };
+                if words.is_empty() {
+                    return Err(LlmError::Speechless.into());
+                }
+                (text, states) = (words, None);
             }
-            (text, states) = (words, None);
+            let told = self.speech.is_own() && repeats(&text, &request.context);
+            best = Some((text, states));
+            if !told {
+                break;
+            }
+            // Freer each time, so that the next differs even when the model is sure.
+            settings.seed = settings.seed.wrapping_add(0x9e37_79b9);
+            settings.temperature = settings.temperature.max(0.6) + 0.1 * attempt as f32;
         }
-        Ok(Some((text, states)))
+        Ok(best)
     }
 }
 
-/// The words of a generated sequence, without its first id and what ended it.
-fn words(
-    tokenizer: &LlamaTokenizer,
-    vocabulary: &Vocabulary,
-    order: &Order,
-    stops: &[Vec<u32>],
-    sequence: &[u32],
-) -> String {
-    let mut ids = sequence.get(1..).unwrap_or_default();
-    if let Some(stop) = stops.iter().find(|stop| ids.ends_with(stop)) {
-        ids = &ids[..ids.len() - stop.len()];
-    }
-    let vokens = vocabulary.ids();
-    let said: Vec<u32> = ids
-        .iter()
-        .copied()
-        .filter(|id| !vokens.contains(id) && Some(*id) != order.eos)
-        .collect();
-    tokenizer.decode(&said, true)
+/// Whether a sentence of `text` was told before.
+fn repeats(text: &str, context: &[ContextPanel]) -> bool {
+    let sentences = |text: &str| -> Vec<String> {
+        let all = text.split(['.', '!', '?']);
+        let all = all.map(|sentence| tidy(&sentence.to_lowercase()));
+        all.filter(|sentence| !sentence.is_empty()).collect()
+    };
+    let told: Vec<String> = context.iter().flat_map(|p| sentences(&p.text)).collect();
+    let own = sentences(text);
+    let twice = (1..own.len()).any(|i| own[..i].contains(&own[i]));
+    twice || own.iter().any(|sentence| told.contains(sentence))
 }
 
 /// The reference's own: 50 steps of PNDM at guidance 7.5, text at temperature 1.
@@ -344,11 +484,9 @@ impl Pipeline for VokenPipeline {
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
         let given = given.filter(|text| !text.is_empty());
-        let (mut prompt, mut embeddings) = match given {
-            Some(text) => self.read(&request.context, VistTask::Picture(text))?,
-            None => self.read(&request.context, VistTask::Both)?,
-        };
+        let (mut prompt, mut embeddings) = self.read(&request.context, given)?;
         let mut states = None;
+        let mut forced = false;
         if given.is_none() && request.make.text() {
             let Some((text, asked)) = self.tell(request, &embeddings, sink)? else {
                 return Ok(None);
@@ -359,22 +497,25 @@ impl Pipeline for VokenPipeline {
             let record = record(&self.description, request, prompt.clone(), started);
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
-                let task = VistTask::Picture(&text);
-                (prompt, embeddings) = self.read(&request.context, task)?;
+                forced = true;
+            }
+            if request.make.picture() && (asked.is_none() || self.describes()) {
+                (prompt, embeddings) = self.read(&request.context, Some(&text))?;
             }
             states = asked;
             output.text = Some((text, record));
         }
         if request.make.picture() {
             let started = Instant::now();
-            let states = match states {
-                Some(states) => states,
-                None => force_picture(self.reader.as_mut(), &embeddings, &self.vocabulary)?,
+            let from = match states.filter(|_| !self.describes()) {
+                Some(states) => Drawn::States(states),
+                None => Drawn::After(embeddings),
             };
-            let Some(picture) = self.draw(&states, &request.settings, sink)? else {
+            let Some(picture) = self.draw(from, &request.settings, sink)? else {
                 return Ok(None);
             };
-            let record = record(&self.description, request, prompt, started);
+            let mut record = record(&self.description, request, prompt, started);
+            record.forced = forced;
             output.picture = Some((picture, record));
         }
         Ok(Some(output))

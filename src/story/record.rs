@@ -28,6 +28,13 @@ pub struct Record {
     /// When, RFC 3339 in UTC. Not in the record that a PNG carries.
     #[serde(default)]
     pub created: String,
+    /// A picture that was wanted and that the model had not asked for by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forced: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How text is sampled and pictures are denoised.

@@ -71,6 +71,60 @@ impl LossLog {
     }
 }
 
+/// A progress bar with the time left, where stderr is a terminal; `done` of `total` steps were
+/// taken before.
+pub fn progress(done: u64, total: u64) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(total).with_position(done);
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len}, {eta} left");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.reset_eta();
+    bar
+}
+
+/// Draws every column of the run's `loss.csv` as a curve of its own, one below the other, into
+/// `loss.png`. Each is as high as its largest value.
+///
+/// # Errors
+/// When the file can't be read or written.
+pub fn write_curves(run: &Path) -> Result<()> {
+    const WIDTH: u32 = 640;
+    const HEIGHT: u32 = 120;
+    const COLOURS: [[u8; 3]; 4] = [[31, 119, 180], [214, 96, 20], [44, 140, 44], [150, 80, 170]];
+    let path = run.join("loss.csv");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| TrainError::Write(path.clone(), e.to_string()))?;
+    let mut lines = text.lines();
+    // The first column is the step, the last the speed.
+    let columns = lines.next().map_or(0, |head| head.split(',').count());
+    let rows: Vec<Vec<f32>> = lines
+        .map(|line| line.split(',').filter_map(|v| v.parse().ok()).collect())
+        .filter(|row: &Vec<f32>| row.len() == columns)
+        .collect();
+    let curves: Vec<RgbImage> = (1..columns.saturating_sub(1))
+        .map(|column| {
+            let values: Vec<f32> = rows.iter().map(|row| row[column]).collect();
+            let most = values.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+            let mut curve = RgbImage::from_pixel(WIDTH, HEIGHT, Rgb([246; 3]));
+            let y = |v: f32| HEIGHT - 1 - ((v / most).clamp(0.0, 1.0) * (HEIGHT - 1) as f32) as u32;
+            let mut before = values.first().map_or(0, |v| y(*v));
+            for x in 0..WIDTH {
+                let Some(v) = values.get(x as usize * values.len() / WIDTH as usize) else {
+                    break;
+                };
+                let now = y(*v);
+                for at in before.min(now)..=before.max(now) {
+                    curve.put_pixel(x, at, Rgb(COLOURS[(column - 1) % COLOURS.len()]));
+                }
+                before = now;
+            }
+            curve
+        })
+        .collect();
+    write_grid(&run.join("loss.png"), &curves, 1)
+}
+
 /// Writes pictures of one size as a grid, `columns` wide, as PNG.
 pub fn write_grid(path: &Path, pictures: &[RgbImage], columns: usize) -> Result<()> {
     let Some(first) = pictures.first() else {

@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("there is no training stage {0:?}; choose autoencoder, diffusion or recogniser")]
+    #[error(
+        "there is no training stage {0:?}; choose autoencoder, diffusion, recogniser, see, align or story"
+    )]
     Stage(String),
     #[error("{0} can't be used as training settings: {1}")]
     Config(PathBuf, String),
@@ -36,8 +38,24 @@ pub enum TrainError {
     Autoencoder(PathBuf, String),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    #[error("{}{} can't be learnt from ({why}); correct it or leave it out", path.display(), at_line(*line))]
+    Data {
+        path: PathBuf,
+        line: Option<usize>,
+        why: String,
+    },
+    #[error("stage {0} draws its own data; leave out --data")]
+    NoData(String),
+    #[error(transparent)]
+    Voken(#[from] crate::voken::FolderError),
+    #[error(transparent)]
+    Language(#[from] crate::llm::LlmError),
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
+}
+
+fn at_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line},"))
 }
 
 pub type Result<T> = std::result::Result<T, TrainError>;
@@ -47,7 +65,28 @@ pub type Result<T> = std::result::Result<T, TrainError>;
 /// # Errors
 /// Anything of [`TrainError`]; a run that stops for one goes on from its last checkpoint.
 pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
+    run_with(stage, config, run, resume, None)
+}
+
+/// As [`run`], learning from the files in the folder `data` where it is given (stages `align` and
+/// `story`): projects, or CC3M, VIST and MMDialog as they are published.
+///
+/// # Errors
+/// As [`run`], and data that can't be read, by file and line.
+pub fn run_with(
+    stage: &str,
+    config: &Path,
+    run: &Path,
+    resume: bool,
+    data: Option<&Path>,
+) -> Result<()> {
+    if data.is_some() && !matches!(stage, "align" | "story") {
+        return Err(TrainError::NoData(stage.to_owned()));
+    }
     match stage {
+        "see" => voken::see::train(config, run, resume),
+        "align" => voken::tune::train(voken::Stage::Align, config, run, resume, data),
+        "story" => voken::tune::train(voken::Stage::Story, config, run, resume, data),
         "autoencoder" => autoencoder::train(config, run, resume),
         "diffusion" => diffusion::train(config, run, resume),
         "recogniser" => crate::eval::training::train(config, run, resume),

@@ -14,6 +14,17 @@ pub struct TowerParams {
     pub projection: Params,
 }
 
+impl TowerParams {
+    /// All from one file.
+    pub fn all(p: &Params) -> Self {
+        Self {
+            vit: p.pp("visual_encoder"),
+            qformer: p.clone(),
+            projection: p.clone(),
+        }
+    }
+}
+
 /// Pictures `[B,S,S,3]` to embeddings `[B,queries,width]` of a language model.
 #[derive(Clone, Debug)]
 pub struct VisionTower {

@@ -21,6 +21,9 @@ pub struct MapperConfig {
     pub layer_norm_eps: f64,
     /// Tokens of its output, each with a learned query.
     pub prompt_tokens: usize,
+    /// Whether the last of them is the vector that stands for the whole, where the UNet has a
+    /// class embedding for it.
+    pub pooled: bool,
 }
 
 impl Default for MapperConfig {
@@ -35,6 +38,7 @@ impl Default for MapperConfig {
             norm_first: true,
             layer_norm_eps: 1e-5,
             prompt_tokens: 77,
+            pooled: false,
         }
     }
 }
@@ -52,7 +56,10 @@ impl MapperConfig {
             (self.dim_feedforward > 0, "dim_feedforward"),
             (self.activation == "relu", "activation"),
             (self.norm_first, "norm_first"),
-            (self.prompt_tokens > 0, "prompt_tokens"),
+            (
+                self.prompt_tokens > usize::from(self.pooled),
+                "prompt_tokens",
+            ),
         ];
         match fits.iter().find(|(ok, _)| !ok) {
             Some((_, name)) => candle_core::bail!(

@@ -230,6 +230,35 @@ pub fn force_picture(
     picture_states(Some(&last), &vokens)
 }
 
+/// The likeliest description of the picture that comes right after `prompt [1,T,width]`: where a
+/// model was tuned to follow `[IMG0]` with words, up to the end of the line or `longest` tokens.
+///
+/// # Errors
+/// When the text gets too long for the model.
+pub fn force_description(
+    reader: &mut dyn Reader,
+    prompt: &Tensor,
+    vocabulary: &Vocabulary,
+    line_end: u32,
+    longest: usize,
+) -> Result<Vec<u32>> {
+    reader.clear();
+    reader.read(prompt)?;
+    let mut said = Vec::new();
+    let mut next = vocabulary.first;
+    while said.len() < longest {
+        let hidden = reader.read(&reader.embed(&[next])?)?;
+        let mut scores = reader.logits(&hidden)?;
+        scores.truncate(vocabulary.first as usize);
+        next = likeliest(&scores);
+        if next == line_end {
+            break;
+        }
+        said.push(next);
+    }
+    Ok(said)
+}
+
 /// The state that chose `[IMG0]`, then those of all vokens but the last: each state predicts the
 /// voken that the picture takes it for.
 fn picture_states(before: Option<&Tensor>, vokens: &Tensor) -> Result<Tensor> {

@@ -107,6 +107,32 @@ impl VokenModel {
         })
     }
 
+    /// A model of our own on `llama`, whose tables stay as they are: the vokens' rows
+    /// (`embed_tokens`, `lm_head`), the mapper and, where it is `adapted`, the adapters are all
+    /// below `p`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, or of another shape than the sizes say.
+    pub fn own(mut llama: FloatLlama, sizes: &Sizes, adapted: bool, p: &Params) -> Result<Self> {
+        let (first, vokens) = (llama.rows()? as u32, sizes.voken_count as u32);
+        llama.add_rows(sizes.voken_count, p)?;
+        if adapted {
+            llama.add_own_lora(&sizes.lora, p)?;
+        }
+        let width = llama.config().hidden_size;
+        let vocabulary = Vocabulary {
+            first,
+            vokens,
+            picture: first + vokens,
+            bos: llama.config().bos().unwrap_or(0),
+        };
+        Ok(Self {
+            mapper: FeatureMapper::new(sizes.mapper.clone(), width, &MapperParams::all(p))?,
+            llama,
+            vocabulary,
+        })
+    }
+
     /// A text with its pictures (`[N,queries,width]`, from the vision tower) as embeddings.
     ///
     /// # Errors

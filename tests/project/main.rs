@@ -29,6 +29,7 @@ fn record(seed: u64) -> Record {
         context: vec![PanelId(1)],
         seconds: 1.5,
         created: "2026-01-02T03:04:05Z".into(),
+        forced: false,
     }
 }
 
@@ -123,6 +124,7 @@ fn pictures_on_the_disk_carry_their_record_without_the_clock() {
     let expected = Record {
         seconds: 0.0,
         created: String::new(),
+        forced: false,
         ..record(3)
     };
     assert_eq!(read, expected);

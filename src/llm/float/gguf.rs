@@ -3,8 +3,8 @@
 use super::layer::{Layer, Pairs};
 use super::lora::{Adapted, Matrix};
 use super::{FloatConfig, FloatLlama, Tables};
-use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
+use crate::llm::{LlmError, Tokenizer};
 use crate::nn::{Embedding, Linear, RmsNorm};
 use candle_core::Device;
 use std::path::Path;
@@ -24,7 +24,26 @@ impl GgufLlama {
     /// # Errors
     /// When it can't be read, or is not a LLaMA.
     pub fn open(path: &Path) -> Result<Self, LlmError> {
-        let file = Gguf::open(path.to_path_buf())?;
+        Self::read(Gguf::open(path.to_path_buf())?)
+    }
+
+    /// The only or first (by name) `.gguf` file in `dir`.
+    ///
+    /// # Errors
+    /// When there is none, and as [`GgufLlama::open`].
+    pub fn find(dir: &Path) -> Result<Self, LlmError> {
+        Self::read(Gguf::find(dir)?)
+    }
+
+    /// The tokenizer inside the file.
+    ///
+    /// # Errors
+    /// When it is of another kind than SmolLM2's.
+    pub fn tokenizer(&self) -> Result<Tokenizer, LlmError> {
+        Tokenizer::read(&self.file)
+    }
+
+    fn read(file: Gguf) -> Result<Self, LlmError> {
         let architecture = file.string("general.architecture")?;
         if architecture != "llama" {
             return Err(file.unusable(format!("its architecture is {architecture}, not llama")));

@@ -7,9 +7,11 @@ use crate::voken::{Batch, VokenModel, voken_states};
 use candle_core::{D, Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
 
 /// How the losses are weighed, and what belongs to them. The defaults are the reference's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct LossWeights {
     pub text: f64,
     pub image: f64,
@@ -183,12 +185,21 @@ pub fn text_loss(
     }
     let places = Tensor::from_vec(places, n, hidden.device())?;
     let states = hidden.reshape((b * t, c))?.index_select(&places, 0)?;
-    let logits = llama.logits(&states)?;
+    word_loss(llama, &states, wanted)
+}
+
+/// Mean cross-entropy of the words `wanted` after the states `[n,width]`.
+///
+/// # Errors
+/// When shapes don't fit.
+pub fn word_loss(llama: &FloatLlama, states: &Tensor, wanted: Vec<u32>) -> Result<Tensor> {
+    let n = wanted.len();
+    let logits = llama.logits(states)?;
     // The largest logit only keeps the exponentials in range.
     let largest = logits.max_keepdim(D::Minus1)?.detach();
     let shifted = logits.broadcast_sub(&largest)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let wanted = Tensor::from_vec(wanted, (n, 1), hidden.device())?;
+    let wanted = Tensor::from_vec(wanted, (n, 1), states.device())?;
     (log_sum - shifted.gather(&wanted, D::Minus1)?)?.mean_all()
 }
 
@@ -204,13 +215,27 @@ pub fn image_loss(
     draws: &Draws,
     min_snr: f64,
 ) -> Result<Tensor> {
+    let condition = TextFeatures::of_states(condition.clone())?;
+    denoising_loss(denoiser, &condition, targets, draws, min_snr)
+}
+
+/// As [`image_loss`], of conditions with their vector for the whole.
+///
+/// # Errors
+/// When shapes don't fit.
+pub fn denoising_loss(
+    denoiser: &Denoiser,
+    condition: &TextFeatures,
+    targets: &Moments,
+    draws: &Draws,
+    min_snr: f64,
+) -> Result<Tensor> {
     let latents = (targets.sample(&draws.posterior)? * denoiser.scaling_factor)?;
     let noisy = denoiser
         .schedule
         .add_noise(&latents, &draws.noise, &draws.timesteps)?;
     let times: Vec<f32> = draws.timesteps.iter().map(|t| *t as f32).collect();
     let times = Tensor::from_vec(times, draws.timesteps.len(), noisy.device())?;
-    let condition = TextFeatures::of_states(condition.clone())?;
     let answer =
         denoiser
             .unet
@@ -233,13 +258,13 @@ pub fn caption_loss(condition: &Tensor, captions: &Tensor) -> Result<Tensor> {
 }
 
 /// `x [S,..]` with zeros where a condition is dropped.
-fn drop_rows(x: &Tensor, drop: &[bool]) -> Result<Tensor> {
+pub(super) fn drop_rows(x: &Tensor, drop: &[bool]) -> Result<Tensor> {
     let keep: Vec<f32> = drop.iter().map(|d| f32::from(!*d)).collect();
     x.broadcast_mul(&Tensor::from_vec(keep, (drop.len(), 1, 1), x.device())?)
 }
 
 /// `x [S,T,D]` with `other [1,T,D]` where a condition is dropped.
-fn replace_rows(x: &Tensor, drop: &[bool], other: &Tensor) -> Result<Tensor> {
+pub(super) fn replace_rows(x: &Tensor, drop: &[bool], other: &Tensor) -> Result<Tensor> {
     let rows: Vec<Tensor> = drop
         .iter()
         .enumerate()

@@ -1,10 +1,24 @@
 //! What the two stages of training a voken model minimise, and what they change (arXiv
 //! 2310.02239, section 3.4; reference: `MiniGPT5_InputImage` and its `configure_optimizers`).
 
+mod data;
+mod datasets;
 mod loss;
+mod pack;
 mod samples;
+pub mod see;
 mod stage;
+mod telling;
+#[cfg(test)]
+mod tests;
+pub mod tune;
 
-pub use loss::{Denoiser, Draws, LossWeights, Losses, caption_loss, image_loss, losses, text_loss};
+pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, told};
+pub use datasets::read as read_data;
+pub use loss::{
+    Denoiser, Draws, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
+    text_loss, word_loss,
+};
+pub use pack::{Asked, Context, Pack, PanelIds, Plan, Task, Tokens};
 pub use samples::{Sample, Turn, cc3m, clean_caption, mmdialog, vist};
 pub use stage::{Stage, linear_rate, mask_new_rows};

@@ -1,0 +1,142 @@
+//! How a voken model is spoken to: the published one in MiniGPT-5's prompts, one of our own in
+//! lines of texts and pictures.
+
+use super::{ContextPanel, Make};
+use crate::llm::{LlamaTokenizer, Tokenizer};
+use crate::story::Settings;
+use crate::voken::{
+    Choice, Order, STOP, ToldPanel, VistPanel, VistTask, Vocabulary, panel_ids, tidy, vist_prompt,
+};
+
+/// Tokenizer and prompts.
+pub(super) enum Speech {
+    Published(LlamaTokenizer),
+    Own { tokenizer: Tokenizer, line_end: u32 },
+}
+
+impl Speech {
+    /// The story so far and what is asked, as text and as ids in which the vocabulary's picture
+    /// id stands for each picture. A picture is asked for, or a text with its picture.
+    pub fn prompt(
+        &self,
+        told: &[ContextPanel],
+        given: Option<&str>,
+        vocabulary: &Vocabulary,
+    ) -> (String, Vec<u32>) {
+        match self {
+            Speech::Published(tokenizer) => {
+                let panels: Vec<VistPanel> = told
+                    .iter()
+                    .map(|panel| VistPanel {
+                        text: panel.text.trim(),
+                        picture: panel.picture.is_some(),
+                    })
+                    .collect();
+                let task = given.map_or(VistTask::Both, VistTask::Picture);
+                let prompt = vist_prompt(&panels, task, 0);
+                let ids = tokenizer.encode(&prompt);
+                (prompt, ids)
+            }
+            Speech::Own {
+                tokenizer,
+                line_end,
+            } => {
+                let panels: Vec<ToldPanel> = told
+                    .iter()
+                    .map(|panel| ToldPanel {
+                        text: &panel.text,
+                        picture: panel.picture.is_some(),
+                    })
+                    .collect();
+                let encode = |text: &str| tokenizer.encode(text);
+                let mut ids = panel_ids(&panels, vocabulary.picture, *line_end, &encode);
+                let given = tidy(given.unwrap_or_default());
+                ids.extend(encode(&given));
+                let line = |panel: &ToldPanel| {
+                    let picture = if panel.picture { " <Img>" } else { "" };
+                    format!("{}{picture}\n", tidy(panel.text))
+                };
+                let told: String = panels.iter().map(line).collect();
+                (format!("{told}{given}"), ids)
+            }
+        }
+    }
+
+    /// What ends a text.
+    pub fn stops(&self) -> Vec<Vec<u32>> {
+        match self {
+            // `###` as the tokenizer writes it after a word and without a space.
+            Speech::Published(tokenizer) => {
+                let spaced = tokenizer.encode(STOP);
+                let joined = tokenizer.encode(&format!("a{STOP}"));
+                let alone = tokenizer.encode("a").len();
+                let joined = joined.get(alone..).unwrap_or_default().to_vec();
+                [spaced, joined]
+                    .into_iter()
+                    .filter(|s| !s.is_empty())
+                    .collect()
+            }
+            Speech::Own { line_end, .. } => vec![vec![*line_end]],
+        }
+    }
+
+    /// Tokens that may not come in a text.
+    pub fn never(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
+        let mut never = match (self, make) {
+            // Without a picture wanted, none may be asked for.
+            (Speech::Published(_), Make::Text) => vocabulary.ids(),
+            (Speech::Published(_), _) => Vec::new(),
+            // The model has learnt that a text ends where it asks.
+            (Speech::Own { .. }, _) => vocabulary.ids().split_off(1),
+        };
+        if matches!(self, Speech::Published(_)) {
+            never.push(vocabulary.picture);
+        }
+        never
+    }
+
+    pub fn choice(&self, settings: &Settings) -> Choice {
+        let reference = Choice {
+            temperature: settings.temperature,
+            top_p: settings.top_p,
+            ..Choice::default()
+        };
+        match self {
+            Speech::Published(_) => reference,
+            // A short sentence needs its articles more than once.
+            Speech::Own { .. } => Choice {
+                repetition_penalty: 1.0,
+                ..reference
+            },
+        }
+    }
+
+    /// The words of a generated sequence, without its first id and what ended it.
+    pub fn words(
+        &self,
+        vocabulary: &Vocabulary,
+        order: &Order,
+        stops: &[Vec<u32>],
+        sequence: &[u32],
+    ) -> String {
+        let mut ids = sequence.get(1..).unwrap_or_default();
+        if let Some(stop) = stops.iter().find(|stop| ids.ends_with(stop)) {
+            ids = &ids[..ids.len() - stop.len()];
+        }
+        let vokens = vocabulary.ids();
+        let said: Vec<u32> = ids
+            .iter()
+            .copied()
+            .filter(|id| !vokens.contains(id) && Some(*id) != order.eos)
+            .collect();
+        match self {
+            Speech::Published(tokenizer) => tokenizer.decode(&said, true),
+            Speech::Own { tokenizer, .. } => tokenizer.decode(&said),
+        }
+    }
+
+    /// Whether the model writes sentences that are to be told once.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Speech::Own { .. })
+    }
+}

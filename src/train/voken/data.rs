@@ -1,0 +1,247 @@
+//! Stories to learn from: drawn from the storyworld, or read from files, and what the frozen
+//! networks make of their pictures and descriptions, computed once.
+
+use super::datasets;
+use crate::diffusion::{Diffusion, Moments};
+use crate::llm::Tokenizer;
+use crate::storyworld::{Renderer, Scene, SceneOptions, Split, Tale, caption, roughen};
+use crate::train::{Result, TrainError};
+use crate::vision::{Crop, Preprocess, VisionTower};
+use crate::voken::tidy;
+use candle_core::{Device, Tensor};
+use image::{RgbImage, RgbaImage};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A picture, wherever it comes from.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    Scene(Box<Scene>),
+    File(PathBuf),
+    Image(Arc<RgbaImage>),
+}
+
+/// A panel to learn from.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    pub text: String,
+    pub picture: Option<Picture>,
+    /// What is on the picture, in words that the text encoder knows; the text where nobody says.
+    pub description: String,
+}
+
+/// What is learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Single scenes with their captions.
+    Pairs,
+    /// Stories.
+    #[default]
+    Stories,
+}
+
+/// Where stories come from.
+pub enum Source {
+    /// So many of the storyworld.
+    World {
+        seed: u64,
+        kind: Kind,
+        count: usize,
+    },
+    Files(Vec<Vec<Panel>>),
+}
+
+impl Source {
+    /// The files in `data` where it is given, else the storyworld's.
+    ///
+    /// # Errors
+    /// Data that can't be read, named by file and line.
+    pub fn open(data: Option<&Path>, seed: u64, kind: Kind, count: usize) -> Result<Self> {
+        match data {
+            None => Ok(Source::World { seed, kind, count }),
+            Some(dir) => Ok(Source::Files(datasets::read(dir)?)),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Source::World { count, .. } => *count,
+            Source::Files(stories) => stories.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Story `index`.
+    pub fn story(&self, index: usize) -> Vec<Panel> {
+        match self {
+            Source::Files(stories) => stories[index].clone(),
+            Source::World { seed, kind, .. } => world(*seed, *kind, index),
+        }
+    }
+}
+
+fn world(seed: u64, kind: Kind, index: usize) -> Vec<Panel> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(index as u64);
+    match kind {
+        Kind::Pairs => {
+            let options = SceneOptions {
+                subjects: 1..=3,
+                things: true,
+                split: Split::Training,
+            };
+            let scene = Scene::random(&mut rng, &options);
+            let description = caption(&scene, &mut rng);
+            let text = match rng.random_bool(0.2) {
+                true => roughen(&description, &mut rng),
+                false => description.clone(),
+            };
+            vec![Panel {
+                text: tidy(&text),
+                picture: Some(Picture::Scene(Box::new(scene))),
+                description,
+            }]
+        }
+        Kind::Stories => told(&Tale::referring(rng.random(), Split::Training), &mut rng),
+    }
+}
+
+/// A tale's panels, each picture described in words of its own.
+pub fn told(tale: &Tale, rng: &mut ChaCha8Rng) -> Vec<Panel> {
+    let panel = |(scene, text): &(Scene, String)| Panel {
+        text: tidy(text),
+        description: caption(scene, rng),
+        picture: Some(Picture::Scene(Box::new(scene.clone()))),
+    };
+    tale.panels.iter().map(panel).collect()
+}
+
+impl Picture {
+    /// Its pixels; scenes are drawn `size` pixels a side.
+    ///
+    /// # Errors
+    /// A file that can't be read as a picture.
+    pub fn draw(&self, size: u32) -> Result<RgbImage> {
+        match self {
+            Picture::Scene(scene) => {
+                let mut picture = RgbImage::new(size, size);
+                Renderer::new(size).draw(scene, &mut picture);
+                Ok(picture)
+            }
+            Picture::File(path) => {
+                let read = image::ImageReader::open(path)
+                    .and_then(image::ImageReader::with_guessed_format)
+                    .map_err(|e| e.to_string())
+                    .and_then(|reader| reader.decode().map_err(|e| e.to_string()));
+                let picture = read.map_err(|why| TrainError::Data {
+                    path: path.clone(),
+                    line: None,
+                    why,
+                })?;
+                Ok(picture.to_rgb8())
+            }
+            Picture::Image(picture) => {
+                Ok(image::DynamicImage::ImageRgba8(picture.as_ref().clone()).to_rgb8())
+            }
+        }
+    }
+}
+
+/// What is known of a panel whose picture was looked at.
+pub struct MetPanel {
+    pub text: Vec<u32>,
+    pub description: Vec<u32>,
+    pub met: Option<MetPicture>,
+}
+
+/// What the frozen networks make of a picture and its description.
+pub struct MetPicture {
+    /// `[1,queries,width]`, as the language model reads it.
+    pub seen: Tensor,
+    /// The autoencoder's distribution, `[1,h,w,c]`.
+    pub moments: Moments,
+    /// The text encoder's features of the description, `[1,T+1,D]` with the vector for the whole
+    /// as the last.
+    pub features: Tensor,
+}
+
+/// The networks that don't learn.
+pub struct Frozen {
+    pub diffusion: Diffusion,
+    pub tower: VisionTower,
+    pub tokenizer: Tokenizer,
+    pub device: Device,
+}
+
+impl Frozen {
+    fn meet(&self, picture: &Picture, description: &str) -> Result<MetPicture> {
+        let (size, _) = self.diffusion.picture_size();
+        let pixels = picture.draw(size)?;
+        let see = Preprocess::seen(self.tower.config().image_size, Crop::WhiteSquare);
+        let draw = Preprocess::drawn(size as usize);
+        let moments = self
+            .diffusion
+            .vae
+            .encode(&draw.tensor(&pixels, &self.device)?)?;
+        Ok(MetPicture {
+            seen: self.tower.forward(&see.tensor(&pixels, &self.device)?)?,
+            moments,
+            features: self.diffusion.encode_text(&[description])?.joined()?,
+        })
+    }
+
+    /// A story with what it takes to learn from it.
+    ///
+    /// # Errors
+    /// A picture that can't be read.
+    pub fn story(&self, panels: &[Panel]) -> Result<Vec<MetPanel>> {
+        panels
+            .iter()
+            .map(|panel| {
+                let met = panel.picture.as_ref();
+                let met = met.map(|picture| self.meet(picture, &panel.description));
+                Ok(MetPanel {
+                    text: self.tokenizer.encode(&tidy(&panel.text)),
+                    description: self.tokenizer.encode(&tidy(&panel.description)),
+                    met: met.transpose()?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Stories that were met before are not looked at again.
+pub struct Library {
+    pub source: Source,
+    met: HashMap<usize, Arc<Vec<MetPanel>>>,
+}
+
+impl Library {
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            met: HashMap::new(),
+        }
+    }
+
+    /// Story `index`.
+    ///
+    /// # Errors
+    /// A picture that can't be read.
+    pub fn story(&mut self, index: usize, frozen: &Frozen) -> Result<Arc<Vec<MetPanel>>> {
+        if let Some(met) = self.met.get(&index) {
+            return Ok(met.clone());
+        }
+        let met = Arc::new(frozen.story(&self.source.story(index))?);
+        self.met.insert(index, met.clone());
+        Ok(met)
+    }
+}

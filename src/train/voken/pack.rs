@@ -1,0 +1,396 @@
+//! Stories as packed parts: what is before a panel is read once, whatever is learnt from it.
+//!
+//! The three tasks of MiniGPT-5 on a story (arXiv 2310.02239, section 3.4) share almost all of
+//! their tokens: a panel's picture from its text, its text and picture from the panels before,
+//! and its text from its picture. Each panel is therefore read once for all of them.
+
+use crate::llm::float::{FloatLlama, Part};
+use crate::nn::Result;
+use crate::voken::{Speaks, Vocabulary};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// What is learnt of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Its picture from its text and what is before it.
+    Picture,
+    /// Its text and picture from what is before it.
+    Both,
+    /// Its text from its picture and what is before it.
+    Text,
+    /// Its text from what is before it, and no picture.
+    Continue,
+}
+
+/// What is before a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub texts: bool,
+    pub pictures: bool,
+}
+
+/// What a story is made of: the ids of each panel's text, whether it has a picture, and the ids
+/// of what is on that.
+pub struct PanelIds<'a> {
+    pub text: &'a [u32],
+    pub pictured: bool,
+    pub description: &'a [u32],
+}
+
+/// What is learnt of every panel.
+pub struct Plan<'a> {
+    pub tasks: &'a [Task],
+    pub context: Context,
+    pub speaks: Speaks,
+    /// Embeddings of a picture.
+    pub queries: usize,
+    pub line_end: u32,
+    pub vocabulary: Vocabulary,
+}
+
+impl Plan<'_> {
+    fn has(&self, task: Task) -> bool {
+        self.tasks.contains(&task)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Word(u32),
+    /// A row of the pictures' embeddings.
+    Picture(u32),
+}
+
+/// Tokens that go through the network together.
+#[derive(Default)]
+pub struct Tokens {
+    slots: Vec<Slot>,
+    pub parts: Vec<Part>,
+}
+
+/// A picture that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The panel, counted through all stories.
+    pub panel: usize,
+    /// Places of the states that it is made from.
+    pub states: Vec<u32>,
+}
+
+/// Something that comes behind the context, in a pass of its own.
+struct Branch {
+    slots: Vec<Slot>,
+    sees: Vec<Range<usize>>,
+    /// The last place that it sees.
+    before: usize,
+    /// What each of its tokens is to be, and what comes last.
+    wanted: Vec<Option<u32>>,
+    panel: usize,
+    picture: bool,
+}
+
+/// Several stories.
+#[derive(Default)]
+pub struct Pack {
+    /// Texts and pictures.
+    pub context: Tokens,
+    /// Vokens or descriptions, behind the context's places.
+    pub asked: Tokens,
+    /// What comes after a place.
+    pub labels: Vec<(u32, u32)>,
+    pub pictures: Vec<Asked>,
+    branches: Vec<Branch>,
+    panels: usize,
+}
+
+impl Tokens {
+    fn push(&mut self, first: usize, slots: &[Slot], sees: &[Range<usize>]) -> Range<usize> {
+        let start = first + self.slots.len();
+        let tokens = start..start + slots.len();
+        self.slots.extend_from_slice(slots);
+        self.parts.push(Part {
+            tokens: tokens.clone(),
+            sees: sees.to_vec(),
+        });
+        tokens
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// `[1,len,width]`; `pictures [P,queries,width]` are those of the pack's panels.
+    ///
+    /// # Errors
+    /// An id that is not in the vocabulary.
+    pub fn embed(&self, llama: &FloatLlama, pictures: Option<&Tensor>) -> Result<Tensor> {
+        let ids: Vec<u32> = self
+            .slots
+            .iter()
+            .filter_map(|slot| match slot {
+                Slot::Word(id) => Some(*id),
+                Slot::Picture(_) => None,
+            })
+            .collect();
+        let words = llama.embed_ids(&ids)?;
+        let Some(pictures) = pictures.filter(|_| ids.len() < self.slots.len()) else {
+            return Ok(words);
+        };
+        let width = words.dim(2)?;
+        let rows = pictures.reshape((1, (), width))?;
+        let mut word = 0;
+        let order: Vec<u32> = self
+            .slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Word(_) => {
+                    word += 1;
+                    word - 1
+                }
+                Slot::Picture(row) => ids.len() as u32 + row,
+            })
+            .collect();
+        let order = Tensor::from_vec(order, self.slots.len(), words.device())?;
+        Tensor::cat(&[words, rows], 1)?.index_select(&order, 1)
+    }
+}
+
+fn words(ids: &[u32]) -> Vec<Slot> {
+    ids.iter().map(|id| Slot::Word(*id)).collect()
+}
+
+impl Pack {
+    /// Adds a story.
+    pub fn story(&mut self, panels: &[PanelIds], plan: &Plan) {
+        let bos = [Slot::Word(plan.vocabulary.bos)];
+        let mut told = vec![self.context.push(0, &bos, &[])];
+        for (i, panel) in panels.iter().enumerate() {
+            self.panel(i, panel, plan, &mut told);
+            self.panels += 1;
+        }
+    }
+
+    fn panel(&mut self, index: usize, panel: &PanelIds, plan: &Plan, told: &mut Vec<Range<usize>>) {
+        let row = (self.panels * plan.queries) as u32;
+        let picture: Vec<Slot> = (row..row + plan.queries as u32)
+            .map(Slot::Picture)
+            .collect();
+        let before = told.last().map_or(0, |seen| seen.end - 1) as u32;
+        let written = !panel.text.is_empty();
+        // What a story begins with is the author's.
+        let learnt = written && index > 0;
+        if learnt && panel.pictured && plan.has(Task::Text) {
+            let seen = [picture.clone(), words(panel.text)].concat();
+            let place = self.context.push(0, &seen, told);
+            let first = (place.start + plan.queries - 1) as u32;
+            self.learn(first, first + 1, panel.text, plan.line_end);
+        }
+        let mut own = None;
+        if written {
+            let place = self.context.push(0, &words(panel.text), told);
+            let asks = panel.pictured && (plan.has(Task::Picture) || plan.has(Task::Both));
+            let after = match asks {
+                true => plan.vocabulary.first,
+                false => plan.line_end,
+            };
+            let tells = plan.has(Task::Continue) || (plan.has(Task::Both) && panel.pictured);
+            if learnt && tells {
+                self.learn(before, place.start as u32, panel.text, after);
+            } else if asks {
+                self.labels.push((place.end as u32 - 1, after));
+            }
+            if asks {
+                self.branch(panel, plan, told, &place);
+            }
+            own = Some(place);
+        }
+        let shows = plan.context.pictures && panel.pictured;
+        if plan.context.texts {
+            told.extend(own);
+        }
+        if shows || (plan.context.texts && written) {
+            let line_end = Slot::Word(plan.line_end);
+            let mut tail = if shows { picture } else { Vec::new() };
+            tail.push(line_end);
+            let place = self.context.push(0, &tail, told);
+            told.push(place);
+        }
+    }
+
+    /// `text` is to come after place `before`, its tokens being those from `first` on.
+    fn learn(&mut self, before: u32, first: u32, text: &[u32], after: u32) {
+        let places = std::iter::once(before).chain(first..);
+        let wanted = text.iter().copied().chain([after]);
+        self.labels.extend(places.zip(wanted));
+    }
+
+    fn branch(
+        &mut self,
+        panel: &PanelIds,
+        plan: &Plan,
+        told: &[Range<usize>],
+        text: &Range<usize>,
+    ) {
+        let ids = plan.vocabulary.ids();
+        let (ids, wanted) = match plan.speaks {
+            // Of the vokens only the first and the last are learnt, as in the reference: those
+            // between are forced. Nothing is read after the last.
+            Speaks::Vokens => {
+                let read = ids.len() - 1;
+                let mut wanted = vec![None; read];
+                if let (Some(last), Some(id)) = (wanted.last_mut(), ids.last()) {
+                    *last = Some(*id);
+                }
+                (ids[..read].to_vec(), wanted)
+            }
+            Speaks::Description => {
+                let said = [&[plan.vocabulary.first], panel.description].concat();
+                let wanted = panel.description.iter().copied().chain([plan.line_end]);
+                (said, wanted.map(Some).collect())
+            }
+        };
+        let mut sees = told.to_vec();
+        sees.push(text.clone());
+        self.branches.push(Branch {
+            slots: words(&ids),
+            sees,
+            before: text.end - 1,
+            wanted,
+            panel: self.panels,
+            picture: plan.speaks == Speaks::Vokens,
+        });
+    }
+
+    /// Places what is asked for behind the context.
+    pub fn finish(&mut self) {
+        let first = self.context.len();
+        for branch in std::mem::take(&mut self.branches) {
+            let place = self.asked.push(first, &branch.slots, &branch.sees);
+            let places = (place.start as u32..).zip(branch.wanted);
+            let labels = places.filter_map(|(at, wanted)| Some((at, wanted?)));
+            self.labels.extend(labels);
+            if branch.picture {
+                let states = std::iter::once(branch.before as u32);
+                self.pictures.push(Asked {
+                    panel: branch.panel,
+                    states: states.chain(place.map(|at| at as u32)).collect(),
+                });
+            }
+        }
+    }
+
+    /// The states after the last norm of all places, `[1,places,width]`.
+    ///
+    /// # Errors
+    /// Pictures or ids that don't fit the model.
+    pub fn read(&self, llama: &FloatLlama, pictures: Option<&Tensor>) -> Result<Tensor> {
+        let mut cache = llama.cache();
+        let context = self.context.embed(llama, pictures)?;
+        // Where nothing in the context learns, this pass keeps no graph.
+        let context = llama.forward_packed(&context, &self.context.parts, Some(&mut cache))?;
+        if self.asked.is_empty() {
+            return Ok(context);
+        }
+        let asked = self.asked.embed(llama, None)?;
+        let asked = llama.forward_packed(&asked, &self.asked.parts, Some(&mut cache))?;
+        Tensor::cat(&[context, asked], 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOCABULARY: Vocabulary = Vocabulary {
+        first: 50,
+        vokens: 3,
+        picture: 53,
+        bos: 1,
+    };
+
+    fn plan(tasks: &[Task], texts: bool, pictures: bool) -> Plan<'_> {
+        Plan {
+            tasks,
+            context: Context { texts, pictures },
+            speaks: Speaks::Vokens,
+            queries: 2,
+            line_end: 9,
+            vocabulary: VOCABULARY,
+        }
+    }
+
+    fn two() -> [PanelIds<'static>; 2] {
+        [&[20u32, 21][..], &[30, 31]].map(|text| PanelIds {
+            text,
+            pictured: true,
+            description: &[40],
+        })
+    }
+
+    fn pack(plan: &Plan) -> Pack {
+        let mut pack = Pack::default();
+        pack.story(&two(), plan);
+        pack.finish();
+        pack
+    }
+
+    #[test]
+    fn all_tasks_share_what_is_before() {
+        let pack = pack(&plan(&[Task::Picture, Task::Both, Task::Text], true, true));
+        // bos | 20 21 | p p \n | (p p 30 31) | 30 31 | p p \n
+        assert_eq!(pack.context.len(), 1 + 2 + 3 + 4 + 2 + 3);
+        assert_eq!(pack.context.parts[3].sees, [0..1, 1..3, 3..6]);
+        assert_eq!(pack.context.parts[4].sees, [0..1, 1..3, 3..6]);
+        // The first text is given; its picture is asked for after it.
+        let labels = [
+            (2, 50),
+            (7, 30),
+            (8, 31),
+            (9, 9),
+            (5, 30),
+            (10, 31),
+            (11, 50),
+            (16, 52),
+            (18, 52),
+        ];
+        assert_eq!(pack.labels, labels);
+        assert_eq!(pack.asked.parts[1].tokens, 17..19);
+        assert_eq!(pack.asked.parts[1].sees, [0..1, 1..3, 3..6, 10..12]);
+        assert_eq!(pack.pictures[1].states, [11, 17, 18]);
+        assert_eq!(pack.pictures[1].panel, 1);
+    }
+
+    #[test]
+    fn what_is_not_in_context_is_not_seen() {
+        let alone = pack(&plan(&[Task::Picture], false, false));
+        assert!(alone.context.parts[1..].iter().all(|p| p.sees == [0..1]));
+        assert_eq!(alone.context.len(), 1 + 2 + 2);
+        let seen = pack(&plan(&[Task::Picture], false, true));
+        // bos | 20 21 | p p \n | 30 31 | p p \n
+        assert_eq!(seen.context.parts[3].sees, [0..1, 3..6]);
+        let told = pack(&plan(&[Task::Continue], true, false));
+        // bos | 20 21 | \n | 30 31 | \n
+        assert_eq!(told.context.len(), 1 + 2 + 1 + 2 + 1);
+        assert_eq!(told.labels, [(3, 30), (4, 31), (5, 9)]);
+        assert!(told.asked.is_empty() && told.pictures.is_empty());
+    }
+
+    #[test]
+    fn a_description_is_learnt_whole() {
+        let plan = Plan {
+            speaks: Speaks::Description,
+            ..plan(&[Task::Picture], true, false)
+        };
+        let pack = pack(&plan);
+        let end = pack.context.len() as u32;
+        assert_eq!(pack.labels[2..4], [(end, 40), (end + 1, 9)]);
+        assert!(pack.pictures.is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! A model of our own as files: `config.json`, what it sees with (`vision.safetensors`) and what
+//! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
+
+use super::{Sizes, VokenModel};
+use crate::llm::LlmError;
+use crate::llm::float::GgufLlama;
+use crate::nn::Params;
+use crate::story::write_beside;
+use crate::vision::{TowerParams, VisionTower};
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What follows `[IMG0]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaks {
+    /// The other vokens, whose states condition the picture.
+    #[default]
+    Vokens,
+    /// A description of the picture in words, which a text encoder reads (as in Divter, arXiv
+    /// 2110.08515).
+    Description,
+}
+
+/// `config.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FolderConfig {
+    #[serde(flatten)]
+    pub sizes: Sizes,
+    /// Whether the language model has adapters.
+    #[serde(default)]
+    pub adapted: bool,
+    #[serde(default)]
+    pub speaks: Speaks,
+}
+
+/// What can be wrong with the folder; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("{} can't be read ({why}); train the stage that writes it, or restore it", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    #[error("{} can't be written ({why}); check the folder and the free space on its disk", path.display())]
+    Unwritable { path: PathBuf, why: String },
+    #[error(transparent)]
+    Language(#[from] LlmError),
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct VokenFolder(PathBuf);
+
+impl VokenFolder {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self(dir.into())
+    }
+
+    /// Whether it holds a model that can tell stories.
+    pub fn is_whole(&self) -> bool {
+        [self.config_file(), self.vision_file(), self.model_file()]
+            .iter()
+            .all(|file| file.is_file())
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.0.join("config.json")
+    }
+
+    pub fn vision_file(&self) -> PathBuf {
+        self.0.join("vision.safetensors")
+    }
+
+    pub fn model_file(&self) -> PathBuf {
+        self.0.join("model.safetensors")
+    }
+
+    /// # Errors
+    /// A file that is missing or damaged; so for all `read_`.
+    pub fn read_config(&self) -> Result<FolderConfig, FolderError> {
+        let path = self.config_file();
+        let bad = |why: String| FolderError::Unreadable {
+            path: path.clone(),
+            why,
+        };
+        let bytes = std::fs::read(&path).map_err(|e| bad(e.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+    }
+
+    /// What it sees with, for a language model of `width`.
+    pub fn read_tower(&self, width: usize, device: &Device) -> Result<VisionTower, FolderError> {
+        let config = self.read_config()?.sizes.vision;
+        let path = self.vision_file();
+        let p = self.params(&path, device)?;
+        VisionTower::new(config, width, &TowerParams::all(&p)).map_err(|e| unreadable(&path, &e))
+    }
+
+    /// What speaks, on the quantised layers of `file`.
+    pub fn read_model(&self, file: &GgufLlama, device: &Device) -> Result<VokenModel, FolderError> {
+        let config = self.read_config()?;
+        let path = self.model_file();
+        let p = self.params(&path, device)?;
+        let llama = file.with_tables(file.tables(device)?, device)?;
+        VokenModel::own(llama, &config.sizes, config.adapted, &p).map_err(|e| unreadable(&path, &e))
+    }
+
+    fn params(&self, path: &Path, device: &Device) -> Result<Params, FolderError> {
+        Params::from_safetensors(&[path.to_owned()], device).map_err(|e| FolderError::Unreadable {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })
+    }
+
+    /// # Errors
+    /// When the folder can't be written; so for all `write_`.
+    pub fn write_config(&self, config: &FolderConfig) -> Result<(), FolderError> {
+        let path = self.config_file();
+        let json = serde_json::to_string_pretty(config).map_err(|e| unwritable(&path, e))?;
+        self.write(&path, format!("{json}\n").as_bytes())
+    }
+
+    /// `tensors` in the file layout ([`Params::to_file_layout`]), kept in f16.
+    pub fn write_vision(&self, tensors: &HashMap<String, Tensor>) -> Result<(), FolderError> {
+        self.write_tensors(&self.vision_file(), tensors)
+    }
+
+    /// As [`VokenFolder::write_vision`].
+    pub fn write_model(&self, tensors: &HashMap<String, Tensor>) -> Result<(), FolderError> {
+        self.write_tensors(&self.model_file(), tensors)
+    }
+
+    /// Takes over what another folder sees with.
+    pub fn copy_vision(&self, from: &VokenFolder) -> Result<(), FolderError> {
+        let path = from.vision_file();
+        let bytes = std::fs::read(&path).map_err(|e| FolderError::Unreadable {
+            path,
+            why: e.to_string(),
+        })?;
+        self.write(&self.vision_file(), &bytes)
+    }
+
+    fn write_tensors(
+        &self,
+        path: &Path,
+        tensors: &HashMap<String, Tensor>,
+    ) -> Result<(), FolderError> {
+        let half = tensors
+            .iter()
+            .map(|(name, t)| Ok((name.clone(), t.to_dtype(DType::F16)?)))
+            .collect::<candle_core::Result<HashMap<_, _>>>()
+            .map_err(|e| unwritable(path, e))?;
+        let bytes = safetensors::serialize(&half, None).map_err(|e| unwritable(path, e))?;
+        self.write(path, &bytes)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+        std::fs::create_dir_all(&self.0).map_err(|e| unwritable(path, e))?;
+        write_beside(path, |file| file.write_all(bytes)).map_err(|e| unwritable(path, e))
+    }
+}
+
+fn unreadable(path: &Path, error: &candle_core::Error) -> FolderError {
+    FolderError::Unreadable {
+        path: path.to_owned(),
+        why: error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+fn unwritable(path: &Path, error: impl std::fmt::Display) -> FolderError {
+    FolderError::Unwritable {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
