@@ -13,8 +13,7 @@ use super::load::Chosen;
 use super::record::{default_settings, record};
 use super::speech::Speech;
 use super::{
-    ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
-    Request,
+    ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
 };
 use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::LlmError;

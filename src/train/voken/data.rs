@@ -125,15 +125,15 @@ pub fn told(tale: &Tale, rng: &mut ChaCha8Rng) -> Vec<Panel> {
 }
 
 impl Picture {
-    /// Its pixels; scenes are drawn `size` pixels a side.
+    /// Its pixels; scenes are drawn by `renderer`.
     ///
     /// # Errors
     /// A file that can't be read as a picture.
-    pub fn draw(&self, size: u32) -> Result<RgbImage> {
+    pub fn draw(&self, renderer: &Renderer) -> Result<RgbImage> {
         match self {
             Picture::Scene(scene) => {
-                let mut picture = RgbImage::new(size, size);
-                Renderer::new(size).draw(scene, &mut picture);
+                let mut picture = RgbImage::new(renderer.size(), renderer.size());
+                renderer.draw(scene, &mut picture);
                 Ok(picture)
             }
             Picture::File(path) => {
@@ -178,13 +178,15 @@ pub struct Frozen {
     pub diffusion: Diffusion,
     pub tower: VisionTower,
     pub tokenizer: Tokenizer,
+    /// At the size of the diffusion model's pictures.
+    pub renderer: Renderer,
     pub device: Device,
 }
 
 impl Frozen {
     fn meet(&self, picture: &Picture, description: &str) -> Result<MetPicture> {
         let (size, _) = self.diffusion.picture_size();
-        let pixels = picture.draw(size)?;
+        let pixels = picture.draw(&self.renderer)?;
         let see = Preprocess::seen(self.tower.config().image_size, Crop::WhiteSquare);
         let draw = Preprocess::drawn(size as usize);
         let moments = self

@@ -13,7 +13,7 @@ use crate::llm::Tokenizer;
 use crate::llm::float::{FloatLlama, GgufLlama, Part};
 use crate::nn::{Linear, Params};
 use crate::storyworld::{
-    Place, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
+    Place, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
 };
 use crate::train::autoencoder::{averages, open_run};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
@@ -102,6 +102,7 @@ struct Nets {
     llama: FloatLlama,
     tokenizer: Tokenizer,
     line_end: u32,
+    renderer: Renderer,
     device: Device,
 }
 
@@ -113,7 +114,15 @@ struct Batch {
     captions: Vec<String>,
 }
 
-fn draw(s: &SeeSettings, size: usize, step: u64, split: Split, device: &Device) -> Result<Batch> {
+/// `size` scenes of step `step`.
+fn draw(
+    s: &SeeSettings,
+    renderer: &Renderer,
+    size: usize,
+    step: u64,
+    split: Split,
+    device: &Device,
+) -> Result<Batch> {
     let batch = size as u64;
     let side = s.vision.image_size;
     let see = Preprocess::seen(side, Crop::WhiteSquare);
@@ -128,8 +137,8 @@ fn draw(s: &SeeSettings, size: usize, step: u64, split: Split, device: &Device) 
             };
             let scene = Scene::random(&mut rng, &options);
             let caption = tidy(&caption(&scene, &mut rng));
-            let mut picture = RgbImage::new(side as u32, side as u32);
-            crate::storyworld::Renderer::new(side as u32).draw(&scene, &mut picture);
+            let mut picture = RgbImage::new(renderer.size(), renderer.size());
+            renderer.draw(&scene, &mut picture);
             // Pictures that were drawn by the model itself are a little soft.
             if rng.random_bool(0.4) {
                 picture = image::imageops::fast_blur(&picture, rng.random_range(0.3..1.2));
@@ -304,13 +313,9 @@ impl Nets {
     fn accuracy(&self, s: &SeeSettings) -> Result<[f64; 4]> {
         let (mut right, mut all) = ([0usize; 4], [0usize; 4]);
         for step in 0..HELD_OUT / 24 {
-            let batch = draw(
-                s,
-                24,
-                u64::MAX >> 20 | step as u64,
-                Split::HeldOut,
-                &self.device,
-            )?;
+            // Steps that training never comes to.
+            let step = (1 << 40) + step as u64;
+            let batch = draw(s, &self.renderer, 24, step, Split::HeldOut, &self.device)?;
             let seen = self.tower.forward(&batch.pictures)?;
             for query in 0..WORDS {
                 let said = unit(&seen.narrow(1, query, 1)?.squeeze(1)?)?;
@@ -377,6 +382,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             words(Weather::ALL.iter().map(|w| w.name()).collect())?,
         ],
         line_end: line_end(&tokenizer)?,
+        renderer: Renderer::new(s.vision.image_size as u32),
         llama,
         tokenizer,
         device: device.clone(),
@@ -405,7 +411,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         } else {
             s.batch
         };
-        let batch = draw(&s, size, step, Split::Training, &device)?;
+        let batch = draw(&s, &nets.renderer, size, step, Split::Training, &device)?;
         let passes = shards[usize::from(spoken.is_some())].run(|part| {
             let share = part.len() as f64 / size as f64;
             let pictures = batch.pictures.narrow(0, part.start, part.len())?;

@@ -7,16 +7,20 @@ use crate::diffusion::{
 };
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
+use crate::pipeline::{ContextPanel, Make, Options, Request, loader, recipes};
+use crate::story::{PanelId, Settings};
 use crate::storyworld::vocabulary;
 use crate::train;
 use crate::voken::VokenFolder;
+use crate::weights::{DeviceChoice, DeviceKind, Manifest};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 const WIDTH: usize = 24;
 
@@ -149,8 +153,8 @@ fn see_toml(dir: &Path, steps: u64, language_steps: u64) -> PathBuf {
         "language_model = \"lm\"\nseed = 1\nsteps = {steps}\nbatch = 6\nlearning_rate = 3e-3\n\
          warmup = 2\ndecay_from = 1.0\nlanguage_steps = {language_steps}\nlanguage_batch = 2\n\
          language_rate = 1e-3\ncheckpoint_every = 1000\n\
-         [vision]\nimage_size = 32\n\
-         [vision.eva_vit]\npatch_size = 8\nembed_dim = 16\ndepth = 1\nnum_heads = 2\nmlp_hidden = 32\n\
+         [vision]\nimage_size = 64\n\
+         [vision.eva_vit]\npatch_size = 16\nembed_dim = 16\ndepth = 1\nnum_heads = 2\nmlp_hidden = 32\n\
          [vision.qformer]\nhidden_size = 16\nnum_hidden_layers = 1\nnum_attention_heads = 2\n\
          intermediate_size = 32\ncross_attention_freq = 1\nnum_query_tokens = 7\nencoder_width = 16\n"
     );
@@ -387,4 +391,93 @@ fn settings_that_do_not_fit_are_told() {
     .unwrap();
     let error = train::run("align", &path, &dir.join("bad-mapper"), false).unwrap_err();
     assert!(error.to_string().contains("25 tokens"), "{error}");
+}
+
+/// A models folder with the tiny model, its voken folder from `run`.
+fn installed(dir: &Path, run: &str, models: &Path) {
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    };
+    let manifest = |id: &str, pipeline: &str, language_model: Option<&str>| Manifest {
+        id: id.to_string(),
+        name: id.to_string(),
+        pipeline: pipeline.to_string(),
+        licence: "MIT".to_string(),
+        language_model: language_model.map(str::to_string),
+        ..Manifest::default()
+    };
+    copy(&dir.join("lm"), &models.join("lm"));
+    let writer = manifest("lm", "language-model", None);
+    writer.write(&models.join("lm")).unwrap();
+    for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+        copy(
+            &dir.join("model").join(part),
+            &models.join("tiny").join(part),
+        );
+    }
+    copy(&dir.join(run).join("voken"), &models.join("tiny/voken"));
+    let tiny = manifest("tiny", "caption", Some("lm"));
+    tiny.write(&models.join("tiny")).unwrap();
+}
+
+#[test]
+fn what_was_trained_tells_stories() {
+    let dir = trained();
+    let described = format!("speaks = \"description\"\n{STORY}[loss]\ntext = 1.0\nimage = 0.0\n");
+    for (name, rest) in [("tell", STORY), ("tell-described", described.as_str())] {
+        let config = tune_toml(dir, name, 1, rest);
+        train::run("story", &config, &dir.join(name), false).unwrap();
+        let models = dir.join(format!("models-{name}"));
+        installed(dir, name, &models);
+        let found = crate::weights::find(&models, "tiny").unwrap();
+        assert_eq!(recipes(&found), ["voken", "caption"]);
+        let options = |model: &str| Options {
+            models: Some(models.clone()),
+            model: Some(model.to_string()),
+            device: DeviceChoice::Only(DeviceKind::Cpu),
+        };
+        let mut pipeline = loader(options("tiny"))(&mut |_| {}).unwrap();
+        assert_eq!(pipeline.describe().pipeline, "voken");
+        let mut make = |context: &[ContextPanel], text: Option<&str>, make: Make| {
+            let request = Request {
+                context: context.to_vec(),
+                text: text.map(str::to_string),
+                make,
+                settings: Settings {
+                    seed: 3,
+                    steps: 2,
+                    ..Settings::default()
+                },
+            };
+            let go_on = &mut |_| ControlFlow::Continue(());
+            pipeline.generate(&request, go_on).unwrap().unwrap()
+        };
+        let first = make(&[], Some("A fox finds a kite."), Make::Both);
+        let (picture, record) = first.picture.unwrap();
+        // The author asked for the picture of a text, so that nothing was forced.
+        assert!(!record.forced && first.text.is_none());
+        assert_eq!(record.prompt, "A fox finds a kite.");
+        assert_eq!(picture.dimensions(), (64, 64));
+        let context = [ContextPanel {
+            id: PanelId(1),
+            text: "A fox finds a kite.".to_string(),
+            picture: Some(Arc::new(picture.clone())),
+        }];
+        let seen = make(&context, Some("It flies."), Make::Picture);
+        assert!(seen.text.is_none());
+        let told = make(&context, None, Make::Both);
+        assert!(!told.text.unwrap().0.is_empty());
+        let again = make(&context, None, Make::Both);
+        assert_eq!(told.picture.unwrap().0, again.picture.unwrap().0);
+        let prompt = seen.picture.unwrap().1.prompt;
+        assert_eq!(prompt, "A fox finds a kite. <Img>\nIt flies.");
+        let text = make(&context, None, Make::Text);
+        assert!(text.picture.is_none() && text.text.is_some());
+    }
 }

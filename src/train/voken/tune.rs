@@ -11,6 +11,7 @@ use super::telling;
 use crate::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures};
 use crate::llm::float::{GgufLlama, LoraConfig};
 use crate::nn::Params;
+use crate::storyworld::Renderer;
 use crate::train::autoencoder::{averages, open_run};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
@@ -350,8 +351,10 @@ pub fn train(
     let llama = file.dequantised(file.tables(&device)?, &device)?;
     let vision = VokenFolder::new(base.join(&s.vision));
     let width = llama.config().hidden_size;
+    let diffusion = Diffusion::load(&base.join(&s.model), &device)?;
     let frozen = Frozen {
-        diffusion: Diffusion::load(&base.join(&s.model), &device)?,
+        renderer: Renderer::new(diffusion.picture_size().0),
+        diffusion,
         tower: vision.read_tower(width, &device)?,
         tokenizer: file.tokenizer()?,
         device: device.clone(),
