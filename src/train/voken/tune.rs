@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::telling;
 use crate::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures};
 use crate::llm::float::{GgufLlama, LoraConfig};
-use crate::nn::Params;
+use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
 use crate::train::autoencoder::{averages, open_run};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
@@ -377,7 +377,7 @@ pub fn train(
             let init = VokenFolder::new(base.join(init));
             crate::train::adopt(&params, &init.model_file())?;
         }
-        None => begin_rows(&model, &params)?,
+        None => begin(&model, &params, s.seed)?,
     }
     let mut opt = AdamW::new(
         params.vars(),
@@ -467,16 +467,24 @@ fn folder_config(
 }
 
 /// New tokens begin near the mean of the old ones, as in the reference; a little apart, so that
-/// they can become different.
-fn begin_rows(model: &VokenModel, params: &Params) -> Result<()> {
+/// they can become different. The perceptron's biases begin as PyTorch's: from zeros, the zero
+/// states of dropped conditions would stay exactly zero through every norm of the mapper's encoder,
+/// each of which would then make their gradient hundreds of times larger.
+fn begin(model: &VokenModel, params: &Params, seed: u64) -> Result<()> {
     let mean = model.llama.tables().embedding.table().mean_keepdim(0)?;
+    let inputs = [mean.dim(1)?, model.mapper.config().d_model];
     for (name, var) in params.vars() {
-        let mean = match name.as_str() {
-            "embed_tokens.weight" => mean.clone(),
-            "lm_head.weight" => mean.t()?,
+        let start = match name.as_str() {
+            "embed_tokens.weight" => var.as_tensor().broadcast_add(&mean)?,
+            "lm_head.weight" => var.as_tensor().broadcast_add(&mean.t()?)?,
+            "fc.0.bias" | "fc.2.bias" => {
+                let layer = usize::from(name == "fc.2.bias");
+                let spread = (1.0 / (3 * inputs[layer]) as f64).sqrt();
+                (noise(seed, layer as u64, var.dims(), var.device())? * spread)?
+            }
             _ => continue,
         };
-        var.set(&var.as_tensor().broadcast_add(&mean)?)?;
+        var.set(&start)?;
     }
     Ok(())
 }
