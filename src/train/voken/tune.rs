@@ -424,18 +424,18 @@ pub fn train(
         if step % 25 == 0 || last {
             bar.suspend(|| losses.flush(step, s.steps, s.batch))?;
         }
-        if step % s.sample_every == 0 || last {
-            let told = opt.with_averages(|| {
-                telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed)
-            })??;
-            telling::write(&told, run, step)?;
-        }
         if step % s.checkpoint_every == 0 || last {
             checkpoint::save(run, &opt)?;
             out.copy_vision(&vision)?;
             out.write_model(&averages(&params, &opt)?)?;
             out.write_config(&folder)?;
             log::write_curves(run)?;
+        }
+        if step % s.sample_every == 0 || last {
+            let told = opt.with_averages(|| {
+                telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed)
+            })??;
+            telling::write(&told, run, step)?;
         }
     }
     bar.finish();
