@@ -130,6 +130,32 @@ fn autoencoder_gradients_through_the_whole_round_trip() {
 }
 
 #[test]
+fn a_deeper_decoder_begins_where_the_shallow_one_ended() {
+    let shallow = Params::init(1, &CPU);
+    let vae = Vae::new(vae_config(), shallow.clone()).unwrap();
+    stir(&shallow);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vae.safetensors");
+    candle_core::safetensors::save(&shallow.to_file_layout(None).unwrap(), &file).unwrap();
+
+    let deep = Params::init(2, &CPU);
+    let deeper = VaeConfig {
+        decoder_layers_per_block: Some(2),
+        ..vae_config()
+    };
+    let grown = Vae::new(deeper, deep.clone()).unwrap();
+    let (adopted, all) = deep.adopt(&file).unwrap();
+    assert_eq!(adopted, shallow.vars().len());
+    assert!(all > adopted);
+    let z = noise(4, 0, &[1, 4, 4, 3], &CPU).unwrap();
+    let [was, is] = [&vae, &grown].map(|vae| {
+        let picture = vae.decode(&z).unwrap().flatten_all().unwrap();
+        picture.to_vec1::<f32>().unwrap()
+    });
+    assert_eq!(was, is);
+}
+
+#[test]
 fn text_encoder_gradients() {
     for hidden_act in [TextAct::Gelu, TextAct::QuickGelu] {
         let config = TextConfig {

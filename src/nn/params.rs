@@ -383,7 +383,9 @@ impl Params {
     }
 
     /// Sets those trainable parameters below this scope that `file` holds under the same name and
-    /// in the same shape; returns how many of how many.
+    /// in the same shape; returns how many of how many. A residual block (`resnets.N`) that `file`
+    /// lacks begins as the identity, so that a network can be made deeper without unlearning: its
+    /// second convolution is zero.
     pub fn adopt(&self, file: &Path) -> std::result::Result<(usize, usize), ParamError> {
         check_header(file)?;
         let saved = candle_core::safetensors::load(file, &Device::Cpu)?;
@@ -398,7 +400,13 @@ impl Params {
                 continue;
             };
             all += 1;
-            let Some(t) = saved.get(name) else { continue };
+            let Some(t) = saved.get(name) else {
+                let block = name.rsplit_once(".conv2.").map(|(block, _)| block);
+                if block.is_some_and(|b| !saved.contains_key(&format!("{b}.conv1.weight"))) {
+                    var.set(&var.zeros_like()?)?;
+                }
+                continue;
+            };
             let t = layout.read(t.to_dtype(DType::F32)?)?;
             if t.dims() == var.dims() {
                 var.set(&t.to_device(var.device())?)?;

@@ -50,9 +50,9 @@ pub struct AutoencoderSettings {
 }
 
 /// Shares of the loss: squared and absolute errors of pixels, squared errors of edges.
-const L2: f64 = 5.0;
+const L2: f64 = 8.0;
 const L1: f64 = 0.3;
-const EDGE: f64 = 5.0;
+const EDGE: f64 = 2.5;
 /// Scenes whose latents set the scaling factor.
 const SCALE_SCENES: usize = 64;
 
