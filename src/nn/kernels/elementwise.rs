@@ -134,6 +134,49 @@ fn unary_chunk(kind: Unary, x: &[f32], dy: Option<&[f32]>, y: &mut [f32]) {
     }
 }
 
+/// The sum of a chunk's squares.
+struct SumSquares<'a> {
+    x: &'a [f32],
+    sum: &'a mut f64,
+}
+
+impl Work for SumSquares<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let whole = self.x.len() / LANES * LANES;
+        // SAFETY: loads stay within `x`.
+        unsafe {
+            let mut sum = L::zero();
+            for i in (0..whole).step_by(LANES) {
+                let x = L::load(self.x.as_ptr().add(i), LANES);
+                sum = x.fma(x, sum);
+            }
+            let rest: f32 = self.x[whole..].iter().map(|x| x * x).sum();
+            *self.sum = f64::from(sum.sum() + rest);
+        }
+    }
+}
+
+pub fn sum_squares(x: &[f32]) -> f64 {
+    let parts: Vec<f64> = x
+        .par_chunks(CHUNK)
+        .map(|x| {
+            let mut sum = 0.0;
+            // SAFETY: nothing is asked for.
+            unsafe { run(SumSquares { x, sum: &mut sum }) };
+            sum
+        })
+        .collect();
+    parts.iter().sum()
+}
+
+/// `y = k x`.
+pub fn scale(k: f32, x: &[f32], y: &mut [f32]) {
+    x.par_chunks(CHUNK)
+        .zip(y.par_chunks_mut(CHUNK))
+        .for_each(|(x, y)| y.iter_mut().zip(x).for_each(|(y, x)| *y = k * x));
+}
+
 /// Elements a task takes at a time.
 const CHUNK: usize = 16 * 1024;
 
