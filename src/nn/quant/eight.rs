@@ -1,5 +1,6 @@
 //! Activations rounded to 8 bits, for the formats whose weights are as wide that whole numbers
-//! multiply them much faster: `Q8_0`, `Q4_K` and `Q6_K`, as ggml does.
+//! multiply them much faster: `Q8_0` (which gets a second such number for the rest), `Q4_K` and
+//! `Q6_K`, as ggml does.
 //!
 //! Each 32 activations share a scale, a 127th of the largest of them, so that a rounded one is off
 //! by at most half of that. ggml shares a scale among 256 for the K formats.
@@ -65,6 +66,24 @@ impl Rounded {
             shares,
             sums,
         }
+    }
+
+    /// What rounding took away from `x`, `[columns, cols]`.
+    pub fn rest(&self, x: &[f32], cols: usize) -> Vec<f32> {
+        let mut rest = Vec::with_capacity(x.len());
+        for (index, x) in x.chunks_exact(cols).enumerate() {
+            let column = self.column(index);
+            for (i, x) in x.chunks(BLOCK).enumerate() {
+                let scale = column.scales[i * SCALES];
+                let numbers = &column.numbers[i * BLOCK..];
+                let taken = x
+                    .iter()
+                    .zip(numbers)
+                    .map(|(x, n)| x - scale * f32::from(*n));
+                rest.extend(taken);
+            }
+        }
+        rest
     }
 
     pub fn column(&self, index: usize) -> RoundedColumn<'_> {

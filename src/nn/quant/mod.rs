@@ -4,9 +4,11 @@
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
 //! row) and are unpacked in registers. With weights of 4 bits in blocks of 32 (`Q4_0`, `Q4_1`)
 //! activations stay f32: rounding them saves little time there, and can turn the likeliest token
-//! into another. With the others (`Q8_0`, `Q4_K`, `Q6_K`) they are rounded to 8 bits, as in ggml
-//! ([`eight`]), which is several times faster and, for activations spread evenly, moves a result by
-//! about 0.4 % of the results' usual size; the portable path rounds nothing. The instruction set
+//! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
+//! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
+//! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
+//! weights, gets two such numbers for each activation, the second for what the first leaves: that
+//! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set
 //! is chosen at run time. Where nothing is rounded, a column's result does not depend on how many
 //! columns are computed together.
 
@@ -47,9 +49,7 @@ const CACHED_ROWS: usize = 24;
 /// Columns computed together; what is left over is computed one by one.
 const TILE: usize = 8;
 /// Rows computed together with a tile of columns, so that registers hold all sums.
-const TILE_ROWS: usize = 3;
-/// As [`TILE_ROWS`], where scales need registers too.
-const ROUNDED_TILE_ROWS: usize = 2;
+const TILE_ROWS: usize = 2;
 /// Rows computed together with a single column, so that their sums do not wait for each other.
 const SINGLE_ROWS: usize = 4;
 
@@ -286,12 +286,17 @@ pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
 fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
-    let rounds = products.iter().any(|p| p.matrix.kind.rounds());
-    let rounded = match rounds && set != InstructionSet::Portable {
+    let simd = set != InstructionSet::Portable;
+    let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
+    let rounded = match any(QuantType::rounds) {
         true => Rounded::of(x, cols),
         false => Rounded::default(),
     };
-    let x = Activations { x, rounded };
+    let rest = match any(|kind| kind == QuantType::Q8_0) {
+        true => Rounded::of(&rounded.rest(x, cols), cols),
+        false => Rounded::default(),
+    };
+    let x = Activations { x, rounded, rest };
     let mut tasks = Vec::new();
     for product in products.iter_mut() {
         assert_eq!(product.matrix.cols, cols);
@@ -326,6 +331,8 @@ unsafe impl Sync for Out {}
 struct Activations<'a> {
     x: &'a [f32],
     rounded: Rounded,
+    /// What rounding took away, rounded itself, for `Q8_0`.
+    rest: Rounded,
 }
 
 /// One column of [`Activations`].
@@ -334,6 +341,7 @@ struct Column<'a> {
     x: &'a [f32],
     /// Empty where nothing was rounded.
     rounded: RoundedColumn<'a>,
+    rest: RoundedColumn<'a>,
 }
 
 /// The products of as many of `rows` as fill whole tiles, where tiles are worth it; the first row
@@ -369,15 +377,23 @@ fn tiles(
         let mut first = 0;
         while first + TILE <= columns {
             let tiled = std::array::from_fn(|i| x.rounded.column(first + i));
-            let values = unsafe { tile.multiply::<F, TILE>(&tiled) };
+            let mut values = unsafe { tile.multiply::<F, TILE>(&tiled) };
+            if matrix.kind == QuantType::Q8_0 {
+                let rest = std::array::from_fn(|i| x.rest.column(first + i));
+                sum(&mut values, &unsafe { tile.multiply::<F, TILE>(&rest) });
+            }
             for (i, values) in values.iter().enumerate() {
                 write(first + i, values);
             }
             first += TILE;
         }
         for single in first..columns {
-            let [values] = unsafe { tile.multiply::<F, 1>(&[x.rounded.column(single)]) };
-            write(single, &values);
+            let mut values = unsafe { tile.multiply::<F, 1>(&[x.rounded.column(single)]) };
+            if matrix.kind == QuantType::Q8_0 {
+                let rest = [x.rest.column(single)];
+                sum(&mut values, &unsafe { tile.multiply::<F, 1>(&rest) });
+            }
+            write(single, &values[0]);
         }
     }
     let mut tile = Tile::default();
@@ -403,17 +419,13 @@ fn rows(
     let column = |index: usize| Column {
         x: &x.x[index * matrix.cols..][..matrix.cols],
         rounded: x.rounded.column(index),
+        rest: x.rest.column(index),
     };
     let columns = x.x.len() / matrix.cols;
     let mut first = 0;
     while first + TILE <= columns {
         let tile: [Column; TILE] = std::array::from_fn(|i| column(first + i));
-        let rows = rows.clone();
-        if matrix.kind.rounds() {
-            groups::<ROUNDED_TILE_ROWS, TILE>(set, matrix, rows, &tile, first, out);
-        } else {
-            groups::<TILE_ROWS, TILE>(set, matrix, rows, &tile, first, out);
-        }
+        groups::<TILE_ROWS, TILE>(set, matrix, rows.clone(), &tile, first, out);
         first += TILE;
     }
     for single in first..columns {
@@ -463,7 +475,8 @@ fn dot<const R: usize, const N: usize>(
     #[cfg(target_arch = "x86_64")]
     {
         let rounded = columns.map(|column| column.rounded);
-        let rounded = &rounded;
+        let rest = columns.map(|column| column.rest);
+        let (rounded, rest) = (&rounded, &rest);
         // SAFETY (all): an instruction set is only asked for when the processor has it.
         match (set, kind) {
             (InstructionSet::Avx512, QuantType::Q4_0) => {
@@ -483,7 +496,10 @@ fn dot<const R: usize, const N: usize>(
                 return unsafe {
                     match kind {
                         QuantType::Q8_0 => {
-                            eight_avx512::dot::<eight_avx512::Q8_0, R, N>(rows, rounded)
+                            use eight_avx512::{Q8_0, dot};
+                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
+                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
+                            values
                         }
                         QuantType::Q4K => {
                             eight_avx512::dot::<eight_avx512::Q4K, R, N>(rows, rounded)
@@ -495,7 +511,12 @@ fn dot<const R: usize, const N: usize>(
             _ => {
                 return unsafe {
                     match kind {
-                        QuantType::Q8_0 => eight_avx2::dot::<eight_avx2::Q8_0, R, N>(rows, rounded),
+                        QuantType::Q8_0 => {
+                            use eight_avx2::{Q8_0, dot};
+                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
+                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
+                            values
+                        }
                         QuantType::Q4K => eight_avx2::dot::<eight_avx2::Q4K, R, N>(rows, rounded),
                         _ => eight_avx2::dot::<eight_avx2::Q6K, R, N>(rows, rounded),
                     }
@@ -506,6 +527,14 @@ fn dot<const R: usize, const N: usize>(
     #[cfg(not(target_arch = "x86_64"))]
     let _ = set;
     rows.map(|row| portable::dot(kind, row, &x))
+}
+
+/// Adds `other` to `values`, one by one.
+#[cfg(target_arch = "x86_64")]
+fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32; N]; R]) {
+    for (values, other) in values.iter_mut().zip(other) {
+        values.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+    }
 }
 
 /// Whether the processor has AVX-512's instructions for bytes.

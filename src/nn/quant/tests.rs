@@ -49,22 +49,32 @@ fn product(set: InstructionSet, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// What `x` is multiplied as: itself, or rounded to 8 bits.
+/// What `x` is multiplied as: itself, or rounded to 8 bits, for `Q8_0` in two steps.
 fn as_multiplied(set: InstructionSet, kind: QuantType, x: &[f32]) -> Vec<f64> {
     if !kind.rounds() || set == InstructionSet::Portable {
         return x.iter().copied().map(f64::from).collect();
     }
+    let rounded = |x: &[f32]| -> Vec<f32> {
+        let largest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let inverse = match 127.0 / largest {
+            inverse if inverse.is_finite() => inverse,
+            _ => 0.0,
+        };
+        let scale = largest / 127.0;
+        let round = |x: &f32| (x * inverse).round_ties_even() * scale;
+        x.iter().map(round).collect()
+    };
     x.chunks(BLOCK)
         .flat_map(|block| {
-            let largest = block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-            let inverse = match 127.0 / largest {
-                inverse if inverse.is_finite() => inverse,
-                _ => 0.0,
+            let first = rounded(block);
+            let rest: Vec<f32> = block.iter().zip(&first).map(|(x, y)| x - y).collect();
+            let second = match kind {
+                QuantType::Q8_0 => rounded(&rest),
+                _ => vec![0.0; block.len()],
             };
-            let scale = f64::from(largest / 127.0);
-            block
-                .iter()
-                .map(move |x| f64::from((x * inverse).round_ties_even()) * scale)
+            let both = first.into_iter().zip(second);
+            both.map(|(a, b)| f64::from(a) + f64::from(b))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -125,11 +135,12 @@ fn rounding_activations_moves_results_by_less_than_a_percent() {
         };
         let apart = squares(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b));
         let apart = apart / squares(&mut exact.iter().copied());
-        assert!(apart < 1e-2, "{kind:?}: {apart}");
-        assert_eq!(
-            kind.rounds() && best != InstructionSet::Portable,
-            apart > 1e-4
-        );
+        let most = match kind {
+            QuantType::Q4_0 | QuantType::Q4_1 => 1e-6,
+            QuantType::Q8_0 => 4e-5,
+            QuantType::Q4K | QuantType::Q6K => 1e-2,
+        };
+        assert!(apart < most, "{kind:?}: {apart}");
     }
 }
 
