@@ -259,6 +259,14 @@ pub fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
     plain::upsample_nearest(x)
 }
 
+/// The mean of all squares, as a loss has it: a scalar.
+pub fn mean_square(x: &Tensor) -> Result<Tensor> {
+    if !ours(&[x]) {
+        return plain::mean_square(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::MeanSquareOp)
+}
+
 /// Softmax over the last axis.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     if !ours(&[x]) {
