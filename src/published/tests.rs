@@ -200,30 +200,61 @@ fn full(gguf: bool) -> Report {
 fn a_plan_keeps_to_its_memory() {
     let gb = 1_000_000_000;
     let plan_of = |gguf, device, limit| plan(&full(gguf), device, limit).unwrap();
+    let kinds = |plan: &Plan| plan.stages.iter().map(|s| s.device).collect::<Vec<_>>();
+    use DeviceKind::{Cpu, Cuda};
     // With plenty of memory nothing moves.
-    let large = plan_of(false, DeviceKind::Cuda, Some(48 * gb));
-    assert!(large.stays && large.stages.iter().all(|s| s.device == DeviceKind::Cuda));
-    // On 8 GB a quantised language model works on the CPU, and the rest takes turns or stays.
-    let small = plan_of(true, DeviceKind::Cuda, Some(8 * gb));
-    assert!(small.peak(DeviceKind::Cuda).0 <= 8 * gb);
-    assert_eq!(small.stages[1].device, DeviceKind::Cpu);
-    assert_eq!(small.stages[1].parts[0].precision, Precision::Quantised);
-    assert_eq!(small.stages[1].parts[0].bytes, 4_080_000_000);
+    let large = plan_of(false, Cuda, Some(48 * gb));
+    assert!(large.stays && kinds(&large) == [Cuda; 4]);
+    assert_eq!(large.seat(Task::Write), (Cuda, Precision::F16));
+    // On 8 GB a quantised language model works on the CPU, and the rest stays.
+    let small = plan_of(true, Cuda, Some(8 * gb));
+    assert!(small.stays && small.peak(Cuda).0 <= 8 * gb);
+    assert_eq!(kinds(&small), [Cuda, Cpu, Cuda, Cuda]);
+    assert_eq!(small.seat(Task::Write), (Cpu, Precision::F32));
+    let language = &small.stages[1].parts[0];
+    assert_eq!(language.precision, Precision::Quantised);
+    assert_eq!(language.bytes, 4_080_000_000);
     // With less, parts leave.
-    let tight = plan_of(true, DeviceKind::Cuda, Some(3 * gb));
-    assert!(!tight.stays && tight.peak(DeviceKind::Cuda).0 <= 3 * gb);
-    // A language model of 16-bit floats leaves a 16 GB GPU before the UNet comes.
-    let turns = plan_of(false, DeviceKind::Cuda, Some(16 * gb));
-    assert!(!turns.stays && turns.stages[1].device == DeviceKind::Cuda);
+    let tight = plan_of(true, Cuda, Some(6 * gb));
+    assert!(!tight.stays && tight.peak(Cuda).0 <= 6 * gb);
+    // With still less, what does not fit alone is drawn on the CPU, both stages of it.
+    let least = plan_of(true, Cuda, Some(3 * gb));
+    assert_eq!(kinds(&least), [Cuda, Cpu, Cpu, Cpu]);
+    // A language model of 16-bit floats leaves 18 GB before the UNet comes.
+    let turns = plan_of(false, Cuda, Some(18 * gb));
+    assert!(!turns.stays && kinds(&turns) == [Cuda; 4]);
     assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
-    // On the CPU it does not fit into 24 GB, but a quantised one does.
-    let message = plan(&full(false), DeviceKind::Cpu, Some(24 * gb))
-        .unwrap_err()
-        .to_string();
+    // On the CPU it fits into 24 GB held in half the width, and not into 12.
+    let halved = plan_of(false, Cpu, Some(24 * gb));
+    assert_eq!(halved.seat(Task::Write), (Cpu, Precision::F16));
+    assert_eq!(halved.seat(Task::Draw), (Cpu, Precision::F32));
+    let message = plan(&full(false), Cpu, Some(12 * gb)).unwrap_err();
+    let message = message.to_string();
     assert!(
         message.contains("writing text") && message.contains("GGUF"),
         "{message}"
     );
-    let cpu = plan_of(true, DeviceKind::Cpu, Some(24 * gb));
-    assert!(cpu.peak(DeviceKind::Cpu).0 <= 24 * gb);
+    // A quantised one takes turns with the rest on 8 GB.
+    let cpu = plan_of(true, Cpu, Some(8 * gb));
+    assert!(!cpu.stays && cpu.peak(Cpu).0 <= 8 * gb);
+}
+
+#[test]
+fn the_file_of_parts_may_say_how_much_memory_there_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, models) = (temp.path().join("tiny"), temp.path().join("models"));
+    copy(&fixture(), &dir);
+    fs::create_dir(&models).unwrap();
+    let parts = || find(&dir).unwrap().choose(&dir, &Default::default());
+    add(&dir, &parts().unwrap(), &models).unwrap();
+    let path = dir.join(PARTS_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("memory = \"8GB\"\n{text}")).unwrap();
+    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    // Adding the folder again keeps it.
+    add(&dir, &parts().unwrap(), &models).unwrap();
+    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    fs::write(&path, format!("memory = \"much\"\n{text}")).unwrap();
+    let message = Parts::read(&dir).unwrap_err().to_string();
+    assert!(message.contains("memory: give an amount"), "{message}");
 }

@@ -44,6 +44,8 @@ pub struct Running {
     /// The document's revision right after this job made its panel.
     pub made_panel_at: Option<u64>,
     pub cancelled: bool,
+    /// The part of the model that is loaded again.
+    pub loading: Option<String>,
     /// The text so far.
     pub text: String,
     pub text_done: bool,
@@ -162,6 +164,7 @@ impl Work {
             live: order.live,
             made_panel_at,
             cancelled: false,
+            loading: None,
             text: String::new(),
             text_done: !order.make.text(),
             step: 0,
@@ -177,14 +180,23 @@ impl Work {
         });
     }
 
+    /// `part` of the model, which had to leave for want of memory, is loaded again.
+    pub fn loading(&mut self, job: JobId, part: String) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = Some(part);
+        }
+    }
+
     pub fn text_piece(&mut self, job: JobId, piece: &str) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = None;
             r.text.push_str(piece);
         }
     }
 
     pub fn text_done(&mut self, job: JobId, text: String, now: Instant) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = None;
             r.text = text;
             r.text_done = true;
             r.stepped = now;
@@ -205,6 +217,7 @@ impl Work {
             // Several steps may be told at once when a frame was late.
             let done = step.saturating_sub(r.step).max(1);
             let took = now.duration_since(r.stepped).as_secs_f32() / done as f32;
+            r.loading = None;
             (r.step, r.steps, r.preview, r.stepped) = (step, steps, Some(preview), now);
             smooth(&mut self.step_seconds, took);
         }

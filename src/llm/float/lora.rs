@@ -1,9 +1,10 @@
 //! The layers' matrices, in floating point or quantised, and low-rank adapters beside them (arXiv
 //! 2106.09685) as peft stores them.
 
+use crate::nn::quant::{Product, QuantMatrix, multiply};
 use crate::nn::{Init, Linear, Params, Result};
 use candle_core::quantized::QMatMul;
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the adapters; the defaults are the reference's.
@@ -22,12 +23,27 @@ impl Default for LoraConfig {
     }
 }
 
+impl LoraConfig {
+    /// The same with the rank of the adapters below `p`, where it holds any.
+    pub fn of_file(mut self, p: &Params) -> Self {
+        if let Some(&[rank, _]) = p
+            .shape("layers.0.self_attn.q_proj.lora_A.default.weight")
+            .as_deref()
+        {
+            self.r = rank;
+        }
+        self
+    }
+}
+
 /// A linear layer without bias.
 #[derive(Clone, Debug)]
 pub(super) enum Matrix {
     Float(Linear),
     /// `out` rows of ggml's blocks, and how long a row is. It has no backward.
     Quantised(QMatMul, usize, usize),
+    /// Rows of ggml's blocks as they lie in the mapped file, for the CPU. It has no backward.
+    Mapped(QuantMatrix),
 }
 
 impl Matrix {
@@ -35,6 +51,25 @@ impl Matrix {
         match self {
             Matrix::Float(linear) => linear.forward(x),
             Matrix::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
+            Matrix::Mapped(matrix) => {
+                let columns = x.flatten_all()?.to_vec1::<f32>()?;
+                let mut dims = x.dims().to_vec();
+                if dims.pop() != Some(matrix.cols()) {
+                    candle_core::bail!(
+                        "a quantised matrix reads {} numbers, not {:?}",
+                        matrix.cols(),
+                        x.dims()
+                    );
+                }
+                let mut out = vec![0f32; columns.len() / matrix.cols() * matrix.rows()];
+                let product = Product {
+                    matrix,
+                    out: &mut out,
+                };
+                multiply(&mut [product], &columns, matrix.cols());
+                dims.push(matrix.rows());
+                Tensor::from_vec(out, dims, x.device())
+            }
         }
     }
 
@@ -43,6 +78,7 @@ impl Matrix {
         match self {
             Matrix::Float(linear) => linear.weight().dims2(),
             Matrix::Quantised(_, out, inp) => Ok((*inp, *out)),
+            Matrix::Mapped(matrix) => Ok((matrix.cols(), matrix.rows())),
         }
     }
 }
@@ -73,7 +109,7 @@ impl Adapted {
     pub fn weight(&self) -> Option<&Tensor> {
         match &self.base {
             Matrix::Float(linear) => Some(linear.weight()),
-            Matrix::Quantised(..) => None,
+            Matrix::Quantised(..) | Matrix::Mapped(_) => None,
         }
     }
 
@@ -102,9 +138,11 @@ impl Adapted {
     /// Folds the adapter into the weight; beside a quantised one it stays.
     pub fn merge(&mut self) -> Result<()> {
         if let (Matrix::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
-            let change = adapter.down.weight().matmul(adapter.up.weight())?;
-            let merged = (base.weight() + (change * adapter.scale)?)?;
-            self.base = Matrix::Float(Linear::new(merged, None));
+            let wide = |linear: &Linear| linear.weight().to_dtype(DType::F32);
+            let change = wide(&adapter.down)?.matmul(&wide(&adapter.up)?)?;
+            let merged = (wide(base)? + (change * adapter.scale)?)?;
+            let held = base.weight().dtype();
+            self.base = Matrix::Float(Linear::new(merged.to_dtype(held)?, None));
             self.adapter = None;
         }
         Ok(())
