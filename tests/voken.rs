@@ -203,7 +203,7 @@ fn where_memory_is_short_the_parts_take_turns() {
     copy(&model, &dir);
     let parts = dir.join("vokenboard.toml");
     let text = fs::read_to_string(&parts).unwrap();
-    fs::write(&parts, format!("memory = \"6MB\"\n{text}")).unwrap();
+    fs::write(&parts, format!("memory = \"10MB\"\n{text}")).unwrap();
     let load = loader(Options {
         models: Some(models),
         model: Some(dir.to_str().unwrap().to_string()),

@@ -5,7 +5,10 @@ use crate::nn::quant::{Product, QuantMatrix, multiply};
 use crate::nn::{Init, Linear, Params, Result};
 use candle_core::quantized::QMatMul;
 use candle_core::{DType, Module, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Settings of the adapters; the defaults are the reference's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,11 +18,47 @@ pub struct LoraConfig {
     pub r: usize,
     /// What an adapter adds is scaled by `alpha / r`.
     pub alpha: f64,
+    /// Share of an adapter's inputs that is left out while it is trained.
+    #[serde(rename = "dropout_upstream")]
+    pub dropout: f64,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { r: 8, alpha: 16.0 }
+        Self {
+            r: 8,
+            alpha: 16.0,
+            dropout: 0.05,
+        }
+    }
+}
+
+/// Leaves out a share of what goes through it and scales up the rest (PyTorch's `nn.Dropout`).
+#[derive(Debug)]
+pub(super) struct Dropout {
+    share: f64,
+    rng: Mutex<ChaCha8Rng>,
+}
+
+impl Dropout {
+    pub fn new(share: f64, seed: u64) -> Self {
+        Self {
+            share,
+            rng: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+        }
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let kept = (1.0 / (1.0 - self.share)) as f32;
+        let mask: Vec<f32> = {
+            let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut draw = |_| match rng.random::<f64>() < self.share {
+                true => 0.0,
+                false => kept,
+            };
+            (0..x.elem_count()).map(&mut draw).collect()
+        };
+        x * Tensor::from_vec(mask, x.shape(), x.device())?
     }
 }
 
@@ -95,6 +134,8 @@ struct Adapter {
     down: Linear,
     up: Linear,
     scale: f64,
+    /// While it is trained.
+    dropout: Option<Arc<Dropout>>,
 }
 
 impl Adapted {
@@ -131,8 +172,16 @@ impl Adapted {
             down: a.linear(inp, lora.r, false)?,
             up: Linear::new(order(up.weight())?, None),
             scale: lora.alpha / lora.r as f64,
+            dropout: None,
         });
         Ok(())
+    }
+
+    /// From now on `dropout` leaves out some of the adapter's inputs, or nothing.
+    pub fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
+        if let Some(adapter) = &mut self.adapter {
+            adapter.dropout = dropout.cloned();
+        }
     }
 
     /// Folds the adapter into the weight; beside a quantised one it stays.
@@ -152,7 +201,12 @@ impl Adapted {
         let y = self.base.forward(x)?;
         match &self.adapter {
             None => Ok(y),
-            Some(a) => y + (a.up.forward(&a.down.forward(x)?)? * a.scale)?,
+            Some(a) => {
+                let dropped = a.dropout.as_ref().map(|dropout| dropout.forward(x));
+                let dropped = dropped.transpose()?;
+                let seen = dropped.as_ref().unwrap_or(x);
+                y + (a.up.forward(&a.down.forward(seen)?)? * a.scale)?
+            }
         }
     }
 }
