@@ -1,7 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 
 use super::*;
+use crate::nn::noise;
 use crate::weights::{DeviceKind, catalogue};
 
 fn fixture() -> PathBuf {
@@ -257,4 +261,65 @@ fn the_file_of_parts_may_say_how_much_memory_there_is() {
     fs::write(&path, format!("memory = \"much\"\n{text}")).unwrap();
     let message = Parts::read(&dir).unwrap_err().to_string();
     assert!(message.contains("memory: give an amount"), "{message}");
+}
+
+/// Weights held in f16 compute in f32 what the f32 ones do, but for their own rounding.
+#[test]
+fn parts_held_in_f16_compute_what_they_do_in_f32() {
+    let dir = fixture();
+    let parts = find(&dir).unwrap().choose(&dir, &Default::default());
+    let published = Published::open(parts.unwrap()).unwrap();
+    let hear: Hear = Arc::new(|_| {});
+    let seat = |held| Seat {
+        device: Device::Cpu,
+        held,
+    };
+    let (wide, half) = (seat(DType::F32), seat(DType::F16));
+    let off = |a: &Tensor, b: &Tensor| {
+        let largest = |t: &Tensor| {
+            t.abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
+        assert_eq!((a.dtype(), b.dtype()), (DType::F32, DType::F32));
+        largest(&(a - b).unwrap()) / largest(a)
+    };
+    let size = published.sizes.vision.image_size;
+    let picture = noise(1, 0, &[1, size, size, 3], &Device::Cpu).unwrap();
+    let see = |seat| {
+        published
+            .read_tower(seat, &hear)
+            .unwrap()
+            .forward(&picture)
+            .unwrap()
+    };
+    let tower = off(&see(&wide), &see(&half));
+    let write = |seat| {
+        let language = published.read_language(seat, &hear).unwrap();
+        let read = language.llama.embed_ids(&[5, 300, 601, 9]).unwrap();
+        let states = language.llama.forward(&read, None).unwrap();
+        language.mapper.forward(&states).unwrap()
+    };
+    let language = off(&write(&wide), &write(&half));
+    let draw = |seat| {
+        let painter = published.read_painter(seat, &hear).unwrap();
+        let latents = noise(2, 0, &[1, 16, 16, 4], &Device::Cpu).unwrap();
+        let width = painter.unet.config().cross_attention_dim;
+        let text = noise(3, 0, &[1, 7, width], &Device::Cpu).unwrap();
+        let time = Tensor::new(&[400f32], &Device::Cpu).unwrap();
+        let answer = painter.unet.forward(&latents, &time, &text, None).unwrap();
+        painter.decode(&(answer * 0.18215).unwrap()).unwrap()
+    };
+    let painter = off(&draw(&wide), &draw(&half));
+    for (what, off) in [
+        ("tower", tower),
+        ("language", language),
+        ("painter", painter),
+    ] {
+        // An f16 keeps 11 bits; a few layers add their roundings up.
+        assert!(off > 0.0 && off < 0.01, "{what} is off by {off}");
+    }
 }
