@@ -243,7 +243,7 @@ fn pieces_make_up_the_text_and_cancelling_is_obeyed() {
     let whole = pipeline.generate(&order, &mut |progress| {
         match progress {
             Progress::TextPiece(piece) => pieces.push_str(&piece),
-            Progress::TextDone(text) => done = text,
+            Progress::TextDone(text, _) => done = text,
             Progress::Step { .. } => steps += 1,
             Progress::Loading(_) => panic!("everything was loaded"),
         }

@@ -105,7 +105,7 @@ impl Reporter {
             (Style::Json, Progress::TextPiece(piece)) => {
                 line(&json!({"event": "text_piece", "panel": panel, "piece": piece}));
             }
-            (Style::Json, Progress::TextDone(text)) => {
+            (Style::Json, Progress::TextDone(text, _)) => {
                 line(&json!({"event": "text_done", "panel": panel, "text": text}));
             }
             (Style::Json, Progress::Step { step, steps, .. }) => {
@@ -125,7 +125,7 @@ impl Reporter {
                 bars.text.inc(1);
                 bars.text.set_message(bars.written.clone());
             }
-            (Style::Bars(bars), Progress::TextDone(text)) => bars.text.set_message(text.clone()),
+            (Style::Bars(bars), Progress::TextDone(text, _)) => bars.text.set_message(text.clone()),
             (Style::Bars(bars), Progress::Step { step, steps, .. }) => {
                 bars.steps.set_length(u64::from(*steps));
                 bars.steps.set_position(u64::from(*step));

@@ -64,8 +64,8 @@ pub enum Progress {
     Loading(LoadProgress),
     /// The next piece of the text, to be appended to those before.
     TextPiece(String),
-    /// The whole text, cleaned up; it replaces the pieces.
-    TextDone(String),
+    /// The whole text, cleaned up, and how it was made; it replaces the pieces.
+    TextDone(String, Box<Record>),
     /// `step` of `steps` (from 1) is done; `preview` is a small picture of the latents.
     Step {
         step: u32,

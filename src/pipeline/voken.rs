@@ -337,10 +337,10 @@ impl Pipeline for VokenPipeline {
             let Some((text, asked)) = self.tell(request, &embeddings, sink)? else {
                 return Ok(None);
             };
-            if sink(Progress::TextDone(text.clone())).is_break() {
+            let record = record(&self.description, request, prompt.clone(), started);
+            if sink(Progress::TextDone(text.clone(), Box::new(record.clone()))).is_break() {
                 return Ok(None);
             }
-            let record = record(&self.description, request, prompt.clone(), started);
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
                 let task = VistTask::Picture(&text);

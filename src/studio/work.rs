@@ -10,7 +10,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use crate::engine::{JobId, Make};
-use crate::story::{PanelId, Settings};
+use crate::story::{Edit, PanelId, Settings};
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,14 @@ pub struct Order {
     pub live: bool,
 }
 
+/// What a job has put into the story, in one step of undo.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The document's revision right after it.
+    pub at: u64,
+    pub edits: Vec<Edit>,
+}
+
 /// The job that the engine has.
 #[derive(Clone, Debug)]
 pub struct Running {
@@ -41,8 +49,8 @@ pub struct Running {
     pub make: Make,
     pub settings: Settings,
     pub live: bool,
-    /// The document's revision right after this job made its panel.
-    pub made_panel_at: Option<u64>,
+    /// What this job has put into the story so far.
+    pub made: Option<Made>,
     pub cancelled: bool,
     /// The part of the model that is loaded again.
     pub loading: Option<String>,
@@ -154,7 +162,7 @@ impl Work {
         job: JobId,
         panel: PanelId,
         order: Order,
-        made_panel_at: Option<u64>,
+        made: Option<Made>,
         now: Instant,
     ) {
         self.running = Some(Running {
@@ -162,7 +170,7 @@ impl Work {
             panel,
             make: order.make,
             live: order.live,
-            made_panel_at,
+            made,
             cancelled: false,
             loading: None,
             text: String::new(),
@@ -194,10 +202,9 @@ impl Work {
         }
     }
 
-    pub fn text_done(&mut self, job: JobId, text: String, now: Instant) {
+    pub fn text_done(&mut self, job: JobId, now: Instant) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
             r.loading = None;
-            r.text = text;
             r.text_done = true;
             r.stepped = now;
             let took = now.duration_since(r.since).as_secs_f32();
