@@ -111,6 +111,14 @@ impl Reporter {
             (Style::Json, Progress::Step { step, steps, .. }) => {
                 line(&json!({"event": "step", "panel": panel, "step": step, "steps": steps}));
             }
+            (Style::Json, Progress::Loading(LoadProgress { what, done, of })) => {
+                line(
+                    &json!({"event": "loading", "panel": panel, "what": what, "done": done, "of": of}),
+                );
+            }
+            (Style::Bars(bars), Progress::Loading(loading)) => {
+                bars.text.set_message(format!("loading {}", loading.what));
+            }
             (Style::Lines, _) => {}
             (Style::Bars(bars), Progress::TextPiece(piece)) => {
                 bars.written.push_str(piece);

@@ -3,6 +3,7 @@
 
 mod caption;
 mod load;
+mod networks;
 mod record;
 mod scene;
 mod voken;
@@ -59,6 +60,8 @@ pub struct Request {
 /// What a pipeline tells while it works.
 #[derive(Clone, Debug)]
 pub enum Progress {
+    /// Part of the model had to leave for want of memory and is loaded again.
+    Loading(LoadProgress),
     /// The next piece of the text, to be appended to those before.
     TextPiece(String),
     /// The whole text, cleaned up, and how it was made; it replaces the pieces.

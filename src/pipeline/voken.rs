@@ -6,23 +6,24 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use image::RgbaImage;
 
 use super::load::Chosen;
+use super::networks::{Networks, Speech};
 use super::record::{default_settings, record};
 use super::{
     ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
     Request,
 };
-use crate::diffusion::{Painter, TextFeatures};
+use crate::diffusion::TextFeatures;
 use crate::llm::{LlamaTokenizer, LlmError};
-use crate::published::{Parts, Published};
+use crate::published::Parts;
 use crate::story::{SchedulerKind, Settings};
-use crate::vision::{Crop, Preprocess, VisionTower};
+use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    Choice, FeatureMapper, Order, Reader, STOP, Text, VistPanel, VistTask, Vocabulary,
-    force_picture, generate, interleave, vist_prompt,
+    Choice, Order, Reader, STOP, Text, VistPanel, VistTask, Vocabulary, force_picture, generate,
+    interleave, vist_prompt,
 };
 use crate::weights;
 
@@ -36,56 +37,31 @@ const SEEN: usize = 64;
 
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
-    reader: Box<dyn Reader>,
-    tokenizer: LlamaTokenizer,
-    vocabulary: Vocabulary,
-    /// The first id of a sequence and the one that ends it.
-    ends: (u32, Option<u32>),
-    tower: VisionTower,
-    mapper: FeatureMapper,
-    painter: Painter,
+    networks: Networks,
+    speech: Speech,
     description: Description,
     /// Embeddings of pictures that were read lately, by the pictures' bytes.
     seen: Vec<(Arc<RgbaImage>, Tensor)>,
 }
 
+/// Hears of every piece and step, and breaks to cancel.
+type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
 impl VokenPipeline {
     /// Loads the parts that the folder's `vokenboard.toml` names.
     ///
     /// # Errors
-    /// When a part is missing or broken, or does not fit the others.
+    /// When a part is missing or broken, does not fit the others, or needs more memory than there
+    /// is.
     pub(super) fn load(
         chosen: &Chosen,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<VokenPipeline, PipelineError> {
-        let mut tell = |what: &str, done| {
-            progress(LoadProgress {
-                what: what.to_string(),
-                done,
-                of: 3,
-            });
-        };
         let (model, device) = (&chosen.model, &chosen.device);
         model.verify_sizes()?;
         let parts = Parts::read(&model.dir)?;
-        tell("language model", 0);
-        let published = Published::open(&parts, device)?;
-        let language = published.read_language()?;
-        tell("vision tower", 1);
-        let tower = published.read_tower()?;
-        tell("picture model", 2);
-        let painter = Painter::load(&parts.stable_diffusion, device)?;
-        let wanted = painter.unet.config().cross_attention_dim;
-        let given = language.mapper.config().d_model;
-        if wanted != given {
-            return Err(PipelineError::Tensor(format!(
-                "the mapper of {} makes conditions of width {given} where the UNet of {} reads {wanted}; use the files that belong together",
-                parts.stage1.display(),
-                parts.stable_diffusion.display()
-            )));
-        }
-        tell("picture model", 3);
-        let (width, height) = painter.picture_size();
+        let (networks, speech) = Networks::load(parts, device, progress)?;
+        let (width, height) = networks.picture_size()?;
         let manifest = &model.manifest;
         let description = Description {
             model: manifest.id.clone(),
@@ -100,20 +76,15 @@ impl VokenPipeline {
             default_settings: default_settings(reference_settings(), manifest),
         };
         Ok(VokenPipeline {
-            reader: language.reader,
-            tokenizer: published.tokenizer,
-            vocabulary: language.vocabulary,
-            ends: language.ends,
-            tower,
-            mapper: language.mapper,
-            painter,
+            networks,
+            speech,
             description,
             seen: Vec::new(),
         })
     }
 
     /// Embeddings `[1,queries,width]` of a picture on the board.
-    fn see(&mut self, picture: &Arc<RgbaImage>) -> Result<Tensor, PipelineError> {
+    fn see(&mut self, picture: &Arc<RgbaImage>, sink: &mut Sink) -> Result<Tensor, PipelineError> {
         let known = |(other, _): &&(Arc<RgbaImage>, Tensor)| {
             Arc::ptr_eq(other, picture) || other.as_ref() == picture.as_ref()
         };
@@ -121,11 +92,11 @@ impl VokenPipeline {
             return Ok(embeddings.clone());
         }
         // Nothing of a picture is cut off, whatever its shape.
-        let size = self.tower.config().image_size;
-        let how = Preprocess::seen(size, Crop::WhiteSquare);
-        let pixels = how.tensor_of_rgba(picture, self.painter.device())?;
-        let embeddings = self.tower.forward(&pixels)?;
-        let embeddings = embeddings.to_device(self.reader.device())?;
+        let how = Preprocess::seen(self.networks.vision().image_size, Crop::WhiteSquare);
+        let (tower, device) = self.networks.tower(&mut loading(sink))?;
+        let embeddings = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
+        // They outlive the tower, so they wait where memory is not short.
+        let embeddings = embeddings.to_device(&Device::Cpu)?;
         if self.seen.len() >= SEEN {
             self.seen.remove(0);
         }
@@ -139,10 +110,12 @@ impl VokenPipeline {
         &mut self,
         context: &[ContextPanel],
         task: VistTask,
+        sink: &mut Sink,
     ) -> Result<(String, Tensor), PipelineError> {
-        let room = MAX_NEW_TOKENS + self.vocabulary.vokens as usize;
-        let limit = self.reader.limit().saturating_sub(room);
-        let queries = self.tower.config().qformer.num_query_tokens;
+        let vocabulary = self.speech.vocabulary;
+        let room = MAX_NEW_TOKENS + vocabulary.vokens as usize;
+        let limit = self.speech.limit.saturating_sub(room);
+        let queries = self.networks.vision().qformer.num_query_tokens;
         let mut told = context;
         let (prompt, ids) = loop {
             let panels: Vec<VistPanel> = told
@@ -153,7 +126,7 @@ impl VokenPipeline {
                 })
                 .collect();
             let prompt = vist_prompt(&panels, task, 0);
-            let ids = self.tokenizer.encode(&prompt);
+            let ids = self.networks.tokenizer().encode(&prompt);
             let pictures = panels.iter().filter(|panel| panel.picture).count();
             if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
                 break (prompt, ids);
@@ -162,15 +135,16 @@ impl VokenPipeline {
         };
         let mut pictures = Vec::new();
         for picture in told.iter().filter_map(|panel| panel.picture.as_ref()) {
-            pictures.push(self.see(picture)?);
+            pictures.push(self.see(picture, sink)?);
         }
+        let speaker = self.networks.speaker(&mut loading(sink))?;
         let pictures = match pictures.is_empty() {
             true => None,
-            false => Some(Tensor::cat(&pictures, 0)?),
+            false => Some(Tensor::cat(&pictures, 0)?.to_device(speaker.device())?),
         };
         let text = Text::prompt(ids);
-        let embed = |ids: &[u32]| self.reader.embed(ids);
-        let read = interleave(&text, pictures.as_ref(), &self.vocabulary, &embed)?;
+        let embed = |ids: &[u32]| speaker.reader.embed(ids);
+        let read = interleave(&text, pictures.as_ref(), &vocabulary, &embed)?;
         Ok((prompt, read.embeddings))
     }
 
@@ -181,7 +155,7 @@ impl VokenPipeline {
         prompt: &Tensor,
         settings: &Settings,
         never: Vec<u32>,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = Order {
             choice: Choice {
@@ -194,18 +168,18 @@ impl VokenPipeline {
             force_picture: false,
             never,
             // The text is whole when its picture comes.
-            stops: [self.stops(), vec![vec![self.vocabulary.first]]].concat(),
-            eos: self.ends.1,
-            start: self.ends.0,
+            stops: [self.stops(), vec![vec![self.speech.vocabulary.first]]].concat(),
+            eos: self.speech.ends.1,
+            start: self.speech.ends.0,
         };
-        let (tokenizer, vocabulary) = (&self.tokenizer, self.vocabulary);
-        let stops = self.stops();
+        let (vocabulary, stops) = (self.speech.vocabulary, self.stops());
+        let (speaker, tokenizer) = self.networks.speaking(&mut loading(sink))?;
         let text = |sequence: &[u32]| words(tokenizer, &vocabulary, &order, &stops, sequence);
         let mut told = String::new();
         let made = generate(
-            self.reader.as_mut(),
+            &mut speaker.reader,
             prompt,
-            &self.vocabulary,
+            &vocabulary,
             &order,
             &mut |step| {
                 let now = text(step.sequence);
@@ -228,9 +202,10 @@ impl VokenPipeline {
 
     /// `###` as the tokenizer writes it after a word and without a space.
     fn stops(&self) -> Vec<Vec<u32>> {
-        let spaced = self.tokenizer.encode(STOP);
-        let joined = self.tokenizer.encode(&format!("a{STOP}"));
-        let alone = self.tokenizer.encode("a").len();
+        let tokenizer = self.networks.tokenizer();
+        let spaced = tokenizer.encode(STOP);
+        let joined = tokenizer.encode(&format!("a{STOP}"));
+        let alone = tokenizer.encode("a").len();
         let joined = joined.get(alone..).unwrap_or_default().to_vec();
         [spaced, joined]
             .into_iter()
@@ -239,25 +214,27 @@ impl VokenPipeline {
     }
 
     fn draw(
-        &self,
+        &mut self,
         states: &Tensor,
         settings: &Settings,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<RgbaImage>, PipelineError> {
-        let states = states.to_device(self.painter.device())?;
-        let vokens = states.dim(1)?;
-        let towards = TextFeatures::of_states(self.mapper.forward(&states)?)?;
-        let away = TextFeatures::of_states(self.mapper.unconditional(vokens)?)?;
+        let mapper = &self.networks.speaker(&mut loading(sink))?.mapper;
+        let towards = mapper.forward(states)?;
+        let away = mapper.unconditional(states.dim(1)?)?;
+        // From here on the language model is not needed.
+        let painter = self.networks.painter(&mut loading(sink))?;
+        let condition =
+            |states: Tensor| TextFeatures::of_states(states.to_device(painter.device())?);
+        let (towards, away) = (condition(towards)?, condition(away)?);
         let seeds = [settings.seed];
-        let pictures =
-            self.painter
-                .draw(&towards, &away, &seeds, settings.into(), &mut |done| {
-                    sink(Progress::Step {
-                        step: done.step,
-                        steps: done.steps,
-                        preview: Arc::new(done.preview),
-                    })
-                })?;
+        let pictures = painter.draw(&towards, &away, &seeds, settings.into(), &mut |done| {
+            sink(Progress::Step {
+                step: done.step,
+                steps: done.steps,
+                preview: Arc::new(done.preview),
+            })
+        })?;
         Ok(pictures.and_then(|mut pictures| pictures.pop()))
     }
 
@@ -266,14 +243,14 @@ impl VokenPipeline {
         &mut self,
         request: &Request,
         prompt: &Tensor,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         // Without a picture wanted, none may be asked for.
         let mut never = match request.make {
-            Make::Text => self.vocabulary.ids(),
+            Make::Text => self.speech.vocabulary.ids(),
             Make::Picture | Make::Both => Vec::new(),
         };
-        never.push(self.vocabulary.picture);
+        never.push(self.speech.vocabulary.picture);
         let Some((mut text, mut states)) =
             self.write(prompt, &request.settings, never.clone(), sink)?
         else {
@@ -281,8 +258,8 @@ impl VokenPipeline {
         };
         if text.is_empty() {
             // It began with the picture or ended at once: the text is asked for again.
-            never.extend(self.vocabulary.ids());
-            never.extend(self.ends.1);
+            never.extend(self.speech.vocabulary.ids());
+            never.extend(self.speech.ends.1);
             never.extend(self.stops().concat());
             let again = self.write(prompt, &request.settings, never, sink)?;
             let Some((words, _)) = again else {
@@ -294,6 +271,13 @@ impl VokenPipeline {
             (text, states) = (words, None);
         }
         Ok(Some((text, states)))
+    }
+}
+
+/// Tells `sink` what is loaded. Cancelling is obeyed when it is done.
+fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
+    |progress| {
+        let _ = sink(Progress::Loading(progress));
     }
 }
 
@@ -345,8 +329,8 @@ impl Pipeline for VokenPipeline {
         let given = request.text.as_deref().map(str::trim);
         let given = given.filter(|text| !text.is_empty());
         let (mut prompt, mut embeddings) = match given {
-            Some(text) => self.read(&request.context, VistTask::Picture(text))?,
-            None => self.read(&request.context, VistTask::Both)?,
+            Some(text) => self.read(&request.context, VistTask::Picture(text), sink)?,
+            None => self.read(&request.context, VistTask::Both, sink)?,
         };
         let mut states = None;
         if given.is_none() && request.make.text() {
@@ -360,7 +344,7 @@ impl Pipeline for VokenPipeline {
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
                 let task = VistTask::Picture(&text);
-                (prompt, embeddings) = self.read(&request.context, task)?;
+                (prompt, embeddings) = self.read(&request.context, task, sink)?;
             }
             states = asked;
             output.text = Some((text, record));
@@ -369,7 +353,10 @@ impl Pipeline for VokenPipeline {
             let started = Instant::now();
             let states = match states {
                 Some(states) => states,
-                None => force_picture(self.reader.as_mut(), &embeddings, &self.vocabulary)?,
+                None => {
+                    let speaker = self.networks.speaker(&mut loading(sink))?;
+                    force_picture(&mut speaker.reader, &embeddings, &self.speech.vocabulary)?
+                }
             };
             let Some(picture) = self.draw(&states, &request.settings, sink)? else {
                 return Ok(None);

@@ -52,6 +52,8 @@ pub struct Running {
     /// What this job has put into the story so far.
     pub made: Option<Made>,
     pub cancelled: bool,
+    /// The part of the model that is loaded again.
+    pub loading: Option<String>,
     /// The text so far.
     pub text: String,
     pub text_done: bool,
@@ -170,6 +172,7 @@ impl Work {
             live: order.live,
             made,
             cancelled: false,
+            loading: None,
             text: String::new(),
             text_done: !order.make.text(),
             step: 0,
@@ -185,14 +188,23 @@ impl Work {
         });
     }
 
+    /// `part` of the model, which had to leave for want of memory, is loaded again.
+    pub fn loading(&mut self, job: JobId, part: String) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = Some(part);
+        }
+    }
+
     pub fn text_piece(&mut self, job: JobId, piece: &str) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = None;
             r.text.push_str(piece);
         }
     }
 
     pub fn text_done(&mut self, job: JobId, now: Instant) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = None;
             r.text_done = true;
             r.stepped = now;
             let took = now.duration_since(r.since).as_secs_f32();
@@ -212,6 +224,7 @@ impl Work {
             // Several steps may be told at once when a frame was late.
             let done = step.saturating_sub(r.step).max(1);
             let took = now.duration_since(r.stepped).as_secs_f32() / done as f32;
+            r.loading = None;
             (r.step, r.steps, r.preview, r.stepped) = (step, steps, Some(preview), now);
             smooth(&mut self.step_seconds, took);
         }

@@ -107,6 +107,7 @@ impl State {
                 self.readiness = Readiness::Failed(reason);
             }
             Event::Started(_) => {}
+            Event::Progress(job, Progress::Loading(part)) => self.work.loading(job, part.what),
             Event::Progress(job, Progress::TextPiece(piece)) => self.work.text_piece(job, &piece),
             Event::Progress(job, Progress::TextDone(text, record)) => {
                 self.work.text_done(job, now);
