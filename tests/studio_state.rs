@@ -122,8 +122,9 @@ fn a_text_that_was_finished_outlives_its_cancelled_picture() {
     });
     d.does(Action::Cancel);
     d.idle();
-    assert!(d.state.panels()[0].text.ends_with('.'));
-    assert!(d.state.panels()[0].picture().is_none());
+    let told = &d.state.panels()[0];
+    assert!(told.text.ends_with('.') && told.picture().is_none());
+    assert!(told.texts.active().unwrap().record.is_some());
 
     d.does(Action::Tell(Make::Both));
     d.until("writing", |s| {
@@ -204,6 +205,29 @@ fn what_the_author_does_meanwhile_is_a_step_of_its_own() {
     assert_eq!(d.state.text_of(first), "A bear sleeps.");
     d.does(Action::Undo);
     assert_eq!(d.state.text_of(first), "A fox sleeps in the forest.");
+}
+
+#[test]
+fn a_text_is_edited_while_its_picture_is_drawn() {
+    let mut d = desk(5);
+    d.does(Action::Tell(Make::Both));
+    d.until("denoising", |s| {
+        s.work.running().is_some_and(|r| r.step > 0)
+    });
+    let panel = &d.state.panels()[0];
+    let (id, told) = (panel.id, panel.text.clone());
+    assert_eq!(d.state.seen_text(id), told);
+    d.does(Action::Typed(id, "A bear sleeps.".into()));
+    d.idle();
+    let panel = &d.state.panels()[0];
+    assert!(panel.picture().is_some());
+    assert_eq!(panel.text, "A bear sleeps.");
+    d.does(Action::Undo);
+    assert!(d.state.panels()[0].picture().is_none());
+    d.does(Action::Undo);
+    assert_eq!(d.state.text_of(id), told);
+    d.does(Action::Undo);
+    assert!(d.state.panels().is_empty());
 }
 
 #[test]

@@ -61,8 +61,22 @@ fn pipeline() -> Box<dyn Pipeline> {
         device: DeviceChoice::Only(DeviceKind::Cpu),
     });
     let mut told = Vec::new();
-    let pipeline = load(&mut |progress| told.push((progress.done, progress.of))).unwrap();
-    assert_eq!(told, [(0, 3), (1, 3), (2, 3), (3, 3)]);
+    let pipeline = load(&mut |progress| told.push(progress)).unwrap();
+    let layer = told
+        .iter()
+        .find(|p| p.what == "language model, layer 2 of 3");
+    assert_eq!(layer.map(|p| (p.done, p.of)), Some((0, 3)));
+    assert!(
+        told.iter().any(|p| p.what == "vision tower, block 3 of 4"),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|p| p.what.starts_with("picture model, up block 1 of "))
+    );
+    let mut parts: Vec<_> = told.iter().map(|p| (p.done, p.of)).collect();
+    parts.dedup();
+    assert_eq!(parts, [(0, 3), (1, 3), (2, 3), (3, 3)]);
     pipeline
 }
 
@@ -179,6 +193,48 @@ fn the_three_orders_give_what_they_ask_for() {
     assert!(picture.text.is_none() && picture.picture.is_some());
 }
 
+/// With so little memory that only one network fits at a time, each leaves before the next comes
+/// and is read again, and what is made is the same.
+#[test]
+fn where_memory_is_short_the_parts_take_turns() {
+    let (models, model) = added();
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("small");
+    copy(&model, &dir);
+    let parts = dir.join("vokenboard.toml");
+    let text = fs::read_to_string(&parts).unwrap();
+    fs::write(&parts, format!("memory = \"10MB\"\n{text}")).unwrap();
+    let load = loader(Options {
+        models: Some(models),
+        model: Some(dir.to_str().unwrap().to_string()),
+        device: DeviceChoice::Only(DeviceKind::Cpu),
+    });
+    let mut told = Vec::new();
+    let mut short = load(&mut |progress| told.push(progress.what)).unwrap();
+    assert!(
+        told.iter().all(|what| !what.starts_with("vision tower")),
+        "{told:?}"
+    );
+    let order = || request(vec![panel(1, "two boats", Some(9))], None, Make::Both);
+    let mut loads = Vec::new();
+    let made_short = short.generate(&order(), &mut |progress| {
+        if let Progress::Loading(part) = progress {
+            if !part.what.contains(',') {
+                loads.push(part.what);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    let made_short = made_short.unwrap().unwrap();
+    assert_eq!(loads, ["vision tower", "language model", "picture model"]);
+    let whole = made(pipeline().as_mut(), &order());
+    assert_eq!(
+        whole.text.as_ref().unwrap().0,
+        made_short.text.as_ref().unwrap().0
+    );
+    assert_eq!(pixels(&whole), pixels(&made_short));
+}
+
 #[test]
 fn pieces_make_up_the_text_and_cancelling_is_obeyed() {
     let mut pipeline = pipeline();
@@ -187,8 +243,9 @@ fn pieces_make_up_the_text_and_cancelling_is_obeyed() {
     let whole = pipeline.generate(&order, &mut |progress| {
         match progress {
             Progress::TextPiece(piece) => pieces.push_str(&piece),
-            Progress::TextDone(text) => done = text,
+            Progress::TextDone(text, _) => done = text,
             Progress::Step { .. } => steps += 1,
+            Progress::Loading(_) => panic!("everything was loaded"),
         }
         ControlFlow::Continue(())
     });

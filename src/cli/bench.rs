@@ -201,7 +201,7 @@ fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Option<String>, T
             Event::Progress(_, Progress::TextPiece(_)) => {
                 times.first_token.get_or_insert_with(|| started.elapsed());
             }
-            Event::Progress(_, Progress::TextDone(_)) => {
+            Event::Progress(_, Progress::TextDone(..)) => {
                 text_end = Instant::now();
                 times.text = Some(started.elapsed());
             }

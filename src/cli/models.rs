@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::published::{self, Part, PartReport, Parts, Report, format_bytes};
-use crate::weights::{self, DeviceChoice, DeviceKind, Model};
+use crate::weights::{self, DeviceChoice, Model};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -136,14 +136,11 @@ fn run_plan(args: &PlanArgs) -> anyhow::Result<()> {
     };
     let device = match args.device {
         DeviceChoice::Only(kind) => kind,
-        choice @ DeviceChoice::Auto => match weights::select_device(choice)? {
-            device if device.is_cuda() => DeviceKind::Cuda,
-            device if device.is_metal() => DeviceKind::Metal,
-            _ => DeviceKind::Cpu,
-        },
+        choice @ DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?),
     };
     let report = checked(&args.dir, &parts)?;
-    println!("{}", published::plan(&report, device, args.memory)?);
+    let memory = args.memory.or(parts.memory());
+    println!("{}", published::plan(&report, device, memory)?);
     Ok(())
 }
 

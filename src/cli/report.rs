@@ -105,11 +105,19 @@ impl Reporter {
             (Style::Json, Progress::TextPiece(piece)) => {
                 line(&json!({"event": "text_piece", "panel": panel, "piece": piece}));
             }
-            (Style::Json, Progress::TextDone(text)) => {
+            (Style::Json, Progress::TextDone(text, _)) => {
                 line(&json!({"event": "text_done", "panel": panel, "text": text}));
             }
             (Style::Json, Progress::Step { step, steps, .. }) => {
                 line(&json!({"event": "step", "panel": panel, "step": step, "steps": steps}));
+            }
+            (Style::Json, Progress::Loading(LoadProgress { what, done, of })) => {
+                line(
+                    &json!({"event": "loading", "panel": panel, "what": what, "done": done, "of": of}),
+                );
+            }
+            (Style::Bars(bars), Progress::Loading(loading)) => {
+                bars.text.set_message(format!("loading {}", loading.what));
             }
             (Style::Lines, _) => {}
             (Style::Bars(bars), Progress::TextPiece(piece)) => {
@@ -117,7 +125,7 @@ impl Reporter {
                 bars.text.inc(1);
                 bars.text.set_message(bars.written.clone());
             }
-            (Style::Bars(bars), Progress::TextDone(text)) => bars.text.set_message(text.clone()),
+            (Style::Bars(bars), Progress::TextDone(text, _)) => bars.text.set_message(text.clone()),
             (Style::Bars(bars), Progress::Step { step, steps, .. }) => {
                 bars.steps.set_length(u64::from(*steps));
                 bars.steps.set_position(u64::from(*step));

@@ -13,6 +13,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Parameters from a file's tensors: on which device, in which type, and whether that is told.
+pub type Open<'a> = dyn Fn(View) -> Params + 'a;
+
 /// The parts of a model folder, each of which can be read or written alone.
 #[derive(Clone, Debug)]
 pub struct ModelFolder(PathBuf);
@@ -29,15 +32,35 @@ impl ModelFolder {
     /// # Errors
     /// A file that is missing, damaged, or doesn't fit its configuration; so for all `read_`.
     pub fn read_unet(&self, device: &Device) -> Result<Unet, DiffusionError> {
-        self.read(UNET, device, Unet::new)
+        self.read(UNET, &plainly(device), Unet::new)
     }
 
     pub fn read_vae(&self, device: &Device) -> Result<Vae, DiffusionError> {
-        self.read(VAE, device, Vae::new)
+        self.read(VAE, &plainly(device), Vae::new)
+    }
+
+    /// # Errors
+    /// A file that is missing or damaged; so for the other one.
+    pub fn read_unet_config(&self) -> Result<UnetConfig, DiffusionError> {
+        read_json(&self.0.join(UNET.0).join("config.json"))
+    }
+
+    pub fn read_vae_config(&self) -> Result<VaeConfig, DiffusionError> {
+        read_json(&self.0.join(VAE.0).join("config.json"))
+    }
+
+    /// As [`ModelFolder::read_unet`], with parameters that `open` makes.
+    pub fn open_unet(&self, open: &Open) -> Result<Unet, DiffusionError> {
+        self.read(UNET, open, Unet::new)
+    }
+
+    /// As [`ModelFolder::read_vae`], with parameters that `open` makes.
+    pub fn open_vae(&self, open: &Open) -> Result<Vae, DiffusionError> {
+        self.read(VAE, open, Vae::new)
     }
 
     pub fn read_text_encoder(&self, device: &Device) -> Result<TextEncoder, DiffusionError> {
-        self.read(TEXT, device, TextEncoder::new)
+        self.read(TEXT, &plainly(device), TextEncoder::new)
     }
 
     pub fn read_tokenizer(&self) -> Result<CaptionTokenizer, DiffusionError> {
@@ -149,7 +172,7 @@ impl ModelFolder {
     fn read<C: DeserializeOwned, M>(
         &self,
         (part, file): (&str, &str),
-        device: &Device,
+        open: &Open,
         build: impl Fn(C, Params) -> TensorResult<M>,
     ) -> Result<M, DiffusionError> {
         let dir = self.0.join(part);
@@ -162,8 +185,8 @@ impl ModelFolder {
             CheckpointError::Empty { .. } => DiffusionError::unreadable(&path, "it is not there"),
             other => DiffusionError::Checkpoint(other),
         })?;
-        let view = Arc::new(View::of(&Arc::new(checkpoint)));
-        build(config, Params::from_source(view, false, device)).map_err(|error| {
+        let view = View::of(&Arc::new(checkpoint));
+        build(config, open(view)).map_err(|error| {
             let sentence = sentence(&error);
             // What is wrong with the file itself names it already.
             match sentence.starts_with(&*dir.to_string_lossy()) {
@@ -192,6 +215,11 @@ impl ModelFolder {
         })?;
         write_config(&dir.join("config.json"), class, config)
     }
+}
+
+/// Parameters in f32 on `device`.
+fn plainly(device: &Device) -> impl Fn(View) -> Params {
+    move |view| Params::from_source(Arc::new(view), false, device)
 }
 
 /// A configuration with the class name that diffusers and transformers expect in it.

@@ -26,7 +26,7 @@ mod tests;
 
 pub use bench::{Part, time_stable_diffusion};
 pub use error::DiffusionError;
-pub use folder::ModelFolder;
+pub use folder::{ModelFolder, Open};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};

@@ -1,19 +1,20 @@
 //! A loaded model, and pictures from it: guidance, steps, previews, decoding.
 
 use super::error::{DiffusionError, sentence};
-use super::folder::ModelFolder;
+use super::folder::{ModelFolder, Open};
 use super::preview::to_byte;
 use super::scheduler::Scheduler;
 use super::tiles::decode_tiled;
 use super::{
     CaptionTokenizer, Preview, SchedulerConfig, TextEncoder, TextFeatures, Unet, Vae, same_timestep,
 };
-use crate::nn::noise;
+use crate::nn::{Params, noise};
 use crate::story::{SchedulerKind, Settings};
 use candle_core::{DType, Device, Tensor};
 use image::RgbaImage;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Pictures are decoded whole up to this many pixels a side.
 const WHOLE: usize = 512;
@@ -171,9 +172,18 @@ impl Painter {
     /// # Errors
     /// A file that is missing, damaged or doesn't fit the others.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
+        let plainly = |view| Params::from_source(Arc::new(view), false, device);
+        Self::open(dir, device, &plainly)
+    }
+
+    /// The same with parameters that `open` makes on `device`.
+    ///
+    /// # Errors
+    /// As [`Painter::load`].
+    pub fn open(dir: &Path, device: &Device, open: &Open) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
-        let vae = folder.read_vae(device)?;
-        let unet = folder.read_unet(device)?;
+        let vae = folder.open_vae(open)?;
+        let unet = folder.open_unet(open)?;
         let (latents, config) = (vae.config().latent_channels, unet.config());
         if config.in_channels != latents || config.out_channels != latents {
             let why = format!("the UNet's channels are not the autoencoder's {latents}");

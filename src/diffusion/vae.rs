@@ -31,6 +31,10 @@ pub struct VaeConfig {
     #[serde(skip_serializing_if = "is_one")]
     pub decoder_patch_size: usize,
     pub layers_per_block: usize,
+    /// Ours: the decoder's `layers_per_block` where it differs from the encoder's; its levels have
+    /// one residual block more than this, as diffusers' have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_layers_per_block: Option<usize>,
     pub norm_num_groups: usize,
     /// Latents are multiplied by this after encoding and divided by it before decoding, by the
     /// caller, so that the UNet sees values of about unit variance.
@@ -54,6 +58,7 @@ impl Default for VaeConfig {
             patch_size: 1,
             decoder_patch_size: 1,
             layers_per_block: 1,
+            decoder_layers_per_block: None,
             norm_num_groups: 32,
             scaling_factor: 0.18215,
             mid_block_add_attention: true,
@@ -77,6 +82,13 @@ impl VaeConfig {
         self.decoder_block_out_channels
             .as_deref()
             .unwrap_or(&self.block_out_channels)
+    }
+
+    /// Residual blocks of each level of the decoder.
+    fn decoder_blocks(&self) -> usize {
+        self.decoder_layers_per_block
+            .unwrap_or(self.layers_per_block)
+            + 1
     }
 
     /// Pixels read per latent, along one side.
@@ -320,7 +332,7 @@ impl Decoder {
             let level = n - 1 - i;
             let cin = c[(level + 1).min(n - 1)];
             blocks.push(Block {
-                resnets: Block::resnets(&p, cin, c[level], config.layers_per_block + 1, shape)?,
+                resnets: Block::resnets(&p, cin, c[level], config.decoder_blocks(), shape)?,
                 resample: match level > 0 {
                     true => Some(upsampler(&p, c[level])?),
                     false => None,

@@ -1,5 +1,5 @@
 //! LLaMA's tokenizer as MiniGPT-5 uses it: the slow `LlamaTokenizer` of transformers 4.31 with
-//! `legacy=True`, and the nine tokens that MiniGPT-5 adds.
+//! `legacy=True`, and the tokens that MiniGPT-5 adds: its vokens and `<ImageHere>`.
 //!
 //! Text is cut at added and special tokens, and each stretch between them is encoded by itself,
 //! with a space of its own before it. Tokens that were added as plain strings, as the vokens are,
@@ -13,7 +13,7 @@ use super::LlmError;
 use super::gguf::Gguf;
 use super::sentencepiece::{Kind, Piece, SentencePiece};
 
-/// Vokens that stand for one picture.
+/// Vokens that stand for one picture in the published model.
 pub const VOKENS: usize = 8;
 
 /// A token that text is cut at.
@@ -33,11 +33,11 @@ struct Cut {
 pub struct LlamaTokenizer {
     pieces: SentencePiece,
     cuts: Vec<Cut>,
-    /// Number of tokens, the nine included.
+    /// Number of tokens, those of MiniGPT-5 included.
     len: u32,
     bos: u32,
     eos: u32,
-    first_voken: u32,
+    vokens: u32,
 }
 
 impl LlamaTokenizer {
@@ -135,37 +135,47 @@ impl LlamaTokenizer {
         }
         let (bos, eos) = (cuts[0].id, cuts[1].id);
         let mut len = u32::try_from(pieces.len()).map_err(|_| "it is too large")?;
-        let vokens = (0..VOKENS).map(|i| format!("[IMG{i}]"));
-        let ours = vokens.chain(["<ImageHere>".to_string()]);
-        let added = added.into_iter().map(|(id, text)| (Some(id), text, false));
-        let mut first_voken = len;
-        for (id, text, special) in added.chain(ours.map(|text| (None, text, true))) {
-            if id.is_some_and(|id| id != len) {
+        for (id, text) in added {
+            if id != len {
                 return Err(format!("the id of the added token {text} is not {len}"));
             }
-            if id.is_some() {
-                first_voken = len + 1;
-            }
-            cuts.push(Cut {
-                text,
-                id: len,
-                strips: (true, true),
-                special,
-                added: true,
-            });
+            cuts.push(added_token(text, id, false));
             len += 1;
         }
-        Ok(LlamaTokenizer {
+        let tokenizer = LlamaTokenizer {
             pieces,
             cuts,
             len,
             bos,
             eos,
-            first_voken,
-        })
+            vokens: 0,
+        };
+        Ok(tokenizer.append(VOKENS))
     }
 
-    /// Number of tokens, the nine that MiniGPT-5 adds included.
+    /// The same where so many vokens stand for a picture; without this it is [`VOKENS`].
+    #[must_use]
+    pub fn with_vokens(mut self, vokens: usize) -> Self {
+        let ours = self.vokens + 1;
+        self.cuts.truncate(self.cuts.len() - ours as usize);
+        self.len -= ours;
+        self.append(vokens)
+    }
+
+    /// Adds `[IMG0]` and the rest, then `<ImageHere>`, behind all other tokens.
+    fn append(mut self, vokens: usize) -> Self {
+        let names = (0..vokens).map(|i| format!("[IMG{i}]"));
+        self.vokens = 0;
+        for text in names.chain(["<ImageHere>".to_string()]) {
+            self.cuts.push(added_token(text, self.len, true));
+            self.len += 1;
+            self.vokens += 1;
+        }
+        self.vokens -= 1;
+        self
+    }
+
+    /// Number of tokens, those that MiniGPT-5 adds included.
     pub fn vocabulary(&self) -> usize {
         self.len as usize
     }
@@ -180,11 +190,10 @@ impl LlamaTokenizer {
         self.eos
     }
 
-    /// `[IMG0]` to `[IMG7]`.
-    pub fn vokens(&self) -> [u32; VOKENS] {
-        let mut ids = [self.first_voken; VOKENS];
-        (0u32..).zip(&mut ids).for_each(|(i, id)| *id += i);
-        ids
+    /// `[IMG0]` and those that follow it.
+    pub fn vokens(&self) -> Vec<u32> {
+        let end = self.len - 1;
+        (end - self.vokens..end).collect()
     }
 
     /// `<ImageHere>`, where the embeddings of a picture go.
@@ -278,6 +287,17 @@ impl LlamaTokenizer {
     }
 }
 
+/// A token that was added as a plain string.
+fn added_token(text: String, id: u32, special: bool) -> Cut {
+    Cut {
+        text,
+        id,
+        strips: (true, true),
+        special,
+        added: true,
+    }
+}
+
 /// Text and stripping of a special token: an object says them, a plain string strips.
 fn special_token(value: &Value) -> (Option<String>, (bool, bool)) {
     match value {
@@ -336,7 +356,7 @@ mod tests {
             tokenizer.vocabulary() as u64,
             recorded["len"].as_u64().unwrap()
         );
-        assert_eq!(tokenizer.vokens().to_vec(), ids(&recorded["voken_ids"]));
+        assert_eq!(tokenizer.vokens(), ids(&recorded["voken_ids"]));
         assert_eq!(tokenizer.image_here(), recorded["image_here_id"]);
         assert_eq!(tokenizer.bos(), recorded["bos"]);
         assert_eq!(tokenizer.eos(), recorded["eos"]);
@@ -354,6 +374,29 @@ mod tests {
             let skipped = tokenizer.decode(&expected, true);
             assert_eq!(skipped, case["decoded_skip_special"], "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_picture_may_have_fewer_or_more_vokens() {
+        let load = || LlamaTokenizer::load(&fixtures().join("checkpoint/llama")).unwrap();
+        let usual = load();
+        let first = usual.vokens()[0];
+        for vokens in [0, 1, 5, 12] {
+            let tokenizer = load().with_vokens(vokens);
+            let end = first + vokens as u32;
+            assert_eq!(tokenizer.vokens(), (first..end).collect::<Vec<u32>>());
+            assert_eq!(tokenizer.image_here(), end);
+            assert_eq!(tokenizer.vocabulary() as u32, end + 1);
+            assert_eq!(tokenizer.encode("<ImageHere>"), [end]);
+        }
+        let five = load().with_vokens(5);
+        assert_eq!(five.encode("[IMG4]"), [first + 4]);
+        // What is no voken there is text.
+        assert!(five.encode("[IMG5]").len() > 1);
+        assert_eq!(
+            load().with_vokens(5).with_vokens(8).vokens(),
+            usual.vokens()
+        );
     }
 
     #[test]

@@ -29,9 +29,14 @@ fn run(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
     Box::new(move || f().map(drop))
 }
 
-/// Forward, then backward from the sum of squares, which gives every output a gradient.
+/// Forward, then backward from the mean of squares, which gives every output a gradient; ours.
 fn run_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
-    Box::new(move || f()?.sqr()?.sum_all()?.backward().map(drop))
+    Box::new(move || ops::mean_square(&f()?)?.backward().map(drop))
+}
+
+/// As [`run_both_ways`], by candle's own operations.
+fn run_stock_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
+    Box::new(move || f()?.sqr()?.mean_all()?.backward().map(drop))
 }
 
 fn var(t: &Tensor) -> Result<Tensor> {
@@ -98,7 +103,9 @@ fn linear(all: &mut Vec<OpBench>, rows: usize, inp: usize, out: usize) -> Result
         work: 3.0 * work,
         unit: "GFLOP",
         ours: run_both_ways(move || ops::linear(&vx, &vw, Some(&vb))),
-        candle: Some(run_both_ways(move || cx.matmul(&cw)?.broadcast_add(&cb))),
+        candle: Some(run_stock_both_ways(move || {
+            cx.matmul(&cw)?.broadcast_add(&cb)
+        })),
     });
     Ok(())
 }
@@ -127,7 +134,7 @@ fn conv(all: &mut Vec<OpBench>, batch: usize, side: usize, cin: usize, cout: usi
         work: 3.0 * work,
         unit: "GFLOP",
         ours: run_both_ways(move || ops::conv2d(&vx, &vw, None, same)),
-        candle: Some(run_both_ways(move || cx.conv2d(&cw, 1, 1, 1, 1))),
+        candle: Some(run_stock_both_ways(move || cx.conv2d(&cw, 1, 1, 1, 1))),
     });
     Ok(())
 }
@@ -175,7 +182,7 @@ fn attention(
         work: 3.5 * work,
         unit: "GFLOP",
         ours: run_both_ways(move || ops::attention(&vq, &vk, &vv, heads, heads, &Mask::None)),
-        candle: Some(run_both_ways(move || stock(&cq, &ck, &cv, false))),
+        candle: Some(run_stock_both_ways(move || stock(&cq, &ck, &cv, false))),
     });
     Ok(())
 }
@@ -214,7 +221,7 @@ fn group_norm(
         work: 5.0 * bytes,
         unit: "GB",
         ours: run_both_ways(move || norm(&vx, &vg, &vb)),
-        candle: Some(run_both_ways(move || cx.apply(&trained)?.silu())),
+        candle: Some(run_stock_both_ways(move || cx.apply(&trained)?.silu())),
     });
     Ok(())
 }

@@ -107,6 +107,8 @@ fn or_zeros(b: Option<&Tensor>, n: usize, like: &Tensor) -> Result<Tensor> {
 
 /// `x [.., in]`, `w [in,out]`, `b [out]` -> `[.., out]`.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    // Weights that are held in half the width are widened for as long as they are needed.
+    let w = &w.to_dtype(x.dtype())?;
     if !ours(&[x, w]) {
         return plain::linear(x, w, b);
     }
@@ -122,6 +124,7 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
+    let w = &w.to_dtype(x.dtype())?;
     if !ours(&[x, w]) {
         return plain::conv2d(x, w, b, o);
     }
@@ -259,6 +262,14 @@ pub fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
     plain::upsample_nearest(x)
 }
 
+/// The mean of all squares, as a loss has it: a scalar.
+pub fn mean_square(x: &Tensor) -> Result<Tensor> {
+    if !ours(&[x]) {
+        return plain::mean_square(x);
+    }
+    x.contiguous()?.apply_op1(elementwise::MeanSquareOp)
+}
+
 /// Softmax over the last axis.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     if !ours(&[x]) {
@@ -313,11 +324,12 @@ pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result
         .reshape(dims)
 }
 
-/// Rows of `table [rows,dim]` by `ids` (u32, any shape).
+/// Rows of `table [rows,dim]` by `ids` (u32, any shape), in f32 whatever the table is held as.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut dims = ids.dims().to_vec();
     dims.push(table.dim(1)?);
-    table.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
+    let rows = table.index_select(&ids.flatten_all()?, 0)?;
+    rows.to_dtype(DType::F32)?.reshape(dims)
 }
 
 #[cfg(test)]

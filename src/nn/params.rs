@@ -31,6 +31,8 @@ pub enum Init {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Layout {
     AsFile,
+    /// As in the file; rows of it are looked up.
+    Rows,
     /// File `[out,in]`, memory `[in,out]`.
     Transposed,
     /// File `[out,in,kh,kw]`, memory `[kh,kw,in,out]`.
@@ -40,7 +42,7 @@ enum Layout {
 impl Layout {
     fn read(self, t: Tensor) -> Result<Tensor> {
         match self {
-            Layout::AsFile => Ok(t),
+            Layout::AsFile | Layout::Rows => Ok(t),
             Layout::Transposed => t.t()?.contiguous(),
             Layout::Hwio => t.permute((2, 3, 1, 0))?.contiguous(),
         }
@@ -57,7 +59,7 @@ impl Layout {
 
     fn write(self, t: &Tensor) -> Result<Tensor> {
         match self {
-            Layout::AsFile => Ok(t.clone()),
+            Layout::AsFile | Layout::Rows => Ok(t.clone()),
             Layout::Transposed => t.t()?.contiguous(),
             Layout::Hwio => t.permute((3, 2, 0, 1))?.contiguous(),
         }
@@ -94,6 +96,8 @@ struct Store {
     device: Device,
     source: Source,
     trainable: bool,
+    /// The type in which matrices, kernels and tables are held.
+    held: DType,
     vars: Mutex<BTreeMap<String, (Var, Layout)>>,
 }
 
@@ -110,6 +114,7 @@ impl Params {
             device: device.clone(),
             source,
             trainable,
+            held: DType::F32,
             vars: Mutex::default(),
         };
         Self {
@@ -150,6 +155,23 @@ impl Params {
     /// become variables.
     pub fn from_source(source: Arc<dyn TensorSource>, trainable: bool, device: &Device) -> Self {
         Self::with(Source::Other(source), trainable, device)
+    }
+
+    /// Frozen parameters from any source whose matrices, kernels and tables are held as `held`,
+    /// such as f16 for half the memory. Everything is computed in f32: a layer's weights are
+    /// widened while it works.
+    pub fn held_as(source: Arc<dyn TensorSource>, held: DType, device: &Device) -> Self {
+        let store = Store {
+            device: device.clone(),
+            source: Source::Other(source),
+            trainable: false,
+            held,
+            vars: Mutex::default(),
+        };
+        Self {
+            store: Arc::new(store),
+            prefix: String::new(),
+        }
     }
 
     /// New trainable parameters, drawn from `seed`.
@@ -267,7 +289,11 @@ impl Params {
                 raw.dims()
             );
         }
-        let t = layout.read(raw.to_dtype(DType::F32)?)?;
+        let dtype = match layout {
+            Layout::AsFile => DType::F32,
+            Layout::Rows | Layout::Transposed | Layout::Hwio => store.held,
+        };
+        let t = layout.read(raw.to_dtype(dtype)?)?;
         if !store.trainable {
             return Ok(t);
         }
@@ -370,7 +396,7 @@ impl Params {
     }
 
     pub fn embedding(&self, rows: usize, dim: usize) -> Result<Embedding> {
-        let table = self.tensor(&[rows, dim], "weight", Init::Normal(0.02))?;
+        let table = self.get(&[rows, dim], "weight", Init::Normal(0.02), Layout::Rows)?;
         Ok(Embedding { table })
     }
 
@@ -383,7 +409,9 @@ impl Params {
     }
 
     /// Sets those trainable parameters below this scope that `file` holds under the same name and
-    /// in the same shape; returns how many of how many.
+    /// in the same shape; returns how many of how many. A residual block (`resnets.N`) that `file`
+    /// lacks begins as the identity, so that a network can be made deeper without unlearning: its
+    /// second convolution is zero.
     pub fn adopt(&self, file: &Path) -> std::result::Result<(usize, usize), ParamError> {
         check_header(file)?;
         let saved = candle_core::safetensors::load(file, &Device::Cpu)?;
@@ -398,7 +426,13 @@ impl Params {
                 continue;
             };
             all += 1;
-            let Some(t) = saved.get(name) else { continue };
+            let Some(t) = saved.get(name) else {
+                let block = name.rsplit_once(".conv2.").map(|(block, _)| block);
+                if block.is_some_and(|b| !saved.contains_key(&format!("{b}.conv1.weight"))) {
+                    var.set(&var.zeros_like()?)?;
+                }
+                continue;
+            };
             let t = layout.read(t.to_dtype(DType::F32)?)?;
             if t.dims() == var.dims() {
                 var.set(&t.to_device(var.device())?)?;

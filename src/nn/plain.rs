@@ -86,6 +86,10 @@ pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(gamma)
 }
 
+pub fn mean_square(x: &Tensor) -> Result<Tensor> {
+    x.sqr()?.mean_all()
+}
+
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     let x = x
         .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?

@@ -102,19 +102,23 @@ impl CaptionPipeline {
         request: &Request,
         context: &[String],
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<String>, PipelineError> {
+    ) -> Result<Option<(String, Record)>, PipelineError> {
         let sampling = Sampling {
             seed: request.settings.seed,
             temperature: request.settings.temperature,
             top_p: request.settings.top_p,
             repetition_penalty: REPETITION_PENALTY,
         };
+        let started = Instant::now();
         let text = self
             .language
             .continue_story(context, &sampling, &mut |piece| {
                 sink(Progress::TextPiece(piece.to_string()))
             })?;
-        Ok(text.filter(|text| sink(Progress::TextDone(text.clone())).is_continue()))
+        let Some(text) = text else { return Ok(None) };
+        let record = self.record(request, context.join("\n"), started);
+        let done = Progress::TextDone(text.clone(), Box::new(record.clone()));
+        Ok(sink(done).is_continue().then_some((text, record)))
     }
 
     fn draw(
@@ -154,13 +158,10 @@ impl Pipeline for CaptionPipeline {
         let text = match &request.text {
             Some(text) => text.clone(),
             None if request.make.text() => {
-                let started = Instant::now();
-                let Some(text) = self.write(request, &context, sink)? else {
+                let Some(written) = self.write(request, &context, sink)? else {
                     return Ok(None);
                 };
-                let record = self.record(request, context.join("\n"), started);
-                output.text = Some((text.clone(), record));
-                text
+                output.text.insert(written).0.clone()
             }
             None => String::new(),
         };

@@ -3,6 +3,7 @@
 
 mod caption;
 mod load;
+mod networks;
 mod record;
 mod scene;
 mod speech;
@@ -60,10 +61,12 @@ pub struct Request {
 /// What a pipeline tells while it works.
 #[derive(Clone, Debug)]
 pub enum Progress {
+    /// Part of the model had to leave for want of memory and is loaded again.
+    Loading(LoadProgress),
     /// The next piece of the text, to be appended to those before.
     TextPiece(String),
-    /// The whole text, cleaned up; it replaces the pieces.
-    TextDone(String),
+    /// The whole text, cleaned up, and how it was made; it replaces the pieces.
+    TextDone(String, Box<Record>),
     /// `step` of `steps` (from 1) is done; `preview` is a small picture of the latents.
     Step {
         step: u32,

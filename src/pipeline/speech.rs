@@ -1,6 +1,8 @@
 //! How a voken model is spoken to: the published one in MiniGPT-5's prompts, one of our own in
 //! lines of texts and pictures.
 
+use std::sync::Arc;
+
 use super::{ContextPanel, Make};
 use crate::llm::{LlamaTokenizer, Tokenizer};
 use crate::story::Settings;
@@ -10,7 +12,7 @@ use crate::voken::{
 
 /// Tokenizer and prompts.
 pub(super) enum Speech {
-    Published(LlamaTokenizer),
+    Published(Arc<LlamaTokenizer>),
     Own { tokenizer: Tokenizer, line_end: u32 },
 }
 
@@ -129,9 +131,13 @@ impl Speech {
             .copied()
             .filter(|id| !vokens.contains(id) && Some(*id) != order.eos)
             .collect();
+        self.decode(&said)
+    }
+
+    pub fn decode(&self, ids: &[u32]) -> String {
         match self {
-            Speech::Published(tokenizer) => tokenizer.decode(&said, true),
-            Speech::Own { tokenizer, .. } => tokenizer.decode(&said),
+            Speech::Published(tokenizer) => tokenizer.decode(ids, true),
+            Speech::Own { tokenizer, .. } => tokenizer.decode(ids),
         }
     }
 

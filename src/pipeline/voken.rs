@@ -6,24 +6,25 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use image::RgbaImage;
 
 use super::load::Chosen;
+use super::networks::{Artist, Networks, Speaker, Voice};
 use super::record::{default_settings, record};
 use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
 };
-use crate::diffusion::{Diffusion, Painter, TextFeatures};
+use crate::diffusion::{Diffusion, TextFeatures};
 use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
-use crate::published::{Parts, Published};
+use crate::published::Parts;
 use crate::story::{SchedulerKind, Settings};
-use crate::vision::{Crop, Preprocess, VisionTower};
+use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    FeatureMapper, FloatReader, Order, Reader, Speaks, Text, Vocabulary, VokenFolder,
-    force_description, force_picture, generate, interleave, tidy,
+    FloatReader, Order, Reader, Speaks, Text, VokenFolder, force_description, force_picture,
+    generate, interleave, tidy,
 };
 use crate::weights::{self, Manifest, WeightsError};
 
@@ -43,35 +44,16 @@ const ATTEMPTS: u64 = 4;
 
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
-    reader: Box<dyn Reader>,
+    networks: Networks,
+    voice: Voice,
     speech: Speech,
-    vocabulary: Vocabulary,
-    /// The first id of a sequence and the one that ends it.
-    ends: (u32, Option<u32>),
-    tower: VisionTower,
-    mapper: FeatureMapper,
-    artist: Artist,
     description: Description,
     /// Embeddings of pictures that were read lately, by the pictures' bytes.
     seen: Vec<(Arc<RgbaImage>, Tensor)>,
 }
 
-/// What draws.
-enum Artist {
-    /// From conditions alone.
-    Painter(Box<Painter>),
-    /// From conditions; with a text encoder that descriptions can be read with.
-    Own(Box<Diffusion>, Speaks),
-}
-
-impl Artist {
-    fn painter(&self) -> &Painter {
-        match self {
-            Artist::Painter(painter) => painter,
-            Artist::Own(diffusion, _) => &diffusion.painter,
-        }
-    }
-}
+/// Hears of every piece and step, and breaks to cancel.
+type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// What a picture is drawn from.
 enum Drawn {
@@ -84,21 +66,28 @@ enum Drawn {
 fn description(
     manifest: &Manifest,
     weights: String,
-    painter: &Painter,
+    device: &Device,
+    (width, height): (u32, u32),
     defaults: Settings,
 ) -> Description {
-    let (width, height) = painter.picture_size();
     Description {
         model: manifest.id.clone(),
         pipeline: NAME.to_string(),
         weights,
-        device: weights::device_name(painter.device()),
+        device: weights::device_name(device),
         width,
         height,
         characters: manifest.draws.characters.clone(),
         things: manifest.draws.things.clone(),
         places: manifest.draws.places.clone(),
         default_settings: default_settings(defaults, manifest),
+    }
+}
+
+/// Tells `sink` what is loaded. Cancelling is obeyed when it is done.
+fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
+    |progress| {
+        let _ = sink(Progress::Loading(progress));
     }
 }
 
@@ -167,19 +156,24 @@ impl VokenPipeline {
         );
         let speaks = folder.read_config()?.speaks;
         let config = spoken.llama.config();
-        let bos = spoken.vocabulary.bos;
+        let voice = Voice {
+            ends: (spoken.vocabulary.bos, config.eos()),
+            vocabulary: spoken.vocabulary,
+            limit: config.max_position_embeddings,
+        };
+        let speaker = Speaker {
+            reader: FloatReader::new(spoken.llama),
+            mapper: spoken.mapper,
+        };
+        let size = diffusion.picture_size();
         Ok(VokenPipeline {
-            ends: (bos, config.eos()),
-            description: description(manifest, hash, &diffusion, Settings::default()),
-            reader: Box::new(FloatReader::new(spoken.llama)),
+            voice,
+            description: description(manifest, hash, device, size, Settings::default()),
             speech: Speech::Own {
                 tokenizer,
                 line_end,
             },
-            vocabulary: spoken.vocabulary,
-            tower,
-            mapper: spoken.mapper,
-            artist: Artist::Own(Box::new(diffusion), speaks),
+            networks: Networks::own(speaker, tower, diffusion, speaks),
             seen: Vec::new(),
         })
     }
@@ -192,55 +186,28 @@ impl VokenPipeline {
         chosen: &Chosen,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<VokenPipeline, PipelineError> {
-        let mut tell = |what: &str, done| {
-            progress(LoadProgress {
-                what: what.to_string(),
-                done,
-                of: 3,
-            });
-        };
         let (model, device) = (&chosen.model, &chosen.device);
         model.verify_sizes()?;
         let parts = Parts::read(&model.dir)?;
-        tell("language model", 0);
-        let published = Published::open(&parts, device)?;
-        let language = published.read_language()?;
-        tell("vision tower", 1);
-        let tower = published.read_tower()?;
-        tell("picture model", 2);
-        let painter = Painter::load(&parts.stable_diffusion, device)?;
-        let wanted = painter.unet.config().cross_attention_dim;
-        let given = language.mapper.config().d_model;
-        if wanted != given {
-            return Err(PipelineError::Tensor(format!(
-                "the mapper of {} makes conditions of width {given} where the UNet of {} reads {wanted}; use the files that belong together",
-                parts.stage1.display(),
-                parts.stable_diffusion.display()
-            )));
-        }
-        tell("picture model", 3);
+        let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
         let manifest = &model.manifest;
-        let hash = manifest.weights_hash();
+        let (hash, size) = (manifest.weights_hash(), networks.picture_size());
         Ok(VokenPipeline {
-            reader: language.reader,
-            speech: Speech::Published(published.tokenizer),
-            vocabulary: language.vocabulary,
-            ends: language.ends,
-            tower,
-            mapper: language.mapper,
-            description: description(manifest, hash, &painter, reference_settings()),
-            artist: Artist::Painter(Box::new(painter)),
+            networks,
+            voice,
+            speech: Speech::Published(tokenizer),
+            description: description(manifest, hash, device, size, reference_settings()),
             seen: Vec::new(),
         })
     }
 
     /// Whether pictures are described in words, which a text encoder reads.
     fn describes(&self) -> bool {
-        matches!(self.artist, Artist::Own(_, Speaks::Description))
+        self.networks.speaks() == Speaks::Description
     }
 
     /// Embeddings `[1,queries,width]` of a picture on the board.
-    fn see(&mut self, picture: &Arc<RgbaImage>) -> Result<Tensor, PipelineError> {
+    fn see(&mut self, picture: &Arc<RgbaImage>, sink: &mut Sink) -> Result<Tensor, PipelineError> {
         let known = |(other, _): &&(Arc<RgbaImage>, Tensor)| {
             Arc::ptr_eq(other, picture) || other.as_ref() == picture.as_ref()
         };
@@ -248,11 +215,11 @@ impl VokenPipeline {
             return Ok(embeddings.clone());
         }
         // Nothing of a picture is cut off, whatever its shape.
-        let size = self.tower.config().image_size;
-        let how = Preprocess::seen(size, Crop::WhiteSquare);
-        let pixels = how.tensor_of_rgba(picture, self.artist.painter().device())?;
-        let embeddings = self.tower.forward(&pixels)?;
-        let embeddings = embeddings.to_device(self.reader.device())?;
+        let how = Preprocess::seen(self.networks.vision().image_size, Crop::WhiteSquare);
+        let (tower, device) = self.networks.tower(&mut loading(sink))?;
+        let embeddings = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
+        // They outlive the tower, so they wait where memory is not short.
+        let embeddings = embeddings.to_device(&Device::Cpu)?;
         if self.seen.len() >= SEEN {
             self.seen.remove(0);
         }
@@ -266,13 +233,15 @@ impl VokenPipeline {
         &mut self,
         context: &[ContextPanel],
         given: Option<&str>,
+        sink: &mut Sink,
     ) -> Result<(String, Tensor), PipelineError> {
-        let room = MAX_NEW_TOKENS + self.vocabulary.vokens as usize;
-        let limit = self.reader.limit().saturating_sub(room);
-        let queries = self.tower.config().qformer.num_query_tokens;
+        let vocabulary = self.voice.vocabulary;
+        let room = MAX_NEW_TOKENS + vocabulary.vokens as usize;
+        let limit = self.voice.limit.saturating_sub(room);
+        let queries = self.networks.vision().qformer.num_query_tokens;
         let mut told = context;
         let (prompt, ids) = loop {
-            let (prompt, ids) = self.speech.prompt(told, given, &self.vocabulary);
+            let (prompt, ids) = self.speech.prompt(told, given, &vocabulary);
             let pictures = told.iter().filter(|panel| panel.picture.is_some()).count();
             if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
                 break (prompt, ids);
@@ -281,15 +250,16 @@ impl VokenPipeline {
         };
         let mut pictures = Vec::new();
         for picture in told.iter().filter_map(|panel| panel.picture.as_ref()) {
-            pictures.push(self.see(picture)?);
+            pictures.push(self.see(picture, sink)?);
         }
+        let speaker = self.networks.speaker(&mut loading(sink))?;
         let pictures = match pictures.is_empty() {
             true => None,
-            false => Some(Tensor::cat(&pictures, 0)?),
+            false => Some(Tensor::cat(&pictures, 0)?.to_device(speaker.device())?),
         };
         let text = Text::prompt(ids);
-        let embed = |ids: &[u32]| self.reader.embed(ids);
-        let read = interleave(&text, pictures.as_ref(), &self.vocabulary, &embed)?;
+        let embed = |ids: &[u32]| speaker.reader.embed(ids);
+        let read = interleave(&text, pictures.as_ref(), &vocabulary, &embed)?;
         Ok((prompt, read.embeddings))
     }
 
@@ -300,7 +270,7 @@ impl VokenPipeline {
         prompt: &Tensor,
         settings: &Settings,
         never: Vec<u32>,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = Order {
             choice: self.speech.choice(settings),
@@ -309,18 +279,19 @@ impl VokenPipeline {
             force_picture: false,
             never,
             // The text is whole when its picture comes.
-            stops: [self.speech.stops(), vec![vec![self.vocabulary.first]]].concat(),
-            eos: self.ends.1,
-            start: self.ends.0,
+            stops: [self.speech.stops(), vec![vec![self.voice.vocabulary.first]]].concat(),
+            eos: self.voice.ends.1,
+            start: self.voice.ends.0,
         };
-        let (speech, vocabulary) = (&self.speech, self.vocabulary);
+        let (speech, vocabulary) = (&self.speech, self.voice.vocabulary);
         let stops = speech.stops();
         let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stops, sequence);
+        let speaker = self.networks.speaker(&mut loading(sink))?;
         let mut told = String::new();
         let made = generate(
-            self.reader.as_mut(),
+            &mut speaker.reader,
             prompt,
-            &self.vocabulary,
+            &vocabulary,
             &order,
             &mut |step| {
                 let now = text(step.sequence);
@@ -342,61 +313,84 @@ impl VokenPipeline {
     }
 
     /// What a picture is drawn from, and what guidance leads away from.
-    fn conditions(&mut self, from: Drawn) -> Result<[TextFeatures; 2], PipelineError> {
-        let states = match (from, &self.artist, &self.speech) {
-            (
-                Drawn::After(prompt),
-                Artist::Own(diffusion, Speaks::Description),
-                Speech::Own {
-                    tokenizer,
-                    line_end,
-                },
-            ) => {
-                let reader = self.reader.as_mut();
-                let ids =
-                    force_description(reader, &prompt, &self.vocabulary, *line_end, DESCRIBED)?;
-                let said = tokenizer.decode(&ids);
-                return Ok([
-                    diffusion.encode_text(&[said.trim()])?,
-                    diffusion.encode_text(&[""])?,
-                ]);
-            }
-            (Drawn::States(states), ..) => states,
-            (Drawn::After(prompt), ..) => {
-                force_picture(self.reader.as_mut(), &prompt, &self.vocabulary)?
-            }
+    fn conditions(
+        &mut self,
+        from: Drawn,
+        sink: &mut Sink,
+    ) -> Result<[TextFeatures; 2], PipelineError> {
+        if self.describes()
+            && let Drawn::After(prompt) = &from
+        {
+            return self.described(prompt, sink);
+        }
+        let vocabulary = self.voice.vocabulary;
+        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let states = match from {
+            Drawn::States(states) => states,
+            Drawn::After(prompt) => force_picture(&mut speaker.reader, &prompt, &vocabulary)?,
         };
-        let states = states.to_device(self.artist.painter().device())?;
-        let vokens = states.dim(1)?;
-        let pooled = self.mapper.config().pooled;
-        let features = |all: Tensor| match pooled {
-            true => TextFeatures::of_states_and_pooled(&all),
-            false => TextFeatures::of_states(all),
-        };
-        Ok([
-            features(self.mapper.forward(&states)?)?,
-            features(self.mapper.unconditional(vokens)?)?,
-        ])
+        let mapper = &speaker.mapper;
+        let both = [
+            mapper.forward(&states)?,
+            mapper.unconditional(states.dim(1)?)?,
+        ];
+        let pooled = mapper.config().pooled;
+        // From here on the language model is not needed.
+        let device = self.networks.artist(&mut loading(sink))?.painter().device();
+        let [towards, away] = both.map(|all| {
+            let all = all.to_device(device)?;
+            match pooled {
+                true => TextFeatures::of_states_and_pooled(&all),
+                false => TextFeatures::of_states(all),
+            }
+        });
+        Ok([towards?, away?])
+    }
+
+    /// What the text encoder makes of the description that the language model writes.
+    fn described(
+        &mut self,
+        prompt: &Tensor,
+        sink: &mut Sink,
+    ) -> Result<[TextFeatures; 2], PipelineError> {
+        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stops());
+        let line_end = ends.iter().flatten().copied().next().unwrap_or_default();
+        let ids = force_description(
+            &mut speaker.reader,
+            prompt,
+            &vocabulary,
+            line_end,
+            DESCRIBED,
+        )?;
+        let said = self.speech.decode(&ids);
+        match self.networks.artist(&mut loading(sink))? {
+            Artist::Own(diffusion, _) => Ok([
+                diffusion.encode_text(&[said.trim()])?,
+                diffusion.encode_text(&[""])?,
+            ]),
+            Artist::Painter(_) => Err(PipelineError::Tensor(
+                "this model describes its pictures but has no text encoder to read that with; use its whole folder".to_string(),
+            )),
+        }
     }
 
     fn draw(
         &mut self,
         from: Drawn,
         settings: &Settings,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<RgbaImage>, PipelineError> {
-        let [towards, away] = self.conditions(from)?;
+        let [towards, away] = self.conditions(from, sink)?;
+        let painter = self.networks.artist(&mut loading(sink))?.painter();
         let seeds = [settings.seed];
-        let pictures =
-            self.artist
-                .painter()
-                .draw(&towards, &away, &seeds, settings.into(), &mut |done| {
-                    sink(Progress::Step {
-                        step: done.step,
-                        steps: done.steps,
-                        preview: Arc::new(done.preview),
-                    })
-                })?;
+        let pictures = painter.draw(&towards, &away, &seeds, settings.into(), &mut |done| {
+            sink(Progress::Step {
+                step: done.step,
+                steps: done.steps,
+                preview: Arc::new(done.preview),
+            })
+        })?;
         Ok(pictures.and_then(|mut pictures| pictures.pop()))
     }
 
@@ -405,9 +399,9 @@ impl VokenPipeline {
         &mut self,
         request: &Request,
         prompt: &Tensor,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
-        let never = self.speech.never(request.make, &self.vocabulary);
+        let never = self.speech.never(request.make, &self.voice.vocabulary);
         let mut settings = request.settings.clone();
         let mut best = None;
         for attempt in 0..ATTEMPTS {
@@ -419,8 +413,8 @@ impl VokenPipeline {
             if text.is_empty() {
                 // It began with the picture or ended at once: the text is asked for again.
                 let mut never = never.clone();
-                never.extend(self.vocabulary.ids());
-                never.extend(self.ends.1);
+                never.extend(self.voice.vocabulary.ids());
+                never.extend(self.voice.ends.1);
                 never.extend(self.speech.stops().concat());
                 let again = self.write(prompt, &settings, never, sink)?;
                 let Some((words, _)) = again else {
@@ -483,23 +477,23 @@ impl Pipeline for VokenPipeline {
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
         let given = given.filter(|text| !text.is_empty());
-        let (mut prompt, mut embeddings) = self.read(&request.context, given)?;
+        let (mut prompt, mut embeddings) = self.read(&request.context, given, sink)?;
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
             let Some((text, asked)) = self.tell(request, &embeddings, sink)? else {
                 return Ok(None);
             };
-            if sink(Progress::TextDone(text.clone())).is_break() {
+            let record = record(&self.description, request, prompt.clone(), started);
+            if sink(Progress::TextDone(text.clone(), Box::new(record.clone()))).is_break() {
                 return Ok(None);
             }
-            let record = record(&self.description, request, prompt.clone(), started);
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
                 forced = true;
             }
             if request.make.picture() && (asked.is_none() || self.describes()) {
-                (prompt, embeddings) = self.read(&request.context, Some(&text))?;
+                (prompt, embeddings) = self.read(&request.context, Some(&text), sink)?;
             }
             states = asked;
             output.text = Some((text, record));

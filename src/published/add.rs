@@ -34,7 +34,10 @@ pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedE
             dir: real,
         });
     }
-    let text = toml::to_string(&parts.relative_to(dir)).map_err(|error| PublishedError::Write {
+    let mut named = parts.relative_to(dir);
+    // The only thing in an older file that was not found.
+    named.memory = Parts::read(dir).ok().and_then(|before| before.memory);
+    let text = toml::to_string(&named).map_err(|error| PublishedError::Write {
         path: dir.join(PARTS_FILE),
         reason: error.to_string(),
     })?;

@@ -35,6 +35,8 @@ pub struct PartReport {
     pub numbers: u64,
     /// Bytes of the tensors that are read, as they are stored.
     pub bytes: u64,
+    /// Numbers in the largest of them.
+    pub largest: u64,
 }
 
 impl PartReport {
@@ -56,6 +58,12 @@ pub struct Report {
 impl Report {
     pub fn is_good(&self) -> bool {
         self.misfits.is_empty() && self.parts.iter().all(PartReport::is_good)
+    }
+
+    /// Numbers in the largest tensor of the parts with this name.
+    pub fn largest(&self, name: &str) -> u64 {
+        let parts = self.parts.iter().filter(|part| part.name == name);
+        parts.map(|part| part.largest).max().unwrap_or(0)
     }
 
     /// The numbers and stored bytes of the parts with these names.
@@ -257,14 +265,17 @@ fn stages(
         embedding.tensor(&[rows, width], "weight", Init::Zeros)?;
         head.tensor(&[rows, width], "weight", Init::Zeros).map(drop)
     };
+    let mut mapper = sizes.mapper.clone();
     probe(report, STAGE1, &parts.stage1, |p| {
+        let prompt = p.shape("t2i_decoder_prompt");
+        mapper = mapper.clone().for_prompt(prompt.as_deref());
         let base = p.pp("model.llama_model");
         tables(base.pp("model.embed_tokens"), base.pp("lm_head"))?;
-        FeatureMapper::new(sizes.mapper.clone(), width, &MapperParams::all(p)).map(drop)
+        FeatureMapper::new(mapper.clone(), width, &MapperParams::all(p)).map(drop)
     })?;
     report.facts.tables = (2 * rows * width) as u64;
     report.facts.mapper = report.size(STAGE1).0.saturating_sub(report.facts.tables);
-    let m = &sizes.mapper;
+    let m = &mapper;
     let mapping = m
         .prompt_tokens
         .saturating_mul(m.dim_feedforward + 8 * m.d_model);
@@ -278,7 +289,8 @@ fn stages(
         let saved = |name| base.pp(name).pp("modules_to_save.default");
         tables(saved("model.embed_tokens"), saved("lm_head"))?;
         let mut adapted = FloatLlama::new(llama.clone(), &Params::probe(Shapes::new()))?;
-        adapted.add_lora(&sizes.lora, &base.pp("model"))?;
+        let layers = base.pp("model");
+        adapted.add_lora(&sizes.lora.clone().of_file(&layers), &layers)?;
         let adapters = p
             .asked()
             .into_iter()
@@ -287,11 +299,11 @@ fn stages(
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
         let elsewhere = Params::probe(Shapes::new());
-        let mapper = MapperParams {
+        let params = MapperParams {
             mapper: p.clone(),
             ..MapperParams::all(&elsewhere)
         };
-        FeatureMapper::new(sizes.mapper.clone(), width, &mapper).map(drop)
+        FeatureMapper::new(mapper.clone(), width, &params).map(drop)
     })?;
     report.facts.lora = lora;
     Ok(())
@@ -392,7 +404,11 @@ fn compare(name: &str, path: &Path, known: &Shapes, asked: &Shapes) -> PartRepor
                 part.wrong
                     .push((tensor.clone(), found.clone(), shape.clone()));
             }
-            Some(shape) => part.numbers += shape.iter().product::<usize>() as u64,
+            Some(shape) => {
+                let numbers = shape.iter().product::<usize>() as u64;
+                part.numbers += numbers;
+                part.largest = part.largest.max(numbers);
+            }
         }
     }
     let unread = known.keys().filter(|tensor| !asked.contains_key(*tensor));

@@ -169,6 +169,7 @@ impl Found {
             stage1: take(Part::Stage1),
             stage2: None,
             sizes: self.sizes.first().cloned(),
+            memory: None,
         };
         parts.stage2 = chosen.remove(&Part::Stage2);
         if !parts.llama.join("tokenizer.model").is_file() {

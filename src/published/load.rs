@@ -3,68 +3,114 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
+use super::hear::{Hear, Told};
+use super::plan::{Plan, Precision, Task};
 use super::{Parts, PublishedError};
+use crate::diffusion::{ModelFolder, Painter, UnetConfig, VaeConfig};
 use crate::llm::LlamaTokenizer;
-use crate::llm::float::{FloatConfig, GgufLlama};
+use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama};
 use crate::nn::Params;
 use crate::vision::{TowerParams, VisionTower};
-use crate::voken::{Body, FeatureMapper, FloatReader, Reader, Sizes, Vocabulary, VokenModel};
-use crate::weights::{Checkpoint, View};
+use crate::voken::{Body, FeatureMapper, Sizes, Vocabulary, VokenModel};
+use crate::weights::{Checkpoint, DeviceKind, View};
 
 /// The parts of a model, ready to be read.
-pub struct Published<'a> {
-    parts: &'a Parts,
-    sizes: Sizes,
-    device: Device,
-    pub tokenizer: LlamaTokenizer,
+pub struct Published {
+    parts: Parts,
+    pub sizes: Sizes,
+    pub tokenizer: Arc<LlamaTokenizer>,
+}
+
+/// Where a network is read to, and the type in which it holds its weights.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    pub device: Device,
+    pub held: DType,
+}
+
+impl Seat {
+    /// Where `plan` puts what does `task`; `device` is the one that was planned for.
+    pub fn of(plan: &Plan, task: Task, device: &Device) -> Seat {
+        let (kind, precision) = plan.seat(task);
+        Seat {
+            device: match kind {
+                DeviceKind::Cpu => Device::Cpu,
+                DeviceKind::Cuda | DeviceKind::Metal => device.clone(),
+            },
+            held: match precision {
+                Precision::F16 => DType::F16,
+                Precision::F32 | Precision::Quantised => DType::F32,
+            },
+        }
+    }
+
+    fn params(&self, view: View, hear: &Hear) -> Params {
+        let told = Told::new(view, hear.clone());
+        Params::held_as(Arc::new(told), self.held, &self.device)
+    }
+
+    fn open(&self, path: &Path, hear: &Hear) -> Result<Params, PublishedError> {
+        let view = View::of(&Arc::new(Checkpoint::open(path)?));
+        Ok(self.params(view, hear))
+    }
 }
 
 /// A language model that speaks vokens.
 pub struct Language {
-    pub reader: Box<dyn Reader>,
+    pub llama: FloatLlama,
     pub mapper: FeatureMapper,
     pub vocabulary: Vocabulary,
     /// The id that a generated sequence begins with, and the one that ends it.
     pub ends: (u32, Option<u32>),
 }
 
-impl<'a> Published<'a> {
+impl Published {
     /// Reads the small parts: sizes and tokenizer.
     ///
     /// # Errors
     /// When one is missing or damaged; so for all of it.
-    pub fn open(parts: &'a Parts, device: &Device) -> Result<Self, PublishedError> {
+    pub fn open(parts: Parts) -> Result<Self, PublishedError> {
         Ok(Self {
-            parts,
             sizes: parts.read_sizes()?,
-            device: device.clone(),
-            tokenizer: parts.read_tokenizer()?,
+            tokenizer: Arc::new(parts.read_tokenizer()?),
+            parts,
         })
     }
 
-    fn params(&self, path: &Path) -> Result<Params, PublishedError> {
-        let view = View::of(&Arc::new(Checkpoint::open(path)?));
-        Ok(Params::from_source(Arc::new(view), false, &self.device))
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Width and height of the pictures that the model draws.
+    pub fn picture_size(&self) -> Result<(u32, u32), PublishedError> {
+        let folder = ModelFolder::new(&self.parts.stable_diffusion);
+        let unet: UnetConfig = folder.read_unet_config()?;
+        let vae: VaeConfig = folder.read_vae_config()?;
+        let side = unet.sample_size.saturating_mul(vae.decoder_scale());
+        let side = u32::try_from(side).unwrap_or(u32::MAX);
+        Ok((side, side))
     }
 
     /// The language model with what training changed, adapters folded in, and the mapper.
-    pub fn read_language(&self) -> Result<Language, PublishedError> {
-        let parts = self.parts;
-        let first = self.params(&parts.stage1)?;
-        let second = parts.stage2.as_deref().map(|path| self.params(path));
+    pub fn read_language(&self, seat: &Seat, hear: &Hear) -> Result<Language, PublishedError> {
+        let parts = &self.parts;
+        let first = seat.open(&parts.stage1, hear)?;
+        let second = parts.stage2.as_deref().map(|path| seat.open(path, hear));
         let second = second.transpose()?;
         let bos = self.tokenizer.bos();
         let (sizes, second) = (&self.sizes, second.as_ref());
         let ends = |config: &FloatConfig| (config.bos().unwrap_or(bos), config.eos());
         let (model, ends) = if parts.is_gguf() {
-            let file = GgufLlama::open(&parts.llama)?;
+            let told = hear.clone();
+            let file = GgufLlama::open(&parts.llama)?
+                .telling(move |layer, of| told(&format!("layer {layer} of {of}")));
             let model = VokenModel::read(Body::Gguf(&file), sizes, bos, &first, second);
             (model, ends(file.config()))
         } else {
             let config = FloatConfig::read(&parts.llama)?;
-            let base = self.params(&parts.llama)?;
+            let base = seat.open(&parts.llama, hear)?;
             let body = Body::Float(&config, &base);
             let model = VokenModel::read(body, sizes, bos, &first, second);
             (model, ends(&config))
@@ -89,7 +135,7 @@ impl<'a> Published<'a> {
             });
         }
         Ok(Language {
-            reader: Box::new(FloatReader::new(model.llama)),
+            llama: model.llama,
             mapper: model.mapper,
             vocabulary: model.vocabulary,
             ends,
@@ -97,17 +143,24 @@ impl<'a> Published<'a> {
     }
 
     /// What it sees with.
-    pub fn read_tower(&self) -> Result<VisionTower, PublishedError> {
-        let parts = self.parts;
+    pub fn read_tower(&self, seat: &Seat, hear: &Hear) -> Result<VisionTower, PublishedError> {
+        let parts = &self.parts;
         let params = TowerParams {
-            vit: self.params(&parts.eva_vit)?,
-            qformer: self.params(&parts.qformer)?,
-            projection: self.params(&parts.llama_proj)?,
+            vit: seat.open(&parts.eva_vit, hear)?,
+            qformer: seat.open(&parts.qformer, hear)?,
+            projection: seat.open(&parts.llama_proj, hear)?,
         };
         let shape = params.projection.shape("llama_proj.weight");
         let width = shape.and_then(|shape| shape.first().copied()).unwrap_or(0);
         VisionTower::new(self.sizes.vision.clone(), width, &params)
             .map_err(|error| misfit(&parts.qformer, &error))
+    }
+
+    /// What it draws with.
+    pub fn read_painter(&self, seat: &Seat, hear: &Hear) -> Result<Painter, PublishedError> {
+        let open = |view| seat.params(view, hear);
+        let dir = &self.parts.stable_diffusion;
+        Ok(Painter::open(dir, &seat.device, &open)?)
     }
 }
 

@@ -1,4 +1,8 @@
-//! Amounts of memory, as people write them.
+//! Amounts of memory, as people write them, and how much there is.
+
+use std::process::Command;
+
+use candle_core::Device;
 
 /// Reads `8GB`, `512 MB` or `6.5GiB`; a bare number is bytes.
 ///
@@ -28,6 +32,31 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes of memory that are free on `device`: on the CPU what Linux calls available, on a GPU of
+/// NVIDIA's what its driver says. `None` where that cannot be told.
+pub fn free_memory(device: &Device) -> Option<u64> {
+    match device {
+        Device::Cpu => available(&std::fs::read_to_string("/proc/meminfo").ok()?),
+        Device::Cuda(_) => {
+            let asked = ["--query-gpu=memory.free", "--format=csv,noheader,nounits"];
+            let said = Command::new("nvidia-smi").args(asked).output().ok()?;
+            let said = String::from_utf8(said.stdout).ok()?;
+            let mebibytes: u64 = said.lines().next()?.trim().parse().ok()?;
+            mebibytes.checked_mul(1 << 20)
+        }
+        Device::Metal(_) => None,
+    }
+}
+
+/// `MemAvailable` in the text of `/proc/meminfo`.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
 /// `1.5 GB`, in powers of ten.
 pub fn format_bytes(bytes: u64) -> String {
     match bytes {
@@ -50,6 +79,13 @@ mod tests {
         for bad in ["", "GB", "-1GB", "8 apples", "inf", "1e30"] {
             assert!(parse_bytes(bad).unwrap_err().contains("8GB"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_linux_says_is_free_is_read() {
+        let said = "MemTotal:       24000000 kB\nMemAvailable:   17000000 kB\n";
+        assert_eq!(available(said), Some(17_408_000_000));
+        assert_eq!(available("MemAvailable: many kB"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod add;
 mod check;
 mod find;
+mod hear;
 mod load;
 mod memory;
 mod plan;
@@ -21,9 +22,10 @@ use serde::{Deserialize, Serialize};
 pub use add::{PIPELINE, add};
 pub use check::{PartReport, Report, check};
 pub use find::{Found, find};
-pub use load::{Language, Published};
-pub use memory::{format_bytes, parse_bytes};
-pub use plan::{Placement, Plan, PlanError, Precision, Stage, plan};
+pub use hear::{Hear, followed};
+pub use load::{Language, Published, Seat};
+pub use memory::{format_bytes, free_memory, parse_bytes};
+pub use plan::{Placement, Plan, PlanError, Precision, Stage, Task, plan};
 
 use crate::voken::Sizes;
 
@@ -55,6 +57,8 @@ pub enum PublishedError {
         other: PathBuf,
         dir: PathBuf,
     },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error(transparent)]
     Weights(#[from] crate::weights::WeightsError),
     #[error(transparent)]
@@ -162,6 +166,10 @@ pub struct Parts {
     /// A JSON file of sizes, for models that are not of the published ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<PathBuf>,
+    /// How much of the device's memory may be used, such as `8GB`; what is free where it is not
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
 }
 
 impl Parts {
@@ -175,10 +183,15 @@ impl Parts {
             path: path.clone(),
             reason: error.to_string(),
         })?;
-        let mut parts: Parts = toml::from_str(&text).map_err(|error| PublishedError::Parts {
-            path,
-            reason: error.message().to_string(),
-        })?;
+        let unusable = |reason: String| PublishedError::Parts {
+            path: path.clone(),
+            reason,
+        };
+        let mut parts: Parts =
+            toml::from_str(&text).map_err(|error| unusable(error.message().to_string()))?;
+        if let Some(Err(reason)) = parts.memory.as_deref().map(parse_bytes) {
+            return Err(unusable(format!("memory: {reason}")));
+        }
         parts.each(|path| *path = dir.join(&*path));
         Ok(parts)
     }
@@ -222,6 +235,13 @@ impl Parts {
         })
     }
 
+    /// Bytes of the device's memory that may be used, where the file says how many.
+    pub fn memory(&self) -> Option<u64> {
+        self.memory
+            .as_deref()
+            .and_then(|text| parse_bytes(text).ok())
+    }
+
     /// Whether the language model is a GGUF file.
     pub fn is_gguf(&self) -> bool {
         self.llama.extension().is_some_and(|end| end == "gguf")
@@ -259,9 +279,10 @@ impl Parts {
     /// # Errors
     /// When it cannot be read.
     pub fn read_tokenizer(&self) -> Result<crate::llm::LlamaTokenizer, PublishedError> {
-        Ok(match self.tokenizer_dir() {
+        let tokenizer = match self.tokenizer_dir() {
             Some(dir) => crate::llm::LlamaTokenizer::load(dir)?,
             None => crate::llm::LlamaTokenizer::from_gguf(&self.llama)?,
-        })
+        };
+        Ok(tokenizer.with_vokens(self.read_sizes()?.voken_count))
     }
 }

@@ -1,11 +1,13 @@
 //! What lies where while a panel is made, at which precision, and how much memory that takes at
 //! most.
 //!
-//! A panel goes through five stages: pictures are read, text is written, voken states are mapped,
-//! the picture is denoised, its latents are decoded. Where everything fits it stays loaded; where
-//! it does not, a stage's parts leave the device when their work is done. A stage that does not
-//! fit even alone runs on the CPU. Quantised language models always do: their products run there.
+//! A panel goes through four stages: pictures are read, text is written and its voken states
+//! mapped, the picture is denoised, its latents are decoded. Where everything fits it stays loaded;
+//! where it does not, a stage's parts leave the device when their work is done and are read again
+//! when they are needed. A task that does not fit a GPU even alone runs on the CPU. Quantised
+//! language models always do: their products run there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::check::{EVA, Facts, LLAMA, PROJECTION, QFORMER, Report, UNET, VAE};
@@ -21,6 +23,7 @@ const GUIDED: u64 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     F32,
+    /// Held so, and computed with in f32.
     F16,
     /// As the GGUF file has them, mapped.
     Quantised,
@@ -93,11 +96,40 @@ pub enum PlanError {
     },
 }
 
+/// What the model does for a panel; each has networks that are read and leave together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Reading pictures.
+    See,
+    /// Reading and writing text, and mapping voken states to conditions.
+    Write,
+    /// Denoising and decoding.
+    Draw,
+}
+
+impl Task {
+    const ALL: [Task; 3] = [Task::See, Task::Write, Task::Draw];
+
+    /// The stages in which it is done.
+    fn stages(self) -> &'static [&'static str] {
+        match self {
+            Task::See => &[SEEING],
+            Task::Write => &[WRITING],
+            Task::Draw => &[DENOISING, DECODING],
+        }
+    }
+}
+
 impl Plan {
     /// The most bytes in use on `device` at once, and the stage at which that is.
     pub fn peak(&self, device: DeviceKind) -> (u64, &'static str) {
         let here = || self.stages.iter().filter(|stage| stage.device == device);
-        let staying: u64 = here().map(Stage::weights).sum();
+        // A part may serve more than one stage.
+        let parts: BTreeMap<&str, u64> = here()
+            .flat_map(|stage| &stage.parts)
+            .map(|part| (part.part, part.bytes))
+            .collect();
+        let staying: u64 = parts.values().sum();
         let uses = here().map(|stage| match self.stays {
             true => (staying + stage.work, stage.name),
             false => (stage.total(), stage.name),
@@ -105,23 +137,35 @@ impl Plan {
         uses.max_by_key(|(bytes, _)| *bytes)
             .unwrap_or((0, "nothing"))
     }
+
+    /// Where what does `task` lies, and how its floating-point weights are held.
+    pub fn seat(&self, task: Task) -> (DeviceKind, Precision) {
+        let stage = self.stages.iter().find(|s| task.stages().contains(&s.name));
+        let part = stage.and_then(|stage| stage.parts.last());
+        part.map_or((DeviceKind::Cpu, Precision::F32), |part| {
+            (part.device, part.precision)
+        })
+    }
 }
 
-/// Plans a panel on `device` with at most `limit` bytes there.
+/// Plans a panel on `device` with at most `limit` bytes there. What does not fit on a GPU goes to
+/// the CPU; what does not fit there in f32 is held in f16.
 ///
 /// # Errors
 /// When `device` is the CPU and a stage does not fit.
 pub fn plan(report: &Report, device: DeviceKind, limit: Option<u64>) -> Result<Plan, PlanError> {
-    let mut stages = stages(report, device);
     let fits = |stage: &Stage| limit.is_none_or(|limit| stage.total() <= limit);
-    for (index, on_cpu) in self::stages(report, DeviceKind::Cpu)
-        .into_iter()
-        .enumerate()
-    {
-        let stage = &stages[index];
-        if stage.device != DeviceKind::Cpu && !fits(stage) {
-            stages[index] = on_cpu;
-        }
+    let (usual, other) = match device {
+        DeviceKind::Cpu => (Precision::F32, (DeviceKind::Cpu, Precision::F16)),
+        DeviceKind::Cuda | DeviceKind::Metal => (Precision::F16, (DeviceKind::Cpu, Precision::F32)),
+    };
+    let mut stages = Vec::new();
+    for task in Task::ALL {
+        let first = of_task(report, task, device, usual);
+        stages.extend(match first.iter().all(fits) {
+            true => first,
+            false => of_task(report, task, other.0, other.1),
+        });
     }
     let mut plan = Plan {
         device,
@@ -151,75 +195,95 @@ pub fn plan(report: &Report, device: DeviceKind, limit: Option<u64>) -> Result<P
     }
 }
 
+const SEEING: &str = "reading pictures";
 const WRITING: &str = "writing text";
+const DENOISING: &str = "denoising";
+const DECODING: &str = "decoding";
+/// The language model's tables and adapters, and the mapper, none of which is quantised.
+const BESIDE: &str = "tables, LoRA, mapper";
 
-fn stages(report: &Report, device: DeviceKind) -> Vec<Stage> {
+/// The stages of a task with its weights held as `precision` on `device`. Everything is computed
+/// in f32: weights of half the width are widened one by one.
+fn of_task(report: &Report, task: Task, device: DeviceKind, precision: Precision) -> Vec<Stage> {
     let facts = &report.facts;
-    let (precision, width) = match device {
-        DeviceKind::Cpu => (Precision::F32, 4),
-        DeviceKind::Cuda | DeviceKind::Metal => (Precision::F16, 2),
+    let stage = |name, parts: &[&'static str], numbers: u64| {
+        let place = |&part: &&'static str| placement(part, device, precision, report.size(part).0);
+        let largest = parts.iter().map(|part| report.largest(part)).max();
+        let widened = match precision {
+            Precision::F16 => largest.unwrap_or(0),
+            Precision::F32 | Precision::Quantised => 0,
+        };
+        Stage {
+            name,
+            device,
+            parts: parts.iter().map(place).collect(),
+            work: (numbers + widened) * WIDE,
+        }
     };
-    let stage = |name, parts: &[(&'static str, u64)], work| Stage {
-        name,
-        device,
-        parts: parts
-            .iter()
-            .map(|&(part, numbers)| Placement {
-                part,
-                device,
-                precision,
-                bytes: numbers * width,
-            })
-            .collect(),
-        work,
-    };
-    let whole = |part: &'static str| (part, report.size(part).0);
-    let seeing = [whole(EVA), whole(QFORMER), whole(PROJECTION)];
-    vec![
-        stage("reading pictures", &seeing, facts.seeing * width),
-        writing(report, device, precision, width),
-        stage(
-            "mapping vokens",
-            &[("feature mapper", facts.mapper)],
-            facts.mapping * width,
-        ),
-        stage(
-            "denoising",
-            &[whole(UNET)],
-            denoising(facts, device) * width,
-        ),
-        stage("decoding", &[whole(VAE)], decoding(facts) * width),
-    ]
+    match task {
+        Task::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
+        Task::Write => vec![writing(report, device, precision)],
+        Task::Draw => vec![
+            stage(DENOISING, &[UNET, VAE], denoising(facts, device)),
+            stage(DECODING, &[UNET, VAE], decoding(facts)),
+        ],
+    }
 }
 
-fn writing(report: &Report, device: DeviceKind, precision: Precision, width: u64) -> Stage {
-    let facts = &report.facts;
-    let (numbers, stored) = report.size(LLAMA);
-    let (device, precision, width) = match facts.gguf {
-        true => (DeviceKind::Cpu, Precision::F32, 4),
-        false => (device, precision, width),
+/// Bytes of a number in f32.
+const WIDE: u64 = 4;
+
+fn placement(
+    part: &'static str,
+    device: DeviceKind,
+    precision: Precision,
+    numbers: u64,
+) -> Placement {
+    let width = match precision {
+        Precision::F16 => WIDE / 2,
+        Precision::F32 | Precision::Quantised => WIDE,
     };
-    let language_model = match facts.gguf {
-        true => (Precision::Quantised, stored),
-        // Its own tables are not loaded: those that were trained take their place.
-        false => (precision, numbers.saturating_sub(facts.base_tables) * width),
-    };
-    let part = |part, (precision, bytes)| Placement {
+    Placement {
         part,
         device,
         precision,
-        bytes,
+        bytes: numbers * width,
+    }
+}
+
+fn writing(report: &Report, device: DeviceKind, precision: Precision) -> Stage {
+    let facts = &report.facts;
+    let (numbers, stored) = report.size(LLAMA);
+    // Products with quantised matrices are made on the CPU.
+    let (device, precision) = match facts.gguf {
+        true => (DeviceKind::Cpu, Precision::F32),
+        false => (device, precision),
     };
-    let beside = (facts.tables + facts.lora) * width;
+    let language_model = match facts.gguf {
+        true => Placement {
+            part: LLAMA,
+            device,
+            precision: Precision::Quantised,
+            bytes: stored,
+        },
+        // Its own tables are not loaded: those that were trained take their place.
+        false => {
+            let numbers = numbers.saturating_sub(facts.base_tables);
+            placement(LLAMA, device, precision, numbers)
+        }
+    };
     let cache = 2 * facts.layers * facts.kv_width * facts.context;
+    let widened = match precision {
+        // The output layer is the largest of its matrices.
+        Precision::F16 => report.largest(LLAMA).max(facts.tables / 2),
+        Precision::F32 | Precision::Quantised => 0,
+    };
+    let beside = facts.tables + facts.lora + facts.mapper;
     Stage {
         name: WRITING,
         device,
-        parts: vec![
-            part(LLAMA, language_model),
-            part("embedding rows and LoRA", (precision, beside)),
-        ],
-        work: cache as u64 * width,
+        parts: vec![language_model, placement(BESIDE, device, precision, beside)],
+        work: (cache as u64 + facts.mapping + widened) * WIDE,
     }
 }
 

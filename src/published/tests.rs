@@ -1,7 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 
 use super::*;
+use crate::nn::noise;
 use crate::weights::{DeviceKind, catalogue};
 
 fn fixture() -> PathBuf {
@@ -200,30 +204,122 @@ fn full(gguf: bool) -> Report {
 fn a_plan_keeps_to_its_memory() {
     let gb = 1_000_000_000;
     let plan_of = |gguf, device, limit| plan(&full(gguf), device, limit).unwrap();
+    let kinds = |plan: &Plan| plan.stages.iter().map(|s| s.device).collect::<Vec<_>>();
+    use DeviceKind::{Cpu, Cuda};
     // With plenty of memory nothing moves.
-    let large = plan_of(false, DeviceKind::Cuda, Some(48 * gb));
-    assert!(large.stays && large.stages.iter().all(|s| s.device == DeviceKind::Cuda));
-    // On 8 GB a quantised language model works on the CPU, and the rest takes turns or stays.
-    let small = plan_of(true, DeviceKind::Cuda, Some(8 * gb));
-    assert!(small.peak(DeviceKind::Cuda).0 <= 8 * gb);
-    assert_eq!(small.stages[1].device, DeviceKind::Cpu);
-    assert_eq!(small.stages[1].parts[0].precision, Precision::Quantised);
-    assert_eq!(small.stages[1].parts[0].bytes, 4_080_000_000);
+    let large = plan_of(false, Cuda, Some(48 * gb));
+    assert!(large.stays && kinds(&large) == [Cuda; 4]);
+    assert_eq!(large.seat(Task::Write), (Cuda, Precision::F16));
+    // On 8 GB a quantised language model works on the CPU, and the rest stays.
+    let small = plan_of(true, Cuda, Some(8 * gb));
+    assert!(small.stays && small.peak(Cuda).0 <= 8 * gb);
+    assert_eq!(kinds(&small), [Cuda, Cpu, Cuda, Cuda]);
+    assert_eq!(small.seat(Task::Write), (Cpu, Precision::F32));
+    let language = &small.stages[1].parts[0];
+    assert_eq!(language.precision, Precision::Quantised);
+    assert_eq!(language.bytes, 4_080_000_000);
     // With less, parts leave.
-    let tight = plan_of(true, DeviceKind::Cuda, Some(3 * gb));
-    assert!(!tight.stays && tight.peak(DeviceKind::Cuda).0 <= 3 * gb);
-    // A language model of 16-bit floats leaves a 16 GB GPU before the UNet comes.
-    let turns = plan_of(false, DeviceKind::Cuda, Some(16 * gb));
-    assert!(!turns.stays && turns.stages[1].device == DeviceKind::Cuda);
+    let tight = plan_of(true, Cuda, Some(6 * gb));
+    assert!(!tight.stays && tight.peak(Cuda).0 <= 6 * gb);
+    // With still less, what does not fit alone is drawn on the CPU, both stages of it.
+    let least = plan_of(true, Cuda, Some(3 * gb));
+    assert_eq!(kinds(&least), [Cuda, Cpu, Cpu, Cpu]);
+    // A language model of 16-bit floats leaves 18 GB before the UNet comes.
+    let turns = plan_of(false, Cuda, Some(18 * gb));
+    assert!(!turns.stays && kinds(&turns) == [Cuda; 4]);
     assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
-    // On the CPU it does not fit into 24 GB, but a quantised one does.
-    let message = plan(&full(false), DeviceKind::Cpu, Some(24 * gb))
-        .unwrap_err()
-        .to_string();
+    // On the CPU it fits into 24 GB held in half the width, and not into 12.
+    let halved = plan_of(false, Cpu, Some(24 * gb));
+    assert_eq!(halved.seat(Task::Write), (Cpu, Precision::F16));
+    assert_eq!(halved.seat(Task::Draw), (Cpu, Precision::F32));
+    let message = plan(&full(false), Cpu, Some(12 * gb)).unwrap_err();
+    let message = message.to_string();
     assert!(
         message.contains("writing text") && message.contains("GGUF"),
         "{message}"
     );
-    let cpu = plan_of(true, DeviceKind::Cpu, Some(24 * gb));
-    assert!(cpu.peak(DeviceKind::Cpu).0 <= 24 * gb);
+    // A quantised one takes turns with the rest on 8 GB.
+    let cpu = plan_of(true, Cpu, Some(8 * gb));
+    assert!(!cpu.stays && cpu.peak(Cpu).0 <= 8 * gb);
+}
+
+#[test]
+fn the_file_of_parts_may_say_how_much_memory_there_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, models) = (temp.path().join("tiny"), temp.path().join("models"));
+    copy(&fixture(), &dir);
+    fs::create_dir(&models).unwrap();
+    let parts = || find(&dir).unwrap().choose(&dir, &Default::default());
+    add(&dir, &parts().unwrap(), &models).unwrap();
+    let path = dir.join(PARTS_FILE);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("memory = \"8GB\"\n{text}")).unwrap();
+    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    // Adding the folder again keeps it.
+    add(&dir, &parts().unwrap(), &models).unwrap();
+    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    fs::write(&path, format!("memory = \"much\"\n{text}")).unwrap();
+    let message = Parts::read(&dir).unwrap_err().to_string();
+    assert!(message.contains("memory: give an amount"), "{message}");
+}
+
+/// Weights held in f16 compute in f32 what the f32 ones do, but for their own rounding.
+#[test]
+fn parts_held_in_f16_compute_what_they_do_in_f32() {
+    let dir = fixture();
+    let parts = find(&dir).unwrap().choose(&dir, &Default::default());
+    let published = Published::open(parts.unwrap()).unwrap();
+    let hear: Hear = Arc::new(|_| {});
+    let seat = |held| Seat {
+        device: Device::Cpu,
+        held,
+    };
+    let (wide, half) = (seat(DType::F32), seat(DType::F16));
+    let off = |a: &Tensor, b: &Tensor| {
+        let largest = |t: &Tensor| {
+            t.abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
+        assert_eq!((a.dtype(), b.dtype()), (DType::F32, DType::F32));
+        largest(&(a - b).unwrap()) / largest(a)
+    };
+    let size = published.sizes.vision.image_size;
+    let picture = noise(1, 0, &[1, size, size, 3], &Device::Cpu).unwrap();
+    let see = |seat| {
+        published
+            .read_tower(seat, &hear)
+            .unwrap()
+            .forward(&picture)
+            .unwrap()
+    };
+    let tower = off(&see(&wide), &see(&half));
+    let write = |seat| {
+        let language = published.read_language(seat, &hear).unwrap();
+        let read = language.llama.embed_ids(&[5, 300, 601, 9]).unwrap();
+        let states = language.llama.forward(&read, None).unwrap();
+        language.mapper.forward(&states).unwrap()
+    };
+    let language = off(&write(&wide), &write(&half));
+    let draw = |seat| {
+        let painter = published.read_painter(seat, &hear).unwrap();
+        let latents = noise(2, 0, &[1, 16, 16, 4], &Device::Cpu).unwrap();
+        let width = painter.unet.config().cross_attention_dim;
+        let text = noise(3, 0, &[1, 7, width], &Device::Cpu).unwrap();
+        let time = Tensor::new(&[400f32], &Device::Cpu).unwrap();
+        let answer = painter.unet.forward(&latents, &time, &text, None).unwrap();
+        painter.decode(&(answer * 0.18215).unwrap()).unwrap()
+    };
+    let painter = off(&draw(&wide), &draw(&half));
+    for (what, off) in [
+        ("tower", tower),
+        ("language", language),
+        ("painter", painter),
+    ] {
+        // An f16 keeps 11 bits; a few layers add their roundings up.
+        assert!(off > 0.0 && off < 0.01, "{what} is off by {off}");
+    }
 }

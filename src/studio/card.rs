@@ -85,7 +85,7 @@ pub fn show(
 
     let text = Rect::from_min_max(square.left_bottom(), rect.max)
         .shrink2(egui::vec2(SIDE - 4.0, MARGINS / 2.0 - 2.0));
-    match state.work.on(id).filter(|r| r.make.text()) {
+    match state.work.on(id).filter(|r| !r.text_done) {
         Some(running) => streaming(ui, running, index, text),
         None => editor(ui, state, actions, drawn, text),
     }
@@ -293,7 +293,7 @@ fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, sel
     }
 }
 
-/// Text as it comes, with a caret after it until it is whole.
+/// Text as it comes, with a caret after it.
 fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     let p = theme::palette(ui);
     let galley = ui.painter().layout(
@@ -316,9 +316,6 @@ fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     let at = rect.min + egui::vec2(4.0, -rise);
     let caret = galley.pos_from_cursor(galley.end());
     painter.galley(at, galley, p.ink);
-    if running.text_done {
-        return;
-    }
     let caret = Rect::from_min_size(
         at + caret.min.to_vec2() + egui::vec2(2.0, 2.0),
         egui::vec2(8.0, (caret.height() - 4.0).max(12.0)),

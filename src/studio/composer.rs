@@ -221,6 +221,8 @@ fn queue_words(state: &State, now: Instant) -> String {
     };
     if running.cancelled {
         words.push_str(" · stopping");
+    } else if let Some(part) = &running.loading {
+        words.push_str(&format!(" · loading the {part}"));
     } else if !running.text_done {
         words.push_str(" · writing");
     } else {

@@ -1,5 +1,6 @@
 //! The top of the window: the story's title, file menu, device, undo and redo, export.
 
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{Frame, Margin, Panel, RichText, TextEdit, Ui};
 
 use super::actions::Action;
@@ -43,6 +44,10 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         });
 }
 
+/// Width that the buttons at the right and the words on saving take.
+const BUTTONS: f32 = 640.0;
+const HINT: &str = "Untitled story";
+
 /// The field of the story's title.
 pub fn title_field() -> egui::Id {
     egui::Id::unique("story title")
@@ -50,14 +55,34 @@ pub fn title_field() -> egui::Id {
 
 fn title(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    let width = (ui.available_width() * 0.34).clamp(140.0, 420.0);
+    let room = (ui.available_width() - BUTTONS).clamp(140.0, 760.0);
+    let font = theme::title_font();
+    let whole = ui.painter().layout_no_wrap(
+        match state.title.is_empty() {
+            true => HINT.into(),
+            false => state.title.clone(),
+        },
+        font.clone(),
+        p.ink,
+    );
+    // As wide as its words, so that what follows stands beside them.
+    let width = (whole.size().x + 12.0).min(room);
+    let typed = ui.memory(|m| m.has_focus(title_field()));
+    let mut shortened = |ui: &Ui, text: &dyn egui::TextBuffer, _: f32| {
+        let mut job = LayoutJob::simple_singleline(text.as_str().into(), font.clone(), p.ink);
+        if !typed {
+            job.wrap = TextWrapping::truncate_at_width(width);
+        }
+        ui.fonts_mut(|fonts| fonts.layout_job(job))
+    };
     let response = ui
         .add(
             TextEdit::singleline(&mut state.title)
                 .id(title_field())
                 .font(theme::title_font())
                 .text_color(p.ink)
-                .hint_text("Untitled story")
+                .hint_text(HINT)
+                .layouter(&mut shortened)
                 .frame(Frame::NONE)
                 .min_size(egui::vec2(0.0, 30.0))
                 .align(egui::Align2::LEFT_CENTER)

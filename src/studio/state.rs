@@ -187,7 +187,7 @@ impl State {
 
     /// The text that the panel shows: one that is being made goes before the one it has.
     pub fn seen_text(&self, id: PanelId) -> &str {
-        match self.work.on(id).filter(|running| running.make.text()) {
+        match self.work.on(id).filter(|running| !running.text_done) {
             Some(running) => running.text.trim_start(),
             None => self.text_of(id),
         }

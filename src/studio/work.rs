@@ -10,7 +10,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use crate::engine::{JobId, Make};
-use crate::story::{PanelId, Settings};
+use crate::story::{Edit, PanelId, Settings};
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,14 @@ pub struct Order {
     pub live: bool,
 }
 
+/// What a job has put into the story, in one step of undo.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The document's revision right after it.
+    pub at: u64,
+    pub edits: Vec<Edit>,
+}
+
 /// The job that the engine has.
 #[derive(Clone, Debug)]
 pub struct Running {
@@ -41,9 +49,11 @@ pub struct Running {
     pub make: Make,
     pub settings: Settings,
     pub live: bool,
-    /// The document's revision right after this job made its panel.
-    pub made_panel_at: Option<u64>,
+    /// What this job has put into the story so far.
+    pub made: Option<Made>,
     pub cancelled: bool,
+    /// The part of the model that is loaded again.
+    pub loading: Option<String>,
     /// The text so far.
     pub text: String,
     pub text_done: bool,
@@ -152,7 +162,7 @@ impl Work {
         job: JobId,
         panel: PanelId,
         order: Order,
-        made_panel_at: Option<u64>,
+        made: Option<Made>,
         now: Instant,
     ) {
         self.running = Some(Running {
@@ -160,8 +170,9 @@ impl Work {
             panel,
             make: order.make,
             live: order.live,
-            made_panel_at,
+            made,
             cancelled: false,
+            loading: None,
             text: String::new(),
             text_done: !order.make.text(),
             step: 0,
@@ -177,15 +188,23 @@ impl Work {
         });
     }
 
+    /// `part` of the model, which had to leave for want of memory, is loaded again.
+    pub fn loading(&mut self, job: JobId, part: String) {
+        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = Some(part);
+        }
+    }
+
     pub fn text_piece(&mut self, job: JobId, piece: &str) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+            r.loading = None;
             r.text.push_str(piece);
         }
     }
 
-    pub fn text_done(&mut self, job: JobId, text: String, now: Instant) {
+    pub fn text_done(&mut self, job: JobId, now: Instant) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
-            r.text = text;
+            r.loading = None;
             r.text_done = true;
             r.stepped = now;
             let took = now.duration_since(r.since).as_secs_f32();
@@ -205,6 +224,7 @@ impl Work {
             // Several steps may be told at once when a frame was late.
             let done = step.saturating_sub(r.step).max(1);
             let took = now.duration_since(r.stepped).as_secs_f32() / done as f32;
+            r.loading = None;
             (r.step, r.steps, r.preview, r.stepped) = (step, steps, Some(preview), now);
             smooth(&mut self.step_seconds, took);
         }

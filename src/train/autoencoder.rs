@@ -9,7 +9,7 @@ use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError, checkpoint, log};
 use crate::diffusion::{ModelFolder, Vae, VaeConfig};
-use crate::nn::{NoiseSource, Params};
+use crate::nn::{NoiseSource, Params, mean_square};
 use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use image::RgbImage;
@@ -50,9 +50,9 @@ pub struct AutoencoderSettings {
 }
 
 /// Shares of the loss: squared and absolute errors of pixels, squared errors of edges.
-const L2: f64 = 5.0;
+const L2: f64 = 8.0;
 const L1: f64 = 0.3;
-const EDGE: f64 = 5.0;
+const EDGE: f64 = 2.5;
 /// Scenes whose latents set the scaling factor.
 const SCALE_SCENES: usize = 64;
 
@@ -225,12 +225,8 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 /// Squared differences of neighbours along axis 1 and 2.
 fn edges(d: &Tensor) -> Result<Tensor> {
     let (_, h, w, _) = d.dims4()?;
-    let dy = (d.narrow(1, 1, h - 1)? - d.narrow(1, 0, h - 1)?)?
-        .sqr()?
-        .mean_all()?;
-    let dx = (d.narrow(2, 1, w - 1)? - d.narrow(2, 0, w - 1)?)?
-        .sqr()?
-        .mean_all()?;
+    let dy = mean_square(&(d.narrow(1, 1, h - 1)? - d.narrow(1, 0, h - 1)?)?)?;
+    let dx = mean_square(&(d.narrow(2, 1, w - 1)? - d.narrow(2, 0, w - 1)?)?)?;
     Ok((dx + dy)?)
 }
 

@@ -44,6 +44,15 @@ impl Default for MapperConfig {
 }
 
 impl MapperConfig {
+    /// The same for a decoder sequence of `shape [1,tokens,width]`, where a file has one: it says
+    /// both sizes itself.
+    pub fn for_prompt(mut self, shape: Option<&[usize]>) -> Self {
+        if let Some(&[_, tokens, width]) = shape {
+            (self.prompt_tokens, self.d_model) = (tokens, width);
+        }
+        self
+    }
+
     /// # Errors
     /// One sentence naming the first size that can't be.
     pub fn check(&self) -> Result<()> {

@@ -86,16 +86,10 @@ impl VokenModel {
         let mut llama = base.with_tables(tables)?;
         if let Some(second) = second {
             let p = second.pp(ADAPTED).pp("model");
-            let mut lora = sizes.lora.clone();
-            if let Some(shape) = p.shape("layers.0.self_attn.q_proj.lora_A.default.weight") {
-                lora.r = shape[0];
-            }
-            llama.add_lora(&lora, &p)?;
+            llama.add_lora(&sizes.lora.clone().of_file(&p), &p)?;
         }
-        let mut mapper = sizes.mapper.clone();
-        if let Some([_, tokens, d_model]) = first.shape("t2i_decoder_prompt").as_deref() {
-            (mapper.prompt_tokens, mapper.d_model) = (*tokens, *d_model);
-        }
+        let prompt = first.shape("t2i_decoder_prompt");
+        let mapper = sizes.mapper.clone().for_prompt(prompt.as_deref());
         let params = MapperParams {
             mapper: second.unwrap_or(first).clone(),
             ..MapperParams::all(first)

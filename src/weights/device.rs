@@ -98,6 +98,15 @@ pub fn select(choice: DeviceChoice) -> Result<Device, DeviceError> {
     }
 }
 
+/// What kind of device it is.
+pub fn kind_of(device: &Device) -> DeviceKind {
+    match device {
+        Device::Cpu => DeviceKind::Cpu,
+        Device::Cuda(_) => DeviceKind::Cuda,
+        Device::Metal(_) => DeviceKind::Metal,
+    }
+}
+
 /// The name an author reads, such as `CPU (2 threads)`.
 pub fn device_name(device: &Device) -> String {
     match device {

@@ -10,7 +10,9 @@ mod gguf;
 mod manifest;
 
 pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
-pub use device::{DeviceChoice, DeviceError, DeviceKind, device_name, select as select_device};
+pub use device::{
+    DeviceChoice, DeviceError, DeviceKind, device_name, kind_of, select as select_device,
+};
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 

@@ -1,7 +1,7 @@
 //! Stable Diffusion's parts alone, and whole trajectories.
 
 use crate::fixture::{Fixture, Trained, get, nhwc};
-use crate::generation::{grey_levels, number};
+use crate::generation::grey_levels;
 use crate::report::{Outcome, Stage};
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
@@ -104,8 +104,16 @@ pub fn vae(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
     let model = f.painter()?;
-    let kind: SchedulerKind = name.parse()?;
-    let steps = number_before(f.description(name), " inference steps").unwrap_or(10);
+    let kind: SchedulerKind = name.replace("dpmpp", "dpm++").parse()?;
+    let calls = v
+        .keys()
+        .filter(|key| key.starts_with("noise_guided."))
+        .count();
+    let steps = match kind {
+        // It calls the UNet once more.
+        SchedulerKind::Pndm if calls > 1 => calls - 1,
+        _ => calls,
+    };
 
     let schedule = NoiseSchedule::new(&model.scheduler)?;
     let alphas: Vec<f32> = (0..schedule.timesteps())
@@ -121,7 +129,7 @@ pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 
     let start = nhwc(get(&v, "initial_latents")?)?;
     let mut scheduler = Scheduler::new(kind, &model.scheduler, steps)?;
-    let mut x = start.clone();
+    let mut x = (&start * scheduler.init_noise_sigma())?;
     for i in 0..scheduler.timesteps().len() {
         let noise = nhwc(get(&v, &format!("noise_guided.{i:02}"))?)?;
         x = scheduler.step(&noise, i, &x)?;
@@ -157,13 +165,4 @@ pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         get(&v, "image_uint8_hwc")?,
         stage,
     )
-}
-
-/// The number before `key`.
-fn number_before(text: &str, key: &str) -> Option<usize> {
-    let before = text.split_once(key)?.0;
-    let start = before
-        .rfind(|c: char| !c.is_ascii_digit())
-        .map_or(0, |i| i + 1);
-    number(&before[start..], "").map(|n| n as usize)
 }

@@ -105,7 +105,19 @@ impl Fixture {
     /// Which checkpoints a stage's vectors were made with.
     pub fn trained(&self, name: &str) -> Trained {
         let file = &self.manifest["files"][format!("vectors/{name}.safetensors")];
-        let used = file["weights_used"].as_str().unwrap_or(name);
+        // Those that are not named after their stage belong to the second.
+        let second = [
+            "llama_lora",
+            "generate_playground",
+            "generate_stop",
+            "generate_eos",
+        ];
+        let used = file["weights_used"].as_str();
+        let used = used.unwrap_or(if second.contains(&name) {
+            "stage2"
+        } else {
+            name
+        });
         match used.contains("stage2") {
             true => Trained::Second,
             false => Trained::First,
@@ -156,7 +168,8 @@ impl Fixture {
 
     pub fn tokenizer(&self) -> Result<LlamaTokenizer, Error> {
         self.path("checkpoint/llama/tokenizer.model")?;
-        Ok(LlamaTokenizer::load(&self.path("checkpoint/llama")?)?)
+        let tokenizer = LlamaTokenizer::load(&self.path("checkpoint/llama")?)?;
+        Ok(tokenizer.with_vokens(self.sizes.voken_count))
     }
 
     pub fn llama_config(&self) -> Result<FloatConfig, Error> {

@@ -57,7 +57,8 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         },
         seed: None,
         max_new_tokens: number(said, "max_new_tokens=").map_or(wanted.len() - 1, |n| n as usize),
-        force_picture: said.contains("force_generation=True"),
+        force_picture: said.contains("force_generation=True")
+            || (said.is_empty() && name.ends_with("_forced")),
         never: Vec::new(),
         stops: stops(said),
         eos: number(said, "eos_token_id replaced by ").map_or(config.eos(), |n| Some(n as u32)),

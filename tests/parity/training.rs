@@ -355,9 +355,10 @@ fn optimiser(
         Trained::First => Training::Align,
         Trained::Second => Training::Story,
     };
+    let plan = said.split_once("warmup ").map_or("", |(_, rest)| rest);
     let (warmup, total) = (
-        number(said, "warmup ").unwrap_or(10.0) as u64,
-        number(said, "warmup 10 of ").unwrap_or(100.0) as u64,
+        number(plan, "").unwrap_or(10.0) as u64,
+        number(plan, " of ").unwrap_or(100.0) as u64,
     );
     let bases = get(v, "opt.group_lr_base")?.to_vec1::<f64>()?;
     let base = bases.iter().copied().fold(f64::INFINITY, f64::min);

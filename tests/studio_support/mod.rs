@@ -180,10 +180,12 @@ impl Pipeline for Doodle {
                     return Ok(None);
                 }
             }
-            if sink(Progress::TextDone(text.clone())).is_break() {
+            let record = self.record(request, &text);
+            let done = Progress::TextDone(text.clone(), Box::new(record.clone()));
+            if sink(done).is_break() {
                 return Ok(None);
             }
-            output.text = Some((text.clone(), self.record(request, &text)));
+            output.text = Some((text.clone(), record));
         }
         if request.make != Make::Text {
             let steps = request.settings.steps;

@@ -16,7 +16,12 @@ type ReadMatrix<'a> = dyn Fn(&str, usize, usize) -> Result<Matrix, LlmError> + '
 pub struct GgufLlama {
     file: Gguf,
     config: FloatConfig,
+    /// Is told the layer that is read and how many there are.
+    hear: Option<Box<HearLayer>>,
 }
+
+/// Is told a layer's number, from 1, and how many there are.
+type HearLayer = dyn Fn(usize, usize) + Send + Sync;
 
 impl GgufLlama {
     /// Opens the file and reads its header.
@@ -71,7 +76,18 @@ impl GgufLlama {
             file.count("tokenizer.ggml.eos_token_id", 1 << 30).ok(),
         );
         config.check().map_err(|e| file.unusable(e.to_string()))?;
-        Ok(Self { file, config })
+        Ok(Self {
+            file,
+            config,
+            hear: None,
+        })
+    }
+
+    /// Tells `hear` of every layer, from 1, as it is read, and how many there are.
+    #[must_use]
+    pub fn telling(mut self, hear: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        self.hear = Some(Box::new(hear));
+        self
     }
 
     pub fn config(&self) -> &FloatConfig {
@@ -98,9 +114,15 @@ impl GgufLlama {
         })
     }
 
-    /// The network with `tables`, its layers as they lie in the file. It has no backward.
+    /// The network with `tables`, its layers as they lie in the file, on the CPU without a copy
+    /// where our kernels know their type. It has no backward.
     pub fn with_tables(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
         self.network(tables, device, &|name, out, inp| {
+            if device.is_cpu()
+                && let Ok(matrix) = self.file.matrix(name, out, inp)
+            {
+                return Ok(Matrix::Mapped(matrix));
+            }
             let matrix = self.file.product(name, out, inp, device)?;
             Ok(Matrix::Quantised(matrix, out, inp))
         })
@@ -126,7 +148,12 @@ impl GgufLlama {
             Ok(RmsNorm::new(weight, c.rms_norm_eps))
         };
         let layers = (0..c.num_hidden_layers)
-            .map(|i| self.layer(i, &norm, read))
+            .map(|i| {
+                if let Some(hear) = &self.hear {
+                    hear(i + 1, c.num_hidden_layers);
+                }
+                self.layer(i, &norm, read)
+            })
             .collect::<Result<_, LlmError>>()?;
         Ok(FloatLlama {
             layers,

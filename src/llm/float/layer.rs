@@ -1,10 +1,11 @@
 //! One layer of the network, and what it remembers.
 
 use super::FloatConfig;
-use super::lora::{Adapted, LoraConfig, Matrix};
+use super::lora::{Adapted, Dropout, LoraConfig, Matrix};
 use super::packed::{self, Part};
 use crate::nn::{Mask, Params, Result, RmsNorm, attention, rotary, silu};
 use candle_core::{Device, Tensor};
+use std::sync::Arc;
 
 /// Keys and values of the tokens read so far, for every layer.
 #[derive(Clone, Debug)]
@@ -155,6 +156,11 @@ impl Layer {
         self.query.add_lora(lora, &p.pp("q_proj"), order)?;
         self.value
             .add_lora(lora, &p.pp("v_proj"), |up| Ok(up.clone()))
+    }
+
+    pub fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
+        self.query.set_dropout(dropout);
+        self.value.set_dropout(dropout);
     }
 
     pub fn merge_lora(&mut self) -> Result<()> {

@@ -1,10 +1,14 @@
 //! The layers' matrices, in floating point or quantised, and low-rank adapters beside them (arXiv
 //! 2106.09685) as peft stores them.
 
+use crate::nn::quant::{Product, QuantMatrix, multiply};
 use crate::nn::{Init, Linear, Params, Result};
 use candle_core::quantized::QMatMul;
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Module, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Settings of the adapters; the defaults are the reference's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,11 +18,60 @@ pub struct LoraConfig {
     pub r: usize,
     /// What an adapter adds is scaled by `alpha / r`.
     pub alpha: f64,
+    /// Share of an adapter's inputs that is left out while it is trained.
+    #[serde(rename = "dropout_upstream")]
+    pub dropout: f64,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { r: 8, alpha: 16.0 }
+        Self {
+            r: 8,
+            alpha: 16.0,
+            dropout: 0.05,
+        }
+    }
+}
+
+/// Leaves out a share of what goes through it and scales up the rest (PyTorch's `nn.Dropout`).
+#[derive(Debug)]
+pub(super) struct Dropout {
+    share: f64,
+    rng: Mutex<ChaCha8Rng>,
+}
+
+impl Dropout {
+    pub fn new(share: f64, seed: u64) -> Self {
+        Self {
+            share,
+            rng: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+        }
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let kept = (1.0 / (1.0 - self.share)) as f32;
+        let mask: Vec<f32> = {
+            let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut draw = |_| match rng.random::<f64>() < self.share {
+                true => 0.0,
+                false => kept,
+            };
+            (0..x.elem_count()).map(&mut draw).collect()
+        };
+        x * Tensor::from_vec(mask, x.shape(), x.device())?
+    }
+}
+
+impl LoraConfig {
+    /// The same with the rank of the adapters below `p`, where it holds any.
+    pub fn of_file(mut self, p: &Params) -> Self {
+        if let Some(&[rank, _]) = p
+            .shape("layers.0.self_attn.q_proj.lora_A.default.weight")
+            .as_deref()
+        {
+            self.r = rank;
+        }
+        self
     }
 }
 
@@ -28,6 +81,8 @@ pub(super) enum Matrix {
     Float(Linear),
     /// `out` rows of ggml's blocks, and how long a row is. It has no backward.
     Quantised(QMatMul, usize, usize),
+    /// Rows of ggml's blocks as they lie in the mapped file, for the CPU. It has no backward.
+    Mapped(QuantMatrix),
 }
 
 impl Matrix {
@@ -35,6 +90,25 @@ impl Matrix {
         match self {
             Matrix::Float(linear) => linear.forward(x),
             Matrix::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
+            Matrix::Mapped(matrix) => {
+                let columns = x.flatten_all()?.to_vec1::<f32>()?;
+                let mut dims = x.dims().to_vec();
+                if dims.pop() != Some(matrix.cols()) {
+                    candle_core::bail!(
+                        "a quantised matrix reads {} numbers, not {:?}",
+                        matrix.cols(),
+                        x.dims()
+                    );
+                }
+                let mut out = vec![0f32; columns.len() / matrix.cols() * matrix.rows()];
+                let product = Product {
+                    matrix,
+                    out: &mut out,
+                };
+                multiply(&mut [product], &columns, matrix.cols());
+                dims.push(matrix.rows());
+                Tensor::from_vec(out, dims, x.device())
+            }
         }
     }
 
@@ -43,6 +117,7 @@ impl Matrix {
         match self {
             Matrix::Float(linear) => linear.weight().dims2(),
             Matrix::Quantised(_, out, inp) => Ok((*inp, *out)),
+            Matrix::Mapped(matrix) => Ok((matrix.cols(), matrix.rows())),
         }
     }
 }
@@ -59,6 +134,8 @@ struct Adapter {
     down: Linear,
     up: Linear,
     scale: f64,
+    /// While it is trained.
+    dropout: Option<Arc<Dropout>>,
 }
 
 impl Adapted {
@@ -73,7 +150,7 @@ impl Adapted {
     pub fn weight(&self) -> Option<&Tensor> {
         match &self.base {
             Matrix::Float(linear) => Some(linear.weight()),
-            Matrix::Quantised(..) => None,
+            Matrix::Quantised(..) | Matrix::Mapped(_) => None,
         }
     }
 
@@ -95,16 +172,26 @@ impl Adapted {
             down: a.linear(inp, lora.r, false)?,
             up: Linear::new(order(up.weight())?, None),
             scale: lora.alpha / lora.r as f64,
+            dropout: None,
         });
         Ok(())
+    }
+
+    /// From now on `dropout` leaves out some of the adapter's inputs, or nothing.
+    pub fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
+        if let Some(adapter) = &mut self.adapter {
+            adapter.dropout = dropout.cloned();
+        }
     }
 
     /// Folds the adapter into the weight; beside a quantised one it stays.
     pub fn merge(&mut self) -> Result<()> {
         if let (Matrix::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
-            let change = adapter.down.weight().matmul(adapter.up.weight())?;
-            let merged = (base.weight() + (change * adapter.scale)?)?;
-            self.base = Matrix::Float(Linear::new(merged, None));
+            let wide = |linear: &Linear| linear.weight().to_dtype(DType::F32);
+            let change = wide(&adapter.down)?.matmul(&wide(&adapter.up)?)?;
+            let merged = (wide(base)? + (change * adapter.scale)?)?;
+            let held = base.weight().dtype();
+            self.base = Matrix::Float(Linear::new(merged.to_dtype(held)?, None));
             self.adapter = None;
         }
         Ok(())
@@ -114,7 +201,12 @@ impl Adapted {
         let y = self.base.forward(x)?;
         match &self.adapter {
             None => Ok(y),
-            Some(a) => y + (a.up.forward(&a.down.forward(x)?)? * a.scale)?,
+            Some(a) => {
+                let dropped = a.dropout.as_ref().map(|dropout| dropout.forward(x));
+                let dropped = dropped.transpose()?;
+                let seen = dropped.as_ref().unwrap_or(x);
+                y + (a.up.forward(&a.down.forward(seen)?)? * a.scale)?
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ pub use packed::Part;
 use crate::nn::{Embedding, Init, Linear, Params, Result, RmsNorm, embedding};
 use candle_core::{D, Device, Tensor};
 use layer::Layer;
+use lora::Dropout;
+use std::sync::Arc;
 
 /// Hugging Face's `LlamaForCausalLM`.
 #[derive(Clone, Debug)]
@@ -111,6 +113,22 @@ impl FloatLlama {
     pub fn add_own_lora(&mut self, lora: &LoraConfig, p: &Params) -> Result<()> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             layer.add_lora(lora, &p.pp("layers").pp(i).pp("self_attn"), true)?;
+        }
+        Ok(())
+    }
+
+    /// Training begins: from now on the adapters see their inputs without a `share` of them, drawn
+    /// anew at every call from `seed` on. A share of 0 ends that.
+    ///
+    /// # Errors
+    /// When `share` is no share, or would leave nothing.
+    pub fn drop_adapter_inputs(&mut self, share: f64, seed: u64) -> Result<()> {
+        if !(0.0..1.0).contains(&share) {
+            candle_core::bail!("a dropout of {share} can't be; choose one from 0 to below 1");
+        }
+        let dropout = (share > 0.0).then(|| Arc::new(Dropout::new(share, seed)));
+        for layer in &mut self.layers {
+            layer.set_dropout(dropout.as_ref());
         }
         Ok(())
     }

@@ -333,3 +333,55 @@ fn added_tokens_have_rows_of_their_own_and_the_tables_stay() {
     let names: Vec<String> = added.vars().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["embed_tokens.weight", "lm_head.weight"]);
 }
+
+#[test]
+fn dropped_inputs_of_adapters_average_out_and_a_seed_draws_them_again() {
+    let config = tiny();
+    let mut llama = FloatLlama::new(config.clone(), &Params::init(3, &Device::Cpu)).unwrap();
+    let lora = LoraConfig {
+        r: 2,
+        ..LoraConfig::default()
+    };
+    // As drawn by `init` an adapter's second half is zero; both halves must count here.
+    let (c, q) = (
+        config.hidden_size,
+        config.num_attention_heads * config.head_width(),
+    );
+    let v = config.kv_heads() * config.head_width();
+    let mut adapters = HashMap::new();
+    for layer in 0..config.num_hidden_layers {
+        for (name, out) in [("q", q), ("v", v)] {
+            for (half, shape) in [("A", [2, c]), ("B", [out, 2])] {
+                let name =
+                    format!("layers.{layer}.self_attn.{name}_proj.lora_{half}.default.weight");
+                adapters.insert(name, noise(layer as u64, 1, &shape, &Device::Cpu).unwrap());
+            }
+        }
+    }
+    let adapters = Params::from_tensors(adapters, false, &Device::Cpu);
+    llama.add_lora(&lora, &adapters).unwrap();
+    let x = noise(5, 0, &[1, 4, config.hidden_size], &Device::Cpu).unwrap();
+    let whole = llama.forward(&x, None).unwrap();
+    let draw = |llama: &mut FloatLlama| {
+        llama.drop_adapter_inputs(0.3, 9).unwrap();
+        let first = llama.forward(&x, None).unwrap();
+        (first, llama.forward(&x, None).unwrap())
+    };
+    let (one, two) = draw(&mut llama);
+    assert!(largest_difference(&one, &whole) > 1e-3);
+    assert!(largest_difference(&one, &two) > 1e-3);
+    let (again, _) = draw(&mut llama);
+    assert_eq!(largest_difference(&one, &again), 0.0);
+    llama.drop_adapter_inputs(0.0, 9).unwrap();
+    assert_eq!(
+        largest_difference(&llama.forward(&x, None).unwrap(), &whole),
+        0.0
+    );
+    assert!(llama.drop_adapter_inputs(1.0, 9).is_err());
+
+    // Kept numbers are scaled up, so that the mean stays: of 1 it stays 1.
+    let ones = Tensor::ones((1, 100_000), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let dropped = lora::Dropout::new(0.05, 4).forward(&ones).unwrap();
+    let mean = dropped.mean_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+}

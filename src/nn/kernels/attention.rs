@@ -2,10 +2,11 @@
 //! never in memory as a whole, and the backward computes the scores again.
 
 use super::conv::OutPtr;
-use super::elementwise::highest;
+use super::elementwise::{exponentials, highest};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
+use super::lanes::{Lanes, Work, run};
 use super::pack::{pack_strip, pack_strip_transposed};
-use super::simd::{dispatch, exp_falling};
+use super::simd::dispatch;
 use rayon::prelude::*;
 
 /// Queries worked on together.
@@ -141,21 +142,35 @@ fn transposed_product(
     });
 }
 
-dispatch! {
-    /// Each row of products becomes e^(scale * product - max) of the row so far; `max` and `sum`
-    /// are carried on, and `kept` is what earlier shares are to be multiplied by.
-    fn exponentials(rows: &mut [f32], c: usize, scale: f32, max: &mut [f32], sum: &mut [f32], kept: &mut [f32]) {
-        for (i, row) in rows.chunks_exact_mut(c).enumerate() {
-            let here = highest(row) * scale;
-            let new = if here > max[i] || here.is_nan() { here } else { max[i] };
-            // A row that has seen no key yet has nothing to be shifted by.
-            let shift = if new == f32::NEG_INFINITY { 0.0 } else { new };
-            kept[i] = exp_falling(max[i] - shift);
-            max[i] = new;
-            for v in row.iter_mut() {
-                *v = exp_falling(v.mul_add(scale, -shift));
+/// Each row of `c` products becomes e^(scale * product - max) of the row so far; `max` and `sum`
+/// are carried on, and `kept` is what earlier shares are to be multiplied by.
+struct Shares<'a> {
+    rows: &'a mut [f32],
+    c: usize,
+    scale: f32,
+    so_far: &'a mut Rows,
+}
+
+impl Work for Shares<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let Rows { max, sum, kept } = self.so_far;
+        for (i, row) in self.rows.chunks_exact_mut(self.c).enumerate() {
+            // SAFETY: a row holds `c` floats.
+            unsafe {
+                let before = max[i];
+                max[i] = (highest::<L>(row.as_ptr(), self.c) * self.scale).max(before);
+                // A row that has seen no key yet has nothing to be shifted by.
+                let shift = if max[i] == f32::NEG_INFINITY {
+                    0.0
+                } else {
+                    max[i]
+                };
+                kept[i] = (before - shift).exp();
+                let at = row.as_mut_ptr();
+                let share = exponentials::<L>(at, at, self.c, self.scale, shift);
+                sum[i] = sum[i].mul_add(kept[i], share);
             }
-            sum[i] = sum[i].mul_add(kept[i], super::norm::lanes_sum(row, |v| v));
         }
     }
 }
@@ -298,10 +313,23 @@ fn block_forward(
     for k0 in (0..seen).step_by(KEYS) {
         let n = KEYS.min(seen - k0);
         let scale = products(s, q, q0, count, k_strips, k0, n, keys, p);
-        let (max, sum, kept) = (&mut rows.max, &mut rows.sum, &mut rows.kept);
-        exponentials(&mut p[..count * n], n, scale, max, sum, kept);
+        let so_far = &mut *rows;
+        // SAFETY: rows are taken by their bounds.
+        unsafe {
+            run(Shares {
+                rows: &mut p[..count * n],
+                c: n,
+                scale,
+                so_far,
+            })
+        };
         if k0 > 0 {
-            for (i, kept) in kept.iter().enumerate().filter(|(_, kept)| **kept != 1.0) {
+            for (i, kept) in rows
+                .kept
+                .iter()
+                .enumerate()
+                .filter(|(_, kept)| **kept != 1.0)
+            {
                 multiply_row(row(i), *kept);
             }
         }
@@ -341,8 +369,15 @@ fn shares(
     p.resize(count * s.tk + SLACK, 0.0);
     rows.start(count);
     let scale = products(s, q, q0, count, k_strips, 0, s.tk, keys, p);
-    let (max, sum, kept) = (&mut rows.max, &mut rows.sum, &mut rows.kept);
-    exponentials(&mut p[..count * s.tk], s.tk, scale, max, sum, kept);
+    // SAFETY: rows are taken by their bounds.
+    unsafe {
+        run(Shares {
+            rows: &mut p[..count * s.tk],
+            c: s.tk,
+            scale,
+            so_far: rows,
+        })
+    };
     for (row, sum) in p.chunks_exact_mut(s.tk).zip(&rows.sum) {
         multiply_row(row, 1.0 / sum);
     }

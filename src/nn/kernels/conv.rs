@@ -5,7 +5,7 @@
 
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
 use super::pack::{pack_strip, pack_strip_transposed};
-use super::winograd;
+use super::{linear, winograd};
 use rayon::prelude::*;
 
 /// Sizes of one convolution. Padding is top, left, bottom, right.
@@ -300,6 +300,9 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &m
     if winograd::suits(g) {
         return winograd::forward(g, x, w, bias, out);
     }
+    if linear::suits(g) {
+        return linear::forward(g, x, w, bias, out);
+    }
     let segs = g.taps(g.padded().1, g.cin);
     let base = g.bases();
     let weights = Weights::AsIs(w);
@@ -325,6 +328,9 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &m
 pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     if winograd::suits(g) {
         return winograd::grad_input(g, dy, w, dx);
+    }
+    if linear::suits_grad_input(g) {
+        return linear::grad_input(g, dy, w, dx);
     }
     let (ho, wo) = g.out();
     let s = g.scale();
@@ -407,6 +413,9 @@ const MOST_TILES: usize = 32;
 pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     if winograd::suits(g) {
         return winograd::grad_weight(g, x, dy, dw);
+    }
+    if linear::suits(g) {
+        return linear::grad_weight(g, x, dy, dw);
     }
     let base = g.bases();
     let segs = g.taps(g.padded().1, g.cin);

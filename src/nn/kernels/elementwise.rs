@@ -1,6 +1,7 @@
 //! Activations and other element-wise functions, forward and backward.
 
-use super::simd::{dispatch, erf, exp, exp_falling, sigmoid};
+use super::lanes::{LANES, Lanes, Work, run};
+use super::simd::dispatch;
 use rayon::prelude::*;
 
 /// Element-wise functions of one variable.
@@ -11,42 +12,169 @@ pub enum Unary {
     QuickGelu,
 }
 
-#[inline(always)]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+/// A function of one variable and its derivative, on lanes.
+trait Function {
+    /// # Safety
+    /// Called from [`Work::run`] only.
+    unsafe fn value<L: Lanes>(x: L) -> L;
+    /// # Safety
+    /// Called from [`Work::run`] only.
+    unsafe fn slope<L: Lanes>(x: L) -> L;
 }
 
-#[inline(always)]
-fn gelu_grad(x: f32) -> f32 {
-    let density = 0.398_942_3 * exp(-0.5 * x * x);
-    0.5f32.mul_add(1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2), x * density)
-}
+/// `x sigmoid(k x)` with k in thousandths: SiLU with 1000, quick GELU with 1702.
+struct Swish<const K: u32>;
 
-#[inline(always)]
-fn swish_grad(x: f32, k: f32) -> f32 {
-    let s = sigmoid(k * x);
-    s * (k * x).mul_add(1.0 - s, 1.0)
-}
+impl<const K: u32> Function for Swish<K> {
+    #[inline(always)]
+    unsafe fn value<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe { x.mul(x.mul(L::splat(K as f32 / 1000.0)).sigmoid()) }
+    }
 
-dispatch! {
-    fn unary_chunk(kind: Unary, x: &[f32], y: &mut [f32]) {
-        match kind {
-            Unary::Silu => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x)),
-            Unary::Gelu => y.iter_mut().zip(x).for_each(|(y, x)| *y = gelu(*x)),
-            Unary::QuickGelu => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(1.702 * x)),
+    #[inline(always)]
+    unsafe fn slope<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let one = L::splat(1.0);
+            let u = x.mul(L::splat(K as f32 / 1000.0));
+            let s = u.sigmoid();
+            s.mul(u.fma(one.sub(s), one))
         }
     }
 }
 
-dispatch! {
-    fn unary_grad_chunk(kind: Unary, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        let it = dx.iter_mut().zip(x.iter().zip(dy));
-        match kind {
-            Unary::Silu => it.for_each(|(d, (x, g))| *d = g * swish_grad(*x, 1.0)),
-            Unary::Gelu => it.for_each(|(d, (x, g))| *d = g * gelu_grad(*x)),
-            Unary::QuickGelu => it.for_each(|(d, (x, g))| *d = g * swish_grad(*x, 1.702)),
+type Silu = Swish<1000>;
+type QuickGelu = Swish<1702>;
+
+/// GELU by the error function.
+struct Gelu;
+
+impl Function for Gelu {
+    #[inline(always)]
+    unsafe fn value<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let half = x.mul(L::splat(0.5));
+            let erf = x.mul(L::splat(std::f32::consts::FRAC_1_SQRT_2)).erf();
+            half.fma(erf, half)
         }
     }
+
+    #[inline(always)]
+    unsafe fn slope<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let half = L::splat(0.5);
+            let erf = x.mul(L::splat(std::f32::consts::FRAC_1_SQRT_2)).erf();
+            let density = x
+                .mul(x)
+                .mul(L::splat(-0.5))
+                .exp()
+                .mul(L::splat(0.398_942_3));
+            x.fma(density, half.fma(erf, half))
+        }
+    }
+}
+
+/// `y = F(x)`, or `y = dy F'(x)` where there is a `dy`.
+struct Apply<'a, F> {
+    x: &'a [f32],
+    dy: Option<&'a [f32]>,
+    y: &'a mut [f32],
+    function: std::marker::PhantomData<F>,
+}
+
+impl<F: Function> Work for Apply<'_, F> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let count = self.x.len().min(self.y.len());
+        let whole = count / LANES * LANES;
+        let (x, y) = (self.x.as_ptr(), self.y.as_mut_ptr());
+        // SAFETY: both hold `count` floats, and so does `dy` (see `apply`).
+        unsafe {
+            match self.dy.map(<[f32]>::as_ptr) {
+                None => {
+                    for i in (0..whole).step_by(LANES) {
+                        F::value(L::load(x.add(i), LANES)).store(y.add(i), LANES);
+                    }
+                    if whole < count {
+                        let n = count - whole;
+                        F::value(L::load(x.add(whole), n)).store(y.add(whole), n);
+                    }
+                }
+                Some(dy) => {
+                    for i in (0..whole).step_by(LANES) {
+                        let slope = F::slope(L::load(x.add(i), LANES));
+                        slope.mul(L::load(dy.add(i), LANES)).store(y.add(i), LANES);
+                    }
+                    if whole < count {
+                        let n = count - whole;
+                        let slope = F::slope(L::load(x.add(whole), n));
+                        slope.mul(L::load(dy.add(whole), n)).store(y.add(whole), n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn apply<F: Function>(x: &[f32], dy: Option<&[f32]>, y: &mut [f32]) {
+    assert!(x.len() == y.len() && dy.is_none_or(|dy| dy.len() == y.len()));
+    let function = std::marker::PhantomData::<F>;
+    // SAFETY: the lengths were compared.
+    unsafe { run(Apply { x, dy, y, function }) };
+}
+
+fn unary_chunk(kind: Unary, x: &[f32], dy: Option<&[f32]>, y: &mut [f32]) {
+    match kind {
+        Unary::Silu => apply::<Silu>(x, dy, y),
+        Unary::Gelu => apply::<Gelu>(x, dy, y),
+        Unary::QuickGelu => apply::<QuickGelu>(x, dy, y),
+    }
+}
+
+/// The sum of a chunk's squares.
+struct SumSquares<'a> {
+    x: &'a [f32],
+    sum: &'a mut f64,
+}
+
+impl Work for SumSquares<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let whole = self.x.len() / LANES * LANES;
+        // SAFETY: loads stay within `x`.
+        unsafe {
+            let mut sum = L::zero();
+            for i in (0..whole).step_by(LANES) {
+                let x = L::load(self.x.as_ptr().add(i), LANES);
+                sum = x.fma(x, sum);
+            }
+            let rest: f32 = self.x[whole..].iter().map(|x| x * x).sum();
+            *self.sum = f64::from(sum.sum() + rest);
+        }
+    }
+}
+
+pub fn sum_squares(x: &[f32]) -> f64 {
+    let parts: Vec<f64> = x
+        .par_chunks(CHUNK)
+        .map(|x| {
+            let mut sum = 0.0;
+            // SAFETY: nothing is asked for.
+            unsafe { run(SumSquares { x, sum: &mut sum }) };
+            sum
+        })
+        .collect();
+    parts.iter().sum()
+}
+
+/// `y = k x`.
+pub fn scale(k: f32, x: &[f32], y: &mut [f32]) {
+    x.par_chunks(CHUNK)
+        .zip(y.par_chunks_mut(CHUNK))
+        .for_each(|(x, y)| y.iter_mut().zip(x).for_each(|(y, x)| *y = k * x));
 }
 
 /// Elements a task takes at a time.
@@ -55,33 +183,65 @@ const CHUNK: usize = 16 * 1024;
 pub fn unary(kind: Unary, x: &[f32], y: &mut [f32]) {
     x.par_chunks(CHUNK)
         .zip(y.par_chunks_mut(CHUNK))
-        .for_each(|(x, y)| unary_chunk(kind, x, y));
+        .for_each(|(x, y)| unary_chunk(kind, x, None, y));
 }
 
 pub fn unary_grad(kind: Unary, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     x.par_chunks(CHUNK)
         .zip(dy.par_chunks(CHUNK))
         .zip(dx.par_chunks_mut(CHUNK))
-        .for_each(|((x, g), d)| unary_grad_chunk(kind, x, g, d));
+        .for_each(|((x, g), d)| unary_chunk(kind, x, Some(g), d));
 }
 
-dispatch! {
-    fn geglu_row(x: &[f32], y: &mut [f32]) {
-        let (a, b) = x.split_at(y.len());
-        for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
-            *y = a * gelu(*b);
+/// A row of GEGLU: `y = a gelu(b)`.
+struct Geglu<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Work for Geglu<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.y.len();
+        let whole = c / LANES * LANES;
+        let (a, y) = (self.x.as_ptr(), self.y.as_mut_ptr());
+        // SAFETY: `x` holds 2c floats, `y` c.
+        unsafe {
+            for i in (0..whole).step_by(LANES) {
+                let b = Gelu::value(L::load(a.add(c + i), LANES));
+                L::load(a.add(i), LANES).mul(b).store(y.add(i), LANES);
+            }
+            if whole < c {
+                let n = c - whole;
+                let b = Gelu::value(L::load(a.add(c + whole), n));
+                L::load(a.add(whole), n).mul(b).store(y.add(whole), n);
+            }
         }
     }
 }
 
-dispatch! {
-    fn geglu_grad_row(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        let c = dy.len();
-        let (a, b) = (&x[..c], &x[c..2 * c]);
-        let (da, db) = dx.split_at_mut(c);
-        for i in 0..c {
-            da[i] = dy[i] * gelu(b[i]);
-            db[i] = dy[i] * a[i] * gelu_grad(b[i]);
+/// Its gradient: `da = dy gelu(b)`, `db = dy a gelu'(b)`.
+struct GegluGrad<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Work for GegluGrad<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.dy.len();
+        let (a, dy, da) = (self.x.as_ptr(), self.dy.as_ptr(), self.dx.as_mut_ptr());
+        for i in (0..c).step_by(LANES) {
+            let n = LANES.min(c - i);
+            // SAFETY: `x` and `dx` hold 2c floats, `dy` c.
+            unsafe {
+                let b = L::load(a.add(c + i), n);
+                let dy = L::load(dy.add(i), n);
+                dy.mul(Gelu::value(b)).store(da.add(i), n);
+                let slope = L::load(a.add(i), n).mul(Gelu::slope(b));
+                dy.mul(slope).store(da.add(c + i), n);
+            }
         }
     }
 }
@@ -91,7 +251,11 @@ pub fn geglu(c: usize, x: &[f32], y: &mut [f32]) {
     x.par_chunks(2 * c)
         .zip(y.par_chunks_mut(c))
         .with_min_len((CHUNK / c).max(1))
-        .for_each(|(x, y)| geglu_row(x, y));
+        .for_each(|(x, y)| {
+            assert_eq!(x.len(), 2 * y.len());
+            // SAFETY: the lengths were compared.
+            unsafe { run(Geglu { x, y }) }
+        });
 }
 
 pub fn geglu_grad(c: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
@@ -99,7 +263,11 @@ pub fn geglu_grad(c: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         .zip(dy.par_chunks(c))
         .zip(dx.par_chunks_mut(2 * c))
         .with_min_len((CHUNK / c).max(1))
-        .for_each(|((x, g), d)| geglu_grad_row(x, g, d));
+        .for_each(|((x, dy), dx)| {
+            assert!(x.len() == 2 * dy.len() && dx.len() == x.len());
+            // SAFETY: the lengths were compared.
+            unsafe { run(GegluGrad { x, dy, dx }) }
+        });
 }
 
 /// Adds `t [batch, c]` to every place of its sample in `x [batch, places, c]`.
@@ -129,32 +297,85 @@ pub fn sum_places(places: usize, c: usize, dy: &[f32], dt: &mut [f32]) {
         });
 }
 
-/// The highest of a row, or NaN if it holds one.
+/// The highest of a row; NaN may be passed over.
+///
+/// # Safety
+/// Called from [`Work::run`] only; `row` is readable for `c` floats.
 #[inline(always)]
-pub(super) fn highest(row: &[f32]) -> f32 {
-    let pick = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = row.chunks_exact(16);
-    let rest = chunks.remainder().iter().copied();
-    let rest = rest.fold(f32::NEG_INFINITY, pick);
-    for chunk in chunks {
-        for i in 0..16 {
-            lanes[i] = pick(lanes[i], chunk[i]);
+pub(super) unsafe fn highest<L: Lanes>(row: *const f32, c: usize) -> f32 {
+    let whole = c / LANES * LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut top = L::splat(f32::NEG_INFINITY);
+        for i in (0..whole).step_by(LANES) {
+            top = L::load(row.add(i), LANES).max(top);
         }
+        let mut top = top.highest();
+        for i in whole..c {
+            top = top.max(*row.add(i));
+        }
+        top
     }
-    lanes.iter().copied().fold(rest, pick)
 }
 
-dispatch! {
-    /// A row of only minus infinity becomes NaN, as it should.
-    fn softmax_rows(x: &[f32], c: usize, y: &mut [f32]) {
-        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-            let max = highest(x);
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = exp_falling(*x - max);
+/// `y = e^(x scale - shift)` for a row of `c`, which may lie where it is read; their sum.
+///
+/// # Safety
+/// Called from [`Work::run`] only; `x` is readable and `y` writable for `c` floats.
+#[inline(always)]
+pub(super) unsafe fn exponentials<L: Lanes>(
+    x: *const f32,
+    y: *mut f32,
+    c: usize,
+    scale: f32,
+    shift: f32,
+) -> f32 {
+    let whole = c / LANES * LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (scale, shift) = (L::splat(scale), L::splat(-shift));
+        let mut sum = L::zero();
+        for i in (0..whole).step_by(LANES) {
+            let e = L::load(x.add(i), LANES).fma(scale, shift).exp();
+            sum = sum.add(e);
+            e.store(y.add(i), LANES);
+        }
+        let mut sum = sum.sum();
+        if whole < c {
+            let n = c - whole;
+            let e = L::load(x.add(whole), n).fma(scale, shift).exp();
+            e.store(y.add(whole), n);
+            for i in whole..c {
+                sum += *y.add(i);
             }
-            let inv = 1.0 / super::norm::lanes_sum(y, |v| v);
-            y.iter_mut().for_each(|v| *v *= inv);
+        }
+        sum
+    }
+}
+
+/// Rows of `c`. One that holds NaN, or nothing but minus infinity, becomes NaN.
+struct SoftmaxRows<'a> {
+    x: &'a [f32],
+    c: usize,
+    y: &'a mut [f32],
+}
+
+impl Work for SoftmaxRows<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.c;
+        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
+            // SAFETY: both hold `c` floats.
+            unsafe {
+                let top = highest::<L>(x.as_ptr(), c);
+                let sum = exponentials::<L>(x.as_ptr(), y.as_mut_ptr(), c, 1.0, top);
+                let share = L::splat(1.0 / sum);
+                for i in (0..c).step_by(LANES) {
+                    let n = LANES.min(c - i);
+                    let at = y.as_mut_ptr().add(i);
+                    L::load(at, n).mul(share).store(at, n);
+                }
+            }
         }
     }
 }
@@ -162,9 +383,10 @@ dispatch! {
 /// Softmax of each row of `c`.
 pub fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
     let n = c * (CHUNK / c).max(1);
-    x.par_chunks(n)
-        .zip(y.par_chunks_mut(n))
-        .for_each(|(x, y)| softmax_rows(x, c, y));
+    x.par_chunks(n).zip(y.par_chunks_mut(n)).for_each(|(x, y)| {
+        // SAFETY: rows are taken by their bounds.
+        unsafe { run(SoftmaxRows { x, c, y }) }
+    });
 }
 
 dispatch! {

@@ -23,6 +23,25 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     r
 }
 
+/// `n` floats of any value, for a result that is written as a whole: to write zeros first would
+/// take as long as many an operation.
+pub fn fresh(n: usize) -> Vec<f32> {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut v = Vec::<f32>::with_capacity(n);
+        // SAFETY: there is room for `n` floats. The compiler must assume that the assembly, which
+        // is handed the pointer, writes them, so they have values, if unknown ones; every pattern
+        // of bits is a float.
+        unsafe {
+            std::arch::asm!("/* {0} */", in(reg) v.as_mut_ptr(), options(nostack, preserves_flags));
+            v.set_len(n);
+        }
+        v
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    vec![0.0; n]
+}
+
 /// Row tile: `c[m][j] = bias[j] + sum over segments s and i < seg_len of a[m][s + i] * strip[(s,i)][j]`
 /// for up to [`MR`] rows; with `add` on top of what `c` holds.
 ///

@@ -3,7 +3,8 @@
 //! Everything that multiplies goes through two micro-kernels ([`gemm`]): one reads its left
 //! operand through a pointer a row (so a convolution reads its padded input in place), the other
 //! through a pointer a step of the sum (so a weight gradient does). The right operand is packed
-//! into strips of [`gemm::NR`] columns.
+//! into strips of [`gemm::NR`] columns. Linear layers take the `gemm` crate where it is quicker
+//! ([`linear`]).
 
 // A matrix comes with its strides, and sums are kept in registers by index: grouping the one or
 // iterating the other hides what a kernel does.
@@ -14,6 +15,7 @@ pub mod conv;
 pub mod elementwise;
 pub mod gemm;
 mod lanes;
+mod linear;
 pub mod norm;
 mod pack;
 pub mod simd;

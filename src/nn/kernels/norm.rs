@@ -1,7 +1,8 @@
 //! Group norm (with SiLU), layer norm and RMS norm, forward and backward.
 
 use super::conv::OutPtr;
-use super::simd::{dispatch, sigmoid};
+use super::lanes::{LANES, Lanes, Work, run};
+use super::simd::dispatch;
 use rayon::prelude::*;
 
 /// Sizes of a group norm over `[batch, places, channels]`.
@@ -61,32 +62,37 @@ dispatch! {
     }
 }
 
-dispatch! {
-    fn scale_rows(x: &[f32], c: usize, scale: &[f32], shift: &[f32], silu: bool, out: &mut [f32]) {
-        let (scale, shift) = (&scale[..c], &shift[..c]);
-        for (row, y) in x.chunks_exact(c).zip(out.chunks_exact_mut(c)) {
-            if silu {
-                for i in 0..c {
-                    let u = row[i].mul_add(scale[i], shift[i]);
-                    y[i] = u * sigmoid(u);
-                }
-            } else {
-                for i in 0..c {
-                    y[i] = row[i].mul_add(scale[i], shift[i]);
+/// `y = act(x * scale + shift)`, channel by channel.
+struct ScaleRows<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    silu: bool,
+    y: &'a mut [f32],
+}
+
+impl Work for ScaleRows<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.scale.len();
+        let (scale, shift) = (self.scale.as_ptr(), self.shift.as_ptr());
+        for (x, y) in self.x.chunks_exact(c).zip(self.y.chunks_exact_mut(c)) {
+            for i in (0..c).step_by(LANES) {
+                let n = LANES.min(c - i);
+                // SAFETY: rows, scale and shift hold `c` floats.
+                unsafe {
+                    let x = L::load(x.as_ptr().add(i), n);
+                    let u = x.fma(L::load(scale.add(i), n), L::load(shift.add(i), n));
+                    let y = y.as_mut_ptr().add(i);
+                    if self.silu {
+                        u.mul(u.sigmoid()).store(y, n);
+                    } else {
+                        u.store(y, n);
+                    }
                 }
             }
         }
     }
-}
-
-/// Through the SiLU: du = dy * s * (1 + u (1 - s)).
-#[inline(always)]
-fn through(u: f32, dy: f32, silu: bool) -> f32 {
-    if !silu {
-        return dy;
-    }
-    let s = sigmoid(u);
-    dy * s * (1.0 - s).mul_add(u, 1.0)
 }
 
 /// Per-channel affine form of one sample's norm: `u = x * scale + shift`, `xhat = x * rstd + off`.
@@ -97,67 +103,86 @@ struct Affine<'a> {
     off: &'a [f32],
 }
 
-/// [`grad_sums`] for the channels `c0..c0 + N`, whose sums stay in registers.
-#[inline(always)]
-fn grad_sums_of<const N: usize>(
-    x: &[f32],
-    dy: &[f32],
-    a: &Affine,
+/// The gradient of `u` through the activation, `du = dy * s * (1 + u (1 - s))` for SiLU, and its
+/// sums by channel, alone and times `xhat`.
+struct GradSums<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    a: &'a Affine<'a>,
     silu: bool,
-    c: usize,
-    c0: usize,
-    s1: &mut [f32],
-    s2: &mut [f32],
-) {
-    let own = |v: &[f32]| {
-        let mut held = [0f32; N];
-        held.copy_from_slice(&v[c0..c0 + N]);
-        held
-    };
-    let (scale, shift, rstd, off) = (own(a.scale), own(a.shift), own(a.rstd), own(a.off));
-    let (mut t1, mut t2) = ([0f32; N], [0f32; N]);
-    for (row, g) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-        let (row, g) = (&row[c0..c0 + N], &g[c0..c0 + N]);
-        for i in 0..N {
-            let du = through(row[i].mul_add(scale[i], shift[i]), g[i], silu);
-            t1[i] += du;
-            t2[i] = du.mul_add(row[i].mul_add(rstd[i], off[i]), t2[i]);
-        }
-    }
-    s1[c0..c0 + N].copy_from_slice(&t1);
-    s2[c0..c0 + N].copy_from_slice(&t2);
+    du: &'a mut [f32],
+    /// Added to.
+    s1: &'a mut [f32],
+    /// Added to.
+    s2: &'a mut [f32],
 }
 
-dispatch! {
-    /// Per-channel sums of du and of du * xhat.
-    fn grad_sums(x: &[f32], dy: &[f32], a: &Affine, silu: bool, s1: &mut [f32], s2: &mut [f32]) {
-        let c = s1.len();
-        let mut c0 = 0;
-        while c0 + 32 <= c {
-            grad_sums_of::<32>(x, dy, a, silu, c, c0, s1, s2);
-            c0 += 32;
-        }
-        while c0 + 4 <= c {
-            grad_sums_of::<4>(x, dy, a, silu, c, c0, s1, s2);
-            c0 += 4;
-        }
-        while c0 < c {
-            grad_sums_of::<1>(x, dy, a, silu, c, c0, s1, s2);
-            c0 += 1;
+impl Work for GradSums<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.s1.len();
+        // A few rows at a time, all three of which stay in the first cache while channels pass by.
+        let part = (CACHED / 4 / c).max(1) * c;
+        let (x, dy) = (self.x.chunks(part), self.dy.chunks(part));
+        for ((x, dy), du) in x.zip(dy).zip(self.du.chunks_mut(part)) {
+            let rows = x.len() / c;
+            for i in (0..c).step_by(LANES) {
+                let n = LANES.min(c - i);
+                // SAFETY: there are `rows` rows of `c` floats, and `c` of everything else.
+                unsafe {
+                    let scale = L::load(self.a.scale.as_ptr().add(i), n);
+                    let shift = L::load(self.a.shift.as_ptr().add(i), n);
+                    let rstd = L::load(self.a.rstd.as_ptr().add(i), n);
+                    let off = L::load(self.a.off.as_ptr().add(i), n);
+                    let mut s1 = L::load(self.s1.as_ptr().add(i), n);
+                    let mut s2 = L::load(self.s2.as_ptr().add(i), n);
+                    let one = L::splat(1.0);
+                    for row in 0..rows {
+                        let at = row * c + i;
+                        let x = L::load(x.as_ptr().add(at), n);
+                        let mut d = L::load(dy.as_ptr().add(at), n);
+                        if self.silu {
+                            let u = x.fma(scale, shift);
+                            let s = u.sigmoid();
+                            d = d.mul(s).mul(u.fma(one.sub(s), one));
+                        }
+                        d.store(du.as_mut_ptr().add(at), n);
+                        s1 = s1.add(d);
+                        s2 = d.fma(x.fma(rstd, off), s2);
+                    }
+                    s1.store(self.s1.as_mut_ptr().add(i), n);
+                    s2.store(self.s2.as_mut_ptr().add(i), n);
+                }
+            }
         }
     }
 }
 
-dispatch! {
-    /// dx = du * scale - xhat * k2 - k1, with the two group means already times rstd.
-    fn grad_rows(x: &[f32], dy: &[f32], a: &Affine, silu: bool, k1: &[f32], k2: &[f32], dx: &mut [f32]) {
-        let c = k1.len();
-        let (scale, shift, rstd, off, k2) = (&a.scale[..c], &a.shift[..c], &a.rstd[..c], &a.off[..c], &k2[..c]);
-        for ((row, g), d) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
-            for i in 0..c {
-                let du = through(row[i].mul_add(scale[i], shift[i]), g[i], silu);
-                let xhat = row[i].mul_add(rstd[i], off[i]);
-                d[i] = du.mul_add(scale[i], -xhat.mul_add(k2[i], k1[i]));
+/// `dx = du * scale + x * slope + shift`, where `dx` holds `du`.
+struct GradRows<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    slope: &'a [f32],
+    shift: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Work for GradRows<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let c = self.scale.len();
+        for (x, dx) in self.x.chunks_exact(c).zip(self.dx.chunks_exact_mut(c)) {
+            for i in (0..c).step_by(LANES) {
+                let n = LANES.min(c - i);
+                // SAFETY: everything holds `c` floats.
+                unsafe {
+                    let x = L::load(x.as_ptr().add(i), n);
+                    let scale = L::load(self.scale.as_ptr().add(i), n);
+                    let slope = L::load(self.slope.as_ptr().add(i), n);
+                    let rest = x.fma(slope, L::load(self.shift.as_ptr().add(i), n));
+                    let d = dx.as_mut_ptr().add(i);
+                    L::load(d, n).fma(scale, rest).store(d, n);
+                }
             }
         }
     }
@@ -265,6 +290,7 @@ fn affine(mean: &[f32], rstd: &[f32], gamma: &[f32], beta: &[f32]) -> (Vec<f32>,
 
 pub fn group_forward(g: &Groups, x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) {
     let (c, n) = (g.channels, g.places * g.channels);
+    assert!(x.len() == out.len() && gamma.len() == c && beta.len() == c);
     x.par_chunks(n)
         .zip(out.par_chunks_mut(n))
         .for_each(|(x, out)| {
@@ -272,7 +298,20 @@ pub fn group_forward(g: &Groups, x: &[f32], gamma: &[f32], beta: &[f32], out: &m
             let (scale, shift) = affine(&mean, &rstd, gamma, beta);
             x.par_chunks(CHUNK * c)
                 .zip(out.par_chunks_mut(CHUNK * c))
-                .for_each(|(x, y)| scale_rows(x, c, &scale, &shift, g.silu, y));
+                .for_each(|(x, y)| {
+                    let (scale, shift) = (&scale, &shift);
+                    let silu = g.silu;
+                    // SAFETY: rows are taken by their bounds, scale and shift hold a row.
+                    unsafe {
+                        run(ScaleRows {
+                            x,
+                            scale,
+                            shift,
+                            silu,
+                            y,
+                        })
+                    }
+                });
         });
 }
 
@@ -288,6 +327,7 @@ pub fn group_backward(
     dbeta: &mut [f32],
 ) {
     let (c, n) = (g.channels, g.places * g.channels);
+    assert!(x.len() == dy.len() && x.len() == dx.len() && gamma.len() == c && beta.len() == c);
     let per = c / g.groups;
     let count = (g.places * per) as f64;
     let sums: Vec<(Vec<f64>, Vec<f64>)> = x
@@ -307,9 +347,20 @@ pub fn group_backward(
             let parts: Vec<(Vec<f32>, Vec<f32>)> = x
                 .par_chunks(CHUNK * c)
                 .zip(dy.par_chunks(CHUNK * c))
-                .map(|(x, dy)| {
+                .zip(dx.par_chunks_mut(CHUNK * c))
+                .map(|((x, dy), du)| {
                     let (mut s1, mut s2) = (vec![0f32; c], vec![0f32; c]);
-                    grad_sums(x, dy, &a, g.silu, &mut s1, &mut s2);
+                    let sums = GradSums {
+                        x,
+                        dy,
+                        a: &a,
+                        silu: g.silu,
+                        du,
+                        s1: &mut s1,
+                        s2: &mut s2,
+                    };
+                    // SAFETY: all three chunks are as long, everything else holds a row.
+                    unsafe { run(sums) };
                     (s1, s2)
                 })
                 .collect();
@@ -327,11 +378,25 @@ pub fn group_backward(
                 let m = group_mean(&w, per, count);
                 m.iter().zip(&rstd).map(|(m, r)| m * r).collect()
             };
+            // dx = du * scale - xhat * k2 - k1, with the two group means already times rstd.
             let (k1, k2) = (weighted(&s1), weighted(&s2));
+            let slope: Vec<f32> = k2.iter().zip(&rstd).map(|(k, r)| -k * r).collect();
+            let shift: Vec<f32> = (0..c).map(|i| -off[i].mul_add(k2[i], k1[i])).collect();
             x.par_chunks(CHUNK * c)
-                .zip(dy.par_chunks(CHUNK * c))
                 .zip(dx.par_chunks_mut(CHUNK * c))
-                .for_each(|((x, dy), dx)| grad_rows(x, dy, &a, g.silu, &k1, &k2, dx));
+                .for_each(|(x, dx)| {
+                    let (scale, slope, shift) = (&scale, &slope, &shift);
+                    // SAFETY: both chunks are as long, everything else holds a row.
+                    unsafe {
+                        run(GradRows {
+                            x,
+                            scale,
+                            slope,
+                            shift,
+                            dx,
+                        })
+                    }
+                });
             (s1, s2)
         })
         .collect();

@@ -110,21 +110,21 @@ pub fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// e^x within 2 ulp, branch-free so that it vectorises; NaN stays NaN, overflow gives infinity.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let clamped = if x > 88.8 { 88.8 } else { x };
     let clamped = if clamped < -87.3 { -87.3 } else { clamped };
     // Rounding by the magic constant: the integer part of x / ln 2 lands in the low bits.
-    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
+    let shifted = fused::<FMA>(clamped, std::f32::consts::LOG2_E, 12_582_912.0);
     let n = shifted - 12_582_912.0;
-    let r = n.mul_add(-0.693_359_4, clamped);
-    let r = n.mul_add(2.121_944_4e-4, r);
+    let r = fused::<FMA>(n, -0.693_359_4, clamped);
+    let r = fused::<FMA>(n, 2.121_944_4e-4, r);
     let p = 1.987_569_1e-4_f32;
-    let p = p.mul_add(r, 1.398_199_9e-3);
-    let p = p.mul_add(r, 8.333_452e-3);
-    let p = p.mul_add(r, 4.166_579_6e-2);
-    let p = p.mul_add(r, 1.666_666_5e-1);
-    let p = p.mul_add(r, 0.5);
-    let p = (p * r).mul_add(r, r) + 1.0;
+    let p = fused::<FMA>(p, r, 1.398_199_9e-3);
+    let p = fused::<FMA>(p, r, 8.333_452e-3);
+    let p = fused::<FMA>(p, r, 4.166_579_6e-2);
+    let p = fused::<FMA>(p, r, 1.666_666_5e-1);
+    let p = fused::<FMA>(p, r, 0.5);
+    let p = fused::<FMA>(p * r, r, r) + 1.0;
     // Two factors, since 2^128 is no f32 though e^88.7 is.
     let bits = (shifted.to_bits() as i32).wrapping_sub(12_582_912.0_f32.to_bits() as i32);
     let half = bits >> 1;
@@ -135,50 +135,25 @@ pub fn exp(x: f32) -> f32 {
     if x.is_nan() { x } else { y }
 }
 
-/// [`exp`] for numbers that are at most zero, as a softmax has them: what is below e^-87 is zero.
-#[inline(always)]
-pub fn exp_falling(x: f32) -> f32 {
-    let clamped = if x < -87.3 { -87.3 } else { x };
-    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, 12_582_912.0);
-    let n = shifted - 12_582_912.0;
-    let r = n.mul_add(-0.693_359_4, clamped);
-    let r = n.mul_add(2.121_944_4e-4, r);
-    let p = 1.987_569_1e-4_f32;
-    let p = p.mul_add(r, 1.398_199_9e-3);
-    let p = p.mul_add(r, 8.333_452e-3);
-    let p = p.mul_add(r, 4.166_579_6e-2);
-    let p = p.mul_add(r, 1.666_666_5e-1);
-    let p = p.mul_add(r, 0.5);
-    let p = (p * r).mul_add(r, r) + 1.0;
-    let bits = (shifted.to_bits() as i32).wrapping_sub(12_582_912.0_f32.to_bits() as i32);
-    let y = p * f32::from_bits((bits.wrapping_add(127) << 23) as u32);
-    if x < -87.3 { 0.0 } else { y }
-}
-
-#[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
 /// The error function within 4e-7: its series near zero, the Chebyshev fit of Numerical Recipes
 /// (`erfc`) beyond.
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
+pub fn erf<const FMA: bool>(x: f32) -> f32 {
     let a = x.abs();
-    let small = erf_series(x, x * x);
+    let small = erf_series::<FMA>(x, x * x);
     let large = {
         let t = 1.0 / (1.0 + 0.5 * a);
         let p = 0.170_872_77_f32;
-        let p = p.mul_add(t, -0.822_152_2);
-        let p = p.mul_add(t, 1.488_515_9);
-        let p = p.mul_add(t, -1.135_204);
-        let p = p.mul_add(t, 0.278_868_07);
-        let p = p.mul_add(t, -0.186_288_06);
-        let p = p.mul_add(t, 0.096_784_18);
-        let p = p.mul_add(t, 0.374_091_96);
-        let p = p.mul_add(t, 1.000_023_7);
-        let p = p.mul_add(t, -1.265_512_2);
-        let tail = t * exp((-a).mul_add(a, p));
+        let p = fused::<FMA>(p, t, -0.822_152_2);
+        let p = fused::<FMA>(p, t, 1.488_515_9);
+        let p = fused::<FMA>(p, t, -1.135_204);
+        let p = fused::<FMA>(p, t, 0.278_868_07);
+        let p = fused::<FMA>(p, t, -0.186_288_06);
+        let p = fused::<FMA>(p, t, 0.096_784_18);
+        let p = fused::<FMA>(p, t, 0.374_091_96);
+        let p = fused::<FMA>(p, t, 1.000_023_7);
+        let p = fused::<FMA>(p, t, -1.265_512_2);
+        let tail = t * exp::<FMA>(fused::<FMA>(-a, a, p));
         (1.0 - tail).copysign(x)
     };
     if a < 0.5 { small } else { large }
@@ -186,13 +161,13 @@ pub fn erf(x: f32) -> f32 {
 
 /// Maclaurin series of erf for |x| < 0.5; the first term left out is below 1e-9.
 #[inline(always)]
-fn erf_series(x: f32, s: f32) -> f32 {
+fn erf_series<const FMA: bool>(x: f32, s: f32) -> f32 {
     let p = -1.0 / 1320.0_f32;
-    let p = p.mul_add(s, 1.0 / 216.0);
-    let p = p.mul_add(s, -1.0 / 42.0);
-    let p = p.mul_add(s, 0.1);
-    let p = p.mul_add(s, -1.0 / 3.0);
-    let p = p.mul_add(s, 1.0);
+    let p = fused::<FMA>(p, s, 1.0 / 216.0);
+    let p = fused::<FMA>(p, s, -1.0 / 42.0);
+    let p = fused::<FMA>(p, s, 0.1);
+    let p = fused::<FMA>(p, s, -1.0 / 3.0);
+    let p = fused::<FMA>(p, s, 1.0);
     std::f32::consts::FRAC_2_SQRT_PI * x * p
 }
 
@@ -205,21 +180,14 @@ mod tests {
         for i in -8700..8870 {
             let x = i as f32 / 100.0;
             let want = f64::from(x).exp();
-            let got = f64::from(exp(x));
+            let got = f64::from(exp::<true>(x));
             assert!((got - want).abs() <= 3e-7 * want, "{x}: {got} {want}");
-            if x <= 0.0 {
-                let falling = f64::from(exp_falling(x));
-                assert!(
-                    (falling - want).abs() <= 3e-7 * want,
-                    "{x}: {falling} {want}"
-                );
-            }
+            let got = f64::from(exp::<false>(x));
+            assert!((got - want).abs() <= 3e-7 * want, "{x}: {got} {want}");
         }
-        assert!(exp(f32::NAN).is_nan());
-        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert!(exp_falling(f32::NAN).is_nan());
-        assert_eq!(exp_falling(f32::NEG_INFINITY), 0.0);
+        assert!(exp::<true>(f32::NAN).is_nan());
+        assert_eq!(exp::<true>(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
     }
 
     #[test]
@@ -234,7 +202,9 @@ mod tests {
             (-1.5, -0.966_105_1),
             (5.0, 1.0),
         ] {
-            assert!((erf(x) - want).abs() < 4e-7, "{x}: {} {want}", erf(x));
+            for found in [erf::<true>(x), erf::<false>(x)] {
+                assert!((found - want).abs() < 4e-7, "{x}: {found} {want}");
+            }
         }
     }
 }

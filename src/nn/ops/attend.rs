@@ -2,6 +2,7 @@
 
 use super::{Result, slice, tensor_like, with_slices};
 use crate::nn::kernels::attention::{self, Shape as Sizes};
+use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 pub(super) struct AttentionOp {
@@ -58,7 +59,7 @@ impl CustomOp3 for AttentionOp {
     ) -> Result<(CpuStorage, Shape)> {
         let s = self.sizes(lq.dims(), lk.dims(), lv.dims())?;
         let q = slice(q, lq)?;
-        let mut out = vec![0f32; q.len()];
+        let mut out = fresh(q.len());
         attention::forward(
             &s,
             q,
@@ -80,11 +81,7 @@ impl CustomOp3 for AttentionOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let s = self.sizes(q.dims(), k.dims(), v.dims())?;
         let (dq, dk, dv) = with_slices([q, k, v, dy], |[q, k, v, dy]| {
-            let (mut dq, mut dk, mut dv) = (
-                vec![0f32; q.len()],
-                vec![0f32; k.len()],
-                vec![0f32; v.len()],
-            );
+            let (mut dq, mut dk, mut dv) = (fresh(q.len()), fresh(k.len()), fresh(v.len()));
             attention::backward(
                 &s,
                 q,

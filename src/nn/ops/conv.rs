@@ -2,6 +2,7 @@
 
 use super::{ConvOptions, Padding, Result, slice, tensor_like, with_slices};
 use crate::nn::kernels::conv::{self, Geometry};
+use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 pub(super) struct LinearOp {
@@ -59,7 +60,7 @@ impl ConvOp {
 
 fn forward(g: &Geometry, x: &[f32], w: &[f32], b: &[f32], has_bias: bool) -> Vec<f32> {
     let (ho, wo) = g.out();
-    let mut out = vec![0f32; g.batch * ho * wo * g.cout];
+    let mut out = fresh(g.batch * ho * wo * g.cout);
     conv::forward(g, x, w, has_bias.then_some(b), &mut out);
     out
 }
@@ -77,17 +78,17 @@ fn backward(
     let (dx, dw, db) = with_slices([x, w, dy], |[xs, ws, dy]| {
         // Nothing upstream of an input that no variable leads to needs its gradient.
         let dx = (x.track_op() || x.is_variable()).then(|| {
-            let mut dx = vec![0f32; xs.len()];
+            let mut dx = fresh(xs.len());
             conv::grad_input(g, dy, ws, &mut dx);
             dx
         });
         let dw = (w.track_op() || w.is_variable()).then(|| {
-            let mut dw = vec![0f32; ws.len()];
+            let mut dw = fresh(ws.len());
             conv::grad_weight(g, xs, dy, &mut dw);
             dw
         });
         let db = has_bias.then(|| {
-            let mut db = vec![0f32; g.cout];
+            let mut db = fresh(g.cout);
             conv::grad_bias(dy, g.cout, &mut db);
             db
         });

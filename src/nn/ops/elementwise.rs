@@ -2,6 +2,7 @@
 
 use super::{Result, slice, tensor_like, with_slices};
 use crate::nn::kernels::elementwise::{self, Unary};
+use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 pub(super) struct UnaryOp(pub Unary);
@@ -17,14 +18,14 @@ impl CustomOp1 for UnaryOp {
 
     fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, l)?;
-        let mut y = vec![0f32; x.len()];
+        let mut y = fresh(x.len());
         elementwise::unary(self.0, x, &mut y);
         Ok((CpuStorage::F32(y), l.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dx = with_slices([x, dy], |[x, dy]| {
-            let mut dx = vec![0f32; x.len()];
+            let mut dx = fresh(x.len());
             elementwise::unary_grad(self.0, x, dy, &mut dx);
             dx
         })?;
@@ -46,7 +47,7 @@ impl CustomOp1 for GegluOp {
         };
         dims.push(width / 2);
         let x = slice(x, l)?;
-        let mut y = vec![0f32; x.len() / 2];
+        let mut y = fresh(x.len() / 2);
         elementwise::geglu(width / 2, x, &mut y);
         Ok((CpuStorage::F32(y), Shape::from(dims)))
     }
@@ -54,7 +55,7 @@ impl CustomOp1 for GegluOp {
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let c = y.dim(candle_core::D::Minus1)?;
         let dx = with_slices([x, dy], |[x, dy]| {
-            let mut dx = vec![0f32; x.len()];
+            let mut dx = fresh(x.len());
             elementwise::geglu_grad(c, x, dy, &mut dx);
             dx
         })?;
@@ -71,7 +72,7 @@ impl CustomOp1 for SoftmaxOp {
 
     fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, l)?;
-        let mut y = vec![0f32; x.len()];
+        let mut y = fresh(x.len());
         if let Some(c) = l.dims().last().copied().filter(|c| *c > 0) {
             elementwise::softmax(c, x, &mut y);
         }
@@ -81,8 +82,32 @@ impl CustomOp1 for SoftmaxOp {
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let c = y.dim(candle_core::D::Minus1)?;
         let dx = with_slices([y, dy], |[y, dy]| {
-            let mut dx = vec![0f32; y.len()];
+            let mut dx = fresh(y.len());
             elementwise::softmax_grad(c, y, dy, &mut dx);
+            dx
+        })?;
+        tensor_like(dx, x).map(Some)
+    }
+}
+
+pub(super) struct MeanSquareOp;
+
+impl CustomOp1 for MeanSquareOp {
+    fn name(&self) -> &'static str {
+        "mean-square"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, l)?;
+        let mean = elementwise::sum_squares(x) / x.len() as f64;
+        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let k = 2.0 * dy.to_scalar::<f32>()? / x.elem_count() as f32;
+        let dx = with_slices([x], |[x]| {
+            let mut dx = fresh(x.len());
+            elementwise::scale(k, x, &mut dx);
             dx
         })?;
         tensor_like(dx, x).map(Some)
@@ -110,7 +135,7 @@ impl CustomOp2 for AddChannelsOp {
             candle_core::bail!("add_channels: {:?} + {:?}", lx.dims(), lt.dims());
         }
         let x = slice(x, lx)?;
-        let mut y = vec![0f32; x.len()];
+        let mut y = fresh(x.len());
         elementwise::add_channels(h * w, c, x, slice(t, lt)?, &mut y);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -124,7 +149,7 @@ impl CustomOp2 for AddChannelsOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, h, w, c) = x.dims4()?;
         let dt = with_slices([dy], |[dy]| {
-            let mut dt = vec![0f32; t.elem_count()];
+            let mut dt = fresh(t.elem_count());
             elementwise::sum_places(h * w, c, dy, &mut dt);
             dt
         })?;

@@ -1,6 +1,7 @@
 //! Norms as candle operations.
 
 use super::{Result, slice, tensor_like, with_slices};
+use crate::nn::kernels::gemm::fresh;
 use crate::nn::kernels::norm::{self, Groups, RowNorm};
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
@@ -48,7 +49,7 @@ impl CustomOp3 for GroupNormOp {
     ) -> Result<(CpuStorage, Shape)> {
         let g = self.sizes(lx.dims(), lw.dims())?;
         let x = slice(x, lx)?;
-        let mut out = vec![0f32; x.len()];
+        let mut out = fresh(x.len());
         norm::group_forward(&g, x, slice(w, lw)?, slice(b, lb)?, &mut out);
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }
@@ -56,11 +57,7 @@ impl CustomOp3 for GroupNormOp {
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Grads> {
         let g = self.sizes(x.dims(), w.dims())?;
         let (dx, dw, db) = with_slices([x, w, b, dy], |[x, w, b, dy]| {
-            let (mut dx, mut dw, mut db) = (
-                vec![0f32; x.len()],
-                vec![0f32; g.channels],
-                vec![0f32; g.channels],
-            );
+            let (mut dx, mut dw, mut db) = (fresh(x.len()), fresh(g.channels), fresh(g.channels));
             norm::group_backward(&g, x, w, b, dy, &mut dx, &mut dw, &mut db);
             (dx, dw, db)
         })?;
@@ -103,7 +100,7 @@ impl CustomOp3 for RowNormOp {
             );
         }
         let x = slice(x, lx)?;
-        let mut out = vec![0f32; x.len()];
+        let mut out = fresh(x.len());
         norm::row_forward(
             self.kind,
             self.eps as f32,
@@ -117,11 +114,7 @@ impl CustomOp3 for RowNormOp {
 
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Grads> {
         let (dx, dw, db) = with_slices([x, w, dy], |[x, w, dy]| {
-            let (mut dx, mut dw, mut db) = (
-                vec![0f32; x.len()],
-                vec![0f32; w.len()],
-                vec![0f32; w.len()],
-            );
+            let (mut dx, mut dw, mut db) = (fresh(x.len()), fresh(w.len()), fresh(w.len()));
             norm::row_backward(
                 self.kind,
                 self.eps as f32,

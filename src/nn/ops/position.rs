@@ -2,6 +2,7 @@
 
 use super::{Result, slice, tensor_like, with_slices};
 use crate::nn::kernels::elementwise;
+use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 
 pub(super) struct RotaryOp;
@@ -31,7 +32,7 @@ impl CustomOp2 for RotaryOp {
     ) -> Result<(CpuStorage, Shape)> {
         let (width, dim) = sizes(lx.dims(), lt.dims())?;
         let x = slice(x, lx)?;
-        let mut y = vec![0f32; x.len()];
+        let mut y = fresh(x.len());
         elementwise::rotate(slice(t, lt)?, width, dim, false, x, &mut y);
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -45,7 +46,7 @@ impl CustomOp2 for RotaryOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (width, dim) = sizes(x.dims(), turns.dims())?;
         let dx = with_slices([turns, dy], |[turns, dy]| {
-            let mut dx = vec![0f32; dy.len()];
+            let mut dx = fresh(dy.len());
             elementwise::rotate(turns, width, dim, true, dy, &mut dx);
             dx
         })?;

@@ -320,6 +320,7 @@ fn elementwise_matches() {
         same(&x, |v| quick_gelu(&v[0]), |v| plain::quick_gelu(&v[0]));
         same(&x, |v| geglu(&v[0]), |v| plain::geglu(&v[0]));
         same(&x, |v| softmax(&v[0]), |v| plain::softmax(&v[0]));
+        same(&x, |v| mean_square(&v[0]), |v| plain::mean_square(&v[0]));
     }
     same(
         &[draw(0, &[2, 3, 4, 5]), draw(1, &[2, 5])],
@@ -429,5 +430,6 @@ fn nan_and_infinity_pass_through() {
         let tokens = Tensor::full(f32::NAN, (1, 2, 8), &CPU).unwrap();
         let y = attention(&tokens, &tokens, &tokens, 1, 1, &Mask::None).unwrap();
         assert!(values(&y).iter().all(|v| v.is_nan()));
+        assert!(values(&mean_square(&tokens).unwrap())[0].is_nan());
     });
 }

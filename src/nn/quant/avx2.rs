@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, scales_q4k};
+use super::BLOCK;
 
 /// A way to store weights.
 ///
@@ -30,9 +30,6 @@ pub(super) unsafe trait Format {
 
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
-pub(super) struct Q8_0;
-pub(super) struct Q4K;
-pub(super) struct Q6K;
 
 /// The dot product of each row of weights with each column.
 ///
@@ -117,7 +114,7 @@ unsafe fn weights(numbers: __m256i, scale: f32, minimum: f32) -> __m256 {
     }
 }
 
-// SAFETY (all five): the methods stay within the block that the caller promises.
+// SAFETY (both): the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
@@ -148,101 +145,5 @@ unsafe impl Format for Q4_1 {
     unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
         // SAFETY: see above.
         unsafe { nibbles(block.add(4), half(block), half(block.add(2))) }
-    }
-}
-
-unsafe impl Format for Q8_0 {
-    const BYTES: usize = 34;
-    const PARTS: usize = 1;
-    type Head = ();
-
-    #[inline(always)]
-    unsafe fn head(_: *const u8) {}
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
-        // SAFETY: see above.
-        unsafe {
-            let scale = half(block);
-            let mut out = [_mm256_setzero_ps(); 4];
-            for i in 0..4 {
-                let at = block.add(2 + 8 * i);
-                let numbers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast()));
-                out[i] = weights(numbers, scale, 0.0);
-            }
-            out
-        }
-    }
-}
-
-unsafe impl Format for Q4K {
-    const BYTES: usize = 144;
-    const PARTS: usize = 8;
-    /// Scales and minima of the parts.
-    type Head = ([f32; 8], [f32; 8]);
-
-    #[inline(always)]
-    unsafe fn head(block: *const u8) -> Self::Head {
-        // SAFETY: see above.
-        unsafe {
-            let (scales, minima) = scales_q4k(&*block.add(4).cast());
-            let times = |bytes: [u8; 8], k: f32| bytes.map(|byte| k * f32::from(byte));
-            (
-                times(scales, half(block)),
-                times(minima, half(block.add(2))),
-            )
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (scales, minima): Self::Head, part: usize) -> [__m256; 4] {
-        // SAFETY: see above.
-        unsafe {
-            let shift = _mm_cvtsi32_si128((part % 2 * 4) as i32);
-            let mut out = [_mm256_setzero_ps(); 4];
-            for i in 0..4 {
-                let packed = bytes(block.add(16 + part / 2 * BLOCK + 8 * i));
-                let numbers =
-                    _mm256_and_si256(_mm256_srl_epi32(packed, shift), _mm256_set1_epi32(15));
-                out[i] = weights(numbers, scales[part], -minima[part]);
-            }
-            out
-        }
-    }
-}
-
-unsafe impl Format for Q6K {
-    const BYTES: usize = 210;
-    const PARTS: usize = 8;
-    /// The block's scale.
-    type Head = f32;
-
-    #[inline(always)]
-    unsafe fn head(block: *const u8) -> f32 {
-        // SAFETY: see above.
-        unsafe { half(block.add(208)) }
-    }
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, scale: f32, part: usize) -> [__m256; 4] {
-        // SAFETY: see above.
-        unsafe {
-            let (at, quarter) = (part / 4, part % 4);
-            let low = block.add(64 * at + 32 * (quarter % 2));
-            let high = block.add(128 + 32 * at);
-            let low_shift = _mm_cvtsi32_si128((quarter / 2 * 4) as i32);
-            let high_shift = _mm_cvtsi32_si128((2 * quarter) as i32);
-            let mut out = [_mm256_setzero_ps(); 4];
-            for i in 0..4 {
-                let low = _mm256_srl_epi32(bytes(low.add(8 * i)), low_shift);
-                let high = _mm256_srl_epi32(bytes(high.add(8 * i)), high_shift);
-                let low = _mm256_and_si256(low, _mm256_set1_epi32(15));
-                let high = _mm256_and_si256(high, _mm256_set1_epi32(3));
-                let whole = _mm256_or_si256(low, _mm256_slli_epi32::<4>(high));
-                let own = scale * f32::from(*block.add(192 + 2 * part + i / 2).cast::<i8>());
-                out[i] = weights(whole, own, -32.0 * own);
-            }
-            out
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, scales_q4k};
+use super::BLOCK;
 
 /// A way to store weights.
 ///
@@ -30,9 +30,6 @@ pub(super) unsafe trait Format {
 
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
-pub(super) struct Q8_0;
-pub(super) struct Q4K;
-pub(super) struct Q6K;
 
 /// The dot product of each row of weights with each column.
 ///
@@ -115,7 +112,7 @@ unsafe fn look_up(at: *const u8, weights: __m512) -> (__m512, __m512) {
     }
 }
 
-// SAFETY (all five): the methods stay within the block that the caller promises.
+// SAFETY (both): the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
@@ -152,109 +149,6 @@ unsafe impl Format for Q4_1 {
             let scale = _mm512_broadcastss_ps(scales);
             let minimum = _mm512_broadcastss_ps(_mm_movehdup_ps(scales));
             look_up(block.add(4), _mm512_fmadd_ps(numbers(), scale, minimum))
-        }
-    }
-}
-
-unsafe impl Format for Q8_0 {
-    const BYTES: usize = 34;
-    const PARTS: usize = 1;
-    type Head = ();
-
-    #[inline(always)]
-    unsafe fn head(_: *const u8) {}
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (): (), _: usize) -> (__m512, __m512) {
-        // SAFETY: see above.
-        unsafe {
-            let scale = _mm512_set1_ps(half(block));
-            let low = _mm512_cvtepi8_epi32(_mm_loadu_si128(block.add(2).cast()));
-            let high = _mm512_cvtepi8_epi32(_mm_loadu_si128(block.add(18).cast()));
-            (
-                _mm512_mul_ps(_mm512_cvtepi32_ps(low), scale),
-                _mm512_mul_ps(_mm512_cvtepi32_ps(high), scale),
-            )
-        }
-    }
-}
-
-unsafe impl Format for Q4K {
-    const BYTES: usize = 144;
-    const PARTS: usize = 8;
-    /// Scales and minima of the parts.
-    type Head = ([f32; 8], [f32; 8]);
-
-    #[inline(always)]
-    unsafe fn head(block: *const u8) -> Self::Head {
-        // SAFETY: see above.
-        unsafe {
-            let (scales, minima) = scales_q4k(&*block.add(4).cast());
-            let times = |bytes: [u8; 8], k: f32| bytes.map(|byte| k * f32::from(byte));
-            (
-                times(scales, half(block)),
-                times(minima, half(block.add(2))),
-            )
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn part(
-        block: *const u8,
-        (scales, minima): Self::Head,
-        part: usize,
-    ) -> (__m512, __m512) {
-        // SAFETY: see above.
-        unsafe {
-            let scale = _mm512_set1_ps(scales[part]);
-            let minimum = _mm512_set1_ps(minima[part]);
-            let weights = _mm512_fmsub_ps(numbers(), scale, minimum);
-            let at = block.add(16 + part / 2 * BLOCK);
-            let shift = _mm_cvtsi32_si128((part % 2 * 4) as i32);
-            let first = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));
-            let second = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.add(16).cast()));
-            (
-                _mm512_permutexvar_ps(_mm512_srl_epi32(first, shift), weights),
-                _mm512_permutexvar_ps(_mm512_srl_epi32(second, shift), weights),
-            )
-        }
-    }
-}
-
-unsafe impl Format for Q6K {
-    const BYTES: usize = 210;
-    const PARTS: usize = 8;
-    /// The block's scale.
-    type Head = f32;
-
-    #[inline(always)]
-    unsafe fn head(block: *const u8) -> f32 {
-        // SAFETY: see above.
-        unsafe { half(block.add(208)) }
-    }
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, scale: f32, part: usize) -> (__m512, __m512) {
-        // SAFETY: see above.
-        unsafe {
-            let (at, quarter) = (part / 4, part % 4);
-            let low = block.add(64 * at + 32 * (quarter % 2));
-            let high = block.add(128 + 32 * at);
-            let low_shift = _mm_cvtsi32_si128((quarter / 2 * 4) as i32);
-            let high_shift = _mm_cvtsi32_si128((2 * quarter) as i32);
-            let mut weights = [_mm512_setzero_ps(); 2];
-            for i in 0..2 {
-                let low = _mm512_cvtepu8_epi32(_mm_loadu_si128(low.add(16 * i).cast()));
-                let high = _mm512_cvtepu8_epi32(_mm_loadu_si128(high.add(16 * i).cast()));
-                let low = _mm512_and_si512(_mm512_srl_epi32(low, low_shift), _mm512_set1_epi32(15));
-                let high =
-                    _mm512_and_si512(_mm512_srl_epi32(high, high_shift), _mm512_set1_epi32(3));
-                let whole = _mm512_or_si512(low, _mm512_slli_epi32::<4>(high));
-                let signed = _mm512_sub_epi32(whole, _mm512_set1_epi32(32));
-                let own = f32::from(*block.add(192 + 2 * part + i).cast::<i8>());
-                weights[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(signed), _mm512_set1_ps(scale * own));
-            }
-            (weights[0], weights[1])
         }
     }
 }

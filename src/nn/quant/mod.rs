@@ -2,10 +2,15 @@
 //! CPU.
 //!
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
-//! row) and are unpacked in registers. Activations stay f32: rounding them to 8 bits, as ggml
-//! does, saves little time here, where reading the weights takes longest, and can turn the
-//! likeliest token into another. The instruction set is chosen at run time. A column's result
-//! does not depend on how many columns are computed together.
+//! row) and are unpacked in registers. With weights of 4 bits in blocks of 32 (`Q4_0`, `Q4_1`)
+//! activations stay f32: rounding them saves little time there, and can turn the likeliest token
+//! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
+//! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
+//! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
+//! weights, gets two such numbers for each activation, the second for what the first leaves: that
+//! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set
+//! is chosen at run time. Where nothing is rounded, a column's result does not depend on how many
+//! columns are computed together.
 
 // Loops over lanes and rows index several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
@@ -14,6 +19,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod eight;
+#[cfg(target_arch = "x86_64")]
+mod eight_avx2;
+#[cfg(target_arch = "x86_64")]
+mod eight_avx512;
+#[cfg(target_arch = "x86_64")]
+mod eight_tile;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -23,6 +35,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use eight::{Rounded, RoundedColumn};
 use half::f16;
 use rayon::prelude::*;
 
@@ -36,7 +49,7 @@ const CACHED_ROWS: usize = 24;
 /// Columns computed together; what is left over is computed one by one.
 const TILE: usize = 8;
 /// Rows computed together with a tile of columns, so that registers hold all sums.
-const TILE_ROWS: usize = 3;
+const TILE_ROWS: usize = 2;
 /// Rows computed together with a single column, so that their sums do not wait for each other.
 const SINGLE_ROWS: usize = 4;
 
@@ -82,6 +95,11 @@ impl QuantType {
             QuantType::Q4K => 144,
             QuantType::Q6K => 210,
         }
+    }
+
+    /// Whether activations are rounded to 8 bits, where the processor has instructions for that.
+    const fn rounds(self) -> bool {
+        matches!(self, QuantType::Q8_0 | QuantType::Q4K | QuantType::Q6K)
     }
 }
 
@@ -268,6 +286,17 @@ pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
 fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
+    let simd = set != InstructionSet::Portable;
+    let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
+    let rounded = match any(QuantType::rounds) {
+        true => Rounded::of(x, cols),
+        false => Rounded::default(),
+    };
+    let rest = match any(|kind| kind == QuantType::Q8_0) {
+        true => Rounded::of(&rounded.rest(x, cols), cols),
+        false => Rounded::default(),
+    };
+    let x = Activations { x, rounded, rest };
     let mut tasks = Vec::new();
     for product in products.iter_mut() {
         assert_eq!(product.matrix.cols, cols);
@@ -279,9 +308,11 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
     }
     tasks.par_iter().for_each(|&(matrix, out, first)| {
         let last = (first + TASK_ROWS).min(matrix.rows);
+        #[cfg(target_arch = "x86_64")]
+        let first = tiles(set, matrix, &x, first..last, out);
         for start in (first..last).step_by(CACHED_ROWS) {
             let end = (start + CACHED_ROWS).min(last);
-            rows(set, matrix, x, start..end, out);
+            rows(set, matrix, &x, start..end, out);
         }
     });
 }
@@ -296,18 +327,104 @@ unsafe impl Send for Out {}
 // SAFETY: as above.
 unsafe impl Sync for Out {}
 
+/// What is multiplied, `[columns, cols]`, as it is and rounded.
+struct Activations<'a> {
+    x: &'a [f32],
+    rounded: Rounded,
+    /// What rounding took away, rounded itself, for `Q8_0`.
+    rest: Rounded,
+}
+
+/// One column of [`Activations`].
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    x: &'a [f32],
+    /// Empty where nothing was rounded.
+    rounded: RoundedColumn<'a>,
+    rest: RoundedColumn<'a>,
+}
+
+/// The products of as many of `rows` as fill whole tiles, where tiles are worth it; the first row
+/// that is left.
+#[cfg(target_arch = "x86_64")]
+fn tiles(
+    set: InstructionSet,
+    matrix: &QuantMatrix,
+    x: &Activations,
+    rows: std::ops::Range<usize>,
+    out: Out,
+) -> usize {
+    use eight_avx512::{Format, Q4K, Q6K, Q8_0};
+    use eight_tile::{ROWS, Tile};
+
+    let columns = x.x.len() / matrix.cols;
+    let suits = set == InstructionSet::Avx512 && multiplies_bytes() && matrix.kind.rounds();
+    if !suits || columns < TILE {
+        return rows.start;
+    }
+    fn one<F: Format>(tile: &mut Tile, matrix: &QuantMatrix, x: &Activations, at: usize, out: Out) {
+        let columns = x.x.len() / matrix.cols;
+        let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| matrix.row_bytes(at + r));
+        // SAFETY: rows `at..at + ROWS` of the column are within `out`, which holds columns * rows
+        // numbers (asserted in `multiply_with`); no other task has these rows.
+        let write = |column: usize, values: &[f32; ROWS]| unsafe {
+            let to = out.0.add(column * matrix.rows + at);
+            to.copy_from_nonoverlapping(values.as_ptr(), ROWS);
+        };
+        // SAFETY (all): `suits` has asked for the instructions; rows and columns are as long as
+        // the matrix is wide.
+        unsafe { tile.pack::<F>(&bytes) };
+        let mut first = 0;
+        while first + TILE <= columns {
+            let tiled = std::array::from_fn(|i| x.rounded.column(first + i));
+            let mut values = unsafe { tile.multiply::<F, TILE>(&tiled) };
+            if matrix.kind == QuantType::Q8_0 {
+                let rest = std::array::from_fn(|i| x.rest.column(first + i));
+                sum(&mut values, &unsafe { tile.multiply::<F, TILE>(&rest) });
+            }
+            for (i, values) in values.iter().enumerate() {
+                write(first + i, values);
+            }
+            first += TILE;
+        }
+        for single in first..columns {
+            let mut values = unsafe { tile.multiply::<F, 1>(&[x.rounded.column(single)]) };
+            if matrix.kind == QuantType::Q8_0 {
+                let rest = [x.rest.column(single)];
+                sum(&mut values, &unsafe { tile.multiply::<F, 1>(&rest) });
+            }
+            write(single, &values[0]);
+        }
+    }
+    let mut tile = Tile::default();
+    let mut at = rows.start;
+    while at + ROWS <= rows.end {
+        match matrix.kind {
+            QuantType::Q8_0 => one::<Q8_0>(&mut tile, matrix, x, at, out),
+            QuantType::Q4K => one::<Q4K>(&mut tile, matrix, x, at, out),
+            _ => one::<Q6K>(&mut tile, matrix, x, at, out),
+        }
+        at += ROWS;
+    }
+    at
+}
+
 fn rows(
     set: InstructionSet,
     matrix: &QuantMatrix,
-    x: &[f32],
+    x: &Activations,
     rows: std::ops::Range<usize>,
     out: Out,
 ) {
-    let column = |index: usize| &x[index * matrix.cols..][..matrix.cols];
-    let columns = x.len() / matrix.cols;
+    let column = |index: usize| Column {
+        x: &x.x[index * matrix.cols..][..matrix.cols],
+        rounded: x.rounded.column(index),
+        rest: x.rest.column(index),
+    };
+    let columns = x.x.len() / matrix.cols;
     let mut first = 0;
     while first + TILE <= columns {
-        let tile: [&[f32]; TILE] = std::array::from_fn(|i| column(first + i));
+        let tile: [Column; TILE] = std::array::from_fn(|i| column(first + i));
         groups::<TILE_ROWS, TILE>(set, matrix, rows.clone(), &tile, first, out);
         first += TILE;
     }
@@ -321,7 +438,7 @@ fn groups<const R: usize, const N: usize>(
     set: InstructionSet,
     matrix: &QuantMatrix,
     rows: std::ops::Range<usize>,
-    columns: &[&[f32]; N],
+    columns: &[Column; N],
     first: usize,
     out: Out,
 ) {
@@ -352,30 +469,81 @@ fn dot<const R: usize, const N: usize>(
     set: InstructionSet,
     kind: QuantType,
     rows: &[&[u8]; R],
-    columns: &[&[f32]; N],
+    columns: &[Column; N],
 ) -> [[f32; N]; R] {
+    let x = columns.map(|column| column.x);
     #[cfg(target_arch = "x86_64")]
-    macro_rules! by_kind {
-        ($module:ident) => {
-            // SAFETY: an instruction set is only asked for when the processor has it.
-            unsafe {
-                match kind {
-                    QuantType::Q4_0 => $module::dot::<$module::Q4_0, R, N>(rows, columns),
-                    QuantType::Q4_1 => $module::dot::<$module::Q4_1, R, N>(rows, columns),
-                    QuantType::Q8_0 => $module::dot::<$module::Q8_0, R, N>(rows, columns),
-                    QuantType::Q4K => $module::dot::<$module::Q4K, R, N>(rows, columns),
-                    QuantType::Q6K => $module::dot::<$module::Q6K, R, N>(rows, columns),
-                }
+    {
+        let rounded = columns.map(|column| column.rounded);
+        let rest = columns.map(|column| column.rest);
+        let (rounded, rest) = (&rounded, &rest);
+        // SAFETY (all): an instruction set is only asked for when the processor has it.
+        match (set, kind) {
+            (InstructionSet::Avx512, QuantType::Q4_0) => {
+                return unsafe { avx512::dot::<avx512::Q4_0, R, N>(rows, &x) };
             }
-        };
+            (InstructionSet::Avx512, QuantType::Q4_1) => {
+                return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx2, QuantType::Q4_0) => {
+                return unsafe { avx2::dot::<avx2::Q4_0, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx2, QuantType::Q4_1) => {
+                return unsafe { avx2::dot::<avx2::Q4_1, R, N>(rows, &x) };
+            }
+            (InstructionSet::Portable, _) => {}
+            (InstructionSet::Avx512, _) if multiplies_bytes() => {
+                return unsafe {
+                    match kind {
+                        QuantType::Q8_0 => {
+                            use eight_avx512::{Q8_0, dot};
+                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
+                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
+                            values
+                        }
+                        QuantType::Q4K => {
+                            eight_avx512::dot::<eight_avx512::Q4K, R, N>(rows, rounded)
+                        }
+                        _ => eight_avx512::dot::<eight_avx512::Q6K, R, N>(rows, rounded),
+                    }
+                };
+            }
+            _ => {
+                return unsafe {
+                    match kind {
+                        QuantType::Q8_0 => {
+                            use eight_avx2::{Q8_0, dot};
+                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
+                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
+                            values
+                        }
+                        QuantType::Q4K => eight_avx2::dot::<eight_avx2::Q4K, R, N>(rows, rounded),
+                        _ => eight_avx2::dot::<eight_avx2::Q6K, R, N>(rows, rounded),
+                    }
+                };
+            }
+        }
     }
-    match set {
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => by_kind!(avx512),
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => by_kind!(avx2),
-        _ => rows.map(|row| portable::dot(kind, row, columns)),
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = set;
+    rows.map(|row| portable::dot(kind, row, &x))
+}
+
+/// Adds `other` to `values`, one by one.
+#[cfg(target_arch = "x86_64")]
+fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32; N]; R]) {
+    for (values, other) in values.iter_mut().zip(other) {
+        values.iter_mut().zip(other).for_each(|(a, b)| *a += b);
     }
+}
+
+/// Whether the processor has AVX-512's instructions for bytes.
+#[cfg(target_arch = "x86_64")]
+fn multiplies_bytes() -> bool {
+    is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
 }
 
 /// The scales and minima of the eight parts of a `Q4K` block, before the block's own, from its 12

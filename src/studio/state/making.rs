@@ -9,7 +9,7 @@ use super::{Glimpse, Readiness, State};
 use crate::engine::{ContextPanel, Event, JobId, Make, Output, Progress, Request};
 use crate::story::{Edit, Panel, PanelId, PictureTake, Record, Settings, TextTake};
 use crate::studio::toasts::sentence;
-use crate::studio::work::{Order, Running, Target};
+use crate::studio::work::{Made, Order, Running, Target};
 
 impl State {
     /// The composer's sentence becomes a panel; an empty composer continues the story.
@@ -107,8 +107,12 @@ impl State {
                 self.readiness = Readiness::Failed(reason);
             }
             Event::Started(_) => {}
+            Event::Progress(job, Progress::Loading(part)) => self.work.loading(job, part.what),
             Event::Progress(job, Progress::TextPiece(piece)) => self.work.text_piece(job, &piece),
-            Event::Progress(job, Progress::TextDone(text)) => self.work.text_done(job, text, now),
+            Event::Progress(job, Progress::TextDone(text, record)) => {
+                self.work.text_done(job, now);
+                self.wrote(job, TextTake::new(text, Some(*record)), now);
+            }
             Event::Progress(
                 job,
                 Progress::Step {
@@ -136,13 +140,8 @@ impl State {
         let id = running.panel;
         let in_passing = running.live && self.live.is_held();
         // A panel deleted in the meantime takes its results with it.
-        let Some(at) = self.index_of(id) else {
+        if self.index_of(id).is_none() {
             return;
-        };
-        let mut edits = Vec::new();
-        if let Some((text, record)) = output.text {
-            let take = TextTake::new(text, Some(record));
-            edits.push(Edit::AddText { panel: id, take });
         }
         if let Some((picture, record)) = output.picture {
             if in_passing {
@@ -153,21 +152,45 @@ impl State {
                 });
             } else {
                 self.glimpse = None;
-                edits.push(self.picture_take(id, picture, record));
+                let take = self.picture_take(id, picture, record);
+                self.join(running.made.clone(), take, now);
             }
         }
-        // One step of undo takes back all that came of one wish: the panel too, if nothing
-        // else was done since it was made.
-        let untouched = running.made_panel_at == Some(self.document.revision());
-        if untouched && !edits.is_empty() && self.document.undo() {
-            let panel = Panel::empty(id);
-            edits.insert(0, Edit::InsertPanel { at, panel });
-        }
-        self.edit(Edit::Together(edits), now);
         // While the slider moves on, it must not jump back to the value just drawn.
         if self.selected == Some(id) && self.live.wait(now).is_none() && !in_passing {
             self.load_settings();
         }
+    }
+
+    /// A whole text is put into its panel at once, before its picture is drawn: the author can go
+    /// on with it, and it stays when the picture is cancelled.
+    fn wrote(&mut self, job: JobId, take: TextTake, now: Instant) {
+        let Some(running) = self.work.running().filter(|r| r.job == job) else {
+            return;
+        };
+        let (panel, made) = (running.panel, running.made.clone());
+        if self.index_of(panel).is_none() {
+            return;
+        }
+        let made = self.join(made, Edit::AddText { panel, take }, now);
+        if let Some(running) = self.work.running_mut() {
+            running.made = Some(made);
+        }
+    }
+
+    /// One step of undo takes back all that came of one wish: `edit` joins what the job has
+    /// `made`, if nothing else was done since.
+    fn join(&mut self, made: Option<Made>, edit: Edit, now: Instant) -> Made {
+        let mut edits = Vec::new();
+        if let Some(made) = made.filter(|made| made.at == self.document.revision())
+            && self.document.undo()
+        {
+            edits = made.edits;
+        }
+        edits.push(edit);
+        self.edit(Edit::Together(edits.clone()), now);
+        let at = self.document.revision();
+        Made { at, edits }
     }
 
     /// The edit that gives the panel this picture.
@@ -178,8 +201,7 @@ impl State {
         Edit::AddPicture { panel, take }
     }
 
-    /// A job ended without its result: the text that it had finished is kept, and a panel that
-    /// it made and left empty goes.
+    /// A job ended without its result: a panel that it made and left empty goes.
     pub(super) fn stopped(&mut self, job: JobId, now: Instant) {
         let Some(running) = self.work.end(job) else {
             return;
@@ -189,19 +211,13 @@ impl State {
             self.glimpse = None;
         }
         let Some(panel) = self.panel(id) else { return };
-        let wrote = running.make.text() && running.text_done && !running.text.trim().is_empty();
-        if wrote {
-            let take = TextTake::new(running.text, None);
-            self.edit(Edit::AddText { panel: id, take }, now);
-        } else if let Some(revision) = running.made_panel_at {
-            let empty = panel.text.is_empty() && panel.pictures.items().is_empty();
-            if empty {
-                if self.document.revision() == revision {
-                    self.document.undo();
-                    self.after_history();
-                } else {
-                    self.delete(id, now);
-                }
+        let empty = panel.text.is_empty() && panel.pictures.items().is_empty();
+        if let Some(made) = running.made.filter(|_| empty) {
+            if self.document.revision() == made.at {
+                self.document.undo();
+                self.after_history();
+            } else {
+                self.delete(id, now);
             }
         }
     }
@@ -226,14 +242,22 @@ impl State {
         let Some(order) = self.work.take_next() else {
             return;
         };
-        let (id, made_panel_at) = match order.target {
+        let (id, made) = match order.target {
             Target::Panel(id) => (id, None),
             Target::NewPanel { show } => {
                 // The commit keeps what is typed out of the new panel's undo step.
                 self.commit(now);
                 let id = self.add_panel(String::new(), now);
                 self.follow(id, show);
-                (id, Some(self.document.revision()))
+                let edits = self.index_of(id).map(|at| Edit::InsertPanel {
+                    at,
+                    panel: Panel::empty(id),
+                });
+                let made = Made {
+                    at: self.document.revision(),
+                    edits: edits.into_iter().collect(),
+                };
+                (id, Some(made))
             }
         };
         let Some(index) = self.index_of(id) else {
@@ -251,7 +275,7 @@ impl State {
             self.panel_settings.seed = order.settings.seed;
         }
         let job = self.engine.submit(request);
-        self.work.started(job, id, order, made_panel_at, now);
+        self.work.started(job, id, order, made, now);
     }
 
     /// The panels before the one at `index` that say or show something.

@@ -2,7 +2,7 @@
 
 use crate::diffusion::{Moments, NoiseSchedule, TextFeatures, Unet};
 use crate::llm::float::FloatLlama;
-use crate::nn::{NoiseSource, Result};
+use crate::nn::{NoiseSource, Result, mean_square};
 use crate::voken::{Batch, VokenModel, voken_states};
 use candle_core::{D, Device, Tensor};
 use rand::Rng;
@@ -254,7 +254,7 @@ pub fn denoising_loss(
 /// # Errors
 /// When their shapes differ.
 pub fn caption_loss(condition: &Tensor, captions: &Tensor) -> Result<Tensor> {
-    (condition - captions)?.sqr()?.mean_all()
+    mean_square(&(condition - captions)?)
 }
 
 /// `x [S,..]` with zeros where a condition is dropped.

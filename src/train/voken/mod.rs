@@ -1,6 +1,7 @@
 //! What the two stages of training a voken model minimise, and what they change (arXiv
 //! 2310.02239, section 3.4; reference: `MiniGPT5_InputImage` and its `configure_optimizers`).
 
+mod begin;
 mod data;
 mod datasets;
 mod loss;
@@ -13,6 +14,7 @@ mod telling;
 mod tests;
 pub mod tune;
 
+pub use begin::begin_second_stage;
 pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, told};
 pub use datasets::read as read_data;
 pub use loss::{

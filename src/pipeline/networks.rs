@@ -1,0 +1,275 @@
+//! The networks of a voken model in memory: all of them where they fit together, else one after
+//! the other, each leaving when another is needed.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::{LoadProgress, PipelineError};
+use crate::diffusion::{Diffusion, Painter};
+use crate::llm::LlamaTokenizer;
+use crate::published::{
+    Hear, Language, Parts, Plan, Published, PublishedError, Seat, Task, check, followed,
+    free_memory, plan,
+};
+use crate::vision::{VisionConfig, VisionTower};
+use crate::voken::{FeatureMapper, FloatReader, Reader, Speaks, Vocabulary};
+
+/// What is loaded: the names that authors are told.
+const SPEAKER: &str = "language model";
+const TOWER: &str = "vision tower";
+const PAINTER: &str = "picture model";
+/// How many there are.
+const PARTS: u32 = 3;
+/// Of the memory that is free, what the rest of the machine is left.
+const SPARE: u64 = 10;
+
+/// A language model with the text that it reads, and what maps its states.
+pub(super) struct Speaker {
+    pub reader: FloatReader,
+    pub mapper: FeatureMapper,
+}
+
+/// What is known of the language model whether or not it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Voice {
+    pub vocabulary: Vocabulary,
+    /// The first id of a sequence and the one that ends it.
+    pub ends: (u32, Option<u32>),
+    /// Most tokens that are read.
+    pub limit: usize,
+}
+
+/// Hears how far loading is.
+pub(super) type Progress<'a> = dyn FnMut(LoadProgress) + 'a;
+
+/// What draws.
+pub(super) enum Artist {
+    /// From conditions alone.
+    Painter(Box<Painter>),
+    /// From conditions; with a text encoder that descriptions can be read with.
+    Own(Box<Diffusion>, Speaks),
+}
+
+impl Artist {
+    pub fn painter(&self) -> &Painter {
+        match self {
+            Artist::Painter(painter) => painter,
+            Artist::Own(diffusion, _) => &diffusion.painter,
+        }
+    }
+}
+
+/// Where networks that may leave are read from again.
+struct Files {
+    published: Published,
+    see: Seat,
+    write: Seat,
+    draw: Seat,
+}
+
+/// The three networks.
+pub(super) struct Networks {
+    /// None for a small model of our own, whose networks all stay.
+    files: Option<Files>,
+    vision: VisionConfig,
+    picture_size: (u32, u32),
+    /// Where the vision tower works.
+    seeing: Device,
+    /// Whether all stay loaded.
+    stays: bool,
+    speaker: Option<Speaker>,
+    tower: Option<VisionTower>,
+    artist: Option<Artist>,
+}
+
+impl Networks {
+    /// Loads all that fits: everything, or the language model, which comes first in a panel.
+    ///
+    /// # Errors
+    /// When a part is missing or broken, or needs more memory than there is.
+    pub fn load(
+        parts: Parts,
+        device: &Device,
+        progress: &mut Progress,
+    ) -> Result<(Networks, Voice, Arc<LlamaTokenizer>), PipelineError> {
+        let plan = planned(&parts, device)?;
+        let seat = |task| Seat::of(&plan, task, device);
+        let published = Published::open(parts)?;
+        let tokenizer = published.tokenizer.clone();
+        let write = seat(Task::Write);
+        let read = |hear: Hear| published.read_language(&write, &hear);
+        let language = follow(progress, SPEAKER, 0, read)?;
+        let voice = Voice {
+            vocabulary: language.vocabulary,
+            ends: language.ends,
+            limit: language.llama.config().max_position_embeddings,
+        };
+        let see = seat(Task::See);
+        let mut networks = Networks {
+            vision: published.sizes.vision.clone(),
+            picture_size: published.picture_size()?,
+            seeing: see.device.clone(),
+            speaker: Some(Speaker::new(language)),
+            stays: plan.stays,
+            tower: None,
+            artist: None,
+            files: Some(Files {
+                draw: seat(Task::Draw),
+                published,
+                see,
+                write,
+            }),
+        };
+        if networks.stays {
+            networks.tower(progress)?;
+            networks.artist(progress)?;
+        }
+        progress(LoadProgress {
+            what: PAINTER.to_string(),
+            done: PARTS,
+            of: PARTS,
+        });
+        Ok((networks, voice, tokenizer))
+    }
+
+    /// Networks that are small enough to stay.
+    pub fn own(speaker: Speaker, tower: VisionTower, diffusion: Diffusion, speaks: Speaks) -> Self {
+        Self {
+            files: None,
+            vision: tower.config().clone(),
+            picture_size: diffusion.picture_size(),
+            seeing: diffusion.device().clone(),
+            stays: true,
+            speaker: Some(speaker),
+            tower: Some(tower),
+            artist: Some(Artist::Own(Box::new(diffusion), speaks)),
+        }
+    }
+
+    /// What the language model says a picture with.
+    pub fn speaks(&self) -> Speaks {
+        match &self.artist {
+            Some(Artist::Own(_, speaks)) => *speaks,
+            Some(Artist::Painter(_)) | None => Speaks::Vokens,
+        }
+    }
+
+    pub fn vision(&self) -> &VisionConfig {
+        &self.vision
+    }
+
+    /// Width and height of the pictures that are drawn.
+    pub fn picture_size(&self) -> (u32, u32) {
+        self.picture_size
+    }
+
+    /// The language model, read again if it had to leave. Where not all stay the others leave; so
+    /// for each of the three.
+    ///
+    /// # Errors
+    /// When a file was changed meanwhile or memory does not suffice.
+    pub fn speaker(&mut self, progress: &mut Progress) -> Result<&mut Speaker, PipelineError> {
+        if !self.stays {
+            (self.tower, self.artist) = (None, None);
+        }
+        let speaker = match self.speaker.take() {
+            Some(speaker) => speaker,
+            None => {
+                let files = files(&self.files)?;
+                let read = |hear: Hear| files.published.read_language(&files.write, &hear);
+                Speaker::new(follow(progress, SPEAKER, 0, read)?)
+            }
+        };
+        Ok(self.speaker.insert(speaker))
+    }
+
+    /// What pictures are read with, and its device.
+    pub fn tower(
+        &mut self,
+        progress: &mut Progress,
+    ) -> Result<(&VisionTower, &Device), PipelineError> {
+        if !self.stays {
+            (self.speaker, self.artist) = (None, None);
+        }
+        let tower = match self.tower.take() {
+            Some(tower) => tower,
+            None => {
+                let files = files(&self.files)?;
+                let read = |hear: Hear| files.published.read_tower(&files.see, &hear);
+                follow(progress, TOWER, 1, read)?
+            }
+        };
+        Ok((self.tower.insert(tower), &self.seeing))
+    }
+
+    /// What pictures are drawn with.
+    pub fn artist(&mut self, progress: &mut Progress) -> Result<&Artist, PipelineError> {
+        if !self.stays {
+            (self.speaker, self.tower) = (None, None);
+        }
+        let artist = match self.artist.take() {
+            Some(artist) => artist,
+            None => {
+                let files = files(&self.files)?;
+                let read = |hear: Hear| files.published.read_painter(&files.draw, &hear);
+                Artist::Painter(Box::new(follow(progress, PAINTER, 2, read)?))
+            }
+        };
+        Ok(self.artist.insert(artist))
+    }
+}
+
+/// Where to read again what had to leave.
+fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
+    let gone =
+        "a network of this model has left the memory and can't be read again; open the model anew";
+    files
+        .as_ref()
+        .ok_or_else(|| PipelineError::Tensor(gone.to_string()))
+}
+
+impl Speaker {
+    fn new(language: Language) -> Self {
+        Self {
+            reader: FloatReader::new(language.llama),
+            mapper: language.mapper,
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        self.reader.device()
+    }
+}
+
+/// What lies where, in what memory `vokenboard.toml` allows or is free.
+fn planned(parts: &Parts, device: &Device) -> Result<Plan, PublishedError> {
+    let report = check(parts)?;
+    let free = || free_memory(device).map(|free| free - free / SPARE);
+    let limit = parts.memory().or_else(free);
+    if let Some(misfit) = report.misfits.first() {
+        return Err(PublishedError::Unusable {
+            path: parts.stable_diffusion.clone(),
+            reason: misfit.clone(),
+        });
+    }
+    Ok(plan(&report, crate::weights::kind_of(device), limit)?)
+}
+
+/// Reads a part, telling which and which of its layers.
+fn follow<T: Send>(
+    progress: &mut Progress,
+    what: &str,
+    done: u32,
+    read: impl FnOnce(Hear) -> Result<T, PublishedError> + Send,
+) -> Result<T, PipelineError> {
+    let mut tell = |what: String| {
+        let of = PARTS;
+        progress(LoadProgress { what, done, of });
+    };
+    tell(what.to_string());
+    Ok(followed(
+        &mut |layer| tell(format!("{what}, {layer}")),
+        read,
+    )?)
+}
