@@ -173,7 +173,14 @@ fn the_language_model_and_its_adapters() {
         }));
         let mut llama = FloatLlama::new(config, &p).unwrap();
         llama
-            .add_lora(&LoraConfig { r: 2, alpha: 4.0 }, &p.pp("lora"))
+            .add_lora(
+                &LoraConfig {
+                    r: 2,
+                    alpha: 4.0,
+                    ..LoraConfig::default()
+                },
+                &p.pp("lora"),
+            )
             .unwrap();
         let ids = Tensor::new(&[[0u32, 3, 2, 4, 8], [7, 6, 5, 1, 0]], &CPU).unwrap();
         walk(&p, || {
