@@ -1,10 +1,15 @@
 //! The judge: a recogniser of storyworld scenes, and a report of how well pictures show what
 //! their captions say.
 
+mod bootstrap;
+pub mod contrastive;
 mod faithfulness;
+mod frechet;
 mod metrics;
 mod recogniser;
 mod report;
+mod stem;
+mod text;
 pub mod training;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +26,10 @@ pub use report::{Report, Row};
 pub enum EvalError {
     #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
     Recogniser { path: PathBuf, why: String },
+    #[error(
+        "{path} is not a usable contrastive model ({why}); make one with: vokenboard train contrastive"
+    )]
+    Contrastive { path: PathBuf, why: String },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write { path: PathBuf, why: String },
     #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]

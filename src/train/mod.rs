@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error("there is no training stage {0:?}; choose autoencoder, diffusion or recogniser")]
+    #[error(
+        "there is no training stage {0:?}; choose autoencoder, diffusion, recogniser or contrastive"
+    )]
     Stage(String),
     #[error("{0} can't be used as training settings: {1}")]
     Config(PathBuf, String),
@@ -51,6 +53,7 @@ pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
         "autoencoder" => autoencoder::train(config, run, resume),
         "diffusion" => diffusion::train(config, run, resume),
         "recogniser" => crate::eval::training::train(config, run, resume),
+        "contrastive" => crate::eval::contrastive::training::train(config, run, resume),
         other => Err(TrainError::Stage(other.to_owned())),
     }
 }
