@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::sampling::{draw, penalise};
+use super::sampling::{draw, log_probability, penalise};
 use super::{LanguageModel, LlmError, Sampling, Tokenizer};
 
 /// Fewest words of a page.
@@ -171,6 +171,28 @@ impl LanguageModel {
             }
         }
         Err(LlmError::Speechless)
+    }
+
+    /// Natural log probabilities of the tokens of `page` when it comes next after `context`, as the
+    /// model gives them, without the rules that pages keep.
+    ///
+    /// # Errors
+    /// When the story is too long.
+    pub fn log_probabilities(
+        &mut self,
+        context: &[String],
+        page: &str,
+    ) -> Result<Vec<f64>, LlmError> {
+        let mut text = Story::new(&self.tokenizer, context).prompt;
+        let mut logits = Vec::new();
+        let mut all = Vec::new();
+        for id in self.tokenizer.encode(page.trim()) {
+            let go_on = &mut || ControlFlow::Continue(());
+            self.read(&text, &mut logits, go_on)?;
+            all.push(log_probability(&logits, id));
+            text.push(id);
+        }
+        Ok(all)
     }
 
     fn write_page(

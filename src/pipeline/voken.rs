@@ -16,7 +16,7 @@ use super::{
     Request,
 };
 use crate::diffusion::{Painter, TextFeatures};
-use crate::llm::{LlamaTokenizer, LlmError};
+use crate::llm::{LlamaTokenizer, LlmError, log_probability};
 use crate::published::{Parts, Published};
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
@@ -357,6 +357,9 @@ impl Pipeline for VokenPipeline {
                 return Ok(None);
             }
             let record = record(&self.description, request, prompt.clone(), started);
+            if request.make.picture() {
+                output.asked = Some(asked.is_some());
+            }
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
                 let task = VistTask::Picture(&text);
@@ -378,5 +381,29 @@ impl Pipeline for VokenPipeline {
             output.picture = Some((picture, record));
         }
         Ok(Some(output))
+    }
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        let (_, prompt) = self.read(context, VistTask::Both)?;
+        let ids = self.tokenizer.encode(text.trim());
+        let Some((_, before)) = ids.split_last() else {
+            return Ok(Vec::new());
+        };
+        self.reader.clear();
+        let hidden = self.reader.read(&prompt)?;
+        let mut states = vec![hidden.narrow(1, hidden.dim(1)? - 1, 1)?];
+        if !before.is_empty() {
+            states.push(self.reader.read(&self.reader.embed(before)?)?);
+        }
+        let states = Tensor::cat(&states, 1)?;
+        let mut all = Vec::with_capacity(ids.len());
+        for (i, &id) in ids.iter().enumerate() {
+            let logits = self.reader.logits(&states.narrow(1, i, 1)?)?;
+            all.push(log_probability(&logits, id));
+        }
+        Ok(all)
     }
 }

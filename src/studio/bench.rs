@@ -196,6 +196,7 @@ impl Pipeline for Metronome {
         Ok(Some(Output {
             text,
             picture: Some((picture, record)),
+            asked: None,
         }))
     }
 }
