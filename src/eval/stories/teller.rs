@@ -164,6 +164,16 @@ fn run(pipeline: &mut dyn Pipeline, request: &Request) -> Result<Output, EvalErr
     Ok(made.unwrap_or_default())
 }
 
+/// What a model made, or `None` where it finds no text or can't read a story as long as this: that
+/// speaks against the model, and is no reason to end a comparison of hours.
+fn able<T>(made: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
+    let unable = |e: &LlmError| matches!(e, LlmError::Speechless | LlmError::TooLong { .. });
+    match made {
+        Err(EvalError::Pipeline(PipelineError::Language(e))) if unable(&e) => Ok(None),
+        made => made.map(Some),
+    }
+}
+
 /// The text that a pipeline goes on with after `context`; empty where it finds none.
 fn text(
     pipeline: &mut dyn Pipeline,
@@ -176,12 +186,19 @@ fn text(
         make: Make::Text,
         settings: settings.clone(),
     };
-    match run(pipeline, &request) {
-        Err(EvalError::Pipeline(PipelineError::Language(LlmError::Speechless))) => {
-            Ok(String::new())
-        }
-        made => Ok(made?.text.map(|(text, _)| text).unwrap_or_default()),
-    }
+    let made = able(run(pipeline, &request))?;
+    let text = made.and_then(|made| made.text);
+    Ok(text.map(|(text, _)| text).unwrap_or_default())
+}
+
+/// Log probabilities of `text`; none where the story is too long for the model.
+fn likelihood(
+    pipeline: &mut dyn Pipeline,
+    context: &[ContextPanel],
+    text: &str,
+) -> Result<Option<Vec<f64>>, EvalError> {
+    let all = pipeline.log_probabilities(context, text);
+    able(all.map_err(EvalError::from))
 }
 
 fn seeded(settings: &Settings, seed: u64) -> Settings {
@@ -287,11 +304,8 @@ impl Teller for Whole {
             make: Make::Both,
             settings: seeded(&self.settings, at.seed),
         };
-        let made = match run(self.pipeline.as_mut(), &request) {
-            Err(EvalError::Pipeline(PipelineError::Language(LlmError::Speechless))) => {
-                return Ok(None);
-            }
-            made => made?,
+        let Some(made) = able(run(self.pipeline.as_mut(), &request))? else {
+            return Ok(None);
         };
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
         Ok(Some(GoneOn {
@@ -306,8 +320,7 @@ impl Teller for Whole {
             return Ok(None);
         }
         let context = self.context(at);
-        let all = self.pipeline.log_probabilities(&context, at.sentence())?;
-        Ok(Some(all))
+        likelihood(self.pipeline.as_mut(), &context, at.sentence())
     }
 }
 
@@ -403,7 +416,9 @@ impl Teller for Divter {
     }
 
     fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
-        let text = self.write(at)?.unwrap_or_default();
+        let Some(text) = self.write(at)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
         Ok(Some(GoneOn {
             picture: self.describe_and_draw(at, &text)?,
             text,
@@ -413,9 +428,7 @@ impl Teller for Divter {
 
     fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
         let context = Self::context(at, None);
-        Ok(Some(
-            self.writer.log_probabilities(&context, at.sentence())?,
-        ))
+        likelihood(self.writer.as_mut(), &context, at.sentence())
     }
 }
 
@@ -449,7 +462,7 @@ impl Teller for Unimodal {
     }
 
     fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
-        let Some(text) = self.write(at)? else {
+        let Some(text) = self.write(at)?.filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
         Ok(Some(GoneOn {
@@ -463,7 +476,7 @@ impl Teller for Unimodal {
         match &mut self.writer {
             Some(writer) => {
                 let context = Self::context(at);
-                Ok(Some(writer.log_probabilities(&context, at.sentence())?))
+                likelihood(writer.as_mut(), &context, at.sentence())
             }
             None => Ok(None),
         }
