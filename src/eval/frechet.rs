@@ -80,8 +80,10 @@ impl Reference {
             .sum();
         let trace = |m: &[f64]| (0..n).map(|i| m[i * n + i]).sum::<f64>();
         let inner = product(&product(&self.root, &other.covariance, n), &self.root, n);
-        let (values, _) = eigen(&inner, n);
-        let shared: f64 = values.iter().map(|v| v.max(0.0).sqrt()).sum();
+        let shared: f64 = eigenvalues(inner, n)
+            .iter()
+            .map(|v| v.max(0.0).sqrt())
+            .sum();
         let distance =
             between + trace(&self.gaussian.covariance) + trace(&other.covariance) - 2.0 * shared;
         // Rounding may leave a little less than nothing.
@@ -99,6 +101,77 @@ fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
         }
     }
     out
+}
+
+/// Eigenvalues of a symmetric matrix: Householder's reduction to three diagonals (Golub and Van
+/// Loan, algorithm 8.3.1), then bisection on Sturm sequences (section 8.4.1), which always
+/// converges.
+fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
+    for k in 0..n.saturating_sub(2) {
+        let below: Vec<f64> = (k + 1..n).map(|i| a[i * n + k]).collect();
+        let length = below.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if length == 0.0 {
+            continue;
+        }
+        let mut v = below;
+        v[0] += if v[0] < 0.0 { -length } else { length };
+        let square: f64 = v.iter().map(|x| x * x).sum();
+        // A' = (I - 2vv'/v'v) A (I - 2vv'/v'v) on the part below and right of k.
+        let m = v.len();
+        let at = |i: usize, j: usize| (k + 1 + i) * n + k + 1 + j;
+        let mut p: Vec<f64> = (0..m)
+            .map(|i| {
+                let row = &a[at(i, 0)..at(i, 0) + m];
+                2.0 / square * row.iter().zip(&v).map(|(x, y)| x * y).sum::<f64>()
+            })
+            .collect();
+        let half = p.iter().zip(&v).map(|(x, y)| x * y).sum::<f64>() / square;
+        p.iter_mut().zip(&v).for_each(|(p, v)| *p -= half * v);
+        for i in 0..m {
+            let row = &mut a[at(i, 0)..at(i, 0) + m];
+            for ((x, vj), pj) in row.iter_mut().zip(&v).zip(&p) {
+                *x -= v[i] * pj + p[i] * vj;
+            }
+        }
+        let side = if v[0] < 0.0 { length } else { -length };
+        a[(k + 1) * n + k] = side;
+    }
+    let diagonal: Vec<f64> = (0..n).map(|i| a[i * n + i]).collect();
+    let squares: Vec<f64> = (1..n).map(|i| a[i * n + i - 1].powi(2)).collect();
+    let reach = (0..n)
+        .map(|i| {
+            let left = if i > 0 { squares[i - 1].sqrt() } else { 0.0 };
+            let right = if i + 1 < n { squares[i].sqrt() } else { 0.0 };
+            diagonal[i].abs() + left + right
+        })
+        .fold(0.0, f64::max);
+    (0..n)
+        .map(|index| {
+            let (mut low, mut high) = (-reach, reach);
+            for _ in 0..60 {
+                let middle = 0.5 * (low + high);
+                if smaller(&diagonal, &squares, middle) > index {
+                    high = middle;
+                } else {
+                    low = middle;
+                }
+            }
+            0.5 * (low + high)
+        })
+        .collect()
+}
+
+/// How many eigenvalues of a matrix of three diagonals are below `x`; `squares` are those of the
+/// outer diagonals.
+fn smaller(diagonal: &[f64], squares: &[f64], x: f64) -> usize {
+    let mut q = diagonal.first().map_or(1.0, |d| d - x);
+    let mut count = usize::from(q < 0.0);
+    for (d, square) in diagonal[1.min(diagonal.len())..].iter().zip(squares) {
+        let safe = if q == 0.0 { f64::EPSILON } else { q };
+        q = d - x - square / safe;
+        count += usize::from(q < 0.0);
+    }
+    count
 }
 
 /// Eigenvalues and eigenvectors (as columns) of a symmetric matrix, by Jacobi's cyclic rotations
@@ -228,6 +301,11 @@ mod tests {
             }
         }
         let (values, vectors) = eigen(&m, n);
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        for (a, b) in sorted.iter().zip(eigenvalues(m.clone(), n)) {
+            close(*a, b);
+        }
         for i in 0..n {
             for j in 0..n {
                 let sum = |f: &dyn Fn(usize) -> f64| (0..n).map(f).sum::<f64>();

@@ -11,6 +11,9 @@ use crate::pipeline;
 use crate::story::Settings;
 use crate::weights;
 
+/// Most pictures that can be retrieved.
+const GALLERY: usize = 2000;
+
 #[derive(Debug, Args)]
 pub struct StoriesArgs {
     /// The rows to compare (TOML) [default: those of the built-in model]
@@ -22,7 +25,7 @@ pub struct StoriesArgs {
     /// Held-out stories that every row tells
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub stories: usize,
-    /// Real scenes that the Fréchet distance is measured from
+    /// Real scenes that the Fréchet distance is measured from; also most that can be retrieved, up to 2000
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub scenes: usize,
     /// The same number tells the same stories
@@ -63,6 +66,7 @@ pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
         models: &models,
         settings: &settings,
         judge: judges.contrastive.clone(),
+        gallery: args.scenes.min(GALLERY),
     };
     let options = StoryOptions {
         stories: args.stories,

@@ -9,9 +9,6 @@ use crate::eval::EvalError;
 use crate::eval::contrastive::{Contrastive, dot};
 use crate::storyworld::{Renderer, Scene, Split, Tale};
 
-/// Stories whose pictures can be retrieved, about 4.7 each.
-const STORIES: u64 = 400;
-
 /// The pictures of some training stories with their embeddings.
 pub struct Gallery {
     judge: Rc<Contrastive>,
@@ -20,13 +17,18 @@ pub struct Gallery {
 }
 
 impl Gallery {
+    /// With at least `pictures` of them.
+    ///
     /// # Errors
     /// When the contrastive model fails.
-    pub fn new(judge: Rc<Contrastive>) -> Result<Self, EvalError> {
+    pub fn new(judge: Rc<Contrastive>, pictures: usize) -> Result<Self, EvalError> {
         let renderer = Renderer::new(SIZE);
         let mut scenes = Vec::new();
-        for seed in 0..STORIES {
-            let panels = Tale::referring(seed, Split::Training).panels;
+        let stories = (0..).map(|seed| Tale::referring(seed, Split::Training).panels);
+        for panels in stories {
+            if scenes.len() >= pictures {
+                break;
+            }
             let pictures: Vec<RgbImage> = panels.iter().map(|(s, _)| draw(&renderer, s)).collect();
             let vectors = judge.embed_pictures(&pictures)?;
             scenes.extend(panels.into_iter().map(|(scene, _)| scene).zip(vectors));

@@ -84,6 +84,8 @@ pub struct Workshop<'a> {
     /// Steps, scheduler and guidance of all rows; seeds are replaced.
     pub settings: &'a Settings,
     pub judge: Option<Rc<Contrastive>>,
+    /// Pictures of training stories that GILL can retrieve.
+    pub gallery: usize,
 }
 
 impl Workshop<'_> {
@@ -123,7 +125,7 @@ impl Workshop<'_> {
                 };
                 Box::new(Gill {
                     whole,
-                    gallery: Gallery::new(judge.clone())?,
+                    gallery: Gallery::new(judge.clone(), self.gallery)?,
                 })
             }
             Kind::Divter => Box::new(Divter {
