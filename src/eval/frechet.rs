@@ -127,10 +127,10 @@ fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
             .collect();
         let half = p.iter().zip(&v).map(|(x, y)| x * y).sum::<f64>() / square;
         p.iter_mut().zip(&v).for_each(|(p, v)| *p -= half * v);
-        for i in 0..m {
+        for (i, (vi, pi)) in v.iter().zip(&p).enumerate() {
             let row = &mut a[at(i, 0)..at(i, 0) + m];
             for ((x, vj), pj) in row.iter_mut().zip(&v).zip(&p) {
-                *x -= v[i] * pj + p[i] * vj;
+                *x -= vi * pj + pi * vj;
             }
         }
         let side = if v[0] < 0.0 { length } else { -length };

@@ -12,8 +12,8 @@ pub fn stem(word: &str) -> String {
     if w.ends("y") && w.has_vowel(w.0.len() - 1) {
         w.replace("y", "i");
     }
-    w.first_of(STEP_2, 0);
-    w.first_of(STEP_3, 0);
+    w.first_of(STEP_2);
+    w.first_of(STEP_3);
     w.step_4();
     w.step_5();
     w.0.into_iter().map(char::from).collect()
@@ -136,14 +136,14 @@ impl Word {
         }
     }
 
-    /// Replaces the longest suffix of a table where more than `least` is left before it.
-    fn first_of(&mut self, table: &[(&str, &str)], least: usize) {
+    /// Replaces the longest suffix of a table where enough is left before it.
+    fn first_of(&mut self, table: &[(&str, &str)]) {
         let longest = table
             .iter()
             .filter(|(suffix, _)| self.ends(suffix))
             .max_by_key(|(suffix, _)| suffix.len());
         if let Some((suffix, by)) = longest
-            && self.measure(self.0.len() - suffix.len()) > least
+            && self.measure(self.0.len() - suffix.len()) > 0
         {
             self.replace(suffix, by);
         }

@@ -105,10 +105,11 @@ pub fn bleu<'a>(scores: impl Iterator<Item = &'a TextScore>, order: usize) -> Op
     for score in scores {
         told += score.words;
         reference += score.reference;
-        for n in 0..2 {
-            matches[n] += score.matches[n];
-            possible[n] += score.possible[n];
-        }
+        let add = |sums: &mut [usize; 2], more: [usize; 2]| {
+            sums.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
+        };
+        add(&mut matches, score.matches);
+        add(&mut possible, score.possible);
     }
     if reference == 0 {
         return None;

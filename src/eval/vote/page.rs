@@ -113,10 +113,10 @@ fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        let bits = (at(0) << 16) | (at(1) << 8) | at(2);
         for i in 0..4 {
             if i <= chunk.len() {
-                let index = bits >> (18 - 6 * i) & 63;
+                let index = (bits >> (18 - 6 * i)) & 63;
                 text.push(char::from(LETTERS[index as usize]));
             } else {
                 text.push('=');
