@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use candle_core::Device;
 use predicates::str::contains;
-use vokenboard::eval::{Recogniser, RecogniserConfig};
+use vokenboard::eval::{Contrastive, ContrastiveConfig, Recogniser, RecogniserConfig};
 use vokenboard::nn::Params;
 
 /// The tiny model with a recogniser that has learnt nothing.
@@ -88,6 +88,214 @@ fn what_is_wrong_is_one_sentence() {
     Command::cargo_bin("vokenboard")
         .unwrap()
         .args(["eval", "beauty"])
+        .assert()
+        .code(2);
+}
+
+/// The tiny model as the built-in one, so that judges are found beside it.
+fn models(dir: &Path) -> PathBuf {
+    let models = dir.join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    let tiny = model(&models);
+    std::fs::rename(tiny, models.join("sprout")).unwrap();
+    let manifest = models.join("sprout/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"tiny\"", "\"sprout\"")).unwrap();
+    let sizes = ContrastiveConfig::default();
+    let params = Params::init(9, &Device::Cpu);
+    let judge = Contrastive::new(&sizes, Contrastive::tokenizer(&sizes), &params).unwrap();
+    let tensors = params.to_file_layout(None).unwrap();
+    let folder = models.join("sprout/contrastive");
+    judge.save(&folder, &sizes, &tensors).unwrap();
+    models
+}
+
+fn stories(models: &Path) -> Command {
+    let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.args(["eval", "stories", "--stories", "2", "--scenes", "40"]);
+    command.args(["--steps", "2", "--models"]).arg(models);
+    command
+}
+
+const ROWS: &str = r#"
+[[row]]
+name = "whole"
+kind = "pipeline"
+model = "sprout"
+recipe = "caption"
+context = ["texts"]
+
+[[row]]
+name = "sentence only"
+kind = "pipeline"
+model = "sprout"
+context = []
+
+[[row]]
+name = "vokens"
+kind = "pipeline"
+model = "sprout"
+recipe = "voken"
+
+[[row]]
+name = "described"
+kind = "divter"
+model = "sprout"
+painter = "sprout"
+
+[[row]]
+name = "retrieved"
+kind = "gill"
+model = "sprout"
+
+[[row]]
+name = "one by one"
+kind = "unimodal"
+model = "sprout"
+painter = "sprout"
+
+[[row]]
+name = "nobody"
+kind = "pipeline"
+model = "nobody"
+
+[[row]]
+name = "real"
+kind = "real"
+"#;
+
+#[test]
+fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let (rows, json) = (dir.path().join("rows.toml"), dir.path().join("out.json"));
+    let keep = dir.path().join("kept");
+    std::fs::write(&rows, ROWS).unwrap();
+    stories(&models)
+        .arg("--config")
+        .arg(&rows)
+        .arg("--json")
+        .arg(&json)
+        .arg("--keep")
+        .arg(&keep)
+        .assert()
+        .success()
+        .stdout(contains("| sentence only |"))
+        .stdout(contains(
+            "\"vokens\" is left out: the model sprout tells stories by caption and not by voken",
+        ))
+        .stdout(contains("\"nobody\" is left out"))
+        .stdout(contains("another data set"));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let row = |name: &str| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter().find(|r| r["name"] == name).unwrap().clone()
+    };
+    for name in [
+        "whole",
+        "sentence only",
+        "described",
+        "retrieved",
+        "one by one",
+        "real",
+    ] {
+        let row = row(name);
+        // Three to five panels a story.
+        let pictures = row["pictures"].as_u64().unwrap();
+        assert!((6..=10).contains(&pictures), "{name}: {pictures}");
+        for metric in ["recall", "place", "all_correct", "similarity", "frechet"] {
+            let cell = &row["metrics"][metric];
+            let at = |key: &str| {
+                cell[key]
+                    .as_f64()
+                    .unwrap_or_else(|| panic!("{name} {metric}"))
+            };
+            assert!(at("value").is_finite());
+            assert!(at("low") <= at("high"), "{name} {metric}");
+        }
+    }
+    let perplexity = |name: &str| row(name)["metrics"]["perplexity"]["value"].as_f64();
+    for name in ["whole", "described", "retrieved", "one by one"] {
+        assert!(perplexity(name).unwrap() > 1.0, "{name}");
+        assert!(row(name)["texts"].as_u64() > Some(0));
+    }
+    assert_eq!(perplexity("sentence only"), None);
+    assert_eq!(perplexity("real"), None);
+    assert_eq!(report["left_out"].as_array().unwrap().len(), 2);
+
+    // The stories kept can be voted on.
+    let page = dir.path().join("vote.html");
+    let vote = || {
+        let mut command = Command::cargo_bin("vokenboard").unwrap();
+        command.args(["eval", "vote"]);
+        command
+    };
+    let write = || {
+        vote()
+            .arg("--a")
+            .arg(keep.join("real"))
+            .arg("--b")
+            .arg(keep.join("one-by-one"))
+            .arg("--out")
+            .arg(&page)
+            .assert()
+            .success()
+            .stdout(contains("2 pairs"));
+        std::fs::read_to_string(&page).unwrap()
+    };
+    let html = write();
+    assert!(html.contains("data:image/png;base64,iVBOR") && !html.contains("http"));
+    assert!(!html.contains("one-by-one") && !html.contains("/*DATA*/"));
+    assert_eq!(html, write(), "the same seed gives the same page");
+    vote()
+        .arg("--a")
+        .arg(&models)
+        .arg("--b")
+        .arg(&keep)
+        .arg("--out")
+        .arg(&page)
+        .assert()
+        .code(1)
+        .stderr(contains("no story of the same name"));
+    let ballot = dir.path().join("votes.json");
+    let votes =
+        r#"{"page": "x", "votes": [{"story": "story-001", "language": "a", "quality": "tie"}]}"#;
+    std::fs::write(&ballot, votes).unwrap();
+    vote()
+        .arg("--tally")
+        .arg(&ballot)
+        .assert()
+        .success()
+        .stdout(contains("| language | 1 | 100.0 (100.0–100.0) |"));
+}
+
+#[test]
+fn mistakes_of_the_comparison_are_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = models(dir.path());
+    let rows = dir.path().join("rows.toml");
+    stories(&models)
+        .arg("--config")
+        .arg(&rows)
+        .assert()
+        .code(1)
+        .stderr(contains("rows.toml"));
+    std::fs::write(&rows, "[[row]]\nname = \"x\"\nkind = \"magic\"\n").unwrap();
+    stories(&models)
+        .arg("--config")
+        .arg(&rows)
+        .assert()
+        .code(1)
+        .stderr(contains("magic"));
+    stories(&models)
+        .args(["--stories", "0"])
+        .assert()
+        .code(1)
+        .stderr(contains("--stories"));
+    Command::cargo_bin("vokenboard")
+        .unwrap()
+        .args(["eval", "vote"])
         .assert()
         .code(2);
 }

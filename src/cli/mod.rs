@@ -52,7 +52,7 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Train a stage of the built-in model
     Train(train::TrainArgs),
-    /// Judge how well pictures show what their captions say
+    /// Judge how well pictures show what texts say, alone and in stories
     Eval(eval::EvalArgs),
     /// Draw the procedural picture book that the built-in model learns from
     Storyworld(storyworld::StoryworldArgs),

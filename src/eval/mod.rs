@@ -1,34 +1,61 @@
 //! The judge: a recogniser of storyworld scenes, and a report of how well pictures show what
 //! their captions say.
 
+mod bootstrap;
+pub mod contrastive;
 mod faithfulness;
+mod frechet;
 mod metrics;
 mod recogniser;
 mod report;
+mod stem;
+pub mod stories;
+mod text;
 pub mod training;
+pub mod vote;
 
 use std::path::{Path, PathBuf};
 
 use crate::story::write_beside;
 
+pub use contrastive::{Contrastive, ContrastiveConfig};
 pub use faithfulness::{GUIDANCES, Options, judge};
 pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
 pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
 pub use report::{Report, Row};
+pub use text::{TextScore, bleu, distinct_2, perplexity};
 
 /// Each message is one sentence naming the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
     Recogniser { path: PathBuf, why: String },
+    #[error(
+        "{path} is not a usable contrastive model ({why}); make one with: vokenboard train contrastive"
+    )]
+    Contrastive { path: PathBuf, why: String },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write { path: PathBuf, why: String },
+    #[error("{path} can't be used as rows of the comparison: {why}")]
+    Rows { path: PathBuf, why: String },
+    #[error("there are no stories to judge; ask for at least 1 with --stories")]
+    NoStories,
+    #[error("{path} can't be used for a vote: {why}")]
+    Vote { path: PathBuf, why: String },
     #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]
     TooFew(usize),
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
     #[error(transparent)]
     Sheet(#[from] crate::storyworld::sheet::SheetError),
+    #[error(transparent)]
+    Pipeline(#[from] crate::pipeline::PipelineError),
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
+    #[error(transparent)]
+    Project(#[from] crate::story::ProjectError),
+    #[error(transparent)]
+    Edit(#[from] crate::story::EditError),
     #[error("{0}")]
     Tensor(String),
 }

@@ -87,11 +87,45 @@ pub(super) struct Scores {
     pub weather: Tensor,
 }
 
+/// The convolutions: a picture becomes a map of 8 x 8 cells.
+pub(super) struct Trunk {
+    down: Vec<Layer>,
+    wide: Vec<Layer>,
+}
+
+impl Trunk {
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn new(channels: &[usize; 4], groups: usize, p: &Params) -> TensorResult<Self> {
+        let mut cin = 3;
+        let mut down = Vec::new();
+        for (i, &cout) in channels.iter().enumerate() {
+            down.push(Layer::new(p.pp("down").pp(i), cin, cout, 2, groups)?);
+            cin = cout;
+        }
+        let wide = (0..2)
+            .map(|i| Layer::new(p.pp("wide").pp(i), cin, cin, 1, groups))
+            .collect::<TensorResult<_>>()?;
+        Ok(Self { down, wide })
+    }
+
+    /// `x [B,128,128,3]` in -1..1 becomes `[B,8,8,C]`.
+    pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+        let mut h = x.clone();
+        for layer in &self.down {
+            h = layer.forward(&h)?;
+        }
+        for layer in &self.wide {
+            h = (&h + layer.forward(&h)?)?;
+        }
+        Ok(h)
+    }
+}
+
 /// The judge of pictures.
 pub struct Recogniser {
     config: RecogniserConfig,
-    down: Vec<Layer>,
-    wide: Vec<Layer>,
+    trunk: Trunk,
     centres: Linear,
     rare: Tensor,
     place: Linear,
@@ -104,19 +138,9 @@ impl Recogniser {
     /// # Errors
     /// A tensor that is missing or has another shape than `config` says.
     pub fn new(config: RecogniserConfig, p: Params) -> TensorResult<Self> {
-        let mut cin = 3;
-        let mut down = Vec::new();
-        for (i, &cout) in config.channels.iter().enumerate() {
-            let layer = Layer::new(p.pp("down").pp(i), cin, cout, 2, config.norm_groups)?;
-            down.push(layer);
-            cin = cout;
-        }
-        let wide = (0..2)
-            .map(|i| Layer::new(p.pp("wide").pp(i), cin, cin, 1, config.norm_groups))
-            .collect::<TensorResult<_>>()?;
+        let cin = config.channels[3];
         Ok(Self {
-            down,
-            wide,
+            trunk: Trunk::new(&config.channels, config.norm_groups, &p)?,
             centres: p.pp("centres").linear(cin, SUBJECTS, true)?,
             rare: Tensor::full(RARE as f32, (), p.device())?,
             place: p.pp("place").linear(cin, Place::COUNT, true)?,
@@ -173,13 +197,7 @@ impl Recogniser {
 
     /// `x [B,128,128,3]` in -1..1.
     pub(super) fn forward(&self, x: &Tensor) -> TensorResult<Scores> {
-        let mut h = x.clone();
-        for layer in &self.down {
-            h = layer.forward(&h)?;
-        }
-        for layer in &self.wide {
-            h = (&h + layer.forward(&h)?)?;
-        }
+        let h = self.trunk.forward(x)?;
         let pooled = h.mean(1)?.mean(1)?;
         Ok(Scores {
             centres: self.centres.forward(&h)?.broadcast_add(&self.rare)?,
@@ -189,13 +207,22 @@ impl Recogniser {
         })
     }
 
+    /// The pooled features of each picture, as many as the last of `channels`: what place, time
+    /// and weather are read from, and what the Fréchet distance compares.
+    pub fn features(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, EvalError> {
+        let mut all = Vec::with_capacity(pictures.len());
+        for batch in pictures.chunks(32) {
+            let h = self.trunk.forward(&inputs(batch, &self.device)?)?;
+            all.extend(h.mean(1)?.mean(1)?.to_vec2()?);
+        }
+        Ok(all)
+    }
+
     /// What each picture shows. Pictures of other sizes are resampled to 128 x 128.
     pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Seen>, EvalError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
-            let values: Vec<f32> = batch.iter().flat_map(input).collect();
-            let x = Tensor::from_vec(values, (batch.len(), SIZE, SIZE, 3), &self.device)?;
-            let scores = self.forward(&x)?;
+            let scores = self.forward(&inputs(batch, &self.device)?)?;
             let centres = centre_probability(&scores.centres)?.to_dtype(DType::F32)?;
             let places = classes(&scores.place)?;
             let times = classes(&scores.time)?;
@@ -222,6 +249,12 @@ pub(super) fn centre_probability(scores: &Tensor) -> TensorResult<Tensor> {
 fn classes(scores: &Tensor) -> TensorResult<Vec<usize>> {
     let best = scores.argmax(D::Minus1)?.to_vec1::<u32>()?;
     Ok(best.into_iter().map(|c| c as usize).collect())
+}
+
+/// Pictures as `[B,128,128,3]`.
+pub(super) fn inputs(pictures: &[RgbImage], device: &Device) -> TensorResult<Tensor> {
+    let values: Vec<f32> = pictures.iter().flat_map(input).collect();
+    Tensor::from_vec(values, (pictures.len(), SIZE, SIZE, 3), device)
 }
 
 /// A picture's values in -1..1 at the judge's size.

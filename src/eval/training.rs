@@ -82,7 +82,7 @@ fn twins(rng: &mut ChaCha8Rng, like: &Scene) -> Scene {
 }
 
 /// Blur and noise of random strength, none on a quarter of the pictures.
-fn soften(rgb: &[u8], rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(super) fn soften(rgb: &[u8], rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut x: Vec<f32> = rgb.iter().map(|&v| f32::from(v) / 127.5 - 1.0).collect();
     if rng.random_bool(0.25) {
         return x;

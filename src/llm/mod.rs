@@ -22,7 +22,7 @@ use candle_core::Device;
 pub use error::LlmError;
 pub use llama::{Input, Llama, LlamaConfig, State};
 pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
-pub use sampling::Sampling;
+pub use sampling::{Sampling, log_probability};
 pub use tokenizer::Tokenizer;
 
 use gguf::Gguf;

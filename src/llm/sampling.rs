@@ -27,6 +27,14 @@ impl Default for Sampling {
     }
 }
 
+/// The natural logarithm of the probability that `logits` give to token `id`.
+pub fn log_probability(logits: &[f32], id: u32) -> f64 {
+    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - most).exp()).sum();
+    let own = logits.get(id as usize).copied();
+    own.map_or(f64::NEG_INFINITY, |l| f64::from(l) - most - sum.ln())
+}
+
 /// The likeliest token; the first of those that are equally likely.
 pub(super) fn likeliest(logits: &[f32]) -> u32 {
     let start = (0, f32::NEG_INFINITY);
@@ -94,6 +102,15 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+
+    #[test]
+    fn log_probabilities_are_those_of_the_softmax() {
+        let logits = [2f32.ln(), 5f32.ln(), 3f32.ln()];
+        for (id, share) in [(0, 0.2f64), (1, 0.5), (2, 0.3)] {
+            assert!((log_probability(&logits, id) - share.ln()).abs() < 1e-6);
+        }
+        assert_eq!(log_probability(&logits, 9), f64::NEG_INFINITY);
+    }
 
     fn counts(logits: &[f32], sampling: &Sampling) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);

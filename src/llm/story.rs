@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::sampling::{draw, penalise};
+use super::sampling::{draw, log_probability, penalise};
 use super::{LanguageModel, LlmError, Sampling, Tokenizer};
 
 /// Fewest words of a page.
@@ -27,6 +27,9 @@ const ATTEMPTS: u64 = 8;
 const PAGE_TOKENS: usize = 160;
 /// Tokens of the story that the prompt has room for; its first page and its last ones stay.
 const STORY_TOKENS: usize = 1024;
+
+/// Tokens that are left for the page to be written.
+const NEW_PAGE_TOKENS: usize = 256;
 
 /// Stories that show the model what pages are like, a page a line; made for this program.
 const EXAMPLES: &str = include_str!("examples.txt");
@@ -154,7 +157,8 @@ impl LanguageModel {
         sampling: &Sampling,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<String>, LlmError> {
-        let story = Story::new(&self.tokenizer, context);
+        let limit = self.llama.config().context.saturating_sub(NEW_PAGE_TOKENS);
+        let story = Story::new(&self.tokenizer, context, limit);
         for attempt in 0..ATTEMPTS {
             let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
             rng.set_stream(attempt);
@@ -171,6 +175,30 @@ impl LanguageModel {
             }
         }
         Err(LlmError::Speechless)
+    }
+
+    /// Natural log probabilities of the tokens of `page` when it comes next after `context`, as the
+    /// model gives them, without the rules that pages keep.
+    ///
+    /// # Errors
+    /// When the story is too long.
+    pub fn log_probabilities(
+        &mut self,
+        context: &[String],
+        page: &str,
+    ) -> Result<Vec<f64>, LlmError> {
+        let ids = self.tokenizer.encode(page.trim());
+        let limit = self.llama.config().context.saturating_sub(ids.len());
+        let mut text = Story::new(&self.tokenizer, context, limit).prompt;
+        let mut logits = Vec::new();
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            let go_on = &mut || ControlFlow::Continue(());
+            self.read(&text, &mut logits, go_on)?;
+            all.push(log_probability(&logits, id));
+            text.push(id);
+        }
+        Ok(all)
     }
 
     fn write_page(
@@ -291,7 +319,20 @@ struct Story {
 }
 
 impl Story {
-    fn new(tokenizer: &Tokenizer, context: &[String]) -> Story {
+    /// The pages in a prompt of at most `limit` tokens: of a long story fewer are read.
+    fn new(tokenizer: &Tokenizer, context: &[String], limit: usize) -> Story {
+        let story = Story::within(tokenizer, context, STORY_TOKENS);
+        match story.prompt.len().saturating_sub(limit) {
+            0 => story,
+            over => {
+                let room = (story.prompt.len() - story.start).saturating_sub(over);
+                Story::within(tokenizer, context, room)
+            }
+        }
+    }
+
+    /// With at most `room` tokens of pages, unless the first and the last alone are longer.
+    fn within(tokenizer: &Tokenizer, context: &[String], room: usize) -> Story {
         let pages: Vec<String> = context
             .iter()
             .map(|page| page.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -312,7 +353,7 @@ impl Story {
             ids.split_off(ids.len().saturating_sub(PAGE_TOKENS))
         };
         let mut lines: Vec<Vec<u32>> = pages.iter().map(line).collect();
-        while lines.len() > 2 && lines.iter().map(Vec::len).sum::<usize>() > STORY_TOKENS {
+        while lines.len() > 2 && lines.iter().map(Vec::len).sum::<usize>() > room {
             lines.remove(1);
         }
         prompt.extend(lines.into_iter().flatten());

@@ -10,7 +10,8 @@ use image::RgbaImage;
 use super::load::Chosen;
 use super::record::{default_settings, record};
 use super::{
-    Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request, picture_prompt,
+    ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
+    picture_prompt,
 };
 use crate::diffusion::Diffusion;
 use crate::llm::{LanguageModel, Sampling};
@@ -179,5 +180,14 @@ impl Pipeline for CaptionPipeline {
             output.picture = Some((picture, self.record(request, prompt, started)));
         }
         Ok(Some(output))
+    }
+
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        let told: Vec<String> = context.iter().map(|panel| panel.text.clone()).collect();
+        Ok(self.language.log_probabilities(&told, text)?)
     }
 }

@@ -11,6 +11,7 @@ mod voken;
 
 pub use caption::CaptionPipeline;
 pub use load::{Options, loader, recipes};
+pub use record::default_settings;
 pub use scene::picture_prompt;
 pub use voken::VokenPipeline;
 
@@ -80,6 +81,9 @@ pub enum Progress {
 pub struct Output {
     pub text: Option<(String, Record)>,
     pub picture: Option<(RgbaImage, Record)>,
+    /// Where text and picture were wanted: whether the model asked for the picture by itself.
+    /// `None` in recipes that leave it no choice.
+    pub asked: Option<bool>,
 }
 
 /// What a loaded pipeline is and can do.
@@ -166,4 +170,20 @@ pub trait Pipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError>;
+
+    /// Natural log probabilities of the tokens of `text`, which goes on with the story after
+    /// `context`, as the model gives them before any sampling.
+    ///
+    /// # Errors
+    /// When the story is too long or a model fails.
+    fn log_probabilities(
+        &mut self,
+        _context: &[ContextPanel],
+        _text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        Err(PipelineError::Request(format!(
+            "the recipe {} does not say how likely a text is; compare it without its texts",
+            self.describe().pipeline
+        )))
+    }
 }

@@ -28,7 +28,7 @@ pub(super) fn record(
 }
 
 /// A recipe's defaults with what the manifest says of them.
-pub(super) fn default_settings(defaults: Settings, manifest: &Manifest) -> Settings {
+pub fn default_settings(defaults: Settings, manifest: &Manifest) -> Settings {
     let (Some(serde_json::Value::Object(wanted)), Ok(serde_json::Value::Object(mut all))) = (
         manifest.default_settings.clone(),
         serde_json::to_value(&defaults),

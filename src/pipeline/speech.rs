@@ -134,6 +134,14 @@ impl Speech {
         self.decode(&said)
     }
 
+    /// The ids of a panel's text.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        match self {
+            Speech::Published(tokenizer) => tokenizer.encode(text),
+            Speech::Own { tokenizer, .. } => tokenizer.encode(&tidy(text)),
+        }
+    }
+
     pub fn decode(&self, ids: &[u32]) -> String {
         match self {
             Speech::Published(tokenizer) => tokenizer.decode(ids, true),

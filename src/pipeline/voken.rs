@@ -17,8 +17,8 @@ use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
 };
 use crate::diffusion::{Diffusion, TextFeatures};
-use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
+use crate::llm::{LlmError, log_probability};
 use crate::published::Parts;
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess};
@@ -488,6 +488,9 @@ impl Pipeline for VokenPipeline {
             if sink(Progress::TextDone(text.clone(), Box::new(record.clone()))).is_break() {
                 return Ok(None);
             }
+            if request.make.picture() {
+                output.asked = Some(asked.is_some());
+            }
             if asked.is_none() && request.make.picture() {
                 // It did not ask, so the picture of its text is asked for.
                 forced = true;
@@ -512,5 +515,32 @@ impl Pipeline for VokenPipeline {
             output.picture = Some((picture, record));
         }
         Ok(Some(output))
+    }
+
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        let (_, prompt) = self.read(context, None, &mut |_| ControlFlow::Continue(()))?;
+        let ids = self.speech.encode(text.trim());
+        let Some((_, before)) = ids.split_last() else {
+            return Ok(Vec::new());
+        };
+        let reader = &mut self.networks.speaker(&mut |_| {})?.reader;
+        reader.clear();
+        let hidden = reader.read(&prompt)?;
+        let mut states = vec![hidden.narrow(1, hidden.dim(1)? - 1, 1)?];
+        if !before.is_empty() {
+            let before = reader.embed(before)?;
+            states.push(reader.read(&before)?);
+        }
+        let states = Tensor::cat(&states, 1)?;
+        let mut all = Vec::with_capacity(ids.len());
+        for (i, &id) in ids.iter().enumerate() {
+            let logits = reader.logits(&states.narrow(1, i, 1)?)?;
+            all.push(log_probability(&logits, id));
+        }
+        Ok(all)
     }
 }

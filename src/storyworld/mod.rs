@@ -16,11 +16,11 @@ mod tale;
 mod tests;
 mod words;
 
-pub use caption::{caption, caption_held_out, roughen};
+pub use caption::{caption, caption_held_out, description, roughen};
 pub use cast::{CHARACTERS, SUBJECTS, Subject, SubjectId, THINGS};
 pub use place::{Place, Time, Weather};
 pub use reference::{refers, unnamed};
 pub use render::Renderer;
 pub use scene::{LAYOUTS, MAX_SUBJECTS, Placed, Rect, Scene, SceneOptions, Slot, Split, held_out};
 pub use tale::{PLOT_COUNT, Tale};
-pub use words::{Mentions, mentions, vocabulary, words};
+pub use words::{Mentions, mentions, synonyms, vocabulary, words};

@@ -156,7 +156,7 @@ pub struct Mentions {
     pub weather: Option<Weather>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Sense {
     subject: Option<SubjectId>,
     place: Option<Place>,
@@ -233,6 +233,12 @@ static LEXICON: LazyLock<HashMap<String, Sense>> = LazyLock::new(|| {
     }
     lexicon
 });
+
+/// Whether two words, lower case, name the same subject, place, time or weather.
+pub fn synonyms(a: &str, b: &str) -> bool {
+    let sense = |word| LEXICON.get(word).filter(|s| **s != Sense::default());
+    sense(a).is_some_and(|a| sense(b) == Some(a))
+}
 
 /// What `text` names, synonyms and plurals included: "the snowy woods at dusk" is the forest in
 /// snow at sunset. Articles, case and punctuation do not matter.

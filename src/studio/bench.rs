@@ -197,6 +197,7 @@ impl Pipeline for Metronome {
         Ok(Some(Output {
             text,
             picture: Some((picture, record)),
+            asked: None,
         }))
     }
 }

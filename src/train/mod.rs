@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(
-        "there is no training stage {0:?}; choose autoencoder, diffusion, recogniser, see, align or story"
+        "there is no training stage {0:?}; choose autoencoder, diffusion, recogniser, contrastive, see, align or story"
     )]
     Stage(String),
     #[error("{0} can't be used as training settings: {1}")]
@@ -90,6 +90,7 @@ pub fn run_with(
         "autoencoder" => autoencoder::train(config, run, resume),
         "diffusion" => diffusion::train(config, run, resume),
         "recogniser" => crate::eval::training::train(config, run, resume),
+        "contrastive" => crate::eval::contrastive::training::train(config, run, resume),
         other => Err(TrainError::Stage(other.to_owned())),
     }
 }

@@ -18,6 +18,30 @@ const WORDS: [&str; 16] = [
     "snow", "brings", "home", "star",
 ];
 
+/// Letters that are read as one token, so that a story is not too long for the model.
+const PAIRS: [(&str, &str); 20] = [
+    ("h", "e"),
+    ("i", "n"),
+    ("e", "r"),
+    ("o", "n"),
+    ("a", "n"),
+    ("o", "r"),
+    ("e", "n"),
+    ("a", "t"),
+    ("o", "u"),
+    ("l", "e"),
+    ("s", "t"),
+    ("r", "e"),
+    ("i", "t"),
+    ("i", "s"),
+    ("e", "s"),
+    ("a", "r"),
+    ("o", "o"),
+    ("e", "d"),
+    ("l", "l"),
+    ("r", "i"),
+];
+
 /// Writes the model folder `dir`.
 pub fn write(dir: &Path) {
     let tokens = tokens();
@@ -58,6 +82,7 @@ fn tokens() -> Vec<String> {
         tokens.push(char::from_u32(code).unwrap().to_string());
     }
     tokens.extend(WORDS.map(|word| format!("Ġ{word}")));
+    tokens.extend(PAIRS.map(|(a, b)| format!("{a}{b}")));
     tokens
 }
 
@@ -116,6 +141,8 @@ fn metadata(tokens: &[String]) -> Vec<(&'static str, Value)> {
         let control = SPECIAL.contains(&token.as_str());
         Value::I32(if control { 3 } else { 1 })
     });
+    let mut merges = vec!["Ġ a".to_string()];
+    merges.extend(PAIRS.map(|(a, b)| format!("{a} {b}")));
     vec![
         ("general.architecture", string("llama")),
         ("general.name", string("tiny writer")),
@@ -137,7 +164,10 @@ fn metadata(tokens: &[String]) -> Vec<(&'static str, Value)> {
         ),
         ("tokenizer.ggml.token_type", Value::Array(kinds.collect())),
         // "Ġa" is one of the words.
-        ("tokenizer.ggml.merges", Value::Array(vec![string("Ġ a")])),
+        (
+            "tokenizer.ggml.merges",
+            Value::Array(merges.iter().map(|merge| string(merge)).collect()),
+        ),
         ("tokenizer.ggml.bos_token_id", id("<|im_start|>")),
         ("tokenizer.ggml.eos_token_id", id("<|im_end|>")),
         ("tokenizer.ggml.unknown_token_id", id("<|endoftext|>")),

@@ -1,8 +1,8 @@
-//! `vokenboard eval`
+//! `vokenboard eval faithfulness`
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::diffusion::{Denoising, Diffusion};
@@ -11,10 +11,7 @@ use crate::story::Settings;
 use crate::weights;
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// What to judge
-    #[arg(value_enum)]
-    pub what: What,
+pub struct FaithfulnessArgs {
     /// Write the report here as well
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -38,18 +35,11 @@ pub struct EvalArgs {
     pub grid: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum What {
-    /// Whether pictures show the subjects, place, time and weather that their captions name
-    Faithfulness,
-}
-
 /// Judges the model and prints a table.
 ///
 /// # Errors
 /// A model or recogniser that can't be read, or a file that can't be written.
-pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    let What::Faithfulness = args.what;
+pub fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
     let built_in = || -> anyhow::Result<PathBuf> {
         Ok(weights::models_dir(None)?.join(weights::DEFAULT_MODEL))
     };
@@ -92,9 +82,5 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     )?;
     bar.finish_and_clear();
     print!("{}", report.table());
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
-        eval::write_file(path, format!("{text}\n").as_bytes())?;
-    }
-    Ok(())
+    super::write_json(args.json.as_deref(), &report.json())
 }

@@ -1,0 +1,48 @@
+//! `vokenboard eval`
+
+mod faithfulness;
+mod stories;
+mod vote;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use crate::eval;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Whether pictures show the subjects, place, time and weather that their captions name
+    Faithfulness(faithfulness::FaithfulnessArgs),
+    /// Held-out stories told by this model and by others, side by side
+    Stories(stories::StoriesArgs),
+    /// A page on which a person votes on stories, and the table of the votes
+    Vote(vote::VoteArgs),
+}
+
+/// Judges, and prints a table.
+///
+/// # Errors
+/// A model or judge that can't be read, or a file that can't be written.
+pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    match &args.what {
+        What::Faithfulness(args) => faithfulness::run(args),
+        What::Stories(args) => stories::run(args),
+        What::Vote(args) => vote::run(args),
+    }
+}
+
+/// Writes a report where one is wanted.
+fn write_json(path: Option<&Path>, report: &serde_json::Value) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        let text = serde_json::to_string_pretty(report)?;
+        eval::write_file(path, format!("{text}\n").as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `vokenboard eval stories`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+use crate::eval::EvalError;
+use crate::eval::stories::{BUILT_IN, StoryOptions, Workshop, compare, judges, read_rows};
+use crate::pipeline;
+use crate::story::Settings;
+use crate::weights;
+
+/// Most pictures that can be retrieved.
+const GALLERY: usize = 2000;
+
+#[derive(Debug, Args)]
+pub struct StoriesArgs {
+    /// The rows to compare (TOML) [default: those of the built-in model]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write the report here as well
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Held-out stories that every row tells
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub stories: usize,
+    /// Real scenes that the Fréchet distance is measured from; also most that can be retrieved, up to 2000
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub scenes: usize,
+    /// The same number tells the same stories
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Steps of each picture [default: the built-in model's usual number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub steps: Option<u32>,
+    /// Keep the stories that each row told as project folders, to be voted on
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+}
+
+/// Compares the rows and prints them as Markdown.
+///
+/// # Errors
+/// Rows or a judge that can't be read, a model that fails, or a file that can't be written.
+pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
+    let rows = match &args.config {
+        None => read_rows(Path::new("rows.toml"), BUILT_IN)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| EvalError::Rows {
+                path: path.clone(),
+                why: e.to_string(),
+            })?;
+            read_rows(path, &text)?
+        }
+    };
+    let models = weights::models_dir(args.models.as_deref())?;
+    let judges = judges(&models)?;
+    let built_in = weights::find(&models, weights::DEFAULT_MODEL)?;
+    let mut settings = pipeline::default_settings(Settings::default(), &built_in.manifest);
+    settings.steps = args.steps.unwrap_or(settings.steps);
+    let workshop = Workshop {
+        models: &models,
+        settings: &settings,
+        judge: judges.contrastive.clone(),
+        gallery: args.scenes.min(GALLERY),
+    };
+    let options = StoryOptions {
+        stories: args.stories,
+        scenes: args.scenes,
+        seed: args.seed,
+        settings: settings.clone(),
+        keep: args.keep.clone(),
+    };
+    let bar = ProgressBar::new_spinner();
+    let report = compare(&rows, &workshop, &judges, &options, &mut |what| {
+        bar.set_message(what.to_owned());
+        bar.tick();
+    })?;
+    bar.finish_and_clear();
+    print!("{}", report.markdown());
+    super::write_json(args.json.as_deref(), &report.json())
+}

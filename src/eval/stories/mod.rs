@@ -1,0 +1,280 @@
+//! The comparison: the same held-out stories told by several models and baselines, judged alike.
+//!
+//! Every panel after a story's first is told from the panels before it as they are in the story
+//! (their own texts and pictures), so that all rows are asked the same: a picture of the panel's
+//! sentence, and the next text. The last panel is also told with neither text nor picture given.
+
+mod gill;
+mod keep;
+mod rows;
+mod score;
+mod table;
+mod teller;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use image::{RgbImage, RgbaImage, buffer::ConvertBuffer};
+
+use super::EvalError;
+use super::bootstrap::{Interval, centred, interval};
+use super::contrastive::{Contrastive, dot};
+use super::frechet::{Gaussian, Reference};
+use super::recogniser::Recogniser;
+use super::text::TextScore;
+use crate::pipeline::ContextPanel;
+use crate::story::{PanelId, Settings};
+use crate::storyworld::{Renderer, Scene, Split, Tale, description};
+
+pub use rows::{BUILT_IN, Kind, Part, RowConfig, read as read_rows};
+pub use score::{Metric, OF_PICTURES, OF_TEXTS, PanelScore, StoryScore, Unit};
+pub use table::{FRECHET, StoriesReport, StoryRow};
+pub use teller::{GoneOn, Moment, Teller, Workshop};
+
+/// Draws of stories for an interval; fewer for the Fréchet distance, which is slow.
+const DRAWS: usize = 1000;
+const FRECHET_DRAWS: usize = 100;
+/// Scenes of real pictures are from stories with seeds from here on, which no row tells.
+const REAL_SEEDS: u64 = 1 << 32;
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub struct StoryOptions {
+    /// Held-out stories that every row tells.
+    pub stories: usize,
+    /// Real scenes that the Fréchet distance is measured from.
+    pub scenes: usize,
+    /// The same seed tells the same stories.
+    pub seed: u64,
+    /// Steps, scheduler and guidance of all rows.
+    pub settings: Settings,
+    /// Where each row's stories are kept as projects.
+    pub keep: Option<PathBuf>,
+}
+
+/// The judges of pictures.
+pub struct Judges {
+    pub recogniser: Recogniser,
+    /// Without it there is no text–picture similarity.
+    pub contrastive: Option<Rc<Contrastive>>,
+}
+
+/// A story with its pictures.
+struct Told {
+    panels: Vec<(Scene, String)>,
+    context: Vec<ContextPanel>,
+    seed: u64,
+}
+
+impl Told {
+    fn new(seed: u64, renderer: &Renderer) -> Self {
+        let panels = Tale::referring(seed, Split::HeldOut).panels;
+        let context = (0..)
+            .zip(&panels)
+            .map(|(i, (scene, text))| {
+                let picture: RgbaImage = gill::draw(renderer, scene).convert();
+                ContextPanel {
+                    id: PanelId(i),
+                    text: text.clone(),
+                    picture: Some(Arc::new(picture)),
+                }
+            })
+            .collect();
+        Self {
+            panels,
+            context,
+            seed,
+        }
+    }
+
+    /// Panel `at`, with those before it.
+    fn moment(&self, at: usize) -> Moment<'_> {
+        Moment {
+            context: &self.context[..at],
+            panels: &self.panels[..=at],
+            // Panels differ in their seeds, and rows do not.
+            seed: self.seed.wrapping_mul(64).wrapping_add(at as u64),
+        }
+    }
+}
+
+/// Compares `rows`; `said` hears what is being done, and what is left out and why.
+///
+/// # Errors
+/// A judge or a model that fails while it works, or stories that can't be kept. A row that can't
+/// begin is left out.
+pub fn compare(
+    rows: &[RowConfig],
+    workshop: &Workshop,
+    judges: &Judges,
+    options: &StoryOptions,
+    said: &mut dyn FnMut(&str),
+) -> Result<StoriesReport, EvalError> {
+    if options.stories == 0 {
+        return Err(EvalError::NoStories);
+    }
+    let renderer = Renderer::new(teller::SIZE);
+    let mut report = StoriesReport::new(options, judges.contrastive.is_some());
+    said("real scenes");
+    let reference = real(judges, &renderer, options.scenes)?;
+    for row in rows {
+        said(&format!("{}: loading", row.name));
+        let mut teller = match workshop.make(row) {
+            Ok(teller) => teller,
+            Err(why) => {
+                report.left_out.push((row.name.clone(), why.to_string()));
+                continue;
+            }
+        };
+        let mut stories = Vec::with_capacity(options.stories);
+        for i in 0..options.stories {
+            said(&format!(
+                "{}: story {} of {}",
+                row.name,
+                i + 1,
+                options.stories
+            ));
+            let told = Told::new(options.seed.wrapping_add(i as u64), &renderer);
+            let (score, last) = judge(teller.as_mut(), judges, &told)?;
+            stories.push(score);
+            if let (Some(dir), Some(last)) = (&options.keep, last) {
+                let number = told.panels.len() - 1;
+                keep::write(dir, &row.name, i, &told.context[..number], last)?;
+            }
+        }
+        said(&format!("{}: intervals", row.name));
+        report
+            .rows
+            .push(summary(row, &stories, &reference, options.seed));
+    }
+    Ok(report)
+}
+
+/// Features of real scenes, as a Gaussian; `None` with fewer than two.
+fn real(
+    judges: &Judges,
+    renderer: &Renderer,
+    count: usize,
+) -> Result<Option<Reference>, EvalError> {
+    let scenes = (REAL_SEEDS..)
+        .flat_map(|seed| Tale::referring(seed, Split::HeldOut).panels)
+        .map(|(scene, _)| scene)
+        .take(count);
+    let mut features = Vec::with_capacity(count);
+    let mut pictures: Vec<RgbImage> = Vec::new();
+    for scene in scenes {
+        pictures.push(gill::draw(renderer, &scene));
+        if pictures.len() == 32 {
+            features.extend(judges.recogniser.features(&pictures)?);
+            pictures.clear();
+        }
+    }
+    features.extend(judges.recogniser.features(&pictures)?);
+    let gaussian = Gaussian::of(features.iter().map(Vec::as_slice));
+    Ok(gaussian.map(Reference::new))
+}
+
+/// One story told by `teller`, and its last panel as the teller told it by itself.
+fn judge(
+    teller: &mut dyn Teller,
+    judges: &Judges,
+    told: &Told,
+) -> Result<(StoryScore, Option<GoneOn>), EvalError> {
+    let mut story = StoryScore::default();
+    let texts: Vec<&str> = told.panels.iter().map(|(_, text)| text.as_str()).collect();
+    for at in 1..told.panels.len() {
+        let moment = told.moment(at);
+        let (scene, sentence) = &told.panels[at];
+        let started = Instant::now();
+        let picture = teller.draw(&moment)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let pictures = std::slice::from_ref(&picture);
+        let seen = judges.recogniser.see(pictures)?;
+        let mut score = PanelScore::new(scene, sentence, &seen[0]);
+        score.seconds = seconds;
+        score.features = judges.recogniser.features(pictures)?.remove(0);
+        if let Some(judge) = &judges.contrastive {
+            // The sentence alone leaves open what should be seen: the whole scene in words.
+            let wanted = judge.embed_text(&description(scene))?;
+            score.similarity = Some(dot(&judge.embed_pictures(pictures)?[0], &wanted));
+        }
+        story.panels.push(score);
+        if let Some(text) = teller.write(&moment)? {
+            story
+                .texts
+                .push(TextScore::new(&text, sentence, &texts[..at]));
+        }
+        if let Some(all) = teller.log_probabilities(&moment)? {
+            story.likelihood.0 += all.iter().sum::<f64>();
+            story.likelihood.1 += all.len();
+        }
+    }
+    let last = teller.go_on(&told.moment(told.panels.len() - 1))?;
+    story
+        .asked
+        .extend(last.as_ref().and_then(|last| last.asked));
+    Ok((story, last))
+}
+
+fn summary(
+    row: &RowConfig,
+    stories: &[StoryScore],
+    reference: &Option<Reference>,
+    seed: u64,
+) -> StoryRow {
+    let all: Vec<&StoryScore> = stories.iter().collect();
+    let measure = |metric: &Metric| -> Option<(f64, Option<Interval>)> {
+        let value = (metric.compute)(&all)?;
+        let drawn = |indices: &[usize]| {
+            let some: Vec<&StoryScore> = indices.iter().map(|&i| &stories[i]).collect();
+            (metric.compute)(&some)
+        };
+        let interval = match metric.resampled {
+            true => interval(stories.len(), DRAWS, seed, drawn),
+            false => None,
+        };
+        Some((value, interval))
+    };
+    let distance = |some: &[&StoryScore]| {
+        let features = some.iter().flat_map(|story| &story.panels);
+        let gaussian = Gaussian::of(features.map(|p| p.features.as_slice()))?;
+        Some(reference.as_ref()?.distance(&gaussian))
+    };
+    let frechet = distance(&all).map(|whole| {
+        let drawn = |indices: &[usize]| {
+            let some: Vec<&StoryScore> = indices.iter().map(|&i| &stories[i]).collect();
+            distance(&some)
+        };
+        (
+            whole,
+            centred(whole, stories.len(), FRECHET_DRAWS, seed, drawn),
+        )
+    });
+    StoryRow {
+        name: row.name.clone(),
+        pictures: stories.iter().map(|story| story.panels.len()).sum(),
+        texts: stories.iter().map(|story| story.texts.len()).sum(),
+        of_pictures: OF_PICTURES.iter().map(measure).collect(),
+        frechet,
+        of_texts: OF_TEXTS.iter().map(measure).collect(),
+    }
+}
+
+/// Opens the judges of the built-in model in `models`; the contrastive one may be missing.
+///
+/// # Errors
+/// A judge that can't be read.
+pub fn judges(models: &Path) -> Result<Judges, EvalError> {
+    let device = candle_core::Device::Cpu;
+    let sprout = models.join(crate::weights::DEFAULT_MODEL);
+    let contrastive = sprout.join("contrastive");
+    Ok(Judges {
+        recogniser: Recogniser::load(&sprout.join("recogniser"), &device)?,
+        contrastive: match contrastive.exists() {
+            true => Some(Rc::new(Contrastive::load(&contrastive, &device)?)),
+            false => None,
+        },
+    })
+}

@@ -1,0 +1,130 @@
+//! Which rows the comparison has: a TOML file with a table for each.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::eval::EvalError;
+
+/// The rows of the built-in comparison.
+pub const BUILT_IN: &str = include_str!("rows.toml");
+
+/// How a row tells stories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A model with its own recipe writes and draws.
+    Pipeline,
+    /// Divter: a language model describes the picture in words, a text encoder conditions it.
+    Divter,
+    /// GILL: a model draws, and its picture gives way to one of the training stories that fits the
+    /// text better.
+    Gill,
+    /// One model draws the sentence alone, another writes from texts alone.
+    Unimodal,
+    /// The pictures of the story itself: what the judges make of a perfect model.
+    Real,
+}
+
+/// What of the story so far a row reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    Texts,
+    Pictures,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowConfig {
+    pub name: String,
+    pub kind: Kind,
+    /// Id or folder of the model that writes, and with `pipeline` and `gill` also draws.
+    pub model: Option<String>,
+    /// The recipe that the model must have, `voken` or `caption`.
+    pub recipe: Option<String>,
+    /// Diffusion model, a folder below that of the models, where the row draws with another.
+    pub painter: Option<String>,
+    #[serde(default = "everything")]
+    pub context: Vec<Part>,
+    /// Where it differs from the other rows'.
+    pub guidance: Option<f32>,
+}
+
+fn everything() -> Vec<Part> {
+    vec![Part::Texts, Part::Pictures]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    row: Vec<RowConfig>,
+}
+
+/// Reads the rows of `text`; `path` is named where something is wrong.
+///
+/// # Errors
+/// What is not TOML, an unknown setting, or a row that lacks what its kind needs.
+pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
+    let bad = |why: String| EvalError::Rows {
+        path: path.to_owned(),
+        why,
+    };
+    let file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned()))?;
+    for row in &file.row {
+        let needs = |what: &str, given: &Option<String>| match given {
+            Some(_) => Ok(()),
+            None => Err(bad(format!("the row {:?} has no {what}", row.name))),
+        };
+        match row.kind {
+            Kind::Real => {}
+            Kind::Pipeline | Kind::Gill => needs("model", &row.model)?,
+            Kind::Divter => {
+                needs("model", &row.model)?;
+                needs("painter", &row.painter)?;
+            }
+            Kind::Unimodal => needs("painter", &row.painter)?,
+        }
+        let named = |other: &&RowConfig| other.name == row.name;
+        if file.row.iter().filter(named).count() > 1 {
+            return Err(bad(format!("two rows are called {:?}", row.name)));
+        }
+    }
+    if file.row.is_empty() {
+        return Err(bad("it has no rows; add a [[row]]".into()));
+    }
+    Ok(file.row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_rows_are_those_of_the_comparison() {
+        let rows = read(Path::new("rows.toml"), BUILT_IN).unwrap();
+        let kinds: Vec<Kind> = rows.iter().map(|row| row.kind).collect();
+        assert_eq!(kinds.last(), Some(&Kind::Real));
+        for kind in [Kind::Pipeline, Kind::Divter, Kind::Gill, Kind::Unimodal] {
+            assert!(kinds.contains(&kind), "{kind:?}");
+        }
+        let contexts = |wanted: &[Part]| rows.iter().any(|row| row.context == wanted);
+        assert!(contexts(&[Part::Texts, Part::Pictures]));
+        assert!(contexts(&[Part::Texts]) && contexts(&[Part::Pictures]) && contexts(&[]));
+        assert!(rows.iter().any(|row| row.guidance == Some(1.0)));
+    }
+
+    #[test]
+    fn mistakes_name_the_file_and_the_row() {
+        let said = |text: &str| read(Path::new("my.toml"), text).unwrap_err().to_string();
+        assert!(said("row = 1").contains("my.toml"));
+        assert!(said("[[row]]\nname = \"a\"\nkind = \"real\"\nstep = 1").contains("step"));
+        let twice = "[[row]]\nname = \"a\"\nkind = \"real\"\n".repeat(2);
+        assert!(said(&twice).contains("two rows"));
+        assert!(
+            said("[[row]]\nname = \"b\"\nkind = \"divter\"\nmodel = \"m\"").contains("painter")
+        );
+        assert!(said("row = []").contains("no rows"));
+    }
+}
