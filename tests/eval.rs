@@ -182,7 +182,7 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
         .success()
         .stdout(contains("| sentence only |"))
         .stdout(contains(
-            "\"vokens\" is left out: the model sprout tells stories by caption and not by voken",
+            "\"vokens\" is left out: model sprout can't be used with the voken pipeline; choose caption",
         ))
         .stdout(contains("\"nobody\" is left out"))
         .stdout(contains("another data set"));

@@ -60,7 +60,7 @@ fn walk(p: &Params, output: impl Fn() -> Tensor) {
         let h = 2e-3;
         let got = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
         // Rounding of a loss of about 1 gives up to 1e-6 / h; kinks (ReLU) and curvature the rest.
-        let close = (got - want).abs() < 2e-2 * want.abs() + 1e-3;
+        let close = (got - want).abs() < 5e-2 * want.abs() + 1e-3;
         assert!(close, "{name}: slope {got}, gradient {want}");
     }
 }

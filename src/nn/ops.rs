@@ -324,12 +324,16 @@ pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result
         .reshape(dims)
 }
 
-/// Rows of `table [rows,dim]` by `ids` (u32, any shape), in f32 whatever the table is held as.
+/// Rows of `table [rows,dim]` by `ids` (u32, any shape), in f32 where the table is held in half
+/// precision.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut dims = ids.dims().to_vec();
     dims.push(table.dim(1)?);
     let rows = table.index_select(&ids.flatten_all()?, 0)?;
-    rows.to_dtype(DType::F32)?.reshape(dims)
+    match rows.dtype() {
+        DType::F16 | DType::BF16 => rows.to_dtype(DType::F32)?.reshape(dims),
+        _ => rows.reshape(dims),
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,10 @@ use crate::voken::{
 /// Tokenizer and prompts.
 pub(super) enum Speech {
     Published(Arc<LlamaTokenizer>),
-    Own { tokenizer: Tokenizer, line_end: u32 },
+    Own {
+        tokenizer: Box<Tokenizer>,
+        line_end: u32,
+    },
 }
 
 impl Speech {

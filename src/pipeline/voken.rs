@@ -170,7 +170,7 @@ impl VokenPipeline {
             voice,
             description: description(manifest, hash, device, size, Settings::default()),
             speech: Speech::Own {
-                tokenizer,
+                tokenizer: Box::new(tokenizer),
                 line_end,
             },
             networks: Networks::own(speaker, tower, diffusion, speaks),

@@ -112,7 +112,8 @@ fn round(x: &[f32; BLOCK], numbers: &mut [i8; BLOCK]) -> f32 {
             let size = x[i].abs();
             largest[i] = if size > largest[i] { size } else { largest[i] };
             // Nothing for a number, NaN for what is none.
-            bad[i] += x[i] - x[i];
+            // 0 where x is a number, NaN where it is none or infinite.
+            bad[i] += x[i] * 0.0;
         }
     }
     let largest = largest.iter().fold(0.0f32, |a, b| a.max(*b));

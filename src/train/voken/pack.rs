@@ -370,7 +370,11 @@ mod tests {
     #[test]
     fn what_is_not_in_context_is_not_seen() {
         let alone = pack(&plan(&[Task::Picture], false, false));
-        assert!(alone.context.parts[1..].iter().all(|p| p.sees == [0..1]));
+        assert!(
+            alone.context.parts[1..]
+                .iter()
+                .all(|p| p.sees.len() == 1 && p.sees[0] == (0..1))
+        );
         assert_eq!(alone.context.len(), 1 + 2 + 2);
         let seen = pack(&plan(&[Task::Picture], false, true));
         // bos | 20 21 | p p \n | 30 31 | p p \n
