@@ -56,12 +56,15 @@ fn walk(p: &Params, output: impl Fn() -> Tensor) {
             var.set(&before).unwrap();
             value
         };
-        // Fourth-order differences: their own error is far below f32's rounding.
-        let h = 2e-3;
-        let got = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-        // Rounding of a loss of about 1 gives up to 1e-6 / h; kinks (ReLU) and curvature the rest.
-        let close = (got - want).abs() < 5e-2 * want.abs() + 1e-3;
-        assert!(close, "{name}: slope {got}, gradient {want}");
+        // Fourth-order differences: their own error is far below f32's rounding, except where a kink
+        // (ReLU) lies within the step; so a shorter one may show the slope as well.
+        let slope = |h: f64| (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        let got = [2e-3, 6e-4, 2e-4].map(slope);
+        let close = got
+            .iter()
+            // Rounding of a loss of about 1 gives up to 1e-7 / h.
+            .any(|got| (got - want).abs() < 5e-2 * want.abs() + 3e-3);
+        assert!(close, "{name}: slope {got:?}, gradient {want}");
     }
 }
 

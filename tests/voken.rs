@@ -218,10 +218,10 @@ fn where_memory_is_short_the_parts_take_turns() {
     let order = || request(vec![panel(1, "two boats", Some(9))], None, Make::Both);
     let mut loads = Vec::new();
     let made_short = short.generate(&order(), &mut |progress| {
-        if let Progress::Loading(part) = progress {
-            if !part.what.contains(',') {
-                loads.push(part.what);
-            }
+        if let Progress::Loading(part) = progress
+            && !part.what.contains(',')
+        {
+            loads.push(part.what);
         }
         ControlFlow::Continue(())
     });
