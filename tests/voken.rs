@@ -58,6 +58,7 @@ fn pipeline() -> Box<dyn Pipeline> {
     let load = loader(Options {
         models: Some(models),
         model: Some(model.to_str().unwrap().to_string()),
+        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
     });
     let mut told = Vec::new();
@@ -207,6 +208,7 @@ fn where_memory_is_short_the_parts_take_turns() {
     let load = loader(Options {
         models: Some(models),
         model: Some(dir.to_str().unwrap().to_string()),
+        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
     });
     let mut told = Vec::new();

@@ -11,7 +11,7 @@ use image::RgbaImage;
 
 use super::load::Chosen;
 use super::networks::{Artist, Networks, Speaker, Voice};
-use super::record::{default_settings, record};
+use super::record::{description, record};
 use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
@@ -23,10 +23,9 @@ use crate::published::Parts;
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    FloatReader, Order, Reader, Speaks, Text, VokenFolder, force_description, force_picture,
-    generate, interleave, tidy,
+    FloatReader, Order, Reader, Speaks, Text, force_description, force_picture, generate,
+    interleave, tidy,
 };
-use crate::weights::{self, Manifest, WeightsError};
 
 /// The name of this recipe in manifests and records.
 pub(super) const NAME: &str = crate::published::PIPELINE;
@@ -63,27 +62,6 @@ enum Drawn {
     After(Tensor),
 }
 
-fn description(
-    manifest: &Manifest,
-    weights: String,
-    device: &Device,
-    (width, height): (u32, u32),
-    defaults: Settings,
-) -> Description {
-    Description {
-        model: manifest.id.clone(),
-        pipeline: NAME.to_string(),
-        weights,
-        device: weights::device_name(device),
-        width,
-        height,
-        characters: manifest.draws.characters.clone(),
-        things: manifest.draws.things.clone(),
-        places: manifest.draws.places.clone(),
-        default_settings: default_settings(defaults, manifest),
-    }
-}
-
 /// Tells `sink` what is loaded. Cancelling is obeyed when it is done.
 fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
     |progress| {
@@ -110,19 +88,9 @@ impl VokenPipeline {
         };
         let (model, device) = (&chosen.model, &chosen.device);
         let manifest = &model.manifest;
-        let Some(writer) = &manifest.language_model else {
-            return Err(WeightsError::NotAStoryteller {
-                id: manifest.id.clone(),
-                pipeline: manifest.pipeline.clone(),
-            }
-            .into());
-        };
-        let writer = weights::find(&chosen.models, writer)?;
-        for model in [model, &writer] {
-            model.verify_sizes()?;
-        }
+        let writer = chosen.writer()?;
         tell("language model", 0);
-        let folder = VokenFolder::new(model.dir.join(FOLDER));
+        let folder = &chosen.voken;
         let file = GgufLlama::find(&writer.dir)?;
         let spoken = folder.read_model(&file, device)?;
         let tokenizer = file.tokenizer()?;
@@ -149,11 +117,6 @@ impl VokenPipeline {
             )));
         }
         tell("picture model", 3);
-        let hash = format!(
-            "{}+{}",
-            manifest.weights_hash(),
-            writer.manifest.weights_hash()
-        );
         let speaks = folder.read_config()?.speaks;
         let config = spoken.llama.config();
         let voice = Voice {
@@ -168,7 +131,13 @@ impl VokenPipeline {
         let size = diffusion.picture_size();
         Ok(VokenPipeline {
             voice,
-            description: description(manifest, hash, device, size, Settings::default()),
+            description: description(
+                &[manifest, &writer.manifest],
+                NAME,
+                device,
+                size,
+                Settings::default(),
+            ),
             speech: Speech::Own {
                 tokenizer: Box::new(tokenizer),
                 line_end,
@@ -190,13 +159,12 @@ impl VokenPipeline {
         model.verify_sizes()?;
         let parts = Parts::read(&model.dir)?;
         let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
-        let manifest = &model.manifest;
-        let (hash, size) = (manifest.weights_hash(), networks.picture_size());
+        let size = networks.picture_size();
         Ok(VokenPipeline {
             networks,
             voice,
             speech: Speech::Published(tokenizer),
-            description: description(manifest, hash, device, size, reference_settings()),
+            description: description(&[&model.manifest], NAME, device, size, reference_settings()),
             seen: Vec::new(),
         })
     }

@@ -436,6 +436,7 @@ fn what_was_trained_tells_stories() {
         let options = |model: &str| Options {
             models: Some(models.clone()),
             model: Some(model.to_string()),
+            voken: None,
             device: DeviceChoice::Only(DeviceKind::Cpu),
         };
         let mut pipeline = loader(options("tiny"))(&mut |_| {}).unwrap();
