@@ -94,6 +94,7 @@ fn request(context: Vec<ContextPanel>, text: Option<&str>, make: Make) -> Reques
     Request {
         context,
         text: text.map(str::to_string),
+        picture: None,
         make,
         settings: Settings {
             seed: 5,

@@ -23,7 +23,7 @@ use crate::published::Parts;
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    FloatReader, Order, Reader, Speaks, Text, force_description, force_picture, generate,
+    FloatReader, Order, Reader, Speaks, Text, VistTask, force_description, force_picture, generate,
     interleave, tidy,
 };
 
@@ -195,12 +195,14 @@ impl VokenPipeline {
         Ok(embeddings)
     }
 
-    /// The story so far and what is asked, as text and as embeddings `[1,T,width]`. The oldest
-    /// panels are left out where the model can't read them all.
+    /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
+    /// picture whose text is asked for. The oldest panels are left out where the model can't read
+    /// them all.
     fn read(
         &mut self,
         context: &[ContextPanel],
-        given: Option<&str>,
+        task: VistTask,
+        own: Option<&Arc<RgbaImage>>,
         sink: &mut Sink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
@@ -209,15 +211,17 @@ impl VokenPipeline {
         let queries = self.networks.vision().qformer.num_query_tokens;
         let mut told = context;
         let (prompt, ids) = loop {
-            let (prompt, ids) = self.speech.prompt(told, given, &vocabulary);
-            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count();
+            let (prompt, ids) = self.speech.prompt(told, task, &vocabulary);
+            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
+                + usize::from(own.is_some());
             if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
                 break (prompt, ids);
             }
             told = &told[1..];
         };
         let mut pictures = Vec::new();
-        for picture in told.iter().filter_map(|panel| panel.picture.as_ref()) {
+        let shown = told.iter().filter_map(|panel| panel.picture.as_ref());
+        for picture in shown.chain(own) {
             pictures.push(self.see(picture, sink)?);
         }
         let speaker = self.networks.speaker(&mut loading(sink))?;
@@ -445,7 +449,14 @@ impl Pipeline for VokenPipeline {
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
         let given = given.filter(|text| !text.is_empty());
-        let (mut prompt, mut embeddings) = self.read(&request.context, given, sink)?;
+        let own = request.picture.as_ref();
+        let own = own.filter(|_| given.is_none() && !request.make.picture());
+        let task = match (given, own) {
+            (Some(text), _) => VistTask::Picture(text),
+            (None, Some(_)) => VistTask::Text,
+            (None, None) => VistTask::Both,
+        };
+        let (mut prompt, mut embeddings) = self.read(&request.context, task, own, sink)?;
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
@@ -464,7 +475,8 @@ impl Pipeline for VokenPipeline {
                 forced = true;
             }
             if request.make.picture() && (asked.is_none() || self.describes()) {
-                (prompt, embeddings) = self.read(&request.context, Some(&text), sink)?;
+                let task = VistTask::Picture(&text);
+                (prompt, embeddings) = self.read(&request.context, task, None, sink)?;
             }
             states = asked;
             output.text = Some((text, record));
@@ -490,7 +502,8 @@ impl Pipeline for VokenPipeline {
         context: &[ContextPanel],
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        let (_, prompt) = self.read(context, None, &mut |_| ControlFlow::Continue(()))?;
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let (_, prompt) = self.read(context, VistTask::Both, None, go_on)?;
         let ids = self.speech.encode(text.trim());
         let Some((_, before)) = ids.split_last() else {
             return Ok(Vec::new());

@@ -183,6 +183,7 @@ fn text(
     let request = Request {
         context,
         text: None,
+        picture: None,
         make: Make::Text,
         settings: settings.clone(),
     };
@@ -275,6 +276,7 @@ impl Whole {
         let request = Request {
             context: self.context(at),
             text: Some(sentence.to_owned()),
+            picture: None,
             make: Make::Picture,
             settings: seeded(&self.settings, at.seed),
         };
@@ -306,6 +308,7 @@ impl Teller for Whole {
         let request = Request {
             context: self.context(at),
             text: None,
+            picture: None,
             make: Make::Both,
             settings: seeded(&self.settings, at.seed),
         };

@@ -6,6 +6,7 @@ mod data;
 mod datasets;
 mod loss;
 mod pack;
+mod remembered;
 mod samples;
 pub mod see;
 mod stage;
