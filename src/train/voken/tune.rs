@@ -213,17 +213,17 @@ impl Nets {
 
     /// The contexts of a frozen language model.
     fn recall(&self, remembered: &Remembered, picks: &[Pick]) -> Result<ReadContext> {
-        let alone = |pick: &Pick| {
+        let stories: Vec<(Key, &Pick)> = picks
+            .iter()
+            .map(|pick| ((pick.index, pick.context), pick))
+            .collect();
+        remembered.contexts(&stories, |pick| {
             let mut pack = Pack::default();
             self.add(pick, &mut pack);
-            let pictures = pick.story.iter().map(|panel| panel.met.as_ref()).collect();
-            ((pick.index, pick.context), (pack, pictures))
-        };
-        let stories: Vec<(Key, (Pack, Vec<Option<&MetPicture>>))> =
-            picks.iter().map(alone).collect();
-        Ok(remembered.contexts(&stories, |(pack, pictures)| {
-            pack.read_context(&self.model.llama, self.seen(pictures)?.as_ref())
-        })?)
+            let panels: Vec<Option<&MetPicture>> =
+                pick.story.iter().map(|panel| panel.met.as_ref()).collect();
+            Ok(pack.read_context(&self.model.llama, self.seen(&panels)?.as_ref())?)
+        })
     }
 
     /// Losses of the pictures that the pack asks for, with their weights: image, caption.
