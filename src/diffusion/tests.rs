@@ -129,17 +129,17 @@ fn autoencoder_gradients_through_the_whole_round_trip() {
     });
 }
 
-/// What a random autoencoder draws, and one with `config` that begins from it.
-fn grown(config: VaeConfig) -> [Vec<f32>; 2] {
+/// What a random autoencoder with `config` draws, and one with `larger` that begins from it.
+fn grown(config: VaeConfig, larger: VaeConfig) -> [Vec<f32>; 2] {
     let shallow = Params::init(1, &CPU);
-    let vae = Vae::new(vae_config(), shallow.clone()).unwrap();
+    let vae = Vae::new(config, shallow.clone()).unwrap();
     stir(&shallow);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vae.safetensors");
     candle_core::safetensors::save(&shallow.to_file_layout(None).unwrap(), &file).unwrap();
 
     let deep = Params::init(2, &CPU);
-    let grown = Vae::new(config, deep.clone()).unwrap();
+    let grown = Vae::new(larger, deep.clone()).unwrap();
     let (adopted, _) = deep.adopt(&file).unwrap();
     assert_eq!(adopted, shallow.vars().len());
     let z = noise(4, 0, &[1, 4, 4, 3], &CPU).unwrap();
@@ -151,21 +151,27 @@ fn grown(config: VaeConfig) -> [Vec<f32>; 2] {
 
 #[test]
 fn a_deeper_decoder_begins_where_the_shallow_one_ended() {
-    let [was, is] = grown(VaeConfig {
+    let deeper = VaeConfig {
         decoder_layers_per_block: Some(2),
         ..vae_config()
-    });
+    };
+    let [was, is] = grown(vae_config(), deeper);
     assert_eq!(was, is);
 }
 
 #[test]
 fn a_wider_decoder_begins_where_the_narrow_one_ended() {
-    let narrow = vae_config();
-    let channels = narrow.decoder_channels();
-    let [was, is] = grown(VaeConfig {
-        decoder_block_out_channels: Some(channels.iter().map(|c| c * 2).collect()),
+    // Attention weighs by the width of its heads, so that more of it is not the same.
+    let narrow = VaeConfig {
+        mid_block_add_attention: false,
+        ..vae_config()
+    };
+    let channels = narrow.decoder_channels().iter().map(|c| c * 2).collect();
+    let wider = VaeConfig {
+        decoder_block_out_channels: Some(channels),
         ..narrow.clone()
-    });
+    };
+    let [was, is] = grown(narrow, wider);
     let off = was.iter().zip(&is).map(|(a, b)| (a - b).abs());
     let largest = was.iter().fold(0f32, |m, v| m.max(v.abs()));
     assert!(off.fold(0f32, f32::max) < 1e-4 * largest);
