@@ -16,12 +16,12 @@ use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
 };
-use crate::diffusion::{Diffusion, TextFeatures};
+use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
-use crate::llm::{LlmError, log_probability};
-use crate::published::Parts;
+use crate::llm::{LlamaTokenizer, LlmError, log_probability};
+use crate::published::{Language, Parts};
 use crate::story::{SchedulerKind, Settings};
-use crate::vision::{Crop, Preprocess};
+use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
     FloatReader, Order, Reader, Speaks, Text, VokenFolder, force_description, force_picture,
     generate, interleave, tidy,
@@ -173,7 +173,7 @@ impl VokenPipeline {
                 tokenizer: Box::new(tokenizer),
                 line_end,
             },
-            networks: Networks::own(speaker, tower, diffusion, speaks),
+            networks: Networks::staying(speaker, tower, Artist::Own(Box::new(diffusion), speaks)),
             seen: Vec::new(),
         })
     }
@@ -199,6 +199,26 @@ impl VokenPipeline {
             description: description(manifest, hash, device, size, reference_settings()),
             seen: Vec::new(),
         })
+    }
+
+    /// A published model whose networks are in memory already, as while it is trained.
+    pub(crate) fn of(
+        language: Language,
+        tokenizer: Arc<LlamaTokenizer>,
+        tower: VisionTower,
+        painter: Painter,
+    ) -> VokenPipeline {
+        let voice = Voice::of(&language);
+        let (device, size) = (painter.device().clone(), painter.picture_size());
+        let artist = Artist::Painter(Box::new(painter));
+        let (manifest, settings) = (Manifest::default(), reference_settings());
+        VokenPipeline {
+            networks: Networks::staying(Speaker::new(language), tower, artist),
+            voice,
+            speech: Speech::Published(tokenizer),
+            description: description(&manifest, String::new(), &device, size, settings),
+            seen: Vec::new(),
+        }
     }
 
     /// Whether pictures are described in words, which a text encoder reads.
