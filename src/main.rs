@@ -62,6 +62,7 @@ fn open_studio(arguments: Cli) -> anyhow::Result<()> {
             pipeline::loader(pipeline::Options {
                 models: models.clone(),
                 model: Some(choice.model.clone()),
+                voken: None,
                 device: choice.device,
             })
         }),

@@ -58,6 +58,7 @@ fn pipeline() -> Box<dyn Pipeline> {
     let load = loader(Options {
         models: Some(models),
         model: Some(model.to_str().unwrap().to_string()),
+        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
     });
     let mut told = Vec::new();
@@ -93,6 +94,7 @@ fn request(context: Vec<ContextPanel>, text: Option<&str>, make: Make) -> Reques
     Request {
         context,
         text: text.map(str::to_string),
+        picture: None,
         make,
         settings: Settings {
             seed: 5,
@@ -207,6 +209,7 @@ fn where_memory_is_short_the_parts_take_turns() {
     let load = loader(Options {
         models: Some(models),
         model: Some(dir.to_str().unwrap().to_string()),
+        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
     });
     let mut told = Vec::new();

@@ -149,6 +149,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
             Request {
                 context: context.clone(),
                 text: given.clone(),
+                picture: None,
                 make: Make::Both,
                 settings,
             },

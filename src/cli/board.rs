@@ -1,6 +1,9 @@
 //! A project as the commands use it: panels by their number from 0.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::RgbaImage;
 
 use crate::engine::{ContextPanel, Make, Output};
 use crate::export;
@@ -69,6 +72,11 @@ impl Board {
                     .and_then(|take| self.images.get(&take.image)),
             })
             .collect()
+    }
+
+    /// The picture that a new text of the panel at `at` is to tell of.
+    pub fn told_by(&self, at: usize) -> Option<Arc<RgbaImage>> {
+        self.images.get(&self.panels()[at].told_by()?.image)
     }
 
     /// The settings of the active take that `make` would add to.

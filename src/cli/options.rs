@@ -43,6 +43,7 @@ impl ModelArgs {
                     Some(format!("{model}:{recipe}"))
                 }
             },
+            voken: None,
             device: self.device,
         }
     }

@@ -65,6 +65,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         Request {
             context: board.context(at),
             text: (make == Make::Picture).then(|| board.text(at).to_string()),
+            picture: board.told_by(at).filter(|_| make == Make::Text),
             make,
             settings: settings.clone(),
         },

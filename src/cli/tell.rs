@@ -76,6 +76,7 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
             Request {
                 context: board.context(board.len()),
                 text: text.clone(),
+                picture: None,
                 make: Make::Both,
                 settings: settings.clone(),
             },

@@ -89,6 +89,7 @@ fn order(text: &str) -> Request {
     Request {
         context: Vec::new(),
         text: Some(text.to_string()),
+        picture: None,
         make: Make::Both,
         settings: Settings::default(),
     }

@@ -20,6 +20,7 @@ pub(crate) mod plain;
 pub mod quant;
 mod random;
 mod threads;
+mod widen;
 
 pub use driver::cuda_driver_is_present;
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};

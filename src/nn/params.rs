@@ -1,5 +1,6 @@
 //! Named parameters: read from safetensors in PyTorch's layout, or drawn anew for training.
 
+use super::widen::widened;
 use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
 };
@@ -408,10 +409,11 @@ impl Params {
             .collect()
     }
 
-    /// Sets those trainable parameters below this scope that `file` holds under the same name and
-    /// in the same shape; returns how many of how many. A residual block (`resnets.N`) that `file`
-    /// lacks begins as the identity, so that a network can be made deeper without unlearning: its
-    /// second convolution is zero.
+    /// Sets those trainable parameters below this scope that `file` holds under the same name, in
+    /// the same shape or for a fraction of the channels; returns how many of how many. A network
+    /// can so be made larger without unlearning: channels begin as copies (with convolutions,
+    /// linear layers and norms of as many groups nothing changes), and a residual block
+    /// (`resnets.N`) that `file` lacks as the identity, its second convolution being zero.
     pub fn adopt(&self, file: &Path) -> std::result::Result<(usize, usize), ParamError> {
         check_header(file)?;
         let saved = candle_core::safetensors::load(file, &Device::Cpu)?;
@@ -433,9 +435,9 @@ impl Params {
                 }
                 continue;
             };
-            let t = layout.read(t.to_dtype(DType::F32)?)?;
-            if t.dims() == var.dims() {
-                var.set(&t.to_device(var.device())?)?;
+            let shape = layout.write(var.as_tensor())?.dims().to_vec();
+            if let Some(t) = widened(&t.to_dtype(DType::F32)?, &shape, all as u64)? {
+                var.set(&layout.read(t)?.to_device(var.device())?)?;
                 adopted += 1;
             }
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::load::Chosen;
-use super::record::{default_settings, record};
+use super::record::{description, record};
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
     picture_prompt,
@@ -16,7 +16,6 @@ use super::{
 use crate::diffusion::Diffusion;
 use crate::llm::{LanguageModel, Sampling};
 use crate::story::{Record, Settings};
-use crate::weights::{self, WeightsError};
 
 /// The name of this recipe in manifests and records.
 pub(super) const NAME: &str = "caption";
@@ -51,42 +50,21 @@ impl CaptionPipeline {
         };
         let (model, device) = (&chosen.model, &chosen.device);
         let manifest = &model.manifest;
-        let writer = match &manifest.language_model {
-            Some(writer) => weights::find(&chosen.models, writer)?,
-            None => {
-                return Err(WeightsError::NotAStoryteller {
-                    id: manifest.id.clone(),
-                    pipeline: manifest.pipeline.clone(),
-                }
-                .into());
-            }
-        };
-        for model in [model, &writer] {
-            model.verify_sizes()?;
-        }
+        let writer = chosen.writer()?;
         tell("language model", 0);
         let mut language = LanguageModel::load(&writer.dir, device)?;
         language.prepare()?;
         tell("picture model", 1);
         let diffusion = Diffusion::load(&model.dir, device)?;
-        let (width, height) = diffusion.picture_size();
+        let size = diffusion.picture_size();
         tell("picture model", 2);
-        let description = Description {
-            model: manifest.id.clone(),
-            pipeline: NAME.to_string(),
-            weights: format!(
-                "{}+{}",
-                manifest.weights_hash(),
-                writer.manifest.weights_hash()
-            ),
-            device: weights::device_name(device),
-            width,
-            height,
-            characters: manifest.draws.characters.clone(),
-            things: manifest.draws.things.clone(),
-            places: manifest.draws.places.clone(),
-            default_settings: default_settings(Settings::default(), manifest),
-        };
+        let description = description(
+            &[manifest, &writer.manifest],
+            NAME,
+            device,
+            size,
+            Settings::default(),
+        );
         Ok(CaptionPipeline {
             language,
             diffusion,

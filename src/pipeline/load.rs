@@ -16,6 +16,8 @@ pub struct Options {
     /// An installed model's id or a model folder; `None` for the built-in one. With `:caption` or
     /// `:voken` behind it, that recipe of a model that is made for both.
     pub model: Option<String>,
+    /// A voken folder in place of the model's own, as a training run leaves one.
+    pub voken: Option<PathBuf>,
     pub device: DeviceChoice,
 }
 
@@ -23,8 +25,9 @@ pub struct Options {
 pub(super) struct Chosen {
     pub model: Model,
     /// The folder of installed models.
-    pub models: PathBuf,
+    models: PathBuf,
     pub device: Device,
+    pub voken: VokenFolder,
     recipe: Option<String>,
 }
 
@@ -40,7 +43,7 @@ fn with_recipe(name: &str) -> (&str, Option<&str>) {
 
 /// The recipes that a model is made for, the usual one first.
 pub fn recipes(model: &Model) -> Vec<&'static str> {
-    let own = VokenFolder::new(model.dir.join(voken::FOLDER)).is_whole();
+    let own = own_voken(model).is_whole();
     match model.manifest.pipeline.as_str() {
         caption::NAME if own => vec![voken::NAME, caption::NAME],
         caption::NAME => vec![caption::NAME],
@@ -49,17 +52,46 @@ pub fn recipes(model: &Model) -> Vec<&'static str> {
     }
 }
 
+fn own_voken(model: &Model) -> VokenFolder {
+    VokenFolder::new(model.dir.join(voken::FOLDER))
+}
+
 impl Chosen {
     fn new(options: &Options) -> Result<Chosen, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let (name, recipe) = with_recipe(name);
+        let model = weights::find(&models, name)?;
         Ok(Chosen {
-            model: weights::find(&models, name)?,
+            voken: match &options.voken {
+                Some(folder) => VokenFolder::new(folder),
+                None => own_voken(&model),
+            },
+            model,
             device: weights::select_device(options.device)?,
             models,
             recipe: recipe.map(str::to_owned),
         })
+    }
+
+    /// The language model that writes for a model of our own. The files of both are looked at.
+    ///
+    /// # Errors
+    /// When the model has none, or a file is missing or of another size.
+    pub fn writer(&self) -> Result<Model, PipelineError> {
+        let manifest = &self.model.manifest;
+        let Some(writer) = &manifest.language_model else {
+            return Err(WeightsError::NotAStoryteller {
+                id: manifest.id.clone(),
+                pipeline: manifest.pipeline.clone(),
+            }
+            .into());
+        };
+        let writer = weights::find(&self.models, writer)?;
+        for model in [&self.model, &writer] {
+            model.verify_sizes()?;
+        }
+        Ok(writer)
     }
 }
 
@@ -69,7 +101,11 @@ pub fn loader(options: Options) -> Loader {
     Box::new(move |progress| {
         let chosen = Chosen::new(&options)?;
         let manifest = &chosen.model.manifest;
-        let known = recipes(&chosen.model);
+        let known = match options.voken {
+            // Whatever is missing there, loading names it.
+            Some(_) => vec![voken::NAME],
+            None => recipes(&chosen.model),
+        };
         let recipe = match &chosen.recipe {
             Some(wanted) => known.iter().find(|known| **known == wanted.as_str()),
             None => known.first(),

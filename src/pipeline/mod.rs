@@ -55,6 +55,9 @@ pub struct Request {
     pub context: Vec<ContextPanel>,
     /// The panel's text where it is given; `None` where it is to be written.
     pub text: Option<String>,
+    /// The panel's own picture where its text is to say what that shows; recipes that don't look
+    /// at pictures leave it.
+    pub picture: Option<Arc<RgbaImage>>,
     pub make: Make,
     pub settings: Settings,
 }

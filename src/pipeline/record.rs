@@ -2,9 +2,36 @@
 
 use std::time::{Instant, SystemTime};
 
+use candle_core::Device;
+
 use super::{Description, Request};
 use crate::story::{Record, Settings};
-use crate::weights::Manifest;
+use crate::weights::{self, Manifest};
+
+/// What a recipe called `pipeline` says of itself. `manifests` are those of all weights in it,
+/// the model's first; `width` and `height` are pixels of its pictures.
+pub(super) fn description(
+    manifests: &[&Manifest],
+    pipeline: &str,
+    device: &Device,
+    (width, height): (u32, u32),
+    defaults: Settings,
+) -> Description {
+    let hashes: Vec<String> = manifests.iter().map(|m| m.weights_hash()).collect();
+    let model = manifests[0];
+    Description {
+        model: model.id.clone(),
+        pipeline: pipeline.to_string(),
+        weights: hashes.join("+"),
+        device: weights::device_name(device),
+        width,
+        height,
+        characters: model.draws.characters.clone(),
+        things: model.draws.things.clone(),
+        places: model.draws.places.clone(),
+        default_settings: default_settings(defaults, model),
+    }
+}
 
 /// The record of something that `description`'s pipeline made for `request`.
 pub(super) fn record(

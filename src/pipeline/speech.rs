@@ -21,11 +21,11 @@ pub(super) enum Speech {
 
 impl Speech {
     /// The story so far and what is asked, as text and as ids in which the vocabulary's picture
-    /// id stands for each picture. A picture is asked for, or a text with its picture.
+    /// id stands for each picture; where a text is asked for, the last stands for its own.
     pub fn prompt(
         &self,
         told: &[ContextPanel],
-        given: Option<&str>,
+        task: VistTask,
         vocabulary: &Vocabulary,
     ) -> (String, Vec<u32>) {
         match self {
@@ -37,7 +37,6 @@ impl Speech {
                         picture: panel.picture.is_some(),
                     })
                     .collect();
-                let task = given.map_or(VistTask::Both, VistTask::Picture);
                 let prompt = vist_prompt(&panels, task, 0);
                 let ids = tokenizer.encode(&prompt);
                 (prompt, ids)
@@ -55,14 +54,21 @@ impl Speech {
                     .collect();
                 let encode = |text: &str| tokenizer.encode(text);
                 let mut ids = panel_ids(&panels, vocabulary.picture, *line_end, &encode);
-                let given = tidy(given.unwrap_or_default());
-                ids.extend(encode(&given));
+                let asked = match task {
+                    VistTask::Picture(text) => tidy(text),
+                    VistTask::Text => "<Img>".to_string(),
+                    VistTask::Both => String::new(),
+                };
+                match task {
+                    VistTask::Text => ids.push(vocabulary.picture),
+                    _ => ids.extend(encode(&asked)),
+                }
                 let line = |panel: &ToldPanel| {
                     let picture = if panel.picture { " <Img>" } else { "" };
                     format!("{}{picture}\n", tidy(panel.text))
                 };
                 let told: String = panels.iter().map(line).collect();
-                (format!("{told}{given}"), ids)
+                (format!("{told}{asked}"), ids)
             }
         }
     }

@@ -11,7 +11,7 @@ use image::RgbaImage;
 
 use super::load::Chosen;
 use super::networks::{Artist, Networks, Speaker, Voice};
-use super::record::{default_settings, record};
+use super::record::{description, record};
 use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
@@ -23,10 +23,10 @@ use crate::published::{Language, Parts};
 use crate::story::{SchedulerKind, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
-    FloatReader, Order, Reader, Speaks, Text, VokenFolder, force_description, force_picture,
-    generate, interleave, tidy,
+    FloatReader, Order, Reader, Speaks, Text, VistTask, force_description, force_picture, generate,
+    interleave, tidy,
 };
-use crate::weights::{self, Manifest, WeightsError};
+use crate::weights::Manifest;
 
 /// The name of this recipe in manifests and records.
 pub(super) const NAME: &str = crate::published::PIPELINE;
@@ -63,27 +63,6 @@ enum Drawn {
     After(Tensor),
 }
 
-fn description(
-    manifest: &Manifest,
-    weights: String,
-    device: &Device,
-    (width, height): (u32, u32),
-    defaults: Settings,
-) -> Description {
-    Description {
-        model: manifest.id.clone(),
-        pipeline: NAME.to_string(),
-        weights,
-        device: weights::device_name(device),
-        width,
-        height,
-        characters: manifest.draws.characters.clone(),
-        things: manifest.draws.things.clone(),
-        places: manifest.draws.places.clone(),
-        default_settings: default_settings(defaults, manifest),
-    }
-}
-
 /// Tells `sink` what is loaded. Cancelling is obeyed when it is done.
 fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
     |progress| {
@@ -110,19 +89,9 @@ impl VokenPipeline {
         };
         let (model, device) = (&chosen.model, &chosen.device);
         let manifest = &model.manifest;
-        let Some(writer) = &manifest.language_model else {
-            return Err(WeightsError::NotAStoryteller {
-                id: manifest.id.clone(),
-                pipeline: manifest.pipeline.clone(),
-            }
-            .into());
-        };
-        let writer = weights::find(&chosen.models, writer)?;
-        for model in [model, &writer] {
-            model.verify_sizes()?;
-        }
+        let writer = chosen.writer()?;
         tell("language model", 0);
-        let folder = VokenFolder::new(model.dir.join(FOLDER));
+        let folder = &chosen.voken;
         let file = GgufLlama::find(&writer.dir)?;
         let spoken = folder.read_model(&file, device)?;
         let tokenizer = file.tokenizer()?;
@@ -149,11 +118,6 @@ impl VokenPipeline {
             )));
         }
         tell("picture model", 3);
-        let hash = format!(
-            "{}+{}",
-            manifest.weights_hash(),
-            writer.manifest.weights_hash()
-        );
         let speaks = folder.read_config()?.speaks;
         let config = spoken.llama.config();
         let voice = Voice {
@@ -168,7 +132,13 @@ impl VokenPipeline {
         let size = diffusion.picture_size();
         Ok(VokenPipeline {
             voice,
-            description: description(manifest, hash, device, size, Settings::default()),
+            description: description(
+                &[manifest, &writer.manifest],
+                NAME,
+                device,
+                size,
+                Settings::default(),
+            ),
             speech: Speech::Own {
                 tokenizer: Box::new(tokenizer),
                 line_end,
@@ -190,13 +160,12 @@ impl VokenPipeline {
         model.verify_sizes()?;
         let parts = Parts::read(&model.dir)?;
         let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
-        let manifest = &model.manifest;
-        let (hash, size) = (manifest.weights_hash(), networks.picture_size());
+        let size = networks.picture_size();
         Ok(VokenPipeline {
             networks,
             voice,
             speech: Speech::Published(tokenizer),
-            description: description(manifest, hash, device, size, reference_settings()),
+            description: description(&[&model.manifest], NAME, device, size, reference_settings()),
             seen: Vec::new(),
         })
     }
@@ -211,12 +180,12 @@ impl VokenPipeline {
         let voice = Voice::of(&language);
         let (device, size) = (painter.device().clone(), painter.picture_size());
         let artist = Artist::Painter(Box::new(painter));
-        let (manifest, settings) = (Manifest::default(), reference_settings());
+        let manifest = Manifest::default();
         VokenPipeline {
             networks: Networks::staying(Speaker::new(language), tower, artist),
             voice,
             speech: Speech::Published(tokenizer),
-            description: description(&manifest, String::new(), &device, size, settings),
+            description: description(&[&manifest], NAME, &device, size, reference_settings()),
             seen: Vec::new(),
         }
     }
@@ -247,12 +216,14 @@ impl VokenPipeline {
         Ok(embeddings)
     }
 
-    /// The story so far and what is asked, as text and as embeddings `[1,T,width]`. The oldest
-    /// panels are left out where the model can't read them all.
+    /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
+    /// picture whose text is asked for. The oldest panels are left out where the model can't read
+    /// them all.
     fn read(
         &mut self,
         context: &[ContextPanel],
-        given: Option<&str>,
+        task: VistTask,
+        own: Option<&Arc<RgbaImage>>,
         sink: &mut Sink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
@@ -261,15 +232,17 @@ impl VokenPipeline {
         let queries = self.networks.vision().qformer.num_query_tokens;
         let mut told = context;
         let (prompt, ids) = loop {
-            let (prompt, ids) = self.speech.prompt(told, given, &vocabulary);
-            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count();
+            let (prompt, ids) = self.speech.prompt(told, task, &vocabulary);
+            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
+                + usize::from(own.is_some());
             if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
                 break (prompt, ids);
             }
             told = &told[1..];
         };
         let mut pictures = Vec::new();
-        for picture in told.iter().filter_map(|panel| panel.picture.as_ref()) {
+        let shown = told.iter().filter_map(|panel| panel.picture.as_ref());
+        for picture in shown.chain(own) {
             pictures.push(self.see(picture, sink)?);
         }
         let speaker = self.networks.speaker(&mut loading(sink))?;
@@ -289,7 +262,8 @@ impl VokenPipeline {
         &mut self,
         prompt: &Tensor,
         settings: &Settings,
-        never: Vec<u32>,
+        never: &[u32],
+        not_yet: Vec<u32>,
         sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = Order {
@@ -297,7 +271,8 @@ impl VokenPipeline {
             seed: Some(settings.seed),
             max_new_tokens: MAX_NEW_TOKENS,
             force_picture: false,
-            never,
+            never: never.to_vec(),
+            not_yet,
             // The text is whole when its picture comes.
             stops: [self.speech.stops(), vec![vec![self.voice.vocabulary.first]]].concat(),
             eos: self.voice.ends.1,
@@ -426,24 +401,23 @@ impl VokenPipeline {
         let mut best = None;
         for attempt in 0..ATTEMPTS {
             let Some((mut text, mut states)) =
-                self.write(prompt, &settings, never.clone(), sink)?
+                self.write(prompt, &settings, &never, Vec::new(), sink)?
             else {
                 return Ok(None);
             };
             if text.is_empty() {
                 // It began with the picture or ended at once: the text is asked for again.
-                let mut never = never.clone();
-                never.extend(self.voice.vocabulary.ids());
-                never.extend(self.voice.ends.1);
-                never.extend(self.speech.stops().concat());
-                let again = self.write(prompt, &settings, never, sink)?;
-                let Some((words, _)) = again else {
+                let mut not_yet = self.voice.vocabulary.ids();
+                not_yet.extend(self.voice.ends.1);
+                not_yet.extend(self.speech.stops().concat());
+                let again = self.write(prompt, &settings, &never, not_yet, sink)?;
+                let Some(again) = again else {
                     return Ok(None);
                 };
-                if words.is_empty() {
+                if again.0.is_empty() {
                     return Err(LlmError::Speechless.into());
                 }
-                (text, states) = (words, None);
+                (text, states) = again;
             }
             let told = self.speech.is_own() && repeats(&text, &request.context);
             best = Some((text, states));
@@ -497,7 +471,14 @@ impl Pipeline for VokenPipeline {
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
         let given = given.filter(|text| !text.is_empty());
-        let (mut prompt, mut embeddings) = self.read(&request.context, given, sink)?;
+        let own = request.picture.as_ref();
+        let own = own.filter(|_| given.is_none() && !request.make.picture());
+        let task = match (given, own) {
+            (Some(text), _) => VistTask::Picture(text),
+            (None, Some(_)) => VistTask::Text,
+            (None, None) => VistTask::Both,
+        };
+        let (mut prompt, mut embeddings) = self.read(&request.context, task, own, sink)?;
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
@@ -516,7 +497,8 @@ impl Pipeline for VokenPipeline {
                 forced = true;
             }
             if request.make.picture() && (asked.is_none() || self.describes()) {
-                (prompt, embeddings) = self.read(&request.context, Some(&text), sink)?;
+                let task = VistTask::Picture(&text);
+                (prompt, embeddings) = self.read(&request.context, task, None, sink)?;
             }
             states = asked;
             output.text = Some((text, record));
@@ -542,7 +524,8 @@ impl Pipeline for VokenPipeline {
         context: &[ContextPanel],
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        let (_, prompt) = self.read(context, None, &mut |_| ControlFlow::Continue(()))?;
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let (_, prompt) = self.read(context, VistTask::Both, None, go_on)?;
         let ids = self.speech.encode(text.trim());
         let Some((_, before)) = ids.split_last() else {
             return Ok(Vec::new());

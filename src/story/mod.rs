@@ -6,6 +6,7 @@ mod edit;
 mod files;
 mod images;
 mod lock;
+mod picture_file;
 mod project;
 mod record;
 mod record_png;
@@ -16,6 +17,7 @@ pub use document::Document;
 pub use edit::{Edit, EditError};
 pub(crate) use files::write_beside;
 pub use images::{ImageId, Images};
+pub use picture_file::{PictureFileError, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{Record, SchedulerKind, Settings};
 pub use record_png::{PngError, encode_png, read_record};
@@ -91,6 +93,13 @@ impl Panel {
     /// The picture the board shows.
     pub fn picture(&self) -> Option<&PictureTake> {
         self.pictures.active()
+    }
+
+    /// The picture that a new text is to tell of: one that there is no text to yet, or that is
+    /// the author's own. A picture that was drawn from the text does not stand in the way of another.
+    pub fn told_by(&self) -> Option<&PictureTake> {
+        let own = |take: &&PictureTake| self.text.trim().is_empty() || take.record.is_none();
+        self.picture().filter(own)
     }
 
     /// The author's own words: they change the active take if the author typed that one too,

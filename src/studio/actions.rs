@@ -1,5 +1,7 @@
 //! What the author can do. Drawing only collects these; [`super::state::State`] carries them out.
 
+use std::path::PathBuf;
+
 use crate::engine::Make;
 use crate::story::{PanelId, SchedulerKind};
 use crate::weights::DeviceChoice;
@@ -22,6 +24,8 @@ pub enum Action {
     Step(isize),
     Enlarge(Option<PanelId>),
     AddPanel,
+    /// Files that were dropped on the window: pictures for the story, or a story to open.
+    Drop(Vec<PathBuf>),
     Duplicate(PanelId),
     Delete(PanelId),
     /// Before the panel that is at this index now.
@@ -49,6 +53,7 @@ pub enum Action {
 
     New,
     AskOpen,
+    AskBring,
     Save,
     AskSaveAs,
     AskSheet,

@@ -8,7 +8,7 @@ use super::actions::Action;
 use super::frame_times::FrameTimes;
 use super::state::State;
 use super::textures::Textures;
-use super::{board, card, composer, header, inspector, theme, viewer, welcome};
+use super::{board, card, composer, drop, header, inspector, theme, viewer, welcome};
 
 /// Frames while something is made, at most so many a second.
 const PACE: Duration = Duration::from_millis(66);
@@ -81,6 +81,7 @@ impl App {
                 None if empty => welcome::show(ui, state, actions),
                 None => board::show(ui, state, textures, actions),
             });
+        drop::show(ui, actions);
         let acted = !actions.is_empty();
         for action in std::mem::take(actions) {
             state.perform(action, start);

@@ -13,6 +13,8 @@ use crate::story::PanelId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     Open,
+    /// A picture for the story.
+    Bring,
     SaveAs(String),
     Sheet(String),
     Markdown,
@@ -73,6 +75,12 @@ impl Dialogs for SystemDialogs {
                 let title = "Open a story: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
+            Ask::Bring => {
+                let dialog = dialog
+                    .set_title("Add a picture to the story")
+                    .add_filter("Pictures", &["png", "jpg", "jpeg", "webp"]);
+                self.wait(ask, dialog.pick_file());
+            }
             Ask::SaveAs(name) => {
                 let title = "Save the story as a folder";
                 self.wait(ask, dialog.set_title(title).set_file_name(name).save_file());
@@ -128,6 +136,7 @@ impl SystemDialogs {
 fn no_dialog(ask: &Ask) -> String {
     let instead = match ask {
         Ask::Open => "start with `vokenboard DIR`",
+        Ask::Bring => "drop the picture on the window",
         Ask::SaveAs(_) => "copy the folder that the File menu names",
         Ask::Sheet(_) => "use `vokenboard export DIR --png FILE`",
         Ask::Markdown => "use `vokenboard export DIR --markdown DIR`",

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use image::RgbaImage;
+
 use crate::export;
-use crate::story::{Document, Images, Panel, Project, Story};
+use crate::story::{Document, Images, Panel, Project, Record, Story, read_picture_file};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
@@ -41,6 +43,11 @@ pub enum Task {
         panel: Box<Panel>,
         images: Images,
     },
+    /// Reads pictures that the author brings to board `board`.
+    Bring {
+        board: u64,
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// What came of it.
@@ -52,6 +59,12 @@ pub enum Done {
     },
     Opened(Box<(Project, Document, Images)>),
     Exported(PathBuf),
+    Brought {
+        board: u64,
+        pictures: Vec<(RgbaImage, Option<Record>)>,
+        /// Why the other files are no pictures, a sentence each.
+        refused: Vec<String>,
+    },
     SaveFailed(String),
     Failed(String),
 }
@@ -173,6 +186,20 @@ impl Desk {
             } => {
                 let scale = export::Scale::Native;
                 exported(&path, export::write_panel(&panel, &images, &path, scale))
+            }
+            Task::Bring { board, paths } => {
+                let (mut pictures, mut refused) = (Vec::new(), Vec::new());
+                for path in paths {
+                    match read_picture_file(&path) {
+                        Ok(picture) => pictures.push(picture),
+                        Err(error) => refused.push(error.to_string()),
+                    }
+                }
+                Done::Brought {
+                    board,
+                    pictures,
+                    refused,
+                }
             }
         })
     }

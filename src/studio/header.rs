@@ -200,6 +200,9 @@ fn files(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         if item(ui, "Open…", "Ctrl+O", true) {
             actions.push(Action::AskOpen);
         }
+        if item(ui, "Add a picture…", "", true) {
+            actions.push(Action::AskBring);
+        }
         if item(ui, "Save", "Ctrl+S", true) {
             actions.push(Action::Save);
         }

@@ -10,6 +10,7 @@ mod board;
 mod card;
 mod composer;
 pub mod dialogs;
+mod drop;
 mod files;
 mod fonts;
 mod frame_times;

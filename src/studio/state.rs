@@ -352,7 +352,9 @@ impl State {
                 self.replace(Document::default(), Images::default(), None);
             }
             Action::Save => self.save(true),
+            Action::Drop(paths) => self.dropped(paths),
             Action::AskOpen => self.ask(Ask::Open),
+            Action::AskBring => self.ask(Ask::Bring),
             Action::AskSaveAs => self.ask(Ask::SaveAs(self.file_name())),
             Action::AskSheet => self.ask(Ask::Sheet(format!("{}.png", self.file_name()))),
             Action::AskMarkdown => self.ask(Ask::Markdown),

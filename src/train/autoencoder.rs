@@ -32,6 +32,10 @@ pub struct AutoencoderSettings {
     /// trained on them.
     #[serde(default)]
     pub decoder_only: bool,
+    /// Weight of the squared distance between the latents, scaled to unit variance, and those of
+    /// `init`: both halves learn, and a diffusion model trained on the old latents stays usable.
+    #[serde(default)]
+    pub keep_latents: f64,
     pub seed: u64,
     pub steps: u64,
     pub batch: usize,
@@ -233,11 +237,12 @@ fn edges(d: &Tensor) -> Result<Tensor> {
 /// Gradients and losses of one part of a batch, both times the part's share of it.
 struct Pass {
     grads: GradStore,
-    losses: [f64; 4],
+    losses: [f64; 5],
 }
 
 fn pass(
     vae: &Vae,
+    before: Option<&Vae>,
     b: &Batch,
     noise: &Tensor,
     part: std::ops::Range<usize>,
@@ -266,10 +271,25 @@ fn pass(
     let kl = ((moments.mean.sqr()? + moments.logvar.exp()?)? - &moments.logvar)?;
     let kl = ((kl - 1.0)? * 0.5)?.mean_all()?;
     let pixels = ((&l2 * L2)? + (&l1 * L1)?)?;
-    let total = (((pixels + (&edge * EDGE)?)? + (&kl * s.kl)?)? * share)?;
+    let moved = match before {
+        Some(before) => {
+            let old = before.encode(&b.input)?.mean.detach();
+            let by = ((&moments.mean - old)? * vae.config().scaling_factor)?;
+            by.sqr()?.mean_all()?
+        }
+        None => kl.zeros_like()?,
+    };
+    let rest = ((&kl * s.kl)? + (&moved * s.keep_latents)?)?;
+    let total = (((pixels + (&edge * EDGE)?)? + rest)? * share)?;
     let number = |t: &Tensor| t.to_scalar::<f32>().map(|v| f64::from(v) * share);
     Ok(Pass {
-        losses: [number(&l2)?, number(&l1)?, number(&edge)?, number(&kl)?],
+        losses: [
+            number(&l2)?,
+            number(&l1)?,
+            number(&edge)?,
+            number(&kl)?,
+            number(&moved)?,
+        ],
         grads: total.backward()?,
     })
 }
@@ -318,9 +338,9 @@ fn export(
     opt: &AdamW,
     params: &Params,
     held: &Tensor,
-    decoder_only: bool,
+    same_scale: bool,
 ) -> Result<()> {
-    if decoder_only {
+    if same_scale {
         let weights = averages(params, opt)?;
         return Ok(ModelFolder::new(run).write_vae(vae.config(), &weights, DType::F16)?);
     }
@@ -374,14 +394,15 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let model = config.parent().unwrap_or(Path::new(".")).join(&s.model);
     let mut vae_config: VaeConfig = read_json(&model)?;
     let zoom = vae_config.decoder_scale() / vae_config.encoder_scale();
+    let same_latents = s.decoder_only || s.keep_latents > 0.0;
     if s.crop == 0
         || s.crop > s.size
         || !s.crop.is_multiple_of(vae_config.encoder_scale())
         || s.batch == 0
-        || s.decoder_only && s.init.is_none()
+        || same_latents && s.init.is_none()
     {
         let why = format!(
-            "crop must be a multiple of {} within size, batch at least 1, and decoder_only needs init",
+            "crop must be a multiple of {} within size, batch at least 1, and decoder_only and keep_latents need init",
             vae_config.encoder_scale()
         );
         return Err(TrainError::Config(config.to_owned(), why));
@@ -392,9 +413,14 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         let base = config.parent().unwrap_or(Path::new("."));
         ModelFolder::new(base.join(init))
     });
-    if let (true, Some(folder)) = (s.decoder_only, &init) {
-        vae_config.scaling_factor = folder.read_vae(&device)?.config().scaling_factor;
+    let before = match &init {
+        Some(folder) if same_latents => Some(folder.read_vae(&device)?),
+        _ => None,
+    };
+    if let Some(before) = &before {
+        vae_config.scaling_factor = before.config().scaling_factor;
     }
+    let old = before.filter(|_| s.keep_latents > 0.0);
     let vae = Vae::new(vae_config, params.clone())?;
     if let Some(folder) = &init {
         super::adopt(&params, &folder.vae_weights())?;
@@ -407,7 +433,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     open_run(run, resume, &mut opt)?;
     let painter = Painter::new(s.size, zoom);
     let held = held_scenes(&painter, s.seed, SCALE_SCENES, &device)?;
-    let mut losses_log = log::LossLog::open(run, &["l2", "l1", "edge", "kl", "grad"])?;
+    let mut losses_log = log::LossLog::open(run, &["l2", "l1", "edge", "kl", "moved", "grad"])?;
     let shards = Shards::new(s.batch, &device)?;
     let side = s.crop / vae.config().encoder_scale();
     let shape = [s.batch, side, side, vae.config().latent_channels];
@@ -415,16 +441,16 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         let step = opt.steps();
         let batch = painter.batch(&s, step, &device)?;
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &device)?;
-        let passes = shards.run(|part| pass(&vae, &batch, &noise, part, &s))?;
-        let [l2, l1, edge, kl] =
-            [0, 1, 2, 3].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        if !(l2 + l1 + edge + kl).is_finite() {
+        let passes = shards.run(|part| pass(&vae, old.as_ref(), &batch, &noise, part, &s))?;
+        let [l2, l1, edge, kl, moved] =
+            [0, 1, 2, 3, 4].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        if !(l2 + l1 + edge + kl + moved).is_finite() {
             return Err(TrainError::Diverged(step));
         }
         let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
         let grads: Vec<GradStore> = passes.into_iter().map(|p| p.grads).collect();
         let norm = opt.step(&grads, lr)?;
-        losses_log.add(&[l2, l1, edge, kl, norm]);
+        losses_log.add(&[l2, l1, edge, kl, moved, norm]);
         let step = opt.steps();
         if step % 25 == 0 || step == s.steps {
             losses_log.flush(step, s.steps, s.batch)?;
@@ -444,7 +470,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         }
         if step % s.checkpoint_every == 0 || step == s.steps {
             checkpoint::save(run, &opt)?;
-            export(run, &vae, &opt, &params, &held.0, s.decoder_only)?;
+            export(run, &vae, &opt, &params, &held.0, same_latents)?;
         }
     }
     Ok(())

@@ -10,6 +10,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 
+/// Tokens that a text has at least where it must not be empty.
+const FEW: usize = 4;
+
 /// A language model with a text in progress.
 pub trait Reader {
     /// Forgets the text.
@@ -105,6 +108,9 @@ pub struct Order {
     pub force_picture: bool,
     /// Tokens that may not come.
     pub never: Vec<u32>,
+    /// Tokens that may not come among the first few, so that there is a text before the picture
+    /// or the end.
+    pub not_yet: Vec<u32>,
     /// Token sequences that end the text; they stay in it.
     pub stops: Vec<Vec<u32>>,
     /// The id that ends the text.
@@ -167,7 +173,9 @@ pub fn generate(
         let last = hidden.narrow(1, read - 1, 1)?;
         let logits = reader.logits(&last)?;
         let mut scores = logits.clone();
-        for id in &order.never {
+        let early = sequence.len() <= FEW;
+        let not_yet = order.not_yet.iter().filter(|_| early);
+        for id in order.never.iter().chain(not_yet) {
             if let Some(score) = scores.get_mut(*id as usize) {
                 *score = f32::NEG_INFINITY;
             }

@@ -438,6 +438,71 @@ fn what_cannot_be_opened_is_said_and_nothing_is_lost() {
     assert_eq!(t.texts(), ["One."]);
 }
 
+/// A file that the author let go over the window.
+#[derive(Debug)]
+struct Dropped(std::path::PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|e| e.to_string())
+    }
+}
+
+#[test]
+fn pictures_of_the_author_join_the_story() {
+    let mut t = open();
+    t.write_texts(&["A fox."]);
+    let (photo, notes) = (t.dir.join("photo.jpg"), t.dir.join("notes.txt"));
+    let picture = image::RgbImage::from_pixel(60, 40, image::Rgb([10, 120, 200]));
+    picture.save(&photo).unwrap();
+    std::fs::write(&notes, "no picture").unwrap();
+
+    let over = egui::HoveredFile {
+        path: Some(photo.clone()),
+        mime: "image/jpeg".into(),
+    };
+    t.studio.input_mut().hovered_files = vec![over];
+    t.studio.step();
+    t.shot("files-over-the-window");
+    t.studio.input_mut().hovered_files.clear();
+    for path in [&photo, &notes] {
+        let file = std::sync::Arc::new(Dropped(path.clone()));
+        t.studio.input_mut().dropped_files.push(file);
+    }
+    t.until("the picture", |s| s.state().state.panels().len() == 2);
+    t.studio.run_steps(3);
+    t.studio.get_by_label("Picture 2");
+    t.studio
+        .get_by_label_contains("notes.txt is not a PNG, JPEG or WebP picture");
+    let panel = &t.state().panels()[1];
+    let take = panel.picture().unwrap();
+    assert_eq!((take.width, take.height, &take.record), (60, 40, &None));
+    assert_eq!(t.state().selected, Some(panel.id));
+
+    // A text is for the picture that has none, and what is told next sees both.
+    t.click("Text");
+    t.idle();
+    assert_eq!(t.texts().len(), 2);
+    assert!(!t.texts()[1].is_empty());
+    t.click("Text + image");
+    t.idle();
+    let seen = t.state().panels()[2].picture().unwrap().record.clone();
+    assert!(seen.unwrap().context.contains(&t.state().panels()[1].id));
+    for _ in 0..3 {
+        t.click("Undo");
+    }
+    assert_eq!(t.texts(), ["A fox."], "a step of undo each");
+
+    t.answers.paths.lock().unwrap().push_back(photo);
+    t.click("File");
+    t.click("Add a picture…");
+    t.until("the picture", |s| s.state().state.panels().len() == 2);
+}
+
 #[test]
 fn the_board_is_exported_as_sheet_markdown_and_picture() {
     let mut t = open();

@@ -48,7 +48,7 @@ pub struct StoriesArgs {
 /// Rows or a judge that can't be read, a model that fails, or a file that can't be written.
 pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
     let rows = match &args.config {
-        None => read_rows(Path::new("rows.toml"), BUILT_IN)?,
+        None => read_rows(Path::new(BUILT_IN.0), BUILT_IN.1)?,
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| EvalError::Rows {
                 path: path.clone(),

@@ -1,13 +1,16 @@
 //! Which rows the comparison has: a TOML file with a table for each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::eval::EvalError;
 
-/// The rows of the built-in comparison.
-pub const BUILT_IN: &str = include_str!("rows.toml");
+/// The rows of the built-in comparison, and the file that they are in.
+pub const BUILT_IN: (&str, &str) = (
+    "models/sprout/train/compare/rows.toml",
+    include_str!("../../../models/sprout/train/compare/rows.toml"),
+);
 
 /// How a row tells stories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -15,12 +18,10 @@ pub const BUILT_IN: &str = include_str!("rows.toml");
 pub enum Kind {
     /// A model with its own recipe writes and draws.
     Pipeline,
-    /// Divter: a language model describes the picture in words, a text encoder conditions it.
-    Divter,
     /// GILL: a model draws, and its picture gives way to one of the training stories that fits the
     /// text better.
     Gill,
-    /// One model draws the sentence alone, another writes from texts alone.
+    /// One voken folder draws the sentence alone, another writes from texts alone.
     Unimodal,
     /// The pictures of the story itself: what the judges make of a perfect model.
     Real,
@@ -40,12 +41,14 @@ pub enum Part {
 pub struct RowConfig {
     pub name: String,
     pub kind: Kind,
-    /// Id or folder of the model that writes, and with `pipeline` and `gill` also draws.
+    /// Id or folder of the model.
     pub model: Option<String>,
     /// The recipe that the model must have, `voken` or `caption`.
     pub recipe: Option<String>,
-    /// Diffusion model, a folder below that of the models, where the row draws with another.
-    pub painter: Option<String>,
+    /// Voken folder in place of the model's own, relative to the file of rows.
+    pub voken: Option<PathBuf>,
+    /// With `unimodal`: the same for the model that writes.
+    pub writer: Option<PathBuf>,
     #[serde(default = "everything")]
     pub context: Vec<Part>,
     /// Where it differs from the other rows'.
@@ -62,7 +65,7 @@ struct File {
     row: Vec<RowConfig>,
 }
 
-/// Reads the rows of `text`; `path` is named where something is wrong.
+/// Reads the rows of `text`, which is in the file `path`.
 ///
 /// # Errors
 /// What is not TOML, an unknown setting, or a row that lacks what its kind needs.
@@ -71,20 +74,16 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
         path: path.to_owned(),
         why,
     };
-    let file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned()))?;
+    let mut file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned()))?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    for row in &mut file.row {
+        for folder in [&mut row.voken, &mut row.writer].into_iter().flatten() {
+            *folder = base.join(&*folder);
+        }
+    }
     for row in &file.row {
-        let needs = |what: &str, given: &Option<String>| match given {
-            Some(_) => Ok(()),
-            None => Err(bad(format!("the row {:?} has no {what}", row.name))),
-        };
-        match row.kind {
-            Kind::Real => {}
-            Kind::Pipeline | Kind::Gill => needs("model", &row.model)?,
-            Kind::Divter => {
-                needs("model", &row.model)?;
-                needs("painter", &row.painter)?;
-            }
-            Kind::Unimodal => needs("painter", &row.painter)?,
+        if row.kind != Kind::Real && row.model.is_none() {
+            return Err(bad(format!("the row {:?} has no model", row.name)));
         }
         let named = |other: &&RowConfig| other.name == row.name;
         if file.row.iter().filter(named).count() > 1 {
@@ -103,10 +102,10 @@ mod tests {
 
     #[test]
     fn the_built_in_rows_are_those_of_the_comparison() {
-        let rows = read(Path::new("rows.toml"), BUILT_IN).unwrap();
+        let rows = read(Path::new(BUILT_IN.0), BUILT_IN.1).unwrap();
         let kinds: Vec<Kind> = rows.iter().map(|row| row.kind).collect();
         assert_eq!(kinds.last(), Some(&Kind::Real));
-        for kind in [Kind::Pipeline, Kind::Divter, Kind::Gill, Kind::Unimodal] {
+        for kind in [Kind::Pipeline, Kind::Gill, Kind::Unimodal] {
             assert!(kinds.contains(&kind), "{kind:?}");
         }
         let contexts = |wanted: &[Part]| rows.iter().any(|row| row.context == wanted);
@@ -116,15 +115,20 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_found_beside_the_file() {
+        let row = "[[row]]\nname = \"a\"\nkind = \"pipeline\"\nmodel = \"m\"\nvoken = \"v\"";
+        let rows = read(Path::new("there/my.toml"), row).unwrap();
+        assert_eq!(rows[0].voken.as_deref(), Some(Path::new("there/v")));
+    }
+
+    #[test]
     fn mistakes_name_the_file_and_the_row() {
         let said = |text: &str| read(Path::new("my.toml"), text).unwrap_err().to_string();
         assert!(said("row = 1").contains("my.toml"));
         assert!(said("[[row]]\nname = \"a\"\nkind = \"real\"\nstep = 1").contains("step"));
         let twice = "[[row]]\nname = \"a\"\nkind = \"real\"\n".repeat(2);
         assert!(said(&twice).contains("two rows"));
-        assert!(
-            said("[[row]]\nname = \"b\"\nkind = \"divter\"\nmodel = \"m\"").contains("painter")
-        );
+        assert!(said("[[row]]\nname = \"b\"\nkind = \"unimodal\"").contains("no model"));
         assert!(said("row = []").contains("no rows"));
     }
 }

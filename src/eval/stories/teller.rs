@@ -4,18 +4,16 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
-use candle_core::Device;
 use image::{RgbImage, buffer::ConvertBuffer};
 
 use super::gill::Gallery;
 use super::rows::{Kind, Part, RowConfig};
-use crate::diffusion::Diffusion;
 use crate::eval::EvalError;
 use crate::eval::contrastive::Contrastive;
 use crate::llm::LlmError;
 use crate::pipeline::{self, ContextPanel, Make, Output, Pipeline, PipelineError, Request};
-use crate::story::{PanelId, Settings};
-use crate::storyworld::{Renderer, Scene, description};
+use crate::story::Settings;
+use crate::storyworld::{Renderer, Scene};
 use crate::weights::DeviceChoice;
 
 /// Pixels a side of the pictures in context and of real ones.
@@ -25,8 +23,8 @@ pub(super) const SIZE: u32 = 256;
 pub struct Moment<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],
-    /// The same panels' scenes and sentences, then this one's: a teller other than the real one
-    /// looks only at the scenes before the last, as a perfect describer would.
+    /// The same panels' scenes and sentences, then this one's: only the real teller looks at the
+    /// scenes.
     pub panels: &'a [(Scene, String)],
     pub seed: u64,
 }
@@ -97,20 +95,17 @@ impl Workshop<'_> {
         let mut settings = self.settings.clone();
         settings.guidance = row.guidance.unwrap_or(settings.guidance);
         let model = row.model.as_deref().unwrap_or_default();
-        let painter = |settings| -> Result<Painted, EvalError> {
-            let folder = self.models.join(row.painter.as_deref().unwrap_or_default());
-            Ok(Painted {
-                model: Diffusion::load(&folder, &Device::Cpu)?,
-                settings,
+        let recipe = row.recipe.as_deref();
+        let whole = || -> Result<Whole, EvalError> {
+            Ok(Whole {
+                pipeline: self.pipeline(model, recipe, row.voken.as_deref())?,
+                settings: settings.clone(),
+                context: row.context.clone(),
             })
         };
         Ok(match row.kind {
             Kind::Real => Box::new(Real(Renderer::new(SIZE))),
-            Kind::Pipeline => Box::new(Whole {
-                pipeline: self.pipeline(model, row.recipe.as_deref())?,
-                settings,
-                context: row.context.clone(),
-            }),
+            Kind::Pipeline => Box::new(whole()?),
             Kind::Gill => {
                 let Some(judge) = &self.judge else {
                     return Err(EvalError::Contrastive {
@@ -118,36 +113,37 @@ impl Workshop<'_> {
                         why: "it is needed to retrieve pictures and not there".into(),
                     });
                 };
-                let whole = Whole {
-                    pipeline: self.pipeline(model, row.recipe.as_deref())?,
-                    settings,
-                    context: row.context.clone(),
-                };
                 Box::new(Gill {
-                    whole,
+                    whole: whole()?,
                     gallery: Gallery::new(judge.clone(), self.gallery)?,
                 })
             }
-            Kind::Divter => Box::new(Divter {
-                writer: self.pipeline(model, None)?,
-                painter: painter(settings)?,
-            }),
             Kind::Unimodal => Box::new(Unimodal {
-                writer: match &row.model {
-                    Some(model) => Some(self.pipeline(model, None)?),
-                    None => None,
+                painter: Whole {
+                    context: Vec::new(),
+                    ..whole()?
                 },
-                painter: painter(settings)?,
+                writer: Whole {
+                    pipeline: self.pipeline(model, recipe, row.writer.as_deref())?,
+                    settings: settings.clone(),
+                    context: vec![Part::Texts],
+                },
             }),
         })
     }
 
-    fn pipeline(&self, model: &str, recipe: Option<&str>) -> Result<Box<dyn Pipeline>, EvalError> {
+    fn pipeline(
+        &self,
+        model: &str,
+        recipe: Option<&str>,
+        voken: Option<&Path>,
+    ) -> Result<Box<dyn Pipeline>, EvalError> {
         // Where a model knows several recipes, its usual one may be another.
         let asked = recipe.map_or_else(|| model.to_owned(), |recipe| format!("{model}:{recipe}"));
         let loader = pipeline::loader(pipeline::Options {
             models: Some(self.models.to_owned()),
             model: Some(asked),
+            voken: voken.map(Path::to_owned),
             device: DeviceChoice::Auto,
         });
         let pipeline = loader(&mut |_| {})?;
@@ -187,6 +183,7 @@ fn text(
     let request = Request {
         context,
         text: None,
+        picture: None,
         make: Make::Text,
         settings: settings.clone(),
     };
@@ -273,19 +270,25 @@ impl Whole {
         };
         at.context.iter().map(panel).collect()
     }
-}
 
-impl Teller for Whole {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+    /// A picture of `sentence` in the place of the panel's own.
+    fn picture(&mut self, at: &Moment, sentence: &str) -> Result<RgbImage, EvalError> {
         let request = Request {
             context: self.context(at),
-            text: Some(at.sentence().to_owned()),
+            text: Some(sentence.to_owned()),
+            picture: None,
             make: Make::Picture,
             settings: seeded(&self.settings, at.seed),
         };
         let made = run(self.pipeline.as_mut(), &request)?;
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
         Ok(picture.convert())
+    }
+}
+
+impl Teller for Whole {
+    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+        self.picture(at, at.sentence())
     }
 
     fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
@@ -305,6 +308,7 @@ impl Teller for Whole {
         let request = Request {
             context: self.context(at),
             text: None,
+            picture: None,
             make: Make::Both,
             settings: seeded(&self.settings, at.seed),
         };
@@ -359,110 +363,19 @@ impl Teller for Gill {
     }
 }
 
-/// A diffusion model that draws texts through its text encoder.
-struct Painted {
-    model: Diffusion,
-    settings: Settings,
-}
-
-impl Painted {
-    fn draw(&self, text: &str, seed: u64) -> Result<RgbImage, EvalError> {
-        let settings = seeded(&self.settings, seed);
-        let go_on = &mut |_| ControlFlow::Continue(());
-        let picture = self.model.sample(text, &settings, go_on)?;
-        Ok(picture.ok_or_else(missing_picture)?.convert())
-    }
-}
-
-/// Divter (arXiv 2110.08515) reads pictures as descriptions and describes the one to be drawn. Its
-/// model goes on with a story in which every sentence is followed by the description of its
-/// picture, each a panel's text; the descriptions in context are exact.
-struct Divter {
-    writer: Box<dyn Pipeline>,
-    painter: Painted,
-}
-
-impl Divter {
-    /// Sentences and descriptions of the panels before, and this panel's `sentence` where there
-    /// is one.
-    fn context(at: &Moment, sentence: Option<&str>) -> Vec<ContextPanel> {
-        let before = &at.panels[..at.panels.len().saturating_sub(1)];
-        let told = before
-            .iter()
-            .flat_map(|(scene, text)| [text.clone(), description(scene)])
-            .chain(sentence.map(str::to_owned));
-        (0..)
-            .zip(told)
-            .map(|(i, text)| ContextPanel {
-                id: PanelId(i),
-                text,
-                picture: None,
-            })
-            .collect()
-    }
-
-    fn describe_and_draw(&mut self, at: &Moment, sentence: &str) -> Result<RgbImage, EvalError> {
-        let settings = seeded(&self.painter.settings, at.seed);
-        let context = Self::context(at, Some(sentence));
-        let said = text(self.writer.as_mut(), context, &settings)?;
-        self.painter.draw(&said, at.seed)
-    }
-}
-
-impl Teller for Divter {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
-        self.describe_and_draw(at, at.sentence())
-    }
-
-    fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
-        let settings = seeded(&self.painter.settings, at.seed);
-        text(self.writer.as_mut(), Self::context(at, None), &settings).map(Some)
-    }
-
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
-        let Some(text) = self.write(at)?.filter(|text| !text.is_empty()) else {
-            return Ok(None);
-        };
-        Ok(Some(GoneOn {
-            picture: self.describe_and_draw(at, &text)?,
-            text,
-            asked: None,
-        }))
-    }
-
-    fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
-        let context = Self::context(at, None);
-        likelihood(self.writer.as_mut(), &context, at.sentence())
-    }
-}
-
 /// Text to picture from the sentence alone, text to text from the sentences before.
 struct Unimodal {
-    writer: Option<Box<dyn Pipeline>>,
-    painter: Painted,
-}
-
-impl Unimodal {
-    fn context(at: &Moment) -> Vec<ContextPanel> {
-        let text = |panel: &ContextPanel| ContextPanel {
-            picture: None,
-            ..panel.clone()
-        };
-        at.context.iter().map(text).collect()
-    }
+    painter: Whole,
+    writer: Whole,
 }
 
 impl Teller for Unimodal {
     fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
-        self.painter.draw(at.sentence(), at.seed)
+        self.painter.draw(at)
     }
 
     fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
-        let settings = seeded(&self.painter.settings, at.seed);
-        match &mut self.writer {
-            Some(writer) => text(writer.as_mut(), Self::context(at), &settings).map(Some),
-            None => Ok(None),
-        }
+        self.writer.write(at)
     }
 
     fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
@@ -470,19 +383,13 @@ impl Teller for Unimodal {
             return Ok(None);
         };
         Ok(Some(GoneOn {
-            picture: self.painter.draw(&text, at.seed)?,
+            picture: self.painter.picture(at, &text)?,
             text,
             asked: None,
         }))
     }
 
     fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
-        match &mut self.writer {
-            Some(writer) => {
-                let context = Self::context(at);
-                likelihood(writer.as_mut(), &context, at.sentence())
-            }
-            None => Ok(None),
-        }
+        self.writer.log_probabilities(at)
     }
 }

@@ -29,6 +29,35 @@ impl Cache {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// What several caches of the same network hold, one after the other, for texts that are
+    /// packed ([`super::FloatLlama::forward_packed`]).
+    ///
+    /// # Errors
+    /// Caches of other networks, or empty ones.
+    pub fn joined(caches: &[&Cache]) -> Result<Self> {
+        let layers = caches.first().map_or(0, |cache| cache.0.len());
+        let layer = |i: usize| -> Result<Option<(Tensor, Tensor)>> {
+            let kept: Vec<&(Tensor, Tensor)> = caches
+                .iter()
+                .filter_map(|cache| cache.0.get(i)?.as_ref())
+                .collect();
+            if kept.len() < caches.len() {
+                candle_core::bail!("a cache that is to be joined holds nothing for layer {i}");
+            }
+            let cat = |of: fn(&(Tensor, Tensor)) -> &Tensor| {
+                Tensor::cat(&kept.iter().map(|both| of(both)).collect::<Vec<_>>(), 1)
+            };
+            Ok(Some((cat(|(k, _)| k)?, cat(|(_, v)| v)?)))
+        };
+        Ok(Self((0..layers).map(layer).collect::<Result<_>>()?))
+    }
+
+    /// Numbers held.
+    pub fn elements(&self) -> usize {
+        let kept = self.0.iter().flatten();
+        kept.map(|(k, v)| k.elem_count() + v.elem_count()).sum()
+    }
 }
 
 /// Which numbers of a head are turned together.

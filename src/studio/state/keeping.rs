@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use image::RgbaImage;
+
 use super::{SAVE_REST, State};
+use crate::story::{Edit, Panel, PictureTake, Record};
 use crate::studio::dialogs::{Answer, Ask};
 use crate::studio::files::{Done, Snapshot, Task};
 
@@ -48,6 +51,7 @@ impl State {
                 self.flush();
                 Task::Open(path)
             }
+            Ask::Bring => return self.bring(vec![path]),
             Ask::SaveAs(_) => Task::SaveAs(path, self.snapshot()),
             Ask::Sheet(_) => Task::Sheet {
                 path: with_png(path),
@@ -108,11 +112,57 @@ impl State {
             Done::Exported(path) => self
                 .toasts
                 .note(format!("Exported to {}.", path.display()), now),
+            Done::Brought {
+                board,
+                pictures,
+                refused,
+            } => {
+                for reason in refused {
+                    self.toasts.error(reason, now);
+                }
+                if board == self.board {
+                    self.place(pictures, now);
+                }
+            }
             Done::SaveFailed(reason) => {
                 self.save_failed = true;
                 self.toasts.error(reason, now);
             }
             Done::Failed(reason) => self.toasts.error(reason, now),
+        }
+    }
+
+    /// What is dropped on the window: a folder is a story to open, files are pictures.
+    pub(super) fn dropped(&mut self, paths: Vec<PathBuf>) {
+        match paths.iter().find(|path| path.is_dir()) {
+            Some(dir) => self.open(dir.clone()),
+            None => self.bring(paths),
+        }
+    }
+
+    fn bring(&mut self, paths: Vec<PathBuf>) {
+        let board = self.board;
+        self.files.send(Task::Bring { board, paths });
+    }
+
+    /// Brought pictures become panels at the end, in one step of undo.
+    fn place(&mut self, pictures: Vec<(RgbaImage, Option<Record>)>, now: Instant) {
+        let mut edits = Vec::new();
+        let mut last = None;
+        for (picture, record) in pictures {
+            let (width, height) = picture.dimensions();
+            let take = PictureTake::new(self.images.put(picture), width, height, record);
+            let panel = self.document.fresh_id();
+            edits.push(Edit::InsertPanel {
+                at: usize::MAX,
+                panel: Panel::empty(panel),
+            });
+            edits.push(Edit::AddPicture { panel, take });
+            last = Some(panel);
+        }
+        if let Some(last) = last {
+            self.edit(Edit::Together(edits), now);
+            self.follow(last, true);
         }
     }
 

@@ -44,7 +44,11 @@ impl State {
                     return;
                 }
             },
-            Make::Text | Make::Both => Target::NewPanel { show },
+            Make::Text => match self.panel_to_tell() {
+                Some(id) => Target::Panel(id),
+                None => Target::NewPanel { show },
+            },
+            Make::Both => Target::NewPanel { show },
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -63,6 +67,13 @@ impl State {
         let bare = last.filter(|p| p.pictures.is_empty() && !self.work.waits_for(p.id));
         let selected = self.selected.and_then(|id| self.panel(id)).filter(drawable);
         bare.or(selected).or(last).map(|panel| panel.id)
+    }
+
+    /// A text alone is for the last panel while that has only a picture.
+    fn panel_to_tell(&self) -> Option<PanelId> {
+        let last = self.panels().last()?;
+        let bare = last.text.trim().is_empty() && !self.work.waits_for(last.id);
+        (bare && last.picture().is_some()).then_some(last.id)
     }
 
     /// Puts an order in the queue, or says why nothing can be made.
@@ -266,6 +277,10 @@ impl State {
         let text = self.text_of(id).trim().to_owned();
         let request = Request {
             context: self.context(index),
+            picture: self.story().panels[index]
+                .told_by()
+                .filter(|_| order.make == Make::Text)
+                .and_then(|take| self.images.get(&take.image)),
             text: (order.make == Make::Picture && !text.is_empty()).then_some(text),
             make: order.make,
             settings: order.settings.clone(),

@@ -7,6 +7,7 @@ mod datasets;
 mod loss;
 mod pack;
 pub mod published;
+mod remembered;
 mod samples;
 pub mod see;
 mod stage;

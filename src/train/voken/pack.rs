@@ -4,12 +4,13 @@
 //! their tokens: a panel's picture from its text, its text and picture from the panels before,
 //! and its text from its picture. Each panel is therefore read once for all of them.
 
-use crate::llm::float::{FloatLlama, Part};
+use crate::llm::float::{Cache, FloatLlama, Part};
 use crate::nn::Result;
 use crate::voken::{Speaks, Vocabulary};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What is learnt of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub enum Task {
 }
 
 /// What is before a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Context {
     pub texts: bool,
     pub pictures: bool,
@@ -286,21 +287,59 @@ impl Pack {
         }
     }
 
-    /// The states after the last norm of all places, `[1,places,width]`.
+    /// Texts and pictures, read. Where nothing in them learns, this keeps no graph.
     ///
     /// # Errors
     /// Pictures or ids that don't fit the model.
-    pub fn read(&self, llama: &FloatLlama, pictures: Option<&Tensor>) -> Result<Tensor> {
+    pub fn read_context(
+        &self,
+        llama: &FloatLlama,
+        pictures: Option<&Tensor>,
+    ) -> Result<ReadContext> {
         let mut cache = llama.cache();
         let context = self.context.embed(llama, pictures)?;
-        // Where nothing in the context learns, this pass keeps no graph.
-        let context = llama.forward_packed(&context, &self.context.parts, Some(&mut cache))?;
+        let states = llama.forward_packed(&context, &self.context.parts, Some(&mut cache))?;
+        Ok(ReadContext { states, cache })
+    }
+
+    /// The states after the last norm of all places, `[1,places,width]`, the context's being read.
+    ///
+    /// # Errors
+    /// The context of another pack, or ids that don't fit the model.
+    pub fn read(&self, llama: &FloatLlama, context: ReadContext) -> Result<Tensor> {
+        let ReadContext { states, mut cache } = context;
         if self.asked.is_empty() {
-            return Ok(context);
+            return Ok(states);
         }
         let asked = self.asked.embed(llama, None)?;
         let asked = llama.forward_packed(&asked, &self.asked.parts, Some(&mut cache))?;
-        Tensor::cat(&[context, asked], 1)
+        Tensor::cat(&[states, asked], 1)
+    }
+}
+
+/// A pack's context as the language model has read it.
+pub struct ReadContext {
+    /// `[1,places,width]`.
+    states: Tensor,
+    cache: Cache,
+}
+
+impl ReadContext {
+    /// Those of several packs as that of one pack of all their stories.
+    ///
+    /// # Errors
+    /// None of them, or those of other models.
+    pub fn joined(each: &[Arc<ReadContext>]) -> Result<Self> {
+        let states: Vec<&Tensor> = each.iter().map(|one| &one.states).collect();
+        let caches: Vec<&Cache> = each.iter().map(|one| &one.cache).collect();
+        Ok(Self {
+            states: Tensor::cat(&states, 1)?,
+            cache: Cache::joined(&caches)?,
+        })
+    }
+
+    pub fn bytes(&self) -> usize {
+        (self.states.elem_count() + self.cache.elements()) * size_of::<f32>()
     }
 }
 

@@ -436,6 +436,7 @@ fn what_was_trained_tells_stories() {
         let options = |model: &str| Options {
             models: Some(models.clone()),
             model: Some(model.to_string()),
+            voken: None,
             device: DeviceChoice::Only(DeviceKind::Cpu),
         };
         let mut pipeline = loader(options("tiny"))(&mut |_| {}).unwrap();
@@ -444,6 +445,7 @@ fn what_was_trained_tells_stories() {
             let request = Request {
                 context: context.to_vec(),
                 text: text.map(str::to_string),
+                picture: None,
                 make,
                 settings: Settings {
                     seed: 3,
@@ -475,5 +477,16 @@ fn what_was_trained_tells_stories() {
         assert_eq!(prompt, "A fox finds a kite. <Img>\nIt flies.");
         let text = make(&context, None, Make::Text);
         assert!(text.picture.is_none() && text.text.is_some());
+        let request = Request {
+            context: context.to_vec(),
+            text: None,
+            picture: Some(Arc::new(picture.clone())),
+            make: Make::Text,
+            settings: Settings::default(),
+        };
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let seen = pipeline.generate(&request, go_on).unwrap().unwrap();
+        let (text, record) = seen.text.unwrap();
+        assert!(!text.is_empty() && record.prompt.ends_with("<Img>\n<Img>"));
     }
 }

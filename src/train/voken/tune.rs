@@ -5,7 +5,8 @@
 use super::data::{Frozen, Kind, Library, MetPanel, MetPicture, Source};
 use super::loss::{Denoiser, Draws, LossWeights, caption_loss, denoising_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
-use super::pack::{Context, Pack, PanelIds, Plan, Task};
+use super::pack::{Context, Pack, PanelIds, Plan, ReadContext, Task};
+use super::remembered::{Key, Remembered};
 use super::stage::Stage;
 use super::telling;
 use crate::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures};
@@ -115,6 +116,7 @@ pub struct TuneSettings {
 
 /// Stories that were met are kept: this is what a step learns from one.
 struct Pick {
+    index: usize,
     story: Arc<Vec<MetPanel>>,
     context: Context,
     rng: ChaCha8Rng,
@@ -128,6 +130,8 @@ struct Nets {
     /// The text encoder's features of nothing, `[1,T+1,D]`.
     empty: Tensor,
     line_end: u32,
+    /// Contexts that were read, where no step changes what the language model makes of them.
+    remembered: Option<Remembered>,
     settings: TuneSettings,
 }
 
@@ -141,35 +145,20 @@ struct Pass {
 impl Nets {
     fn pass(&self, picks: &[Pick], share: f64) -> Result<Pass> {
         let s = &self.settings;
-        let queries = self.frozen.tower.config().qformer.num_query_tokens;
         let mut pack = Pack::default();
         for pick in picks {
-            let panels: Vec<PanelIds> = pick
-                .story
-                .iter()
-                .map(|panel| PanelIds {
-                    text: &panel.text,
-                    pictured: panel.met.is_some(),
-                    description: &panel.description,
-                })
-                .collect();
-            let plan = Plan {
-                tasks: &s.tasks,
-                context: pick.context,
-                speaks: s.speaks,
-                queries,
-                line_end: self.line_end,
-                vocabulary: self.model.vocabulary,
-            };
-            pack.story(&panels, &plan);
+            self.add(pick, &mut pack);
         }
         pack.finish();
         let panels: Vec<Option<&MetPicture>> = picks
             .iter()
             .flat_map(|pick| pick.story.iter().map(|panel| panel.met.as_ref()))
             .collect();
-        let hidden = pack.read(&self.model.llama, self.seen(&panels)?.as_ref())?;
-        let hidden = hidden.squeeze(0)?;
+        let context = match &self.remembered {
+            Some(remembered) => self.recall(remembered, picks)?,
+            None => pack.read_context(&self.model.llama, self.seen(&panels)?.as_ref())?,
+        };
+        let hidden = pack.read(&self.model.llama, context)?.squeeze(0)?;
         let mut losses = [0.0; 3];
         let mut total = hidden.zeros_like()?.detach().sum_all()?;
         let mut add = |at: usize, loss: Tensor, weight: f64| -> Result<()> {
@@ -199,6 +188,42 @@ impl Nets {
             grads: total.backward()?,
             losses,
         })
+    }
+
+    fn add(&self, pick: &Pick, pack: &mut Pack) {
+        let panels: Vec<PanelIds> = pick
+            .story
+            .iter()
+            .map(|panel| PanelIds {
+                text: &panel.text,
+                pictured: panel.met.is_some(),
+                description: &panel.description,
+            })
+            .collect();
+        let plan = Plan {
+            tasks: &self.settings.tasks,
+            context: pick.context,
+            speaks: self.settings.speaks,
+            queries: self.frozen.tower.config().qformer.num_query_tokens,
+            line_end: self.line_end,
+            vocabulary: self.model.vocabulary,
+        };
+        pack.story(&panels, &plan);
+    }
+
+    /// The contexts of a frozen language model.
+    fn recall(&self, remembered: &Remembered, picks: &[Pick]) -> Result<ReadContext> {
+        let alone = |pick: &Pick| {
+            let mut pack = Pack::default();
+            self.add(pick, &mut pack);
+            let pictures = pick.story.iter().map(|panel| panel.met.as_ref()).collect();
+            ((pick.index, pick.context), (pack, pictures))
+        };
+        let stories: Vec<(Key, (Pack, Vec<Option<&MetPicture>>))> =
+            picks.iter().map(alone).collect();
+        Ok(remembered.contexts(&stories, |(pack, pictures)| {
+            pack.read_context(&self.model.llama, self.seen(pictures)?.as_ref())
+        })?)
     }
 
     /// Losses of the pictures that the pack asks for, with their weights: image, caption.
@@ -395,6 +420,7 @@ pub fn train(
         model,
         frozen,
         line_end,
+        remembered: (stage == Stage::Align).then(Remembered::default),
         settings: s.clone(),
     };
     let out = VokenFolder::new(run.join("voken"));
@@ -498,6 +524,7 @@ fn pick(library: &mut Library, nets: &Nets, step: u64) -> Result<Vec<Pick>> {
             rng.set_stream(step * s.batch as u64 + i);
             let index = rng.random_range(0..library.source.len());
             Ok(Pick {
+                index,
                 story: library.story(index, &nets.frozen)?,
                 context: s.context.draw(&mut rng),
                 rng,

@@ -275,6 +275,7 @@ fn tell(nets: &Nets, strips: &[Strip], seed: u64) -> Result<telling::Told> {
         let mut request = Request {
             context: context.clone(),
             text: given.take().map(str::to_string),
+            picture: None,
             make: Make::Both,
             settings: Settings {
                 seed: seed + at,
