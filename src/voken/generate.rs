@@ -282,3 +282,77 @@ fn ends(sequence: &[u32], order: &Order) -> bool {
     let stopped = |stop: &Vec<u32>| !stop.is_empty() && sequence.ends_with(stop);
     (order.eos.is_some() && last == order.eos) || order.stops.iter().any(stopped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Likes `[IMG0]` best, then the end, then a word, whatever it reads.
+    struct Eager(usize);
+
+    impl Reader for Eager {
+        fn clear(&mut self) {
+            self.0 = 0;
+        }
+
+        fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+            Tensor::zeros((1, ids.len(), 2), DType::F32, &Device::Cpu)
+        }
+
+        fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {
+            self.0 += embeddings.dim(1)?;
+            Ok(embeddings.clone())
+        }
+
+        fn logits(&self, _: &Tensor) -> Result<Vec<f32>> {
+            Ok(vec![0.0, 2.0, 1.0, 3.0, -1.0])
+        }
+
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn limit(&self) -> usize {
+            99
+        }
+
+        fn device(&self) -> &Device {
+            &Device::Cpu
+        }
+    }
+
+    #[test]
+    fn what_may_not_come_yet_comes_after_a_few_words() {
+        let vocabulary = Vocabulary {
+            first: 3,
+            vokens: 1,
+            picture: 4,
+            bos: 0,
+        };
+        let written = |not_yet: Vec<u32>| {
+            let order = Order {
+                choice: Choice {
+                    repetition_penalty: 1.0,
+                    ..Choice::default()
+                },
+                seed: None,
+                max_new_tokens: 20,
+                force_picture: false,
+                never: Vec::new(),
+                not_yet,
+                stops: vec![vec![vocabulary.first]],
+                eos: Some(1),
+                start: 0,
+            };
+            let mut reader = Eager(0);
+            let prompt = reader.embed(&[2]).unwrap();
+            let go_on = &mut |_: &Step| ControlFlow::Continue(());
+            let made = generate(&mut reader, &prompt, &vocabulary, &order, go_on).unwrap();
+            made.unwrap()
+        };
+        assert_eq!(written(Vec::new()).sequence, [0, 3]);
+        let made = written(vec![1, 3]);
+        assert_eq!(made.sequence, [0, 2, 2, 2, 2, 3]);
+        assert!(made.voken_states.is_some());
+    }
+}
