@@ -213,17 +213,18 @@ impl Nets {
 
     /// The contexts of a frozen language model.
     fn recall(&self, remembered: &Remembered, picks: &[Pick]) -> Result<ReadContext> {
-        let alone = |pick: &Pick| {
-            let mut pack = Pack::default();
-            self.add(pick, &mut pack);
-            let pictures = pick.story.iter().map(|panel| panel.met.as_ref()).collect();
-            ((pick.index, pick.context), (pack, pictures))
-        };
-        let stories: Vec<(Key, (Pack, Vec<Option<&MetPicture>>))> =
-            picks.iter().map(alone).collect();
-        Ok(remembered.contexts(&stories, |(pack, pictures)| {
-            pack.read_context(&self.model.llama, self.seen(pictures)?.as_ref())
-        })?)
+        let stories: Vec<(Key, (Pack, Vec<Option<&MetPicture>>))> = picks
+            .iter()
+            .map(|pick| {
+                let mut pack = Pack::default();
+                self.add(pick, &mut pack);
+                let pictures = pick.story.iter().map(|panel| panel.met.as_ref()).collect();
+                ((pick.index, pick.context), (pack, pictures))
+            })
+            .collect();
+        remembered.contexts(&stories, |(pack, pictures)| {
+            Ok(pack.read_context(&self.model.llama, self.seen(pictures)?.as_ref())?)
+        })
     }
 
     /// Losses of the pictures that the pack asks for, with their weights: image, caption.
