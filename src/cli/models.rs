@@ -130,8 +130,8 @@ fn run_add(args: &AddArgs, models: Option<&Path>) -> anyhow::Result<()> {
 
 fn run_plan(args: &PlanArgs) -> anyhow::Result<()> {
     let given = args.parts.given();
-    let parts = match args.dir.join(published::PARTS_FILE).is_file() && given.is_empty() {
-        true => Parts::read(&args.dir)?,
+    let parts = match given.is_empty() {
+        true => Parts::of_folder(&args.dir)?,
         false => published::find(&args.dir)?.choose(&args.dir, &given)?,
     };
     let device = match args.device {

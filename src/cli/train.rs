@@ -9,7 +9,8 @@ pub struct TrainArgs {
     /// What to train
     #[arg(value_name = "STAGE")]
     pub stage: String,
-    /// Settings of the run (TOML)
+    /// Settings of the run (TOML); align and story train a published model where they name its
+    /// folder as their model
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Folder for checkpoints, the log and sample grids

@@ -2,6 +2,7 @@
 
 use crate::nn::{
     self, Conv2d, ConvOptions, GroupNorm, Init, Linear, Padding, Params, Result, add_channels,
+    upsample_nearest,
 };
 use candle_core::Tensor;
 
@@ -87,7 +88,47 @@ pub fn upsampler(p: &Params, channels: usize) -> Result<Conv2d> {
     p.pp("upsamplers.0.conv").conv2d(channels, channels, 3, o)
 }
 
+/// The same where the finer picture `like` was not twice as high and wide: one row or column less,
+/// since a side that is odd is halved upwards.
+pub fn upsample_like(conv: &Conv2d, x: &Tensor, like: Option<&Tensor>) -> nn::Result<Tensor> {
+    let (_, h, w, _) = x.dims4()?;
+    let (_, high, wide, _) = like.unwrap_or(x).dims4()?;
+    if like.is_none() || (high, wide) == (2 * h, 2 * w) {
+        return conv.forward(x);
+    }
+    let x = upsample_nearest(x)?;
+    let x = x.narrow(1, 0, high)?.narrow(2, 0, wide)?.contiguous()?;
+    conv.with(ConvOptions::same(3)).forward(&x)
+}
+
 /// Joins two pictures' channels.
 pub fn join_channels(a: &Tensor, b: &Tensor) -> nn::Result<Tensor> {
     Tensor::cat(&[a, b], 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// PyTorch's `interpolate(size, mode = "nearest")` takes row `i * h / size`.
+    #[test]
+    fn an_odd_picture_is_drawn_larger_as_pytorch_does() {
+        let cpu = Device::Cpu;
+        let (h, w, high, wide) = (3, 4, 5, 8);
+        let x = nn::noise(1, 0, &[1, h, w, 2], &cpu).unwrap();
+        let like = Tensor::zeros((1, high, wide, 1), candle_core::DType::F32, &cpu).unwrap();
+        let p = Params::init(3, &cpu);
+        let conv = upsampler(&p, 2).unwrap();
+        let got = upsample_like(&conv, &x, Some(&like)).unwrap();
+        let rows = |n: usize, size: usize| {
+            let rows: Vec<u32> = (0..size).map(|i| (i * n / size) as u32).collect();
+            Tensor::new(rows, &cpu).unwrap()
+        };
+        let larger = x.index_select(&rows(h, high), 1).unwrap();
+        let larger = larger.index_select(&rows(w, wide), 2).unwrap();
+        let want = conv.with(ConvOptions::same(3)).forward(&larger).unwrap();
+        let off = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(off.to_scalar::<f32>().unwrap() < 1e-6);
+    }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 const WHOLE: usize = 512;
 
 /// What draws, whatever its pictures are conditioned on: UNet, autoencoder and schedule.
+#[derive(Clone)]
 pub struct Painter {
     pub unet: Unet,
     pub vae: Vae,

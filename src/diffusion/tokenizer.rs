@@ -33,6 +33,15 @@ struct Config {
     pad_token: Option<Special>,
 }
 
+/// What we read of `special_tokens_map.json`, which stands above the other: Stable Diffusion 2.1
+/// pads with another token than its `tokenizer_config.json` says.
+#[derive(Default, Deserialize)]
+struct SpecialTokens {
+    bos_token: Option<Special>,
+    eos_token: Option<Special>,
+    pad_token: Option<Special>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Special {
@@ -79,7 +88,15 @@ impl CaptionTokenizer {
         let vocab_path = dir.join("vocab.json");
         let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
         let config_path = dir.join("tokenizer_config.json");
-        let config: Config = read_json(&config_path)?;
+        let mut config: Config = read_json(&config_path)?;
+        let map_path = dir.join("special_tokens_map.json");
+        let map: SpecialTokens = match map_path.exists() {
+            true => read_json(&map_path)?,
+            false => SpecialTokens::default(),
+        };
+        config.bos_token = map.bos_token.unwrap_or(config.bos_token);
+        config.eos_token = map.eos_token.unwrap_or(config.eos_token);
+        config.pad_token = map.pad_token.or(config.pad_token);
         let id = |token: &str| {
             vocab.get(token).copied().ok_or_else(|| {
                 let why = format!("it lacks the token {token:?} of tokenizer_config.json");
@@ -287,6 +304,35 @@ mod tests {
         assert_eq!(t.encode("a fox's on the fox’s left")[..4], [2, 3, 4, 7]);
         assert_eq!(t.encode("foxes wolves berries"), t.encode("fox wolf berry"));
         assert_eq!(t.encode("snow-man"), t.encode("snow man"));
+    }
+
+    /// As the public folder of Stable Diffusion 2.1 has it.
+    #[test]
+    fn the_map_of_special_tokens_stands_above_the_configuration() {
+        let temp = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let from = from.join("tests/fixtures/public/checkpoint/sd/tokenizer");
+        for entry in std::fs::read_dir(&from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, temp.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let config = temp.path().join("tokenizer_config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let pad = "\"pad_token\": \"!\"";
+        assert!(text.contains(pad));
+        std::fs::write(
+            &config,
+            text.replace(pad, "\"pad_token\": \"<|endoftext|>\""),
+        )
+        .unwrap();
+        let read = CaptionTokenizer::load(temp.path()).unwrap();
+        assert_eq!(
+            read.encode("a man"),
+            CaptionTokenizer::load(&from).unwrap().encode("a man")
+        );
+        std::fs::remove_file(temp.path().join("special_tokens_map.json")).unwrap();
+        let (_, eos, pad) = CaptionTokenizer::load(temp.path()).unwrap().special_ids();
+        assert_eq!(eos, pad);
     }
 
     #[test]

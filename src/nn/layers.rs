@@ -50,6 +50,15 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv2d(x, &self.weight, self.bias.as_ref(), self.options)
     }
+
+    /// The same weights at work in another way.
+    #[must_use]
+    pub fn with(&self, options: ConvOptions) -> Self {
+        Self {
+            options,
+            ..self.clone()
+        }
+    }
 }
 
 /// Group normalisation over all but the first axis, channels last.

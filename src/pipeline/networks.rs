@@ -40,6 +40,16 @@ pub(super) struct Voice {
     pub limit: usize,
 }
 
+impl Voice {
+    pub fn of(language: &Language) -> Self {
+        Self {
+            vocabulary: language.vocabulary,
+            ends: language.ends,
+            limit: language.llama.config().max_position_embeddings,
+        }
+    }
+}
+
 /// Hears how far loading is.
 pub(super) type Progress<'a> = dyn FnMut(LoadProgress) + 'a;
 
@@ -70,7 +80,7 @@ struct Files {
 
 /// The three networks.
 pub(super) struct Networks {
-    /// None for a small model of our own, whose networks all stay.
+    /// None where all networks stay: those of a small model of our own, or of one in training.
     files: Option<Files>,
     vision: VisionConfig,
     picture_size: (u32, u32),
@@ -100,11 +110,7 @@ impl Networks {
         let write = seat(Task::Write);
         let read = |hear: Hear| published.read_language(&write, &hear);
         let language = follow(progress, SPEAKER, 0, read)?;
-        let voice = Voice {
-            vocabulary: language.vocabulary,
-            ends: language.ends,
-            limit: language.llama.config().max_position_embeddings,
-        };
+        let voice = Voice::of(&language);
         let see = seat(Task::See);
         let mut networks = Networks {
             vision: published.sizes.vision.clone(),
@@ -133,17 +139,17 @@ impl Networks {
         Ok((networks, voice, tokenizer))
     }
 
-    /// Networks that are small enough to stay.
-    pub fn own(speaker: Speaker, tower: VisionTower, diffusion: Diffusion, speaks: Speaks) -> Self {
+    /// Networks that are in memory and stay, all on one device.
+    pub fn staying(speaker: Speaker, tower: VisionTower, artist: Artist) -> Self {
         Self {
             files: None,
             vision: tower.config().clone(),
-            picture_size: diffusion.picture_size(),
-            seeing: diffusion.device().clone(),
+            picture_size: artist.painter().picture_size(),
+            seeing: artist.painter().device().clone(),
             stays: true,
             speaker: Some(speaker),
             tower: Some(tower),
-            artist: Some(Artist::Own(Box::new(diffusion), speaks)),
+            artist: Some(artist),
         }
     }
 
@@ -230,7 +236,7 @@ fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
 }
 
 impl Speaker {
-    fn new(language: Language) -> Self {
+    pub fn new(language: Language) -> Self {
         Self {
             reader: FloatReader::new(language.llama),
             mapper: language.mapper,

@@ -16,16 +16,17 @@ use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
 };
-use crate::diffusion::{Diffusion, TextFeatures};
+use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
-use crate::llm::{LlmError, log_probability};
-use crate::published::Parts;
+use crate::llm::{LlamaTokenizer, LlmError, log_probability};
+use crate::published::{Language, Parts};
 use crate::story::{SchedulerKind, Settings};
-use crate::vision::{Crop, Preprocess};
+use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
     FloatReader, Order, Reader, Speaks, Text, VistTask, force_description, force_picture, generate,
     interleave, tidy,
 };
+use crate::weights::Manifest;
 
 /// The name of this recipe in manifests and records.
 pub(super) const NAME: &str = crate::published::PIPELINE;
@@ -142,7 +143,7 @@ impl VokenPipeline {
                 tokenizer: Box::new(tokenizer),
                 line_end,
             },
-            networks: Networks::own(speaker, tower, diffusion, speaks),
+            networks: Networks::staying(speaker, tower, Artist::Own(Box::new(diffusion), speaks)),
             seen: Vec::new(),
         })
     }
@@ -167,6 +168,26 @@ impl VokenPipeline {
             description: description(&[&model.manifest], NAME, device, size, reference_settings()),
             seen: Vec::new(),
         })
+    }
+
+    /// A published model whose networks are in memory already, as while it is trained.
+    pub(crate) fn of(
+        language: Language,
+        tokenizer: Arc<LlamaTokenizer>,
+        tower: VisionTower,
+        painter: Painter,
+    ) -> VokenPipeline {
+        let voice = Voice::of(&language);
+        let (device, size) = (painter.device().clone(), painter.picture_size());
+        let artist = Artist::Painter(Box::new(painter));
+        let manifest = Manifest::default();
+        VokenPipeline {
+            networks: Networks::staying(Speaker::new(language), tower, artist),
+            voice,
+            speech: Speech::Published(tokenizer),
+            description: description(&[&manifest], NAME, &device, size, reference_settings()),
+            seen: Vec::new(),
+        }
     }
 
     /// Whether pictures are described in words, which a text encoder reads.
@@ -241,7 +262,8 @@ impl VokenPipeline {
         &mut self,
         prompt: &Tensor,
         settings: &Settings,
-        never: Vec<u32>,
+        never: &[u32],
+        not_yet: Vec<u32>,
         sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = Order {
@@ -249,7 +271,8 @@ impl VokenPipeline {
             seed: Some(settings.seed),
             max_new_tokens: MAX_NEW_TOKENS,
             force_picture: false,
-            never,
+            never: never.to_vec(),
+            not_yet,
             // The text is whole when its picture comes.
             stops: [self.speech.stops(), vec![vec![self.voice.vocabulary.first]]].concat(),
             eos: self.voice.ends.1,
@@ -378,24 +401,23 @@ impl VokenPipeline {
         let mut best = None;
         for attempt in 0..ATTEMPTS {
             let Some((mut text, mut states)) =
-                self.write(prompt, &settings, never.clone(), sink)?
+                self.write(prompt, &settings, &never, Vec::new(), sink)?
             else {
                 return Ok(None);
             };
             if text.is_empty() {
                 // It began with the picture or ended at once: the text is asked for again.
-                let mut never = never.clone();
-                never.extend(self.voice.vocabulary.ids());
-                never.extend(self.voice.ends.1);
-                never.extend(self.speech.stops().concat());
-                let again = self.write(prompt, &settings, never, sink)?;
-                let Some((words, _)) = again else {
+                let mut not_yet = self.voice.vocabulary.ids();
+                not_yet.extend(self.voice.ends.1);
+                not_yet.extend(self.speech.stops().concat());
+                let again = self.write(prompt, &settings, &never, not_yet, sink)?;
+                let Some(again) = again else {
                     return Ok(None);
                 };
-                if words.is_empty() {
+                if again.0.is_empty() {
                     return Err(LlmError::Speechless.into());
                 }
-                (text, states) = (words, None);
+                (text, states) = again;
             }
             let told = self.speech.is_own() && repeats(&text, &request.context);
             best = Some((text, states));

@@ -20,10 +20,7 @@ const SMALL: u64 = 16 << 20;
 /// # Errors
 /// When a file cannot be read or written, or another folder's model has the same id.
 pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedError> {
-    let real = fs::canonicalize(dir).map_err(|error| PublishedError::Read {
-        path: dir.to_path_buf(),
-        reason: error.to_string(),
-    })?;
+    let real = real(dir)?;
     let id = id(&real);
     let same = |model: &Model| fs::canonicalize(&model.dir).is_ok_and(|other| other == real);
     let taken = weights::catalogue(models)?;
@@ -34,26 +31,44 @@ pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedE
             dir: real,
         });
     }
-    let mut named = parts.relative_to(dir);
+    let mut named = parts.clone();
     // The only thing in an older file that was not found.
     named.memory = Parts::read(dir).ok().and_then(|before| before.memory);
-    let text = toml::to_string(&named).map_err(|error| PublishedError::Write {
-        path: dir.join(PARTS_FILE),
+    write_down(dir, &named, "public weights, as they came")?;
+    weights::register(models, dir)?;
+    Ok(Model::open(dir)?)
+}
+
+/// Writes `vokenboard.toml` and a manifest into `dir`, so that it can be named as a model.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), PublishedError> {
+    let path = dir.join(PARTS_FILE);
+    let text = toml::to_string(&parts.relative_to(dir));
+    let text = text.map_err(|error| PublishedError::Write {
+        path: path.clone(),
         reason: error.to_string(),
     })?;
+    let id = id(&real(dir)?);
     let manifest = Manifest {
         name: format!("MiniGPT-5 ({id})"),
         id,
         pipeline: PIPELINE.to_string(),
         licence: "NOASSERTION".to_string(),
-        summary: "public weights, as they came".to_string(),
+        summary: summary.to_string(),
         ..Manifest::default()
     };
     let manifest = manifest.describe(dir, &files(dir, parts)?)?;
-    replace(&dir.join(PARTS_FILE), text.as_bytes())?;
-    manifest.write(dir)?;
-    weights::register(models, dir)?;
-    Ok(Model::open(dir)?)
+    replace(&path, text.as_bytes())?;
+    Ok(manifest.write(dir)?)
+}
+
+fn real(dir: &Path) -> Result<PathBuf, PublishedError> {
+    fs::canonicalize(dir).map_err(|error| PublishedError::Read {
+        path: dir.to_path_buf(),
+        reason: error.to_string(),
+    })
 }
 
 /// A short name from that of the folder.

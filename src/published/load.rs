@@ -95,31 +95,44 @@ impl Published {
 
     /// The language model with what training changed, adapters folded in, and the mapper.
     pub fn read_language(&self, seat: &Seat, hear: &Hear) -> Result<Language, PublishedError> {
+        let first = seat.open(&self.parts.stage1, hear)?;
+        let second = self.parts.stage2.as_deref();
+        let second = second.map(|path| seat.open(path, hear)).transpose()?;
+        let mut language = self.read_trained(seat, hear, &first, second.as_ref())?;
+        language
+            .llama
+            .merge_lora()
+            .map_err(|error| misfit(&self.parts.llama, &error))?;
+        Ok(language)
+    }
+
+    /// The language model with what the two stages of training have changed or are to change, and
+    /// the mapper ([`VokenModel::read`]).
+    pub fn read_trained(
+        &self,
+        seat: &Seat,
+        hear: &Hear,
+        first: &Params,
+        second: Option<&Params>,
+    ) -> Result<Language, PublishedError> {
         let parts = &self.parts;
-        let first = seat.open(&parts.stage1, hear)?;
-        let second = parts.stage2.as_deref().map(|path| seat.open(path, hear));
-        let second = second.transpose()?;
         let bos = self.tokenizer.bos();
-        let (sizes, second) = (&self.sizes, second.as_ref());
+        let sizes = &self.sizes;
         let ends = |config: &FloatConfig| (config.bos().unwrap_or(bos), config.eos());
         let (model, ends) = if parts.is_gguf() {
             let told = hear.clone();
             let file = GgufLlama::open(&parts.llama)?
                 .telling(move |layer, of| told(&format!("layer {layer} of {of}")));
-            let model = VokenModel::read(Body::Gguf(&file), sizes, bos, &first, second);
+            let model = VokenModel::read(Body::Gguf(&file), sizes, bos, first, second);
             (model, ends(file.config()))
         } else {
             let config = FloatConfig::read(&parts.llama)?;
             let base = seat.open(&parts.llama, hear)?;
             let body = Body::Float(&config, &base);
-            let model = VokenModel::read(body, sizes, bos, &first, second);
+            let model = VokenModel::read(body, sizes, bos, first, second);
             (model, ends(&config))
         };
-        let mut model = model?;
-        model
-            .llama
-            .merge_lora()
-            .map_err(|error| misfit(&parts.llama, &error))?;
+        let model = model?;
         let own = (
             self.tokenizer.vokens().first().copied(),
             self.tokenizer.image_here(),

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use add::{PIPELINE, add};
+pub use add::{PIPELINE, add, write_down};
 pub use check::{PartReport, Report, check};
 pub use find::{Found, find};
 pub use hear::{Hear, followed};
@@ -82,6 +82,12 @@ fn names(parts: &[Part]) -> String {
 fn flags(parts: &[Part]) -> String {
     let flags: Vec<String> = parts.iter().map(|p| p.key().replace('_', "-")).collect();
     flags.join(", --")
+}
+
+/// Whether `dir` holds or names the public weights.
+pub fn is_published(dir: &Path) -> bool {
+    let held = || find(dir).is_ok_and(|found| found.parts.contains_key(&Part::Stage1));
+    dir.join(PARTS_FILE).is_file() || held()
 }
 
 /// A part of the model that comes as a file or folder of its own.
@@ -194,6 +200,31 @@ impl Parts {
         }
         parts.each(|path| *path = dir.join(&*path));
         Ok(parts)
+    }
+
+    /// The parts that `dir` names in its `vokenboard.toml` or, without one, holds.
+    ///
+    /// # Errors
+    /// When a part is missing or there is more than one of a kind.
+    pub fn of_folder(dir: &Path) -> Result<Parts, PublishedError> {
+        match dir.join(PARTS_FILE).is_file() {
+            true => Parts::read(dir),
+            false => find(dir)?.choose(dir, &std::collections::BTreeMap::new()),
+        }
+    }
+
+    /// The same with paths that hold from anywhere.
+    ///
+    /// # Errors
+    /// When the current folder cannot be told.
+    pub fn absolute(&self) -> std::io::Result<Parts> {
+        let mut parts = self.clone();
+        let mut all = Ok(());
+        parts.each(|path| match std::path::absolute(&*path) {
+            Ok(whole) => *path = whole,
+            Err(error) => all = Err(error),
+        });
+        all.map(|()| parts)
     }
 
     /// The same with paths inside `dir` made relative to it.

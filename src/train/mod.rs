@@ -46,6 +46,12 @@ pub enum TrainError {
     },
     #[error("stage {0} draws its own data; leave out --data")]
     NoData(String),
+    #[error("a published model learns from your own files; name their folder with --data")]
+    WantsData,
+    #[error(transparent)]
+    Published(#[from] crate::published::PublishedError),
+    #[error(transparent)]
+    Pipeline(#[from] crate::pipeline::PipelineError),
     #[error(transparent)]
     Voken(#[from] crate::voken::FolderError),
     #[error(transparent)]
@@ -69,7 +75,8 @@ pub fn run(stage: &str, config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// As [`run`], learning from the files in the folder `data` where it is given (stages `align` and
-/// `story`): projects, or CC3M, VIST and MMDialog as they are published.
+/// `story`): projects, or CC3M, VIST and MMDialog as they are published. These two stages also
+/// train a published model, where the settings name its folder.
 ///
 /// # Errors
 /// As [`run`], and data that can't be read, by file and line.
@@ -82,6 +89,15 @@ pub fn run_with(
 ) -> Result<()> {
     if data.is_some() && !matches!(stage, "align" | "story") {
         return Err(TrainError::NoData(stage.to_owned()));
+    }
+    let stages = [
+        ("align", voken::Stage::Align),
+        ("story", voken::Stage::Story),
+    ];
+    if let Some((_, stage)) = stages.iter().find(|(name, _)| *name == stage)
+        && voken::published::names_one(config)
+    {
+        return voken::published::train(*stage, config, run, resume, data);
     }
     match stage {
         "see" => voken::see::train(config, run, resume),

@@ -10,6 +10,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 
+/// Tokens that a text has at least where it must not be empty.
+const FEW: usize = 4;
+
 /// A language model with a text in progress.
 pub trait Reader {
     /// Forgets the text.
@@ -105,6 +108,9 @@ pub struct Order {
     pub force_picture: bool,
     /// Tokens that may not come.
     pub never: Vec<u32>,
+    /// Tokens that may not come among the first few, so that there is a text before the picture
+    /// or the end.
+    pub not_yet: Vec<u32>,
     /// Token sequences that end the text; they stay in it.
     pub stops: Vec<Vec<u32>>,
     /// The id that ends the text.
@@ -167,7 +173,9 @@ pub fn generate(
         let last = hidden.narrow(1, read - 1, 1)?;
         let logits = reader.logits(&last)?;
         let mut scores = logits.clone();
-        for id in &order.never {
+        let early = sequence.len() <= FEW;
+        let not_yet = order.not_yet.iter().filter(|_| early);
+        for id in order.never.iter().chain(not_yet) {
             if let Some(score) = scores.get_mut(*id as usize) {
                 *score = f32::NEG_INFINITY;
             }
@@ -273,4 +281,78 @@ fn ends(sequence: &[u32], order: &Order) -> bool {
     let last = sequence.last().copied();
     let stopped = |stop: &Vec<u32>| !stop.is_empty() && sequence.ends_with(stop);
     (order.eos.is_some() && last == order.eos) || order.stops.iter().any(stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Likes `[IMG0]` best, then the end, then a word, whatever it reads.
+    struct Eager(usize);
+
+    impl Reader for Eager {
+        fn clear(&mut self) {
+            self.0 = 0;
+        }
+
+        fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+            Tensor::zeros((1, ids.len(), 2), DType::F32, &Device::Cpu)
+        }
+
+        fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {
+            self.0 += embeddings.dim(1)?;
+            Ok(embeddings.clone())
+        }
+
+        fn logits(&self, _: &Tensor) -> Result<Vec<f32>> {
+            Ok(vec![0.0, 2.0, 1.0, 3.0, -1.0])
+        }
+
+        fn len(&self) -> usize {
+            self.0
+        }
+
+        fn limit(&self) -> usize {
+            99
+        }
+
+        fn device(&self) -> &Device {
+            &Device::Cpu
+        }
+    }
+
+    #[test]
+    fn what_may_not_come_yet_comes_after_a_few_words() {
+        let vocabulary = Vocabulary {
+            first: 3,
+            vokens: 1,
+            picture: 4,
+            bos: 0,
+        };
+        let written = |not_yet: Vec<u32>| {
+            let order = Order {
+                choice: Choice {
+                    repetition_penalty: 1.0,
+                    ..Choice::default()
+                },
+                seed: None,
+                max_new_tokens: 20,
+                force_picture: false,
+                never: Vec::new(),
+                not_yet,
+                stops: vec![vec![vocabulary.first]],
+                eos: Some(1),
+                start: 0,
+            };
+            let mut reader = Eager(0);
+            let prompt = reader.embed(&[2]).unwrap();
+            let go_on = &mut |_: &Step| ControlFlow::Continue(());
+            let made = generate(&mut reader, &prompt, &vocabulary, &order, go_on).unwrap();
+            made.unwrap()
+        };
+        assert_eq!(written(Vec::new()).sequence, [0, 3]);
+        let made = written(vec![1, 3]);
+        assert_eq!(made.sequence, [0, 2, 2, 2, 2, 3]);
+        assert!(made.voken_states.is_some());
+    }
 }

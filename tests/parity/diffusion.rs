@@ -61,6 +61,7 @@ pub fn clip_text(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 pub fn unet(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
     f.path("checkpoint/sd/unet/config.json")?;
+    f.weights("checkpoint/sd/unet")?;
     let unet = f.stable_diffusion()?.read_unet(&Device::Cpu)?;
     let latents = nhwc(get(&v, "latents")?)?;
     let text = get(&v, "encoder_hidden_states")?;

@@ -132,8 +132,22 @@ impl Fixture {
         }
     }
 
+    /// A file of weights, or a folder that holds at least one.
+    pub fn weights(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path(name)?;
+        let held = |file: &Path| {
+            let end = file.extension().and_then(|end| end.to_str());
+            end.is_some_and(|end| ["safetensors", "bin"].contains(&end))
+        };
+        let mut inside = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        match path.is_file() || inside.any(|entry| held(&entry.path())) {
+            true => Ok(path),
+            false => Err(Box::new(Absent(path.join("weights")))),
+        }
+    }
+
     fn checkpoint(&self, name: &str) -> Result<Arc<Checkpoint>, Error> {
-        let path = self.path(&format!("checkpoint/{name}"))?;
+        let path = self.weights(&format!("checkpoint/{name}"))?;
         Ok(Arc::new(Checkpoint::open(&path)?))
     }
 
@@ -146,7 +160,9 @@ impl Fixture {
     pub fn painter(&self) -> Result<Painter, Error> {
         for part in ["unet", "vae"] {
             self.path(&format!("checkpoint/sd/{part}/config.json"))?;
+            self.weights(&format!("checkpoint/sd/{part}"))?;
         }
+        self.path("checkpoint/sd/scheduler/scheduler_config.json")?;
         Ok(Painter::load(&self.path("checkpoint/sd")?, &Device::Cpu)?)
     }
 
@@ -155,6 +171,7 @@ impl Fixture {
         for part in ["tokenizer/vocab.json", "text_encoder/config.json"] {
             self.path(&format!("checkpoint/sd/{part}"))?;
         }
+        self.weights("checkpoint/sd/text_encoder")?;
         let folder = self.stable_diffusion()?;
         Ok((
             folder.read_text_encoder(&Device::Cpu)?,
@@ -191,7 +208,11 @@ impl Fixture {
             Trained::First => None,
             Trained::Second => Some(self.params("stage2_vist.ckpt", training)?),
         };
-        let bos = self.tokenizer()?.bos();
+        let bos = match self.tokenizer() {
+            // LLaMA's own, where the folder lacks its tokenizer.
+            Err(error) if error.is::<Absent>() => 1,
+            tokenizer => tokenizer?.bos(),
+        };
         let config = self.llama_config()?;
         let model = VokenModel::read(
             Body::Float(&config, &base),

@@ -60,6 +60,7 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         force_picture: said.contains("force_generation=True")
             || (said.is_empty() && name.ends_with("_forced")),
         never: Vec::new(),
+        not_yet: Vec::new(),
         stops: stops(said),
         eos: number(said, "eos_token_id replaced by ").map_or(config.eos(), |n| Some(n as u32)),
         start: config.bos().ok_or("config.json has no bos_token_id")?,

@@ -244,7 +244,7 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
     let model = f.loaded(f.trained(name), false)?.model;
     let samples: Vec<Sample> = f.json("vist_samples").unwrap_or_default();
-    let tokenizer = f.tokenizer()?;
+    let tokenizer = f.tokenizer();
     for i in 0.. {
         let Ok(tokens) = get(&v, &format!("{i}.input_ids")) else {
             break;
@@ -254,7 +254,7 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         let prompt = wanted.iter().take_while(|l| l.is_none()).count();
         let text = Text::training(&tokens[..prompt], &tokens[prompt..], &model.vocabulary);
         stage.same(&format!("{i}.labels"), &text.labels, &wanted);
-        if let Some(sample) = samples.get(i) {
+        if let (Some(sample), Ok(tokenizer)) = (samples.get(i), &tokenizer) {
             let own = [
                 tokenizer.encode(&sample.source),
                 tokenizer.encode(&sample.target),

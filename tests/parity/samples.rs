@@ -19,7 +19,11 @@ pub fn cc3m(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         let row = task.split('_').nth(1).ok_or("a task without its row")?;
         let (row, kind) = (row.parse()?, usize::from(task.ends_with("instruction")));
         let made: Vec<_> = (0..WORDINGS)
-            .filter_map(|wording| make_cc3m(row, caption, "p", wording).into_iter().nth(kind))
+            .filter_map(|wording| {
+                make_cc3m(row, caption, "p", wording, f.sizes.voken_count)
+                    .into_iter()
+                    .nth(kind)
+            })
             .collect();
         let source = text(&sample, "source")?;
         let same = made.iter().find(|made| made.source == source);
@@ -57,7 +61,7 @@ pub fn mmdialog(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         .flat_map(|conversation| {
             let turns: Vec<Turn> = list(conversation).iter().map(turn).collect();
             let exists = |picture: &str| media.iter().any(|media| media == picture);
-            make_mmdialog(&turns, exists, Some(&count))
+            make_mmdialog(&turns, exists, Some(&count), f.sizes.voken_count)
         })
         .collect();
     let samples = list(&recorded["samples"]);

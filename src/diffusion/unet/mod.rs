@@ -5,7 +5,9 @@ mod transformer;
 
 pub use config::{DownBlockKind, PerBlock, UnetConfig, UpBlockKind};
 
-use super::resnet::{ResnetBlock, ResnetShape, downsampler, join_channels, upsampler};
+use super::resnet::{
+    ResnetBlock, ResnetShape, downsampler, join_channels, upsample_like, upsampler,
+};
 use crate::nn::{Conv2d, ConvOptions, GroupNorm, Init, Linear, Padding, Params, Result, silu};
 use candle_core::{DType, Device, Tensor};
 use transformer::{Transformer, TransformerShape};
@@ -154,7 +156,7 @@ impl Unet {
     /// configuration has a class embedding -> `[B,h,w,out]`.
     ///
     /// # Errors
-    /// Latents whose sides can't be halved once per block, or a missing pooled text.
+    /// Shapes that don't fit, or a missing pooled text.
     pub fn forward(
         &self,
         latents: &Tensor,
@@ -162,13 +164,6 @@ impl Unet {
         text: &Tensor,
         pooled: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (_, h, w, _) = latents.dims4()?;
-        let step = 1 << (self.down.len() - 1);
-        if h % step != 0 || w % step != 0 {
-            candle_core::bail!(
-                "latents of {w}x{h} don't fit the UNet; make both sides multiples of {step}"
-            );
-        }
         let time = self.time_embedding(timesteps, pooled)?;
         let mut x = self.conv_in.forward(latents)?;
         let mut kept = vec![x.clone()];
@@ -200,7 +195,7 @@ impl Unet {
                 }
             }
             if let Some(conv) = &block.resample {
-                x = conv.forward(&x)?;
+                x = upsample_like(conv, &x, kept.last())?;
             }
         }
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)

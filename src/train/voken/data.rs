@@ -34,6 +34,14 @@ pub struct Panel {
     pub description: String,
 }
 
+/// A story of the author's files.
+#[derive(Clone, Debug)]
+pub struct Strip {
+    pub panels: Vec<Panel>,
+    /// Whether it is a conversation of two, whose turns the panels are.
+    pub spoken: bool,
+}
+
 /// What is learnt from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,7 +61,7 @@ pub enum Source {
         kind: Kind,
         count: usize,
     },
-    Files(Vec<Vec<Panel>>),
+    Files(Vec<Strip>),
 }
 
 impl Source {
@@ -82,7 +90,7 @@ impl Source {
     /// Story `index`.
     pub fn story(&self, index: usize) -> Vec<Panel> {
         match self {
-            Source::Files(stories) => stories[index].clone(),
+            Source::Files(stories) => stories[index].panels.clone(),
             Source::World { seed, kind, .. } => world(*seed, *kind, index),
         }
     }

@@ -1,6 +1,6 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
-use super::data::{Panel, Picture};
+use super::data::{Panel, Picture, Strip};
 use crate::story::Project;
 use crate::train::{Result, TrainError};
 use crate::voken::tidy;
@@ -35,7 +35,7 @@ fn bad(path: &Path, line: Option<usize>, why: impl Into<String>) -> TrainError {
 ///
 /// # Errors
 /// The first thing that can't be read, by file and line, or a folder without any story.
-pub fn read(dir: &Path) -> Result<Vec<Vec<Panel>>> {
+pub fn read(dir: &Path) -> Result<Vec<Strip>> {
     if Project::is_project(dir) {
         return Ok(vec![project(dir)?]);
     }
@@ -65,7 +65,7 @@ pub fn read(dir: &Path) -> Result<Vec<Vec<Panel>>> {
 }
 
 /// The panels that an author settled on.
-fn project(dir: &Path) -> Result<Vec<Panel>> {
+fn project(dir: &Path) -> Result<Strip> {
     let (document, images, warnings) =
         Project::read(dir).map_err(|e| bad(dir, None, e.to_string()))?;
     if let Some(warning) = warnings.into_iter().next() {
@@ -85,7 +85,7 @@ fn project(dir: &Path) -> Result<Vec<Panel>> {
         })
         .collect();
     match panels.iter().any(|panel| !panel.text.trim().is_empty()) {
-        true => Ok(panels),
+        true => Ok(told(panels)),
         false => Err(bad(dir, None, "none of its panels has a text")),
     }
 }
@@ -139,6 +139,13 @@ fn picture(path: &Path, line: Option<usize>, name: &str) -> Result<Picture> {
     }
 }
 
+fn told(panels: Vec<Panel>) -> Strip {
+    Strip {
+        panels,
+        spoken: false,
+    }
+}
+
 fn one(text: &str, picture: Picture) -> Panel {
     Panel {
         text: tidy(text),
@@ -149,7 +156,7 @@ fn one(text: &str, picture: Picture) -> Panel {
 
 /// Conceptual Captions: a line a picture, caption and file name apart by a tab; a first line
 /// `caption<TAB>image` is passed over.
-fn cc3m(path: &Path) -> Result<Vec<Vec<Panel>>> {
+fn cc3m(path: &Path) -> Result<Vec<Strip>> {
     let mut stories = Vec::new();
     for (number, line) in (1..).zip(text_of(path)?.lines()) {
         if line.trim().is_empty() || (number == 1 && line.starts_with("caption\t")) {
@@ -166,7 +173,8 @@ fn cc3m(path: &Path) -> Result<Vec<Vec<Panel>>> {
         if caption.trim().is_empty() {
             return Err(bad(path, line_number, "the caption is empty"));
         }
-        stories.push(vec![one(caption, picture(path, line_number, name.trim())?)]);
+        let picture = picture(path, line_number, name.trim())?;
+        stories.push(told(vec![one(caption, picture)]));
     }
     Ok(stories)
 }
@@ -181,7 +189,7 @@ struct Sentence {
     text: String,
 }
 
-fn json(path: &Path, lines: bool) -> Result<Vec<Vec<Panel>>> {
+fn json(path: &Path, lines: bool) -> Result<Vec<Strip>> {
     let text = text_of(path)?;
     let place = |e: &serde_json::Error| Some(e.line()).filter(|line| *line > 0);
     if !lines {
@@ -215,7 +223,7 @@ fn json(path: &Path, lines: bool) -> Result<Vec<Vec<Panel>>> {
 }
 
 /// `{"annotations": [[{story_id, photo_flickr_id, worker_arranged_photo_order, text}]]}`.
-fn vist(path: &Path, value: &Value) -> Result<Vec<Vec<Panel>>> {
+fn vist(path: &Path, value: &Value) -> Result<Vec<Strip>> {
     let annotations: Vec<Vec<Sentence>> = serde_json::from_value(value["annotations"].clone())
         .map_err(|e| bad(path, None, e.to_string()))?;
     let mut stories: BTreeMap<String, BTreeMap<u32, Panel>> = BTreeMap::new();
@@ -229,16 +237,13 @@ fn vist(path: &Path, value: &Value) -> Result<Vec<Vec<Panel>>> {
     }
     Ok(stories
         .into_values()
-        .map(|story| story.into_values().collect())
+        .map(|story| told(story.into_values().collect()))
         .collect())
 }
 
 /// Conversations: lists of turns, each a list of `{"__TEXT__": ..}` and `{"__MEDIA__": ..}`,
 /// perhaps inside `conversation` and `turn`.
-fn mmdialog(
-    path: &Path,
-    all: impl Iterator<Item = (Option<usize>, Value)>,
-) -> Result<Vec<Vec<Panel>>> {
+fn mmdialog(path: &Path, all: impl Iterator<Item = (Option<usize>, Value)>) -> Result<Vec<Strip>> {
     let mut stories = Vec::new();
     for (line, value) in all {
         let turns = value.get("conversation").unwrap_or(&value).as_array();
@@ -262,7 +267,10 @@ fn mmdialog(
             });
         }
         if !story.is_empty() {
-            stories.push(story);
+            stories.push(Strip {
+                panels: story,
+                spoken: true,
+            });
         }
     }
     Ok(stories)
@@ -283,7 +291,7 @@ mod tests {
         dir
     }
 
-    fn written(dir: &Path, name: &str, text: &str) -> Result<Vec<Vec<Panel>>> {
+    fn written(dir: &Path, name: &str, text: &str) -> Result<Vec<Strip>> {
         fs::write(dir.join(name), text).unwrap();
         read(dir)
     }
@@ -300,7 +308,7 @@ mod tests {
         let good = "caption\timage\na fox\ta.png\nan  owl\tb\n";
         let stories = written(dir.path(), "train.tsv", good).unwrap();
         assert_eq!(stories.len(), 2);
-        assert_eq!(stories[1][0].text, "an owl");
+        assert_eq!(stories[1].panels[0].text, "an owl");
         for (text, why) in [
             ("a fox a.png\n", "line 1"),
             ("a fox\ta.png\nan owl\tnowhere.png\n", "line 2"),
@@ -330,7 +338,7 @@ mod tests {
         let (one, two) = (row("7", 1, "second."), row("a", 0, "first."));
         let good = format!(r#"{{"annotations":[{one},{two}]}}"#);
         let stories = written(dir.path(), "sis.json", &good).unwrap();
-        let texts: Vec<&str> = stories[0].iter().map(|p| p.text.as_str()).collect();
+        let texts: Vec<&str> = stories[0].panels.iter().map(|p| p.text.as_str()).collect();
         assert_eq!(texts, ["first.", "second."]);
         let error = told(dir.path(), "sis.json", "{\"annotations\":\n [[{}]]}");
         assert!(error.contains("story_id"), "{error}");
@@ -356,8 +364,10 @@ mod tests {
         );
         let stories = written(dir.path(), "train.jsonl", good).unwrap();
         assert_eq!(stories.len(), 2);
-        assert!(stories[0][0].picture.is_none() && stories[0][1].picture.is_some());
-        assert_eq!(stories[1].len(), 1);
+        assert!(stories[0].panels[0].picture.is_none());
+        assert!(stories[0].panels[1].picture.is_some());
+        assert_eq!(stories[1].panels.len(), 1);
+        assert!(stories.iter().all(|story| story.spoken));
         let error = told(dir.path(), "train.jsonl", "[]\n{\"a\":1}\n");
         assert!(error.contains("line 2"), "{error}");
         let error = told(dir.path(), "train.jsonl", "{oh\n");

@@ -6,6 +6,7 @@ mod data;
 mod datasets;
 mod loss;
 mod pack;
+pub mod published;
 mod remembered;
 mod samples;
 pub mod see;
@@ -16,7 +17,7 @@ mod tests;
 pub mod tune;
 
 pub use begin::begin_second_stage;
-pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, told};
+pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, Strip, told};
 pub use datasets::read as read_data;
 pub use loss::{
     Denoiser, Draws, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,

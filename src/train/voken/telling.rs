@@ -129,6 +129,7 @@ impl SampleTeller<'_> {
             max_new_tokens: LONGEST,
             force_picture: false,
             never: Vec::new(),
+            not_yet: Vec::new(),
             stops: vec![vec![vocabulary.first], vec![self.line_end]],
             eos: self.model.llama.config().eos(),
             start: vocabulary.bos,

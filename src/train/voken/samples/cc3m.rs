@@ -49,12 +49,18 @@ pub fn clean_caption(caption: &str) -> String {
 }
 
 /// The samples of row `row`: its caption alone, and for one row in a hundred an instruction in
-/// the wording `wording` (counted modulo how many there are).
-pub fn cc3m(row: usize, caption: &str, picture: &str, wording: usize) -> Vec<Sample> {
+/// the wording `wording` (counted modulo how many there are). A picture is `vokens` vokens.
+pub fn cc3m(
+    row: usize,
+    caption: &str,
+    picture: &str,
+    wording: usize,
+    vokens: usize,
+) -> Vec<Sample> {
     let caption = clean_caption(caption);
     let sample = |source: String| Sample {
         source,
-        target: answer("", true),
+        target: answer("", vokens),
         caption: Some(caption.clone()),
         inputs: Vec::new(),
         output: Some(picture.to_string()),
@@ -104,7 +110,7 @@ mod tests {
             let caption = sample["caption"].as_str().unwrap();
             let kind = usize::from(name.ends_with("instruction"));
             let made = (0..REQUESTS.len()).map(|wording| {
-                let mut samples = cc3m(row, &caption.to_uppercase(), "p", wording);
+                let mut samples = cc3m(row, &caption.to_uppercase(), "p", wording, 8);
                 samples.swap_remove(kind)
             });
             let same = |made: Sample| {
@@ -114,7 +120,7 @@ mod tests {
             };
             assert!(made.into_iter().any(same), "{sample}");
         }
-        assert_eq!(cc3m(1, "a", "p", 0).len(), 1);
-        assert_eq!(cc3m(200, "a", "p", 0).len(), 2);
+        assert_eq!(cc3m(1, "a", "p", 0, 8).len(), 1);
+        assert_eq!(cc3m(200, "a", "p", 0, 8).len(), 2);
     }
 }

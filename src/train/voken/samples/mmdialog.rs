@@ -19,11 +19,13 @@ pub struct Turn {
 /// The samples of a conversation: every turn after the first answers what came before, of which
 /// no more than the last two turns of the first speaker are kept. The conversation ends early at
 /// a turn without text, at one whose text is a file name, at one whose picture `exists` does not
-/// know, and in training, where `tokens` counts those of a text, at one that is too long.
+/// know, and in training, where `tokens` counts those of a text, at one that is too long. A
+/// picture is `vokens` vokens.
 pub fn mmdialog(
     turns: &[Turn],
     exists: impl Fn(&str) -> bool,
     tokens: Option<&dyn Fn(&str) -> usize>,
+    vokens: usize,
 ) -> Vec<Sample> {
     let ends = |turn: &&Turn| {
         turn.text.is_empty()
@@ -39,7 +41,7 @@ pub fn mmdialog(
     let mut first = 0;
     for (at, turn) in turns.iter().take_while(|turn| !ends(turn)).enumerate() {
         if at > 0 {
-            samples.push(sample(first, &turns[first..at], turn));
+            samples.push(sample(first, &turns[first..at], turn, vokens));
         }
         // The second speaker has answered twice since.
         if at % 2 == 1 && at - first > 2 {
@@ -49,7 +51,7 @@ pub fn mmdialog(
     samples
 }
 
-fn sample(first: usize, before: &[Turn], turn: &Turn) -> Sample {
+fn sample(first: usize, before: &[Turn], turn: &Turn, vokens: usize) -> Sample {
     let speaker = |at: usize| match at % 2 {
         0 => "###Human:",
         _ => "###Assistant:",
@@ -64,7 +66,7 @@ fn sample(first: usize, before: &[Turn], turn: &Turn) -> Sample {
     source.push_str(&format!(" {}", speaker(first + before.len())));
     Sample {
         source,
-        target: answer(&turn.text, turn.picture.is_some()),
+        target: answer(&turn.text, turn.picture.as_ref().map_or(0, |_| vokens)),
         caption: None,
         inputs: before
             .iter()
@@ -112,6 +114,7 @@ mod tests {
                 &turns,
                 exists,
                 Some(&|text| text.split(' ').count()),
+                8,
             ));
         }
         let samples = recorded["samples"].as_array().unwrap();
@@ -136,9 +139,13 @@ mod tests {
         for last in ["", "see.jpg", long.trim()] {
             let turns = [turn("a"), turn("b"), turn(last), turn("c")];
             let count = |text: &str| text.split(' ').count();
-            assert_eq!(mmdialog(&turns, |_| true, Some(&count)).len(), 1, "{last}");
+            assert_eq!(
+                mmdialog(&turns, |_| true, Some(&count), 8).len(),
+                1,
+                "{last}"
+            );
         }
         let turns = [turn("a"), turn(long.trim())];
-        assert_eq!(mmdialog(&turns, |_| true, None).len(), 1);
+        assert_eq!(mmdialog(&turns, |_| true, None, 8).len(), 1);
     }
 }

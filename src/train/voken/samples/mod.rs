@@ -12,9 +12,6 @@ pub use vist::vist;
 
 use crate::voken::STOP;
 
-/// The eight vokens, which stand for the picture in an answer.
-const VOKENS: &str = "[IMG0][IMG1][IMG2][IMG3][IMG4][IMG5][IMG6][IMG7]";
-
 /// One thing to learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -30,9 +27,32 @@ pub struct Sample {
     pub output: Option<String>,
 }
 
-/// An answer of this text, with or without a picture.
-fn answer(text: &str, picture: bool) -> String {
-    let parts = [text, if picture { VOKENS } else { "" }, STOP];
+/// An answer of this text and, for its picture, so many vokens; none without a picture.
+fn answer(text: &str, vokens: usize) -> String {
+    let vokens: String = (0..vokens).map(|i| format!("[IMG{i}]")).collect();
+    let parts = [text, &vokens, STOP];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_as_many_vokens_as_the_vocabulary() {
+        assert_eq!(answer("a fox", 3), "a fox [IMG0][IMG1][IMG2] ###");
+        assert_eq!(answer("", 1), "[IMG0] ###");
+        assert_eq!(answer("a fox", 0), "a fox ###");
+        let story = [("a fox", Some("a.png")), ("an owl", None)];
+        let all = |at| vist(&story, at, true, 0, 4);
+        assert_eq!(all(0)[0].target, "[IMG0][IMG1][IMG2][IMG3] ###");
+        // Of a step without a picture nothing can be asked.
+        assert!(all(1).is_empty());
+        assert!(
+            cc3m(1, "a fox", "p", 0, 2)[0]
+                .target
+                .starts_with("[IMG0][IMG1] ")
+        );
+    }
 }

@@ -5,20 +5,28 @@ use crate::voken::{VistPanel, VistTask, vist_prompt};
 
 /// The samples of step `at` of a story of `(text, picture)`: a picture of its text; from the
 /// second step on, when training, also the text with its picture, and the text of its picture.
-/// `wording` chooses among the ways to ask.
-pub fn vist(story: &[(&str, &str)], at: usize, training: bool, wording: usize) -> Vec<Sample> {
-    let Some(&(text, picture)) = story.get(at) else {
+/// `wording` chooses among the ways to ask; a picture is `vokens` vokens. An author's steps may be
+/// without a picture: such are history and no more.
+pub fn vist(
+    story: &[(&str, Option<&str>)],
+    at: usize,
+    training: bool,
+    wording: usize,
+    vokens: usize,
+) -> Vec<Sample> {
+    let Some(&(text, Some(picture))) = story.get(at) else {
         return Vec::new();
     };
     let before = &story[..at];
     let history: Vec<VistPanel> = before
         .iter()
-        .map(|&(text, _)| VistPanel {
+        .map(|&(text, picture)| VistPanel {
             text,
-            picture: true,
+            picture: picture.is_some(),
         })
         .collect();
-    let seen: Vec<String> = before.iter().map(|(_, p)| p.to_string()).collect();
+    let seen = before.iter().filter_map(|(_, picture)| *picture);
+    let seen: Vec<String> = seen.map(str::to_string).collect();
     let sample = |task: VistTask, target: String, output: bool| Sample {
         source: vist_prompt(&history, task, wording),
         target,
@@ -26,10 +34,10 @@ pub fn vist(story: &[(&str, &str)], at: usize, training: bool, wording: usize) -
         inputs: seen.clone(),
         output: output.then(|| picture.to_string()),
     };
-    let mut samples = vec![sample(VistTask::Picture(text), answer("", true), true)];
+    let mut samples = vec![sample(VistTask::Picture(text), answer("", vokens), true)];
     if training && !before.is_empty() {
-        samples.push(sample(VistTask::Both, answer(text, true), true));
-        let mut understanding = sample(VistTask::Text, answer(text, false), false);
+        samples.push(sample(VistTask::Both, answer(text, vokens), true));
+        let mut understanding = sample(VistTask::Text, answer(text, 0), false);
         understanding.inputs.push(picture.to_string());
         samples.push(understanding);
     }
@@ -51,19 +59,22 @@ mod tests {
         let story = [
             (
                 "my sister arrived early to help me with the family barbecue.",
-                "images/img0.png",
+                Some("images/img0.png"),
             ),
-            ("every one else arrived soon after.", "images/img1.png"),
+            (
+                "every one else arrived soon after.",
+                Some("images/img1.png"),
+            ),
             (
                 "the kids played with a ball in the garden.",
-                "images/img2.png",
+                Some("images/img2.png"),
             ),
-            ("finally it was time to go home.", "images/img3.png"),
+            ("finally it was time to go home.", Some("images/img3.png")),
         ];
         let made: Vec<Vec<Sample>> = (0..6)
             .map(|wording| {
                 (0..4)
-                    .flat_map(|at| vist(&story, at, true, wording))
+                    .flat_map(|at| vist(&story, at, true, wording, 8))
                     .collect()
             })
             .collect();
@@ -80,6 +91,6 @@ mod tests {
             };
             assert!(made.iter().any(|all| same(&all[index])), "{sample}");
         }
-        assert_eq!(vist(&story, 2, false, 0).len(), 1);
+        assert_eq!(vist(&story, 2, false, 0, 8).len(), 1);
     }
 }
