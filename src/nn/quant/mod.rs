@@ -37,8 +37,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use eight::{Rounded, RoundedColumn};
 use super::kernels::simd::{Isa, isa};
+use eight::{Rounded, RoundedColumn};
 use half::f16;
 use rayon::prelude::*;
 
