@@ -96,7 +96,12 @@ unsafe fn scales<const R: usize>(
     for r in 0..R {
         for i in 0..count {
             // SAFETY: the caller's promise.
-            to[r][i] = unsafe { rows[r].add((first + i) * BYTES).cast::<u16>().read_unaligned() };
+            to[r][i] = unsafe {
+                rows[r]
+                    .add((first + i) * BYTES)
+                    .cast::<u16>()
+                    .read_unaligned()
+            };
         }
     }
 }
