@@ -285,7 +285,8 @@ pub struct Product<'a> {
 ///
 /// All matrices must be `cols` wide, and each `out` must hold `columns * rows` numbers.
 pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
-    multiply_with(InstructionSet::best(), products, x, cols);
+    // The pool is entered once, since each entrance waits for a thread to wake.
+    rayon::scope(|_| multiply_with(InstructionSet::best(), products, x, cols));
 }
 
 fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
