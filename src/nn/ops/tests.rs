@@ -166,6 +166,24 @@ fn input_that_is_not_contiguous_is_taken() {
         |v| silu(&token(&v[0])?)? + softmax(&token(&v[0])?)?,
         |v| plain::silu(&token(&v[0])?)? + plain::softmax(&token(&v[0])?)?,
     );
+    same(
+        &[tokens[0].clone(), draw(3, &[8]), draw(4, &[8])],
+        |v| {
+            let x = token(&v[0])?;
+            layer_norm(&x, &v[1], &v[2], 1e-5)? + rms_norm(&x, &v[1], 1e-6)?
+        },
+        |v| {
+            let x = token(&v[0])?;
+            plain::layer_norm(&x, &v[1], &v[2], 1e-5)? + plain::rms_norm(&x, &v[1], 1e-6)?
+        },
+    );
+    let turns = rotations(5, 8, 100.0, &CPU).unwrap();
+    let wide = turns.to_dtype(DType::F64).unwrap();
+    same(
+        &tokens[..1],
+        |v| geglu(&rotary(&token(&v[0])?, &turns)?.transpose(0, 1)?),
+        |v| plain::geglu(&plain::rotary(&token(&v[0])?, &wide)?.transpose(0, 1)?),
+    );
 }
 
 #[test]

@@ -5,10 +5,16 @@
 //! Each 32 activations share a scale, a 127th of the largest of them, so that a rounded one is off
 //! by at most half of that. ggml shares a scale among 256 for the K formats.
 
+use rayon::prelude::*;
+
+use super::super::kernels::simd::dispatch;
 use super::BLOCK;
 
 /// Floats that say how a block's numbers are scaled: one for each four of them.
 pub(super) const SCALES: usize = BLOCK / 4;
+
+/// What the numbers that say what rounding took away are finer by.
+const FINER: f32 = 256.0;
 
 /// Columns of activations as whole numbers from -127 to 127 and their scales.
 #[derive(Default)]
@@ -16,6 +22,7 @@ pub(super) struct Rounded {
     cols: usize,
     numbers: Vec<i8>,
     scales: Vec<f32>,
+    each: Vec<f32>,
     shares: Vec<f32>,
     sums: Vec<i32>,
 }
@@ -27,63 +34,67 @@ pub(super) struct RoundedColumn<'a> {
     pub numbers: &'a [i8],
     /// The block's scale, eight times over.
     pub scales: &'a [f32],
+    /// The block's scale, once.
+    pub each: &'a [f32],
     /// One a block: the sum of its activations.
     pub shares: &'a [f32],
     /// Two a block: the sums of its first 16 numbers and of the others.
     pub sums: &'a [i32],
 }
 
+/// A column that is being written, as [`RoundedColumn`].
+struct ColumnMut<'a> {
+    numbers: &'a mut [i8],
+    scales: &'a mut [f32],
+    each: &'a mut [f32],
+    shares: &'a mut [f32],
+    sums: &'a mut [i32],
+}
+
 impl Rounded {
     /// `x` is `[columns, cols]`, `cols` a multiple of 32.
     pub fn of(x: &[f32], cols: usize) -> Rounded {
+        Rounded::by(x, cols, |_, x, column| round_column(x, column))
+    }
+
+    /// What rounding took away from `x`, `[columns, cols]`, rounded to a 256th of the same scale:
+    /// both numbers together have 16 bits.
+    pub fn rest(&self, x: &[f32], cols: usize) -> Rounded {
+        Rounded::by(x, cols, |index, x, column| {
+            rest_column(x, &self.column(index), column)
+        })
+    }
+
+    fn by(x: &[f32], cols: usize, write: impl Fn(usize, &[f32], &mut ColumnMut) + Sync) -> Rounded {
         let columns = x.len() / cols;
         let wide = cols.next_multiple_of(2 * BLOCK);
         let blocks = wide / BLOCK;
-        let mut numbers = vec![0; columns * wide];
-        let mut scales = vec![0.0; columns * blocks * SCALES];
-        let mut shares = vec![0.0; columns * blocks];
-        let mut sums = vec![0; columns * blocks * 2];
-        for (column, x) in x.chunks_exact(cols).enumerate() {
-            let numbers = &mut numbers[column * wide..][..wide];
-            let scales = &mut scales[column * blocks * SCALES..][..blocks * SCALES];
-            let shares = &mut shares[column * blocks..][..blocks];
-            let sums = &mut sums[column * blocks * 2..][..blocks * 2];
-            let (x, _) = x.as_chunks::<BLOCK>();
-            let (numbers, _) = numbers.as_chunks_mut::<BLOCK>();
-            for (i, (x, numbers)) in x.iter().zip(numbers).enumerate() {
-                let scale = round(x, numbers);
-                for (sum, half) in sums[2 * i..].iter_mut().zip(numbers.chunks(BLOCK / 2)) {
-                    *sum = half.iter().map(|n| i32::from(*n)).sum();
-                }
-                scales[i * SCALES..][..SCALES].fill(scale);
-                shares[i] = scale * (sums[2 * i] + sums[2 * i + 1]) as f32;
-            }
-        }
-        Rounded {
+        let mut to = Rounded {
             cols: wide,
-            numbers,
-            scales,
-            shares,
-            sums,
-        }
-    }
-
-    /// What rounding took away from `x`, `[columns, cols]`.
-    pub fn rest(&self, x: &[f32], cols: usize) -> Vec<f32> {
-        let mut rest = Vec::with_capacity(x.len());
-        for (index, x) in x.chunks_exact(cols).enumerate() {
-            let column = self.column(index);
-            for (i, x) in x.chunks(BLOCK).enumerate() {
-                let scale = column.scales[i * SCALES];
-                let numbers = &column.numbers[i * BLOCK..];
-                let taken = x
-                    .iter()
-                    .zip(numbers)
-                    .map(|(x, n)| x - scale * f32::from(*n));
-                rest.extend(taken);
-            }
-        }
-        rest
+            numbers: vec![0; columns * wide],
+            scales: vec![0.0; columns * blocks * SCALES],
+            each: vec![0.0; columns * blocks],
+            shares: vec![0.0; columns * blocks],
+            sums: vec![0; columns * blocks * 2],
+        };
+        let parts = to.numbers.par_chunks_mut(wide);
+        let parts = parts.zip(to.scales.par_chunks_mut(blocks * SCALES));
+        let parts = parts.zip(to.each.par_chunks_mut(blocks));
+        let parts = parts.zip(to.shares.par_chunks_mut(blocks));
+        let parts = parts.zip(to.sums.par_chunks_mut(blocks * 2));
+        let one = |(index, ((((numbers, scales), each), shares), sums))| {
+            let mut column = ColumnMut {
+                numbers,
+                scales,
+                each,
+                shares,
+                sums,
+            };
+            write(index, &x[index * cols..][..cols], &mut column);
+            finish(&mut column);
+        };
+        parts.enumerate().with_min_len(4).for_each(one);
+        to
     }
 
     pub fn column(&self, index: usize) -> RoundedColumn<'_> {
@@ -94,34 +105,82 @@ impl Rounded {
                 .scales
                 .get(index * blocks * SCALES..)
                 .unwrap_or_default(),
+            each: self.each.get(index * blocks..).unwrap_or_default(),
             shares: self.shares.get(index * blocks..).unwrap_or_default(),
             sums: self.sums.get(index * blocks * 2..).unwrap_or_default(),
         }
     }
 }
 
+dispatch! {
+    fn round_column(x: &[f32], to: &mut ColumnMut<'_>) {
+        let (x, numbers) = (x.as_chunks::<BLOCK>().0, to.numbers.as_chunks_mut::<BLOCK>().0);
+        for ((x, numbers), each) in x.iter().zip(numbers).zip(to.each.iter_mut()) {
+            *each = round(x, numbers);
+        }
+    }
+}
+
+dispatch! {
+    fn rest_column(x: &[f32], first: &RoundedColumn<'_>, to: &mut ColumnMut<'_>) {
+        let (x, numbers) = (x.as_chunks::<BLOCK>().0, to.numbers.as_chunks_mut::<BLOCK>().0);
+        let first = first.numbers.as_chunks::<BLOCK>().0.iter().zip(first.each);
+        for (((x, (first, scale)), numbers), each) in
+            x.iter().zip(first).zip(numbers).zip(to.each.iter_mut())
+        {
+            let inverse = finite(1.0 / scale);
+            for i in 0..BLOCK {
+                let rest = FINER * (x[i] * inverse - f32::from(first[i]));
+                // Half a step is 128, and a byte ends at 127.
+                let rest = if rest > 127.0 { 127.0 } else { rest };
+                let rest = if rest < -127.0 { -127.0 } else { rest };
+                numbers[i] = (rest + ROUND).to_bits() as i8;
+            }
+            *each = scale / FINER;
+        }
+    }
+}
+
+dispatch! {
+    /// Writes what follows from numbers and scales.
+    fn finish(to: &mut ColumnMut<'_>) {
+        let numbers = to.numbers.as_chunks::<BLOCK>().0;
+        for (i, (numbers, scale)) in numbers.iter().zip(to.each.iter()).enumerate() {
+            for half in 0..2 {
+                let half_of = &numbers[half * BLOCK / 2..][..BLOCK / 2];
+                to.sums[2 * i + half] = half_of.iter().map(|n| i32::from(*n)).sum();
+            }
+            to.scales[i * SCALES..][..SCALES].fill(*scale);
+            to.shares[i] = scale * (to.sums[2 * i] + to.sums[2 * i + 1]) as f32;
+        }
+    }
+}
+
+/// Adding it rounds to the nearest whole number, which then lies in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Neither zero nor the smallest numbers have an inverse: they round to nothing.
+#[inline(always)]
+fn finite(inverse: f32) -> f32 {
+    if inverse.is_finite() { inverse } else { 0.0 }
+}
+
 /// The numbers of a block; the scale that they are to be multiplied by, NaN if one of the block is
 /// no finite number.
+#[inline(always)]
 fn round(x: &[f32; BLOCK], numbers: &mut [i8; BLOCK]) -> f32 {
     const LANES: usize = 8;
-    /// Adding it rounds to the nearest whole number, which then lies in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     let (mut largest, mut bad) = ([0.0f32; LANES], [0.0f32; LANES]);
     for x in x.as_chunks::<LANES>().0 {
         for i in 0..LANES {
             let size = x[i].abs();
             largest[i] = if size > largest[i] { size } else { largest[i] };
-            // Nothing for a number, NaN for what is none.
             // 0 where x is a number, NaN where it is none or infinite.
             bad[i] += x[i] * 0.0;
         }
     }
     let largest = largest.iter().fold(0.0f32, |a, b| a.max(*b));
-    // Neither zero nor the smallest numbers have an inverse: they round to nothing.
-    let inverse = match 127.0 / largest {
-        inverse if inverse.is_finite() => inverse,
-        _ => 0.0,
-    };
+    let inverse = finite(127.0 / largest);
     for (number, x) in numbers.iter_mut().zip(x) {
         *number = (x * inverse + ROUND).to_bits() as i8;
     }

@@ -48,6 +48,24 @@ pub(super) unsafe trait Format {
     }
 }
 
+/// A [`Format`] of blocks of 256 whose scales can be multiplied with those of a column at once.
+///
+/// # Safety
+/// As [`Format`].
+pub(super) unsafe trait Scaled: Format {
+    /// What a head is to be multiplied by, from the scales of a column's eight parts and the sums
+    /// of their activations.
+    ///
+    /// # Safety
+    /// As the trait says; both point to eight floats.
+    unsafe fn spread(each: *const f32, shares: *const f32) -> __m512;
+    /// The head whose scales are multiplied, and `sum` after minima were taken away.
+    ///
+    /// # Safety
+    /// As the trait says.
+    unsafe fn scaled(head: Self::Head, spread: __m512, sum: __m512) -> (Self::Head, __m512);
+}
+
 pub(super) struct Q8_0;
 pub(super) struct Q4K;
 pub(super) struct Q6K;
@@ -232,8 +250,10 @@ unsafe impl Format for Q4K {
             let (scales, minima) = (u64::from_le_bytes(scales), u64::from_le_bytes(minima));
             let bytes = _mm_set_epi64x(minima.cast_signed(), scales.cast_signed());
             let numbers = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
-            let both = _mm256_set_m128i(halves(block.add(2)), halves(block));
-            let all = _mm512_mul_ps(numbers, _mm512_cvtph_ps(both));
+            let both = _mm_cvtph_ps(_mm_cvtsi32_si128(block.cast::<i32>().read_unaligned()));
+            let which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+            let both = _mm512_permutexvar_ps(which, _mm512_castps128_ps512(both));
+            let all = _mm512_mul_ps(numbers, both);
             // Minima alone in the lower half, where the sums of the eight parts will be.
             let minima = _mm512_zextps256_ps512(_mm512_extractf32x8_ps::<1>(all));
             (all, minima)
@@ -263,6 +283,32 @@ unsafe impl Format for Q4K {
     #[inline(always)]
     unsafe fn minima((_, minima): Self::Head) -> Option<__m512> {
         Some(minima)
+    }
+}
+
+// SAFETY: nothing but the eight floats is read.
+unsafe impl Scaled for Q4K {
+    #[inline(always)]
+    unsafe fn spread(each: *const f32, shares: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let shares = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(shares));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(each)), shares)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(
+        (all, minima): Self::Head,
+        spread: __m512,
+        sum: __m512,
+    ) -> (Self::Head, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            let all = _mm512_mul_ps(all, spread);
+            // Minima lie in the upper half.
+            ((all, minima), _mm512_mask_add_ps(sum, 0xff00, sum, all))
+        }
     }
 }
 
@@ -319,5 +365,24 @@ unsafe impl Format for Q6K {
             let which = _mm512_add_epi32(lanes, _mm512_set1_epi32(4 * pair as i32));
             (bytes, _mm512_permutexvar_ps(which, scales))
         }
+    }
+}
+
+// SAFETY: nothing but the eight floats is read.
+unsafe impl Scaled for Q6K {
+    #[inline(always)]
+    unsafe fn spread(each: *const f32, _: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let each = _mm512_castps256_ps512(_mm256_loadu_ps(each));
+            let which = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            _mm512_permutexvar_ps(which, each)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(head: __m512, spread: __m512, sum: __m512) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe { (_mm512_mul_ps(head, spread), sum) }
     }
 }

@@ -27,14 +27,17 @@ mod eight_avx512;
 #[cfg(target_arch = "x86_64")]
 mod eight_tile;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod single_avx512;
 #[cfg(test)]
 mod tests;
 pub mod vector;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use super::kernels::simd::{Isa, isa};
 use eight::{Rounded, RoundedColumn};
 use half::f16;
 use rayon::prelude::*;
@@ -232,7 +235,7 @@ impl QuantMatrix {
 }
 
 /// The instruction sets that there are kernels for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstructionSet {
     Portable,
     Avx2,
@@ -240,15 +243,17 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// The fastest that this processor has.
+    /// The fastest that this processor has and `VOKENBOARD_ISA` allows.
     pub fn best() -> InstructionSet {
-        static BEST: OnceLock<InstructionSet> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            [InstructionSet::Avx512, InstructionSet::Avx2]
-                .into_iter()
-                .find(|set| set.is_available())
-                .unwrap_or(InstructionSet::Portable)
-        })
+        let most = match isa() {
+            Isa::Avx512 => InstructionSet::Avx512,
+            Isa::Avx2 => InstructionSet::Avx2,
+            Isa::Portable => InstructionSet::Portable,
+        };
+        [most, InstructionSet::Avx2]
+            .into_iter()
+            .find(|set| *set <= most && set.is_available())
+            .unwrap_or(InstructionSet::Portable)
     }
 
     pub fn is_available(self) -> bool {
@@ -280,7 +285,8 @@ pub struct Product<'a> {
 ///
 /// All matrices must be `cols` wide, and each `out` must hold `columns * rows` numbers.
 pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
-    multiply_with(InstructionSet::best(), products, x, cols);
+    // The pool is entered once, since each entrance waits for a thread to wake.
+    rayon::scope(|_| multiply_with(InstructionSet::best(), products, x, cols));
 }
 
 fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
@@ -293,7 +299,7 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
         false => Rounded::default(),
     };
     let rest = match any(|kind| kind == QuantType::Q8_0) {
-        true => Rounded::of(&rounded.rest(x, cols), cols),
+        true => rounded.rest(x, cols),
         false => Rounded::default(),
     };
     let x = Activations { x, rounded, rest };
@@ -492,6 +498,17 @@ fn dot<const R: usize, const N: usize>(
                 return unsafe { avx2::dot::<avx2::Q4_1, R, N>(rows, &x) };
             }
             (InstructionSet::Portable, _) => {}
+            (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
+                let (rounded, rest) = (&rounded[0], &rest[0]);
+                let values: [f32; R] = unsafe {
+                    match kind {
+                        QuantType::Q8_0 => single_avx512::dot_q8_0(rows, rounded, rest),
+                        QuantType::Q4K => single_avx512::dot::<eight_avx512::Q4K, R>(rows, rounded),
+                        _ => single_avx512::dot::<eight_avx512::Q6K, R>(rows, rounded),
+                    }
+                };
+                return values.map(|value| [value; N]);
+            }
             (InstructionSet::Avx512, _) if multiplies_bytes() => {
                 return unsafe {
                     match kind {

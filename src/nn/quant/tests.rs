@@ -54,27 +54,24 @@ fn as_multiplied(set: InstructionSet, kind: QuantType, x: &[f32]) -> Vec<f64> {
     if !kind.rounds() || set == InstructionSet::Portable {
         return x.iter().copied().map(f64::from).collect();
     }
-    let rounded = |x: &[f32]| -> Vec<f32> {
-        let largest = x.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-        let inverse = match 127.0 / largest {
-            inverse if inverse.is_finite() => inverse,
-            _ => 0.0,
-        };
-        let scale = largest / 127.0;
-        let round = |x: &f32| (x * inverse).round_ties_even() * scale;
-        x.iter().map(round).collect()
-    };
     x.chunks(BLOCK)
         .flat_map(|block| {
-            let first = rounded(block);
-            let rest: Vec<f32> = block.iter().zip(&first).map(|(x, y)| x - y).collect();
-            let second = match kind {
-                QuantType::Q8_0 => rounded(&rest),
-                _ => vec![0.0; block.len()],
+            let largest = block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            let inverse = match 127.0 / largest {
+                inverse if inverse.is_finite() => inverse,
+                _ => 0.0,
             };
-            let both = first.into_iter().zip(second);
-            both.map(|(a, b)| f64::from(a) + f64::from(b))
-                .collect::<Vec<_>>()
+            let scale = f64::from(largest / 127.0);
+            let rounded = move |x: &f32| {
+                let first = (x * inverse).round_ties_even();
+                let rest = 256.0 * (x * inverse - first);
+                let rest = match kind {
+                    QuantType::Q8_0 => rest.clamp(-127.0, 127.0).round_ties_even(),
+                    _ => 0.0,
+                };
+                scale * (f64::from(first) + f64::from(rest) / 256.0)
+            };
+            block.iter().map(rounded).collect::<Vec<_>>()
         })
         .collect()
 }
