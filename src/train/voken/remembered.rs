@@ -60,3 +60,81 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::float::{FloatConfig, FloatLlama};
+    use crate::nn::Params;
+    use crate::train::voken::pack::{Pack, PanelIds, Plan, Task};
+    use crate::voken::{Speaks, Vocabulary};
+    use candle_core::Device;
+
+    const PAIRS: [&[u32]; 3] = [&[20, 21, 22], &[30, 31], &[20, 33, 34, 35]];
+
+    fn pack(stories: &[usize]) -> Pack {
+        let mut pack = Pack::default();
+        let plan = Plan {
+            tasks: &[Task::Picture],
+            context: ALONE,
+            speaks: Speaks::Vokens,
+            queries: 2,
+            line_end: 9,
+            vocabulary: Vocabulary {
+                first: 50,
+                vokens: 3,
+                picture: 53,
+                bos: 1,
+            },
+        };
+        for &index in stories {
+            let panel = PanelIds {
+                text: PAIRS[index],
+                pictured: true,
+                description: &[40],
+            };
+            pack.story(&[panel], &plan);
+        }
+        pack.finish();
+        pack
+    }
+
+    const ALONE: Context = Context {
+        texts: false,
+        pictures: false,
+    };
+
+    #[test]
+    fn what_is_remembered_reads_as_what_is_read_anew() {
+        let config = FloatConfig {
+            hidden_size: 24,
+            intermediate_size: 40,
+            num_hidden_layers: 2,
+            num_attention_heads: 6,
+            num_key_value_heads: Some(2),
+            vocab_size: 60,
+            ..FloatConfig::default()
+        };
+        let llama = FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap();
+        let remembered = Remembered::default();
+        let mut reads = 0;
+        // Met in other company and another order the second time.
+        for stories in [&[0usize, 1][..], &[2, 1, 0]] {
+            let whole = pack(stories);
+            let anew = whole.read_context(&llama, None).unwrap();
+            let anew = whole.read(&llama, anew).unwrap();
+            let met: Vec<(Key, usize)> = stories.iter().map(|&i| ((i, ALONE), i)).collect();
+            let count = std::cell::Cell::new(0);
+            let recalled = remembered.contexts(&met, |&index| {
+                count.set(count.get() + 1);
+                Ok(pack(&[index]).read_context(&llama, None)?)
+            });
+            let recalled = whole.read(&llama, recalled.unwrap()).unwrap();
+            let off = (anew - recalled).unwrap().abs().unwrap().flatten_all();
+            let off: f32 = off.unwrap().max(0).unwrap().to_scalar().unwrap();
+            assert!(off < 1e-5, "{stories:?}: {off}");
+            reads += count.get();
+        }
+        assert_eq!(reads, 3, "each is read once");
+    }
+}
