@@ -248,10 +248,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let net_config = RecogniserConfig::default();
     let net = Recogniser::new(net_config.clone(), params.clone())?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    if checkpoint::path(run).exists() && !resume {
-        return Err(TrainError::Exists(run.to_owned()));
-    }
-    checkpoint::load(run, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let mut out = log::LossLog::open(run, &["subjects", "setting"])?;
     let renderer = Renderer::new(SIZE as u32);
     while opt.steps() < s.steps {

@@ -379,15 +379,6 @@ pub(super) fn averages(params: &Params, opt: &AdamW) -> Result<HashMap<String, T
     Ok(params.to_file_layout(Some(&all))?)
 }
 
-/// Opens a run folder: a new one, or one that is gone on with.
-pub(super) fn open_run(run: &Path, resume: bool, opt: &mut AdamW) -> Result<()> {
-    if checkpoint::path(run).exists() && !resume {
-        return Err(TrainError::Exists(run.to_owned()));
-    }
-    checkpoint::load(run, opt)?;
-    Ok(())
-}
-
 /// Runs the stage to its last step.
 pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let s: AutoencoderSettings = super::read_config(config)?;
@@ -430,7 +421,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         vars.retain(|(name, _)| !name.starts_with("encoder.") && !name.starts_with("quant_conv."));
     }
     let mut opt = AdamW::new(vars, AdamSettings::default())?;
-    open_run(run, resume, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let painter = Painter::new(s.size, zoom);
     let held = held_scenes(&painter, s.seed, SCALE_SCENES, &device)?;
     let mut losses_log = log::LossLog::open(run, &["l2", "l1", "edge", "kl", "moved", "grad"])?;

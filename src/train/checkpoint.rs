@@ -12,6 +12,28 @@ pub fn path(run: &Path) -> PathBuf {
     run.join("checkpoint.safetensors")
 }
 
+/// Whether a run may begin in a folder: one that is there already is only gone on with when that
+/// is wanted.
+///
+/// # Errors
+/// [`TrainError::Exists`] where it is not.
+pub fn may_begin(run: &Path, resume: bool) -> Result<()> {
+    match path(run).exists() && !resume {
+        true => Err(TrainError::Exists(run.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Opens a run folder: a new one, or one that is gone on with.
+///
+/// # Errors
+/// As [`may_begin`], or a saved state that does not fit.
+pub fn open(run: &Path, resume: bool, opt: &mut AdamW) -> Result<()> {
+    may_begin(run, resume)?;
+    load(run, opt)?;
+    Ok(())
+}
+
 /// Saves parameters, both moments, the moving average and the number of steps.
 pub fn save(run: &Path, opt: &AdamW) -> Result<()> {
     let mut tensors = Vec::with_capacity(4 * opt.vars().len() + 1);

@@ -4,7 +4,7 @@
 //! v-prediction (arXiv 2202.00512) with min-SNR weights (arXiv 2303.09556), caption dropout for
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
-use super::autoencoder::{Painter, averages, open_run, read_json, to_pictures, to_signed};
+use super::autoencoder::{Painter, averages, read_json, to_pictures, to_signed};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError, checkpoint, log, write_whole};
@@ -308,7 +308,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
     }
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    open_run(run, resume, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let schedule = NoiseSchedule::new(&scheduler_config)?;
     let shards = Shards::new(s.batch, &device)?;
     let side = s.size / vae.config().encoder_scale();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::{SAVE_REST, State};
-use crate::story::{Edit, Panel, PictureTake, Record};
+use crate::story::{Edit, Panel, Record};
 use crate::studio::dialogs::{Answer, Ask};
 use crate::studio::files::{Done, Snapshot, Task};
 
@@ -150,14 +150,12 @@ impl State {
         let mut edits = Vec::new();
         let mut last = None;
         for (picture, record) in pictures {
-            let (width, height) = picture.dimensions();
-            let take = PictureTake::new(self.images.put(picture), width, height, record);
             let panel = self.document.fresh_id();
             edits.push(Edit::InsertPanel {
                 at: usize::MAX,
                 panel: Panel::empty(panel),
             });
-            edits.push(Edit::AddPicture { panel, take });
+            edits.push(self.picture_take(panel, picture, record));
             last = Some(panel);
         }
         if let Some(last) = last {

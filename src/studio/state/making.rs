@@ -163,7 +163,7 @@ impl State {
                 });
             } else {
                 self.glimpse = None;
-                let take = self.picture_take(id, picture, record);
+                let take = self.picture_take(id, picture, Some(record));
                 self.join(running.made.clone(), take, now);
             }
         }
@@ -204,11 +204,16 @@ impl State {
         Made { at, edits }
     }
 
-    /// The edit that gives the panel this picture.
-    pub(super) fn picture_take(&self, panel: PanelId, picture: RgbaImage, record: Record) -> Edit {
+    /// The edit that gives the panel this picture; one of the author's own has no record.
+    pub(super) fn picture_take(
+        &self,
+        panel: PanelId,
+        picture: RgbaImage,
+        record: Option<Record>,
+    ) -> Edit {
         let (width, height) = picture.dimensions();
         let image = self.images.put(picture);
-        let take = PictureTake::new(image, width, height, Some(record));
+        let take = PictureTake::new(image, width, height, record);
         Edit::AddPicture { panel, take }
     }
 

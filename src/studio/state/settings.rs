@@ -141,7 +141,7 @@ impl State {
             record,
         }) = self.glimpse.take()
         {
-            let edit = self.picture_take(panel, Arc::unwrap_or_clone(picture), record);
+            let edit = self.picture_take(panel, Arc::unwrap_or_clone(picture), Some(record));
             self.edit(edit, now);
         }
     }

@@ -15,7 +15,7 @@ use crate::nn::{Linear, Params};
 use crate::storyworld::{
     Place, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
 };
-use crate::train::autoencoder::{averages, open_run};
+use crate::train::autoencoder::averages;
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, checkpoint, log, read_config};
@@ -394,7 +394,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             ..AdamSettings::default()
         },
     )?;
-    open_run(run, resume, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let out = VokenFolder::new(run.join("voken"));
     let mut losses = log::LossLog::open(run, &["patches", "words", "text", "grad"])?;
     let total = s.steps + s.language_steps;

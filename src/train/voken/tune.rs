@@ -13,7 +13,7 @@ use crate::diffusion::{Diffusion, Moments, NoiseSchedule, TextFeatures};
 use crate::llm::float::{GgufLlama, LoraConfig};
 use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
-use crate::train::autoencoder::{averages, open_run};
+use crate::train::autoencoder::averages;
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, checkpoint, log, read_config};
@@ -412,7 +412,7 @@ pub fn train(
             ..AdamSettings::default()
         },
     )?;
-    open_run(run, resume, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let line_end = telling::line_end(&frozen.tokenizer)?;
     let nets = Nets {
         schedule: NoiseSchedule::new(&frozen.diffusion.scheduler)?,

@@ -15,7 +15,6 @@ use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{Parts, is_published, write_down};
 use crate::story::{PanelId, SchedulerKind, Settings};
-use crate::train::autoencoder::open_run;
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
 use candle_core::Var;
@@ -120,9 +119,7 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
         ));
     }
     let data = data.ok_or(TrainError::WantsData)?;
-    if checkpoint::path(run).exists() && !resume {
-        return Err(TrainError::Exists(run.to_owned()));
-    }
+    checkpoint::may_begin(run, resume)?;
     let strips = datasets::read(data)?;
     let base = config.parent().unwrap_or(Path::new("."));
     let parts = Parts::of_folder(&base.join(&s.model))?;
@@ -132,7 +129,7 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
 
     let params = nets.params.clone();
     let mut opt = AdamW::new(params.vars(), AdamSettings::pytorch())?;
-    open_run(run, resume, &mut opt)?;
+    checkpoint::open(run, resume, &mut opt)?;
     let mut losses = log::LossLog::open(run, &["text", "image", "caption", "grad"])?;
     let bar = log::progress(opt.steps(), s.steps);
     while opt.steps() < s.steps {
