@@ -1,8 +1,7 @@
 //! Sentences that say what a scene shows.
 
 use rand::seq::{IndexedRandom, SliceRandom};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
@@ -23,24 +22,32 @@ pub fn caption_held_out(scene: &Scene, rng: &mut impl Rng) -> String {
     write(scene, rng, |i| i % RESERVED == RESERVED - 1)
 }
 
-/// A caption that says all of `scene`, always the same one for the same scene: the first by seed
-/// that leaves out neither place, time nor weather, except daylight and clear weather.
+/// A caption that says all of `scene`, always the same one for the same scene and of the same build
+/// for all: who and what from left to right, then place, weather and time; daylight and clear
+/// weather go without saying.
 pub fn description(scene: &Scene) -> String {
-    const TRIES: u64 = 200;
-    let shown: Vec<SubjectId> = scene.subjects.iter().map(|p| p.subject).collect();
-    let says_all = |text: &String| {
-        let said = words::mentions(text);
-        said.subjects == shown
-            && said.place == Some(scene.place)
-            && said.time.unwrap_or(Time::Day) == scene.time
-            && said.weather.unwrap_or(Weather::Clear) == scene.weather
-    };
-    let mut captions = (0..TRIES).map(|seed| caption(scene, &mut ChaCha8Rng::seed_from_u64(seed)));
-    let first = captions.next().unwrap_or_default();
-    if says_all(&first) {
-        return first;
+    let mut text = String::new();
+    for (i, placed) in scene.subjects.iter().enumerate() {
+        text += match i {
+            0 => "",
+            _ if i + 1 == scene.subjects.len() => " and ",
+            _ => ", ",
+        };
+        text += &with_article(placed.subject.get().nouns[0]);
     }
-    captions.find(says_all).unwrap_or(first)
+    if scene.subjects.is_empty() {
+        text += "nobody";
+    }
+    let first = |phrases: &[&'static str]| phrases.first().copied();
+    let says_weather = scene.place.has_weather() && scene.weather != Weather::Clear;
+    let weather = says_weather.then(|| first(scene.weather.phrases(scene.time)));
+    let time = (scene.time != Time::Day).then(|| first(scene.time.phrases(scene.weather)));
+    let parts = [first(scene.place.phrases()), weather.flatten(), time.flatten()];
+    for part in parts.into_iter().flatten() {
+        text += " ";
+        text += part;
+    }
+    text
 }
 
 fn write(scene: &Scene, rng: &mut impl Rng, allowed: impl Fn(usize) -> bool) -> String {

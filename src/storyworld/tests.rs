@@ -34,6 +34,24 @@ fn a_seed_gives_the_same_scenes_captions_and_pixels() {
 }
 
 #[test]
+fn a_description_says_all_of_a_scene_in_words_that_are_known() {
+    let known: BTreeSet<String> = vocabulary().into_iter().map(|w| w.to_string()).collect();
+    for scene in scenes(9, 400, &SceneOptions::default()) {
+        let text = description(&scene);
+        let said = mentions(&text);
+        let shown: Vec<SubjectId> = scene.subjects.iter().map(|p| p.subject).collect();
+        assert_eq!(said.subjects, shown, "{text}");
+        assert_eq!(said.place, Some(scene.place), "{text}");
+        assert_eq!(said.time.unwrap_or(Time::Day), scene.time, "{text}");
+        let weather = said.weather.unwrap_or(Weather::Clear);
+        assert!(weather == scene.weather || !scene.place.has_weather(), "{text}");
+        for word in words(&text) {
+            assert!(known.contains(&word.to_string()), "{word} of {text}");
+        }
+    }
+}
+
+#[test]
 fn every_place_hour_weather_and_subject_draws() {
     let renderer = Renderer::new(64);
     let mut rng = ChaCha8Rng::seed_from_u64(3);

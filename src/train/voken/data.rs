@@ -4,7 +4,7 @@
 use super::datasets;
 use crate::diffusion::{Diffusion, Moments};
 use crate::llm::Tokenizer;
-use crate::storyworld::{Renderer, Scene, SceneOptions, Split, Tale, caption, roughen};
+use crate::storyworld::{Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen};
 use crate::train::{Result, TrainError};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::tidy;
@@ -107,26 +107,27 @@ fn world(seed: u64, kind: Kind, index: usize) -> Vec<Panel> {
                 split: Split::Training,
             };
             let scene = Scene::random(&mut rng, &options);
-            let description = caption(&scene, &mut rng);
+            let text = caption(&scene, &mut rng);
             let text = match rng.random_bool(0.2) {
-                true => roughen(&description, &mut rng),
-                false => description.clone(),
+                true => roughen(&text, &mut rng),
+                false => text,
             };
             vec![Panel {
                 text: tidy(&text),
+                description: description(&scene),
                 picture: Some(Picture::Scene(Box::new(scene))),
-                description,
             }]
         }
-        Kind::Stories => told(&Tale::referring(rng.random(), Split::Training), &mut rng),
+        Kind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
     }
 }
 
-/// A tale's panels, each picture described in words of its own.
-pub fn told(tale: &Tale, rng: &mut ChaCha8Rng) -> Vec<Panel> {
+/// A tale's panels. Every picture is described in words of one build, whatever the text says: what
+/// the mapper learns to write is then what is to be seen, not how someone happened to put it.
+pub fn told(tale: &Tale) -> Vec<Panel> {
     let panel = |(scene, text): &(Scene, String)| Panel {
         text: tidy(text),
-        description: caption(scene, rng),
+        description: description(scene),
         picture: Some(Picture::Scene(Box::new(scene.clone()))),
     };
     tale.panels.iter().map(panel).collect()

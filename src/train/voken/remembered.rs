@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of keys, values and states that are kept.
-const ROOM: usize = 4 << 30;
+const ROOM: usize = 6 << 30;
 
 /// A story and what of it is in context.
 pub type Key = (usize, Context);

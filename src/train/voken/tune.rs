@@ -402,7 +402,7 @@ pub fn train(
             let init = VokenFolder::new(base.join(init));
             crate::train::adopt(&params, &init.model_file())?;
         }
-        None => begin(&model, &params, s.seed)?,
+        None => begin(&model, &params, s.seed, &described(&source, &frozen.diffusion)?)?,
     }
     let mut opt = AdamW::new(
         params.vars(),
@@ -492,27 +492,53 @@ fn folder_config(
     Ok(config)
 }
 
+/// What a new model begins from.
+///
 /// New tokens begin near the mean of the old ones, as in the reference; a little apart, so that
 /// they can become different. The perceptron's biases begin as PyTorch's: from zeros, the zero
 /// states of dropped conditions would stay exactly zero through every norm of the mapper's encoder,
-/// each of which would then make their gradient hundreds of times larger.
-fn begin(model: &VokenModel, params: &Params, seed: u64) -> Result<()> {
+/// each of which would then make their gradient hundreds of times larger. The mapper's last norm
+/// begins with mean and spread of `wanted [N,T,D]`, what the text encoder makes of descriptions: a
+/// small text encoder's features are far from unit variance, which the norm alone would take most
+/// of a stage to find, with conditions meanwhile that no text ever gave the diffusion model.
+fn begin(model: &VokenModel, params: &Params, seed: u64, wanted: &Tensor) -> Result<()> {
     let mean = model.llama.tables().embedding.table().mean_keepdim(0)?;
     let inputs = [mean.dim(1)?, model.mapper.config().d_model];
+    let wanted = wanted.flatten_to(1)?;
+    let middle = wanted.mean_keepdim(0)?;
+    let spread = wanted.broadcast_sub(&middle)?.sqr()?.mean(0)?.sqrt()?;
     for (name, var) in params.vars() {
         let start = match name.as_str() {
             "embed_tokens.weight" => var.as_tensor().broadcast_add(&mean)?,
             "lm_head.weight" => var.as_tensor().broadcast_add(&mean.t()?)?,
             "fc.0.bias" | "fc.2.bias" => {
                 let layer = usize::from(name == "fc.2.bias");
-                let spread = (1.0 / (3 * inputs[layer]) as f64).sqrt();
-                (noise(seed, layer as u64, var.dims(), var.device())? * spread)?
+                let reach = (1.0 / (3 * inputs[layer]) as f64).sqrt();
+                (noise(seed, layer as u64, var.dims(), var.device())? * reach)?
             }
+            "llm_to_t2i_mapping.decoder.norm.weight" => spread.clone(),
+            "llm_to_t2i_mapping.decoder.norm.bias" => middle.squeeze(0)?,
             _ => continue,
         };
         var.set(&start)?;
     }
     Ok(())
+}
+
+/// The text encoder's features of the first descriptions, `[N,T,D]`.
+fn described(source: &Source, diffusion: &Diffusion) -> Result<Tensor> {
+    const DESCRIPTIONS: usize = 256;
+    let all: Vec<Tensor> = (0..source.len())
+        .flat_map(|index| source.story(index))
+        .filter(|panel| panel.picture.is_some())
+        .take(DESCRIPTIONS)
+        .map(|panel| Ok(diffusion.encode_text(&[&panel.description])?.joined()?))
+        .collect::<Result<_>>()?;
+    match all.is_empty() {
+        // Nothing is drawn then, and the mapper does not learn.
+        true => Ok(diffusion.encode_text(&[""])?.joined()?),
+        false => Ok(Tensor::cat(&all, 0)?),
+    }
 }
 
 /// The stories of a step.
