@@ -3,13 +3,14 @@
 mod speed;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
 use super::options::ModelArgs;
 use crate::diffusion::Part;
-use crate::engine::{ContextPanel, Engine, Event, Make, Progress, Request};
+use crate::engine::{ContextPanel, Engine, Event, Make, Output, Progress, Request};
 use crate::eval;
 use crate::story::PanelId;
 
@@ -144,7 +145,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         let mut settings = description.default_settings.clone();
         settings.seed = u64::from(number);
         let given = (number == 1).then(|| OPENING.to_string());
-        let (text, times) = panel(
+        let (output, times) = panel(
             &engine,
             Request {
                 context: context.clone(),
@@ -156,8 +157,10 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         )?;
         context.push(ContextPanel {
             id: PanelId(u64::from(number)),
-            text: given.or(text).unwrap_or_default(),
-            picture: None,
+            text: given
+                .or(output.text.map(|(text, _)| text))
+                .unwrap_or_default(),
+            picture: output.picture.map(|(picture, _)| Arc::new(picture)),
         });
         all.push(times);
     }
@@ -192,7 +195,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
     )
 }
 
-fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Option<String>, Times)> {
+fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Output, Times)> {
     let started = Instant::now();
     let mut text_end = started;
     let mut times = Times::default();
@@ -213,7 +216,7 @@ fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Option<String>, T
             }
             Event::Finished(_, output) => {
                 times.picture = text_end.elapsed();
-                return Ok((output.text.map(|(text, _)| text), times));
+                return Ok((output, times));
             }
             Event::Failed(_, reason) | Event::LoadFailed(reason) => anyhow::bail!(reason),
             _ => {}

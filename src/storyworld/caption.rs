@@ -1,7 +1,7 @@
 //! Sentences that say what a scene shows.
 
-use rand::seq::{IndexedRandom, SliceRandom};
 use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
@@ -42,7 +42,11 @@ pub fn description(scene: &Scene) -> String {
     let says_weather = scene.place.has_weather() && scene.weather != Weather::Clear;
     let weather = says_weather.then(|| first(scene.weather.phrases(scene.time)));
     let time = (scene.time != Time::Day).then(|| first(scene.time.phrases(scene.weather)));
-    let parts = [first(scene.place.phrases()), weather.flatten(), time.flatten()];
+    let parts = [
+        first(scene.place.phrases()),
+        weather.flatten(),
+        time.flatten(),
+    ];
     for part in parts.into_iter().flatten() {
         text += " ";
         text += part;

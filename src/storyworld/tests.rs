@@ -44,7 +44,10 @@ fn a_description_says_all_of_a_scene_in_words_that_are_known() {
         assert_eq!(said.place, Some(scene.place), "{text}");
         assert_eq!(said.time.unwrap_or(Time::Day), scene.time, "{text}");
         let weather = said.weather.unwrap_or(Weather::Clear);
-        assert!(weather == scene.weather || !scene.place.has_weather(), "{text}");
+        assert!(
+            weather == scene.weather || !scene.place.has_weather(),
+            "{text}"
+        );
         for word in words(&text) {
             assert!(known.contains(&word.to_string()), "{word} of {text}");
         }

@@ -4,7 +4,9 @@
 use super::datasets;
 use crate::diffusion::{Diffusion, Moments};
 use crate::llm::Tokenizer;
-use crate::storyworld::{Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen};
+use crate::storyworld::{
+    Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen,
+};
 use crate::train::{Result, TrainError};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::tidy;

@@ -402,7 +402,12 @@ pub fn train(
             let init = VokenFolder::new(base.join(init));
             crate::train::adopt(&params, &init.model_file())?;
         }
-        None => begin(&model, &params, s.seed, &described(&source, &frozen.diffusion)?)?,
+        None => begin(
+            &model,
+            &params,
+            s.seed,
+            &described(&source, &frozen.diffusion)?,
+        )?,
     }
     let mut opt = AdamW::new(
         params.vars(),
