@@ -169,7 +169,7 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
     let dir = tempfile::tempdir().unwrap();
     let models = models(dir.path());
     let (rows, json) = (dir.path().join("rows.toml"), dir.path().join("out.json"));
-    let keep = dir.path().join("kept");
+    let (keep, scores) = (dir.path().join("kept"), dir.path().join("scores"));
     std::fs::write(&rows, ROWS).unwrap();
     stories(&models)
         .arg("--config")
@@ -178,6 +178,8 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
         .arg(&json)
         .arg("--keep")
         .arg(&keep)
+        .arg("--scores")
+        .arg(&scores)
         .assert()
         .success()
         .stdout(contains("| sentence only |"))
@@ -217,6 +219,38 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
     assert_eq!(perplexity("sentence only"), None);
     assert_eq!(perplexity("real"), None);
     assert_eq!(report["left_out"].as_array().unwrap().len(), 3);
+
+    // A comparison that was stopped in the middle of a line goes on to the same end.
+    let kept = scores.join("whole.jsonl");
+    let mut half = std::fs::read(&kept).unwrap();
+    half.truncate(half.len() - 40);
+    std::fs::write(&kept, half).unwrap();
+    let again = dir.path().join("again.json");
+    stories(&models)
+        .arg("--config")
+        .arg(&rows)
+        .arg("--json")
+        .arg(&again)
+        .arg("--scores")
+        .arg(&scores)
+        .assert()
+        .success();
+    let timeless = |mut report: serde_json::Value| {
+        for row in report["rows"].as_array_mut().unwrap() {
+            row["metrics"].as_object_mut().unwrap().remove("seconds");
+        }
+        report
+    };
+    let again = serde_json::from_str(&std::fs::read_to_string(&again).unwrap()).unwrap();
+    assert_eq!(timeless(again), timeless(report.clone()));
+    stories(&models)
+        .arg("--config")
+        .arg(&rows)
+        .args(["--seed", "2", "--scores"])
+        .arg(&scores)
+        .assert()
+        .code(1)
+        .stderr(contains("whole.jsonl").and(contains("--scores")));
 
     // The stories kept can be voted on.
     let page = dir.path().join("vote.html");

@@ -40,6 +40,8 @@ pub enum EvalError {
     Rows { path: PathBuf, why: String },
     #[error("there are no stories to judge; ask for at least 1 with --stories")]
     NoStories,
+    #[error("{0} holds scores of {1}; choose another folder with --scores, or remove it")]
+    Ledger(PathBuf, &'static str),
     #[error("{path} can't be used for a vote: {why}")]
     Vote { path: PathBuf, why: String },
     #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]

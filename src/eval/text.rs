@@ -14,11 +14,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::stem::stem;
 use crate::storyworld::{mentions, synonyms, words};
 
 /// What one told text adds to the metrics of many.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextScore {
     /// Words told and words of the reference.
     pub words: usize,

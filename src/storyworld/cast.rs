@@ -5,9 +5,11 @@
 
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
+
 /// A character or a thing: `0..24` are [`CHARACTERS`], `24..48` are [`THINGS`]. The number is
 /// the subject's class in the recogniser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SubjectId(u8);
 
 /// How many subjects there are, characters and things together.

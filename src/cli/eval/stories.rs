@@ -37,6 +37,9 @@ pub struct StoriesArgs {
     /// Keep the stories that each row told as project folders, to be voted on
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Keep the scores of each story there; a comparison that was stopped goes on where it was
+    #[arg(long, value_name = "DIR")]
+    pub scores: Option<PathBuf>,
     /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
@@ -74,6 +77,7 @@ pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
         seed: args.seed,
         settings: settings.clone(),
         keep: args.keep.clone(),
+        scores: args.scores.clone(),
     };
     let bar = ProgressBar::new_spinner();
     let report = compare(&rows, &workshop, &judges, &options, &mut |what| {

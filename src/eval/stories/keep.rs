@@ -47,7 +47,7 @@ pub fn write(
 }
 
 /// A row's name as a folder's: "1 voken, both stages" is `1-voken-both-stages`.
-fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric());
     let words: Vec<String> = words
         .filter(|word| !word.is_empty())

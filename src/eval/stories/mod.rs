@@ -6,6 +6,7 @@
 
 mod gill;
 mod keep;
+mod ledger;
 mod rows;
 mod score;
 mod table;
@@ -28,6 +29,7 @@ use crate::pipeline::ContextPanel;
 use crate::story::{PanelId, Settings};
 use crate::storyworld::{Renderer, Scene, Split, Tale, description};
 
+use ledger::Ledger;
 pub use rows::{BUILT_IN, Kind, Part, RowConfig, read as read_rows};
 pub use score::{Metric, OF_PICTURES, OF_TEXTS, PanelScore, StoryScore, Unit};
 pub use table::{FRECHET, StoriesReport, StoryRow};
@@ -52,6 +54,8 @@ pub struct StoryOptions {
     pub settings: Settings,
     /// Where each row's stories are kept as projects.
     pub keep: Option<PathBuf>,
+    /// Where each story's scores are kept, so that a comparison that was stopped goes on there.
+    pub scores: Option<PathBuf>,
 }
 
 /// The judges of pictures.
@@ -120,36 +124,73 @@ pub fn compare(
     said("real scenes");
     let reference = real(judges, &renderer, options.scenes)?;
     for row in rows {
-        said(&format!("{}: loading", row.name));
-        let mut teller = match workshop.make(row) {
-            Ok(teller) => teller,
-            Err(why) => {
+        let stories = match tell(row, workshop, judges, options, &renderer, said) {
+            Ok(stories) => stories,
+            Err(Failed::Begin(why)) => {
                 report.left_out.push((row.name.clone(), why.to_string()));
                 continue;
             }
+            Err(Failed::Work(why)) => return Err(why),
         };
-        let mut stories = Vec::with_capacity(options.stories);
-        for i in 0..options.stories {
-            said(&format!(
-                "{}: story {} of {}",
-                row.name,
-                i + 1,
-                options.stories
-            ));
-            let told = Told::new(options.seed.wrapping_add(i as u64), &renderer);
-            let (score, last) = judge(teller.as_mut(), judges, &told)?;
-            stories.push(score);
-            if let (Some(dir), Some(last)) = (&options.keep, last) {
-                let number = told.panels.len() - 1;
-                keep::write(dir, &row.name, i, &told.context[..number], last)?;
-            }
-        }
         said(&format!("{}: intervals", row.name));
         report
             .rows
             .push(summary(row, &stories, &reference, options.seed));
     }
     Ok(report)
+}
+
+/// Why a row has no scores.
+enum Failed {
+    /// It can't begin, and the others can go on.
+    Begin(EvalError),
+    Work(EvalError),
+}
+
+impl From<EvalError> for Failed {
+    fn from(why: EvalError) -> Self {
+        Failed::Work(why)
+    }
+}
+
+/// The scores of a row's stories, those that an earlier run judged among them.
+fn tell(
+    row: &RowConfig,
+    workshop: &Workshop,
+    judges: &Judges,
+    options: &StoryOptions,
+    renderer: &Renderer,
+    said: &mut dyn FnMut(&str),
+) -> Result<Vec<StoryScore>, Failed> {
+    let (mut ledger, mut stories) = match &options.scores {
+        None => (None, Vec::new()),
+        Some(dir) => {
+            let of = ledger::fingerprint(row, workshop, options).map_err(Failed::Begin)?;
+            let (ledger, stories) = Ledger::open(dir, row, &of)?;
+            (Some(ledger), stories)
+        }
+    };
+    stories.truncate(options.stories);
+    if stories.len() == options.stories {
+        return Ok(stories);
+    }
+    said(&format!("{}: loading", row.name));
+    let mut teller = workshop.make(row).map_err(Failed::Begin)?;
+    for i in stories.len()..options.stories {
+        let (number, of) = (i + 1, options.stories);
+        said(&format!("{}: story {number} of {of}", row.name));
+        let told = Told::new(options.seed.wrapping_add(i as u64), renderer);
+        let (score, last) = judge(teller.as_mut(), judges, &told)?;
+        if let (Some(dir), Some(last)) = (&options.keep, last) {
+            let number = told.panels.len() - 1;
+            keep::write(dir, &row.name, i, &told.context[..number], last)?;
+        }
+        if let Some(ledger) = &mut ledger {
+            ledger.add(&score)?;
+        }
+        stories.push(score);
+    }
+    Ok(stories)
 }
 
 /// Features of real scenes, as a Gaussian; `None` with fewer than two.

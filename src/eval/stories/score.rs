@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::eval::metrics::Seen;
 use crate::eval::text::{TextScore, bleu, distinct_2, perplexity};
 use crate::storyworld::{Scene, SubjectId, unnamed};
 
 /// One drawn panel.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PanelScore {
     /// Subjects that the scene shows, those seen in the picture, and those of both; a second one
     /// of the same kind is wrong.
@@ -60,7 +62,7 @@ impl PanelScore {
 }
 
 /// One story of a row.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoryScore {
     pub panels: Vec<PanelScore>,
     pub texts: Vec<TextScore>,

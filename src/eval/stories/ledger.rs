@@ -1,0 +1,193 @@
+//! What a comparison has judged so far, in a file a row: hours of work that a stopped program
+//! must not lose.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::keep::slug;
+use super::rows::RowConfig;
+use super::score::StoryScore;
+use super::{StoryOptions, Workshop};
+use crate::eval::EvalError;
+use crate::voken::VokenFolder;
+use crate::weights;
+
+/// A row's scores: one line of JSON a story, behind one that says what they are the scores of.
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+}
+
+/// Everything that the scores of `row` follow from.
+///
+/// # Errors
+/// A model that is not there.
+pub fn fingerprint(
+    row: &RowConfig,
+    workshop: &Workshop,
+    options: &StoryOptions,
+) -> Result<Value, EvalError> {
+    let hash = |folder: &Option<PathBuf>| {
+        let bytes = std::fs::read(VokenFolder::new(folder.as_ref()?).model_file()).ok()?;
+        Some(hex(&Sha256::digest(bytes)))
+    };
+    let weights = match &row.model {
+        None => None,
+        Some(model) => {
+            let manifest = weights::find(workshop.models, model)?.manifest;
+            let writer = manifest.language_model.as_ref();
+            let writer = writer
+                .map(|id| weights::find(workshop.models, id))
+                .transpose()?;
+            let both = [Some(manifest), writer.map(|model| model.manifest)];
+            let hashes = both.into_iter().flatten().map(|m| m.weights_hash());
+            Some(hashes.collect::<Vec<_>>())
+        }
+    };
+    Ok(json!({
+        "row": format!("{:?} {:?} {:?} {:?}", row.kind, row.recipe, row.context, row.guidance),
+        "settings": options.settings,
+        "seed": options.seed,
+        "similarity": workshop.judge.is_some(),
+        "gallery": workshop.gallery,
+        "weights": weights,
+        "voken": hash(&row.voken),
+        "writer": hash(&row.writer),
+    }))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Ledger {
+    /// Opens or begins that of `row` in `dir`, with the scores that are in it. A last line that
+    /// was cut off when the program was stopped is left out.
+    ///
+    /// # Errors
+    /// A file that can't be read or written, or that holds the scores of something else.
+    pub fn open(
+        dir: &Path,
+        row: &RowConfig,
+        of: &Value,
+    ) -> Result<(Self, Vec<StoryScore>), EvalError> {
+        let path = dir.join(format!("{}.jsonl", slug(&row.name)));
+        let failed = |e: std::io::Error| EvalError::Write {
+            path: path.clone(),
+            why: e.to_string(),
+        };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(failed(e)),
+        };
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut lines = text[..whole].lines();
+        let begun = lines
+            .next()
+            .map(|line| serde_json::from_str::<Value>(line).ok());
+        if begun
+            .as_ref()
+            .is_some_and(|begun| begun.as_ref() != Some(of))
+        {
+            return Err(EvalError::Ledger(path, "other weights or settings"));
+        }
+        let scores = lines
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<StoryScore>, _>>()
+            .map_err(|_| EvalError::Ledger(path.clone(), "something else"))?;
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(failed)?;
+        file.set_len(whole as u64).map_err(failed)?;
+        let mut ledger = Self { path, file };
+        if begun.is_none() {
+            ledger.line(&of.to_string())?;
+        }
+        Ok((ledger, scores))
+    }
+
+    /// Adds the next story's.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn add(&mut self, score: &StoryScore) -> Result<(), EvalError> {
+        let line = serde_json::to_string(score).map_err(|e| EvalError::Write {
+            path: self.path.clone(),
+            why: e.to_string(),
+        })?;
+        self.line(&line)
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), EvalError> {
+        let written = self.file.write_all(format!("{line}\n").as_bytes());
+        written.map_err(|e| EvalError::Write {
+            path: self.path.clone(),
+            why: e.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::stories::PanelScore;
+
+    fn row() -> RowConfig {
+        let rows = "[[row]]\nname = \"Real ones\"\nkind = \"real\"";
+        super::super::rows::read(Path::new("rows.toml"), rows)
+            .unwrap()
+            .remove(0)
+    }
+
+    fn score(seconds: f64) -> StoryScore {
+        let panel = PanelScore {
+            seconds,
+            features: vec![0.1, f32::MIN_POSITIVE, -7.25],
+            similarity: Some(0.25),
+            ..PanelScore::default()
+        };
+        StoryScore {
+            panels: vec![panel],
+            likelihood: (-12.5, 7),
+            ..StoryScore::default()
+        }
+    }
+
+    #[test]
+    fn scores_are_read_again_as_they_were_and_a_cut_line_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = json!({"seed": 1});
+        let open = || Ledger::open(dir.path(), &row(), &of).unwrap();
+        let (mut ledger, none) = open();
+        assert!(none.is_empty());
+        ledger.add(&score(1.5)).unwrap();
+        drop(ledger);
+        let path = dir.path().join("real-ones.jsonl");
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("{\"panels\": [");
+        std::fs::write(&path, text).unwrap();
+        let (mut ledger, one) = open();
+        assert_eq!(one, [score(1.5)]);
+        ledger.add(&score(2.5)).unwrap();
+        assert_eq!(open().1, [score(1.5), score(2.5)]);
+    }
+
+    #[test]
+    fn scores_of_something_else_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut ledger, _) = Ledger::open(dir.path(), &row(), &json!({"seed": 1})).unwrap();
+        ledger.add(&score(1.0)).unwrap();
+        let said = |seed: u32| {
+            let opened = Ledger::open(dir.path(), &row(), &json!({ "seed": seed }));
+            opened.err().unwrap().to_string()
+        };
+        assert!(said(2).contains("real-ones.jsonl") && said(2).contains("--scores"));
+        std::fs::write(dir.path().join("real-ones.jsonl"), "{\"seed\":1}\n[]\n").unwrap();
+        assert!(said(1).contains("something else"));
+    }
+}
