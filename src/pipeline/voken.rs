@@ -531,8 +531,7 @@ impl Pipeline for VokenPipeline {
             return Ok(Vec::new());
         };
         let reader = &mut self.networks.speaker(&mut |_| {})?.reader;
-        reader.clear();
-        let hidden = reader.read(&prompt)?;
+        let hidden = reader.begin(&prompt)?;
         let mut states = vec![hidden.narrow(1, hidden.dim(1)? - 1, 1)?];
         if !before.is_empty() {
             let before = reader.embed(before)?;

@@ -2,100 +2,15 @@
 //! in one pass (reference: `MiniGPT4.generate` and the model's `prepare_inputs_for_generation`).
 
 use super::sample::{draw, likeliest, process};
-use super::{Choice, Vocabulary};
-use crate::llm::float::{Cache, FloatLlama};
+use super::{Choice, Reader, Vocabulary};
 use crate::nn::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 
 /// Tokens that a text has at least where it must not be empty.
 const FEW: usize = 4;
-
-/// A language model with a text in progress.
-pub trait Reader {
-    /// Forgets the text.
-    fn clear(&mut self);
-    /// Embeddings `[1,n,width]` of ids.
-    ///
-    /// # Errors
-    /// An id that is not in the vocabulary.
-    fn embed(&self, ids: &[u32]) -> Result<Tensor>;
-    /// Reads embeddings `[1,n,width]` behind what was read; their hidden states after the last
-    /// norm, `[1,n,width]`.
-    ///
-    /// # Errors
-    /// When the text gets too long.
-    fn read(&mut self, embeddings: &Tensor) -> Result<Tensor>;
-    /// Logits of a hidden state `[1,1,width]`.
-    ///
-    /// # Errors
-    /// When shapes don't fit.
-    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>>;
-    /// Tokens read.
-    fn len(&self) -> usize;
-    /// Most tokens that can be read.
-    fn limit(&self) -> usize;
-    fn device(&self) -> &Device;
-    /// Whether nothing was read.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// A text in progress on a model in floating point.
-pub struct FloatReader {
-    llama: FloatLlama,
-    cache: Cache,
-}
-
-impl FloatReader {
-    pub fn new(llama: FloatLlama) -> Self {
-        Self {
-            cache: llama.cache(),
-            llama,
-        }
-    }
-}
-
-impl Reader for FloatReader {
-    fn clear(&mut self) {
-        self.cache = self.llama.cache();
-    }
-
-    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        self.llama.embed_ids(ids)
-    }
-
-    fn read(&mut self, embeddings: &Tensor) -> Result<Tensor> {
-        let limit = self.limit();
-        let tokens = self.cache.len() + embeddings.dim(1)?;
-        if tokens > limit {
-            candle_core::bail!(
-                "the story is {tokens} tokens long where the language model reads at most {limit}; begin a new story or shorten this one"
-            );
-        }
-        self.llama.forward(embeddings, Some(&mut self.cache))
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
-        let logits = self.llama.logits(hidden)?;
-        logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
-    }
-
-    fn len(&self) -> usize {
-        self.cache.len()
-    }
-
-    fn limit(&self) -> usize {
-        self.llama.config().max_position_embeddings
-    }
-
-    fn device(&self) -> &Device {
-        self.llama.device()
-    }
-}
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -160,12 +75,13 @@ pub fn generate(
     let mut states: Option<Tensor> = None;
     // The last hidden state of the call before.
     let mut before: Option<Tensor> = None;
-    reader.clear();
-    let mut input = prompt.clone();
+    let mut input: Option<Tensor> = None;
     let mut pending = false;
     for _ in 0..order.max_new_tokens {
-        let first = reader.len();
-        let hidden = reader.read(&input)?;
+        let (first, hidden) = match &input {
+            None => (0, reader.begin(prompt)?),
+            Some(input) => (reader.len(), reader.read(input)?),
+        };
         if pending && states.is_none() {
             states = Some(picture_states(before.as_ref(), &hidden)?);
         }
@@ -202,16 +118,16 @@ pub fn generate(
             return Ok(None);
         }
         pending = token == vocabulary.first;
-        input = match pending {
+        input = Some(match pending {
             true => reader.embed(&vocabulary.ids())?,
             false => reader.embed(&[token])?,
-        };
+        });
         if ends(&sequence, order) {
             break;
         }
     }
     // A picture that was asked for with the last token still gets its states.
-    if pending && states.is_none() {
+    if let Some(input) = input.filter(|_| pending && states.is_none()) {
         let hidden = reader.read(&input)?;
         states = Some(picture_states(before.as_ref(), &hidden)?);
     }
@@ -231,8 +147,7 @@ pub fn force_picture(
     prompt: &Tensor,
     vocabulary: &Vocabulary,
 ) -> Result<Tensor> {
-    reader.clear();
-    let hidden = reader.read(prompt)?;
+    let hidden = reader.begin(prompt)?;
     let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
     let vokens = reader.read(&reader.embed(&vocabulary.ids())?)?;
     picture_states(Some(&last), &vokens)
@@ -250,8 +165,7 @@ pub fn force_description(
     line_end: u32,
     longest: usize,
 ) -> Result<Vec<u32>> {
-    reader.clear();
-    reader.read(prompt)?;
+    reader.begin(prompt)?;
     let mut said = Vec::new();
     let mut next = vocabulary.first;
     while said.len() < longest {
@@ -286,13 +200,15 @@ fn ends(sequence: &[u32], order: &Order) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::{DType, Device};
 
     /// Likes `[IMG0]` best, then the end, then a word, whatever it reads.
     struct Eager(usize);
 
     impl Reader for Eager {
-        fn clear(&mut self) {
+        fn begin(&mut self, prompt: &Tensor) -> Result<Tensor> {
             self.0 = 0;
+            self.read(prompt)
         }
 
         fn embed(&self, ids: &[u32]) -> Result<Tensor> {

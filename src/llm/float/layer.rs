@@ -30,6 +30,21 @@ impl Cache {
         self.len() == 0
     }
 
+    /// Forgets all but the first `tokens`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn truncate(&mut self, tokens: usize) -> Result<()> {
+        for (k, v) in self.0.iter_mut().flatten() {
+            let kept = tokens.min(k.dim(1)?);
+            (*k, *v) = (k.narrow(1, 0, kept)?, v.narrow(1, 0, kept)?);
+        }
+        if tokens == 0 {
+            self.0.fill(None);
+        }
+        Ok(())
+    }
+
     /// What several caches of the same network hold, one after the other, for texts that are
     /// packed ([`super::FloatLlama::forward_packed`]).
     ///
