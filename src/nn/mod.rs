@@ -25,9 +25,9 @@ mod widen;
 pub use driver::cuda_driver_is_present;
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
 pub use ops::{
-    Activation, ConvOptions, Mask, Padding, add_channels, attention, conv2d, embedding,
-    embedding_masked, geglu, gelu, group_norm, layer_norm, linear, mean_square, quick_gelu,
-    rms_norm, rotary, rotations, silu, softmax, upsample_nearest,
+    Activation, ConvOptions, Mask, Padding, Segment, add_channels, attention, conv2d, embedding,
+    embedding_masked, geglu, gelu, group_norm, layer_norm, linear, mean_square, packed_attention,
+    quick_gelu, rms_norm, rotary, rotations, silu, softmax, swiglu, upsample_nearest,
 };
 pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};

@@ -10,6 +10,8 @@ use super::kernels::elementwise::Unary;
 use super::kernels::norm::RowNorm;
 use super::{Result, plain};
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// What follows a norm in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,15 @@ pub enum Mask {
     Causal,
     /// `[B,Tk]`, 1 where a key may be seen and 0 where not.
     Keys(Tensor),
+}
+
+/// Queries in a row, and the keys that they see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub queries: Range<usize>,
+    /// In reading order. The last of them belongs to the last query, the one before to the query
+    /// before, and so on.
+    pub keys: Vec<Range<usize>>,
 }
 
 /// Whether our kernels can take these tensors: f32 on the CPU.
@@ -214,6 +225,39 @@ pub fn attention(
     };
     q.contiguous()?
         .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+}
+
+/// Causal attention of texts that are packed: `q [1,N,heads*D]`, `k`/`v [1,M,kv_heads*D]` ->
+/// `[1,N,heads*D]`, each of the `segments` over the keys that it sees. They follow one another and
+/// cover all queries.
+pub fn packed_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    kv_heads: usize,
+    segments: &Arc<[Segment]>,
+) -> Result<Tensor> {
+    attend::check_segments(segments, q.dims(), k.dims())?;
+    if !ours(&[q, k, v]) {
+        return plain::packed_attention(q, k, v, heads, kv_heads, segments);
+    }
+    let op = attend::PackedOp {
+        heads,
+        kv_heads,
+        segments: segments.clone(),
+    };
+    q.contiguous()?
+        .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+}
+
+/// SwiGLU (arXiv 2002.05202): `silu(gate) * up`, both of the same shape.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if !ours(&[gate, up]) {
+        return plain::swiglu(gate, up);
+    }
+    gate.contiguous()?
+        .apply_op2(&up.contiguous()?, elementwise::SwigluOp)
 }
 
 pub fn silu(x: &Tensor) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! Every operation composed from candle's differentiable ones: the path on GPUs, and the
 //! reference that the CPU kernels are tested against.
 
-use super::{Activation, ConvOptions, Mask, Padding, Result};
+use super::{Activation, ConvOptions, Mask, Padding, Result, Segment};
 use candle_core::{D, Tensor};
 
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
@@ -139,6 +139,34 @@ pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result
     let learning = table.broadcast_mul(&marks)?;
     let frozen = table.broadcast_mul(&(1.0 - marks)?)?.detach();
     super::ops::embedding(&(learning + frozen)?, ids)
+}
+
+pub fn packed_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    kv_heads: usize,
+    segments: &[Segment],
+) -> Result<Tensor> {
+    let seen: Vec<Tensor> = segments
+        .iter()
+        .map(|segment| {
+            let gather = |t: &Tensor| {
+                let pieces = segment.keys.iter().map(|r| t.narrow(1, r.start, r.len()));
+                Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)
+            };
+            let own = &segment.queries;
+            let q = q.narrow(1, own.start, own.len())?;
+            // Elsewhere than here, that may well have a kernel of its own.
+            super::ops::attention(&q, &gather(k)?, &gather(v)?, heads, kv_heads, &Mask::Causal)
+        })
+        .collect::<Result<_>>()?;
+    Tensor::cat(&seen, 1)
+}
+
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    silu(gate)? * up
 }
 
 pub fn attention(

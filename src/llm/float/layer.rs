@@ -2,8 +2,9 @@
 
 use super::FloatConfig;
 use super::lora::{Adapted, Dropout, LoraConfig, Matrix};
-use super::packed::{self, Part};
-use crate::nn::{Mask, Params, Result, RmsNorm, attention, rotary, silu};
+use crate::nn::{
+    Mask, Params, Result, RmsNorm, Segment, attention, packed_attention, rotary, swiglu,
+};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
@@ -221,7 +222,7 @@ impl Layer {
         x: &Tensor,
         rotation: &Rotation,
         kept: Option<&mut Option<(Tensor, Tensor)>>,
-        parts: Option<&[Part]>,
+        packed: Option<&Arc<[Segment]>>,
     ) -> Result<Tensor> {
         let n = self.attention_norm.forward(x)?;
         let q = rotation.turn(&self.query.forward(&n)?, self.heads, self.pairs)?;
@@ -234,14 +235,14 @@ impl Layer {
             }
             *kept = Some((k.clone(), v.clone()));
         }
-        let heads = (self.heads, self.kv_heads);
-        let seen = match parts {
-            None => attention(&q, &k, &v, heads.0, heads.1, &Mask::Causal)?,
-            Some(parts) => packed::attend(&q, &k, &v, heads, parts)?,
+        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let seen = match packed {
+            None => attention(&q, &k, &v, heads, kv_heads, &Mask::Causal)?,
+            Some(segments) => packed_attention(&q, &k, &v, heads, kv_heads, segments)?,
         };
         let x = (x + self.out.forward(&seen)?)?;
         let n = self.inner_norm.forward(&x)?;
-        let inner = (silu(&self.gate.forward(&n)?)? * self.up.forward(&n)?)?;
+        let inner = swiglu(&self.gate.forward(&n)?, &self.up.forward(&n)?)?;
         &x + self.down.forward(&inner)?
     }
 }

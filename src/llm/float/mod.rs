@@ -243,10 +243,11 @@ impl FloatLlama {
         let before = cache.as_ref().map_or(0, |c| c.len());
         let positions = packed::positions(parts, before, embeddings.dim(1)?)?;
         let rotation = Rotation::at(&self.config, &positions, embeddings.device())?;
+        let segments = packed::segments(parts, before);
         let mut x = embeddings.clone();
         for (i, layer) in self.layers.iter().enumerate() {
             let kept = cache.as_deref_mut().map(|c| c.layer(i));
-            x = layer.forward(&x, &rotation, kept, Some(parts))?;
+            x = layer.forward(&x, &rotation, kept, Some(&segments))?;
         }
         self.norm.forward(&x)
     }

@@ -1,9 +1,9 @@
 //! Texts that share what is before them, in one pass: the panels of a story each have several
 //! things to be learnt behind the same beginning, which is then read only once.
 
-use crate::nn::{Mask, Result, attention};
-use candle_core::Tensor;
+use crate::nn::{Result, Segment};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Tokens in a row, and what they see before themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,42 +33,20 @@ pub(super) fn positions(parts: &[Part], before: usize, count: usize) -> Result<V
     Ok(positions)
 }
 
-/// Attention of `q [1,N,..]` over `k`, `v [1,before+N,..]`, part by part.
-pub(super) fn attend(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    (heads, kv_heads): (usize, usize),
-    parts: &[Part],
-) -> Result<Tensor> {
-    let before = k.dim(1)? - q.dim(1)?;
-    let seen: Vec<Tensor> = parts
-        .iter()
-        .map(|part| {
-            let own = &part.tokens;
-            let ranges = joined(part);
-            let gather = |t: &Tensor| match ranges.as_slice() {
-                [one] => t.narrow(1, one.start, one.len()),
-                many => {
-                    let pieces = many.iter().map(|r| t.narrow(1, r.start, r.len()));
-                    Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)
-                }
-            };
-            let q = q.narrow(1, own.start - before, own.len())?;
-            attention(&q, &gather(k)?, &gather(v)?, heads, kv_heads, &Mask::Causal)
-        })
-        .collect::<Result<_>>()?;
-    Tensor::cat(&seen, 1)
-}
-
-/// What a part sees and itself, neighbours joined.
-fn joined(part: &Part) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::with_capacity(part.sees.len() + 1);
-    for next in part.sees.iter().chain([&part.tokens]) {
-        match ranges.last_mut() {
-            Some(last) if last.end == next.start => last.end = next.end,
-            _ => ranges.push(next.clone()),
+/// What each part's queries see, the part itself last; neighbours are joined.
+pub(super) fn segments(parts: &[Part], before: usize) -> Arc<[Segment]> {
+    let segment = |part: &Part| {
+        let mut keys: Vec<Range<usize>> = Vec::with_capacity(part.sees.len() + 1);
+        for next in part.sees.iter().chain([&part.tokens]) {
+            match keys.last_mut() {
+                Some(last) if last.end == next.start => last.end = next.end,
+                _ => keys.push(next.clone()),
+            }
         }
-    }
-    ranges
+        Segment {
+            queries: part.tokens.start - before..part.tokens.end - before,
+            keys,
+        }
+    };
+    parts.iter().map(segment).collect()
 }

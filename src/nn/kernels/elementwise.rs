@@ -270,6 +270,90 @@ pub fn geglu_grad(c: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         });
 }
 
+/// `y = silu(gate) up`.
+struct Swiglu<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Work for Swiglu<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let count = self.y.len();
+        let (gate, up, y) = (self.gate.as_ptr(), self.up.as_ptr(), self.y.as_mut_ptr());
+        for i in (0..count).step_by(LANES) {
+            let n = LANES.min(count - i);
+            // SAFETY: all three hold `count` floats.
+            unsafe {
+                let open = Silu::value(L::load(gate.add(i), n));
+                open.mul(L::load(up.add(i), n)).store(y.add(i), n);
+            }
+        }
+    }
+}
+
+/// Its gradient: `dgate = dy up silu'(gate)`, `dup = dy silu(gate)`.
+struct SwigluGrad<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    dy: &'a [f32],
+    dgate: &'a mut [f32],
+    dup: &'a mut [f32],
+}
+
+impl Work for SwigluGrad<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let count = self.dy.len();
+        let (gate, up, dy) = (self.gate.as_ptr(), self.up.as_ptr(), self.dy.as_ptr());
+        let (dgate, dup) = (self.dgate.as_mut_ptr(), self.dup.as_mut_ptr());
+        for i in (0..count).step_by(LANES) {
+            let n = LANES.min(count - i);
+            // SAFETY: all five hold `count` floats.
+            unsafe {
+                let (gate, dy) = (L::load(gate.add(i), n), L::load(dy.add(i), n));
+                dy.mul(Silu::value(gate)).store(dup.add(i), n);
+                let slope = L::load(up.add(i), n).mul(Silu::slope(gate));
+                dy.mul(slope).store(dgate.add(i), n);
+            }
+        }
+    }
+}
+
+/// `y = silu(gate) up`, all of one length.
+pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    gate.par_chunks(CHUNK)
+        .zip(up.par_chunks(CHUNK))
+        .zip(y.par_chunks_mut(CHUNK))
+        .for_each(|((gate, up), y)| {
+            assert!(gate.len() == y.len() && up.len() == y.len());
+            // SAFETY: the lengths were compared.
+            unsafe { run(Swiglu { gate, up, y }) }
+        });
+}
+
+pub fn swiglu_grad(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+    gate.par_chunks(CHUNK)
+        .zip(up.par_chunks(CHUNK))
+        .zip(dy.par_chunks(CHUNK))
+        .zip(dgate.par_chunks_mut(CHUNK))
+        .zip(dup.par_chunks_mut(CHUNK))
+        .for_each(|((((gate, up), dy), dgate), dup)| {
+            let n = dy.len();
+            assert!([gate.len(), up.len(), dgate.len(), dup.len()] == [n; 4]);
+            let work = SwigluGrad {
+                gate,
+                up,
+                dy,
+                dgate,
+                dup,
+            };
+            // SAFETY: the lengths were compared.
+            unsafe { run(work) }
+        });
+}
+
 /// Adds `t [batch, c]` to every place of its sample in `x [batch, places, c]`.
 pub fn add_channels(places: usize, c: usize, x: &[f32], t: &[f32], y: &mut [f32]) {
     let n = places * c;

@@ -63,6 +63,45 @@ impl CustomOp1 for GegluOp {
     }
 }
 
+pub(super) struct SwigluOp;
+
+impl CustomOp2 for SwigluOp {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        lg: &Layout,
+        up: &CpuStorage,
+        lu: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        if lg.dims() != lu.dims() {
+            candle_core::bail!("swiglu: {:?} and {:?}", lg.dims(), lu.dims());
+        }
+        let gate = slice(gate, lg)?;
+        let mut y = fresh(gate.len());
+        elementwise::swiglu(gate, slice(up, lu)?, &mut y);
+        Ok((CpuStorage::F32(y), lg.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dgate, dup) = with_slices([gate, up, dy], |[gate, up, dy]| {
+            let (mut dgate, mut dup) = (fresh(gate.len()), fresh(up.len()));
+            elementwise::swiglu_grad(gate, up, dy, &mut dgate, &mut dup);
+            (dgate, dup)
+        })?;
+        Ok((Some(tensor_like(dgate, gate)?), Some(tensor_like(dup, up)?)))
+    }
+}
+
 pub(super) struct SoftmaxOp;
 
 impl CustomOp1 for SoftmaxOp {

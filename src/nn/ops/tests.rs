@@ -320,6 +320,55 @@ fn attention_over_a_cache_is_attention_over_everything() {
 }
 
 #[test]
+fn packed_attention_matches() {
+    let segment = |queries: Range<usize>, keys: &[Range<usize>]| Segment {
+        queries,
+        keys: keys.to_vec(),
+    };
+    // Two keys from before the queries; texts that share a beginning, skip what is not theirs, and
+    // see the same place twice.
+    let segments: Arc<[Segment]> = Arc::new([
+        segment(0..3, &[0..5]),
+        segment(3..4, &[0..2, 5..6]),
+        segment(4..24, &[0..1, 2..5, 6..26]),
+        segment(24..26, &[0..5, 0..1, 26..28]),
+    ]);
+    for (heads, kv, d) in [(1, 1, 4), (6, 2, 8), (3, 1, 40)] {
+        let vars = [
+            draw(0, &[1, 26, heads * d]),
+            draw(1, &[1, 28, kv * d]),
+            draw(2, &[1, 28, kv * d]),
+        ];
+        same(
+            &vars,
+            |v| packed_attention(&v[0], &v[1], &v[2], heads, kv, &segments),
+            |v| plain::packed_attention(&v[0], &v[1], &v[2], heads, kv, &segments),
+        );
+    }
+    let x = noise(1, 0, &[1, 4, 8], &CPU).unwrap();
+    for bad in [
+        vec![segment(0..3, &[0..3])],
+        vec![segment(0..2, &[0..2]), segment(3..4, &[0..4])],
+        vec![segment(0..4, &[0..3])],
+        vec![segment(0..4, &[1..5])],
+    ] {
+        assert!(packed_attention(&x, &x, &x, 2, 2, &bad.into()).is_err());
+    }
+}
+
+#[test]
+fn swiglu_matches() {
+    for shape in [&[1usize][..], &[3, 17], &[2, 5, 64]] {
+        let vars = [draw(0, shape), draw(1, shape)];
+        same(
+            &vars,
+            |v| swiglu(&v[0], &v[1]),
+            |v| plain::swiglu(&v[0], &v[1]),
+        );
+    }
+}
+
+#[test]
 fn attention_without_keys_is_zero_and_so_are_its_gradients() {
     let q = draw(0, &[1, 3, 8]);
     let k = Var::zeros((1, 0, 8), DType::F32, &CPU).unwrap();
@@ -425,6 +474,7 @@ fn nan_and_infinity_pass_through() {
                 ("gelu", gelu(&x)),
                 ("quick gelu", quick_gelu(&x)),
                 ("geglu", geglu(&x)),
+                ("swiglu", swiglu(&x, &x)),
                 ("rotary", rotary(&tokens, &turns)),
                 ("attention, values", attend(&good, &good, &tokens)),
                 (
