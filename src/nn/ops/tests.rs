@@ -321,17 +321,17 @@ fn attention_over_a_cache_is_attention_over_everything() {
 
 #[test]
 fn packed_attention_matches() {
-    let segment = |queries: Range<usize>, keys: &[Range<usize>]| Segment {
+    let segment = |queries: Range<usize>, keys: &[(usize, usize)]| Segment {
         queries,
-        keys: keys.to_vec(),
+        keys: keys.iter().map(|&(from, to)| from..to).collect(),
     };
     // Two keys from before the queries; texts that share a beginning, skip what is not theirs, and
     // see the same place twice.
     let segments: Arc<[Segment]> = Arc::new([
-        segment(0..3, &[0..5]),
-        segment(3..4, &[0..2, 5..6]),
-        segment(4..24, &[0..1, 2..5, 6..26]),
-        segment(24..26, &[0..5, 0..1, 26..28]),
+        segment(0..3, &[(0, 5)]),
+        segment(3..4, &[(0, 2), (5, 6)]),
+        segment(4..24, &[(0, 1), (2, 5), (6, 26)]),
+        segment(24..26, &[(0, 5), (0, 1), (26, 28)]),
     ]);
     for (heads, kv, d) in [(1, 1, 4), (6, 2, 8), (3, 1, 40)] {
         let vars = [
@@ -347,10 +347,10 @@ fn packed_attention_matches() {
     }
     let x = noise(1, 0, &[1, 4, 8], &CPU).unwrap();
     for bad in [
-        vec![segment(0..3, &[0..3])],
-        vec![segment(0..2, &[0..2]), segment(3..4, &[0..4])],
-        vec![segment(0..4, &[0..3])],
-        vec![segment(0..4, &[1..5])],
+        vec![segment(0..3, &[(0, 3)])],
+        vec![segment(0..2, &[(0, 2)]), segment(3..4, &[(0, 4)])],
+        vec![segment(0..4, &[(0, 3)])],
+        vec![segment(0..4, &[(1, 5)])],
     ] {
         assert!(packed_attention(&x, &x, &x, 2, 2, &bad.into()).is_err());
     }
