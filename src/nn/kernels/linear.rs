@@ -25,16 +25,11 @@ pub fn suits_grad_input(g: &Geometry) -> bool {
 
 /// A matrix in memory, and how far apart its rows and its columns are.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a>(pub &'a [f32], pub usize, pub usize);
+struct Matrix<'a>(&'a [f32], usize, usize);
 
 /// `out [m, n] = a [m, k] * b [k, n]`, on top of what `out` holds with `add`.
 fn product(m: usize, k: usize, n: usize, a: Matrix, b: Matrix, add: bool, out: &mut [f32]) {
     assert!(a.0.len() == m * k && b.0.len() == k * n && out.len() == m * n);
-    #[cfg(target_arch = "x86_64")]
-    if m >= 16 && n >= 32 && k >= 32 && super::simd::tiles() {
-        // SAFETY: there is a tile unit.
-        return unsafe { super::amx::product((m, k, n), a, b, add, out) };
-    }
     // SAFETY: each matrix is as large as its sizes and strides say, and `out` is nobody else's.
     unsafe {
         gemm(

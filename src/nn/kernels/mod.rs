@@ -10,8 +10,6 @@
 // iterating the other hides what a kernel does.
 #![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
 pub mod attention;
 pub mod conv;
 pub mod elementwise;

@@ -12,16 +12,15 @@ pub enum Isa {
 
 #[cfg(test)]
 thread_local! {
-    /// What [`isa`] and [`tiles`] say on this thread in their stead.
-    static LOWERED: std::cell::Cell<Option<(Isa, bool)>> = const { std::cell::Cell::new(None) };
+    /// What [`isa`] says on this thread in its stead.
+    static LOWERED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
 }
 
 /// Calls `f` once for every instruction set that this machine has, on threads of their own.
 #[cfg(test)]
 pub fn on_every_isa(f: impl Fn() + Sync) {
-    let plain = [Isa::Portable, Isa::Avx2, Isa::Avx512].map(|isa| (isa, false));
-    for lowered in plain.into_iter().chain([(Isa::Avx512, true)]) {
-        if lowered.0 > detect() || (lowered.1 && !detect_tiles()) {
+    for lowered in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        if lowered > detect() {
             continue;
         }
         rayon::ThreadPoolBuilder::new()
@@ -33,11 +32,11 @@ pub fn on_every_isa(f: impl Fn() + Sync) {
     }
 }
 
-/// The best instruction set of this machine; `VOKENBOARD_ISA=portable|avx2|avx512` lowers it.
+/// The best instruction set of this machine; `VOKENBOARD_ISA=portable|avx2` lowers it.
 pub fn isa() -> Isa {
     #[cfg(test)]
     if let Some(lowered) = LOWERED.get() {
-        return lowered.0;
+        return lowered;
     }
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -48,35 +47,6 @@ pub fn isa() -> Isa {
             _ => best,
         }
     })
-}
-
-/// Whether products of matrices can be left to the processor's tile unit (AMX).
-pub fn tiles() -> bool {
-    #[cfg(test)]
-    if let Some(lowered) = LOWERED.get() {
-        return lowered.1;
-    }
-    static TILES: OnceLock<bool> = OnceLock::new();
-    *TILES.get_or_init(|| std::env::var_os("VOKENBOARD_ISA").is_none() && detect_tiles())
-}
-
-/// Tiles are large, so that Linux wants to be asked before a program uses them.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn detect_tiles() -> bool {
-    const REQUEST_PERMISSION: i32 = 0x1023;
-    const TILE_DATA: i32 = 18;
-    const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
-    if detect() < Isa::Avx512 || std::arch::x86_64::__cpuid(0).eax < 7 {
-        return false;
-    }
-    let known = std::arch::x86_64::__cpuid_count(7, 0).edx & BF16_AND_TILES == BF16_AND_TILES;
-    // SAFETY: the call changes nothing but what this process may use.
-    known && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) } == 0
-}
-
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn detect_tiles() -> bool {
-    false
 }
 
 #[cfg(target_arch = "x86_64")]
