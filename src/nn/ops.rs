@@ -243,8 +243,12 @@ pub fn packed_attention(
         return plain::packed_attention(q, k, v, heads, kv_heads, segments);
     }
     let op = attend::PackedOp {
-        heads,
-        kv_heads,
+        attention: attend::AttentionOp {
+            heads,
+            kv_heads,
+            causal: true,
+            keys: None,
+        },
         segments: segments.clone(),
     };
     q.contiguous()?

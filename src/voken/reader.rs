@@ -154,14 +154,9 @@ mod tests {
 
     fn reader() -> FloatReader {
         let config = FloatConfig {
-            hidden_size: 24,
-            intermediate_size: 40,
-            num_hidden_layers: 2,
-            num_attention_heads: 6,
-            num_key_value_heads: Some(2),
             vocab_size: 60,
             max_position_embeddings: 128,
-            ..FloatConfig::default()
+            ..FloatConfig::tiny()
         };
         FloatReader::new(FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap())
     }

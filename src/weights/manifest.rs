@@ -215,7 +215,7 @@ impl Manifest {
 }
 
 /// SHA-256 of a file as lower-case hex, read in pieces.
-fn sha256(path: &Path) -> Result<String, WeightsError> {
+pub(crate) fn sha256(path: &Path) -> Result<String, WeightsError> {
     let unreadable = |error: std::io::Error| WeightsError::Read {
         path: path.to_path_buf(),
         reason: error.to_string(),

@@ -14,6 +14,7 @@ pub use device::{
     DeviceChoice, DeviceError, DeviceKind, device_name, kind_of, select as select_device,
 };
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
+pub(crate) use manifest::sha256;
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 
 use std::fs;

@@ -121,6 +121,7 @@ fn draws(v: &Vectors, weights: &LossWeights) -> Result<Draws, Error> {
             .into_iter()
             .map(usize::try_from)
             .collect::<Result<_, _>>()?,
+        denoised: vec![true; uniform.len()],
     })
 }
 
@@ -243,7 +244,11 @@ fn middle(
         .collect::<Result<_, _>>()?;
     let want = nhwc(get(v, "mid.unet_pred")?)?;
     stage.close("unet_pred", &Tensor::cat(&parts, 0)?, &want)?;
-    let plain = image_loss(denoiser, &condition, &targets, draws, f64::INFINITY)?;
+    let unbounded = LossWeights {
+        min_snr: f64::INFINITY,
+        ..LossWeights::default()
+    };
+    let plain = image_loss(denoiser, &condition, &targets, draws, &unbounded)?;
     let want = get(v, "out.image_loss_without_snr_weighting")?;
     stage.close("image_loss_without_snr_weighting", &plain, want)
 }

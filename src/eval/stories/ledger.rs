@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::keep::slug;
 use super::rows::RowConfig;
@@ -32,8 +31,7 @@ pub fn fingerprint(
     options: &StoryOptions,
 ) -> Result<Value, EvalError> {
     let hash = |folder: &Option<PathBuf>| {
-        let bytes = std::fs::read(VokenFolder::new(folder.as_ref()?).model_file()).ok()?;
-        Some(hex(&Sha256::digest(bytes)))
+        weights::sha256(&VokenFolder::new(folder.as_ref()?).model_file()).ok()
     };
     let weights = match &row.model {
         None => None,
@@ -60,10 +58,6 @@ pub fn fingerprint(
     }))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Ledger {
     /// Opens or begins that of `row` in `dir`, with the scores that are in it. A last line that
     /// was cut off when the program was stopped is left out.
@@ -76,10 +70,7 @@ impl Ledger {
         of: &Value,
     ) -> Result<(Self, Vec<StoryScore>), EvalError> {
         let path = dir.join(format!("{}.jsonl", slug(&row.name)));
-        let failed = |e: std::io::Error| EvalError::Write {
-            path: path.clone(),
-            why: e.to_string(),
-        };
+        let failed = |e| unwritten(&path, e);
         std::fs::create_dir_all(dir).map_err(failed)?;
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -116,19 +107,20 @@ impl Ledger {
     /// # Errors
     /// A disk that is full.
     pub fn add(&mut self, score: &StoryScore) -> Result<(), EvalError> {
-        let line = serde_json::to_string(score).map_err(|e| EvalError::Write {
-            path: self.path.clone(),
-            why: e.to_string(),
-        })?;
-        self.line(&line)
+        let line = serde_json::to_string(score);
+        self.line(&line.map_err(|e| unwritten(&self.path, e.into()))?)
     }
 
     fn line(&mut self, line: &str) -> Result<(), EvalError> {
         let written = self.file.write_all(format!("{line}\n").as_bytes());
-        written.map_err(|e| EvalError::Write {
-            path: self.path.clone(),
-            why: e.to_string(),
-        })
+        written.map_err(|e| unwritten(&self.path, e))
+    }
+}
+
+fn unwritten(path: &Path, why: std::io::Error) -> EvalError {
+    EvalError::Write {
+        path: path.to_owned(),
+        why: why.to_string(),
     }
 }
 

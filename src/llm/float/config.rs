@@ -36,6 +36,22 @@ pub struct FloatConfig {
     pub(crate) eos_token_id: Option<Ids>,
 }
 
+#[cfg(test)]
+impl FloatConfig {
+    /// For tests: grouped-query attention, sizes that differ from each other.
+    pub(crate) fn tiny() -> Self {
+        Self {
+            hidden_size: 24,
+            intermediate_size: 40,
+            num_hidden_layers: 2,
+            num_attention_heads: 6,
+            num_key_value_heads: Some(2),
+            vocab_size: 30,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for FloatConfig {
     /// transformers' defaults, which a file may leave out.
     fn default() -> Self {

@@ -5,19 +5,6 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Grouped-query attention, sizes that differ from each other.
-fn tiny() -> FloatConfig {
-    FloatConfig {
-        hidden_size: 24,
-        intermediate_size: 40,
-        num_hidden_layers: 2,
-        num_attention_heads: 6,
-        num_key_value_heads: Some(2),
-        vocab_size: 30,
-        ..FloatConfig::default()
-    }
-}
-
 fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     let d = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
     d.max(0).unwrap().to_scalar().unwrap()
@@ -25,7 +12,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 
 #[test]
 fn a_text_read_in_pieces_has_the_states_of_the_whole() {
-    let llama = FloatLlama::new(tiny(), &Params::init(1, &Device::Cpu)).unwrap();
+    let llama = FloatLlama::new(FloatConfig::tiny(), &Params::init(1, &Device::Cpu)).unwrap();
     let x = noise(2, 0, &[1, 11, 24], &Device::Cpu).unwrap();
     let whole = llama.forward(&x, None).unwrap();
     let mut cache = llama.cache();
@@ -44,7 +31,7 @@ fn a_text_read_in_pieces_has_the_states_of_the_whole() {
 
 #[test]
 fn padding_behind_a_text_changes_nothing() {
-    let llama = FloatLlama::new(tiny(), &Params::init(3, &Device::Cpu)).unwrap();
+    let llama = FloatLlama::new(FloatConfig::tiny(), &Params::init(3, &Device::Cpu)).unwrap();
     let x = noise(4, 0, &[2, 9, 24], &Device::Cpu).unwrap();
     let whole = llama.forward(&x, None).unwrap();
     let short = x.narrow(0, 1, 1).unwrap().narrow(1, 0, 5).unwrap();
@@ -55,7 +42,7 @@ fn padding_behind_a_text_changes_nothing() {
 
 #[test]
 fn a_merged_adapter_gives_what_it_gave_beside_the_weights() {
-    let mut llama = FloatLlama::new(tiny(), &Params::init(5, &Device::Cpu)).unwrap();
+    let mut llama = FloatLlama::new(FloatConfig::tiny(), &Params::init(5, &Device::Cpu)).unwrap();
     let x = noise(6, 0, &[1, 7, 24], &Device::Cpu).unwrap();
     let plain = llama.forward(&x, None).unwrap();
     let (mut tensors, lora) = (HashMap::new(), LoraConfig::default());
@@ -278,7 +265,7 @@ fn the_built_in_model_has_the_states_that_its_own_reader_gives_it() {
 
 #[test]
 fn parts_that_share_a_beginning_have_the_states_of_texts_of_their_own() {
-    let llama = FloatLlama::new(tiny(), &Params::init(21, &Device::Cpu)).unwrap();
+    let llama = FloatLlama::new(FloatConfig::tiny(), &Params::init(21, &Device::Cpu)).unwrap();
     let x = noise(22, 0, &[1, 12, 24], &Device::Cpu).unwrap();
     let own = |ranges: &[std::ops::Range<usize>]| {
         let pieces: Vec<Tensor> = ranges
@@ -322,7 +309,7 @@ fn parts_that_share_a_beginning_have_the_states_of_texts_of_their_own() {
 
 #[test]
 fn added_tokens_have_rows_of_their_own_and_the_tables_stay() {
-    let mut llama = FloatLlama::new(tiny(), &Params::init(23, &Device::Cpu)).unwrap();
+    let mut llama = FloatLlama::new(FloatConfig::tiny(), &Params::init(23, &Device::Cpu)).unwrap();
     let before = llama.embed_ids(&[4, 29]).unwrap();
     let added = Params::init(24, &Device::Cpu);
     llama.add_rows(3, &added).unwrap();
@@ -338,7 +325,7 @@ fn added_tokens_have_rows_of_their_own_and_the_tables_stay() {
 
 #[test]
 fn dropped_inputs_of_adapters_average_out_and_a_seed_draws_them_again() {
-    let config = tiny();
+    let config = FloatConfig::tiny();
     let mut llama = FloatLlama::new(config.clone(), &Params::init(3, &Device::Cpu)).unwrap();
     let lora = LoraConfig {
         r: 2,

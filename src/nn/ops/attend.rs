@@ -134,37 +134,16 @@ pub(super) fn check_segments(segments: &[Segment], q: &[usize], k: &[usize]) -> 
 /// for as long as it is worked on; nothing of that is an operation of its own, with gradients as
 /// large as all keys.
 pub(super) struct PackedOp {
-    pub heads: usize,
-    pub kv_heads: usize,
+    pub attention: AttentionOp,
     pub segments: Arc<[Segment]>,
 }
 
-impl PackedOp {
-    fn sizes(&self, segment: &Segment, dim: usize) -> Sizes {
-        Sizes {
-            batch: 1,
-            tq: segment.queries.len(),
-            tk: segment.keys.iter().map(|r| r.len()).sum(),
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            dim,
-            causal: true,
-        }
-    }
-
-    /// Width of a head.
-    fn dim(&self, q: &[usize], k: &[usize], v: &[usize]) -> Result<usize> {
-        let (qw, kw) = (q[2], k[2]);
-        let dim = qw / self.heads.max(1);
-        let fits = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
-        if !fits || dim * self.heads != qw || dim * self.kv_heads != kw || k != v {
-            candle_core::bail!(
-                "packed attention: queries {q:?}, keys {k:?} and values {v:?} do not fit {} heads over {}",
-                self.heads,
-                self.kv_heads
-            );
-        }
-        Ok(dim)
+/// A segment's sizes, where `all` are those of all of them.
+fn part(all: &Sizes, segment: &Segment) -> Sizes {
+    Sizes {
+        tq: segment.queries.len(),
+        tk: segment.keys.iter().map(|r| r.len()).sum(),
+        ..*all
     }
 }
 
@@ -201,7 +180,7 @@ impl CustomOp3 for PackedOp {
         v: &CpuStorage,
         lv: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let dim = self.dim(lq.dims(), lk.dims(), lv.dims())?;
+        let all = self.attention.sizes(lq.dims(), lk.dims(), lv.dims())?;
         let (qw, kw) = (lq.dims()[2], lk.dims()[2]);
         let (q, k, v) = (slice(q, lq)?, slice(k, lk)?, slice(v, lv)?);
         let mut out = fresh(q.len());
@@ -210,7 +189,7 @@ impl CustomOp3 for PackedOp {
             gather(segment, kw, k, &mut ks);
             gather(segment, kw, v, &mut vs);
             let own = segment.queries.start * qw..segment.queries.end * qw;
-            let sizes = self.sizes(segment, dim);
+            let sizes = part(&all, segment);
             attention::forward(&sizes, &q[own.clone()], &ks, &vs, None, &mut out[own]);
         }
         Ok((CpuStorage::F32(out), lq.shape().clone()))
@@ -224,7 +203,7 @@ impl CustomOp3 for PackedOp {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dim = self.dim(q.dims(), k.dims(), v.dims())?;
+        let all = self.attention.sizes(q.dims(), k.dims(), v.dims())?;
         let (qw, kw) = (q.dim(2)?, k.dim(2)?);
         let (dq, dk, dv) = with_slices([q, k, v, dy], |[q, k, v, dy]| {
             let (mut dq, mut dk, mut dv) = (fresh(q.len()), vec![0.0; k.len()], vec![0.0; v.len()]);
@@ -238,7 +217,7 @@ impl CustomOp3 for PackedOp {
                 dvs.resize(vs.len(), 0.0);
                 let own = segment.queries.start * qw..segment.queries.end * qw;
                 attention::backward(
-                    &self.sizes(segment, dim),
+                    &part(&all, segment),
                     &q[own.clone()],
                     &ks,
                     &vs,

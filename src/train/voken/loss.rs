@@ -20,6 +20,10 @@ pub struct LossWeights {
     pub min_snr: f64,
     /// Share of pictures that are learned from zero voken features, for guidance.
     pub drop: f64,
+    /// Share of pictures whose noise is predicted. A caption's features are had almost for
+    /// nothing, and say far more of a picture than one noise level of it: where time is short,
+    /// more pictures with less noise teach more.
+    pub denoised: f64,
 }
 
 impl Default for LossWeights {
@@ -30,6 +34,7 @@ impl Default for LossWeights {
             caption: 0.1,
             min_snr: 5.0,
             drop: 0.1,
+            denoised: 1.0,
         }
     }
 }
@@ -55,6 +60,8 @@ pub struct Draws {
     /// What is added to the latents, `[S,h,w,c]`.
     pub noise: Tensor,
     pub timesteps: Vec<usize>,
+    /// Whether the noise is predicted.
+    pub denoised: Vec<bool>,
 }
 
 impl Draws {
@@ -81,6 +88,9 @@ impl Draws {
             noise: source.tensor(&[pictures, h, w, c], device)?,
             timesteps: (0..pictures)
                 .map(|_| rng.random_range(0..timesteps))
+                .collect(),
+            denoised: (0..pictures)
+                .map(|_| rng.random::<f64>() < weights.denoised)
                 .collect(),
         })
     }
@@ -139,7 +149,7 @@ pub fn losses(
         mean: targets.mean.index_select(&samples, 0)?,
         logvar: targets.logvar.index_select(&samples, 0)?,
     };
-    let image = image_loss(denoiser, &condition, &targets, draws, weights.min_snr)?;
+    let image = image_loss(denoiser, &condition, &targets, draws, weights)?;
     total = (total + (&image * weights.image)?)?;
     let caption = match captions {
         None => None,
@@ -204,7 +214,8 @@ pub fn word_loss(llama: &FloatLlama, states: &Tensor, wanted: Vec<u32>) -> Resul
 }
 
 /// Latent diffusion loss of `condition [S,T,D]` on the pictures of `targets`: the squared error
-/// of the predicted noise, weighted by min-SNR with bound `min_snr` (infinity weighs all alike).
+/// of the predicted noise, weighted by min-SNR with bound `weights.min_snr` (infinity weighs all
+/// alike). Of the share `weights.denoised` of the pictures, it is an unbiased estimate for all.
 ///
 /// # Errors
 /// When shapes don't fit.
@@ -213,10 +224,10 @@ pub fn image_loss(
     condition: &Tensor,
     targets: &Moments,
     draws: &Draws,
-    min_snr: f64,
+    weights: &LossWeights,
 ) -> Result<Tensor> {
     let condition = TextFeatures::of_states(condition.clone())?;
-    denoising_loss(denoiser, &condition, targets, draws, min_snr)
+    denoising_loss(denoiser, &condition, targets, draws, weights)
 }
 
 /// As [`image_loss`], of conditions with their vector for the whole.
@@ -228,25 +239,40 @@ pub fn denoising_loss(
     condition: &TextFeatures,
     targets: &Moments,
     draws: &Draws,
-    min_snr: f64,
+    weights: &LossWeights,
 ) -> Result<Tensor> {
-    let latents = (targets.sample(&draws.posterior)? * denoiser.scaling_factor)?;
-    let noisy = denoiser
-        .schedule
-        .add_noise(&latents, &draws.noise, &draws.timesteps)?;
-    let times: Vec<f32> = draws.timesteps.iter().map(|t| *t as f32).collect();
-    let times = Tensor::from_vec(times, draws.timesteps.len(), noisy.device())?;
-    let answer =
-        denoiser
-            .unet
-            .forward(&noisy, &times, &condition.states, Some(&condition.pooled))?;
-    let wanted = denoiser
-        .schedule
-        .target(&latents, &draws.noise, &draws.timesteps)?;
+    let device = draws.noise.device();
+    let of: Vec<u32> = (0u32..)
+        .zip(&draws.denoised)
+        .filter_map(|(i, denoised)| denoised.then_some(i))
+        .collect();
+    if of.is_empty() {
+        return Tensor::zeros((), draws.noise.dtype(), device);
+    }
+    let timesteps: Vec<usize> = of.iter().map(|i| draws.timesteps[*i as usize]).collect();
+    let of = Tensor::new(of, device)?;
+    let chosen = |all: &Tensor| all.index_select(&of, 0);
+    let targets = Moments {
+        mean: chosen(&targets.mean)?,
+        logvar: chosen(&targets.logvar)?,
+    };
+    let latents = (targets.sample(&chosen(&draws.posterior)?)? * denoiser.scaling_factor)?;
+    let noise = chosen(&draws.noise)?;
+    let noisy = denoiser.schedule.add_noise(&latents, &noise, &timesteps)?;
+    let times: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+    let times = Tensor::new(times, device)?;
+    let states = chosen(&condition.states)?;
+    let pooled = chosen(&condition.pooled)?;
+    let answer = denoiser
+        .unet
+        .forward(&noisy, &times, &states, Some(&pooled))?;
+    let wanted = denoiser.schedule.target(&latents, &noise, &timesteps)?;
     let error = (answer - wanted)?.sqr()?.flatten_from(1)?.mean(1)?;
-    let weights = denoiser.schedule.min_snr_weights(&draws.timesteps, min_snr);
-    let weights = Tensor::from_vec(weights, draws.timesteps.len(), error.device())?;
-    (error * weights)?.mean_all()
+    let snr = denoiser
+        .schedule
+        .min_snr_weights(&timesteps, weights.min_snr);
+    let expected = weights.denoised.min(1.0) * draws.denoised.len() as f64;
+    (error * Tensor::new(snr, device)?)?.sum_all()? / expected
 }
 
 /// Mean squared error between conditions and the states of captions, both `[S,T,D]`.

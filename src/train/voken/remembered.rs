@@ -107,13 +107,8 @@ mod tests {
     #[test]
     fn what_is_remembered_reads_as_what_is_read_anew() {
         let config = FloatConfig {
-            hidden_size: 24,
-            intermediate_size: 40,
-            num_hidden_layers: 2,
-            num_attention_heads: 6,
-            num_key_value_heads: Some(2),
             vocab_size: 60,
-            ..FloatConfig::default()
+            ..FloatConfig::tiny()
         };
         let llama = FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap();
         let remembered = Remembered::default();

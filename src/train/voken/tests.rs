@@ -1,9 +1,10 @@
 //! Each stage on a tiny model: the loss falls, the right parameters change, a run that was cut off
 //! goes on to the same weights, and what it writes can be told with.
 
+use super::{Denoiser, Draws, LossWeights, denoising_loss};
 use crate::diffusion::{
-    CaptionTokenizer, ModelFolder, SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig, Vae,
-    VaeConfig,
+    CaptionTokenizer, Diffusion, ModelFolder, Moments, NoiseSchedule, SchedulerConfig, TextConfig,
+    TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
@@ -16,6 +17,8 @@ use crate::weights::{DeviceChoice, DeviceKind, Manifest};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -313,6 +316,49 @@ fn stage_two_adapts_the_language_model_and_goes_on_after_a_kill() {
     let model = folder.read_model(&file, &Device::Cpu).unwrap();
     assert_eq!(model.llama.rows().unwrap(), 100 + 8);
     folder.read_tower(WIDTH, &Device::Cpu).unwrap();
+}
+
+#[test]
+fn noise_that_is_predicted_for_some_pictures_stands_for_all() {
+    let dir = trained();
+    let diffusion = Diffusion::load(&dir.join("model"), &Device::Cpu).unwrap();
+    let schedule = NoiseSchedule::new(&diffusion.scheduler).unwrap();
+    let empty = diffusion.encode_text(&[""]).unwrap();
+    let denoiser = Denoiser {
+        unet: &diffusion.unet,
+        schedule: &schedule,
+        scaling_factor: 1.0,
+        empty_caption: &empty.states,
+    };
+    let shape = [4usize, 4, 4, diffusion.vae.config().latent_channels];
+    let targets = Moments {
+        mean: noise(3, 0, &shape, &Device::Cpu).unwrap(),
+        logvar: noise(3, 1, &shape, &Device::Cpu).unwrap(),
+    };
+    let captions = diffusion.encode_text(&["a", "b", "c", "d"]).unwrap();
+    let loss = |share: f64, chosen: &dyn Fn(bool) -> bool| {
+        let weights = LossWeights {
+            denoised: share,
+            ..LossWeights::default()
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let shape = [shape[1], shape[2], shape[3]];
+        let mut draws = Draws::new(4, shape, &weights, 1000, &mut rng, &Device::Cpu).unwrap();
+        for denoised in &mut draws.denoised {
+            *denoised = chosen(*denoised);
+        }
+        let count = draws.denoised.iter().filter(|d| **d).count();
+        let loss = denoising_loss(&denoiser, &captions, &targets, &draws, &weights).unwrap();
+        (loss.to_scalar::<f32>().unwrap(), count)
+    };
+    let (whole, all) = loss(1.0, &|d| d);
+    let (some, few) = loss(0.5, &|d| d);
+    let (rest, others) = loss(0.5, &|d| !d);
+    assert_eq!((all, few + others), (4, 4));
+    assert!(few > 0 && others > 0, "{few} and {others}");
+    let mean = (some + rest) / 2.0;
+    assert!((mean - whole).abs() < 1e-5 * whole, "{mean} and {whole}");
+    assert_eq!(loss(0.5, &|_| false), (0.0, 0));
 }
 
 #[test]

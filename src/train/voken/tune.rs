@@ -274,11 +274,7 @@ impl Nets {
                     empty_caption: &self.empty,
                 };
                 Some(denoising_loss(
-                    &denoiser,
-                    &features,
-                    &targets,
-                    &draws,
-                    weights.min_snr,
+                    &denoiser, &features, &targets, &draws, weights,
                 )?)
             }
         };
@@ -318,6 +314,7 @@ impl Nets {
             posterior: cat(|d| &d.posterior)?,
             noise: cat(|d| &d.noise)?,
             timesteps: all.iter().flat_map(|d| d.timesteps.clone()).collect(),
+            denoised: all.iter().flat_map(|d| d.denoised.clone()).collect(),
         };
         debug_assert_eq!(draws.drop.len(), count);
         Ok(draws)
