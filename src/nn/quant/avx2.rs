@@ -73,7 +73,7 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
 
 /// The f16 at `at`.
 #[inline(always)]
-unsafe fn half(at: *const u8) -> f32 {
+pub(super) unsafe fn half(at: *const u8) -> f32 {
     // SAFETY: the caller has two bytes there, and the processor F16C.
     unsafe {
         let raw = i32::from(at.cast::<u16>().read_unaligned());

@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::BLOCK;
+use super::avx2::half;
 
 /// A way to store weights.
 ///
@@ -75,16 +76,6 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
         }
     }
     out
-}
-
-/// The f16 at `at`.
-#[inline(always)]
-unsafe fn half(at: *const u8) -> f32 {
-    // SAFETY: the caller has two bytes there, and the processor F16C.
-    unsafe {
-        let raw = i32::from(at.cast::<u16>().read_unaligned());
-        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(raw)))
-    }
 }
 
 #[inline(always)]

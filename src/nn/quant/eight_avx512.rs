@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::half;
 use super::eight::{RoundedColumn, SCALES};
 use super::{BLOCK, scales_q4k};
 
@@ -181,13 +182,6 @@ unsafe fn add<F: Format, const R: usize, const N: usize>(
 unsafe fn halves(at: *const u8) -> __m128i {
     // SAFETY: the caller has two bytes there.
     unsafe { _mm_set1_epi16(at.cast::<i16>().read_unaligned()) }
-}
-
-/// The f16 at `at`.
-#[inline(always)]
-unsafe fn half(at: *const u8) -> f32 {
-    // SAFETY: the caller has two bytes there.
-    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(halves(at))) }
 }
 
 // SAFETY (all three): the methods stay within the block that the caller promises.

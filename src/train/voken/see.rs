@@ -362,7 +362,8 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     }
     let device = crate::train::device()?;
     let file = GgufLlama::find(&base.join(&s.language_model))?;
-    let llama = file.dequantised(file.tables(&device)?, &device)?;
+    let mut llama = file.dequantised(file.tables(&device)?, &device)?;
+    llama.freeze()?;
     let tokenizer = file.tokenizer()?;
     let params = Params::init(s.seed, &device);
     let tower = params.pp("tower");

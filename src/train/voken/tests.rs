@@ -424,6 +424,11 @@ fn settings_that_do_not_fit_are_told() {
         "tasks = [\"picture\"]\n[context]\nfull = 0.0\n",
         "context",
     );
+    run(
+        "bad-share",
+        "tasks = [\"picture\"]\n[loss]\ndenoised = 1.5\n",
+        "denoised",
+    );
     let path = tune_toml(dir, "bad-mapper", 1, "tasks = [\"picture\"]\n");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(

@@ -359,6 +359,10 @@ pub fn train(
             "batch, checkpoint_every, sample_every and the shares of context must be above 0",
         ));
     }
+    let share = |share: f64| (0.0..=1.0).contains(&share);
+    if !share(s.loss.drop) || !share(s.loss.denoised) {
+        return Err(bad("drop and denoised must be shares, from 0 to 1"));
+    }
     if s.tasks.is_empty() {
         return Err(bad(
             "tasks must name at least one of picture, both, text, continue",
@@ -370,7 +374,8 @@ pub fn train(
     }
     let device = crate::train::device()?;
     let file = GgufLlama::find(&base.join(&s.language_model))?;
-    let llama = file.dequantised(file.tables(&device)?, &device)?;
+    let mut llama = file.dequantised(file.tables(&device)?, &device)?;
+    llama.freeze()?;
     let vision = VokenFolder::new(base.join(&s.vision));
     let width = llama.config().hidden_size;
     let diffusion = Diffusion::load(&base.join(&s.model), &device)?;
