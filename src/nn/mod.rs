@@ -12,8 +12,10 @@
 
 pub mod bench;
 mod driver;
+mod frozen;
 mod kernels;
 mod layers;
+mod memory;
 mod ops;
 mod params;
 pub(crate) mod plain;
@@ -23,7 +25,9 @@ mod threads;
 mod widen;
 
 pub use driver::cuda_driver_is_present;
+pub use frozen::{FrozenLinear, frozen_cross_entropy};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
+pub use memory::keep_memory;
 pub use ops::{
     Activation, ConvOptions, Mask, Padding, Segment, add_channels, attention, conv2d, embedding,
     embedding_masked, geglu, gelu, group_norm, layer_norm, linear, mean_square, packed_attention,

@@ -75,7 +75,7 @@ fn ours(tensors: &[&Tensor]) -> bool {
 }
 
 /// The elements of a contiguous f32 storage.
-fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
     match l.contiguous_offsets() {
         Some((a, b)) => Ok(&s.as_slice::<f32>()?[a..b]),
         None => candle_core::bail!("kernel input is not contiguous"),
@@ -83,7 +83,7 @@ fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Calls `f` with the elements of each tensor (made contiguous where it isn't).
-fn with_slices<const N: usize, R>(
+pub(super) fn with_slices<const N: usize, R>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> R,
 ) -> Result<R> {
@@ -104,7 +104,7 @@ fn with_slices<const N: usize, R>(
 }
 
 /// A new tensor like `t`, filled by the caller.
-fn tensor_like(values: Vec<f32>, t: &Tensor) -> Result<Tensor> {
+pub(super) fn tensor_like(values: Vec<f32>, t: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, t.shape(), t.device())
 }
 

@@ -100,7 +100,7 @@ impl VokenFolder {
         let config = self.read_config()?;
         let path = self.model_file();
         let p = self.params(&path, device)?;
-        let llama = file.with_tables(file.tables(device)?, device)?;
+        let llama = file.with_own_tables(device)?;
         VokenModel::own(llama, &config.sizes, config.adapted, &p).map_err(|e| unreadable(&path, &e))
     }
 

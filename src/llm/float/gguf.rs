@@ -128,6 +128,29 @@ impl GgufLlama {
         })
     }
 
+    /// The network with the file's own tables. On the CPU the output layer, too, is read as it lies
+    /// in the file where our kernels know its type: in floating point it would be most of what is
+    /// read for a token of a small model. It has no backward.
+    pub fn with_own_tables(&self, device: &Device) -> Result<FloatLlama, LlmError> {
+        const TABLE: &str = "token_embd.weight";
+        let (rows, width) = (self.config.vocab_size, self.config.hidden_size);
+        let tied = device.is_cpu() && !self.file.has("output.weight");
+        let Some(head) = tied
+            .then(|| self.file.matrix(TABLE, rows, width).ok())
+            .flatten()
+        else {
+            return self.with_tables(self.tables(device)?, device);
+        };
+        let table = self.file.float_tensor(TABLE, &[rows, width], device)?;
+        let tables = Tables {
+            head: Linear::new(table.t()?, None),
+            embedding: Embedding::new(table),
+        };
+        let mut llama = self.with_tables(tables, device)?;
+        llama.quick_head = Some(Matrix::Mapped(head));
+        Ok(llama)
+    }
+
     /// The network with `tables`, its layers in floating point: for training what is beside them.
     pub fn dequantised(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
         self.network(tables, device, &|name, out, inp| {
@@ -161,6 +184,7 @@ impl GgufLlama {
             device: device.clone(),
             embedding: tables.embedding,
             head: tables.head,
+            quick_head: None,
             added: None,
             config: c.clone(),
         })

@@ -213,6 +213,14 @@ impl Layer {
         self.value.merge()
     }
 
+    pub fn freeze(&mut self) -> Result<()> {
+        self.query.freeze()?;
+        self.value.freeze()?;
+        let matrices = [&mut self.key, &mut self.out, &mut self.gate, &mut self.up];
+        matrices.into_iter().try_for_each(Matrix::freeze)?;
+        self.down.freeze()
+    }
+
     pub fn query_weight(&self) -> Option<&Tensor> {
         self.query.weight()
     }

@@ -2,7 +2,7 @@
 //! 2106.09685) as peft stores them.
 
 use crate::nn::quant::{Product, QuantMatrix, multiply};
-use crate::nn::{Init, Linear, Params, Result};
+use crate::nn::{FrozenLinear, Init, Linear, Params, Result};
 use candle_core::quantized::QMatMul;
 use candle_core::{DType, Module, Tensor};
 use rand::{Rng, SeedableRng};
@@ -79,6 +79,8 @@ impl LoraConfig {
 #[derive(Clone, Debug)]
 pub(super) enum Matrix {
     Float(Linear),
+    /// One that training leaves as it is.
+    Frozen(FrozenLinear),
     /// `out` rows of ggml's blocks, and how long a row is. It has no backward.
     Quantised(QMatMul, usize, usize),
     /// Rows of ggml's blocks as they lie in the mapped file, for the CPU. It has no backward.
@@ -89,6 +91,7 @@ impl Matrix {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Float(linear) => linear.forward(x),
+            Matrix::Frozen(linear) => linear.forward(x),
             Matrix::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
             Matrix::Mapped(matrix) => {
                 let columns = x.flatten_all()?.to_vec1::<f32>()?;
@@ -112,10 +115,21 @@ impl Matrix {
         }
     }
 
+    /// A weight in floating point is held as training needs it where it does not learn.
+    pub fn freeze(&mut self) -> Result<()> {
+        if let Matrix::Float(linear) = self
+            && let Some(frozen) = FrozenLinear::new(linear)?
+        {
+            *self = Matrix::Frozen(frozen);
+        }
+        Ok(())
+    }
+
     /// Width of input and output.
     fn widths(&self) -> Result<(usize, usize)> {
         match self {
             Matrix::Float(linear) => linear.weight().dims2(),
+            Matrix::Frozen(linear) => Ok(linear.widths()),
             Matrix::Quantised(_, out, inp) => Ok((*inp, *out)),
             Matrix::Mapped(matrix) => Ok((matrix.cols(), matrix.rows())),
         }
@@ -150,8 +164,12 @@ impl Adapted {
     pub fn weight(&self) -> Option<&Tensor> {
         match &self.base {
             Matrix::Float(linear) => Some(linear.weight()),
-            Matrix::Quantised(..) | Matrix::Mapped(_) => None,
+            Matrix::Frozen(_) | Matrix::Quantised(..) | Matrix::Mapped(_) => None,
         }
+    }
+
+    pub fn freeze(&mut self) -> Result<()> {
+        self.base.freeze()
     }
 
     /// `p` holds `lora_A.default` and `lora_B.default`. `order` puts the outputs `[r,out]` of the

@@ -15,10 +15,12 @@ pub use layer::{Cache, Rotation};
 pub use lora::LoraConfig;
 pub use packed::Part;
 
-use crate::nn::{Embedding, Init, Linear, Params, Result, RmsNorm, embedding};
+use crate::nn::{
+    Embedding, FrozenLinear, Init, Linear, Params, Result, RmsNorm, embedding, frozen_cross_entropy,
+};
 use candle_core::{D, Device, Tensor};
 use layer::Layer;
-use lora::Dropout;
+use lora::{Dropout, Matrix};
 use std::sync::Arc;
 
 /// Hugging Face's `LlamaForCausalLM`.
@@ -29,6 +31,9 @@ pub struct FloatLlama {
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Linear,
+    /// What stands in for the output layer where that does not learn: the same weight, held so that
+    /// it is read quicker.
+    quick_head: Option<Matrix>,
     added: Option<Tables>,
     device: Device,
 }
@@ -76,6 +81,7 @@ impl FloatLlama {
             device: p.device().clone(),
             embedding: tables.embedding,
             head: tables.head,
+            quick_head: None,
             added: None,
             config,
         })
@@ -139,6 +145,18 @@ impl FloatLlama {
     /// When memory does not suffice.
     pub fn merge_lora(&mut self) -> Result<()> {
         self.layers.iter_mut().try_for_each(Layer::merge_lora)
+    }
+
+    /// Training begins of what is beside the layers' matrices and the output layer: these do not
+    /// learn, and are held as is quickest then ([`FrozenLinear`]). Adapters can no longer be
+    /// merged into them.
+    ///
+    /// # Errors
+    /// When memory does not suffice.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.layers.iter_mut().try_for_each(Layer::freeze)?;
+        self.quick_head = FrozenLinear::new(&self.head)?.map(Matrix::Frozen);
+        Ok(())
     }
 
     pub fn config(&self) -> &FloatConfig {
@@ -274,11 +292,27 @@ impl FloatLlama {
     /// # Errors
     /// When shapes don't fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let logits = self.head.forward(hidden)?;
+        let logits = match &self.quick_head {
+            Some(head) => head.forward(hidden)?,
+            None => self.head.forward(hidden)?,
+        };
         match &self.added {
             None => Ok(logits),
             Some(added) => Tensor::cat(&[logits, added.head.forward(hidden)?], D::Minus1),
         }
+    }
+
+    /// Mean cross-entropy of the tokens `wanted` after hidden states `[n,width]`, in one pass
+    /// where the output layer is frozen; `None` where it is not.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn frozen_cross_entropy(&self, hidden: &Tensor, wanted: &[u32]) -> Result<Option<Tensor>> {
+        let (Some(Matrix::Frozen(head)), Some(added)) = (&self.quick_head, &self.added) else {
+            return Ok(None);
+        };
+        let more = added.head.forward(hidden)?;
+        frozen_cross_entropy(head, hidden, &more, wanted.to_vec()).map(Some)
     }
 
     /// An empty cache.

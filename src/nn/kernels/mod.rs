@@ -11,7 +11,9 @@
 #![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 
 pub mod attention;
+pub mod bf16;
 pub mod conv;
+pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemm;
 mod lanes;
