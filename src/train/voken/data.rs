@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A picture, wherever it comes from.
 #[derive(Clone, Debug)]
@@ -177,11 +177,12 @@ pub struct MetPanel {
 pub struct MetPicture {
     /// `[1,queries,width]`, as the language model reads it.
     pub seen: Tensor,
-    /// The autoencoder's distribution, `[1,h,w,c]`.
-    pub moments: Moments,
     /// The text encoder's features of the description, `[1,T+1,D]` with the vector for the whole
     /// as the last.
     pub features: Tensor,
+    picture: Picture,
+    /// See [`Frozen::moments`].
+    moments: OnceLock<Moments>,
 }
 
 /// The networks that don't learn.
@@ -196,19 +197,38 @@ pub struct Frozen {
 
 impl Frozen {
     fn meet(&self, picture: &Picture, description: &str) -> Result<MetPicture> {
-        let (size, _) = self.diffusion.picture_size();
         let pixels = picture.draw(&self.renderer)?;
         let see = Preprocess::seen(self.tower.config().image_size, Crop::WhiteSquare);
-        let draw = Preprocess::drawn(size as usize);
-        let moments = self
-            .diffusion
-            .vae
-            .encode(&draw.tensor(&pixels, &self.device)?)?;
         Ok(MetPicture {
             seen: self.tower.forward(&see.tensor(&pixels, &self.device)?)?,
-            moments,
             features: self.diffusion.encode_text(&[description])?.joined()?,
+            picture: picture.clone(),
+            moments: OnceLock::new(),
         })
+    }
+
+    /// The autoencoder's distribution of a picture, `[1,h,w,c]`: encoded when its noise is first
+    /// predicted, which is never for many.
+    ///
+    /// # Errors
+    /// A picture that can't be read.
+    pub fn moments<'a>(&self, met: &'a MetPicture) -> Result<&'a Moments> {
+        if let Some(known) = met.moments.get() {
+            return Ok(known);
+        }
+        let (size, _) = self.diffusion.picture_size();
+        let pixels = met.picture.draw(&self.renderer)?;
+        let pixels = Preprocess::drawn(size as usize).tensor(&pixels, &self.device)?;
+        let moments = self.diffusion.vae.encode(&pixels)?;
+        Ok(met.moments.get_or_init(|| moments))
+    }
+
+    /// Height, width and channels of a picture's latents.
+    pub fn latents(&self) -> [usize; 3] {
+        let config = self.diffusion.vae.config();
+        let (width, height) = self.diffusion.picture_size();
+        let [h, w] = [height, width].map(|side| side as usize / config.encoder_scale());
+        [h, w, config.latent_channels]
     }
 
     /// A story with what it takes to learn from it.

@@ -6,10 +6,12 @@ mod data;
 mod datasets;
 mod loss;
 mod pack;
+mod pass;
 pub mod published;
 mod remembered;
 mod samples;
 pub mod see;
+mod settings;
 mod stage;
 mod telling;
 #[cfg(test)]

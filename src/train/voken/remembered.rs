@@ -1,61 +1,86 @@
-//! What the frozen language model makes of a story's context, which no step of the first stage
-//! changes: read once, and kept while there is room.
+//! What a frozen language model makes of a story, which no step changes: read once, and kept while
+//! there is room.
 
 use super::pack::{Context, ReadContext};
 use crate::train::Result;
+use candle_core::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of keys, values and states that are kept.
+/// Bytes that are kept.
 const ROOM: usize = 6 << 30;
 
 /// A story and what of it is in context.
 pub type Key = (usize, Context);
 
-/// Contexts that were read. What has no room is read again, with the same result.
-#[derive(Default)]
-pub struct Remembered(Mutex<Kept>);
+/// What memory it takes.
+pub trait Bytes {
+    fn bytes(&self) -> usize;
+}
 
-#[derive(Default)]
-struct Kept {
-    read: HashMap<Key, Arc<ReadContext>>,
+impl Bytes for ReadContext {
+    fn bytes(&self) -> usize {
+        ReadContext::bytes(self)
+    }
+}
+
+impl Bytes for Option<Tensor> {
+    fn bytes(&self) -> usize {
+        let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        self.as_ref().map_or(0, bytes)
+    }
+}
+
+/// What was read of stories. What has no room is read again, with the same result.
+pub struct Remembered<T>(Mutex<Kept<T>>);
+
+struct Kept<T> {
+    read: HashMap<Key, Arc<T>>,
     bytes: usize,
 }
 
-impl Remembered {
-    /// The contexts of stories, one after the other as a pack of all of them has them. Each is
-    /// read by itself, so that what comes out does not depend on the company it is met in.
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Kept {
+            read: HashMap::new(),
+            bytes: 0,
+        }))
+    }
+}
+
+impl<T: Bytes> Remembered<T> {
+    /// What was read of each of `stories`, which have `key`s. Each is read by itself, so that what
+    /// comes out does not depend on the company it is met in.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn contexts<S>(
+    pub fn each<S>(
         &self,
-        stories: &[(Key, S)],
-        read: impl Fn(&S) -> Result<ReadContext>,
-    ) -> Result<ReadContext> {
-        let each = stories
-            .iter()
-            .map(|(key, story)| {
-                if let Some(known) = self.kept().read.get(key) {
-                    return Ok(known.clone());
-                }
-                let context = Arc::new(read(story)?);
-                self.kept().add(*key, &context);
-                Ok(context)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(ReadContext::joined(&each)?)
+        stories: &[S],
+        key: impl Fn(&S) -> Key,
+        read: impl Fn(&S) -> Result<T>,
+    ) -> Result<Vec<Arc<T>>> {
+        let one = |story| {
+            let key = key(story);
+            if let Some(known) = self.kept().read.get(&key) {
+                return Ok(known.clone());
+            }
+            let made = Arc::new(read(story)?);
+            self.kept().add(key, &made);
+            Ok(made)
+        };
+        stories.iter().map(one).collect()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept<T>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
-impl Kept {
-    fn add(&mut self, key: Key, context: &Arc<ReadContext>) {
-        let bytes = self.bytes + context.bytes();
-        if bytes <= ROOM && self.read.insert(key, context.clone()).is_none() {
+impl<T: Bytes> Kept<T> {
+    fn add(&mut self, key: Key, made: &Arc<T>) {
+        let bytes = self.bytes + made.bytes();
+        if bytes <= ROOM && self.read.insert(key, made.clone()).is_none() {
             self.bytes = bytes;
         }
     }
@@ -118,13 +143,17 @@ mod tests {
             let whole = pack(stories);
             let anew = whole.read_context(&llama, None).unwrap();
             let anew = whole.read(&llama, anew).unwrap();
-            let met: Vec<(Key, usize)> = stories.iter().map(|&i| ((i, ALONE), i)).collect();
             let count = std::cell::Cell::new(0);
-            let recalled = remembered.contexts(&met, |&index| {
-                count.set(count.get() + 1);
-                Ok(pack(&[index]).read_context(&llama, None)?)
-            });
-            let recalled = whole.read(&llama, recalled.unwrap()).unwrap();
+            let recalled = remembered.each(
+                stories,
+                |&i| (i, ALONE),
+                |&index| {
+                    count.set(count.get() + 1);
+                    Ok(pack(&[index]).read_context(&llama, None)?)
+                },
+            );
+            let recalled = ReadContext::joined(&recalled.unwrap()).unwrap();
+            let recalled = whole.read(&llama, recalled).unwrap();
             let off = (anew - recalled).unwrap().abs().unwrap().flatten_all();
             let off: f32 = off.unwrap().max(0).unwrap().to_scalar().unwrap();
             assert!(off < 1e-5, "{stories:?}: {off}");

@@ -3,6 +3,9 @@
 use crate::nn::Result;
 use candle_core::{Tensor, Var, backprop::GradStore};
 
+/// How the names of the mapper's parameters begin.
+pub(super) const MAPPER: [&str; 3] = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder_prompt"];
+
 /// A stage of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -17,9 +20,8 @@ impl Stage {
     /// What the base learning rate is multiplied by for a parameter, named as in the
     /// reference's checkpoints: new parts learn faster while they are aligned.
     pub fn rate_factor(self, name: &str) -> f64 {
-        let new = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder_prompt"];
         match self {
-            Stage::Align if new.iter().any(|part| name.starts_with(part)) => 10.0,
+            Stage::Align if MAPPER.iter().any(|part| name.starts_with(part)) => 10.0,
             Stage::Align | Stage::Story => 1.0,
         }
     }

@@ -318,6 +318,41 @@ fn stage_two_adapts_the_language_model_and_goes_on_after_a_kill() {
     folder.read_tower(WIDTH, &Device::Cpu).unwrap();
 }
 
+/// On states that are remembered, in steps with stories met before and new ones.
+#[test]
+fn the_mapper_goes_on_alone_and_after_a_kill() {
+    let dir = trained();
+    let config = tune_toml(dir, "whole", 2, STORY);
+    train::run("story", &config, &dir.join("before-mapper"), false).unwrap();
+    let rest = "init = \"before-mapper/voken\"\nlearns = \"mapper\"\ntasks = [\"picture\"]\n";
+    let run = |steps, name: &str, resume| {
+        let config = tune_toml(dir, "mapper", steps, rest);
+        train::run("story", &config, &dir.join(name), resume).unwrap();
+    };
+    run(8, "mapper-whole", false);
+    run(4, "mapper-cut", false);
+    run(8, "mapper-cut", true);
+    let file = |name: &str| fs::read(model_file(&dir.join(name))).unwrap();
+    assert!(file("mapper-whole") == file("mapper-cut"));
+    let read = |name: &str| tensors(&model_file(&dir.join(name)));
+    let (before, after) = (read("before-mapper"), read("mapper-whole"));
+    assert_eq!(before.len(), after.len());
+    for (name, t) in &before {
+        let off = (t.to_dtype(DType::F32).unwrap() - after[name].to_dtype(DType::F32).unwrap())
+            .and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>())
+            .unwrap();
+        let new = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder_prompt"];
+        let learns = new.iter().any(|part| name.starts_with(part));
+        assert_eq!(off > 0.0, learns, "{name} {off}");
+    }
+    let log = fs::read_to_string(dir.join("mapper-whole/loss.csv")).unwrap();
+    assert!(log.lines().count() > 1);
+    // Alone it can't begin.
+    let config = tune_toml(dir, "mapper", 1, &rest.replacen("init", "#", 1));
+    let error = train::run("story", &config, &dir.join("mapper-new"), false).unwrap_err();
+    assert!(error.to_string().contains("init"), "{error}");
+}
+
 #[test]
 fn noise_that_is_predicted_for_some_pictures_stands_for_all() {
     let dir = trained();

@@ -1,0 +1,346 @@
+//! What a step learns from its stories: forward, losses, backward.
+
+use super::data::{Frozen, Library, MetPanel, MetPicture};
+use super::loss::{Denoiser, Draws, caption_loss, denoising_loss, word_loss};
+use super::loss::{drop_rows, replace_rows};
+use super::pack::{Context, Pack, PanelIds, Plan, ReadContext};
+use super::remembered::{Key, Remembered};
+use super::settings::{Learns, TuneSettings};
+use super::stage::Stage;
+use crate::diffusion::{Moments, NoiseSchedule, TextFeatures};
+use crate::train::Result;
+use crate::voken::VokenModel;
+use candle_core::{DType, Tensor, backprop::GradStore};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+/// Stories that were met are kept: this is what a step learns from one.
+pub(super) struct Pick {
+    index: usize,
+    story: Arc<Vec<MetPanel>>,
+    context: Context,
+    rng: ChaCha8Rng,
+}
+
+impl Pick {
+    fn key(&self) -> Key {
+        (self.index, self.context)
+    }
+}
+
+/// What no step changes of what the language model makes of a story, read once.
+pub(super) enum Memory {
+    None,
+    Contexts(Remembered<ReadContext>),
+    /// The states that its pictures are made from, `[pictures,vokens,width]`; none where it asks
+    /// for none.
+    States(Remembered<Option<Tensor>>),
+}
+
+impl Memory {
+    pub fn of(stage: Stage, learns: Learns) -> Self {
+        match (stage, learns) {
+            (_, Learns::Mapper) => Memory::States(Remembered::default()),
+            (Stage::Align, Learns::All) => Memory::Contexts(Remembered::default()),
+            (Stage::Story, Learns::All) => Memory::None,
+        }
+    }
+}
+
+/// What learns and what it learns with.
+pub(super) struct Nets {
+    pub model: VokenModel,
+    pub frozen: Frozen,
+    pub schedule: NoiseSchedule,
+    /// The text encoder's features of nothing, `[1,T+1,D]`.
+    pub empty: Tensor,
+    pub line_end: u32,
+    pub memory: Memory,
+    pub settings: TuneSettings,
+}
+
+/// Gradients and losses of a part of a batch, both times the part's share of it: text, image,
+/// caption.
+pub(super) struct Pass {
+    pub grads: GradStore,
+    pub losses: [f64; 3],
+}
+
+impl Nets {
+    pub fn pass(&self, picks: &[Pick], share: f64) -> Result<Pass> {
+        let s = &self.settings;
+        let mut pack = Pack::default();
+        for pick in picks {
+            self.add(pick, &mut pack);
+        }
+        pack.finish();
+        let panels: Vec<Option<&MetPicture>> = picks
+            .iter()
+            .flat_map(|pick| pick.story.iter().map(|panel| panel.met.as_ref()))
+            .collect();
+        let mut losses = [0.0; 3];
+        let mut total = Tensor::zeros((), DType::F32, &self.frozen.device)?;
+        let mut add = |at: usize, loss: Tensor, weight: f64| -> Result<()> {
+            losses[at] = share * f64::from(loss.to_scalar::<f32>()?);
+            total = (&total + (loss * (weight * share))?)?;
+            Ok(())
+        };
+        let states = match &self.memory {
+            Memory::States(known) => self.known_states(known, picks)?,
+            _ => {
+                let hidden = self.read(&pack, &panels, picks)?;
+                if s.loss.text > 0.0 && !pack.labels.is_empty() {
+                    let (places, wanted): (Vec<u32>, Vec<u32>) =
+                        pack.labels.iter().copied().unzip();
+                    let places = Tensor::from_vec(places, wanted.len(), hidden.device())?;
+                    let states = hidden.index_select(&places, 0)?;
+                    let loss = word_loss(&self.model.llama, &states, wanted)?;
+                    add(0, loss, s.loss.text)?;
+                }
+                self.voken_states(&pack, &hidden)?
+            }
+        };
+        if let Some(states) = states
+            && (s.loss.image > 0.0 || s.loss.caption > 0.0)
+        {
+            let learnt = self.pictures(&pack, &states, &panels, picks)?;
+            for (at, (loss, weight)) in learnt.into_iter().enumerate() {
+                if let Some(loss) = loss {
+                    add(1 + at, loss, weight)?;
+                }
+            }
+        }
+        Ok(Pass {
+            grads: total.backward()?,
+            losses,
+        })
+    }
+
+    /// States of all places of the pack, `[places,width]`.
+    fn read(&self, pack: &Pack, panels: &[Option<&MetPicture>], picks: &[Pick]) -> Result<Tensor> {
+        let context = match &self.memory {
+            Memory::Contexts(known) => self.known_contexts(known, picks)?,
+            _ => pack.read_context(&self.model.llama, self.seen(panels)?.as_ref())?,
+        };
+        Ok(pack.read(&self.model.llama, context)?.squeeze(0)?)
+    }
+
+    /// Of `hidden [places,width]`, the states that the pack's pictures are made from,
+    /// `[pictures,vokens,width]`.
+    fn voken_states(&self, pack: &Pack, hidden: &Tensor) -> Result<Option<Tensor>> {
+        let asked = &pack.pictures;
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let vokens = self.model.vocabulary.vokens as usize;
+        let places: Vec<u32> = asked.iter().flat_map(|a| a.states.clone()).collect();
+        let places = Tensor::from_vec(places, asked.len() * vokens, hidden.device())?;
+        let shape = (asked.len(), vokens, hidden.dim(1)?);
+        Ok(Some(hidden.index_select(&places, 0)?.reshape(shape)?))
+    }
+
+    fn add(&self, pick: &Pick, pack: &mut Pack) {
+        let panels: Vec<PanelIds> = pick
+            .story
+            .iter()
+            .map(|panel| PanelIds {
+                text: &panel.text,
+                pictured: panel.met.is_some(),
+                description: &panel.description,
+            })
+            .collect();
+        let plan = Plan {
+            tasks: &self.settings.tasks,
+            context: pick.context,
+            speaks: self.settings.speaks,
+            queries: self.frozen.tower.config().qformer.num_query_tokens,
+            line_end: self.line_end,
+            vocabulary: self.model.vocabulary,
+        };
+        pack.story(&panels, &plan);
+    }
+
+    /// A story by itself, with its pictures.
+    fn alone<'a>(&self, pick: &'a Pick) -> (Pack, Vec<Option<&'a MetPicture>>) {
+        let mut pack = Pack::default();
+        self.add(pick, &mut pack);
+        (pack, pick.story.iter().map(|p| p.met.as_ref()).collect())
+    }
+
+    /// The contexts of a frozen language model.
+    fn known_contexts(
+        &self,
+        known: &Remembered<ReadContext>,
+        picks: &[Pick],
+    ) -> Result<ReadContext> {
+        let each = known.each(picks, Pick::key, |pick| {
+            let (pack, panels) = self.alone(pick);
+            Ok(pack.read_context(&self.model.llama, self.seen(&panels)?.as_ref())?)
+        })?;
+        Ok(ReadContext::joined(&each)?)
+    }
+
+    /// The states of a frozen language model, `[pictures,vokens,width]`.
+    fn known_states(
+        &self,
+        known: &Remembered<Option<Tensor>>,
+        picks: &[Pick],
+    ) -> Result<Option<Tensor>> {
+        let each = known.each(picks, Pick::key, |pick| {
+            let (mut pack, panels) = self.alone(pick);
+            pack.finish();
+            let hidden = self.read(&pack, &panels, std::slice::from_ref(pick))?;
+            let states = self.voken_states(&pack, &hidden)?;
+            Ok(states.map(|states| states.detach()))
+        })?;
+        let some: Vec<&Tensor> = each.iter().filter_map(|s| s.as_ref().as_ref()).collect();
+        match some.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(Tensor::cat(&some, 0)?)),
+        }
+    }
+
+    /// Losses of the pictures that the pack asks for, made from `states`, with their weights: image, caption.
+    fn pictures(
+        &self,
+        pack: &Pack,
+        states: &Tensor,
+        panels: &[Option<&MetPicture>],
+        picks: &[Pick],
+    ) -> Result<[(Option<Tensor>, f64); 2]> {
+        let weights = &self.settings.loss;
+        let asked = &pack.pictures;
+        // Only panels with pictures are asked for.
+        let wanted: Vec<&MetPicture> = asked.iter().filter_map(|a| panels[a.panel]).collect();
+        let cat = |of: &dyn Fn(&MetPicture) -> Tensor| {
+            let all: Vec<Tensor> = wanted.iter().map(|met| of(met)).collect();
+            Tensor::cat(&all, 0)
+        };
+        let draws = self.draws(picks)?;
+        let condition = self
+            .model
+            .mapper
+            .forward(&drop_rows(states, &draws.drop)?)?;
+        let pooled = self.model.mapper.config().pooled;
+        let image = match weights.image > 0.0 {
+            false => None,
+            true => {
+                let targets = self.targets(&wanted, &draws.denoised)?;
+                let features = match pooled {
+                    true => TextFeatures::of_states_and_pooled(&condition)?,
+                    false => TextFeatures::of_states(condition.clone())?,
+                };
+                let denoiser = Denoiser {
+                    unet: &self.frozen.diffusion.unet,
+                    schedule: &self.schedule,
+                    scaling_factor: self.frozen.diffusion.vae.config().scaling_factor,
+                    empty_caption: &self.empty,
+                };
+                Some(denoising_loss(
+                    &denoiser, &features, &targets, &draws, weights,
+                )?)
+            }
+        };
+        let caption = match weights.caption > 0.0 {
+            false => None,
+            true => {
+                let features = cat(&|met| met.features.clone())?;
+                let features = replace_rows(&features, &draws.drop, &self.empty)?;
+                let tokens = condition.dim(1)?;
+                Some(caption_loss(&condition, &features.narrow(1, 0, tokens)?)?)
+            }
+        };
+        Ok([(image, weights.image), (caption, weights.caption)])
+    }
+
+    /// The autoencoder's distributions of those pictures that are `denoised`; zeros, which nothing
+    /// reads, in the place of the others.
+    fn targets(&self, pictures: &[&MetPicture], denoised: &[bool]) -> Result<Moments> {
+        let [h, w, c] = self.frozen.latents();
+        let nothing = Tensor::zeros((1, h, w, c), DType::F32, &self.frozen.device)?;
+        let mut all = [Vec::new(), Vec::new()];
+        for (met, denoised) in pictures.iter().zip(denoised) {
+            let both = match denoised {
+                true => {
+                    let moments = self.frozen.moments(met)?;
+                    [moments.mean.clone(), moments.logvar.clone()]
+                }
+                false => [nothing.clone(), nothing.clone()],
+            };
+            all.iter_mut()
+                .zip(both)
+                .for_each(|(all, one)| all.push(one));
+        }
+        let [mean, logvar] = all.map(|all| Tensor::cat(&all, 0));
+        Ok(Moments {
+            mean: mean?,
+            logvar: logvar?,
+        })
+    }
+
+    /// One story's draws follow from its own generator, however a batch is shared out.
+    fn draws(&self, picks: &[Pick]) -> Result<Draws> {
+        let mut all: Vec<Draws> = Vec::with_capacity(picks.len());
+        for pick in picks {
+            let pictures = self.asks(&pick.story);
+            if pictures > 0 {
+                all.push(Draws::new(
+                    pictures,
+                    self.frozen.latents(),
+                    &self.settings.loss,
+                    self.schedule.timesteps(),
+                    &mut pick.rng.clone(),
+                    &self.frozen.device,
+                )?);
+            }
+        }
+        let cat =
+            |of: fn(&Draws) -> &Tensor| Tensor::cat(&all.iter().map(of).collect::<Vec<_>>(), 0);
+        let draws = Draws {
+            drop: all.iter().flat_map(|d| d.drop.clone()).collect(),
+            posterior: cat(|d| &d.posterior)?,
+            noise: cat(|d| &d.noise)?,
+            timesteps: all.iter().flat_map(|d| d.timesteps.clone()).collect(),
+            denoised: all.iter().flat_map(|d| d.denoised.clone()).collect(),
+        };
+        Ok(draws)
+    }
+
+    /// Pictures of a story that are asked for.
+    fn asks(&self, story: &[MetPanel]) -> usize {
+        let asked = |panel: &&MetPanel| panel.met.is_some() && !panel.text.is_empty();
+        story.iter().filter(asked).count()
+    }
+
+    /// `[panels,queries,width]`; zeros, which nothing reads, where there is no picture.
+    fn seen(&self, panels: &[Option<&MetPicture>]) -> Result<Option<Tensor>> {
+        let Some(some) = panels.iter().flatten().next() else {
+            return Ok(None);
+        };
+        let nothing = some.seen.zeros_like()?;
+        let rows: Vec<&Tensor> = panels
+            .iter()
+            .map(|met| met.map_or(&nothing, |met| &met.seen))
+            .collect();
+        Ok(Some(Tensor::cat(&rows, 0)?))
+    }
+}
+
+/// The stories of a step.
+pub(super) fn pick(library: &mut Library, nets: &Nets, step: u64) -> Result<Vec<Pick>> {
+    let s = &nets.settings;
+    (0..s.batch as u64)
+        .map(|i| {
+            let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0x701d);
+            rng.set_stream(step * s.batch as u64 + i);
+            let index = rng.random_range(0..library.source.len());
+            Ok(Pick {
+                index,
+                story: library.story(index, &nets.frozen)?,
+                context: s.context.draw(&mut rng),
+                rng,
+            })
+        })
+        .collect()
+}
