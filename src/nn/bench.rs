@@ -1,6 +1,6 @@
 //! The operations at named shapes, ours and candle's stock ones, to be timed side by side.
 
-use super::{Activation, ConvOptions, Mask, Result, noise, ops, quant};
+use super::{Activation, ConvOptions, FrozenLinear, Linear, Mask, Result, noise, ops, quant};
 use candle_core::{D, DType, Device, Tensor, Var};
 
 /// One operation at one shape.
@@ -52,6 +52,8 @@ pub fn op_benches() -> Result<Vec<OpBench>> {
     for (rows, inp, out) in [(1024, 1024, 1024), (8192, 320, 1280), (512, 64, 256)] {
         linear(&mut all, rows, inp, out)?;
     }
+    // A language model's inner layer as training goes through it.
+    frozen(&mut all, 560, 576, 1536)?;
     for (batch, side, cin, cout) in [
         (8, 64, 64, 64),
         (2, 64, 320, 320),
@@ -106,6 +108,26 @@ fn linear(all: &mut Vec<OpBench>, rows: usize, inp: usize, out: usize) -> Result
         candle: Some(run_stock_both_ways(move || {
             cx.matmul(&cw)?.broadcast_add(&cb)
         })),
+    });
+    Ok(())
+}
+
+/// A weight that does not learn: forward and the gradient of the input. Nothing where the
+/// processor has no quicker way than the plain layer.
+fn frozen(all: &mut Vec<OpBench>, rows: usize, inp: usize, out: usize) -> Result<()> {
+    let w = draw(1, &[inp, out])?;
+    let Some(layer) = FrozenLinear::new(&Linear::new(w.clone(), None))? else {
+        return Ok(());
+    };
+    let x = var(&draw(0, &[rows, inp])?)?;
+    let cx = x.clone();
+    all.push(OpBench {
+        name: "frozen linear, forward + backward",
+        shape: format!("{rows}x{inp} to {out}"),
+        work: 4e-9 * (rows * inp * out) as f64,
+        unit: "GFLOP",
+        ours: run_both_ways(move || layer.forward(&x)),
+        candle: Some(run_stock_both_ways(move || cx.matmul(&w))),
     });
     Ok(())
 }

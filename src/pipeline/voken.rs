@@ -538,11 +538,9 @@ impl Pipeline for VokenPipeline {
             states.push(reader.read(&before)?);
         }
         let states = Tensor::cat(&states, 1)?;
-        let mut all = Vec::with_capacity(ids.len());
-        for (i, &id) in ids.iter().enumerate() {
-            let logits = reader.logits(&states.narrow(1, i, 1)?)?;
-            all.push(log_probability(&logits, id));
-        }
-        Ok(all)
+        let logits = reader.logits(&states)?;
+        let rows = logits.chunks_exact(logits.len() / ids.len());
+        let all = rows.zip(&ids);
+        Ok(all.map(|(row, id)| log_probability(row, *id)).collect())
     }
 }

@@ -28,7 +28,7 @@ pub trait Reader {
     /// # Errors
     /// When the text gets too long.
     fn read(&mut self, embeddings: &Tensor) -> Result<Tensor>;
-    /// Logits of a hidden state `[1,1,width]`.
+    /// Logits of hidden states `[1,n,width]`, one after the other.
     ///
     /// # Errors
     /// When shapes don't fit.

@@ -50,6 +50,11 @@ pub struct StoriesArgs {
 /// # Errors
 /// Rows or a judge that can't be read, a model that fails, or a file that can't be written.
 pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
+    // On a thread of the pool, so that small operations do not wait for one to wake.
+    rayon::scope(|_| compare_rows(args))
+}
+
+fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
     let rows = match &args.config {
         None => read_rows(Path::new(BUILT_IN.0), BUILT_IN.1)?,
         Some(path) => {

@@ -48,6 +48,7 @@ pub fn fingerprint(
     };
     Ok(json!({
         "row": format!("{:?} {:?} {:?} {:?}", row.kind, row.recipe, row.context, row.guidance),
+        "writes": row.writes,
         "settings": options.settings,
         "seed": options.seed,
         "similarity": workshop.judge.is_some(),

@@ -180,7 +180,7 @@ fn tell(
         let (number, of) = (i + 1, options.stories);
         said(&format!("{}: story {number} of {of}", row.name));
         let told = Told::new(options.seed.wrapping_add(i as u64), renderer);
-        let (score, last) = judge(teller.as_mut(), judges, &told)?;
+        let (score, last) = judge(teller.as_mut(), judges, &told, row.writes)?;
         if let (Some(dir), Some(last)) = (&options.keep, last) {
             let number = told.panels.len() - 1;
             keep::write(dir, &row.name, i, &told.context[..number], last)?;
@@ -217,11 +217,13 @@ fn real(
     Ok(gaussian.map(Reference::new))
 }
 
-/// One story told by `teller`, and its last panel as the teller told it by itself.
+/// One story told by `teller`, its texts too if it `writes`, and its last panel as the teller told
+/// it by itself.
 fn judge(
     teller: &mut dyn Teller,
     judges: &Judges,
     told: &Told,
+    writes: bool,
 ) -> Result<(StoryScore, Option<GoneOn>), EvalError> {
     let mut story = StoryScore::default();
     let texts: Vec<&str> = told.panels.iter().map(|(_, text)| text.as_str()).collect();
@@ -242,6 +244,9 @@ fn judge(
             score.similarity = Some(dot(&judge.embed_pictures(pictures)?[0], &wanted));
         }
         story.panels.push(score);
+        if !writes {
+            continue;
+        }
         if let Some(text) = teller.write(&moment)? {
             story
                 .texts
@@ -252,7 +257,10 @@ fn judge(
             story.likelihood.1 += all.len();
         }
     }
-    let last = teller.go_on(&told.moment(told.panels.len() - 1))?;
+    let last = match writes {
+        true => teller.go_on(&told.moment(told.panels.len() - 1))?,
+        false => None,
+    };
     story
         .asked
         .extend(last.as_ref().and_then(|last| last.asked));

@@ -53,10 +53,18 @@ pub struct RowConfig {
     pub context: Vec<Part>,
     /// Where it differs from the other rows'.
     pub guidance: Option<f32>,
+    /// Whether it goes on with the story's texts, too: rows that differ from another only in how
+    /// they draw would write the same again.
+    #[serde(default = "yes")]
+    pub writes: bool,
 }
 
 fn everything() -> Vec<Part> {
     vec![Part::Texts, Part::Pictures]
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
