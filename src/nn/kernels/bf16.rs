@@ -66,7 +66,7 @@ impl Packed {
     /// Where slices are not as long as that, or bf16 is not [`available`].
     pub fn multiply(&self, x: &[f32], out: &mut [f32]) {
         let (k, n) = (self.k, self.n);
-        assert!(available() && k > 0 && n > 0 && x.len() % k == 0);
+        assert!(available() && k > 0 && n > 0 && x.len().is_multiple_of(k));
         assert!(out.len() == x.len() / k * n);
         let m = x.len() / k;
         // Each thread takes whole tiles of rows and reads all strips.
