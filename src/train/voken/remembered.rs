@@ -7,8 +7,8 @@ use candle_core::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// Bytes that are kept. The process was seen to grow by four times as much.
-const ROOM: usize = 1 << 30;
+/// Bytes that are kept.
+const ROOM: usize = 4 << 30;
 
 /// A story and what of it is in context.
 pub type Key = (usize, Context);

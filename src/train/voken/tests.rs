@@ -347,6 +347,15 @@ fn the_mapper_goes_on_alone_and_after_a_kill() {
     }
     let log = fs::read_to_string(dir.join("mapper-whole/loss.csv")).unwrap();
     assert!(log.lines().count() > 1);
+    // What sees may stand in the folder of a whole model, whose adapters stay there.
+    let config = tune_toml(dir, "sees", 1, ALIGN);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("see/voken", "before-mapper/voken")).unwrap();
+    train::run("align", &config, &dir.join("sees"), false).unwrap();
+    let began = read("sees");
+    assert!(before.keys().any(|name| name.contains("lora")));
+    assert!(!began.keys().any(|name| name.contains("lora")));
+    assert_eq!(began.len() + 4 * 2, before.len());
     // Alone it can't begin.
     let config = tune_toml(dir, "mapper", 1, &rest.replacen("init", "#", 1));
     let error = train::run("story", &config, &dir.join("mapper-new"), false).unwrap_err();

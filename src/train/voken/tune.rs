@@ -178,6 +178,8 @@ fn folder_config(
         None => {
             let mut config = vision.read_config()?;
             config.sizes.mapper = s.mapper.clone();
+            // The folder may be a whole model's; only what it sees with is taken from there.
+            config.adapted = false;
             config
         }
     };
