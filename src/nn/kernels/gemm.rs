@@ -1,5 +1,7 @@
 //! The two micro-kernels.
 
+#[cfg(target_arch = "x86_64")]
+use super::gemm_avx2;
 use super::simd::{FUSED, Isa, fused, isa};
 use std::cell::RefCell;
 
@@ -90,7 +92,8 @@ pub unsafe fn rows_tile(
     }
     #[cfg(target_arch = "x86_64")]
     if isa() == Isa::Avx2 {
-        return by_rows!(rows_avx2);
+        // SAFETY: the processor has AVX2; the rest is the caller's promise.
+        return unsafe { gemm_avx2::rows(a, segs, seg_len, strip, c, width, bias, add) };
     }
     by_rows!(rows_portable, FUSED)
 }
@@ -139,7 +142,8 @@ pub unsafe fn steps_tile(
     }
     #[cfg(target_arch = "x86_64")]
     if isa() == Isa::Avx2 {
-        return by_rows!(steps_avx2);
+        // SAFETY: the processor has AVX2; the rest is the caller's promise.
+        return unsafe { gemm_avx2::steps(x, steps, b, ldb, c, ldc, rows, width) };
     }
     by_rows!(steps_portable, FUSED)
 }
@@ -259,8 +263,8 @@ unsafe fn steps_avx512<const R: usize, const V: usize>(
     }
 }
 
-/// Rows in small groups and half a strip at a time, so that AVX2's (or NEON's) registers hold
-/// the sums; the compiler vectorises the inner loops.
+/// Rows in small groups and half a strip at a time, so that NEON's registers hold the sums; the
+/// compiler vectorises the inner loops.
 #[inline(always)]
 unsafe fn rows_portable<const R: usize, const FMA: bool>(
     a: &[*const f32],
@@ -345,36 +349,4 @@ unsafe fn steps_portable<const R: usize, const FMA: bool>(
             }
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn rows_avx2<const R: usize>(
-    a: &[*const f32],
-    segs: &[usize],
-    seg_len: usize,
-    strip: &[f32],
-    c: &[*mut f32],
-    width: usize,
-    bias: &[f32; NR],
-    add: bool,
-) {
-    // SAFETY: the caller's promise (`rows_tile`).
-    unsafe { rows_portable::<R, true>(a, segs, seg_len, strip, c, width, bias, add) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn steps_avx2<const R: usize>(
-    x: *const f32,
-    steps: &[usize],
-    b: &[f32],
-    ldb: usize,
-    c: *mut f32,
-    ldc: usize,
-    rows: usize,
-    width: usize,
-) {
-    // SAFETY: the caller's promise (`steps_tile`).
-    unsafe { steps_portable::<R, true>(x, steps, b, ldb, c, ldc, rows, width) }
 }

@@ -111,7 +111,7 @@ pub unsafe fn run<W: Work>(work: W) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn avx2<W: Work>(work: W) {
             // SAFETY: the caller's promise.
-            unsafe { work.run::<Plain<true>>() }
+            unsafe { work.run::<super::lanes_avx2::Pair>() }
         }
         match isa() {
             // SAFETY (both): `isa` names only what the processor has; the rest is the caller's.
@@ -121,16 +121,16 @@ pub unsafe fn run<W: Work>(work: W) {
         }
     }
     // SAFETY: plain lanes need no instruction in particular; the rest is the caller's promise.
-    unsafe { work.run::<Plain<FUSED>>() }
+    unsafe { work.run::<Plain>() }
 }
 
 /// Lanes in plain Rust, vectorised by the compiler for the build's target.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub struct Plain<const FMA: bool>([f32; LANES]);
+pub struct Plain([f32; LANES]);
 
 // SAFETY: no special instructions are used.
-unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
+unsafe impl Lanes for Plain {
     #[inline(always)]
     unsafe fn zero() -> Self {
         Plain([0.0; LANES])
@@ -184,7 +184,7 @@ unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
     unsafe fn times(self, k: f32, other: Self) -> Self {
         let mut lanes = self.0;
         for i in 0..LANES {
-            lanes[i] = fused::<FMA>(lanes[i], k, other.0[i]);
+            lanes[i] = fused::<FUSED>(lanes[i], k, other.0[i]);
         }
         Plain(lanes)
     }
@@ -216,7 +216,7 @@ unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
     unsafe fn fma(self, by: Self, other: Self) -> Self {
         let mut lanes = self.0;
         for i in 0..LANES {
-            lanes[i] = fused::<FMA>(lanes[i], by.0[i], other.0[i]);
+            lanes[i] = fused::<FUSED>(lanes[i], by.0[i], other.0[i]);
         }
         Plain(lanes)
     }
@@ -238,7 +238,7 @@ unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
     unsafe fn exp(self) -> Self {
         let mut lanes = self.0;
         for i in 0..LANES {
-            lanes[i] = exp::<FMA>(lanes[i]);
+            lanes[i] = exp::<FUSED>(lanes[i]);
         }
         Plain(lanes)
     }
@@ -247,7 +247,7 @@ unsafe impl<const FMA: bool> Lanes for Plain<FMA> {
     unsafe fn erf(self) -> Self {
         let mut lanes = self.0;
         for i in 0..LANES {
-            lanes[i] = erf::<FMA>(lanes[i]);
+            lanes[i] = erf::<FUSED>(lanes[i]);
         }
         Plain(lanes)
     }
@@ -419,7 +419,7 @@ mod wide {
 /// lies (0 to 1): the coefficients of each power side by side. They pass through the function at
 /// Chebyshev's points, which keeps them within 1e-8 of it.
 #[cfg(target_arch = "x86_64")]
-static ERF: [[f32; LANES]; 6] = {
+pub(super) static ERF: [[f32; LANES]; 6] = {
     // 1/2 - cos((2 k + 1) pi / 12) / 2
     const POINTS: [f64; 6] = [
         0.017_037_086_855_465_855,

@@ -16,7 +16,11 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_avx2;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod lanes_avx2;
 mod linear;
 pub mod norm;
 mod pack;

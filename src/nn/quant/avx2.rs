@@ -31,7 +31,8 @@ pub(super) unsafe trait Format {
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
 
-/// The dot product of each row of weights with each column.
+/// The dot product of each row of weights with each column. The rows go side by side, so that
+/// their sums do not wait for each other.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
@@ -40,11 +41,9 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
     rows: &[&[u8]; R],
     columns: &[&[f32]; N],
 ) -> [[f32; N]; R] {
-    let mut out = [[0.0; N]; R];
-    // A row at a time: there are registers for its weights and the sums of eight columns.
-    for r in 0..R {
-        let mut sums = [_mm256_setzero_ps(); N];
-        for index in 0..rows[r].len() / F::BYTES {
+    let mut sums = [[_mm256_setzero_ps(); N]; R];
+    for index in 0..rows[0].len() / F::BYTES {
+        for r in 0..R {
             // SAFETY: every pointer stays within block `index` of a row or of a column.
             unsafe {
                 let block = rows[r].as_ptr().add(index * F::BYTES);
@@ -55,20 +54,77 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
                         let x = columns[n].as_ptr().add((index * F::PARTS + part) * BLOCK);
                         for i in 0..4 {
                             let x = _mm256_loadu_ps(x.add(8 * i));
-                            sums[n] = _mm256_fmadd_ps(weights[i], x, sums[n]);
+                            sums[r][n] = _mm256_fmadd_ps(weights[i], x, sums[r][n]);
                         }
                     }
                 }
             }
         }
-        for n in 0..N {
-            let mut lanes = [0.0f32; 8];
-            // SAFETY: the array has room for the register.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[n]) };
-            out[r][n] = lanes.iter().sum();
+    }
+    added(&sums)
+}
+
+/// Writes a row's weights to `out`, as they are when [`dot`] multiplies them.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C; `out` has room for the row's weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn write_out<F: Format>(row: &[u8], out: &mut [f32]) {
+    for index in 0..row.len() / F::BYTES {
+        // SAFETY: every pointer stays within block `index` of the row or of `out`.
+        unsafe {
+            let block = row.as_ptr().add(index * F::BYTES);
+            let head = F::head(block);
+            for part in 0..F::PARTS {
+                let at = out.as_mut_ptr().add((index * F::PARTS + part) * BLOCK);
+                for (i, weights) in F::part(block, head, part).into_iter().enumerate() {
+                    _mm256_storeu_ps(at.add(8 * i), weights);
+                }
+            }
         }
     }
-    out
+}
+
+/// [`dot`] of rows that are written out: the same sums in the same order.
+///
+/// # Safety
+/// The processor has AVX2 and FMA; rows and columns are equally long, in whole blocks.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn dot_written<const R: usize, const N: usize>(
+    rows: &[&[f32]; R],
+    columns: &[&[f32]; N],
+) -> [[f32; N]; R] {
+    let mut sums = [[_mm256_setzero_ps(); N]; R];
+    for at in (0..rows[0].len()).step_by(8) {
+        // SAFETY: eight floats from `at` on lie within each row and column.
+        unsafe {
+            let mut weights = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                weights[r] = _mm256_loadu_ps(rows[r].as_ptr().add(at));
+            }
+            for n in 0..N {
+                let x = _mm256_loadu_ps(columns[n].as_ptr().add(at));
+                for r in 0..R {
+                    sums[r][n] = _mm256_fmadd_ps(weights[r], x, sums[r][n]);
+                }
+            }
+        }
+    }
+    added(&sums)
+}
+
+/// The lanes of each register added up, one after the other.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn added<const R: usize, const N: usize>(sums: &[[__m256; N]; R]) -> [[f32; N]; R] {
+    sums.map(|row| {
+        row.map(|sums| {
+            let mut lanes = [0.0f32; 8];
+            // SAFETY: the array has room for the register.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums) };
+            lanes.iter().sum()
+        })
+    })
 }
 
 /// The f16 at `at`.

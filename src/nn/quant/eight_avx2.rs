@@ -52,12 +52,26 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
     rows: &[&[u8]; R],
     columns: &[RoundedColumn; N],
 ) -> [[f32; N]; R] {
-    let mut out = [[0.0; N]; R];
+    // SAFETY (both): the caller's promise.
+    if N == 1 {
+        // Side by side, so that the rows' sums do not wait for each other.
+        return unsafe { side_by_side::<F, R, N>(rows, columns) };
+    }
     // A row at a time: there are registers for its weights and the sums of eight columns.
-    for r in 0..R {
-        let mut sums = [_mm256_setzero_ps(); N];
-        let mut minima = [0.0; N];
-        for index in 0..rows[r].len() / F::BYTES {
+    rows.map(|row| unsafe { side_by_side::<F, 1, N>(&[row], columns) }[0])
+}
+
+/// # Safety
+/// As [`dot`] says.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn side_by_side<F: Format, const R: usize, const N: usize>(
+    rows: &[&[u8]; R],
+    columns: &[RoundedColumn; N],
+) -> [[f32; N]; R] {
+    let mut sums = [[_mm256_setzero_ps(); N]; R];
+    let mut minima = [[0.0; N]; R];
+    for index in 0..rows[0].len() / F::BYTES {
+        for r in 0..R {
             // SAFETY: every pointer stays within block `index` of a row or of a column.
             unsafe {
                 let block = rows[r].as_ptr().add(index * F::BYTES);
@@ -71,17 +85,20 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
                         let sum = F::products(bytes, _mm256_loadu_si256(x.cast()));
                         let scale = _mm256_loadu_ps(columns[n].scales.as_ptr().add(at * SCALES));
                         let scale = _mm256_mul_ps(own, scale);
-                        sums[n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, sums[n]);
-                        minima[n] += minimum * columns[n].shares.as_ptr().add(at).read();
+                        sums[r][n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, sums[r][n]);
+                        minima[r][n] += minimum * columns[n].shares.as_ptr().add(at).read();
                     }
                 }
             }
         }
+    }
+    let mut out = [[0.0; N]; R];
+    for r in 0..R {
         for n in 0..N {
             let mut lanes = [0.0f32; 8];
             // SAFETY: the array has room for the register.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[n]) };
-            out[r][n] = lanes.iter().sum::<f32>() - minima[n];
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[r][n]) };
+            out[r][n] = lanes.iter().sum::<f32>() - minima[r][n];
         }
     }
     out

@@ -32,6 +32,8 @@ mod single_avx512;
 #[cfg(test)]
 mod tests;
 pub mod vector;
+#[cfg(target_arch = "x86_64")]
+mod written;
 
 use std::fs::File;
 use std::path::Path;
@@ -428,6 +430,10 @@ fn rows(
         rest: x.rest.column(index),
     };
     let columns = x.x.len() / matrix.cols;
+    #[cfg(target_arch = "x86_64")]
+    if set == InstructionSet::Avx2 && !matrix.kind.rounds() && columns >= TILE {
+        return written::rows(matrix, x.x, rows, out);
+    }
     let mut first = 0;
     while first + TILE <= columns {
         let tile: [Column; TILE] = std::array::from_fn(|i| column(first + i));

@@ -1,0 +1,81 @@
+//! Many columns with AVX2: some rows' weights are written out as f32 once, and then multiplied
+//! with all columns. What each row's product with each column is does not change.
+
+use std::ops::Range;
+
+use super::avx2::{Q4_0, Q4_1, dot_written, write_out};
+use super::{Out, QuantMatrix, QuantType};
+use crate::nn::kernels::gemm::with_scratch;
+
+/// Rows and columns multiplied together, so that registers hold all sums.
+const ROWS: usize = 3;
+const COLUMNS: usize = 4;
+/// Weights that stay in the first-level cache, together with the columns passing by.
+const WEIGHTS: usize = 4096;
+
+/// The products of `rows` of `matrix`, whose weights have 4 bits, with each column of `x`.
+pub(super) fn rows(matrix: &QuantMatrix, x: &[f32], rows: Range<usize>, out: Out) {
+    let cols = matrix.cols;
+    let group = (WEIGHTS / cols / ROWS).max(1) * ROWS;
+    with_scratch(|weights| {
+        for start in rows.clone().step_by(group) {
+            let count = group.min(rows.end - start);
+            weights.resize(count * cols, 0.0);
+            for (row, weights) in weights.chunks_exact_mut(cols).enumerate() {
+                let bytes = matrix.row_bytes(start + row);
+                // SAFETY: this is called where the processor has AVX2, FMA and F16C, and there is
+                // room for a row.
+                unsafe {
+                    match matrix.kind {
+                        QuantType::Q4_0 => write_out::<Q4_0>(bytes, weights),
+                        _ => write_out::<Q4_1>(bytes, weights),
+                    }
+                }
+            }
+            let columns: Vec<&[f32]> = x.chunks_exact(cols).collect();
+            let rows: Vec<&[f32]> = weights.chunks_exact(cols).collect();
+            let write = |row: usize, column: usize, value: f32| {
+                // SAFETY: `out` holds columns * rows numbers (asserted in `multiply_with`), and no
+                // other task has this row.
+                unsafe { *out.0.add(column * matrix.rows + start + row) = value };
+            };
+            let (by_four, left) = columns.as_chunks::<COLUMNS>();
+            for (i, columns) in by_four.iter().enumerate() {
+                all_rows(&rows, columns, |row, n, value| {
+                    write(row, i * COLUMNS + n, value)
+                });
+            }
+            for (i, column) in left.iter().enumerate() {
+                let at = by_four.len() * COLUMNS + i;
+                all_rows(&rows, &[*column], |row, _, value| write(row, at, value));
+            }
+        }
+    });
+}
+
+/// Calls `write` with each row's and each column's number and their product.
+fn all_rows<const N: usize>(
+    rows: &[&[f32]],
+    columns: &[&[f32]; N],
+    write: impl Fn(usize, usize, f32),
+) {
+    let (by_three, left) = rows.as_chunks::<ROWS>();
+    let each = |row: usize, values: &[f32; N]| {
+        values
+            .iter()
+            .enumerate()
+            .for_each(|(n, v)| write(row, n, *v));
+    };
+    // SAFETY (both): see `rows`; rows and columns are as long as the matrix is wide.
+    for (i, rows) in by_three.iter().enumerate() {
+        let values = unsafe { dot_written(rows, columns) };
+        values
+            .iter()
+            .enumerate()
+            .for_each(|(r, v)| each(i * ROWS + r, v));
+    }
+    for (i, row) in left.iter().enumerate() {
+        let [values] = unsafe { dot_written(&[*row], columns) };
+        each(by_three.len() * ROWS + i, &values);
+    }
+}
