@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use libfuzzer_sys::fuzz_target;
-use vokenboard::weights::Checkpoint;
+use vokenboard_fuzz::Checkpoint;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(checkpoint) = Checkpoint::from_bytes(Path::new("a.pth"), data.to_vec()) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vokenboard::weights::GgufHeader;
+use vokenboard_fuzz::GgufHeader;
 
 fuzz_target!(|data: &[u8]| {
     let _ = GgufHeader::read(data);

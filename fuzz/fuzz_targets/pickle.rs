@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use libfuzzer_sys::fuzz_target;
-use vokenboard::weights::Checkpoint;
+use vokenboard_fuzz::Checkpoint;
 
 fuzz_target!(|data: &[u8]| {
     let storage = [0u8; 256];

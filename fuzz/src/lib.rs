@@ -1,0 +1,21 @@
+//! The readers of files from the internet without the rest of the program, so that a fuzzer is
+//! built in minutes.
+
+#[path = "../../src/weights/checkpoint/mod.rs"]
+mod checkpoint;
+#[path = "../../src/weights/gguf.rs"]
+mod gguf;
+
+pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
+pub use gguf::{GgufHeader, GgufTensor, GgufValue};
+
+pub mod nn {
+    use candle_core::{Device, Result, Tensor};
+
+    /// What the readers give the rest of the program.
+    pub trait TensorSource: Send + Sync {
+        fn contains(&self, name: &str) -> bool;
+        fn shape(&self, name: &str) -> Option<Vec<usize>>;
+        fn tensor(&self, name: &str, device: &Device) -> Result<Tensor>;
+    }
+}
