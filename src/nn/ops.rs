@@ -217,12 +217,8 @@ pub fn attention(
         Mask::Keys(m) => Some(m.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?),
         Mask::None | Mask::Causal => None,
     };
-    let op = attend::AttentionOp {
-        heads,
-        kv_heads,
-        causal: matches!(mask, Mask::Causal),
-        keys,
-    };
+    let causal = matches!(mask, Mask::Causal);
+    let op = attend::AttentionOp::new(heads, kv_heads, causal, keys);
     q.contiguous()?
         .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
@@ -243,12 +239,7 @@ pub fn packed_attention(
         return plain::packed_attention(q, k, v, heads, kv_heads, segments);
     }
     let op = attend::PackedOp {
-        attention: attend::AttentionOp {
-            heads,
-            kv_heads,
-            causal: true,
-            keys: None,
-        },
+        attention: attend::AttentionOp::new(heads, kv_heads, true, None),
         segments: segments.clone(),
     };
     q.contiguous()?

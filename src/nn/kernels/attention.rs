@@ -1,6 +1,10 @@
 //! Attention, a block of queries and of keys at a time (arXiv 2205.14135): the score matrix is
 //! never in memory as a whole, and the backward computes the scores again.
 
+mod backward;
+
+pub use backward::{Forward, backward};
+
 use super::conv::OutPtr;
 use super::elementwise::{exponentials, highest};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
@@ -240,10 +244,28 @@ impl Rows {
     }
 }
 
-/// `keys` is `[batch, tk]`, above 0 where a key may be seen.
-pub fn forward(s: &Shape, q: &[f32], k: &[f32], v: &[f32], keys: Option<&[f32]>, out: &mut [f32]) {
+/// What a query's scores came to: the greatest of them, and the sum of e^(score - greatest).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Seen {
+    max: f32,
+    sum: f32,
+}
+
+/// `keys` is `[batch, tk]`, above 0 where a key may be seen. What was seen comes back as
+/// `[batch, heads, tq]`.
+pub fn forward(
+    s: &Shape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    keys: Option<&[f32]>,
+    out: &mut [f32],
+) -> Vec<Seen> {
+    let mut seen = vec![Seen::default(); s.batch * s.heads * s.tq];
     if s.tk == 0 {
-        return out.fill(0.0);
+        out.fill(0.0);
+        return seen;
     }
     let blocks = s.tq.div_ceil(BLOCK);
     // A head's keys are packed once a task; few heads are shared out by blocks of queries.
@@ -251,6 +273,7 @@ pub fn forward(s: &Shape, q: &[f32], k: &[f32], v: &[f32], keys: Option<&[f32]>,
         .div_ceil(s.batch * s.heads)
         .clamp(1, blocks.max(1));
     let out = OutPtr(out.as_mut_ptr());
+    let saw = OutPtr(seen.as_mut_ptr().cast());
     (0..s.batch * s.heads * share)
         .into_par_iter()
         .for_each(|task| {
@@ -282,11 +305,21 @@ pub fn forward(s: &Shape, q: &[f32], k: &[f32], v: &[f32], keys: Option<&[f32]>,
                                 &mut rows,
                                 out.at(at),
                             );
+                            for (i, (max, sum)) in rows.max.iter().zip(&rows.sum).enumerate() {
+                                let at = (b * s.heads + h) * s.tq + q0 + i;
+                                let seen = Seen {
+                                    max: *max,
+                                    sum: *sum,
+                                };
+                                // SAFETY: this task owns what its queries see, two floats each.
+                                unsafe { saw.at(2 * at).cast::<Seen>().write(seen) };
+                            }
                         }
                     })
                 })
             });
         });
+    seen
 }
 
 /// Attention of the queries `q0..q0 + count` of one head to `out`, some keys after the other.
@@ -353,124 +386,4 @@ fn block_forward(
     for (i, sum) in rows.sum.iter().enumerate() {
         multiply_row(row(i), 1.0 / sum);
     }
-}
-
-/// Probabilities of queries `q0..q0+count` of one head into `p [count, tk]` (plus slack).
-fn shares(
-    s: &Shape,
-    q: &[f32],
-    q0: usize,
-    count: usize,
-    k_strips: &[f32],
-    keys: Option<&[f32]>,
-    p: &mut Vec<f32>,
-    rows: &mut Rows,
-) {
-    p.resize(count * s.tk + SLACK, 0.0);
-    rows.start(count);
-    let scale = products(s, q, q0, count, k_strips, 0, s.tk, keys, p);
-    // SAFETY: rows are taken by their bounds.
-    unsafe {
-        run(Shares {
-            rows: &mut p[..count * s.tk],
-            c: s.tk,
-            scale,
-            so_far: rows,
-        })
-    };
-    for (row, sum) in p.chunks_exact_mut(s.tk).zip(&rows.sum) {
-        multiply_row(row, 1.0 / sum);
-    }
-}
-
-dispatch! {
-    /// d = p * (d - sum(p d)) * scale, row by row.
-    fn through_softmax(p: &[f32], d: &mut [f32], c: usize, scale: f32) {
-        for (p, d) in p.chunks_exact(c).zip(d.chunks_exact_mut(c)) {
-            let dot = super::norm::lanes_dot(p, d);
-            for (d, p) in d.iter_mut().zip(p) {
-                *d = p * (*d - dot) * scale;
-            }
-        }
-    }
-}
-
-/// Gradients of `q`, `k` and `v`, overwritten.
-pub fn backward(
-    s: &Shape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    keys: Option<&[f32]>,
-    dy: &[f32],
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
-) {
-    dk.fill(0.0);
-    dv.fill(0.0);
-    if s.tk == 0 {
-        return dq.fill(0.0);
-    }
-    let (dq, dk, dv) = (
-        OutPtr(dq.as_mut_ptr()),
-        OutPtr(dk.as_mut_ptr()),
-        OutPtr(dv.as_mut_ptr()),
-    );
-    let group = s.heads / s.kv_heads;
-    (0..s.batch * s.kv_heads).into_par_iter().for_each(|task| {
-        let (kv, b) = (task % s.kv_heads, task / s.kv_heads);
-        let kv_at = b * s.tk * s.kw() + kv * s.dim;
-        let keys = keys.map(|m| &m[b * s.tk..(b + 1) * s.tk]);
-        let (mut ks, mut kr, mut vs) = (Vec::new(), Vec::new(), Vec::new());
-        pack(&k[kv_at..], s.kw(), s.tk, s.dim, true, &mut ks);
-        pack(&k[kv_at..], s.kw(), s.tk, s.dim, false, &mut kr);
-        pack(&v[kv_at..], s.kw(), s.tk, s.dim, true, &mut vs);
-        let (mut p, mut dp, mut rows) = (Vec::new(), Vec::new(), Rows::default());
-        for h in kv * group..(kv + 1) * group {
-            let q_at = b * s.tq * s.qw() + h * s.dim;
-            for q0 in (0..s.tq).step_by(BLOCK) {
-                let count = BLOCK.min(s.tq - q0);
-                shares(s, &q[q_at..], q0, count, &ks, keys, &mut p, &mut rows);
-                let g = &dy[q_at + q0 * s.qw()..];
-                transposed_product(
-                    &p,
-                    s.tk,
-                    count,
-                    s.tk,
-                    g,
-                    s.qw(),
-                    s.dim,
-                    dv.at(kv_at),
-                    s.kw(),
-                );
-                dp.resize(count * s.tk + SLACK, 0.0);
-                rows_by_strips(
-                    g,
-                    s.qw(),
-                    count,
-                    s.dim,
-                    &vs,
-                    s.tk,
-                    dp.as_mut_ptr(),
-                    s.tk,
-                    false,
-                );
-                through_softmax(&p[..count * s.tk], &mut dp[..count * s.tk], s.tk, s.scale());
-                let out = dq.at(q_at + q0 * s.qw());
-                rows_by_strips(&dp, s.tk, count, s.tk, &kr, s.dim, out, s.qw(), false);
-                transposed_product(
-                    &dp,
-                    s.tk,
-                    count,
-                    s.tk,
-                    &q[q_at + q0 * s.qw()..],
-                    s.qw(),
-                    s.dim,
-                    dk.at(kv_at),
-                    s.kw(),
-                );
-            }
-        }
-    });
 }

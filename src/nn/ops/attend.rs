@@ -2,19 +2,31 @@
 
 use super::Segment;
 use super::{Result, slice, tensor_like, with_slices};
-use crate::nn::kernels::attention::{self, Shape as Sizes};
+use crate::nn::kernels::attention::{self, Forward, Seen, Shape as Sizes};
 use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(super) struct AttentionOp {
     pub heads: usize,
     pub kv_heads: usize,
     pub causal: bool,
     pub keys: Option<Vec<f32>>,
+    /// What the queries saw in the forward pass, for the backward one.
+    seen: OnceLock<Vec<Seen>>,
 }
 
 impl AttentionOp {
+    pub fn new(heads: usize, kv_heads: usize, causal: bool, keys: Option<Vec<f32>>) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            causal,
+            keys,
+            seen: OnceLock::new(),
+        }
+    }
+
     fn sizes(&self, q: &[usize], k: &[usize], v: &[usize]) -> Result<Sizes> {
         let (heads, kv_heads) = (self.heads, self.kv_heads);
         let (&[batch, tq, qw], &[kb, tk, kw]) = (q, k) else {
@@ -62,14 +74,10 @@ impl CustomOp3 for AttentionOp {
         let s = self.sizes(lq.dims(), lk.dims(), lv.dims())?;
         let q = slice(q, lq)?;
         let mut out = fresh(q.len());
-        attention::forward(
-            &s,
-            q,
-            slice(k, lk)?,
-            slice(v, lv)?,
-            self.keys.as_deref(),
-            &mut out,
-        );
+        let (k, v) = (slice(k, lk)?, slice(v, lv)?);
+        let seen = attention::forward(&s, q, k, v, self.keys.as_deref(), &mut out);
+        // An operation is applied once.
+        let _ = self.seen.set(seen);
         Ok((CpuStorage::F32(out), lq.shape().clone()))
     }
 
@@ -78,18 +86,20 @@ impl CustomOp3 for AttentionOp {
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
-        _: &Tensor,
+        out: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let s = self.sizes(q.dims(), k.dims(), v.dims())?;
-        let (dq, dk, dv) = with_slices([q, k, v, dy], |[q, k, v, dy]| {
+        let (dq, dk, dv) = with_slices([q, k, v, out, dy], |[q, k, v, out, dy]| {
             let (mut dq, mut dk, mut dv) = (fresh(q.len()), fresh(k.len()), fresh(v.len()));
+            let known = self.seen.get().map(|seen| Forward { out, seen });
             attention::backward(
                 &s,
                 q,
                 k,
                 v,
                 self.keys.as_deref(),
+                known,
                 dy,
                 &mut dq,
                 &mut dk,
@@ -221,6 +231,7 @@ impl CustomOp3 for PackedOp {
                     &q[own.clone()],
                     &ks,
                     &vs,
+                    None,
                     None,
                     &dy[own.clone()],
                     &mut dq[own],

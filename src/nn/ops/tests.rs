@@ -273,6 +273,9 @@ fn attention_matches() {
         (2, 5, 9, 6, 2, 8),
         (1, 130, 7, 1, 1, 40),
         (1, 3, 300, 2, 2, 16),
+        // More keys than the backward pass works on together.
+        (2, 70, 600, 2, 1, 20),
+        (1, 530, 530, 1, 1, 33),
     ] {
         let vars = [
             draw(0, &[b, tq, heads * d]),

@@ -31,8 +31,8 @@ pub(super) unsafe trait Format {
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
 
-/// The dot product of each row of weights with each column. The rows go side by side, so that
-/// their sums do not wait for each other.
+/// The dot product of each row of weights with each column. The rows, which lie one behind the
+/// other, go side by side, so that their sums do not wait for each other.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
@@ -47,6 +47,7 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
             // SAFETY: every pointer stays within block `index` of a row or of a column.
             unsafe {
                 let block = rows[r].as_ptr().add(index * F::BYTES);
+                fetch_ahead(block, R * rows[r].len());
                 let head = F::head(block);
                 for part in 0..F::PARTS {
                     let weights = F::part(block, head, part);
@@ -116,15 +117,27 @@ pub(super) unsafe fn dot_written<const R: usize, const N: usize>(
 /// The lanes of each register added up, one after the other.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn added<const R: usize, const N: usize>(sums: &[[__m256; N]; R]) -> [[f32; N]; R] {
-    sums.map(|row| {
-        row.map(|sums| {
+pub(super) fn added<const R: usize, const N: usize>(sums: &[[__m256; N]; R]) -> [[f32; N]; R] {
+    let mut out = [[0.0; N]; R];
+    for r in 0..R {
+        for n in 0..N {
             let mut lanes = [0.0f32; 8];
             // SAFETY: the array has room for the register.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums) };
-            lanes.iter().sum()
-        })
-    })
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[r][n]) };
+            for lane in lanes {
+                out[r][n] += lane;
+            }
+        }
+    }
+    out
+}
+
+/// Fetches what lies `ahead` of a block: the rows that come next, whose beginnings the processor
+/// does not foresee.
+#[inline(always)]
+pub(super) unsafe fn fetch_ahead(block: *const u8, ahead: usize) {
+    // SAFETY: what is fetched may lie anywhere.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(ahead).cast()) }
 }
 
 /// The f16 at `at`.
@@ -146,7 +159,7 @@ unsafe fn bytes(at: *const u8) -> __m256i {
 
 /// 32 weights from 16 bytes of nibbles: all the low ones, then all the high ones.
 #[inline(always)]
-unsafe fn nibbles(at: *const u8, scale: f32, minimum: f32) -> [__m256; 4] {
+unsafe fn nibbles(at: *const u8, scale: __m256, minimum: __m256) -> [__m256; 4] {
     // SAFETY: the caller has 16 bytes there.
     unsafe {
         let mask = _mm256_set1_epi32(15);
@@ -162,12 +175,9 @@ unsafe fn nibbles(at: *const u8, scale: f32, minimum: f32) -> [__m256; 4] {
 
 /// `scale * numbers + minimum`.
 #[inline(always)]
-unsafe fn weights(numbers: __m256i, scale: f32, minimum: f32) -> __m256 {
+unsafe fn weights(numbers: __m256i, scale: __m256, minimum: __m256) -> __m256 {
     // SAFETY: see `Format`.
-    unsafe {
-        let (scale, minimum) = (_mm256_set1_ps(scale), _mm256_set1_ps(minimum));
-        _mm256_fmadd_ps(_mm256_cvtepi32_ps(numbers), scale, minimum)
-    }
+    unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(numbers), scale, minimum) }
 }
 
 // SAFETY (both): the methods stay within the block that the caller promises.
@@ -183,8 +193,9 @@ unsafe impl Format for Q4_0 {
     unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
         // SAFETY: see above.
         unsafe {
-            let scale = half(block);
-            nibbles(block.add(2), scale, -8.0 * scale)
+            let scale = _mm256_set1_ps(half(block));
+            let minimum = _mm256_mul_ps(scale, _mm256_set1_ps(-8.0));
+            nibbles(block.add(2), scale, minimum)
         }
     }
 }
@@ -200,6 +211,13 @@ unsafe impl Format for Q4_1 {
     #[inline(always)]
     unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
         // SAFETY: see above.
-        unsafe { nibbles(block.add(4), half(block), half(block.add(2))) }
+        unsafe {
+            // Scale and minimum in one go.
+            let raw = _mm_cvtsi32_si128(block.cast::<i32>().read_unaligned());
+            let scales = _mm_cvtph_ps(raw);
+            let scale = _mm256_broadcastss_ps(scales);
+            let minimum = _mm256_broadcastss_ps(_mm_movehdup_ps(scales));
+            nibbles(block.add(4), scale, minimum)
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::half;
+use super::avx2::{added, fetch_ahead, half};
 use super::eight::{RoundedColumn, SCALES};
 use super::{BLOCK, scales_q4k};
 
@@ -75,6 +75,9 @@ unsafe fn side_by_side<F: Format, const R: usize, const N: usize>(
             // SAFETY: every pointer stays within block `index` of a row or of a column.
             unsafe {
                 let block = rows[r].as_ptr().add(index * F::BYTES);
+                for line in (0..F::BYTES).step_by(64) {
+                    fetch_ahead(block.wrapping_add(line), R * rows[r].len());
+                }
                 let head = F::head(block);
                 for part in 0..F::PARTS {
                     let (bytes, own) = F::part(block, head, part);
@@ -92,16 +95,50 @@ unsafe fn side_by_side<F: Format, const R: usize, const N: usize>(
             }
         }
     }
-    let mut out = [[0.0; N]; R];
+    let mut out = added(&sums);
     for r in 0..R {
         for n in 0..N {
-            let mut lanes = [0.0f32; 8];
-            // SAFETY: the array has room for the register.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums[r][n]) };
-            out[r][n] = lanes.iter().sum::<f32>() - minima[r][n];
+            out[r][n] -= minima[r][n];
         }
     }
     out
+}
+
+/// The dot product of each row of `Q8_0` weights with each column, of which `low` holds what
+/// rounding took away from `high`, in 256ths: both in one go, so that weights are read once.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn dot_q8_0<const R: usize, const N: usize>(
+    rows: &[&[u8]; R],
+    high: &[RoundedColumn; N],
+    low: &[RoundedColumn; N],
+) -> [[f32; N]; R] {
+    let mut sums = [[_mm256_setzero_ps(); N]; R];
+    for index in 0..rows[0].len() / Q8_0::BYTES {
+        for r in 0..R {
+            // SAFETY: every pointer stays within block `index` of a row or of a column.
+            unsafe {
+                let block = rows[r].as_ptr().add(index * Q8_0::BYTES);
+                fetch_ahead(block, R * rows[r].len());
+                let (bytes, own) = Q8_0::part(block, (), 0);
+                for n in 0..N {
+                    let products = |column: &RoundedColumn| {
+                        let x = column.numbers.as_ptr().add(index * BLOCK);
+                        Q8_0::products(bytes, _mm256_loadu_si256(x.cast()))
+                    };
+                    // At most 4 * 128 * 127 * 256 and as much again: no more than 25 bits.
+                    let upper = _mm256_slli_epi32::<8>(products(&high[n]));
+                    let sum = _mm256_add_epi32(upper, products(&low[n]));
+                    let scale = _mm256_loadu_ps(low[n].scales.as_ptr().add(index * SCALES));
+                    let scale = _mm256_mul_ps(own, scale);
+                    sums[r][n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, sums[r][n]);
+                }
+            }
+        }
+    }
+    added(&sums)
 }
 
 /// Unsigned bytes times signed ones, each four of them summed up; pairs must fit into 16 bits.

@@ -534,12 +534,7 @@ fn dot<const R: usize, const N: usize>(
             _ => {
                 return unsafe {
                     match kind {
-                        QuantType::Q8_0 => {
-                            use eight_avx2::{Q8_0, dot};
-                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
-                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
-                            values
-                        }
+                        QuantType::Q8_0 => eight_avx2::dot_q8_0(rows, rounded, rest),
                         QuantType::Q4K => eight_avx2::dot::<eight_avx2::Q4K, R, N>(rows, rounded),
                         _ => eight_avx2::dot::<eight_avx2::Q6K, R, N>(rows, rounded),
                     }
