@@ -4,9 +4,11 @@
 use std::arch::x86_64::*;
 
 use super::gemm::NR;
+use super::lanes::LANES;
+use super::lanes_avx2::mask;
 
 /// Columns worked on together.
-const WIDTH: usize = 16;
+const WIDTH: usize = LANES;
 /// Most rows worked on together.
 const GROUP: usize = 6;
 
@@ -109,24 +111,9 @@ impl Columns {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn new(first: usize, width: usize) -> Self {
-        static MASKS: [i32; 2 * WIDTH] = {
-            let mut masks = [0; 2 * WIDTH];
-            let mut i = 0;
-            while i < WIDTH {
-                masks[i] = -1;
-                i += 1;
-            }
-            masks
-        };
         let n = (width - first).min(WIDTH);
-        // SAFETY: from WIDTH - n on there are at least WIDTH numbers.
-        let masks = (n < WIDTH).then(|| unsafe {
-            let at = MASKS.as_ptr().add(WIDTH - n);
-            [
-                _mm256_loadu_si256(at.cast()),
-                _mm256_loadu_si256(at.add(8).cast()),
-            ]
-        });
+        // SAFETY: the processor has AVX2.
+        let masks = (n < WIDTH).then(|| unsafe { mask(n) });
         Self { first, masks }
     }
 

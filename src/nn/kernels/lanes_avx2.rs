@@ -8,9 +8,12 @@ use super::lanes::{ERF, LANES, Lanes};
 #[derive(Clone, Copy)]
 pub struct Pair(__m256, __m256);
 
-/// All bits for the first `n` lanes.
+/// All bits for the first `n` lanes, at most [`LANES`].
+///
+/// # Safety
+/// The processor has AVX2.
 #[inline(always)]
-unsafe fn mask(n: usize) -> [__m256i; 2] {
+pub(super) unsafe fn mask(n: usize) -> [__m256i; 2] {
     static MASKS: [i32; 2 * LANES] = {
         let mut masks = [0; 2 * LANES];
         let mut i = 0;
@@ -20,7 +23,7 @@ unsafe fn mask(n: usize) -> [__m256i; 2] {
         }
         masks
     };
-    // SAFETY: from LANES - n on there are at least LANES numbers; the rest is the trait's promise.
+    // SAFETY: from LANES - n on there are at least LANES numbers; the rest is the caller's promise.
     unsafe {
         let at = MASKS.as_ptr().add(LANES - n);
         [
