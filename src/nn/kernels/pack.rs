@@ -60,6 +60,15 @@ fn transpose(src: &[f32], ld: usize, out: &mut [f32]) {
         // SAFETY: the processor has AVX-512, the lengths were checked.
         return unsafe { transpose_avx512(src.as_ptr(), ld, out.as_mut_ptr()) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if isa() == Isa::Avx2 {
+        for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+            let (from, to) = (&src[i * ld + j..], &mut out[j * NR + i..]);
+            // SAFETY: the processor has AVX2; quarters lie within what was checked.
+            unsafe { transpose_avx2(from.as_ptr(), ld, to.as_mut_ptr()) };
+        }
+        return;
+    }
     for i in 0..LANES {
         for j in 0..LANES {
             out[i * NR + j] = src[j * ld + i];
@@ -102,6 +111,39 @@ unsafe fn transpose_avx512(src: *const f32, ld: usize, out: *mut f32) {
             let right = _mm512_shuffle_f32x4::<0xdd>(b[j], b[8 + j]);
             _mm512_storeu_ps(out.add(j * NR), left);
             _mm512_storeu_ps(out.add((8 + j) * NR), right);
+        }
+    }
+}
+
+/// Eight rows of eight floats.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_avx2(src: *const f32, ld: usize, out: *mut f32) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Each register holds four floats of a row and four of the one four further down, so that
+        // what is left is to transpose fours.
+        let four = |row: usize, column: usize| {
+            let upper = _mm_loadu_ps(src.add(row * ld + column));
+            let lower = _mm_loadu_ps(src.add((row + 4) * ld + column));
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(upper), lower)
+        };
+        for column in [0, 4] {
+            let rows = [0, 1, 2, 3].map(|row| four(row, column));
+            let low = [
+                _mm256_unpacklo_ps(rows[0], rows[1]),
+                _mm256_unpacklo_ps(rows[2], rows[3]),
+            ];
+            let high = [
+                _mm256_unpackhi_ps(rows[0], rows[1]),
+                _mm256_unpackhi_ps(rows[2], rows[3]),
+            ];
+            let to = out.add(column * NR);
+            _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(low[0], low[1]));
+            _mm256_storeu_ps(to.add(NR), _mm256_shuffle_ps::<0xee>(low[0], low[1]));
+            _mm256_storeu_ps(to.add(2 * NR), _mm256_shuffle_ps::<0x44>(high[0], high[1]));
+            _mm256_storeu_ps(to.add(3 * NR), _mm256_shuffle_ps::<0xee>(high[0], high[1]));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::BLOCK;
+use super::{BLOCK, scales_q4k};
 
 /// A way to store weights.
 ///
@@ -30,6 +30,9 @@ pub(super) unsafe trait Format {
 
 pub(super) struct Q4_0;
 pub(super) struct Q4_1;
+pub(super) struct Q8_0;
+pub(super) struct Q4K;
+pub(super) struct Q6K;
 
 /// The dot product of each row of weights with each column. The rows, which lie one behind the
 /// other, go side by side, so that their sums do not wait for each other.
@@ -180,7 +183,7 @@ unsafe fn weights(numbers: __m256i, scale: __m256, minimum: __m256) -> __m256 {
     unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(numbers), scale, minimum) }
 }
 
-// SAFETY (both): the methods stay within the block that the caller promises.
+// SAFETY (all): the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
@@ -218,6 +221,101 @@ unsafe impl Format for Q4_1 {
             let scale = _mm256_broadcastss_ps(scales);
             let minimum = _mm256_broadcastss_ps(_mm_movehdup_ps(scales));
             nibbles(block.add(4), scale, minimum)
+        }
+    }
+}
+
+unsafe impl Format for Q8_0 {
+    const BYTES: usize = 34;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let scale = _mm256_set1_ps(half(block));
+            std::array::from_fn(|i| {
+                let eight = _mm_loadl_epi64(block.add(2 + 8 * i).cast());
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), scale)
+            })
+        }
+    }
+}
+
+unsafe impl Format for Q4K {
+    const BYTES: usize = 144;
+    const PARTS: usize = 8;
+    /// Scales and minima of the parts.
+    type Head = ([f32; 8], [f32; 8]);
+
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> Self::Head {
+        // SAFETY: see above.
+        unsafe {
+            let (scales, minima) = scales_q4k(&*block.add(4).cast());
+            let times = |bytes: [u8; 8], by: f32| bytes.map(|byte| by * f32::from(byte));
+            (
+                times(scales, half(block)),
+                times(minima, -half(block.add(2))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, head: Self::Head, part: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let scale = _mm256_set1_ps(head.0[part]);
+            let minimum = _mm256_set1_ps(head.1[part]);
+            std::array::from_fn(|i| {
+                let packed = bytes(block.add(16 + part / 2 * BLOCK + 8 * i));
+                let numbers = match part % 2 {
+                    0 => _mm256_and_si256(packed, _mm256_set1_epi32(15)),
+                    _ => _mm256_srli_epi32::<4>(packed),
+                };
+                weights(numbers, scale, minimum)
+            })
+        }
+    }
+}
+
+unsafe impl Format for Q6K {
+    const BYTES: usize = 210;
+    const PARTS: usize = 8;
+    /// The block's scale.
+    type Head = f32;
+
+    #[inline(always)]
+    unsafe fn head(block: *const u8) -> f32 {
+        // SAFETY: see above.
+        unsafe { half(block.add(208)) }
+    }
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, head: f32, part: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let (at, quarter) = (part / 4, part % 4);
+            let own = |i: usize| head * f32::from(*block.add(192 + 2 * part + i).cast::<i8>());
+            let scales = [own(0), own(1)];
+            std::array::from_fn(|i| {
+                let low = bytes(block.add(64 * at + 32 * (quarter % 2) + 8 * i));
+                let low = match quarter / 2 {
+                    0 => _mm256_and_si256(low, _mm256_set1_epi32(15)),
+                    _ => _mm256_srli_epi32::<4>(low),
+                };
+                let high = bytes(block.add(128 + 32 * at + 8 * i));
+                let high = _mm256_srlv_epi32(high, _mm256_set1_epi32(2 * quarter as i32));
+                let high = _mm256_and_si256(high, _mm256_set1_epi32(3));
+                let numbers = _mm256_or_si256(low, _mm256_slli_epi32::<4>(high));
+                let scale = _mm256_set1_ps(scales[i / 2]);
+                let minimum = _mm256_set1_ps(-32.0 * scales[i / 2]);
+                weights(numbers, scale, minimum)
+            })
         }
     }
 }

@@ -8,8 +8,9 @@
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
 //! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
 //! weights, gets two such numbers for each activation, the second for what the first leaves: that
-//! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set
-//! is chosen at run time. Where nothing is rounded, a column's result does not depend on how many
+//! moves a result by some 0.002 %. Nothing is rounded by the portable path, nor with AVX2 for eight
+//! columns and more, for which weights are quicker written out ([`written`]). The instruction set
+//! is chosen at run time. With `Q4_0` and `Q4_1`, a column's result does not depend on how many
 //! columns are computed together.
 
 // Loops over lanes and rows index several arrays of registers at once.
@@ -21,12 +22,13 @@ mod avx2;
 mod avx512;
 mod eight;
 #[cfg(target_arch = "x86_64")]
-mod eight_avx2;
-#[cfg(target_arch = "x86_64")]
 mod eight_avx512;
 #[cfg(target_arch = "x86_64")]
 mod eight_tile;
+mod matrix;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod single_avx2;
 #[cfg(target_arch = "x86_64")]
 mod single_avx512;
 #[cfg(test)]
@@ -35,13 +37,10 @@ pub mod vector;
 #[cfg(target_arch = "x86_64")]
 mod written;
 
-use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
-
 use super::kernels::simd::{Isa, isa};
 use eight::{Rounded, RoundedColumn};
 use half::f16;
+pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
 use rayon::prelude::*;
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.
@@ -57,184 +56,6 @@ const TILE: usize = 8;
 const TILE_ROWS: usize = 2;
 /// Rows computed together with a single column, so that their sums do not wait for each other.
 const SINGLE_ROWS: usize = 4;
-
-/// Why weights cannot be used; one sentence each.
-#[derive(Debug, thiserror::Error)]
-pub enum QuantError {
-    #[error("a row of {cols} weights is not a whole number of blocks of {block}")]
-    Ragged { cols: usize, block: usize },
-    #[error("it ends before its last tensor, so it is not complete")]
-    Truncated,
-}
-
-/// How weights are stored; names and layouts are ggml's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuantType {
-    /// 32 at a time: f16 scale, 4-bit weights minus 8.
-    Q4_0,
-    /// 32 at a time: f16 scale, f16 minimum, 4-bit weights.
-    Q4_1,
-    /// 32 at a time: f16 scale, signed 8-bit weights.
-    Q8_0,
-    /// 256 at a time: f16 scale and minimum, 6-bit scale and minimum for every 32, 4-bit weights.
-    Q4K,
-    /// 256 at a time: 6-bit weights minus 32, 8-bit scale for every 16, f16 scale.
-    Q6K,
-}
-
-impl QuantType {
-    /// Weights of a block.
-    pub const fn block_weights(self) -> usize {
-        match self {
-            QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q8_0 => BLOCK,
-            QuantType::Q4K | QuantType::Q6K => 8 * BLOCK,
-        }
-    }
-
-    /// Bytes of a block.
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            QuantType::Q4_0 => 18,
-            QuantType::Q4_1 => 20,
-            QuantType::Q8_0 => 34,
-            QuantType::Q4K => 144,
-            QuantType::Q6K => 210,
-        }
-    }
-
-    /// Whether activations are rounded to 8 bits, where the processor has instructions for that.
-    const fn rounds(self) -> bool {
-        matches!(self, QuantType::Q8_0 | QuantType::Q4K | QuantType::Q6K)
-    }
-}
-
-/// A file mapped into memory for reading.
-#[derive(Debug)]
-pub struct MappedFile(memmap2::Mmap);
-
-impl MappedFile {
-    /// # Errors
-    /// When the file cannot be opened or mapped.
-    pub fn open(path: &Path) -> std::io::Result<MappedFile> {
-        let file = File::open(path)?;
-        // SAFETY: the mapping is read only. Model files are replaced by renaming, never written
-        // in place, so the bytes do not change under us.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(MappedFile(map))
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Where a matrix's blocks lie.
-#[derive(Clone, Debug)]
-enum Bytes {
-    Mapped(Arc<MappedFile>),
-    Owned(Arc<[u8]>),
-}
-
-impl Bytes {
-    fn all(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(file) => file.bytes(),
-            Bytes::Owned(bytes) => bytes,
-        }
-    }
-}
-
-/// A `[rows, cols]` matrix of quantised weights.
-#[derive(Clone, Debug)]
-pub struct QuantMatrix {
-    bytes: Bytes,
-    offset: usize,
-    rows: usize,
-    cols: usize,
-    kind: QuantType,
-}
-
-impl QuantMatrix {
-    /// The matrix whose first block lies `offset` bytes into `file`.
-    ///
-    /// # Errors
-    /// When a row is not a whole number of blocks, or the file is too short.
-    pub fn new(
-        file: Arc<MappedFile>,
-        offset: usize,
-        rows: usize,
-        cols: usize,
-        kind: QuantType,
-    ) -> Result<QuantMatrix, QuantError> {
-        QuantMatrix {
-            bytes: Bytes::Mapped(file),
-            offset,
-            rows,
-            cols,
-            kind,
-        }
-        .checked()
-    }
-
-    /// The matrix of a copy of these blocks.
-    ///
-    /// # Errors
-    /// When a row is not a whole number of blocks, or there are too few.
-    pub fn from_bytes(
-        bytes: &[u8],
-        rows: usize,
-        cols: usize,
-        kind: QuantType,
-    ) -> Result<QuantMatrix, QuantError> {
-        QuantMatrix {
-            bytes: Bytes::Owned(bytes.into()),
-            offset: 0,
-            rows,
-            cols,
-            kind,
-        }
-        .checked()
-    }
-
-    fn checked(self) -> Result<QuantMatrix, QuantError> {
-        let (cols, block) = (self.cols, self.kind.block_weights());
-        if !cols.is_multiple_of(block) || cols == 0 {
-            return Err(QuantError::Ragged { cols, block });
-        }
-        let end = (cols / block * self.kind.block_bytes())
-            .checked_mul(self.rows)
-            .and_then(|bytes| bytes.checked_add(self.offset));
-        if end.is_none_or(|end| end > self.bytes.all().len()) {
-            return Err(QuantError::Truncated);
-        }
-        Ok(self)
-    }
-
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Writes the weights of row `row` to `out`, `[cols]`.
-    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
-        let bytes = self.row_bytes(row);
-        for (block, out) in bytes
-            .chunks_exact(self.kind.block_bytes())
-            .zip(out.chunks_exact_mut(self.kind.block_weights()))
-        {
-            portable::dequantise(self.kind, block, out);
-        }
-    }
-
-    fn row_bytes(&self, row: usize) -> &[u8] {
-        let length = self.cols / self.kind.block_weights() * self.kind.block_bytes();
-        let start = self.offset + row * length;
-        &self.bytes.all()[start..start + length]
-    }
-}
 
 /// The instruction sets that there are kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -295,7 +116,10 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
     let simd = set != InstructionSet::Portable;
-    let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
+    let any = |f: fn(QuantType) -> bool| {
+        let mut kinds = products.iter().map(|product| product.matrix.kind);
+        simd && kinds.any(|kind| f(kind) && !written_out(set, kind, columns))
+    };
     let rounded = match any(QuantType::rounds) {
         true => Rounded::of(x, cols),
         false => Rounded::default(),
@@ -431,7 +255,7 @@ fn rows(
     };
     let columns = x.x.len() / matrix.cols;
     #[cfg(target_arch = "x86_64")]
-    if set == InstructionSet::Avx2 && !matrix.kind.rounds() && columns >= TILE {
+    if written_out(set, matrix.kind, columns) {
         return written::rows(matrix, x.x, rows, out);
     }
     let mut first = 0;
@@ -531,15 +355,19 @@ fn dot<const R: usize, const N: usize>(
                     }
                 };
             }
-            _ => {
-                return unsafe {
+            // For more than one column, weights are written out.
+            _ if N == 1 => {
+                let (rounded, rest) = (&rounded[0], &rest[0]);
+                let values: [f32; R] = unsafe {
                     match kind {
-                        QuantType::Q8_0 => eight_avx2::dot_q8_0(rows, rounded, rest),
-                        QuantType::Q4K => eight_avx2::dot::<eight_avx2::Q4K, R, N>(rows, rounded),
-                        _ => eight_avx2::dot::<eight_avx2::Q6K, R, N>(rows, rounded),
+                        QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
+                        QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
+                        _ => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),
                     }
                 };
+                return values.map(|value| [value; N]);
             }
+            _ => {}
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -552,6 +380,22 @@ fn dot<const R: usize, const N: usize>(
 fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32; N]; R]) {
     for (values, other) in values.iter_mut().zip(other) {
         values.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// Whether weights of a kind are written out for so many columns, so that these are not rounded.
+fn written_out(set: InstructionSet, kind: QuantType, columns: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // With AVX-512 there are tiles for whole numbers, but not on its first processors.
+        let set = set == InstructionSet::Avx2
+            || (set == InstructionSet::Avx512 && kind.rounds() && !multiplies_bytes());
+        set && columns >= TILE
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (set, kind, columns);
+        false
     }
 }
 

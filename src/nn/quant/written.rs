@@ -1,9 +1,10 @@
 //! Many columns with AVX2: some rows' weights are written out as f32 once, and then multiplied
-//! with all columns. What each row's product with each column is does not change.
+//! with all columns, which are not rounded for that. With weights of 4 bits in blocks of 32, what
+//! each row's product with each column is does not change.
 
 use std::ops::Range;
 
-use super::avx2::{Q4_0, Q4_1, dot_written, write_out};
+use super::avx2::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, dot_written, write_out};
 use super::{Out, QuantMatrix, QuantType};
 use crate::nn::kernels::gemm::with_scratch;
 
@@ -13,7 +14,7 @@ const COLUMNS: usize = 4;
 /// Weights that stay in the first-level cache, together with the columns passing by.
 const WEIGHTS: usize = 4096;
 
-/// The products of `rows` of `matrix`, whose weights have 4 bits, with each column of `x`.
+/// The products of `rows` of `matrix` with each column of `x`.
 pub(super) fn rows(matrix: &QuantMatrix, x: &[f32], rows: Range<usize>, out: Out) {
     let cols = matrix.cols;
     let group = (WEIGHTS / cols / ROWS).max(1) * ROWS;
@@ -28,7 +29,10 @@ pub(super) fn rows(matrix: &QuantMatrix, x: &[f32], rows: Range<usize>, out: Out
                 unsafe {
                     match matrix.kind {
                         QuantType::Q4_0 => write_out::<Q4_0>(bytes, weights),
-                        _ => write_out::<Q4_1>(bytes, weights),
+                        QuantType::Q4_1 => write_out::<Q4_1>(bytes, weights),
+                        QuantType::Q8_0 => write_out::<Q8_0>(bytes, weights),
+                        QuantType::Q4K => write_out::<Q4K>(bytes, weights),
+                        QuantType::Q6K => write_out::<Q6K>(bytes, weights),
                     }
                 }
             }

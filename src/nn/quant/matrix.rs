@@ -1,0 +1,185 @@
+//! Matrices of quantised weights, and how they are stored.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{BLOCK, portable};
+
+/// Why weights cannot be used; one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantError {
+    #[error("a row of {cols} weights is not a whole number of blocks of {block}")]
+    Ragged { cols: usize, block: usize },
+    #[error("it ends before its last tensor, so it is not complete")]
+    Truncated,
+}
+
+/// How weights are stored; names and layouts are ggml's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuantType {
+    /// 32 at a time: f16 scale, 4-bit weights minus 8.
+    Q4_0,
+    /// 32 at a time: f16 scale, f16 minimum, 4-bit weights.
+    Q4_1,
+    /// 32 at a time: f16 scale, signed 8-bit weights.
+    Q8_0,
+    /// 256 at a time: f16 scale and minimum, 6-bit scale and minimum for every 32, 4-bit weights.
+    Q4K,
+    /// 256 at a time: 6-bit weights minus 32, 8-bit scale for every 16, f16 scale.
+    Q6K,
+}
+
+impl QuantType {
+    /// Weights of a block.
+    pub const fn block_weights(self) -> usize {
+        match self {
+            QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q8_0 => BLOCK,
+            QuantType::Q4K | QuantType::Q6K => 8 * BLOCK,
+        }
+    }
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            QuantType::Q4_0 => 18,
+            QuantType::Q4_1 => 20,
+            QuantType::Q8_0 => 34,
+            QuantType::Q4K => 144,
+            QuantType::Q6K => 210,
+        }
+    }
+
+    /// Whether activations are rounded to 8 bits, where the processor has instructions for that.
+    pub(super) const fn rounds(self) -> bool {
+        matches!(self, QuantType::Q8_0 | QuantType::Q4K | QuantType::Q6K)
+    }
+}
+
+/// A file mapped into memory for reading.
+#[derive(Debug)]
+pub struct MappedFile(memmap2::Mmap);
+
+impl MappedFile {
+    /// # Errors
+    /// When the file cannot be opened or mapped.
+    pub fn open(path: &Path) -> std::io::Result<MappedFile> {
+        let file = File::open(path)?;
+        // SAFETY: the mapping is read only. Model files are replaced by renaming, never written
+        // in place, so the bytes do not change under us.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(MappedFile(map))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where a matrix's blocks lie.
+#[derive(Clone, Debug)]
+enum Bytes {
+    Mapped(Arc<MappedFile>),
+    Owned(Arc<[u8]>),
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(file) => file.bytes(),
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A `[rows, cols]` matrix of quantised weights.
+#[derive(Clone, Debug)]
+pub struct QuantMatrix {
+    bytes: Bytes,
+    offset: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) kind: QuantType,
+}
+
+impl QuantMatrix {
+    /// The matrix whose first block lies `offset` bytes into `file`.
+    ///
+    /// # Errors
+    /// When a row is not a whole number of blocks, or the file is too short.
+    pub fn new(
+        file: Arc<MappedFile>,
+        offset: usize,
+        rows: usize,
+        cols: usize,
+        kind: QuantType,
+    ) -> Result<QuantMatrix, QuantError> {
+        QuantMatrix {
+            bytes: Bytes::Mapped(file),
+            offset,
+            rows,
+            cols,
+            kind,
+        }
+        .checked()
+    }
+
+    /// The matrix of a copy of these blocks.
+    ///
+    /// # Errors
+    /// When a row is not a whole number of blocks, or there are too few.
+    pub fn from_bytes(
+        bytes: &[u8],
+        rows: usize,
+        cols: usize,
+        kind: QuantType,
+    ) -> Result<QuantMatrix, QuantError> {
+        QuantMatrix {
+            bytes: Bytes::Owned(bytes.into()),
+            offset: 0,
+            rows,
+            cols,
+            kind,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Result<QuantMatrix, QuantError> {
+        let (cols, block) = (self.cols, self.kind.block_weights());
+        if !cols.is_multiple_of(block) || cols == 0 {
+            return Err(QuantError::Ragged { cols, block });
+        }
+        let end = (cols / block * self.kind.block_bytes())
+            .checked_mul(self.rows)
+            .and_then(|bytes| bytes.checked_add(self.offset));
+        if end.is_none_or(|end| end > self.bytes.all().len()) {
+            return Err(QuantError::Truncated);
+        }
+        Ok(self)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Writes the weights of row `row` to `out`, `[cols]`.
+    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
+        let bytes = self.row_bytes(row);
+        for (block, out) in bytes
+            .chunks_exact(self.kind.block_bytes())
+            .zip(out.chunks_exact_mut(self.kind.block_weights()))
+        {
+            portable::dequantise(self.kind, block, out);
+        }
+    }
+
+    pub(super) fn row_bytes(&self, row: usize) -> &[u8] {
+        let length = self.cols / self.kind.block_weights() * self.kind.block_bytes();
+        let start = self.offset + row * length;
+        &self.bytes.all()[start..start + length]
+    }
+}
