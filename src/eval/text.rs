@@ -19,6 +19,17 @@ use serde::{Deserialize, Serialize};
 use super::stem::stem;
 use crate::storyworld::{mentions, synonyms, words};
 
+/// Characters that `text` names, and how many of them the texts of a story name.
+pub fn of_the_cast(text: &str, story: &[&str]) -> (usize, usize) {
+    let characters = |text: &str| {
+        let named = mentions(text).subjects;
+        named.into_iter().filter(|s| s.is_character())
+    };
+    let cast: HashSet<_> = story.iter().flat_map(|text| characters(text)).collect();
+    let known = characters(text).filter(|s| cast.contains(s)).count();
+    (characters(text).count(), known)
+}
+
 /// What one told text adds to the metrics of many.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextScore {
@@ -46,16 +57,8 @@ impl TextScore {
             (words(told).collect(), words(reference).collect());
         let (matches, possible): (Vec<_>, Vec<_>) =
             (1..=2).map(|n| clipped(&hypothesis, &target, n)).unzip();
-        let characters = |text: &str| {
-            let named = mentions(text).subjects;
-            named.into_iter().filter(|s| s.is_character())
-        };
-        let cast: HashSet<_> = before
-            .iter()
-            .copied()
-            .chain([reference])
-            .flat_map(characters)
-            .collect();
+        let cast: Vec<&str> = before.iter().copied().chain([reference]).collect();
+        let (named, of_the_cast) = of_the_cast(told, &cast);
         let said: HashSet<String> = before.iter().flat_map(|t| sentences(t)).collect();
         Self {
             words: hypothesis.len(),
@@ -65,8 +68,8 @@ impl TextScore {
             rouge_l: rouge_l(&hypothesis, &target),
             meteor: meteor(&hypothesis, &target),
             repeats: sentences(told).any(|s| said.contains(&s)),
-            named: characters(told).count(),
-            of_the_cast: characters(told).filter(|s| cast.contains(s)).count(),
+            named,
+            of_the_cast,
             pairs: hypothesis
                 .windows(2)
                 .map(|w| (w[0].clone(), w[1].clone()))
@@ -284,5 +287,6 @@ mod tests {
         let new = TextScore::new("The owl and a bear and a pig run.", "A bear runs.", &before);
         assert!(!new.repeats);
         assert_eq!((new.named, new.of_the_cast), (3, 2));
+        assert_eq!(of_the_cast("The owl meets a pig.", &before), (2, 1));
     }
 }

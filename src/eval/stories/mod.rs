@@ -24,7 +24,7 @@ use super::bootstrap::{Interval, centred, interval};
 use super::contrastive::{Contrastive, dot};
 use super::frechet::{Gaussian, Reference};
 use super::recogniser::Recogniser;
-use super::text::TextScore;
+use super::text::{TextScore, of_the_cast};
 use crate::pipeline::ContextPanel;
 use crate::story::{PanelId, Settings};
 use crate::storyworld::{Renderer, Scene, Split, Tale, description};
@@ -121,6 +121,7 @@ pub fn compare(
     }
     let renderer = Renderer::new(teller::SIZE);
     let mut report = StoriesReport::new(options, judges.contrastive.is_some());
+    report.met_before = met_before(options);
     said("real scenes");
     let reference = real(judges, &renderer, options.scenes)?;
     for row in rows {
@@ -138,6 +139,21 @@ pub fn compare(
             .push(summary(row, &stories, &reference, options.seed));
     }
     Ok(report)
+}
+
+/// Of the characters that the stories' own texts name after the first panel, the share that was
+/// named before: as many as a text can be expected to take from the story so far.
+fn met_before(options: &StoryOptions) -> Option<f64> {
+    let (mut named, mut known) = (0, 0);
+    for i in 0..options.stories as u64 {
+        let panels = Tale::referring(options.seed.wrapping_add(i), Split::HeldOut).panels;
+        let texts: Vec<&str> = panels.iter().map(|(_, text)| text.as_str()).collect();
+        for at in 1..texts.len() {
+            let (all, some) = of_the_cast(texts[at], &texts[..at]);
+            (named, known) = (named + all, known + some);
+        }
+    }
+    (named > 0).then(|| known as f64 / named as f64)
 }
 
 /// Why a row has no scores.

@@ -35,6 +35,8 @@ pub struct StoriesReport {
     pub scheduler: String,
     /// Whether the contrastive judge was there.
     pub similarity: bool,
+    /// Of the characters that the stories' own texts name, the share that was named before.
+    pub met_before: Option<f64>,
     pub rows: Vec<StoryRow>,
     /// Rows that could not begin, and why.
     pub left_out: Vec<(String, String)>,
@@ -60,6 +62,7 @@ impl StoriesReport {
             guidance: options.settings.guidance,
             scheduler: options.settings.scheduler.to_string(),
             similarity,
+            met_before: None,
             rows: Vec::new(),
             left_out: Vec::new(),
         }
@@ -99,6 +102,14 @@ impl StoriesReport {
         text.push_str(
             "\nMETEOR matches words exactly, by Porter stem and by the storyworld's own synonyms.\n",
         );
+        if let Some(share) = self.met_before {
+            let _ = writeln!(
+                text,
+                "\nOf the characters that the stories' own texts name after the first panel, {:.1} % were named before; \
+                 the others are met there.",
+                100.0 * share
+            );
+        }
         for (row, why) in &self.left_out {
             let _ = writeln!(text, "\nThe row \"{row}\" is left out: {why}.");
         }
@@ -154,7 +165,7 @@ impl StoriesReport {
         json!({
             "stories": self.stories, "seed": self.seed, "steps": self.steps,
             "guidance": self.guidance, "scheduler": self.scheduler,
-            "real_scenes": self.scenes, "rows": rows, "left_out": left_out,
+            "real_scenes": self.scenes, "met_before": self.met_before, "rows": rows, "left_out": left_out,
             "other_data_set": {
                 "source": "arXiv 2310.02239, people's votes on VIST", "preferred": paper,
             },
