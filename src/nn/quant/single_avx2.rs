@@ -4,9 +4,9 @@
 
 use std::arch::x86_64::*;
 
+use super::BLOCK;
 use super::avx2::{added, fetch_ahead, half};
 use super::eight::RoundedColumn;
-use super::{BLOCK, scales_q4k};
 
 /// Parts of 32 weights in a block.
 const PARTS: usize = 8;
@@ -40,7 +40,8 @@ pub(super) unsafe trait Single {
     ///
     /// # Safety
     /// As the trait says; `block` points to a block.
-    unsafe fn part(block: *const u8, scales: &Self::Scales, part: usize) -> (__m256i, __m256);
+    unsafe fn part<const PART: usize>(block: *const u8, scales: &Self::Scales)
+    -> (__m256i, __m256);
 }
 
 pub(super) struct Q4K;
@@ -77,17 +78,25 @@ pub(super) unsafe fn dot<F: Single, const R: usize>(
                 }
                 (scales[r], sums[r][0]) = F::head(at(r), &beside, sums[r][0]);
             }
-            for part in 0..PARTS {
-                let x = column.numbers.as_ptr().add((first + part) * BLOCK);
-                let x = _mm256_loadu_si256(x.cast());
-                for r in 0..R {
-                    let (bytes, scale) = F::part(at(r), &scales[r], part);
-                    // A pair is at most 2 * 63 * 127.
-                    let pairs = _mm256_maddubs_epi16(bytes, x);
-                    let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-                    sums[r][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(fours), scale, sums[r][0]);
-                }
+            // From memory a scale is spread over a register while it is read; the compiler would
+            // keep all in registers, and spread them by shuffling.
+            let scales = std::hint::black_box(&scales);
+            // Parts differ in their shifts, so each has code of its own.
+            macro_rules! parts {
+                ($($part:literal)*) => {$(
+                    let x = column.numbers.as_ptr().add((first + $part) * BLOCK);
+                    let x = _mm256_loadu_si256(x.cast());
+                    for r in 0..R {
+                        let (bytes, scale) = F::part::<$part>(at(r), &scales[r]);
+                        // A pair is at most 2 * 63 * 127.
+                        let pairs = _mm256_maddubs_epi16(bytes, x);
+                        let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+                        let sum = _mm256_cvtepi32_ps(fours);
+                        sums[r][0] = _mm256_fmadd_ps(sum, scale, sums[r][0]);
+                    }
+                )*};
             }
+            parts!(0 1 2 3 4 5 6 7);
         }
     }
     added(&sums).map(|[sum]| sum)
@@ -139,19 +148,6 @@ pub(super) unsafe fn dot_q8_0<const R: usize>(
     added(&sums).map(|[sum]| sum)
 }
 
-/// Eight bytes, signed or not, as floats.
-#[inline(always)]
-unsafe fn floats(bytes: u64, signed: bool) -> __m256 {
-    // SAFETY: see `Single`.
-    unsafe {
-        let bytes = _mm_cvtsi64_si128(bytes.cast_signed());
-        _mm256_cvtepi32_ps(match signed {
-            true => _mm256_cvtepi8_epi32(bytes),
-            false => _mm256_cvtepu8_epi32(bytes),
-        })
-    }
-}
-
 // SAFETY (both): the methods stay within the block that the caller promises.
 unsafe impl Single for Q4K {
     const BYTES: usize = 144;
@@ -161,29 +157,42 @@ unsafe impl Single for Q4K {
     unsafe fn head(block: *const u8, beside: &Beside, sum: __m256) -> ([f32; 8], __m256) {
         // SAFETY: see above.
         unsafe {
-            let (scales, minima) = scales_q4k(&*block.add(4).cast());
-            let all = |bytes: [u8; 8], by: f32| {
-                _mm256_mul_ps(floats(u64::from_le_bytes(bytes), false), _mm256_set1_ps(by))
-            };
-            let sum = _mm256_fnmadd_ps(all(minima, half(block.add(2))), beside.shares, sum);
+            // The block's scale and minimum, then twelve bytes: six bits of each of the first four
+            // scales, of the first four minima, and four bits of each of the others, whose upper
+            // two stand above the first ones.
+            let all = _mm_loadu_si128(block.cast());
+            let both = _mm_cvtph_ps(all);
+            let scale = _mm256_broadcastss_ps(both);
+            let minimum = _mm256_broadcastss_ps(_mm_movehdup_ps(both));
+            let order = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+            let low = _mm_shuffle_epi8(all, order);
+            let low = _mm_blend_epi16::<0xc0>(low, _mm_srli_epi16::<4>(low));
+            let six = 0x3f3f_3f3f;
+            let low = _mm_and_si128(low, _mm_setr_epi32(six, 0x0f0f_0f0f, six, 0x0f0f_0f0f));
+            let order = _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11);
+            let high = _mm_srli_epi16::<2>(_mm_shuffle_epi8(all, order));
+            let bytes = _mm_or_si128(low, _mm_and_si128(high, _mm_set1_epi8(0x30)));
+            let floats = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+            let minima = _mm256_mul_ps(floats(_mm_unpackhi_epi64(bytes, bytes)), minimum);
+            let sum = _mm256_fnmadd_ps(minima, beside.shares, sum);
             let mut to = [0.0; 8];
-            let scales = _mm256_mul_ps(all(scales, half(block)), beside.each);
+            let scales = _mm256_mul_ps(_mm256_mul_ps(floats(bytes), scale), beside.each);
             _mm256_storeu_ps(to.as_mut_ptr(), scales);
             (to, sum)
         }
     }
 
     #[inline(always)]
-    unsafe fn part(block: *const u8, scales: &[f32; 8], part: usize) -> (__m256i, __m256) {
+    unsafe fn part<const PART: usize>(block: *const u8, scales: &[f32; 8]) -> (__m256i, __m256) {
         // SAFETY: see above.
         unsafe {
-            let packed = _mm256_loadu_si256(block.add(16 + part / 2 * BLOCK).cast());
-            let packed = match part % 2 {
+            let packed = _mm256_loadu_si256(block.add(16 + PART / 2 * BLOCK).cast());
+            let packed = match PART % 2 {
                 0 => packed,
                 _ => _mm256_srli_epi16::<4>(packed),
             };
             let bytes = _mm256_and_si256(packed, _mm256_set1_epi8(15));
-            (bytes, _mm256_set1_ps(scales[part]))
+            (bytes, _mm256_set1_ps(scales[PART]))
         }
     }
 }
@@ -204,9 +213,10 @@ unsafe impl Single for Q6K {
             ];
             let mut to = [0.0; 16];
             for i in 0..2 {
-                let bytes = block.add(192 + 8 * i).cast::<u64>().read_unaligned();
+                let bytes = _mm_loadl_epi64(block.add(192 + 8 * i).cast());
+                let bytes = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
                 let each = _mm256_permutevar8x32_ps(beside.each, twice[i]);
-                let scales = _mm256_mul_ps(_mm256_mul_ps(floats(bytes, true), own), each);
+                let scales = _mm256_mul_ps(_mm256_mul_ps(bytes, own), each);
                 // Weights are stored with 32 added.
                 let extra = _mm256_mul_ps(beside.sums[i], _mm256_set1_ps(32.0));
                 sum = _mm256_fnmadd_ps(extra, scales, sum);
@@ -217,10 +227,10 @@ unsafe impl Single for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn part(block: *const u8, scales: &[f32; 16], part: usize) -> (__m256i, __m256) {
+    unsafe fn part<const PART: usize>(block: *const u8, scales: &[f32; 16]) -> (__m256i, __m256) {
         // SAFETY: see above.
         unsafe {
-            let (at, quarter) = (part / 4, part % 4);
+            let (at, quarter) = (PART / 4, PART % 4);
             let low = _mm256_loadu_si256(block.add(64 * at + 32 * (quarter % 2)).cast());
             let high = _mm256_loadu_si256(block.add(128 + 32 * at).cast());
             // Two bits of each byte go to bits 4 and 5.
@@ -234,7 +244,7 @@ unsafe impl Single for Q6K {
                 _mm256_and_si256(low, _mm256_set1_epi8(15)),
                 _mm256_and_si256(high, _mm256_set1_epi8(48)),
             );
-            let [first, second] = [0, 1].map(|i| _mm256_set1_ps(scales[2 * part + i]));
+            let [first, second] = [0, 1].map(|i| _mm256_set1_ps(scales[2 * PART + i]));
             (bytes, _mm256_blend_ps::<0xf0>(first, second))
         }
     }
