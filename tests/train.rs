@@ -155,6 +155,21 @@ fn stages_learn_and_go_on_after_a_kill_to_the_same_weights() {
     let error =
         train::run("diffusion", &diffusion_toml(dir, 8), &dir.join("d"), false).unwrap_err();
     assert!(error.to_string().contains("--resume"), "{error}");
+
+    // The UNet alone goes on from there.
+    let own = fs::read_to_string(diffusion_toml(dir, 4)).unwrap();
+    let further = dir.join("further.toml");
+    fs::write(&further, format!("{own}unet_only = true\n")).unwrap();
+    let error = train::run("diffusion", &further, &dir.join("u"), false).unwrap_err();
+    assert!(error.to_string().contains("needs init"), "{error}");
+    fs::write(&further, format!("{own}unet_only = true\ninit = \"d\"\n")).unwrap();
+    train::run("diffusion", &further, &dir.join("u"), false).unwrap();
+    for (file, stays) in [
+        ("unet/diffusion_pytorch_model.safetensors", false),
+        ("text_encoder/model.safetensors", true),
+    ] {
+        assert_eq!(weights("u", file) == weights("d", file), stays, "{file}");
+    }
 }
 
 #[test]

@@ -33,6 +33,10 @@ pub struct DiffusionSettings {
     pub autoencoder: PathBuf,
     /// A model folder to begin from: what has the same name and shape there is taken over.
     pub init: Option<PathBuf>,
+    /// The text encoder stays as `init` has it, and with it all that was trained to write what it
+    /// would.
+    #[serde(default)]
+    pub unet_only: bool,
     pub seed: u64,
     pub steps: u64,
     pub batch: usize,
@@ -284,6 +288,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             "batch, scenes and subjects must be above 0 and size fit the autoencoder".into(),
         ));
     }
+    if s.unet_only && s.init.is_none() {
+        return Err(TrainError::Config(
+            config.to_owned(),
+            "unet_only needs init, whose text encoder stays".into(),
+        ));
+    }
     let tokenizer = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
     text_config.vocab_size = tokenizer.vocab_size();
     (
@@ -307,7 +317,9 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         super::adopt(&params.pp("unet"), &folder.unet_weights())?;
         super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
     }
-    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
+    let mut learnt = params.vars();
+    learnt.retain(|(name, _)| !s.unet_only || name.starts_with("unet."));
+    let mut opt = AdamW::new(learnt, AdamSettings::default())?;
     checkpoint::open(run, resume, &mut opt)?;
     let schedule = NoiseSchedule::new(&scheduler_config)?;
     let shards = Shards::new(s.batch, &device)?;
