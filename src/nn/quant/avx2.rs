@@ -11,7 +11,7 @@ use super::{BLOCK, scales_q4k};
 ///
 /// # Safety
 /// The methods use AVX2, FMA and F16C without saying so, since traits can't: they are called from
-/// [`write_out`] only, and inlined there.
+/// [`dot`] only, and inlined there.
 pub(super) unsafe trait Format {
     const BYTES: usize;
     /// Parts of 32 weights in a block.
@@ -34,7 +34,41 @@ pub(super) struct Q8_0;
 pub(super) struct Q4K;
 pub(super) struct Q6K;
 
-/// Writes a row's weights to `out`.
+/// The dot product of each row of weights with each column. The rows, which lie one behind the
+/// other, go side by side, so that their sums do not wait for each other.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
+    rows: &[&[u8]; R],
+    columns: &[&[f32]; N],
+) -> [[f32; N]; R] {
+    let mut sums = [[_mm256_setzero_ps(); N]; R];
+    for index in 0..rows[0].len() / F::BYTES {
+        for r in 0..R {
+            // SAFETY: every pointer stays within block `index` of a row or of a column.
+            unsafe {
+                let block = rows[r].as_ptr().add(index * F::BYTES);
+                fetch_ahead(block, R * rows[r].len());
+                let head = F::head(block);
+                for part in 0..F::PARTS {
+                    let weights = F::part(block, head, part);
+                    for n in 0..N {
+                        let x = columns[n].as_ptr().add((index * F::PARTS + part) * BLOCK);
+                        for i in 0..4 {
+                            let x = _mm256_loadu_ps(x.add(8 * i));
+                            sums[r][n] = _mm256_fmadd_ps(weights[i], x, sums[r][n]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    added(&sums)
+}
+
+/// Writes a row's weights to `out`, as they are when [`dot`] multiplies them.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C; `out` has room for the row's weights.
@@ -55,7 +89,7 @@ pub(super) unsafe fn write_out<F: Format>(row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The dot product of each row, written out, with each column.
+/// [`dot`] of rows that are written out: the same sums in the same order.
 ///
 /// # Safety
 /// The processor has AVX2 and FMA; rows and columns are equally long, in whole blocks.

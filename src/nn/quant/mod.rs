@@ -2,16 +2,16 @@
 //! CPU.
 //!
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
-//! row) and are unpacked in registers. Activations of weights of 4 bits in blocks of 32 (`Q4_0`,
-//! `Q4_1`) stay f32, since rounding them to 8 bits can turn the likeliest token into another; with
-//! AVX2, where that is twice as fast, those of up to seven columns are rounded to 16 bits
-//! ([`sixteen`]). With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
+//! row) and are unpacked in registers. With weights of 4 bits in blocks of 32 (`Q4_0`, `Q4_1`)
+//! activations stay f32: rounding them saves little time there, and can turn the likeliest token
+//! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
 //! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
-//! weights, gets two such numbers for each activation, the second for what the first leaves: that,
-//! as rounding to 16 bits, moves a result by some 0.002 %. Nothing is rounded by the portable path,
-//! nor with AVX2 for eight columns and more, for which weights are quicker written out
-//! ([`written`]). The instruction set is chosen at run time.
+//! weights, gets two such numbers for each activation, the second for what the first leaves: that
+//! moves a result by some 0.002 %. Nothing is rounded by the portable path, nor with AVX2 for eight
+//! columns and more, for which weights are quicker written out ([`written`]). The instruction set
+//! is chosen at run time. With `Q4_0` and `Q4_1`, a column's result does not depend on how many
+//! columns are computed together.
 
 // Loops over lanes and rows index several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
@@ -31,7 +31,6 @@ mod portable;
 mod single_avx2;
 #[cfg(target_arch = "x86_64")]
 mod single_avx512;
-mod sixteen;
 #[cfg(test)]
 mod tests;
 pub mod vector;
@@ -43,7 +42,6 @@ use eight::{Rounded, RoundedColumn};
 use half::f16;
 pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
 use rayon::prelude::*;
-use sixteen::{Sixteen, SixteenColumn};
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.
 const BLOCK: usize = 32;
@@ -130,16 +128,7 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
         true => rounded.rest(x, cols),
         false => Rounded::default(),
     };
-    let sixteen = match set == InstructionSet::Avx2 && any(|kind| !kind.rounds()) {
-        true => Sixteen::of(x),
-        false => Sixteen::default(),
-    };
-    let x = Activations {
-        x,
-        rounded,
-        rest,
-        sixteen,
-    };
+    let x = Activations { x, rounded, rest };
     let mut tasks = Vec::new();
     for product in products.iter_mut() {
         assert_eq!(product.matrix.cols, cols);
@@ -176,8 +165,6 @@ struct Activations<'a> {
     rounded: Rounded,
     /// What rounding took away, rounded itself, for `Q8_0`.
     rest: Rounded,
-    /// Rounded to 16 bits.
-    sixteen: Sixteen,
 }
 
 /// One column of [`Activations`].
@@ -187,7 +174,6 @@ struct Column<'a> {
     /// Empty where nothing was rounded.
     rounded: RoundedColumn<'a>,
     rest: RoundedColumn<'a>,
-    sixteen: SixteenColumn<'a>,
 }
 
 /// The products of as many of `rows` as fill whole tiles, where tiles are worth it; the first row
@@ -266,7 +252,6 @@ fn rows(
         x: &x.x[index * matrix.cols..][..matrix.cols],
         rounded: x.rounded.column(index),
         rest: x.rest.column(index),
-        sixteen: x.sixteen.column(index, matrix.cols),
     };
     let columns = x.x.len() / matrix.cols;
     #[cfg(target_arch = "x86_64")]
@@ -336,6 +321,12 @@ fn dot<const R: usize, const N: usize>(
             (InstructionSet::Avx512, QuantType::Q4_1) => {
                 return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
             }
+            (InstructionSet::Avx2, QuantType::Q4_0) => {
+                return unsafe { avx2::dot::<avx2::Q4_0, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx2, QuantType::Q4_1) => {
+                return unsafe { avx2::dot::<avx2::Q4_1, R, N>(rows, &x) };
+            }
             (InstructionSet::Portable, _) => {}
             (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
@@ -367,11 +358,8 @@ fn dot<const R: usize, const N: usize>(
             // For more than one column, weights are written out.
             _ if N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
-                let sixteen = &columns[0].sixteen;
                 let values: [f32; R] = unsafe {
                     match kind {
-                        QuantType::Q4_0 => single_avx2::dot_q4::<18, R>(rows, sixteen),
-                        QuantType::Q4_1 => single_avx2::dot_q4::<20, R>(rows, sixteen),
                         QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
                         QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
                         _ => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),

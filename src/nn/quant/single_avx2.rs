@@ -7,7 +7,6 @@ use std::arch::x86_64::*;
 use super::BLOCK;
 use super::avx2::{added, fetch_ahead, half};
 use super::eight::RoundedColumn;
-use super::sixteen::SixteenColumn;
 
 /// Parts of 32 weights in a block.
 const PARTS: usize = 8;
@@ -101,69 +100,6 @@ pub(super) unsafe fn dot<F: Single, const R: usize>(
         }
     }
     added(&sums).map(|[sum]| sum)
-}
-
-/// The dot product of each row of weights of 4 bits in blocks of 32 with a column: `Q4_1` with
-/// blocks of 20 `BYTES`, `Q4_0` with 18.
-///
-/// # Safety
-/// The processor has AVX2, FMA and F16C; rows and column hold the same number of weights.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn dot_q4<const BYTES: usize, const R: usize>(
-    rows: &[&[u8]; R],
-    column: &SixteenColumn,
-) -> [f32; R] {
-    const { assert!(BYTES == 18 || BYTES == 20) };
-    let length = rows[0].len();
-    let mut sums = [[_mm256_setzero_ps(); 1]; R];
-    // Their second numbers: minima times activations, or scales times them.
-    let mut sides = [_mm_setzero_ps(); R];
-    for index in 0..length / BYTES {
-        // SAFETY: every pointer stays within block `index` of a row or of the column.
-        unsafe {
-            let side = _mm_castpd_ps(_mm_load_sd(column.sides.as_ptr().add(index).cast()));
-            let x = |half: usize| {
-                let at = column
-                    .numbers
-                    .as_ptr()
-                    .add(index * BLOCK + half * BLOCK / 2);
-                _mm256_loadu_si256(at.cast())
-            };
-            let (first, second) = (x(0), x(1));
-            for r in 0..R {
-                let block = rows[r].as_ptr().add(index * BYTES);
-                fetch_ahead(block, R * length);
-                let own = _mm_cvtsi32_si128(block.cast::<i32>().read_unaligned());
-                let own = _mm_cvtph_ps(own);
-                // Behind the scale of `Q4_0` lie its first weights.
-                let own = if BYTES == 18 {
-                    _mm_moveldup_ps(own)
-                } else {
-                    own
-                };
-                let own = _mm_mul_ps(own, side);
-                sides[r] = _mm_add_ps(sides[r], own);
-                let packed = _mm_loadu_si128(block.add(BYTES - BLOCK / 2).cast());
-                let packed = _mm256_cvtepu8_epi16(packed);
-                let low = _mm256_and_si256(packed, _mm256_set1_epi16(15));
-                let high = _mm256_srli_epi16::<4>(packed);
-                // At most 4 * 15 * 32767: no more than 21 bits.
-                let sum = _mm256_add_epi32(
-                    _mm256_madd_epi16(low, first),
-                    _mm256_madd_epi16(high, second),
-                );
-                let scale = _mm256_broadcastss_ps(own);
-                sums[r][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, sums[r][0]);
-            }
-        }
-    }
-    let mut out = added(&sums).map(|[sum]| sum);
-    for r in 0..R {
-        let side = _mm_cvtss_f32(_mm_movehdup_ps(sides[r]));
-        // Weights of `Q4_0` are stored with 8 added.
-        out[r] += if BYTES == 18 { -8.0 * side } else { side };
-    }
-    out
 }
 
 /// Bytes of a block of `Q8_0`: an f16 scale and 32 weights.
