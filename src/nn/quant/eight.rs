@@ -97,6 +97,29 @@ impl Rounded {
         to
     }
 
+    /// The activations that the numbers stand for, `[columns, cols]`, together with what `rest` says
+    /// was taken away from them.
+    pub fn values(&self, rest: Option<&Rounded>, columns: usize, cols: usize) -> Vec<f32> {
+        let mut all = vec![0.0; columns * cols];
+        let one = |(index, to): (usize, &mut [f32])| {
+            let (column, rest) = (self.column(index), rest.map(|rest| rest.column(index)));
+            for (i, to) in to.iter_mut().enumerate() {
+                let number = f32::from(column.numbers[i]);
+                *to = match rest {
+                    None => number * column.each[i / BLOCK],
+                    Some(rest) => {
+                        (FINER * number + f32::from(rest.numbers[i])) * rest.each[i / BLOCK]
+                    }
+                };
+            }
+        };
+        all.par_chunks_mut(cols)
+            .enumerate()
+            .with_min_len(4)
+            .for_each(one);
+        all
+    }
+
     pub fn column(&self, index: usize) -> RoundedColumn<'_> {
         let blocks = self.cols / BLOCK;
         RoundedColumn {

@@ -8,10 +8,10 @@
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
 //! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
 //! weights, gets two such numbers for each activation, the second for what the first leaves: that
-//! moves a result by some 0.002 %. Nothing is rounded by the portable path, nor with AVX2 for eight
-//! columns and more, for which weights are quicker written out ([`written`]). The instruction set
-//! is chosen at run time. With `Q4_0` and `Q4_1`, a column's result does not depend on how many
-//! columns are computed together.
+//! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set is chosen
+//! at run time. With AVX2, weights are written out for eight columns and more, which is quicker
+//! ([`written`]). Where nothing is rounded, a column's result does not depend on how many columns
+//! are computed together; elsewhere only the order of sums does.
 
 // Loops over lanes and rows index several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
@@ -116,10 +116,7 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
     let simd = set != InstructionSet::Portable;
-    let any = |f: fn(QuantType) -> bool| {
-        let mut kinds = products.iter().map(|product| product.matrix.kind);
-        simd && kinds.any(|kind| f(kind) && !written_out(set, kind, columns))
-    };
+    let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
     let rounded = match any(QuantType::rounds) {
         true => Rounded::of(x, cols),
         false => Rounded::default(),
@@ -128,7 +125,23 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
         true => rounded.rest(x, cols),
         false => Rounded::default(),
     };
-    let x = Activations { x, rounded, rest };
+    let written = |kind| {
+        let there = products.iter().any(|product| product.matrix.kind == kind);
+        there && written_out(set, kind, columns)
+    };
+    let values = |wanted: bool, rest| match wanted {
+        true => rounded.values(rest, columns, cols),
+        false => Vec::new(),
+    };
+    let eight = values(written(QuantType::Q4K) || written(QuantType::Q6K), None);
+    let sixteen = values(written(QuantType::Q8_0), Some(&rest));
+    let x = Activations {
+        x,
+        rounded,
+        rest,
+        eight,
+        sixteen,
+    };
     let mut tasks = Vec::new();
     for product in products.iter_mut() {
         assert_eq!(product.matrix.cols, cols);
@@ -165,6 +178,21 @@ struct Activations<'a> {
     rounded: Rounded,
     /// What rounding took away, rounded itself, for `Q8_0`.
     rest: Rounded,
+    /// What the rounded ones stand for, where weights are written out: without the rest and with it.
+    eight: Vec<f32>,
+    sixteen: Vec<f32>,
+}
+
+impl Activations<'_> {
+    /// What written out weights of a kind are multiplied with.
+    #[cfg(target_arch = "x86_64")]
+    fn values(&self, kind: QuantType) -> &[f32] {
+        match kind {
+            QuantType::Q4_0 | QuantType::Q4_1 => self.x,
+            QuantType::Q8_0 => &self.sixteen,
+            QuantType::Q4K | QuantType::Q6K => &self.eight,
+        }
+    }
 }
 
 /// One column of [`Activations`].
@@ -256,7 +284,7 @@ fn rows(
     let columns = x.x.len() / matrix.cols;
     #[cfg(target_arch = "x86_64")]
     if written_out(set, matrix.kind, columns) {
-        return written::rows(matrix, x.x, rows, out);
+        return written::rows(matrix, x.values(matrix.kind), rows, out);
     }
     let mut first = 0;
     while first + TILE <= columns {
@@ -383,7 +411,7 @@ fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32
     }
 }
 
-/// Whether weights of a kind are written out for so many columns, so that these are not rounded.
+/// Whether weights of a kind are written out for so many columns.
 fn written_out(set: InstructionSet, kind: QuantType, columns: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
     {

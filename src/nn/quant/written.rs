@@ -1,6 +1,6 @@
 //! Many columns with AVX2: some rows' weights are written out as f32 once, and then multiplied
-//! with all columns, which are not rounded for that. With weights of 4 bits in blocks of 32, what
-//! each row's product with each column is does not change.
+//! with all columns, or with what these were rounded to. With weights of 4 bits in blocks of 32,
+//! what each row's product with each column is does not change.
 
 use std::ops::Range;
 
