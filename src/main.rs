@@ -31,7 +31,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: Cli) -> anyhow::Result<()> {
     match arguments.command {
-        Some(command) => cli::run(command, bench_ui),
+        Some(command) => {
+            // Whoever reads what is printed may stop (`| head`): then this ends, too, quietly.
+            sigpipe::reset();
+            cli::run(command, bench_ui)
+        }
         None => open_studio(arguments),
     }
 }

@@ -582,3 +582,16 @@ fn the_built_in_model_tells_a_story() {
     );
     assert_eq!(images(&out), 2);
 }
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_without_a_panic() {
+    let mut child = Process::new(env!("CARGO_BIN_EXE_vokenboard"))
+        .args(["models", "--verify"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&ended.stderr).contains("panicked"));
+}
