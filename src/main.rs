@@ -1,5 +1,7 @@
 //! The program: reads the command line and opens the studio or runs a command.
 
+mod processor;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +17,16 @@ use vokenboard::weights::{self, DEFAULT_MODEL, Manifest};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if !processor::suits() {
+        processor::refuse();
+        return ExitCode::FAILURE;
+    }
+    start()
+}
+
+/// Apart from `main`, where no instruction may stand that the processor lacks.
+#[inline(never)]
+fn start() -> ExitCode {
     vokenboard::nn::share_cores();
     vokenboard::nn::keep_memory();
     match run(Cli::parse()) {
