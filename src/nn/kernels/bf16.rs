@@ -5,6 +5,7 @@
 //! nothing is packed at a call but the rounding of the left operand, whose neighbours in memory
 //! are the pairs that the instruction multiplies.
 
+#[cfg(target_arch = "x86_64")]
 use super::simd::{Isa, isa};
 use rayon::prelude::*;
 

@@ -2,7 +2,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::gemm_avx2;
-use super::simd::{FUSED, Isa, fused, isa};
+use super::simd::{FUSED, fused};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Isa, isa};
 use std::cell::RefCell;
 
 /// Columns of a packed strip.

@@ -1,6 +1,8 @@
 //! Sixteen floats worked on at once, for kernels that the compiler does not vectorise by itself.
 
-use super::simd::{FUSED, Isa, erf, exp, fused, isa};
+use super::simd::{FUSED, erf, exp, fused};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::simd::{Isa, isa};
 
 /// Floats in a [`Lanes`].
 pub const LANES: usize = 16;
@@ -119,6 +121,11 @@ pub unsafe fn run<W: Work>(work: W) {
             Isa::Avx2 => return unsafe { avx2(work) },
             Isa::Portable => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa() == Isa::Neon {
+        // SAFETY: `isa` names only what the processor has; the rest is the caller's promise.
+        return unsafe { work.run::<super::lanes_neon::Quad>() };
     }
     // SAFETY: plain lanes need no instruction in particular; the rest is the caller's promise.
     unsafe { work.run::<Plain>() }
@@ -418,7 +425,7 @@ mod wide {
 /// Polynomials of degree 5 for erf(x)/x in each quarter of 0 to 4, by how far into the quarter x
 /// lies (0 to 1): the coefficients of each power side by side. They pass through the function at
 /// Chebyshev's points, which keeps them within 1e-8 of it.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) static ERF: [[f32; LANES]; 6] = {
     // 1/2 - cos((2 k + 1) pi / 12) / 2
     const POINTS: [f64; 6] = [
@@ -471,7 +478,7 @@ pub(super) static ERF: [[f32; LANES]; 6] = {
 };
 
 /// erf(x)/x by its Maclaurin series, for 0 to 4.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 const fn erf_over(x: f64) -> f64 {
     let mut term = std::f64::consts::FRAC_2_SQRT_PI;
     let mut sum = 0.0;

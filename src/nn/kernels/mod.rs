@@ -21,6 +21,8 @@ mod gemm_avx2;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_avx2;
+#[cfg(target_arch = "aarch64")]
+mod lanes_neon;
 mod linear;
 pub mod norm;
 mod pack;

@@ -6,8 +6,12 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Isa {
     Portable,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 #[cfg(test)]
@@ -19,7 +23,16 @@ thread_local! {
 /// Calls `f` once for every instruction set that this machine has, on threads of their own.
 #[cfg(test)]
 pub fn on_every_isa(f: impl Fn() + Sync) {
-    for lowered in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+    let sets = [
+        Isa::Portable,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon,
+    ];
+    for lowered in sets {
         if lowered > detect() {
             continue;
         }
@@ -32,7 +45,7 @@ pub fn on_every_isa(f: impl Fn() + Sync) {
     }
 }
 
-/// The best instruction set of this machine; `VOKENBOARD_ISA=portable|avx2` lowers it.
+/// The best instruction set of this machine; `VOKENBOARD_ISA`, `portable` or `avx2`, lowers it.
 pub fn isa() -> Isa {
     #[cfg(test)]
     if let Some(lowered) = LOWERED.get() {
@@ -43,6 +56,7 @@ pub fn isa() -> Isa {
         let best = detect();
         match std::env::var("VOKENBOARD_ISA").as_deref() {
             Ok("portable") => Isa::Portable,
+            #[cfg(target_arch = "x86_64")]
             Ok("avx2") if best >= Isa::Avx2 => Isa::Avx2,
             _ => best,
         }
@@ -63,12 +77,19 @@ fn detect() -> Isa {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// Every 64-bit ARM processor has NEON.
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Isa {
+    Isa::Neon
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Isa {
     Isa::Portable
 }
 
-/// Compiles a function's body for AVX-512, for AVX2 and for the build's own target, and calls
+/// Compiles a function's body for AVX-512, for AVX2 and for the build's own target (which has NEON
+/// wherever there is NEON), and calls
 /// the best that this machine has; loops in the body are vectorised by the compiler.
 macro_rules! dispatch {
     ($(#[$m:meta])* $vis:vis fn $name:ident($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {

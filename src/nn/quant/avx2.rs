@@ -34,38 +34,33 @@ pub(super) struct Q8_0;
 pub(super) struct Q4K;
 pub(super) struct Q6K;
 
-/// The dot product of each row of weights with each column. The rows, which lie one behind the
-/// other, go side by side, so that their sums do not wait for each other.
+/// The dot product of each row of weights with a column. The rows, which lie one behind the other,
+/// go side by side, so that their sums do not wait for each other.
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C; rows and columns hold the same number of weights.
+/// The processor has AVX2, FMA and F16C; rows and column hold the same number of weights.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
-    rows: &[&[u8]; R],
-    columns: &[&[f32]; N],
-) -> [[f32; N]; R] {
-    let mut sums = [[_mm256_setzero_ps(); N]; R];
+pub(super) unsafe fn dot<F: Format, const R: usize>(rows: &[&[u8]; R], column: &[f32]) -> [f32; R] {
+    let mut sums = [[_mm256_setzero_ps(); 1]; R];
     for index in 0..rows[0].len() / F::BYTES {
         for r in 0..R {
-            // SAFETY: every pointer stays within block `index` of a row or of a column.
+            // SAFETY: every pointer stays within block `index` of a row or of the column.
             unsafe {
                 let block = rows[r].as_ptr().add(index * F::BYTES);
                 fetch_ahead(block, R * rows[r].len());
                 let head = F::head(block);
                 for part in 0..F::PARTS {
                     let weights = F::part(block, head, part);
-                    for n in 0..N {
-                        let x = columns[n].as_ptr().add((index * F::PARTS + part) * BLOCK);
-                        for i in 0..4 {
-                            let x = _mm256_loadu_ps(x.add(8 * i));
-                            sums[r][n] = _mm256_fmadd_ps(weights[i], x, sums[r][n]);
-                        }
+                    let x = column.as_ptr().add((index * F::PARTS + part) * BLOCK);
+                    for i in 0..4 {
+                        let x = _mm256_loadu_ps(x.add(8 * i));
+                        sums[r][0] = _mm256_fmadd_ps(weights[i], x, sums[r][0]);
                     }
                 }
             }
         }
     }
-    added(&sums)
+    added(&sums).map(|[sum]| sum)
 }
 
 /// Writes a row's weights to `out`, as they are when [`dot`] multiplies them.

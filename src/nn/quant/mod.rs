@@ -9,9 +9,9 @@
 //! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
 //! weights, gets two such numbers for each activation, the second for what the first leaves: that
 //! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set is chosen
-//! at run time. With AVX2, weights are written out for eight columns and more, which is quicker
-//! ([`written`]). Where nothing is rounded, a column's result does not depend on how many columns
-//! are computed together; elsewhere only the order of sums does.
+//! at run time. With AVX2 and NEON, weights are written out for eight columns and more, which is
+//! quicker ([`written`]). Where nothing is rounded, a column's result does not depend on how many
+//! columns are computed together; elsewhere only the order of sums does.
 
 // Loops over lanes and rows index several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
@@ -26,15 +26,19 @@ mod eight_avx512;
 #[cfg(target_arch = "x86_64")]
 mod eight_tile;
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod single_avx2;
 #[cfg(target_arch = "x86_64")]
 mod single_avx512;
+#[cfg(target_arch = "aarch64")]
+mod single_neon;
 #[cfg(test)]
 mod tests;
 pub mod vector;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod written;
 
 use super::kernels::simd::{Isa, isa};
@@ -57,26 +61,41 @@ const TILE_ROWS: usize = 2;
 /// Rows computed together with a single column, so that their sums do not wait for each other.
 const SINGLE_ROWS: usize = 4;
 
-/// The instruction sets that there are kernels for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The instruction sets that there are kernels for, the lesser first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
     Portable,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON with the instruction for dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl InstructionSet {
     /// The fastest that this processor has and `VOKENBOARD_ISA` allows.
     pub fn best() -> InstructionSet {
-        let most = match isa() {
-            Isa::Avx512 => InstructionSet::Avx512,
-            Isa::Avx2 => InstructionSet::Avx2,
+        let best = match isa() {
             Isa::Portable => InstructionSet::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => InstructionSet::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => InstructionSet::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => match InstructionSet::NeonDot.is_available() {
+                true => InstructionSet::NeonDot,
+                false => InstructionSet::Neon,
+            },
         };
-        [most, InstructionSet::Avx2]
-            .into_iter()
-            .find(|set| *set <= most && set.is_available())
-            .unwrap_or(InstructionSet::Portable)
+        // A processor without F16C.
+        match best.is_available() {
+            true => best,
+            false => InstructionSet::Portable,
+        }
     }
 
     pub fn is_available(self) -> bool {
@@ -92,8 +111,10 @@ impl InstructionSet {
             InstructionSet::Avx512 => {
                 InstructionSet::Avx2.is_available() && is_x86_feature_detected!("avx512f")
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => true,
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
         }
     }
 }
@@ -185,7 +206,7 @@ struct Activations<'a> {
 
 impl Activations<'_> {
     /// What written out weights of a kind are multiplied with.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn values(&self, kind: QuantType) -> &[f32] {
         match kind {
             QuantType::Q4_0 | QuantType::Q4_1 => self.x,
@@ -282,7 +303,7 @@ fn rows(
         rest: x.rest.column(index),
     };
     let columns = x.x.len() / matrix.cols;
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if written_out(set, matrix.kind, columns) {
         return written::rows(matrix, x.values(matrix.kind), rows, out);
     }
@@ -349,12 +370,6 @@ fn dot<const R: usize, const N: usize>(
             (InstructionSet::Avx512, QuantType::Q4_1) => {
                 return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
             }
-            (InstructionSet::Avx2, QuantType::Q4_0) => {
-                return unsafe { avx2::dot::<avx2::Q4_0, R, N>(rows, &x) };
-            }
-            (InstructionSet::Avx2, QuantType::Q4_1) => {
-                return unsafe { avx2::dot::<avx2::Q4_1, R, N>(rows, &x) };
-            }
             (InstructionSet::Portable, _) => {}
             (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
@@ -388,9 +403,11 @@ fn dot<const R: usize, const N: usize>(
                 let (rounded, rest) = (&rounded[0], &rest[0]);
                 let values: [f32; R] = unsafe {
                     match kind {
+                        QuantType::Q4_0 => avx2::dot::<avx2::Q4_0, R>(rows, x[0]),
+                        QuantType::Q4_1 => avx2::dot::<avx2::Q4_1, R>(rows, x[0]),
                         QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
                         QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
-                        _ => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),
+                        QuantType::Q6K => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),
                     }
                 };
                 return values.map(|value| [value; N]);
@@ -398,7 +415,14 @@ fn dot<const R: usize, const N: usize>(
             _ => {}
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    // For more than one column, weights are written out.
+    #[cfg(target_arch = "aarch64")]
+    if N == 1 && set != InstructionSet::Portable {
+        // SAFETY: as above; rows and columns are as long as the matrix is wide.
+        let values = unsafe { single_neon::dot(set, kind, rows, &columns[0]) };
+        return values.map(|value| [value; N]);
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = set;
     rows.map(|row| portable::dot(kind, row, &x))
 }
@@ -413,18 +437,15 @@ fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32
 
 /// Whether weights of a kind are written out for so many columns.
 fn written_out(set: InstructionSet, kind: QuantType, columns: usize) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // With AVX-512 there are tiles for whole numbers, but not on its first processors.
-        let set = set == InstructionSet::Avx2
-            || (set == InstructionSet::Avx512 && kind.rounds() && !multiplies_bytes());
-        set && columns >= TILE
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (set, kind, columns);
-        false
-    }
+    let suits = match (set, kind) {
+        (InstructionSet::Portable, _) => false,
+        // There are tiles for whole numbers, but not on the first processors.
+        #[cfg(target_arch = "x86_64")]
+        (InstructionSet::Avx512, kind) => kind.rounds() && !multiplies_bytes(),
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        _ => true,
+    };
+    suits && columns >= TILE
 }
 
 /// Whether the processor has AVX-512's instructions for bytes.

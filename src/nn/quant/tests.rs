@@ -9,6 +9,18 @@ const KINDS: [QuantType; 5] = [
     QuantType::Q6K,
 ];
 
+const SETS: &[InstructionSet] = &[
+    InstructionSet::Portable,
+    #[cfg(target_arch = "x86_64")]
+    InstructionSet::Avx2,
+    #[cfg(target_arch = "x86_64")]
+    InstructionSet::Avx512,
+    #[cfg(target_arch = "aarch64")]
+    InstructionSet::Neon,
+    #[cfg(target_arch = "aarch64")]
+    InstructionSet::NeonDot,
+];
+
 /// A matrix of pseudo-random blocks with scales between 1/64 and 1/8.
 fn matrix(kind: QuantType, rows: usize, cols: usize) -> QuantMatrix {
     let mut state = 12_345u32;
@@ -92,11 +104,7 @@ fn every_instruction_set_agrees_with_the_weights_written_out() {
             x[..BLOCK].fill(0.0);
             x[cols - BLOCK..cols].fill(1e-40);
             let mut row = vec![0.0; cols];
-            for set in [
-                InstructionSet::Portable,
-                InstructionSet::Avx2,
-                InstructionSet::Avx512,
-            ] {
+            for &set in SETS {
                 if !set.is_available() {
                     continue;
                 }
@@ -144,11 +152,7 @@ fn rounding_activations_moves_results_by_less_than_a_percent() {
 
 #[test]
 fn nan_and_infinity_pass_through() {
-    for set in [
-        InstructionSet::Portable,
-        InstructionSet::Avx2,
-        InstructionSet::Avx512,
-    ] {
+    for &set in SETS {
         if !set.is_available() {
             continue;
         }

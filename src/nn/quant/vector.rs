@@ -2,6 +2,8 @@
 //!
 //! Written as plain loops that the compiler turns into vector code once per instruction set.
 
+use super::super::kernels::simd::FUSED;
+#[cfg(target_arch = "x86_64")]
 use super::InstructionSet;
 
 const LANES: usize = 16;
@@ -24,7 +26,7 @@ macro_rules! dispatch {
                     InstructionSet::Portable => {}
                 }
             }
-            $body::<false>($($arg),*)
+            $body::<FUSED>($($arg),*)
         }
     };
 }

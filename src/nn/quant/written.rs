@@ -1,10 +1,13 @@
-//! Many columns with AVX2: some rows' weights are written out as f32 once, and then multiplied
+//! Many columns with AVX2 or NEON: some rows' weights are written out as f32 once, and then multiplied
 //! with all columns, or with what these were rounded to. With weights of 4 bits in blocks of 32,
 //! what each row's product with each column is does not change.
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
 use super::avx2::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, dot_written, write_out};
+#[cfg(target_arch = "aarch64")]
+use super::neon::{Q4_0, Q4_1, Q4K, Q6K, Q8_0, dot_written, write_out};
 use super::{Out, QuantMatrix, QuantType};
 use crate::nn::kernels::gemm::with_scratch;
 
@@ -24,7 +27,7 @@ pub(super) fn rows(matrix: &QuantMatrix, x: &[f32], rows: Range<usize>, out: Out
             weights.resize(count * cols, 0.0);
             for (row, weights) in weights.chunks_exact_mut(cols).enumerate() {
                 let bytes = matrix.row_bytes(start + row);
-                // SAFETY: this is called where the processor has AVX2, FMA and F16C, and there is
+                // SAFETY: this is called where the processor has AVX2, FMA and F16C, or NEON, and there is
                 // room for a row.
                 unsafe {
                     match matrix.kind {
