@@ -140,6 +140,10 @@ fn stages_learn_and_go_on_after_a_kill_to_the_same_weights() {
         "text_encoder/model.safetensors",
     ] {
         assert!(weights("d-whole", file) == weights("d-cut", file), "{file}");
+        // Others may read it as they may any file.
+        let about = |path: &Path| fs::metadata(path).unwrap().permissions();
+        let plain = about(&dir.join("vae/config.json"));
+        assert_eq!(about(&dir.join("d-whole").join(file)), plain, "{file}");
     }
 
     train::run(

@@ -1,5 +1,6 @@
 //! What can go wrong, and the small file helpers whose errors say it.
 
+use crate::story::write_beside;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
@@ -74,23 +75,14 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Diffusion
 pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DiffusionError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|e| DiffusionError::unwritable(path, e))?;
-    replace_file(path, |beside| {
-        std::fs::write(beside, format!("{text}\n")).map_err(|e| e.to_string())
-    })
+    replace_file(path, format!("{text}\n").as_bytes())
 }
 
-/// Writes a file beside `path` and renames it into place, with the folders above it.
-pub(super) fn replace_file(
-    path: &Path,
-    write: impl FnOnce(&Path) -> Result<(), String>,
-) -> Result<(), DiffusionError> {
-    let fail = |e: String| DiffusionError::unwritable(path, e);
+/// Writes a file in place of the one at `path`, with the folders above it.
+pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError> {
+    let fail = |e: std::io::Error| DiffusionError::unwritable(path, e);
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(|e| fail(e.to_string()))?;
+        std::fs::create_dir_all(dir).map_err(fail)?;
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let beside = PathBuf::from(name);
-    write(&beside).map_err(fail)?;
-    std::fs::rename(&beside, path).map_err(|e| fail(e.to_string()))
+    write_beside(path, |file| file.write_all(bytes)).map_err(fail)
 }

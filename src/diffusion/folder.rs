@@ -210,9 +210,9 @@ impl ModelFolder {
             .iter()
             .map(|(name, t)| Ok((name.clone(), t.to_dtype(dtype)?)))
             .collect::<TensorResult<HashMap<_, _>>>()?;
-        replace_file(&path, |beside| {
-            candle_core::safetensors::save(&tensors, beside).map_err(|e| sentence(&e))
-        })?;
+        let bytes = safetensors::serialize(&tensors, None)
+            .map_err(|e| DiffusionError::unwritable(&path, e))?;
+        replace_file(&path, &bytes)?;
         write_config(&dir.join("config.json"), class, config)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{PARTS_FILE, Part, Parts, PublishedError};
+use crate::story::write_beside;
 use crate::weights::{self, Checkpoint, Manifest, Model};
 
 /// The name of the recipe that such models tell stories by.
@@ -60,7 +60,12 @@ pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), Publis
         ..Manifest::default()
     };
     let manifest = manifest.describe(dir, &files(dir, parts)?)?;
-    replace(&path, text.as_bytes())?;
+    write_beside(&path, |file| file.write_all(text.as_bytes())).map_err(|error| {
+        PublishedError::Write {
+            path: path.clone(),
+            reason: error.to_string(),
+        }
+    })?;
     Ok(manifest.write(dir)?)
 }
 
@@ -136,20 +141,4 @@ fn small_files(dir: &Path) -> Result<Vec<PathBuf>, PublishedError> {
                 .is_some_and(|end| known.iter().any(|known| end == *known))
     });
     Ok(wanted.collect())
-}
-
-/// Writes a file beside `path` and renames it into place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), PublishedError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| PublishedError::Write {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    })
 }

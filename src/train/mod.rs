@@ -13,6 +13,7 @@ pub mod shards;
 pub mod voken;
 
 use crate::nn::Params;
+use crate::story::write_beside;
 use crate::weights::{DeviceChoice, select_device};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -135,13 +136,11 @@ pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     toml::from_str(&text).map_err(|e| bad(e.message().to_owned()))
 }
 
-/// Writes `bytes` beside `path` and renames it into place.
+/// Writes a file in place of the one at `path`, with the folders above it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |e: std::io::Error| TrainError::Write(path.to_owned(), e.to_string());
-    let beside = path.with_extension("tmp");
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(fail)?;
     }
-    std::fs::write(&beside, bytes).map_err(fail)?;
-    std::fs::rename(&beside, path).map_err(fail)
+    write_beside(path, |file| file.write_all(bytes)).map_err(fail)
 }

@@ -20,6 +20,8 @@ pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::story::write_beside;
+
 /// The environment variable that names the folder of installed models.
 pub const MODELS_ENV: &str = "VOKENBOARD_MODELS";
 
@@ -210,17 +212,12 @@ pub fn register(models: &Path, dir: &Path) -> Result<(), WeightsError> {
     }
     list.push(dir);
     let path = models.join(ADDED);
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(models)?;
-        serde_json::to_writer_pretty(&mut file, &list)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        Ok(())
-    };
-    write().map_err(|error| WeightsError::Write {
+    let failed = |reason: String| WeightsError::Write {
         path: path.clone(),
-        reason: error.to_string(),
-    })
+        reason,
+    };
+    let json = serde_json::to_vec_pretty(&list).map_err(|error| failed(error.to_string()))?;
+    write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.to_string()))
 }
 
 /// The model that `name` means: an installed model's id, or a path to a model folder.
