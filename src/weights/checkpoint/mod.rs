@@ -16,11 +16,13 @@ mod zip;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+
+use crate::nn::quant::MappedFile;
 
 pub use error::CheckpointError;
 pub use view::View;
@@ -127,14 +129,14 @@ struct Entry {
 
 /// The bytes of a file.
 enum Data {
-    Mapped(memmap2::Mmap),
+    Mapped(MappedFile),
     Owned(Vec<u8>),
 }
 
 impl Data {
     fn bytes(&self) -> &[u8] {
         match self {
-            Data::Mapped(map) => map,
+            Data::Mapped(file) => file.bytes(),
             Data::Owned(bytes) => bytes,
         }
     }
@@ -205,10 +207,7 @@ impl Checkpoint {
             if !fs::metadata(path)?.is_file() {
                 return Err(std::io::Error::other("it is not a file"));
             }
-            let file = File::open(path)?;
-            // SAFETY: the mapping is read only. Model files are replaced by renaming, never
-            // written in place, so the bytes do not change under us.
-            unsafe { memmap2::Mmap::map(&file) }
+            MappedFile::open(path)
         };
         let map = map().map_err(|error| CheckpointError::read(path, error))?;
         self.add_file(path, Data::Mapped(map))
