@@ -1,6 +1,6 @@
-//! Many columns with AVX2 or NEON: some rows' weights are written out as f32 once, and then multiplied
-//! with all columns, or with what these were rounded to. With weights of 4 bits in blocks of 32,
-//! what each row's product with each column is does not change.
+//! Many columns with AVX2 or NEON: some rows' weights are written out as f32 once, and then
+//! multiplied with all columns, or with what these were rounded to. With weights of 4 bits in blocks
+//! of 32, what each row's product with each column is does not change.
 
 use std::ops::Range;
 
@@ -27,8 +27,8 @@ pub(super) fn rows(matrix: &QuantMatrix, x: &[f32], rows: Range<usize>, out: Out
             weights.resize(count * cols, 0.0);
             for (row, weights) in weights.chunks_exact_mut(cols).enumerate() {
                 let bytes = matrix.row_bytes(start + row);
-                // SAFETY: this is called where the processor has AVX2, FMA and F16C, or NEON, and there is
-                // room for a row.
+                // SAFETY: this is called where the processor has AVX2, FMA and F16C, or NEON, and
+                // there is room for a row.
                 unsafe {
                     match matrix.kind {
                         QuantType::Q4_0 => write_out::<Q4_0>(bytes, weights),
