@@ -1,6 +1,6 @@
 //! What can go wrong, and the small file helpers whose errors say it.
 
-use crate::story::write_beside;
+use crate::story::write_in_folder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
@@ -80,9 +80,5 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Dif
 
 /// Writes a file in place of the one at `path`, with the folders above it.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError> {
-    let fail = |e: std::io::Error| DiffusionError::unwritable(path, e);
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(fail)?;
-    }
-    write_beside(path, |file| file.write_all(bytes)).map_err(fail)
+    write_in_folder(path, bytes).map_err(|e| DiffusionError::unwritable(path, e))
 }

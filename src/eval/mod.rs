@@ -16,7 +16,7 @@ pub mod vote;
 
 use std::path::{Path, PathBuf};
 
-use crate::story::write_beside;
+use crate::story::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
 pub use faithfulness::{GUIDANCES, Options, judge};
@@ -71,12 +71,8 @@ impl From<candle_core::Error> for EvalError {
 
 /// Writes a file beside `path` and renames it into place, with the folders above it.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
-    let failed = |e: std::io::Error| EvalError::Write {
+    write_in_folder(path, bytes).map_err(|e| EvalError::Write {
         path: path.to_owned(),
         why: e.to_string(),
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    write_beside(path, |file| file.write_all(bytes)).map_err(failed)
+    })
 }

@@ -29,6 +29,14 @@ pub(crate) fn write_beside(
     sync_folder(folder)
 }
 
+/// Writes `bytes` as [`write_beside`] does, and makes the folders above them that are missing.
+pub(crate) fn write_in_folder(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    write_beside(path, |file| file.write_all(bytes))
+}
+
 /// Forces a rename to the disk, where folders can be opened.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) && fs::metadata(folder)?.is_dir() {

@@ -15,7 +15,7 @@ mod takes;
 
 pub use document::Document;
 pub use edit::{Edit, EditError};
-pub(crate) use files::write_beside;
+pub(crate) use files::{write_beside, write_in_folder};
 pub use images::{ImageId, Images};
 pub use picture_file::{PictureFileError, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};

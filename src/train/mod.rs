@@ -13,7 +13,7 @@ pub mod shards;
 pub mod voken;
 
 use crate::nn::Params;
-use crate::story::write_beside;
+use crate::story::write_in_folder;
 use crate::weights::{DeviceChoice, select_device};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -138,9 +138,5 @@ pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Writes a file in place of the one at `path`, with the folders above it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e: std::io::Error| TrainError::Write(path.to_owned(), e.to_string());
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(fail)?;
-    }
-    write_beside(path, |file| file.write_all(bytes)).map_err(fail)
+    write_in_folder(path, bytes).map_err(|e| TrainError::Write(path.to_owned(), e.to_string()))
 }

@@ -5,7 +5,7 @@ use super::{Sizes, VokenModel};
 use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
 use crate::nn::Params;
-use crate::story::write_beside;
+use crate::story::write_in_folder;
 use crate::vision::{TowerParams, VisionTower};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -154,8 +154,7 @@ impl VokenFolder {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
-        std::fs::create_dir_all(&self.0).map_err(|e| unwritable(path, e))?;
-        write_beside(path, |file| file.write_all(bytes)).map_err(|e| unwritable(path, e))
+        write_in_folder(path, bytes).map_err(|e| unwritable(path, e))
     }
 }
 

@@ -19,6 +19,8 @@ use crate::weights;
 pub struct Ledger {
     path: PathBuf,
     file: File,
+    /// The first line, until there is a story to write behind it.
+    head: Option<String>,
 }
 
 /// Everything that the scores of `row` follow from.
@@ -59,6 +61,18 @@ pub fn fingerprint(
     }))
 }
 
+/// Whether scores that say they are `begun`'s are those of `row`, which is `of`. What they say of
+/// weights that are not there is taken as it stands: a report can be made again without them.
+fn same(begun: &Value, row: &RowConfig, of: &Value) -> bool {
+    let mut of = of.clone();
+    for (key, folder) in [("voken", &row.voken), ("writer", &row.writer)] {
+        if folder.is_some() && of[key].is_null() {
+            of[key] = begun[key].clone();
+        }
+    }
+    *begun == of
+}
+
 impl Ledger {
     /// Opens or begins that of `row` in `dir`, with the scores that are in it. A last line that
     /// was cut off when the program was stopped is left out.
@@ -83,12 +97,11 @@ impl Ledger {
         let begun = lines
             .next()
             .map(|line| serde_json::from_str::<Value>(line).ok());
-        if begun
-            .as_ref()
-            .is_some_and(|begun| begun.as_ref() != Some(of))
-        {
-            return Err(EvalError::Ledger(path, "other weights or settings"));
-        }
+        let head = match begun {
+            None => Some(of.to_string()),
+            Some(Some(begun)) if same(&begun, row, of) => None,
+            Some(_) => return Err(EvalError::Ledger(path, "other weights or settings")),
+        };
         let scores = lines
             .map(serde_json::from_str)
             .collect::<Result<Vec<StoryScore>, _>>()
@@ -96,11 +109,7 @@ impl Ledger {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(failed)?;
         file.set_len(whole as u64).map_err(failed)?;
-        let mut ledger = Self { path, file };
-        if begun.is_none() {
-            ledger.line(&of.to_string())?;
-        }
-        Ok((ledger, scores))
+        Ok((Self { path, file, head }, scores))
     }
 
     /// Adds the next story's.
@@ -109,12 +118,14 @@ impl Ledger {
     /// A disk that is full.
     pub fn add(&mut self, score: &StoryScore) -> Result<(), EvalError> {
         let line = serde_json::to_string(score);
-        self.line(&line.map_err(|e| unwritten(&self.path, e.into()))?)
-    }
-
-    fn line(&mut self, line: &str) -> Result<(), EvalError> {
-        let written = self.file.write_all(format!("{line}\n").as_bytes());
-        written.map_err(|e| unwritten(&self.path, e))
+        let mut lines = line.map_err(|e| unwritten(&self.path, e.into()))? + "\n";
+        if let Some(head) = &self.head {
+            lines.insert_str(0, &format!("{head}\n"));
+        }
+        let written = self.file.write_all(lines.as_bytes());
+        written.map_err(|e| unwritten(&self.path, e))?;
+        self.head = None;
+        Ok(())
     }
 }
 
@@ -168,6 +179,27 @@ mod tests {
         assert_eq!(one, [score(1.5)]);
         ledger.add(&score(2.5)).unwrap();
         assert_eq!(open().1, [score(1.5), score(2.5)]);
+    }
+
+    #[test]
+    fn scores_are_taken_as_they_are_without_the_weights_that_they_are_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let trained = RowConfig {
+            voken: Some("voken".into()),
+            ..row()
+        };
+        let open = |row: &RowConfig, hash: Option<&str>| {
+            let of = json!({"seed": 1, "voken": hash});
+            Ledger::open(dir.path(), row, &of).map(|(ledger, scores)| (ledger, scores.len()))
+        };
+        // Nothing is begun by a row that can't begin.
+        assert_eq!(open(&trained, None).unwrap().1, 0);
+        let (mut ledger, _) = open(&trained, Some("ab")).unwrap();
+        ledger.add(&score(1.0)).unwrap();
+        assert_eq!(open(&trained, Some("ab")).unwrap().1, 1);
+        assert_eq!(open(&trained, None).unwrap().1, 1);
+        assert!(open(&trained, Some("cd")).is_err());
+        assert!(open(&row(), None).is_err());
     }
 
     #[test]
