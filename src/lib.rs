@@ -8,6 +8,7 @@ pub mod diffusion;
 pub mod engine;
 pub mod eval;
 pub mod export;
+mod files;
 pub mod llm;
 pub mod nn;
 pub mod pipeline;

@@ -53,7 +53,7 @@ fn record() -> Record {
         context: vec![PanelId(1)],
         seconds: 0.0,
         created: String::new(),
-        forced: false,
+        ..Record::default()
     }
 }
 

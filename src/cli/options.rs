@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::diffusion::SchedulerKind;
 use crate::engine::Loader;
 use crate::pipeline;
-use crate::story::{SchedulerKind, Settings};
+use crate::story::{SchedulerName, Settings};
 use crate::weights::{DEFAULT_MODEL, DeviceChoice};
 
 /// Which model, on which device.
@@ -80,9 +81,13 @@ impl SettingsArgs {
             seed: self.seed.unwrap_or(base.seed),
             guidance: self.guidance.unwrap_or(base.guidance),
             steps: self.steps.unwrap_or(base.steps),
-            scheduler: self.scheduler.unwrap_or(base.scheduler),
+            scheduler: match self.scheduler {
+                Some(kind) => SchedulerName::from(kind.name()),
+                None => base.scheduler,
+            },
             temperature: self.temperature.unwrap_or(base.temperature),
             top_p: self.top_p.unwrap_or(base.top_p),
+            ..base
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, and the small file helpers whose errors say it.
 
-use crate::story::write_in_folder;
+use crate::files::write_in_folder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 

@@ -30,7 +30,7 @@ pub use folder::{ModelFolder, Open};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};
-pub use scheduler::Scheduler;
+pub use scheduler::{Scheduler, SchedulerKind};
 pub use text::{TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;

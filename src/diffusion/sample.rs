@@ -3,13 +3,12 @@
 use super::error::{DiffusionError, sentence};
 use super::folder::{ModelFolder, Open};
 use super::preview::to_byte;
-use super::scheduler::Scheduler;
+use super::scheduler::{Scheduler, SchedulerKind};
 use super::tiles::decode_tiled;
 use super::{
     CaptionTokenizer, Preview, SchedulerConfig, TextEncoder, TextFeatures, Unet, Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
-use crate::story::{SchedulerKind, Settings};
 use candle_core::{DType, Device, Tensor};
 use image::RgbaImage;
 use std::ops::ControlFlow;
@@ -60,12 +59,12 @@ pub struct Denoising {
     pub guidance: f64,
 }
 
-impl From<&Settings> for Denoising {
-    fn from(s: &Settings) -> Self {
+impl Default for Denoising {
+    fn default() -> Self {
         Self {
-            scheduler: s.scheduler,
-            steps: s.steps as usize,
-            guidance: f64::from(s.guidance),
+            scheduler: SchedulerKind::Ddim,
+            steps: 25,
+            guidance: 2.5,
         }
     }
 }
@@ -130,7 +129,7 @@ impl Diffusion {
         Ok(self.text_encoder.forward(&ids)?)
     }
 
-    /// Draws `text`. `sink` hears of every step and breaks to cancel, which is obeyed before the
+    /// Draws `text`, led away from `negative`. `sink` hears of every step and breaks to cancel, which is obeyed before the
     /// next step and before decoding; `None` is a cancelled picture. The same settings give the
     /// same picture.
     ///
@@ -139,10 +138,14 @@ impl Diffusion {
     pub fn sample(
         &self,
         text: &str,
-        settings: &Settings,
+        negative: &str,
+        seed: u64,
+        how: Denoising,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
-        let pictures = self.sample_batch(&[text], &[settings.seed], settings.into(), sink)?;
+        let positive = self.encode_text(&[text])?;
+        let negative = self.encode_text(&[negative])?;
+        let pictures = self.draw(&positive, &negative, &[seed], how, sink)?;
         Ok(pictures.and_then(|mut p| p.pop()))
     }
 

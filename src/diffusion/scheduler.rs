@@ -2,8 +2,57 @@
 
 use super::schedule::{NoiseSchedule, Prediction, SchedulerConfig, Spacing, clean, noise_in};
 use crate::nn::Result;
-use crate::story::SchedulerKind;
 use candle_core::Tensor;
+use std::fmt;
+use std::str::FromStr;
+
+/// How a denoising step is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchedulerKind {
+    #[default]
+    Ddim,
+    Euler,
+    Pndm,
+    DpmSolverPp,
+}
+
+impl SchedulerKind {
+    pub const ALL: [SchedulerKind; 4] = [
+        SchedulerKind::Ddim,
+        SchedulerKind::Euler,
+        SchedulerKind::Pndm,
+        SchedulerKind::DpmSolverPp,
+    ];
+
+    /// The name in command lines and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            SchedulerKind::Ddim => "ddim",
+            SchedulerKind::Euler => "euler",
+            SchedulerKind::Pndm => "pndm",
+            SchedulerKind::DpmSolverPp => "dpm++",
+        }
+    }
+}
+
+impl fmt::Display for SchedulerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SchedulerKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<SchedulerKind, String> {
+        SchedulerKind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name.to_ascii_lowercase())
+            .ok_or_else(|| {
+                format!("\"{name}\" is not a scheduler; choose ddim, euler, pndm or dpm++")
+            })
+    }
+}
 
 /// One call of the UNet.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::nn::{Params, noise};
-use crate::story::{SchedulerKind, Settings};
 use candle_core::{DType, Device, Tensor};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -239,13 +238,11 @@ fn write_model(dir: &Path) {
     folder.write_index(&scheduler).unwrap();
 }
 
-fn settings(scheduler: SchedulerKind, guidance: f32) -> Settings {
-    Settings {
-        seed: 5,
+fn denoising(scheduler: SchedulerKind, guidance: f64) -> Denoising {
+    Denoising {
         steps: 4,
         guidance,
         scheduler,
-        ..Default::default()
     }
 }
 
@@ -257,16 +254,20 @@ fn a_written_model_is_read_and_draws_the_same_picture_twice() {
     assert_eq!(model.picture_size(), (16, 16));
     for kind in SchedulerKind::ALL {
         for guidance in [1.0, 2.5] {
-            let s = settings(kind, guidance);
-            let draw = |text: &str, s: &Settings| {
+            let how = denoising(kind, guidance);
+            let draw = |text: &str, negative: &str, seed| {
                 let sink = &mut |_: StepDone| ControlFlow::Continue(());
-                model.sample(text, s, sink).unwrap().unwrap()
+                let drawn = model.sample(text, negative, seed, how, sink);
+                drawn.unwrap().unwrap()
             };
-            let picture = draw("fox in snow", &s);
+            let picture = draw("fox in snow", "", 5);
             assert_eq!(picture.dimensions(), (16, 16));
-            assert_eq!(picture, draw("fox in snow", &s));
-            assert_ne!(picture, draw("owl", &s));
-            assert_ne!(picture, draw("fox in snow", &Settings { seed: 6, ..s }));
+            assert_eq!(picture, draw("fox in snow", "", 5));
+            assert_ne!(picture, draw("owl", "", 5));
+            assert_ne!(picture, draw("fox in snow", "", 6));
+            // Without guidance there is nothing to lead away from.
+            let led = draw("fox in snow", "owl", 5);
+            assert_eq!(led == picture, guidance == 1.0);
         }
     }
 }
@@ -278,8 +279,8 @@ fn a_picture_is_cancelled_within_one_step() {
     let model = Diffusion::load(dir.path(), &CPU).unwrap();
     for last in 1..=4 {
         let mut steps = 0;
-        let s = settings(SchedulerKind::Ddim, 2.5);
-        let picture = model.sample("fox", &s, &mut |done| {
+        let how = denoising(SchedulerKind::Ddim, 2.5);
+        let picture = model.sample("fox", "", 5, how, &mut |done| {
             steps = done.step;
             match done.step == last {
                 true => ControlFlow::Break(()),
@@ -296,13 +297,13 @@ fn several_pictures_at_once_are_those_drawn_alone() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
     let model = Diffusion::load(dir.path(), &CPU).unwrap();
-    let s = settings(SchedulerKind::DpmSolverPp, 2.0);
+    let how = denoising(SchedulerKind::DpmSolverPp, 2.0);
     let sink = &mut |_: StepDone| ControlFlow::Continue(());
     let together = model
-        .sample_batch(&["owl", "fox"], &[1, 5], (&s).into(), sink)
+        .sample_batch(&["owl", "fox"], &[1, 5], how, sink)
         .unwrap()
         .unwrap();
-    let alone = model.sample("fox", &s, sink).unwrap().unwrap();
+    let alone = model.sample("fox", "", 5, how, sink).unwrap().unwrap();
     let far = |a: u8, b: u8| a.abs_diff(b) > 1;
     let differ = together[1].iter().zip(alone.iter());
     assert!(!differ.into_iter().any(|(a, b)| far(*a, *b)));
@@ -398,12 +399,12 @@ fn settings_out_of_range_are_refused() {
     write_model(dir.path());
     let model = Diffusion::load(dir.path(), &CPU).unwrap();
     let sink = &mut |_: StepDone| ControlFlow::Continue(());
-    let mut s = settings(SchedulerKind::Ddim, 2.0);
-    s.steps = 0;
-    assert!(model.sample("fox", &s, sink).is_err());
-    s.steps = 4;
-    s.guidance = f32::NAN;
-    assert!(model.sample("fox", &s, sink).is_err());
+    let mut how = denoising(SchedulerKind::Ddim, 2.0);
+    how.steps = 0;
+    assert!(model.sample("fox", "", 5, how, sink).is_err());
+    how.steps = 4;
+    how.guidance = f64::NAN;
+    assert!(model.sample("fox", "", 5, how, sink).is_err());
 }
 
 /// A picture decoded in tiles is the picture decoded at once, but for what the autoencoder's

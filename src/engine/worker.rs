@@ -49,7 +49,7 @@ struct Gone;
 
 enum Work {
     Load(Loader),
-    Job(JobId, Request),
+    Job(JobId, Box<Request>),
 }
 
 pub(super) struct Worker {
@@ -101,7 +101,7 @@ impl Worker {
             if let Some((id, request)) = queue.jobs.pop_front() {
                 queue.running = Some(id);
                 self.shared.cancel.store(false, Ordering::Relaxed);
-                return Some(Work::Job(id, request));
+                return Some(Work::Job(id, Box::new(request)));
             }
             queue = self
                 .shared

@@ -16,7 +16,7 @@ pub mod vote;
 
 use std::path::{Path, PathBuf};
 
-use crate::story::write_in_folder;
+use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
 pub use faithfulness::{GUIDANCES, Options, judge};

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::story::write_beside;
+use crate::files::write_beside;
 
 /// Why an export could not be made. What was at its place before is still there.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::load::Chosen;
-use super::record::{description, record};
+use super::record::{denoising, description, record};
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
     picture_prompt,
@@ -106,13 +106,19 @@ impl CaptionPipeline {
         settings: &Settings,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, PipelineError> {
-        let picture = self.diffusion.sample(prompt, settings, &mut |done| {
-            sink(Progress::Step {
-                step: done.step,
-                steps: done.steps,
-                preview: Arc::new(done.preview),
-            })
-        })?;
+        let picture = self.diffusion.sample(
+            prompt,
+            &settings.negative,
+            settings.seed,
+            denoising(settings)?,
+            &mut |done| {
+                sink(Progress::Step {
+                    step: done.step,
+                    steps: done.steps,
+                    preview: Arc::new(done.preview),
+                })
+            },
+        )?;
         Ok(picture)
     }
 }

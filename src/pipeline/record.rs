@@ -4,7 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use candle_core::Device;
 
-use super::{Description, Request};
+use super::{Description, PipelineError, Request};
+use crate::diffusion::Denoising;
 use crate::story::{Record, Settings};
 use crate::weights::{self, Manifest};
 
@@ -50,8 +51,21 @@ pub(super) fn record(
         context: request.context.iter().map(|panel| panel.id).collect(),
         seconds: started.elapsed().as_secs_f32(),
         created: utc(SystemTime::now()),
-        forced: false,
+        ..Record::default()
     }
+}
+
+/// How our own denoising loop is to run.
+///
+/// # Errors
+/// When the settings name a scheduler that it does not have.
+pub(super) fn denoising(settings: &Settings) -> Result<Denoising, PipelineError> {
+    let scheduler = settings.scheduler.as_str().parse();
+    Ok(Denoising {
+        scheduler: scheduler.map_err(PipelineError::Request)?,
+        steps: settings.steps as usize,
+        guidance: f64::from(settings.guidance),
+    })
 }
 
 /// A recipe's defaults with what the manifest says of them.

@@ -11,7 +11,7 @@ use image::RgbaImage;
 
 use super::load::Chosen;
 use super::networks::{Artist, Networks, Speaker, Voice};
-use super::record::{description, record};
+use super::record::{denoising, description, record};
 use super::speech::Speech;
 use super::{
     ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
@@ -20,7 +20,7 @@ use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
 use crate::llm::{LlamaTokenizer, LlmError, log_probability};
 use crate::published::{Language, Parts};
-use crate::story::{SchedulerKind, Settings};
+use crate::story::{SchedulerName, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
     FloatReader, Order, Reader, Speaks, Text, VistTask, force_description, force_picture, generate,
@@ -378,8 +378,8 @@ impl VokenPipeline {
     ) -> Result<Option<RgbaImage>, PipelineError> {
         let [towards, away] = self.conditions(from, sink)?;
         let painter = self.networks.artist(&mut loading(sink))?.painter();
-        let seeds = [settings.seed];
-        let pictures = painter.draw(&towards, &away, &seeds, settings.into(), &mut |done| {
+        let (seeds, how) = ([settings.seed], denoising(settings)?);
+        let pictures = painter.draw(&towards, &away, &seeds, how, &mut |done| {
             sink(Progress::Step {
                 step: done.step,
                 steps: done.steps,
@@ -450,7 +450,7 @@ fn reference_settings() -> Settings {
     Settings {
         guidance: 7.5,
         steps: 50,
-        scheduler: SchedulerKind::Pndm,
+        scheduler: SchedulerName::from("pndm"),
         temperature: 1.0,
         top_p: 0.9,
         ..Settings::default()

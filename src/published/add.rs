@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{PARTS_FILE, Part, Parts, PublishedError};
-use crate::story::write_beside;
+use crate::files::write_beside;
 use crate::weights::{self, Checkpoint, Manifest, Model};
 
 /// The name of the recipe that such models tell stories by.

@@ -1,7 +1,7 @@
 //! A story under edit: every change goes through here and can be undone.
 
 use super::edit::Change;
-use super::{Edit, EditError, Panel, PanelId, Story};
+use super::{Edit, EditError, MemberId, Panel, PanelId, Story};
 
 /// A story with its history. Undo reaches back to where the document was opened.
 ///
@@ -11,6 +11,8 @@ use super::{Edit, EditError, Panel, PanelId, Story};
 pub struct Document {
     story: Story,
     next_id: u64,
+    /// Members of the cast from here on have not been named; 0 where there was none.
+    next_member: u64,
     undo: Vec<Change>,
     redo: Vec<Change>,
     /// The panel whose text the last step of undo typed, while it may still grow.
@@ -21,11 +23,11 @@ pub struct Document {
 impl Document {
     /// A document without history. Panels get ids above those in the story.
     pub fn new(story: Story) -> Document {
-        Document::with_next_id(story, 1)
+        Document::with_next_ids(story, 1, 0)
     }
 
-    /// `next_id` is raised above the ids in the story where it is not.
-    pub(super) fn with_next_id(story: Story, next_id: u64) -> Document {
+    /// `next_id` and `next_member` are raised above the ids in the story where they are not.
+    pub(super) fn with_next_ids(story: Story, next_id: u64, next_member: u64) -> Document {
         let above = story
             .panels
             .iter()
@@ -33,6 +35,7 @@ impl Document {
             .max();
         Document {
             next_id: next_id.max(above.unwrap_or(1)),
+            next_member: next_member.max(above_cast(&story)),
             story,
             ..Document::default()
         }
@@ -48,6 +51,19 @@ impl Document {
         let id = PanelId(self.next_id);
         self.next_id += 1;
         id
+    }
+
+    /// An id no member of this story's cast has had, not a removed one either.
+    pub fn fresh_member_id(&mut self) -> MemberId {
+        self.next_member = self.next_member.max(1);
+        let id = MemberId(self.next_member);
+        self.next_member += 1;
+        id
+    }
+
+    /// The member that is named next; 0 in a story that never had a cast.
+    pub(super) fn next_member(&self) -> u64 {
+        self.next_member
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -139,6 +155,7 @@ impl Document {
         Document {
             story: self.story.clone(),
             next_id: self.next_id,
+            next_member: self.next_member,
             revision: self.revision,
             ..Document::default()
         }
@@ -148,5 +165,12 @@ impl Document {
     fn reserve_ids(&mut self) {
         let above = self.story.panels.iter().map(|p| p.id.0.saturating_add(1));
         self.next_id = above.fold(self.next_id, u64::max);
+        self.next_member = self.next_member.max(above_cast(&self.story));
     }
+}
+
+/// The lowest member id above those in the story; 0 without a cast.
+fn above_cast(story: &Story) -> u64 {
+    let ids = story.cast.iter().map(|member| member.id.0);
+    ids.max().map_or(0, |id| id.saturating_add(1))
 }

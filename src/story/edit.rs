@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Panel, PanelId, PictureTake, Story, Take, Takes, TextTake};
+use super::{Member, MemberId, Panel, PanelId, PictureTake, Story, Take, Takes, TextTake};
 
 /// One change of a story. Panels are addressed by id, so that a result that arrives late finds
 /// its panel wherever the author has moved it meanwhile; takes are addressed by their index.
@@ -10,6 +10,35 @@ use super::{Panel, PanelId, PictureTake, Story, Take, Takes, TextTake};
 pub enum Edit {
     SetTitle(String),
     SetStyle(String),
+    /// The negative prompt of all panels.
+    SetNegative(String),
+    /// What the writer keeps to in all panels.
+    SetDirection(String),
+    SetPlan(Vec<String>),
+    /// Puts a member before the one at `at`, or last if there is none there.
+    /// Its id comes from [`super::Document::fresh_member_id`].
+    AddMember {
+        at: usize,
+        member: Member,
+    },
+    /// Puts a member in place of the one with its id.
+    SetMember(Member),
+    RemoveMember(MemberId),
+    /// The picture prompt of a panel; `None` is made of style and text again.
+    SetPrompt {
+        panel: PanelId,
+        prompt: Option<String>,
+    },
+    /// What the writer keeps to in one panel.
+    SetPanelDirection {
+        panel: PanelId,
+        direction: String,
+    },
+    /// Who is in a panel; `None` is found from its text again.
+    SetPanelCast {
+        panel: PanelId,
+        cast: Option<Vec<MemberId>>,
+    },
     /// Puts a panel before the one at `at`, or last if there is none there.
     /// Its id comes from [`super::Document::fresh_id`].
     InsertPanel {
@@ -90,6 +119,10 @@ pub enum EditError {
     },
     #[error("Panel {0} is already on the board; give the new panel an id of its own.")]
     PanelExists(PanelId),
+    #[error("Member {0} is no longer in the cast; undo its removal and try again.")]
+    NoMember(MemberId),
+    #[error("Member {0} is already in the cast; give the new member an id of its own.")]
+    MemberExists(MemberId),
 }
 
 /// A change that was prepared by an edit and undoes it, or by an undo and redoes it: the state
@@ -99,6 +132,13 @@ pub enum EditError {
 pub(super) enum Change {
     Title(String),
     Style(String),
+    Negative(String),
+    Direction(String),
+    Plan(Vec<String>),
+    Cast(Vec<Member>),
+    Prompt(usize, Option<String>),
+    PanelDirection(usize, String),
+    PanelCast(usize, Option<Vec<MemberId>>),
     Insert(usize, Box<Panel>),
     Remove(usize),
     Move { from: usize, to: usize },
@@ -114,6 +154,19 @@ impl Change {
         match self {
             Change::Title(title) => Change::Title(replace(&mut story.title, title)),
             Change::Style(style) => Change::Style(replace(&mut story.style, style)),
+            Change::Negative(words) => Change::Negative(replace(&mut story.negative, words)),
+            Change::Direction(words) => Change::Direction(replace(&mut story.direction, words)),
+            Change::Plan(plan) => Change::Plan(replace(&mut story.plan, plan)),
+            Change::Cast(cast) => Change::Cast(replace(&mut story.cast, cast)),
+            Change::Prompt(at, prompt) => {
+                Change::Prompt(at, replace(&mut story.panels[at].prompt, prompt))
+            }
+            Change::PanelDirection(at, words) => {
+                Change::PanelDirection(at, replace(&mut story.panels[at].direction, words))
+            }
+            Change::PanelCast(at, cast) => {
+                Change::PanelCast(at, replace(&mut story.panels[at].cast, cast))
+            }
             Change::Insert(at, panel) => {
                 story.panels.insert(at, *panel);
                 Change::Remove(at)
@@ -160,6 +213,36 @@ impl Edit {
         let change = match self {
             Edit::SetTitle(title) => (story.title != title).then_some(Change::Title(title)),
             Edit::SetStyle(style) => (story.style != style).then_some(Change::Style(style)),
+            Edit::SetNegative(words) => {
+                (story.negative != words).then_some(Change::Negative(words))
+            }
+            Edit::SetDirection(words) => {
+                (story.direction != words).then_some(Change::Direction(words))
+            }
+            Edit::SetPlan(plan) => (story.plan != plan).then_some(Change::Plan(plan)),
+            Edit::AddMember { at, member } => {
+                if story.member(member.id).is_some() {
+                    return Err(EditError::MemberExists(member.id));
+                }
+                let mut cast = story.cast.clone();
+                cast.insert(at.min(cast.len()), member);
+                Some(Change::Cast(cast))
+            }
+            Edit::SetMember(member) => cast(story, member.id, |cast, at| cast[at] = member)?,
+            Edit::RemoveMember(id) => cast(story, id, |cast, at| drop(cast.remove(at)))?,
+            Edit::SetPrompt { panel, prompt } => {
+                let at = position(story, panel)?;
+                (story.panels[at].prompt != prompt).then_some(Change::Prompt(at, prompt))
+            }
+            Edit::SetPanelDirection { panel, direction } => {
+                let at = position(story, panel)?;
+                let changed = story.panels[at].direction != direction;
+                changed.then_some(Change::PanelDirection(at, direction))
+            }
+            Edit::SetPanelCast { panel, cast } => {
+                let at = position(story, panel)?;
+                (story.panels[at].cast != cast).then_some(Change::PanelCast(at, cast))
+            }
             Edit::InsertPanel { at, panel } => {
                 must_be_new(story, panel.id)?;
                 let at = at.min(story.panels.len());
@@ -282,6 +365,20 @@ fn star<T: Take>(
         .ok_or(EditError::NoTake { panel, take, count })?
         .set_starred(starred);
     Ok(())
+}
+
+/// The change that gives the story the cast that `edit` makes of a copy of it, where the member
+/// `id` stands at the place that it is told.
+fn cast(
+    story: &Story,
+    id: MemberId,
+    edit: impl FnOnce(&mut Vec<Member>, usize),
+) -> Result<Option<Change>, EditError> {
+    let at = story.cast.iter().position(|member| member.id == id);
+    let at = at.ok_or(EditError::NoMember(id))?;
+    let mut cast = story.cast.clone();
+    edit(&mut cast, at);
+    Ok((cast != story.cast).then_some(Change::Cast(cast)))
 }
 
 /// The change that gives a panel the texts that `edit` makes of a copy of it.

@@ -1,9 +1,9 @@
 //! The document an author edits: a story of panels with their takes, edit commands with undo and
 //! redo, and the project folder it lives in. No model, thread or window.
 
+mod cast;
 mod document;
 mod edit;
-mod files;
 mod images;
 mod lock;
 mod picture_file;
@@ -13,13 +13,16 @@ mod record_png;
 mod sweep;
 mod takes;
 
+pub use cast::{Member, MemberId, MemberKind};
 pub use document::Document;
 pub use edit::{Edit, EditError};
-pub(crate) use files::{write_beside, write_in_folder};
 pub use images::{ImageId, Images};
 pub use picture_file::{PictureFileError, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
-pub use record::{Record, SchedulerKind, Settings};
+pub use record::{
+    Control, FileUse, InitImage, LoraUse, ModelUse, Record, Reference, SchedulerName, Settings,
+    Size, TextLength, Variation,
+};
 pub use record_png::{PngError, encode_png, read_record};
 pub use takes::{PictureTake, Take, Takes, TextTake};
 
@@ -38,14 +41,37 @@ impl fmt::Display for PanelId {
     }
 }
 
-/// A title, a style line and panels in order.
+/// Fields of a file that this version does not know, written back as they were read.
+pub type Unknown = serde_json::Map<String, serde_json::Value>;
+
+/// Whether a field is as it is where a file leaves it out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A title, what holds for all panels, and the panels in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub title: String,
+    /// Words about the look of all pictures, such as `watercolour, soft light`.
     #[serde(default)]
     pub style: String,
+    /// Negative prompt of all pictures.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub negative: String,
+    /// What the writer is to keep to in all panels: tone, audience, what must not happen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub direction: String,
+    /// What is to happen, a line a panel.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub plan: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cast: Vec<Member>,
     #[serde(default)]
     pub panels: Vec<Panel>,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// One place on the board: what it shows and every take made for it.
@@ -60,11 +86,42 @@ pub struct Panel {
     pub texts: Takes<TextTake>,
     #[serde(default)]
     pub pictures: Takes<PictureTake>,
+    /// The picture prompt where the author or a writer set one; none is made of style and text.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub prompt: Option<String>,
+    /// What the writer is to keep to in this panel: `she must not open the door yet`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub direction: String,
+    /// Who is in it where the author has said so; none is found from the text.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cast: Option<Vec<MemberId>>,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl Story {
     pub fn panel(&self, id: PanelId) -> Option<&Panel> {
         self.panels.iter().find(|panel| panel.id == id)
+    }
+
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.cast.iter().find(|member| member.id == id)
+    }
+
+    /// Every picture that the story names: of takes, of the cast, and those that takes were made
+    /// with. One may come more than once.
+    pub fn images(&self) -> impl Iterator<Item = &ImageId> {
+        let cast = self.cast.iter().flat_map(|member| &member.pictures);
+        let of_takes = self.panels.iter().flat_map(move |panel| {
+            let takes = panel.pictures.items();
+            let records = takes.iter().filter_map(Take::record);
+            let texts = panel.texts.items().iter();
+            let named = texts.filter_map(Take::record).chain(records);
+            let named = named.flat_map(|record| record.settings.images());
+            takes.iter().map(|take| &take.image).chain(named)
+        });
+        cast.chain(of_takes)
     }
 
     /// Where the panel stands on the board, counted from 0.
@@ -80,6 +137,10 @@ impl Panel {
             text: String::new(),
             texts: Takes::default(),
             pictures: Takes::default(),
+            prompt: None,
+            direction: String::new(),
+            cast: None,
+            unknown: Unknown::new(),
         }
     }
 

@@ -14,10 +14,11 @@ use thiserror::Error;
 use super::lock::{LOCK_FILE, Lock};
 use super::record_png::{encode_png, png_size};
 use super::sweep::remove_unused_pictures;
-use super::{Document, ImageId, Images, PictureTake, Story, write_beside};
+use super::{Document, ImageId, Images, PictureTake, Story, is_default};
+use crate::files::write_beside;
 
 /// Of `story.json`. Raised when an older program could not read what a newer one writes.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 
 const STORY_FILE: &str = "story.json";
 const IMAGES_FOLDER: &str = "images";
@@ -66,6 +67,9 @@ struct StoryFile<S> {
     /// Ids from here on have not been given to a panel.
     #[serde(default)]
     next_panel: u64,
+    /// The same of members of the cast; left out in a story that never had one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    next_member: u64,
     #[serde(flatten)]
     story: S,
 }
@@ -178,6 +182,7 @@ impl Project {
         let file = StoryFile {
             schema_version: SCHEMA_VERSION,
             next_panel: document.next_id(),
+            next_member: document.next_member(),
             story: document.story(),
         };
         let mut json = serde_json::to_vec_pretty(&file).map_err(|error| ProjectError::Write {
@@ -234,6 +239,19 @@ impl Project {
                 .and_then(|png| write_beside(&path, |file| file.write_all(&png)))
                 .map_err(|source| ProjectError::Write { path, source })?;
             images.mend(id);
+        }
+        // Pictures that are no take: of the cast, and those that takes were made with. One that
+        // is gone is no reason to keep the story from being saved.
+        for id in story.images() {
+            let path = folder.join(id.file_name());
+            if !done.insert(id) || path.is_file() {
+                continue;
+            }
+            if let Some(image) = images.get(id) {
+                encode_png(&image, None)
+                    .and_then(|png| write_beside(&path, |file| file.write_all(&png)))
+                    .map_err(|source| ProjectError::Write { path, source })?;
+            }
         }
         images.add_folder(folder, self.lock.clone());
         Ok(())
@@ -315,7 +333,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Document, ProjectError> {
             panel.set_text(text);
         }
     }
-    Ok(Document::with_next_id(file.story, file.next_panel))
+    Ok(Document::with_next_ids(
+        file.story,
+        file.next_panel,
+        file.next_member,
+    ))
 }
 
 /// Loads the pictures that the board shows, looks at the heads of the other takes' files, and

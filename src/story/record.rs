@@ -1,27 +1,42 @@
 //! How a text or a picture came to be, so that it can be made again.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PanelId;
+use super::{ImageId, PanelId, Unknown, is_default};
 
 /// What a generated text or picture was made by, of and with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Model id.
+    /// Id of the model that made it: of a text the writer, of a picture the painter, and of both
+    /// the model where one does both.
     pub model: String,
     /// Hash of the weights.
     pub weights: String,
-    /// Name of the recipe.
+    /// Id of the recipe.
     pub pipeline: String,
     pub device: String,
     pub settings: Settings,
     /// What conditioned it.
     pub prompt: String,
+    /// Negative prompt, that of the board and of the settings together.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub negative: String,
     /// The panels before it that were read.
     pub context: Vec<PanelId>,
+    /// The panel's text when its picture was ordered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub text: Option<String>,
+    /// The language model that wrote the picture prompt, where that is not `model` itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub writer: Option<ModelUse>,
+    /// What the author asked of a rewriting, such as `shorter`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub instruction: String,
+    /// What an engine elsewhere was given to draw it, such as ComfyUI's graph with all values.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub graph: Option<serde_json::Value>,
     /// How long it took. Not in the record that a PNG carries, see [`super::encode_png`].
     #[serde(default)]
     pub seconds: f32,
@@ -29,15 +44,126 @@ pub struct Record {
     #[serde(default)]
     pub created: String,
     /// A picture that was wanted and that the model had not asked for by itself.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub forced: bool,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
+/// A model that took part, by its id and the hash of its weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUse {
+    pub model: String,
+    pub weights: String,
 }
 
-/// How text is sampled and pictures are denoised.
+/// A file that changes a model, by where it was and what was in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileUse {
+    /// Path of the file.
+    pub file: String,
+    /// SHA-256 in lower-case hexadecimal; empty until it was read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hash: String,
+}
+
+/// A LoRA and how strongly it works.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoraUse {
+    /// Path of the file.
+    pub file: String,
+    /// SHA-256 in lower-case hexadecimal; empty until it was read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hash: String,
+    /// 1 is as it was trained.
+    pub weight: f32,
+}
+
+/// The picture that denoising begins from (image to image).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InitImage {
+    pub image: ImageId,
+    /// 0 gives the picture back, 1 ignores it.
+    pub strength: f32,
+}
+
+/// A picture whose looks are to be kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    pub image: ImageId,
+    /// 0 is none, 1 is full.
+    pub strength: f32,
+    /// Share of the steps, 0 to 1, at which it begins to work; 0 where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: f32,
+    /// Share of the steps at which it ends; 1 where left out.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub end: f32,
+    /// The prompt that the picture was drawn from, where that helps to read it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub prompt: String,
+    /// The file that reads it, such as an IP-Adapter; none where the painter does so by itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub adapter: Option<FileUse>,
+}
+
+/// A picture whose shapes are to be followed (ControlNet).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// What the picture is, such as `scribble`, `canny` or `depth`.
+    pub kind: String,
+    pub image: ImageId,
+    /// Conditioning scale; 1 is as it was trained.
+    pub strength: f32,
+    /// Share of the steps, 0 to 1, at which it begins to work; 0 where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: f32,
+    /// Share of the steps at which it ends; 1 where left out.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub end: f32,
+    /// The ControlNet's file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub file: Option<FileUse>,
+}
+
+/// Noise between that of the seed and that of another, by spherical interpolation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variation {
+    /// The other seed.
+    pub seed: u64,
+    /// 0 is the noise of the seed itself, 1 that of the other.
+    pub strength: f32,
+}
+
+/// Width and height of a picture in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// How long the text of a panel is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextLength {
+    /// A few words, as under a cartoon.
+    Line,
+    /// A sentence or two.
+    Sentences,
+    Paragraph,
+}
+
+fn whole() -> f32 {
+    1.0
+}
+
+fn is_whole(share: &f32) -> bool {
+    *share == whole()
+}
+
+/// How text is sampled and pictures are denoised. Empty fields are what the model does by itself,
+/// and are not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub seed: u64,
@@ -45,11 +171,54 @@ pub struct Settings {
     pub guidance: f32,
     /// Denoising steps.
     pub steps: u32,
-    pub scheduler: SchedulerKind,
+    pub scheduler: SchedulerName,
     /// 0 takes the likeliest token.
     pub temperature: f32,
     /// Share of the likeliest tokens that are drawn from, above 0 to 1.
     pub top_p: f32,
+    /// Most tokens that are drawn from, the likeliest.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub top_k: Option<u32>,
+    /// Least probability of a token that is drawn, as a share of the likeliest one's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens that were written; 1 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub repetition_penalty: Option<f32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub length: Option<TextLength>,
+    /// Tone and audience of the text, in the author's words.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tone: String,
+    /// Picture size; none is the size that the model draws best.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub size: Option<Size>,
+    /// Negative prompt beside that of the board.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub negative: String,
+    /// Layers of the text encoder that are left out at its end, as A1111 counts them: 1 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip_skip: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loras: Vec<LoraUse>,
+    /// An autoencoder in place of the model's own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vae: Option<FileUse>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variation: Option<Variation>,
+    /// Image to image.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: Option<InitImage>,
+    /// Inpainting: white is drawn anew, black stays.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mask: Option<ImageId>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub references: Vec<Reference>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub control: Vec<Control>,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl Default for Settings {
@@ -58,56 +227,71 @@ impl Default for Settings {
             seed: 0,
             guidance: 2.5,
             steps: 25,
-            scheduler: SchedulerKind::Ddim,
+            scheduler: SchedulerName::default(),
             temperature: 0.8,
             top_p: 0.9,
+            top_k: None,
+            min_p: None,
+            repetition_penalty: None,
+            length: None,
+            tone: String::new(),
+            size: None,
+            negative: String::new(),
+            clip_skip: None,
+            loras: Vec::new(),
+            vae: None,
+            variation: None,
+            init: None,
+            mask: None,
+            references: Vec::new(),
+            control: Vec::new(),
+            unknown: Unknown::new(),
         }
     }
 }
 
-/// How a denoising step is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SchedulerKind {
-    #[default]
-    #[serde(rename = "ddim")]
-    Ddim,
-    #[serde(rename = "euler")]
-    Euler,
-    #[serde(rename = "pndm")]
-    Pndm,
-    #[serde(rename = "dpm++")]
-    DpmSolverPp,
-}
-
-impl SchedulerKind {
-    pub const ALL: [SchedulerKind; 4] = [
-        SchedulerKind::Ddim,
-        SchedulerKind::Euler,
-        SchedulerKind::Pndm,
-        SchedulerKind::DpmSolverPp,
-    ];
-}
-
-impl fmt::Display for SchedulerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SchedulerKind::Ddim => "ddim",
-            SchedulerKind::Euler => "euler",
-            SchedulerKind::Pndm => "pndm",
-            SchedulerKind::DpmSolverPp => "dpm++",
-        })
+impl Settings {
+    /// Every picture that these settings name.
+    pub fn images(&self) -> impl Iterator<Item = &ImageId> {
+        let init = self.init.iter().map(|init| &init.image);
+        let references = self.references.iter().map(|reference| &reference.image);
+        let control = self.control.iter().map(|control| &control.image);
+        init.chain(&self.mask).chain(references).chain(control)
     }
 }
 
-impl FromStr for SchedulerKind {
-    type Err = String;
+/// A scheduler by its name, such as `euler`; whoever draws knows which names there are.
+///
+/// ```
+/// use vokenboard::story::SchedulerName;
+///
+/// assert_eq!(SchedulerName::from("dpm++").to_string(), "dpm++");
+/// assert_eq!(SchedulerName::default().as_str(), "ddim");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SchedulerName(String);
 
-    fn from_str(name: &str) -> Result<SchedulerKind, String> {
-        SchedulerKind::ALL
-            .into_iter()
-            .find(|kind| kind.to_string() == name.to_ascii_lowercase())
-            .ok_or_else(|| {
-                format!("\"{name}\" is not a scheduler; choose ddim, euler, pndm or dpm++")
-            })
+impl SchedulerName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for SchedulerName {
+    fn default() -> SchedulerName {
+        SchedulerName::from("ddim")
+    }
+}
+
+impl From<&str> for SchedulerName {
+    fn from(name: &str) -> SchedulerName {
+        SchedulerName(name.to_string())
+    }
+}
+
+impl fmt::Display for SchedulerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

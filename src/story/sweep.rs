@@ -16,9 +16,7 @@ pub(super) fn remove_unused_pictures(dir: &Path, images: &Path, story: &Story) {
     let Ok(entries) = fs::read_dir(images) else {
         return;
     };
-    let panels = story.panels.iter();
-    let takes = panels.flat_map(|panel| panel.pictures.items());
-    let used: HashSet<&ImageId> = takes.map(|take| &take.image).collect();
+    let used: HashSet<&ImageId> = story.images().collect();
     let mut unused: Vec<ImageId> = entries
         .flatten()
         .filter_map(|entry| {

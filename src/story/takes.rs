@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, Record};
+use super::{ImageId, Record, Unknown, is_default};
 
 /// A text of a panel. `record` is `None` where the author typed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,8 +11,11 @@ pub struct TextTake {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// Marked by the author as a favourite.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub starred: bool,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A picture of a panel; its pixels are kept in [`super::Images`].
@@ -26,12 +29,11 @@ pub struct PictureTake {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// Marked by the author as a favourite.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub starred: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl TextTake {
@@ -40,6 +42,7 @@ impl TextTake {
             text: text.into(),
             record,
             starred: false,
+            unknown: Unknown::new(),
         }
     }
 }
@@ -53,6 +56,7 @@ impl PictureTake {
             height,
             record,
             starred: false,
+            unknown: Unknown::new(),
         }
     }
 }
@@ -94,6 +98,9 @@ impl Take for PictureTake {
 pub struct Takes<T> {
     active: usize,
     items: Vec<T>,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 /// As read from a file, where `active` may name no take.
@@ -103,6 +110,8 @@ struct RawTakes<T> {
     active: usize,
     #[serde(default = "Vec::new")]
     items: Vec<T>,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 impl<T> From<RawTakes<T>> for Takes<T> {
@@ -110,6 +119,7 @@ impl<T> From<RawTakes<T>> for Takes<T> {
         Takes {
             active: raw.active.min(raw.items.len().saturating_sub(1)),
             items: raw.items,
+            unknown: raw.unknown,
         }
     }
 }
@@ -119,6 +129,7 @@ impl<T> Default for Takes<T> {
         Takes {
             active: 0,
             items: Vec::new(),
+            unknown: Unknown::new(),
         }
     }
 }

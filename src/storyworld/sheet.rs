@@ -13,7 +13,7 @@ use super::caption::caption;
 use super::render::Renderer;
 use super::scene::{Scene, SceneOptions};
 use super::tale::Tale;
-use crate::story::write_beside;
+use crate::files::write_beside;
 
 const NUNITO: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
 

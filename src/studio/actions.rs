@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::engine::Make;
-use crate::story::{PanelId, SchedulerKind};
+use crate::story::{PanelId, SchedulerName};
 use crate::weights::DeviceChoice;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +65,7 @@ pub enum Action {
 }
 
 /// A control of the inspector.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
     /// The new value, and whether the pointer still holds the slider.
     Guidance(f32, bool),
@@ -74,7 +74,7 @@ pub enum Setting {
     Seed(u64),
     Dice,
     LockSeed(bool),
-    Scheduler(SchedulerKind),
+    Scheduler(SchedulerName),
     Temperature(f32),
     TopP(f32),
 }

@@ -163,7 +163,7 @@ impl Pipeline for Metronome {
             context: request.context.iter().map(|p| p.id).collect(),
             seconds: 0.0,
             created: "2000-01-01T00:00:00Z".to_owned(),
-            forced: false,
+            ..crate::story::Record::default()
         };
         let text = format!(
             "Beat {} sounds through the hall, and everyone in it stops to listen.",

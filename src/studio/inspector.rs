@@ -10,7 +10,8 @@ use super::icons::{self, Icon};
 use super::state::State;
 use super::textures::Textures;
 use super::{theme, widgets};
-use crate::story::{PanelId, SchedulerKind};
+use crate::diffusion::SchedulerKind;
+use crate::story::{PanelId, SchedulerName};
 
 pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
@@ -227,7 +228,7 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
         ui.label("Scheduler");
         let response = ComboBox::from_id_salt("scheduler")
-            .selected_text(scheduler_name(s.scheduler))
+            .selected_text(scheduler_label(&s.scheduler))
             .width(ui.available_width())
             .icon(|ui, rect, visuals, _| {
                 icons::image(ui.ctx(), Icon::Down, 14.0)
@@ -239,11 +240,10 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
             })
             .show_ui(ui, |ui| {
                 for kind in SchedulerKind::ALL {
-                    if ui
-                        .selectable_label(kind == s.scheduler, scheduler_name(kind))
-                        .clicked()
-                    {
-                        actions.push(Action::Set(Setting::Scheduler(kind)));
+                    let name = SchedulerName::from(kind.name());
+                    let label = scheduler_label(&name);
+                    if ui.selectable_label(name == s.scheduler, label).clicked() {
+                        actions.push(Action::Set(Setting::Scheduler(name)));
                     }
                 }
             })
@@ -252,12 +252,14 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     });
 }
 
-fn scheduler_name(kind: SchedulerKind) -> &'static str {
-    match kind {
-        SchedulerKind::Ddim => "DDIM",
-        SchedulerKind::Euler => "Euler",
-        SchedulerKind::Pndm => "PNDM",
-        SchedulerKind::DpmSolverPp => "DPM-Solver++",
+/// A scheduler's name for people; one that only an engine elsewhere knows keeps its own.
+fn scheduler_label(name: &SchedulerName) -> &str {
+    match name.as_str().parse() {
+        Ok(SchedulerKind::Ddim) => "DDIM",
+        Ok(SchedulerKind::Euler) => "Euler",
+        Ok(SchedulerKind::Pndm) => "PNDM",
+        Ok(SchedulerKind::DpmSolverPp) => "DPM-Solver++",
+        Err(_) => name.as_str(),
     }
 }
 

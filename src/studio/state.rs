@@ -33,7 +33,7 @@ const SAVE_REST: Duration = Duration::from_millis(1000);
 pub enum Readiness {
     /// What is being loaded, for people.
     Loading(String),
-    Ready(Description),
+    Ready(Box<Description>),
     /// Why not, in a sentence.
     Failed(String),
 }

@@ -9,11 +9,10 @@ use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError, checkpoint, log, write_whole};
 use crate::diffusion::{
-    CaptionTokenizer, ModelFolder, NoiseSchedule, Preview, Scheduler, SchedulerConfig, TextConfig,
-    TextEncoder, Unet, UnetConfig, Vae,
+    CaptionTokenizer, ModelFolder, NoiseSchedule, Preview, Scheduler, SchedulerConfig,
+    SchedulerKind, TextConfig, TextEncoder, Unet, UnetConfig, Vae,
 };
 use crate::nn::{NoiseSource, Params};
-use crate::story::SchedulerKind;
 use crate::storyworld::{Scene, SceneOptions, Split, caption, roughen, vocabulary};
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};

@@ -12,8 +12,8 @@ pub mod optimizer;
 pub mod shards;
 pub mod voken;
 
+use crate::files::write_in_folder;
 use crate::nn::Params;
-use crate::story::write_in_folder;
 use crate::weights::{DeviceChoice, select_device};
 use candle_core::Device;
 use std::path::{Path, PathBuf};

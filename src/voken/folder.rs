@@ -2,10 +2,10 @@
 //! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
 
 use super::{Sizes, VokenModel};
+use crate::files::write_in_folder;
 use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
 use crate::nn::Params;
-use crate::story::write_in_folder;
 use crate::vision::{TowerParams, VisionTower};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};

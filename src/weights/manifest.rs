@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::WeightsError;
-use crate::story::write_beside;
+use crate::files::write_beside;
 
 /// Name of the manifest in a model folder.
 pub const MANIFEST: &str = "manifest.json";

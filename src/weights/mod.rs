@@ -20,7 +20,7 @@ pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::story::write_beside;
+use crate::files::write_beside;
 
 /// The environment variable that names the folder of installed models.
 pub const MODELS_ENV: &str = "VOKENBOARD_MODELS";

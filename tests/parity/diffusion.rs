@@ -7,10 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use vokenboard::diffusion::{
-    Denoising, NoiseSchedule, Scheduler, TextFeatures, Vae, VaeConfig, to_picture,
+    Denoising, NoiseSchedule, Scheduler, SchedulerKind, TextFeatures, Vae, VaeConfig, to_picture,
 };
 use vokenboard::nn::Params;
-use vokenboard::story::SchedulerKind;
 
 #[derive(Deserialize)]
 struct Case {

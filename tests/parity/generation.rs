@@ -5,8 +5,7 @@ use crate::language::prompt;
 use crate::report::{Error, LIMIT, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
-use vokenboard::diffusion::{Denoising, TextFeatures, to_picture};
-use vokenboard::story::SchedulerKind;
+use vokenboard::diffusion::{Denoising, SchedulerKind, TextFeatures, to_picture};
 use vokenboard::voken::{Choice, FeatureMapper, FloatReader, Order, Text, generate as run};
 
 /// The number after `key` in the manifest's description.

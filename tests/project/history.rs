@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use vokenboard::story::{Document, Edit, EditError, Images, Panel, PanelId, Story, TextTake};
+use vokenboard::story::{
+    Document, Edit, EditError, Images, Member, MemberId, Panel, PanelId, Story, TextTake,
+};
 
 use crate::{put, record, sample};
 
@@ -117,7 +119,7 @@ fn typing_that_is_typed_back_leaves_nothing_behind() {
 }
 
 fn edits() -> impl Strategy<Value = Vec<(u8, usize, usize, String)>> {
-    prop::collection::vec((0u8..18, 0usize..6, 0usize..4, "[a-c]{0,3}"), 1..60)
+    prop::collection::vec((0u8..27, 0usize..6, 0usize..4, "[a-c]{0,3}"), 1..60)
 }
 
 /// Turns numbers into an edit that mostly fits the story.
@@ -172,6 +174,33 @@ fn edit(document: &mut Document, images: &Images, step: &(u8, usize, usize, Stri
             },
             Edit::SetText { panel: other, text },
         ]),
+        17 => Edit::SetNegative(text),
+        18 => Edit::SetDirection(text),
+        19 => Edit::SetPlan(vec![text; take]),
+        20 => Edit::AddMember {
+            at: place,
+            member: Member {
+                name: text,
+                ..Member::new(document.fresh_member_id())
+            },
+        },
+        21 => Edit::SetMember(Member {
+            description: text,
+            ..Member::new(MemberId(place as u64))
+        }),
+        22 => Edit::RemoveMember(MemberId(place as u64)),
+        23 => Edit::SetPrompt {
+            panel,
+            prompt: (take > 0).then_some(text),
+        },
+        24 => Edit::SetPanelDirection {
+            panel,
+            direction: text,
+        },
+        25 => Edit::SetPanelCast {
+            panel,
+            cast: (take > 0).then(|| vec![MemberId(place as u64)]),
+        },
         _ => Edit::DeletePicture { panel, take },
     }
 }

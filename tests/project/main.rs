@@ -1,6 +1,7 @@
 //! A story is edited, undone, saved, opened, and never lost.
 
 mod history;
+mod schema;
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +30,7 @@ fn record(seed: u64) -> Record {
         context: vec![PanelId(1)],
         seconds: 1.5,
         created: "2026-01-02T03:04:05Z".into(),
-        forced: false,
+        ..Record::default()
     }
 }
 
@@ -124,7 +125,6 @@ fn pictures_on_the_disk_carry_their_record_without_the_clock() {
     let expected = Record {
         seconds: 0.0,
         created: String::new(),
-        forced: false,
         ..record(3)
     };
     assert_eq!(read, expected);

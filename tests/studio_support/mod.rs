@@ -152,7 +152,7 @@ impl Doodle {
             context: request.context.iter().map(|p| p.id).collect(),
             seconds: 0.1,
             created: "2026-01-01T00:00:00Z".into(),
-            forced: false,
+            ..Record::default()
         }
     }
 }

@@ -7,7 +7,6 @@ use indicatif::ProgressBar;
 
 use crate::diffusion::{Denoising, Diffusion};
 use crate::eval::{self, GUIDANCES, Options, Recogniser};
-use crate::story::Settings;
 use crate::weights;
 
 #[derive(Debug, Args)]
@@ -59,7 +58,7 @@ pub fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
     let recogniser = Recogniser::load(&recogniser, &device)?;
     let model = Diffusion::load(&dir, &device)?;
 
-    let mut how = Denoising::from(&Settings::default());
+    let mut how = Denoising::default();
     if let Some(steps) = args.steps {
         how.steps = steps as usize;
     }

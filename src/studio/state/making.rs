@@ -109,7 +109,7 @@ impl State {
                         ..description.default_settings.clone()
                     };
                 }
-                self.readiness = Readiness::Ready(description);
+                self.readiness = Readiness::Ready(Box::new(description));
             }
             Event::LoadFailed(reason) => {
                 let reason = sentence(reason);

@@ -50,7 +50,7 @@ impl State {
                 }
             }
             Setting::Scheduler(kind) => {
-                self.next.scheduler = kind;
+                self.next.scheduler = kind.clone();
                 self.panel_settings.scheduler = kind;
             }
             Setting::Temperature(value) => {
@@ -161,7 +161,7 @@ impl State {
             settings.seed = made.seed;
             settings.guidance = made.guidance;
             settings.steps = made.steps;
-            settings.scheduler = made.scheduler;
+            settings.scheduler = made.scheduler.clone();
         }
         self.panel_settings = settings;
         self.seed_chosen = false;

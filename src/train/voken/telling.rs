@@ -1,9 +1,8 @@
 //! Sample stories while a model learns: the opening is given, the rest is its own.
 
 use super::data::{Frozen, Panel, told};
-use crate::diffusion::{Denoising, TextFeatures};
+use crate::diffusion::{Denoising, SchedulerKind, TextFeatures};
 use crate::llm::Tokenizer;
-use crate::story::SchedulerKind;
 use crate::storyworld::{Split, Tale};
 use crate::train::{Result, log, write_whole};
 use crate::vision::{Crop, Preprocess};

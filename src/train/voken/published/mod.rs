@@ -14,7 +14,7 @@ use super::{datasets, telling};
 use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{Parts, is_published, write_down};
-use crate::story::{PanelId, SchedulerKind, Settings};
+use crate::story::{PanelId, SchedulerName, Settings};
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
 use candle_core::Var;
@@ -276,7 +276,7 @@ fn tell(nets: &Nets, strips: &[Strip], seed: u64) -> Result<telling::Told> {
             make: Make::Both,
             settings: Settings {
                 seed: seed + at,
-                scheduler: SchedulerKind::Ddim,
+                scheduler: SchedulerName::from("ddim"),
                 steps: 15,
                 ..pipeline.describe().default_settings.clone()
             },

@@ -1,0 +1,87 @@
+//! The cast: characters, places and things that a story comes back to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{FileUse, LoraUse};
+use super::{ImageId, Unknown, is_default};
+
+/// Names a member of the cast for as long as its story lives.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MemberId(pub u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a member of the cast is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberKind {
+    #[default]
+    Character,
+    Place,
+    Thing,
+}
+
+/// A member of the cast: how texts call it and how pictures show it.
+///
+/// ```
+/// use vokenboard::story::{Member, MemberId};
+///
+/// let milo = Member {
+///     name: "Milo".to_string(),
+///     other_names: vec!["the boy".to_string()],
+///     description: "small, red scarf, gap tooth".to_string(),
+///     ..Member::new(MemberId(1))
+/// };
+/// assert_eq!(milo.names().collect::<Vec<_>>(), ["Milo", "the boy"]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: MemberId,
+    #[serde(default)]
+    pub kind: MemberKind,
+    #[serde(default)]
+    pub name: String,
+    /// Other names and phrases that texts call it by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub other_names: Vec<String>,
+    /// How it looks, in the words of a picture prompt.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: String,
+    /// Reference pictures; their pixels are kept in [`super::Images`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pictures: Vec<ImageId>,
+    /// A LoRA that was trained on it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lora: Option<LoraUse>,
+    /// A textual inversion embedding that was trained on it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub embedding: Option<FileUse>,
+    /// Fields of a newer Vokenboard, kept as they are.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Member {
+    /// A character without a name.
+    pub fn new(id: MemberId) -> Member {
+        Member {
+            id,
+            ..Member::default()
+        }
+    }
+
+    /// Its name and its other names, without those that are empty.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.name).chain(&self.other_names);
+        all.map(|name| name.trim()).filter(|name| !name.is_empty())
+    }
+}
