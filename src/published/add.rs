@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{PARTS_FILE, Part, Parts, PublishedError};
 use crate::files::write_beside;
-use crate::weights::{self, Checkpoint, Manifest, Model};
+use crate::weights::{self, Checkpoint, Entry, Manifest, Model, Source};
 
 /// The name of the recipe that such models tell stories by.
 pub const PIPELINE: &str = "voken";
@@ -35,8 +35,12 @@ pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedE
     // The only thing in an older file that was not found.
     named.memory = Parts::read(dir).ok().and_then(|before| before.memory);
     write_down(dir, &named, "public weights, as they came")?;
-    weights::register(models, dir)?;
-    Ok(Model::open(dir)?)
+    let model = Model::open(&real)?;
+    if real.parent() != fs::canonicalize(models).ok().as_deref() {
+        let entry = Entry::new(Source::Folder(real), Some(model.manifest.clone()));
+        weights::register(models, &entry)?;
+    }
+    Ok(model)
 }
 
 /// Writes `vokenboard.toml` and a manifest into `dir`, so that it can be named as a model.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::WeightsError;
+use super::{Identity, WeightsError};
 use crate::files::write_beside;
 
 /// Name of the manifest in a model folder.
@@ -20,7 +20,7 @@ pub struct Manifest {
     pub id: String,
     /// Name for people.
     pub name: String,
-    /// `caption` or `voken` (tell stories), or `language-model` (writes for those that do).
+    /// `caption` or `voken` (tell stories), `stable-diffusion` (draws) or `language-model` (writes).
     pub pipeline: String,
     /// SPDX expression.
     pub licence: String,
@@ -37,6 +37,9 @@ pub struct Manifest {
     /// Settings that look best on this model; what is left out has the program's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_settings: Option<serde_json::Value>,
+    /// What the weights are, where they were added as they lay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// A file of a model, by its path in the model folder.
