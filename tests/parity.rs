@@ -9,6 +9,10 @@
 //! largest `max|a - b| / max|b|` over the stage's tensors; the limit is 1e-4, for gradients 1e-3;
 //! token ids are exact, pictures to one grey level. An argument runs only the stages whose line
 //! contains it.
+//!
+//! Picture models that authors own come as cases (see `pictures`): a folder with `case.json`, or
+//! one that holds such folders. There nothing is skipped: each value is compared, or the case
+//! fails.
 
 #[path = "parity/diffusion.rs"]
 mod diffusion;
@@ -18,6 +22,8 @@ mod fixture;
 mod generation;
 #[path = "parity/language.rs"]
 mod language;
+#[path = "parity/pictures.rs"]
+mod pictures;
 #[path = "parity/report.rs"]
 mod report;
 #[path = "parity/samples.rs"]
@@ -90,6 +96,13 @@ fn run() -> bool {
     let folders = folders();
     let mut good = !folders.is_empty();
     for folder in folders {
+        let cases = pictures::cases(&folder);
+        if !cases.is_empty() {
+            for case in cases {
+                good &= pictures::run(&case, &wanted);
+            }
+            continue;
+        }
         let fixture = match Fixture::open(&folder) {
             Ok(fixture) => fixture,
             Err(error) => {
@@ -122,7 +135,7 @@ fn folders() -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.join("vectors").is_dir())
+        .filter(|path| path.join("vectors").is_dir() || !pictures::cases(path).is_empty())
         .collect();
     folders.sort();
     let named = std::env::var(DIRS).unwrap_or_default();

@@ -15,6 +15,12 @@ pub enum DiffusionError {
     Misfit { path: PathBuf, why: String },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Unwritable { path: PathBuf, why: String },
+    #[error("{path} {why}; {remedy}")]
+    Unfit {
+        path: PathBuf,
+        why: String,
+        remedy: String,
+    },
     #[error(transparent)]
     Checkpoint(crate::weights::CheckpointError),
     #[error("{0}")]
@@ -53,6 +59,14 @@ impl DiffusionError {
         Self::Misfit {
             path: path.to_owned(),
             why: why.to_string(),
+        }
+    }
+
+    pub(super) fn unfit(path: &Path, why: impl ToString, remedy: &str) -> Self {
+        Self::Unfit {
+            path: path.to_owned(),
+            why: why.to_string(),
+            remedy: remedy.to_owned(),
         }
     }
 

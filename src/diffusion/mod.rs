@@ -9,12 +9,15 @@
 
 mod bench;
 mod error;
+mod family;
 mod folder;
 mod preview;
 mod resnet;
 mod sample;
 mod schedule;
 mod scheduler;
+mod settings;
+mod stable;
 mod text;
 mod tiles;
 mod tokenizer;
@@ -26,13 +29,18 @@ mod tests;
 
 pub use bench::{Part, time_stable_diffusion};
 pub use error::DiffusionError;
+pub use family::{Detected, Family, detect};
 pub use folder::{ModelFolder, Open};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};
 pub use scheduler::{Scheduler, SchedulerKind};
-pub use text::{TextAct, TextConfig, TextEncoder, TextFeatures};
+pub use stable::{OpenOptions, StableDiffusion, TextEncoders};
+pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;
-pub use unet::{DownBlockKind, PerBlock, Unet, UnetConfig, UpBlockKind, same_timestep};
+pub use unet::{
+    Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt, PerBlock,
+    Residuals, Unet, UnetConfig, UpBlockKind, guidance_embedding, same_timestep, time_ids,
+};
 pub use vae::{Moments, Vae, VaeConfig};

@@ -27,6 +27,8 @@ pub struct TextConfig {
     pub bos_token_id: u32,
     pub eos_token_id: u32,
     pub pad_token_id: u32,
+    /// Width of the projected state at the end token, which only encoders with a projection have.
+    pub projection_dim: usize,
 }
 
 impl Default for TextConfig {
@@ -44,6 +46,7 @@ impl Default for TextConfig {
             bos_token_id: 49406,
             eos_token_id: 49407,
             pad_token_id: 1,
+            projection_dim: 512,
         }
     }
 }
@@ -51,9 +54,9 @@ impl Default for TextConfig {
 /// What the text encoder makes of a batch of texts.
 #[derive(Clone, Debug)]
 pub struct TextFeatures {
-    /// After the final norm: `[B,T,C]`.
+    /// `[B,T,C]`: after the final norm, or as [`Reading`] says.
     pub states: Tensor,
-    /// The state at each text's end token: `[B,C]`.
+    /// The state at each text's end token, projected where the encoder has a projection: `[B,C]`.
     pub pooled: Tensor,
 }
 
@@ -92,6 +95,23 @@ impl TextFeatures {
     }
 }
 
+/// Which of an encoder's states are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Layers left out at the end.
+    pub back: usize,
+    /// Whether the final norm follows.
+    pub norm: bool,
+}
+
+impl Reading {
+    /// The last states, normed.
+    pub const LAST: Self = Self {
+        back: 0,
+        norm: true,
+    };
+}
+
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     config: TextConfig,
@@ -99,9 +119,24 @@ pub struct TextEncoder {
     positions: Embedding,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    projection: Option<Linear>,
 }
 
 impl TextEncoder {
+    /// An encoder with a projection of the state at the end token, which has no bias
+    /// (`CLIPTextModelWithProjection`).
+    ///
+    /// # Errors
+    /// As for [`TextEncoder::new`].
+    pub fn with_projection(config: TextConfig, p: Params) -> Result<Self> {
+        let (width, out) = (config.hidden_size, config.projection_dim);
+        let projection = p.pp("text_projection").linear(width, out, false)?;
+        Ok(Self {
+            projection: Some(projection),
+            ..Self::new(config, p)?
+        })
+    }
+
     /// # Errors
     /// A configuration that doesn't fit, or a tensor that is missing or has another shape.
     pub fn new(config: TextConfig, p: Params) -> Result<Self> {
@@ -111,7 +146,12 @@ impl TextEncoder {
                 "the text encoder's hidden_size {c} can't be split into {heads} heads"
             );
         }
-        let p = p.pp("text_model");
+        // Newer transformers leave the prefix out.
+        let table = "embeddings.token_embedding.weight";
+        let p = match p.contains(table) && !p.contains(&format!("text_model.{table}")) {
+            true => p,
+            false => p.pp("text_model"),
+        };
         let e = p.pp("embeddings");
         Ok(Self {
             tokens: e.pp("token_embedding").embedding(config.vocab_size, c)?,
@@ -124,6 +164,7 @@ impl TextEncoder {
             norm: p
                 .pp("final_layer_norm")
                 .layer_norm(c, config.layer_norm_eps)?,
+            projection: None,
             config,
         })
     }
@@ -134,7 +175,15 @@ impl TextEncoder {
 
     /// `ids [B,T]` (u32), as Stable Diffusion conditions on them: padding is seen like text.
     pub fn forward(&self, ids: &Tensor) -> Result<TextFeatures> {
-        self.run(ids, None)
+        self.run(ids, None, Reading::LAST)
+    }
+
+    /// As [`TextEncoder::forward`], of the states that `reading` names.
+    ///
+    /// # Errors
+    /// More layers left out than there are, or too many tokens.
+    pub fn read(&self, ids: &Tensor, reading: Reading) -> Result<TextFeatures> {
+        self.run(ids, None, reading)
     }
 
     /// As [`TextEncoder::forward`], but padding is hidden: `lengths` holds each text's number of
@@ -149,10 +198,10 @@ impl TextEncoder {
             .flat_map(|&n| (0..t).map(move |i| if i < n { 1f32 } else { 0f32 }))
             .collect();
         let real = Tensor::from_vec(real, (b, t), ids.device())?;
-        self.run(ids, Some(&real))
+        self.run(ids, Some(&real), Reading::LAST)
     }
 
-    fn run(&self, ids: &Tensor, real: Option<&Tensor>) -> Result<TextFeatures> {
+    fn run(&self, ids: &Tensor, real: Option<&Tensor>, reading: Reading) -> Result<TextFeatures> {
         let (b, t) = ids.dims2()?;
         let max = self.config.max_position_embeddings;
         if t > max {
@@ -163,14 +212,33 @@ impl TextEncoder {
             .tokens
             .forward(ids)?
             .broadcast_add(&self.positions.forward(&positions)?)?;
-        for layer in &self.layers {
+        let n = self.layers.len();
+        let Some(wanted) = n.checked_sub(reading.back) else {
+            candle_core::bail!(
+                "{} layers can't be skipped, since the text encoder has {n}; lower the clip skip",
+                reading.back
+            );
+        };
+        let mut states = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, real)?;
+            if i + 1 == wanted {
+                states = x.clone();
+            }
         }
-        let states = self.norm.forward(&x)?;
+        let last = self.norm.forward(&x)?;
+        let states = match (reading.norm, reading.back) {
+            (true, 0) => last.clone(),
+            (true, _) => self.norm.forward(&states)?,
+            (false, _) => states,
+        };
         let ends = self.ends(ids)?;
-        let pooled = states
+        let mut pooled = last
             .reshape((b * t, self.config.hidden_size))?
             .index_select(&Tensor::from_vec(ends, b, ids.device())?, 0)?;
+        if let Some(projection) = &self.projection {
+            pooled = projection.forward(&pooled)?;
+        }
         Ok(TextFeatures { states, pooled })
     }
 

@@ -1,6 +1,7 @@
 //! diffusers' `AutoencoderKL`.
 
 use super::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
+use super::settings::{Others, read_others, refuse};
 use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, Linear, Mask, Padding, Params, Result, attention,
 };
@@ -39,12 +40,32 @@ pub struct VaeConfig {
     /// Latents are multiplied by this after encoding and divided by it before decoding, by the
     /// caller, so that the UNet sees values of about unit variance.
     pub scaling_factor: f64,
+    /// Subtracted from latents before they are multiplied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift_factor: Option<f64>,
+    /// Each channel's mean and standard deviation, where latents are normalised by them as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latents_mean: Option<Vec<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latents_std: Option<Vec<f64>>,
     pub mid_block_add_attention: bool,
     pub use_quant_conv: bool,
     pub use_post_quant_conv: bool,
     pub act_fn: String,
     pub sample_size: usize,
+    /// What the file says beyond this.
+    #[serde(flatten, deserialize_with = "read_others")]
+    pub others: Others,
 }
+
+/// Settings of diffusers' that we build in one way only.
+const NEUTRAL: [(&str, &str); 2] = [
+    ("down_block_types", "\"DownEncoderBlock2D\""),
+    ("up_block_types", "\"UpDecoderBlock2D\""),
+];
+
+/// Settings that change no result here, where everything is computed in f32.
+const INERT: [&str; 1] = ["force_upcast"];
 
 impl Default for VaeConfig {
     /// diffusers' defaults, which a file may leave out.
@@ -61,11 +82,15 @@ impl Default for VaeConfig {
             decoder_layers_per_block: None,
             norm_num_groups: 32,
             scaling_factor: 0.18215,
+            shift_factor: None,
+            latents_mean: None,
+            latents_std: None,
             mid_block_add_attention: true,
             use_quant_conv: true,
             use_post_quant_conv: true,
             act_fn: "silu".into(),
             sample_size: 32,
+            others: Others::new(),
         }
     }
 }
@@ -101,6 +126,22 @@ impl VaeConfig {
         self.decoder_patch_size << (self.decoder_channels().len() - 1)
     }
 
+    /// Whether there is a number for each channel of the latents, or none.
+    fn fits(&self, each: &Option<Vec<f64>>) -> bool {
+        each.as_ref()
+            .is_none_or(|each| each.len() == self.latent_channels)
+    }
+
+    /// For each channel `(m, s)` such that the UNet's latents are `(x - m) s` of the encoder's `x`.
+    fn normalisation(&self) -> Vec<(f64, f64)> {
+        (0..self.latent_channels)
+            .map(|i| match (&self.latents_mean, &self.latents_std) {
+                (Some(mean), Some(std)) => (mean[i], self.scaling_factor / std[i]),
+                _ => (self.shift_factor.unwrap_or(0.0), self.scaling_factor),
+            })
+            .collect()
+    }
+
     /// # Errors
     /// One sentence naming the first setting that doesn't fit or isn't supported.
     pub fn check(&self) -> Result<()> {
@@ -118,13 +159,17 @@ impl VaeConfig {
             ),
             (self.layers_per_block > 0, "layers_per_block"),
             (self.scaling_factor > 0.0, "scaling_factor"),
+            (self.fits(&self.latents_mean), "latents_mean"),
+            (
+                self.fits(&self.latents_std)
+                    && self.latents_std.is_some() == self.latents_mean.is_some(),
+                "latents_std",
+            ),
         ];
-        match fits.iter().find(|(ok, _)| !ok) {
-            Some((_, name)) => {
-                candle_core::bail!("the autoencoder's {name} has a value that isn't supported")
-            }
-            None => Ok(()),
+        if let Some((_, name)) = fits.iter().find(|(ok, _)| !ok) {
+            candle_core::bail!("the autoencoder's {name} has a value that isn't supported")
         }
+        refuse("the autoencoder", &self.others, &NEUTRAL, &INERT)
     }
 }
 
@@ -184,10 +229,36 @@ impl Vae {
         })
     }
 
+    /// The encoder's latents (a mean or a draw) as the UNet sees them.
+    pub fn to_unet(&self, x: &Tensor) -> Result<Tensor> {
+        let (m, s) = self
+            .config
+            .normalisation()
+            .into_iter()
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        x.broadcast_sub(&row(&m, x)?)?.broadcast_mul(&row(&s, x)?)
+    }
+
+    /// The UNet's latents as the decoder reads them.
+    pub fn from_unet(&self, x: &Tensor) -> Result<Tensor> {
+        let (m, s) = self
+            .config
+            .normalisation()
+            .into_iter()
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        x.broadcast_div(&row(&s, x)?)?.broadcast_add(&row(&m, x)?)
+    }
+
     /// `z [B,h,w,latent_channels]`, divided by the scaling factor -> `[B,H,W,3]`, about -1..1.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
         self.decoder.forward(z)
     }
+}
+
+/// Numbers as f32 beside `x`.
+fn row(numbers: &[f64], x: &Tensor) -> Result<Tensor> {
+    let numbers: Vec<f32> = numbers.iter().map(|&n| n as f32).collect();
+    Tensor::new(numbers, x.device())
 }
 
 #[derive(Clone, Debug)]

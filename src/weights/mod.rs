@@ -13,7 +13,7 @@ mod installed;
 mod manifest;
 
 pub use added::{Entry, forget, register};
-pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
+pub use checkpoint::{Checkpoint, CheckpointError, StoredType, Taken, TensorInfo, View};
 pub use device::{
     DeviceChoice, DeviceError, DeviceKind, device_name, kind_of, select as select_device,
 };

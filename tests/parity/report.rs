@@ -33,14 +33,23 @@ impl Stage {
         }
         let (got, want) = (values(got)?, values(want)?);
         let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-        // Written so that a NaN stays one.
-        let off = got.iter().zip(&want).fold(0f32, |m, (a, b)| {
-            let d = (a - b).abs();
-            if d <= m { m } else { d }
-        });
+        let off = furthest(&got, &want);
         // Where the reference is zero throughout, so must we be.
         let error = if off == 0.0 { 0.0 } else { off / largest };
         self.error(limit, what, error);
+        Ok(())
+    }
+
+    /// Compares where values below 1 count as 1.
+    pub fn against(&mut self, limit: f32, what: &str, got: &Tensor, want: &Tensor) -> Outcome {
+        if got.dims() != want.dims() {
+            let why = format!("{what} is {:?}, not {:?}", got.dims(), want.dims());
+            self.wrong.push(why);
+            return Ok(());
+        }
+        let (got, want) = (values(got)?, values(want)?);
+        let largest = want.iter().fold(1f32, |m, v| m.max(v.abs()));
+        self.error(limit, what, furthest(&got, &want) / largest);
         Ok(())
     }
 
@@ -63,6 +72,15 @@ impl Stage {
             self.wrong.push(format!("{what} is {got}, not {want}"));
         }
     }
+}
+
+/// The largest difference.
+fn furthest(got: &[f32], want: &[f32]) -> f32 {
+    // Written so that a NaN stays one.
+    got.iter().zip(want).fold(0f32, |m, (a, b)| {
+        let d = (a - b).abs();
+        if d <= m { m } else { d }
+    })
 }
 
 fn short<T: std::fmt::Debug + ?Sized>(value: &T) -> String {
@@ -117,6 +135,20 @@ pub fn run(
             _ => Verdict::Pass,
         };
     }
+    match print(&format!("{folder} {name}"), stage, outcome) {
+        true => Verdict::Pass,
+        false => Verdict::Fail,
+    }
+}
+
+/// Runs a stage that must be there, and prints its line; whether it passed.
+pub fn line(name: &str, check: impl FnOnce(&mut Stage) -> Outcome) -> bool {
+    let mut stage = Stage::default();
+    let outcome = check(&mut stage);
+    print(name, stage, outcome)
+}
+
+fn print(name: &str, mut stage: Stage, outcome: Outcome) -> bool {
     if let Err(error) = outcome {
         let line = error.to_string();
         stage
@@ -131,12 +163,9 @@ pub fn run(
     } else {
         "fail"
     };
-    println!("{folder} {name}: {:.1e} {verdict}", stage.largest);
+    println!("{name}: {:.1e} {verdict}", stage.largest);
     for wrong in stage.wrong.iter().take(8) {
         println!("    {wrong}");
     }
-    match stage.wrong.is_empty() {
-        true => Verdict::Pass,
-        false => Verdict::Fail,
-    }
+    stage.wrong.is_empty()
 }

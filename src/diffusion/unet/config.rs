@@ -1,5 +1,6 @@
 //! What `unet/config.json` can say.
 
+use crate::diffusion::settings::{Others, read_others, refuse};
 use crate::nn::Result;
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +65,50 @@ pub struct UnetConfig {
     pub projection_class_embeddings_input_dim: Option<usize>,
     pub act_fn: String,
     pub mid_block_type: Option<String>,
+    /// `text_time`: the pooled text and the picture's sizes go through `add_embedding` and are
+    /// added to the time embedding, as SDXL has it.
     pub addition_embed_type: Option<String>,
+    /// Width of each of those sizes' sinusoids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addition_time_embed_dim: Option<usize>,
+    /// Width of an embedding of the guidance scale that is added to the timestep's sinusoids, as
+    /// distilled models (LCM) have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_cond_proj_dim: Option<usize>,
     pub encoder_hid_dim: Option<usize>,
     pub time_embedding_type: String,
     pub resnet_time_scale_shift: String,
     pub dual_cross_attention: bool,
     pub only_cross_attention: bool,
+    /// What the file says beyond this.
+    #[serde(flatten, deserialize_with = "read_others")]
+    pub others: Others,
 }
+
+/// Settings of diffusers' that we build in one way only.
+const NEUTRAL: [(&str, &str); 6] = [
+    ("mid_block_scale_factor", "1"),
+    ("resnet_out_scale_factor", "1"),
+    ("conv_in_kernel", "3"),
+    ("conv_out_kernel", "3"),
+    ("attention_type", "\"default\""),
+    ("controlnet_conditioning_channel_order", "\"rgb\""),
+];
+
+/// Settings that change no result here: dropout, precision, sizes of attention that is not used,
+/// and what training left behind.
+const INERT: [&str; 10] = [
+    "dropout",
+    "upcast_attention",
+    "addition_embed_type_num_heads",
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+];
 
 impl Default for UnetConfig {
     /// diffusers' defaults, which a file may leave out.
@@ -100,11 +138,14 @@ impl Default for UnetConfig {
             act_fn: "silu".into(),
             mid_block_type: Some("UNetMidBlock2DCrossAttn".into()),
             addition_embed_type: None,
+            addition_time_embed_dim: None,
+            time_cond_proj_dim: None,
             encoder_hid_dim: None,
             time_embedding_type: "positional".into(),
             resnet_time_scale_shift: "default".into(),
             dual_cross_attention: false,
             only_cross_attention: false,
+            others: Others::new(),
         }
     }
 }
@@ -120,7 +161,13 @@ impl UnetConfig {
                 self.mid_block_type.as_deref() == Some("UNetMidBlock2DCrossAttn"),
                 "mid_block_type",
             ),
-            (self.addition_embed_type.is_none(), "addition_embed_type"),
+            (
+                matches!(
+                    self.addition_embed_type.as_deref(),
+                    None | Some("text_time")
+                ),
+                "addition_embed_type",
+            ),
             (self.encoder_hid_dim.is_none(), "encoder_hid_dim"),
             (
                 self.time_embedding_type == "positional",
@@ -143,6 +190,7 @@ impl UnetConfig {
         if let Some((_, name)) = supported.iter().find(|(ok, _)| !ok) {
             candle_core::bail!("the UNet's {name} has a value that isn't supported");
         }
+        refuse("the UNet", &self.others, &NEUTRAL, &INERT)?;
         let fits = [
             (n > 0, "block_out_channels"),
             (self.layers_per_block > 0, "layers_per_block"),
@@ -154,9 +202,13 @@ impl UnetConfig {
                 "transformer_layers_per_block",
             ),
             (
-                self.class_embed_type.is_none()
+                (self.class_embed_type.is_none() && self.addition_embed_type.is_none())
                     || self.projection_class_embeddings_input_dim.is_some(),
                 "projection_class_embeddings_input_dim",
+            ),
+            (
+                self.addition_embed_type.is_none() || self.addition_time_embed_dim.is_some(),
+                "addition_time_embed_dim",
             ),
         ];
         if let Some((_, name)) = fits.iter().find(|(ok, _)| !ok) {

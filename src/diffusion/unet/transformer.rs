@@ -4,12 +4,36 @@ use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
 };
 use candle_core::Tensor;
+use std::sync::Arc;
+
+/// A picture that the UNet goes by beside the text (IP-Adapter, arXiv 2308.06721).
+#[derive(Clone, Debug)]
+pub struct ImagePrompt {
+    pub layers: Arc<ImageLayers>,
+    /// `[B,N,C]`.
+    pub tokens: Tensor,
+    /// How much of it is added to what the text gives.
+    pub scale: f64,
+}
+
+/// For each attention to the text, keys and values of the picture's tokens.
+#[derive(Clone, Debug)]
+pub struct ImageLayers(pub Vec<(Linear, Linear)>);
+
+/// What the places of the latents attend to beside themselves.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    pub text: &'a Tensor,
+    pub image: Option<&'a ImagePrompt>,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct TransformerShape {
     pub channels: usize,
     pub heads: usize,
     pub depth: usize,
+    /// The number of its first attention to the text, among those of the whole network.
+    pub first: usize,
     /// Width of the text states.
     pub text: usize,
     pub groups: usize,
@@ -54,7 +78,7 @@ impl Transformer {
     /// A new one begins as the identity (`proj_out` at zero).
     pub fn new(p: &Params, s: TransformerShape) -> Result<Self> {
         let blocks = (0..s.depth)
-            .map(|i| Block::new(&p.pp("transformer_blocks").pp(i), s))
+            .map(|i| Block::new(&p.pp("transformer_blocks").pp(i), s, s.first + i))
             .collect::<Result<_>>()?;
         Ok(Self {
             // diffusers fixes this epsilon, whatever the configuration's norm_eps says.
@@ -65,13 +89,13 @@ impl Transformer {
         })
     }
 
-    /// `x [B,H,W,C]`, `text [B,T,text]` -> `[B,H,W,C]`.
-    pub fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+    /// `x [B,H,W,C]` -> `[B,H,W,C]`.
+    pub fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let y = self.proj_in.forward(&self.norm.forward(x)?)?;
         let mut y = y.reshape((b, h * w, c))?;
         for block in &self.blocks {
-            y = block.forward(&y, text)?;
+            y = block.forward(&y, seen)?;
         }
         self.proj_out.forward(&y.reshape((b, h, w, c))?)? + x
     }
@@ -83,29 +107,45 @@ struct Block {
     itself: Attention,
     norm2: LayerNorm,
     to_text: Attention,
+    /// The number of the attention to the text.
+    number: usize,
     norm3: LayerNorm,
     widen: Linear,
     narrow: Linear,
 }
 
 impl Block {
-    fn new(p: &Params, s: TransformerShape) -> Result<Self> {
+    fn new(p: &Params, s: TransformerShape, number: usize) -> Result<Self> {
         let c = s.channels;
         Ok(Self {
             norm1: p.pp("norm1").layer_norm(c, 1e-5)?,
             itself: Attention::new(&p.pp("attn1"), c, c, s.heads)?,
             norm2: p.pp("norm2").layer_norm(c, 1e-5)?,
             to_text: Attention::new(&p.pp("attn2"), c, s.text, s.heads)?,
+            number,
             norm3: p.pp("norm3").layer_norm(c, 1e-5)?,
             widen: p.pp("ff.net.0.proj").linear(c, 8 * c, true)?,
             narrow: p.pp("ff.net.2").linear(4 * c, c, true)?,
         })
     }
 
-    fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
         let n = self.norm1.forward(x)?;
-        let x = (self.itself.forward(&n, &n)? + x)?;
-        let x = (self.to_text.forward(&self.norm2.forward(&x)?, text)? + &x)?;
+        let x = (self.itself.forward(&n, &n, None)? + x)?;
+        let n = self.norm2.forward(&x)?;
+        let image = match seen.image {
+            Some(image) => {
+                let Some((k, v)) = image.layers.0.get(self.number) else {
+                    candle_core::bail!(
+                        "the IP-Adapter has too few layers for this model; use one made for it"
+                    );
+                };
+                let tokens = &image.tokens;
+                Some((k.forward(tokens)?, v.forward(tokens)?, image.scale))
+            }
+            None => None,
+        };
+        let x = (self.to_text.forward(&n, seen.text, image)? + &x)?;
         let wide = geglu(&self.widen.forward(&self.norm3.forward(&x)?)?)?;
         self.narrow.forward(&wide)? + &x
     }
@@ -134,13 +174,23 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
+    /// From `x` to `seen`, and to keys and values of a picture, of which so much is added.
+    fn forward(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        image: Option<(Tensor, Tensor, f64)>,
+    ) -> Result<Tensor> {
         let (q, k, v) = (
             self.q.forward(x)?,
             self.k.forward(seen)?,
             self.v.forward(seen)?,
         );
-        self.out
-            .forward(&attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?)
+        let to = |k: &Tensor, v: &Tensor| attention(&q, k, v, self.heads, self.heads, &Mask::None);
+        let mut found = to(&k, &v)?;
+        if let Some((k, v, scale)) = image {
+            found = (found + (to(&k, &v)? * scale)?)?;
+        }
+        self.out.forward(&found)
     }
 }

@@ -42,12 +42,17 @@ pub(super) fn find(dir: &Path) -> Result<Folder, CheckpointError> {
         if let Some(name) = usual.into_iter().find(|name| names.contains(name)) {
             return Ok(one(name));
         }
-        let index = format!("{end}.index.json");
-        if let Some(name) = names.iter().find(|name| name.ends_with(&index)) {
+        let index =
+            |name: &&String| name.contains(&format!("{end}.index.")) && name.ends_with(".json");
+        if let Some(name) = names.iter().find(index) {
             return sharded(dir, &dir.join(name));
         }
-        if let Some(name) = names.iter().find(|name| name.ends_with(end)) {
-            return Ok(one(name.clone()));
+        // Such as `model.fp16.safetensors`; weights for training on, without the moving average
+        // of the others, are used only where there are no others.
+        let mut others: Vec<&String> = names.iter().filter(|name| name.ends_with(end)).collect();
+        others.sort_by_key(|name| name.contains("non_ema"));
+        if let Some(name) = others.first() {
+            return Ok(one((*name).clone()));
         }
     }
     Err(CheckpointError::Empty {

@@ -25,7 +25,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::nn::quant::MappedFile;
 
 pub use error::CheckpointError;
-pub use view::View;
+pub use view::{Taken, View};
 
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub enum StoredType {
     I16,
     U8,
     Bool,
+    /// Eight bits: four of exponent and three of fraction, no infinity; widened to f16, which
+    /// holds every one of them, or with its scale to f32.
+    F8E4M3,
+    /// Eight bits: five of exponent and two of fraction, the upper half of an f16.
+    F8E5M2,
     /// A type that no weights of ours have; such a tensor is listed but cannot be loaded.
     Other,
 }
@@ -50,13 +55,17 @@ impl StoredType {
             StoredType::F64 | StoredType::I64 => 8,
             StoredType::F32 | StoredType::I32 => 4,
             StoredType::F16 | StoredType::BF16 | StoredType::I16 => 2,
-            StoredType::U8 | StoredType::Bool | StoredType::Other => 1,
+            StoredType::U8
+            | StoredType::Bool
+            | StoredType::F8E4M3
+            | StoredType::F8E5M2
+            | StoredType::Other => 1,
         }
     }
 
     fn dtype(self) -> Option<DType> {
         match self {
-            StoredType::F16 => Some(DType::F16),
+            StoredType::F16 | StoredType::F8E4M3 | StoredType::F8E5M2 => Some(DType::F16),
             StoredType::BF16 => Some(DType::BF16),
             StoredType::F32 => Some(DType::F32),
             StoredType::F64 => Some(DType::F64),
@@ -84,9 +93,33 @@ impl StoredType {
                 .0
                 .iter()
                 .all(|b| f64::from_le_bytes(*b).is_finite()),
+            StoredType::F8E4M3 => bytes.iter().all(|b| b & 0x7f != 0x7f),
+            StoredType::F8E5M2 => bytes.iter().all(|b| b & 0x7c != 0x7c),
             _ => true,
         }
     }
+}
+
+/// The f16 that an 8-bit float stands for, as bytes.
+fn widened(stored: StoredType, bytes: &[u8]) -> Vec<u8> {
+    let one = |b: u8| match stored {
+        StoredType::F8E5M2 => [0, b],
+        _ => e4m3(b).to_le_bytes(),
+    };
+    bytes.iter().flat_map(|&b| one(b)).collect()
+}
+
+/// The bits of the f16 that `b`, four bits of exponent and three of fraction, stands for.
+fn e4m3(b: u8) -> u16 {
+    let sign = u16::from(b & 0x80) << 8;
+    let (exponent, fraction) = (u16::from(b >> 3) & 0xf, u16::from(b & 7));
+    if exponent > 0 {
+        // The exponents' biases are 7 and 15.
+        return sign | ((exponent + 8) << 10) | (fraction << 7);
+    }
+    // A multiple of 2^-9, which an f16 holds as a normal number.
+    let small = half::f16::from_f32(f32::from(fraction) / 512.0);
+    sign | small.to_bits()
 }
 
 fn all16(bytes: &[u8], exponent: u16) -> bool {
@@ -222,12 +255,8 @@ impl Checkpoint {
         {
             safetensors::entries(bytes, file)
                 .map_err(|reason| CheckpointError::damaged(path, reason))?
-        } else if bytes.starts_with(&[0x80, 2, 0x8a, 10]) {
-            return Err(CheckpointError::Unsupported {
-                path: path.to_path_buf(),
-                reason: "was written by a PyTorch older than 1.6".to_string(),
-                remedy: "load it with a newer PyTorch and save it again",
-            });
+        } else if bytes.starts_with(torch::LEGACY) {
+            torch::legacy_entries(path, bytes, file)?
         } else {
             return Err(CheckpointError::Format {
                 path: path.to_path_buf(),
@@ -298,11 +327,54 @@ impl Checkpoint {
         tensor.to_dtype(dtype).map_err(load)
     }
 
-    /// Loads one tensor in the type that it is stored in, to `device`.
+    /// Loads one tensor in the type that it is stored in, to `device`; floats of 8 bits as f16, or
+    /// as f32 where the file has their scale.
     ///
     /// # Errors
     /// As for [`Checkpoint::tensor`].
     pub fn stored_tensor(&self, name: &str, device: &Device) -> Result<Tensor, CheckpointError> {
+        let tensor = self.unscaled_tensor(name)?;
+        let load = |error: candle_core::Error| self.load_error(name, &error);
+        let Some(scale) = self.scale_of(name) else {
+            return tensor.to_device(device).map_err(load);
+        };
+        let scale = self.unscaled_tensor(&scale)?;
+        // One for all, or one for each row.
+        let fits = scale.elem_count() == 1 || Some(&scale.elem_count()) == tensor.dims().first();
+        if !fits {
+            return Err(CheckpointError::Unsupported {
+                path: self.path.clone(),
+                reason: format!("scales {name} in blocks of another form"),
+                remedy: "use a file with f16 or bf16 weights",
+            });
+        }
+        let scaled = || {
+            let mut shape = vec![1; tensor.rank()];
+            if let Some(first) = shape.first_mut() {
+                *first = scale.elem_count();
+            }
+            let scale = scale.to_dtype(DType::F32)?.reshape(shape)?;
+            tensor
+                .to_dtype(DType::F32)?
+                .broadcast_mul(&scale)?
+                .to_device(device)
+        };
+        scaled().map_err(load)
+    }
+
+    /// The name of the scale by which a weight of 8 bits is to be multiplied, where there is one.
+    fn scale_of(&self, name: &str) -> Option<String> {
+        let stored = self.info(name)?.dtype;
+        if !matches!(stored, StoredType::F8E4M3 | StoredType::F8E5M2) {
+            return None;
+        }
+        let module = name.strip_suffix("weight")?;
+        [format!("{module}scale_weight"), format!("{name}_scale")]
+            .into_iter()
+            .find(|scale| self.contains(scale))
+    }
+
+    fn unscaled_tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let entry = self
             .entries
             .get(name)
@@ -332,8 +404,15 @@ impl Checkpoint {
                 name: name.to_string(),
             });
         }
+        let wide;
+        let bytes = match stored {
+            StoredType::F8E4M3 | StoredType::F8E5M2 => {
+                wide = widened(stored, bytes);
+                &wide[..]
+            }
+            _ => bytes,
+        };
         Tensor::from_raw_buffer(bytes, dtype, &entry.info.shape, &Device::Cpu)
-            .and_then(|tensor| tensor.to_device(device))
             .map_err(|error| self.load_error(name, &error))
     }
 

@@ -2,9 +2,11 @@
 //!
 //! A pickle is a program for a small stack machine that may name any Python function and call it.
 //! This reader knows the opcodes that the pickler of protocol 2 writes for plain data, and the
-//! names that tensors need ([`Global`], the same as those of PyTorch's `weights_only` reader);
-//! every other opcode or name is an error that names it. Values live in one flat list and refer
-//! to each other by index, so that neither deep nesting nor cycles can overflow the stack.
+//! names that tensors need ([`Global`], the same as those of PyTorch's `weights_only` reader).
+//! Objects of other classes, such as the callbacks of a trainer, are plain values of no use, and
+//! what a file asks to be called is never called; a name that no honest file has ([`HARMFUL`]) is an
+//! error all the same, and so is every other opcode. Values live in one flat list and refer to
+//! each other by index, so that neither deep nesting nor cycles can overflow the stack.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,6 +27,48 @@ pub(super) enum Error {
     Damaged(String),
 }
 
+/// Python modules that a file names only to do harm.
+const HARMFUL: [&str; 20] = [
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "builtins",
+    "__builtin__",
+    "importlib",
+    "runpy",
+    "shutil",
+    "socket",
+    "webbrowser",
+    "pty",
+    "ctypes",
+    "pickle",
+    "code",
+    "commands",
+    "platform",
+    "asyncio",
+    "multiprocessing",
+];
+
+/// Functions and classes of those modules that are plain data all the same.
+const HARMLESS: [&str; 14] = [
+    "object",
+    "set",
+    "frozenset",
+    "list",
+    "dict",
+    "tuple",
+    "int",
+    "float",
+    "bool",
+    "str",
+    "bytes",
+    "bytearray",
+    "complex",
+    "slice",
+];
+
 /// A tensor's place in its storage; strides and offset count elements.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StorageView {
@@ -42,12 +86,14 @@ enum Global {
     RebuildTensor,
     RebuildParameter,
     Storage(StoredType),
-    /// Plain values beside the tensors, of no use here: `torch.Size`, `torch.device`, a dtype.
+    /// Plain values beside the tensors, of no use here: `torch.Size`, `torch.device`, a dtype, and
+    /// every class that is not known.
     Inert,
 }
 
 impl Global {
     fn find(module: &str, name: &str) -> Option<Global> {
+        let root = module.split('.').next().unwrap_or_default();
         Some(match (module, name) {
             ("collections", "OrderedDict") => Global::OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
@@ -66,7 +112,11 @@ impl Global {
                 "torch",
                 "Size" | "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64",
             ) => Global::Inert,
-            _ => return None,
+            // Functions of PyTorch that read files or run code.
+            ("torch", "load") => return None,
+            ("torch", name) if name.ends_with("Storage") => Global::Storage(StoredType::Other),
+            (_, name) if HARMFUL.contains(&root) && !HARMLESS.contains(&name) => return None,
+            _ => Global::Inert,
         })
     }
 }
@@ -81,35 +131,68 @@ enum Value {
     /// Where the text lies in the pickle.
     Text(Range<usize>),
     Tuple(Vec<Id>),
-    List,
+    List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    Storage(StoredType, Range<usize>),
+    /// Type, key, and from which element on (files of before PyTorch 0.4).
+    Storage(StoredType, Range<usize>, usize),
     Tensor(Box<StorageView>),
 }
 
-/// The tensors of a pickled dict by name, in its order; those of its `state_dict` or `model`
-/// where it has one.
+/// What a pickle of tensors says.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// By name, in the pickle's order; those of its `state_dict` or `model` where it has one.
+    pub(super) tensors: Vec<(String, StorageView)>,
+    /// The type of every storage that it names, by key.
+    pub(super) storages: HashMap<String, StoredType>,
+    /// Bytes of the pickle.
+    pub(super) length: usize,
+}
+
+/// The tensors of the pickled dict with which `bytes` begins.
 ///
 /// # Errors
 /// When an opcode or a global is outside the vocabulary of tensors, or the pickle is damaged.
-pub(super) fn tensors(pickle: &[u8]) -> Result<Vec<(String, StorageView)>, Error> {
-    if pickle.len() > LONGEST {
-        return Err(damaged(format!(
-            "its pickle is {} bytes long",
-            pickle.len()
-        )));
-    }
-    let mut machine = Machine {
-        pickle,
-        at: 0,
-        values: Vec::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-    };
+pub(super) fn read(bytes: &[u8]) -> Result<Read, Error> {
+    let mut machine = Machine::new(bytes);
     let root = machine.run()?;
-    machine.named_tensors(root)
+    let storages = machine.values.iter().filter_map(|value| match value {
+        Value::Storage(dtype, key, _) => Some((machine.slice(key).to_owned(), *dtype)),
+        _ => None,
+    });
+    Ok(Read {
+        tensors: machine.named_tensors(root)?,
+        storages: storages.collect(),
+        length: machine.at,
+    })
+}
+
+/// The texts of the pickled list with which `bytes` begins, and the pickle's length.
+///
+/// # Errors
+/// As for [`read`], or when it is no list of texts.
+pub(super) fn texts(bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
+    let mut machine = Machine::new(bytes);
+    let root = machine.run()?;
+    let Value::List(items) = &machine.values[root] else {
+        return Err(damaged("its pickle is no list of names"));
+    };
+    let texts = items
+        .iter()
+        .map(|&item| machine.as_text(item).map(str::to_owned))
+        .collect::<Result<_, Error>>()?;
+    Ok((texts, machine.at))
+}
+
+/// The length of the pickle of plain values with which `bytes` begins.
+///
+/// # Errors
+/// As for [`read`].
+pub(super) fn skip(bytes: &[u8]) -> Result<usize, Error> {
+    let mut machine = Machine::new(bytes);
+    machine.run()?;
+    Ok(machine.at)
 }
 
 fn damaged(reason: impl Into<String>) -> Error {
@@ -126,7 +209,18 @@ struct Machine<'a> {
     memo: HashMap<u32, Id>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            pickle: &bytes[..bytes.len().min(LONGEST)],
+            at: 0,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+        }
+    }
+
     /// Runs to the end; the value that is left.
     fn run(&mut self) -> Result<Id, Error> {
         loop {
@@ -168,7 +262,7 @@ impl Machine<'_> {
                     self.text(length.into())?;
                 }
                 b')' => self.push(Value::Tuple(Vec::new())),
-                b']' => self.push(Value::List),
+                b']' => self.push(Value::List(Vec::new())),
                 b'}' => self.push(Value::Dict(Vec::new())),
                 b't' => {
                     let items = self.pop_mark()?;
@@ -180,12 +274,43 @@ impl Machine<'_> {
                     self.push(Value::Tuple(items));
                 }
                 b'a' => {
-                    self.pop()?;
-                    self.list()?;
+                    let item = self.pop()?;
+                    self.append(vec![item])?;
                 }
                 b'e' => {
+                    let items = self.pop_mark()?;
+                    self.append(items)?;
+                }
+                // What objects of other classes are written with.
+                b'0' => {
+                    self.pop()?;
+                }
+                b'B' => {
+                    let length = self.u32()? as usize;
+                    self.bytes(length)?;
+                    self.push(Value::Plain);
+                }
+                b'C' => {
+                    let length = self.bytes(1)?[0];
+                    self.bytes(length.into())?;
+                    self.push(Value::Plain);
+                }
+                b'U' => {
+                    let length = self.bytes(1)?[0];
+                    self.text(length.into())?;
+                }
+                0x81 => {
+                    self.pop_many(2)?;
+                    self.push(Value::Plain);
+                }
+                0x8f => self.push(Value::Plain),
+                0x90 => {
                     self.pop_mark()?;
-                    self.list()?;
+                    self.top()?;
+                }
+                0x91 => {
+                    self.pop_mark()?;
+                    self.push(Value::Plain);
                 }
                 b's' => {
                     let pair = self.pop_many(2)?;
@@ -325,12 +450,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Checks that the top takes items; which ones is of no use here.
-    fn list(&self) -> Result<(), Error> {
-        match self.values[self.top()?] {
-            Value::List => Ok(()),
-            _ => Err(damaged("its pickle appends to what is no list")),
+    fn append(&mut self, more: Vec<Id>) -> Result<(), Error> {
+        let top = self.top()?;
+        match &mut self.values[top] {
+            Value::List(items) => items.extend(more),
+            Value::Plain => {}
+            _ => return Err(damaged("its pickle appends to what is no list")),
         }
+        Ok(())
     }
 
     fn set_items(&mut self, items: &[Id]) -> Result<(), Error> {
@@ -341,6 +468,7 @@ impl Machine<'_> {
                 entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
                 Ok(())
             }
+            Value::Plain if rest.is_empty() => Ok(()),
             _ => Err(damaged("its pickle sets an item of what is no dict")),
         }
     }
@@ -380,12 +508,13 @@ impl Machine<'_> {
     fn build(&mut self) -> Result<(), Error> {
         self.pop()?;
         match self.values[self.top()?] {
-            Value::Dict(_) | Value::Tensor(_) => Ok(()),
+            Value::Dict(_) | Value::Tensor(_) | Value::Plain => Ok(()),
             _ => Err(damaged("its pickle gives attributes to a plain value")),
         }
     }
 
-    /// `('storage', type, key, location, count)`.
+    /// `('storage', type, key, location, count)`; files of before PyTorch 1.6 add which part of
+    /// another storage it is, `(key, offset, count)`, or none.
     fn persistent(&mut self) -> Result<(), Error> {
         let id = self.pop()?;
         let wrong = || damaged("its pickle refers to what is no storage");
@@ -398,9 +527,18 @@ impl Machine<'_> {
         if self.as_text(tag)? != "storage" {
             return Err(wrong());
         }
-        match (&self.values[kind], &self.values[key]) {
-            (Value::Global(Global::Storage(dtype)), Value::Text(key)) => {
-                let storage = Value::Storage(*dtype, key.clone());
+        let offset = match parts.get(5).map(|&part| &self.values[part]) {
+            Some(Value::Tuple(part)) => self.size(*part.get(1).ok_or_else(wrong)?)?,
+            _ => 0,
+        };
+        let dtype = match &self.values[kind] {
+            Value::Global(Global::Storage(dtype)) => *dtype,
+            Value::Global(Global::Inert) => StoredType::Other,
+            _ => return Err(wrong()),
+        };
+        match &self.values[key] {
+            Value::Text(key) => {
+                let storage = Value::Storage(dtype, key.clone(), offset);
                 self.push(storage);
                 Ok(())
             }
@@ -414,7 +552,7 @@ impl Machine<'_> {
         let [storage, offset, shape, strides, ..] = arguments[..] else {
             return Err(wrong());
         };
-        let Value::Storage(dtype, key) = &self.values[storage] else {
+        let Value::Storage(dtype, key, from) = &self.values[storage] else {
             return Err(wrong());
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
@@ -424,7 +562,7 @@ impl Machine<'_> {
         Ok(Value::Tensor(Box::new(StorageView {
             dtype: *dtype,
             key: self.slice(key).to_owned(),
-            offset: self.size(offset)?,
+            offset: from.checked_add(self.size(offset)?).ok_or_else(wrong)?,
             shape,
             strides,
         })))
@@ -468,7 +606,13 @@ impl Machine<'_> {
         };
         let no_dict = || damaged("its pickle is no dict of tensors");
         let mut entries = dict(root).ok_or_else(no_dict)?;
-        for wrapper in ["state_dict", "model"] {
+        for wrapper in [
+            "state_dict",
+            "model",
+            "string_to_param",
+            "params_ema",
+            "params",
+        ] {
             let inner = entries
                 .iter()
                 .filter(|(key, _)| self.as_text(*key).is_ok_and(|key| key == wrapper))
@@ -478,20 +622,33 @@ impl Machine<'_> {
                 break;
             }
         }
-        let tensors = entries
-            .iter()
-            .filter_map(|&(key, value)| match &self.values[value] {
-                Value::Tensor(view) => Some((self.as_text(key).ok()?.to_owned(), (**view).clone())),
-                _ => None,
-            });
-        Ok(tensors.collect())
+        let mut tensors = Vec::new();
+        for &(key, value) in entries {
+            let Ok(name) = self.as_text(key) else {
+                continue;
+            };
+            match &self.values[value] {
+                Value::Tensor(view) => tensors.push((name.to_owned(), (**view).clone())),
+                // A dict of tensors for each part, as an IP-Adapter has.
+                Value::Dict(part) => {
+                    for &(key, value) in part {
+                        if let (Ok(key), Value::Tensor(view)) =
+                            (self.as_text(key), &self.values[value])
+                        {
+                            tensors.push((format!("{name}.{key}"), (**view).clone()));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(tensors)
     }
 }
 
 /// What Python's `pickletools` calls the opcodes that this reader refuses.
 fn opcode_name(opcode: u8) -> &'static str {
     match opcode {
-        b'0' => "POP",
         b'1' => "POP_MARK",
         b'2' => "DUP",
         b'F' => "FLOAT",
@@ -500,24 +657,17 @@ fn opcode_name(opcode: u8) -> &'static str {
         b'P' => "PERSID",
         b'S' => "STRING",
         b'T' => "BINSTRING",
-        b'U' => "SHORT_BINSTRING",
         b'V' => "UNICODE",
-        b'B' => "BINBYTES",
-        b'C' => "SHORT_BINBYTES",
         b'd' => "DICT",
         b'g' => "GET",
         b'i' => "INST",
         b'l' => "LIST",
         b'o' => "OBJ",
         b'p' => "PUT",
-        0x81 => "NEWOBJ",
         0x82..=0x84 => "EXT",
         0x8b => "LONG4",
         0x8d => "BINUNICODE8",
         0x8e => "BINBYTES8",
-        0x8f => "EMPTY_SET",
-        0x90 => "ADDITEMS",
-        0x91 => "FROZENSET",
         0x92 => "NEWOBJ_EX",
         0x96 => "BYTEARRAY8",
         0x97 => "NEXT_BUFFER",

@@ -23,6 +23,8 @@ pub(super) fn entries(bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>,
             Dtype::I16 => StoredType::I16,
             Dtype::U8 => StoredType::U8,
             Dtype::BOOL => StoredType::Bool,
+            Dtype::F8_E4M3 => StoredType::F8E4M3,
+            Dtype::F8_E5M2 => StoredType::F8E5M2,
             _ => StoredType::Other,
         };
         let (from, to) = info.data_offsets;

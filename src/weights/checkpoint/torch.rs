@@ -1,12 +1,12 @@
-//! A zip file that `torch.save` wrote: a pickle that says which tensors there are, and one entry
-//! for the bytes of each storage.
+//! Files that `torch.save` wrote: a pickle that says which tensors there are, and the bytes of each
+//! storage, as entries of a zip file or, before PyTorch 1.6, one after the other.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
 use super::pickle::{self, StorageView};
-use super::{CheckpointError, Entry, TensorInfo, zip};
+use super::{CheckpointError, Entry, StoredType, TensorInfo, zip};
 
 /// Every tensor of the file `bytes`, by name; `file` is the file's number in the checkpoint.
 ///
@@ -37,33 +37,90 @@ pub(super) fn entries(
             remedy: "save it again on an ordinary computer",
         });
     }
-    let tensors = pickle::tensors(&bytes[zip[pickle].clone()]).map_err(|error| match error {
+    let read = pickle::read(&bytes[zip[pickle].clone()]).map_err(|e| refused(path, e))?;
+    placed(path, read.tensors, file, |key| {
+        zip.get(&format!("{folder}data/{key}")).cloned()
+    })
+}
+
+/// The numbers with which a file of PyTorch before 1.6 begins, pickled.
+pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// As [`entries`], of a file that begins with [`LEGACY`]: after three pickles about the format one
+/// of the tensors, one that lists the storages in the order in which they follow, each with the
+/// number of its elements before it.
+///
+/// # Errors
+/// As for [`entries`].
+pub(super) fn legacy_entries(
+    path: &Path,
+    bytes: &[u8],
+    file: usize,
+) -> Result<Vec<(String, Entry)>, CheckpointError> {
+    let failed = |error| refused(path, error);
+    let cut = || CheckpointError::damaged(path, "its storages are cut short");
+    let mut at = 0;
+    for _ in 0..3 {
+        at += pickle::skip(&bytes[at..]).map_err(failed)?;
+    }
+    let read = pickle::read(&bytes[at..]).map_err(failed)?;
+    at += read.length;
+    let (keys, length) = pickle::texts(&bytes[at..]).map_err(failed)?;
+    at += length;
+    let mut storages = HashMap::new();
+    for key in keys {
+        let count = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+        let count = u64::from_le_bytes(*count.ok_or_else(cut)?);
+        at += 8;
+        let dtype = read.storages.get(&key).copied();
+        let size = match dtype {
+            Some(StoredType::Other) | None => {
+                let reason = format!("storage {key} has a type of number that is not known");
+                return Err(CheckpointError::damaged(path, reason));
+            }
+            Some(dtype) => dtype.size(),
+        };
+        let end = usize::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(size)?.checked_add(at))
+            .filter(|&end| end <= bytes.len())
+            .ok_or_else(cut)?;
+        storages.insert(key, at..end);
+        at = end;
+    }
+    placed(path, read.tensors, file, |key| storages.get(key).cloned())
+}
+
+fn refused(path: &Path, error: pickle::Error) -> CheckpointError {
+    match error {
         pickle::Error::Forbidden(what) => CheckpointError::Forbidden {
             path: path.to_path_buf(),
             what,
         },
-        pickle::Error::Damaged(reason) => damaged(reason),
-    })?;
+        pickle::Error::Damaged(reason) => CheckpointError::damaged(path, reason),
+    }
+}
+
+fn placed(
+    path: &Path,
+    tensors: Vec<(String, StorageView)>,
+    file: usize,
+    storage: impl Fn(&str) -> Option<Range<usize>>,
+) -> Result<Vec<(String, Entry)>, CheckpointError> {
     tensors
         .into_iter()
         .map(|(name, view)| {
-            let entry = place(&view, &zip, folder, file)
-                .map_err(|reason| damaged(format!("{name} {reason}")))?;
+            let entry = place(&view, storage(&view.key), file)
+                .map_err(|reason| CheckpointError::damaged(path, format!("{name} {reason}")))?;
             Ok((name, entry))
         })
         .collect()
 }
 
 /// Where the tensor `view` lies in the file.
-fn place(
-    view: &StorageView,
-    zip: &HashMap<String, Range<usize>>,
-    folder: &str,
-    file: usize,
-) -> Result<Entry, String> {
-    let storage = zip
-        .get(&format!("{folder}data/{}", view.key))
-        .ok_or_else(|| format!("lies in storage {}, which is not in the file", view.key))?;
+fn place(view: &StorageView, storage: Option<Range<usize>>, file: usize) -> Result<Entry, String> {
+    let storage =
+        storage.ok_or_else(|| format!("lies in storage {}, which is not in the file", view.key))?;
     let size = view.dtype.size();
     let outside = || "reaches beyond its storage".to_string();
     let stored = storage.len() / size;

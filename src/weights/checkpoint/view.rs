@@ -1,6 +1,7 @@
 //! Tensors of several checkpoints under one set of names, as a source of parameters.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -8,11 +9,63 @@ use candle_core::{Device, Tensor};
 use super::{Checkpoint, TensorInfo};
 use crate::nn::TensorSource;
 
+/// How a tensor of a view is taken from the stored one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Whole,
+    /// These of its rows (the first axis).
+    Rows(Range<usize>),
+    /// A matrix with its axes exchanged.
+    Transposed,
+    /// A 1x1 convolution `[out,in,1,1]` as the matrix that it is.
+    Flattened,
+}
+
+impl Taken {
+    fn shape(&self, stored: &[usize]) -> Vec<usize> {
+        match self {
+            Taken::Whole => stored.to_vec(),
+            Taken::Rows(rows) => {
+                let mut shape = stored.to_vec();
+                if let Some(first) = shape.first_mut() {
+                    // As many as there are of them.
+                    *first = rows.end.min(*first).saturating_sub(rows.start);
+                }
+                shape
+            }
+            Taken::Transposed => stored.iter().rev().copied().collect(),
+            Taken::Flattened => stored.iter().take(2).copied().collect(),
+        }
+    }
+
+    fn tensor(&self, stored: Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Taken::Whole => Ok(stored),
+            Taken::Rows(rows) => {
+                let rows = rows.start..rows.end.min(stored.dim(0)?);
+                stored.narrow(0, rows.start, rows.len())?.contiguous()
+            }
+            Taken::Transposed => stored.t()?.contiguous(),
+            Taken::Flattened => {
+                let shape = self.shape(stored.dims());
+                stored.reshape(shape)
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Place {
+    checkpoint: Arc<Checkpoint>,
+    stored: String,
+    taken: Taken,
+}
+
 /// Tensors of one or more checkpoints, renamed; those added later take the place of earlier ones
 /// of the same name, as when `load_state_dict` is called for one file after the other.
 #[derive(Clone, Default)]
 pub struct View {
-    tensors: BTreeMap<String, (Arc<Checkpoint>, String)>,
+    tensors: BTreeMap<String, Place>,
 }
 
 impl View {
@@ -30,11 +83,26 @@ impl View {
     ) -> View {
         for name in checkpoint.names() {
             if let Some(new) = rename(name) {
-                self.tensors
-                    .insert(new, (checkpoint.clone(), name.to_string()));
+                self.insert(new, checkpoint, name, Taken::Whole);
             }
         }
         self
+    }
+
+    /// Adds the tensor `stored` of `checkpoint`, or a part of it, as `name`.
+    pub fn insert(
+        &mut self,
+        name: String,
+        checkpoint: &Arc<Checkpoint>,
+        stored: &str,
+        taken: Taken,
+    ) {
+        let place = Place {
+            checkpoint: checkpoint.clone(),
+            stored: stored.to_string(),
+            taken,
+        };
+        self.tensors.insert(name, place);
     }
 
     /// The names of all tensors, sorted.
@@ -43,9 +111,20 @@ impl View {
     }
 
     /// Type and shape of a tensor, without loading it.
-    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        let (checkpoint, name) = self.tensors.get(name)?;
-        checkpoint.info(name)
+    pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        let place = self.tensors.get(name)?;
+        let stored = place.checkpoint.info(&place.stored)?;
+        Some(TensorInfo {
+            dtype: stored.dtype,
+            shape: place.taken.shape(&stored.shape),
+        })
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.names()
+            .filter_map(|name| Some((name.to_string(), self.info(name)?.shape)))
+            .collect()
     }
 }
 
@@ -55,15 +134,17 @@ impl TensorSource for View {
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.info(name).map(|info| info.shape.clone())
+        self.info(name).map(|info| info.shape)
     }
 
     fn tensor(&self, name: &str, device: &Device) -> candle_core::Result<Tensor> {
-        let (checkpoint, stored) = self.tensors.get(name).ok_or_else(|| {
+        let place = self.tensors.get(name).ok_or_else(|| {
             candle_core::Error::Msg(format!("parameter {name} is missing from the weights"))
         })?;
-        checkpoint
-            .stored_tensor(stored, device)
-            .map_err(|error| candle_core::Error::Msg(error.to_string()))
+        let stored = place
+            .checkpoint
+            .stored_tensor(&place.stored, device)
+            .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
+        place.taken.tensor(stored)
     }
 }

@@ -1,0 +1,130 @@
+//! Which model a whole checkpoint in one file is, told by the names and shapes of its tensors.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The kinds of Stable Diffusion that differ in their networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    Sd1,
+    Sd2,
+    Sdxl,
+}
+
+impl Family {
+    /// The name for people.
+    pub fn called(self) -> &'static str {
+        match self {
+            Family::Sd1 => "Stable Diffusion 1.x",
+            Family::Sd2 => "Stable Diffusion 2.x",
+            Family::Sdxl => "Stable Diffusion XL",
+        }
+    }
+
+    /// The family whose published models attend to texts of this width.
+    pub fn of_width(width: usize) -> Option<Family> {
+        match width {
+            768 => Some(Family::Sd1),
+            1024 => Some(Family::Sd2),
+            2048 => Some(Family::Sdxl),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Sd1 => "sd1",
+            Family::Sd2 => "sd2",
+            Family::Sdxl => "sdxl",
+        })
+    }
+}
+
+/// What the names and shapes of a checkpoint tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detected {
+    pub family: Family,
+    /// Channels that the UNet reads: 4, or 9 for inpainting.
+    pub in_channels: usize,
+    /// A marker says that the UNet predicts the velocity.
+    pub v_prediction: bool,
+    /// A marker says that the last timestep has no signal at all.
+    pub zero_snr: bool,
+}
+
+/// The prefix of the UNet's parameters in such a file.
+pub const UNET: &str = "model.diffusion_model.";
+
+/// The family of a checkpoint with these tensors; `None` where it is no Stable Diffusion that can
+/// be run, such as the refiner of XL, or one that reads a depth map.
+pub fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> {
+    let shape = |name: &str| shapes.get(&format!("{UNET}{name}"));
+    let has = |prefix: &str| {
+        shapes
+            .range(prefix.to_string()..)
+            .next()
+            .is_some_and(|(name, _)| name.starts_with(prefix))
+    };
+    let in_channels = *shape("input_blocks.0.0.weight")?.get(1)?;
+    if !matches!(in_channels, 4 | 9) {
+        return None;
+    }
+    let family = if has("conditioner.embedders.1.model.") {
+        Family::Sdxl
+    } else if has("conditioner.") {
+        return None;
+    } else if has("cond_stage_model.model.") {
+        Family::Sd2
+    } else if has("cond_stage_model.transformer.") {
+        Family::Sd1
+    } else {
+        let attention = |block: &str| {
+            let name = format!("input_blocks.{block}.1.transformer_blocks.0.attn2.to_k.weight");
+            shape(&name)?.get(1).copied()
+        };
+        Family::of_width(attention("2").or_else(|| attention("4"))?)?
+    };
+    // SDXL is the only one that is told of sizes.
+    if (family == Family::Sdxl) != shape("label_emb.0.0.weight").is_some() {
+        return None;
+    }
+    let marker = |name: &str| shapes.contains_key(name);
+    Some(Detected {
+        family,
+        in_channels,
+        v_prediction: marker("v_pred"),
+        zero_snr: marker("ztsnr"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_encoder_decides_and_else_the_width_of_attention() {
+        let of = |names: &[(&str, &[usize])]| {
+            let shapes = names.iter().map(|(n, s)| ((*n).to_string(), s.to_vec()));
+            detect(&shapes.collect())
+        };
+        let first = (
+            "model.diffusion_model.input_blocks.0.0.weight",
+            &[8, 9, 3, 3][..],
+        );
+        let text = ("cond_stage_model.model.ln_final.weight", &[8][..]);
+        let found = of(&[first, text]).unwrap();
+        assert_eq!((found.family, found.in_channels), (Family::Sd2, 9));
+        let wide = (
+            "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight",
+            &[8, 768][..],
+        );
+        assert_eq!(of(&[first, wide]).unwrap().family, Family::Sd1);
+        assert_eq!(of(&[first]), None);
+        let refiner = ("conditioner.embedders.0.model.ln_final.weight", &[8][..]);
+        assert_eq!(of(&[first, refiner]), None);
+    }
+}

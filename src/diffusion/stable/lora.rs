@@ -1,0 +1,311 @@
+//! LoRA files (arXiv 2106.09685) of every usual kind of names: kohya's, with diffusers' or LDM's names
+//! of the modules, diffusers' old ones, and PEFT's.
+
+use super::ldm;
+use super::patched::Delta;
+use crate::diffusion::{DiffusionError, Family, UnetConfig};
+use crate::weights::Checkpoint;
+use candle_core::{DType, Device};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A network that LoRAs can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    Unet,
+    /// Text encoder 0 or 1.
+    Text(usize),
+}
+
+/// The weights of a model that LoRAs can change.
+pub struct Targets {
+    /// By each spelling of the module's name, without dots.
+    modules: HashMap<String, (Network, String)>,
+    /// Shapes in the file, by network and name of the weight.
+    shapes: HashMap<(Network, String), Vec<usize>>,
+    family: Family,
+    /// Layers of each text encoder: later ones of a file change nothing.
+    layers: Vec<usize>,
+}
+
+/// The suffixes of the two matrices and of the number by which they are scaled.
+const DOWN: [&str; 7] = [
+    "_lora.down.weight",
+    ".lora.down.weight",
+    ".lora_down.weight",
+    ".lora_A.default.weight",
+    ".lora_A.weight",
+    ".lora_linear_layer.down.weight",
+    ".lora_a.weight",
+];
+const UP: [&str; 7] = [
+    "_lora.up.weight",
+    ".lora.up.weight",
+    ".lora_up.weight",
+    ".lora_B.default.weight",
+    ".lora_B.weight",
+    ".lora_linear_layer.up.weight",
+    ".lora_b.weight",
+];
+const ALPHA: [&str; 2] = ["_lora.alpha", ".alpha"];
+
+/// What other kinds of files have in their names, and what they are called.
+const OTHERS: [(&str, &str); 9] = [
+    ("dora_scale", "a DoRA"),
+    ("lora_magnitude_vector", "a DoRA"),
+    ("hada_w", "a LyCORIS LoHa"),
+    ("lokr_", "a LyCORIS LoKr"),
+    ("oft_", "an OFT"),
+    ("lora_mid", "a LoCon with a Tucker core"),
+    ("glora", "a GLoRA"),
+    (".diff_b", "a file of whole differences"),
+    (".diff", "a file of whole differences"),
+];
+
+/// One module of a file.
+#[derive(Default)]
+struct Module {
+    down: Option<String>,
+    up: Option<String>,
+    alpha: Option<String>,
+}
+
+fn flat(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+impl Targets {
+    /// The weights of these shapes: the UNet's, and those of each text encoder with its number of
+    /// layers, under diffusers' names.
+    pub fn new(
+        family: Family,
+        config: &UnetConfig,
+        unet: &BTreeMap<String, Vec<usize>>,
+        texts: &[(&BTreeMap<String, Vec<usize>>, usize)],
+    ) -> Self {
+        let mut targets = Self {
+            modules: HashMap::new(),
+            shapes: HashMap::new(),
+            family,
+            layers: texts.iter().map(|(_, layers)| *layers).collect(),
+        };
+        for (name, module) in modules(unet) {
+            let mut spellings = vec![module.to_string()];
+            let attention = [
+                (".to_q", "to_q"),
+                (".to_k", "to_k"),
+                (".to_v", "to_v"),
+                (".to_out.0", "to_out"),
+            ];
+            for (end, short) in attention {
+                if let Some(own) = module.strip_suffix(end) {
+                    spellings.push(format!("{own}.processor.{short}"));
+                }
+            }
+            for spelling in &spellings {
+                for prefix in [
+                    "",
+                    "unet.",
+                    "lora_unet.",
+                    "unet.base_model.model.",
+                    "base_model.model.",
+                ] {
+                    targets.add(&format!("{prefix}{spelling}"), Network::Unet, name);
+                }
+            }
+            if let Some(ldm) = ldm::unet(name, config) {
+                let module = ldm.trim_end_matches(".weight");
+                for prefix in ["lora_unet.", "diffusion_model.", "model.diffusion_model."] {
+                    targets.add(&format!("{prefix}{module}"), Network::Unet, name);
+                }
+            }
+            targets.shape(Network::Unet, name, unet);
+        }
+        for (i, (text, _)) in texts.iter().enumerate() {
+            for (name, module) in modules(text) {
+                let prefixes: &[&str] = match i {
+                    0 => &["lora_te.", "lora_te1.", "text_encoder."],
+                    _ => &["lora_te2.", "text_encoder_2."],
+                };
+                let bare = module.strip_prefix("text_model.").unwrap_or(module);
+                let old = [
+                    ("q_proj", "to_q"),
+                    ("k_proj", "to_k"),
+                    ("v_proj", "to_v"),
+                    ("out_proj", "to_out"),
+                ]
+                .iter()
+                .fold(module.to_string(), |name, (new, old)| {
+                    name.replace(new, old)
+                });
+                for spelling in [module, bare, &old] {
+                    for prefix in prefixes {
+                        targets.add(&format!("{prefix}{spelling}"), Network::Text(i), name);
+                    }
+                }
+                targets.shape(Network::Text(i), name, text);
+            }
+        }
+        targets
+    }
+
+    fn add(&mut self, spelling: &str, network: Network, name: &str) {
+        self.modules
+            .insert(flat(spelling), (network, name.to_string()));
+    }
+
+    fn shape(&mut self, network: Network, name: &str, shapes: &BTreeMap<String, Vec<usize>>) {
+        if let Some(shape) = shapes.get(name) {
+            self.shapes
+                .insert((network, name.to_string()), shape.clone());
+        }
+    }
+
+    /// What the LoRA at `path` adds at this weight, for each weight of the model.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is another kind of file or belongs to another family.
+    pub fn deltas(
+        &self,
+        path: &Path,
+        weight: f64,
+    ) -> Result<Vec<(Network, String, Delta)>, DiffusionError> {
+        let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
+        let mut deltas = Vec::new();
+        for (base, module) in self.read(path, &file)? {
+            let (Some(down), Some(up)) = (module.down, module.up) else {
+                let why = format!("has only one of the two matrices of {base}");
+                return Err(DiffusionError::unfit(path, why, "get the file again"));
+            };
+            let Some((network, name)) = self.modules.get(&flat(&base)) else {
+                if self.beyond(&base) {
+                    continue;
+                }
+                return Err(self.foreign(path, &base, &file, &down));
+            };
+            let Some(rank) = self.rank(&file, *network, name, &down, &up) else {
+                return Err(self.foreign(path, &base, &file, &down));
+            };
+            let alpha = match &module.alpha {
+                Some(alpha) => {
+                    let alpha = file
+                        .tensor(alpha, DType::F64, &Device::Cpu)
+                        .map_err(DiffusionError::Checkpoint)?;
+                    alpha.flatten_all()?.get(0)?.to_scalar::<f64>()?
+                }
+                None => rank as f64,
+            };
+            let delta = Delta {
+                file: file.clone(),
+                up,
+                down,
+                scale: weight * alpha / rank as f64,
+            };
+            deltas.push((*network, name.clone(), delta));
+        }
+        Ok(deltas)
+    }
+
+    /// The modules of a file.
+    fn read(
+        &self,
+        path: &Path,
+        file: &Checkpoint,
+    ) -> Result<BTreeMap<String, Module>, DiffusionError> {
+        let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+        for name in file.names() {
+            let base = |ends: &[&str]| {
+                let base = ends.iter().find_map(|end| name.strip_suffix(end));
+                base.map(str::to_string)
+            };
+            let slot = if let Some(base) = base(&DOWN) {
+                &mut modules.entry(base).or_default().down
+            } else if let Some(base) = base(&UP) {
+                &mut modules.entry(base).or_default().up
+            } else if let Some(base) = base(&ALPHA) {
+                &mut modules.entry(base).or_default().alpha
+            } else {
+                let known = OTHERS.iter().find(|(part, _)| name.contains(part));
+                let what = known.map_or_else(
+                    || format!("has a tensor {name} that no LoRA has"),
+                    |(_, what)| format!("is {what}, which is not a LoRA"),
+                );
+                let remedy = "use a plain LoRA (linear or convolution)";
+                return Err(DiffusionError::unfit(path, what, remedy));
+            };
+            *slot = Some(name.to_string());
+        }
+        // Kinds that have LoRA's names beside their own.
+        modules.retain(|_, module| module.down.is_some() || module.up.is_some());
+        if modules.is_empty() {
+            let what = "has no LoRA in it";
+            return Err(DiffusionError::unfit(path, what, "name a LoRA file"));
+        }
+        Ok(modules)
+    }
+
+    /// Whether the module belongs to a layer that this model's text encoder leaves out.
+    fn beyond(&self, base: &str) -> bool {
+        let base = flat(base);
+        let Some((text, rest)) = base.split_once("encoder_layers_") else {
+            return false;
+        };
+        let encoder = usize::from(text.contains("te2") || text.contains("encoder_2"));
+        let layer = rest.split('_').next().and_then(|n| n.parse::<usize>().ok());
+        match (layer, self.layers.get(encoder)) {
+            (Some(layer), Some(&layers)) => self.family == Family::Sd2 && layer == layers,
+            _ => false,
+        }
+    }
+
+    /// The rank of a module whose matrices fit the weight.
+    fn rank(
+        &self,
+        file: &Checkpoint,
+        network: Network,
+        name: &str,
+        down: &str,
+        up: &str,
+    ) -> Option<usize> {
+        let target = self.shapes.get(&(network, name.to_string()))?;
+        let (down, up) = (&file.info(down)?.shape, &file.info(up)?.shape);
+        let (&rank, &out) = (down.first()?, up.first()?);
+        let rest = |shape: &[usize]| shape[1..].iter().product::<usize>();
+        let fits = rank > 0
+            && rest(up) == rank
+            && Some(&out) == target.first()
+            && rest(down) == rest(target);
+        fits.then_some(rank)
+    }
+
+    /// The error for a module that this model doesn't have.
+    fn foreign(&self, path: &Path, base: &str, file: &Checkpoint, down: &str) -> DiffusionError {
+        let ours = self.family.called();
+        let attention = file.names().find(|name| {
+            let name = flat(name);
+            name.contains("attn2_to_k") && (name.contains("down") || name.contains("lora_A"))
+        });
+        let width = attention.and_then(|name| file.info(name)?.shape.get(1).copied());
+        let theirs = width.and_then(Family::of_width);
+        let why = match theirs.filter(|theirs| *theirs != self.family) {
+            Some(theirs) => format!("is a LoRA for {}, and the model is {ours}", theirs.called()),
+            None => {
+                let shape = file.info(down).map(|info| info.shape.clone());
+                format!(
+                    "is not a LoRA for this model, whose modules don't fit its {base} {:?}",
+                    shape.unwrap_or_default()
+                )
+            }
+        };
+        DiffusionError::unfit(path, why, &format!("use one made for {ours}"))
+    }
+}
+
+/// Matrices and kernels among `shapes`, each with the name of its module.
+fn modules(shapes: &BTreeMap<String, Vec<usize>>) -> impl Iterator<Item = (&str, &str)> {
+    shapes.iter().filter_map(|(name, shape)| {
+        let module = name.strip_suffix(".weight")?;
+        (shape.len() > 1).then_some((name.as_str(), module))
+    })
+}
