@@ -28,7 +28,7 @@ fn main() {
     let mut written = Vec::new();
     for _ in 0..rounds {
         let start = Instant::now();
-        if let Err(error) = model.hidden_states(&ids) {
+        if let Err(error) = model.lm().hidden_states(&ids) {
             return eprintln!("{error}");
         }
         read.push(ids.len() as f64 / start.elapsed().as_secs_f64());

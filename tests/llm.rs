@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde::Deserialize;
-use vokenboard::llm::{Input, LanguageModel, LlmError, Sampling};
+use vokenboard::llm::{CacheType, CausalLm, Input, LanguageModel, LlmError, Sampling};
 
 #[derive(Deserialize)]
 struct Greedy {
@@ -82,10 +82,11 @@ fn hidden_states_do_not_depend_on_how_a_text_is_cut_or_given() {
          until the crab gave the hat to the fish, and the wizard went home without it, and slept.",
     );
     assert!(ids.len() > 64);
-    let whole = model.hidden_states(&ids).unwrap();
-    assert_eq!(whole.len(), ids.len() * model.config().width);
-    let llama = model.llama();
-    let mut state = llama.state();
+    let lm = model.lm();
+    let whole = lm.hidden_states(&ids).unwrap();
+    let llama = lm.network();
+    assert_eq!(whole.len(), ids.len() * llama.hyperparameters().width);
+    let mut state = llama.state(512, CacheType::F32);
     let mut go_on = || ControlFlow::Continue(());
     let (first, second) = ids.split_at(5);
     let mut parts = Vec::new();
@@ -133,7 +134,7 @@ fn a_folder_without_a_whole_model_is_refused_in_one_sentence() {
 #[test]
 fn a_text_that_is_too_long_and_ids_that_are_unknown_are_refused() {
     let mut model = model();
-    let limit = model.config().context;
+    let limit = model.lm().context_length();
     let long = vec![100; limit + 1];
     assert!(matches!(
         model.greedy(&long, 1),

@@ -10,9 +10,9 @@
 //! token ids are exact, pictures to one grey level. An argument runs only the stages whose line
 //! contains it.
 //!
-//! Picture models that authors own come as cases (see `pictures`): a folder with `case.json`, or
-//! one that holds such folders. There nothing is skipped: each value is compared, or the case
-//! fails.
+//! Models that authors own come as cases: a folder with `case.json`, or one that holds such folders;
+//! picture models (see `pictures`) and language models (see `writers`), which the keys in it tell
+//! apart. There nothing is skipped: each value is compared, or the case fails.
 
 #[path = "parity/diffusion.rs"]
 mod diffusion;
@@ -32,6 +32,10 @@ mod samples;
 mod training;
 #[path = "parity/vision.rs"]
 mod vision;
+#[path = "parity/writer_talk.rs"]
+mod writer_talk;
+#[path = "parity/writers.rs"]
+mod writers;
 
 use fixture::Fixture;
 use report::{Outcome, Stage, Verdict};
@@ -96,10 +100,13 @@ fn run() -> bool {
     let folders = folders();
     let mut good = !folders.is_empty();
     for folder in folders {
-        let cases = pictures::cases(&folder);
-        if !cases.is_empty() {
-            for case in cases {
+        let (drawn, written) = (pictures::cases(&folder), writers::cases(&folder));
+        if !drawn.is_empty() || !written.is_empty() {
+            for case in drawn {
                 good &= pictures::run(&case, &wanted);
+            }
+            for case in written {
+                good &= writers::run(&case, &wanted);
             }
             continue;
         }
@@ -127,6 +134,10 @@ fn run() -> bool {
     good
 }
 
+fn is_or_holds_cases(path: &Path) -> bool {
+    !pictures::cases(path).is_empty() || !writers::cases(path).is_empty()
+}
+
 /// Folders with recorded values.
 fn folders() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -135,7 +146,7 @@ fn folders() -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.join("vectors").is_dir() || !pictures::cases(path).is_empty())
+        .filter(|path| path.join("vectors").is_dir() || is_or_holds_cases(path))
         .collect();
     folders.sort();
     let named = std::env::var(DIRS).unwrap_or_default();

@@ -3,10 +3,13 @@
 
 #[path = "../../src/weights/checkpoint/mod.rs"]
 mod checkpoint;
+#[path = "../../src/weights/ggml.rs"]
+mod ggml;
 #[path = "../../src/weights/gguf.rs"]
 mod gguf;
 
 pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
+pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 
 pub mod nn {

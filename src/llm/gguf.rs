@@ -1,22 +1,26 @@
 //! A Llama-family model in a GGUF file: its settings, its tokenizer's lists and where its
 //! weights lie.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
 
 use super::LlmError;
 use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
-use crate::weights::{GgufHeader, GgufTensor, GgufValue};
+use crate::weights::{GgmlType, GgufHeader, GgufTensor, GgufValue};
 
-/// An open GGUF file.
+/// An open GGUF file, with its further parts where it was split.
 pub(super) struct Gguf {
     path: PathBuf,
+    /// Of the first part, with the tensors of all.
     header: GgufHeader,
-    file: Arc<MappedFile>,
+    files: Vec<Arc<MappedFile>>,
+    /// The parts that hold tensors which are not in the first.
+    parts: HashMap<String, usize>,
 }
 
 impl Gguf {
@@ -35,16 +39,59 @@ impl Gguf {
     }
 
     pub(super) fn open(path: PathBuf) -> Result<Gguf, LlmError> {
-        let unreadable = |error: std::io::Error| LlmError::Unreadable {
-            path: path.clone(),
-            reason: error.to_string(),
+        let (header, file) = open_part(&path)?;
+        let mut gguf = Gguf {
+            path,
+            header,
+            files: vec![file],
+            parts: HashMap::new(),
         };
-        let file = Arc::new(MappedFile::open(&path).map_err(unreadable)?);
-        let header = GgufHeader::read(file.bytes()).map_err(|reason| LlmError::Unusable {
-            path: path.clone(),
-            reason,
-        })?;
-        Ok(Gguf { path, header, file })
+        let count = gguf.header.whole("split.count").unwrap_or(1);
+        let number = gguf.header.whole("split.no").unwrap_or(0) + 1;
+        if count > 1 && number != 1 {
+            return Err(gguf.unusable(format!(
+                "it is part {number} of {count}: all parts are needed, side by side; open part 1"
+            )));
+        }
+        for number in 2..=count {
+            let path = gguf.part(number, count)?;
+            let (header, file) = open_part(&path)?;
+            if header.whole("split.no") != Some(number - 1) {
+                let name = path.display();
+                return Err(gguf.unusable(format!("{name} is not its part {number} of {count}")));
+            }
+            for (name, tensor) in header.tensors {
+                gguf.parts.insert(name.clone(), gguf.files.len());
+                gguf.header.tensors.insert(name, tensor);
+            }
+            gguf.files.push(file);
+        }
+        Ok(gguf)
+    }
+
+    /// Where a further part lies, by the names that llama.cpp gives.
+    fn part(&self, number: usize, count: usize) -> Result<PathBuf, LlmError> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let first = format!("-00001-of-{count:05}.gguf");
+        let Some(stem) = name.strip_suffix(&first) else {
+            return Err(self.unusable(format!(
+                "it is the first of {count} parts, so its name must end with {first}"
+            )));
+        };
+        let path = self
+            .path
+            .with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
+        match path.exists() {
+            true => Ok(path),
+            false => Err(self.unusable(format!(
+                "its part {number} of {count} is missing ({}); all parts must lie side by side",
+                path.display()
+            ))),
+        }
+    }
+
+    pub(super) fn header(&self) -> &GgufHeader {
+        &self.header
     }
 
     pub(super) fn unusable(&self, reason: impl Into<String>) -> LlmError {
@@ -110,6 +157,10 @@ impl Gguf {
         self.header.tensors.contains_key(tensor)
     }
 
+    fn file(&self, tensor: &str) -> &Arc<MappedFile> {
+        &self.files[self.parts.get(tensor).copied().unwrap_or(0)]
+    }
+
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<&GgufTensor, LlmError> {
         let Some(tensor) = self.header.tensors.get(name) else {
             return Err(self.unusable(format!("it has no tensor {name}")));
@@ -128,33 +179,32 @@ impl Gguf {
         rows: usize,
         cols: usize,
     ) -> Result<QuantMatrix, LlmError> {
-        let tensor = self.tensor(name, &[rows, cols])?;
-        let kind = match tensor.kind {
-            Some(GgmlDType::Q4_0) => QuantType::Q4_0,
-            Some(GgmlDType::Q4_1) => QuantType::Q4_1,
-            Some(GgmlDType::Q8_0) => QuantType::Q8_0,
-            Some(GgmlDType::Q4K) => QuantType::Q4K,
-            Some(GgmlDType::Q6K) => QuantType::Q6K,
-            other => {
-                let number = tensor.kind_number;
-                let other = other.map_or(format!("type {number}"), |kind| format!("{kind:?}"));
-                return Err(self.unusable(format!(
-                    "{name} is stored as {other}, not as Q4_0, Q4_1, Q8_0, Q4_K or Q6_K"
-                )));
-            }
-        };
-        QuantMatrix::new(self.file.clone(), tensor.offset, rows, cols, kind)
-            .map_err(|error| self.unusable(error.to_string()))
+        self.stack(name, &[rows, cols])
+    }
+
+    /// A tensor of that shape, its rows one below the other.
+    pub(super) fn stack(&self, name: &str, shape: &[usize]) -> Result<QuantMatrix, LlmError> {
+        let tensor = self.tensor(name, shape)?;
+        let kind = quant_type(tensor.kind).ok_or_else(|| self.unread(name, tensor))?;
+        let cols = shape.last().copied().unwrap_or(1);
+        let rows = shape.iter().rev().skip(1).product();
+        QuantMatrix::new(self.file(name).clone(), tensor.offset, rows, cols, kind)
+            .map_err(|error| self.unusable(format!("{name}: {error}")))
     }
 
     /// The f32 vector `name`, `[length]`.
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LlmError> {
-        let tensor = self.tensor(name, &[length])?;
-        if tensor.kind != Some(GgmlDType::F32) {
+        self.floats_of(name, &[length])
+    }
+
+    /// The numbers of an f32 tensor.
+    pub(super) fn floats_of(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LlmError> {
+        let tensor = self.tensor(name, shape)?;
+        if tensor.kind != Some(GgmlType::F32) {
             return Err(self.unusable(format!("{name} is not stored as F32")));
         }
         // Was checked to lie inside the file when the header was read.
-        let bytes = &self.file.bytes()[tensor.offset..tensor.offset + tensor.bytes];
+        let bytes = &self.file(name).bytes()[tensor.offset..tensor.offset + tensor.bytes];
         let (numbers, _) = bytes.as_chunks::<4>();
         Ok(numbers
             .iter()
@@ -165,12 +215,10 @@ impl Gguf {
     /// A tensor in whatever type it is stored.
     fn stored(&self, name: &str, shape: &[usize], device: &Device) -> Result<QTensor, LlmError> {
         let tensor = self.tensor(name, shape)?;
-        let Some(kind) = tensor.kind else {
-            let number = tensor.kind_number;
-            return Err(self.unusable(format!("{name} is stored as unknown type {number}")));
-        };
+        let kind = tensor.kind.and_then(GgmlType::candle);
+        let kind = kind.ok_or_else(|| self.unread(name, tensor))?;
         // Was checked to lie inside the file when the header was read.
-        let bytes = &self.file.bytes()[tensor.offset..tensor.offset + tensor.bytes];
+        let bytes = &self.file(name).bytes()[tensor.offset..tensor.offset + tensor.bytes];
         qtensor_from_ggml(kind, bytes, shape.to_vec(), device)
             .map_err(|error| self.unusable(format!("{name}: {error}")))
     }
@@ -194,8 +242,57 @@ impl Gguf {
         shape: &[usize],
         device: &Device,
     ) -> Result<Tensor, LlmError> {
-        self.stored(name, shape, device)?
-            .dequantize(device)
-            .map_err(|error| self.unusable(format!("{name}: {error}")))
+        let matrix = self.stack(name, shape)?;
+        let mut numbers = vec![0.0; matrix.rows() * matrix.cols()];
+        for (row, to) in numbers.chunks_exact_mut(matrix.cols()).enumerate() {
+            matrix.dequantise_row(row, to);
+        }
+        Ok(Tensor::from_vec(numbers, shape, device)?)
     }
+
+    fn unread(&self, name: &str, tensor: &GgufTensor) -> LlmError {
+        let kind = match tensor.kind {
+            Some(kind) => kind.name().to_string(),
+            None => format!("unknown type {}", tensor.kind_number),
+        };
+        self.unusable(format!(
+            "{name} is stored as {kind}, which this program does not read; take a Q4_K_M or Q8_0 of the same model"
+        ))
+    }
+}
+
+/// A file mapped, and its header.
+fn open_part(path: &Path) -> Result<(GgufHeader, Arc<MappedFile>), LlmError> {
+    let file = MappedFile::open(path).map_err(|error| LlmError::Unreadable {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    let header = GgufHeader::read(file.bytes()).map_err(|reason| LlmError::Unusable {
+        path: path.to_path_buf(),
+        reason,
+    })?;
+    Ok((header, Arc::new(file)))
+}
+
+/// Our kernels' name of a type, where they read it.
+pub(super) fn quant_type(kind: Option<GgmlType>) -> Option<QuantType> {
+    Some(match kind? {
+        GgmlType::F32 => QuantType::F32,
+        GgmlType::F16 => QuantType::F16,
+        GgmlType::Bf16 => QuantType::Bf16,
+        GgmlType::Q4_0 => QuantType::Q4_0,
+        GgmlType::Q4_1 => QuantType::Q4_1,
+        GgmlType::Q5_0 => QuantType::Q5_0,
+        GgmlType::Q5_1 => QuantType::Q5_1,
+        GgmlType::Q8_0 => QuantType::Q8_0,
+        GgmlType::Q2K => QuantType::Q2K,
+        GgmlType::Q3K => QuantType::Q3K,
+        GgmlType::Q4K => QuantType::Q4K,
+        GgmlType::Q5K => QuantType::Q5K,
+        GgmlType::Q6K => QuantType::Q6K,
+        GgmlType::Iq4Nl => QuantType::Iq4Nl,
+        GgmlType::Iq4Xs => QuantType::Iq4Xs,
+        GgmlType::Mxfp4 => QuantType::Mxfp4,
+        _ => return None,
+    })
 }

@@ -1,14 +1,19 @@
-//! The language model that writes the story: a Llama-family network in a GGUF file, its
-//! tokenizer, sampling, and the prompt that makes it continue a picture book.
+//! The language models that write stories: networks of several families in GGUF files, the
+//! tokenizer, sampling and prompt of the one that continues a picture book.
 //!
 //! It runs on the CPU on every machine: at one token a step a small quantised model is bound by
 //! memory, and is faster there than the launches of its operations would be on a GPU.
 
+mod cache;
+mod causal;
 mod error;
+mod families;
 pub mod float;
 mod gguf;
-mod llama;
+mod hyperparameters;
 mod llama_tokenizer;
+mod memory;
+mod network;
 mod sampling;
 mod sentencepiece;
 mod story;
@@ -19,21 +24,26 @@ use std::path::Path;
 
 use candle_core::Device;
 
+pub use cache::CacheType;
+pub use causal::{CausalLm, GgufLm, OpenOptions};
 pub use error::LlmError;
-pub use llama::{Input, Llama, LlamaConfig, State};
+pub use families::{FAMILIES, Family};
+pub use hyperparameters::Hyperparameters;
 pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
-pub use sampling::{Sampling, log_probability};
+pub use memory::LlmMemory;
+pub use network::{Input, Network, State};
+pub use sampling::{Sampling, likeliest, log_probability};
 pub use tokenizer::Tokenizer;
 
 use gguf::Gguf;
 
-/// A language model, loaded, with the text it read last still in its cache.
+/// Most tokens that are kept; picture books are far shorter than what the model was trained for.
+const MAX_CONTEXT: usize = 2048;
+
+/// The language model of picture books, loaded, with the text it read last still in its cache.
 pub struct LanguageModel {
-    llama: Llama,
+    lm: GgufLm,
     tokenizer: Tokenizer,
-    state: State,
-    /// The tokens in `state`.
-    read: Vec<u32>,
     writer: story::Rules,
 }
 
@@ -44,13 +54,15 @@ impl LanguageModel {
     /// When there is no such file, or it is damaged or of another kind.
     pub fn load(dir: &Path, _device: &Device) -> Result<LanguageModel, LlmError> {
         let gguf = Gguf::find(dir)?;
-        let llama = Llama::read(&gguf)?;
+        let options = OpenOptions {
+            context: MAX_CONTEXT,
+            cache: CacheType::F32,
+        };
+        let lm = GgufLm::from_gguf(&gguf, &options)?;
         let tokenizer = Tokenizer::read(&gguf)?;
         Ok(LanguageModel {
-            state: llama.state(),
-            read: Vec::new(),
+            lm,
             writer: story::Rules::new(&tokenizer),
-            llama,
             tokenizer,
         })
     }
@@ -59,13 +71,9 @@ impl LanguageModel {
         &self.tokenizer
     }
 
-    pub fn config(&self) -> &LlamaConfig {
-        self.llama.config()
-    }
-
-    /// The network itself, for texts that are not only tokens.
-    pub fn llama(&self) -> &Llama {
-        &self.llama
+    /// The model itself, for texts that are no picture book.
+    pub fn lm(&mut self) -> &mut GgufLm {
+        &mut self.lm
     }
 
     /// The `n` tokens that are likeliest after `prompt`, one after the other; fewer when the
@@ -74,61 +82,17 @@ impl LanguageModel {
     /// # Errors
     /// When the prompt is empty, the text gets too long, or an id is not in the vocabulary.
     pub fn greedy(&mut self, prompt: &[u32], n: usize) -> Result<Vec<u32>, LlmError> {
-        if prompt.is_empty() {
-            return Err(LlmError::NoTokens);
-        }
         let mut text = prompt.to_vec();
         let mut logits = Vec::new();
         while text.len() < prompt.len() + n {
-            self.read(&text, &mut logits, &mut || ControlFlow::Continue(()))?;
-            let next = sampling::likeliest(&logits);
+            let go_on = &mut || ControlFlow::Continue(());
+            self.lm.read(&text, &mut logits, go_on)?;
+            let next = likeliest(&logits);
             text.push(next);
             if self.tokenizer.is_end(next) {
                 break;
             }
         }
         Ok(text.split_off(prompt.len()))
-    }
-
-    /// The hidden states of `ids` after the last layer and its norm, `[ids, width]`.
-    ///
-    /// # Errors
-    /// When there are too many ids, or one is not in the vocabulary.
-    pub fn hidden_states(&mut self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
-        self.state.truncate(0);
-        self.read.clear();
-        let go_on = &mut || ControlFlow::Continue(());
-        let states = self.llama.extend(&mut self.state, Input::Ids(ids), go_on)?;
-        self.read.extend_from_slice(ids);
-        Ok(states.unwrap_or_default())
-    }
-
-    /// Reads `text`, of which the cache may hold a beginning, and writes the logits after its
-    /// last token to `logits`; `None` when `go_on` broke.
-    fn read(
-        &mut self,
-        text: &[u32],
-        logits: &mut Vec<f32>,
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<Option<()>, LlmError> {
-        let known = self
-            .read
-            .iter()
-            .zip(text)
-            .take_while(|(a, b)| a == b)
-            .count();
-        // The last token is always read, since its hidden state is needed.
-        let known = known.min(text.len().saturating_sub(1));
-        self.state.truncate(known);
-        self.read.truncate(known);
-        let new = Input::Ids(&text[known..]);
-        let Some(states) = self.llama.extend(&mut self.state, new, go_on)? else {
-            return Ok(None);
-        };
-        self.read.extend_from_slice(&text[known..]);
-        let width = self.llama.config().width;
-        let last = &states[states.len().saturating_sub(width)..];
-        self.llama.logits(last, logits);
-        Ok(Some(()))
     }
 }

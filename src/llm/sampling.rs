@@ -36,7 +36,7 @@ pub fn log_probability(logits: &[f32], id: u32) -> f64 {
 }
 
 /// The likeliest token; the first of those that are equally likely.
-pub(super) fn likeliest(logits: &[f32]) -> u32 {
+pub fn likeliest(logits: &[f32]) -> u32 {
     let start = (0, f32::NEG_INFINITY);
     let (best, _) =
         (0u32..).zip(logits).fold(

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::sampling::{draw, log_probability, penalise};
-use super::{LanguageModel, LlmError, Sampling, Tokenizer};
+use super::{CausalLm, LanguageModel, LlmError, Sampling, Tokenizer};
 
 /// Fewest words of a page.
 const FEW_WORDS: usize = 6;
@@ -137,7 +137,7 @@ impl LanguageModel {
     pub fn prepare(&mut self) -> Result<(), LlmError> {
         let text = self.tokenizer.encode_chat(&instructions());
         let go_on = &mut || ControlFlow::Continue(());
-        self.read(&text, &mut Vec::new(), go_on).map(|_| ())
+        self.lm.read(&text, &mut Vec::new(), go_on).map(|_| ())
     }
 
     /// Continues a picture-book story, whose pages so far are `context`, by one page: a short, whole
@@ -157,7 +157,7 @@ impl LanguageModel {
         sampling: &Sampling,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<String>, LlmError> {
-        let limit = self.llama.config().context.saturating_sub(NEW_PAGE_TOKENS);
+        let limit = self.lm.context_length().saturating_sub(NEW_PAGE_TOKENS);
         let story = Story::new(&self.tokenizer, context, limit);
         for attempt in 0..ATTEMPTS {
             let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
@@ -188,13 +188,13 @@ impl LanguageModel {
         page: &str,
     ) -> Result<Vec<f64>, LlmError> {
         let ids = self.tokenizer.encode(page.trim());
-        let limit = self.llama.config().context.saturating_sub(ids.len());
+        let limit = self.lm.context_length().saturating_sub(ids.len());
         let mut text = Story::new(&self.tokenizer, context, limit).prompt;
         let mut logits = Vec::new();
         let mut all = Vec::with_capacity(ids.len());
         for id in ids {
             let go_on = &mut || ControlFlow::Continue(());
-            self.read(&text, &mut logits, go_on)?;
+            self.lm.read(&text, &mut logits, go_on)?;
             all.push(log_probability(&logits, id));
             text.push(id);
         }
@@ -212,7 +212,11 @@ impl LanguageModel {
         let mut page = String::new();
         let mut logits = Vec::new();
         loop {
-            if self.read(&text, &mut logits, &mut || sink(""))?.is_none() {
+            if self
+                .lm
+                .read(&text, &mut logits, &mut || sink(""))?
+                .is_none()
+            {
                 return Ok(Written::Stopped);
             }
             let pages = &text[story.start..];

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::quantized::GgmlDType;
+use super::ggml::GgmlType;
 
 /// The longest list that is believed; tokenizers have some hundred thousand entries.
 const LONGEST_LIST: u64 = 1 << 24;
@@ -30,7 +30,7 @@ pub struct GgufTensor {
     /// Rows before columns, as PyTorch has them.
     pub shape: Vec<usize>,
     /// `None` for a type that is not known here.
-    pub kind: Option<GgmlDType>,
+    pub kind: Option<GgmlType>,
     /// ggml's number of the type.
     pub kind_number: u32,
     /// Where its first byte lies in the file.
@@ -225,20 +225,20 @@ impl<'a> Reader<'a> {
         }
         let kind_number = self.u32()?;
         let offset = usize::try_from(self.u64()?).map_err(|_| large())?;
-        let kind = ggml_type(kind_number);
+        let kind = GgmlType::from_number(kind_number);
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let count = count.ok_or_else(large)?;
         let bytes = match kind {
             Some(kind) => {
                 // Blocks lie along a row, the first dimension here.
                 let row = shape.first().copied().unwrap_or(1);
-                if !row.is_multiple_of(kind.block_size()) {
+                if !row.is_multiple_of(kind.block_weights()) {
                     return Err(format!(
                         "a row of its tensor {name} is no whole number of blocks"
                     ));
                 }
-                let blocks = count / kind.block_size();
-                blocks.checked_mul(kind.type_size()).ok_or_else(large)?
+                let blocks = count / kind.block_weights();
+                blocks.checked_mul(kind.block_bytes()).ok_or_else(large)?
             }
             None => 0,
         };
@@ -252,27 +252,6 @@ impl<'a> Reader<'a> {
         };
         Ok((name, tensor))
     }
-}
-
-fn ggml_type(number: u32) -> Option<GgmlDType> {
-    Some(match number {
-        0 => GgmlDType::F32,
-        1 => GgmlDType::F16,
-        2 => GgmlDType::Q4_0,
-        3 => GgmlDType::Q4_1,
-        6 => GgmlDType::Q5_0,
-        7 => GgmlDType::Q5_1,
-        8 => GgmlDType::Q8_0,
-        9 => GgmlDType::Q8_1,
-        10 => GgmlDType::Q2K,
-        11 => GgmlDType::Q3K,
-        12 => GgmlDType::Q4K,
-        13 => GgmlDType::Q5K,
-        14 => GgmlDType::Q6K,
-        15 => GgmlDType::Q8K,
-        30 => GgmlDType::BF16,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -318,7 +297,7 @@ mod tests {
         assert_eq!(header.metadata["tokenizer.ggml.tokens"], tokens);
         let tensor = &header.tensors["w"];
         assert_eq!(tensor.shape, [2, 32]);
-        assert_eq!(tensor.kind, Some(GgmlDType::Q4_0));
+        assert_eq!(tensor.kind, Some(GgmlType::Q4_0));
         assert_eq!(tensor.offset + tensor.bytes, file.len());
     }
 

@@ -7,6 +7,7 @@
 mod added;
 mod checkpoint;
 mod device;
+mod ggml;
 mod gguf;
 mod identity;
 mod installed;
@@ -17,6 +18,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, StoredType, Taken, TensorInfo,
 pub use device::{
     DeviceChoice, DeviceError, DeviceKind, device_name, kind_of, select as select_device,
 };
+pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 pub use identity::{Identity, Kind};
 pub use installed::{Installed, Model, Source, catalogue, find, installed, models_dir};

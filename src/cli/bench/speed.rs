@@ -1,5 +1,6 @@
 //! The parts measured by themselves: operations, UNet, autoencoder, language model.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::super::options::ModelArgs;
 use super::{peak_memory, tell_rows, write_json};
 use crate::diffusion::{Diffusion, Part, time_stable_diffusion};
-use crate::llm::LanguageModel;
+use crate::llm::{CacheType, CausalLm, GgufLm, OpenOptions};
 use crate::nn::bench::{OpBench, Run, op_benches, quantised_benches};
 use crate::weights;
 
@@ -43,8 +44,8 @@ pub struct PartBench {
 
 #[derive(Debug, Args)]
 pub struct LlmBench {
-    /// An installed language model's id, or a model folder
-    #[arg(long, value_name = "ID|DIR", default_value = "smollm2")]
+    /// A GGUF file, an installed language model's id, or a model folder
+    #[arg(long, value_name = "FILE|ID|DIR", default_value = "smollm2")]
     model: String,
     /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
     #[arg(long, value_name = "DIR")]
@@ -135,26 +136,52 @@ pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
 
 pub fn llm(args: &LlmBench) -> anyhow::Result<()> {
     const ROUNDS: usize = 5;
-    const WRITTEN: usize = 100;
-    let models = weights::models_dir(args.models.as_deref())?;
-    let model = weights::find(&models, &args.model)?;
-    let mut model = LanguageModel::load(&model.dir, &candle_core::Device::Cpu)?;
-    let size = model.config().vocabulary as u32;
-    let ids: Vec<u32> = (0..512).map(|i| (i * 7919 + 100) % size).collect();
-    let (mut read, mut write) = (0f64, 0f64);
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        model.hidden_states(&ids)?;
-        read = read.max(ids.len() as f64 / start.elapsed().as_secs_f64());
-        // The prompt is read first, so that only writing is measured.
-        model.greedy(&ids[..16], 1)?;
-        let start = Instant::now();
-        let tokens = model.greedy(&ids[..16], WRITTEN)?;
-        write = write.max(tokens.len() as f64 / start.elapsed().as_secs_f64());
+    const READ: usize = 512;
+    const WRITTEN: usize = 128;
+    let mut path = PathBuf::from(&args.model);
+    if !path.is_file() {
+        let models = weights::models_dir(args.models.as_deref())?;
+        path = weights::find(&models, &args.model)?.dir;
     }
+    let options = OpenOptions {
+        context: READ + WRITTEN,
+        cache: CacheType::F16,
+    };
+    let mut lm = GgufLm::open(&path, &options)?;
+    let size = lm.vocabulary();
+    let text: Vec<u32> = (0..READ + WRITTEN)
+        .map(|i| ((i * 7919 + 100) % size) as u32)
+        .collect();
+    let mut logits = Vec::new();
+    let mut read = |lm: &mut GgufLm, tokens: usize| {
+        lm.read(&text[..tokens], &mut logits, &mut || {
+            ControlFlow::Continue(())
+        })
+    };
+    let (mut reading, mut writing) = (0f64, 0f64);
+    for _ in 0..ROUNDS {
+        lm.forget();
+        let start = Instant::now();
+        read(&mut lm, READ)?;
+        reading = reading.max(READ as f64 / start.elapsed().as_secs_f64());
+        lm.forget();
+        // The first token is read before, so that only writing is measured.
+        read(&mut lm, 1)?;
+        let start = Instant::now();
+        for tokens in 2..2 + WRITTEN {
+            read(&mut lm, tokens)?;
+        }
+        writing = writing.max(WRITTEN as f64 / start.elapsed().as_secs_f64());
+    }
+    let each = lm.memory().read_for_a_token as f64;
     let rows = [
-        ("reading 512 tokens".to_string(), read, "tokens/s"),
-        ("writing".to_string(), write, "tokens/s"),
+        (format!("reading {READ} tokens"), reading, "tokens/s"),
+        (format!("writing {WRITTEN} tokens"), writing, "tokens/s"),
+        (
+            "weights read while writing".to_string(),
+            writing * each / 1e9,
+            "GB/s",
+        ),
         (
             "peak memory".to_string(),
             peak_memory().unwrap_or(0.0),

@@ -78,6 +78,34 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
     out
 }
 
+/// The products of rows that are written out with each column.
+///
+/// # Safety
+/// The processor has AVX-512F; rows and columns are equally long, a multiple of 16.
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+pub(super) unsafe fn dot_written<const R: usize, const N: usize>(
+    rows: &[&[f32]; R],
+    columns: &[&[f32]; N],
+) -> [[f32; N]; R] {
+    let mut sums = [[_mm512_setzero_ps(); N]; R];
+    for at in (0..rows[0].len()).step_by(16) {
+        // SAFETY: sixteen floats from `at` on lie within each row and column.
+        unsafe {
+            let mut weights = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                weights[r] = _mm512_loadu_ps(rows[r].as_ptr().add(at));
+            }
+            for n in 0..N {
+                let x = _mm512_loadu_ps(columns[n].as_ptr().add(at));
+                for r in 0..R {
+                    sums[r][n] = _mm512_fmadd_ps(weights[r], x, sums[r][n]);
+                }
+            }
+        }
+    }
+    sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
+}
+
 #[inline(always)]
 unsafe fn numbers() -> __m512 {
     // SAFETY: see `Format`.

@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::BLOCK;
 use super::eight::{RoundedColumn, SCALES};
 use super::eight_avx512::Format;
+use super::unpack::{self, Group, Unpack, group};
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 16;
@@ -18,8 +19,35 @@ pub(super) struct Tile {
     numbers: Vec<[u32; ROWS]>,
     /// Two a block: of its first 16 weights and of the others.
     scales: Vec<[f32; ROWS]>,
-    /// One a block: what is taken away from each weight after scaling.
+    /// Two a block: what is taken away from each of those weights after scaling.
     minima: Vec<[f32; ROWS]>,
+}
+
+/// What the weights in a [`Tile`] have.
+pub(super) trait Kind {
+    /// What is to be taken away from each weight's byte.
+    const OFFSET: i8;
+    /// Whether each 16 weights have a scale of their own.
+    const HALVES: bool;
+    /// Whether there are minima.
+    const MINIMA: bool;
+}
+
+/// The [`Kind`] of a [`Format`].
+pub(super) struct Packed<F>(std::marker::PhantomData<F>);
+/// The [`Kind`] of an [`Unpack`].
+pub(super) struct Unpacked<F>(std::marker::PhantomData<F>);
+
+impl<F: Format> Kind for Packed<F> {
+    const OFFSET: i8 = F::OFFSET;
+    const HALVES: bool = F::HALVES;
+    const MINIMA: bool = F::MINIMA;
+}
+
+impl<F: Unpack> Kind for Unpacked<F> {
+    const OFFSET: i8 = -128;
+    const HALVES: bool = F::HALVES;
+    const MINIMA: bool = F::MINIMA;
 }
 
 impl Tile {
@@ -33,9 +61,7 @@ impl Tile {
         let whole = rows[0].len() / F::BYTES;
         let rest = !rows[0].len().is_multiple_of(F::BYTES);
         let blocks = whole * F::PARTS + if rest { 2 } else { 0 };
-        self.numbers.resize(blocks * SCALES, [0; ROWS]);
-        self.scales.resize(blocks * 2, [0.0; ROWS]);
-        self.minima.resize(blocks, [0.0; ROWS]);
+        self.resize(blocks);
         // SAFETY: the rows hold these blocks; the vectors were made large enough.
         unsafe {
             for index in 0..whole {
@@ -62,8 +88,11 @@ impl Tile {
                     }
                     transpose(&mut minima);
                     for part in 0..F::PARTS {
-                        let to = self.minima[index * F::PARTS + part].as_mut_ptr();
-                        _mm512_storeu_si512(to.cast(), minima[part]);
+                        for half in 0..2 {
+                            let at = 2 * (index * F::PARTS + part) + half;
+                            let to = self.minima[at].as_mut_ptr();
+                            _mm512_storeu_si512(to.cast(), minima[part]);
+                        }
                     }
                 }
             }
@@ -74,6 +103,52 @@ impl Tile {
                 }
                 let at = whole * F::PARTS;
                 self.put(&pairs, at, at + 1);
+            }
+        }
+    }
+
+    fn resize(&mut self, blocks: usize) {
+        self.numbers.resize(blocks * SCALES, [0; ROWS]);
+        self.scales.resize(blocks * 2, [0.0; ROWS]);
+        self.minima.resize(blocks * 2, [0.0; ROWS]);
+    }
+
+    /// Lays out the weights of these rows, whose blocks are unpacked to bytes.
+    ///
+    /// # Safety
+    /// As [`Tile::pack`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+    pub unsafe fn pack_unpacked<F: Unpack>(&mut self, rows: &[&[u8]; ROWS]) {
+        let parts = rows[0].len() / F::BYTES * F::PARTS;
+        self.resize(parts.next_multiple_of(2));
+        let mut groups = [Group::EMPTY; ROWS];
+        for first in (0..parts).step_by(unpack::PARTS) {
+            let count = unpack::PARTS.min(parts - first);
+            for r in 0..ROWS {
+                group::<F>(rows[r], first, count, &mut groups[r]);
+                if F::MINIMA {
+                    for half in 0..2 * count {
+                        self.minima[2 * first + half][r] = groups[r].minima[half];
+                    }
+                }
+            }
+            for pair in 0..count.div_ceil(2) {
+                let fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+                let which = _mm512_add_epi32(fours, _mm512_set1_epi32(4 * pair as i32));
+                let mut pairs = [(_mm512_setzero_si512(), _mm512_setzero_ps()); ROWS];
+                // SAFETY: groups have room for eight parts; the vectors were made large enough.
+                unsafe {
+                    for r in 0..ROWS {
+                        let bytes = groups[r].numbers.as_ptr().add(2 * pair * BLOCK);
+                        let bytes = _mm512_load_si512(bytes.cast());
+                        let scales = _mm512_load_ps(groups[r].scales.as_ptr());
+                        pairs[r] = (
+                            _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)),
+                            _mm512_permutexvar_ps(which, scales),
+                        );
+                    }
+                    self.put(&pairs, first + 2 * pair, first + 2 * pair + 1);
+                }
             }
         }
     }
@@ -113,15 +188,14 @@ impl Tile {
     /// # Safety
     /// As [`Tile::pack`], which was called for the same format; columns are as long as its rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    pub unsafe fn multiply<F: Format, const N: usize>(
+    pub unsafe fn multiply<F: Kind, const N: usize>(
         &self,
         columns: &[RoundedColumn; N],
     ) -> [[f32; ROWS]; N] {
         let mut sums = [_mm512_setzero_ps(); N];
-        for block in 0..self.minima.len() {
+        for block in 0..self.scales.len() / 2 {
             // SAFETY: columns hold the block.
             unsafe {
-                let minima = _mm512_loadu_ps(self.minima[block].as_ptr());
                 let numbers = self.numbers.as_ptr().add(block * SCALES);
                 let halves = if F::HALVES { 2 } else { 1 };
                 for half in 0..halves {
@@ -151,9 +225,17 @@ impl Tile {
                         let scale = _mm512_mul_ps(own, _mm512_set1_ps(scale));
                         let product = _mm512_cvtepi32_ps(products[n]);
                         sums[n] = _mm512_fmadd_ps(product, scale, sums[n]);
+                        if F::MINIMA && F::HALVES {
+                            let minima = self.minima[2 * block + half].as_ptr();
+                            let sum = *columns[n].sums.as_ptr().add(2 * block + half) as f32;
+                            let share = sum * *columns[n].each.as_ptr().add(block);
+                            let minima = _mm512_loadu_ps(minima);
+                            sums[n] = _mm512_fnmadd_ps(minima, _mm512_set1_ps(share), sums[n]);
+                        }
                     }
                 }
-                if F::MINIMA {
+                if F::MINIMA && !F::HALVES {
+                    let minima = _mm512_loadu_ps(self.minima[2 * block].as_ptr());
                     for n in 0..N {
                         let share = _mm512_set1_ps(*columns[n].shares.as_ptr().add(block));
                         sums[n] = _mm512_fnmadd_ps(minima, share, sums[n]);

@@ -18,41 +18,123 @@ pub enum QuantError {
 /// How weights are stored; names and layouts are ggml's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuantType {
+    /// Not quantised.
+    F32,
+    F16,
+    Bf16,
     /// 32 at a time: f16 scale, 4-bit weights minus 8.
     Q4_0,
     /// 32 at a time: f16 scale, f16 minimum, 4-bit weights.
     Q4_1,
+    /// 32 at a time: f16 scale, the fifth bits, 4 bits of each weight; minus 16.
+    Q5_0,
+    /// 32 at a time: f16 scale, f16 minimum, the fifth bits, 4 bits of each weight.
+    Q5_1,
     /// 32 at a time: f16 scale, signed 8-bit weights.
     Q8_0,
+    /// 256 at a time: 4-bit scale and minimum for every 16, 2-bit weights, f16 scale and minimum.
+    Q2K,
+    /// 256 at a time: third bits, 2 bits of each weight minus 4, 6-bit scale for every 16, f16 scale.
+    Q3K,
     /// 256 at a time: f16 scale and minimum, 6-bit scale and minimum for every 32, 4-bit weights.
     Q4K,
+    /// As `Q4K`, with fifth bits.
+    Q5K,
     /// 256 at a time: 6-bit weights minus 32, 8-bit scale for every 16, f16 scale.
     Q6K,
+    /// 32 at a time: f16 scale, 4-bit places in a table of 16 weights.
+    Iq4Nl,
+    /// 256 at a time: f16 scale, 6-bit scale for every 32, 4-bit places in the same table.
+    Iq4Xs,
+    /// 32 at a time: a power of two, 4-bit floats.
+    Mxfp4,
 }
 
 impl QuantType {
+    /// Every one.
+    pub const ALL: [QuantType; 16] = [
+        QuantType::F32,
+        QuantType::F16,
+        QuantType::Bf16,
+        QuantType::Q4_0,
+        QuantType::Q4_1,
+        QuantType::Q5_0,
+        QuantType::Q5_1,
+        QuantType::Q8_0,
+        QuantType::Q2K,
+        QuantType::Q3K,
+        QuantType::Q4K,
+        QuantType::Q5K,
+        QuantType::Q6K,
+        QuantType::Iq4Nl,
+        QuantType::Iq4Xs,
+        QuantType::Mxfp4,
+    ];
+
     /// Weights of a block.
     pub const fn block_weights(self) -> usize {
         match self {
-            QuantType::Q4_0 | QuantType::Q4_1 | QuantType::Q8_0 => BLOCK,
-            QuantType::Q4K | QuantType::Q6K => 8 * BLOCK,
+            QuantType::F32 | QuantType::F16 | QuantType::Bf16 => 1,
+            QuantType::Q4_0
+            | QuantType::Q4_1
+            | QuantType::Q5_0
+            | QuantType::Q5_1
+            | QuantType::Q8_0
+            | QuantType::Iq4Nl
+            | QuantType::Mxfp4 => BLOCK,
+            QuantType::Q2K
+            | QuantType::Q3K
+            | QuantType::Q4K
+            | QuantType::Q5K
+            | QuantType::Q6K
+            | QuantType::Iq4Xs => 8 * BLOCK,
         }
     }
 
     /// Bytes of a block.
     pub const fn block_bytes(self) -> usize {
         match self {
-            QuantType::Q4_0 => 18,
+            QuantType::F32 => 4,
+            QuantType::F16 | QuantType::Bf16 => 2,
+            QuantType::Q4_0 | QuantType::Iq4Nl => 18,
             QuantType::Q4_1 => 20,
+            QuantType::Q5_0 => 22,
+            QuantType::Q5_1 => 24,
             QuantType::Q8_0 => 34,
+            QuantType::Q2K => 84,
+            QuantType::Q3K => 110,
             QuantType::Q4K => 144,
+            QuantType::Q5K => 176,
             QuantType::Q6K => 210,
+            QuantType::Iq4Xs => 136,
+            QuantType::Mxfp4 => 17,
         }
     }
 
     /// Whether activations are rounded to 8 bits, where the processor has instructions for that.
     pub(super) const fn rounds(self) -> bool {
-        matches!(self, QuantType::Q8_0 | QuantType::Q4K | QuantType::Q6K)
+        matches!(self, QuantType::Q8_0 | QuantType::Q4K | QuantType::Q6K) || self.unpacks()
+    }
+
+    /// Whether there is no kernel for this type alone, but one for all whose blocks are unpacked
+    /// to bytes ([`super::unpack`]).
+    pub(super) const fn unpacks(self) -> bool {
+        matches!(
+            self,
+            QuantType::Q5_0
+                | QuantType::Q5_1
+                | QuantType::Q2K
+                | QuantType::Q3K
+                | QuantType::Q5K
+                | QuantType::Iq4Nl
+                | QuantType::Iq4Xs
+                | QuantType::Mxfp4
+        )
+    }
+
+    /// Whether it is not quantised.
+    pub(super) const fn floats(self) -> bool {
+        matches!(self, QuantType::F32 | QuantType::F16 | QuantType::Bf16)
     }
 }
 
@@ -166,19 +248,36 @@ impl QuantMatrix {
         self.cols
     }
 
-    /// Writes the weights of row `row` to `out`, `[cols]`.
-    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
-        let bytes = self.row_bytes(row);
-        for (block, out) in bytes
-            .chunks_exact(self.kind.block_bytes())
-            .zip(out.chunks_exact_mut(self.kind.block_weights()))
-        {
-            portable::dequantise(self.kind, block, out);
+    pub fn kind(&self) -> QuantType {
+        self.kind
+    }
+
+    /// Some of its rows, as a matrix.
+    ///
+    /// # Panics
+    /// When they are not all rows of this one.
+    #[must_use]
+    pub fn some_rows(&self, rows: std::ops::Range<usize>) -> QuantMatrix {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        QuantMatrix {
+            bytes: self.bytes.clone(),
+            offset: self.offset + rows.start * self.row_length(),
+            rows: rows.len(),
+            ..*self
         }
     }
 
+    /// Writes the weights of row `row` to `out`, `[cols]`.
+    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
+        portable::dequantise_row(self.kind, self.row_bytes(row), out);
+    }
+
+    fn row_length(&self) -> usize {
+        self.cols / self.kind.block_weights() * self.kind.block_bytes()
+    }
+
     pub(super) fn row_bytes(&self, row: usize) -> &[u8] {
-        let length = self.cols / self.kind.block_weights() * self.kind.block_bytes();
+        let length = self.row_length();
         let start = self.offset + row * length;
         &self.bytes.all()[start..start + length]
     }

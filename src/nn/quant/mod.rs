@@ -6,7 +6,8 @@
 //! activations stay f32: rounding them saves little time there, and can turn the likeliest token
 //! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
-//! the results' usual size. `Q8_0`, which keeps a model's first and last table next to 4-bit
+//! the results' usual size; so are they with the other formats, whose weights are unpacked to bytes
+//! first ([`unpack`]), but not with weights that are not quantised. `Q8_0`, which keeps a model's first and last table next to 4-bit
 //! weights, gets two such numbers for each activation, the second for what the first leaves: that
 //! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set is chosen
 //! at run time. With AVX2 and NEON, weights are written out for eight columns and more, which is
@@ -37,6 +38,9 @@ mod single_avx512;
 mod single_neon;
 #[cfg(test)]
 mod tests;
+mod unpack;
+#[cfg(any(test, target_arch = "x86_64", target_arch = "aarch64"))]
+mod unpacked;
 pub mod vector;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod written;
@@ -129,14 +133,34 @@ pub struct Product<'a> {
 ///
 /// All matrices must be `cols` wide, and each `out` must hold `columns * rows` numbers.
 pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
-    // The pool is entered once, since each entrance waits for a thread to wake.
-    rayon::scope(|_| multiply_with(InstructionSet::best(), products, x, cols));
+    multiply_as(Activation::Rounded, products, x, cols);
 }
 
-fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], cols: usize) {
+/// What activations are multiplied as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// As quickly as the processor can: rounded where that helps, as said above.
+    Rounded,
+    /// As they are, with weights written out as f32: for comparing with reference values.
+    Exact,
+}
+
+/// As [`multiply`], with activations as they are wanted.
+pub fn multiply_as(how: Activation, products: &mut [Product<'_>], x: &[f32], cols: usize) {
+    // The pool is entered once, since each entrance waits for a thread to wake.
+    rayon::scope(|_| multiply_with(InstructionSet::best(), how, products, x, cols));
+}
+
+fn multiply_with(
+    set: InstructionSet,
+    how: Activation,
+    products: &mut [Product<'_>],
+    x: &[f32],
+    cols: usize,
+) {
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
-    let simd = set != InstructionSet::Portable;
+    let simd = set != InstructionSet::Portable && how == Activation::Rounded;
     let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
     let rounded = match any(QuantType::rounds) {
         true => Rounded::of(x, cols),
@@ -148,15 +172,18 @@ fn multiply_with(set: InstructionSet, products: &mut [Product<'_>], x: &[f32], c
     };
     let written = |kind| {
         let there = products.iter().any(|product| product.matrix.kind == kind);
-        there && written_out(set, kind, columns)
+        there && how == Activation::Rounded && written_out(set, how, kind, columns)
     };
     let values = |wanted: bool, rest| match wanted {
         true => rounded.values(rest, columns, cols),
         false => Vec::new(),
     };
-    let eight = values(written(QuantType::Q4K) || written(QuantType::Q6K), None);
+    let eight = |kind: QuantType| kind.rounds() && kind != QuantType::Q8_0;
+    let eight = QuantType::ALL.into_iter().filter(|kind| eight(*kind));
+    let eight = values(eight.into_iter().any(written), None);
     let sixteen = values(written(QuantType::Q8_0), Some(&rest));
     let x = Activations {
+        how,
         x,
         rounded,
         rest,
@@ -195,6 +222,7 @@ unsafe impl Sync for Out {}
 
 /// What is multiplied, `[columns, cols]`, as it is and rounded.
 struct Activations<'a> {
+    how: Activation,
     x: &'a [f32],
     rounded: Rounded,
     /// What rounding took away, rounded itself, for `Q8_0`.
@@ -209,9 +237,9 @@ impl Activations<'_> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn values(&self, kind: QuantType) -> &[f32] {
         match kind {
-            QuantType::Q4_0 | QuantType::Q4_1 => self.x,
+            kind if self.how == Activation::Exact || !kind.rounds() => self.x,
             QuantType::Q8_0 => &self.sixteen,
-            QuantType::Q4K | QuantType::Q6K => &self.eight,
+            _ => &self.eight,
         }
     }
 }
@@ -235,26 +263,24 @@ fn tiles(
     rows: std::ops::Range<usize>,
     out: Out,
 ) -> usize {
-    use eight_avx512::{Format, Q4K, Q6K, Q8_0};
-    use eight_tile::{ROWS, Tile};
+    use eight_avx512::{Q4K, Q6K, Q8_0};
+    use eight_tile::{Kind, Packed, ROWS, Tile, Unpacked};
 
     let columns = x.x.len() / matrix.cols;
     let suits = set == InstructionSet::Avx512 && multiplies_bytes() && matrix.kind.rounds();
-    if !suits || columns < TILE {
+    if !suits || columns < TILE || x.how == Activation::Exact {
         return rows.start;
     }
-    fn one<F: Format>(tile: &mut Tile, matrix: &QuantMatrix, x: &Activations, at: usize, out: Out) {
+    fn one<F: Kind>(tile: &Tile, matrix: &QuantMatrix, x: &Activations, at: usize, out: Out) {
         let columns = x.x.len() / matrix.cols;
-        let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| matrix.row_bytes(at + r));
         // SAFETY: rows `at..at + ROWS` of the column are within `out`, which holds columns * rows
         // numbers (asserted in `multiply_with`); no other task has these rows.
         let write = |column: usize, values: &[f32; ROWS]| unsafe {
             let to = out.0.add(column * matrix.rows + at);
             to.copy_from_nonoverlapping(values.as_ptr(), ROWS);
         };
-        // SAFETY (all): `suits` has asked for the instructions; rows and columns are as long as
-        // the matrix is wide.
-        unsafe { tile.pack::<F>(&bytes) };
+        // SAFETY (all): `suits` has asked for the instructions; columns are as long as the matrix
+        // is wide.
         let mut first = 0;
         while first + TILE <= columns {
             let tiled = std::array::from_fn(|i| x.rounded.column(first + i));
@@ -280,10 +306,25 @@ fn tiles(
     let mut tile = Tile::default();
     let mut at = rows.start;
     while at + ROWS <= rows.end {
+        let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| matrix.row_bytes(at + r));
+        // SAFETY (all): as in `one`; rows are as long as the matrix is wide.
         match matrix.kind {
-            QuantType::Q8_0 => one::<Q8_0>(&mut tile, matrix, x, at, out),
-            QuantType::Q4K => one::<Q4K>(&mut tile, matrix, x, at, out),
-            _ => one::<Q6K>(&mut tile, matrix, x, at, out),
+            QuantType::Q8_0 => {
+                unsafe { tile.pack::<Q8_0>(&bytes) };
+                one::<Packed<Q8_0>>(&tile, matrix, x, at, out);
+            }
+            QuantType::Q4K => {
+                unsafe { tile.pack::<Q4K>(&bytes) };
+                one::<Packed<Q4K>>(&tile, matrix, x, at, out);
+            }
+            QuantType::Q6K => {
+                unsafe { tile.pack::<Q6K>(&bytes) };
+                one::<Packed<Q6K>>(&tile, matrix, x, at, out);
+            }
+            kind => unpack::with_format!(kind, F => {
+                unsafe { tile.pack_unpacked::<F>(&bytes) };
+                one::<Unpacked<F>>(&tile, matrix, x, at, out);
+            }),
         }
         at += ROWS;
     }
@@ -304,8 +345,8 @@ fn rows(
     };
     let columns = x.x.len() / matrix.cols;
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    if written_out(set, matrix.kind, columns) {
-        return written::rows(matrix, x.values(matrix.kind), rows, out);
+    if written_out(set, x.how, matrix.kind, columns) {
+        return written::rows(set, matrix, x.values(matrix.kind), rows, out);
     }
     let mut first = 0;
     while first + TILE <= columns {
@@ -371,6 +412,14 @@ fn dot<const R: usize, const N: usize>(
                 return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
             }
             (InstructionSet::Portable, _) => {}
+            (InstructionSet::Avx512, kind) if multiplies_bytes() && kind.unpacks() => {
+                let mut values = [[0.0; N]; R];
+                for n in 0..N {
+                    let column = unsafe { unpacked::dot_avx512(kind, rows, &rounded[n]) };
+                    (0..R).for_each(|r| values[r][n] = column[r]);
+                }
+                return values;
+            }
             (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
                 let values: [f32; R] = unsafe {
@@ -408,6 +457,7 @@ fn dot<const R: usize, const N: usize>(
                         QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
                         QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
                         QuantType::Q6K => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),
+                        _ => unpacked::dot_avx2(kind, rows, rounded),
                     }
                 };
                 return values.map(|value| [value; N]);
@@ -436,7 +486,11 @@ fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32
 }
 
 /// Whether weights of a kind are written out for so many columns.
-fn written_out(set: InstructionSet, kind: QuantType, columns: usize) -> bool {
+fn written_out(set: InstructionSet, how: Activation, kind: QuantType, columns: usize) -> bool {
+    let exact = how == Activation::Exact || kind.floats();
+    if exact && set != InstructionSet::Portable {
+        return true;
+    }
     let suits = match (set, kind) {
         (InstructionSet::Portable, _) => false,
         // There are tiles for whole numbers, but not on the first processors.

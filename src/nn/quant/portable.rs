@@ -1,9 +1,43 @@
 //! The kernels in plain Rust: what the others must agree with.
 
-use super::{BLOCK, QuantType, half_at, scales_q4k};
+use super::super::kernels::gemm::with_scratch;
+use super::super::kernels::simd::dispatch;
+use super::{BLOCK, QuantType, half_at, scales_q4k, unpack};
+use half::{bf16, f16};
 
-/// Writes the weights of `block` to `out`.
-pub(super) fn dequantise(kind: QuantType, block: &[u8], out: &mut [f32]) {
+dispatch! {
+    /// Writes a row's weights to `out`.
+    pub(super) fn dequantise_row(kind: QuantType, row: &[u8], out: &mut [f32]) {
+        match kind {
+            QuantType::F32 => {
+                for (out, bytes) in out.iter_mut().zip(row.as_chunks().0) {
+                    *out = f32::from_le_bytes(*bytes);
+                }
+            }
+            QuantType::F16 => {
+                for (out, bytes) in out.iter_mut().zip(row.as_chunks().0) {
+                    *out = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            QuantType::Bf16 => {
+                for (out, bytes) in out.iter_mut().zip(row.as_chunks().0) {
+                    *out = bf16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            kind if kind.unpacks() => unpack::dequantise_row(kind, row, out),
+            kind => {
+                let blocks = row.chunks_exact(kind.block_bytes());
+                for (block, out) in blocks.zip(out.chunks_exact_mut(kind.block_weights())) {
+                    dequantise(kind, block, out);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the weights of a block of one of the formats with kernels of their own to `out`.
+#[inline(always)]
+fn dequantise(kind: QuantType, block: &[u8], out: &mut [f32]) {
     match kind {
         QuantType::Q4_0 => {
             let scale = half_at(block, 0);
@@ -31,7 +65,7 @@ pub(super) fn dequantise(kind: QuantType, block: &[u8], out: &mut [f32]) {
                 }
             }
         }
-        QuantType::Q6K => {
+        _ => {
             let scale = half_at(block, 208);
             for (part, out) in out.chunks_exact_mut(BLOCK).enumerate() {
                 let (half, quarter) = (part / 4, part % 4);
@@ -60,19 +94,20 @@ fn nibbles(bytes: &[u8], scale: f32, minimum: f32, out: &mut [f32]) {
 /// The dot product of a row of weights with each column.
 pub(super) fn dot<const N: usize>(kind: QuantType, row: &[u8], columns: &[&[f32]; N]) -> [f32; N] {
     const LANES: usize = 8;
-    let mut sums = [[0.0f32; LANES]; N];
-    let mut weights = [0.0; 8 * BLOCK];
-    let weights = &mut weights[..kind.block_weights()];
-    for (index, block) in row.chunks_exact(kind.block_bytes()).enumerate() {
-        dequantise(kind, block, weights);
-        for (sums, column) in sums.iter_mut().zip(columns) {
-            let x = &column[index * weights.len()..][..weights.len()];
-            for (weights, x) in weights.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
+    with_scratch(|weights| {
+        weights.resize(columns[0].len(), 0.0);
+        dequantise_row(kind, row, weights);
+        let (whole, rest) = weights.as_chunks::<LANES>();
+        columns.map(|column| {
+            let (x, more) = column.as_chunks::<LANES>();
+            let mut sums = [0.0f32; LANES];
+            for (weights, x) in whole.iter().zip(x) {
                 for ((sum, weight), x) in sums.iter_mut().zip(weights).zip(x) {
                     *sum += weight * x;
                 }
             }
-        }
-    }
-    sums.map(|lanes| lanes.iter().sum())
+            let rest = rest.iter().zip(more).map(|(weight, x)| weight * x);
+            sums.iter().sum::<f32>() + rest.sum::<f32>()
+        })
+    })
 }

@@ -108,6 +108,7 @@ pub(super) unsafe fn dot<const R: usize>(
             QuantType::Q4K => dot_blocks::<Q4K, Wide, R>(rows, rounded),
             QuantType::Q6K if dots => dot_blocks::<Q6K, Dot, R>(rows, rounded),
             QuantType::Q6K => dot_blocks::<Q6K, Wide, R>(rows, rounded),
+            _ => super::unpacked::dot(kind, rows, rounded),
         }
     }
 }

@@ -1,13 +1,7 @@
 use super::*;
 use std::sync::Arc;
 
-const KINDS: [QuantType; 5] = [
-    QuantType::Q4_0,
-    QuantType::Q4_1,
-    QuantType::Q8_0,
-    QuantType::Q4K,
-    QuantType::Q6K,
-];
+const KINDS: [QuantType; 16] = QuantType::ALL;
 
 const SETS: &[InstructionSet] = &[
     InstructionSet::Portable,
@@ -30,16 +24,31 @@ fn matrix(kind: QuantType, rows: usize, cols: usize) -> QuantMatrix {
     };
     let mut bytes = Vec::new();
     for _ in 0..rows * cols / kind.block_weights() {
+        if kind.floats() {
+            let weight = (f32::from(next()) - 127.5) / 300.0;
+            match kind {
+                QuantType::F32 => bytes.extend(weight.to_le_bytes()),
+                QuantType::F16 => bytes.extend(f16::from_f32(weight).to_le_bytes()),
+                _ => bytes.extend(half::bf16::from_f32(weight).to_le_bytes()),
+            }
+            continue;
+        }
         let mut block: Vec<u8> = (0..kind.block_bytes()).map(|_| next()).collect();
         let scale = f16::from_f32((f32::from(next()) + 36.0) / 2304.0).to_le_bytes();
         let minimum = f16::from_f32(f32::from(next()) / 256.0 - 0.7).to_le_bytes();
         match kind {
-            QuantType::Q4_0 | QuantType::Q8_0 => block[..2].copy_from_slice(&scale),
-            QuantType::Q4_1 | QuantType::Q4K => {
+            QuantType::Q4_1 | QuantType::Q5_1 | QuantType::Q4K | QuantType::Q5K => {
                 block[..2].copy_from_slice(&scale);
                 block[2..4].copy_from_slice(&minimum);
             }
+            QuantType::Q2K => {
+                block[80..82].copy_from_slice(&scale);
+                block[82..].copy_from_slice(&minimum);
+            }
+            QuantType::Q3K => block[108..].copy_from_slice(&scale),
             QuantType::Q6K => block[208..].copy_from_slice(&scale),
+            QuantType::Mxfp4 => block[0] = 118 + block[0] % 8,
+            _ => block[..2].copy_from_slice(&scale),
         }
         bytes.extend(block);
     }
@@ -53,12 +62,16 @@ fn columns(count: usize, cols: usize) -> Vec<f32> {
 }
 
 fn product(set: InstructionSet, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
+    product_as(set, Activation::Rounded, matrix, x)
+}
+
+fn product_as(set: InstructionSet, how: Activation, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / matrix.cols() * matrix.rows()];
     let mut products = [Product {
         matrix,
         out: &mut out,
     }];
-    multiply_with(set, &mut products, x, matrix.cols());
+    multiply_with(set, how, &mut products, x, matrix.cols());
     out
 }
 
@@ -142,11 +155,67 @@ fn rounding_activations_moves_results_by_less_than_a_percent() {
         let apart = squares(&mut rounded.iter().zip(&exact).map(|(a, b)| a - b));
         let apart = apart / squares(&mut exact.iter().copied());
         let most = match kind {
-            QuantType::Q4_0 | QuantType::Q4_1 => 1e-6,
+            kind if !kind.rounds() => 1e-6,
             QuantType::Q8_0 => 4e-5,
-            QuantType::Q4K | QuantType::Q6K => 1e-2,
+            _ => 1e-2,
         };
         assert!(apart < most, "{kind:?}: {apart}");
+    }
+}
+
+#[test]
+fn exact_products_round_nothing() {
+    for &set in SETS {
+        for kind in KINDS {
+            if !set.is_available() {
+                continue;
+            }
+            for count in [1, 11] {
+                let matrix = matrix(kind, 20, 768);
+                let x = columns(count, 768);
+                let exact = product(InstructionSet::Portable, &matrix, &x);
+                let found = product_as(set, Activation::Exact, &matrix, &x);
+                let size = exact.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+                for (found, exact) in found.iter().zip(&exact) {
+                    assert!((found - exact).abs() < 3e-6 * size, "{set:?} {kind:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn some_rows_of_a_matrix_are_a_matrix() {
+    let whole = matrix(QuantType::Q5K, 9, 512);
+    let part = whole.some_rows(3..7);
+    let (mut one, mut other) = ([0.0; 512], [0.0; 512]);
+    for row in 0..4 {
+        part.dequantise_row(row, &mut one);
+        whole.dequantise_row(row + 3, &mut other);
+        assert_eq!(one, other);
+    }
+    assert_eq!(part.rows(), 4);
+}
+
+#[test]
+fn unpacked_formats_give_the_same_in_plain_code() {
+    for kind in KINDS.into_iter().filter(|kind| kind.unpacks()) {
+        let matrix = matrix(kind, 3, 768);
+        let x = columns(1, 768);
+        let rounded = Rounded::of(&x, 768);
+        let x = as_multiplied(InstructionSet::best(), kind, &x);
+        let mut row = [0.0; 768];
+        for r in 0..3 {
+            matrix.dequantise_row(r, &mut row);
+            let [found] = unpacked::dot(kind, &[matrix.row_bytes(r)], &rounded.column(0));
+            let exact: f64 = row.iter().zip(&x).map(|(w, x)| f64::from(*w) * x).sum();
+            let size: f64 = row
+                .iter()
+                .zip(&x)
+                .map(|(w, x)| (f64::from(*w) * x).abs())
+                .sum();
+            assert!((f64::from(found) - exact).abs() < 2e-6 * size, "{kind:?}");
+        }
     }
 }
 
@@ -195,13 +264,21 @@ fn a_column_is_the_same_alone_and_among_others() {
 fn blocks_are_read_as_ggml_wrote_them() {
     use candle_core::quantized::{GgmlDType, QTensor};
     let weights = crate::nn::noise(3, 0, &[3, 512], &candle_core::Device::Cpu).unwrap();
-    for (kind, dtype) in KINDS.into_iter().zip([
-        GgmlDType::Q4_0,
-        GgmlDType::Q4_1,
-        GgmlDType::Q8_0,
-        GgmlDType::Q4K,
-        GgmlDType::Q6K,
-    ]) {
+    for (kind, dtype) in [
+        (QuantType::F32, GgmlDType::F32),
+        (QuantType::F16, GgmlDType::F16),
+        (QuantType::Bf16, GgmlDType::BF16),
+        (QuantType::Q4_0, GgmlDType::Q4_0),
+        (QuantType::Q4_1, GgmlDType::Q4_1),
+        (QuantType::Q5_0, GgmlDType::Q5_0),
+        (QuantType::Q5_1, GgmlDType::Q5_1),
+        (QuantType::Q8_0, GgmlDType::Q8_0),
+        (QuantType::Q2K, GgmlDType::Q2K),
+        (QuantType::Q3K, GgmlDType::Q3K),
+        (QuantType::Q4K, GgmlDType::Q4K),
+        (QuantType::Q5K, GgmlDType::Q5K),
+        (QuantType::Q6K, GgmlDType::Q6K),
+    ] {
         let theirs = QTensor::quantize(&weights, dtype).unwrap();
         let ours = QuantMatrix::from_bytes(&theirs.data().unwrap(), 3, 512, kind).unwrap();
         let theirs = theirs.dequantize(&candle_core::Device::Cpu).unwrap();

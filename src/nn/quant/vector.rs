@@ -32,38 +32,64 @@ macro_rules! dispatch {
 }
 
 dispatch! {
-    /// One query's attention over the cache: `out = softmax(scale * q.k) v`.
-    ///
-    /// `query` and `out` are `[width]`, `keys` and `values` `[positions, width]`, `scores` at
-    /// least `[positions]`; `width` is a multiple of 16.
-    pub fn attend(query: &[f32], keys: &[f32], values: &[f32], scale: f32, scores: &mut [f32], out: &mut [f32]) = attend_body
+    /// `scale * q.k` of a query, `[width]`, with each of `keys`, `[positions, width]`.
+    pub fn scores(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) = scores_body
 }
 
 #[inline(always)]
-fn attend_body<const FMA: bool>(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    scale: f32,
-    scores: &mut [f32],
-    out: &mut [f32],
-) {
-    let width = query.len();
-    let scores = &mut scores[..keys.len() / width];
-    let mut largest = f32::NEG_INFINITY;
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(width)) {
+fn scores_body<const FMA: bool>(query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
         *score = scale * dot::<FMA>(query, key);
-        largest = largest.max(*score);
     }
+}
+
+dispatch! {
+    /// `cap * tanh(x / cap)` of every number.
+    pub fn cap(x: &mut [f32], cap: f32) = cap_body
+}
+
+#[inline(always)]
+fn cap_body<const FMA: bool>(x: &mut [f32], cap: f32) {
+    for x in x {
+        // By way of the size, since e to a large power would lose the difference.
+        let small = exp::<FMA>(-2.0 * (*x / cap).abs());
+        *x = (cap * (1.0 - small) / (1.0 + small)).copysign(*x);
+    }
+}
+
+dispatch! {
+    /// The softmax of `scores`, in their place, beside one more of `sink` that is dropped.
+    pub fn softmax(scores: &mut [f32], sink: f32) = softmax_body
+}
+
+#[inline(always)]
+fn softmax_body<const FMA: bool>(scores: &mut [f32], sink: f32) {
+    let largest = scores
+        .iter()
+        .fold(sink, |largest, score| largest.max(*score));
     for score in scores.iter_mut() {
         *score = exp::<FMA>(*score - largest);
     }
     let total: f32 = scores.iter().sum();
-    out.fill(0.0);
-    for (score, value) in scores.iter().zip(values.chunks_exact(width)) {
-        let weight = score / total;
+    let total = match sink > f32::NEG_INFINITY {
+        true => total + exp::<FMA>(sink - largest),
+        false => total,
+    };
+    for score in scores.iter_mut() {
+        *score /= total;
+    }
+}
+
+dispatch! {
+    /// Adds `values`, `[positions, width]`, to `out`, `[width]`, each times its weight.
+    pub fn mix(weights: &[f32], values: &[f32], out: &mut [f32]) = mix_body
+}
+
+#[inline(always)]
+fn mix_body<const FMA: bool>(weights: &[f32], values: &[f32], out: &mut [f32]) {
+    for (weight, value) in weights.iter().zip(values.chunks_exact(out.len())) {
         for (out, value) in out.iter_mut().zip(value) {
-            *out = fused::<FMA>(weight, *value, *out);
+            *out = fused::<FMA>(*weight, *value, *out);
         }
     }
 }
@@ -80,15 +106,49 @@ fn swiglu_body<const FMA: bool>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+dispatch! {
+    /// `gate = gelu(gate) * up`, with the approximation by the tangent.
+    pub fn geglu_tanh(gate: &mut [f32], up: &[f32]) = geglu_tanh_body
+}
+
+#[inline(always)]
+fn geglu_tanh_body<const FMA: bool>(gate: &mut [f32], up: &[f32]) {
+    // (1 + tanh(y)) / 2 is the logistic function of 2 y.
+    const TWICE: f32 = 2.0 * 0.797_884_6;
+    for (gate, up) in gate.iter_mut().zip(up) {
+        let x = *gate;
+        let y = TWICE * (x + 0.044_715 * x * x * x);
+        *gate = x / (1.0 + exp::<FMA>(-y)) * up;
+    }
+}
+
+dispatch! {
+    /// gpt-oss: `gate = gate * sigmoid(1.702 gate) * (up + 1)`, the gate at most 7, the other from
+    /// -7 to 7.
+    pub fn clamped_glu(gate: &mut [f32], up: &[f32]) = clamped_glu_body
+}
+
+#[inline(always)]
+fn clamped_glu_body<const FMA: bool>(gate: &mut [f32], up: &[f32]) {
+    const LIMIT: f32 = 7.0;
+    for (gate, up) in gate.iter_mut().zip(up) {
+        let x = gate.min(LIMIT);
+        *gate = x / (1.0 + exp::<FMA>(-1.702 * x)) * (up.clamp(-LIMIT, LIMIT) + 1.0);
+    }
+}
+
 #[inline(always)]
 fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
-    let (a, _) = a.as_chunks::<LANES>();
-    let (b, _) = b.as_chunks::<LANES>();
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
             sums[lane] = fused::<FMA>(a[lane], b[lane], sums[lane]);
         }
+    }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] = fused::<FMA>(*a, *b, sums[lane]);
     }
     sums.iter().sum()
 }
@@ -148,7 +208,10 @@ mod tests {
         let keys: Vec<f32> = (100..100 + width * positions).map(number).collect();
         let values: Vec<f32> = (900..900 + width * positions).map(number).collect();
         let mut out = vec![0.0; width];
-        attend(&query, &keys, &values, 0.5, &mut [0.0; 9], &mut out);
+        let mut found = [0.0; 7];
+        scores(&query, &keys, 0.5, &mut found);
+        softmax(&mut found, f32::NEG_INFINITY);
+        mix(&found, &values, &mut out);
         let weights: Vec<f64> = keys
             .chunks_exact(width)
             .map(|key| {
@@ -169,5 +232,38 @@ mod tests {
                 .sum();
             assert!((f64::from(*found) - expected).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn caps_and_gates_are_those_of_their_formulas() {
+        let x: Vec<f32> = (-60..60).map(|i| i as f32 / 4.0).collect();
+        let up: Vec<f32> = x.iter().map(|x| 0.5 - x).collect();
+        let mut capped = x.clone();
+        cap(&mut capped, 3.0);
+        let mut gelu = x.clone();
+        geglu_tanh(&mut gelu, &up);
+        let mut clamped = x.clone();
+        clamped_glu(&mut clamped, &up);
+        for (i, (x, up)) in x.iter().zip(&up).enumerate() {
+            let (x, up) = (f64::from(*x), f64::from(*up));
+            let near = |found: f32, want: f64| {
+                let error = (f64::from(found) - want).abs();
+                assert!(error < 1e-6 * (1.0 + want.abs()), "{x}: {found} {want}");
+            };
+            near(capped[i], 3.0 * (x / 3.0).tanh());
+            let y = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            near(gelu[i], 0.5 * x * (1.0 + y.tanh()) * up);
+            let gate = x.min(7.0);
+            let sigmoid = 1.0 / (1.0 + (-1.702 * gate).exp());
+            near(clamped[i], gate * sigmoid * (up.clamp(-7.0, 7.0) + 1.0));
+        }
+    }
+
+    #[test]
+    fn a_sink_takes_its_share() {
+        let mut found = [0.0, 1.0];
+        softmax(&mut found, 2.0);
+        let total: f64 = [0.0f64, 1.0, 2.0].iter().map(|x| x.exp()).sum();
+        assert!((f64::from(found[1]) - 1f64.exp() / total).abs() < 1e-6);
     }
 }

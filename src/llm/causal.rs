@@ -1,0 +1,181 @@
+//! What is between a language model and whoever writes with it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::LlmError;
+use super::cache::CacheType;
+use super::gguf::Gguf;
+use super::hyperparameters::Hyperparameters;
+use super::memory::LlmMemory;
+use super::network::{Input, Network, State};
+
+/// A model that says how likely every token is to come next.
+pub trait CausalLm: Send {
+    /// Rows of the output layer; a tokenizer may have fewer tokens.
+    fn vocabulary(&self) -> usize;
+
+    /// The most tokens that a text may have.
+    fn context_length(&self) -> usize;
+
+    /// How many of the first `ids` were read last and stay, so that they are not read again.
+    fn shared(&self, ids: &[u32]) -> usize;
+
+    /// Says how long the text that is read next may become, prompt and answer together: some models
+    /// read long texts otherwise from their first token on.
+    fn expect(&mut self, tokens: usize) {
+        let _ = tokens;
+    }
+
+    /// Reads a text, of which only what differs from the one read last is new, and writes the
+    /// logits after its last token, `[vocabulary]`. `None` when `go_on` broke, which is asked
+    /// before each token that is written and several times in each 64 that are read.
+    ///
+    /// # Errors
+    /// When there are no ids, too many of them, or one is not in the vocabulary.
+    fn read(
+        &mut self,
+        ids: &[u32],
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<()>, LlmError>;
+}
+
+/// How a language model is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// The most tokens that a text may have; never more than the model was trained for.
+    pub context: usize,
+    pub cache: CacheType,
+}
+
+/// A language model in a GGUF file, with the text it read last still in its cache.
+pub struct GgufLm {
+    network: Network,
+    state: State,
+    /// The tokens in `state`.
+    read: Vec<u32>,
+    memory: LlmMemory,
+}
+
+impl GgufLm {
+    /// Opens the file, the first of its parts, or the only or first GGUF file in a folder.
+    ///
+    /// # Errors
+    /// When it can't be read, is no language model of a family in [`super::FAMILIES`], or needs
+    /// something that is not read here, which is named.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<GgufLm, LlmError> {
+        let gguf = match path.is_dir() {
+            true => Gguf::find(path)?,
+            false => Gguf::open(path.to_path_buf())?,
+        };
+        GgufLm::from_gguf(&gguf, options)
+    }
+
+    pub(super) fn from_gguf(gguf: &Gguf, options: &OpenOptions) -> Result<GgufLm, LlmError> {
+        let network = Network::read(gguf)?;
+        let (header, hyper) = (gguf.header(), network.hyperparameters());
+        Ok(GgufLm {
+            memory: LlmMemory::of(header, hyper, options.context, options.cache),
+            state: network.state(options.context, options.cache),
+            read: Vec::new(),
+            network,
+        })
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub fn hyperparameters(&self) -> &Hyperparameters {
+        self.network.hyperparameters()
+    }
+
+    /// What it takes of the machine's memory.
+    pub fn memory(&self) -> LlmMemory {
+        self.memory
+    }
+
+    /// Rounds no activations from now on, for comparing with reference values.
+    pub fn make_exact(&mut self) {
+        self.network.make_exact();
+        self.forget();
+    }
+
+    /// Forgets what was read.
+    pub fn forget(&mut self) {
+        self.state.truncate(0);
+        self.read.clear();
+    }
+
+    /// The hidden states of `ids` after the last layer and its norm, `[ids, width]`.
+    ///
+    /// # Errors
+    /// When there are too many ids, or one is not in the vocabulary.
+    pub fn hidden_states(&mut self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
+        self.forget();
+        let go_on = &mut || ControlFlow::Continue(());
+        let states = self
+            .network
+            .extend(&mut self.state, Input::Ids(ids), go_on)?;
+        self.read.extend_from_slice(ids);
+        Ok(states.unwrap_or_default())
+    }
+
+    /// The logits after every one of `ids`, `[ids, vocabulary]`.
+    ///
+    /// # Errors
+    /// As [`GgufLm::hidden_states`].
+    pub fn all_logits(&mut self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
+        let states = self.hidden_states(ids)?;
+        let mut logits = Vec::new();
+        self.network.logits(&states, &mut logits);
+        Ok(logits)
+    }
+}
+
+impl CausalLm for GgufLm {
+    fn vocabulary(&self) -> usize {
+        self.hyperparameters().vocabulary
+    }
+
+    fn context_length(&self) -> usize {
+        self.state.context()
+    }
+
+    fn shared(&self, ids: &[u32]) -> usize {
+        let same = self.read.iter().zip(ids);
+        same.take_while(|(a, b)| a == b).count()
+    }
+
+    fn expect(&mut self, tokens: usize) {
+        self.network.expect(&mut self.state, tokens);
+        self.read.truncate(self.state.len());
+    }
+
+    fn read(
+        &mut self,
+        ids: &[u32],
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<()>, LlmError> {
+        // The last token is always read, since its hidden state is needed.
+        let last = ids.len().checked_sub(1).ok_or(LlmError::NoTokens)?;
+        if !self.network.suits(&self.state, ids.len()) {
+            self.expect(ids.len());
+        }
+        let known = self.shared(ids).min(last);
+        self.state.truncate(known);
+        let known = self.state.len();
+        self.read.truncate(known);
+        let new = Input::Ids(&ids[known..]);
+        let Some(states) = self.network.extend(&mut self.state, new, go_on)? else {
+            self.read.truncate(self.state.len());
+            return Ok(None);
+        };
+        self.read.extend_from_slice(&ids[known..]);
+        let width = self.hyperparameters().width;
+        self.network.logits(&states[states.len() - width..], logits);
+        Ok(Some(()))
+    }
+}

@@ -1,0 +1,173 @@
+//! The families of language models that are read, one entry each: what a network does that its
+//! file does not say. Names are llama.cpp's (`general.architecture`).
+
+/// Which numbers of a head rotary position embedding turns together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// Neighbours; the converter orders weights so. llama.cpp's NORMAL.
+    Neighbours,
+    /// Those of the first and of the second half. llama.cpp's NEOX.
+    Halves,
+}
+
+/// Which layers see no further back than the file's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    All,
+    /// All but every n-th.
+    AllButEvery(usize),
+    /// It is not known, so that a window is refused.
+    Unknown,
+}
+
+/// What the feed-forward part does between its products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedActivation {
+    /// `silu(gate) * up`
+    Silu,
+    /// `gelu(gate) * up`, by the tangent
+    GeluTanh,
+    /// gpt-oss: `gate * sigmoid(1.702 gate) * (up + 1)`, both clamped
+    Clamped,
+}
+
+/// What the networks of an architecture have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Family {
+    pub architecture: &'static str,
+    pub pairs: Pairs,
+    /// Every n-th layer has no position embedding.
+    pub still_every: Option<usize>,
+    pub windows: Windows,
+    /// The base of rotations in layers with a window, where the file says none and it is not the
+    /// other layers'; the file's scaling is then theirs alone.
+    pub local_rope_base: Option<f64>,
+    /// Whether queries and keys of each head are normed.
+    pub head_norms: bool,
+    /// Whether queries, keys and values, and gates and what they gate, are one matrix each.
+    pub fused: bool,
+    /// The name of the norm before the feed-forward part.
+    pub inner_norm: &'static str,
+    /// Whether what attention and the feed-forward part give is normed, too.
+    pub post_norms: bool,
+    pub activation: FeedActivation,
+    /// Whether embeddings are multiplied with the root of their width.
+    pub scales_embeddings: bool,
+    /// Whether the file's soft caps are read.
+    pub caps: bool,
+    /// With so many layers scores are divided by the root of width / heads.
+    pub layers_scaled_by_width: Option<usize>,
+    /// Whether heads have a sink: a further logit whose weight is dropped.
+    pub sinks: bool,
+    /// Whether the feed-forward part is a mixture of experts: each token goes through the best ones,
+    /// weighed by the softmax of their logits. (Over all of them and divided by the sum of the best
+    /// ones', as Qwen says it, or over these only, as gpt-oss does, is the same.)
+    pub experts: bool,
+    /// Whether YaRN's range is rounded to whole dimensions.
+    pub yarn_rounds: bool,
+    /// Whether there are factors of frequencies for short and for long texts.
+    pub long_factors: bool,
+}
+
+const PLAIN: Family = Family {
+    architecture: "",
+    pairs: Pairs::Halves,
+    still_every: None,
+    windows: Windows::Unknown,
+    local_rope_base: None,
+    head_norms: false,
+    fused: false,
+    inner_norm: "ffn_norm",
+    post_norms: false,
+    activation: FeedActivation::Silu,
+    scales_embeddings: false,
+    caps: false,
+    layers_scaled_by_width: None,
+    sinks: false,
+    experts: false,
+    yarn_rounds: true,
+    long_factors: false,
+};
+
+/// Every family.
+pub const FAMILIES: &[Family] = &[
+    // Llama 3, Mistral and Nemo, SmolLM2.
+    Family {
+        architecture: "llama",
+        pairs: Pairs::Neighbours,
+        windows: Windows::All,
+        ..PLAIN
+    },
+    Family {
+        architecture: "qwen2",
+        ..PLAIN
+    },
+    Family {
+        architecture: "qwen3",
+        head_norms: true,
+        ..PLAIN
+    },
+    Family {
+        architecture: "qwen3moe",
+        head_norms: true,
+        experts: true,
+        ..PLAIN
+    },
+    Family {
+        architecture: "gemma2",
+        windows: Windows::AllButEvery(2),
+        post_norms: true,
+        activation: FeedActivation::GeluTanh,
+        scales_embeddings: true,
+        caps: true,
+        layers_scaled_by_width: Some(46),
+        ..PLAIN
+    },
+    Family {
+        architecture: "gemma3",
+        windows: Windows::AllButEvery(6),
+        local_rope_base: Some(10_000.0),
+        head_norms: true,
+        post_norms: true,
+        activation: FeedActivation::GeluTanh,
+        scales_embeddings: true,
+        layers_scaled_by_width: Some(62),
+        ..PLAIN
+    },
+    Family {
+        architecture: "phi3",
+        windows: Windows::All,
+        fused: true,
+        long_factors: true,
+        ..PLAIN
+    },
+    Family {
+        architecture: "smollm3",
+        pairs: Pairs::Neighbours,
+        still_every: Some(4),
+        ..PLAIN
+    },
+    Family {
+        architecture: "gpt-oss",
+        windows: Windows::AllButEvery(2),
+        inner_norm: "post_attention_norm",
+        activation: FeedActivation::Clamped,
+        sinks: true,
+        experts: true,
+        yarn_rounds: false,
+        ..PLAIN
+    },
+];
+
+impl Family {
+    /// The family of `general.architecture`.
+    pub fn find(architecture: &str) -> Option<&'static Family> {
+        FAMILIES.iter().find(|f| f.architecture == architecture)
+    }
+
+    /// The architectures that are read, for messages.
+    pub fn names() -> String {
+        let names: Vec<&str> = FAMILIES.iter().map(|f| f.architecture).collect();
+        names.join(", ")
+    }
+}

@@ -1,0 +1,65 @@
+//! What a language model takes of the machine's memory.
+
+use super::cache::CacheType;
+use super::hyperparameters::Hyperparameters;
+use super::network::CHUNK;
+use crate::weights::GgufHeader;
+
+/// Bytes that a language model takes while it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LlmMemory {
+    /// Weights, mapped from the file: they leave memory when it is short, and come back from disk.
+    pub weights: u64,
+    /// Of these, what is read for every token that is written: without the embedding table where the
+    /// output layer has one of its own, and of experts those that are used.
+    pub read_for_a_token: u64,
+    /// Keys and values of a text of the whole context.
+    pub cache: u64,
+    /// Room to work in.
+    pub buffers: u64,
+}
+
+impl LlmMemory {
+    pub fn total(&self) -> u64 {
+        self.weights + self.cache + self.buffers
+    }
+
+    /// That of the model with this header for texts of `context` tokens.
+    pub fn of(
+        header: &GgufHeader,
+        hyper: &Hyperparameters,
+        context: usize,
+        cache: CacheType,
+    ) -> LlmMemory {
+        let own_head = header.tensors.contains_key("output.weight");
+        let (mut weights, mut read) = (0, 0);
+        for (name, tensor) in &header.tensors {
+            let bytes = tensor.bytes.next_multiple_of(32) as u64;
+            weights += bytes;
+            read += match hyper.experts {
+                Some(experts) if name.contains("_exps.") => {
+                    bytes * experts.used as u64 / experts.count as u64
+                }
+                _ if own_head && name == "token_embd.weight" => 0,
+                _ => bytes,
+            };
+        }
+        let layers = hyper.layers.iter().enumerate().map(|(index, sizes)| {
+            let positions = hyper.kept(index, context.min(hyper.trained));
+            let row = cache.bytes(hyper.head_width);
+            2 * (positions * sizes.kv_heads * row) as u64
+        });
+        let widest = hyper.layers.iter().map(|sizes| {
+            let inner = hyper.experts.map_or(sizes.inner, |experts| experts.inner);
+            let heads = (2 * sizes.heads + 2 * sizes.kv_heads) * hyper.head_width;
+            4 * hyper.width + heads + 2 * inner
+        });
+        let buffers = CHUNK * widest.max().unwrap_or(0) + hyper.vocabulary;
+        LlmMemory {
+            weights,
+            read_for_a_token: read,
+            cache: layers.sum(),
+            buffers: 4 * buffers as u64,
+        }
+    }
+}

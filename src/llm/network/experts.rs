@@ -1,0 +1,71 @@
+//! The feed-forward part as a mixture of experts.
+
+use super::{Linear, Network};
+
+/// The experts of a layer.
+pub(super) struct Mixture {
+    pub router: Linear,
+    /// One of each an expert.
+    pub gate: Vec<Linear>,
+    pub up: Vec<Linear>,
+    pub down: Vec<Linear>,
+    pub used: usize,
+}
+
+/// A token's place in an expert's batch, and the share of what comes out.
+struct Share {
+    token: usize,
+    weight: f32,
+}
+
+impl Mixture {
+    /// What the experts make of `x`, `[tokens, width]`, into `out` of the same shape.
+    pub fn forward(&self, network: &Network, x: &[f32], out: &mut [f32]) {
+        let width = network.hyper.width;
+        let mut logits = Vec::new();
+        network.apply(&mut [(&self.router, &mut logits)], x, width);
+        let count = self.gate.len();
+        let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
+        for (token, logits) in logits.chunks_exact(count).enumerate() {
+            for (expert, weight) in choose(logits, self.used) {
+                shares[expert].push(Share { token, weight });
+            }
+        }
+        out.fill(0.0);
+        let (mut batch, mut gate, mut up, mut made) = Default::default();
+        for (expert, shares) in shares.iter().enumerate() {
+            if shares.is_empty() {
+                continue;
+            }
+            let batch: &mut Vec<f32> = &mut batch;
+            batch.clear();
+            for share in shares {
+                batch.extend_from_slice(&x[share.token * width..][..width]);
+            }
+            let both = &mut [(&self.gate[expert], &mut gate), (&self.up[expert], &mut up)];
+            network.apply(both, batch, width);
+            network.activate(&mut gate, &up);
+            let inner = self.gate[expert].weight.rows();
+            network.apply(&mut [(&self.down[expert], &mut made)], &gate, inner);
+            for (share, made) in shares.iter().zip(made.chunks_exact(width)) {
+                let out = &mut out[share.token * width..][..width];
+                out.iter_mut()
+                    .zip(made)
+                    .for_each(|(out, made)| *out += share.weight * made);
+            }
+        }
+    }
+}
+
+/// The best experts and their shares: the softmax of the best ones' logits, which is also that of
+/// all of them divided by the sum of the best.
+fn choose(logits: &[f32], used: usize) -> Vec<(usize, f32)> {
+    let mut best: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    best.truncate(used);
+    let largest = best[0].1;
+    best.iter_mut().for_each(|(_, x)| *x = (*x - largest).exp());
+    let total: f32 = best.iter().map(|(_, x)| x).sum();
+    best.iter_mut().for_each(|(_, x)| *x /= total);
+    best
+}

@@ -1,0 +1,446 @@
+//! The forward pass of every family of language models with a key-value cache, on the CPU, straight
+//! from the quantised file.
+//!
+//! Plain slices in buffers that are kept between tokens: at one token a step, a tensor library's
+//! cost per operation would be most of the time.
+
+mod attend;
+mod experts;
+mod load;
+mod rope;
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use super::LlmError;
+use super::cache::{Cache, CacheType, LayerCache};
+use super::families::FeedActivation;
+use super::hyperparameters::Hyperparameters;
+use crate::nn::quant::{Activation, Product, QuantMatrix, multiply_as, vector};
+use attend::Attention;
+use experts::Mixture;
+use rope::Rope;
+
+/// Tokens that pass through the layers together.
+pub(super) const CHUNK: usize = 64;
+
+/// A matrix, and what is added to its products.
+struct Linear {
+    weight: QuantMatrix,
+    bias: Option<Vec<f32>>,
+}
+
+enum Feed {
+    Dense {
+        gate: Linear,
+        up: Linear,
+        down: Linear,
+    },
+    Experts(Mixture),
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    /// Norms of each head.
+    query_norm: Option<Vec<f32>>,
+    key_norm: Option<Vec<f32>>,
+    sinks: Option<Vec<f32>>,
+    post_attention_norm: Option<Vec<f32>>,
+    inner_norm: Vec<f32>,
+    feed: Feed,
+    post_inner_norm: Option<Vec<f32>>,
+}
+
+/// A language model's weights.
+pub struct Network {
+    hyper: Hyperparameters,
+    embedding: QuantMatrix,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    /// `embedding` where the two are tied.
+    head: QuantMatrix,
+    /// Rotations in layers that see all of a text, in those with a window, and, where there are
+    /// such, in all layers of long texts.
+    global: Rope,
+    local: Rope,
+    long: Option<Rope>,
+    activations: Activation,
+}
+
+/// What goes into the network.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    Ids(&'a [u32]),
+    /// Embeddings in place of tokens, `[tokens, width]`.
+    Embeddings(&'a [f32]),
+}
+
+/// A text in progress: the keys and values of its tokens, and room to work in.
+pub struct State {
+    length: usize,
+    /// The most tokens that it may have.
+    context: usize,
+    /// Whether it is read with the factors for long texts.
+    long: bool,
+    cache: Cache,
+    buffers: Buffers,
+}
+
+impl State {
+    /// Tokens that have been read.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The most tokens that the text may have.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Forgets all tokens after the first `length`; all of them where too little is kept of those
+    /// before to go on.
+    pub fn truncate(&mut self, length: usize) {
+        if length < self.length {
+            self.length = if self.cache.holds(length) { length } else { 0 };
+            self.cache.truncate(self.length);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Buffers {
+    hidden: Vec<f32>,
+    normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    mixed: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// What is added to the hidden states.
+    more: Vec<f32>,
+    turns: Vec<f32>,
+    local_turns: Vec<f32>,
+}
+
+impl Network {
+    pub fn hyperparameters(&self) -> &Hyperparameters {
+        &self.hyper
+    }
+
+    /// Rounds no activations from now on: slow, and as near to the weights as f32 comes.
+    pub fn make_exact(&mut self) {
+        self.activations = Activation::Exact;
+    }
+
+    /// An empty text of at most `context` tokens, or as many as the model was trained for.
+    pub fn state(&self, context: usize, kind: CacheType) -> State {
+        State {
+            length: 0,
+            context: context.min(self.hyper.trained),
+            long: false,
+            cache: Cache::new(kind, &self.hyper),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Says that the text will have as many as `tokens`: some models read long texts with other
+    /// rotations from their first token on. What was read otherwise is forgotten.
+    pub fn expect(&self, state: &mut State, tokens: usize) {
+        let long = self.hyper.short_context.is_some_and(|short| tokens > short);
+        if long != state.long {
+            state.truncate(0);
+            state.long = long;
+        }
+    }
+
+    /// Whether a text of so many tokens is read as `state` was begun. A text that was said to become
+    /// long may be short still.
+    pub(super) fn suits(&self, state: &State, tokens: usize) -> bool {
+        state.long || self.hyper.short_context.is_none_or(|short| tokens <= short)
+    }
+
+    /// Reads `input` after what `state` holds, and returns the hidden states of its tokens after
+    /// the last norm, `[tokens, width]`.
+    ///
+    /// `go_on` is asked before each token, or, where several go through the layers together, before
+    /// each layer; when it breaks, the result is `None` and `state` is as it was. The states of a
+    /// token do not depend on how a text is cut into calls but for what rounding does.
+    ///
+    /// # Errors
+    /// When the text would be longer than [`State::context`], or `input` is not of this network.
+    pub fn extend(
+        &self,
+        state: &mut State,
+        input: Input<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Vec<f32>>, LlmError> {
+        let width = self.hyper.width;
+        let embeddings = self.embed(input)?;
+        let tokens = state.length + embeddings.len() / width;
+        if tokens > state.context {
+            let limit = state.context;
+            return Err(LlmError::TooLong { tokens, limit });
+        }
+        let before = state.length;
+        let mut states = Vec::with_capacity(embeddings.len());
+        for chunk in embeddings.chunks(CHUNK * width) {
+            if self.forward(state, chunk, go_on).is_break() {
+                state.truncate(before);
+                return Ok(None);
+            }
+            states.extend_from_slice(&state.buffers.normed);
+        }
+        Ok(Some(states))
+    }
+
+    fn embed(&self, input: Input<'_>) -> Result<Vec<f32>, LlmError> {
+        let width = self.hyper.width;
+        match input {
+            Input::Embeddings(numbers) if numbers.len().is_multiple_of(width) => {
+                Ok(numbers.to_vec())
+            }
+            Input::Embeddings(numbers) => Err(LlmError::Embeddings {
+                found: numbers.len(),
+                width,
+            }),
+            Input::Ids(ids) => self.embeddings(ids),
+        }
+    }
+
+    /// The embeddings of `ids`, `[ids, width]`.
+    ///
+    /// # Errors
+    /// When an id is not in the vocabulary.
+    pub fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
+        let (width, size) = (self.hyper.width, self.hyper.vocabulary);
+        let mut embeddings = vec![0.0; ids.len() * width];
+        for (&id, out) in ids.iter().zip(embeddings.chunks_exact_mut(width)) {
+            let row = usize::try_from(id).ok().filter(|row| *row < size);
+            let row = row.ok_or(LlmError::UnknownToken { id, size })?;
+            self.embedding.dequantise_row(row, out);
+        }
+        if let Some(scale) = self.hyper.embedding_scale {
+            embeddings.iter_mut().for_each(|x| *x *= scale);
+        }
+        Ok(embeddings)
+    }
+
+    /// The logits of every token of the vocabulary after each hidden state, `[tokens, width]`, into
+    /// `logits`, `[tokens, vocabulary]`.
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
+        let width = self.hyper.width;
+        logits.resize(hidden.len() / width * self.hyper.vocabulary, 0.0);
+        let (matrix, out) = (&self.head, logits.as_mut_slice());
+        multiply_as(
+            self.activations,
+            &mut [Product { matrix, out }],
+            hidden,
+            width,
+        );
+        if let Some(cap) = self.hyper.logit_cap {
+            vector::cap(logits, cap);
+        }
+    }
+
+    /// Reads a few tokens' embeddings; leaves their last hidden states in `buffers.normed`.
+    fn forward(
+        &self,
+        state: &mut State,
+        embeddings: &[f32],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let tokens = embeddings.len() / self.hyper.width;
+        let first = state.length;
+        let b = &mut state.buffers;
+        b.hidden.clear();
+        b.hidden.extend_from_slice(embeddings);
+        let rope = match &self.long {
+            Some(long) if state.long => long,
+            _ => &self.global,
+        };
+        rope.turns(first, tokens, &mut b.turns);
+        self.local.turns(first, tokens, &mut b.local_turns);
+        let layers = self.layers.iter().zip(&mut state.cache.layers);
+        go_on()?;
+        if tokens == 1 {
+            // On a thread of the pool, so that handing out work does not wait for one to wake.
+            rayon::scope(|_| {
+                for (index, (layer, cache)) in layers.enumerate() {
+                    self.layer(index, layer, cache, b, first, rope);
+                }
+            });
+        } else {
+            for (index, (layer, cache)) in layers.enumerate() {
+                if index > 0 {
+                    go_on()?;
+                }
+                rayon::scope(|_| self.layer(index, layer, cache, b, first, rope));
+            }
+        }
+        b.normed.resize(b.hidden.len(), 0.0);
+        self.rms_norm(&self.norm, &b.hidden, &mut b.normed);
+        state.length += tokens;
+        ControlFlow::Continue(())
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        layer: &Layer,
+        cache: &mut LayerCache,
+        b: &mut Buffers,
+        first: usize,
+        global: &Rope,
+    ) {
+        let (hyper, sizes) = (&self.hyper, &self.hyper.layers[index]);
+        let (width, head) = (hyper.width, hyper.head_width);
+        b.normed.resize(b.hidden.len(), 0.0);
+        self.rms_norm(&layer.attention_norm, &b.hidden, &mut b.normed);
+        self.apply(
+            &mut [
+                (&layer.query, &mut b.query),
+                (&layer.key, &mut b.key),
+                (&layer.value, &mut b.value),
+            ],
+            &b.normed,
+            width,
+        );
+        for (norm, x) in [
+            (&layer.query_norm, &mut b.query),
+            (&layer.key_norm, &mut b.key),
+        ] {
+            if let Some(norm) = norm {
+                self.rms_norm_in_place(norm, x);
+            }
+        }
+        if sizes.turns {
+            let (rope, turns) = match sizes.window {
+                Some(_) => (&self.local, &b.local_turns),
+                None => (global, &b.turns),
+            };
+            rope.rotate(&mut b.query, sizes.heads * head, head, turns);
+            rope.rotate(&mut b.key, sizes.kv_heads * head, head, turns);
+        }
+        cache.write(first, &b.key, &b.value);
+        let attention = Attention {
+            heads: sizes.heads,
+            kv_heads: sizes.kv_heads,
+            width: head,
+            window: sizes.window,
+            scale: hyper.attention_scale,
+            cap: hyper.score_cap,
+            sinks: layer.sinks.as_deref(),
+        };
+        b.mixed.resize(b.query.len(), 0.0);
+        attention.attend(cache, &b.query, first, &mut b.mixed);
+        self.apply(
+            &mut [(&layer.output, &mut b.more)],
+            &b.mixed,
+            sizes.heads * head,
+        );
+        if let Some(norm) = &layer.post_attention_norm {
+            self.rms_norm_in_place(norm, &mut b.more);
+        }
+        add(&mut b.hidden, &b.more);
+
+        self.rms_norm(&layer.inner_norm, &b.hidden, &mut b.normed);
+        match &layer.feed {
+            Feed::Dense { gate, up, down } => {
+                self.apply(
+                    &mut [(gate, &mut b.gate), (up, &mut b.up)],
+                    &b.normed,
+                    width,
+                );
+                self.activate(&mut b.gate, &b.up);
+                self.apply(&mut [(down, &mut b.more)], &b.gate, sizes.inner);
+            }
+            Feed::Experts(mixture) => {
+                b.more.resize(b.hidden.len(), 0.0);
+                mixture.forward(self, &b.normed, &mut b.more);
+            }
+        }
+        if let Some(norm) = &layer.post_inner_norm {
+            self.rms_norm_in_place(norm, &mut b.more);
+        }
+        add(&mut b.hidden, &b.more);
+    }
+
+    /// Multiplies `x`, `[tokens, cols]`, with each matrix, and adds its bias.
+    fn apply(&self, products: &mut [(&Linear, &mut Vec<f32>)], x: &[f32], cols: usize) {
+        let tokens = x.len() / cols;
+        let mut all: Vec<Product> = products
+            .iter_mut()
+            .map(|(linear, out)| {
+                out.resize(tokens * linear.weight.rows(), 0.0);
+                Product {
+                    matrix: &linear.weight,
+                    out,
+                }
+            })
+            .collect();
+        multiply_as(self.activations, &mut all, x, cols);
+        for (linear, out) in products {
+            if let Some(bias) = &linear.bias {
+                out.chunks_exact_mut(bias.len())
+                    .for_each(|out| add(out, bias));
+            }
+        }
+    }
+
+    /// What stands between the products of the feed-forward part, into `gate`.
+    fn activate(&self, gate: &mut [f32], up: &[f32]) {
+        const SHARE: usize = 1 << 13;
+        let one = match self.hyper.family.activation {
+            FeedActivation::Silu => vector::swiglu,
+            FeedActivation::GeluTanh => vector::geglu_tanh,
+            FeedActivation::Clamped => vector::clamped_glu,
+        };
+        if gate.len() <= 4 * SHARE {
+            one(gate, up);
+        } else {
+            gate.par_chunks_mut(SHARE)
+                .zip(up.par_chunks(SHARE))
+                .for_each(|(gate, up)| one(gate, up));
+        }
+    }
+
+    /// RMS norm of every row of `x`, as long as `weight`.
+    fn rms_norm(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
+        let width = weight.len();
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            out.copy_from_slice(x);
+            self.norm_row(weight, out);
+        }
+    }
+
+    fn rms_norm_in_place(&self, weight: &[f32], x: &mut [f32]) {
+        for x in x.chunks_exact_mut(weight.len()) {
+            self.norm_row(weight, x);
+        }
+    }
+
+    fn norm_row(&self, weight: &[f32], x: &mut [f32]) {
+        let squares: f64 = x.iter().map(|x| f64::from(x * x)).sum();
+        let mean = (squares / weight.len() as f64) as f32;
+        let scale = 1.0 / (mean + self.hyper.norm_epsilon).sqrt();
+        for (x, weight) in x.iter_mut().zip(weight) {
+            *x = *x * scale * weight;
+        }
+    }
+}
+
+fn add(sum: &mut [f32], more: &[f32]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
