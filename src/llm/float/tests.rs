@@ -236,7 +236,7 @@ fn the_built_in_model_has_the_states_that_its_own_reader_gives_it() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2");
     let mut own = crate::llm::LanguageModel::load(&dir, &Device::Cpu).unwrap();
     let ids = own.tokenizer().encode("A fox finds a lantern in the snow.");
-    let width = own.config().width;
+    let width = own.lm().hyperparameters().width;
     let want = own.lm().hidden_states(&ids).unwrap();
     let want = Tensor::from_vec(want, (1, ids.len(), width), &Device::Cpu).unwrap();
     let largest = want
