@@ -11,7 +11,7 @@ use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
 use vokenboard::studio::{self, Choice, Storyteller, StudioOptions};
-use vokenboard::weights::{self, DEFAULT_MODEL, Manifest};
+use vokenboard::weights::{self, DEFAULT_MODEL, Manifest, Model};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -69,16 +69,22 @@ fn open_studio(arguments: Cli) -> anyhow::Result<()> {
     let given = arguments.model.options();
     let choice = Choice {
         model: given.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        recipe: given.recipe,
+        writer: given.writer,
         device: given.device,
     };
     let models = given.models;
+    let (storytellers, writers) = offered(models.as_deref(), &choice);
     studio::run(StudioOptions {
         project: arguments.project,
-        models: storytellers(models.as_deref(), &choice.model),
+        models: storytellers,
+        writers,
         loader_for: Arc::new(move |choice| {
             pipeline::loader(pipeline::Options {
                 models: models.clone(),
                 model: Some(choice.model.clone()),
+                writer: choice.writer.clone(),
+                recipe: choice.recipe,
                 voken: None,
                 device: choice.device,
             })
@@ -88,42 +94,44 @@ fn open_studio(arguments: Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The models that the author can choose in the studio: those installed, and the folder that the
-/// command line names. What cannot be read is left out here; loading it says why.
-fn storytellers(models: Option<&Path>, chosen: &str) -> Vec<Storyteller> {
+/// The models that the author can choose in the studio, those that draw and those that write: all
+/// that a recipe takes, and the one that the command line names. What cannot be read is left out
+/// here; loading it says why.
+fn offered(models: Option<&Path>, chosen: &Choice) -> (Vec<Storyteller>, Vec<Manifest>) {
     let Ok(models) = weights::models_dir(models) else {
-        return Vec::new();
+        return Default::default();
     };
     let installed = weights::catalogue(&models).unwrap_or_default();
-    let mut all: Vec<Storyteller> = installed
-        .into_iter()
-        .filter(|model| model.manifest.language_model.is_some())
-        .flat_map(|model| {
-            let recipes = pipeline::recipes(&model);
-            let usual = Storyteller {
-                model: model.manifest.id.clone(),
-                manifest: model.manifest,
-            };
-            let others = recipes.into_iter().skip(1).map(|recipe| Storyteller {
-                model: format!("{}:{recipe}", usual.model),
-                manifest: Manifest {
-                    name: format!("{} ({recipe})", usual.manifest.name),
-                    ..usual.manifest.clone()
-                },
-            });
-            let others: Vec<Storyteller> = others.collect();
-            std::iter::once(usual).chain(others)
-        })
-        .collect();
-    if !all.iter().any(|known| known.model == chosen)
-        && let Ok(named) = weights::find(&models, chosen)
+    let writers = installed.iter().filter(|model| pipeline::is_writer(model));
+    let writers = writers.map(|model| model.manifest.clone()).collect();
+    let mut all: Vec<Storyteller> = installed.into_iter().flat_map(with_recipes).collect();
+    if !all.iter().any(|known| known.is(chosen))
+        && let Ok(named) = weights::find(&models, &chosen.model)
     {
         all.push(Storyteller {
-            model: chosen.to_owned(),
+            model: chosen.model.clone(),
+            recipe: chosen.recipe,
             manifest: named.manifest,
         });
     }
-    all
+    (all, writers)
+}
+
+/// A model once for each of its recipes, by the usual one without naming it.
+fn with_recipes(model: Model) -> Vec<Storyteller> {
+    let recipes = pipeline::recipes(&model).into_iter().enumerate();
+    let all = recipes.map(|(at, recipe)| Storyteller {
+        model: model.manifest.id.clone(),
+        recipe: (at > 0).then_some(recipe),
+        manifest: match at {
+            0 => model.manifest.clone(),
+            _ => Manifest {
+                name: format!("{} ({recipe})", model.manifest.name),
+                ..model.manifest.clone()
+            },
+        },
+    });
+    all.collect()
 }
 
 fn bench_ui(args: &UiBenchArgs) -> anyhow::Result<()> {

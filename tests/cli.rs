@@ -141,6 +141,26 @@ fn tell_writes_a_project_a_sheet_and_markdown() {
 }
 
 #[test]
+fn a_writer_that_is_named_writes_for_the_model_and_is_in_the_record() {
+    let temp = tempfile::tempdir().unwrap();
+    let [own, named] = ["own", "named"].map(|name| temp.path().join(name));
+    let seeded = ["--panels", "2", "--seed", "7"];
+    tell(&own, &seeded).assert().success();
+    let writer = [seeded.as_slice(), &["--writer", "tiny-writer"]].concat();
+    tell(&named, &writer).assert().success();
+    assert_eq!(texts(&own), texts(&named));
+    let record = panels(&named)[1]["texts"]["items"][0]["record"].clone();
+    assert_eq!(record["pipeline"], "caption");
+    let out = temp.path().join("not");
+    refused(tell(&out, &["--writer", "tiny"]), "writes no stories");
+    let mut drawn = vokenboard();
+    drawn.args(["tell", OPENING, "--model", "tiny-writer", "--out"]);
+    drawn.arg(&out);
+    refused(drawn, "--writer");
+    refused(tell(&out, &["--writer", "nobody"]), "nobody");
+}
+
+#[test]
 fn the_same_arguments_and_seed_give_the_same_bytes() {
     let (_a, first) = told(3);
     let (_b, second) = told(3);

@@ -58,8 +58,8 @@ fn pipeline() -> Box<dyn Pipeline> {
     let load = loader(Options {
         models: Some(models),
         model: Some(model.to_str().unwrap().to_string()),
-        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
+        ..Options::default()
     });
     let mut told = Vec::new();
     let pipeline = load(&mut |progress| told.push(progress)).unwrap();
@@ -101,6 +101,7 @@ fn request(context: Vec<ContextPanel>, text: Option<&str>, make: Make) -> Reques
             steps: 2,
             ..Settings::default()
         },
+        ..Request::default()
     }
 }
 
@@ -184,7 +185,7 @@ fn the_three_orders_give_what_they_ask_for() {
     let (said, record) = both.text.as_ref().unwrap();
     assert!(!said.trim().is_empty() && !said.contains("IMG"), "{said}");
     assert_eq!(record.context, [PanelId(1)]);
-    let size = pipeline.describe().width;
+    let size = pipeline.describe().takes.size.width;
     assert_eq!(pixels(&both).dimensions(), (size, size));
     let again = made(pipeline.as_mut(), &request(context(), None, Make::Both));
     assert_eq!(again.text.as_ref().unwrap().0, *said);
@@ -209,8 +210,8 @@ fn where_memory_is_short_the_parts_take_turns() {
     let load = loader(Options {
         models: Some(models),
         model: Some(dir.to_str().unwrap().to_string()),
-        voken: None,
         device: DeviceChoice::Only(DeviceKind::Cpu),
+        ..Options::default()
     });
     let mut told = Vec::new();
     let mut short = load(&mut |progress| told.push(progress.what)).unwrap();

@@ -153,6 +153,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
                 picture: None,
                 make: Make::Both,
                 settings,
+                ..Request::default()
             },
         )?;
         context.push(ContextPanel {

@@ -1,14 +1,11 @@
 //! A project as the commands use it: panels by their number from 0.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use image::RgbaImage;
-
-use crate::engine::{ContextPanel, Make, Output};
+use crate::engine::{Make, Output, Request};
 use crate::export;
 use crate::story::{
-    Document, Edit, Images, Panel, PanelId, PictureTake, Project, Record, Settings, Story, TextTake,
+    Document, Edit, Images, Panel, PanelId, PictureTake, Project, Settings, Story, TextTake,
 };
 
 /// A story in its project folder.
@@ -60,31 +57,17 @@ impl Board {
         first.texts.items().first().map(|take| take.text.as_str())
     }
 
-    /// The panels before the one at `at`, as the pipeline reads them.
-    pub fn context(&self, at: usize) -> Vec<ContextPanel> {
-        self.panels()[..at]
-            .iter()
-            .map(|panel| ContextPanel {
-                id: panel.id,
-                text: panel.text.clone(),
-                picture: panel
-                    .picture()
-                    .and_then(|take| self.images.get(&take.image)),
-            })
-            .collect()
-    }
-
-    /// The picture that a new text of the panel at `at` is to tell of.
-    pub fn told_by(&self, at: usize) -> Option<Arc<RgbaImage>> {
-        self.images.get(&self.panels()[at].told_by()?.image)
+    /// What to ask for the panel at `at`, or for the one to come there.
+    pub fn request(&self, at: usize, make: Make, settings: Settings) -> Request {
+        Request::of_panel(self.document.story(), &self.images, at, make, settings)
     }
 
     /// The settings of the active take that `make` would add to.
     pub fn settings(&self, at: usize, make: Make) -> Option<Settings> {
         let panel = &self.panels()[at];
         let record = match make {
-            Make::Text => panel.texts.active()?.record.as_ref(),
-            Make::Picture | Make::Both => panel.picture()?.record.as_ref(),
+            Make::Text | Make::Plan(_) => panel.texts.active()?.record.as_ref(),
+            Make::Picture | Make::Both | Make::Prompt => panel.picture()?.record.as_ref(),
         };
         record.map(|record| record.settings.clone())
     }
@@ -132,21 +115,16 @@ impl Board {
     }
 
     fn takes(&self, panel: PanelId, output: Output) -> Vec<Edit> {
-        let text = output
-            .text
-            .map(|(text, record): (String, Record)| Edit::AddText {
-                panel,
-                take: TextTake::new(text, Some(record)),
-            });
-        let picture = output.picture.map(|(picture, record)| {
-            let (width, height) = picture.dimensions();
-            let image = self.images.put(picture);
-            Edit::AddPicture {
-                panel,
-                take: PictureTake::new(image, width, height, Some(record)),
-            }
+        let texts = output.text.into_iter().chain(output.candidates);
+        let texts = texts.map(|(text, record)| Edit::AddText {
+            panel,
+            take: TextTake::new(text, Some(record)),
         });
-        text.into_iter().chain(picture).collect()
+        let picture = output.picture.map(|(picture, record)| {
+            let take = PictureTake::of(picture, Some(record), &self.images);
+            Edit::AddPicture { panel, take }
+        });
+        texts.chain(picture).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::diffusion::SchedulerKind;
 use crate::engine::Loader;
-use crate::pipeline;
+use crate::pipeline::{self, RecipeId, split_recipe};
 use crate::story::{SchedulerName, Settings};
 use crate::weights::{DEFAULT_MODEL, DeviceChoice};
 
@@ -16,9 +16,12 @@ pub struct ModelArgs {
     /// An installed model's id, or a model folder [default: sprout]
     #[arg(long, value_name = "ID|DIR")]
     pub model: Option<String>,
+    /// The model that writes the text, in the same way [default: the one that belongs to --model]
+    #[arg(long, value_name = "ID|DIR")]
+    pub writer: Option<String>,
     /// voken (the story so far makes the picture) or caption (its sentence alone does) [default: what the model does best]
-    #[arg(long, value_name = "NAME", value_parser = ["voken", "caption"])]
-    pub pipeline: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<RecipeId>,
     /// auto, cpu, cuda or metal; auto takes the best that works
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -35,15 +38,15 @@ impl ModelArgs {
 
     /// The same as the pipeline's own type.
     pub fn options(&self) -> pipeline::Options {
+        let (model, recipe) = match &self.model {
+            Some(model) => split_recipe(model),
+            None => (DEFAULT_MODEL, None),
+        };
         pipeline::Options {
             models: self.models.clone(),
-            model: match &self.pipeline {
-                None => self.model.clone(),
-                Some(recipe) => {
-                    let model = self.model.as_deref().unwrap_or(DEFAULT_MODEL);
-                    Some(format!("{model}:{recipe}"))
-                }
-            },
+            model: Some(model.to_owned()),
+            writer: self.writer.clone(),
+            recipe: self.pipeline.or(recipe),
             voken: None,
             device: self.device,
         }
@@ -99,11 +102,6 @@ impl SettingsArgs {
             || self.temperature.is_some()
             || self.top_p.is_some()
     }
-}
-
-/// A seed that is short enough to be typed again.
-pub fn new_seed() -> u64 {
-    u64::from(rand::random::<u32>())
 }
 
 fn guidance(text: &str) -> Result<f32, String> {

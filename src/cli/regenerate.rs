@@ -8,10 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::board::Board;
-use super::options::{ModelArgs, SettingsArgs, new_seed};
+use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter};
 use super::teller::Teller;
-use crate::engine::{Make, Request};
+use crate::engine::Make;
+use crate::pipeline::new_seed;
 
 #[derive(Debug, Args)]
 pub struct RegenerateArgs {
@@ -60,16 +61,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     let settings = args.settings.over(base);
     teller.reporter.ready(&teller.description, settings.seed);
     let started = Instant::now();
-    let output = teller.make(
-        number,
-        Request {
-            context: board.context(at),
-            text: (make == Make::Picture).then(|| board.text(at).to_string()),
-            picture: board.told_by(at).filter(|_| make == Make::Text),
-            make,
-            settings: settings.clone(),
-        },
-    )?;
+    let output = teller.make(number, board.request(at, make, settings.clone()))?;
     board.add_takes(at, output)?;
     board.save()?;
     teller.reporter.panel_done(&PanelDone {

@@ -8,10 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::board::Board;
-use super::options::{ModelArgs, SettingsArgs, new_seed};
+use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter};
 use super::teller::Teller;
 use crate::engine::{Make, Request};
+use crate::pipeline::{new_seed, panel_seed};
 use crate::story::Project;
 
 #[derive(Debug, Args)]
@@ -74,11 +75,8 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
         let output = teller.make(
             number,
             Request {
-                context: board.context(board.len()),
                 text: text.clone(),
-                picture: None,
-                make: Make::Both,
-                settings: settings.clone(),
+                ..board.request(board.len(), Make::Both, settings.clone())
             },
         )?;
         board.add_panel(text, output)?;
@@ -102,12 +100,6 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
         &json!({"project": args.out, "storyboard": sheet, "markdown": markdown}),
     );
     Ok(())
-}
-
-/// Panels differ in their seeds, so that two alike sentences get two pictures; a panel's seed
-/// follows from its place, so that a continued story is the one that was never stopped.
-fn panel_seed(seed: u64, number: usize) -> u64 {
-    seed.wrapping_add(number as u64 - 1)
 }
 
 /// Whether the folder can take the story.

@@ -92,6 +92,7 @@ fn order(text: &str) -> Request {
         picture: None,
         make: Make::Both,
         settings: Settings::default(),
+        ..Request::default()
     }
 }
 

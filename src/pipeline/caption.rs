@@ -1,47 +1,63 @@
-//! The caption pipeline: the language model writes the next sentence, and the picture is
-//! conditioned on that sentence through the diffusion model's own text encoder.
+//! The caption recipe: a writer continues the text, and a painter draws what it says. Any writer
+//! goes with any painter; Sprout with its own language model is the first pair.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Instant;
 
-use image::RgbaImage;
-
 use super::load::Chosen;
-use super::record::{denoising, description, record};
+use super::painter::{Brief, Drawn, Painter, PromptStyle};
+use super::recipe::{CAPTION, Recipe};
+use super::record::record;
+use super::writer::{Writer, Written};
 use super::{
-    ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
-    picture_prompt,
+    ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
+    RecipeId, Request, painter, picture_prompt, writer,
 };
-use crate::diffusion::Diffusion;
-use crate::llm::{LanguageModel, Sampling};
-use crate::story::{Record, Settings};
+use crate::story::{ModelUse, Record};
+use crate::weights::Model;
 
-/// The name of this recipe in manifests and records.
-pub(super) const NAME: &str = "caption";
+pub(super) struct Kind;
 
-/// A little, so that a small model does not circle; more of it breaks names, which a story
-/// repeats.
-const REPETITION_PENALTY: f32 = 1.1;
+impl Recipe for Kind {
+    fn id(&self) -> RecipeId {
+        CAPTION
+    }
 
-/// Language model and diffusion model, on one device.
-pub struct CaptionPipeline {
-    language: LanguageModel,
-    diffusion: Diffusion,
+    fn summary(&self) -> &'static str {
+        "its sentence alone makes the picture"
+    }
+
+    fn detect(&self, model: &Model) -> bool {
+        painter::kind_of(model).is_some()
+    }
+
+    fn load(
+        &self,
+        chosen: &Chosen,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Pipeline>, PipelineError> {
+        Ok(Box::new(CaptionPipeline::load(chosen, progress)?))
+    }
+}
+
+/// A writer and a painter.
+struct CaptionPipeline {
+    writer: Box<dyn Writer>,
+    painter: Box<dyn Painter>,
+    /// Whether the writer is the one that the painter's manifest names: then both are one model.
+    own: bool,
     description: Description,
 }
 
+/// Hears of every piece and step, and breaks to cancel.
+type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
 impl CaptionPipeline {
-    /// Loads the model that was chosen, and the language model that writes for it, after checking
-    /// that their files are whole.
-    ///
-    /// # Errors
-    /// When a model is not installed, or a file is missing or broken.
-    pub(super) fn load(
+    fn load(
         chosen: &Chosen,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<CaptionPipeline, PipelineError> {
-        let mut tell = |what: &str, done| {
+        let tell = |progress: &mut dyn FnMut(LoadProgress), what: &str, done| {
             progress(LoadProgress {
                 what: what.to_string(),
                 done,
@@ -49,77 +65,167 @@ impl CaptionPipeline {
             });
         };
         let (model, device) = (&chosen.model, &chosen.device);
-        let manifest = &model.manifest;
-        let writer = chosen.writer()?;
-        tell("language model", 0);
-        let mut language = LanguageModel::load(&writer.dir, device)?;
-        language.prepare()?;
-        tell("picture model", 1);
-        let diffusion = Diffusion::load(&model.dir, device)?;
-        let size = diffusion.picture_size();
-        tell("picture model", 2);
-        let description = description(
-            &[manifest, &writer.manifest],
-            NAME,
-            device,
-            size,
-            Settings::default(),
-        );
+        let words = chosen.writer()?;
+        let unfit = || PipelineError::not_a_storyteller(&model.manifest);
+        let painter_kind = painter::kind_of(model).ok_or_else(unfit)?;
+        let writer_kind = writer::kind_of(&words).ok_or_else(|| {
+            PipelineError::Request(format!(
+                "the model {} writes no stories; choose a language model with --writer",
+                words.manifest.id
+            ))
+        })?;
+        tell(progress, "language model", 0);
+        let writer = writer_kind.load(&words, device, progress)?;
+        tell(progress, "picture model", 1);
+        let painter = painter_kind.load(model, device, progress)?;
+        tell(progress, "picture model", 2);
+        let own = model.manifest.language_model.as_deref() == Some(&words.manifest.id);
         Ok(CaptionPipeline {
-            language,
-            diffusion,
-            description,
+            description: describe(writer.as_ref(), painter.as_ref(), own),
+            writer,
+            painter,
+            own,
         })
     }
 
-    fn record(&self, request: &Request, prompt: String, started: Instant) -> Record {
-        record(&self.description, request, prompt, started)
+    /// The record of a text of the writer's.
+    fn text_record(&self, request: &Request, prompt: String, started: Instant) -> Record {
+        let mut record = record(&self.description, request, prompt, started);
+        if !self.own {
+            let about = self.writer.describe();
+            record.model.clone_from(&about.model);
+            record.weights.clone_from(&about.weights);
+            record.device.clone_from(&about.device);
+        }
+        record.instruction = request.instruction.clone().unwrap_or_default();
+        record
     }
 
+    /// The text that goes on with the story, or the given one changed after an instruction.
     fn write(
         &mut self,
         request: &Request,
-        context: &[String],
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        sink: &mut Sink,
     ) -> Result<Option<(String, Record)>, PipelineError> {
-        let sampling = Sampling {
-            seed: request.settings.seed,
-            temperature: request.settings.temperature,
-            top_p: request.settings.top_p,
-            repetition_penalty: REPETITION_PENALTY,
-        };
         let started = Instant::now();
-        let text = self
-            .language
-            .continue_story(context, &sampling, &mut |piece| {
-                sink(Progress::TextPiece(piece.to_string()))
-            })?;
-        let Some(text) = text else { return Ok(None) };
-        let record = self.record(request, context.join("\n"), started);
+        let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
+        let written = match &request.instruction {
+            Some(instruction) => self.writer.rewrite(request, instruction, pieces)?,
+            None => self.writer.continue_story(request, pieces)?,
+        };
+        let Some(Written { text, prompt }) = written else {
+            return Ok(None);
+        };
+        let record = self.text_record(request, prompt, started);
         let done = Progress::TextDone(text.clone(), Box::new(record.clone()));
         Ok(sink(done).is_continue().then_some((text, record)))
     }
 
+    /// All texts that are wanted: one, or as many candidates, each with a seed of its own.
+    fn candidates(
+        &mut self,
+        request: &Request,
+        sink: &mut Sink,
+    ) -> Result<Option<Vec<(String, Record)>>, PipelineError> {
+        let mut all = Vec::new();
+        for number in 0..u64::from(request.candidates.max(1)) {
+            let mut one = request.clone();
+            one.settings.seed = request.settings.seed.wrapping_add(number);
+            let Some(written) = self.write(&one, sink)? else {
+                return Ok(None);
+            };
+            all.push(written);
+        }
+        Ok(Some(all))
+    }
+
+    /// The picture prompt of `text`, and whether the writer wrote it: the author's own where there
+    /// is one, else in the terms of the painter.
+    fn prompt(
+        &mut self,
+        request: &Request,
+        text: &str,
+        sink: &mut Sink,
+    ) -> Result<Option<(String, bool)>, PipelineError> {
+        let own = request.prompt.as_deref().map(str::trim);
+        if let Some(own) = own.filter(|prompt| !prompt.is_empty()) {
+            return Ok(Some((own.to_string(), false)));
+        }
+        if text.trim().is_empty() {
+            return Err(PipelineError::Request(
+                "a panel without text has nothing to draw; write its text first".to_string(),
+            ));
+        }
+        let style = self.painter.describe().takes.prompts;
+        if style == PromptStyle::Storyworld {
+            return Ok(Some((picture_prompt(&request.told(), text), false)));
+        }
+        if !self.writer.describe().instructs {
+            return Ok(Some((with_style(&request.board.style, text), false)));
+        }
+        // Nobody reads along, but cancelling is obeyed.
+        let quietly = &mut |_: &str| sink(Progress::TextPiece(String::new()));
+        let written = self.writer.picture_prompt(request, text, style, quietly)?;
+        Ok(written.map(|written| (with_style(&request.board.style, &written.text), true)))
+    }
+
     fn draw(
         &mut self,
-        prompt: &str,
-        settings: &Settings,
-        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<RgbaImage>, PipelineError> {
-        let picture = self.diffusion.sample(
-            prompt,
-            &settings.negative,
-            settings.seed,
-            denoising(settings)?,
-            &mut |done| {
-                sink(Progress::Step {
-                    step: done.step,
-                    steps: done.steps,
-                    preview: Arc::new(done.preview),
-                })
-            },
-        )?;
-        Ok(picture)
+        request: &Request,
+        text: &str,
+        sink: &mut Sink,
+    ) -> Result<Option<(Drawn, Record)>, PipelineError> {
+        let started = Instant::now();
+        let Some((prompt, by_writer)) = self.prompt(request, text, sink)? else {
+            return Ok(None);
+        };
+        let usual = self.painter.describe().takes.size;
+        let (negative, settings) = (request.negative(), &request.settings);
+        let brief = Brief::new(prompt.clone(), negative, settings, &request.images, usual)?;
+        let brief = self.painter.complete(brief)?;
+        let Some(drawn) = self.painter.draw(&brief, sink)? else {
+            return Ok(None);
+        };
+        let mut record = record(&self.description, request, prompt, started);
+        brief.write_into(&mut record);
+        record.text = Some(text.to_string());
+        record.graph.clone_from(&drawn.graph);
+        if by_writer && !self.own {
+            let about = self.writer.describe();
+            record.writer = Some(ModelUse {
+                model: about.model.clone(),
+                weights: about.weights.clone(),
+            });
+        }
+        Ok(Some((drawn, record)))
+    }
+}
+
+/// What a pair is; `own` where both are one model.
+fn describe(writer: &dyn Writer, painter: &dyn Painter, own: bool) -> Description {
+    let (words, pictures) = (writer.describe(), painter.describe());
+    Description {
+        model: pictures.model.clone(),
+        pipeline: CAPTION.to_string(),
+        weights: match own {
+            true => format!("{}+{}", pictures.weights, words.weights),
+            false => pictures.weights.clone(),
+        },
+        device: pictures.device.clone(),
+        characters: pictures.draws.characters.clone(),
+        things: pictures.draws.things.clone(),
+        places: pictures.draws.places.clone(),
+        default_settings: pictures.default_settings.clone(),
+        takes: pictures.takes.clone(),
+        writer: words.clone(),
+    }
+}
+
+/// A picture prompt with the board's style line before it.
+fn with_style(style: &str, prompt: &str) -> String {
+    match style.trim().trim_end_matches(',') {
+        "" => prompt.trim().to_string(),
+        style => format!("{style}, {}", prompt.trim()),
     }
 }
 
@@ -133,35 +239,42 @@ impl Pipeline for CaptionPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
-        let context: Vec<String> = request
-            .context
-            .iter()
-            .map(|panel| panel.text.clone())
-            .filter(|text| !text.trim().is_empty())
-            .collect();
         let mut output = Output::default();
-        let text = match &request.text {
-            Some(text) => text.clone(),
-            None if request.make.text() => {
-                let Some(written) = self.write(request, &context, sink)? else {
-                    return Ok(None);
-                };
-                output.text.insert(written).0.clone()
+        let given = request.text.clone().unwrap_or_default();
+        match request.make {
+            Make::Plan(panels) => {
+                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
+                let plan = self.writer.plan(request, panels as usize, pieces)?;
+                return Ok(plan.map(|plan| Output {
+                    plan: Some(plan),
+                    ..output
+                }));
             }
-            None => String::new(),
-        };
-        if request.make.picture() {
-            if text.trim().is_empty() {
-                return Err(PipelineError::Request(
-                    "a panel without text has nothing to draw; write its text first".to_string(),
-                ));
+            Make::Prompt => {
+                let prompt = self.prompt(request, &given, sink)?;
+                return Ok(prompt.map(|(prompt, _)| Output {
+                    prompt: Some(prompt),
+                    ..output
+                }));
             }
-            let started = Instant::now();
-            let prompt = picture_prompt(&context, &text);
-            let Some(picture) = self.draw(&prompt, &request.settings, sink)? else {
+            Make::Text | Make::Picture | Make::Both => {}
+        }
+        let rewritten = request.instruction.is_some();
+        let mut text = given;
+        if request.make.text() && (request.text.is_none() || rewritten) {
+            let Some(written) = self.candidates(request, sink)? else {
                 return Ok(None);
             };
-            output.picture = Some((picture, self.record(request, prompt, started)));
+            let mut written = written.into_iter();
+            output.text = written.next();
+            output.candidates = written.collect();
+            text = output.text.iter().map(|(text, _)| text.clone()).collect();
+        }
+        if request.make.picture() {
+            let Some((drawn, record)) = self.draw(request, &text, sink)? else {
+                return Ok(None);
+            };
+            output.picture = Some((drawn.picture, record));
         }
         Ok(Some(output))
     }
@@ -171,7 +284,212 @@ impl Pipeline for CaptionPipeline {
         context: &[ContextPanel],
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        let told: Vec<String> = context.iter().map(|panel| panel.text.clone()).collect();
-        Ok(self.language.log_probabilities(&told, text)?)
+        self.writer.log_probabilities(context, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::painter::{Capabilities, PainterDescription};
+    use crate::pipeline::writer::{TextSink, WriterDescription};
+    use crate::pipeline::{BoardContext, ContextPanel};
+    use crate::story::{PanelId, Settings};
+    use image::{Rgba, RgbaImage};
+
+    /// Says what it was asked for.
+    struct Scribe(WriterDescription);
+
+    impl Writer for Scribe {
+        fn describe(&self) -> &WriterDescription {
+            &self.0
+        }
+
+        fn continue_story(
+            &mut self,
+            request: &Request,
+            sink: &mut TextSink,
+        ) -> Result<Option<Written>, PipelineError> {
+            let text = format!("seed {}", request.settings.seed);
+            let prompt = request.told().join("|");
+            Ok(sink(&text)
+                .is_continue()
+                .then_some(Written { text, prompt }))
+        }
+
+        fn rewrite(
+            &mut self,
+            request: &Request,
+            instruction: &str,
+            sink: &mut TextSink,
+        ) -> Result<Option<Written>, PipelineError> {
+            let text = format!("{instruction} {}", request.settings.seed);
+            let prompt = request.text.clone().unwrap_or_default();
+            Ok(sink(&text)
+                .is_continue()
+                .then_some(Written { text, prompt }))
+        }
+
+        fn plan(
+            &mut self,
+            _: &Request,
+            panels: usize,
+            _: &mut TextSink,
+        ) -> Result<Option<Vec<String>>, PipelineError> {
+            Ok(Some(vec!["a turn".to_string(); panels]))
+        }
+
+        fn picture_prompt(
+            &mut self,
+            _: &Request,
+            text: &str,
+            style: PromptStyle,
+            _: &mut TextSink,
+        ) -> Result<Option<Written>, PipelineError> {
+            let text = format!("{style:?} of {text}");
+            let prompt = String::new();
+            Ok(Some(Written { text, prompt }))
+        }
+    }
+
+    /// Draws its seed.
+    struct Brush(PainterDescription);
+
+    impl Painter for Brush {
+        fn describe(&self) -> &PainterDescription {
+            &self.0
+        }
+
+        fn draw(
+            &mut self,
+            brief: &Brief,
+            _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        ) -> Result<Option<Drawn>, PipelineError> {
+            let picture = RgbaImage::from_pixel(2, 2, Rgba([brief.seed as u8; 4]));
+            Ok(Some(picture.into()))
+        }
+    }
+
+    fn pair(instructs: bool, own: bool) -> CaptionPipeline {
+        let writer = Box::new(Scribe(WriterDescription {
+            model: "scribe".into(),
+            weights: "aa".into(),
+            device: "CPU".into(),
+            instructs,
+            sees: false,
+        }));
+        let painter = Box::new(Brush(PainterDescription {
+            model: "brush".into(),
+            weights: "bb".into(),
+            takes: Capabilities {
+                negative: true,
+                prompts: PromptStyle::Tags,
+                ..Capabilities::default()
+            },
+            ..PainterDescription::default()
+        }));
+        CaptionPipeline {
+            description: describe(writer.as_ref(), painter.as_ref(), own),
+            writer,
+            painter,
+            own,
+        }
+    }
+
+    fn request(make: Make) -> Request {
+        Request {
+            board: BoardContext {
+                style: "watercolour".into(),
+                negative: "text".into(),
+                ..BoardContext::default()
+            },
+            context: vec![ContextPanel {
+                id: PanelId(1),
+                text: "A door.".into(),
+                picture: None,
+            }],
+            make,
+            settings: Settings {
+                seed: 7,
+                ..Settings::default()
+            },
+            ..Request::default()
+        }
+    }
+
+    fn made(pipeline: &mut CaptionPipeline, request: &Request) -> Output {
+        let go_on = &mut |_| ControlFlow::Continue(());
+        pipeline.generate(request, go_on).unwrap().unwrap()
+    }
+
+    #[test]
+    fn any_writer_writes_for_any_painter_and_the_records_say_who_did_what() {
+        let mut pipeline = pair(true, false);
+        let output = made(&mut pipeline, &request(Make::Both));
+        let (text, record) = output.text.unwrap();
+        assert_eq!(
+            (text.as_str(), record.prompt.as_str()),
+            ("seed 7", "A door.")
+        );
+        assert_eq!(
+            (record.model.as_str(), record.weights.as_str()),
+            ("scribe", "aa")
+        );
+        let (_, record) = output.picture.unwrap();
+        assert_eq!(
+            (record.model.as_str(), record.weights.as_str()),
+            ("brush", "bb")
+        );
+        assert_eq!(record.prompt, "watercolour, Tags of seed 7");
+        assert_eq!(record.negative, "text");
+        assert_eq!(record.settings.negative, "");
+        assert_eq!(record.text.as_deref(), Some("seed 7"));
+        assert_eq!(record.writer.unwrap().model, "scribe");
+    }
+
+    #[test]
+    fn the_authors_prompt_goes_before_the_writers_and_a_small_writer_writes_none() {
+        let own = Request {
+            prompt: Some("a red door".into()),
+            ..request(Make::Both)
+        };
+        let (_, record) = made(&mut pair(true, false), &own).picture.unwrap();
+        assert_eq!(
+            (record.prompt.as_str(), record.writer),
+            ("a red door", None)
+        );
+        let small = made(&mut pair(false, true), &request(Make::Both));
+        let (_, record) = small.picture.unwrap();
+        assert_eq!(record.prompt, "watercolour, seed 7");
+        // One model: its hash is that of both, as in records of before.
+        assert_eq!(record.weights, "bb+aa");
+        let prompt = Request {
+            text: Some("A key.".into()),
+            ..request(Make::Prompt)
+        };
+        let prompt = made(&mut pair(true, false), &prompt).prompt;
+        assert_eq!(prompt.as_deref(), Some("watercolour, Tags of A key."));
+        let plan = made(&mut pair(true, false), &request(Make::Plan(3))).plan;
+        assert_eq!(plan.unwrap().len(), 3);
+    }
+
+    #[test]
+    fn candidates_of_a_rewriting_have_seeds_of_their_own() {
+        let order = request(Make::Text).rewriting("A long door.", "shorter", 3);
+        let mut told = Vec::new();
+        let output = pair(true, false).generate(&order, &mut |progress| {
+            if let Progress::TextDone(text, record) = progress {
+                told.push((text, record.settings.seed, record.instruction));
+            }
+            ControlFlow::Continue(())
+        });
+        let output = output.unwrap().unwrap();
+        assert_eq!(output.text.unwrap().0, "shorter 7");
+        let rest: Vec<&str> = output.candidates.iter().map(|(text, _)| &**text).collect();
+        assert_eq!(rest, ["shorter 8", "shorter 9"]);
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[2], ("shorter 9".into(), 9, "shorter".into()));
+        let cancelled = pair(true, false).generate(&order, &mut |_| ControlFlow::Break(()));
+        assert!(cancelled.unwrap().is_none());
     }
 }

@@ -1,131 +1,136 @@
-//! Which model is asked for, and which recipe it is for.
+//! Which models are asked for, and the recipe that joins them.
 
 use std::path::PathBuf;
 
 use candle_core::Device;
 
-use super::{CaptionPipeline, Loader, PipelineError, VokenPipeline, caption, voken};
+use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
+use super::{Loader, PipelineError, voken, writer};
 use crate::voken::VokenFolder;
-use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, WeightsError};
+use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model};
 
-/// Which model to load, and where to.
+/// The writer of a model that names none.
+const DEFAULT_WRITER: &str = "smollm2";
+
+/// Which models to load, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The folder of installed models where it is not the usual one.
     pub models: Option<PathBuf>,
-    /// An installed model's id or a model folder; `None` for the built-in one. With `:caption` or
-    /// `:voken` behind it, that recipe of a model that is made for both.
+    /// Who draws: an installed model's id or a model folder; `None` for the built-in one.
     pub model: Option<String>,
+    /// Who writes, in the same way; `None` for the one that belongs to the model.
+    pub writer: Option<String>,
+    /// `None` for the usual one of the model.
+    pub recipe: Option<RecipeId>,
     /// A voken folder in place of the model's own, as a training run leaves one.
     pub voken: Option<PathBuf>,
     pub device: DeviceChoice,
 }
 
-/// The model that was asked for, not yet loaded.
-pub(super) struct Chosen {
+/// The models that were asked for, not yet loaded.
+pub struct Chosen {
     pub model: Model,
+    /// The writer where one was asked for.
+    writer: Option<Model>,
     /// The folder of installed models.
     models: PathBuf,
     pub device: Device,
     pub voken: VokenFolder,
-    recipe: Option<String>,
 }
 
-/// A model's name without the recipe behind it, and the recipe.
-fn with_recipe(name: &str) -> (&str, Option<&str>) {
-    match name.rsplit_once(':') {
-        Some((name, recipe)) if [caption::NAME, voken::NAME].contains(&recipe) => {
-            (name, Some(recipe))
-        }
-        _ => (name, None),
-    }
-}
-
-/// The recipes that a model is made for, the usual one first.
-pub fn recipes(model: &Model) -> Vec<&'static str> {
-    let own = own_voken(model).is_whole();
-    match model.manifest.pipeline.as_str() {
-        caption::NAME if own => vec![voken::NAME, caption::NAME],
-        caption::NAME => vec![caption::NAME],
-        voken::NAME => vec![voken::NAME],
-        _ => Vec::new(),
-    }
-}
-
-fn own_voken(model: &Model) -> VokenFolder {
-    VokenFolder::new(model.dir.join(voken::FOLDER))
+/// Whether a model writes for others.
+pub fn is_writer(model: &Model) -> bool {
+    writer::kind_of(model).is_some()
 }
 
 impl Chosen {
     fn new(options: &Options) -> Result<Chosen, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
-        let (name, recipe) = with_recipe(name);
         let model = weights::find(&models, name)?;
+        let writer = options.writer.as_deref();
         Ok(Chosen {
             voken: match &options.voken {
                 Some(folder) => VokenFolder::new(folder),
-                None => own_voken(&model),
+                None => voken::own_folder(&model),
             },
+            writer: writer
+                .map(|name| weights::find(&models, name))
+                .transpose()?,
             model,
             device: weights::select_device(options.device)?,
             models,
-            recipe: recipe.map(str::to_owned),
         })
     }
 
-    /// The language model that writes for a model of our own. The files of both are looked at.
+    /// The model that writes: the one that was asked for, else the one that the manifest names,
+    /// else the one that comes with the program. The files of both are looked at.
     ///
     /// # Errors
-    /// When the model has none, or a file is missing or of another size.
+    /// When there is none, or a file is missing or of another size.
     pub fn writer(&self) -> Result<Model, PipelineError> {
-        let manifest = &self.model.manifest;
-        let Some(writer) = &manifest.language_model else {
-            return Err(WeightsError::NotAStoryteller {
-                id: manifest.id.clone(),
-                pipeline: manifest.pipeline.clone(),
-            }
-            .into());
+        let named = self.model.manifest.language_model.as_deref();
+        let writer = match &self.writer {
+            Some(writer) => writer.clone(),
+            None => weights::find(&self.models, named.unwrap_or(DEFAULT_WRITER))?,
         };
-        let writer = weights::find(&self.models, writer)?;
         for model in [&self.model, &writer] {
             model.verify_sizes()?;
         }
         Ok(writer)
     }
+
+    /// The recipe to load: of those that the model is made for the one that was asked for, else
+    /// the usual one, and where a writer was chosen one that leaves the words to it.
+    fn recipe(&self, options: &Options) -> Result<RecipeId, PipelineError> {
+        let id = &self.model.manifest.id;
+        let known = match options.voken {
+            // Whatever is missing there, loading names it.
+            Some(_) => vec![VOKEN],
+            None => recipes(&self.model),
+        };
+        let Some(&usual) = known.first() else {
+            if is_writer(&self.model) {
+                return Err(PipelineError::Request(format!(
+                    "the model {id} writes and can't draw; name it with --writer, and with --model one that draws"
+                )));
+            }
+            return Err(PipelineError::not_a_storyteller(&self.model.manifest));
+        };
+        let writes_itself = |recipe: RecipeId| recipe == VOKEN;
+        let wanted = match options.recipe {
+            Some(wanted) => wanted,
+            None if self.writer.is_some() => {
+                let joined = known.iter().find(|recipe| !writes_itself(**recipe));
+                joined.copied().unwrap_or(usual)
+            }
+            None => usual,
+        };
+        if !known.contains(&wanted) {
+            let names: Vec<&str> = known.iter().map(|recipe| recipe.as_str()).collect();
+            return Err(PipelineError::Request(format!(
+                "model {id} can't be used with the {wanted} pipeline; choose {}",
+                names.join(" or ")
+            )));
+        }
+        if self.writer.is_some() && writes_itself(wanted) {
+            return Err(PipelineError::Request(format!(
+                "with the {wanted} pipeline the model {id} writes its own words; leave --writer out"
+            )));
+        }
+        Ok(wanted)
+    }
 }
 
-/// Loads the model that `options` name, with the recipe that it is made for, on whatever thread
+/// Loads the models that `options` name, with the recipe that joins them, on whatever thread
 /// calls it.
 pub fn loader(options: Options) -> Loader {
     Box::new(move |progress| {
         let chosen = Chosen::new(&options)?;
-        let manifest = &chosen.model.manifest;
-        let known = match options.voken {
-            // Whatever is missing there, loading names it.
-            Some(_) => vec![voken::NAME],
-            None => recipes(&chosen.model),
-        };
-        let recipe = match &chosen.recipe {
-            Some(wanted) => known.iter().find(|known| **known == wanted.as_str()),
-            None => known.first(),
-        };
-        match (recipe.copied(), manifest.pipeline.as_str()) {
-            (Some(caption::NAME), _) => Ok(Box::new(CaptionPipeline::load(&chosen, progress)?)),
-            (Some(_), caption::NAME) => Ok(Box::new(VokenPipeline::load_own(&chosen, progress)?)),
-            (Some(_), _) => Ok(Box::new(VokenPipeline::load(&chosen, progress)?)),
-            (None, other) => match &chosen.recipe {
-                Some(wanted) if !known.is_empty() => Err(PipelineError::Request(format!(
-                    "model {} can't be used with the {wanted} pipeline; choose {}",
-                    manifest.id,
-                    known.join(" or ")
-                ))),
-                _ => Err(WeightsError::NotAStoryteller {
-                    id: manifest.id.clone(),
-                    pipeline: other.to_string(),
-                }
-                .into()),
-            },
-        }
+        let wanted = chosen.recipe(&options)?;
+        let unfit = || PipelineError::not_a_storyteller(&chosen.model.manifest);
+        let recipe = RECIPES.iter().find(|recipe| recipe.id() == wanted);
+        recipe.ok_or_else(unfit)?.load(&chosen, progress)
     })
 }

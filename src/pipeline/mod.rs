@@ -4,14 +4,19 @@
 mod caption;
 mod load;
 mod networks;
+pub mod painter;
+mod recipe;
 mod record;
+mod request;
 mod scene;
 mod speech;
 mod voken;
+pub mod writer;
 
-pub use caption::CaptionPipeline;
-pub use load::{Options, loader, recipes};
+pub use load::{Chosen, Options, is_writer, loader};
+pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;
+pub use request::{BoardContext, ContextPanel, Make, Request, new_seed, panel_seed};
 pub use scene::picture_prompt;
 pub use voken::VokenPipeline;
 
@@ -20,47 +25,10 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
-use crate::story::{PanelId, Record, Settings};
-
-/// What to make for a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Make {
-    Text,
-    Picture,
-    Both,
-}
-
-impl Make {
-    pub fn text(self) -> bool {
-        matches!(self, Make::Text | Make::Both)
-    }
-
-    pub fn picture(self) -> bool {
-        matches!(self, Make::Picture | Make::Both)
-    }
-}
-
-/// A panel that comes before the one to be made.
-#[derive(Clone, Debug)]
-pub struct ContextPanel {
-    pub id: PanelId,
-    pub text: String,
-    pub picture: Option<Arc<RgbaImage>>,
-}
-
-/// An order for one panel.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The panels before this one, in order.
-    pub context: Vec<ContextPanel>,
-    /// The panel's text where it is given; `None` where it is to be written.
-    pub text: Option<String>,
-    /// The panel's own picture where its text is to say what that shows; recipes that don't look
-    /// at pictures leave it.
-    pub picture: Option<Arc<RgbaImage>>,
-    pub make: Make,
-    pub settings: Settings,
-}
+use crate::story::{Record, Settings};
+use crate::weights::{Manifest, WeightsError};
+use painter::Capabilities;
+use writer::WriterDescription;
 
 /// What a pipeline tells while it works.
 #[derive(Clone, Debug)]
@@ -69,7 +37,8 @@ pub enum Progress {
     Loading(LoadProgress),
     /// The next piece of the text, to be appended to those before.
     TextPiece(String),
-    /// The whole text, cleaned up, and how it was made; it replaces the pieces.
+    /// The whole text, cleaned up, and how it was made; it replaces the pieces. Of several
+    /// candidates each comes in turn.
     TextDone(String, Box<Record>),
     /// `step` of `steps` (from 1) is done; `preview` is a small picture of the latents.
     Step {
@@ -84,6 +53,12 @@ pub enum Progress {
 pub struct Output {
     pub text: Option<(String, Record)>,
     pub picture: Option<(RgbaImage, Record)>,
+    /// Further texts where several were wanted.
+    pub candidates: Vec<(String, Record)>,
+    /// For [`Make::Prompt`].
+    pub prompt: Option<String>,
+    /// For [`Make::Plan`].
+    pub plan: Option<Vec<String>>,
     /// Where text and picture were wanted: whether the model asked for the picture by itself.
     /// `None` in recipes that leave it no choice.
     pub asked: Option<bool>,
@@ -100,14 +75,15 @@ pub struct Description {
     pub weights: String,
     /// The device for people, such as `CPU (2 threads)`.
     pub device: String,
-    /// Size of its pictures in pixels.
-    pub width: u32,
-    pub height: u32,
     pub characters: Vec<String>,
     pub things: Vec<String>,
     pub places: Vec<String>,
     /// Settings that look best on this model.
     pub default_settings: Settings,
+    /// What its pictures can be asked for.
+    pub takes: Capabilities,
+    /// Who writes the texts.
+    pub writer: WriterDescription,
 }
 
 /// How far loading has come.
@@ -124,7 +100,7 @@ pub struct LoadProgress {
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     #[error(transparent)]
-    Weights(#[from] crate::weights::WeightsError),
+    Weights(#[from] WeightsError),
     #[error(transparent)]
     Device(#[from] crate::weights::DeviceError),
     #[error(transparent)]
@@ -141,6 +117,14 @@ pub enum PipelineError {
     Tensor(String),
     #[error("{0}")]
     Request(String),
+}
+
+impl PipelineError {
+    /// The error of a model that no recipe takes.
+    pub(crate) fn not_a_storyteller(manifest: &Manifest) -> PipelineError {
+        let (id, pipeline) = (manifest.id.clone(), manifest.pipeline.clone());
+        WeightsError::NotAStoryteller { id, pipeline }.into()
+    }
 }
 
 impl From<candle_core::Error> for PipelineError {

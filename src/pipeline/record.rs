@@ -4,29 +4,42 @@ use std::time::{Instant, SystemTime};
 
 use candle_core::Device;
 
-use super::{Description, PipelineError, Request};
+use super::painter::{Capabilities, own_schedulers};
+use super::writer::WriterDescription;
+use super::{Description, PipelineError, RecipeId, Request};
 use crate::diffusion::Denoising;
-use crate::story::{Record, Settings};
+use crate::story::{Record, Settings, Size};
 use crate::weights::{self, Manifest};
 
-/// What a recipe called `pipeline` says of itself. `manifests` are those of all weights in it,
+/// What a voken model says of itself, writer and painter in one. `manifests` are those of all weights in it,
 /// the model's first; `width` and `height` are pixels of its pictures.
 pub(super) fn description(
     manifests: &[&Manifest],
-    pipeline: &str,
+    pipeline: RecipeId,
     device: &Device,
     (width, height): (u32, u32),
     defaults: Settings,
 ) -> Description {
     let hashes: Vec<String> = manifests.iter().map(|m| m.weights_hash()).collect();
     let model = manifests[0];
+    let (weights, device) = (hashes.join("+"), weights::device_name(device));
     Description {
         model: model.id.clone(),
         pipeline: pipeline.to_string(),
-        weights: hashes.join("+"),
-        device: weights::device_name(device),
-        width,
-        height,
+        writer: WriterDescription {
+            model: model.id.clone(),
+            weights: weights.clone(),
+            device: device.clone(),
+            instructs: false,
+            sees: true,
+        },
+        takes: Capabilities {
+            size: Size { width, height },
+            schedulers: own_schedulers(),
+            ..Capabilities::default()
+        },
+        weights,
+        device,
         characters: model.draws.characters.clone(),
         things: model.draws.things.clone(),
         places: model.draws.places.clone(),

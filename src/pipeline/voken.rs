@@ -11,10 +11,13 @@ use image::RgbaImage;
 
 use super::load::Chosen;
 use super::networks::{Artist, Networks, Speaker, Voice};
+use super::painter::Brief;
+use super::recipe::{Recipe, VOKEN};
 use super::record::{denoising, description, record};
 use super::speech::Speech;
 use super::{
-    ContextPanel, Description, LoadProgress, Output, Pipeline, PipelineError, Progress, Request,
+    CAPTION, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
+    Progress, RecipeId, Request,
 };
 use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
@@ -23,13 +26,10 @@ use crate::published::{Language, Parts};
 use crate::story::{SchedulerName, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
-    FloatReader, Order, Reader, Speaks, Text, VistTask, force_description, force_picture, generate,
-    interleave, tidy,
+    FloatReader, Order, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
+    force_picture, generate, interleave, tidy,
 };
-use crate::weights::Manifest;
-
-/// The name of this recipe in manifests and records.
-pub(super) const NAME: &str = crate::published::PIPELINE;
+use crate::weights::{Manifest, Model};
 
 /// Most tokens of a panel's text, the reference's.
 const MAX_NEW_TOKENS: usize = 256;
@@ -38,9 +38,42 @@ const SEEN: usize = 64;
 /// Most tokens of a description.
 const DESCRIBED: usize = 48;
 /// The voken folder in the folder of a model of our own.
-pub(super) const FOLDER: &str = "voken";
+const FOLDER: &str = "voken";
 /// Times that a text is written anew which the story holds already.
 const ATTEMPTS: u64 = 4;
+
+pub(super) struct Kind;
+
+impl Recipe for Kind {
+    fn id(&self) -> RecipeId {
+        VOKEN
+    }
+
+    fn summary(&self) -> &'static str {
+        "the story so far makes the picture"
+    }
+
+    fn detect(&self, model: &Model) -> bool {
+        let recipe = model.manifest.pipeline.as_str();
+        recipe == VOKEN.as_str() || (recipe == CAPTION.as_str() && own_folder(model).is_whole())
+    }
+
+    fn load(
+        &self,
+        chosen: &Chosen,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Pipeline>, PipelineError> {
+        Ok(Box::new(match chosen.model.manifest.pipeline.as_str() {
+            recipe if recipe == VOKEN.as_str() => VokenPipeline::load(chosen, progress)?,
+            _ => VokenPipeline::load_own(chosen, progress)?,
+        }))
+    }
+}
+
+/// Where a model of our own has what makes it a voken model.
+pub(super) fn own_folder(model: &Model) -> VokenFolder {
+    VokenFolder::new(model.dir.join(FOLDER))
+}
 
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
@@ -134,7 +167,7 @@ impl VokenPipeline {
             voice,
             description: description(
                 &[manifest, &writer.manifest],
-                NAME,
+                VOKEN,
                 device,
                 size,
                 Settings::default(),
@@ -165,7 +198,13 @@ impl VokenPipeline {
             networks,
             voice,
             speech: Speech::Published(tokenizer),
-            description: description(&[&model.manifest], NAME, device, size, reference_settings()),
+            description: description(
+                &[&model.manifest],
+                VOKEN,
+                device,
+                size,
+                reference_settings(),
+            ),
             seen: Vec::new(),
         })
     }
@@ -185,9 +224,41 @@ impl VokenPipeline {
             networks: Networks::staying(Speaker::new(language), tower, artist),
             voice,
             speech: Speech::Published(tokenizer),
-            description: description(&[&manifest], NAME, &device, size, reference_settings()),
+            description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
             seen: Vec::new(),
         }
+    }
+
+    /// Refuses what this recipe can't do rather than passing it over.
+    fn check(&self, request: &Request) -> Result<(), PipelineError> {
+        let model = &self.description.model;
+        let refuse = |what: &str| {
+            Err(PipelineError::Request(format!(
+                "the model {model} tells by vokens and {what}; use the caption recipe or another model"
+            )))
+        };
+        if request.instruction.is_some() {
+            return refuse("can't rewrite a text by an instruction");
+        }
+        match request.make {
+            Make::Plan(_) => return refuse("can't plan a story"),
+            Make::Prompt => return refuse("has no picture prompts"),
+            Make::Text => return Ok(()),
+            Make::Picture | Make::Both => {}
+        }
+        if request.prompt.is_some() {
+            return refuse("can't draw from a picture prompt");
+        }
+        let takes = &self.description.takes;
+        let (negative, settings) = (request.negative(), &request.settings);
+        let brief = Brief::new(
+            String::new(),
+            negative,
+            settings,
+            &request.images,
+            takes.size,
+        )?;
+        takes.check(&brief, model)
     }
 
     /// Whether pictures are described in words, which a text encoder reads.
@@ -467,6 +538,7 @@ impl Pipeline for VokenPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
+        self.check(request)?;
         let mut output = Output::default();
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
@@ -514,6 +586,12 @@ impl Pipeline for VokenPipeline {
             };
             let mut record = record(&self.description, request, prompt, started);
             record.forced = forced;
+            let text = output
+                .text
+                .as_ref()
+                .map(|(text, _)| text.as_str())
+                .or(given);
+            record.text = text.map(str::to_owned);
             output.picture = Some((picture, record));
         }
         Ok(Some(output))

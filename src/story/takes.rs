@@ -1,8 +1,9 @@
 //! Takes: every text and picture made for a panel, one of them active.
 
+use image::RgbaImage;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, Record, Unknown, is_default};
+use super::{ImageId, Images, Record, Unknown, is_default};
 
 /// A text of a panel. `record` is `None` where the author typed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,12 @@ impl TextTake {
 }
 
 impl PictureTake {
+    /// A take of `picture`, whose pixels go into `images`.
+    pub fn of(picture: RgbaImage, record: Option<Record>, images: &Images) -> PictureTake {
+        let (width, height) = picture.dimensions();
+        PictureTake::new(images.put(picture), width, height, record)
+    }
+
     /// `width` and `height` are those of the picture that `image` names.
     pub fn new(image: ImageId, width: u32, height: u32, record: Option<Record>) -> PictureTake {
         PictureTake {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::engine::Make;
+use crate::pipeline::RecipeId;
 use crate::story::{PanelId, SchedulerName};
 use crate::weights::DeviceChoice;
 
@@ -60,8 +61,10 @@ pub enum Action {
     AskMarkdown,
     AskPicture(PanelId),
     Device(DeviceChoice),
-    /// The installed model of this name.
-    Model(String),
+    /// The installed model of this name, with one of its recipes.
+    Model(String, Option<RecipeId>),
+    /// The installed model that writes; `None` for the one that belongs to the model.
+    Writer(Option<String>),
 }
 
 /// A control of the inspector.

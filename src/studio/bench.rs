@@ -13,7 +13,6 @@ use super::state::{Choice, Parts, State};
 use crate::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
-use crate::weights::DeviceChoice;
 
 /// Frame times of a studio with many panels while one is made.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +38,10 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
         loader_for: Arc::new(|_| -> Loader { Box::new(|_| Ok(Box::new(Metronome::default()))) }),
         choice: Choice {
             model: "metronome".to_owned(),
-            device: DeviceChoice::Auto,
+            ..Choice::default()
         },
         models: Vec::new(),
+        writers: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(NoDialogs),
         projects: folder.path().to_path_buf(),
@@ -197,7 +197,7 @@ impl Pipeline for Metronome {
         Ok(Some(Output {
             text,
             picture: Some((picture, record)),
-            asked: None,
+            ..Output::default()
         }))
     }
 }

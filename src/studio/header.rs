@@ -121,15 +121,29 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         roomy(ui);
         ui.set_min_width(220.0);
         if state.models.len() > 1 {
-            widgets::caption(ui, "The model that tells the story");
+            widgets::caption(ui, "The pictures");
             for model in &state.models {
                 let words = model.manifest.name.as_str();
                 if ui
-                    .selectable_label(model.model == state.choice.model, words)
+                    .selectable_label(model.is(&state.choice), words)
                     .on_hover_text(model.manifest.summary.as_str())
                     .clicked()
                 {
-                    actions.push(Action::Model(model.model.clone()));
+                    actions.push(Action::Model(model.model.clone(), model.recipe));
+                    ui.close();
+                }
+            }
+            ui.separator();
+        }
+        if state.writers.len() > 1 {
+            widgets::caption(ui, "The words");
+            let own = std::iter::once((None, "The model's own"));
+            let others = state.writers.iter();
+            let others = others.map(|writer| (Some(&writer.id), writer.name.as_str()));
+            for (writer, words) in own.chain(others) {
+                let chosen = writer == state.choice.writer.as_ref();
+                if ui.selectable_label(chosen, words).clicked() {
+                    actions.push(Action::Writer(writer.cloned()));
                     ui.close();
                 }
             }

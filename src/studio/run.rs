@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::app::App;
 use super::dialogs::SystemDialogs;
 use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
+use crate::weights::Manifest;
 
 /// At most so many frames a second for events of the engine.
 const PACE: Duration = Duration::from_millis(66);
@@ -20,6 +21,8 @@ pub struct StudioOptions {
     pub choice: Choice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
+    /// The installed models that write for others.
+    pub writers: Vec<Manifest>,
 }
 
 /// Why there is no window. Each message is one sentence.
@@ -65,6 +68,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             loader_for: options.loader_for,
             choice: options.choice,
             models: options.models,
+            writers: options.writers,
             dialogs: Box::new(SystemDialogs::new(projects.clone(), Arc::clone(&wake))),
             wake,
             projects,

@@ -19,9 +19,10 @@ use super::live::Live;
 use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
 use crate::engine::{Description, Engine, Make};
+use crate::pipeline::new_seed;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
+use crate::weights::Manifest;
 pub use model::{Choice, LoaderFor, Storyteller, Words};
-use settings::random_seed;
 
 /// How long typing rests before it becomes an undo step.
 const TYPING_REST: Duration = Duration::from_millis(1500);
@@ -44,6 +45,8 @@ pub struct Parts {
     pub choice: Choice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
+    /// The installed models that write for others.
+    pub writers: Vec<Manifest>,
     /// Called from other threads when there is something to draw.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     pub dialogs: Box<dyn Dialogs>,
@@ -64,6 +67,7 @@ pub struct State {
     pub readiness: Readiness,
     pub choice: Choice,
     pub models: Vec<Storyteller>,
+    pub writers: Vec<Manifest>,
     pub work: Work,
     pub toasts: Toasts,
     /// The folder of this story, once it has one.
@@ -123,6 +127,7 @@ impl State {
             images: Images::default(),
             readiness: Readiness::Loading("Loading the model…".to_owned()),
             choice: parts.choice,
+            writers: parts.writers,
             models: parts.models,
             work: Work::default(),
             toasts: Toasts::default(),
@@ -137,7 +142,7 @@ impl State {
             seed_locked: false,
             words_shown: 0,
             next: Settings {
-                seed: random_seed(),
+                seed: new_seed(),
                 ..Settings::default()
             },
             panel_settings: Settings::default(),
@@ -324,7 +329,7 @@ impl State {
             Action::DrawPicture(id) => self.draw_picture(id),
             Action::RewriteText(id) => {
                 let settings = Settings {
-                    seed: self.new_seed(),
+                    seed: self.next_seed(),
                     ..self.settings_for(id)
                 };
                 self.order(Order {
@@ -368,8 +373,13 @@ impl State {
                 device,
                 ..self.choice.clone()
             }),
-            Action::Model(model) => self.choose(Choice {
+            Action::Model(model, recipe) => self.choose(Choice {
                 model,
+                recipe,
+                ..self.choice.clone()
+            }),
+            Action::Writer(writer) => self.choose(Choice {
+                writer,
                 ..self.choice.clone()
             }),
         }

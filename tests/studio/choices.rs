@@ -69,6 +69,7 @@ fn storyteller(id: &str, name: &str, character: &str) -> Storyteller {
             },
             ..Manifest::default()
         },
+        ..Storyteller::default()
     }
 }
 

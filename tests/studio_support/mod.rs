@@ -14,11 +14,11 @@ use rand::rngs::StdRng;
 use vokenboard::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
-use vokenboard::story::{Record, Settings};
+use vokenboard::pipeline::painter;
+use vokenboard::story::{Record, Settings, Size};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
 use vokenboard::studio::state::{Choice, Parts};
-use vokenboard::weights::DeviceChoice;
 
 /// Writes a sentence from the story's last one and draws a scene whose colours and places follow
 /// from the text, seed and guidance.
@@ -74,8 +74,6 @@ impl Doodle {
                 pipeline: "test".into(),
                 weights: "none".into(),
                 device: "CPU".into(),
-                width: 256,
-                height: 256,
                 characters: names(&storyworld::CHARACTERS),
                 things: names(&storyworld::THINGS),
                 places: Place::ALL.iter().map(|p| p.name().to_owned()).collect(),
@@ -83,6 +81,15 @@ impl Doodle {
                     steps: 8,
                     ..Settings::default()
                 },
+                takes: painter::Capabilities {
+                    size: Size {
+                        width: 256,
+                        height: 256,
+                    },
+                    schedulers: ["ddim", "euler", "pndm", "dpm++"].map(Into::into).to_vec(),
+                    ..painter::Capabilities::default()
+                },
+                ..Description::default()
             },
             pace,
             hold: Hold::default(),
@@ -257,9 +264,10 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
         }),
         choice: Choice {
             model: "doodle".into(),
-            device: DeviceChoice::Auto,
+            ..Choice::default()
         },
         models: Vec::new(),
+        writers: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(answers.clone()),
         projects,

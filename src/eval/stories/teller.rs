@@ -14,7 +14,6 @@ use crate::llm::LlmError;
 use crate::pipeline::{self, ContextPanel, Make, Output, Pipeline, PipelineError, Request};
 use crate::story::Settings;
 use crate::storyworld::{Renderer, Scene};
-use crate::weights::DeviceChoice;
 
 /// Pixels a side of the pictures in context and of real ones.
 pub(super) const SIZE: u32 = 256;
@@ -139,12 +138,13 @@ impl Workshop<'_> {
         voken: Option<&Path>,
     ) -> Result<Box<dyn Pipeline>, EvalError> {
         // Where a model knows several recipes, its usual one may be another.
-        let asked = recipe.map_or_else(|| model.to_owned(), |recipe| format!("{model}:{recipe}"));
+        let asked = recipe.map(str::parse).transpose();
         let loader = pipeline::loader(pipeline::Options {
             models: Some(self.models.to_owned()),
-            model: Some(asked),
+            model: Some(model.to_owned()),
+            recipe: asked.map_err(PipelineError::Request)?,
             voken: voken.map(Path::to_owned),
-            device: DeviceChoice::Auto,
+            ..pipeline::Options::default()
         });
         let pipeline = loader(&mut |_| {})?;
         let has = &pipeline.describe().pipeline;
@@ -186,6 +186,7 @@ fn text(
         picture: None,
         make: Make::Text,
         settings: settings.clone(),
+        ..Request::default()
     };
     let made = able(run(pipeline, &request))?;
     let text = made.and_then(|made| made.text);
@@ -279,6 +280,7 @@ impl Whole {
             picture: None,
             make: Make::Picture,
             settings: seeded(&self.settings, at.seed),
+            ..Request::default()
         };
         let made = run(self.pipeline.as_mut(), &request)?;
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
@@ -311,6 +313,7 @@ impl Teller for Whole {
             picture: None,
             make: Make::Both,
             settings: seeded(&self.settings, at.seed),
+            ..Request::default()
         };
         let Some(made) = able(run(self.pipeline.as_mut(), &request))? else {
             return Ok(None);

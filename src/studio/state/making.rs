@@ -6,7 +6,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::{Glimpse, Readiness, State};
-use crate::engine::{ContextPanel, Event, JobId, Make, Output, Progress, Request};
+use crate::engine::{Event, JobId, Make, Output, Progress, Request};
 use crate::story::{Edit, Panel, PanelId, PictureTake, Record, Settings, TextTake};
 use crate::studio::toasts::sentence;
 use crate::studio::work::{Made, Order, Running, Target};
@@ -48,7 +48,7 @@ impl State {
                 Some(id) => Target::Panel(id),
                 None => Target::NewPanel { show },
             },
-            Make::Both => Target::NewPanel { show },
+            Make::Both | Make::Prompt | Make::Plan(_) => Target::NewPanel { show },
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -211,9 +211,7 @@ impl State {
         picture: RgbaImage,
         record: Option<Record>,
     ) -> Edit {
-        let (width, height) = picture.dimensions();
-        let image = self.images.put(picture);
-        let take = PictureTake::new(image, width, height, record);
+        let take = PictureTake::of(picture, record, &self.images);
         Edit::AddPicture { panel, take }
     }
 
@@ -279,38 +277,13 @@ impl State {
         let Some(index) = self.index_of(id) else {
             return;
         };
-        let text = self.text_of(id).trim().to_owned();
-        let request = Request {
-            context: self.context(index),
-            picture: self.story().panels[index]
-                .told_by()
-                .filter(|_| order.make == Make::Text)
-                .and_then(|take| self.images.get(&take.image)),
-            text: (order.make == Make::Picture && !text.is_empty()).then_some(text),
-            make: order.make,
-            settings: order.settings.clone(),
-        };
+        let settings = order.settings.clone();
+        let request = Request::of_panel(self.story(), &self.images, index, order.make, settings);
         // The inspector shows what the picture in the making is made with.
         if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {
             self.panel_settings.seed = order.settings.seed;
         }
         let job = self.engine.submit(request);
         self.work.started(job, id, order, made, now);
-    }
-
-    /// The panels before the one at `index` that say or show something.
-    pub(super) fn context(&self, index: usize) -> Vec<ContextPanel> {
-        self.panels()[..index]
-            .iter()
-            .map(|panel| ContextPanel {
-                id: panel.id,
-                text: self.text_of(panel.id).to_owned(),
-                picture: panel
-                    .pictures
-                    .active()
-                    .and_then(|take| self.images.get(&take.image)),
-            })
-            .filter(|panel| !panel.text.is_empty() || panel.picture.is_some())
-            .collect()
     }
 }

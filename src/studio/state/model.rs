@@ -4,23 +4,37 @@ use std::sync::Arc;
 
 use super::{Readiness, State};
 use crate::engine::Loader;
+use crate::pipeline::RecipeId;
 use crate::studio::toasts::sentence;
 use crate::weights::{DeviceChoice, Manifest};
 
 /// Which model tells the story, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// An installed model's id, or a model folder.
     pub model: String,
+    /// `None` for the usual one of the model.
+    pub recipe: Option<RecipeId>,
+    /// Who writes; `None` for the one that belongs to the model.
+    pub writer: Option<String>,
     pub device: DeviceChoice,
 }
 
 /// A model that the author can choose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Storyteller {
     /// As [`Choice::model`] names it.
     pub model: String,
+    /// A recipe that is not the usual one of the model.
+    pub recipe: Option<RecipeId>,
     pub manifest: Manifest,
+}
+
+impl Storyteller {
+    /// Whether it is what was chosen.
+    pub fn is(&self, choice: &Choice) -> bool {
+        self.model == choice.model && self.recipe == choice.recipe
+    }
 }
 
 /// Makes the loader of what was chosen.
@@ -38,7 +52,7 @@ impl State {
     /// What is known of the chosen model without loading it.
     fn storyteller(&self) -> Option<&Storyteller> {
         let mut models = self.models.iter();
-        models.find(|known| known.model == self.choice.model)
+        models.find(|known| known.is(&self.choice))
     }
 
     /// The model's name for people.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Glimpse, State};
 use crate::engine::Make;
+use crate::pipeline::new_seed;
 use crate::story::{PanelId, Settings};
 use crate::studio::actions::Setting;
 use crate::studio::work::{Order, Target};
@@ -34,7 +35,7 @@ impl State {
                 let seed = if let Setting::Seed(seed) = setting {
                     seed
                 } else {
-                    random_seed()
+                    new_seed()
                 };
                 if panel.is_some() {
                     self.panel_settings.seed = seed;
@@ -68,7 +69,7 @@ impl State {
         let mut settings = self.settings_for(id);
         let chosen = self.seed_locked || (self.seed_chosen && self.selected == Some(id));
         if !chosen {
-            settings.seed = random_seed();
+            settings.seed = new_seed();
         }
         self.seed_chosen = false;
         self.order(Order {
@@ -175,24 +176,19 @@ impl State {
         }
     }
 
-    pub(super) fn new_seed(&self) -> u64 {
+    pub(super) fn next_seed(&self) -> u64 {
         if self.seed_locked {
             self.next.seed
         } else {
-            random_seed()
+            new_seed()
         }
     }
 
     pub(super) fn settings_of_new(&mut self) -> Settings {
         let chosen = std::mem::take(&mut self.seed_chosen) && self.selected.is_none();
         if !chosen && !self.seed_locked {
-            self.next.seed = random_seed();
+            self.next.seed = new_seed();
         }
         self.next.clone()
     }
-}
-
-/// Seeds that people can read and type.
-pub(super) fn random_seed() -> u64 {
-    u64::from(rand::random::<u32>() % 1_000_000)
 }

@@ -8,7 +8,7 @@ use crate::diffusion::{
 };
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
-use crate::pipeline::{ContextPanel, Make, Options, Request, loader, recipes};
+use crate::pipeline::{CAPTION, ContextPanel, Make, Options, Request, VOKEN, loader, recipes};
 use crate::story::{PanelId, Settings};
 use crate::storyworld::vocabulary;
 use crate::train;
@@ -527,12 +527,12 @@ fn what_was_trained_tells_stories() {
         let models = dir.join(format!("models-{name}"));
         installed(dir, name, &models);
         let found = crate::weights::find(&models, "tiny").unwrap();
-        assert_eq!(recipes(&found), ["voken", "caption"]);
+        assert_eq!(recipes(&found), [VOKEN, CAPTION]);
         let options = |model: &str| Options {
             models: Some(models.clone()),
             model: Some(model.to_string()),
-            voken: None,
             device: DeviceChoice::Only(DeviceKind::Cpu),
+            ..Options::default()
         };
         let mut pipeline = loader(options("tiny"))(&mut |_| {}).unwrap();
         assert_eq!(pipeline.describe().pipeline, "voken");
@@ -547,6 +547,7 @@ fn what_was_trained_tells_stories() {
                     steps: 2,
                     ..Settings::default()
                 },
+                ..Request::default()
             };
             let go_on = &mut |_| ControlFlow::Continue(());
             pipeline.generate(&request, go_on).unwrap().unwrap()
@@ -578,6 +579,7 @@ fn what_was_trained_tells_stories() {
             picture: Some(Arc::new(picture.clone())),
             make: Make::Text,
             settings: Settings::default(),
+            ..Request::default()
         };
         let go_on = &mut |_| ControlFlow::Continue(());
         let seen = pipeline.generate(&request, go_on).unwrap().unwrap();

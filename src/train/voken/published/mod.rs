@@ -280,6 +280,7 @@ fn tell(nets: &Nets, strips: &[Strip], seed: u64) -> Result<telling::Told> {
                 steps: 15,
                 ..pipeline.describe().default_settings.clone()
             },
+            ..Request::default()
         };
         let mut make =
             |request: &Request| pipeline.generate(request, &mut |_| ControlFlow::Continue(()));

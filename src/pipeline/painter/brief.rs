@@ -1,0 +1,251 @@
+//! All that a picture is drawn from: settings with the pictures they name, and the record's
+//! fields made of it again.
+
+use std::sync::Arc;
+
+use image::RgbaImage;
+
+use crate::pipeline::PipelineError;
+use crate::story::{
+    Control, FileUse, ImageId, Images, InitImage, LoraUse, Record, Reference, SchedulerName,
+    Settings, Size, Variation,
+};
+
+/// A picture whose looks are to be kept, see [`Reference`].
+#[derive(Clone, Debug)]
+pub struct GivenReference {
+    pub picture: Arc<RgbaImage>,
+    pub how: Reference,
+}
+
+/// A picture whose shapes are to be followed, see [`Control`].
+#[derive(Clone, Debug)]
+pub struct GivenControl {
+    pub kind: String,
+    pub picture: Arc<RgbaImage>,
+    pub how: Control,
+}
+
+/// All that one picture is drawn from.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    pub prompt: String,
+    /// What guidance leads away from; empty for nothing.
+    pub negative: String,
+    pub size: Size,
+    pub seed: u64,
+    /// 1 is none.
+    pub guidance: f32,
+    pub steps: u32,
+    pub scheduler: SchedulerName,
+    pub clip_skip: Option<u32>,
+    pub loras: Vec<LoraUse>,
+    pub vae: Option<FileUse>,
+    pub variation: Option<Variation>,
+    /// Image to image: the picture and the strength, where 1 ignores it.
+    pub init: Option<(Arc<RgbaImage>, f32)>,
+    /// Inpainting: white is drawn anew, black stays.
+    pub mask: Option<Arc<RgbaImage>>,
+    pub references: Vec<GivenReference>,
+    pub control: Vec<GivenControl>,
+}
+
+impl Default for Brief {
+    fn default() -> Brief {
+        let Settings {
+            seed,
+            guidance,
+            steps,
+            scheduler,
+            ..
+        } = Settings::default();
+        Brief {
+            prompt: String::new(),
+            negative: String::new(),
+            size: Size {
+                width: 512,
+                height: 512,
+            },
+            seed,
+            guidance,
+            steps,
+            scheduler,
+            clip_skip: None,
+            loras: Vec::new(),
+            vae: None,
+            variation: None,
+            init: None,
+            mask: None,
+            references: Vec::new(),
+            control: Vec::new(),
+        }
+    }
+}
+
+impl Brief {
+    /// The brief of a picture of `prompt` with `settings`, whose pictures are in `images`; `usual`
+    /// is the size where the settings ask for none.
+    ///
+    /// # Errors
+    /// When a picture is not at hand.
+    pub fn new(
+        prompt: String,
+        negative: String,
+        settings: &Settings,
+        images: &Images,
+        usual: Size,
+    ) -> Result<Brief, PipelineError> {
+        let picture = |id: &ImageId| {
+            images.get(id).ok_or_else(|| {
+                PipelineError::Request(format!(
+                    "the picture {id} that these settings name is not at hand; choose another or restore its file"
+                ))
+            })
+        };
+        let init = match &settings.init {
+            Some(init) => Some((picture(&init.image)?, init.strength)),
+            None => None,
+        };
+        let references = settings.references.iter().map(|reference| {
+            Ok(GivenReference {
+                picture: picture(&reference.image)?,
+                how: reference.clone(),
+            })
+        });
+        let control = settings.control.iter().map(|control| {
+            Ok(GivenControl {
+                kind: control.kind.clone(),
+                picture: picture(&control.image)?,
+                how: control.clone(),
+            })
+        });
+        Ok(Brief {
+            prompt,
+            negative,
+            size: settings.size.unwrap_or(usual),
+            seed: settings.seed,
+            guidance: settings.guidance,
+            steps: settings.steps,
+            scheduler: settings.scheduler.clone(),
+            clip_skip: settings.clip_skip,
+            loras: settings.loras.clone(),
+            vae: settings.vae.clone(),
+            variation: settings.variation.clone(),
+            init,
+            mask: settings.mask.as_ref().map(picture).transpose()?,
+            references: references.collect::<Result<_, PipelineError>>()?,
+            control: control.collect::<Result<_, PipelineError>>()?,
+        })
+    }
+
+    /// The brief that a recorded picture was drawn from.
+    ///
+    /// # Errors
+    /// As [`Brief::new`].
+    pub fn of_record(
+        record: &Record,
+        images: &Images,
+        usual: Size,
+    ) -> Result<Brief, PipelineError> {
+        let (prompt, negative) = (record.prompt.clone(), record.negative.clone());
+        Brief::new(prompt, negative, &record.settings, images, usual)
+    }
+
+    /// Puts all that this brief says into a record. The record's size stays out where none was
+    /// asked for, and the board's negative prompt is not put into the settings.
+    pub fn write_into(&self, record: &mut Record) {
+        record.prompt.clone_from(&self.prompt);
+        record.negative.clone_from(&self.negative);
+        let settings = &mut record.settings;
+        settings.seed = self.seed;
+        settings.guidance = self.guidance;
+        settings.steps = self.steps;
+        settings.scheduler = self.scheduler.clone();
+        settings.size = settings.size.map(|_| self.size);
+        settings.clip_skip = self.clip_skip;
+        settings.loras.clone_from(&self.loras);
+        settings.vae.clone_from(&self.vae);
+        settings.variation.clone_from(&self.variation);
+        settings.init = self.init.as_ref().map(|(picture, strength)| InitImage {
+            image: ImageId::of(picture),
+            strength: *strength,
+        });
+        settings.mask = self.mask.as_deref().map(ImageId::of);
+        settings.references = self.references.iter().map(|r| r.how.clone()).collect();
+        settings.control = self.control.iter().map(|c| c.how.clone()).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_and_its_brief_become_each_other() {
+        let images = Images::new();
+        let put = |grey: u8| images.put(RgbaImage::from_pixel(4, 4, image::Rgba([grey; 4])));
+        let settings = Settings {
+            seed: 7,
+            size: Some(Size {
+                width: 640,
+                height: 448,
+            }),
+            clip_skip: Some(2),
+            loras: vec![LoraUse {
+                file: "ink.safetensors".into(),
+                hash: "0f".into(),
+                weight: 0.8,
+            }],
+            vae: Some(FileUse::default()),
+            variation: Some(Variation {
+                seed: 8,
+                strength: 0.2,
+            }),
+            init: Some(InitImage {
+                image: put(1),
+                strength: 0.5,
+            }),
+            mask: Some(put(2)),
+            references: vec![Reference {
+                image: put(3),
+                strength: 1.0,
+                start: 0.0,
+                end: 0.5,
+                prompt: "a boy".into(),
+                adapter: None,
+            }],
+            control: vec![Control {
+                kind: "scribble".into(),
+                image: put(4),
+                strength: 1.0,
+                start: 0.1,
+                end: 1.0,
+                file: None,
+            }],
+            ..Settings::default()
+        };
+        let record = Record {
+            prompt: "a house".into(),
+            negative: "blurry".into(),
+            settings,
+            ..Record::default()
+        };
+        let usual = Size {
+            width: 512,
+            height: 512,
+        };
+        let brief = Brief::of_record(&record, &images, usual).unwrap();
+        assert_eq!((brief.size.width, brief.size.height), (640, 448));
+        let mut again = Record {
+            settings: Settings {
+                size: record.settings.size,
+                ..Settings::default()
+            },
+            ..Record::default()
+        };
+        brief.write_into(&mut again);
+        assert_eq!(again, record);
+        let missing = Brief::of_record(&record, &Images::new(), usual).unwrap_err();
+        assert!(missing.to_string().contains("not at hand"), "{missing}");
+    }
+}

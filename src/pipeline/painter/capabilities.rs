@@ -1,0 +1,223 @@
+//! What a painter can take: the studio shows the controls for it, and the rest is refused by name.
+
+use std::ops::RangeInclusive;
+
+use super::Brief;
+use crate::pipeline::PipelineError;
+use crate::story::{SchedulerName, Size};
+
+/// In which words a painter wants its prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptStyle {
+    /// The captions of the storyworld, which Sprout has learnt from.
+    Storyworld,
+    /// Sentences that describe the picture.
+    #[default]
+    Sentences,
+    /// Comma-separated tags, as many fine-tunes of SDXL have learnt from.
+    Tags,
+}
+
+/// Picture sizes other than the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeRange {
+    /// Width and height are multiples of this, in pixels.
+    pub step: u32,
+    /// Least and most pixels of a side.
+    pub least: u32,
+    pub most: u32,
+    /// Pixels of a picture in all that the model draws best: presets have about as many.
+    pub budget: u32,
+}
+
+/// What a painter can take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capabilities {
+    /// The size of a picture for which none is asked.
+    pub size: Size,
+    /// Other sizes; `None` where it draws that one only.
+    pub sizes: Option<SizeRange>,
+    pub prompts: PromptStyle,
+    pub negative: bool,
+    /// Guidance scales; one value where it takes none.
+    pub guidance: RangeInclusive<f32>,
+    pub steps: RangeInclusive<u32>,
+    /// Schedulers it knows, the usual first; empty where there is no choice.
+    pub schedulers: Vec<SchedulerName>,
+    pub clip_skip: bool,
+    pub loras: bool,
+    pub vae: bool,
+    /// Noise between two seeds.
+    pub variation: bool,
+    /// Image to image.
+    pub init: bool,
+    /// Inpainting.
+    pub mask: bool,
+    /// Most reference pictures.
+    pub references: usize,
+    /// Kinds of control pictures, such as `scribble`.
+    pub control: Vec<String>,
+}
+
+impl Default for Capabilities {
+    /// A plain text-to-picture model: prompt, guidance, steps and seed.
+    fn default() -> Capabilities {
+        Capabilities {
+            size: Size {
+                width: 512,
+                height: 512,
+            },
+            sizes: None,
+            prompts: PromptStyle::default(),
+            negative: false,
+            guidance: 1.0..=15.0,
+            steps: 1..=200,
+            schedulers: Vec::new(),
+            clip_skip: false,
+            loras: false,
+            vae: false,
+            variation: false,
+            init: false,
+            mask: false,
+            references: 0,
+            control: Vec::new(),
+        }
+    }
+}
+
+impl Capabilities {
+    /// Whether a painter that takes this can draw `brief`; `model` names it in the message.
+    ///
+    /// # Errors
+    /// The first thing that it can't take, with what to do.
+    pub fn check(&self, brief: &Brief, model: &str) -> Result<(), PipelineError> {
+        let refuse = |sentence: String| Err(PipelineError::Request(sentence));
+        let asked = [
+            (
+                !brief.negative.trim().is_empty() && !self.negative,
+                "a negative prompt",
+            ),
+            (brief.clip_skip.is_some() && !self.clip_skip, "a clip skip"),
+            (!brief.loras.is_empty() && !self.loras, "LoRAs"),
+            (brief.vae.is_some() && !self.vae, "another VAE"),
+            (
+                brief.variation.is_some() && !self.variation,
+                "variations of a seed",
+            ),
+            (
+                brief.init.is_some() && !self.init,
+                "a picture to begin from",
+            ),
+            (brief.mask.is_some() && !self.mask, "a mask"),
+            (
+                !brief.references.is_empty() && self.references == 0,
+                "reference pictures",
+            ),
+            (
+                !brief.control.is_empty() && self.control.is_empty(),
+                "control pictures",
+            ),
+        ];
+        if let Some((_, what)) = asked.iter().find(|(refused, _)| *refused) {
+            return refuse(format!(
+                "the model {model} can't take {what}; leave that out or choose another model"
+            ));
+        }
+        let most = self.references;
+        if brief.references.len() > most {
+            return refuse(format!(
+                "the model {model} takes at most {most} reference pictures; leave some out"
+            ));
+        }
+        let known = |kind: &String| self.control.contains(kind);
+        if let Some(given) = brief.control.iter().find(|given| !known(&given.kind)) {
+            return refuse(format!(
+                "the model {model} follows no {} picture; choose {}",
+                given.kind,
+                self.control.join(" or ")
+            ));
+        }
+        if !self.schedulers.is_empty() && !self.schedulers.contains(&brief.scheduler) {
+            let names: Vec<&str> = self.schedulers.iter().map(SchedulerName::as_str).collect();
+            return refuse(format!(
+                "the model {model} has no scheduler \"{}\"; choose {}",
+                brief.scheduler,
+                names.join(", ")
+            ));
+        }
+        self.check_size(brief.size, model)
+    }
+
+    fn check_size(&self, Size { width, height }: Size, model: &str) -> Result<(), PipelineError> {
+        let Size {
+            width: own_width,
+            height: own_height,
+        } = self.size;
+        if (width, height) == (own_width, own_height) {
+            return Ok(());
+        }
+        let Some(range) = &self.sizes else {
+            return Err(PipelineError::Request(format!(
+                "the model {model} draws pictures of {own_width}x{own_height} pixels only; leave the size out or choose another model"
+            )));
+        };
+        let fits = |side: u32| {
+            side.is_multiple_of(range.step) && (range.least..=range.most).contains(&side)
+        };
+        if fits(width) && fits(height) {
+            return Ok(());
+        }
+        Err(PipelineError::Request(format!(
+            "the model {model} can't draw {width}x{height} pixels; choose sides of {} to {} in steps of {}",
+            range.least, range.most, range.step
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(takes: &Capabilities, change: impl FnOnce(&mut Brief)) -> String {
+        let mut brief = Brief {
+            size: takes.size,
+            ..Brief::default()
+        };
+        change(&mut brief);
+        match takes.check(&brief, "plain") {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_a_painter_cannot_take_is_named() {
+        let plain = Capabilities::default();
+        assert_eq!(said(&plain, |_| {}), "");
+        let negative = said(&plain, |brief| brief.negative = "blurry".into());
+        assert!(negative.contains("plain can't take a negative prompt"));
+        let skip = said(&plain, |brief| brief.clip_skip = Some(2));
+        assert!(skip.contains("a clip skip"), "{skip}");
+        let size = said(&plain, |brief| brief.size.width = 640);
+        assert!(size.contains("512x512 pixels only"), "{size}");
+        let mut free = plain.clone();
+        free.sizes = Some(SizeRange {
+            step: 8,
+            least: 64,
+            most: 2048,
+            budget: 512 * 512,
+        });
+        assert_eq!(said(&free, |brief| brief.size.width = 640), "");
+        let odd = said(&free, |brief| brief.size.width = 641);
+        assert!(
+            odd.contains("641x512") && odd.contains("steps of 8"),
+            "{odd}"
+        );
+        free.schedulers = vec![SchedulerName::from("euler")];
+        let other = said(&free, |_| {});
+        assert!(
+            other.contains("no scheduler \"ddim\"; choose euler"),
+            "{other}"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! A text-to-picture model of our own in diffusers' folder layout, such as Sprout.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::{
+    Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, PipelineError, Progress,
+    PromptStyle,
+};
+use crate::diffusion::{Denoising, Diffusion, SchedulerKind};
+use crate::pipeline::record::default_settings;
+use crate::pipeline::{CAPTION, LoadProgress};
+use crate::story::{SchedulerName, Settings, Size};
+use crate::weights::{self, Model};
+
+/// Models whose manifest says `caption`: they draw the captions of the storyworld.
+pub(super) struct Kind;
+
+impl PainterKind for Kind {
+    fn detect(&self, model: &Model) -> bool {
+        model.manifest.pipeline == CAPTION.as_str()
+    }
+
+    fn load(
+        &self,
+        model: &Model,
+        device: &Device,
+        _progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Painter>, PipelineError> {
+        let diffusion = Diffusion::load(&model.dir, device)?;
+        let (width, height) = diffusion.picture_size();
+        let manifest = &model.manifest;
+        let description = PainterDescription {
+            model: manifest.id.clone(),
+            weights: manifest.weights_hash(),
+            device: weights::device_name(device),
+            takes: Capabilities {
+                size: Size { width, height },
+                prompts: PromptStyle::Storyworld,
+                negative: true,
+                schedulers: own_schedulers(),
+                ..Capabilities::default()
+            },
+            draws: manifest.draws.clone(),
+            default_settings: default_settings(Settings::default(), manifest),
+        };
+        Ok(Box::new(DiffusersPainter {
+            diffusion,
+            description,
+        }))
+    }
+}
+
+/// The names of our own schedulers.
+pub(in crate::pipeline) fn own_schedulers() -> Vec<SchedulerName> {
+    let all = SchedulerKind::ALL.iter();
+    all.map(|kind| SchedulerName::from(kind.name())).collect()
+}
+
+struct DiffusersPainter {
+    diffusion: Diffusion,
+    description: PainterDescription,
+}
+
+impl Painter for DiffusersPainter {
+    fn describe(&self) -> &PainterDescription {
+        &self.description
+    }
+
+    fn draw(
+        &mut self,
+        brief: &Brief,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Drawn>, PipelineError> {
+        let scheduler = brief.scheduler.as_str().parse();
+        let how = Denoising {
+            scheduler: scheduler.map_err(PipelineError::Request)?,
+            steps: brief.steps as usize,
+            guidance: f64::from(brief.guidance),
+        };
+        let (prompt, negative) = (&brief.prompt, brief.negative.trim());
+        let picture = self
+            .diffusion
+            .sample(prompt, negative, brief.seed, how, &mut |done| {
+                sink(Progress::Step {
+                    step: done.step,
+                    steps: done.steps,
+                    preview: Arc::new(done.preview),
+                })
+            })?;
+        Ok(picture.map(Drawn::from))
+    }
+}

@@ -1,0 +1,101 @@
+//! Painters: models that draw a picture from a brief. [`PAINTERS`] lists the kinds there are.
+
+mod brief;
+mod capabilities;
+mod diffusers;
+
+use std::ops::ControlFlow;
+
+use candle_core::Device;
+use image::RgbaImage;
+
+pub use brief::{Brief, GivenControl, GivenReference};
+pub use capabilities::{Capabilities, PromptStyle, SizeRange};
+pub(super) use diffusers::own_schedulers;
+
+use super::{LoadProgress, PipelineError, Progress};
+use crate::story::Settings;
+use crate::weights::{Draws, Model};
+
+/// What a loaded painter is and can do.
+#[derive(Clone, Debug, Default)]
+pub struct PainterDescription {
+    /// Model id.
+    pub model: String,
+    /// Hash of the weights.
+    pub weights: String,
+    /// The device for people, such as `CPU (2 threads)`.
+    pub device: String,
+    pub takes: Capabilities,
+    /// Words that it knows where it knows only some.
+    pub draws: Draws,
+    /// Settings that look best on this model.
+    pub default_settings: Settings,
+}
+
+/// A picture as it came out.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    pub picture: RgbaImage,
+    /// What an engine elsewhere was given to draw it.
+    pub graph: Option<serde_json::Value>,
+}
+
+impl From<RgbaImage> for Drawn {
+    fn from(picture: RgbaImage) -> Drawn {
+        Drawn {
+            picture,
+            graph: None,
+        }
+    }
+}
+
+/// Draws pictures. It lives on the engine's thread.
+pub trait Painter {
+    fn describe(&self) -> &PainterDescription;
+
+    /// The brief with what only the painter can fill in, such as the hashes of files that it
+    /// names; what the painter can't do is refused here, before anything is drawn.
+    ///
+    /// # Errors
+    /// Where it asks for what the painter can't do, or names a file that is gone or unfit.
+    fn complete(&mut self, brief: Brief) -> Result<Brief, PipelineError> {
+        let about = self.describe();
+        about.takes.check(&brief, &about.model)?;
+        Ok(brief)
+    }
+
+    /// Draws a brief that was completed, telling `sink` of every step ([`Progress::Step`]); the
+    /// sink breaks to cancel, which is obeyed before the next step. `None` is cancelled. The same
+    /// brief gives the same picture, byte for byte, on one machine.
+    ///
+    /// # Errors
+    /// When the model fails; it can be used again.
+    fn draw(
+        &mut self,
+        brief: &Brief,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Drawn>, PipelineError>;
+}
+
+/// A kind of painter: which models are of it, and how one is loaded.
+pub trait PainterKind: Sync {
+    fn detect(&self, model: &Model) -> bool;
+
+    /// # Errors
+    /// When a file is missing, broken or of a kind that is not read.
+    fn load(
+        &self,
+        model: &Model,
+        device: &Device,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Painter>, PipelineError>;
+}
+
+/// Every kind of painter; the first that detects a model loads it.
+pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind];
+
+/// The kind that a model is of.
+pub(super) fn kind_of(model: &Model) -> Option<&'static dyn PainterKind> {
+    PAINTERS.iter().copied().find(|kind| kind.detect(model))
+}

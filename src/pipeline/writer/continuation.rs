@@ -1,0 +1,82 @@
+//! A small language model that goes on with the story as with a text in a book.
+
+use candle_core::Device;
+
+use super::{TextSink, Writer, WriterDescription, WriterKind, Written};
+use crate::llm::{LanguageModel, Sampling};
+use crate::pipeline::{ContextPanel, LoadProgress, PipelineError, Request};
+use crate::weights::{self, Model};
+
+/// A little, so that a small model does not circle; more of it breaks names, which a story
+/// repeats.
+const REPETITION_PENALTY: f32 = 1.1;
+
+/// Models whose manifest says `language-model`.
+pub(super) struct Kind;
+
+impl WriterKind for Kind {
+    fn detect(&self, model: &Model) -> bool {
+        model.manifest.pipeline == "language-model"
+    }
+
+    fn load(
+        &self,
+        model: &Model,
+        device: &Device,
+        _progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Writer>, PipelineError> {
+        let mut language = LanguageModel::load(&model.dir, device)?;
+        language.prepare()?;
+        Ok(Box::new(Continuation {
+            language,
+            description: WriterDescription {
+                model: model.manifest.id.clone(),
+                weights: model.manifest.weights_hash(),
+                // It runs on the processor whatever the device is.
+                device: weights::device_name(&Device::Cpu),
+                instructs: false,
+                sees: false,
+            },
+        }))
+    }
+}
+
+struct Continuation {
+    language: LanguageModel,
+    description: WriterDescription,
+}
+
+impl Writer for Continuation {
+    fn describe(&self) -> &WriterDescription {
+        &self.description
+    }
+
+    fn continue_story(
+        &mut self,
+        request: &Request,
+        sink: &mut TextSink,
+    ) -> Result<Option<Written>, PipelineError> {
+        let settings = &request.settings;
+        let sampling = Sampling {
+            seed: settings.seed,
+            temperature: settings.temperature,
+            top_p: settings.top_p,
+            repetition_penalty: settings.repetition_penalty.unwrap_or(REPETITION_PENALTY),
+        };
+        let told = request.told();
+        let text = self.language.continue_story(&told, &sampling, sink)?;
+        Ok(text.map(|text| Written {
+            text,
+            prompt: told.join("\n"),
+        }))
+    }
+
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        let told: Vec<String> = context.iter().map(|panel| panel.text.clone()).collect();
+        Ok(self.language.log_probabilities(&told, text)?)
+    }
+}
