@@ -13,6 +13,7 @@ pub mod llm;
 pub mod nn;
 pub mod pipeline;
 pub mod published;
+mod resample;
 pub mod story;
 pub mod storyworld;
 pub mod studio;

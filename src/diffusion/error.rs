@@ -25,6 +25,8 @@ pub enum DiffusionError {
     Checkpoint(crate::weights::CheckpointError),
     #[error("{0}")]
     Settings(String),
+    #[error("the picture came to nothing: {stage} gave values that are no numbers; {remedy}")]
+    NotNumbers { stage: String, remedy: String },
     #[error("{0}")]
     Tensor(String),
 }

@@ -152,7 +152,7 @@ impl ModelFolder {
             "_class_name": "StableDiffusionPipeline",
             "requires_safety_checker": false,
             "safety_checker": [null, null],
-            "scheduler": ["diffusers", scheduler.class_name],
+            "scheduler": ["diffusers", scheduler.class_name()],
             "text_encoder": ["transformers", "CLIPTextModel"],
             "tokenizer": ["vokenboard", "CaptionTokenizer"],
             "unet": ["diffusers", "UNet2DConditionModel"],

@@ -8,9 +8,11 @@
 //! Pictures and latents are `[B,H,W,C]`, text states `[B,T,C]`, timesteps `[B]`.
 
 mod bench;
+mod clip;
 mod error;
 mod family;
 mod folder;
+mod pixels;
 mod preview;
 mod resnet;
 mod sample;
@@ -21,6 +23,7 @@ mod stable;
 mod text;
 mod tiles;
 mod tokenizer;
+mod trajectory;
 mod unet;
 mod vae;
 
@@ -28,17 +31,20 @@ mod vae;
 mod tests;
 
 pub use bench::{Part, time_stable_diffusion};
+pub use clip::{Chunk, ClipTokenizer, Pad, Piece, chunks, pieces, weigh};
 pub use error::DiffusionError;
 pub use family::{Detected, Family, detect};
 pub use folder::{ModelFolder, Open};
+pub use pixels::{cut_out, mask_tensor, picture_tensor};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
-pub use schedule::{BetaSchedule, NoiseSchedule, Prediction, SchedulerConfig, Spacing};
-pub use scheduler::{Scheduler, SchedulerKind};
+pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
+pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
 pub use stable::{OpenOptions, StableDiffusion, TextEncoders};
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;
+pub use trajectory::{Call, Taken, Trajectory};
 pub use unet::{
     Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt, PerBlock,
     Residuals, Unet, UnetConfig, UpBlockKind, guidance_embedding, same_timestep, time_ids,

@@ -3,10 +3,11 @@
 use super::error::{DiffusionError, sentence};
 use super::folder::{ModelFolder, Open};
 use super::preview::to_byte;
-use super::scheduler::{Scheduler, SchedulerKind};
+use super::scheduler::Scheduler;
 use super::tiles::decode_tiled;
 use super::{
-    CaptionTokenizer, Preview, SchedulerConfig, TextEncoder, TextFeatures, Unet, Vae, same_timestep,
+    CaptionTokenizer, Preview, SchedulerConfig, SchedulerKind, TextEncoder, TextFeatures, Unet,
+    Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
 use candle_core::{DType, Device, Tensor};
@@ -194,7 +195,7 @@ impl Painter {
             return Err(DiffusionError::config(dir, why));
         }
         Ok(Self {
-            scheduler: folder.read_scheduler()?,
+            scheduler: folder.read_scheduler()?.with_own_defaults(),
             preview: folder.read_preview(latents)?,
             unet,
             vae,
@@ -233,7 +234,16 @@ impl Painter {
             .map(|&seed| noise(seed, 0, &[1, side, side, channels], &self.device))
             .collect::<Result<Vec<_>, _>>()?;
         let start = Tensor::cat(&start, 0)?;
-        let Some(latents) = self.denoise(&start, positive, negative, how, sink)? else {
+        let fresh = |step: usize| {
+            let shape = [1, side, side, channels];
+            let each = seeds
+                .iter()
+                .map(|&seed| noise(seed, 1 + step as u64, &shape, &self.device))
+                .collect::<Result<Vec<_>, _>>()?;
+            Tensor::cat(&each, 0)
+        };
+        let conditions = [positive, negative];
+        let Some(latents) = self.denoise(&start, conditions, how, &fresh, sink)? else {
             return Ok(None);
         };
         let pictures = (0..seeds.len())
@@ -243,13 +253,14 @@ impl Painter {
     }
 
     /// Latents from unit noise `start [B,h,w,C]`, led towards `positive` (a batch of B) and away
-    /// from `negative` (a batch of 1 or B); `None` is cancelled.
+    /// from `negative` (a batch of 1 or B); `None` is cancelled. `fresh` gives the unit noise of a
+    /// step, counted from 0, where the scheduler draws any.
     pub fn denoise(
         &self,
         start: &Tensor,
-        positive: &TextFeatures,
-        negative: &TextFeatures,
+        [positive, negative]: [&TextFeatures; 2],
         how: Denoising,
+        fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Tensor>, DiffusionError> {
         if !how.guidance.is_finite() {
@@ -279,17 +290,21 @@ impl Painter {
             let seen = scheduler.scale_input(&x, i)?;
             let answer = if guided {
                 let both = Tensor::cat(&[&seen, &seen], 0)?;
-                let t = same_timestep(t as f64, 2 * batch, &self.device)?;
+                let t = same_timestep(t, 2 * batch, &self.device)?;
                 let both = self.unet.forward(&both, &t, &text, Some(&pooled))?;
                 let away = both.narrow(0, 0, batch)?;
                 let towards = both.narrow(0, batch, batch)?;
                 (&away + ((towards - &away)? * how.guidance)?)?
             } else {
-                let t = same_timestep(t as f64, batch, &self.device)?;
+                let t = same_timestep(t, batch, &self.device)?;
                 self.unet.forward(&seen, &t, &text, Some(&pooled))?
             };
             let clean = scheduler.predict_x0(&answer, i, &x)?;
-            x = scheduler.step(&answer, i, &x)?;
+            let noise = match scheduler.draws_noise() {
+                true => Some(fresh(i)?),
+                false => None,
+            };
+            x = scheduler.step(&answer, i, &x, noise.as_ref())?;
             let done = StepDone {
                 step: i as u32 + 1,
                 steps: times.len() as u32,

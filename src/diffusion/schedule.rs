@@ -1,6 +1,8 @@
 //! How much noise a timestep holds, and what follows from it for training: noisy latents,
 //! targets and loss weights. Coefficients are kept in f64; tensors are f32.
 
+use super::SchedulerConfig;
+use super::scheduler::Keys;
 use crate::nn::Result;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ pub enum Prediction {
     Epsilon,
     /// The velocity `sqrt(a) noise - sqrt(1-a) x0` (Salimans & Ho, arXiv 2202.00512).
     VPrediction,
+    /// The clean latents.
+    Sample,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,49 +32,6 @@ pub enum BetaSchedule {
     SquaredCosCapV2,
 }
 
-/// How the steps of sampling are spread over the timesteps of training (arXiv 2305.08891, table 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Spacing {
-    #[default]
-    Leading,
-    Trailing,
-    Linspace,
-}
-
-/// diffusers' `scheduler_config.json`: the settings we read, under its names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SchedulerConfig {
-    #[serde(rename = "_class_name")]
-    pub class_name: String,
-    pub num_train_timesteps: usize,
-    pub beta_start: f64,
-    pub beta_end: f64,
-    pub beta_schedule: BetaSchedule,
-    pub prediction_type: Prediction,
-    pub timestep_spacing: Spacing,
-    pub steps_offset: usize,
-    /// Whether the last step of DDIM and PNDM ends without any noise, or at timestep 0.
-    pub set_alpha_to_one: bool,
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self {
-            class_name: "PNDMScheduler".into(),
-            num_train_timesteps: 1000,
-            beta_start: 0.00085,
-            beta_end: 0.012,
-            beta_schedule: BetaSchedule::default(),
-            prediction_type: Prediction::default(),
-            timestep_spacing: Spacing::default(),
-            steps_offset: 0,
-            set_alpha_to_one: false,
-        }
-    }
-}
-
 /// The share of signal at every timestep of training.
 #[derive(Clone, Debug)]
 pub struct NoiseSchedule {
@@ -82,11 +43,25 @@ impl NoiseSchedule {
     /// # Errors
     /// When the configuration has no timesteps or betas outside 0..1.
     pub fn new(config: &SchedulerConfig) -> Result<Self> {
-        let n = config.num_train_timesteps;
-        let (start, end) = (config.beta_start, config.beta_end);
-        if n < 2 || !(0.0..1.0).contains(&start) || !(0.0..1.0).contains(&end) {
+        Self::of(&config.as_configured().map_err(candle_core::Error::Msg)?)
+    }
+
+    /// # Errors
+    /// As [`NoiseSchedule::new`].
+    pub(super) fn of(keys: &Keys) -> Result<Self> {
+        let n = keys.num_train_timesteps;
+        let (start, end) = (keys.beta_start, keys.beta_end);
+        let given = keys.trained_betas.as_deref();
+        let share = |beta: &f64| (0.0..1.0).contains(beta);
+        if n < 2 || !share(&start) || !share(&end) || given.is_some_and(|b| !b.iter().all(share)) {
             candle_core::bail!(
-                "the scheduler needs at least 2 num_train_timesteps, and beta_start and beta_end from 0 to below 1"
+                "the scheduler needs at least 2 num_train_timesteps, and betas from 0 to below 1"
+            );
+        }
+        if let Some(given) = given.filter(|given| given.len() != n) {
+            candle_core::bail!(
+                "the scheduler has {} trained_betas for {n} num_train_timesteps; get its scheduler_config.json again",
+                given.len()
             );
         }
         let between = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
@@ -94,20 +69,24 @@ impl NoiseSchedule {
             let t = (i as f64 / n as f64 + 0.008) / 1.008;
             (t * std::f64::consts::FRAC_PI_2).cos().powi(2)
         };
-        let beta = |i: usize| match config.beta_schedule {
-            BetaSchedule::Linear => between(start, end, i),
-            BetaSchedule::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
-            BetaSchedule::SquaredCosCapV2 => (1.0 - cosine(i + 1) / cosine(i)).min(0.999),
+        let beta = |i: usize| match (given, keys.beta_schedule) {
+            (Some(given), _) => given[i],
+            (None, BetaSchedule::Linear) => between(start, end, i),
+            (None, BetaSchedule::ScaledLinear) => between(start.sqrt(), end.sqrt(), i).powi(2),
+            (None, BetaSchedule::SquaredCosCapV2) => (1.0 - cosine(i + 1) / cosine(i)).min(0.999),
         };
-        let alphas_cumprod = (0..n)
+        let mut alphas_cumprod: Vec<f64> = (0..n)
             .scan(1.0, |product, i| {
                 *product *= 1.0 - beta(i);
                 Some(*product)
             })
             .collect();
+        if keys.rescale_betas_zero_snr {
+            end_in_noise(&mut alphas_cumprod);
+        }
         Ok(Self {
             alphas_cumprod,
-            prediction: config.prediction_type,
+            prediction: keys.prediction_type,
         })
     }
 
@@ -157,6 +136,7 @@ impl NoiseSchedule {
             Prediction::VPrediction => {
                 self.mix(noise, x0, timesteps, |a| (a.sqrt(), -(1.0 - a).sqrt()))
             }
+            Prediction::Sample => Ok(x0.clone()),
         }
     }
 
@@ -181,6 +161,7 @@ impl NoiseSchedule {
             match self.prediction {
                 Prediction::Epsilon => bounded / snr,
                 Prediction::VPrediction => bounded / (snr + 1.0),
+                Prediction::Sample => bounded,
             }
         };
         timesteps.iter().map(|t| weight(t) as f32).collect()
@@ -192,6 +173,7 @@ pub(super) fn clean(prediction: Prediction, a: f64) -> (f64, f64) {
     match prediction {
         Prediction::Epsilon => (1.0 / a.sqrt(), -((1.0 - a) / a).sqrt()),
         Prediction::VPrediction => (a.sqrt(), -(1.0 - a).sqrt()),
+        Prediction::Sample => (0.0, 1.0),
     }
 }
 
@@ -200,6 +182,19 @@ pub(super) fn noise_in(prediction: Prediction, a: f64) -> (f64, f64) {
     match prediction {
         Prediction::Epsilon => (0.0, 1.0),
         Prediction::VPrediction => ((1.0 - a).sqrt(), a.sqrt()),
+        Prediction::Sample => (1.0 / (1.0 - a).sqrt(), -(a / (1.0 - a)).sqrt()),
+    }
+}
+
+/// Shifts and scales the square roots so that the last timestep is pure noise and the first stays
+/// as it is (arXiv 2305.08891, algorithm 1).
+fn end_in_noise(alphas_cumprod: &mut [f64]) {
+    let (Some(&first), Some(&last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else {
+        return;
+    };
+    let (first, last) = (first.sqrt(), last.sqrt());
+    for a in alphas_cumprod {
+        *a = ((a.sqrt() - last) * first / (first - last)).powi(2);
     }
 }
 
@@ -210,11 +205,11 @@ mod tests {
     use candle_core::Device;
 
     fn schedule(prediction_type: Prediction) -> NoiseSchedule {
-        let config = SchedulerConfig {
+        let keys = Keys {
             prediction_type,
-            ..Default::default()
+            ..Keys::default()
         };
-        NoiseSchedule::new(&config).unwrap()
+        NoiseSchedule::of(&keys).unwrap()
     }
 
     fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
@@ -233,7 +228,12 @@ mod tests {
         let x0 = noise(1, 0, &[3, 2, 2, 4], &dev).unwrap();
         let n = noise(1, 1, &[3, 2, 2, 4], &dev).unwrap();
         let t = [0, 400, 900];
-        for prediction in [Prediction::Epsilon, Prediction::VPrediction] {
+        let all = [
+            Prediction::Epsilon,
+            Prediction::VPrediction,
+            Prediction::Sample,
+        ];
+        for prediction in all {
             let s = schedule(prediction);
             let noisy = s.add_noise(&x0, &n, &t).unwrap();
             let answer = s.target(&x0, &n, &t).unwrap();
@@ -261,14 +261,31 @@ mod tests {
     }
 
     #[test]
-    fn stable_diffusions_names_are_read() {
-        let json = r#"{"_class_name":"DDIMScheduler","beta_schedule":"squaredcos_cap_v2",
-            "prediction_type":"v_prediction","timestep_spacing":"trailing","steps_offset":1,
-            "set_alpha_to_one":true,"skip_prk_steps":true,"trained_betas":null}"#;
-        let c: SchedulerConfig = serde_json::from_str(json).unwrap();
-        assert_eq!(c.beta_schedule, BetaSchedule::SquaredCosCapV2);
-        assert_eq!(c.prediction_type, Prediction::VPrediction);
-        assert_eq!(c.timestep_spacing, Spacing::Trailing);
-        assert!(c.set_alpha_to_one && c.num_train_timesteps == 1000);
+    fn a_rescaled_schedule_ends_in_noise_and_begins_as_before() {
+        let keys = Keys {
+            rescale_betas_zero_snr: true,
+            ..Keys::default()
+        };
+        let (plain, zero) = (
+            schedule(Prediction::Epsilon),
+            NoiseSchedule::of(&keys).unwrap(),
+        );
+        assert_eq!(zero.alpha_cumprod(999), 0.0);
+        assert!((zero.alpha_cumprod(0) - plain.alpha_cumprod(0)).abs() < 1e-12);
+        assert!(zero.alpha_cumprod(500) < plain.alpha_cumprod(500));
+    }
+
+    #[test]
+    fn trained_betas_stand_above_the_named_schedule() {
+        let mut keys = Keys {
+            num_train_timesteps: 2,
+            trained_betas: Some(vec![0.5, 0.25]),
+            ..Keys::default()
+        };
+        let s = NoiseSchedule::of(&keys).unwrap();
+        assert_eq!((s.alpha_cumprod(0), s.alpha_cumprod(1)), (0.5, 0.375));
+        keys.num_train_timesteps = 3;
+        let why = NoiseSchedule::of(&keys).unwrap_err().to_string();
+        assert!(why.contains("trained_betas"), "{why}");
     }
 }

@@ -228,11 +228,10 @@ fn write_model(dir: &Path) {
     let words = ["fox", "owl", "in", "snow"].map(String::from);
     let tokenizer = CaptionTokenizer::from_words(&words, 6);
     folder.write_tokenizer(&tokenizer).unwrap();
-    let scheduler = SchedulerConfig {
-        prediction_type: Prediction::VPrediction,
-        timestep_spacing: Spacing::Trailing,
-        ..Default::default()
-    };
+    let scheduler = serde_json::json!({
+        "prediction_type": "v_prediction", "timestep_spacing": "trailing",
+    });
+    let scheduler: SchedulerConfig = serde_json::from_value(scheduler).unwrap();
     folder.write_scheduler(&scheduler).unwrap();
     folder.write_preview(&Preview::plain(3)).unwrap();
     folder.write_index(&scheduler).unwrap();
@@ -252,7 +251,7 @@ fn a_written_model_is_read_and_draws_the_same_picture_twice() {
     write_model(dir.path());
     let model = Diffusion::load(dir.path(), &CPU).unwrap();
     assert_eq!(model.picture_size(), (16, 16));
-    for kind in SchedulerKind::ALL {
+    for &kind in SchedulerKind::ALL {
         for guidance in [1.0, 2.5] {
             let how = denoising(kind, guidance);
             let draw = |text: &str, negative: &str, seed| {

@@ -57,6 +57,57 @@ impl Special {
     }
 }
 
+/// What a `tokenizer` folder says, but for how words are split.
+pub(super) struct TokenizerFiles {
+    pub vocab: HashMap<String, u32>,
+    /// The special tokens and their ids.
+    pub begin: (String, u32),
+    pub end: (String, u32),
+    pub pad: (String, u32),
+    /// How many ids every text becomes.
+    pub length: usize,
+}
+
+impl TokenizerFiles {
+    /// # Errors
+    /// A file that is missing or isn't what its name says.
+    pub fn read(dir: &Path) -> Result<Self, DiffusionError> {
+        let vocab_path = dir.join("vocab.json");
+        let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
+        let config_path = dir.join("tokenizer_config.json");
+        let mut config: Config = read_json(&config_path)?;
+        let map_path = dir.join("special_tokens_map.json");
+        let map: SpecialTokens = match map_path.exists() {
+            true => read_json(&map_path)?,
+            false => SpecialTokens::default(),
+        };
+        config.bos_token = map.bos_token.unwrap_or(config.bos_token);
+        config.eos_token = map.eos_token.unwrap_or(config.eos_token);
+        config.pad_token = map.pad_token.or(config.pad_token);
+        let id = |token: &str| {
+            vocab.get(token).copied().ok_or_else(|| {
+                let why = format!("it lacks the token {token:?} of tokenizer_config.json");
+                DiffusionError::config(&vocab_path, why)
+            })
+        };
+        if config.model_max_length < 2 {
+            let why = "model_max_length has no room for the begin and end tokens";
+            return Err(DiffusionError::config(&config_path, why));
+        }
+        let known = |token: &Special| -> Result<(String, u32), DiffusionError> {
+            Ok((token.text().to_owned(), id(token.text())?))
+        };
+        let pad = config.pad_token.as_ref().unwrap_or(&config.eos_token);
+        Ok(Self {
+            begin: known(&config.bos_token)?,
+            end: known(&config.eos_token)?,
+            pad: known(pad)?,
+            length: config.model_max_length,
+            vocab,
+        })
+    }
+}
+
 impl CaptionTokenizer {
     /// A list of words, for captions of at most `length` tokens with their begin and end. Ids are
     /// given in the order of `words`, after those of padding (0), end (1) and begin (2).
@@ -85,52 +136,23 @@ impl CaptionTokenizer {
     /// # Errors
     /// A file that is missing or isn't what its name says.
     pub fn load(dir: &Path) -> Result<Self, DiffusionError> {
-        let vocab_path = dir.join("vocab.json");
-        let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
-        let config_path = dir.join("tokenizer_config.json");
-        let mut config: Config = read_json(&config_path)?;
-        let map_path = dir.join("special_tokens_map.json");
-        let map: SpecialTokens = match map_path.exists() {
-            true => read_json(&map_path)?,
-            false => SpecialTokens::default(),
-        };
-        config.bos_token = map.bos_token.unwrap_or(config.bos_token);
-        config.eos_token = map.eos_token.unwrap_or(config.eos_token);
-        config.pad_token = map.pad_token.or(config.pad_token);
-        let id = |token: &str| {
-            vocab.get(token).copied().ok_or_else(|| {
-                let why = format!("it lacks the token {token:?} of tokenizer_config.json");
-                DiffusionError::config(&vocab_path, why)
-            })
-        };
-        if config.model_max_length < 2 {
-            let why = "model_max_length has no room for the begin and end tokens";
-            return Err(DiffusionError::config(&config_path, why));
-        }
-        let begin = id(config.bos_token.text())?;
-        let end = id(config.eos_token.text())?;
-        let pad_token = config.pad_token.as_ref().unwrap_or(&config.eos_token);
-        let pad = id(pad_token.text())?;
+        let files = TokenizerFiles::read(dir)?;
         let merges_path = dir.join("merges.txt");
         let kind = if merges_path.exists() {
-            let specials = [
-                config.bos_token.text(),
-                config.eos_token.text(),
-                pad_token.text(),
-            ];
+            let specials = [&*files.begin.0, &*files.end.0, &*files.pad.0];
             let merges = read_text(&merges_path)?;
-            let bpe = clip(&vocab, &merges, &specials)
+            let bpe = clip_bpe(&files.vocab, &merges, &specials, Normal::Slow)
                 .map_err(|e| DiffusionError::config(&merges_path, e.to_string()))?;
             Kind::Bpe(Box::new(bpe))
         } else {
-            Kind::Words(vocab)
+            Kind::Words(files.vocab)
         };
         Ok(Self {
             kind,
-            begin,
-            end,
-            pad,
-            length: config.model_max_length,
+            begin: files.begin.1,
+            end: files.end.1,
+            pad: files.pad.1,
+            length: files.length,
         })
     }
 
@@ -242,11 +264,22 @@ fn find_word(vocab: &HashMap<String, u32>, word: &str) -> Option<u32> {
         .find_map(|w| vocab.get(&w).copied())
 }
 
-/// transformers' `CLIPTokenizer` from its files.
-fn clip(
+/// How texts are made even before they are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Normal {
+    /// As in transformers before its version 5 where ftfy is not installed, with which MiniGPT-5
+    /// was published: Chinese characters stand apart.
+    Slow,
+    /// As in transformers since.
+    Fast,
+}
+
+/// transformers' `CLIPTokenizer` from its files; `specials` are begin, end and padding.
+pub(super) fn clip_bpe(
     vocab: &HashMap<String, u32>,
     merges: &str,
     specials: &[&str],
+    normal: Normal,
 ) -> tokenizers::Result<Tokenizer> {
     let merges: Vec<&str> = merges
         .lines()
@@ -263,17 +296,20 @@ fn clip(
         })
         .collect();
     let words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+    let mut normalizers = vec![
+        serde_json::json!({"type": "NFC"}),
+        serde_json::json!({"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}),
+        serde_json::json!({"type": "Lowercase"}),
+    ];
+    if normal == Normal::Slow {
+        let apart = serde_json::json!({"type": "BertNormalizer", "clean_text": true,
+            "handle_chinese_chars": true, "strip_accents": false, "lowercase": false});
+        normalizers.insert(0, apart);
+    }
     let json = serde_json::json!({
         "version": "1.0",
         "added_tokens": added,
-        "normalizer": {"type": "Sequence", "normalizers": [
-            // Sets Chinese characters apart, as transformers does where ftfy is not installed.
-            {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                "strip_accents": false, "lowercase": false},
-            {"type": "NFC"},
-            {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
-            {"type": "Lowercase"},
-        ]},
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": words}, "behavior": "Removed", "invert": true},
             {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},

@@ -254,11 +254,8 @@ fn picture_settings(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 
 /// A scheduler's name for people; one that only an engine elsewhere knows keeps its own.
 fn scheduler_label(name: &SchedulerName) -> &str {
-    match name.as_str().parse() {
-        Ok(SchedulerKind::Ddim) => "DDIM",
-        Ok(SchedulerKind::Euler) => "Euler",
-        Ok(SchedulerKind::Pndm) => "PNDM",
-        Ok(SchedulerKind::DpmSolverPp) => "DPM-Solver++",
+    match name.as_str().parse::<SchedulerKind>() {
+        Ok(kind) => kind.label(),
         Err(_) => name.as_str(),
     }
 }

@@ -251,7 +251,7 @@ fn sample(
         let out = nets
             .predict(
                 &Tensor::cat(&[&input, &input], 0)?,
-                &vec![t; both.len()],
+                &vec![t as usize; both.len()],
                 &both,
             )?
             .detach();
@@ -260,7 +260,7 @@ fn sample(
             out.narrow(0, captions.len(), captions.len())?,
         );
         let guided = (&free + ((told - &free)? * guidance)?)?;
-        x = scheduler.step(&guided, i, &x)?;
+        x = scheduler.step(&guided, i, &x, None)?;
     }
     Ok(vae.decode(&(x / vae.config().scaling_factor)?)?)
 }
@@ -274,6 +274,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
     let scheduler_config: SchedulerConfig =
         read_json(&model.join("scheduler/scheduler_config.json"))?;
+    let scheduler_config = scheduler_config.with_own_defaults();
     let device = super::device()?;
     let autoencoder = base.join(&s.autoencoder);
     let vae = ModelFolder::new(&autoencoder).read_vae(&device)?;

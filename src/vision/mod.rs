@@ -9,7 +9,6 @@ mod config;
 mod eva;
 mod preprocess;
 mod qformer;
-mod resample;
 mod tower;
 
 pub use config::{EvaConfig, QFormerConfig, VisionConfig};

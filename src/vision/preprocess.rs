@@ -1,8 +1,8 @@
 //! From a picture to what a network reads, as torchvision's transforms in the reference do it:
 //! the shorter side is resized, the middle is cut out, colours are normalised.
 
-use super::resample::resize;
 use crate::nn::Result;
+use crate::resample::{Filter, resize};
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage, RgbaImage};
 
@@ -70,7 +70,7 @@ impl Preprocess {
         } else {
             (longer(w, h), side)
         };
-        let scaled = resize(picture, w, h);
+        let scaled = resize(picture, w, h, Filter::Bilinear);
         let (left, top) = (half_even(w - side), half_even(h - side));
         image::imageops::crop_imm(&scaled, left, top, side, side).to_image()
     }

@@ -132,7 +132,7 @@ pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let mut x = (&start * scheduler.init_noise_sigma())?;
     for i in 0..scheduler.timesteps().len() {
         let noise = nhwc(get(&v, &format!("noise_guided.{i:02}"))?)?;
-        x = scheduler.step(&noise, i, &x)?;
+        x = scheduler.step(&noise, i, &x, None)?;
         let key = format!("latents_after_step.{i:02}");
         stage.close(&key, &x, &nhwc(get(&v, &key)?)?)?;
     }
@@ -150,10 +150,15 @@ pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         guidance: f64::from(get(&v, "guidance_scale")?.to_scalar::<f32>()?),
     };
     let towards = features(get(&v, "prompt_embeds")?)?;
+    let unused = |_| Ok(start.clone());
     let latents = model
-        .denoise(&start, &towards, &features(away)?, how, &mut |_| {
-            ControlFlow::Continue(())
-        })?
+        .denoise(
+            &start,
+            [&towards, &features(away)?],
+            how,
+            &unused,
+            &mut |_| ControlFlow::Continue(()),
+        )?
         .ok_or("denoising was cancelled")?;
     stage.close("final_latents", &latents, &nhwc(get(&v, "final_latents")?)?)?;
     let decoded = model.decode(&latents)?;

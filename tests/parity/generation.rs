@@ -193,8 +193,9 @@ fn picture(
     let condition = TextFeatures::of_states(mapper.forward(states)?)?;
     let nothing = TextFeatures::of_states(mapper.forward(&zeros)?)?;
     let start = nhwc(get(v, "pndm_latents_init")?)?;
+    let unused = |_| Ok(start.clone());
     let latents = painter
-        .denoise(&start, &condition, &nothing, how, &mut |_| {
+        .denoise(&start, [&condition, &nothing], how, &unused, &mut |_| {
             ControlFlow::Continue(())
         })?
         .ok_or("denoising was cancelled")?;

@@ -1,31 +1,65 @@
-//! Pillow's antialiased bilinear resize of 8-bit pictures, bit for bit: a triangle filter as wide
-//! as the reduction, fixed-point weights, rows before columns, rounded to 8 bits between.
+//! Pillow's antialiased resize of 8-bit pictures, bit for bit: a filter as wide as the reduction,
+//! fixed-point weights, rows before columns, rounded to 8 bits between.
 
 use image::RgbImage;
 
 /// Fixed-point bits of a weight (Pillow's `PRECISION_BITS`).
 const BITS: u32 = 32 - 8 - 2;
 
+/// How the pixels around a place are weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle.
+    Bilinear,
+    /// Three lobes.
+    Lanczos,
+}
+
+impl Filter {
+    /// How far it reaches to each side, in pixels of the smaller picture.
+    fn reach(self) -> f64 {
+        match self {
+            Filter::Bilinear => 1.0,
+            Filter::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        let x = x.abs();
+        if x >= self.reach() {
+            return 0.0;
+        }
+        match self {
+            Filter::Bilinear => 1.0 - x,
+            Filter::Lanczos => sinc(x) * sinc(x / 3.0),
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    let x = x * std::f64::consts::PI;
+    if x == 0.0 { 1.0 } else { x.sin() / x }
+}
+
 /// For each output place, the first input place it reads and the weights from there on.
-fn weights(from: usize, to: usize) -> Vec<(usize, Vec<i32>)> {
+fn weights(from: usize, to: usize, filter: Filter) -> Vec<(usize, Vec<i32>)> {
     let scale = from as f64 / to as f64;
-    let filter = scale.max(1.0);
+    let stretch = scale.max(1.0);
+    let reach = filter.reach() * stretch;
     (0..to)
         .map(|i| {
             let centre = (i as f64 + 0.5) * scale;
             // Pillow rounds both ends to the nearest place.
-            let first = (centre - filter + 0.5).max(0.0) as usize;
-            let last = ((centre + filter + 0.5) as usize).min(from);
+            let first = (centre - reach + 0.5).max(0.0) as usize;
+            let last = ((centre + reach + 0.5) as usize).min(from);
             let raw: Vec<f64> = (first..last)
-                .map(|x| {
-                    let distance = ((x as f64 - centre + 0.5) / filter).abs();
-                    (1.0 - distance).max(0.0)
-                })
+                .map(|x| filter.weight((x as f64 - centre + 0.5) / stretch))
                 .collect();
             let sum: f64 = raw.iter().sum();
             let fixed = raw
                 .iter()
-                .map(|w| (0.5 + w / sum * f64::from(1u32 << BITS)) as i32)
+                .map(|w| w / sum * f64::from(1u32 << BITS))
+                .map(|w| (w + 0.5f64.copysign(w)) as i32)
                 .collect();
             (first, fixed)
         })
@@ -38,15 +72,15 @@ fn round(sum: i32) -> u8 {
 }
 
 /// Resizes to `width` x `height`, both at least 1.
-pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let across = resize_rows(picture, width);
+pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
+    let across = resize_rows(picture, width, filter);
     if across.height() == height {
         return across;
     }
     let row = across.width() as usize * 3;
     let source = across.as_raw();
     let mut out = Vec::with_capacity(row * height as usize);
-    for (first, weights) in weights(across.height() as usize, height as usize) {
+    for (first, weights) in weights(across.height() as usize, height as usize, filter) {
         for x in 0..row {
             let sum = weights
                 .iter()
@@ -60,11 +94,11 @@ pub fn resize(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(across.width(), height, out).unwrap_or_default()
 }
 
-fn resize_rows(picture: &RgbImage, width: u32) -> RgbImage {
+fn resize_rows(picture: &RgbImage, width: u32, filter: Filter) -> RgbImage {
     if picture.width() == width {
         return picture.clone();
     }
-    let weights = weights(picture.width() as usize, width as usize);
+    let weights = weights(picture.width() as usize, width as usize, filter);
     let row = picture.width() as usize * 3;
     let mut out = Vec::with_capacity(width as usize * 3 * picture.height() as usize);
     for source in picture.as_raw().chunks_exact(row) {
@@ -91,7 +125,7 @@ mod tests {
     fn halving_averages_with_a_triangle() {
         let picture =
             RgbImage::from_fn(4, 1, |x, _| image::Rgb([[0, 80, 160, 240][x as usize]; 3]));
-        let half = resize(&picture, 2, 1);
+        let half = resize(&picture, 2, 1, Filter::Bilinear);
         // Weights 3/7, 3/7, 1/7 and mirrored.
         assert_eq!(half.get_pixel(0, 0).0[0], 57);
         assert_eq!(half.get_pixel(1, 0).0[0], 183);
@@ -100,6 +134,15 @@ mod tests {
     #[test]
     fn the_same_size_is_the_same_picture() {
         let picture = RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8, y as u8, 7]));
-        assert_eq!(resize(&picture, 5, 3), picture);
+        assert_eq!(resize(&picture, 5, 3, Filter::Lanczos), picture);
+    }
+
+    #[test]
+    fn a_sharper_filter_reaches_beyond_an_edge() {
+        let picture = RgbImage::from_fn(8, 1, |x, _| image::Rgb([if x < 4 { 40 } else { 200 }; 3]));
+        let wide = resize(&picture, 16, 1, Filter::Lanczos);
+        let line: Vec<u8> = wide.pixels().map(|p| p.0[0]).collect();
+        let (least, most) = (line.iter().min(), line.iter().max());
+        assert!(least < Some(&40) && most > Some(&200), "{line:?}");
     }
 }

@@ -1,0 +1,9 @@
+//! Prompts of Stable Diffusion: CLIP's tokens, words with weights, and chunks of 75 tokens.
+
+mod chunk;
+mod mark;
+mod tokenizer;
+
+pub use chunk::{Chunk, chunks, weigh};
+pub use mark::{Piece, pieces};
+pub use tokenizer::{ClipTokenizer, Pad};

@@ -1,0 +1,78 @@
+//! Euler's method on noise levels (arXiv 2206.00364, algorithm 2 without churn).
+
+use super::keys::{Keys, Spacing};
+use super::plan::Plan;
+use super::way::{Clip, Space, Way, combine, sigma};
+use super::{Begun, Method, Solver};
+use crate::nn::Result;
+use candle_core::Tensor;
+
+pub(super) const METHOD: Method = Method {
+    name: "euler",
+    label: "Euler",
+    class: "EulerDiscreteScheduler",
+    karras: false,
+    defaults,
+    only: &[
+        ("interpolation_type", r#"["linear"]"#),
+        ("timestep_type", r#"["discrete"]"#),
+        ("use_exponential_sigmas", "[false]"),
+        ("use_beta_sigmas", "[false]"),
+    ],
+    begin,
+};
+
+pub(super) const KARRAS: Method = Method {
+    name: "euler-karras",
+    label: "Euler Karras",
+    karras: true,
+    ..METHOD
+};
+
+struct Euler;
+
+pub(super) fn defaults(keys: &mut Keys) {
+    keys.timestep_spacing = Spacing::Linspace;
+}
+
+fn begin(plan: &Plan) -> Result<Begun> {
+    Ok((way(plan), Box::new(Euler)))
+}
+
+/// The calls of Euler's method, which the ancestral one shares.
+pub(super) fn way(plan: &Plan) -> Way {
+    let times = plan.spread(plan.steps);
+    // Where models of our own are spread from end to end, it is over whole timesteps.
+    let times: Vec<f64> = match plan.keys.next_listed {
+        true => times.iter().map(|t| t.round_ties_even()).collect(),
+        false => times,
+    };
+    let calls = plan.by_level(&times, false);
+    let most = sigma(calls[0].at);
+    Way {
+        prediction: plan.keys.prediction_type,
+        calls: plan.begin(calls),
+        space: Space::Exploding,
+        clip: Clip::None,
+        init_noise_sigma: match plan.keys.timestep_spacing {
+            Spacing::Leading => (most * most + 1.0).sqrt(),
+            Spacing::Trailing | Spacing::Linspace => most,
+        },
+        by_level: true,
+    }
+}
+
+impl Solver for Euler {
+    fn step(
+        &mut self,
+        way: &Way,
+        answer: &Tensor,
+        i: usize,
+        sample: &Tensor,
+        _: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let noise = way.noise(answer, i, &way.scale_input(sample, i)?)?;
+        let by = sigma(way.calls[i].to) - sigma(way.calls[i].from);
+        combine(sample, &noise, (1.0, by))
+    }
+}
