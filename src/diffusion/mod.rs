@@ -40,7 +40,7 @@ pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
-pub use stable::{OpenOptions, StableDiffusion, TextEncoders};
+pub use stable::{Followed, Guide, OpenOptions, Spoken, StableDiffusion, TextEncoders};
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;

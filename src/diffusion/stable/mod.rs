@@ -6,6 +6,7 @@
 
 mod builtin;
 mod encoders;
+mod guide;
 mod guides;
 mod inversion;
 mod ldm;
@@ -13,9 +14,12 @@ mod lora;
 mod open;
 mod part;
 mod patched;
+mod prompts;
 mod together;
 
 pub use encoders::TextEncoders;
+pub use guide::{Followed, Guide};
+pub use prompts::Spoken;
 
 use super::error::DiffusionError;
 use super::{Family, Prediction, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};

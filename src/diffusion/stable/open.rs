@@ -299,6 +299,7 @@ fn predict(scheduler: &mut Map<String, Value>, said: Option<Prediction>) {
     let said = match said {
         Prediction::Epsilon => "epsilon",
         Prediction::VPrediction => "v_prediction",
+        Prediction::Sample => "sample",
     };
     scheduler.insert("prediction_type".into(), said.into());
 }

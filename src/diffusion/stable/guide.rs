@@ -1,0 +1,153 @@
+//! What the UNet is told in every step of a picture, and the guided prediction that comes of it.
+
+use super::StableDiffusion;
+use super::prompts::Spoken;
+use crate::diffusion::{
+    Call, Conditioning, ControlNet, DiffusionError, Family, Residuals, SchedulerConfig, Unet,
+    guidance_embedding, same_timestep, time_ids,
+};
+use candle_core::Tensor;
+
+/// A picture that is followed through a ControlNet.
+pub struct Followed {
+    pub net: ControlNet,
+    /// `[1,H,W,3]` in 0..1.
+    pub picture: Tensor,
+    pub scale: f64,
+    /// From and to which share of the steps it works.
+    pub share: (f64, f64),
+}
+
+/// What the UNet is told.
+pub struct Guide {
+    /// With guidance both halves, the negative first.
+    pub told: Conditioning,
+    /// The guidance scale where both halves are asked.
+    pub guidance: Option<f64>,
+    /// From and to which share of the steps the picture in `told` works.
+    pub image_share: (f64, f64),
+    pub followed: Vec<Followed>,
+    /// For a UNet that sees the mask: mask and latents of the cut-out, `[1,h,w,1 + channels]`.
+    pub shown: Option<Tensor>,
+}
+
+impl StableDiffusion {
+    /// The model's schedule, as its configuration has it.
+    ///
+    /// # Errors
+    /// A configuration that is none.
+    pub fn schedule(&self) -> Result<SchedulerConfig, DiffusionError> {
+        let map = self.scheduler_config().clone();
+        SchedulerConfig::try_from(map).map_err(|why| DiffusionError::config(self.path(), why))
+    }
+
+    /// What the UNet is told of both prompts in a picture of `width` x `height` pixels.
+    ///
+    /// # Errors
+    /// Shapes that don't fit.
+    pub fn guide(
+        &self,
+        spoken: &Spoken,
+        guidance: f64,
+        (width, height): (usize, usize),
+    ) -> Result<Guide, DiffusionError> {
+        let (positive, negative) = (&spoken.positive, spoken.negative.as_ref());
+        let join = |of: fn(&crate::diffusion::TextFeatures) -> &Tensor| match negative {
+            Some(negative) => Tensor::cat(&[of(negative), of(positive)], 0),
+            None => Ok(of(positive).clone()),
+        };
+        let text = join(|features| &features.states)?;
+        let batch = text.dim(0)?;
+        let xl = self.family() == Family::Sdxl;
+        let pooled = join(|features| &features.pooled)?;
+        let told = Conditioning {
+            pooled: xl.then_some(pooled),
+            time_ids: match xl {
+                true => Some(time_ids(width, height, batch, self.device())?),
+                false => None,
+            },
+            timestep_cond: match self.unet_config().time_cond_proj_dim {
+                Some(dim) => Some(guidance_embedding(guidance, dim, self.device())?),
+                None => None,
+            },
+            ..Conditioning::of_text(text)
+        };
+        Ok(Guide {
+            told,
+            guidance: negative.map(|_| guidance),
+            image_share: (0.0, 1.0),
+            followed: Vec::new(),
+            shown: None,
+        })
+    }
+}
+
+impl Guide {
+    /// The guided prediction for a call.
+    ///
+    /// # Errors
+    /// Shapes that don't fit, or memory that can't be had.
+    pub fn predict(&self, unet: &Unet, call: &Call) -> Result<Tensor, DiffusionError> {
+        let halves = 1 + usize::from(self.guidance.is_some());
+        let seen = call.seen.repeat((halves, 1, 1, 1))?;
+        let times = same_timestep(call.timestep, halves * call.seen.dim(0)?, seen.device())?;
+        let mut told = self.told.clone();
+        if !works(self.image_share, call) {
+            told.image = None;
+        }
+        told.control = self.control(&seen, &times, call)?;
+        let seen = match &self.shown {
+            Some(shown) => {
+                let shown = shown.repeat((seen.dim(0)?, 1, 1, 1))?;
+                Tensor::cat(&[&seen, &shown], 3)?
+            }
+            None => seen,
+        };
+        let answer = unet.predict(&seen, &times, &told)?;
+        let Some(guidance) = self.guidance else {
+            return Ok(answer);
+        };
+        let batch = call.seen.dim(0)?;
+        let away = answer.narrow(0, 0, batch)?;
+        let towards = answer.narrow(0, batch, batch)?;
+        Ok((&away + ((towards - &away)? * guidance)?)?)
+    }
+
+    /// What all ControlNets that work in this call add.
+    fn control(
+        &self,
+        seen: &Tensor,
+        times: &Tensor,
+        call: &Call,
+    ) -> Result<Option<Residuals>, DiffusionError> {
+        let mut sum: Option<Residuals> = None;
+        for followed in self.followed.iter().filter(|f| works(f.share, call)) {
+            let Followed {
+                net,
+                picture,
+                scale,
+                ..
+            } = followed;
+            let more = net.forward(seen, times, &self.told, picture, *scale)?;
+            sum = Some(match sum {
+                Some(before) => Residuals {
+                    down: before
+                        .down
+                        .iter()
+                        .zip(&more.down)
+                        .map(|(a, b)| a + b)
+                        .collect::<Result<_, _>>()?,
+                    mid: (before.mid + more.mid)?,
+                },
+                None => more,
+            });
+        }
+        Ok(sum)
+    }
+}
+
+/// Whether a call lies in a share of the steps.
+fn works((from, to): (f64, f64), call: &Call) -> bool {
+    let at = call.index as f64 / call.count as f64;
+    at >= from && at < to
+}

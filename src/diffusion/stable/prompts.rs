@@ -1,0 +1,128 @@
+//! What a model's text encoders make of prompts of any length, with weights.
+
+use super::StableDiffusion;
+use crate::diffusion::clip::{Chunk, ClipTokenizer, Pad, chunks, pieces, weigh};
+use crate::diffusion::trajectory::is_finite;
+use crate::diffusion::{DiffusionError, Family, TextEncoders, TextFeatures};
+use candle_core::Tensor;
+
+/// A prompt and a negative prompt, as the text encoders read them.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    pub positive: TextFeatures,
+    /// None where guidance leads away from nothing.
+    pub negative: Option<TextFeatures>,
+}
+
+impl StableDiffusion {
+    /// The tokenizer of each text encoder, which knows the embeddings that were opened.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub fn tokenizers(&self) -> Result<Vec<ClipTokenizer>, DiffusionError> {
+        let dirs = self.tokenizer_dirs().iter().enumerate();
+        dirs.map(|(i, dir)| {
+            let tokenizer = match dir {
+                Some(dir) => ClipTokenizer::load(dir)?,
+                None if i == 1 || self.family() == Family::Sd2 => {
+                    ClipTokenizer::published(Pad::Bang)?
+                }
+                None => ClipTokenizer::published(Pad::End)?,
+            };
+            let added = self.added_tokens().get(i).map_or(&[][..], |added| added);
+            Ok(tokenizer.with_added(added))
+        })
+        .collect()
+    }
+
+    /// Whether the UNet is asked twice a step, with and without the prompt: not where guidance is
+    /// 1 or less, nor where it is an input of a distilled UNet.
+    pub fn is_guided(&self, guidance: f64) -> bool {
+        guidance > 1.0 && self.unet_config().time_cond_proj_dim.is_none()
+    }
+
+    /// Loads the text encoders, reads both prompts and lets the encoders go. The last `clip_skip`
+    /// layers are skipped in the prompt, in diffusers' counting; never in the negative prompt.
+    /// Where there is no negative prompt, SDXL is led away from zeros and the others from an empty
+    /// text. The shorter prompt is filled up with chunks of nothing.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, more layers to skip than there are, or states that are
+    /// no numbers.
+    pub fn speak(
+        &self,
+        prompt: &str,
+        negative: Option<&str>,
+        guidance: f64,
+        clip_skip: usize,
+    ) -> Result<Spoken, DiffusionError> {
+        let tokenizers = self.tokenizers()?;
+        let split = |text: &str| -> Vec<Vec<Chunk>> {
+            let pieces = pieces(text);
+            let of = |tokenizer| chunks(tokenizer, &pieces);
+            tokenizers.iter().map(of).collect()
+        };
+        let said = split(prompt);
+        let led = self.is_guided(guidance);
+        let away = match negative {
+            Some(text) if led => Some(split(text)),
+            None if led && !self.zeros_for_empty() => Some(split("")),
+            _ => None,
+        };
+        let longest = said.iter().chain(away.iter().flatten()).map(Vec::len).max();
+        let longest = longest.unwrap_or(1);
+        let encoders = self.text_encoders()?;
+        let read = |text: Vec<Vec<Chunk>>, skip| {
+            let full = text
+                .into_iter()
+                .zip(&tokenizers)
+                .map(|(mut all, tokenizer)| {
+                    let empty = chunks(tokenizer, &[]);
+                    all.resize(longest, empty[0].clone());
+                    all
+                });
+            encode(&encoders, &full.collect::<Vec<_>>(), skip)
+        };
+        let positive = read(said, clip_skip)?;
+        let negative = match away {
+            Some(text) => Some(read(text, 0)?),
+            None if led => Some(encoders.zeros(positive.states.dim(1)?)?),
+            None => None,
+        };
+        Ok(Spoken { positive, negative })
+    }
+}
+
+/// The states of all chunks in a row, and the pooled state of the first. `text` has the chunks of
+/// each encoder, as many for one as for another.
+fn encode(
+    encoders: &TextEncoders,
+    text: &[Vec<Chunk>],
+    clip_skip: usize,
+) -> Result<TextFeatures, DiffusionError> {
+    let mut states = Vec::new();
+    let mut pooled = None;
+    for at in 0..text.first().map_or(0, Vec::len) {
+        let chunk: Vec<&Chunk> = text.iter().map(|all| &all[at]).collect();
+        let ids: Vec<Vec<u32>> = chunk.iter().map(|chunk| chunk.ids.clone()).collect();
+        let read = encoders.encode(&ids, clip_skip)?;
+        let mut from = 0;
+        let mut weighed = Vec::new();
+        for (width, chunk) in encoders.widths().into_iter().zip(chunk) {
+            let own = read.states.narrow(2, from, width)?;
+            weighed.push(weigh(&own, &chunk.weights)?);
+            from += width;
+        }
+        states.push(Tensor::cat(&weighed, 2)?);
+        pooled.get_or_insert(read.pooled);
+    }
+    let states = Tensor::cat(&states, 1)?;
+    if !is_finite(&states)? {
+        return Err(DiffusionError::NotNumbers {
+            stage: "the text encoder".into(),
+            remedy: "lower the weights of the words and LoRAs, or get the model again".into(),
+        });
+    }
+    let pooled = pooled.ok_or_else(|| DiffusionError::Settings("there is no prompt".into()))?;
+    Ok(TextFeatures { states, pooled })
+}
