@@ -35,12 +35,15 @@ pub use clip::{Chunk, ClipTokenizer, Pad, Piece, chunks, pieces, weigh};
 pub use error::DiffusionError;
 pub use family::{Detected, Family, detect};
 pub use folder::{ModelFolder, Open};
-pub use pixels::{cut_out, mask_tensor, picture_tensor};
+pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
-pub use stable::{Followed, Guide, OpenOptions, Spoken, StableDiffusion, TextEncoders};
+pub use stable::{
+    Artist, Follow, Followed, Guide, Heard, OpenOptions, Order, Spoken, StableDiffusion,
+    TextEncoders,
+};
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;

@@ -4,6 +4,7 @@
 //! Opening reads headers and configurations and checks that everything fits; the networks are
 //! loaded one at a time, when they are asked for.
 
+mod artist;
 mod builtin;
 mod encoders;
 mod guide;
@@ -17,6 +18,7 @@ mod patched;
 mod prompts;
 mod together;
 
+pub use artist::{Artist, Follow, Heard, Order};
 pub use encoders::TextEncoders;
 pub use guide::{Followed, Guide};
 pub use prompts::Spoken;

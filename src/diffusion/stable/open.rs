@@ -278,6 +278,13 @@ pub fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion, Diffus
         })
         .collect::<Result<_, _>>()?;
     let mut scheduler = configs.scheduler;
+    // Marker tensors stand above the configuration.
+    if detected.v_prediction {
+        scheduler.insert("prediction_type".into(), "v_prediction".into());
+    }
+    if detected.zero_snr {
+        scheduler.insert("rescale_betas_zero_snr".into(), true.into());
+    }
     predict(&mut scheduler, options.prediction);
     Ok(StableDiffusion {
         path: path.to_path_buf(),
@@ -333,15 +340,10 @@ fn published(file: &Checkpoint, detected: &Detected) -> Result<Configs, Diffusio
     let mut unet = builtin::unet(family, detected.in_channels);
     let texts = builtin::texts(family);
     let mut scheduler = builtin::scheduler(family);
-    if detected.v_prediction || (family == Family::Sd2 && guess_velocity(file)?) {
+    if family == Family::Sd2 && (detected.v_prediction || guess_velocity(file)?) {
         scheduler.insert("prediction_type".into(), "v_prediction".into());
-        if family == Family::Sd2 {
-            // It was trained with pictures of 768 pixels.
-            unet.sample_size = 96;
-        }
-    }
-    if detected.zero_snr {
-        scheduler.insert("rescale_betas_zero_snr".into(), true.into());
+        // It was trained with pictures of 768 pixels.
+        unet.sample_size = 96;
     }
     Ok(Configs {
         unet,

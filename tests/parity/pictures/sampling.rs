@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use vokenboard::diffusion::{
     Call, ClipTokenizer, DiffusionError, Followed, Scheduler, SchedulerConfig, SchedulerKind,
-    Spoken, Taken, Trajectory, cut_out, mask_tensor, picture_tensor, to_picture,
+    Spoken, Taken, Trajectory, cut_out, luma, mask_tensor, picture_tensor, to_picture,
 };
 
 pub const STAGES: &[CaseStage] = &[
@@ -103,7 +103,7 @@ fn init(case: &Case, stage: &mut Stage) -> Outcome {
     let Some(file) = &case.told.mask else {
         return Ok(());
     };
-    let mask = image::open(case.path(file))?.to_luma8();
+    let mask = luma(&image::open(case.path(file))?.to_rgb8());
     if let Some(want) = case.vectors.get("mask") {
         let want = nhwc(want)?;
         let got = mask_tensor(&mask, (want.dim(2)?, want.dim(1)?), &Device::Cpu)?;

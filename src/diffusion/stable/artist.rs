@@ -1,0 +1,323 @@
+//! Whole pictures: from prompts, pictures and masks to pixels, with what stays loaded between.
+
+use super::{Followed, StableDiffusion};
+use crate::diffusion::pixels::{cut_out, mask_tensor, paste_around, picture_tensor};
+use crate::diffusion::trajectory::is_finite;
+use crate::diffusion::{
+    Call, ControlNet, DiffusionError, Preview, SchedulerKind, StepDone, Taken, Trajectory, Unet,
+    Vae, to_picture,
+};
+use crate::nn::{Result as TensorResult, noise};
+use candle_core::Tensor;
+use image::{GrayImage, RgbImage, RgbaImage};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Pictures of more pixels are decoded after the UNet has left, since each takes the memory of the
+/// other.
+const BESIDE_UNET: usize = 768 * 768;
+
+/// A picture to be followed through the ControlNet in a file or folder.
+pub struct Follow<'a> {
+    pub file: &'a Path,
+    pub picture: &'a RgbImage,
+    pub scale: f64,
+    /// From and to which share of the steps it works.
+    pub share: (f64, f64),
+}
+
+/// All that one picture is drawn from.
+pub struct Order<'a> {
+    pub prompt: &'a str,
+    /// What guidance leads away from; `None` for nothing.
+    pub negative: Option<&'a str>,
+    /// Width and height in pixels.
+    pub size: (usize, usize),
+    pub seed: u64,
+    /// Another seed, and how far towards its noise, 0 to 1.
+    pub variation: Option<(u64, f64)>,
+    pub guidance: f64,
+    pub steps: usize,
+    pub scheduler: SchedulerKind,
+    /// In diffusers' counting: 0 skips none.
+    pub clip_skip: usize,
+    /// The picture to begin from, and how little is to be left of it, 0 to 1.
+    pub init: Option<(&'a RgbImage, f64)>,
+    /// What is white is drawn anew, what is black stays as it is in `init`.
+    pub mask: Option<&'a GrayImage>,
+    pub follow: Vec<Follow<'a>>,
+}
+
+/// What is heard while a picture is drawn.
+pub enum Heard {
+    /// A part that is being loaded.
+    Loading(&'static str),
+    Step(StepDone),
+}
+
+/// A model that draws. Text encoders leave when they have spoken; the rest stays for the next
+/// picture.
+pub struct Artist {
+    model: StableDiffusion,
+    preview: Preview,
+    unet: Option<Unet>,
+    vae: Option<Vae>,
+    /// The ControlNet that was used last.
+    control: Option<(PathBuf, ControlNet)>,
+}
+
+type Sink<'a> = dyn FnMut(Heard) -> ControlFlow<()> + 'a;
+
+impl Artist {
+    pub fn new(model: StableDiffusion) -> Self {
+        let channels = model.vae_config().latent_channels;
+        Self {
+            preview: Preview::of(model.family(), channels),
+            model,
+            unet: None,
+            vae: None,
+            control: None,
+        }
+    }
+
+    pub fn model(&self) -> &StableDiffusion {
+        &self.model
+    }
+
+    /// Draws a picture; `sink` breaks to cancel, which is obeyed before the next part, step or
+    /// decoding. `None` is cancelled. The same order gives the same picture on one machine.
+    ///
+    /// # Errors
+    /// Settings out of range, a file that is gone or unfit, or values that are no numbers.
+    pub fn draw(
+        &mut self,
+        order: &Order,
+        sink: &mut Sink,
+    ) -> Result<Option<RgbaImage>, DiffusionError> {
+        let latents = self.latent_size(order.size)?;
+        let mut loading = |part| sink(Heard::Loading(part)).is_break();
+        if loading("text encoder") {
+            return Ok(None);
+        }
+        let (guidance, skip) = (order.guidance, order.clip_skip);
+        let spoken = self
+            .model
+            .speak(order.prompt, order.negative, guidance, skip)?;
+        let mut guide = self.model.guide(&spoken, guidance, order.size)?;
+        if self.sees_mask() || order.init.is_some() {
+            if self.vae.is_none() && loading("autoencoder") {
+                return Ok(None);
+            }
+        }
+        if self.sees_mask() {
+            guide.shown = Some(self.shown(order, latents)?);
+        }
+        let trajectory = self.trajectory(order, latents)?;
+        for follow in &order.follow {
+            guide.followed.push(self.followed(follow, order.size)?);
+        }
+        if self.unet.is_none() && loading("UNet") {
+            return Ok(None);
+        }
+        let Some(latents) = self.walk(trajectory, order, latents, &guide, sink)? else {
+            return Ok(None);
+        };
+        let (width, height) = order.size;
+        if width * height > BESIDE_UNET {
+            self.unet = None;
+        }
+        let picture = self.decode(&latents)?;
+        Ok(Some(match (order.init, order.mask) {
+            (Some((init, _)), Some(mask)) => paste_around(&picture, init, mask),
+            _ => picture,
+        }))
+    }
+
+    /// Width and height of the latents of a picture.
+    fn latent_size(
+        &self,
+        (width, height): (usize, usize),
+    ) -> Result<(usize, usize), DiffusionError> {
+        let scale = self.model.vae_config().decoder_scale();
+        if width == 0 || height == 0 || width % scale != 0 || height % scale != 0 {
+            return Err(DiffusionError::Settings(format!(
+                "a picture of {width}x{height} pixels can't be drawn; choose sides in steps of {scale}"
+            )));
+        }
+        Ok((width / scale, height / scale))
+    }
+
+    /// Whether the UNet was made for inpainting and sees mask and cut-out beside the latents.
+    fn sees_mask(&self) -> bool {
+        self.model.unet_config().in_channels > self.model.vae_config().latent_channels
+    }
+
+    /// Scaled latents of pixels `[1,H,W,3]`: the mean of what the autoencoder makes of them.
+    fn encode(&mut self, pixels: &Tensor) -> Result<Tensor, DiffusionError> {
+        let vae = self.vae()?;
+        let latents = vae.to_unet(&vae.encode(pixels)?.mean)?;
+        check(&latents, "the autoencoder, reading the picture")?;
+        Ok(latents)
+    }
+
+    fn vae(&mut self) -> Result<&Vae, DiffusionError> {
+        if self.vae.is_none() {
+            self.vae = Some(self.model.vae()?);
+        }
+        self.vae.as_ref().ok_or_else(gone)
+    }
+
+    /// What a UNet for inpainting is shown: mask and latents of the cut-out. Without a mask all is
+    /// drawn anew.
+    fn shown(&mut self, order: &Order, latents: (usize, usize)) -> Result<Tensor, DiffusionError> {
+        let device = self.model.device().clone();
+        let (width, height) = order.size;
+        let all = GrayImage::from_pixel(1, 1, image::Luma([255]));
+        let mask = order.mask.unwrap_or(&all);
+        let grey = RgbImage::from_pixel(width as u32, height as u32, image::Rgb([128; 3]));
+        let picture = order.init.map_or(&grey, |(picture, _)| picture);
+        let pixels = picture_tensor(picture, order.size, &device)?;
+        let cut = cut_out(&pixels, &mask_tensor(mask, order.size, &device)?)?;
+        let parts = [mask_tensor(mask, latents, &device)?, self.encode(&cut)?];
+        Ok(Tensor::cat(&parts, 3)?)
+    }
+
+    fn trajectory(
+        &mut self,
+        order: &Order,
+        latents: (usize, usize),
+    ) -> Result<Trajectory, DiffusionError> {
+        let config = self.model.schedule()?;
+        let (kind, steps) = (order.scheduler, order.steps);
+        let Some((picture, strength)) = order.init else {
+            return Trajectory::of_noise(kind, &config, steps);
+        };
+        let device = self.model.device().clone();
+        let pixels = picture_tensor(picture, order.size, &device)?;
+        let init = self.encode(&pixels)?;
+        let way = Trajectory::of_picture(kind, &config, steps, init, strength)?;
+        Ok(match order.mask {
+            Some(_) if self.sees_mask() => way.masked(None),
+            Some(mask) => way.masked(Some(mask_tensor(mask, latents, &device)?)),
+            None => way,
+        })
+    }
+
+    fn followed(
+        &mut self,
+        follow: &Follow,
+        (width, height): (usize, usize),
+    ) -> Result<Followed, DiffusionError> {
+        let net = match &self.control {
+            Some((file, net)) if file == follow.file => net.clone(),
+            _ => self.model.controlnet(follow.file)?,
+        };
+        self.control = Some((follow.file.to_owned(), net.clone()));
+        let pixels = picture_tensor(follow.picture, (width, height), self.model.device())?;
+        Ok(Followed {
+            net,
+            picture: pixels.affine(0.5, 0.5)?,
+            scale: follow.scale,
+            share: follow.share,
+        })
+    }
+
+    /// Unit noise for latents of `shape`.
+    fn noise(&self, order: &Order, shape: &[usize]) -> TensorResult<Tensor> {
+        let of = |seed| noise(seed, 0, shape, self.model.device());
+        let own = of(order.seed)?;
+        match order.variation {
+            Some((seed, by)) if by != 0.0 => slerp(&own, &of(seed)?, by),
+            _ => Ok(own),
+        }
+    }
+
+    fn walk(
+        &mut self,
+        trajectory: Trajectory,
+        order: &Order,
+        (width, height): (usize, usize),
+        guide: &super::Guide,
+        sink: &mut Sink,
+    ) -> Result<Option<Tensor>, DiffusionError> {
+        if self.unet.is_none() {
+            self.unet = Some(self.model.unet()?);
+        }
+        let unet = self.unet.as_ref().ok_or_else(gone)?;
+        let shape = [1, height, width, self.model.vae_config().latent_channels];
+        let start = self.noise(order, &shape)?;
+        let device = self.model.device();
+        let fresh = |step: usize| noise(order.seed, 1 + step as u64, &shape, device);
+        let mut predict = |call: &Call| guide.predict(unet, call);
+        let mut each = |taken: Taken| {
+            Ok(sink(Heard::Step(StepDone {
+                step: taken.index as u32 + 1,
+                steps: taken.count as u32,
+                preview: self.preview.draw(&taken.clean)?,
+            })))
+        };
+        trajectory.run(&start, &fresh, &mut predict, &mut each)
+    }
+
+    fn decode(&mut self, latents: &Tensor) -> Result<RgbaImage, DiffusionError> {
+        let vae = self.vae()?;
+        let decoded = vae.decode(&vae.from_unet(latents)?)?;
+        check(&decoded, "the autoencoder, drawing the picture")?;
+        Ok(to_picture(&decoded)?)
+    }
+}
+
+fn gone() -> DiffusionError {
+    DiffusionError::Tensor("a part of the model left while it was needed; try again".into())
+}
+
+fn check(x: &Tensor, stage: &str) -> Result<(), DiffusionError> {
+    match is_finite(x)? {
+        true => Ok(()),
+        false => Err(DiffusionError::NotNumbers {
+            stage: stage.to_owned(),
+            remedy: "choose another VAE for this model".into(),
+        }),
+    }
+}
+
+/// Between two noises along the sphere, so that it stays noise of unit size.
+fn slerp(a: &Tensor, b: &Tensor, by: f64) -> TensorResult<Tensor> {
+    let dot = |x: &Tensor, y: &Tensor| -> TensorResult<f64> {
+        Ok(f64::from((x * y)?.sum_all()?.to_scalar::<f32>()?))
+    };
+    let cosine = dot(a, b)? / (dot(a, a)? * dot(b, b)?).sqrt();
+    let angle = cosine.clamp(-1.0, 1.0).acos();
+    if angle.sin().abs() < 1e-4 {
+        // They point the same way.
+        return (a * (1.0 - by))? + (b * by)?;
+    }
+    let share = |by: f64| (by * angle).sin() / angle.sin();
+    (a * share(1.0 - by))? + (b * share(by))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn noise_between_two_seeds_keeps_its_size() {
+        let of = |seed| noise(seed, 0, &[1, 16, 16, 4], &Device::Cpu).unwrap();
+        let (a, b) = (of(1), of(2));
+        let size = |t: &Tensor| {
+            let square = t.sqr().unwrap().mean_all().unwrap();
+            square.to_scalar::<f32>().unwrap()
+        };
+        let half = slerp(&a, &b, 0.5).unwrap();
+        assert!((size(&half) - 1.0).abs() < 0.15, "{}", size(&half));
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let far = |x: &Tensor, y: &Tensor| {
+            let both = values(x).into_iter().zip(values(y));
+            both.map(|(x, y)| (x - y).abs()).fold(0f32, f32::max)
+        };
+        assert!(far(&slerp(&a, &b, 0.0).unwrap(), &a) < 1e-6);
+        assert!(far(&slerp(&a, &b, 1.0).unwrap(), &b) < 1e-6);
+        assert!(far(&slerp(&a, &a, 0.3).unwrap(), &a) < 1e-6);
+    }
+}
