@@ -104,10 +104,9 @@ impl Artist {
             .model
             .speak(order.prompt, order.negative, guidance, skip)?;
         let mut guide = self.model.guide(&spoken, guidance, order.size)?;
-        if self.sees_mask() || order.init.is_some() {
-            if self.vae.is_none() && loading("autoencoder") {
-                return Ok(None);
-            }
+        let reads = self.sees_mask() || order.init.is_some();
+        if reads && self.vae.is_none() && loading("autoencoder") {
+            return Ok(None);
         }
         if self.sees_mask() {
             guide.shown = Some(self.shown(order, latents)?);
