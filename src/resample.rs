@@ -11,6 +11,8 @@ const BITS: u32 = 32 - 8 - 2;
 pub enum Filter {
     /// A triangle.
     Bilinear,
+    /// Two cubic pieces, with Pillow's -0.5.
+    Bicubic,
     /// Three lobes.
     Lanczos,
 }
@@ -20,6 +22,7 @@ impl Filter {
     fn reach(self) -> f64 {
         match self {
             Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
             Filter::Lanczos => 3.0,
         }
     }
@@ -31,6 +34,8 @@ impl Filter {
         }
         match self {
             Filter::Bilinear => 1.0 - x,
+            Filter::Bicubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+            Filter::Bicubic => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
             Filter::Lanczos => sinc(x) * sinc(x / 3.0),
         }
     }

@@ -1,8 +1,11 @@
 //! How long a model's parts take on this machine.
 
-use super::{Diffusion, DiffusionError, PerBlock, Unet, UnetConfig, Vae, VaeConfig};
-use crate::nn::{Params, noise};
-use candle_core::{Device, Tensor};
+use super::stable::{builtin_unet, builtin_vae};
+use super::{Conditioning, Diffusion, DiffusionError, Family, Unet, Vae, same_timestep, time_ids};
+use crate::nn::{Params, TensorSource, noise};
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A part of a picture's work.
@@ -37,47 +40,83 @@ impl Diffusion {
     }
 }
 
-/// As [`Diffusion::time`], for a network of random weights as large as Stable Diffusion 2.1-base:
-/// a UNet of 865 million parameters on 64x64 latents and 77 tokens, or the decoder of its
-/// autoencoder to 512x512 pixels.
+/// As [`Diffusion::time`], for a network of random weights as large as the published one of
+/// `family`, held in f16: the UNet on latents of pictures of its size and 77 tokens, or the decoder
+/// of its autoencoder to such a picture.
 ///
 /// # Errors
 /// Memory that can't be had.
-pub fn time_stable_diffusion(
+pub fn time_family(
+    family: Family,
     part: Part,
     runs: usize,
     device: &Device,
 ) -> Result<Vec<f64>, DiffusionError> {
-    let params = Params::random(1, device);
-    let latents = |batch: usize| noise(0, 0, &[batch, 64, 64, 4], device);
+    let config = builtin_unet(family, 4);
+    let drawn = |probe: &Params| -> Result<Params, DiffusionError> {
+        let source = Arc::new(Drawn {
+            numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
+            shapes: probe.asked(),
+        });
+        Ok(Params::held_as(source, DType::F16, device))
+    };
+    let probe = Params::probe(BTreeMap::new());
+    let side = config.sample_size;
     match part {
         Part::Unet => {
-            let config = UnetConfig {
-                attention_head_dim: PerBlock::Each(vec![5, 10, 20, 20]),
-                cross_attention_dim: 1024,
-                use_linear_projection: true,
-                ..UnetConfig::default()
+            let noise = |stream: u64, shape: &[usize]| noise(0, stream, shape, device);
+            let told = Conditioning {
+                pooled: Some(noise(2, &[2, 1280])?),
+                time_ids: Some(time_ids(8 * side, 8 * side, 2, device)?),
+                ..Conditioning::of_text(noise(1, &[2, 77, config.cross_attention_dim])?)
             };
-            let unet = Unet::new(config, params)?;
-            let text = noise(0, 1, &[2, 77, 1024], device)?;
-            let timesteps = Tensor::new(&[500f32, 500.0], device)?;
-            let latents = latents(2)?;
-            time(
-                runs,
-                || Ok(unet.forward(&latents, &timesteps, &text, None)?),
-            )
+            Unet::new(config.clone(), probe.clone())?;
+            let unet = Unet::new(config, drawn(&probe)?)?;
+            let timesteps = same_timestep(500.0, 2, device)?;
+            let latents = noise(0, &[2, side, side, 4])?;
+            time(runs, || Ok(unet.predict(&latents, &timesteps, &told)?))
         }
         Part::Vae => {
-            let config = VaeConfig {
-                block_out_channels: vec![128, 256, 512, 512],
-                layers_per_block: 2,
-                sample_size: 512,
-                ..VaeConfig::default()
-            };
-            let vae = Vae::new(config, params)?;
-            let latents = latents(1)?;
+            let config = builtin_vae(family);
+            Vae::new(config.clone(), probe.clone())?;
+            let vae = Vae::new(config, drawn(&probe)?)?;
+            let latents = noise(0, 0, &[1, side, side, 4], device)?;
             time(runs, || Ok(vae.decode(&latents)?))
         }
+    }
+}
+
+/// Random weights without end: each tensor is cut from the same numbers, scaled so that what goes
+/// through a layer neither grows nor fades.
+struct Drawn {
+    numbers: Tensor,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl TensorSource for Drawn {
+    fn contains(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.shapes.get(name).cloned()
+    }
+
+    fn tensor(&self, name: &str, device: &Device) -> candle_core::Result<Tensor> {
+        let shape = self.shapes.get(name).cloned().unwrap_or_default();
+        if shape.len() < 2 {
+            return match name.ends_with("bias") {
+                true => Tensor::zeros(shape, DType::F32, device),
+                false => Tensor::ones(shape, DType::F32, device),
+            };
+        }
+        let fan: usize = shape[1..].iter().product();
+        let own = (&self.numbers * (fan as f64).powf(-0.5))?.to_dtype(DType::F16)?;
+        let count: usize = shape.iter().product();
+        own.repeat(count.div_ceil(own.elem_count()))?
+            .narrow(0, 0, count)?
+            .reshape(shape)?
+            .to_device(device)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// The kinds of Stable Diffusion that differ in their networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +32,16 @@ impl Family {
             2048 => Some(Family::Sdxl),
             _ => None,
         }
+    }
+}
+
+impl FromStr for Family {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Family::Sd1, Family::Sd2, Family::Sdxl];
+        let found = all.into_iter().find(|family| family.to_string() == text);
+        found.ok_or_else(|| "name sd1, sd2 or sdxl".to_string())
     }
 }
 

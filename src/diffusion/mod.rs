@@ -9,9 +9,11 @@
 
 mod bench;
 mod clip;
+mod clip_vision;
 mod error;
 mod family;
 mod folder;
+mod image_prompt;
 mod pixels;
 mod preview;
 mod resnet;
@@ -30,11 +32,13 @@ mod vae;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Part, time_stable_diffusion};
+pub use bench::{Part, time_family};
 pub use clip::{Chunk, ClipTokenizer, Pad, Piece, chunks, pieces, weigh};
+pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use error::DiffusionError;
 pub use family::{Detected, Family, detect};
 pub use folder::{ModelFolder, Open};
+pub use image_prompt::IpAdapter;
 pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};
 pub use preview::Preview;
 pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};

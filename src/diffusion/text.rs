@@ -159,7 +159,7 @@ impl TextEncoder {
                 .pp("position_embedding")
                 .embedding(config.max_position_embeddings, c)?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::new(&p.pp("encoder.layers").pp(i), &config))
+                .map(|i| Layer::new(&p.pp("encoder.layers").pp(i), LayerShape::of(&config)))
                 .collect::<Result<_>>()?,
             norm: p
                 .pp("final_layer_norm")
@@ -262,8 +262,30 @@ impl TextEncoder {
     }
 }
 
+/// The sizes of a layer of CLIP's encoders, which read texts and pictures alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LayerShape {
+    pub width: usize,
+    pub inner: usize,
+    pub heads: usize,
+    pub act: TextAct,
+    pub eps: f64,
+}
+
+impl LayerShape {
+    fn of(config: &TextConfig) -> Self {
+        Self {
+            width: config.hidden_size,
+            inner: config.intermediate_size,
+            heads: config.num_attention_heads,
+            act: config.hidden_act,
+            eps: config.layer_norm_eps,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
-struct Layer {
+pub(super) struct Layer {
     norm1: LayerNorm,
     q: Linear,
     k: Linear,
@@ -277,30 +299,41 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(p: &Params, config: &TextConfig) -> Result<Self> {
-        let (c, wide) = (config.hidden_size, config.intermediate_size);
+    pub fn new(p: &Params, shape: LayerShape) -> Result<Self> {
+        let (c, wide, eps) = (shape.width, shape.inner, shape.eps);
         let a = p.pp("self_attn");
         Ok(Self {
-            norm1: p.pp("layer_norm1").layer_norm(c, config.layer_norm_eps)?,
+            norm1: p.pp("layer_norm1").layer_norm(c, eps)?,
             q: a.pp("q_proj").linear(c, c, true)?,
             k: a.pp("k_proj").linear(c, c, true)?,
             v: a.pp("v_proj").linear(c, c, true)?,
             out: a.pp("out_proj").linear(c, c, true)?,
-            norm2: p.pp("layer_norm2").layer_norm(c, config.layer_norm_eps)?,
+            norm2: p.pp("layer_norm2").layer_norm(c, eps)?,
             widen: p.pp("mlp.fc1").linear(c, wide, true)?,
             narrow: p.pp("mlp.fc2").linear(wide, c, true)?,
-            heads: config.num_attention_heads,
-            act: config.hidden_act,
+            heads: shape.heads,
+            act: shape.act,
         })
     }
 
-    fn forward(&self, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+    /// Every place sees all others, as in a picture.
+    pub fn forward_all(&self, x: &Tensor) -> Result<Tensor> {
+        let [q, k, v] = self.queries_keys_values(x)?;
+        let seen = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
+        self.rest(x, &seen)
+    }
+
+    fn queries_keys_values(&self, x: &Tensor) -> Result<[Tensor; 3]> {
         let n = self.norm1.forward(x)?;
-        let (q, k, v) = (
+        Ok([
             self.q.forward(&n)?,
             self.k.forward(&n)?,
             self.v.forward(&n)?,
-        );
+        ])
+    }
+
+    fn forward(&self, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+        let [q, k, v] = self.queries_keys_values(x)?;
         let see = |mask: &Mask| attention(&q, &k, &v, self.heads, self.heads, mask);
         let mut seen = see(&Mask::Causal)?;
         if let Some(real) = real {
@@ -311,7 +344,12 @@ impl Layer {
             let padding = real.affine(-1.0, 1.0)?;
             seen = (seen.broadcast_mul(&real)? + hidden.broadcast_mul(&padding)?)?;
         }
-        let x = (self.out.forward(&seen)? + x)?;
+        self.rest(x, &seen)
+    }
+
+    /// What follows once it is known what each place of `x` saw.
+    fn rest(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
+        let x = (self.out.forward(seen)? + x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
         let wide = match self.act {
             TextAct::Gelu => gelu(&wide)?,

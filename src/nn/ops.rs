@@ -3,6 +3,7 @@
 mod attend;
 mod conv;
 mod elementwise;
+mod half;
 mod norm;
 mod position;
 
@@ -119,7 +120,7 @@ fn or_zeros(b: Option<&Tensor>, n: usize, like: &Tensor) -> Result<Tensor> {
 /// `x [.., in]`, `w [in,out]`, `b [out]` -> `[.., out]`.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     // Weights that are held in half the width are widened for as long as they are needed.
-    let w = &w.to_dtype(x.dtype())?;
+    let w = &half::widened(w, x.dtype())?;
     if !ours(&[x, w]) {
         return plain::linear(x, w, b);
     }
@@ -135,7 +136,7 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
-    let w = &w.to_dtype(x.dtype())?;
+    let w = &half::widened(w, x.dtype())?;
     if !ours(&[x, w]) {
         return plain::conv2d(x, w, b, o);
     }

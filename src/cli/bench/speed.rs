@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::options::ModelArgs;
 use super::{peak_memory, tell_rows, write_json};
-use crate::diffusion::{Diffusion, Part, time_stable_diffusion};
+use crate::diffusion::{Diffusion, Family, Part, time_family};
 use crate::llm::{CacheType, CausalLm, GgufLm, OpenOptions};
 use crate::nn::bench::{OpBench, Run, op_benches, quantised_benches};
 use crate::weights;
@@ -29,9 +29,10 @@ pub struct OpsBench {
 
 #[derive(Debug, Args)]
 pub struct PartBench {
-    /// Random weights of the size of Stable Diffusion 2.1-base in place of the installed model
-    #[arg(long, conflicts_with = "model")]
-    sd21: bool,
+    /// Random f16 weights of the size of a published model in place of the installed one: sd1, sd2
+    /// or sdxl, at its own picture size
+    #[arg(long, value_name = "FAMILY", conflicts_with = "model")]
+    family: Option<Family>,
     /// Runs that are counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
@@ -107,9 +108,12 @@ pub fn ops(args: &OpsBench) -> anyhow::Result<()> {
 pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
     let device = weights::select_device(args.model.device)?;
     let runs = usize::from(args.runs);
-    let (name, seconds) = if args.sd21 {
-        let seconds = time_stable_diffusion(part, runs, &device)?;
-        ("random weights of SD 2.1-base's size".to_string(), seconds)
+    let (name, seconds) = if let Some(family) = args.family {
+        let seconds = time_family(family, part, runs, &device)?;
+        (
+            format!("random weights as large as {}", family.called()),
+            seconds,
+        )
     } else {
         let models = weights::models_dir(args.model.models.as_deref())?;
         let name = args.model.model.as_deref();

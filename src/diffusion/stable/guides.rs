@@ -1,10 +1,14 @@
-//! What a model can be guided by beside text: a ControlNet.
+//! What a model can be guided by beside text: a ControlNet, an IP-Adapter.
 
-use super::part::{Part, asked};
+use super::part::{Part, Shapes, asked};
 use super::{StableDiffusion, ldm};
-use crate::diffusion::error::read_json;
-use crate::diffusion::{ControlNet, ControlNetConfig, DiffusionError, Family, UnetConfig};
-use crate::weights::{Checkpoint, Taken};
+use crate::diffusion::error::{read_json, sentence};
+use crate::diffusion::{
+    ClipVision, ClipVisionConfig, ControlNet, ControlNetConfig, DiffusionError, Family, IpAdapter,
+    UnetConfig,
+};
+use crate::nn::Params;
+use crate::weights::{Checkpoint, Taken, View};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,4 +50,68 @@ impl StableDiffusion {
             ControlNet::new(config, p)
         })
     }
+
+    /// Loads an IP-Adapter (base or plus) for this model with the image encoder that it was made
+    /// with: a folder of transformers', or a single file.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, of another kind, or one for another kind of model.
+    pub fn ip_adapter(&self, path: &Path, encoder: &Path) -> Result<IpAdapter, DiffusionError> {
+        let file = Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?;
+        let ours = self.family.called();
+        let remedy = format!("use an IP-Adapter (base or plus) made for {ours}");
+        let width = file
+            .info("ip_adapter.1.to_k_ip.weight")
+            .and_then(|info| info.shape.get(1).copied());
+        let Some(width) = width else {
+            return Err(DiffusionError::unfit(path, "is no IP-Adapter", &remedy));
+        };
+        let text = self.unet.config.cross_attention_dim;
+        if width != text {
+            let made = Family::of_width(width).map_or("another kind of model", Family::called);
+            let why = format!("is an IP-Adapter for {made}, and the model is {ours}");
+            return Err(DiffusionError::unfit(path, why, &remedy));
+        }
+        let vision = self.image_encoder(encoder)?;
+        let params = Params::from_source(Arc::new(View::of(&Arc::new(file))), false, self.device());
+        IpAdapter::new(vision, &params, &attentions(&self.unet.asked), text)
+            .map_err(|error| DiffusionError::unfit(path, sentence(&error), &remedy))
+    }
+
+    fn image_encoder(&self, path: &Path) -> Result<ClipVision, DiffusionError> {
+        let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
+        let config = match path.is_dir() {
+            true => read_json(&path.join("config.json"))?,
+            false => ClipVisionConfig::of_shapes(&View::of(&file).shapes()).ok_or_else(|| {
+                let why = "is no image encoder of CLIP";
+                DiffusionError::unfit(path, why, "use the one that the IP-Adapter was made with")
+            })?,
+        };
+        let asked = asked(path, |p| ClipVision::new(config.clone(), p))?;
+        let part = Part::new(&file, config, asked, "the image encoder", |name| {
+            vec![(name.to_string(), Taken::Whole)]
+        })?;
+        let config = part.config.clone();
+        part.load(self.options.held, self.device(), |p| {
+            ClipVision::new(config, p)
+        })
+    }
+}
+
+/// The channels of a UNet's attentions to the text in the order in which IP-Adapters number them:
+/// the way down, the way up, the middle.
+fn attentions(unet: &Shapes) -> Vec<usize> {
+    let mut found: Vec<(usize, Vec<usize>, usize)> = unet
+        .iter()
+        .filter(|(name, _)| name.ends_with("attn2.to_k.weight"))
+        .filter_map(|(name, shape)| {
+            let half = ["down_blocks", "up_blocks", "mid_block"]
+                .iter()
+                .position(|half| name.starts_with(half))?;
+            let numbers = name.split('.').filter_map(|part| part.parse().ok());
+            Some((half, numbers.collect(), *shape.first()?))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, _, channels)| channels).collect()
 }

@@ -283,8 +283,7 @@ impl Targets {
     fn foreign(&self, path: &Path, base: &str, file: &Checkpoint, down: &str) -> DiffusionError {
         let ours = self.family.called();
         let attention = file.names().find(|name| {
-            let name = flat(name);
-            name.contains("attn2_to_k") && (name.contains("down") || name.contains("lora_A"))
+            flat(name).contains("attn2_to_k") && DOWN.iter().any(|end| name.ends_with(end))
         });
         let width = attention.and_then(|name| file.info(name)?.shape.get(1).copied());
         let theirs = width.and_then(Family::of_width);

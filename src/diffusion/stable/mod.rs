@@ -19,6 +19,7 @@ mod prompts;
 mod together;
 
 pub use artist::{Artist, Follow, Heard, Order};
+pub(super) use builtin::{unet as builtin_unet, vae as builtin_vae};
 pub use encoders::TextEncoders;
 pub use guide::{Followed, Guide};
 pub use prompts::Spoken;

@@ -156,6 +156,25 @@ impl MappedFile {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Gives back the memory behind a part of the file that was read, such as a tensor that was
+    /// copied; it comes anew from the file where it is asked for again.
+    pub fn forget(&self, part: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the mapping is read only and of a file, so that pages that are dropped come
+            // back with the same bytes.
+            let told = unsafe {
+                self.0
+                    .unchecked_advise_range(advice, part.start, part.len())
+            };
+            // Where the system knows no such advice, the memory stays until the file is closed.
+            let _ = told;
+        }
+        #[cfg(not(unix))]
+        let _ = part;
+    }
 }
 
 /// Where a matrix's blocks lie.

@@ -412,8 +412,12 @@ impl Checkpoint {
             }
             _ => bytes,
         };
-        Tensor::from_raw_buffer(bytes, dtype, &entry.info.shape, &Device::Cpu)
-            .map_err(|error| self.load_error(name, &error))
+        let tensor = Tensor::from_raw_buffer(bytes, dtype, &entry.info.shape, &Device::Cpu);
+        if let Data::Mapped(file) = data {
+            // The copy is enough.
+            file.forget(entry.bytes.clone());
+        }
+        tensor.map_err(|error| self.load_error(name, &error))
     }
 
     fn load_error(&self, name: &str, error: &candle_core::Error) -> CheckpointError {

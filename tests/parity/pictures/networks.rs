@@ -5,7 +5,7 @@ use crate::fixture::nhwc;
 use crate::report::{Error, Outcome, Stage};
 use candle_core::{DType, Tensor};
 use vokenboard::diffusion::{
-    Conditioning, Residuals, TextEncoders, TextFeatures, guidance_embedding, time_ids,
+    Conditioning, IpAdapter, Residuals, TextEncoders, TextFeatures, guidance_embedding, time_ids,
 };
 
 pub const STAGES: &[CaseStage] = &[
@@ -28,6 +28,11 @@ pub const STAGES: &[CaseStage] = &[
         name: "unet",
         covers: |vector| vector == "unet.out",
         run: unet,
+    },
+    CaseStage {
+        name: "ip",
+        covers: |vector| vector.starts_with("ip."),
+        run: image_prompt,
     },
     CaseStage {
         name: "control",
@@ -128,8 +133,33 @@ fn first_timestep(case: &Case) -> Result<Tensor, Error> {
 fn unet(case: &Case, stage: &mut Stage) -> Outcome {
     let latents = nhwc(case.get("unet.in")?)?;
     let unet = case.model.unet()?;
-    let got = unet.predict(&latents, &first_timestep(case)?, &told(case)?)?;
+    let mut told = told(case)?;
+    if let Some(tokens) = case.vectors.get("ip.tokens") {
+        let (adapter, scale) = ip_adapter(case)?;
+        told.image = Some(adapter.prompt(&tokens.squeeze(1)?, true, scale)?);
+    }
+    let got = unet.predict(&latents, &first_timestep(case)?, &told)?;
     case.close(stage, "unet.out", &got, &nhwc(case.get("unet.out")?)?)
+}
+
+fn ip_adapter(case: &Case) -> Result<(IpAdapter, f64), Error> {
+    let ip = case.told.ip_adapter.as_ref();
+    let ip = ip.ok_or("the case has no IP-Adapter")?;
+    let (file, encoder) = (case.path(&ip.file), case.path(&ip.image_encoder));
+    Ok((case.model.ip_adapter(&file, &encoder)?, ip.scale))
+}
+
+/// From the picture to the tokens, each step from what was recorded before it.
+fn image_prompt(case: &Case, stage: &mut Stage) -> Outcome {
+    let (adapter, _) = ip_adapter(case)?;
+    let picture = case.told.ip_adapter.as_ref().map(|ip| case.path(&ip.image));
+    let picture = image::open(picture.unwrap_or_default())?.to_rgb8();
+    let pixels = nhwc(case.get("ip.image")?)?;
+    case.close(stage, "ip.image", &adapter.pixels(&picture)?, &pixels)?;
+    let embeds = case.get("ip.embeds")?.squeeze(1)?;
+    case.close(stage, "ip.embeds", &adapter.embeds(&pixels)?, &embeds)?;
+    let tokens = case.get("ip.tokens")?.squeeze(1)?;
+    case.close(stage, "ip.tokens", &adapter.tokens(&embeds)?, &tokens)
 }
 
 fn control(case: &Case, stage: &mut Stage) -> Outcome {

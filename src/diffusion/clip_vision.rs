@@ -1,0 +1,187 @@
+//! transformers' `CLIPVisionModelWithProjection`: pictures to embeddings.
+
+use super::settings::{Others, read_others};
+use super::text::{Layer, LayerShape, TextAct};
+use crate::nn::{Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result};
+use candle_core::Tensor;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// transformers' `CLIPVisionConfig`: the settings we read, under its names.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ClipVisionConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub image_size: usize,
+    pub patch_size: usize,
+    pub projection_dim: usize,
+    pub num_channels: usize,
+    pub hidden_act: TextAct,
+    pub layer_norm_eps: f64,
+    #[serde(flatten, deserialize_with = "read_others")]
+    pub others: Others,
+}
+
+impl Default for ClipVisionConfig {
+    /// transformers' defaults, which a file may leave out.
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 32,
+            projection_dim: 512,
+            num_channels: 3,
+            hidden_act: TextAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+            others: Others::new(),
+        }
+    }
+}
+
+impl ClipVisionConfig {
+    /// The configuration of a published encoder, told by the names and shapes of its tensors.
+    pub fn of_shapes(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Self> {
+        let shape = |name: &str| shapes.get(name);
+        let patches = shape("vision_model.embeddings.patch_embedding.weight")?;
+        let (width, patch) = (*patches.first()?, *patches.get(2)?);
+        let positions = shape("vision_model.embeddings.position_embedding.weight")?;
+        let inner = shape("vision_model.encoder.layers.0.mlp.fc1.weight")?;
+        let side = (positions.first()?.checked_sub(1)?).isqrt();
+        let layers = (0..)
+            .take_while(|i| {
+                let name = format!("vision_model.encoder.layers.{i}.layer_norm1.weight");
+                shapes.contains_key(&name)
+            })
+            .count();
+        Some(Self {
+            hidden_size: width,
+            intermediate_size: *inner.first()?,
+            num_hidden_layers: layers,
+            num_attention_heads: if width == 768 { 12 } else { 16 },
+            image_size: side * patch,
+            patch_size: patch,
+            projection_dim: *shape("visual_projection.weight")?.first()?,
+            // OpenAI's are up to 1024 wide, OpenCLIP's are wider.
+            hidden_act: match width > 1024 {
+                true => TextAct::Gelu,
+                false => TextAct::QuickGelu,
+            },
+            ..Self::default()
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ClipVision {
+    config: ClipVisionConfig,
+    patches: Conv2d,
+    /// `[1,1,C]`.
+    class: Tensor,
+    /// `[1,1+patches,C]`.
+    positions: Tensor,
+    before: LayerNorm,
+    layers: Vec<Layer>,
+    after: LayerNorm,
+    projection: Linear,
+}
+
+impl ClipVision {
+    /// # Errors
+    /// A configuration that doesn't fit, or a tensor that is missing or has another shape.
+    pub fn new(config: ClipVisionConfig, p: Params) -> Result<Self> {
+        let (c, patch, heads) = (
+            config.hidden_size,
+            config.patch_size,
+            config.num_attention_heads,
+        );
+        if patch == 0 || heads == 0 || c % heads != 0 || !config.image_size.is_multiple_of(patch) {
+            candle_core::bail!("the image encoder's sizes don't fit each other");
+        }
+        let count = 1 + (config.image_size / patch).pow(2);
+        let root = p.pp("vision_model");
+        let e = root.pp("embeddings");
+        let kernel = e.pp("patch_embedding").tensor(
+            &[c, config.num_channels, patch, patch],
+            "weight",
+            Init::Normal(0.02),
+        )?;
+        let options = ConvOptions {
+            stride: patch,
+            padding: Padding::Zeros(0),
+            upsample: false,
+        };
+        let shape = LayerShape {
+            width: c,
+            inner: config.intermediate_size,
+            heads,
+            act: config.hidden_act,
+            eps: config.layer_norm_eps,
+        };
+        let positions =
+            e.pp("position_embedding")
+                .tensor(&[count, c], "weight", Init::Normal(0.02))?;
+        Ok(Self {
+            patches: Conv2d::new(kernel.permute((2, 3, 1, 0))?.contiguous()?, None, options),
+            class: e
+                .tensor(&[c], "class_embedding", Init::Normal(0.02))?
+                .reshape((1, 1, c))?,
+            positions: positions.unsqueeze(0)?,
+            before: root
+                // So it is spelt in every file.
+                .pp("pre_layrnorm")
+                .layer_norm(c, config.layer_norm_eps)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), shape))
+                .collect::<Result<_>>()?,
+            after: root
+                .pp("post_layernorm")
+                .layer_norm(c, config.layer_norm_eps)?,
+            projection: p
+                .pp("visual_projection")
+                .linear(c, config.projection_dim, false)?,
+            config,
+        })
+    }
+
+    pub fn config(&self) -> &ClipVisionConfig {
+        &self.config
+    }
+
+    /// `pictures [B,S,S,3]`, normalised -> the states after all layers but the last `back`,
+    /// `[B,1+patches,C]`, without a norm.
+    ///
+    /// # Errors
+    /// Pictures of another size.
+    pub fn states(&self, pictures: &Tensor, back: usize) -> Result<Tensor> {
+        let (b, h, w, _) = pictures.dims4()?;
+        let side = self.config.image_size;
+        if (h, w) != (side, side) {
+            candle_core::bail!("the image encoder reads {side}x{side} pixels, not {w}x{h}");
+        }
+        let c = self.config.hidden_size;
+        let x = self.patches.forward(pictures)?.reshape((b, (), c))?;
+        let class = self.class.broadcast_as((b, 1, c))?;
+        let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.positions)?;
+        let mut x = self.before.forward(&x)?;
+        for layer in &self.layers[..self.layers.len().saturating_sub(back)] {
+            x = layer.forward_all(&x)?;
+        }
+        Ok(x)
+    }
+
+    /// `pictures [B,S,S,3]`, normalised -> one embedding each, `[B,projection_dim]`.
+    ///
+    /// # Errors
+    /// Pictures of another size.
+    pub fn embed(&self, pictures: &Tensor) -> Result<Tensor> {
+        let class = self.states(pictures, 0)?.narrow(1, 0, 1)?;
+        let class = class.squeeze(1)?.contiguous()?;
+        self.projection.forward(&self.after.forward(&class)?)
+    }
+}

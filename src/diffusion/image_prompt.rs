@@ -1,0 +1,261 @@
+//! IP-Adapters (arXiv 2308.06721): a picture as a prompt, by tokens that the UNet attends to beside
+//! those of the text.
+
+use super::clip_vision::ClipVision;
+use super::unet::{ImageLayers, ImagePrompt};
+use crate::nn::{LayerNorm, Linear, Mask, Params, Result, attention, gelu};
+use crate::resample::{Filter, resize};
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use std::sync::Arc;
+
+/// CLIP's mean and standard deviation of the colours.
+const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
+
+/// Width of an attention head of the resampler.
+const HEAD: usize = 64;
+
+/// An IP-Adapter with its image encoder.
+pub struct IpAdapter {
+    vision: ClipVision,
+    projection: Projection,
+    layers: Arc<ImageLayers>,
+    device: Device,
+}
+
+/// From what the image encoder says to tokens.
+enum Projection {
+    /// From one embedding, as the base adapters have it.
+    Linear {
+        linear: Linear,
+        norm: LayerNorm,
+        tokens: usize,
+    },
+    /// From the states of all patches, as the plus adapters have it.
+    Resampler(Box<Resampler>),
+}
+
+struct Resampler {
+    /// `[1,N,C]`.
+    latents: Tensor,
+    proj_in: Linear,
+    layers: Vec<ResamplerLayer>,
+    proj_out: Linear,
+    norm_out: LayerNorm,
+}
+
+struct ResamplerLayer {
+    norm_picture: LayerNorm,
+    norm_latents: LayerNorm,
+    q: Linear,
+    kv: Linear,
+    out: Linear,
+    norm: LayerNorm,
+    widen: Linear,
+    narrow: Linear,
+}
+
+/// The shape of a tensor of an adapter.
+fn shape(p: &Params, name: &str) -> Result<Vec<usize>> {
+    p.shape(name)
+        .ok_or_else(|| candle_core::Error::Msg(format!("parameter {name} is missing")))
+}
+
+impl Resampler {
+    fn new(p: &Params) -> Result<Self> {
+        let own = shape(p, "latents")?;
+        let &[1, _, c] = &own[..] else {
+            candle_core::bail!("the resampler's latents have the shape {own:?}");
+        };
+        let latents = p.tensor(&own, "latents", crate::nn::Init::Zeros)?;
+        let read = shape(p, "proj_in.weight")?;
+        let width = read.get(1).copied().unwrap_or(0);
+        let count = (0..)
+            .take_while(|i| p.contains(&format!("layers.{i}.0.to_q.weight")))
+            .count();
+        let out = shape(p, "proj_out.weight")?;
+        let out = out.first().copied().unwrap_or(0);
+        Ok(Self {
+            latents,
+            proj_in: p.pp("proj_in").linear(width, c, true)?,
+            layers: (0..count)
+                .map(|i| ResamplerLayer::new(&p.pp("layers").pp(i), c))
+                .collect::<Result<_>>()?,
+            proj_out: p.pp("proj_out").linear(c, out, true)?,
+            norm_out: p.pp("norm_out").layer_norm(out, 1e-5)?,
+        })
+    }
+
+    /// `states [B,T,width]` -> `[B,N,out]`.
+    fn forward(&self, states: &Tensor) -> Result<Tensor> {
+        let x = self.proj_in.forward(states)?;
+        let mut latents = self.latents.repeat((states.dim(0)?, 1, 1))?;
+        for layer in &self.layers {
+            latents = layer.forward(&x, &latents)?;
+        }
+        self.norm_out.forward(&self.proj_out.forward(&latents)?)
+    }
+}
+
+impl ResamplerLayer {
+    fn new(p: &Params, c: usize) -> Result<Self> {
+        let (a, f) = (p.pp("0"), p.pp("1"));
+        let rows = |name: &str| -> Result<usize> {
+            Ok(shape(p, name)?.first().copied().unwrap_or_default())
+        };
+        let (inner, wide) = (rows("0.to_q.weight")?, rows("1.1.weight")?);
+        if inner == 0 || inner % HEAD != 0 {
+            candle_core::bail!("the resampler's width {inner} is no multiple of {HEAD}");
+        }
+        Ok(Self {
+            norm_picture: a.pp("norm1").layer_norm(c, 1e-5)?,
+            norm_latents: a.pp("norm2").layer_norm(c, 1e-5)?,
+            q: a.pp("to_q").linear(c, inner, false)?,
+            kv: a.pp("to_kv").linear(c, 2 * inner, false)?,
+            out: a.pp("to_out").linear(inner, c, false)?,
+            norm: f.pp("0").layer_norm(c, 1e-5)?,
+            widen: f.pp("1").linear(c, wide, false)?,
+            narrow: f.pp("3").linear(wide, c, false)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, latents: &Tensor) -> Result<Tensor> {
+        let n = self.norm_latents.forward(latents)?;
+        let q = self.q.forward(&n)?;
+        let seen = Tensor::cat(&[&self.norm_picture.forward(x)?, &n], 1)?;
+        let kv = self.kv.forward(&seen)?;
+        let inner = q.dim(2)?;
+        let (k, v) = (kv.narrow(2, 0, inner)?, kv.narrow(2, inner, inner)?);
+        let heads = inner / HEAD;
+        let found = attention(&q, &k, &v, heads, heads, &Mask::None)?;
+        let latents = (self.out.forward(&found)? + latents)?;
+        let wide = gelu(&self.widen.forward(&self.norm.forward(&latents)?)?)?;
+        self.narrow.forward(&wide)? + latents
+    }
+}
+
+impl IpAdapter {
+    /// `p` has the adapter's own names; `channels` are those of the UNet's attentions to the text,
+    /// in the order of their numbers, and `text` is the width of what they attend to.
+    ///
+    /// # Errors
+    /// An adapter of a kind that isn't supported, or for another model.
+    pub fn new(vision: ClipVision, p: &Params, channels: &[usize], text: usize) -> Result<Self> {
+        let image = p.pp("image_proj");
+        let projection = if image.contains("latents") {
+            Projection::Resampler(Box::new(Resampler::new(&image)?))
+        } else if image.contains("proj.weight") {
+            let own = shape(&image, "proj.weight")?;
+            let (&[rows, width], out) = (&own[..], shape(&image, "norm.weight")?[0]) else {
+                candle_core::bail!("image_proj.proj.weight has the shape {own:?}");
+            };
+            Projection::Linear {
+                linear: image.pp("proj").linear(width, rows, true)?,
+                norm: image.pp("norm").layer_norm(out, 1e-5)?,
+                tokens: rows / out.max(1),
+            }
+        } else {
+            candle_core::bail!("is neither a base nor a plus IP-Adapter");
+        };
+        let layers = channels
+            .iter()
+            .enumerate()
+            .map(|(i, &channels)| {
+                let p = p.pp("ip_adapter").pp(2 * i + 1);
+                Ok((
+                    p.pp("to_k_ip").linear(text, channels, false)?,
+                    p.pp("to_v_ip").linear(text, channels, false)?,
+                ))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            device: p.device().clone(),
+            vision,
+            projection,
+            layers: Arc::new(ImageLayers(layers)),
+        })
+    }
+
+    /// The picture as the image encoder reads it, `[1,S,S,3]`: the shorter side resized, the middle
+    /// cut out, colours normalised.
+    ///
+    /// # Errors
+    /// A picture without pixels.
+    pub fn pixels(&self, picture: &RgbImage) -> Result<Tensor> {
+        let side = self.vision.config().image_size as u32;
+        let (w, h) = picture.dimensions();
+        if w == 0 || h == 0 {
+            candle_core::bail!("the picture to go by has no pixels");
+        }
+        // The longer side is rounded down, as transformers does.
+        let longer =
+            |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
+        let (w, h) = if w <= h {
+            (side, longer(h, w))
+        } else {
+            (longer(w, h), side)
+        };
+        let scaled = resize(picture, w, h, Filter::Bicubic);
+        let (left, top) = ((w - side) / 2, (h - side) / 2);
+        let square = image::imageops::crop_imm(&scaled, left, top, side, side).to_image();
+        let values: Vec<f32> = square
+            .pixels()
+            .flat_map(|p| [0, 1, 2].map(|c| (f32::from(p.0[c]) / 255.0 - MEAN[c]) / STD[c]))
+            .collect();
+        let side = side as usize;
+        Tensor::from_vec(values, (1, side, side, 3), &self.device)
+    }
+
+    /// What the image encoder says of `pixels`, after what stands for no picture: `[2,E]`, or the
+    /// states of all patches `[2,T,D]`.
+    ///
+    /// # Errors
+    /// Pixels of another size.
+    pub fn embeds(&self, pixels: &Tensor) -> Result<Tensor> {
+        match &self.projection {
+            Projection::Linear { .. } => {
+                let embeds = self.vision.embed(pixels)?;
+                Tensor::cat(&[&embeds.zeros_like()?, &embeds], 0)
+            }
+            Projection::Resampler(_) => {
+                let both = Tensor::cat(&[&pixels.zeros_like()?, pixels], 0)?;
+                self.vision.states(&both, 1)
+            }
+        }
+    }
+
+    /// The tokens of those: `[2,N,C]`.
+    ///
+    /// # Errors
+    /// An image encoder of another width.
+    pub fn tokens(&self, embeds: &Tensor) -> Result<Tensor> {
+        match &self.projection {
+            Projection::Linear {
+                linear,
+                norm,
+                tokens,
+            } => {
+                let b = embeds.dim(0)?;
+                let x = linear.forward(embeds)?.reshape((b, *tokens, ()))?;
+                norm.forward(&x)
+            }
+            Projection::Resampler(resampler) => resampler.forward(embeds),
+        }
+    }
+
+    /// Tokens at work: for both halves of a guided batch, or for one.
+    ///
+    /// # Errors
+    /// Tokens without two halves.
+    pub fn prompt(&self, tokens: &Tensor, guided: bool, scale: f64) -> Result<ImagePrompt> {
+        Ok(ImagePrompt {
+            layers: self.layers.clone(),
+            tokens: match guided {
+                true => tokens.clone(),
+                false => tokens.narrow(0, 1, 1)?.contiguous()?,
+            },
+            scale,
+        })
+    }
+}

@@ -1,0 +1,312 @@
+//! Models, LoRAs, embeddings and guides that authors own, on tiny models of the recorded cases: what
+//! is refused, and forms of files that no case has.
+
+use candle_core::{DType, Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use vokenboard::diffusion::{Conditioning, OpenOptions, StableDiffusion, same_timestep};
+use vokenboard::nn::noise;
+
+fn case(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/pictures")
+        .join(path)
+}
+
+fn sd1() -> PathBuf {
+    case("01-sd1-pndm/model")
+}
+
+fn options() -> OpenOptions {
+    OpenOptions::on(&Device::Cpu)
+}
+
+fn open(path: &Path, options: OpenOptions) -> StableDiffusion {
+    StableDiffusion::open(path, options).unwrap()
+}
+
+/// The one sentence with which opening fails.
+fn refusal(path: &Path, options: OpenOptions) -> String {
+    let refused = StableDiffusion::open(path, options);
+    let sentence = refused.err().expect("it was opened").to_string();
+    assert!(!sentence.contains('\n'), "{sentence}");
+    sentence
+}
+
+fn write(path: &Path, tensors: &[(&str, &[usize])]) {
+    let tensors: HashMap<String, Tensor> = tensors
+        .iter()
+        .map(|(name, shape)| {
+            let tensor = noise(1, 0, shape, &Device::Cpu).unwrap();
+            ((*name).to_string(), tensor)
+        })
+        .collect();
+    candle_core::safetensors::save(&tensors, path).unwrap();
+}
+
+fn load(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+/// A copy of a model's folder that a test may change.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// What a UNet with cross attention of width 32 answers.
+fn answer(model: &StableDiffusion) -> Tensor {
+    let cpu = Device::Cpu;
+    let width = model.unet_config().cross_attention_dim;
+    let latents = noise(2, 0, &[1, 8, 8, 4], &cpu).unwrap();
+    let told = Conditioning::of_text(noise(2, 1, &[1, 7, width], &cpu).unwrap());
+    let time = same_timestep(500.0, 1, &cpu).unwrap();
+    let unet = model.unet().unwrap();
+    unet.predict(&latents, &time, &told).unwrap()
+}
+
+fn apart(a: &Tensor, b: &Tensor) -> f32 {
+    let off = (a - b).unwrap().abs().unwrap().max_all().unwrap();
+    off.to_scalar().unwrap()
+}
+
+#[test]
+fn files_that_are_no_plain_lora_for_this_model_are_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("mine.safetensors");
+    let refused = |tensors: &[(&str, &[usize])]| {
+        write(&file, tensors);
+        let with = OpenOptions {
+            loras: vec![(file.clone(), 1.0)],
+            ..options()
+        };
+        let sentence = refusal(&sd1(), with);
+        assert!(sentence.contains("mine.safetensors"), "{sentence}");
+        sentence
+    };
+    let module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k";
+    let down = format!("{module}.lora_down.weight");
+    let up = format!("{module}.lora_up.weight");
+    let fits = [(&*down, &[4, 32][..]), (&*up, &[32, 4][..])];
+    for (name, called) in [
+        ("dora_scale", "DoRA"),
+        ("hada_w1_a", "LoHa"),
+        ("lokr_w1", "LoKr"),
+    ] {
+        let other = format!("{module}.{name}");
+        let sentence = refused(&[fits[0], fits[1], (&other, &[4, 4])]);
+        assert!(sentence.contains(called), "{sentence}");
+    }
+    let wide = refused(&[(&down, &[4, 2048]), (&up, &[32, 4])]);
+    assert!(wide.contains("a LoRA for Stable Diffusion XL"), "{wide}");
+    let alpha = format!("{module}.alpha");
+    let other = refused(&[(&alpha, &[]), (&down, &[4, 1024]), (&up, &[32, 4])]);
+    assert!(other.contains("a LoRA for Stable Diffusion 2.x"), "{other}");
+    let unknown = refused(&[
+        ("lora_unet_down_blocks_9_x.lora_down.weight", &[4, 32]),
+        ("lora_unet_down_blocks_9_x.lora_up.weight", &[32, 4]),
+    ]);
+    assert!(unknown.contains("not a LoRA for this model"), "{unknown}");
+    let half = refused(&[fits[0]]);
+    assert!(half.contains("only one of the two matrices"), "{half}");
+    let none = refused(&[("emb_params", &[2, 32])]);
+    assert!(none.contains("emb_params"), "{none}");
+}
+
+#[test]
+fn an_embedding_of_another_width_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("style.safetensors");
+    write(&file, &[("emb_params", &[2, 1024])]);
+    let with = OpenOptions {
+        embeddings: vec![(file.clone(), "style".into())],
+        ..options()
+    };
+    let sentence = refusal(&sd1(), with.clone());
+    assert!(sentence.contains("width 1024") && sentence.contains("32"));
+    write(&file, &[("emb_params", &[2, 32])]);
+    let model = open(&sd1(), with);
+    assert_eq!(model.added_tokens(), [[("style".to_string(), 634..636)]]);
+}
+
+#[test]
+fn a_vae_for_other_latents_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("ae.safetensors");
+    write(&file, &[("decoder.conv_in.weight", &[8, 16, 3, 3])]);
+    let with = OpenOptions {
+        vae: Some(file),
+        ..options()
+    };
+    let sentence = refusal(&sd1(), with);
+    assert!(sentence.contains("a VAE of 16 channels"), "{sentence}");
+}
+
+#[test]
+fn settings_that_would_change_the_picture_are_read_or_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    copy(&sd1(), temp.path());
+    let set = |part: &str, name: &str, value: serde_json::Value| {
+        let path = temp.path().join(part).join("config.json");
+        let text = std::fs::read(&path).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        config[name] = value;
+        std::fs::write(&path, config.to_string()).unwrap();
+        text
+    };
+    for (part, name, value) in [
+        ("unet", "resnet_time_scale_shift", "scale_shift".into()),
+        ("unet", "conv_in_kernel", 5.into()),
+        ("unet", "a_setting_of_tomorrow", "on".into()),
+        (
+            "vae",
+            "down_block_types",
+            serde_json::json!(["AttnDownEncoderBlock2D"]),
+        ),
+    ] {
+        let before = set(part, name, value);
+        let sentence = refusal(temp.path(), options());
+        assert!(sentence.contains(name), "{sentence}");
+        std::fs::write(temp.path().join(part).join("config.json"), before).unwrap();
+    }
+    set("vae", "shift_factor", 0.5.into());
+    let model = open(temp.path(), options());
+    let vae = model.vae().unwrap();
+    let x = Tensor::zeros((1, 1, 1, 4), DType::F32, &Device::Cpu).unwrap();
+    let seen = vae.to_unet(&x).unwrap();
+    assert!((seen.max_all().unwrap().to_scalar::<f32>().unwrap() + 0.5 * 0.18215).abs() < 1e-6);
+    assert!(apart(&vae.from_unet(&seen).unwrap(), &x) < 1e-6);
+}
+
+#[test]
+fn broken_files_are_named() {
+    let temp = tempfile::tempdir().unwrap();
+    copy(&sd1(), temp.path());
+    let weights = temp.path().join("unet/diffusion_pytorch_model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    assert!(refusal(temp.path(), options()).contains("diffusion_pytorch_model"));
+
+    let mut tensors = load(&sd1().join("unet/diffusion_pytorch_model.safetensors"));
+    let name = "mid_block.resnets.0.conv1.weight".to_string();
+    let bad = (&tensors[&name] * f64::NAN).unwrap();
+    tensors.insert(name.clone(), bad);
+    candle_core::safetensors::save(&tensors, &weights).unwrap();
+    let model = open(temp.path(), options());
+    let sentence = model.unet().unwrap_err().to_string();
+    assert!(
+        sentence.contains("NaN") && sentence.contains(&name),
+        "{sentence}"
+    );
+
+    tensors.remove(&name);
+    candle_core::safetensors::save(&tensors, &weights).unwrap();
+    assert!(refusal(temp.path(), options()).contains(&name));
+    std::fs::remove_file(&weights).unwrap();
+    assert!(refusal(temp.path(), options()).contains("unet"));
+}
+
+/// A checkpoint in half precision gives the same whether its weights are held so or widened.
+#[test]
+fn weights_are_held_as_they_are_stored() {
+    let file = case("09b-sd1-ckpt-legacy/model.ckpt");
+    let wide = OpenOptions {
+        held: Some(DType::F32),
+        ..options()
+    };
+    let (as_stored, wide) = (open(&file, options()), open(&file, wide));
+    assert!(as_stored.weight_bytes().1 < wide.weight_bytes().1 * 6 / 10);
+    assert!(apart(&answer(&as_stored), &answer(&wide)) < 1e-6);
+}
+
+/// Weights of eight bits with their scales, as ComfyUI writes them.
+#[test]
+fn weights_of_eight_bits_are_scaled() {
+    let temp = tempfile::tempdir().unwrap();
+    copy(&sd1(), temp.path());
+    let path = temp.path().join("unet/diffusion_pytorch_model.safetensors");
+    let mut tensors = load(&path);
+    // 1.0 in e4m3, everywhere but in one corner, and the scale 0.25.
+    let name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
+    let shape = tensors[&format!("{name}.weight")].dims().to_vec();
+    let mut bytes = vec![0x38u8; shape.iter().product()];
+    bytes[0] = 0xb9;
+    let mut values = vec![0.25f32; bytes.len()];
+    values[0] = -0.25 * 1.125;
+    let plain = Tensor::from_vec(values, &shape[..], &Device::Cpu).unwrap();
+    tensors.insert(format!("{name}.weight"), plain);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let want = answer(&open(temp.path(), options()));
+
+    tensors.remove(&format!("{name}.weight"));
+    let scale = 0.25f32.to_le_bytes();
+    let mut views: Vec<(String, safetensors::tensor::TensorView)> = Vec::new();
+    let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, t)| {
+            let values = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name.clone(), t.dims().to_vec(), bytes)
+        })
+        .collect();
+    let view = |dtype, shape: &[usize], bytes| {
+        safetensors::tensor::TensorView::new(dtype, shape.to_vec(), bytes).unwrap()
+    };
+    for (name, shape, bytes) in &stored {
+        views.push((name.clone(), view(safetensors::Dtype::F32, shape, bytes)));
+    }
+    let eight = view(safetensors::Dtype::F8_E4M3, &shape, &bytes);
+    views.push((format!("{name}.weight"), eight));
+    let scale = view(safetensors::Dtype::F32, &[], &scale);
+    views.push((format!("{name}.scale_weight"), scale));
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let held = OpenOptions {
+        held: Some(DType::F32),
+        ..options()
+    };
+    assert!(apart(&answer(&open(temp.path(), held)), &want) < 1e-6);
+}
+
+#[test]
+fn a_controlnet_of_other_sizes_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = case("22-sd1-controlnet/extra/controlnet");
+    let tensors = load(&folder.join("diffusion_pytorch_model.safetensors"));
+    let file = temp.path().join("control.safetensors");
+    // Its reader of pictures is smaller than the published one's, which a single file is taken for.
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    let model = open(&sd1(), options());
+    assert_eq!(model.controlnet(&folder).unwrap().picture_scale(), 2);
+    let sentence = model.controlnet(&file).unwrap_err().to_string();
+    assert!(sentence.contains("controlnet_cond_embedding"), "{sentence}");
+    let sdxl = open(&case("05-sdxl-euler/model"), options());
+    let sentence = sdxl.controlnet(&folder).unwrap_err().to_string();
+    assert!(
+        sentence.contains("use one made for Stable Diffusion XL"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn an_ip_adapter_for_another_width_is_refused() {
+    let sdxl = open(&case("05-sdxl-euler/model"), options());
+    let adapter = case("21a-sd1-ip-adapter/extra/ip_adapter.safetensors");
+    let encoder = case("21a-sd1-ip-adapter/extra/image_encoder");
+    let refused = sdxl.ip_adapter(&adapter, &encoder);
+    let sentence = refused.err().unwrap().to_string();
+    assert!(
+        sentence.contains("the model is Stable Diffusion XL"),
+        "{sentence}"
+    );
+    let model = open(&sd1(), options());
+    let file = encoder.join("model.safetensors");
+    // The published encoders' form is told from shapes; this tiny one has other heads.
+    assert!(model.ip_adapter(&adapter, &file).is_ok());
+}
