@@ -227,6 +227,46 @@ fn what_is_no_part_of_a_tensor_file_is_named() {
 }
 
 #[test]
+fn objects_of_unknown_classes_are_passed_over() {
+    // {"callbacks": {pl.Checkpoint: None, "x": pl.Other().__setstate__({})}, "state_dict": {...}}
+    let tensor = tensor_ops("FloatStorage", "0", 0, &[6], &[1]);
+    let mut pickle = b"\x80\x02}(X\x09\x00\x00\x00callbacks}(cpl.callbacks\nCheckpoint\nN".to_vec();
+    pickle.extend(b"X\x01\x00\x00\x00xcpl.callbacks\nOther\n)\x81}buX\x0a\x00\x00\x00state_dict}");
+    pickle.extend(b"X\x01\x00\x00\x00w");
+    pickle.extend(tensor);
+    pickle.extend(b"su.");
+    let numbers: Vec<u8> = (0..6u8).flat_map(|n| f32::from(n).to_le_bytes()).collect();
+    let bytes = zip(&[("a/data.pkl", &pickle), ("a/data/0", &numbers)]);
+    let checkpoint = Checkpoint::from_bytes(Path::new("a.ckpt"), bytes).unwrap();
+    assert_eq!(values(&checkpoint, "w"), [0., 1., 2., 3., 4., 5.]);
+}
+
+#[test]
+fn floats_of_eight_bits_are_what_their_bits_say() {
+    for bits in 0..=255u8 {
+        let sign = if bits & 0x80 == 0 { 1.0 } else { -1.0f32 };
+        let (exponent, fraction) = (i32::from(bits >> 3) & 0xf, f32::from(bits & 7) / 8.0);
+        let e4m3 = match exponent {
+            0 => sign * fraction * 2f32.powi(-6),
+            _ => sign * (1.0 + fraction) * 2f32.powi(exponent - 7),
+        };
+        let read = |kind| {
+            let bytes = super::widened(kind, &[bits]);
+            half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+        };
+        if bits & 0x7f != 0x7f {
+            assert_eq!(
+                read(StoredType::F8E4M3).to_bits(),
+                e4m3.to_bits(),
+                "{bits:#x}"
+            );
+        }
+        let e5m2 = half::f16::from_bits(u16::from(bits) << 8).to_f32();
+        assert!(read(StoredType::F8E5M2).to_bits() == e5m2.to_bits());
+    }
+}
+
+#[test]
 fn deep_and_circular_pickles_do_no_harm() {
     let mut deep = vec![b']'; 1_000_000];
     deep.extend(vec![b'a'; 999_999]);
