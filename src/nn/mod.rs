@@ -21,6 +21,7 @@ mod params;
 pub(crate) mod plain;
 pub mod quant;
 mod random;
+mod relayout;
 mod threads;
 mod widen;
 

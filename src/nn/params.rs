@@ -1,5 +1,6 @@
 //! Named parameters: read from safetensors in PyTorch's layout, or drawn anew for training.
 
+use super::relayout::relaid;
 use super::widen::widened;
 use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
@@ -44,8 +45,7 @@ impl Layout {
     fn read(self, t: Tensor) -> Result<Tensor> {
         match self {
             Layout::AsFile | Layout::Rows => Ok(t),
-            Layout::Transposed => t.t()?.contiguous(),
-            Layout::Hwio => t.permute((2, 3, 1, 0))?.contiguous(),
+            Layout::Transposed | Layout::Hwio => relaid(&t),
         }
     }
 

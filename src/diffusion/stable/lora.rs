@@ -6,6 +6,7 @@ use super::patched::Delta;
 use crate::diffusion::{DiffusionError, Family, UnetConfig};
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +63,42 @@ const OTHERS: [(&str, &str); 9] = [
     (".diff_b", "a file of whole differences"),
     (".diff", "a file of whole differences"),
 ];
+
+/// What newer files of diffusers' say of their alphas, in the header.
+#[derive(Default)]
+struct Told(Map<String, Value>);
+
+impl Told {
+    fn of(file: &Checkpoint) -> Self {
+        let said = file.metadata().remove("lora_adapter_metadata");
+        let said = said.and_then(|said| serde_json::from_str(&said).ok());
+        Self(said.unwrap_or_default())
+    }
+
+    /// By what the module `base` is scaled: alpha by rank (or its root); 1 where nothing is said.
+    fn scale(&self, base: &str, rank: usize) -> f64 {
+        let Some((network, module)) = base.split_once('.') else {
+            return 1.0;
+        };
+        let said = |name: &str| self.0.get(&format!("{network}.{name}"));
+        let own = said("alpha_pattern").and_then(Value::as_object);
+        let own = own.and_then(|own| {
+            let ends = |name: &str| module == name || module.ends_with(&format!(".{name}"));
+            let found = own.iter().find(|(name, _)| ends(name));
+            found.and_then(|(_, alpha)| alpha.as_f64())
+        });
+        let Some(alpha) = own.or_else(|| said("lora_alpha").and_then(Value::as_f64)) else {
+            return 1.0;
+        };
+        let root = said("use_rslora").and_then(Value::as_bool) == Some(true);
+        alpha
+            / if root {
+                (rank as f64).sqrt()
+            } else {
+                rank as f64
+            }
+    }
+}
 
 /// One module of a file.
 #[derive(Default)]
@@ -172,6 +209,7 @@ impl Targets {
         weight: f64,
     ) -> Result<Vec<(Network, String, Delta)>, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
+        let told = Told::of(&file);
         let mut deltas = Vec::new();
         for (base, module) in self.read(path, &file)? {
             let (Some(down), Some(up)) = (module.down, module.up) else {
@@ -187,20 +225,20 @@ impl Targets {
             let Some(rank) = self.rank(&file, *network, name, &down, &up) else {
                 return Err(self.foreign(path, &base, &file, &down));
             };
-            let alpha = match &module.alpha {
+            let scale = match &module.alpha {
                 Some(alpha) => {
                     let alpha = file
                         .tensor(alpha, DType::F64, &Device::Cpu)
                         .map_err(DiffusionError::Checkpoint)?;
-                    alpha.flatten_all()?.get(0)?.to_scalar::<f64>()?
+                    alpha.flatten_all()?.get(0)?.to_scalar::<f64>()? / rank as f64
                 }
-                None => rank as f64,
+                None => told.scale(&base, rank),
             };
             let delta = Delta {
                 file: file.clone(),
                 up,
                 down,
-                scale: weight * alpha / rank as f64,
+                scale: weight * scale,
             };
             deltas.push((*network, name.clone(), delta));
         }

@@ -298,6 +298,12 @@ impl Checkpoint {
         self.files.iter().map(|(path, _)| path.as_path()).collect()
     }
 
+    /// What the header of the first safetensors file says beside its tensors.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let first = self.files.first();
+        first.map_or_else(BTreeMap::new, |(_, data)| safetensors::texts(data.bytes()))
+    }
+
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

@@ -1,5 +1,7 @@
 //! The header of a `.safetensors` file.
 
+use std::collections::BTreeMap;
+
 use safetensors::{Dtype, SafeTensors};
 
 use super::{Entry, StoredType, TensorInfo};
@@ -40,4 +42,11 @@ pub(super) fn entries(bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>,
         (name, entry)
     });
     Ok(entries.collect())
+}
+
+/// The texts that the header of the file `bytes` holds beside its tensors.
+pub(super) fn texts(bytes: &[u8]) -> BTreeMap<String, String> {
+    let read = SafeTensors::read_metadata(bytes).ok();
+    let texts = read.and_then(|(_, metadata)| metadata.metadata().clone());
+    texts.unwrap_or_default().into_iter().collect()
 }
