@@ -1,21 +1,32 @@
-//! Writing files so that they are never half there.
+//! Reading and writing files: never half there, never waited for without end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Writes a file beside its place, forces it to the disk and renames it into place. On an error
-/// (a full disk, say) the file that was there before, or none, is what stays.
+/// What a file is called until it is whole.
+const WRITING: &str = ".writing-";
+/// What no writer works on any more, where it is not known that there is none.
+const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// Links that lead to links, as many as systems follow.
+const MOST_LINKS: usize = 40;
+
+/// Writes a file beside its place, forces it to the disk and renames it into place; where the
+/// place is a link, what it leads to is replaced and the link stays. On an error (a full disk,
+/// say) the file that was there before, or none, is what stays.
 pub(crate) fn write_beside(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    let path = &behind_links(path)?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(WRITING);
     // A temporary file is private to its owner; a story is as readable as other files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -24,9 +35,10 @@ pub(crate) fn write_beside(
     write(&mut buffer)?;
     buffer.flush()?;
     drop(buffer);
-    file.as_file().sync_all()?;
+    sync_file(file.as_file())?;
     file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    sync_folder(folder);
+    Ok(())
 }
 
 /// Writes `bytes` as [`write_beside`] does, and makes the folders above them that are missing.
@@ -37,12 +49,101 @@ pub(crate) fn write_in_folder(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_beside(path, |file| file.write_all(bytes))
 }
 
-/// Forces a rename to the disk, where folders can be opened.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) && fs::metadata(folder)?.is_dir() {
-        File::open(folder)?.sync_all()?;
+/// Where a link, or a link to a link, leads to, even if there is nothing yet.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(path),
+        }
     }
-    Ok(())
+    Err(io::Error::other("its link leads round in a circle"))
+}
+
+/// File systems that cannot force a file to the disk say so; the file is written all the same.
+fn sync_file(file: &File) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, Unsupported};
+    match file.sync_all() {
+        Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => Ok(()),
+        other => other,
+    }
+}
+
+/// Forces a rename to the disk where a folder can be. Network folders and those that a virtual
+/// machine shares refuse with all kinds of errors (EINVAL, EIO); what was renamed is in its place
+/// whatever they say.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder)
+    {
+        let _ = folder.sync_all();
+    }
+}
+
+/// Whether a file of this name is one that [`write_beside`] was writing.
+pub(crate) fn is_being_written(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(WRITING.as_bytes())
+}
+
+/// Removes what writers that were killed have left in `folder`; where others may be `working`
+/// there, only what is old.
+pub(crate) fn clear_left_behind(folder: &Path, working: bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let old = || {
+            let written = entry.metadata().and_then(|about| about.modified());
+            written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_BEHIND))
+        };
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && is_being_written(&entry.file_name()) && (!working || old()) {
+            // What stays is tried again the next time.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Opens a regular file to read it. A named pipe, which nobody may ever write to, or a device is
+/// refused at once.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // Between looking and opening another may have taken its place.
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    }
+    is_regular(&fs::metadata(path)?)?;
+    let file = options.open(path)?;
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn is_regular(about: &fs::Metadata) -> io::Result<()> {
+    if about.is_file() {
+        return Ok(());
+    }
+    let what = if about.is_dir() {
+        "it is a folder"
+    } else {
+        "it is a pipe or a device, not a file"
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+}
+
+/// All of a regular file of no more than `most` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] where there is more, and as of [`open_file`].
+pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_file(path)?;
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it is larger than {} MB", most / 1_000_000);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -61,5 +162,63 @@ mod tests {
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("cloud")).unwrap();
+        symlink("cloud/real.json", dir.path().join("one.json")).unwrap();
+        symlink("one.json", dir.path().join("story.json")).unwrap();
+        let path = dir.path().join("story.json");
+        for text in ["first", "second"] {
+            write_beside(&path, |file| file.write_all(text.as_bytes())).unwrap();
+            assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+            let real = dir.path().join("cloud/real.json");
+            assert_eq!(fs::read_to_string(real).unwrap(), text);
+        }
+        symlink("round", dir.path().join("round")).unwrap();
+        let error = write_beside(&dir.path().join("round"), |file| file.write_all(b"x"));
+        assert!(error.unwrap_err().to_string().contains("circle"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe.png");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let error = open_file(&path).unwrap_err().to_string();
+        assert!(error.contains("pipe or a device"), "{error}");
+        let error = open_file(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(error.contains("pipe or a device"), "{error}");
+        let error = read_file(dir.path(), 10).unwrap_err().to_string();
+        assert!(error.contains("folder"), "{error}");
+    }
+
+    #[test]
+    fn what_killed_writers_left_goes_and_what_others_write_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".writing-abc", "story.json"] {
+            fs::write(dir.path().join(name), "{").unwrap();
+        }
+        clear_left_behind(dir.path(), true);
+        assert!(dir.path().join(".writing-abc").exists());
+        clear_left_behind(dir.path(), false);
+        assert!(!dir.path().join(".writing-abc").exists());
+        assert!(dir.path().join("story.json").exists());
+    }
+
+    #[test]
+    fn more_than_is_allowed_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large");
+        fs::write(&path, [0; 11]).unwrap();
+        assert_eq!(read_file(&path, 11).unwrap().len(), 11);
+        let error = read_file(&path, 10).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Make, Output, Request};
-use crate::export;
+use crate::export::{self, ExportError};
 use crate::story::{
     Document, Edit, Images, Panel, PanelId, PictureTake, Project, Settings, Story, TextTake,
 };
@@ -105,9 +105,24 @@ impl Board {
         Ok(self.project.save(&self.document, &self.images)?)
     }
 
-    /// Writes `storyboard.png` and `story.md` into the project folder, and returns both.
-    pub fn write_exports(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
-        write_exports(self.document.story(), &self.images, self.project.dir())
+    /// Whether what will be made can be saved.
+    pub fn check_writable(&self) -> anyhow::Result<()> {
+        Ok(self.project.check_writable()?)
+    }
+
+    /// Writes `storyboard.png` and `story.md` into the project folder, and returns both. Those
+    /// that somebody else wrote or changed stay, which is told; so is what is left out.
+    pub fn write_exports(&self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+        let (story, dir) = (self.document.story(), self.project.dir());
+        warn(&export::left_out(story, &self.images));
+        let sheet = sheet_in(dir);
+        let written = match sheet.exists() && !export::is_ours(&sheet) {
+            true => Err(ExportError::Exists(sheet.clone())),
+            false => export::write_sheet(story, &self.images, &sheet),
+        };
+        let sheet = unless_it_stays(written)?.map(|()| sheet);
+        let markdown = unless_it_stays(export::write_markdown(story, &self.images, dir))?;
+        Ok((sheet, markdown.map(|()| dir.join("story.md"))))
     }
 
     fn panels(&self) -> &[Panel] {
@@ -128,19 +143,27 @@ impl Board {
     }
 }
 
-/// Writes `storyboard.png` and `story.md` into the folder `dir`, and returns both.
-pub fn write_exports(
-    story: &Story,
-    images: &Images,
-    dir: &Path,
-) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let sheet = dir.join("storyboard.png");
-    export::write_sheet(story, images, &sheet)?;
-    export::write_markdown(story, images, dir)?;
-    Ok((sheet, dir.join("story.md")))
+/// Where the sheet of the story in `dir` is, unless another place was named.
+pub fn sheet_in(dir: &Path) -> PathBuf {
+    dir.join("storyboard.png")
 }
 
-/// Tells on stderr which pictures a project lacks.
+/// That a file was not replaced because its author's work is in it is no failure, but told.
+fn unless_it_stays(written: Result<(), ExportError>) -> anyhow::Result<Option<()>> {
+    match written {
+        Ok(()) => Ok(Some(())),
+        Err(ExportError::Exists(path)) => {
+            warn(&[format!(
+                "{} was written or changed by somebody else, so it stays as it is; `vokenboard export` writes elsewhere.",
+                path.display()
+            )]);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells on stderr what is amiss and does not stop a command, a sentence each.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
         eprintln!("vokenboard: {warning}");

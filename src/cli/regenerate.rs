@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::board::Board;
 use super::options::{ModelArgs, SettingsArgs};
-use super::report::{PanelDone, Reporter};
+use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
 use crate::engine::Make;
 use crate::pipeline::new_seed;
@@ -74,7 +74,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     let what = if args.text { "text" } else { "picture" };
     teller.reporter.done(
         &format!("added a {what} to panel {number} of {}", args.dir.display()),
-        &json!({"project": args.dir}),
+        &json!({"project": plain(&args.dir)}),
     );
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! JSON object per event for a program.
 
 use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -18,6 +19,11 @@ pub struct PanelDone<'a> {
     pub image: Option<&'a str>,
     pub seed: u64,
     pub seconds: f32,
+}
+
+/// A path for JSON, which has no other text than Unicode.
+pub fn plain(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Tells how a command goes.

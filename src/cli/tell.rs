@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::board::Board;
 use super::options::{ModelArgs, SettingsArgs};
-use super::report::{PanelDone, Reporter};
+use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
 use crate::engine::{Make, Request};
 use crate::pipeline::{new_seed, panel_seed};
@@ -97,7 +97,11 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
             if told == 1 { "" } else { "s" },
             args.out.display()
         ),
-        &json!({"project": args.out, "storyboard": sheet, "markdown": markdown}),
+        &json!({
+            "project": plain(&args.out),
+            "storyboard": sheet.as_deref().map(plain),
+            "markdown": markdown.as_deref().map(plain),
+        }),
     );
     Ok(())
 }

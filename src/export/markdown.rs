@@ -1,35 +1,86 @@
 //! A story as `story.md` beside a folder of its pictures.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use super::panel::pixels;
-use super::{ExportError, failed, must_be_in_a_folder, write_file};
-use crate::story::{Images, Story, encode_png};
+use super::own::{is_ours, marked_text};
+use super::{
+    Existing, ExportError, check_folder, check_target, failed, must_be_in_a_folder, write_file,
+};
+use crate::files::write_beside;
+use crate::story::{ImageId, Images, Story, encode_png};
 
 /// Writes `dir/story.md` and the pictures it shows to `dir/images/`, under the names they have
 /// in a project folder, so that a project can hold its own Markdown. `dir` is made if the
-/// folder it is in is there. Pictures first, `story.md` last, each in one piece.
+/// folder it is in is there. Pictures first, `story.md` last, each in one piece. A picture that is
+/// missing or damaged is left out, see [`super::left_out`].
+///
+/// # Errors
+/// As of [`check_markdown`], and when a file can't be written.
 pub fn write_markdown(story: &Story, images: &Images, dir: &Path) -> Result<(), ExportError> {
-    must_be_in_a_folder(dir)?;
-    let folder = dir.join("images");
-    for takes in story.panels.iter().filter_map(|panel| panel.picture()) {
-        pixels(takes, images)?;
-    }
-    fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
-    for take in story.panels.iter().filter_map(|panel| panel.picture()) {
-        let path = folder.join(take.image.file_name());
-        if path.is_file() {
-            continue;
-        }
-        let png = encode_png(&*pixels(take, images)?, take.record.as_ref())
-            .map_err(|source| failed(&path, source))?;
-        write_file(&path, &png)?;
-    }
-    write_file(&dir.join("story.md"), markdown(story).as_bytes())
+    write_markdown_over(story, images, dir, Existing::Stays)
 }
 
-fn markdown(story: &Story) -> String {
+/// As [`write_markdown`]; `existing` says what happens to a `story.md` of somebody else's.
+///
+/// # Errors
+/// As of [`write_markdown`].
+pub fn write_markdown_over(
+    story: &Story,
+    images: &Images,
+    dir: &Path,
+    existing: Existing,
+) -> Result<(), ExportError> {
+    check_markdown(story, dir, existing)?;
+    let folder = dir.join("images");
+    fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+    let mut shown = HashSet::new();
+    for take in story.panels.iter().filter_map(|panel| panel.picture()) {
+        let path = folder.join(take.image.file_name());
+        let there = path.is_file();
+        let Some(pixels) = images.get(&take.image) else {
+            continue;
+        };
+        shown.insert(&take.image);
+        if there {
+            continue;
+        }
+        let png =
+            encode_png(&pixels, take.record.as_ref()).map_err(|source| failed(&path, source))?;
+        write_beside(&path, |file| file.write_all(&png)).map_err(|source| failed(&path, source))?;
+    }
+    let text = marked_text(&markdown(story, &shown));
+    write_file(&dir.join("story.md"), text.as_bytes())
+}
+
+/// Whether [`write_markdown_over`] may write into `dir`.
+///
+/// # Errors
+/// When there is a `story.md` that stays because its author wrote or changed it, or when pictures
+/// would come into the folder of another story.
+pub fn check_markdown(story: &Story, dir: &Path, existing: Existing) -> Result<(), ExportError> {
+    must_be_in_a_folder(dir)?;
+    check_folder(dir)?;
+    let folder = dir.join("images");
+    // A story's own folder has its own pictures.
+    let own = || story.panels.iter().filter_map(|panel| panel.picture());
+    let all_there = || own().all(|take| folder.join(take.image.file_name()).is_file());
+    if !all_there() {
+        check_folder(&folder)?;
+    }
+    let page = dir.join("story.md");
+    let existing = match page.is_file() && is_ours(&page) {
+        true => Existing::Goes,
+        false => existing,
+    };
+    match dir.is_dir() {
+        true => check_target(&page, existing),
+        false => Ok(()),
+    }
+}
+
+fn markdown(story: &Story, shown: &HashSet<&ImageId>) -> String {
     let title = one_line(&story.title);
     let mut blocks = vec![match title.is_empty() {
         true => "# Untitled story".to_string(),
@@ -40,7 +91,7 @@ fn markdown(story: &Story) -> String {
         blocks.push(format!("*{}*", escape_line(&style)));
     }
     for (number, panel) in (1..).zip(&story.panels) {
-        if let Some(take) = panel.picture() {
+        if let Some(take) = panel.picture().filter(|take| shown.contains(&take.image)) {
             let file = take.image.file_name();
             blocks.push(format!("![Panel {number}](images/{file})"));
         }

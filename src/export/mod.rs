@@ -1,11 +1,15 @@
 //! A story becomes a PNG sheet, a Markdown folder, or a panel's PNG with its record.
 
+mod guard;
 mod markdown;
+mod own;
 mod panel;
 mod sheet;
 mod typeset;
 
-pub use markdown::write_markdown;
+pub use guard::{Existing, answered, check_folder, check_target, with_ending};
+pub use markdown::{check_markdown, write_markdown, write_markdown_over};
+pub use own::is_ours;
 pub use panel::{Scale, write_panel};
 pub use sheet::{draw_sheet, write_sheet};
 
@@ -15,6 +19,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::files::write_beside;
+use crate::story::{Images, Story};
 
 /// Why an export could not be made. What was at its place before is still there.
 #[derive(Debug, Error)]
@@ -23,6 +28,16 @@ pub enum ExportError {
     NoFolder(PathBuf),
     #[error("{path} cannot be written: {source}; free some space or choose another place.")]
     Write { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is a part of the story in {project}, which would be lost; choose another place."
+    )]
+    OwnFile { path: PathBuf, project: PathBuf },
+    #[error("{0} is there already; choose another name, or replace it with --force.")]
+    Exists(PathBuf),
+    #[error("{0} is not a file; choose another place.")]
+    NotAFile(PathBuf),
+    #[error("{0} is not a folder; choose another place.")]
+    NotAFolder(PathBuf),
     #[error("This panel has no picture to export; make one first.")]
     NoPicture,
     #[error("The picture {0} is missing or damaged; make it again or restore its file.")]
@@ -31,9 +46,37 @@ pub enum ExportError {
     Sheet(String),
 }
 
-/// Writes a whole file into a folder that must be there.
+/// What an export of the board leaves out, a sentence each: pictures that are missing or damaged,
+/// and the rest of texts that are longer than a sheet has room for.
+pub fn left_out(story: &Story, images: &Images) -> Vec<String> {
+    let room = sheet::room_for_text(story.panels.len());
+    let panels = (1..).zip(&story.panels);
+    let picture = panels.clone().filter_map(|(number, panel)| {
+        let take = panel.picture()?;
+        images.shown(&take.image).is_none().then(|| {
+            format!(
+                "The picture {} of panel {number} is missing or damaged; it is left out.",
+                take.image.file_name()
+            )
+        })
+    });
+    let text = panels.filter_map(|(number, panel)| {
+        let length = panel
+            .text
+            .chars()
+            .nth(room)
+            .map(|_| panel.text.chars().count())?;
+        Some(format!(
+            "The text of panel {number} has {length} characters; a sheet shows the first {room}."
+        ))
+    });
+    picture.chain(text).collect()
+}
+
+/// Writes a whole file into a folder that must be there, wherever [`check_target`] lets it; a
+/// file that is there is replaced, so ask first.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
-    must_be_in_a_folder(path)?;
+    check_target(path, Existing::Goes)?;
     write_beside(path, |file| file.write_all(bytes)).map_err(|source| failed(path, source))
 }
 

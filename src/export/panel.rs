@@ -48,7 +48,7 @@ pub fn write_panel(
     write_file(path, &png)
 }
 
-pub(super) fn pixels(take: &PictureTake, images: &Images) -> Result<Arc<RgbaImage>, ExportError> {
+fn pixels(take: &PictureTake, images: &Images) -> Result<Arc<RgbaImage>, ExportError> {
     images
         .get(&take.image)
         .ok_or_else(|| ExportError::NoPixels(take.image.file_name()))

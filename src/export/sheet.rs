@@ -1,5 +1,6 @@
 //! The whole board as one picture: title, and panels in a grid with captions under them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -7,9 +8,10 @@ use image::imageops::{FilterType, resize};
 use image::{Rgba, RgbaImage};
 use resvg::{tiny_skia, usvg};
 
+use super::own::marked_png;
 use super::typeset::{FAMILY, Widths, options, weight, xml};
 use super::{ExportError, failed, write_file};
-use crate::story::{Images, Panel, Story, encode_png};
+use crate::story::{Images, Story};
 
 const PAPER: &str = "#fbf7ef";
 const CARD: &str = "#f1e9da";
@@ -21,7 +23,7 @@ const LINE: f32 = 1.42;
 /// Writes [`draw_sheet`] as a PNG.
 pub fn write_sheet(story: &Story, images: &Images, path: &Path) -> Result<(), ExportError> {
     let sheet = draw_sheet(story, images)?;
-    let png = encode_png(&sheet, None).map_err(|source| failed(path, source))?;
+    let png = marked_png(&sheet).map_err(|source| failed(path, source))?;
     write_file(path, &png)
 }
 
@@ -54,6 +56,22 @@ struct Place {
     y: u32,
     width: u32,
     height: u32,
+}
+
+/// Letters of a panel's text that a sheet of so many panels has room for, and of a title: to
+/// measure and draw more takes minutes and gigabytes.
+pub(super) fn room_for_text(panels: usize) -> usize {
+    (200_000 / panels.max(1)).clamp(100, 2000)
+}
+
+const ROOM_FOR_TITLE: usize = 400;
+
+/// `text` cut to `room` letters.
+fn cut(text: &str, room: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(room) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", text[..end].trim_end())),
+    }
 }
 
 struct Sheet {
@@ -93,7 +111,7 @@ impl Sheet {
         let faces: Vec<Option<std::sync::Arc<RgbaImage>>> = story
             .panels
             .iter()
-            .map(|panel| panel.picture().and_then(|take| images.get(&take.image)))
+            .map(|panel| panel.picture().and_then(|take| images.shown(&take.image)))
             .collect();
         let slot_height = match faces.iter().flatten().next() {
             Some(first) => {
@@ -110,13 +128,12 @@ impl Sheet {
             "" => "Untitled story",
             title => title,
         };
-        let mut texts = vec![(title, true), (story.style.as_str(), false)];
-        texts.extend(
-            story
-                .panels
-                .iter()
-                .map(|panel| (panel.text.as_str(), false)),
-        );
+        let title = &*cut(title, ROOM_FOR_TITLE);
+        let style = cut(&story.style, ROOM_FOR_TITLE);
+        let room = room_for_text(story.panels.len());
+        let captions: Vec<Cow<str>> = story.panels.iter().map(|p| cut(&p.text, room)).collect();
+        let mut texts = vec![(title, true), (&*style, false)];
+        texts.extend(captions.iter().map(|caption| (&**caption, false)));
         let widths = Widths::measure(&texts)?;
         let mut ink = Ink::default();
         let mut y = margin as f32;
@@ -135,7 +152,7 @@ impl Sheet {
             );
         }
         let style_size = 22.0;
-        for line in widths.wrap(&story.style, false, style_size, inner as f32) {
+        for line in widths.wrap(&style, false, style_size, inner as f32) {
             y += style_size * LINE;
             ink.text(
                 margin as f32,
@@ -153,11 +170,11 @@ impl Sheet {
 
         let radius = slot as f32 * 0.035;
         let mut pictures = Vec::new();
-        let rows = story.panels.chunks(columns as usize);
-        for (row, (panels, faces)) in rows.zip(faces.chunks(columns as usize)).enumerate() {
+        let rows = captions.chunks(columns as usize);
+        for (row, (texts, faces)) in rows.zip(faces.chunks(columns as usize)).enumerate() {
             let top = y.round() as u32;
             let mut tallest = 0usize;
-            for (column, (panel, face)) in panels.iter().zip(faces).enumerate() {
+            for (column, (text, face)) in texts.iter().zip(faces).enumerate() {
                 let number = row * columns as usize + column + 1;
                 let x = margin + column as u32 * (slot + gap);
                 let place = Place {
@@ -166,13 +183,13 @@ impl Sheet {
                     width: slot,
                     height: slot_height,
                 };
-                let face = face_of(panel, face.clone(), &widths, place, size);
+                let face = face_of(text, face.clone(), &widths, place, size);
                 ink.card(place, radius);
                 let label = number.to_string();
                 let indent = size * (0.62 * label.len() as f32 + 0.55);
                 let caption = match &face {
                     Face::Words(..) => Vec::new(),
-                    _ => widths.wrap(&panel.text, false, size, slot as f32 - indent),
+                    _ => widths.wrap(text, false, size, slot as f32 - indent),
                 };
                 let mut baseline = (top + slot_height) as f32 + size * 1.65;
                 ink.text(x as f32, baseline, size, true, ACCENT, "start", &label);
@@ -214,7 +231,7 @@ impl Sheet {
 }
 
 fn face_of(
-    panel: &Panel,
+    text: &str,
     picture: Option<std::sync::Arc<RgbaImage>>,
     widths: &Widths,
     place: Place,
@@ -223,13 +240,13 @@ fn face_of(
     if let Some(picture) = picture {
         return Face::Picture(picture);
     }
-    if panel.text.trim().is_empty() {
+    if text.trim().is_empty() {
         return Face::Blank;
     }
     let padding = place.width as f32 * 0.1;
     for factor in [1.4, 1.2, 1.0] {
         let size = caption * factor;
-        let lines = widths.wrap(&panel.text, false, size, place.width as f32 - 2.0 * padding);
+        let lines = widths.wrap(text, false, size, place.width as f32 - 2.0 * padding);
         if lines.len() as f32 * size * LINE <= place.height as f32 - 2.0 * padding {
             return Face::Words(lines, size);
         }

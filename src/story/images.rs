@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,7 +11,9 @@ use image::RgbaImage;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folder::TRASH_FOLDER;
 use super::lock::Lock;
+use super::picture;
 use super::record_png::read_png;
 
 /// SHA-256, in lower-case hexadecimal, of a picture's width and height (each as four bytes,
@@ -36,6 +39,11 @@ impl ImageId {
     /// `<hash>.png`
     pub fn file_name(&self) -> String {
         format!("{}.png", self.0)
+    }
+
+    /// The id in `<hash>.png`.
+    pub(super) fn of_file_name(name: &str) -> Option<ImageId> {
+        name.strip_suffix(".png")?.parse().ok()
     }
 }
 
@@ -72,8 +80,14 @@ impl From<ImageId> for String {
     }
 }
 
+/// Bytes of pictures that are kept in memory while their files are at hand, too.
+const ROOM: usize = 512 << 20;
+/// Bytes of small copies of large pictures that are kept.
+const ROOM_FOR_COPIES: usize = 256 << 20;
+
 /// Pictures by id: those put in by this program, and those in the folders of opened projects,
-/// which are read when they are first asked for. Clones share their pictures.
+/// which are read when they are asked for and let go when memory is short. Clones share their
+/// pictures.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
     shared: Arc<Mutex<Shared>>,
@@ -82,9 +96,49 @@ pub struct Images {
 #[derive(Debug, Default)]
 struct Shared {
     folders: Vec<Folder>,
-    loaded: HashMap<ImageId, Arc<RgbaImage>>,
+    /// Put in, and in no file yet.
+    unsaved: HashMap<ImageId, Arc<RgbaImage>>,
+    read: Kept,
+    /// What large or transparent pictures look like on a board.
+    shown: Kept,
     /// In a story that was opened, but with a file that is missing or damaged.
     broken: HashSet<ImageId>,
+}
+
+/// Pictures that were used lately.
+#[derive(Debug, Default)]
+struct Kept {
+    pictures: HashMap<ImageId, (Arc<RgbaImage>, u64)>,
+    bytes: usize,
+    /// Counts the uses.
+    clock: u64,
+}
+
+impl Kept {
+    fn get(&mut self, id: &ImageId) -> Option<Arc<RgbaImage>> {
+        let (picture, used) = self.pictures.get_mut(id)?;
+        self.clock += 1;
+        *used = self.clock;
+        Some(picture.clone())
+    }
+
+    /// Keeps a picture, and lets go of those that were not used for longest beyond `room` bytes.
+    fn add(&mut self, id: ImageId, picture: Arc<RgbaImage>, room: usize) {
+        self.clock += 1;
+        self.bytes += picture.as_raw().len();
+        if let Some((old, _)) = self.pictures.insert(id, (picture, self.clock)) {
+            self.bytes -= old.as_raw().len();
+        }
+        while self.bytes > room && self.pictures.len() > 1 {
+            let oldest = self.pictures.iter().min_by_key(|(_, (_, used))| *used);
+            let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
+                return;
+            };
+            if let Some((gone, _)) = self.pictures.remove(&oldest) {
+                self.bytes -= gone.as_raw().len();
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -103,35 +157,60 @@ impl Images {
     pub fn put(&self, image: impl Into<Arc<RgbaImage>>) -> ImageId {
         let image = image.into();
         let id = ImageId::of(&image);
-        self.lock().loaded.insert(id.clone(), image);
+        self.lock().unsaved.insert(id.clone(), image);
         id
     }
 
-    /// The picture, read from the project folder if it is not in memory. `None` if it is in
-    /// neither or its file is damaged, which opening the project has warned of.
+    /// The picture, full size, read from the project folder if it is not in memory. `None` if it
+    /// is in neither or its file is damaged, which opening the project has warned of.
     pub fn get(&self, id: &ImageId) -> Option<Arc<RgbaImage>> {
         let folders = {
-            let shared = self.lock();
-            if let Some(image) = shared.loaded.get(id) {
+            let mut shared = self.lock();
+            if let Some(image) = shared.unsaved.get(id) {
                 return Some(image.clone());
             }
             if shared.broken.contains(id) {
                 return None;
             }
+            if let Some(image) = shared.read.get(id) {
+                return Some(image);
+            }
             let paths = shared.folders.iter().map(|folder| folder.path.clone());
             paths.collect::<Vec<PathBuf>>()
         };
         // Not under the lock: a saving thread must not hold up the window.
-        let read = folders.iter().find_map(|folder| read_image(folder, id));
+        let files: Vec<PathBuf> = folders.iter().filter_map(|f| find_file(f, id)).collect();
+        let read = files.iter().find_map(|file| read_png(file).ok());
         let mut shared = self.lock();
         match read {
-            Some(image) => Some(shared.loaded.entry(id.clone()).or_insert(image).clone()),
+            Some(image) => {
+                let image = Arc::new(image);
+                shared.read.add(id.clone(), image.clone(), ROOM);
+                Some(image)
+            }
             None => {
-                let damaged = |folder: &PathBuf| folder.join(id.file_name()).is_file();
-                if folders.iter().any(damaged) {
+                if !files.is_empty() {
                     shared.broken.insert(id.clone());
                 }
                 None
+            }
+        }
+    }
+
+    /// The picture as a board shows it and a model sees it: on white where it is transparent, and
+    /// no side longer than 1,024 pixels. `None` as of [`Images::get`].
+    pub fn shown(&self, id: &ImageId) -> Option<Arc<RgbaImage>> {
+        if let Some(image) = self.lock().shown.get(id) {
+            return Some(image);
+        }
+        let image = self.get(id)?;
+        match picture::shown(&image) {
+            None => Some(image),
+            Some(copy) => {
+                let copy = Arc::new(copy);
+                let mut shared = self.lock();
+                shared.shown.add(id.clone(), copy.clone(), ROOM_FOR_COPIES);
+                Some(copy)
             }
         }
     }
@@ -146,15 +225,23 @@ impl Images {
         self.lock().broken.contains(id)
     }
 
-    pub(super) fn is_loaded(&self, id: &ImageId) -> bool {
-        self.lock().loaded.contains_key(id)
+    /// Whether the picture was put in and is in no file yet.
+    pub(super) fn is_unsaved(&self, id: &ImageId) -> bool {
+        self.lock().unsaved.contains_key(id)
     }
 
-    /// A picture that was broken has been written again.
-    pub(super) fn mend(&self, id: &ImageId) {
-        self.lock().broken.remove(id);
+    /// The picture has been written to a file of a folder that was added: it need not be kept in
+    /// memory any longer, and is not broken any more.
+    pub(super) fn is_in_file(&self, id: &ImageId) {
+        let mut shared = self.lock();
+        shared.broken.remove(id);
+        if let Some(image) = shared.unsaved.remove(id) {
+            shared.read.add(id.clone(), image, ROOM);
+        }
     }
 
+    /// Where pictures are read from that are not in memory. The trash of that project is looked
+    /// into last: what was thrown away may be wanted by a copy of the story.
     pub(super) fn add_folder(&self, path: PathBuf, lock: Option<Arc<Lock>>) {
         let mut shared = self.lock();
         if !shared.folders.iter().any(|folder| folder.path == path) {
@@ -169,8 +256,38 @@ impl Images {
     }
 }
 
-/// `None` if the file is missing, damaged, or holds other pixels than its name says.
-fn read_image(folder: &Path, id: &ImageId) -> Option<Arc<RgbaImage>> {
-    let (image, _) = read_png(&folder.join(id.file_name())).ok()?;
-    (ImageId::of(&image) == *id).then(|| Arc::new(image))
+/// The file of a picture in the images folder `folder`, in whatever case its name was written by
+/// other programs, or in the trash beside it.
+pub(super) fn find_file(folder: &Path, id: &ImageId) -> Option<PathBuf> {
+    let name = id.file_name();
+    let exact = folder.join(&name);
+    if exact.is_file() {
+        return Some(exact);
+    }
+    let alike = fs::read_dir(folder).into_iter().flatten().flatten();
+    let alike = alike
+        .filter(|entry| entry.file_name().eq_ignore_ascii_case(&name))
+        .map(|entry| entry.path());
+    let thrown_away = folder.with_file_name(TRASH_FOLDER).join(&name);
+    alike.chain([thrown_away]).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_leave_memory_when_there_is_no_room_and_the_last_used_stay() {
+        let mut kept = Kept::default();
+        let id = |seed: u8| ImageId::of(&RgbaImage::from_pixel(1, 1, image::Rgba([seed; 4])));
+        for seed in 0..4 {
+            kept.add(id(seed), Arc::new(RgbaImage::new(10, 10)), 1000);
+            // The first is used again and again.
+            assert!(kept.get(&id(0)).is_some());
+        }
+        assert_eq!((kept.bytes, kept.pictures.len()), (800, 2));
+        assert!(kept.get(&id(3)).is_some() && kept.get(&id(1)).is_none());
+        kept.add(id(3), Arc::new(RgbaImage::new(5, 10)), 1000);
+        assert_eq!(kept.bytes, 600);
+    }
 }

@@ -4,9 +4,10 @@
 mod cast;
 mod document;
 mod edit;
+mod folder;
 mod images;
 mod lock;
-mod picture_file;
+mod picture;
 mod project;
 mod record;
 mod record_png;
@@ -17,13 +18,17 @@ pub use cast::{Member, MemberId, MemberKind};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};
-pub use picture_file::{PictureFileError, read_picture_file};
+pub use picture::{
+    PictureFileError, picture_endings, picture_file_size, put_on_white, read_picture_file,
+};
+pub(crate) use picture::{on_white, shown};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{
     Control, FileUse, InitImage, LoraUse, ModelUse, Record, Reference, SchedulerName, Settings,
     Size, TextLength, Variation,
 };
 pub use record_png::{PngError, encode_png, read_record};
+pub use sweep::Cleaned;
 pub use takes::{PictureTake, Take, Takes, TextTake};
 
 use std::fmt;

@@ -1,8 +1,9 @@
 //! The project folder: `story.json` and `images/<hash>.png`, readable without this program.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,17 +12,21 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::lock::{LOCK_FILE, Lock};
-use super::record_png::{encode_png, png_size};
-use super::sweep::remove_unused_pictures;
+use super::folder::{self, IMAGES_FOLDER, STORY_FILE};
+use super::images::find_file;
+use super::lock::Lock;
+use super::record_png::{encode_png, png_size, read_png};
+use super::sweep::{self, Cleaned, put_unused_into_trash};
 use super::{Document, ImageId, Images, PictureTake, Story, is_default};
-use crate::files::write_beside;
+use crate::files::{clear_left_behind, read_file, write_beside};
 
 /// Of `story.json`. Raised when an older program could not read what a newer one writes.
 pub const SCHEMA_VERSION: u64 = 2;
 
-const STORY_FILE: &str = "story.json";
-const IMAGES_FOLDER: &str = "images";
+/// No story is longer, in bytes of `story.json`.
+const LONGEST_STORY: u64 = 256 << 20;
+/// Pixels that opening a story looks at; of pictures beyond it only reads the heads.
+const LOOKED_AT: u64 = 100_000_000;
 
 /// Why a project could not be opened or saved. What is on the disk is as it was.
 #[derive(Debug, Error)]
@@ -96,17 +101,22 @@ impl Project {
             Ok(false) => return Err(ProjectError::NotEmpty(dir)),
             Err(source) => return Err(ProjectError::Read { path: dir, source }),
         }
+        let lock = lock(&dir)?;
+        if lock.as_ref().is_some_and(|lock| lock.is_only()) {
+            clear_left_behind(&dir, false);
+        }
         Ok(Project {
-            lock: lock(&dir)?,
+            lock,
             dir,
             seen: None,
             warnings: Vec::new(),
         })
     }
 
-    /// Opens a story to change it, and removes pictures from its folder that no take refers to:
-    /// undo does not reach back to before the opening. Pictures that are missing or damaged do
-    /// not make a story unreadable: their takes stay, [`Images::get`] has nothing for them, and
+    /// Opens a story to change it, clears what a killed program was writing, and puts pictures
+    /// into its trash that neither a take nor a copy of the story refers to: undo does not reach
+    /// back to before the opening. Pictures that are missing or damaged do not make a story
+    /// unreadable: their takes stay, [`Images::get`] has nothing for them, and
     /// [`Project::warnings`] names them.
     pub fn open(dir: impl Into<PathBuf>) -> Result<(Project, Document, Images), ProjectError> {
         let dir = dir.into();
@@ -117,7 +127,10 @@ impl Project {
         };
         let (document, images, seen, warnings) = read(&dir, lock.clone())?;
         if lock.as_ref().is_some_and(|lock| lock.is_only()) {
-            remove_unused_pictures(&dir, &dir.join(IMAGES_FOLDER), document.story());
+            for folder in [dir.clone(), dir.join(IMAGES_FOLDER)] {
+                clear_left_behind(&folder, false);
+            }
+            put_unused_into_trash(&dir, document.story());
         }
         let project = Project {
             dir,
@@ -135,24 +148,48 @@ impl Project {
         Ok((document, images, warnings))
     }
 
-    /// True if a story can be put into the folder: there is nothing in it, or it does not exist.
+    /// True if a story can be put into the folder: it does not exist, or there is nothing in it but
+    /// what the system makes or a first save that failed has left.
     ///
     /// # Errors
     /// When the folder cannot be looked into.
     pub fn is_empty(dir: &Path) -> io::Result<bool> {
-        match fs::read_dir(dir) {
-            Ok(entries) => {
-                for entry in entries {
-                    // All that a program leaves that ended before its first save.
-                    if entry?.file_name() != LOCK_FILE {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(error),
+        folder::is_empty(dir)
+    }
+
+    /// Whether a name in a project folder is one that the story is made of, in any spelling that
+    /// a file system takes for it.
+    pub fn is_own_file(name: &OsStr) -> bool {
+        folder::is_own_file(name)
+    }
+
+    /// Throws away what is in the trash of the project, but for pictures that a copy of the story
+    /// names or may name; `all` throws those away, too.
+    ///
+    /// # Errors
+    /// When the trash can't be emptied.
+    pub fn empty_trash(&self, document: &Document, all: bool) -> Result<Cleaned, ProjectError> {
+        sweep::empty_trash(&self.dir, document.story(), all).map_err(|source| ProjectError::Write {
+            path: self.dir.join(folder::TRASH_FOLDER),
+            source,
+        })
+    }
+
+    /// Whether the story can be saved into its folder, tried with a file that is gone again.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub fn check_writable(&self) -> Result<(), ProjectError> {
+        self.check_unchanged(&self.dir.join(STORY_FILE))?;
+        let images = self.dir.join(IMAGES_FOLDER);
+        make_folder(&images)?;
+        for folder in [&self.dir, &images] {
+            try_writing(folder).map_err(|source| ProjectError::Write {
+                path: folder.clone(),
+                source,
+            })?;
         }
+        Ok(())
     }
 
     /// True if there is a `story.json` in the folder.
@@ -203,7 +240,7 @@ impl Project {
     }
 
     fn check_unchanged(&self, path: &Path) -> Result<(), ProjectError> {
-        match fs::read(path) {
+        match read_file(path, LONGEST_STORY) {
             Ok(bytes) if self.seen == Some(digest(&bytes)) => Ok(()),
             Ok(_) => Err(ProjectError::ChangedOnDisk(path.to_path_buf())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -216,6 +253,7 @@ impl Project {
 
     fn save_pictures(&self, story: &Story, images: &Images) -> Result<(), ProjectError> {
         let folder = self.dir.join(IMAGES_FOLDER);
+        images.add_folder(folder.clone(), self.lock.clone());
         let mut done = HashSet::new();
         for (number, take) in pictures(story) {
             let id = &take.image;
@@ -223,8 +261,14 @@ impl Project {
             if !done.insert(id) {
                 continue;
             }
-            let mend = images.is_broken(id) && images.is_loaded(id);
-            if path.is_file() && !mend {
+            let unsaved = images.is_unsaved(id);
+            if path.is_file() && !unsaved {
+                continue;
+            }
+            // One that was made again is written only where its file is another or damaged.
+            let is_there = || read_png(&path).is_ok_and(|image| ImageId::of(&image) == *id);
+            if unsaved && path.is_file() && is_there() {
+                images.is_in_file(id);
                 continue;
             }
             let Some(image) = images.get(id) else {
@@ -238,7 +282,7 @@ impl Project {
             encode_png(&image, take.record.as_ref())
                 .and_then(|png| write_beside(&path, |file| file.write_all(&png)))
                 .map_err(|source| ProjectError::Write { path, source })?;
-            images.mend(id);
+            images.is_in_file(id);
         }
         // Pictures that are no take: of the cast, and those that takes were made with. One that
         // is gone is no reason to keep the story from being saved.
@@ -251,11 +295,20 @@ impl Project {
                 encode_png(&image, None)
                     .and_then(|png| write_beside(&path, |file| file.write_all(&png)))
                     .map_err(|source| ProjectError::Write { path, source })?;
+                images.is_in_file(id);
             }
         }
-        images.add_folder(folder, self.lock.clone());
         Ok(())
     }
+}
+
+/// Whether a file can be made in the folder, and written to.
+fn try_writing(folder: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempfile_in(folder)?;
+    file.write_all(&[0; 4096])?;
+    file.flush()
 }
 
 /// Every picture take with the number of its panel, counted from 1.
@@ -269,7 +322,7 @@ type Contents = (Document, Images, [u8; 32], Vec<String>);
 
 fn read(dir: &Path, lock: Option<Arc<Lock>>) -> Result<Contents, ProjectError> {
     let path = dir.join(STORY_FILE);
-    let bytes = match fs::read(&path) {
+    let bytes = match read_file(&path, LONGEST_STORY) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ProjectError::NotAProject(dir.to_path_buf()));
@@ -340,8 +393,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Document, ProjectError> {
     ))
 }
 
-/// Loads the pictures that the board shows, looks at the heads of the other takes' files, and
-/// returns a sentence for each file that is missing or damaged.
+/// Looks at the pictures that the board shows, and at the heads of the other takes' files, and
+/// returns a sentence for each file that is missing, damaged or another picture than it was.
 fn check_pictures(dir: &Path, story: &Story, images: &Images) -> Vec<String> {
     let shown: HashSet<&ImageId> = story
         .panels
@@ -349,28 +402,57 @@ fn check_pictures(dir: &Path, story: &Story, images: &Images) -> Vec<String> {
         .filter_map(|panel| panel.picture().map(|take| &take.image))
         .collect();
     let mut seen = HashSet::new();
-    let takes: Vec<(usize, &PictureTake)> = pictures(story)
+    let mut pixels = 0u64;
+    // With whether the picture is to be looked at whole.
+    let takes: Vec<(usize, &PictureTake, bool)> = pictures(story)
         .filter(|(_, take)| seen.insert(&take.image))
+        .map(|(number, take)| {
+            let whole = shown.contains(&take.image) && pixels < LOOKED_AT;
+            if whole {
+                pixels += u64::from(take.width) * u64::from(take.height);
+            }
+            (number, take, whole)
+        })
         .collect();
     takes
         .par_iter()
-        .filter_map(|&(number, take)| {
-            let file = Path::new(IMAGES_FOLDER).join(take.image.file_name());
-            let path = dir.join(&file);
-            let whole = if shown.contains(&take.image) {
-                images.get(&take.image).map(|image| image.dimensions())
-            } else {
-                png_size(&path).ok()
+        .filter_map(|&(number, take, whole)| {
+            let id = &take.image;
+            let at = dir.join(IMAGES_FOLDER);
+            let path = find_file(&at, id);
+            let size = path.as_ref().and_then(|path| {
+                let read = || {
+                    images
+                        .get(id)
+                        .map(|image| (image.dimensions(), Some(image)))
+                };
+                match whole {
+                    true => read(),
+                    false => Some((png_size(path).ok()?, None)),
+                }
+            });
+            let what = match size {
+                Some((size, image))
+                    if size == (take.width, take.height)
+                        && image.as_ref().is_none_or(|image| ImageId::of(image) == *id) =>
+                {
+                    return None;
+                }
+                Some(_) => {
+                    return Some(format!(
+                        "The picture {} of panel {number} was changed by another program; it is \
+                         shown as it is now.",
+                        Path::new(IMAGES_FOLDER).join(id.file_name()).display()
+                    ));
+                }
+                None if path.is_some() => "damaged",
+                None => "missing",
             };
-            if whole == Some((take.width, take.height)) {
-                return None;
-            }
-            images.set_broken(&take.image);
-            let what = if path.is_file() { "damaged" } else { "missing" };
+            images.set_broken(id);
             Some(format!(
                 "The picture {} of panel {number} is {what}; restore that file or make the \
                  picture again.",
-                file.display()
+                Path::new(IMAGES_FOLDER).join(id.file_name()).display()
             ))
         })
         .collect()

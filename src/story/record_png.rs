@@ -1,16 +1,23 @@
 //! PNG files that say how their picture was made.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use image::RgbaImage;
 use thiserror::Error;
 
 use super::Record;
+use crate::files::open_file;
 
 /// Keyword of the iTXt chunk that holds the record as JSON.
 const KEYWORD: &str = "vokenboard";
+/// A record that is longer than any story makes it is not read.
+const LONGEST_RECORD: usize = 4 << 20;
+/// Bytes that texts and profiles in a picture may take.
+const ROOM_FOR_TEXTS: usize = 64 << 20;
+/// More pixels are in no picture of a project.
+const MOST_PIXELS: u64 = 400_000_000;
 
 /// Why a picture could not be read.
 #[derive(Debug, Error)]
@@ -51,23 +58,47 @@ fn record_json(record: &Record) -> io::Result<String> {
 /// The record in a PNG that Vokenboard wrote, with `seconds` 0 and `created` empty; `None` in a
 /// PNG without one.
 pub fn read_record(path: &Path) -> Result<Option<Record>, PngError> {
-    let reader = open(path)?.read_info().map_err(|e| damaged(path, e))?;
-    record_of(path, reader.info())
+    let mut reader = open(path)?.read_info().map_err(|e| damaged(path, e))?;
+    // Other programs put what they don't know behind the pixels.
+    if !has_record(reader.info()) {
+        reader.finish().map_err(|e| damaged(path, e))?;
+    }
+    record_of(reader.info()).map_err(|why| PngError::Record {
+        path: path.to_path_buf(),
+        why,
+    })
 }
 
-/// Pixels and record of a PNG.
-pub(super) fn read_png(path: &Path) -> Result<(RgbaImage, Option<Record>), PngError> {
+/// The record in the bytes of a PNG; `None` where there is none that can be read.
+pub(super) fn record_in(bytes: &[u8]) -> Option<Record> {
+    let limits = png::Limits {
+        bytes: ROOM_FOR_TEXTS,
+    };
+    let decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    let mut reader = decoder.read_info().ok()?;
+    if !has_record(reader.info()) {
+        reader.finish().ok()?;
+    }
+    record_of(reader.info()).ok().flatten()
+}
+
+/// Pixels of a PNG of a project.
+pub(super) fn read_png(path: &Path) -> Result<RgbaImage, PngError> {
     let mut decoder = open(path)?;
     decoder.set_transformations(png::Transformations::ALPHA | png::Transformations::STRIP_16);
+    // Its record is read where it is wanted.
+    decoder.set_ignore_text_chunk(true);
     let mut reader = decoder.read_info().map_err(|e| damaged(path, e))?;
-    let record = record_of(path, reader.info())?;
+    let (width, height) = reader.info().size();
     let size = reader
         .output_buffer_size()
+        .filter(|_| u64::from(width) * u64::from(height) <= MOST_PIXELS)
         .ok_or_else(|| damaged(path, "it is too large"))?;
     let mut pixels = vec![0; size];
     let frame = reader
         .next_frame(&mut pixels)
         .map_err(|e| damaged(path, e))?;
+    reader.finish().map_err(|e| damaged(path, e))?;
     pixels.truncate(frame.buffer_size());
     let rgba = match frame.color_type {
         png::ColorType::Rgba => pixels,
@@ -77,23 +108,42 @@ pub(super) fn read_png(path: &Path) -> Result<(RgbaImage, Option<Record>), PngEr
             .collect(),
         other => return Err(damaged(path, format!("its colours are {other:?}"))),
     };
-    let image = RgbaImage::from_raw(frame.width, frame.height, rgba)
-        .ok_or_else(|| damaged(path, "its pixels are too few"))?;
-    Ok((image, record))
+    RgbaImage::from_raw(frame.width, frame.height, rgba)
+        .ok_or_else(|| damaged(path, "its pixels are too few"))
 }
 
-/// Width and height, read from the head of the file only.
+/// Width and height, read from the head of the file; that it goes on to the end that every PNG
+/// has is looked at, too.
 pub(super) fn png_size(path: &Path) -> Result<(u32, u32), PngError> {
+    const END: &[u8] = b"IEND\xaeB`\x82";
+    /// Something may stand behind it.
+    const TAIL: u64 = 4096;
     let reader = open(path)?.read_info().map_err(|e| damaged(path, e))?;
+    let unread = |source| PngError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = open_file(path).map_err(unread)?;
+    let mut tail = Vec::new();
+    let length = file.metadata().map_err(unread)?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .and_then(|_| file.read_to_end(&mut tail))
+        .map_err(unread)?;
+    if !tail.windows(END.len()).any(|end| end == END) {
+        return Err(damaged(path, "it is cut short"));
+    }
     Ok((reader.info().width, reader.info().height))
 }
 
 fn open(path: &Path) -> Result<png::Decoder<BufReader<File>>, PngError> {
-    let file = File::open(path).map_err(|source| PngError::Read {
+    let file = open_file(path).map_err(|source| PngError::Read {
         path: path.to_path_buf(),
         source,
     })?;
-    Ok(png::Decoder::new(BufReader::new(file)))
+    let limits = png::Limits {
+        bytes: ROOM_FOR_TEXTS,
+    };
+    Ok(png::Decoder::new_with_limits(BufReader::new(file), limits))
 }
 
 fn damaged(path: &Path, why: impl ToString) -> PngError {
@@ -103,16 +153,24 @@ fn damaged(path: &Path, why: impl ToString) -> PngError {
     }
 }
 
-fn record_of(path: &Path, info: &png::Info) -> Result<Option<Record>, PngError> {
-    let unreadable = |why: String| PngError::Record {
-        path: path.to_path_buf(),
-        why,
-    };
+fn has_record(info: &png::Info) -> bool {
+    info.utf8_text.iter().any(|chunk| chunk.keyword == KEYWORD)
+}
+
+fn record_of(info: &png::Info) -> Result<Option<Record>, String> {
     let Some(chunk) = info.utf8_text.iter().find(|chunk| chunk.keyword == KEYWORD) else {
         return Ok(None);
     };
-    let text = chunk.get_text().map_err(|e| unreadable(e.to_string()))?;
+    let mut chunk = chunk.clone();
+    // A few bytes may be made to say as much as fills the memory.
+    chunk
+        .decompress_text_with_limit(LONGEST_RECORD)
+        .map_err(|_| "it is packed wrongly or too long".to_owned())?;
+    let text = chunk.get_text().map_err(|e| e.to_string())?;
+    if text.len() > LONGEST_RECORD {
+        return Err("it is too long".to_owned());
+    }
     serde_json::from_str(&text)
         .map(Some)
-        .map_err(|e| unreadable(e.to_string()))
+        .map_err(|e| e.to_string())
 }
