@@ -12,6 +12,7 @@ mod files;
 pub mod llm;
 pub mod nn;
 pub mod pipeline;
+mod pixels;
 pub mod published;
 mod resample;
 pub mod story;

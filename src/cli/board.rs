@@ -105,11 +105,6 @@ impl Board {
         Ok(self.project.save(&self.document, &self.images)?)
     }
 
-    /// Whether what will be made can be saved.
-    pub fn check_writable(&self) -> anyhow::Result<()> {
-        Ok(self.project.check_writable()?)
-    }
-
     /// Writes `storyboard.png` and `story.md` into the project folder, and returns both. Those
     /// that somebody else wrote or changed stay, which is told; so is what is left out.
     pub fn write_exports(&self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {

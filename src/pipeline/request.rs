@@ -129,7 +129,7 @@ impl Request {
             }
             Make::Text => {
                 let told_by = panel.told_by();
-                request.picture = told_by.and_then(|take| images.get(&take.image));
+                request.picture = told_by.and_then(|take| images.shown(&take.image));
             }
             Make::Both | Make::Plan(_) => {}
         }
@@ -169,7 +169,7 @@ impl Request {
 }
 
 fn shown(panel: &Panel, images: &Images) -> Option<Arc<RgbaImage>> {
-    images.get(&panel.picture()?.image)
+    images.shown(&panel.picture()?.image)
 }
 
 /// A seed that is short enough to be read and typed again.

@@ -1,5 +1,6 @@
 //! The pixels of pictures, kept beside the document and named by their hash.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
@@ -13,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::folder::TRASH_FOLDER;
 use super::lock::Lock;
-use super::picture;
 use super::record_png::read_png;
+use crate::pixels;
 
 /// SHA-256, in lower-case hexadecimal, of a picture's width and height (each as four bytes,
 /// little end first) and its RGBA pixels.
@@ -204,7 +205,7 @@ impl Images {
             return Some(image);
         }
         let image = self.get(id)?;
-        match picture::shown(&image) {
+        match pixels::shown(&image) {
             None => Some(image),
             Some(copy) => {
                 let copy = Arc::new(copy);
@@ -213,6 +214,16 @@ impl Images {
                 Some(copy)
             }
         }
+    }
+
+    /// The picture in its full size, on white where it is transparent. `None` as of
+    /// [`Images::get`].
+    pub fn on_white(&self, id: &ImageId) -> Option<Arc<RgbaImage>> {
+        let image = self.get(id)?;
+        Some(match pixels::on_white(&image) {
+            Cow::Borrowed(_) => image,
+            Cow::Owned(white) => Arc::new(white),
+        })
     }
 
     /// Notes that a story was opened without this picture.

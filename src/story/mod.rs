@@ -13,15 +13,13 @@ mod record;
 mod record_png;
 mod sweep;
 mod takes;
+mod written;
 
 pub use cast::{Member, MemberId, MemberKind};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};
-pub use picture::{
-    PictureFileError, picture_endings, picture_file_size, put_on_white, read_picture_file,
-};
-pub(crate) use picture::{on_white, shown};
+pub use picture::{PictureFileError, picture_endings, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{
     Control, FileUse, InitImage, LoraUse, ModelUse, Record, Reference, SchedulerName, Settings,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -17,7 +16,7 @@ use super::images::find_file;
 use super::lock::Lock;
 use super::record_png::{encode_png, png_size, read_png};
 use super::sweep::{self, Cleaned, put_unused_into_trash};
-use super::{Document, ImageId, Images, PictureTake, Story, is_default};
+use super::{Document, ImageId, Images, PictureTake, Story, written};
 use crate::files::{clear_left_behind, read_file, write_beside};
 
 /// Of `story.json`. Raised when an older program could not read what a newer one writes.
@@ -63,20 +62,6 @@ pub enum ProjectError {
     Write { path: PathBuf, source: io::Error },
     #[error("{path} cannot be read: {source}; check that it is there and that you may read it.")]
     Read { path: PathBuf, source: io::Error },
-}
-
-/// `story.json`
-#[derive(Serialize, Deserialize)]
-struct StoryFile<S> {
-    schema_version: u64,
-    /// Ids from here on have not been given to a panel.
-    #[serde(default)]
-    next_panel: u64,
-    /// The same of members of the cast; left out in a story that never had one.
-    #[serde(default, skip_serializing_if = "is_default")]
-    next_member: u64,
-    #[serde(flatten)]
-    story: S,
 }
 
 /// A folder that a story is saved to. No other program can open it for writing meanwhile.
@@ -201,7 +186,8 @@ impl Project {
         &self.dir
     }
 
-    /// One sentence for each picture that was missing or damaged when the project was opened.
+    /// One sentence for each picture that was missing or damaged when the project was opened, and
+    /// for each record that could not be understood.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -216,17 +202,10 @@ impl Project {
         self.check_unchanged(&path)?;
         make_folder(&self.dir.join(IMAGES_FOLDER))?;
         self.save_pictures(document.story(), images)?;
-        let file = StoryFile {
-            schema_version: SCHEMA_VERSION,
-            next_panel: document.next_id(),
-            next_member: document.next_member(),
-            story: document.story(),
-        };
-        let mut json = serde_json::to_vec_pretty(&file).map_err(|error| ProjectError::Write {
+        let json = written::write(document).map_err(|error| ProjectError::Write {
             path: path.clone(),
             source: error.into(),
         })?;
-        json.push(b'\n');
         let seen = digest(&json);
         if self.seen == Some(seen) && path.is_file() {
             return Ok(());
@@ -329,10 +308,10 @@ fn read(dir: &Path, lock: Option<Arc<Lock>>) -> Result<Contents, ProjectError> {
         }
         Err(source) => return Err(ProjectError::Read { path, source }),
     };
-    let document = parse(&path, &bytes)?;
+    let (document, mut warnings) = written::read(&path, &bytes)?;
     let images = Images::new();
     images.add_folder(dir.join(IMAGES_FOLDER), lock);
-    let warnings = check_pictures(dir, document.story(), &images);
+    warnings.extend(check_pictures(dir, document.story(), &images));
     Ok((document, images, digest(&bytes), warnings))
 }
 
@@ -352,45 +331,6 @@ fn make_folder(dir: &Path) -> Result<(), ProjectError> {
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Document, ProjectError> {
-    let broken = |why: String| ProjectError::Broken {
-        path: path.to_path_buf(),
-        why,
-    };
-    // The version first: a newer story may have another shape altogether.
-    #[derive(Deserialize)]
-    struct Version {
-        schema_version: u64,
-    }
-    let Version { schema_version } =
-        serde_json::from_slice(bytes).map_err(|e| broken(e.to_string()))?;
-    if schema_version > SCHEMA_VERSION {
-        return Err(ProjectError::Newer {
-            path: path.to_path_buf(),
-            found: schema_version,
-        });
-    }
-    let mut file: StoryFile<Story> =
-        serde_json::from_slice(bytes).map_err(|e| broken(e.to_string()))?;
-    let mut ids = HashSet::new();
-    for panel in &mut file.story.panels {
-        if !ids.insert(panel.id) {
-            return Err(broken(format!("two panels have the id {}", panel.id)));
-        }
-        // Text that was changed in the file by hand is the author's own.
-        let text = std::mem::take(&mut panel.text);
-        panel.show_active_text();
-        if !text.is_empty() {
-            panel.set_text(text);
-        }
-    }
-    Ok(Document::with_next_ids(
-        file.story,
-        file.next_panel,
-        file.next_member,
-    ))
 }
 
 /// Looks at the pictures that the board shows, and at the heads of the other takes' files, and

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use image::RgbaImage;
 
-use crate::export;
+use crate::export::{self, Existing};
 use crate::story::{Document, Images, Panel, Project, Record, Story, read_picture_file};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
@@ -30,6 +30,7 @@ pub enum Task {
     Use(Option<Project>),
     Sheet {
         path: PathBuf,
+        existing: Existing,
         story: Story,
         images: Images,
     },
@@ -40,6 +41,7 @@ pub enum Task {
     },
     Picture {
         path: PathBuf,
+        existing: Existing,
         panel: Box<Panel>,
         images: Images,
     },
@@ -69,9 +71,11 @@ pub enum Done {
     Failed(String),
 }
 
-/// A handle on the thread.
+/// A handle on the thread, and on the one that reads brought pictures: however long one of those
+/// takes, saving goes on.
 pub struct Files {
     tasks: Option<Sender<Task>>,
+    pictures: Option<Sender<Task>>,
     done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,33 +86,30 @@ impl Files {
     /// # Panics
     /// When the operating system refuses a thread.
     pub fn spawn(projects: PathBuf, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
-        let (tasks, inbox) = channel::<Task>();
         let (outbox, done) = channel();
-        let thread = std::thread::Builder::new()
-            .name("files".to_owned())
-            .spawn(move || {
-                let mut desk = Desk {
-                    projects,
-                    project: None,
-                };
-                for task in inbox {
-                    let result = desk.perform(task);
-                    // Nobody listens any more when the program ends; saving goes on.
-                    if result.is_some_and(|done| outbox.send(done).is_ok()) {
-                        wake();
-                    }
-                }
-            })
-            .expect("a process that cannot start one thread cannot go on");
+        let (tasks, thread) = {
+            let mut desk = Desk {
+                projects,
+                project: None,
+            };
+            let perform = move |task| desk.perform(task);
+            work("files", perform, outbox.clone(), Arc::clone(&wake))
+        };
+        let (pictures, _) = work("pictures", brought, outbox, wake);
         Files {
             tasks: Some(tasks),
+            pictures: Some(pictures),
             done,
             thread: Some(thread),
         }
     }
 
     pub fn send(&self, task: Task) {
-        if let Some(tasks) = &self.tasks {
+        let tasks = match task {
+            Task::Bring { .. } => &self.pictures,
+            _ => &self.tasks,
+        };
+        if let Some(tasks) = tasks {
             // The thread ends only after `finish`.
             let _ = tasks.send(task);
         }
@@ -118,9 +119,9 @@ impl Files {
         self.done.try_recv().ok()
     }
 
-    /// Does what is left and ends the thread.
+    /// Does what is left and ends the thread. Pictures that are still being read are for nobody.
     pub fn finish(&mut self) {
-        self.tasks = None;
+        (self.tasks, self.pictures) = (None, None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -131,6 +132,47 @@ impl Drop for Files {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Starts a thread that performs tasks in order.
+fn work(
+    name: &str,
+    mut perform: impl FnMut(Task) -> Option<Done> + Send + 'static,
+    outbox: Sender<Done>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+) -> (Sender<Task>, JoinHandle<()>) {
+    let (tasks, inbox) = channel::<Task>();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            for task in inbox {
+                // Nobody listens any more when the program ends; saving goes on.
+                if perform(task).is_some_and(|done| outbox.send(done).is_ok()) {
+                    wake();
+                }
+            }
+        })
+        .expect("a process that cannot start one thread cannot go on");
+    (tasks, thread)
+}
+
+/// Reads the pictures of a task that brings some.
+fn brought(task: Task) -> Option<Done> {
+    let Task::Bring { board, paths } = task else {
+        return None;
+    };
+    let (mut pictures, mut refused) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read_picture_file(&path) {
+            Ok(picture) => pictures.push(picture),
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    Some(Done::Brought {
+        board,
+        pictures,
+        refused,
+    })
 }
 
 struct Desk {
@@ -161,7 +203,7 @@ impl Desk {
                 Ok((project, document, images)) => {
                     // Read here, so that no frame waits for the disk.
                     for panel in &document.story().panels {
-                        let _ = panel.picture().and_then(|take| images.get(&take.image));
+                        let _ = panel.picture().and_then(|take| images.shown(&take.image));
                     }
                     Done::Opened(Box::new((project, document, images)))
                 }
@@ -173,34 +215,30 @@ impl Desk {
             }
             Task::Sheet {
                 path,
+                existing,
                 story,
                 images,
-            } => exported(&path, export::write_sheet(&story, &images, &path)),
+            } => {
+                let written = export::check_target(&path, existing)
+                    .and_then(|()| export::write_sheet(&story, &images, &path));
+                exported(&path, written)
+            }
             Task::Markdown { dir, story, images } => {
                 exported(&dir, export::write_markdown(&story, &images, &dir))
             }
             Task::Picture {
                 path,
+                existing,
                 panel,
                 images,
             } => {
                 let scale = export::Scale::Native;
-                exported(&path, export::write_panel(&panel, &images, &path, scale))
+                let written = export::check_target(&path, existing)
+                    .and_then(|()| export::write_panel(&panel, &images, &path, scale));
+                exported(&path, written)
             }
-            Task::Bring { board, paths } => {
-                let (mut pictures, mut refused) = (Vec::new(), Vec::new());
-                for path in paths {
-                    match read_picture_file(&path) {
-                        Ok(picture) => pictures.push(picture),
-                        Err(error) => refused.push(error.to_string()),
-                    }
-                }
-                Done::Brought {
-                    board,
-                    pictures,
-                    refused,
-                }
-            }
+            // The other thread does this.
+            Task::Bring { .. } => return None,
         })
     }
 

@@ -130,7 +130,7 @@ fn takes(
                 };
                 response
                     .widget_info(|| WidgetInfo::selected(egui::Role::Button, true, active, &name));
-                if let Some(picture) = state.images.get(&take.image) {
+                if let Some(picture) = state.images.shown(&take.image) {
                     let texture = textures.thumbnail(ui.ctx(), &take.image, &picture);
                     Image::from_texture((texture.id(), rect.size()))
                         .corner_radius(8)

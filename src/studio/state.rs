@@ -204,7 +204,7 @@ impl State {
             return Some(Arc::clone(&glimpse.picture));
         }
         let take = self.panel(id)?.pictures.active()?;
-        self.images.get(&take.image)
+        self.images.shown(&take.image)
     }
 
     pub fn selected_with_picture(&self) -> Option<PanelId> {

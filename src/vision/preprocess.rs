@@ -2,6 +2,7 @@
 //! the shorter side is resized, the middle is cut out, colours are normalised.
 
 use crate::nn::Result;
+use crate::pixels::on_white;
 use crate::resample::{Filter, resize};
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage, RgbaImage};
@@ -60,6 +61,14 @@ impl Preprocess {
                 &padded
             }
         };
+        let middle;
+        let picture = match middle_of(picture) {
+            None => picture,
+            Some(cut) => {
+                middle = cut;
+                &middle
+            }
+        };
         let side = self.size as u32;
         let (w, h) = (picture.width().max(1), picture.height().max(1));
         // The longer side is rounded down, as torchvision does.
@@ -90,18 +99,32 @@ impl Preprocess {
         Tensor::from_vec(values, (1, self.size, self.size, 3), device)
     }
 
-    /// As [`Preprocess::tensor`], of a picture with transparency, which is dropped as Pillow's
-    /// `convert("RGB")` does.
+    /// As [`Preprocess::tensor`], of a picture with transparency, which is seen on white.
     ///
     /// # Errors
     /// As [`Preprocess::tensor`].
     pub fn tensor_of_rgba(&self, picture: &RgbaImage, device: &Device) -> Result<Tensor> {
-        let rgb = RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-            let [r, g, b, _] = picture.get_pixel(x, y).0;
+        let white = on_white(picture);
+        let rgb = RgbImage::from_fn(white.width(), white.height(), |x, y| {
+            let [r, g, b, _] = white.get_pixel(x, y).0;
             Rgb([r, g, b])
         });
         self.tensor(&rgb, device)
     }
+}
+
+/// The middle of a picture that is so long and thin that resizing all of it, of which a square is
+/// left, would take gigabytes.
+fn middle_of(picture: &RgbImage) -> Option<RgbImage> {
+    const LONGEST: u32 = 16;
+    let (w, h) = picture.dimensions();
+    let most = w.min(h).saturating_mul(LONGEST);
+    if w.max(h) <= most {
+        return None;
+    }
+    let (cut_w, cut_h) = (w.min(most), h.min(most));
+    let (left, top) = ((w - cut_w) / 2, (h - cut_h) / 2);
+    Some(image::imageops::crop_imm(picture, left, top, cut_w, cut_h).to_image())
 }
 
 /// Half of `n`, halves to the even neighbour (Python's `round`).
@@ -146,5 +169,23 @@ mod tests {
         assert_eq!(t.dims(), [1, 8, 8, 3]);
         let cut = Preprocess::seen(8, Crop::Centre).square(&picture);
         assert!(cut.pixels().all(|p| p.0 == [255, 0, 0]));
+        let line = RgbImage::from_pixel(1, 20_000, Rgb([255, 0, 0]));
+        let cut = Preprocess::seen(224, Crop::Centre).square(&line);
+        assert!(cut.pixels().all(|p| p.0 == [255, 0, 0]));
+    }
+
+    #[test]
+    fn what_is_transparent_is_seen_on_white() {
+        let picture = RgbaImage::from_pixel(4, 4, image::Rgba([0, 0, 0, 0]));
+        let see = Preprocess::drawn(4);
+        let seen = see.tensor_of_rgba(&picture, &Device::Cpu).unwrap();
+        let white = see.tensor(&RgbImage::from_pixel(4, 4, Rgb([255; 3])), &Device::Cpu);
+        let off = (seen - white.unwrap())
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap();
+        assert_eq!(off.to_scalar::<f32>().unwrap(), 0.0);
     }
 }

@@ -89,7 +89,7 @@ fn story(dir: &Path, pictures: &mut BTreeMap<String, String>) -> Result<Value, E
     for panel in &document.story().panels {
         let mut hash = None;
         if let Some(take) = panel.picture()
-            && let Some(image) = images.get(&take.image)
+            && let Some(image) = images.shown(&take.image)
         {
             let name = take.image.as_str().to_owned();
             if !pictures.contains_key(&name) {

@@ -96,7 +96,7 @@ impl Brief {
         usual: Size,
     ) -> Result<Brief, PipelineError> {
         let picture = |id: &ImageId| {
-            images.get(id).ok_or_else(|| {
+            images.on_white(id).ok_or_else(|| {
                 PipelineError::Request(format!(
                     "the picture {id} that these settings name is not at hand; choose another or restore its file"
                 ))

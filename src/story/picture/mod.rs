@@ -5,24 +5,23 @@ mod colour;
 mod jpeg;
 mod kind;
 
-use std::borrow::Cow;
 use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
-use image::imageops::FilterType;
+use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbaImage};
 use moxcms::{CicpProfile, ColorProfile};
 use thiserror::Error;
 
 use super::{Record, record_png};
 use crate::files::read_file;
+use crate::pixels::put_on_white;
 use kind::{Kind, Other};
 
-/// Longest side in pixels that a board shows and a model sees.
-const SHOWN_SIDE: u32 = 1024;
 /// Larger pictures than this are refused: pixels of a side, pixels in all, bytes of the file and
 /// bytes that a decoder may take beside the pixels.
 const LARGEST_SIDE: u32 = 20_000;
@@ -92,32 +91,6 @@ pub fn read_picture_file(path: &Path) -> Result<(RgbaImage, Option<Record>), Pic
     Ok((picture, record))
 }
 
-/// Width and height in pixels as the file's head says them, turned as [`read_picture_file`] does:
-/// what is behind the head is not looked at.
-///
-/// # Errors
-/// As of [`read_picture_file`].
-pub fn picture_file_size(path: &Path) -> Result<(u32, u32), PictureFileError> {
-    let damaged = |why: String| PictureFileError::Damaged {
-        path: path.to_owned(),
-        why,
-    };
-    let bytes = read_file(path, MOST_BYTES).map_err(|source| PictureFileError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let kind = kind::identify(&bytes).map_err(|other| PictureFileError::Kind {
-        path: path.to_owned(),
-        other,
-    })?;
-    match catch_unwind(AssertUnwindSafe(|| Ok(decoder(&bytes, kind)?.dimensions()))) {
-        Ok(Ok(size)) => Ok(size),
-        Ok(Err(Trouble::TooLarge(why))) => Err(too_large(path, why)),
-        Ok(Err(Trouble::Damaged(why))) => Err(damaged(why)),
-        Err(_) => Err(damaged("its reader gave up".to_owned())),
-    }
-}
-
 fn too_large(path: &Path, why: String) -> PictureFileError {
     PictureFileError::TooLarge {
         path: path.to_owned(),
@@ -136,12 +109,20 @@ impl From<ImageError> for Trouble {
             ImageError::Limits(_) => {
                 Trouble::TooLarge("it takes more memory than a picture should".to_owned())
             }
-            other => Trouble::Damaged(other.to_string()),
+            other => {
+                // Decoders may say it in many lines.
+                let why = other.to_string();
+                let words: Vec<&str> = why.split_whitespace().collect();
+                Trouble::Damaged(words.join(" "))
+            }
         }
     }
 }
 
 fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
+    if !is_whole(bytes, kind) {
+        return Err(Trouble::Damaged("it is cut short".to_owned()));
+    }
     let mut decoder = decoder(bytes, kind)?;
     // Cameras write pictures as their sensor lay and note how to turn them; a note that can't be
     // read turns nothing.
@@ -152,13 +133,10 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
         Kind::Png => png_colours(bytes),
         _ => None,
     });
-    if kind == Kind::Jpeg {
-        if !jpeg::is_whole(bytes) {
-            return Err(Trouble::Damaged("it is cut short".to_owned()));
-        }
-        if let Some(picture) = jpeg::with_inks(bytes) {
-            return Ok(turned(picture.into(), turn).into_rgba8());
-        }
+    if kind == Kind::Jpeg
+        && let Some(picture) = jpeg::with_inks(bytes)
+    {
+        return Ok(turned(picture.into(), turn).into_rgba8());
     }
     let picture = turned(DynamicImage::from_decoder(decoder)?, turn);
     let deep = matches!(
@@ -181,6 +159,33 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
     Ok(picture)
 }
 
+/// Whether the file goes on to its end, which some decoders don't mind.
+fn is_whole(bytes: &[u8], kind: Kind) -> bool {
+    match kind {
+        Kind::Png => png_is_whole(bytes),
+        Kind::Jpeg => jpeg::is_whole(bytes),
+        // It says how long it is behind the eight bytes that begin it.
+        Kind::WebP => bytes.get(4..8).is_some_and(|said| {
+            let said = u32::from_le_bytes([said[0], said[1], said[2], said[3]]);
+            u64::from(said) + 8 <= bytes.len() as u64
+        }),
+    }
+}
+
+/// Whether the chunks of a PNG go on to the one that ends it.
+fn png_is_whole(bytes: &[u8]) -> bool {
+    let mut at = 8;
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        // With its length, its name and its checksum.
+        at = at.saturating_add(length as usize).saturating_add(12);
+        if head[4..] == *b"IEND" {
+            return at <= bytes.len();
+        }
+    }
+    false
+}
+
 fn turned(mut picture: DynamicImage, turn: Orientation) -> DynamicImage {
     picture.apply_orientation(turn);
     picture
@@ -189,34 +194,38 @@ fn turned(mut picture: DynamicImage, turn: Orientation) -> DynamicImage {
 fn decoder(bytes: &[u8], kind: Kind) -> Result<Box<dyn ImageDecoder + '_>, Trouble> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_MEMORY);
+    // A PNG begins with its size; its decoder would read on to the pixels first.
+    if let (Kind::Png, Some(size)) = (kind, bytes.get(16..24)) {
+        let side =
+            |at: usize| u32::from_be_bytes([size[at], size[at + 1], size[at + 2], size[at + 3]]);
+        must_fit(side(0), side(4))?;
+    }
     let mut decoder: Box<dyn ImageDecoder + '_> = match kind {
         Kind::Png => Box::new(PngDecoder::with_limits(Cursor::new(bytes), limits.clone())?),
-        Kind::Jpeg | Kind::WebP => {
-            let mut reader = ImageReader::new(Cursor::new(bytes));
-            reader.set_format(match kind {
-                Kind::Jpeg => image::ImageFormat::Jpeg,
-                _ => image::ImageFormat::WebP,
-            });
-            reader.limits(limits.clone());
-            Box::new(reader.into_decoder()?)
-        }
+        Kind::Jpeg => Box::new(JpegDecoder::new(Cursor::new(bytes))?),
+        Kind::WebP => Box::new(WebPDecoder::new(Cursor::new(bytes))?),
     };
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if width > LARGEST_SIDE || height > LARGEST_SIDE {
-        let why = format!("{width} by {height} pixels, where a side has at most {LARGEST_SIDE}");
-        return Err(Trouble::TooLarge(why));
-    }
-    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_MEMORY {
-        let most = MOST_PIXELS / 1_000_000;
-        let why = format!("{width} by {height} pixels, where it has at most {most} million");
-        return Err(Trouble::TooLarge(why));
-    }
+    must_fit(width, height)?;
     if width == 0 || height == 0 {
         return Err(Trouble::Damaged("it has no pixels".to_owned()));
     }
     decoder.set_limits(limits)?;
     Ok(decoder)
+}
+
+fn must_fit(width: u32, height: u32) -> Result<(), Trouble> {
+    let is = format!("{width} by {height} pixels");
+    if width > LARGEST_SIDE || height > LARGEST_SIDE {
+        let why = format!("{is}, where a side has at most {LARGEST_SIDE}");
+        return Err(Trouble::TooLarge(why));
+    }
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let most = MOST_PIXELS / 1_000_000;
+        let why = format!("{is}, where it has at most {most} million");
+        return Err(Trouble::TooLarge(why));
+    }
+    Ok(())
 }
 
 /// The colours that a PNG says in numbers instead of a profile.
@@ -230,51 +239,6 @@ fn png_colours(bytes: &[u8]) -> Option<ColorProfile> {
         full_range: said.is_video_full_range_image,
     };
     Some(ColorProfile::new_from_cicp(said))
-}
-
-/// Puts what is transparent on white.
-pub fn put_on_white(picture: &mut RgbaImage) {
-    for pixel in picture.pixels_mut() {
-        let [.., alpha] = pixel.0;
-        if alpha == 255 {
-            continue;
-        }
-        for channel in &mut pixel.0[..3] {
-            let over = u32::from(*channel) * u32::from(alpha);
-            *channel = ((over + 255 * u32::from(255 - alpha) + 127) / 255) as u8;
-        }
-        pixel.0[3] = 255;
-    }
-}
-
-/// `picture` on white, which most are already.
-pub(crate) fn on_white(picture: &RgbaImage) -> Cow<'_, RgbaImage> {
-    if picture.pixels().all(|pixel| pixel.0[3] == 255) {
-        return Cow::Borrowed(picture);
-    }
-    let mut white = picture.clone();
-    put_on_white(&mut white);
-    Cow::Owned(white)
-}
-
-/// `picture` on white with no side longer than a board shows; `None` where it is so already.
-pub(crate) fn shown(picture: &RgbaImage) -> Option<RgbaImage> {
-    let white = on_white(picture);
-    let longest = white.width().max(white.height());
-    if longest <= SHOWN_SIDE {
-        return match white {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(white) => Some(white),
-        };
-    }
-    let side = |side: u32| {
-        let scaled = u64::from(side) * u64::from(SHOWN_SIDE) + u64::from(longest) / 2;
-        // At most the side that is shown.
-        ((scaled / u64::from(longest)) as u32).max(1)
-    };
-    let (width, height) = (side(white.width()), side(white.height()));
-    let small = image::imageops::resize(&*white, width, height, FilterType::Lanczos3);
-    Some(small)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::{SAVE_REST, State};
+use crate::export;
 use crate::story::{Edit, Panel, Record};
 use crate::studio::dialogs::{Answer, Ask};
 use crate::studio::files::{Done, Snapshot, Task};
@@ -53,11 +54,15 @@ impl State {
             }
             Ask::Bring => return self.bring(vec![path]),
             Ask::SaveAs(_) => Task::SaveAs(path, self.snapshot()),
-            Ask::Sheet(_) => Task::Sheet {
-                path: with_png(path),
-                story,
-                images,
-            },
+            Ask::Sheet(_) => {
+                let (path, existing) = export::answered(&path, "png");
+                Task::Sheet {
+                    path,
+                    existing,
+                    story,
+                    images,
+                }
+            }
             Ask::Markdown => Task::Markdown {
                 dir: path,
                 story,
@@ -67,8 +72,10 @@ impl State {
                 let Some(panel) = self.panel(id).cloned() else {
                     return;
                 };
+                let (path, existing) = export::answered(&path, "png");
                 Task::Picture {
-                    path: with_png(path),
+                    path,
+                    existing,
                     panel: Box::new(panel),
                     images,
                 }
@@ -217,18 +224,5 @@ impl State {
             }
             _ => self.changed = Some((revision, now)),
         }
-    }
-}
-
-fn with_png(path: PathBuf) -> PathBuf {
-    if path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-    {
-        path
-    } else {
-        let mut name = path.into_os_string();
-        name.push(".png");
-        name.into()
     }
 }

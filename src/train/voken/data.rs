@@ -4,6 +4,8 @@
 use super::datasets;
 use crate::diffusion::{Diffusion, Moments};
 use crate::llm::Tokenizer;
+use crate::pixels::shown_rgb;
+use crate::story::read_picture_file;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen,
 };
@@ -148,20 +150,14 @@ impl Picture {
                 Ok(picture)
             }
             Picture::File(path) => {
-                let read = image::ImageReader::open(path)
-                    .and_then(image::ImageReader::with_guessed_format)
-                    .map_err(|e| e.to_string())
-                    .and_then(|reader| reader.decode().map_err(|e| e.to_string()));
-                let picture = read.map_err(|why| TrainError::Data {
+                let (picture, _) = read_picture_file(path).map_err(|error| TrainError::Data {
                     path: path.clone(),
                     line: None,
-                    why,
+                    why: error.to_string(),
                 })?;
-                Ok(picture.to_rgb8())
+                Ok(shown_rgb(&picture))
             }
-            Picture::Image(picture) => {
-                Ok(image::DynamicImage::ImageRgba8(picture.as_ref().clone()).to_rgb8())
-            }
+            Picture::Image(picture) => Ok(shown_rgb(picture)),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
 use super::data::{Panel, Picture, Strip};
-use crate::story::Project;
+use crate::story::{Project, read_picture_file};
 use crate::train::{Result, TrainError};
 use crate::voken::tidy;
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Endings of pictures that can be read.
@@ -30,31 +31,115 @@ fn bad(path: &Path, line: Option<usize>, why: impl Into<String>) -> TrainError {
     }
 }
 
+/// Of all pictures and lines, so many may be bad and are left out; with more of them it is
+/// something else that is wrong.
+const BAD_IN_A_HUNDRED: usize = 5;
+
+/// What was read, and what could not be.
+#[derive(Default)]
+struct Reading {
+    /// Lines and pictures.
+    met: usize,
+    bad: Vec<TrainError>,
+    /// Picture files, and where each was named first.
+    named: BTreeMap<PathBuf, (PathBuf, Option<usize>)>,
+}
+
+impl Reading {
+    /// Passes on what is good, and notes what is bad.
+    fn keep<T>(&mut self, met: Result<T>) -> Option<T> {
+        self.met += 1;
+        met.map_err(|error| self.bad.push(error)).ok()
+    }
+
+    /// Looks at every picture file, and takes those that can't be read out of the stories.
+    fn look(&mut self, stories: &mut Vec<Strip>) {
+        let look = |(file, (path, line)): (&PathBuf, &(PathBuf, Option<usize>))| {
+            let error = read_picture_file(file).err()?;
+            Some((file.clone(), bad(path, *line, error.to_string())))
+        };
+        let unread: HashMap<PathBuf, TrainError> = self.named.par_iter().filter_map(look).collect();
+        let is_bad = |panel: &Panel| match &panel.picture {
+            Some(Picture::File(file)) => unread.contains_key(file),
+            _ => false,
+        };
+        for story in stories.iter_mut() {
+            // A conversation ends where what is talked of is not seen, as in the reference.
+            let end = story
+                .panels
+                .iter()
+                .position(&is_bad)
+                .filter(|_| story.spoken);
+            story.panels.truncate(end.unwrap_or(usize::MAX));
+            for panel in &mut story.panels {
+                if is_bad(panel) {
+                    panel.picture = None;
+                }
+            }
+        }
+        // A caption without its picture says nothing.
+        stories.retain(|story| match story.panels.as_slice() {
+            [] => false,
+            [one] if !story.spoken => one.picture.is_some(),
+            _ => true,
+        });
+        let mut unread: Vec<(PathBuf, TrainError)> = unread.into_iter().collect();
+        unread.sort_by(|a, b| a.0.cmp(&b.0));
+        self.bad.extend(unread.into_iter().map(|(_, error)| error));
+    }
+
+    /// Tells what is left out.
+    ///
+    /// # Errors
+    /// The first that is bad, where there are too many.
+    fn end(self) -> Result<()> {
+        let count = self.bad.len();
+        let too_many = count * 100 > self.met * BAD_IN_A_HUNDRED;
+        let mut bad = self.bad.into_iter();
+        if too_many && let Some(first) = bad.next() {
+            return Err(match first {
+                TrainError::Data { path, line, why } if count > 1 => TrainError::Data {
+                    path,
+                    line,
+                    why: format!("{why}; {count} of {} are bad, which is too many", self.met),
+                },
+                first => first,
+            });
+        }
+        for error in bad {
+            if let TrainError::Data { path, line, why } = error {
+                let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+                eprintln!("left out: {}{line}: {why}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// All stories in `dir`: a project or a folder of projects; else every `.tsv` (CC3M), `.json`
-/// with `annotations` (VIST) and file of conversations (MMDialog) in it.
+/// with `annotations` (VIST) and file of conversations (MMDialog) in it. Lines and pictures that
+/// can't be read are left out, which is told on stderr.
 ///
 /// # Errors
-/// The first thing that can't be read, by file and line, or a folder without any story.
+/// A file that can't be read or is of another kind; the first bad line or picture, by file and
+/// line, where more than 5 % are bad; a folder without any story.
 pub fn read(dir: &Path) -> Result<Vec<Strip>> {
-    if Project::is_project(dir) {
-        return Ok(vec![project(dir)?]);
-    }
-    let entries = std::fs::read_dir(dir).map_err(|e| bad(dir, None, e.to_string()))?;
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| Ok(entry.map_err(|e| bad(dir, None, e.to_string()))?.path()))
-        .collect::<Result<_>>()?;
-    paths.sort();
+    let mut reading = Reading::default();
     let mut stories = Vec::new();
-    for path in &paths {
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        match ending {
-            _ if path.is_dir() && Project::is_project(path) => stories.push(project(path)?),
-            "tsv" => stories.extend(cc3m(path)?),
-            "json" | "jsonl" => stories.extend(json(path, ending == "jsonl")?),
-            _ => {}
-        }
+    if Project::is_project(dir) {
+        stories.push(project(dir, &mut reading)?);
+    } else {
+        read_folder(dir, &mut stories, &mut reading)?;
     }
+    let any = !stories.is_empty();
+    reading.look(&mut stories);
+    reading.end()?;
     match stories.is_empty() {
+        true if any => Err(bad(
+            dir,
+            None,
+            "nothing in it has both a text and a picture",
+        )),
         true => Err(bad(
             dir,
             None,
@@ -64,24 +149,48 @@ pub fn read(dir: &Path) -> Result<Vec<Strip>> {
     }
 }
 
-/// The panels that an author settled on.
-fn project(dir: &Path) -> Result<Strip> {
-    let (document, images, warnings) =
-        Project::read(dir).map_err(|e| bad(dir, None, e.to_string()))?;
-    if let Some(warning) = warnings.into_iter().next() {
-        return Err(bad(dir, None, warning));
+fn read_folder(dir: &Path, stories: &mut Vec<Strip>, reading: &mut Reading) -> Result<()> {
+    let entries = std::fs::read_dir(dir).map_err(|e| bad(dir, None, e.to_string()))?;
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| Ok(entry.map_err(|e| bad(dir, None, e.to_string()))?.path()))
+        .collect::<Result<_>>()?;
+    paths.sort();
+    for path in &paths {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        if path.is_dir() {
+            if Project::is_project(path) {
+                stories.push(project(path, reading)?);
+            }
+        } else if ending == "tsv" {
+            stories.extend(cc3m(path, reading)?);
+        } else if ending == "json" || ending == "jsonl" {
+            stories.extend(json(path, ending == "jsonl", reading)?);
+        }
     }
-    let panels: Vec<Panel> = document
-        .story()
-        .panels
-        .iter()
-        .map(|panel| Panel {
-            text: panel.text.clone(),
-            picture: panel
-                .picture()
-                .and_then(|take| images.get(&take.image))
-                .map(Picture::Image),
-            description: panel.text.clone(),
+    Ok(())
+}
+
+/// The panels that an author settled on.
+fn project(dir: &Path, reading: &mut Reading) -> Result<Strip> {
+    let (document, images, _) = Project::read(dir).map_err(|e| bad(dir, None, e.to_string()))?;
+    let panels = (1..).zip(&document.story().panels);
+    let panels: Vec<Panel> = panels
+        .map(|(number, panel)| {
+            let picture = panel.picture().and_then(|take| {
+                let lost = || {
+                    bad(
+                        dir,
+                        None,
+                        format!("the picture of panel {number} is missing or damaged"),
+                    )
+                };
+                reading.keep(images.shown(&take.image).ok_or_else(lost))
+            });
+            Panel {
+                text: panel.text.clone(),
+                picture: picture.map(Picture::Image),
+                description: panel.text.clone(),
+            }
         })
         .collect();
     match panels.iter().any(|panel| !panel.text.trim().is_empty()) {
@@ -94,8 +203,9 @@ fn text_of(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| bad(path, None, e.to_string()))
 }
 
-/// The picture `name` (with or without ending) near the file `path`.
-fn picture(path: &Path, line: Option<usize>, name: &str) -> Result<Picture> {
+/// The picture `name` (with or without ending) near the file `path`; what is in it is looked at
+/// when all are known.
+fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) -> Result<Picture> {
     if name.starts_with("http://") || name.starts_with("https://") {
         let why = format!("{name} is on the web; download the pictures and name their files");
         return Err(bad(path, line, why));
@@ -123,12 +233,8 @@ fn picture(path: &Path, line: Option<usize>, name: &str) -> Result<Picture> {
     });
     match found.filter(|_| inside(name)) {
         Some(file) => {
-            // Only the header is read here; what is behind it is told when it is met.
-            let size = image::ImageReader::open(&file)
-                .and_then(image::ImageReader::with_guessed_format)
-                .map_err(|e| e.to_string())
-                .and_then(|reader| reader.into_dimensions().map_err(|e| e.to_string()));
-            size.map_err(|why| bad(&file, None, why))?;
+            let named = (path.to_owned(), line);
+            reading.named.entry(file.clone()).or_insert(named);
             Ok(Picture::File(file))
         }
         None => Err(bad(
@@ -146,37 +252,43 @@ fn told(panels: Vec<Panel>) -> Strip {
     }
 }
 
-fn one(text: &str, picture: Picture) -> Panel {
+fn without_picture(text: &str) -> Panel {
     Panel {
         text: tidy(text),
-        picture: Some(picture),
+        picture: None,
         description: tidy(text),
+    }
+}
+
+fn one(text: &str, picture: Picture) -> Panel {
+    Panel {
+        picture: Some(picture),
+        ..without_picture(text)
     }
 }
 
 /// Conceptual Captions: a line a picture, caption and file name apart by a tab; a first line
 /// `caption<TAB>image` is passed over.
-fn cc3m(path: &Path) -> Result<Vec<Strip>> {
+fn cc3m(path: &Path, reading: &mut Reading) -> Result<Vec<Strip>> {
     let mut stories = Vec::new();
     for (number, line) in (1..).zip(text_of(path)?.lines()) {
         if line.trim().is_empty() || (number == 1 && line.starts_with("caption\t")) {
             continue;
         }
-        let line_number = Some(number);
-        let Some((caption, name)) = line.split_once('\t') else {
-            return Err(bad(
-                path,
-                line_number,
-                "there is no tab between caption and picture",
-            ));
-        };
-        if caption.trim().is_empty() {
-            return Err(bad(path, line_number, "the caption is empty"));
-        }
-        let picture = picture(path, line_number, name.trim())?;
-        stories.push(told(vec![one(caption, picture)]));
+        let row = captioned(path, number, line, reading);
+        stories.extend(reading.keep(row).map(|panel| told(vec![panel])));
     }
     Ok(stories)
+}
+
+fn captioned(path: &Path, number: usize, line: &str, reading: &mut Reading) -> Result<Panel> {
+    let at = Some(number);
+    let no_tab = || bad(path, at, "there is no tab between caption and picture");
+    let (caption, name) = line.split_once('\t').ok_or_else(no_tab)?;
+    if caption.trim().is_empty() {
+        return Err(bad(path, at, "the caption is empty"));
+    }
+    Ok(one(caption, picture(path, at, name.trim(), reading)?))
 }
 
 /// A sentence of VIST's stories in sequence.
@@ -189,15 +301,18 @@ struct Sentence {
     text: String,
 }
 
-fn json(path: &Path, lines: bool) -> Result<Vec<Strip>> {
+fn json(path: &Path, lines: bool, reading: &mut Reading) -> Result<Vec<Strip>> {
     let text = text_of(path)?;
     let place = |e: &serde_json::Error| Some(e.line()).filter(|line| *line > 0);
     if !lines {
         match serde_json::from_str::<Value>(&text) {
-            Ok(value) if value.get("annotations").is_some() => return vist(path, &value),
-            Ok(Value::Array(all)) => return mmdialog(path, all.into_iter().map(|c| (None, c))),
+            Ok(value) if value.get("annotations").is_some() => return vist(path, &value, reading),
+            Ok(Value::Array(all)) => {
+                let all = all.into_iter().map(|c| Ok((None, c)));
+                return mmdialog(path, all, reading);
+            }
             Ok(one) if one.get("conversation").is_some() => {
-                return mmdialog(path, std::iter::once((None, one)));
+                return mmdialog(path, std::iter::once(Ok((None, one))), reading);
             }
             Ok(_) => {
                 let why = "it has neither annotations (VIST) nor conversations (MMDialog)";
@@ -215,25 +330,26 @@ fn json(path: &Path, lines: bool) -> Result<Vec<Strip>> {
         if line.trim().is_empty() {
             continue;
         }
-        let value =
-            serde_json::from_str(line).map_err(|e| bad(path, Some(number), e.to_string()))?;
-        all.push((Some(number), value));
+        let value = serde_json::from_str(line);
+        let value = value.map_err(|e| bad(path, Some(number), e.to_string()));
+        all.push(value.map(|value| (Some(number), value)));
     }
-    mmdialog(path, all.into_iter())
+    mmdialog(path, all.into_iter(), reading)
 }
 
 /// `{"annotations": [[{story_id, photo_flickr_id, worker_arranged_photo_order, text}]]}`.
-fn vist(path: &Path, value: &Value) -> Result<Vec<Strip>> {
+fn vist(path: &Path, value: &Value, reading: &mut Reading) -> Result<Vec<Strip>> {
     let annotations: Vec<Vec<Sentence>> = serde_json::from_value(value["annotations"].clone())
         .map_err(|e| bad(path, None, e.to_string()))?;
     let mut stories: BTreeMap<String, BTreeMap<u32, Panel>> = BTreeMap::new();
     for sentence in annotations.into_iter().flatten() {
-        let picture = picture(path, None, &sentence.photo_flickr_id)?;
+        let picture = picture(path, None, &sentence.photo_flickr_id, reading);
+        let panel = Panel {
+            picture: reading.keep(picture),
+            ..without_picture(&sentence.text)
+        };
         let story = stories.entry(sentence.story_id).or_default();
-        story.insert(
-            sentence.worker_arranged_photo_order,
-            one(&sentence.text, picture),
-        );
+        story.insert(sentence.worker_arranged_photo_order, panel);
     }
     Ok(stories
         .into_values()
@@ -243,37 +359,60 @@ fn vist(path: &Path, value: &Value) -> Result<Vec<Strip>> {
 
 /// Conversations: lists of turns, each a list of `{"__TEXT__": ..}` and `{"__MEDIA__": ..}`,
 /// perhaps inside `conversation` and `turn`.
-fn mmdialog(path: &Path, all: impl Iterator<Item = (Option<usize>, Value)>) -> Result<Vec<Strip>> {
+fn mmdialog(
+    path: &Path,
+    all: impl Iterator<Item = Result<(Option<usize>, Value)>>,
+    reading: &mut Reading,
+) -> Result<Vec<Strip>> {
     let mut stories = Vec::new();
-    for (line, value) in all {
-        let turns = value.get("conversation").unwrap_or(&value).as_array();
-        let turns =
-            turns.ok_or_else(|| bad(path, line, "a conversation is not a list of turns"))?;
-        let mut story = Vec::new();
-        for turn in turns {
-            let parts = turn.get("turn").unwrap_or(turn).as_array();
-            let parts = parts.ok_or_else(|| bad(path, line, "a turn is not a list of parts"))?;
-            let said = |key: &str| parts.iter().find_map(|part| part.get(key)?.as_str());
-            let text = tidy(said("__TEXT__").unwrap_or_default());
-            // A turn without text ends what can be learnt, as in the reference.
-            if text.is_empty() {
-                break;
-            }
-            let media = said("__MEDIA__");
-            story.push(Panel {
-                picture: media.map(|name| picture(path, line, name)).transpose()?,
-                description: text.clone(),
-                text,
-            });
-        }
-        if !story.is_empty() {
+    for value in all {
+        let panels = value.and_then(|(line, value)| conversation(path, line, &value, reading));
+        let panels = reading.keep(panels).unwrap_or_default();
+        if !panels.is_empty() {
             stories.push(Strip {
-                panels: story,
+                panels,
                 spoken: true,
             });
         }
     }
     Ok(stories)
+}
+
+fn conversation(
+    path: &Path,
+    line: Option<usize>,
+    value: &Value,
+    reading: &mut Reading,
+) -> Result<Vec<Panel>> {
+    let turns = value.get("conversation").unwrap_or(value).as_array();
+    let turns = turns.ok_or_else(|| bad(path, line, "a conversation is not a list of turns"))?;
+    let mut panels = Vec::new();
+    for turn in turns {
+        let parts = turn.get("turn").unwrap_or(turn).as_array();
+        let parts = parts.ok_or_else(|| bad(path, line, "a turn is not a list of parts"))?;
+        let said = |key: &str| parts.iter().find_map(|part| part.get(key)?.as_str());
+        let text = tidy(said("__TEXT__").unwrap_or_default());
+        // A turn without text ends what can be learnt, as in the reference.
+        if text.is_empty() {
+            break;
+        }
+        let picture = match said("__MEDIA__") {
+            None => None,
+            Some(name) => {
+                let found = picture(path, line, name, reading);
+                match reading.keep(found) {
+                    // So does one whose picture is not there.
+                    None => break,
+                    found => found,
+                }
+            }
+        };
+        panels.push(Panel {
+            picture,
+            ..without_picture(&text)
+        });
+    }
+    Ok(panels)
 }
 
 #[cfg(test)]
@@ -325,6 +464,38 @@ mod tests {
         fs::write(dir.path().join("images/c.png"), b"no picture").unwrap();
         let error = told(dir.path(), "train.tsv", "a bear\tc.png\n");
         assert!(error.contains("c.png"), "{error}");
+    }
+
+    #[test]
+    fn a_few_bad_ones_among_many_are_left_out() {
+        let dir = folder();
+        fs::write(dir.path().join("images/cut.png"), b"\x89PNG\r\n\x1a\n cut").unwrap();
+        let mut text: String = (0..99).map(|row| format!("fox {row}\ta.png\n")).collect();
+        text.push_str("bad\tcut.png\n");
+        let stories = written(dir.path(), "train.tsv", &text).unwrap();
+        assert_eq!(stories.len(), 99);
+        text.push_str(&"no tab\n".repeat(5));
+        let error = told(dir.path(), "train.tsv", &text);
+        assert!(
+            error.contains("line 101") && error.contains("6 of 105"),
+            "{error}"
+        );
+        // A story keeps the words of a picture that is left out; a conversation ends there.
+        let turn = |text: &str, media: &str| {
+            format!(r#"[{{"__TEXT__":"{text}"}},{{"__MEDIA__":"{media}"}}]"#)
+        };
+        let mut talks: String = (0..40)
+            .map(|_| format!("[{},{}]\n", turn("hello", "a"), turn("see", "b")))
+            .collect();
+        talks += &format!(
+            "[{},{},{}]\n",
+            turn("one", "a"),
+            turn("two", "cut"),
+            turn("three", "b")
+        );
+        let stories = written(dir.path(), "train.jsonl", &talks);
+        fs::remove_file(dir.path().join("train.jsonl")).unwrap();
+        assert_eq!(stories.unwrap().last().unwrap().panels.len(), 1);
     }
 
     #[test]
