@@ -94,7 +94,8 @@ fn pictures_that_are_cut_short_are_told() {
         "l_10.webp",
         "cut.jpg",
         "b_idatcrc.png",
-        "k_noidat.png", "l_noiend.png",
+        "k_noidat.png",
+        "l_noiend.png",
     ] {
         let said = said(&field(name));
         assert!(
