@@ -146,13 +146,6 @@ impl Gguf {
             .ok_or_else(|| self.unusable(format!("{key} is not a number from 1 to {limit}")))
     }
 
-    pub(super) fn float(&self, key: &str) -> Result<f32, LlmError> {
-        match self.value(key)? {
-            GgufValue::Float(number) if number.is_finite() => Ok(*number as f32),
-            _ => Err(self.unusable(format!("{key} is not a number"))),
-        }
-    }
-
     pub(super) fn has(&self, tensor: &str) -> bool {
         self.header.tensors.contains_key(tensor)
     }

@@ -15,7 +15,7 @@ use crate::llm::float::{FloatConfig, FloatLlama};
 use crate::nn::{Init, Params, Result as TensorResult};
 use crate::vision::{Eva, QFormer};
 use crate::voken::{FeatureMapper, MapperParams, Sizes};
-use crate::weights::{Checkpoint, GgufHeader};
+use crate::weights::Checkpoint;
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -132,10 +132,11 @@ fn language_model(parts: &Parts, report: &mut Report) -> Result<FloatConfig, Pub
     let path = &parts.llama;
     let config = if parts.is_gguf() {
         let header = read_gguf(path)?;
-        let config = gguf_config(&header).ok_or_else(|| PublishedError::Unusable {
-            path: path.clone(),
-            reason: "it does not say the sizes of a LLaMA".to_string(),
-        })?;
+        let config =
+            FloatConfig::from_gguf(&header).map_err(|reason| PublishedError::Unusable {
+                path: path.clone(),
+                reason,
+            })?;
         let known = header
             .tensors
             .iter()
@@ -163,27 +164,6 @@ fn language_model(parts: &Parts, report: &mut Report) -> Result<FloatConfig, Pub
     report.facts.kv_width = config.kv_heads() * config.head_width();
     report.facts.context = config.max_position_embeddings;
     Ok(config)
-}
-
-/// The sizes that a GGUF file gives under `llama.`.
-fn gguf_config(header: &GgufHeader) -> Option<FloatConfig> {
-    let size = |key: &str| header.whole(&format!("llama.{key}")).filter(|n| *n > 0);
-    let heads = size("attention.head_count")?;
-    Some(FloatConfig {
-        hidden_size: size("embedding_length")?,
-        intermediate_size: size("feed_forward_length")?,
-        num_hidden_layers: size("block_count")?,
-        num_attention_heads: heads,
-        num_key_value_heads: Some(size("attention.head_count_kv").unwrap_or(heads)),
-        max_position_embeddings: size("context_length")?,
-        vocab_size: header
-            .tensors
-            .get("token_embd.weight")?
-            .shape
-            .first()
-            .copied()?,
-        ..FloatConfig::default()
-    })
 }
 
 /// The tensors of a LLaMA under llama.cpp's names.

@@ -1,7 +1,9 @@
 //! A LLaMA's `config.json` as Hugging Face writes it.
 
-use crate::llm::LlmError;
+use crate::llm::hyperparameters::RopeScaling;
+use crate::llm::{Hyperparameters, LlmError};
 use crate::nn::Result;
+use crate::weights::GgufHeader;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -126,6 +128,58 @@ impl FloatConfig {
             .check()
             .map_err(|e| unusable("config.json", e.to_string()))?;
         Ok(config)
+    }
+
+    /// The settings of a LLaMA in a GGUF file.
+    ///
+    /// # Errors
+    /// What is wrong, or not read of a model that also reads pictures, by name.
+    pub fn from_gguf(header: &GgufHeader) -> std::result::Result<Self, String> {
+        let hyper = Hyperparameters::from_gguf(header)?;
+        let architecture = hyper.family.architecture;
+        if architecture != "llama" {
+            return Err(format!("its architecture is {architecture}, not llama"));
+        }
+        let first = hyper.layers[0];
+        let bias = header.tensors.keys().find(|name| name.ends_with(".bias"));
+        let unread = [
+            (
+                header.tensors.contains_key("rope_freqs.weight"),
+                "rope_freqs.weight",
+            ),
+            (
+                hyper.rope_scaling != RopeScaling::None,
+                "llama.rope.scaling",
+            ),
+            (first.window.is_some(), "llama.attention.sliding_window"),
+            (
+                hyper.rotated != hyper.head_width,
+                "llama.rope.dimension_count",
+            ),
+            (bias.is_some(), bias.map_or("", String::as_str)),
+            (
+                hyper.layers.iter().any(|layer| *layer != first),
+                "a list of sizes, one for each layer",
+            ),
+        ];
+        if let Some((_, name)) = unread.iter().find(|(there, _)| *there) {
+            return Err(format!(
+                "it has {name}, which is not read where pictures are read as well"
+            ));
+        }
+        Ok(Self {
+            hidden_size: hyper.width,
+            intermediate_size: first.inner,
+            num_hidden_layers: hyper.layers.len(),
+            num_attention_heads: first.heads,
+            num_key_value_heads: Some(first.kv_heads),
+            head_dim: Some(hyper.head_width),
+            vocab_size: hyper.vocabulary,
+            max_position_embeddings: hyper.trained,
+            rms_norm_eps: f64::from(hyper.norm_epsilon),
+            rope_theta: hyper.rope_base,
+            ..Self::default()
+        })
     }
 
     pub fn kv_heads(&self) -> usize {

@@ -49,28 +49,7 @@ impl GgufLlama {
     }
 
     fn read(file: Gguf) -> Result<Self, LlmError> {
-        let architecture = file.string("general.architecture")?;
-        if architecture != "llama" {
-            return Err(file.unusable(format!("its architecture is {architecture}, not llama")));
-        }
-        let heads = file.count("llama.attention.head_count", 1 << 10)?;
-        let float = |key: &str, other: f64| match file.float(key) {
-            Ok(number) => f64::from(number),
-            Err(_) => other,
-        };
-        let other = FloatConfig::default();
-        let config = FloatConfig {
-            hidden_size: file.count("llama.embedding_length", 1 << 16)?,
-            intermediate_size: file.count("llama.feed_forward_length", 1 << 20)?,
-            num_hidden_layers: file.count("llama.block_count", 1 << 10)?,
-            num_attention_heads: heads,
-            num_key_value_heads: file.count("llama.attention.head_count_kv", heads).ok(),
-            vocab_size: file.strings("tokenizer.ggml.tokens")?.len(),
-            max_position_embeddings: file.count("llama.context_length", 1 << 30)?,
-            rms_norm_eps: float("llama.attention.layer_norm_rms_epsilon", other.rms_norm_eps),
-            rope_theta: float("llama.rope.freq_base", other.rope_theta),
-            ..other
-        };
+        let config = FloatConfig::from_gguf(file.header()).map_err(|e| file.unusable(e))?;
         let config = config.with_ends(
             file.count("tokenizer.ggml.bos_token_id", 1 << 30).ok(),
             file.count("tokenizer.ggml.eos_token_id", 1 << 30).ok(),

@@ -8,6 +8,8 @@ mod attend;
 mod experts;
 mod load;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 
