@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 use vokenboard::diffusion::{OpenOptions, StableDiffusion};
 
 /// `case.json`; the paths in it are relative to its folder.
-// Stages of sampling will read the rest.
-#[allow(dead_code)]
 #[derive(Deserialize)]
 pub struct Told {
     pub family: String,
@@ -55,7 +53,6 @@ pub struct ToldEmbedding {
     pub token: String,
 }
 
-#[allow(dead_code)]
 #[derive(Deserialize)]
 pub struct ToldIpAdapter {
     pub file: PathBuf,

@@ -237,6 +237,14 @@ fn picture(case: &Case, stage: &mut Stage) -> Outcome {
             share: (0.0, 1.0),
         });
     }
+    if let Some(ip) = &case.told.ip_adapter {
+        let (file, encoder) = (case.path(&ip.file), case.path(&ip.image_encoder));
+        let adapter = case.model.ip_adapter(&file, &encoder)?;
+        let picture = image::open(case.path(&ip.image))?.to_rgb8();
+        let tokens = adapter.tokens(&adapter.embeds(&adapter.pixels(&picture)?)?)?;
+        let guided = guide.guidance.is_some();
+        guide.told.image = Some(adapter.prompt(&tokens, guided, ip.scale)?);
+    }
     let unet = case.model.unet()?;
     let mut predict = |call: &Call| Ok(guide.predict(&unet, call)?);
     let latents = run(case, stage, &mut predict)?;
