@@ -19,6 +19,8 @@ pub mod story;
 pub mod storyworld;
 pub mod studio;
 pub mod train;
+mod typefaces;
 pub mod vision;
 pub mod voken;
 pub mod weights;
+pub mod words;

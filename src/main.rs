@@ -52,7 +52,15 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
     }
 }
 
-fn open_studio(arguments: Cli) -> anyhow::Result<()> {
+fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
+    // A story may be named by the file in its folder, as file managers do.
+    if let Some(file) = &arguments.project
+        && file.file_name().is_some_and(|name| name == "story.json")
+        && file.is_file()
+    {
+        let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        arguments.project = Some(folder.unwrap_or(Path::new(".")).to_owned());
+    }
     if let Some(dir) = &arguments.project
         && !Project::is_project(dir)
     {

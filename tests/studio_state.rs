@@ -105,6 +105,11 @@ fn results_for_a_closed_board_do_not_reach_the_next() {
         s.work.running().is_some_and(|r| r.step > 0)
     });
     d.does(Action::New);
+    assert!(
+        d.state.leaving.is_some(),
+        "the author is asked about the picture"
+    );
+    d.does(Action::LeaveNow);
     d.writes("A bear wakes in the garden.");
     d.idle();
     let panels = d.state.panels();
@@ -291,6 +296,8 @@ fn a_story_that_another_program_has_open_is_left_alone() {
         .unwrap();
     other.try_lock().unwrap();
     d.writes("A fox sleeps.");
+    d.idle();
+    d.until("saved", |s| s.saved_words() == Some("saved"));
     d.state.open(dir.clone());
     d.until("the refusal", |s| {
         s.toasts
@@ -323,12 +330,12 @@ fn the_story_that_is_open_is_opened_again_with_what_was_just_typed() {
 }
 
 #[test]
-fn a_desktop_without_file_dialogs_is_said() {
+fn a_desktop_without_file_dialogs_gets_ours() {
     let mut d = desk(0);
-    *d.answers.none.lock().unwrap() = Some("No file dialog could be opened; install one.".into());
+    *d.answers.none.lock().unwrap() = true;
     d.does(Action::AskOpen);
     d.state.tick(Instant::now());
-    assert!(d.says("No file dialog"));
+    assert!(d.state.chooser.is_some(), "our own chooser opens");
 }
 
 #[test]
@@ -338,7 +345,99 @@ fn the_end_of_the_program_saves_what_was_just_typed() {
     let id = d.state.panels()[0].id;
     d.does(Action::Typed(id, "Once upon a time.".into()));
     d.state.finish();
-    let dir = d.temp.path().join("projects").join("Untitled story 1");
+    let dir = d.temp.path().join("projects").join("Once upon a time");
     let (_, document, _) = vokenboard::story::Project::open(dir).unwrap();
     assert_eq!(document.story().panels[0].text, "Once upon a time.");
+}
+
+#[test]
+fn a_panel_that_was_only_begun_comes_back_neither_by_redo_nor_from_the_disk() {
+    let mut d = desk(5);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.does(Action::Tell(Make::Both));
+    d.until("writing", |s| {
+        s.work.running().is_some_and(|r| r.text.len() > 5)
+    });
+    d.does(Action::Cancel);
+    d.idle();
+    d.does(Action::Redo);
+    assert_eq!(d.state.panels().len(), 1, "redo brings no empty panel");
+
+    d.does(Action::Tell(Make::Both));
+    d.until("writing", |s| {
+        s.work.running().is_some_and(|r| r.text.len() > 5)
+    });
+    d.does(Action::Save);
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let dir = d.state.project.clone().unwrap();
+    let panels = || Project::read(&dir).unwrap().0.story().panels.len();
+    assert_eq!(panels(), 1, "a killed studio leaves no empty panel");
+    d.state.finish();
+    assert_eq!(panels(), 1, "nor does one that is closed");
+}
+
+#[test]
+fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
+    let mut d = desk(0);
+    std::fs::write(d.temp.path().join("projects"), "in the way").unwrap();
+    d.state.composer = "A fox sleeps.".into();
+    d.does(Action::Tell(Make::Text));
+    d.does(Action::Close);
+    d.until("the question", |s| {
+        s.leaving.as_ref().is_some_and(|leaving| leaving.asks)
+    });
+    assert!(!d.state.may_close());
+    assert!(!d.state.why_unsaved().contains("os error"));
+    d.does(Action::Stay);
+    assert_eq!(d.state.panels().len(), 1);
+    // With a copy elsewhere it closes.
+    d.does(Action::Close);
+    let dir = d.temp.path().join("elsewhere");
+    d.answers.paths.lock().unwrap().push_back(dir.clone());
+    d.does(Action::AskSaveAs);
+    d.until("closed", State::may_close);
+    assert!(dir.join("story.json").is_file());
+}
+
+#[test]
+fn a_board_is_left_without_saving_only_when_the_author_says_so() {
+    let mut d = desk(0);
+    d.state.preferences.autosave = false;
+    d.state.composer = "A fox sleeps.".into();
+    d.does(Action::Tell(Make::Text));
+    assert_eq!(d.state.saved_words(), Some("changed"));
+    d.does(Action::New);
+    assert!(d.state.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    d.does(Action::LeaveNow);
+    assert!(d.state.panels().is_empty());
+    d.state.finish();
+    assert!(
+        !d.temp.path().join("projects").exists(),
+        "nothing was written"
+    );
+}
+
+#[test]
+fn a_saved_board_closes_at_once_and_one_that_is_being_saved_right_after() {
+    let mut d = desk(0);
+    d.does(Action::Close);
+    assert!(d.state.may_close(), "there is nothing to lose");
+    let mut d = desk(0);
+    d.state.composer = "A fox sleeps.".into();
+    d.does(Action::Tell(Make::Text));
+    d.does(Action::Close);
+    assert!(
+        d.state
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| !leaving.asks)
+    );
+    d.until("closed", State::may_close);
+    assert!(
+        d.temp
+            .path()
+            .join("projects/A fox sleeps/story.json")
+            .is_file()
+    );
 }

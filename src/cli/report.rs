@@ -71,6 +71,24 @@ impl Reporter {
         }
     }
 
+    /// What of the author's text the model cannot draw, and the language where it knows another.
+    pub fn unknown(&mut self, model: &str, words: &[String], language: Option<&str>) {
+        if let Style::Json = self.style {
+            if !words.is_empty() || language.is_some() {
+                line(&json!({"event": "unknown", "words": words, "language": language}));
+            }
+            return;
+        }
+        if !words.is_empty() {
+            eprintln!("{model} does not know: {}", words.join(", "));
+        }
+        if let Some(language) = language {
+            eprintln!(
+                "{model} knows English only: it goes on in English, and draws little of a text in {language}"
+            );
+        }
+    }
+
     pub fn ready(&mut self, description: &Description, seed: u64) {
         let Description {
             model,

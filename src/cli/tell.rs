@@ -12,8 +12,9 @@ use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
 use crate::engine::{Make, Request};
-use crate::pipeline::{new_seed, panel_seed};
+use crate::pipeline::{new_seed, panel_seed, unknown_words};
 use crate::story::Project;
+use crate::words::other_language;
 
 #[derive(Debug, Args)]
 pub struct TellArgs {
@@ -51,6 +52,9 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     let reporter = Reporter::new(args.json, usize::from(args.panels));
     let mut teller = Teller::start(&args.model, reporter)?;
     teller.reporter.ready(&teller.description, seed);
+    if let Some(opening) = opening {
+        say_unknown(&mut teller, opening);
+    }
 
     let mut board = match going_on {
         Some(board) => board,
@@ -104,6 +108,24 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
         }),
     );
     Ok(())
+}
+
+/// Says what of the opening the model cannot draw.
+fn say_unknown(teller: &mut Teller, opening: &str) {
+    let known = &teller.description;
+    let lists = [&known.characters[..], &known.things, &known.places];
+    if lists.iter().all(|list| list.is_empty()) {
+        return;
+    }
+    let mut words: Vec<String> = Vec::new();
+    for found in unknown_words(&lists, opening) {
+        if !words.contains(&found.word) {
+            words.push(found.word);
+        }
+    }
+    let model = known.model.clone();
+    let language = other_language(opening);
+    teller.reporter.unknown(&model, &words, language);
 }
 
 /// Whether the folder can take the story.

@@ -9,7 +9,7 @@ use image::{Rgba, RgbaImage};
 use resvg::{tiny_skia, usvg};
 
 use super::own::marked_png;
-use super::typeset::{FAMILY, Widths, options, weight, xml};
+use super::typeset::{FAMILY, Widths, directed, options, weight, xml};
 use super::{ExportError, failed, write_file};
 use crate::story::{Images, Story};
 
@@ -124,7 +124,8 @@ impl Sheet {
         let inner = columns * slot + (columns - 1) * gap;
         let width = inner + 2 * margin;
         let size = (slot as f32 * 0.05).clamp(15.0, 24.0);
-        let title = match story.title.trim() {
+        let called = story.called();
+        let title = match called.as_str() {
             "" => "Untitled story",
             title => title,
         };
@@ -148,6 +149,7 @@ impl Sheet {
                 true,
                 INK,
                 "start",
+                inner as f32,
                 &line,
             );
         }
@@ -161,6 +163,7 @@ impl Sheet {
                 false,
                 MUTED,
                 "start",
+                inner as f32,
                 &line,
             );
         }
@@ -192,7 +195,7 @@ impl Sheet {
                     _ => widths.wrap(text, false, size, slot as f32 - indent),
                 };
                 let mut baseline = (top + slot_height) as f32 + size * 1.65;
-                ink.text(x as f32, baseline, size, true, ACCENT, "start", &label);
+                ink.text(x as f32, baseline, size, true, ACCENT, "start", 0.0, &label);
                 tallest = tallest.max(caption.len().max(1));
                 for line in caption {
                     ink.text(
@@ -202,6 +205,7 @@ impl Sheet {
                         false,
                         INK,
                         "start",
+                        slot as f32 - indent,
                         &line,
                     );
                     baseline += size * LINE;
@@ -270,14 +274,20 @@ impl Ink {
         bold: bool,
         fill: &str,
         anchor: &str,
+        width: f32,
         line: &str,
     ) {
         let weight = weight(bold);
+        let (line, to_the_right) = directed(line);
+        let (x, anchor) = match (anchor, to_the_right) {
+            ("start", true) => (x + width, "end"),
+            _ => (x, anchor),
+        };
         // Writing to a String cannot fail.
         let _ = write!(
             self.svg,
             r#"<text x="{x}" y="{y}" font-family="{FAMILY}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}">{}</text>"#,
-            xml(line)
+            xml(&line)
         );
     }
 
@@ -304,7 +314,7 @@ impl Ink {
         let block = lines.len() as f32 * size * LINE;
         let mut y = place.y as f32 + (place.height as f32 - block) / 2.0 + size * 1.05;
         for line in lines {
-            self.text(x, y, size, false, INK, "middle", line);
+            self.text(x, y, size, false, INK, "middle", 0.0, line);
             y += size * LINE;
         }
     }

@@ -1,16 +1,15 @@
 //! Text measured and broken into lines, for SVG that resvg draws.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
-use resvg::usvg::{self, fontdb};
+use resvg::usvg;
+use unicode_segmentation::UnicodeSegmentation as _;
 
-const REGULAR: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
-const BOLD: &[u8] = include_bytes!("../../assets/fonts/Nunito-Bold.ttf");
+pub(super) use crate::typefaces::FAMILY;
+use crate::typefaces::{self, is_right_to_left};
 
-/// The family of the bundled font.
-pub(super) const FAMILY: &str = "Nunito";
+/// Words of more characters than this may be longer than a line, so that each letter is measured.
+const LONG: usize = 12;
 
 /// Words are measured at this size and scaled, since advances grow in proportion.
 const MEASURED_AT: f32 = 100.0;
@@ -20,97 +19,12 @@ const MEASURED_AT: f32 = 100.0;
 pub(super) fn options(texts: &str) -> usvg::Options<'static> {
     usvg::Options {
         font_family: FAMILY.to_string(),
-        fontdb: fonts(texts),
+        fontdb: match texts.chars().all(is_in_bundled_font) {
+            true => typefaces::bundled(),
+            false => typefaces::with_system(),
+        },
+        font_resolver: typefaces::resolver(),
         ..usvg::Options::default()
-    }
-}
-
-fn fonts(texts: &str) -> Arc<fontdb::Database> {
-    static BUNDLED: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
-    static WITH_SYSTEM: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
-    let bundled = || {
-        let mut fonts = fontdb::Database::new();
-        fonts.load_font_data(REGULAR.to_vec());
-        fonts.load_font_data(BOLD.to_vec());
-        fonts.set_sans_serif_family(FAMILY);
-        fonts.set_serif_family(FAMILY);
-        fonts
-    };
-    if texts.chars().all(is_in_bundled_font) {
-        return BUNDLED.get_or_init(|| Arc::new(bundled())).clone();
-    }
-    // Reading every font of the system takes a moment, so it waits until a text needs it.
-    let with_system = WITH_SYSTEM.get_or_init(|| {
-        let mut fonts = bundled();
-        load_system_fonts(&mut fonts);
-        Arc::new(fonts)
-    });
-    with_system.clone()
-}
-
-/// Where the system and its user keep fonts.
-fn system_folders() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = ["/usr/share/fonts", "/usr/local/share/fonts"]
-        .into_iter()
-        .chain([
-            "/System/Library/Fonts",
-            "/Library/Fonts",
-            "C:\\Windows\\Fonts",
-        ])
-        .map(PathBuf::from)
-        .collect();
-    let dirs = directories::UserDirs::new();
-    folders.extend(dirs.and_then(|dirs| dirs.font_dir().map(Path::to_path_buf)));
-    folders
-}
-
-/// Loads the upright, regular faces, sans serif ones first since a letter is drawn with the first
-/// face that has it. What cannot be read is passed over: a sheet is drawn with the fonts there are.
-fn load_system_fonts(fonts: &mut fontdb::Database) {
-    const LARGEST: u64 = 40 << 20;
-    let mut paths = Vec::new();
-    for folder in system_folders() {
-        find_fonts(&folder, 0, &mut paths);
-    }
-    // In a fixed order, so that a sheet looks the same each time.
-    paths.sort_by_cached_key(|path| {
-        let name = path.to_string_lossy().to_ascii_lowercase();
-        (!name.contains("sans"), name.contains("mono"), name)
-    });
-    for path in paths {
-        let fits = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= LARGEST);
-        let Some(data) = fits.then(|| std::fs::read(&path).ok()).flatten() else {
-            continue;
-        };
-        let source = fontdb::Source::Binary(Arc::new(data));
-        for id in fonts.load_font_source(source) {
-            let plain = fonts.face(id).is_some_and(|face| {
-                face.style == fontdb::Style::Normal
-                    && face.weight == fontdb::Weight::NORMAL
-                    && face.stretch == fontdb::Stretch::Normal
-            });
-            if !plain {
-                fonts.remove_face(id);
-            }
-        }
-    }
-}
-
-fn find_fonts(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    const DEEPEST: usize = 6;
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        if path.is_dir() {
-            if depth < DEEPEST {
-                find_fonts(&path, depth + 1, found);
-            }
-        } else if ["ttf", "otf", "ttc"]
-            .iter()
-            .any(|known| extension == *known)
-        {
-            found.push(path);
-        }
     }
 }
 
@@ -152,6 +66,11 @@ impl Widths {
         for &(text, bold) in texts {
             letters.push_str(text);
             for piece in pieces_of(text) {
+                // A piece that is longer than a line is broken between its letters.
+                if piece.text.chars().count() > LONG {
+                    let letters = piece.text.graphemes(true);
+                    pieces.extend(letters.map(|letter| (letter.to_string(), bold)));
+                }
                 pieces.push((piece.text.to_string(), bold));
             }
         }
@@ -204,14 +123,19 @@ impl Widths {
                 }
                 // A word longer than a line is broken where the line ends.
                 if own > width {
-                    let letter = own / piece.text.chars().count() as f32;
-                    for c in piece.text.chars() {
-                        if used + letter > width && !line.is_empty() && !joins(c) {
+                    let long = piece.text.chars().count() > LONG;
+                    let average = own / piece.text.graphemes(true).count() as f32;
+                    for letter in piece.text.graphemes(true) {
+                        let own = match long {
+                            true => self.width(letter, bold) * size,
+                            false => average,
+                        };
+                        if used + own > width && !line.is_empty() {
                             lines.push(std::mem::take(&mut line));
                             used = 0.0;
                         }
-                        line.push(c);
-                        used += letter;
+                        line.push_str(letter);
+                        used += own;
                     }
                 } else {
                     line.push_str(piece.text);
@@ -221,6 +145,16 @@ impl Widths {
             lines.push(line);
         }
         lines
+    }
+}
+
+/// A line as it is drawn, and whether it is set to the right: marks at the ends of a line that is
+/// read from right to left belong to its words.
+pub(super) fn directed(line: &str) -> (String, bool) {
+    if is_right_to_left(line) {
+        (format!("\u{200f}{line}\u{200f}"), true)
+    } else {
+        (line.to_owned(), false)
     }
 }
 

@@ -2,6 +2,7 @@
 //! is the panel's text and picture.
 
 mod caption;
+mod known;
 mod load;
 mod networks;
 pub mod painter;
@@ -13,6 +14,7 @@ mod speech;
 mod voken;
 pub mod writer;
 
+pub use known::unknown_words;
 pub use load::{Chosen, Options, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;

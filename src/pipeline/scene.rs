@@ -4,14 +4,11 @@
 //! already: "Then she carried it home." So who is in the scene, where, when and in what weather
 //! is carried over from the panels before, and said in words that the model learned.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
-
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::storyworld::{
-    MAX_SUBJECTS, Mentions, Place, Scene, SubjectId, Time, Weather, caption, mentions, vocabulary,
+    MAX_SUBJECTS, Mentions, Place, Scene, SubjectId, Time, Weather, caption, is_word, mentions,
     words,
 };
 
@@ -122,8 +119,7 @@ fn subjects(before: &[SubjectId], text: &str, mut named: Vec<SubjectId>) -> Vec<
 }
 
 fn is_known(text: &str) -> bool {
-    static KNOWN: LazyLock<HashSet<String>> = LazyLock::new(|| vocabulary().into_iter().collect());
-    words(text).all(|word| KNOWN.contains(&word))
+    words(text).all(|word| is_word(&word))
 }
 
 /// A place for a story that names none, the same in all its panels.

@@ -126,6 +126,15 @@ impl Document {
         true
     }
 
+    /// Takes the last step back for good: it cannot be made again. False if there is none.
+    pub fn take_back(&mut self) -> bool {
+        let undone = self.undo();
+        if undone {
+            self.redo.pop();
+        }
+        undone
+    }
+
     /// Makes the step again that was undone last. False if there is none.
     pub fn redo(&mut self) -> bool {
         let Some(change) = self.redo.pop() else {

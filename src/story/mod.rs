@@ -108,6 +108,20 @@ impl Story {
         self.panels.iter().find(|panel| panel.id == id)
     }
 
+    /// What the story is called: its title or, without one, the words that it opens with; empty
+    /// where there are none yet.
+    pub fn called(&self) -> String {
+        let title = self.title.trim();
+        if !title.is_empty() {
+            return title.to_owned();
+        }
+        let texts = self.panels.iter().map(|panel| panel.text.trim());
+        texts
+            .map(opening)
+            .find(|name| !name.is_empty())
+            .unwrap_or_default()
+    }
+
     pub fn member(&self, id: MemberId) -> Option<&Member> {
         self.cast.iter().find(|member| member.id == id)
     }
@@ -133,6 +147,35 @@ impl Story {
     }
 }
 
+/// The first words of a text, as many as make a name, without what ends a sentence.
+fn opening(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let first = text
+        .split(['.', '!', '?', ';', ':', '\n', '。', '！', '？'])
+        .next();
+    let mut name = String::new();
+    for word in first.unwrap_or_default().split_whitespace() {
+        if !name.is_empty() && name.chars().count() + word.chars().count() >= LONGEST {
+            break;
+        }
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        // A text without spaces is cut between its letters.
+        name.extend(word.chars().take(LONGEST));
+    }
+    // A name does not end in the middle of "in the".
+    let small = [
+        "a", "an", "the", "in", "on", "of", "and", "to", "with", "at", "by", "for", "from", "or",
+    ];
+    let mut words: Vec<&str> = name.split(' ').collect();
+    while words.len() > 1 && words.last().is_some_and(|word| small.contains(word)) {
+        words.pop();
+    }
+    let name = words.join(" ");
+    name.trim_end_matches([',', '-', '–', '—', ' ']).to_owned()
+}
+
 impl Panel {
     pub fn empty(id: PanelId) -> Panel {
         Panel {
@@ -145,6 +188,18 @@ impl Panel {
             cast: None,
             unknown: Unknown::new(),
         }
+    }
+
+    /// Whether the text has changed since the picture that the board shows was drawn from it.
+    pub fn picture_is_older(&self) -> bool {
+        let record = self.picture().and_then(|take| take.record.as_ref());
+        let drawn = record.and_then(|record| record.text.as_deref());
+        drawn.is_some_and(|text| text.trim() != self.text.trim())
+    }
+
+    /// Whether it has neither a text nor a picture.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.pictures.is_empty()
     }
 
     /// A panel whose text the author typed.
@@ -186,5 +241,40 @@ impl Panel {
             .active()
             .map(|take| take.text.clone())
             .unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_without_a_title_is_called_by_its_opening() {
+        let called = |texts: &[&str]| {
+            let panels = texts.iter().zip(1..);
+            let panels = panels.map(|(text, id)| Panel::with_text(PanelId(id), *text));
+            let story = Story {
+                panels: panels.collect(),
+                ..Story::default()
+            };
+            story.called()
+        };
+        assert_eq!(called(&[]), "");
+        assert_eq!(
+            called(&[
+                "",
+                "A fox finds a glowing lantern in the snowy forest. It is cold."
+            ]),
+            "A fox finds a glowing lantern"
+        );
+        assert_eq!(
+            called(&["Once upon a time, far away"]),
+            "Once upon a time, far away"
+        );
+        assert_eq!(
+            called(&["狐狸在雪林里发现了一盏灯。"]),
+            "狐狸在雪林里发现了一盏灯"
+        );
+        assert_eq!(called(&[&"a".repeat(500)]).len(), 40);
     }
 }

@@ -1,6 +1,6 @@
 //! What words there are, and what a sentence's words name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use super::caption::MOODS;
@@ -94,6 +94,12 @@ pub fn vocabulary() -> Vec<String> {
         .for_each(&mut add);
     add(FILLER);
     all.into_iter().collect()
+}
+
+/// Whether [`vocabulary`] holds the word, in lower case.
+pub fn is_word(word: &str) -> bool {
+    static ALL: LazyLock<HashSet<String>> = LazyLock::new(|| vocabulary().into_iter().collect());
+    ALL.contains(word)
 }
 
 /// The fillers that change nothing in a picture: no subject, place, time, weather, colour, side or

@@ -1,7 +1,11 @@
 //! What the author can do. Drawing only collects these; [`super::state::State`] carries them out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::dialogs::Answer;
+use super::preferences::Preferences;
+use super::sheets::Sheet;
 use crate::engine::Make;
 use crate::pipeline::RecipeId;
 use crate::story::{PanelId, SchedulerName};
@@ -21,14 +25,31 @@ pub enum Action {
     Insert(Word),
 
     Select(Option<PanelId>),
+    /// Ctrl+click: one more panel is chosen, or one fewer.
+    Toggle(PanelId),
+    /// Shift+click: all panels from the selected one to this one.
+    Extend(PanelId),
+    SelectAll,
     /// Arrow keys: so many panels on.
     Step(isize),
     Enlarge(Option<PanelId>),
+    /// In the viewer, beside the picture shown: this take of the panel, or none any more.
+    Compare(Option<usize>),
     AddPanel,
-    /// Files that were dropped on the window: pictures for the story, or a story to open.
-    Drop(Vec<PathBuf>),
+    /// An empty panel right behind this one, to write in.
+    InsertAfter(PanelId),
+    /// What comes next after this panel.
+    TellAfter(PanelId),
+    /// Files that were dropped on the window: a story to open, or pictures, for the panel that
+    /// they were dropped on or for new ones.
+    Drop(Vec<PathBuf>, Option<PanelId>),
+    /// A picture from the clipboard, for this panel or a new one.
+    Paste(Arc<egui::ColorImage>, Option<PanelId>),
     Duplicate(PanelId),
     Delete(PanelId),
+    /// All that are chosen, in one step of undo.
+    DeleteChosen,
+    RedrawChosen,
     /// Before the panel that is at this index now.
     Move(PanelId, usize),
     /// The author types in a panel.
@@ -53,8 +74,23 @@ pub enum Action {
     Cancel,
 
     New,
+    /// The window is to close.
+    Close,
+    /// The board is closed without what is not saved or not made yet.
+    LeaveNow,
+    /// The board stays open after all.
+    Stay,
+    OpenStory(PathBuf),
+    /// A sheet over the window, or none.
+    Show(Option<Sheet>),
+    Prefer(Box<Preferences>),
+    AskFolder,
+    /// The answer of our own file chooser.
+    Chosen(Answer),
+    ChooseNothing,
     AskOpen,
-    AskBring,
+    /// A picture file for this panel, or for a new one.
+    AskBring(Option<PanelId>),
     Save,
     AskSaveAs,
     AskSheet,

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use egui::{CentralPanel, Frame, Key, KeyboardShortcut, Margin, Modifiers, Ui};
+use egui::{Frame, Id, Margin, Rect, Ui, UiBuilder, pos2};
 
 use super::actions::Action;
 use super::frame_times::FrameTimes;
+use super::preferences::Look;
 use super::state::State;
 use super::textures::Textures;
-use super::{board, card, composer, drop, header, inspector, theme, viewer, welcome};
+use super::{
+    board, card, composer, drop, header, inspector, keys, sheets, theme, toasts, viewer, welcome,
+};
 
 /// Frames while something is made, at most so many a second.
 const PACE: Duration = Duration::from_millis(66);
@@ -19,6 +22,9 @@ pub struct App {
     actions: Vec<Action>,
     times: FrameTimes,
     title: String,
+    theme: Look,
+    /// How large everything is drawn, as last seen.
+    scale: f32,
     /// What had the keyboard when the last frame ended.
     focused: Option<egui::Id>,
 }
@@ -26,7 +32,11 @@ pub struct App {
 impl App {
     pub fn new(ctx: &egui::Context, state: State) -> App {
         theme::install(ctx);
+        let theme = state.preferences.theme;
+        ctx.set_theme(theme.preference());
         App {
+            theme,
+            scale: ctx.zoom_factor(),
             state,
             textures: Textures::default(),
             actions: Vec::new(),
@@ -56,37 +66,18 @@ impl App {
         let text = self.state.selected.map(card::field);
         self.state.editing = text.is_some() && focus == text;
         let again = self.state.tick(start);
-        self.shortcuts(ui);
-        let Self {
-            state,
-            textures,
-            actions,
-            ..
-        } = self;
-        header::show(ui, state, actions);
-        composer::show(ui, state, actions);
-        let empty = state.panels().is_empty() && state.work.is_idle();
-        if !empty {
-            inspector::show(ui, state, textures, actions);
-        }
-        let table = theme::palette(ui).table;
-        CentralPanel::default()
-            .frame(
-                Frame::NONE
-                    .fill(table)
-                    .inner_margin(Margin::symmetric(18, 0)),
-            )
-            .show(ui, |ui| match state.large {
-                Some(id) => viewer::show(ui, id, state, textures, actions),
-                None if empty => welcome::show(ui, state, actions),
-                None => board::show(ui, state, textures, actions),
-            });
-        drop::show(ui, actions);
+        self.close(ui, start);
+        self.prefer(ui.ctx());
+        keys::take(ui, &mut self.state, self.focused, &mut self.actions);
+        self.rooms(ui);
+        let Self { state, actions, .. } = self;
+        drop::show(ui, state, actions);
+        sheets::show(ui, state, actions);
         let acted = !actions.is_empty();
         for action in std::mem::take(actions) {
             state.perform(action, start);
         }
-        textures.end_frame();
+        self.textures.end_frame();
         self.focused = ui.memory(|m| m.focused());
         if acted {
             // What the actions changed is drawn, and what they ordered is started, at once.
@@ -95,14 +86,96 @@ impl App {
             ui.ctx()
                 .request_repaint_after(again.max(Duration::from_millis(1)));
         }
-        if state.work.running().is_some() {
+        if self.state.work.running().is_some() {
             ui.ctx().request_repaint_after(4 * PACE);
         }
         self.name_window(ui);
     }
 
+    /// Header, board, inspector and composer, in the order in which they are read, which is that
+    /// in which the focus goes through them.
+    fn rooms(&mut self, ui: &mut Ui) {
+        let Self {
+            state,
+            textures,
+            actions,
+            ..
+        } = self;
+        header::show(ui, state, actions);
+        let known = Id::unique("height of the composer");
+        let before: Option<f32> = ui.ctx().data(|d| d.get_temp(known));
+        let rest = ui.available_rect_before_wrap();
+        let low = rest.bottom() - before.unwrap_or(100.0);
+        let empty = state.panels().is_empty() && state.work.is_idle();
+        let side = match empty {
+            true => 0.0,
+            false => inspector::width(state, rest.width()),
+        };
+        let middle = Rect::from_min_max(rest.min, pos2(rest.right() - side, low));
+        ui.painter()
+            .rect_filled(middle, 0.0, theme::palette(ui).table);
+        ui.scope_builder(room(middle, "board"), |ui| {
+            ui.shrink_clip_rect(middle);
+            Frame::NONE
+                .inner_margin(Margin::symmetric(18, 0))
+                .show(ui, |ui| match state.large {
+                    Some(id) => viewer::show(ui, id, state, textures, actions),
+                    None if empty => welcome::show(ui, state, textures, actions),
+                    None => board::show(ui, state, textures, actions),
+                });
+        });
+        if side > 0.0 {
+            let right =
+                Rect::from_min_max(pos2(middle.right(), rest.top()), pos2(rest.right(), low));
+            ui.scope_builder(room(right, "inspector"), |ui| {
+                ui.shrink_clip_rect(right);
+                inspector::show(ui, state, textures, actions);
+            });
+        }
+        let below = Rect::from_min_max(pos2(rest.left(), low), rest.max);
+        let height = ui
+            .scope_builder(room(below, "composer"), |ui| {
+                composer::show(ui, state, actions)
+            })
+            .inner;
+        if before.is_none_or(|before| (before - height).abs() > 0.5) {
+            ui.ctx().data_mut(|d| d.insert_temp(known, height));
+            ui.ctx().request_discard("the composer has another height");
+        }
+        toasts::show(ui, &mut state.toasts, height);
+    }
+
+    /// The window may close when nothing is lost by it; else the author is asked.
+    fn close(&mut self, ui: &Ui, now: Instant) {
+        let asked = ui.input(|i| i.viewport().close_requested());
+        if asked && !self.state.may_close() {
+            ui.ctx()
+                .send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.state.perform(Action::Close, now);
+        }
+        if !asked && self.state.may_close() {
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+        }
+    }
+
+    /// Draws as the author prefers it; what the keys have zoomed to is preferred from then on.
+    fn prefer(&mut self, ctx: &egui::Context) {
+        let preferences = &mut self.state.preferences;
+        if preferences.theme != self.theme {
+            self.theme = preferences.theme;
+            ctx.set_theme(self.theme.preference());
+        }
+        if (preferences.scale - self.scale).abs() > 1e-3 {
+            self.scale = preferences.scale;
+            ctx.set_zoom_factor(self.scale);
+        } else if (ctx.zoom_factor() - self.scale).abs() > 1e-3 {
+            self.scale = ctx.zoom_factor();
+            preferences.scale = self.scale;
+        }
+    }
+
     fn name_window(&mut self, ui: &Ui) {
-        let title = match self.state.story().title.as_str() {
+        let title = match self.state.called().as_str() {
             "" => "Vokenboard".to_owned(),
             title => format!("{title} — Vokenboard"),
         };
@@ -112,98 +185,16 @@ impl App {
             self.title = title;
         }
     }
+}
 
-    fn shortcuts(&mut self, ui: &Ui) {
-        let ctrl = Modifiers::COMMAND;
-        let shift = Modifiers::COMMAND | Modifiers::SHIFT;
-        let pressed = |modifiers, key| {
-            ui.input_mut(|i| i.consume_shortcut(&KeyboardShortcut::new(modifiers, key)))
-        };
-        let mut keep_writing = false;
-        let state = &self.state;
-        let actions = &mut self.actions;
-        for (modifiers, key, action) in [
-            (shift, Key::S, Action::AskSaveAs),
-            (ctrl, Key::S, Action::Save),
-            (ctrl, Key::O, Action::AskOpen),
-            (ctrl, Key::N, Action::New),
-        ] {
-            if pressed(modifiers, key) {
-                actions.push(action);
-            }
-        }
-
-        let focus = ui.memory(|m| m.focused());
-        let in_composer = focus == Some(composer::field());
-        // A field in which something was typed undoes its own typing.
-        let typing = (in_composer && !state.composer.is_empty())
-            || (focus == Some(header::title_field()) && state.title != state.story().title);
-        if !typing {
-            if pressed(shift, Key::Z) || pressed(ctrl, Key::Y) {
-                actions.push(Action::Redo);
-            } else if pressed(ctrl, Key::Z) {
-                actions.push(Action::Undo);
-            }
-        }
-        // An open menu has the keys to itself.
-        if egui::Popup::is_any_open(ui.ctx()) {
-            return;
-        }
-        if pressed(Modifiers::NONE, Key::Escape) {
-            // The focus is gone already when Esc is seen here, so what had it decides.
-            let left = self.focused;
-            let in_panel = left.is_some() && left == state.selected.map(card::field);
-            if state.large.is_some() {
-                actions.push(Action::Enlarge(None));
-            } else if in_panel || left == Some(header::title_field()) {
-                actions.push(Action::Committed);
-            } else if !state.work.is_idle() {
-                actions.push(Action::Cancel);
-                keep_writing = left == Some(composer::field());
-            } else {
-                actions.push(Action::Select(None));
-            }
-        }
-        self.state.focus_composer |= keep_writing;
-        let state = &self.state;
-        if let Some(id) = state.selected
-            && pressed(ctrl, Key::D)
-        {
-            actions.push(Action::Duplicate(id));
-        }
-        // The board has the keys unless a field or a control of the inspector does.
-        let at_board = focus.is_none() || (in_composer && state.composer.is_empty());
-        if !at_board || state.panels().is_empty() {
-            return;
-        }
-        let row = state.columns.max(1) as isize;
-        for (key, step) in [
-            (Key::ArrowLeft, -1),
-            (Key::ArrowRight, 1),
-            (Key::ArrowUp, -row),
-            (Key::ArrowDown, row),
-        ] {
-            if pressed(Modifiers::NONE, key) {
-                actions.push(Action::Step(step));
-            }
-        }
-        if let Some(id) = state.selected {
-            if pressed(Modifiers::NONE, Key::Delete) {
-                actions.push(Action::Delete(id));
-            }
-            if pressed(Modifiers::NONE, Key::F2) {
-                ui.memory_mut(|m| m.request_focus(card::field(id)));
-            }
-            if pressed(Modifiers::NONE, Key::Space) && focus.is_none() {
-                actions.push(Action::Enlarge(Some(id)));
-            }
-        }
-    }
+fn room(rect: Rect, name: &str) -> UiBuilder {
+    UiBuilder::new().max_rect(rect).id_salt(name)
 }
 
 impl eframe::App for App {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         let start = Instant::now();
+        self.state.preferences.window.follow(ui);
         self.frame(ui);
         self.times.record(start.elapsed());
     }

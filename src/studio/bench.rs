@@ -9,6 +9,7 @@ use image::{Rgba, RgbaImage};
 use super::actions::Action;
 use super::app::App;
 use super::dialogs::{Answer, Ask, Dialogs};
+use super::preferences::Preferences;
 use super::state::{Choice, Parts, State};
 use crate::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
@@ -45,6 +46,8 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
         wake: Arc::new(|| {}),
         dialogs: Box::new(NoDialogs),
         projects: folder.path().to_path_buf(),
+        preferences: Preferences::default(),
+        preferences_file: None,
     };
     let ctx = egui::Context::default();
     let mut app = App::new(&ctx, State::new(parts));

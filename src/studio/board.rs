@@ -8,14 +8,19 @@ use egui::{
 use super::actions::Action;
 use super::card::{self, Drawn};
 use super::icons::{self, Icon};
+use super::script;
 use super::state::State;
 use super::textures::Textures;
 use super::theme::{self, GAP};
+use super::widgets;
 use crate::story::PanelId;
 
 /// Cards are this wide at most, in points.
 const CARD_WIDTH: f32 = 300.0;
-const NARROWEST_CARD: f32 = 236.0;
+/// Share of that to which they may shrink.
+const NARROWEST: f32 = 0.787;
+/// In a low window a card is as wide as so much of its height, so that its text is seen too.
+const OF_HEIGHT: f32 = 0.62;
 
 /// Where cards lie: equal columns, rows as tall as their longest text.
 struct Grid {
@@ -27,14 +32,13 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(width: f32, text_heights: &[f32], slots: usize) -> Grid {
+    /// Cards are `largest` wide at most.
+    fn new(width: f32, largest: f32, text_heights: &[f32], slots: usize) -> Grid {
+        let narrowest = largest * NARROWEST;
         let fit = |card: f32| (width + GAP) / (card + GAP);
-        let columns = fit(CARD_WIDTH)
-            .round()
-            .min(fit(NARROWEST_CARD).floor())
-            .max(1.0) as usize;
+        let columns = fit(largest).round().min(fit(narrowest).floor()).max(1.0) as usize;
         let wide = (width - GAP * (columns - 1) as f32) / columns as f32;
-        let card_width = wide.clamp(120.0, CARD_WIDTH + 20.0);
+        let card_width = wide.clamp(120.0, largest + 20.0);
         let used = card_width * columns as f32 + GAP * (columns - 1) as f32;
         let mut tops = vec![GAP];
         for row in 0..slots.div_ceil(columns) {
@@ -76,8 +80,9 @@ impl Grid {
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
     let width = ui.available_width() - 12.0;
     let count = state.panels().len();
-    let heights = card::text_heights(ui, state, Grid::new(width, &[], 0).card.x);
-    let grid = Grid::new(width, &heights, count + 1);
+    let largest = (ui.available_height() * OF_HEIGHT).clamp(150.0, CARD_WIDTH);
+    let heights = card::text_heights(ui, state, Grid::new(width, largest, &[], 0).card.x);
+    let grid = Grid::new(width, largest, &heights, count + 1);
     state.columns = grid.columns;
     let scroll = state.scroll_to.take().and_then(|id| state.index_of(id));
     ScrollArea::vertical()
@@ -105,6 +110,8 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
                 actions.push(Action::Select(None));
             }
             let seen = viewport.translate(origin.to_vec2());
+            let row = grid.tops.get(1).map_or(1.0, |top| top - grid.tops[0]);
+            state.rows = (viewport.height() / row).floor().max(1.0) as usize;
             let first = grid
                 .tops
                 .iter()
@@ -248,15 +255,20 @@ fn drag(
                     ui.set_opacity(0.92);
                     if let Some(picture) = state.picture_of(*dragged) {
                         let texture = textures.panel(ui.ctx(), *dragged, &picture);
-                        ui.add(egui::Image::from_texture((texture.id(), size)).corner_radius(10));
+                        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+                        let shown = widgets::fitted(texture.size_vec2(), rect);
+                        egui::Image::from_texture((texture.id(), shown.size()))
+                            .corner_radius(10)
+                            .paint_at(ui, shown);
                     } else {
                         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
                         ui.painter().rect_filled(rect, 10, p.blank);
-                        let text = state.text_of(*dragged).to_owned();
-                        let font = theme::story_font();
-                        let galley = ui.painter().layout(text, font, p.ink, size.x - 20.0);
+                        let text = state.text_of(*dragged);
+                        let (font, width) = (theme::story_font(), size.x - 20.0);
+                        let galley = script::layout(ui, text, &font, p.ink, width);
+                        let left = script::origin(text, rect.left() + 10.0, width);
                         let painter = ui.painter_at(rect.shrink(10.0));
-                        painter.galley(rect.min + Vec2::splat(10.0), galley, p.ink);
+                        painter.galley(egui::pos2(left, rect.top() + 10.0), galley, p.ink);
                     }
                 });
         });
@@ -273,7 +285,7 @@ mod tests {
     #[test]
     fn cards_fill_the_usual_windows_without_overlap() {
         for width in [330.0, 600.0, 612.0, 960.0, 1600.0] {
-            let grid = Grid::new(width, &[500.0, 20.0], 8);
+            let grid = Grid::new(width, CARD_WIDTH, &[500.0, 20.0], 8);
             assert!(
                 grid.card.x >= 200.0 && grid.card.x <= 330.0,
                 "{width}: {}",
@@ -285,13 +297,13 @@ mod tests {
                 assert!(rects[i + 1..].iter().all(|b| !a.intersects(*b)), "{width}");
             }
         }
-        assert_eq!(Grid::new(960.0, &[], 3).columns, 3);
-        assert_eq!(Grid::new(600.0, &[], 3).columns, 2);
+        assert_eq!(Grid::new(960.0, CARD_WIDTH, &[], 3).columns, 3);
+        assert_eq!(Grid::new(600.0, CARD_WIDTH, &[], 3).columns, 2);
     }
 
     #[test]
     fn a_card_dropped_on_a_half_goes_to_that_side() {
-        let grid = Grid::new(960.0, &[], 6);
+        let grid = Grid::new(960.0, CARD_WIDTH, &[], 6);
         for index in 0..5 {
             let rect = grid.rect(Pos2::ZERO, index);
             let near = |x| Pos2::new(x, rect.center().y);

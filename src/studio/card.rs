@@ -11,12 +11,15 @@ use image::RgbaImage;
 
 use super::actions::Action;
 use super::icons::{self, Icon};
+use super::menus;
+use super::script;
 use super::state::State;
 use super::textures::Textures;
 use super::theme::{self, RADIUS};
 use super::widgets;
 use super::work::Running;
-use crate::story::PanelId;
+use crate::story::{Panel, PanelId};
+use crate::typefaces::has_right_to_left;
 
 /// Heights of a card's text in points.
 pub const SHORTEST_TEXT: f32 = 66.0;
@@ -37,18 +40,14 @@ pub struct Drawn {
 pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
     let wrap = width - 2.0 * SIDE;
     let font = theme::story_font();
-    state
-        .panels()
-        .iter()
-        .map(|panel| {
-            let text = state.seen_text(panel.id).to_owned();
-            ui.painter()
-                .layout(text, font.clone(), Color32::BLACK, wrap)
-                .size()
-                .y
-                + 6.0
-        })
-        .collect()
+    let height = |panel: &Panel| {
+        let text = state.seen_text(panel.id);
+        script::layout(ui, text, &font, Color32::BLACK, wrap)
+            .size()
+            .y
+            + 6.0
+    };
+    state.panels().iter().map(height).collect()
 }
 
 pub fn show(
@@ -60,20 +59,21 @@ pub fn show(
 ) {
     let p = theme::palette(ui);
     let Drawn { id, index, rect } = drawn;
-    let selected = state.selected == Some(id);
+    let selected = state.is_chosen(id);
     let over = ui.rect_contains_pointer(rect);
     let card = ui.interact(rect, ui.scope_id().with("card"), Sense::click());
     if card.clicked() {
         actions.push(Action::Committed);
-        actions.push(Action::Select(Some(id)));
+        choose(ui, actions, id);
     }
+    card.context_menu(|ui| menus::panel(ui, state, actions, id));
     let radius = CornerRadius::same(RADIUS);
     ui.painter()
         .add(theme::card_shadow(p, selected || over).as_shape(rect, radius));
     ui.painter().rect_filled(rect, radius, p.card);
 
     let square = Rect::from_min_size(rect.min, Vec2::splat(rect.width()));
-    picture(ui, state, textures, actions, drawn, square);
+    face(ui, state, textures, actions, drawn, square);
     if selected {
         ui.painter().rect_stroke(
             rect,
@@ -91,7 +91,7 @@ pub fn show(
     }
 }
 
-fn picture(
+fn face(
     ui: &mut Ui,
     state: &State,
     textures: &mut Textures,
@@ -113,11 +113,7 @@ fn picture(
     let making = running.is_some();
     let shown = preview.or_else(|| state.picture_of(id));
 
-    let response = ui.interact(
-        square,
-        ui.scope_id().with("picture"),
-        Sense::click_and_drag(),
-    );
+    let response = ui.interact(square, self::picture(id), Sense::click_and_drag());
     response.widget_info(|| {
         let name = if shown.is_some() {
             "Picture"
@@ -154,6 +150,7 @@ fn picture(
         progress(ui, running, number, square);
     }
     grab(ui, &response, actions, drawn, shown.is_some());
+    response.context_menu(|ui| menus::panel(ui, state, actions, id));
 
     let plate = p.card.gamma_multiply(0.92);
     let corner = square.left_top() + egui::vec2(10.0, 10.0);
@@ -165,10 +162,48 @@ fn picture(
         plate,
         p.ink,
     );
-    tools(ui, actions, drawn, square, state.selected == Some(id));
+    marks(ui, state, drawn, square);
+    tools(ui, actions, drawn, square, state.is_chosen(id));
 }
 
-/// Draws `picture` to fill `rect`, cut to its shape and not stretched.
+/// What the author is to see of the picture at a glance: a favourite, one older than its text.
+fn marks(ui: &Ui, state: &State, drawn: Drawn, square: Rect) {
+    let p = theme::palette(ui);
+    let Some(panel) = state.panel(drawn.id) else {
+        return;
+    };
+    if panel.picture().is_some_and(|take| take.starred) {
+        let centre = square.left_top() + egui::vec2(50.0, 22.0);
+        ui.painter().circle_filled(centre, 12.0, p.accent);
+        icons::image(ui.ctx(), Icon::Star, 15.0)
+            .tint(p.on_accent)
+            .paint_at(ui, Rect::from_center_size(centre, Vec2::splat(15.0)));
+        let place = ui.interact(
+            Rect::from_center_size(centre, Vec2::splat(24.0)),
+            ui.scope_id().with("favourite"),
+            Sense::hover(),
+        );
+        place.widget_info(|| {
+            let words = format!("Picture {} is a favourite", drawn.index + 1);
+            WidgetInfo::labeled(egui::Role::Label, true, words)
+        });
+    }
+    if panel.picture_is_older() && state.work.on(drawn.id).is_none() {
+        let words = "older than its text";
+        let corner = square.left_bottom() + egui::vec2(10.0, -10.0);
+        let rect = widgets::badge(ui, corner, Align2::LEFT_BOTTOM, words, p.card, p.ink);
+        let place = ui.interact(rect, ui.scope_id().with("older"), Sense::hover());
+        place.widget_info(|| {
+            let words = format!("Picture {} is {words}", drawn.index + 1);
+            WidgetInfo::labeled(egui::Role::Label, true, words)
+        });
+        place.on_hover_text(
+            "The text was changed after the picture was drawn; draw it again to match",
+        );
+    }
+}
+
+/// Draws `picture` whole and in its own shape, as large as `rect` allows, on a blank ground.
 pub fn paint(
     ui: &Ui,
     textures: &mut Textures,
@@ -178,14 +213,19 @@ pub fn paint(
     radius: CornerRadius,
 ) {
     let texture = textures.panel(ui.ctx(), id, picture);
-    let size = texture.size_vec2();
-    let scale = (rect.width() / size.x).max(rect.height() / size.y);
-    let part = rect.size() / (size * scale);
-    let uv = Rect::from_center_size(egui::pos2(0.5, 0.5), part);
-    Image::from_texture((texture.id(), rect.size()))
-        .uv(uv)
+    ui.painter()
+        .rect_filled(rect, radius, theme::palette(ui).blank);
+    let shown = widgets::fitted(texture.size_vec2(), rect);
+    // Corners that meet the card's are as round as those.
+    let meets = |a: f32, b: f32| (a - b).abs() < 1.0;
+    let radius = if meets(shown.top(), rect.top()) && meets(shown.left(), rect.left()) {
+        radius
+    } else {
+        CornerRadius::ZERO
+    };
+    Image::from_texture((texture.id(), shown.size()))
         .corner_radius(radius)
-        .paint_at(ui, rect);
+        .paint_at(ui, shown);
 }
 
 /// What an empty picture says: that it waits, or how to get one.
@@ -258,18 +298,27 @@ fn grab(ui: &Ui, response: &Response, actions: &mut Vec<Action>, drawn: Drawn, a
     }
     if response.clicked() {
         actions.push(Action::Committed);
-        actions.push(Action::Select(Some(drawn.id)));
-        if any {
-            actions.push(Action::Enlarge(Some(drawn.id)));
-        }
+        choose(ui, actions, drawn.id);
     }
-    if response.gained_focus() {
+    let entered = response.has_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+    if any && (response.double_clicked() || entered) {
+        actions.push(Action::Enlarge(Some(drawn.id)));
+    }
+    if response.gained_focus() && !response.clicked() {
         actions.push(Action::Select(Some(drawn.id)));
     }
-    response.clone().on_hover_cursor(if any {
-        CursorIcon::ZoomIn
+    response.clone().on_hover_cursor(CursorIcon::Grab);
+}
+
+/// A click selects; with Ctrl it adds to what is chosen, with Shift it chooses all between.
+fn choose(ui: &Ui, actions: &mut Vec<Action>, id: PanelId) {
+    let held = ui.input(|i| i.modifiers);
+    actions.push(if held.command {
+        Action::Toggle(id)
+    } else if held.shift {
+        Action::Extend(id)
     } else {
-        CursorIcon::Grab
+        Action::Select(Some(id))
     });
 }
 
@@ -296,12 +345,9 @@ fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, sel
 /// Text as it comes, with a caret after it.
 fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     let p = theme::palette(ui);
-    let galley = ui.painter().layout(
-        running.text.trim_start().to_owned(),
-        theme::story_font(),
-        p.ink,
-        rect.width() - 8.0,
-    );
+    let text = running.text.trim_start();
+    let width = rect.width() - 8.0;
+    let galley = script::layout(ui, text, &theme::story_font(), p.ink, width);
     let place = ui.interact(rect, ui.scope_id().with("streaming"), Sense::hover());
     place.widget_info(|| {
         WidgetInfo::labeled(
@@ -313,7 +359,8 @@ fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
     // A text longer than its place shows its end, where it grows.
     let rise = (galley.size().y - rect.height()).max(0.0);
     let painter = ui.painter_at(rect.expand(2.0));
-    let at = rect.min + egui::vec2(4.0, -rise);
+    let left = script::origin(text, rect.left() + 4.0, width);
+    let at = egui::pos2(left, rect.top() - rise);
     let caret = galley.pos_from_cursor(galley.end());
     painter.galley(at, galley, p.ink);
     let caret = Rect::from_min_size(
@@ -347,13 +394,62 @@ pub fn field(id: PanelId) -> egui::Id {
     egui::Id::unique(("panel text", id))
 }
 
+/// What can be clicked and dragged of the picture of panel `id`.
+pub fn picture(id: PanelId) -> egui::Id {
+    egui::Id::unique(("panel picture", id))
+}
+
+/// A text that is read from right to left, while the cursor is not in it: egui's own field knows
+/// one direction only.
+fn at_rest(ui: &mut Ui, state: &mut State, drawn: Drawn, rect: Rect) {
+    let p = theme::palette(ui);
+    let text = state.text_of(drawn.id).to_owned();
+    let response = ui
+        .interact(rect, ui.scope_id().with("at rest"), Sense::click())
+        .on_hover_cursor(CursorIcon::Text);
+    response.widget_info(|| {
+        let name = format!("Text of panel {}", drawn.index + 1);
+        let mut info = WidgetInfo::labeled(egui::Role::MultilineTextInput, true, name);
+        info.current_text_value = Some(text.clone());
+        info
+    });
+    let width = rect.width() - 8.0;
+    let galley = script::layout(ui, &text, &theme::story_font(), p.ink, width);
+    let goes_on = galley.size().y > rect.height() + 2.0;
+    let left = script::origin(&text, rect.left() + 4.0, width);
+    ui.painter_at(rect.expand(2.0))
+        .galley(egui::pos2(left, rect.top()), galley, p.ink);
+    if goes_on {
+        fade(ui, rect, p.card);
+    }
+    if response.clicked() || response.gained_focus() {
+        state.write_in = Some(drawn.id);
+    }
+}
+
 fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Drawn, rect: Rect) {
     let p = theme::palette(ui);
     let id = drawn.id;
     let mut text = state.text_of(id).to_owned();
     let focused = ui.memory(|m| m.has_focus(field(id)));
+    if !focused && state.write_in != Some(id) && has_right_to_left(&text) {
+        return at_rest(ui, state, drawn, rect);
+    }
+    let selected = state.selected == Some(id);
+    let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, width: f32| {
+        let text = buffer.as_str();
+        let found = match selected {
+            true => state.unknown_in(text),
+            false => Vec::new(),
+        };
+        let job = widgets::marked(ui, text, &found, &theme::story_font(), width);
+        ui.fonts_mut(|fonts| fonts.layout_job(job))
+    };
     if focused {
         ui.painter().rect_filled(rect.expand(2.0), 8.0, p.blank);
+        let edge = Stroke::new(1.5, p.accent);
+        ui.painter()
+            .rect_stroke(rect.expand(2.0), 8.0, edge, egui::StrokeKind::Inside);
     }
     let shown = ui
         .scope_builder(UiBuilder::new().max_rect(rect), |ui| {
@@ -369,6 +465,7 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
                             .font(theme::story_font())
                             .text_color(p.ink)
                             .hint_text("Write what happens here…")
+                            .layouter(&mut layouter)
                             .frame(Frame::NONE.inner_margin(Margin::symmetric(4, 0)))
                             .margin(Margin::symmetric(4, 0))
                             .desired_rows(2)
@@ -384,6 +481,10 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
     let response = shown
         .inner
         .accessible_name(format!("Text of panel {}", drawn.index + 1));
+    if state.write_in == Some(id) {
+        response.request_focus();
+        state.write_in = None;
+    }
     if response.changed() {
         actions.push(Action::Typed(id, text));
     }

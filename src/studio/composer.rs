@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use egui::{Frame, Key, Margin, Modifiers, Panel, RichText, Stroke, TextEdit, Ui};
+use egui::{Frame, Key, Margin, Modifiers, RichText, Stroke, TextEdit, Ui};
 
 use super::actions::{Action, Word};
 use super::icons::{self, Icon};
@@ -15,20 +15,21 @@ pub fn field() -> egui::Id {
     egui::Id::unique("composer")
 }
 
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+/// Windows lower than this have room for one row of buttons only.
+const LOW: f32 = 520.0;
+
+/// Draws it and returns its height.
+pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) -> f32 {
     let p = theme::palette(ui);
-    let response = Panel::bottom("composer panel")
-        .show_separator_line(false)
-        .frame(
-            Frame::NONE
-                .fill(p.paper)
-                .inner_margin(Margin::symmetric(16, 10)),
-        )
+    let window = ui.ctx().content_rect();
+    ui.painter().rect_filled(ui.max_rect(), 0.0, p.paper);
+    let response = Frame::NONE
+        .inner_margin(Margin::symmetric(16, 10))
         .show(ui, |ui| {
-            let narrow = ui.available_width() < 1100.0;
-            if narrow {
+            let low = window.height() < LOW;
+            if ui.available_width() < 1100.0 && !low {
                 sentence(ui, state, actions);
-                ui.horizontal(|ui| buttons(ui, state, actions));
+                ui.horizontal(|ui| buttons(ui, state, false, actions));
             } else {
                 // The sentence takes what the buttons left in the frame before.
                 let known = ui.scope_id().with("buttons' width");
@@ -39,11 +40,16 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                         ui.set_max_width(left);
                         sentence(ui, state, actions);
                     });
-                    let buttons = ui.scope(|ui| buttons(ui, state, actions)).response.rect;
+                    let buttons = ui
+                        .scope(|ui| buttons(ui, state, low, actions))
+                        .response
+                        .rect;
                     ui.ctx().data_mut(|d| d.insert_temp(known, buttons.width()));
                 });
             }
+            notice(ui, state);
             ui.horizontal(|ui| {
+                place(ui, state, actions);
                 words(ui, state, actions);
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                     queue(ui, state, actions);
@@ -51,25 +57,40 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
             });
         })
         .response;
-    state
-        .toasts
-        .show(ui, ui.ctx().content_rect().bottom() - response.rect.top());
+    response.rect.height()
+}
+
+/// What the model cannot draw of the sentence that is being written.
+fn notice(ui: &mut Ui, state: &State) {
+    if let Some(words) = state.unknown_words() {
+        let words = RichText::new(words).size(13.0);
+        ui.add(egui::Label::new(words.color(theme::palette(ui).error)).wrap());
+    }
 }
 
 fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    let hint = if state.panels().is_empty() {
-        "How does your story begin?"
-    } else {
-        "What happens next? Leave it empty and press Enter to let the model go on."
+    let place = state.place().and_then(|id| state.index_of(id));
+    let hint = match place {
+        _ if state.panels().is_empty() => "How does your story begin?".to_owned(),
+        Some(index) => format!("What happens after panel {}?", index + 1),
+        None => "What happens next? Leave it empty and press Enter to let the model go on.".into(),
     };
     let focused = ui.memory(|m| m.has_focus(field()));
     // Taken before the field sees it: the field must keep the cursor after Enter.
     let enter = focused && ui.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Enter));
     let edge = if focused { p.accent } else { p.line };
+    let mut composer = std::mem::take(&mut state.composer);
+    let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, _: f32| {
+        let text = buffer.as_str();
+        let found = state.unknown_in(text);
+        let job = widgets::marked(ui, text, &found, &theme::story_font(), f32::INFINITY);
+        ui.fonts_mut(|fonts| fonts.layout_job(job))
+    };
     let response = ui
         .add(
-            TextEdit::singleline(&mut state.composer)
+            TextEdit::singleline(&mut composer)
+                .layouter(&mut layouter)
                 .id(field())
                 .font(theme::story_font())
                 .hint_text(hint)
@@ -84,6 +105,7 @@ fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 .desired_width(f32::INFINITY),
         )
         .accessible_name("Composer");
+    state.composer = composer;
     if state.focus_composer {
         response.request_focus();
         state.focus_composer = false;
@@ -93,7 +115,8 @@ fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     }
 }
 
-fn buttons(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+/// What can be made of the sentence; all but the first in a menu where there is little room.
+fn buttons(ui: &mut Ui, state: &State, few: bool, actions: &mut Vec<Action>) {
     let able = !matches!(state.readiness, Readiness::Failed(_));
     if widgets::primary_button(ui, Icon::Sparkle, "Text + image", able)
         .on_hover_text("Enter")
@@ -101,14 +124,49 @@ fn buttons(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     {
         actions.push(Action::Tell(Make::Both));
     }
-    if widgets::button(ui, Icon::Text, "Text", able).clicked() {
-        actions.push(Action::Tell(Make::Text));
+    let others = [
+        (Icon::Text, "Text", Action::Tell(Make::Text)),
+        (Icon::Picture, "Image", Action::Tell(Make::Picture)),
+        (Icon::Book, "Tell 5 panels", Action::TellFive),
+    ];
+    if few {
+        let down = icons::image(ui.ctx(), Icon::Down, 16.0);
+        let button = egui::Button::image(down).image_tint_follows_text_color(true);
+        let menu = egui::containers::menu::MenuButton::from_button(button).ui(ui, |ui| {
+            widgets::roomy(ui);
+            for (_, name, action) in others {
+                if widgets::menu_item(ui, name, "", able) {
+                    actions.push(action);
+                }
+            }
+        });
+        menu.0.accessible_name("More to make");
+        return;
     }
-    if widgets::button(ui, Icon::Picture, "Image", able).clicked() {
-        actions.push(Action::Tell(Make::Picture));
+    for (icon, name, action) in others {
+        if widgets::button(ui, icon, name, able).clicked() {
+            actions.push(action);
+        }
     }
-    if widgets::button(ui, Icon::Book, "Tell 5 panels", able).clicked() {
-        actions.push(Action::TellFive);
+}
+
+/// Where the next panel goes, if that is not the end of the story.
+fn place(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let Some(index) = state.place().and_then(|id| state.index_of(id)) else {
+        return;
+    };
+    let words = format!("Goes after panel {}", index + 1);
+    let close = icons::image(ui.ctx(), Icon::Close, 12.0);
+    let button = egui::Button::new((RichText::new(&words).size(13.0), close))
+        .image_tint_follows_text_color(true)
+        .corner_radius(13);
+    if ui
+        .add(button)
+        .accessible_name(words)
+        .on_hover_text("Click to go on at the end of the story instead")
+        .clicked()
+    {
+        actions.push(Action::Select(None));
     }
 }
 

@@ -13,25 +13,30 @@ use crate::story::PanelId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     Open,
-    /// A picture for the story.
-    Bring,
+    /// A picture for a panel, or for a new one.
+    Bring(Option<PanelId>),
     SaveAs(String),
+    /// Where new stories are kept.
+    Folder,
     Sheet(String),
     Markdown,
     Picture(PanelId, String),
 }
 
-/// What the author chose, or in a sentence why there is no dialog to choose in. A dialog that
-/// is closed gives no answer.
-#[derive(Clone, Debug)]
+/// What the author chose; no path where there is no dialog to choose in. A dialog that is closed
+/// gives no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub ask: Ask,
-    pub path: Result<PathBuf, String>,
+    pub path: Option<PathBuf>,
 }
 
 /// Nobody closes a dialog this soon after asking for it: there was none. rfd does not tell the
 /// two apart.
 const TOO_SOON: Duration = Duration::from_millis(400);
+
+/// Endings of picture files, as cameras and programs write them.
+pub const PICTURES: [&str; 8] = ["png", "PNG", "jpg", "JPG", "jpeg", "JPEG", "webp", "WEBP"];
 
 /// Asks the author for files.
 pub trait Dialogs {
@@ -75,15 +80,19 @@ impl Dialogs for SystemDialogs {
                 let title = "Open a story: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Bring => {
+            Ask::Bring(_) => {
                 let dialog = dialog
                     .set_title("Add a picture to the story")
-                    .add_filter("Pictures", &["png", "jpg", "jpeg", "webp"]);
+                    .add_filter("Pictures", &PICTURES);
                 self.wait(ask, dialog.pick_file());
             }
             Ask::SaveAs(name) => {
                 let title = "Save the story as a folder";
                 self.wait(ask, dialog.set_title(title).set_file_name(name).save_file());
+            }
+            Ask::Folder => {
+                let title = "Choose the folder for new stories";
+                self.wait(ask, dialog.set_title(title).pick_folder());
             }
             Ask::Markdown => {
                 let title = "Choose a folder for the Markdown export";
@@ -114,10 +123,8 @@ impl SystemDialogs {
                 };
                 let asked = Instant::now();
                 let path = match runtime.block_on(dialog) {
-                    Some(file) => Ok(file.path().to_path_buf()),
-                    None if cfg!(target_os = "linux") && asked.elapsed() < TOO_SOON => {
-                        Err(no_dialog(&ask))
-                    }
+                    Some(file) => Some(file.path().to_path_buf()),
+                    None if cfg!(target_os = "linux") && asked.elapsed() < TOO_SOON => None,
                     None => return,
                 };
                 // The studio may have been closed meanwhile.
@@ -130,20 +137,4 @@ impl SystemDialogs {
             );
         }
     }
-}
-
-/// The headless way to what was asked for, where no dialog can be opened.
-fn no_dialog(ask: &Ask) -> String {
-    let instead = match ask {
-        Ask::Open => "start with `vokenboard DIR`",
-        Ask::Bring => "drop the picture on the window",
-        Ask::SaveAs(_) => "copy the folder that the File menu names",
-        Ask::Sheet(_) => "use `vokenboard export DIR --png FILE`",
-        Ask::Markdown => "use `vokenboard export DIR --markdown DIR`",
-        Ask::Picture(..) => "take the picture from the images folder of the story",
-    };
-    format!(
-        "No file dialog could be opened; install zenity or a desktop portal (xdg-desktop-portal), \
-         or {instead}."
-    )
 }

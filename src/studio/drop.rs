@@ -1,25 +1,41 @@
-//! Files dragged onto the window: pictures join the story, a story's folder is opened.
+//! Files dragged onto the window: pictures join the story or the panel that waits for one, a
+//! story's folder is opened.
 
 use std::path::PathBuf;
 
 use egui::{Align2, CornerRadius, FontId, Id, LayerId, Order, Stroke, StrokeKind, Ui};
 
 use super::actions::Action;
+use super::state::State;
 use super::theme;
 
 /// Says what letting go will do while files hang over the window, and takes those let go.
-pub fn show(ui: &Ui, actions: &mut Vec<Action>) {
+pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     let (hovering, dropped) = ui.input(|i| {
         let dropped = i.raw.dropped_files.iter();
         let paths: Vec<PathBuf> = dropped.map(|file| file.path().to_owned()).collect();
-        (!i.raw.hovered_files.is_empty(), paths)
+        (i.raw.hovered_files.len(), paths)
+    });
+    // Where the pointer is while files are dragged is not told on every system, so the panel
+    // that waits for a picture is the selected one.
+    let bare = state.selected.filter(|&id| {
+        let panel = state.panel(id);
+        panel.is_some_and(|panel| panel.pictures.is_empty())
     });
     if !dropped.is_empty() {
-        actions.push(Action::Drop(dropped));
+        let into = bare.filter(|_| dropped.len() == 1);
+        actions.push(Action::Drop(dropped, into));
     }
-    if !hovering {
+    if hovering == 0 {
         return;
     }
+    let place = bare
+        .filter(|_| hovering == 1)
+        .and_then(|id| state.index_of(id));
+    let words = match place {
+        Some(index) => format!("Drop a picture to put it into panel {}", index + 1),
+        None => "Drop pictures to add them to the story, or a story's folder to open it".to_owned(),
+    };
     let p = theme::palette(ui);
     let layer = LayerId::new(Order::Foreground, Id::unique("files over the window"));
     let painter = ui.ctx().layer_painter(layer);
@@ -35,7 +51,7 @@ pub fn show(ui: &Ui, actions: &mut Vec<Action>) {
     painter.text(
         whole.center(),
         Align2::CENTER_CENTER,
-        "Drop pictures to add them to the story, or a story's folder to open it",
+        words,
         FontId::proportional(20.0),
         p.ink,
     );

@@ -10,14 +10,21 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use crate::export::{self, Existing};
-use crate::story::{Document, Images, Panel, Project, Record, Story, read_picture_file};
+use crate::story::{
+    Document, Images, Panel, PanelId, Project, Record, Story, read_picture_file,
+};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
 pub struct Snapshot {
     pub board: u64,
+    /// The board's revision that the document shows.
+    pub revision: u64,
     pub document: Document,
     pub images: Images,
+    /// Where a story without a folder of its own gets one, and the name that this gets.
+    pub folder: PathBuf,
+    pub name: String,
 }
 
 /// What the thread is asked to do.
@@ -45,10 +52,12 @@ pub enum Task {
         panel: Box<Panel>,
         images: Images,
     },
-    /// Reads pictures that the author brings to board `board`.
+    /// Reads pictures that the author brings to board `board`, for one of its panels or for new
+    /// ones.
     Bring {
         board: u64,
         paths: Vec<PathBuf>,
+        into: Option<PanelId>,
     },
 }
 
@@ -64,6 +73,7 @@ pub enum Done {
     Brought {
         board: u64,
         pictures: Vec<(RgbaImage, Option<Record>)>,
+        into: Option<PanelId>,
         /// Why the other files are no pictures, a sentence each.
         refused: Vec<String>,
     },
@@ -81,17 +91,14 @@ pub struct Files {
 }
 
 impl Files {
-    /// Starts the thread. New stories get folders in `projects`.
+    /// Starts the thread.
     ///
     /// # Panics
     /// When the operating system refuses a thread.
-    pub fn spawn(projects: PathBuf, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
+    pub fn spawn(wake: Arc<dyn Fn() + Send + Sync>) -> Files {
         let (outbox, done) = channel();
         let (tasks, thread) = {
-            let mut desk = Desk {
-                projects,
-                project: None,
-            };
+            let mut desk = Desk { project: None };
             let perform = move |task| desk.perform(task);
             work("files", perform, outbox.clone(), Arc::clone(&wake))
         };
@@ -158,7 +165,7 @@ fn work(
 
 /// Reads the pictures of a task that brings some.
 fn brought(task: Task) -> Option<Done> {
-    let Task::Bring { board, paths } = task else {
+    let Task::Bring { board, paths, into } = task else {
         return None;
     };
     let (mut pictures, mut refused) = (Vec::new(), Vec::new());
@@ -171,12 +178,12 @@ fn brought(task: Task) -> Option<Done> {
     Some(Done::Brought {
         board,
         pictures,
+        into,
         refused,
     })
 }
 
 struct Desk {
-    projects: PathBuf,
     project: Option<Project>,
 }
 
@@ -185,7 +192,7 @@ impl Desk {
         Some(match task {
             Task::Save(snapshot) => {
                 if self.project.is_none() {
-                    match untitled(&self.projects) {
+                    match new_folder(&snapshot.folder, &snapshot.name) {
                         Ok(project) => self.project = Some(project),
                         Err(reason) => return Some(Done::SaveFailed(reason)),
                     }
@@ -250,7 +257,7 @@ impl Desk {
             Ok(()) => Done::Saved {
                 board: snapshot.board,
                 dir: project.dir().to_path_buf(),
-                revision: snapshot.document.revision(),
+                revision: snapshot.revision,
             },
             Err(error) => Done::SaveFailed(error.to_string()),
         }
@@ -264,22 +271,26 @@ fn exported<E: std::fmt::Display>(path: &Path, result: Result<(), E>) -> Done {
     }
 }
 
-/// Makes the first "Untitled story N" that is not there, which no other program takes then.
-fn untitled(projects: &Path) -> Result<Project, String> {
+/// Makes a folder called `name`, or "name 2" where that is taken, which no other program takes
+/// then.
+fn new_folder(stories: &Path, name: &str) -> Result<Project, String> {
     let failed = |dir: &Path, error: io::Error| {
         format!(
             "{} cannot be made ({error}); use Save as to keep the story elsewhere.",
             dir.display()
         )
     };
-    fs::create_dir_all(projects).map_err(|error| failed(projects, error))?;
-    let mut number = 1u32;
-    loop {
-        let dir = projects.join(format!("Untitled story {number}"));
+    fs::create_dir_all(stories).map_err(|error| failed(stories, error))?;
+    for number in 1u32.. {
+        let dir = stories.join(match number {
+            1 => name.to_owned(),
+            n => format!("{name} {n}"),
+        });
         match fs::create_dir(&dir) {
             Ok(()) => return Project::create(dir).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(&dir, error)),
         }
     }
+    Err(format!("{} holds too many stories.", stories.display()))
 }

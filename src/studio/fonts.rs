@@ -1,20 +1,16 @@
-//! The fonts of the window: Nunito, and egui's own for the symbols it lacks.
+//! The fonts of the window: Nunito, and for letters that it lacks those of the system or, last,
+//! egui's own symbols.
 
 use std::sync::Arc;
 
-use egui::{FontData, FontDefinitions, FontFamily};
+use egui::{FallbackRequest, FontData, FontDefinitions, FontFamily, FontInsert, FontProvider};
+use skrifa::{FontRef, MetadataProvider as _};
 
-const REGULAR: &[u8] = include_bytes!("../../assets/fonts/Nunito-Regular.ttf");
-const BOLD: &[u8] = include_bytes!("../../assets/fonts/Nunito-Bold.ttf");
+use crate::typefaces::{self, BOLD, REGULAR};
 
 /// Proportional and `story` text in the regular cut, `title` in the bold one.
 pub fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
-    let symbols = fonts
-        .families
-        .get(&FontFamily::Proportional)
-        .cloned()
-        .unwrap_or_default();
     for (name, data) in [("Nunito", REGULAR), ("Nunito Bold", BOLD)] {
         fonts
             .font_data
@@ -25,9 +21,48 @@ pub fn definitions() -> FontDefinitions {
         (FontFamily::Name("story".into()), "Nunito"),
         (FontFamily::Name("title".into()), "Nunito Bold"),
     ] {
-        let mut names = vec![name.to_owned()];
-        names.extend(symbols.iter().cloned());
-        fonts.families.insert(family, names);
+        fonts.families.insert(family, vec![name.to_owned()]);
     }
     fonts
+}
+
+/// Finds a font for letters that no font of the window has yet.
+pub struct Fallback {
+    /// egui's symbols, in its order, for systems that lack them.
+    symbols: Vec<(String, Arc<FontData>)>,
+}
+
+impl Fallback {
+    pub fn new() -> Fallback {
+        let usual = FontDefinitions::default();
+        let names = usual.families.get(&FontFamily::Proportional);
+        let symbols = names.into_iter().flatten().filter_map(|name| {
+            let data = usual.font_data.get(name)?;
+            Some((name.clone(), Arc::clone(data)))
+        });
+        Fallback {
+            symbols: symbols.collect(),
+        }
+    }
+}
+
+impl FontProvider for Fallback {
+    fn font_for(&self, request: &FallbackRequest<'_>) -> Option<FontInsert> {
+        let letter = request.cluster.chars().next()?;
+        let insert = |name, data| FontInsert {
+            name,
+            data,
+            families: Vec::new(),
+        };
+        let system = typefaces::fallback(letter).and_then(typefaces::face_data);
+        if let Some((name, data, index)) = system {
+            return Some(insert(name, FontData::from_blob(Arc::new(data), index)));
+        }
+        let has = |data: &FontData| {
+            let font = FontRef::from_index(data.bytes(), data.index).ok()?;
+            font.charmap().map(letter)
+        };
+        let (name, data) = self.symbols.iter().find(|(_, data)| has(data).is_some())?;
+        Some(insert(name.clone(), FontData::clone(data)))
+    }
 }

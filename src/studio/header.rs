@@ -5,12 +5,18 @@ use egui::{Frame, Margin, Panel, RichText, TextEdit, Ui};
 
 use super::actions::Action;
 use super::icons::{self, Icon};
+use super::preferences::{Look, Preferences};
+use super::sheets::Sheet;
 use super::state::{Readiness, State};
-use super::{theme, widgets};
+use super::{inspector, theme, widgets};
 use crate::weights::{DeviceChoice, DeviceKind};
+
+/// In windows narrower than this the buttons go without their words.
+const NARROW: f32 = 860.0;
 
 pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
+    let narrow = ui.ctx().content_rect().width() < NARROW;
     Panel::top("header")
         .show_separator_line(false)
         .frame(
@@ -19,47 +25,90 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 .inner_margin(Margin::symmetric(16, 9)),
         )
         .show(ui, |ui| {
-            ui.horizontal(|ui| {
+            // Both sides need the state, one after the other.
+            let state = std::cell::RefCell::new(state);
+            let actions = std::cell::RefCell::new(actions);
+            let left = |ui: &mut Ui, room: f32| {
+                let (state, actions) = (&mut *state.borrow_mut(), &mut *actions.borrow_mut());
                 ui.add(icons::image(ui.ctx(), Icon::Book, 24.0).tint(p.accent));
-                title(ui, state, actions);
+                title(ui, state, room - 40.0, actions);
                 saved(ui, state);
-                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    looks(ui);
-                    files(ui, state, actions);
-                    export(ui, state, actions);
-                    let redo =
-                        widgets::icon_button(ui, Icon::Redo, "Redo", state.document.can_redo());
-                    if redo.on_hover_text("Ctrl+Shift+Z").clicked() {
-                        actions.push(Action::Redo);
-                    }
-                    let undo =
-                        widgets::icon_button(ui, Icon::Undo, "Undo", state.document.can_undo());
-                    if undo.on_hover_text("Ctrl+Z").clicked() {
-                        actions.push(Action::Undo);
-                    }
-                    ui.add_space(6.0);
-                    device(ui, state, actions);
-                });
+            };
+            widgets::line(ui, "header", left, |ui| {
+                let (state, actions) = (&mut *state.borrow_mut(), &mut *actions.borrow_mut());
+                device(ui, state, narrow, actions);
+                let undo = widgets::icon_button(ui, Icon::Undo, "Undo", state.document.can_undo());
+                if undo.on_hover_text("Ctrl+Z").clicked() {
+                    actions.push(Action::Undo);
+                }
+                let redo = widgets::icon_button(ui, Icon::Redo, "Redo", state.document.can_redo());
+                if redo.on_hover_text("Ctrl+Shift+Z").clicked() {
+                    actions.push(Action::Redo);
+                }
+                export(ui, state, narrow, actions);
+                files(ui, state, narrow, actions);
+                side(ui, state);
+                help(ui, actions);
+                looks(ui, state, actions);
             });
         });
 }
 
-/// Width that the buttons at the right and the words on saving take.
-const BUTTONS: f32 = 640.0;
-const HINT: &str = "Untitled story";
+/// Folds the inspector away, or brings it back.
+fn side(ui: &mut Ui, state: &mut State) {
+    if state.panels().is_empty() && state.work.is_idle() {
+        return;
+    }
+    let open = inspector::is_open(state, ui.ctx().content_rect().width());
+    let name = if open {
+        "Hide inspector"
+    } else {
+        "Show inspector"
+    };
+    if widgets::icon_button(ui, Icon::Side, name, true).clicked() {
+        state.inspector = Some(!open);
+    }
+}
+
+fn help(ui: &mut Ui, actions: &mut Vec<Action>) {
+    menu(ui, Icon::Help, "Help", true, |ui| {
+        for (words, keys, sheet) in [
+            ("Keyboard and mouse", "F1", Sheet::Help),
+            ("Messages", "", Sheet::Messages),
+            ("Preferences…", "Ctrl+,", Sheet::Preferences),
+            ("About Vokenboard", "", Sheet::About),
+        ] {
+            if widgets::menu_item(ui, words, keys, true) {
+                actions.push(Action::Show(Some(sheet)));
+            }
+        }
+    });
+}
 
 /// The field of the story's title.
 pub fn title_field() -> egui::Id {
     egui::Id::unique("story title")
 }
 
-fn title(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+fn title(ui: &mut Ui, state: &mut State, room: f32, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    let room = (ui.available_width() - BUTTONS).clamp(140.0, 760.0);
+    // The words on saving stand behind it in wide windows.
+    let room = room
+        - if ui.ctx().content_rect().width() < SAVED {
+            0.0
+        } else {
+            90.0
+        };
+    let room = room.clamp(60.0, 760.0);
+    // A story without a title goes by its opening.
+    let hint = match state.called().as_str() {
+        "" => "Untitled story".to_owned(),
+        called => called.to_owned(),
+    };
     let font = theme::title_font();
     let whole = ui.painter().layout_no_wrap(
         match state.title.is_empty() {
-            true => HINT.into(),
+            true => hint.clone(),
             false => state.title.clone(),
         },
         font.clone(),
@@ -81,7 +130,7 @@ fn title(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 .id(title_field())
                 .font(theme::title_font())
                 .text_color(p.ink)
-                .hint_text(HINT)
+                .hint_text(hint)
                 .layouter(&mut shortened)
                 .frame(Frame::NONE)
                 .min_size(egui::vec2(0.0, 30.0))
@@ -90,14 +139,18 @@ fn title(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         )
         .on_hover_text("Click to rename the story")
         .accessible_name("Story title");
+    widgets::focus_ring(ui, &response, response.rect.expand(3.0));
     if response.lost_focus() {
         actions.push(Action::Committed);
     }
 }
 
+/// Windows narrower than this do not say whether the story is saved.
+const SAVED: f32 = 1000.0;
+
 /// Where the story is kept and whether all of it is.
 fn saved(ui: &mut Ui, state: &State) {
-    if ui.ctx().content_rect().width() < 1000.0 {
+    if ui.ctx().content_rect().width() < SAVED {
         return;
     }
     if let Some(words) = state.saved_words() {
@@ -105,7 +158,7 @@ fn saved(ui: &mut Ui, state: &State) {
     }
 }
 
-fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
     let words = match &state.readiness {
         Readiness::Ready(d) => format!("{} · {}", state.model_name(), d.device),
         Readiness::Loading(_) => format!("{} · loading…", state.model_name()),
@@ -115,10 +168,14 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let down = icons::image(ui.ctx(), Icon::Down, 14.0);
     let chosen = state.choice.device;
     let menu = egui::containers::menu::MenuButton::from_button(
-        egui::Button::new((chip, words.as_str(), down)).image_tint_follows_text_color(true),
+        match narrow {
+            true => egui::Button::new((chip, down)),
+            false => egui::Button::new((chip, words.as_str(), down)),
+        }
+        .image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
-        roomy(ui);
+        widgets::roomy(ui);
         ui.set_min_width(220.0);
         if state.models.len() > 1 {
             widgets::caption(ui, "The pictures");
@@ -168,22 +225,21 @@ fn device(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     menu.0.accessible_name(format!("Model and device: {words}"));
 }
 
-fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, add: impl FnOnce(&mut Ui) -> R) {
+fn menu<R>(ui: &mut Ui, icon: Icon, words: &str, narrow: bool, add: impl FnOnce(&mut Ui) -> R) {
     let image = icons::image(ui.ctx(), icon, 17.0);
     let (response, _) = egui::containers::menu::MenuButton::from_button(
-        egui::Button::image_and_text(image, words).image_tint_follows_text_color(true),
+        match narrow {
+            true => egui::Button::image(image),
+            false => egui::Button::image_and_text(image, words),
+        }
+        .image_tint_follows_text_color(true),
     )
     .ui(ui, |ui| {
-        roomy(ui);
+        widgets::roomy(ui);
         ui.set_min_width(180.0);
         add(ui)
     });
-    response.accessible_name(words);
-}
-
-/// Words of a menu stand off the edge of their highlight.
-fn roomy(ui: &mut Ui) {
-    ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
+    response.on_hover_text(words).accessible_name(words);
 }
 
 /// Sentences in a menu: the layout of its items would pull their words apart.
@@ -194,54 +250,43 @@ fn unjustified<R>(ui: &mut Ui, add: impl FnOnce(&mut Ui) -> R) {
     });
 }
 
-fn item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
-    let button = egui::Button::new(words).shortcut_text(shortcut);
-    let clicked = ui
-        .add_enabled(enabled, button)
-        .accessible_name(words)
-        .clicked();
-    if clicked {
-        ui.close();
-    }
-    clicked
-}
-
-fn files(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    menu(ui, Icon::Folder, "File", |ui| {
-        if item(ui, "New story", "Ctrl+N", true) {
+fn files(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
+    menu(ui, Icon::Folder, "File", narrow, |ui| {
+        if widgets::menu_item(ui, "New story", "Ctrl+N", true) {
             actions.push(Action::New);
         }
-        if item(ui, "Open…", "Ctrl+O", true) {
+        if widgets::menu_item(ui, "Open…", "Ctrl+O", true) {
             actions.push(Action::AskOpen);
         }
-        if item(ui, "Add a picture…", "", true) {
-            actions.push(Action::AskBring);
+        if widgets::menu_item(ui, "Add a picture…", "", true) {
+            actions.push(Action::AskBring(None));
         }
-        if item(ui, "Save", "Ctrl+S", true) {
+        if widgets::menu_item(ui, "Save", "Ctrl+S", true) {
             actions.push(Action::Save);
         }
-        if item(ui, "Save as…", "Ctrl+Shift+S", true) {
+        if widgets::menu_item(ui, "Save as…", "Ctrl+Shift+S", true) {
             actions.push(Action::AskSaveAs);
         }
-        if let Some(dir) = &state.project {
-            ui.separator();
-            let words = format!("Kept in {}", dir.display());
-            unjustified(ui, |ui| widgets::caption(ui, &words));
-        }
+        ui.separator();
+        let words = match &state.project {
+            Some(dir) => format!("Kept in {}", dir.display()),
+            None => format!("New stories are kept in {}", state.folder().display()),
+        };
+        unjustified(ui, |ui| widgets::caption(ui, &words));
     });
 }
 
-fn export(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+fn export(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
     let any = !state.panels().is_empty();
-    menu(ui, Icon::Export, "Export", |ui| {
-        if item(ui, "Sheet as PNG…", "", any) {
+    menu(ui, Icon::Export, "Export", narrow, |ui| {
+        if widgets::menu_item(ui, "Sheet as PNG…", "", any) {
             actions.push(Action::AskSheet);
         }
-        if item(ui, "Markdown folder…", "", any) {
+        if widgets::menu_item(ui, "Markdown folder…", "", any) {
             actions.push(Action::AskMarkdown);
         }
         let picture = state.selected_with_picture();
-        if item(ui, "Selected picture as PNG…", "", picture.is_some())
+        if widgets::menu_item(ui, "Selected picture as PNG…", "", picture.is_some())
             && let Some(id) = picture
         {
             actions.push(Action::AskPicture(id));
@@ -250,13 +295,16 @@ fn export(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 }
 
 /// Light or dark; the system decides until the author does.
-fn looks(ui: &mut Ui) {
+fn looks(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let (icon, words, theme) = if ui.visuals().dark_mode {
-        (Icon::Sun, "Light theme", egui::Theme::Light)
+        (Icon::Sun, "Light theme", Look::Light)
     } else {
-        (Icon::Moon, "Dark theme", egui::Theme::Dark)
+        (Icon::Moon, "Dark theme", Look::Dark)
     };
     if widgets::icon_button(ui, icon, words, true).clicked() {
-        ui.ctx().set_theme(theme);
+        actions.push(Action::Prefer(Box::new(Preferences {
+            theme,
+            ..state.preferences.clone()
+        })));
     }
 }

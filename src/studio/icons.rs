@@ -32,7 +32,7 @@ icons! {
     Export = "export", Folder = "folder", Left = "left", Right = "right",
     Picture = "picture", Text = "text", Sparkle = "sparkle", Stop = "stop",
     Pencil = "pencil", Chip = "chip", Sun = "sun", Moon = "moon", Book = "book",
-    Warning = "warning", Check = "check",
+    Warning = "warning", Check = "check", Compare = "compare", Help = "help", Side = "side",
 }
 
 /// Textures by icon and size in physical pixels, kept in egui's memory.

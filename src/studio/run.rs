@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::dialogs::SystemDialogs;
+use super::preferences::{self, Preferences};
 use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
 use crate::weights::Manifest;
 
@@ -49,29 +50,44 @@ pub fn projects_folder() -> PathBuf {
 /// # Errors
 /// When there is no display or no graphics device.
 pub fn run(options: StudioOptions) -> Result<(), StudioError> {
-    let viewport = egui::ViewportBuilder::default()
+    let preferences_file = preferences::usual_file();
+    let kept = preferences_file.as_deref().map(Preferences::load);
+    let preferences = kept.unwrap_or_default();
+    let place = preferences.window;
+    let mut viewport = egui::ViewportBuilder::default()
         .with_title("Vokenboard")
         .with_app_id("vokenboard")
         .with_icon(super::icons::of_the_window())
-        .with_inner_size([1280.0, 800.0])
-        .with_min_inner_size([720.0, 480.0]);
+        .with_inner_size(place.size.unwrap_or([1280.0, 800.0]))
+        .with_clamp_size_to_monitor_size(true)
+        .with_maximized(place.maximized)
+        .with_min_inner_size([480.0, 320.0]);
+    if let Some(corner) = place.position {
+        viewport = viewport.with_position(corner);
+    }
     let native = eframe::NativeOptions {
         viewport,
         renderer: eframe::Renderer::Wgpu,
+        // The sheet finds fonts by the same rule, see `typefaces`.
+        system_font_fallback: false,
+        event_loop_builder: x11_where_wayland_is_dead(),
         ..eframe::NativeOptions::default()
     };
     let create = move |cc: &eframe::CreationContext<'_>| {
         let ctx = cc.egui_ctx.clone();
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ctx.request_repaint_after(PACE));
         let projects = projects_folder();
+        let start = preferences.folder.clone().unwrap_or(projects.clone());
         let mut state = State::new(Parts {
             loader_for: options.loader_for,
             choice: options.choice,
             models: options.models,
             writers: options.writers,
-            dialogs: Box::new(SystemDialogs::new(projects.clone(), Arc::clone(&wake))),
+            dialogs: Box::new(SystemDialogs::new(start, Arc::clone(&wake))),
             wake,
             projects,
+            preferences,
+            preferences_file,
         });
         if let Some(dir) = options.project {
             state.open(dir);
@@ -85,6 +101,35 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             _ => StudioError::NoWindow(reason),
         }
     })
+}
+
+/// A session may name a Wayland socket at which nobody listens any more; where there is an X
+/// server as well, the window opens there.
+#[cfg(target_os = "linux")]
+fn x11_where_wayland_is_dead() -> Option<eframe::EventLoopBuilderHook> {
+    use winit::platform::x11::EventLoopBuilderExtX11 as _;
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let socket = PathBuf::from(set("WAYLAND_DISPLAY")?);
+    set("DISPLAY")?;
+    if set("WAYLAND_SOCKET").is_some() {
+        return None;
+    }
+    let socket = match socket.is_absolute() {
+        true => Some(socket),
+        false => set("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join(socket)),
+    };
+    let alive =
+        socket.is_some_and(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok());
+    (!alive).then(|| -> eframe::EventLoopBuilderHook {
+        Box::new(|builder| {
+            builder.with_x11();
+        })
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn x11_where_wayland_is_dead() -> Option<eframe::EventLoopBuilderHook> {
+    None
 }
 
 /// Errors of the graphics stack run over many lines; the first says what matters.

@@ -4,18 +4,26 @@
 mod keeping;
 mod making;
 mod model;
+mod selection;
+mod session;
 mod settings;
+mod unknown;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use image::RgbaImage;
 
 use super::actions::Action;
 use super::dialogs::{Ask, Dialogs};
-use super::files::{Files, Task};
+use super::files::Files;
 use super::live::Live;
+use super::preferences::Preferences;
+use super::recent::Recent;
+use super::sheets::{Chooser, Sheet};
 use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
 use crate::engine::{Description, Engine, Make};
@@ -23,6 +31,7 @@ use crate::pipeline::new_seed;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
 use crate::weights::Manifest;
 pub use model::{Choice, LoaderFor, Storyteller, Words};
+pub use session::{Leave, Leaving};
 
 /// How long typing rests before it becomes an undo step.
 const TYPING_REST: Duration = Duration::from_millis(1500);
@@ -50,8 +59,11 @@ pub struct Parts {
     /// Called from other threads when there is something to draw.
     pub wake: Arc<dyn Fn() + Send + Sync>,
     pub dialogs: Box<dyn Dialogs>,
-    /// Where stories without a folder of their own are kept.
+    /// Where stories without a folder of their own are kept, unless the author prefers another.
     pub projects: PathBuf,
+    pub preferences: Preferences,
+    /// The file that keeps them; none to forget them.
+    pub preferences_file: Option<PathBuf>,
 }
 
 /// A picture seen while the guidance slider is held.
@@ -73,8 +85,12 @@ pub struct State {
     /// The folder of this story, once it has one.
     pub project: Option<PathBuf>,
     pub selected: Option<PanelId>,
+    /// Panels chosen with the selected one, which may be among them.
+    pub also: BTreeSet<PanelId>,
     /// The panel whose picture is open large.
     pub large: Option<PanelId>,
+    /// The take of that panel that is shown beside it.
+    pub compare: Option<usize>,
     pub composer: String,
     /// The title as typed.
     pub title: String,
@@ -82,15 +98,32 @@ pub struct State {
     /// The cursor is in the text of the selected panel: the board must not move under it.
     pub editing: bool,
     pub scroll_to: Option<PanelId>,
-    /// Cards in a row, as last drawn.
+    /// The cursor goes into the text of this panel once it is drawn.
+    pub write_in: Option<PanelId>,
+    /// Cards in a row, and rows in view, as last drawn.
     pub columns: usize,
-    pub seed_locked: bool,
+    pub rows: usize,
+    pub preferences: Preferences,
+    preferences_file: Option<PathBuf>,
+    projects: PathBuf,
+    /// Stories that were open last, as far as they have been read.
+    pub recent: Vec<Recent>,
+    looking: Option<Receiver<Recent>>,
+    /// Whether the author wants the inspector; none where the width of the window decides.
+    pub inspector: Option<bool>,
+    pub sheet: Option<Sheet>,
+    pub chooser: Option<Chooser>,
+    pub leaving: Option<Leaving>,
+    quit: bool,
+    wake: Arc<dyn Fn() + Send + Sync>,
     /// Which words the empty board shows: characters, things or places.
     pub words_shown: usize,
     /// Settings of panels to come.
     next: Settings,
     /// Settings of the selected panel.
     panel_settings: Settings,
+    /// Panels whose seed is used again; `None` for those to come.
+    locked: BTreeSet<Option<PanelId>>,
     /// The author chose the seed: the next picture takes it.
     seed_chosen: bool,
     /// When the author last typed in a panel.
@@ -105,12 +138,14 @@ pub struct State {
     sent: u64,
     saved: u64,
     changed: Option<(u64, Instant)>,
-    /// A failed save is not tried again by itself until the board changes.
-    save_failed: bool,
+    /// Why the last save failed; it is not tried again by itself until the board changes.
+    save_trouble: Option<String>,
     /// The author waits to hear of a save.
     save_asked: bool,
     /// Counts the boards opened so far.
     board: u64,
+    /// The author was told that the model knows another language.
+    said_language: bool,
     /// The author has chosen settings: a model's own no longer replace them.
     settings_chosen: bool,
 }
@@ -121,7 +156,7 @@ impl State {
         let engine = Engine::spawn((parts.loader_for)(&parts.choice), Box::new(move || wake()));
         let document = Document::default();
         let revision = document.revision();
-        State {
+        let mut state = State {
             title: document.story().title.clone(),
             document,
             images: Images::default(),
@@ -133,13 +168,28 @@ impl State {
             toasts: Toasts::default(),
             project: None,
             selected: None,
+            also: BTreeSet::new(),
             large: None,
+            compare: None,
             composer: String::new(),
             focus_composer: true,
             editing: false,
             scroll_to: None,
+            write_in: None,
             columns: 3,
-            seed_locked: false,
+            rows: 1,
+            locked: BTreeSet::new(),
+            preferences: parts.preferences,
+            preferences_file: parts.preferences_file,
+            projects: parts.projects,
+            recent: Vec::new(),
+            looking: None,
+            inspector: None,
+            sheet: None,
+            chooser: None,
+            leaving: None,
+            quit: false,
+            wake: Arc::clone(&parts.wake),
             words_shown: 0,
             next: Settings {
                 seed: new_seed(),
@@ -152,22 +202,24 @@ impl State {
             live: Live::default(),
             engine,
             loader_for: parts.loader_for,
-            files: Files::spawn(parts.projects, parts.wake),
+            files: Files::spawn(parts.wake),
             dialogs: parts.dialogs,
             sent: revision,
             saved: revision,
             changed: None,
-            save_failed: false,
+            save_trouble: None,
             save_asked: false,
             board: 0,
+            said_language: false,
             settings_chosen: false,
-        }
+        };
+        state.look_for_recent();
+        state
     }
 
     /// Opens a project folder, in the background.
     pub fn open(&mut self, dir: PathBuf) {
-        self.flush();
-        self.files.send(Task::Open(dir));
+        self.leave_for(Leave::Open(dir), Instant::now());
     }
 
     pub fn story(&self) -> &Story {
@@ -225,13 +277,21 @@ impl State {
 
     /// Whether everything is on the disk, in a word or two; `None` before there is anything.
     pub fn saved_words(&self) -> Option<&'static str> {
-        if self.save_failed {
+        if self.save_failed() {
             Some("not saved")
         } else if self.is_unsaved() {
-            Some("saving…").filter(|_| !self.panels().is_empty())
+            let words = match self.preferences.autosave {
+                true => "saving…",
+                false => "changed",
+            };
+            Some(words).filter(|_| !self.panels().is_empty())
         } else {
             self.project.as_ref().map(|_| "saved")
         }
+    }
+
+    fn save_failed(&self) -> bool {
+        self.save_trouble.is_some()
     }
 
     fn is_unsaved(&self) -> bool {
@@ -264,20 +324,26 @@ impl State {
                 self.focus_composer = true;
             }
             Action::Select(id) => self.select(id),
+            Action::Toggle(id) => self.toggle(id),
+            Action::Extend(id) => self.extend(id),
+            Action::SelectAll => self.select_all(),
             Action::Step(step) => self.step(step),
-            Action::Enlarge(id) => {
-                self.large = id;
-                if id.is_none() {
-                    self.focus_composer = self.composer.is_empty();
-                }
-            }
-            Action::AddPanel => {
-                let id = self.add_panel(String::new(), now);
+            Action::Enlarge(id) => self.enlarge(id),
+            Action::Compare(take) => self.compare = take,
+            Action::AddPanel => self.write_new(None, now),
+            Action::InsertAfter(id) => self.write_new(Some(id), now),
+            Action::TellAfter(id) => {
                 self.select(Some(id));
-                self.scroll_to = Some(id);
+                self.go_on(Make::Both, true);
             }
             Action::Duplicate(id) => self.duplicate(id, now),
-            Action::Delete(id) => self.delete(id, now),
+            Action::Delete(id) => self.delete(&[id], now),
+            Action::DeleteChosen => self.delete(&self.chosen(), now),
+            Action::RedrawChosen => {
+                for id in self.chosen() {
+                    self.draw_picture(id);
+                }
+            }
             Action::Move(panel, before) => {
                 if let Some(from) = self.index_of(panel) {
                     let to = if before > from { before - 1 } else { before };
@@ -329,7 +395,7 @@ impl State {
             Action::DrawPicture(id) => self.draw_picture(id),
             Action::RewriteText(id) => {
                 let settings = Settings {
-                    seed: self.next_seed(),
+                    seed: self.seed_for(id),
                     ..self.settings_for(id)
                 };
                 self.order(Order {
@@ -351,15 +417,24 @@ impl State {
                 self.after_history();
             }
             Action::Cancel => self.cancel(),
-            Action::New => {
-                self.flush();
-                self.files.send(Task::Use(None));
-                self.replace(Document::default(), Images::default(), None);
+            Action::New => self.leave_for(Leave::New, now),
+            Action::Close => self.leave_for(Leave::Close, now),
+            Action::LeaveNow => self.leave_now(now),
+            Action::Stay => self.leaving = None,
+            Action::OpenStory(dir) => self.open(dir),
+            Action::Show(sheet) => self.sheet = sheet,
+            Action::Prefer(preferences) => self.prefer(*preferences, now),
+            Action::AskFolder => self.ask(Ask::Folder),
+            Action::Chosen(answer) => {
+                self.chooser = None;
+                self.answered(answer, now);
             }
+            Action::ChooseNothing => self.chooser = None,
             Action::Save => self.save(true),
-            Action::Drop(paths) => self.dropped(paths),
+            Action::Drop(paths, into) => self.dropped(paths, into),
+            Action::Paste(picture, into) => self.paste(&picture, into, now),
             Action::AskOpen => self.ask(Ask::Open),
-            Action::AskBring => self.ask(Ask::Bring),
+            Action::AskBring(into) => self.ask(Ask::Bring(into)),
             Action::AskSaveAs => self.ask(Ask::SaveAs(self.file_name())),
             Action::AskSheet => self.ask(Ask::Sheet(format!("{}.png", self.file_name()))),
             Action::AskMarkdown => self.ask(Ask::Markdown),
@@ -394,6 +469,7 @@ impl State {
         while let Some(answer) = self.dialogs.answer() {
             self.answered(answer, now);
         }
+        self.found_recent();
         while let Some(done) = self.files.poll() {
             self.done(done, now);
         }
@@ -424,17 +500,41 @@ impl State {
 
     /// Saves what is not saved and waits for it; for the end of the program.
     pub fn finish(&mut self) {
-        self.commit(Instant::now());
-        self.flush();
+        let now = Instant::now();
+        self.leave(now);
+        self.keep_preferences(now);
         self.files.finish();
     }
 
-    fn add_panel(&mut self, text: String, now: Instant) -> PanelId {
+    /// The board is about to be closed: a panel that is only begun goes, the rest is saved.
+    fn leave(&mut self, now: Instant) {
+        self.commit(now);
+        self.cancel();
+        if let Some(job) = self.work.running().map(|running| running.job) {
+            self.stopped(job, now);
+        }
+        self.flush();
+    }
+
+    /// A panel with this text behind `after`, or at the end; what was to come there comes after it.
+    fn add_panel(&mut self, text: String, after: Option<PanelId>, now: Instant) -> PanelId {
         let id = self.document.fresh_id();
-        let at = self.panels().len();
+        let at = self.index_behind(after);
         let panel = Panel::with_text(id, text);
         self.edit(Edit::InsertPanel { at, panel }, now);
+        if let Some(after) = after {
+            self.work.reanchor(after, id);
+        }
         id
+    }
+
+    /// An empty panel with the cursor in it.
+    fn write_new(&mut self, after: Option<PanelId>, now: Instant) {
+        let id = self.add_panel(String::new(), after, now);
+        self.large = None;
+        self.select(Some(id));
+        self.scroll_to = Some(id);
+        self.write_in = Some(id);
     }
 
     /// Shows a panel that has come if the author asked to see it or is at the end of the story;
@@ -460,48 +560,6 @@ impl State {
         }
     }
 
-    fn delete(&mut self, id: PanelId, now: Instant) {
-        let Some(index) = self.index_of(id) else {
-            return;
-        };
-        self.edit(Edit::DeletePanel(id), now);
-        if self.selected == Some(id) {
-            let beside = self
-                .panels()
-                .get(index)
-                .or(self.panels().last())
-                .map(|p| p.id);
-            self.select(beside);
-        }
-    }
-
-    fn select(&mut self, id: Option<PanelId>) {
-        let id = id.filter(|&id| self.index_of(id).is_some());
-        if self.selected == id {
-            return;
-        }
-        self.forget_glimpse();
-        self.selected = id;
-        self.load_settings();
-    }
-
-    fn step(&mut self, step: isize) {
-        let last = self.panels().len().checked_sub(1);
-        let Some(last) = last else { return };
-        let here = self.selected.and_then(|id| self.index_of(id));
-        let to = match here {
-            Some(index) => index.saturating_add_signed(step).min(last),
-            None if step > 0 => 0,
-            None => last,
-        };
-        let id = self.panels()[to].id;
-        self.select(Some(id));
-        self.scroll_to = Some(id);
-        if self.large.is_some() {
-            self.large = Some(id);
-        }
-    }
-
     fn cancel(&mut self) {
         self.work.clear();
         self.live.forget();
@@ -516,6 +574,8 @@ impl State {
         if self.selected.is_some_and(|id| self.index_of(id).is_none()) {
             self.selected = None;
         }
+        let panels = &self.document.story().panels;
+        self.also.retain(|id| panels.iter().any(|p| p.id == *id));
         if self.large.is_some_and(|id| self.index_of(id).is_none()) {
             self.large = None;
         }
@@ -549,11 +609,16 @@ impl State {
         self.images = images;
         self.project = project;
         self.selected = None;
+        self.also.clear();
         self.large = None;
+        self.compare = None;
+        self.write_in = None;
         self.typed = None;
         self.changed = None;
-        self.save_failed = false;
+        self.save_trouble = None;
         self.save_asked = false;
         self.focus_composer = true;
+        self.said_language = false;
+        self.reset_settings();
     }
 }

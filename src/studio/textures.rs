@@ -10,7 +10,7 @@ use crate::story::{ImageId, PanelId};
 
 const PICTURE: TextureOptions = TextureOptions::LINEAR;
 
-/// Side of a thumbnail in pixels: sharp on screens of double density.
+/// Longer side of a thumbnail in pixels: sharp on screens of double density.
 const THUMBNAIL: u32 = 108;
 
 /// Identifies pixels without comparing them: pictures are shared and never written to.
@@ -28,6 +28,8 @@ struct Entry {
 pub struct Textures {
     panels: HashMap<PanelId, Entry>,
     thumbnails: HashMap<ImageId, Entry>,
+    /// The take that the viewer shows beside another.
+    beside: HashMap<(), Entry>,
 }
 
 fn key(picture: &Arc<RgbaImage>) -> PixelsKey {
@@ -49,14 +51,24 @@ impl Textures {
         picture: &Arc<RgbaImage>,
     ) -> TextureHandle {
         shown(&mut self.thumbnails, id.clone(), picture, |_| {
-            let small = image::imageops::thumbnail(picture.as_ref(), THUMBNAIL, THUMBNAIL);
+            let (width, height) = picture.dimensions();
+            let longest = width.max(height).max(1);
+            let side = |side: u32| (side * THUMBNAIL).div_ceil(longest).max(1);
+            let small = image::imageops::thumbnail(picture.as_ref(), side(width), side(height));
             ctx.load_texture("thumbnail", pixels(&small), PICTURE)
+        })
+    }
+
+    pub fn beside(&mut self, ctx: &Context, picture: &Arc<RgbaImage>) -> TextureHandle {
+        shown(&mut self.beside, (), picture, |image| {
+            ctx.load_texture("take beside", pixels(image), PICTURE)
         })
     }
 
     /// Lets go of what the frame did not use.
     pub fn end_frame(&mut self) {
         self.panels.retain(|_, e| std::mem::take(&mut e.used));
+        self.beside.retain(|(), e| std::mem::take(&mut e.used));
         self.thumbnails.retain(|_, e| std::mem::take(&mut e.used));
     }
 }

@@ -1,6 +1,7 @@
 //! Colours, type and spacing of the studio: warm paper and ink, light or dark after the system.
 
 use egui::epaint::Shadow;
+use egui::style::ScrollStyle;
 use egui::{Color32, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle, Theme, Visuals};
 
 /// The colours that widgets of the studio use beyond egui's own visuals.
@@ -30,9 +31,9 @@ const LIGHT: Palette = Palette {
     paper: Color32::from_rgb(0xFB, 0xF7, 0xEE),
     card: Color32::from_rgb(0xFF, 0xFD, 0xF9),
     ink: Color32::from_rgb(0x38, 0x2F, 0x28),
-    faint_ink: Color32::from_rgb(0x7D, 0x6F, 0x61),
+    faint_ink: Color32::from_rgb(0x6B, 0x5D, 0x50),
     line: Color32::from_rgb(0xE3, 0xD8, 0xC5),
-    accent: Color32::from_rgb(0xBC, 0x55, 0x2E),
+    accent: Color32::from_rgb(0xA5, 0x46, 0x1F),
     accent_soft: Color32::from_rgb(0xF6, 0xDF, 0xD0),
     on_accent: Color32::from_rgb(0xFF, 0xFA, 0xF4),
     blank: Color32::from_rgb(0xF3, 0xEC, 0xDF),
@@ -45,13 +46,13 @@ const DARK: Palette = Palette {
     paper: Color32::from_rgb(0x2A, 0x25, 0x21),
     card: Color32::from_rgb(0x34, 0x2E, 0x29),
     ink: Color32::from_rgb(0xF0, 0xE7, 0xDA),
-    faint_ink: Color32::from_rgb(0xB3, 0xA5, 0x96),
+    faint_ink: Color32::from_rgb(0xC4, 0xB6, 0xA6),
     line: Color32::from_rgb(0x4B, 0x42, 0x3A),
-    accent: Color32::from_rgb(0xE2, 0x8B, 0x5E),
+    accent: Color32::from_rgb(0xEB, 0xA2, 0x7C),
     accent_soft: Color32::from_rgb(0x56, 0x3B, 0x2D),
     on_accent: Color32::from_rgb(0x24, 0x17, 0x10),
     blank: Color32::from_rgb(0x3D, 0x36, 0x30),
-    error: Color32::from_rgb(0xF0, 0x8C, 0x7E),
+    error: Color32::from_rgb(0xF5, 0xA0, 0x94),
     shadow: Color32::from_rgba_premultiplied(0, 0, 0, 0x60),
 };
 
@@ -63,6 +64,10 @@ pub fn palette(ui: &egui::Ui) -> &'static Palette {
         &LIGHT
     }
 }
+
+/// Opacity of the primary button under the pointer, and while it is pressed.
+pub const HOVERED: f32 = 0.93;
+pub const PRESSED: f32 = 0.9;
 
 /// Space between cards, in points.
 pub const GAP: f32 = 18.0;
@@ -82,6 +87,7 @@ pub fn story_font() -> FontId {
 /// Installs fonts and both themes; the system's choice of light or dark is followed.
 pub fn install(ctx: &egui::Context) {
     ctx.set_fonts(super::fonts::definitions());
+    ctx.add_font_provider(std::sync::Arc::new(super::fonts::Fallback::new()));
     for (theme, palette) in [(Theme::Light, &LIGHT), (Theme::Dark, &DARK)] {
         ctx.style_mut_of(theme, |style| {
             style.visuals = visuals(theme, palette);
@@ -101,14 +107,31 @@ pub fn install(ctx: &egui::Context) {
             style.spacing.interact_size = egui::vec2(36.0, 30.0);
             style.spacing.slider_rail_height = 5.0;
             style.spacing.menu_margin = Margin::same(8);
-            style.spacing.scroll = egui::style::ScrollStyle::floating();
-            style.spacing.scroll.fade.strength = 0.0;
+            style.spacing.scroll = scroll_bars();
             style.animation_time = 0.12;
             style.interaction.selectable_labels = false;
         });
     }
     ctx.set_theme(egui::ThemePreference::System);
     ctx.options_mut(|o| o.fallback_theme = Theme::Light);
+}
+
+/// Bars that float at the edge, wide enough to be seen and taken hold of.
+fn scroll_bars() -> ScrollStyle {
+    let mut style = ScrollStyle {
+        bar_width: 10.0,
+        floating_width: 6.0,
+        bar_outer_margin: 3.0,
+        dormant_handle_opacity: 0.35,
+        active_handle_opacity: 0.5,
+        interact_handle_opacity: 0.8,
+        dormant_background_opacity: 0.0,
+        active_background_opacity: 0.0,
+        interact_background_opacity: 0.1,
+        ..ScrollStyle::floating()
+    };
+    style.fade.strength = 0.0;
+    style
 }
 
 fn visuals(theme: Theme, p: &Palette) -> Visuals {
@@ -181,6 +204,61 @@ pub fn card_shadow(p: &Palette, lifted: bool) -> Shadow {
             blur: 10,
             spread: 0,
             color: p.shadow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance of WCAG 2.
+    fn luminance(colour: Color32) -> f32 {
+        let linear = |value: u8| {
+            let value = f32::from(value) / 255.0;
+            if value <= 0.040_45 {
+                value / 12.92
+            } else {
+                ((value + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        0.2126 * linear(colour.r()) + 0.7152 * linear(colour.g()) + 0.0722 * linear(colour.b())
+    }
+
+    fn contrast(a: Color32, b: Color32) -> f32 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_stands_out_from_what_it_lies_on() {
+        for (name, p) in [("light", &LIGHT), ("dark", &DARK)] {
+            for (ground_name, ground) in [
+                ("table", p.table),
+                ("paper", p.paper),
+                ("card", p.card),
+                ("blank", p.blank),
+                ("accent soft", p.accent_soft),
+            ] {
+                for (ink_name, ink) in [
+                    ("ink", p.ink),
+                    ("faint ink", p.faint_ink),
+                    ("accent", p.accent),
+                    ("error", p.error),
+                ] {
+                    let found = contrast(ink, ground);
+                    assert!(
+                        found >= 4.5,
+                        "{name}: {ink_name} on {ground_name}: {found:.2}"
+                    );
+                }
+            }
+            // The primary button, also while the pointer is over it or presses it.
+            for share in [1.0, HOVERED, PRESSED] {
+                let ground = p.paper.blend(p.accent.gamma_multiply(share));
+                let found = contrast(p.on_accent, ground);
+                assert!(found >= 4.5, "{name}: on accent at {share}: {found:.2}");
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Short messages over the board: what went wrong and what to do, or what was done.
 
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
 
 use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
 
 use super::icons::{self, Icon};
-use super::{theme, widgets};
+use super::{plain, theme, widgets};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -28,10 +29,24 @@ pub fn sentence(words: String) -> String {
     first.chain(letters).collect()
 }
 
-/// The messages now shown, oldest first.
+/// A message that was shown, kept to be read again.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub kind: Kind,
+    pub at: SystemTime,
+    pub sentence: String,
+    /// What the system said, for whoever helps the author.
+    pub detail: Option<String>,
+}
+
+/// So many messages are kept.
+const KEPT: usize = 200;
+
+/// The messages now shown, oldest first, and those shown before.
 #[derive(Clone, Debug, Default)]
 pub struct Toasts {
     shown: Vec<Toast>,
+    history: VecDeque<Message>,
 }
 
 impl Toasts {
@@ -39,13 +54,30 @@ impl Toasts {
         self.push(Kind::Note, sentence.into(), now + Duration::from_secs(4));
     }
 
+    /// Says what went wrong in an author's words; those of the system are kept beside them.
     pub fn error(&mut self, sentence: impl Into<String>, now: Instant) {
         self.push(Kind::Error, sentence.into(), now + Duration::from_secs(20));
     }
 
+    /// All that was said, oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Message> {
+        self.history.iter()
+    }
+
     /// A sentence that is already shown is shown longer, not twice.
     fn push(&mut self, kind: Kind, words: String, until: Instant) {
-        let sentence = sentence(words);
+        let (plain, detail) = plain::words(&words);
+        let sentence = sentence(plain);
+        if !self.shown.iter().any(|toast| toast.sentence == sentence) {
+            self.history.push_back(Message {
+                kind,
+                at: SystemTime::now(),
+                sentence: sentence.clone(),
+                detail,
+            });
+            let surplus = self.history.len().saturating_sub(KEPT);
+            self.history.drain(..surplus);
+        }
         self.shown.retain(|t| t.sentence != sentence);
         self.shown.push(Toast {
             kind,
@@ -65,55 +97,50 @@ impl Toasts {
     pub fn all(&self) -> &[Toast] {
         &self.shown
     }
+}
 
-    pub fn show(&mut self, ui: &mut Ui, above: f32) {
-        if self.shown.is_empty() {
-            return;
-        }
-        let p = theme::palette(ui);
-        let mut dismissed = None;
-        Area::new(egui::Id::unique("toasts"))
-            .order(Order::Foreground)
-            .anchor(Align2::CENTER_BOTTOM, egui::vec2(0.0, -above - 12.0))
-            .show(ui.ctx(), |ui| {
-                for (i, toast) in self.shown.iter().enumerate() {
-                    let (icon, ink) = match toast.kind {
-                        Kind::Note => (Icon::Check, p.accent),
-                        Kind::Error => (Icon::Warning, p.error),
-                    };
-                    Frame::NONE
-                        .fill(p.paper)
-                        .stroke(Stroke::new(
-                            1.0,
-                            if toast.kind == Kind::Error {
-                                p.error
-                            } else {
-                                p.line
-                            },
-                        ))
-                        .corner_radius(10)
-                        .shadow(theme::card_shadow(p, true))
-                        .inner_margin(Margin::symmetric(12, 6))
-                        .show(ui, |ui| {
-                            ui.horizontal(|ui| {
-                                ui.add(icons::image(ui.ctx(), icon, 18.0).tint(ink));
-                                let words = RichText::new(&toast.sentence);
-                                ui.scope(|ui| {
-                                    ui.set_max_width(520.0);
-                                    ui.add(egui::Label::new(words).wrap());
-                                });
-                                if widgets::icon_button(ui, Icon::Close, "Dismiss message", true)
-                                    .clicked()
-                                {
-                                    dismissed = Some(i);
-                                }
+/// Draws the messages so far above the lower edge of the window, in points.
+pub fn show(ui: &mut Ui, toasts: &mut Toasts, above: f32) {
+    if toasts.shown.is_empty() {
+        return;
+    }
+    let p = theme::palette(ui);
+    let mut dismissed = None;
+    let width = (ui.ctx().content_rect().width() - 140.0).min(520.0);
+    Area::new(egui::Id::unique("toasts"))
+        .order(Order::Foreground)
+        .anchor(Align2::CENTER_BOTTOM, egui::vec2(0.0, -above - 12.0))
+        .show(ui.ctx(), |ui| {
+            for (i, toast) in toasts.shown.iter().enumerate() {
+                let (icon, ink, edge) = match toast.kind {
+                    Kind::Note => (Icon::Check, p.accent, p.line),
+                    Kind::Error => (Icon::Warning, p.error, p.error),
+                };
+                Frame::NONE
+                    .fill(p.paper)
+                    .stroke(Stroke::new(1.0, edge))
+                    .corner_radius(10)
+                    .shadow(theme::card_shadow(p, true))
+                    .inner_margin(Margin::symmetric(12, 6))
+                    .show(ui, |ui| {
+                        ui.horizontal(|ui| {
+                            ui.add(icons::image(ui.ctx(), icon, 18.0).tint(ink));
+                            let words = RichText::new(&toast.sentence);
+                            ui.scope(|ui| {
+                                ui.set_max_width(width);
+                                ui.add(egui::Label::new(words).wrap());
                             });
+                            if widgets::icon_button(ui, Icon::Close, "Dismiss message", true)
+                                .clicked()
+                            {
+                                dismissed = Some(i);
+                            }
                         });
-                }
-            });
-        if let Some(i) = dismissed {
-            self.shown.remove(i);
-        }
+                    });
+            }
+        });
+    if let Some(i) = dismissed {
+        toasts.shown.remove(i);
     }
 }
 

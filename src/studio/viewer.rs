@@ -1,16 +1,19 @@
-//! A picture opened large, over the board; the inspector stays beside it.
+//! A picture opened large, over the board, alone or beside another take; the inspector stays.
 
-use egui::{
-    Align, CornerRadius, Frame, Image, Label, Layout, Margin, Rect, RichText, Sense, Ui, Vec2,
-    WidgetInfo,
-};
+use std::sync::Arc;
+
+use egui::{CornerRadius, Image, Rect, RichText, Sense, Ui, Vec2, WidgetInfo};
+use image::RgbaImage;
 
 use super::actions::Action;
 use super::icons::Icon;
 use super::state::State;
 use super::textures::Textures;
-use super::{theme, widgets};
+use super::{menus, script, theme, widgets};
 use crate::story::PanelId;
+
+/// Room at either side for the buttons that turn the page, in points.
+const SIDE: f32 = 52.0;
 
 pub fn show(
     ui: &mut Ui,
@@ -19,7 +22,6 @@ pub fn show(
     textures: &mut Textures,
     actions: &mut Vec<Action>,
 ) {
-    let p = theme::palette(ui);
     let Some(index) = state.index_of(id) else {
         actions.push(Action::Enlarge(None));
         return;
@@ -29,56 +31,50 @@ pub fn show(
     if behind.clicked() {
         actions.push(Action::Enlarge(None));
     }
-    ui.horizontal(|ui| {
-        ui.add_space(8.0);
-        ui.label(
-            RichText::new(format!("Panel {} of {}", index + 1, state.panels().len()))
-                .color(p.faint_ink),
-        );
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if widgets::icon_button(ui, Icon::Close, "Close picture", true)
-                .on_hover_text("Esc")
-                .clicked()
-            {
-                actions.push(Action::Enlarge(None));
-            }
-        });
-    });
-    let caption_height = 84.0;
+    head(ui, id, index, state, actions);
+    let caption = (whole.height() * 0.2).clamp(28.0, 84.0);
     let space = Rect::from_min_max(
-        egui::pos2(whole.left() + 52.0, ui.cursor().top()),
-        whole.max - egui::vec2(52.0, caption_height + 12.0),
+        egui::pos2(whole.left() + SIDE, ui.cursor().top()),
+        whole.max - egui::vec2(SIDE, caption + 12.0),
     );
     let running = state.work.on(id).filter(|r| r.make.picture());
     let picture = running
         .and_then(|r| r.preview.clone())
         .or_else(|| state.picture_of(id));
+    let other = state.compare.and_then(|take| {
+        let picture = state.panel(id)?.pictures.items().get(take)?;
+        Some((take, state.images.shown(&picture.image)?))
+    });
+    let (left, right) = match &other {
+        Some(_) => space.split_left_right_at_fraction(0.5),
+        None => (space, Rect::NOTHING),
+    };
     if let Some(picture) = picture {
-        let size = Vec2::new(picture.width() as f32, picture.height() as f32);
-        let scale = (space.width() / size.x).min(space.height() / size.y);
-        let rect = Rect::from_center_size(space.center(), size * scale);
-        let radius = CornerRadius::same(theme::RADIUS);
-        ui.painter()
-            .add(theme::card_shadow(p, true).as_shape(rect, radius));
+        let place = if other.is_some() {
+            left.shrink(6.0)
+        } else {
+            left
+        };
         let texture = textures.panel(ui.ctx(), id, &picture);
-        Image::from_texture((texture.id(), rect.size()))
-            .corner_radius(radius)
-            .paint_at(ui, rect);
+        let name = format!("Large picture {}", index + 1);
+        let rect = framed(ui, texture.id(), &picture, place);
         let response = ui.interact(rect, ui.scope_id().with("large"), Sense::click());
-        response.widget_info(|| {
-            WidgetInfo::labeled(
-                egui::Role::Image,
-                true,
-                format!("Large picture {}", index + 1),
-            )
-        });
+        response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &name));
         if response.clicked() {
             actions.push(Action::Enlarge(None));
         }
+        response.context_menu(|ui| menus::panel(ui, state, actions, id));
         if let Some(r) = running {
             let line = Rect::from_min_max(rect.left_bottom() - egui::vec2(0.0, 5.0), rect.max);
             widgets::progress_line(ui, line, r.step as f32 / r.steps.max(1) as f32);
         }
+    }
+    if let Some((take, picture)) = other {
+        let texture = textures.beside(ui.ctx(), &picture);
+        let name = format!("Take {} beside it", take + 1);
+        let rect = framed(ui, texture.id(), &picture, right.shrink(6.0));
+        let response = ui.interact(rect, ui.scope_id().with("beside"), Sense::click());
+        response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &name));
     }
     for (icon, name, step, x) in [
         (Icon::Left, "Previous picture", -1, whole.left() + 24.0),
@@ -89,20 +85,89 @@ pub fn show(
             actions.push(Action::Step(step));
         }
     }
-    let below = Rect::from_min_max(egui::pos2(space.left(), space.bottom() + 12.0), whole.max);
+    let below = Rect::from_min_max(
+        egui::pos2(space.left(), space.bottom() + 12.0),
+        egui::pos2(space.right(), whole.bottom()),
+    );
     ui.scope_builder(egui::UiBuilder::new().max_rect(below), |ui| {
-        Frame::NONE
-            .inner_margin(Margin::symmetric(8, 0))
+        egui::ScrollArea::vertical()
+            .id_salt("caption")
+            .max_height(caption)
+            .auto_shrink(false)
             .show(ui, |ui| {
-                egui::ScrollArea::vertical()
-                    .id_salt("caption")
-                    .max_height(caption_height)
-                    .show(ui, |ui| {
-                        ui.vertical_centered(|ui| {
-                            let text = RichText::new(state.seen_text(id)).font(theme::story_font());
-                            ui.add(Label::new(text).wrap());
-                        });
-                    });
+                // Each line in the middle, whichever way it is read.
+                let (text, ink) = (state.seen_text(id), theme::palette(ui).ink);
+                let font = theme::story_font();
+                let laid = script::layout(ui, text, &font, ink, ui.available_width());
+                let mut job = egui::text::LayoutJob::clone(&laid.job);
+                job.halign = egui::Align::Center;
+                let galley = ui.painter().layout_job(job);
+                let size = egui::vec2(ui.available_width(), galley.size().y);
+                let (rect, caption) = ui.allocate_exact_size(size, Sense::hover());
+                caption.widget_info(|| WidgetInfo::labeled(egui::Role::Label, true, text));
+                ui.painter().galley(rect.center_top(), galley, ink);
             });
     });
+}
+
+/// Which panel this is, and what can be done with its takes.
+fn head(ui: &mut Ui, id: PanelId, index: usize, state: &State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    let takes = state.panel(id).map(|panel| &panel.pictures);
+    let shown = takes.and_then(|takes| takes.active_index());
+    let left = |ui: &mut Ui, _| {
+        ui.add_space(8.0);
+        let mut words = format!("Panel {} of {}", index + 1, state.panels().len());
+        if let Some((shown, other)) = shown.zip(state.compare) {
+            words.push_str(&format!(": take {} and take {}", shown + 1, other + 1));
+        }
+        ui.label(RichText::new(words).color(p.faint_ink));
+    };
+    widgets::line(ui, "viewer", left, |ui| {
+        if let Some((takes, shown)) = takes.zip(shown).filter(|(takes, _)| takes.len() > 1) {
+            match state.compare {
+                None => {
+                    // The take before the one shown, or the one after the first.
+                    let other = shown.checked_sub(1).unwrap_or(1);
+                    if widgets::button(ui, Icon::Compare, "Compare takes", true).clicked() {
+                        actions.push(Action::Compare(Some(other)));
+                    }
+                }
+                Some(other) => {
+                    let next = (1..=takes.len()).map(|step| (other + step) % takes.len());
+                    let next = next.into_iter().find(|&take| take != shown);
+                    if widgets::button(ui, Icon::Right, "Another take", takes.len() > 2).clicked() {
+                        actions.push(Action::Compare(next));
+                    }
+                    if widgets::button(ui, Icon::Check, "Show the right one", true).clicked() {
+                        actions.push(Action::PictureTake(id, other));
+                        actions.push(Action::Compare(Some(shown)));
+                    }
+                    if widgets::button(ui, Icon::Compare, "One alone", true).clicked() {
+                        actions.push(Action::Compare(None));
+                    }
+                }
+            }
+        }
+        if widgets::icon_button(ui, Icon::Close, "Close picture", true)
+            .on_hover_text("Esc")
+            .clicked()
+        {
+            actions.push(Action::Enlarge(None));
+        }
+    });
+}
+
+/// Draws a picture whole in its place and returns where it lies.
+fn framed(ui: &Ui, texture: egui::TextureId, picture: &Arc<RgbaImage>, place: Rect) -> Rect {
+    let p = theme::palette(ui);
+    let size = Vec2::new(picture.width() as f32, picture.height() as f32);
+    let rect = widgets::fitted(size, place);
+    let radius = CornerRadius::same(theme::RADIUS);
+    ui.painter()
+        .add(theme::card_shadow(p, true).as_shape(rect, radius));
+    Image::from_texture((texture, rect.size()))
+        .corner_radius(radius)
+        .paint_at(ui, rect);
+    rect
 }

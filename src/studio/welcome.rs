@@ -1,21 +1,27 @@
 //! The empty board: how to begin, and what the model can draw.
 
-use egui::{Align, Frame, Label, Layout, Margin, RichText, ScrollArea, Stroke, Ui};
+use egui::text::{LayoutJob, TextWrapping};
+use egui::{
+    Align, FontId, Frame, Label, Layout, Margin, Rect, RichText, ScrollArea, Sense, Stroke,
+    StrokeKind, Ui, WidgetInfo,
+};
 
 use super::actions::Action;
 use super::composer::{self, Group};
 use super::icons::{self, Icon};
+use super::recent::Recent;
 use super::state::{Readiness, State, Words};
-use super::{theme, widgets};
+use super::textures::Textures;
+use super::{dates, theme, widgets};
 
-/// Openings that the built-in model draws well.
+/// Openings of which the built-in model draws all that they name, with every seed that was tried.
 pub const OPENINGS: [&str; 3] = [
     "A fox finds a glowing lantern in the snowy forest.",
-    "An owl and a rabbit share a cake in the garden.",
-    "A little robot is alone on the moon and dreams of a friend.",
+    "A rabbit finds a cake in the garden.",
+    "A little robot is alone on the moon.",
 ];
 
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
     ScrollArea::vertical()
         .id_salt("welcome")
         .auto_shrink(false)
@@ -29,6 +35,7 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                         .heading()
                         .size(30.0),
                 );
+                recent(ui, state, textures, actions);
                 widgets::caption(
                     ui,
                     "Write how it begins below and press Enter, or start with one of these:",
@@ -39,8 +46,126 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 }
                 ui.add_space(22.0);
                 able(ui, state, actions);
+                ui.add_space(14.0);
+                let folder = state.folder().display();
+                widgets::caption(ui, &format!("New stories are kept in {folder}"));
+                ui.add_space(14.0);
             });
         });
+}
+
+/// The stories that were open last, the very last one first.
+fn recent(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
+    let Some(last) = state.recent.first() else {
+        return;
+    };
+    let words = format!("Continue “{}”", shortened(&last.title));
+    if widgets::primary_button(ui, Icon::Book, &words, true).clicked() {
+        actions.push(Action::OpenStory(last.dir.clone()));
+    }
+    ui.add_space(8.0);
+    let wide = 228.0;
+    let columns = ((ui.available_width() + 8.0) / (wide + 8.0))
+        .floor()
+        .max(1.0) as usize;
+    for (row, stories) in state.recent.chunks(columns).enumerate() {
+        // The row lies in the middle of the page.
+        let used = stories.len() as f32 * (wide + 8.0) - 8.0;
+        let (rect, _) = ui.allocate_exact_size(egui::vec2(used, 84.0), Sense::hover());
+        for (column, story) in stories.iter().enumerate() {
+            let left = rect.left() + column as f32 * (wide + 8.0);
+            let place = Rect::from_min_size(egui::pos2(left, rect.top()), egui::vec2(wide, 84.0));
+            let id = ui.scope_id().with(("recent", row, column));
+            if story_card(ui, state, textures, story, place, id).clicked() {
+                actions.push(Action::OpenStory(story.dir.clone()));
+            }
+        }
+        ui.add_space(8.0);
+    }
+    ui.add_space(10.0);
+}
+
+/// A story with its first picture, title, size, day and folder.
+fn story_card(
+    ui: &Ui,
+    state: &State,
+    textures: &mut Textures,
+    story: &Recent,
+    place: Rect,
+    id: egui::Id,
+) -> egui::Response {
+    let p = theme::palette(ui);
+    let response = ui
+        .interact(place, id, Sense::click())
+        .on_hover_text(story.dir.display().to_string());
+    response.widget_info(|| {
+        WidgetInfo::labeled(egui::Role::Button, true, format!("Open {}", story.title))
+    });
+    let hot = response.hovered() || response.has_focus();
+    let edge = Stroke::new(
+        if hot { 2.0 } else { 1.0 },
+        if hot { p.accent } else { p.line },
+    );
+    ui.painter().rect_filled(place, 10.0, p.card);
+    ui.painter()
+        .rect_stroke(place, 10.0, edge, StrokeKind::Inside);
+    let face = Rect::from_min_size(place.min + egui::vec2(8.0, 8.0), egui::vec2(68.0, 68.0));
+    ui.painter().rect_filled(face, 6.0, p.blank);
+    match &story.picture {
+        Some((image, picture)) => {
+            let texture = textures.thumbnail(ui.ctx(), image, picture);
+            let shown = widgets::fitted(texture.size_vec2(), face);
+            egui::Image::from_texture((texture.id(), shown.size()))
+                .corner_radius(6)
+                .paint_at(ui, shown);
+        }
+        None => icons::image(ui.ctx(), Icon::Book, 28.0)
+            .tint(p.faint_ink)
+            .paint_at(
+                ui,
+                Rect::from_center_size(face.center(), egui::Vec2::splat(28.0)),
+            ),
+    }
+    let left = face.right() + 10.0;
+    let room = place.right() - 8.0 - left;
+    let day = story.changed.map_or_else(String::new, |changed| {
+        dates::day(changed, &state.preferences.dates)
+    });
+    let size = match story.panels {
+        1 => "1 panel".to_owned(),
+        n => format!("{n} panels"),
+    };
+    let folder = story
+        .dir
+        .parent()
+        .map_or_else(String::new, |dir| dir.display().to_string());
+    let title = match story.title.as_str() {
+        "" => "Untitled story",
+        title => title,
+    };
+    let lines = [
+        (title.to_owned(), 15.0, p.ink),
+        (format!("{size} · {day}"), 12.5, p.faint_ink),
+        (folder, 12.0, p.faint_ink),
+    ];
+    let mut top = place.top() + 12.0;
+    for (words, size, ink) in lines {
+        let mut job = LayoutJob::simple_singleline(words, FontId::proportional(size), ink);
+        job.wrap = TextWrapping::truncate_at_width(room);
+        let galley = ui.painter().layout_job(job);
+        let height = galley.size().y;
+        ui.painter().galley(egui::pos2(left, top), galley, ink);
+        top += height + 3.0;
+    }
+    response
+}
+
+fn shortened(title: &str) -> String {
+    const LONGEST: usize = 44;
+    match title.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", title[..end].trim_end()),
+        None => title.to_owned(),
+    }
 }
 
 fn sample(ui: &mut Ui, opening: &'static str, actions: &mut Vec<Action>) {

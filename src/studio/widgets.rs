@@ -5,8 +5,11 @@ use egui::{
     Vec2, WidgetInfo,
 };
 
+use egui::text::{LayoutJob, TextFormat};
+
 use super::icons::{self, Icon};
-use super::theme::palette;
+use super::theme::{HOVERED, PRESSED, palette};
+use crate::words::Found;
 
 /// A frameless icon button, named `name` for the pointer's tooltip and for assistive technology.
 pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool) -> Response {
@@ -44,8 +47,8 @@ pub fn primary_button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Re
         let widgets = &mut ui.visuals_mut().widgets;
         for (state, fill) in [
             (&mut widgets.inactive, p.accent),
-            (&mut widgets.hovered, p.accent.gamma_multiply(0.88)),
-            (&mut widgets.active, p.accent.gamma_multiply(0.78)),
+            (&mut widgets.hovered, p.accent.gamma_multiply(HOVERED)),
+            (&mut widgets.active, p.accent.gamma_multiply(PRESSED)),
         ] {
             state.weak_bg_fill = fill;
             state.bg_stroke = Stroke::NONE;
@@ -120,7 +123,14 @@ pub fn floating_button(
 }
 
 /// A word or two on a plate, over a picture.
-pub fn badge(ui: &Ui, anchor: egui::Pos2, align: Align2, words: &str, fill: Color32, ink: Color32) {
+pub fn badge(
+    ui: &Ui,
+    anchor: egui::Pos2,
+    align: Align2,
+    words: &str,
+    fill: Color32,
+    ink: Color32,
+) -> egui::Rect {
     let galley = ui
         .painter()
         .layout_no_wrap(words.to_owned(), FontId::proportional(13.0), ink);
@@ -131,6 +141,7 @@ pub fn badge(ui: &Ui, anchor: egui::Pos2, align: Align2, words: &str, fill: Colo
         .rect_filled(rect, CornerRadius::same((size.y / 2.0) as u8), fill);
     ui.painter()
         .galley(rect.center() - galley.size() / 2.0, galley, ink);
+    rect
 }
 
 /// A named slider on a line of its own, the value written at the right.
@@ -155,12 +166,15 @@ pub fn named_slider(ui: &mut Ui, name: &str, value: String, slider: Slider<'_>) 
         ] {
             state.fg_stroke = Stroke::new(2.0, p.accent);
         }
-        ui.add(
-            slider
-                .show_value(false)
-                .handle_shape(egui::style::HandleShape::Circle),
-        )
-        .accessible_name(name)
+        let response = ui
+            .add(
+                slider
+                    .show_value(false)
+                    .handle_shape(egui::style::HandleShape::Circle),
+            )
+            .accessible_name(name);
+        focus_ring(ui, &response, response.rect.expand2(egui::vec2(4.0, 0.0)));
+        response
     })
     .inner
 }
@@ -178,4 +192,79 @@ pub fn progress_line(ui: &Ui, rect: egui::Rect, done: f32) {
 /// A quiet caption over a group of controls.
 pub fn caption(ui: &mut Ui, words: &str) {
     ui.label(RichText::new(words).size(12.5).color(palette(ui).faint_ink));
+}
+
+/// Where a picture of `size` lies in `rect`: whole, centred and as large as may be.
+pub fn fitted(size: Vec2, rect: egui::Rect) -> egui::Rect {
+    let size = size.max(Vec2::splat(1.0));
+    let scale = (rect.width() / size.x).min(rect.height() / size.y);
+    egui::Rect::from_center_size(rect.center(), size * scale)
+}
+
+/// A line of a menu with its shortcut; it closes the menu when it is clicked.
+pub fn menu_item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
+    let button = Button::new(words).shortcut_text(shortcut);
+    let clicked = ui
+        .add_enabled(enabled, button)
+        .accessible_name(words)
+        .clicked();
+    if clicked {
+        ui.close();
+    }
+    clicked
+}
+
+/// Words of a menu stand off the edge of their highlight.
+pub fn roomy(ui: &mut Ui) {
+    ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
+}
+
+/// A line with `left` at its left and `right` at its right, made in that order, so that the
+/// focus goes through them as they are read. `left` is told what room there is for it: what
+/// `right` left in the frame before.
+pub fn line(ui: &mut Ui, name: &str, left: impl FnOnce(&mut Ui, f32), right: impl FnOnce(&mut Ui)) {
+    let known = ui.scope_id().with(("width of the right", name));
+    let before: Option<f32> = ui.ctx().data(|d| d.get_temp(known));
+    let used = before.unwrap_or(0.0);
+    ui.horizontal(|ui| {
+        let end = ui.max_rect().right();
+        let gap = ui.spacing().item_spacing.x;
+        left(ui, end - ui.cursor().left() - used - gap);
+        ui.add_space((end - ui.cursor().left() - used).max(0.0));
+        let width = ui.scope(|ui| ui.horizontal(right)).response.rect.width();
+        ui.ctx().data_mut(|d| d.insert_temp(known, width));
+        if before.is_none_or(|before| (before - width).abs() > 0.5) {
+            ui.ctx()
+                .request_discard("the right of a line has another width");
+        }
+    });
+}
+
+/// A line around what has the keyboard.
+pub fn focus_ring(ui: &Ui, response: &Response, around: egui::Rect) {
+    if response.has_focus() {
+        let edge = Stroke::new(2.0, palette(ui).accent);
+        ui.painter()
+            .rect_stroke(around, 9.0, edge, egui::StrokeKind::Outside);
+    }
+}
+
+/// A text in which the words found are underlined, to be laid out at most `width` points wide.
+pub fn marked(ui: &Ui, text: &str, found: &[Found], font: &FontId, width: f32) -> LayoutJob {
+    let p = palette(ui);
+    let plain = TextFormat::simple(font.clone(), p.ink);
+    let underlined = TextFormat {
+        underline: Stroke::new(1.5, p.error),
+        ..plain.clone()
+    };
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = width;
+    let mut at = 0;
+    for word in found {
+        job.append(&text[at..word.start], 0.0, plain.clone());
+        job.append(&text[word.start..word.end], 0.0, underlined.clone());
+        at = word.end;
+    }
+    job.append(&text[at..], 0.0, plain);
+    job
 }

@@ -15,10 +15,11 @@ use crate::story::{Edit, PanelId, Settings};
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A new panel at the end, made when the job's turn comes. `show` if the author has just
-    /// asked for it and wants to see it.
+    /// A new panel behind `after` or, without one, at the end, made when the job's turn comes.
+    /// `show` if the author has just asked for it and wants to see it.
     NewPanel {
         show: bool,
+        after: Option<PanelId>,
     },
     Panel(PanelId),
 }
@@ -49,6 +50,8 @@ pub struct Running {
     pub make: Make,
     pub settings: Settings,
     pub live: bool,
+    /// The panel's text that its picture was ordered for.
+    pub told: Option<String>,
     /// What this job has put into the story so far.
     pub made: Option<Made>,
     pub cancelled: bool,
@@ -150,18 +153,30 @@ impl Work {
         self.running = None;
     }
 
+    /// New panels that were to come behind `old` come behind `new`, which stands there now.
+    pub fn reanchor(&mut self, old: PanelId, new: PanelId) {
+        for order in &mut self.waiting {
+            if let Target::NewPanel { after, .. } = &mut order.target
+                && *after == Some(old)
+            {
+                *after = Some(new);
+            }
+        }
+    }
+
     /// Drops what waits for panels that `gone` names.
     pub fn forget(&mut self, gone: impl Fn(PanelId) -> bool) {
         self.waiting
             .retain(|o| !matches!(o.target, Target::Panel(id) if gone(id)));
     }
 
-    /// The engine has taken `order` as `job` for `panel`.
+    /// The engine has taken `order` as `job` for `panel`, whose text is `told`.
     pub fn started(
         &mut self,
         job: JobId,
         panel: PanelId,
         order: Order,
+        told: Option<String>,
         made: Option<Made>,
         now: Instant,
     ) {
@@ -170,6 +185,7 @@ impl Work {
             panel,
             make: order.make,
             live: order.live,
+            told,
             made,
             cancelled: false,
             loading: None,
@@ -270,7 +286,13 @@ mod tests {
     #[test]
     fn the_newest_live_order_goes_first_and_replaces_the_older() {
         let mut work = Work::default();
-        work.push(order(Target::NewPanel { show: false }, false));
+        work.push(order(
+            Target::NewPanel {
+                show: false,
+                after: None,
+            },
+            false,
+        ));
         work.push(order(Target::Panel(PanelId(1)), true));
         work.push(order(Target::Panel(PanelId(2)), true));
         assert_eq!(work.waiting(), 2);
@@ -280,7 +302,10 @@ mod tests {
         );
         assert_eq!(
             work.take_next().map(|o| o.target),
-            Some(Target::NewPanel { show: false })
+            Some(Target::NewPanel {
+                show: false,
+                after: None
+            })
         );
     }
 
@@ -290,7 +315,13 @@ mod tests {
         for id in 1..=3 {
             work.push(order(Target::Panel(PanelId(id)), false));
         }
-        work.push(order(Target::NewPanel { show: false }, false));
+        work.push(order(
+            Target::NewPanel {
+                show: false,
+                after: None,
+            },
+            false,
+        ));
         assert_eq!((work.waiting(), work.panels_to_come()), (4, 1));
         work.forget(|id| id == PanelId(2));
         assert!(!work.waits_for(PanelId(2)) && work.waits_for(PanelId(3)));
@@ -305,7 +336,7 @@ mod tests {
         let mut order = order(Target::Panel(PanelId(1)), false);
         order.make = Make::Picture;
         order.settings.steps = 10;
-        work.started(JobId(1), PanelId(1), order, None, start);
+        work.started(JobId(1), PanelId(1), order, None, None, start);
         assert_eq!(work.seconds_left(start), None, "no pace known yet");
         let preview = Arc::new(RgbaImage::new(1, 1));
         for step in 1..=4 {

@@ -219,6 +219,7 @@ fn the_board_stays_where_a_text_is_written() {
     assert_eq!(t.texts()[0], "One.It was a dark night.");
     assert_eq!(t.texts().len(), 9);
     // What the author asks for is shown, and then what follows it.
+    t.click("Goes after panel 1");
     t.click("Tell 5 panels");
     t.idle();
     t.studio.get_by_label("Picture 14");
@@ -265,6 +266,9 @@ fn a_hundred_panels_and_windows_of_any_size_can_be_used() {
         assert_eq!(t.state().selected, Some(first));
         t.studio.run_steps(6);
         t.studio.get_by_label("Picture 1");
+        if width < 960.0 {
+            t.click("Show inspector");
+        }
         t.shot(&format!("{name}-first"));
         let rail = t
             .studio

@@ -102,6 +102,22 @@ impl Test {
         self.studio.run_steps(3);
     }
 
+    pub fn double_click(&mut self, label: &str) {
+        // Apart from a click before it.
+        self.studio.run_steps(20);
+        for _ in 0..2 {
+            self.studio.get_by_label(label).click();
+            self.studio.run_steps(1);
+        }
+        self.studio.run_steps(2);
+    }
+
+    /// A click with Ctrl or Shift held.
+    pub fn click_with(&mut self, modifiers: Modifiers, label: &str) {
+        self.studio.get_by_label(label).click_modifiers(modifiers);
+        self.studio.run_steps(8);
+    }
+
     pub fn key(&mut self, modifiers: Modifiers, key: Key) {
         self.studio.key_press_modifiers(modifiers, key);
         self.studio.run_steps(3);
@@ -129,6 +145,15 @@ impl Test {
             self.texts()
                 .ends_with(&texts.iter().map(|t| t.to_string()).collect::<Vec<_>>())
         );
+    }
+
+    /// The numbers of the chosen panels.
+    pub fn chosen(&self) -> Vec<usize> {
+        let state = self.state();
+        let chosen = state.chosen().into_iter();
+        chosen
+            .filter_map(|id| Some(state.index_of(id)? + 1))
+            .collect()
     }
 
     pub fn texts(&self) -> Vec<String> {

@@ -18,6 +18,7 @@ use vokenboard::pipeline::painter;
 use vokenboard::story::{Record, Settings, Size};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
+use vokenboard::studio::preferences::Preferences;
 use vokenboard::studio::state::{Choice, Parts};
 
 /// Writes a sentence from the story's last one and draws a scene whose colours and places follow
@@ -224,20 +225,20 @@ impl Pipeline for Doodle {
 #[derive(Clone, Default)]
 pub struct Answers {
     pub paths: Arc<Mutex<VecDeque<PathBuf>>>,
-    /// Why there are no dialogs, where there are none.
-    pub none: Arc<Mutex<Option<String>>>,
+    /// On a desktop without dialogs.
+    pub none: Arc<Mutex<bool>>,
     waiting: Arc<Mutex<VecDeque<Answer>>>,
 }
 
 impl Dialogs for Answers {
     fn ask(&mut self, ask: Ask) {
-        if let Some(reason) = self.none.lock().unwrap().clone() {
-            let path = Err(reason);
-            self.waiting.lock().unwrap().push_back(Answer { ask, path });
+        if *self.none.lock().unwrap() {
+            let answer = Answer { ask, path: None };
+            self.waiting.lock().unwrap().push_back(answer);
         } else if let Some(path) = self.paths.lock().unwrap().pop_front() {
             self.waiting.lock().unwrap().push_back(Answer {
                 ask,
-                path: Ok(path),
+                path: Some(path),
             });
         }
     }
@@ -271,6 +272,8 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
         wake: Arc::new(|| {}),
         dialogs: Box::new(answers.clone()),
         projects,
+        preferences: Preferences::default(),
+        preferences_file: None,
     };
     (parts, answers, hold)
 }

@@ -1,59 +1,69 @@
 //! Saving, opening and exporting: what is asked of the files thread and what comes back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use image::RgbaImage;
 
 use super::{SAVE_REST, State};
 use crate::export;
-use crate::story::{Edit, Panel, Record};
+use crate::story::{Edit, Panel, PanelId, Record};
 use crate::studio::dialogs::{Answer, Ask};
 use crate::studio::files::{Done, Snapshot, Task};
+use crate::studio::preferences::Preferences;
+use crate::studio::sheets::Chooser;
 
 impl State {
     pub(super) fn ask(&mut self, ask: Ask) {
         self.dialogs.ask(ask);
     }
 
-    /// The story's title as a file name.
+    /// What the story is called, as the name of a file or a folder.
     pub(super) fn file_name(&self) -> String {
-        let name: String = self
-            .title
-            .trim()
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || " -_'".contains(c) {
-                    c
-                } else {
-                    ' '
-                }
-            })
-            .take(60)
-            .collect();
-        let name = name.trim();
-        if name.is_empty() {
-            "Untitled story".to_owned()
-        } else {
-            name.to_owned()
+        let letter = |c: char| match c {
+            c if c.is_alphanumeric() || " -_'".contains(c) => c,
+            _ => ' ',
+        };
+        let called = self.called();
+        // So many bytes that every file system takes it, with a number or an ending.
+        let mut name = String::new();
+        for c in called.chars().map(letter) {
+            if name.len() + c.len_utf8() > 150 {
+                break;
+            }
+            name.push(c);
+        }
+        match name.trim() {
+            "" => "Untitled story".to_owned(),
+            name => name.to_owned(),
         }
     }
 
     pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
         self.commit(now);
         let Answer { ask, path } = answer;
-        let path = match path {
-            Ok(path) => path,
-            Err(reason) => return self.toasts.error(reason, now),
+        let Some(path) = path else {
+            self.chooser = Some(Chooser::new(ask, self.folder()));
+            return;
         };
         let (story, images) = (self.story().clone(), self.images.clone());
         let task = match ask {
-            Ask::Open => {
-                self.flush();
-                Task::Open(path)
+            Ask::Open => return self.open(path),
+            Ask::Bring(into) => return self.bring(vec![path], into),
+            Ask::Folder => {
+                let folder = Some(path);
+                let preferences = Preferences {
+                    folder,
+                    ..self.preferences.clone()
+                };
+                return self.prefer(preferences, now);
             }
-            Ask::Bring => return self.bring(vec![path]),
-            Ask::SaveAs(_) => Task::SaveAs(path, self.snapshot()),
+            Ask::SaveAs(_) => {
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.copying = true;
+                }
+                Task::SaveAs(path, self.snapshot())
+            }
             Ask::Sheet(_) => {
                 let (path, existing) = export::answered(&path, "png");
                 Task::Sheet {
@@ -92,20 +102,22 @@ impl State {
                 revision,
             } if board == self.board => {
                 self.saved = self.saved.max(revision);
-                self.save_failed = false;
+                self.save_trouble = None;
                 if std::mem::take(&mut self.save_asked) {
                     self.toasts
                         .note(format!("Saved in {}.", dir.display()), now);
                 }
+                self.remember(&dir, now);
                 self.project = Some(dir);
+                self.saved_before_leaving(now);
             }
             Done::Saved { .. } => {}
             Done::Opened(opened) => {
                 let (project, document, images) = *opened;
                 // What was done while the folder was read belongs to the board before.
-                self.flush();
+                self.leave(now);
                 let dir = project.dir().to_path_buf();
-                if self.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed {
+                if self.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed() {
                     // That board is in the same folder: it is read again when it is saved.
                     self.files.send(Task::Open(dir));
                     return;
@@ -114,6 +126,7 @@ impl State {
                     self.toasts.error(warning.clone(), now);
                 }
                 self.files.send(Task::Use(Some(project)));
+                self.remember(&dir, now);
                 self.replace(document, images, Some(dir));
             }
             Done::Exported(path) => self
@@ -122,46 +135,89 @@ impl State {
             Done::Brought {
                 board,
                 pictures,
+                into,
                 refused,
             } => {
                 for reason in refused {
                     self.toasts.error(reason, now);
                 }
                 if board == self.board {
-                    self.place(pictures, now);
+                    self.put(pictures, into, now);
                 }
             }
             Done::SaveFailed(reason) => {
-                self.save_failed = true;
+                self.toasts.error(reason.clone(), now);
+                self.save_trouble = Some(reason);
+                if let Some(leaving) = &mut self.leaving {
+                    (leaving.asks, leaving.copying) = (true, false);
+                }
+            }
+            Done::Failed(reason) => {
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.copying = false;
+                }
                 self.toasts.error(reason, now);
             }
-            Done::Failed(reason) => self.toasts.error(reason, now),
         }
     }
 
     /// What is dropped on the window: a folder is a story to open, files are pictures.
-    pub(super) fn dropped(&mut self, paths: Vec<PathBuf>) {
-        match paths.iter().find(|path| path.is_dir()) {
-            Some(dir) => self.open(dir.clone()),
-            None => self.bring(paths),
+    pub(super) fn dropped(&mut self, paths: Vec<PathBuf>, into: Option<PanelId>) {
+        let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name == "story.json");
+        let story = paths.iter().find(named).and_then(|file| file.parent());
+        let folder = paths
+            .iter()
+            .map(PathBuf::as_path)
+            .find(|path| path.is_dir());
+        match story.or(folder).map(Path::to_owned) {
+            Some(dir) => self.open(dir),
+            None => self.bring(paths, into),
         }
     }
 
-    fn bring(&mut self, paths: Vec<PathBuf>) {
+    fn bring(&mut self, paths: Vec<PathBuf>, into: Option<PanelId>) {
         let board = self.board;
-        self.files.send(Task::Bring { board, paths });
+        self.files.send(Task::Bring { board, paths, into });
     }
 
-    /// Brought pictures become panels at the end, in one step of undo.
-    fn place(&mut self, pictures: Vec<(RgbaImage, Option<Record>)>, now: Instant) {
+    /// A picture from the clipboard.
+    pub(super) fn paste(
+        &mut self,
+        picture: &egui::ColorImage,
+        into: Option<PanelId>,
+        now: Instant,
+    ) {
+        let [width, height] = picture.size.map(|side| side as u32);
+        let pixels = picture.pixels.iter();
+        let bytes = pixels
+            .flat_map(egui::Color32::to_srgba_unmultiplied)
+            .collect();
+        // An image of egui's has as many pixels as its size says.
+        if let Some(picture) = RgbaImage::from_raw(width, height, bytes) {
+            self.put(vec![(picture, None)], into, now);
+        }
+    }
+
+    /// Brought pictures become takes of the panel `into`, or panels behind the one that the
+    /// author is at, in one step of undo.
+    fn put(
+        &mut self,
+        pictures: Vec<(RgbaImage, Option<Record>)>,
+        into: Option<PanelId>,
+        now: Instant,
+    ) {
+        let into = into.filter(|&id| self.index_of(id).is_some());
         let mut edits = Vec::new();
         let mut last = None;
-        for (picture, record) in pictures {
-            let panel = self.document.fresh_id();
-            edits.push(Edit::InsertPanel {
-                at: usize::MAX,
-                panel: Panel::empty(panel),
-            });
+        let first = self.index_behind(self.place());
+        for (place, (picture, record)) in pictures.into_iter().enumerate() {
+            let panel = into.unwrap_or_else(|| self.document.fresh_id());
+            if into.is_none() {
+                edits.push(Edit::InsertPanel {
+                    at: first + place,
+                    panel: Panel::empty(panel),
+                });
+            }
             edits.push(self.picture_take(panel, picture, record));
             last = Some(panel);
         }
@@ -175,7 +231,8 @@ impl State {
     /// and `asked` says that the author wants it.
     pub(super) fn save(&mut self, asked: bool) {
         let revision = self.document.revision();
-        let untouched = self.project.is_none() && self.panels().is_empty();
+        let panels = self.panels().len() - usize::from(self.begun().is_some());
+        let untouched = self.project.is_none() && panels == 0;
         let wanted = if asked {
             !untouched
         } else {
@@ -190,18 +247,38 @@ impl State {
         self.files.send(Task::Save(self.snapshot()));
     }
 
+    /// The panel that the job at work has made and put nothing into yet.
+    fn begun(&self) -> Option<PanelId> {
+        let running = self.work.running().filter(|job| job.made.is_some())?;
+        let panel = self.panel(running.panel)?;
+        panel.is_empty().then_some(panel.id)
+    }
+
     fn snapshot(&self) -> Snapshot {
+        let mut document = self.document.without_history();
+        // A panel in which nothing stands yet is not kept: whoever stops now finds no empty one.
+        if let Some(panel) = self.begun() {
+            document
+                .apply(Edit::DeletePanel(panel))
+                .expect("the panel was just found on this board");
+        }
         Snapshot {
             board: self.board,
-            document: self.document.without_history(),
+            revision: self.document.revision(),
+            document,
             images: self.images.clone(),
+            folder: self.folder().to_owned(),
+            name: self.file_name(),
         }
     }
 
     /// Saves what is not saved, if only after a failure.
     pub(super) fn flush(&mut self) {
         self.commit(Instant::now());
-        if self.save_failed {
+        if !self.preferences.autosave {
+            return;
+        }
+        if self.save_failed() {
             self.sent = self.saved;
         }
         self.save(false);
@@ -209,7 +286,7 @@ impl State {
 
     pub(super) fn autosave(&mut self, now: Instant) {
         let revision = self.document.revision();
-        if revision == self.sent {
+        if revision == self.sent || !self.preferences.autosave {
             self.changed = None;
             return;
         }

@@ -21,7 +21,8 @@ impl State {
             return;
         }
         self.composer.clear();
-        let id = self.add_panel(sentence, now);
+        self.speak_of_language(&sentence, now);
+        let id = self.add_panel(sentence, self.place(), now);
         self.follow(id, true);
         if make.picture() {
             let settings = self.settings_of_new();
@@ -35,6 +36,7 @@ impl State {
     }
 
     pub(super) fn go_on(&mut self, make: Make, show: bool) {
+        let after = self.place();
         let target = match make {
             Make::Picture => match self.panel_to_draw() {
                 Some(id) => Target::Panel(id),
@@ -46,9 +48,9 @@ impl State {
             },
             Make::Text => match self.panel_to_tell() {
                 Some(id) => Target::Panel(id),
-                None => Target::NewPanel { show },
+                None => Target::NewPanel { show, after },
             },
-            Make::Both | Make::Prompt | Make::Plan(_) => Target::NewPanel { show },
+            Make::Both | Make::Prompt | Make::Plan(_) => Target::NewPanel { show, after },
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -69,9 +71,11 @@ impl State {
         bare.or(selected).or(last).map(|panel| panel.id)
     }
 
-    /// A text alone is for the last panel while that has only a picture.
+    /// A text alone is for the panel that the author is at, or the last one, while that has only
+    /// a picture.
     fn panel_to_tell(&self) -> Option<PanelId> {
-        let last = self.panels().last()?;
+        let here = self.place().and_then(|id| self.panel(id));
+        let last = here.or(self.panels().last())?;
         let bare = last.text.trim().is_empty() && !self.work.waits_for(last.id);
         (bare && last.picture().is_some()).then_some(last.id)
     }
@@ -154,7 +158,10 @@ impl State {
         if self.index_of(id).is_none() {
             return;
         }
-        if let Some((picture, record)) = output.picture {
+        if let Some((picture, mut record)) = output.picture {
+            // What was drawn is told by the text then, however the author changes it now.
+            let told = output.text.map(|(text, _)| text);
+            record.text = record.text.or(told).or(running.told.clone());
             if in_passing {
                 self.glimpse = Some(Glimpse {
                     panel: id,
@@ -225,13 +232,13 @@ impl State {
             self.glimpse = None;
         }
         let Some(panel) = self.panel(id) else { return };
-        let empty = panel.text.is_empty() && panel.pictures.items().is_empty();
+        let empty = panel.is_empty();
         if let Some(made) = running.made.filter(|_| empty) {
             if self.document.revision() == made.at {
-                self.document.undo();
+                self.document.take_back();
                 self.after_history();
             } else {
-                self.delete(id, now);
+                self.delete(&[id], now);
             }
         }
     }
@@ -258,10 +265,10 @@ impl State {
         };
         let (id, made) = match order.target {
             Target::Panel(id) => (id, None),
-            Target::NewPanel { show } => {
+            Target::NewPanel { show, after } => {
                 // The commit keeps what is typed out of the new panel's undo step.
                 self.commit(now);
-                let id = self.add_panel(String::new(), now);
+                let id = self.add_panel(String::new(), after, now);
                 self.follow(id, show);
                 let edits = self.index_of(id).map(|at| Edit::InsertPanel {
                     at,
@@ -279,11 +286,12 @@ impl State {
         };
         let settings = order.settings.clone();
         let request = Request::of_panel(self.story(), &self.images, index, order.make, settings);
+        let text = request.text.clone();
         // The inspector shows what the picture in the making is made with.
         if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {
             self.panel_settings.seed = order.settings.seed;
         }
         let job = self.engine.submit(request);
-        self.work.started(job, id, order, made, now);
+        self.work.started(job, id, order, text, made, now);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Glimpse, State};
+use super::{Glimpse, Readiness, State};
 use crate::engine::Make;
 use crate::pipeline::new_seed;
 use crate::story::{PanelId, Settings};
@@ -11,14 +11,17 @@ use crate::studio::actions::Setting;
 use crate::studio::work::{Order, Target};
 
 impl State {
+    /// Changes the settings of the selected panel or, without one, of panels to come.
     pub(super) fn set(&mut self, setting: Setting, now: Instant) {
-        let panel = self.selected;
-        self.settings_chosen = true;
-        // What the author sets for a panel is liked for those to come as well; its seed is not.
+        let settings = if self.selected.is_some() {
+            &mut self.panel_settings
+        } else {
+            self.settings_chosen = true;
+            &mut self.next
+        };
         match setting {
             Setting::Guidance(value, held) => {
-                self.next.guidance = value;
-                self.panel_settings.guidance = value;
+                settings.guidance = value;
                 if let Some(id) = self.selected_with_picture() {
                     self.live.moved(id, value, held, now);
                 }
@@ -27,47 +30,51 @@ impl State {
                 self.live.released(now);
                 self.keep_glimpse(now);
             }
-            Setting::Steps(steps) => {
-                self.next.steps = steps;
-                self.panel_settings.steps = steps;
-            }
-            Setting::Seed(_) | Setting::Dice => {
-                let seed = if let Setting::Seed(seed) = setting {
-                    seed
-                } else {
-                    new_seed()
-                };
-                if panel.is_some() {
-                    self.panel_settings.seed = seed;
-                } else {
-                    self.next.seed = seed;
-                }
+            Setting::Steps(steps) => settings.steps = steps,
+            Setting::Seed(seed) => {
+                settings.seed = seed;
                 self.seed_chosen = true;
             }
-            Setting::LockSeed(locked) => {
-                self.seed_locked = locked;
-                if locked {
-                    self.next.seed = self.shown().seed;
-                }
+            Setting::Dice => {
+                settings.seed = new_seed();
+                self.seed_chosen = true;
             }
-            Setting::Scheduler(kind) => {
-                self.next.scheduler = kind.clone();
-                self.panel_settings.scheduler = kind;
+            Setting::LockSeed(true) => {
+                self.locked.insert(self.selected);
             }
-            Setting::Temperature(value) => {
-                self.next.temperature = value;
-                self.panel_settings.temperature = value;
+            Setting::LockSeed(false) => {
+                self.locked.remove(&self.selected);
             }
-            Setting::TopP(value) => {
-                self.next.top_p = value;
-                self.panel_settings.top_p = value;
-            }
+            Setting::Scheduler(kind) => settings.scheduler = kind,
+            Setting::Temperature(value) => settings.temperature = value,
+            Setting::TopP(value) => settings.top_p = value,
         }
+    }
+
+    /// Whether the seed that the inspector shows is used again.
+    pub fn seed_locked(&self) -> bool {
+        self.locked.contains(&self.selected)
+    }
+
+    /// Settings of a board that nothing was chosen for: the model's own.
+    pub(super) fn reset_settings(&mut self) {
+        let usual = match &self.readiness {
+            Readiness::Ready(description) => description.default_settings.clone(),
+            _ => Settings::default(),
+        };
+        self.next = Settings {
+            seed: new_seed(),
+            ..usual
+        };
+        self.locked.clear();
+        self.seed_chosen = false;
+        self.settings_chosen = false;
     }
 
     pub(super) fn draw_picture(&mut self, id: PanelId) {
         let mut settings = self.settings_for(id);
-        let chosen = self.seed_locked || (self.seed_chosen && self.selected == Some(id));
+        let selected = self.selected == Some(id);
+        let chosen = self.locked.contains(&Some(id)) || (self.seed_chosen && selected);
         if !chosen {
             settings.seed = new_seed();
         }
@@ -149,36 +156,49 @@ impl State {
 
     /// The selected panel's settings are those that its shown takes were made with.
     pub(super) fn load_settings(&mut self) {
-        let Some(panel) = self.selected.and_then(|id| self.panel(id)) else {
-            return;
+        if let Some(id) = self.selected {
+            self.panel_settings = self.made_with(id);
+            self.seed_chosen = false;
+        }
+    }
+
+    /// What the shown takes of a panel were made with; settings of new panels where it has none.
+    fn made_with(&self, id: PanelId) -> Settings {
+        let next = &self.next;
+        let Some(panel) = self.panel(id) else {
+            return next.clone();
         };
-        let mut settings = self.next.clone();
-        if let Some(record) = panel.texts.active().and_then(|t| t.record.as_ref()) {
-            settings.temperature = record.settings.temperature;
-            settings.top_p = record.settings.top_p;
+        let text = panel.texts.active().and_then(|take| take.record.as_ref());
+        let picture = panel
+            .pictures
+            .active()
+            .and_then(|take| take.record.as_ref());
+        let written = text.map_or(next, |record| &record.settings);
+        let drawn = picture.map_or(next, |record| &record.settings);
+        Settings {
+            temperature: written.temperature,
+            top_p: written.top_p,
+            top_k: written.top_k,
+            min_p: written.min_p,
+            repetition_penalty: written.repetition_penalty,
+            length: written.length,
+            tone: written.tone.clone(),
+            ..drawn.clone()
         }
-        if let Some(record) = panel.pictures.active().and_then(|t| t.record.as_ref()) {
-            let made = &record.settings;
-            settings.seed = made.seed;
-            settings.guidance = made.guidance;
-            settings.steps = made.steps;
-            settings.scheduler = made.scheduler.clone();
-        }
-        self.panel_settings = settings;
-        self.seed_chosen = false;
     }
 
     pub(super) fn settings_for(&self, id: PanelId) -> Settings {
         if self.selected == Some(id) {
             self.panel_settings.clone()
         } else {
-            self.next.clone()
+            self.made_with(id)
         }
     }
 
-    pub(super) fn next_seed(&self) -> u64 {
-        if self.seed_locked {
-            self.next.seed
+    /// The seed of a new text of the panel.
+    pub(super) fn seed_for(&self, id: PanelId) -> u64 {
+        if self.locked.contains(&Some(id)) {
+            self.settings_for(id).seed
         } else {
             new_seed()
         }
@@ -186,7 +206,7 @@ impl State {
 
     pub(super) fn settings_of_new(&mut self) -> Settings {
         let chosen = std::mem::take(&mut self.seed_chosen) && self.selected.is_none();
-        if !chosen && !self.seed_locked {
+        if !chosen && !self.locked.contains(&None) {
             self.next.seed = new_seed();
         }
         self.next.clone()

@@ -1,0 +1,66 @@
+//! The stories that were open last, for the start page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::SystemTime;
+
+use image::RgbaImage;
+
+use crate::story::{ImageId, Project};
+
+/// So many are shown.
+pub const SHOWN: usize = 6;
+
+/// A story as the start page shows it.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    pub dir: PathBuf,
+    /// The title, or the opening of a story without one.
+    pub title: String,
+    pub panels: usize,
+    pub changed: Option<SystemTime>,
+    /// The first picture.
+    pub picture: Option<(ImageId, Arc<RgbaImage>)>,
+}
+
+/// Reads the stories in the folders on a thread of its own; those that are gone are left out.
+pub fn look(dirs: &[PathBuf], wake: Arc<dyn Fn() + Send + Sync>) -> Receiver<Recent> {
+    let (send, found) = channel();
+    let dirs = dirs.to_vec();
+    let looking = std::thread::Builder::new()
+        .name("recent stories".to_owned())
+        .spawn(move || {
+            let stories = dirs.iter().filter_map(|dir| read(dir)).take(SHOWN);
+            for story in stories {
+                if send.send(story).is_err() {
+                    return;
+                }
+                wake();
+            }
+        });
+    // Without the thread the page has no stories on it; opening them is as before.
+    drop(looking);
+    found
+}
+
+fn read(dir: &Path) -> Option<Recent> {
+    if !Project::is_project(dir) {
+        return None;
+    }
+    let (document, images, _) = Project::read(dir).ok()?;
+    let story = document.story();
+    let picture = story.panels.iter().find_map(|panel| {
+        let take = panel.picture()?;
+        Some((take.image.clone(), images.shown(&take.image)?))
+    });
+    let changed = fs::metadata(dir.join("story.json")).and_then(|meta| meta.modified());
+    Some(Recent {
+        dir: dir.to_owned(),
+        title: story.called(),
+        panels: story.panels.len(),
+        changed: changed.ok(),
+        picture,
+    })
+}

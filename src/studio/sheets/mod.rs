@@ -1,0 +1,76 @@
+//! What opens over the window: help, messages, preferences, about, questions before something is
+//! lost, and the file chooser for desktops that have none.
+
+mod about;
+mod chooser;
+mod help;
+mod leaving;
+mod messages;
+mod preferences;
+
+use egui::{Id, Modal, ScrollArea, Ui};
+
+use super::actions::Action;
+use super::state::State;
+use super::theme;
+
+pub use chooser::Chooser;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sheet {
+    Help,
+    Messages,
+    Preferences,
+    About,
+}
+
+/// Draws what is open.
+pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+    if state.leaving.as_ref().is_some_and(|leaving| leaving.asks) {
+        leaving::show(ui, state, actions);
+    }
+    if state.chooser.is_some() {
+        chooser::show(ui, state, actions);
+    }
+    let Some(sheet) = state.sheet else { return };
+    let (name, width) = match sheet {
+        Sheet::Help => ("Keyboard and mouse", 560.0),
+        Sheet::Messages => ("Messages", 620.0),
+        Sheet::Preferences => ("Preferences", 480.0),
+        Sheet::About => ("About Vokenboard", 520.0),
+    };
+    let closed = modal(ui, name, width, |ui| match sheet {
+        Sheet::Help => help::show(ui),
+        Sheet::Messages => messages::show(ui, state),
+        Sheet::Preferences => preferences::show(ui, state, actions),
+        Sheet::About => about::show(ui, state),
+    });
+    if closed {
+        actions.push(Action::Show(None));
+    }
+}
+
+/// A sheet with a heading over the dimmed window; true when it is to close.
+fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
+    let window = ui.ctx().content_rect().size();
+    let response = Modal::new(Id::unique(("sheet", name))).show(ui.ctx(), |ui| {
+        ui.set_width(width.min(window.x - 80.0));
+        ui.heading(name);
+        ui.add_space(4.0);
+        ScrollArea::vertical()
+            .id_salt(name)
+            .max_height((window.y - 190.0).max(80.0))
+            .auto_shrink([false, true])
+            .show(ui, add);
+        ui.add_space(6.0);
+        let close = ui.button("Close").accessible_name(format!("Close {name}"));
+        close.clicked()
+    });
+    response.inner || response.should_close()
+}
+
+/// Quiet words that may be long.
+fn note(ui: &mut Ui, words: impl Into<String>) {
+    let words = egui::RichText::new(words).size(13.0);
+    ui.add(egui::Label::new(words.color(theme::palette(ui).faint_ink)).wrap());
+}

@@ -1,0 +1,155 @@
+//! Around the story: the start page, preferences, and leaving a board without losing anything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::State;
+use crate::story::{Document, Images};
+use crate::studio::files::Task;
+use crate::studio::preferences::Preferences;
+use crate::studio::recent;
+
+/// What the author wants to leave the board for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The end of the program.
+    Close,
+    New,
+    Open(PathBuf),
+}
+
+/// A board that is about to be left.
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    pub to: Leave,
+    /// The author is asked; else the board is left once it is saved.
+    pub asks: bool,
+    /// The author has chosen where a copy goes: then it is left.
+    pub copying: bool,
+}
+
+impl State {
+    /// What the story is called: its title or its opening; empty before there is either.
+    pub fn called(&self) -> String {
+        self.story().called()
+    }
+
+    /// Where new stories are kept.
+    pub fn folder(&self) -> &Path {
+        let chosen = self.preferences.folder.as_deref();
+        chosen.unwrap_or(&self.projects)
+    }
+
+    /// Whether the board holds something that is not on the disk.
+    pub fn has_unsaved(&self) -> bool {
+        let untouched = self.project.is_none() && self.panels().is_empty();
+        self.is_unsaved() && !untouched
+    }
+
+    /// Why it is not, in a sentence.
+    pub fn why_unsaved(&self) -> String {
+        match &self.save_trouble {
+            Some(trouble) => crate::studio::plain::words(trouble).0,
+            None if !self.preferences.autosave => "It is saved only when you say so.".to_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// Whether the window may close now.
+    pub fn may_close(&self) -> bool {
+        self.quit
+    }
+
+    /// Leaves the board for `to`, at once where nothing is lost by it; else what is not saved is
+    /// saved first, or the author asked.
+    pub(super) fn leave_for(&mut self, to: Leave, now: Instant) {
+        self.commit(now);
+        let by_hand = !self.preferences.autosave || self.save_failed();
+        let asks = !self.work.is_idle() || (by_hand && self.has_unsaved());
+        if !asks && !self.has_unsaved() {
+            return self.go(to, now);
+        }
+        self.leaving = Some(Leaving {
+            to,
+            asks,
+            copying: false,
+        });
+        if !asks {
+            self.flush();
+        }
+    }
+
+    /// The author leaves the board as it is.
+    pub(super) fn leave_now(&mut self, now: Instant) {
+        if let Some(leaving) = self.leaving.take() {
+            if self.has_unsaved() && (self.save_failed() || !self.preferences.autosave) {
+                // Nothing of it is sent to the disk any more.
+                let revision = self.document.revision();
+                (self.sent, self.saved) = (revision, revision);
+                self.save_trouble = None;
+            }
+            self.go(leaving.to, now);
+        }
+    }
+
+    /// A save has succeeded: a board that waited for it is left.
+    pub(super) fn saved_before_leaving(&mut self, now: Instant) {
+        let waited = self
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.copying || (!leaving.asks && !self.is_unsaved()));
+        if waited && let Some(leaving) = self.leaving.take() {
+            self.go(leaving.to, now);
+        }
+    }
+
+    fn go(&mut self, to: Leave, now: Instant) {
+        self.leave(now);
+        match to {
+            Leave::Close => self.quit = true,
+            Leave::New => {
+                self.files.send(Task::Use(None));
+                self.replace(Document::default(), Images::default(), None);
+                self.look_for_recent();
+            }
+            Leave::Open(dir) => self.files.send(Task::Open(dir)),
+        }
+    }
+
+    pub(super) fn prefer(&mut self, preferences: Preferences, now: Instant) {
+        self.preferences = preferences;
+        self.keep_preferences(now);
+    }
+
+    pub(super) fn keep_preferences(&mut self, now: Instant) {
+        let Some(file) = &self.preferences_file else {
+            return;
+        };
+        if let Err(reason) = self.preferences.save(file) {
+            self.toasts.error(reason, now);
+        }
+    }
+
+    /// The story in `dir` is the one at work.
+    pub(super) fn remember(&mut self, dir: &Path, now: Instant) {
+        if self.preferences.recent.first().map(PathBuf::as_path) != Some(dir) {
+            self.preferences.remember(dir);
+            self.keep_preferences(now);
+        }
+    }
+
+    pub(super) fn look_for_recent(&mut self) {
+        self.recent.clear();
+        let dirs = &self.preferences.recent;
+        if !dirs.is_empty() {
+            self.looking = Some(recent::look(dirs, Arc::clone(&self.wake)));
+        }
+    }
+
+    pub(super) fn found_recent(&mut self) {
+        if let Some(looking) = &self.looking {
+            self.recent.extend(looking.try_iter());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the model cannot draw of what the author writes, said while they write it.
+
+use std::time::Instant;
+
+use super::State;
+use crate::pipeline;
+use crate::words::{self, Found};
+
+impl State {
+    /// Where in `text` stand words that the model has never seen; none for a model whose words are
+    /// not listed, which knows far more than a list could say.
+    pub fn unknown_in(&self, text: &str) -> Vec<Found> {
+        let known = self.words();
+        let lists = [known.characters, known.things, known.places];
+        pipeline::unknown_words(&lists, text)
+    }
+
+    /// "Sprout does not know: grandmother, bees", of the sentence in the composer or, without
+    /// one, of the selected panel.
+    pub fn unknown_words(&self) -> Option<String> {
+        let composer = self.composer.trim();
+        let text = match composer.is_empty() {
+            true => self.selected.map_or("", |id| self.text_of(id)),
+            false => composer,
+        };
+        let mut names: Vec<String> = Vec::new();
+        for Found { word, .. } in self.unknown_in(text) {
+            if !names.contains(&word) {
+                names.push(word);
+            }
+        }
+        let model = self.model_name();
+        (!names.is_empty()).then(|| format!("{model} does not know: {}", names.join(", ")))
+    }
+
+    /// Says once a board that the model writes English where the author writes another language.
+    pub(super) fn speak_of_language(&mut self, text: &str, now: Instant) {
+        let listed = !self.words().characters.is_empty();
+        if self.said_language || !listed {
+            return;
+        }
+        if let Some(language) = words::other_language(text) {
+            self.said_language = true;
+            let model = self.model_name();
+            self.toasts.note(
+                format!("{model} knows English only: it will go on in English, and draw little of a text in {language}."),
+                now,
+            );
+        }
+    }
+}
