@@ -1,6 +1,6 @@
 //! What a model that draws certain things only has never seen.
 
-use crate::storyworld::is_word;
+use crate::storyworld::is_drawn;
 use crate::words::{self, Found};
 
 /// Where in `text` stand nouns that are not in the lists of what a model draws, nor in the
@@ -15,7 +15,7 @@ pub fn unknown_words(lists: &[&[String]], text: &str) -> Vec<Found> {
             .iter()
             .any(|list| list.iter().any(|known| known == word))
     };
-    words::unknown(text, |word| listed(word) || is_word(word))
+    words::unknown(text, |word| listed(word) || is_drawn(word))
 }
 
 #[cfg(test)]

@@ -23,4 +23,4 @@ pub use reference::{refers, unnamed};
 pub use render::Renderer;
 pub use scene::{LAYOUTS, MAX_SUBJECTS, Placed, Rect, Scene, SceneOptions, Slot, Split, held_out};
 pub use tale::{PLOT_COUNT, Tale};
-pub use words::{Mentions, is_word, mentions, synonyms, vocabulary, words};
+pub use words::{Mentions, is_drawn, is_word, mentions, synonyms, vocabulary, words};

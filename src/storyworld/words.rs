@@ -41,16 +41,25 @@ pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
 
 /// Every word that a caption or a story can hold, and common fillers; sorted, lower case.
 pub fn vocabulary() -> Vec<String> {
+    let mut all = of_captions();
+    tale::texts().for_each(|text| add(&mut all, text));
+    all.into_iter().collect()
+}
+
+/// The words of a text, without its slots such as `{a}`.
+fn add(all: &mut BTreeSet<String>, text: &str) {
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        all.extend(words(before));
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    all.extend(words(rest));
+}
+
+/// Every word that a caption can hold, and common fillers: what pictures were drawn of.
+fn of_captions() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
-    let mut add = |text: &str| {
-        let mut rest = text;
-        // Slots such as `{a}` are no words.
-        while let Some((before, after)) = rest.split_once('{') {
-            all.extend(words(before));
-            rest = after.split_once('}').map_or("", |(_, after)| after);
-        }
-        all.extend(words(rest));
-    };
+    let mut add = |text: &str| add(&mut all, text);
     for subject in SubjectId::all() {
         let kind = subject.get();
         for text in [kind.nouns, kind.adjectives, kind.verbs, also(subject)]
@@ -88,17 +97,20 @@ pub fn vocabulary() -> Vec<String> {
                 .for_each(|t| add(t));
         }
     }
-    shapes::all()
-        .chain(tale::texts())
-        .chain(MOODS)
-        .for_each(&mut add);
+    shapes::all().chain(MOODS).for_each(&mut add);
     add(FILLER);
-    all.into_iter().collect()
+    all
 }
 
 /// Whether [`vocabulary`] holds the word, in lower case.
 pub fn is_word(word: &str) -> bool {
     static ALL: LazyLock<HashSet<String>> = LazyLock::new(|| vocabulary().into_iter().collect());
+    ALL.contains(word)
+}
+
+/// Whether a caption of a picture can hold the word, in lower case; stories speak of more.
+pub fn is_drawn(word: &str) -> bool {
+    static ALL: LazyLock<BTreeSet<String>> = LazyLock::new(of_captions);
     ALL.contains(word)
 }
 

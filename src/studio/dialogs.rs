@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-use crate::story::PanelId;
+use crate::story::{PanelId, picture_endings};
 
 /// What is asked; the names are suggestions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,6 @@ pub struct Answer {
 /// Nobody closes a dialog this soon after asking for it: there was none. rfd does not tell the
 /// two apart.
 const TOO_SOON: Duration = Duration::from_millis(400);
-
-/// Endings of picture files, as cameras and programs write them.
-pub const PICTURES: [&str; 8] = ["png", "PNG", "jpg", "JPG", "jpeg", "JPEG", "webp", "WEBP"];
 
 /// Asks the author for files.
 pub trait Dialogs {
@@ -83,7 +80,7 @@ impl Dialogs for SystemDialogs {
             Ask::Bring(_) => {
                 let dialog = dialog
                     .set_title("Add a picture to the story")
-                    .add_filter("Pictures", &PICTURES);
+                    .add_filter("Pictures", &picture_endings());
                 self.wait(ask, dialog.pick_file());
             }
             Ask::SaveAs(name) => {

@@ -10,9 +10,7 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use crate::export::{self, Existing};
-use crate::story::{
-    Document, Images, Panel, PanelId, Project, Record, Story, read_picture_file,
-};
+use crate::story::{Document, Images, Panel, PanelId, Project, Record, Story, read_picture_file};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.

@@ -37,12 +37,12 @@ pub enum StudioError {
     NoWindow(String),
 }
 
-/// Where stories without a folder of their own are kept: `Vokenboard` in the author's documents.
+/// Where stories without a folder of their own are kept: `Vokenboard` in the author's documents or,
+/// without those, at home, where file managers show it.
 pub fn projects_folder() -> PathBuf {
-    let documents = directories::UserDirs::new()
-        .and_then(|user| user.document_dir().map(PathBuf::from))
-        .or_else(|| directories::BaseDirs::new().map(|base| base.data_dir().to_path_buf()));
-    documents.unwrap_or_default().join("Vokenboard")
+    let user = directories::UserDirs::new();
+    let shown = user.map(|user| user.document_dir().unwrap_or(user.home_dir()).to_owned());
+    shown.unwrap_or_default().join("Vokenboard")
 }
 
 /// Opens the studio and returns when its window is closed, with everything saved.
@@ -58,7 +58,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         .with_title("Vokenboard")
         .with_app_id("vokenboard")
         .with_icon(super::icons::of_the_window())
-        .with_inner_size(place.size.unwrap_or([1280.0, 800.0]))
+        .with_inner_size(place.size.unwrap_or([1280.0, 720.0]))
         .with_clamp_size_to_monitor_size(true)
         .with_maximized(place.maximized)
         .with_min_inner_size([480.0, 320.0]);

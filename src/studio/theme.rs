@@ -113,7 +113,11 @@ pub fn install(ctx: &egui::Context) {
         });
     }
     ctx.set_theme(egui::ThemePreference::System);
-    ctx.options_mut(|o| o.fallback_theme = Theme::Light);
+    ctx.options_mut(|o| {
+        o.fallback_theme = Theme::Light;
+        // As desktops have it; slow machines draw few frames between two clicks.
+        o.input_options.max_double_click_delay = 0.5;
+    });
 }
 
 /// Bars that float at the edge, wide enough to be seen and taken hold of.

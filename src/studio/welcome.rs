@@ -64,7 +64,7 @@ fn recent(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec
         actions.push(Action::OpenStory(last.dir.clone()));
     }
     ui.add_space(8.0);
-    let wide = 228.0;
+    let wide = 290.0_f32.min(ui.available_width());
     let columns = ((ui.available_width() + 8.0) / (wide + 8.0))
         .floor()
         .max(1.0) as usize;

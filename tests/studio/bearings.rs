@@ -63,7 +63,7 @@ fn preferences_are_set_and_kept() {
     let read = Preferences::load(&file);
     assert_eq!(read.theme, Look::Dark);
     assert_eq!(read.folder.as_deref(), Some(folder.as_path()));
-    assert!(t.studio.ctx.style().visuals.dark_mode);
+    assert!(t.studio.ctx.theme() == Theme::Dark);
     t.write_texts(&["A hen sings."]);
     t.saved();
     assert!(folder.join("A hen sings").join("story.json").is_file());

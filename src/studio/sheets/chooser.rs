@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use egui::{Id, Modal, RichText, ScrollArea, TextEdit, Ui};
+use egui::{RichText, ScrollArea, TextEdit, Ui};
 
-use crate::story::Project;
+use crate::story::{Project, picture_endings};
 use crate::studio::actions::Action;
-use crate::studio::dialogs::{Answer, Ask, PICTURES};
+use crate::studio::dialogs::{Answer, Ask};
 use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::{theme, widgets};
@@ -107,9 +107,8 @@ impl Chooser {
 
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default();
-    PICTURES
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
+    let mut known = picture_endings().into_iter();
+    known.any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
@@ -120,7 +119,7 @@ pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
     let mut go = None;
     let mut chosen = None;
     let mut cancelled = false;
-    let response = Modal::new(Id::unique("chooser")).show(ui.ctx(), |ui| {
+    let response = super::framed(ui, "chooser").show(ui.ctx(), |ui| {
         ui.set_width(560.0_f32.min(window.x - 80.0));
         ui.heading(chooser.title());
         ui.horizontal(|ui| {

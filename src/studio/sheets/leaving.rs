@@ -1,6 +1,6 @@
 //! The question before a board is closed that would lose something.
 
-use egui::{Id, Modal, Ui};
+use egui::Ui;
 
 use crate::studio::actions::Action;
 use crate::studio::icons::Icon;
@@ -18,7 +18,7 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         Leave::Open(_) => "Open another story?",
     };
     let width = 460.0_f32.min(ui.ctx().content_rect().width() - 80.0);
-    let response = Modal::new(Id::unique("leaving")).show(ui.ctx(), |ui| {
+    let response = super::framed(ui, "leaving").show(ui.ctx(), |ui| {
         ui.set_width(width);
         ui.heading(title);
         let story = match state.called().as_str() {

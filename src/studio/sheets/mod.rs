@@ -8,7 +8,7 @@ mod leaving;
 mod messages;
 mod preferences;
 
-use egui::{Id, Modal, ScrollArea, Ui};
+use egui::{Frame, Id, Modal, ScrollArea, Ui};
 
 use super::actions::Action;
 use super::state::State;
@@ -34,7 +34,7 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     }
     let Some(sheet) = state.sheet else { return };
     let (name, width) = match sheet {
-        Sheet::Help => ("Keyboard and mouse", 560.0),
+        Sheet::Help => ("Keyboard and mouse", 660.0),
         Sheet::Messages => ("Messages", 620.0),
         Sheet::Preferences => ("Preferences", 480.0),
         Sheet::About => ("About Vokenboard", 520.0),
@@ -53,7 +53,7 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
 /// A sheet with a heading over the dimmed window; true when it is to close.
 fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
     let window = ui.ctx().content_rect().size();
-    let response = Modal::new(Id::unique(("sheet", name))).show(ui.ctx(), |ui| {
+    let response = framed(ui, ("sheet", name)).show(ui.ctx(), |ui| {
         ui.set_width(width.min(window.x - 80.0));
         ui.heading(name);
         ui.add_space(4.0);
@@ -67,6 +67,11 @@ fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
         close.clicked()
     });
     response.inner || response.should_close()
+}
+
+/// A sheet with room around what stands on it.
+fn framed(ui: &Ui, id: impl std::hash::Hash + std::fmt::Debug) -> Modal {
+    Modal::new(Id::unique(id)).frame(Frame::popup(ui.style()).inner_margin(18))
 }
 
 /// Quiet words that may be long.
