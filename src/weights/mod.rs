@@ -12,6 +12,7 @@ mod gguf;
 mod identity;
 mod installed;
 mod manifest;
+mod trouble;
 
 pub use added::{Entry, forget, register};
 pub use checkpoint::{Checkpoint, CheckpointError, StoredType, Taken, TensorInfo, View};
@@ -24,6 +25,8 @@ pub use identity::{Identity, Kind};
 pub use installed::{Installed, Model, Source, catalogue, find, installed, models_dir};
 pub(crate) use manifest::sha256;
 pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
+
+pub use trouble::{HEAD, Trouble, trouble};
 
 use std::path::PathBuf;
 

@@ -1,0 +1,75 @@
+//! IP-Adapters: pictures as prompts.
+
+use super::{Tensors, refused, usable};
+use crate::weights::{Identity, Kind};
+
+pub fn tell(t: &Tensors) -> Option<Identity> {
+    let (name, keys) = t.find(|name| name.ends_with("to_k_ip.weight"))?;
+    let why = t.tell(name);
+    let width = keys.shape.get(1).copied();
+    let family = match width {
+        Some(768) => "sd1",
+        Some(1024) => "sd2",
+        Some(2048) => "sdxl",
+        Some(4096) => "flux",
+        _ => by_number(t),
+    };
+    let faces = t.with(".to_q_lora.") || t.with(".to_k_lora.") || t.with("perceiver_resampler");
+    let faces = faces
+        || t.has("image_proj.proj.2.weight") && t.dim("image_proj.proj.0.weight", 1) == Some(512);
+    if faces {
+        return Some(refused(
+            "ip-adapter-faceid",
+            "IP-Adapter FaceID",
+            format!("{why}; it reads features of InsightFace, not of a picture"),
+            "use an IP-Adapter of the base or plus kind",
+        ));
+    }
+    if t.dim("image_proj.proj_in.weight", 1) == Some(512) {
+        return Some(refused(
+            "instantid",
+            "InstantID",
+            format!("{why}; image_proj.proj_in reads 512 features of InsightFace"),
+            "use an IP-Adapter of the base or plus kind",
+        ));
+    }
+    if family == "flux" {
+        return Some(refused(
+            "flux",
+            "a FLUX IP-Adapter",
+            why,
+            "use an IP-Adapter of Stable Diffusion 1.x or XL",
+        ));
+    }
+    let plus = t.has("image_proj.latents");
+    let tells = match plus {
+        true => t.tell("image_proj.latents"),
+        false => t.tell("image_proj.proj.weight"),
+    };
+    if !plus && !t.has("image_proj.proj.weight") {
+        return Some(refused(
+            "ip-adapter-full-face",
+            "IP-Adapter full face",
+            format!("{why}; image_proj is neither one layer nor a resampler"),
+            "use an IP-Adapter of the base or plus kind",
+        ));
+    }
+    let called = match plus {
+        true => "IP-Adapter plus",
+        false => "IP-Adapter",
+    };
+    Some(usable(
+        Kind::IpAdapter,
+        family,
+        called,
+        format!("{tells}; {why}"),
+    ))
+}
+
+/// The family by the number of cross attentions, whose numbers are odd.
+fn by_number(t: &Tensors) -> &'static str {
+    match t.blocks("ip_adapter.") {
+        0..=64 => "sd1",
+        _ => "sdxl",
+    }
+}

@@ -1,0 +1,107 @@
+//! Networks that make a picture follow another one: ControlNet and its kin.
+
+use super::{ELSEWHERE, Tensors, refused, unet, usable};
+use crate::weights::{Identity, Kind};
+
+const USE_CONTROLNET: &str = "use a ControlNet of Stable Diffusion 1.x or XL";
+
+pub fn tell(t: &Tensors) -> Option<Identity> {
+    lite(t)
+        .or_else(|| of_transformer(t))
+        .or_else(|| union(t))
+        .or_else(|| plain(t))
+        .or_else(|| t2i_adapter(t))
+}
+
+fn lite(t: &Tensors) -> Option<Identity> {
+    if let Some(name) = t.first_under("lllite_unet") {
+        let why = t.tell(name);
+        return Some(refused(
+            "controlnet-lllite",
+            "ControlNet-LLLite",
+            why,
+            USE_CONTROLNET,
+        ));
+    }
+    let lora = t.has("lora_controlnet") || t.under("input_hint_block.") && t.with(".down");
+    lora.then(|| {
+        let why = "lora_controlnet, input_hint_block.*: the differences from a UNet";
+        refused("control-lora", "a ControlNet LoRA", why, USE_CONTROLNET)
+    })
+}
+
+/// ControlNets of transformers: Flux, Stable Diffusion 3, Qwen-Image and others.
+fn of_transformer(t: &Tensors) -> Option<Identity> {
+    let name = t.find(|name| {
+        name.starts_with("controlnet_blocks.") || name.starts_with("controlnet_single_blocks.")
+    });
+    let (name, _) = name?;
+    let why = t.tell(name);
+    let (family, called) = if t.with("img_mod.") {
+        ("qwen-image", "a Qwen-Image ControlNet")
+    } else if t.under("double_blocks.")
+        || t.under("single_transformer_blocks.")
+        || t.has("controlnet_x_embedder.weight")
+    {
+        ("flux", "a FLUX ControlNet")
+    } else if t.with(".add_k_proj.") || t.under("joint_blocks.") || t.under("pos_embed_input.") {
+        ("sd3", "a Stable Diffusion 3 ControlNet")
+    } else {
+        ("controlnet", "a ControlNet of a diffusion transformer")
+    };
+    Some(refused(family, called, why, USE_CONTROLNET))
+}
+
+fn union(t: &Tensors) -> Option<Identity> {
+    let name = [
+        "task_embedding",
+        "control_type_proj.weight",
+        "control_add_embedding.linear_1.weight",
+    ];
+    let name = name.into_iter().find(|name| t.has(name))?;
+    Some(refused(
+        "sdxl-controlnet-union",
+        "ControlNet Union",
+        t.tell(name),
+        "use a ControlNet of one kind, such as canny or depth",
+    ))
+}
+
+fn plain(t: &Tensors) -> Option<Identity> {
+    let (hint, blocks) = if t.under("control_model.") {
+        (
+            "control_model.input_hint_block.0.weight",
+            t.inside("control_model."),
+        )
+    } else if t.under("controlnet_cond_embedding.") {
+        ("controlnet_cond_embedding.conv_in.weight", t.clone())
+    } else if t.under("input_hint_block.") && t.under("zero_convs.") {
+        ("input_hint_block.0.weight", t.clone())
+    } else {
+        return None;
+    };
+    let family = unet::family(&blocks)?;
+    let why = format!("{}; {}", t.tell(hint), family.why);
+    Some(match family.name {
+        name @ ("sd1" | "sd2" | "sdxl") => {
+            let called = match name {
+                "sd1" => "a ControlNet of Stable Diffusion 1.x",
+                "sd2" => "a ControlNet of Stable Diffusion 2.x",
+                _ => "a ControlNet of Stable Diffusion XL",
+            };
+            usable(Kind::Controlnet, name, called, why)
+        }
+        name => refused(name, "a ControlNet", why, USE_CONTROLNET),
+    })
+}
+
+fn t2i_adapter(t: &Tensors) -> Option<Identity> {
+    let t = match t.under("adapter.") {
+        true => t.inside("adapter."),
+        false => t.clone(),
+    };
+    let body = t.first_under("body.0.resnets.0.block1.weight");
+    let body = body.or_else(|| t.first_under("body.0.block1.weight"))?;
+    let full = t.has("conv_in.weight");
+    full.then(|| refused("t2i-adapter", "a T2I-Adapter", t.tell(body), ELSEWHERE))
+}

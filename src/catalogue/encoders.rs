@@ -1,0 +1,157 @@
+//! Encoders of texts and of pictures without the model that reads them.
+
+use super::{Tensors, refused, usable};
+use crate::weights::{Identity, Kind};
+
+const WITH_MODEL: &str = "use a whole checkpoint, which has its text encoders inside";
+
+/// CLIP's eyes and their kin.
+pub fn image(t: &Tensors) -> Option<Identity> {
+    let names = [
+        "vision_model.embeddings.patch_embedding.weight",
+        "visual.conv1.weight",
+        "visual.patch_embed.proj.weight",
+    ];
+    let name = names.into_iter().find(|name| t.has(name))?;
+    let mut why = t.tell(name);
+    if t.has("visual_projection.weight") {
+        why = format!("{why}, {}", t.tell("visual_projection.weight"));
+    }
+    if t.under("vision_model.head.") {
+        return Some(refused(
+            "siglip",
+            "a SigLIP image encoder",
+            why,
+            "use a CLIP image encoder",
+        ));
+    }
+    if name == "visual.patch_embed.proj.weight" {
+        return Some(refused(
+            "eva-clip",
+            "an EVA-CLIP image encoder",
+            why,
+            "use a CLIP image encoder",
+        ));
+    }
+    let family = match t.dim(name, 0) {
+        Some(1280) => "clip-vit-h",
+        Some(1664) => "clip-vit-bigg",
+        Some(1024) => "clip-vit-l",
+        Some(768) => "clip-vit-b",
+        _ => "clip-vit",
+    };
+    // OpenCLIP's own names are not read.
+    let hugging = name == names[0];
+    if t.under("text_model.") || t.has("token_embedding.weight") {
+        return Some(refused(
+            family,
+            "a whole CLIP, for texts and pictures",
+            why,
+            "use its image encoder alone",
+        ));
+    }
+    let mut identity = usable(Kind::ImageEncoder, family, "a CLIP image encoder", why);
+    if !hugging {
+        identity.supported = false;
+        identity.notes.push("it has OpenCLIP's names".to_string());
+        identity.instead = Some("use the encoder in Hugging Face's form".to_string());
+    }
+    Some(identity)
+}
+
+/// CLIP's and T5's text encoders, and language models without their configuration.
+pub fn text(t: &Tensors) -> Option<Identity> {
+    clip(t)
+        .or_else(|| t5(t))
+        .or_else(|| bert(t))
+        .or_else(|| language(t))
+}
+
+fn clip(t: &Tensors) -> Option<Identity> {
+    let prefixes = [
+        "",
+        "text_encoders.clip_l.transformer.",
+        "clip_l.transformer.",
+        "clip_g.transformer.",
+        "text_encoder.",
+        "cond_stage_model.transformer.",
+        "cond_stage_model.model.",
+        "model.",
+    ];
+    let tables = [
+        "text_model.embeddings.token_embedding.weight",
+        "embeddings.token_embedding.weight",
+        "token_embedding.weight",
+    ];
+    let names = prefixes
+        .iter()
+        .flat_map(|prefix| tables.iter().map(move |table| format!("{prefix}{table}")));
+    let mut names = names.filter(|name| t.has(name));
+    let name = names.next()?;
+    let (family, called) = match t.dim(&name, 1) {
+        Some(768) => ("clip-l", "a CLIP-L text encoder alone"),
+        Some(1024) => ("clip-h", "a CLIP-H text encoder alone"),
+        Some(1280) => ("clip-g", "a CLIP-G text encoder alone"),
+        _ => ("clip", "a CLIP text encoder alone"),
+    };
+    Some(refused(
+        family,
+        called,
+        format!("{}, nothing else", t.tell(&name)),
+        WITH_MODEL,
+    ))
+}
+
+fn t5(t: &Tensors) -> Option<Identity> {
+    let query = "encoder.block.0.layer.0.SelfAttention.q.weight";
+    let (name, info) = t.find(|name| name.ends_with(query))?;
+    let width = info.shape.get(1).copied();
+    // Every layer of UMT5 has a bias of its own.
+    let own = t.with("encoder.block.1.layer.0.SelfAttention.relative_attention_bias");
+    let size = match width {
+        Some(4096) => "xxl",
+        Some(2048) => "xl",
+        Some(1024) => "large",
+        Some(768) => "base",
+        Some(512) => "small",
+        _ => "",
+    };
+    let kind = if own { "umt5" } else { "t5" };
+    let family = [kind, size].join("-").trim_end_matches('-').to_string();
+    let called = format!("a {} text encoder alone", family.to_uppercase());
+    Some(refused(&family, &called, t.tell(name), WITH_MODEL))
+}
+
+fn bert(t: &Tensors) -> Option<Identity> {
+    let (name, _) = t.find(|name| name.ends_with("embeddings.word_embeddings.weight"))?;
+    let chat = t.find(|name| {
+        name.contains("transformer.encoder.layers.") || name.contains("embedding.word_embeddings")
+    });
+    let (family, called) = match (
+        chat,
+        name.contains("embeddings.word_embeddings.weight") && t.with("attention.self.query"),
+    ) {
+        (_, true) => ("bert", "a BERT text encoder"),
+        _ => ("chatglm", "ChatGLM, the text encoder of Kolors"),
+    };
+    Some(refused(family, called, t.tell(name), WITH_MODEL))
+}
+
+fn language(t: &Tensors) -> Option<Identity> {
+    let (name, _) = t.find(|name| {
+        name.ends_with("embed_tokens.weight")
+            || name.ends_with("tok_embeddings.weight")
+            || name == "transformer.wte.weight"
+    })?;
+    let sees = t.under("visual.") || t.under("vision_tower.") || t.under("model.visual.");
+    let called = match sees {
+        true => "a vision-language model without its configuration",
+        false => "a language model without its configuration",
+    };
+    Some(refused(
+        "language-model",
+        called,
+        t.tell(name),
+        "use the model as a GGUF file",
+    ))
+}

@@ -1,0 +1,287 @@
+//! LoRAs and the other small files that change a model's weights.
+
+use super::{Tensors, refused, usable};
+use crate::weights::{Identity, Kind};
+
+/// What is beside every module of the kinds that are no LoRA.
+const OTHERS: [(&str, &str, &str); 11] = [
+    (".hada_w1", "lycoris-loha", "LyCORIS LoHa"),
+    (".lokr_w", "lycoris-lokr", "LyCORIS LoKr"),
+    (".oft_diag", "lycoris-oft", "LyCORIS OFT"),
+    (".oft_blocks", "lycoris-oft", "LyCORIS OFT"),
+    (".oft_R", "lycoris-oft", "OFT"),
+    (".boft_", "lycoris-boft", "BOFT"),
+    (".dora_scale", "dora", "DoRA"),
+    (".lora_magnitude_vector", "dora", "DoRA"),
+    (".a1.weight", "lycoris-glora", "LyCORIS GLoRA"),
+    (".on_input", "lycoris-ia3", "LyCORIS IA3"),
+    (
+        ".lora_mid.",
+        "lora-tucker",
+        "a LoRA in Tucker's form (LoCon with cp decomposition)",
+    ),
+];
+
+const DOWN: [&str; 4] = [
+    "lora_down.weight",
+    "lora_A.weight",
+    "lora.down.weight",
+    "_lora.down.weight",
+];
+
+const USE_LORA: &str = "use a plain LoRA of Stable Diffusion 1.x, 2.x or XL";
+
+pub fn tell(t: &Tensors) -> Option<Identity> {
+    let (module, width) = modules(t)?;
+    let base = base(t);
+    let other = OTHERS.iter().find_map(|(mark, family, called)| {
+        // A bare ".a1" would fit names of networks.
+        let (name, _) = t.find(|name| name.contains(mark))?;
+        Some((name, *family, *called))
+    });
+    if let Some((name, family, called)) = other {
+        let of = base
+            .as_ref()
+            .map_or(String::new(), |base| format!(" for {}", base.1));
+        return Some(refused(
+            family,
+            called,
+            format!("{}{of}: it is no plain LoRA", t.tell(name)),
+            USE_LORA,
+        ));
+    }
+    let difference = t.find(|name| name.ends_with(".diff") || name.ends_with(".diff_b"));
+    if let (Some((name, _)), true) = (difference, width.is_none()) {
+        return Some(refused(
+            "lycoris-full",
+            "LyCORIS full differences",
+            t.tell(name),
+            USE_LORA,
+        ));
+    }
+    let Some((family, called, why)) = base else {
+        return Some(refused(
+            "lora",
+            "a LoRA of an unknown model",
+            format!("{module} fits no model that is known"),
+            USE_LORA,
+        ));
+    };
+    if matches!(family, "sd1" | "sd2" | "sdxl") {
+        let called = format!("a LoRA of {called}");
+        let mut identity = usable(Kind::Lora, family, &called, why);
+        if let Some((name, _)) = difference {
+            identity.supported = false;
+            identity.notes.push(format!(
+                "{name} is a full difference beside the LoRA, which is not supported"
+            ));
+            identity.instead = Some(USE_LORA.to_string());
+        }
+        return Some(identity);
+    }
+    Some(refused(family, &format!("{called} LoRA"), why, USE_LORA))
+}
+
+/// A module that is changed, and its width where the file is a LoRA; `None` where it is none.
+fn modules(t: &Tensors) -> Option<(String, Option<usize>)> {
+    let down = t.find(|name| DOWN.iter().any(|end| name.ends_with(end)));
+    if let Some((name, info)) = down {
+        return Some((name.to_string(), info.shape.get(1).copied()));
+    }
+    let marks = [
+        ".hada_w1",
+        ".lokr_w",
+        ".oft_",
+        ".boft_",
+        ".on_input",
+        ".diff",
+        ".dora_scale",
+        ".a1.weight",
+    ];
+    let prefixed = |name: &str| {
+        [
+            "lora_",
+            "lycoris_",
+            "unet.",
+            "text_encoder",
+            "diffusion_model.",
+            "transformer.",
+            "base_model.",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    };
+    let other = t.find(|name| prefixed(name) && marks.iter().any(|mark| name.contains(mark)));
+    other.map(|(name, _)| (name.to_string(), None))
+}
+
+/// The model that it is for: family, name for people, the tensor that tells.
+fn base(t: &Tensors) -> Option<(&'static str, &'static str, String)> {
+    const NAMES: [(&str, &str, &str); 26] = [
+        ("double_stream_modulation", "flux2", "a FLUX.2"),
+        (
+            "txt_in_individual_token_refiner",
+            "hunyuan-video",
+            "a HunyuanVideo",
+        ),
+        (
+            "individual_token_refiner",
+            "hunyuan-video",
+            "a HunyuanVideo",
+        ),
+        ("distilled_guidance_layer", "chroma", "a Chroma"),
+        ("double_blocks", "flux", "a FLUX"),
+        ("single_transformer_blocks", "flux", "a FLUX"),
+        ("single_blocks", "flux", "a FLUX"),
+        ("img_mlp", "qwen-image", "a Qwen-Image"),
+        ("img_mod", "qwen-image", "a Qwen-Image"),
+        ("joint_blocks", "sd3", "a Stable Diffusion 3"),
+        ("double_stream_blocks", "hidream", "a HiDream"),
+        ("joint_transformer_blocks", "auraflow", "an AuraFlow"),
+        ("double_layers", "auraflow", "an AuraFlow"),
+        ("context_refiner", "z-image", "a Z-Image"),
+        ("layers.0.attention.", "z-image", "a Z-Image"),
+        ("layers_0_attention_", "z-image", "a Z-Image"),
+        ("layers.0.feed_forward.", "z-image", "a Z-Image"),
+        ("cross_attn", "wan", "a Wan"),
+        ("blocks.0.attn2.", "wan", "a Wan"),
+        ("patchify_proj", "ltx-video", "an LTX-Video"),
+        ("motion_modules", "animatediff", "an AnimateDiff"),
+        ("temporal_transformer", "animatediff", "an AnimateDiff"),
+        ("effnet_mapper", "stable-cascade", "a Stable Cascade"),
+        ("adaln_single", "pixart", "a PixArt"),
+        (
+            "base_model.model.model.layers",
+            "language-model",
+            "a language model's",
+        ),
+        ("add_k_proj", "sd3", "a Stable Diffusion 3"),
+    ];
+    let named = NAMES.iter().find_map(|(part, family, called)| {
+        let (name, _) = t.find(|name| name.contains(part))?;
+        Some((*family, *called, t.tell(name)))
+    });
+    // The names of transformers' blocks are inside a UNet's, too.
+    let unet = t.find(|name| {
+        [
+            "input_blocks",
+            "output_blocks",
+            "middle_block",
+            "down_blocks",
+            "up_blocks",
+            "mid_block",
+        ]
+        .iter()
+        .any(|part| name.contains(part))
+            && !name.contains("motion_modules")
+    });
+    let text = t.find(|name| {
+        ["lora_te", "text_encoder", "lycoris_text"]
+            .iter()
+            .any(|part| name.starts_with(part))
+    });
+    match (unet.is_some(), named) {
+        (false, Some(named)) => return Some(named),
+        (true, Some(named)) if named.0 == "animatediff" => return Some(named),
+        _ => {}
+    }
+    if unet.is_none() && text.is_none() {
+        return None;
+    }
+    of_unet(t)
+}
+
+/// The width of the texts that a module reads.
+fn width_read(name: &str, shape: &[usize]) -> Option<usize> {
+    let down = DOWN.iter().any(|end| name.ends_with(end)) || name.ends_with(".hada_w1_b");
+    down.then(|| shape.get(1).copied()).flatten()
+}
+
+fn of_unet(t: &Tensors) -> Option<(&'static str, &'static str, String)> {
+    const SD1: &str = "Stable Diffusion 1.x";
+    const SD2: &str = "Stable Diffusion 2.x";
+    const SDXL: &str = "Stable Diffusion XL";
+    let told = |name: &str| t.tell(name);
+    // What only XL has: a second text encoder, more than one block at an attention.
+    let two = t.find(|name| {
+        name.starts_with("lora_te2_")
+            || name.starts_with("lora_te1_")
+            || name.starts_with("text_encoder_2.")
+            || name.contains("transformer_blocks_1_")
+            || name.contains("transformer_blocks.1.")
+            || name.contains("add_embedding")
+            || name.contains("label_emb")
+    });
+    let reads = t.map.iter().find_map(|(name, info)| {
+        let reads = name.contains("attn2") && (name.contains("to_k") || name.contains("to_v"));
+        let width = width_read(name, &info.shape).filter(|_| reads)?;
+        Some((name.as_str(), width))
+    });
+    match reads {
+        Some((name, 768)) => return Some(("sd1", SD1, told(name))),
+        Some((name, 1024)) => return Some(("sd2", SD2, told(name))),
+        Some((name, 2048)) => return Some(("sdxl", SDXL, told(name))),
+        Some((name, 1280)) => return Some(("sdxl-refiner", "an SDXL refiner", told(name))),
+        _ => {}
+    }
+    if let Some((name, _)) = two {
+        return Some(("sdxl", SDXL, told(name)));
+    }
+    // XL has no attention at its finest level.
+    let finest = t.find(|name| {
+        [
+            "down_blocks_0_attentions",
+            "down_blocks.0.attentions",
+            "input_blocks_1_1",
+            "input_blocks.1.1",
+            "up_blocks_3_attentions",
+            "up_blocks.3.attentions",
+        ]
+        .iter()
+        .any(|part| name.contains(part))
+    });
+    let deep = t.find(|name| {
+        [
+            "down_blocks_3_",
+            "down_blocks.3.",
+            "input_blocks_10_",
+            "input_blocks_9_",
+            "up_blocks_3_",
+            "up_blocks.3.",
+        ]
+        .iter()
+        .any(|part| name.contains(part))
+    });
+    // SD2's projections around attention are linear, and its text encoder is wider.
+    let projection = t
+        .map
+        .iter()
+        .find(|(name, _)| name.contains("proj_in") && name.contains("down"));
+    let text = t.map.iter().find_map(|(name, info)| {
+        let encoder = name.starts_with("lora_te_") || name.starts_with("text_encoder.");
+        let queries = ["q_proj", "k_proj", "v_proj", "to_q", "to_k", "fc1"]
+            .iter()
+            .any(|part| name.contains(part));
+        let width = width_read(name, &info.shape).filter(|_| encoder && queries)?;
+        Some((name.as_str(), width))
+    });
+    match (text, projection) {
+        (Some((name, 1024)), _) => return Some(("sd2", SD2, told(name))),
+        (Some((name, 768)), _) => return Some(("sd1", SD1, told(name))),
+        (_, Some((name, info))) if finest.is_some() => {
+            return Some(match info.shape.len() {
+                2 => ("sd2", SD2, told(name)),
+                _ => ("sd1", SD1, told(name)),
+            });
+        }
+        _ => {}
+    }
+    if let Some((name, _)) = finest.or(deep) {
+        return Some(("sd1", SD1, told(name)));
+    }
+    let other =
+        t.find(|name| name.contains("attentions") || name.contains("_1_transformer_blocks"));
+    other
+        .map(|(name, _)| ("sdxl", SDXL, told(name)))
+        .or_else(|| reads.map(|(name, _)| ("sd1", SD1, told(name))))
+}

@@ -1,0 +1,117 @@
+//! What an author has: what a file or folder of weights is, told from names and shapes of its
+//! tensors and from settings beside it, never from names of files; finding all of it in a folder
+//! tree; adding it where it lies; and how much memory it takes.
+//!
+//! One file a kind of file and one list ([`KINDS`]): a new kind is a function from tensors to an
+//! [`Identity`] and a line there.
+
+mod adapters;
+mod checkpoint;
+mod control;
+mod embedding;
+mod encoders;
+mod error;
+mod header;
+mod lora;
+mod numbers;
+mod others;
+mod tensors;
+mod transformers;
+mod unet;
+mod vae;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use error::CatalogueError;
+pub use tensors::{Info, Tensors};
+
+use crate::weights::{Identity, Kind};
+
+/// Says what tensors are, where they are of its kind.
+type Tell = fn(&Tensors) -> Option<Identity>;
+
+/// Every kind of file, in the order in which they are asked: files that hold parts of other kinds
+/// come before those.
+const KINDS: [Tell; 12] = [
+    adapters::tell,
+    control::tell,
+    others::motion_module,
+    lora::tell,
+    checkpoint::tell,
+    transformers::tell,
+    unet::alone,
+    others::safety_checker,
+    encoders::image,
+    vae::tell,
+    encoders::text,
+    embedding::tell,
+];
+
+/// What tensors with these names and shapes are.
+pub fn identify_tensors(tensors: &Tensors) -> Identity {
+    let known = KINDS.iter().find_map(|tell| tell(tensors));
+    let known = known.or_else(|| others::tell(tensors));
+    let mut identity = known.unwrap_or_else(|| unknown(tensors));
+    let (parameters, bytes) = tensors.size();
+    identity.tensors = tensors.map.len();
+    identity.parameters = parameters;
+    identity.tensor_bytes = bytes;
+    numbers::judge(tensors, &mut identity);
+    identity
+}
+
+fn unknown(tensors: &Tensors) -> Identity {
+    let named: Vec<&str> = tensors.names().take(3).collect();
+    refused(
+        "unknown",
+        "a file of no known kind",
+        match named.is_empty() {
+            true => "it holds no tensors".to_string(),
+            false => format!("its tensors begin with {}", named.join(", ")),
+        },
+        USE_STABLE_DIFFUSION,
+    )
+}
+
+/// What the file or folder `path` is, without adding it.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or is no file of weights.
+pub fn identify(path: &Path) -> Result<Identity, CatalogueError> {
+    match header::read(path)? {
+        header::Header::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),
+        header::Header::Gguf(_) => Err(CatalogueError::damaged(path, "gguf")),
+    }
+}
+
+const USE_STABLE_DIFFUSION: &str = "use a checkpoint of Stable Diffusion 1.x, 2.x or XL";
+const ELSEWHERE: &str =
+    "use a checkpoint of Stable Diffusion 1.x, 2.x or XL here, or run this one in ComfyUI";
+
+/// Something that can be used.
+fn usable(is: Kind, family: &str, called: &str, why: impl Into<String>) -> Identity {
+    Identity {
+        is,
+        family: family.to_string(),
+        called: called.to_string(),
+        supported: true,
+        why: why.into(),
+        ..Identity::default()
+    }
+}
+
+/// Something that is known for what it is, and cannot be used.
+fn refused(family: &str, called: &str, why: impl Into<String>, instead: &str) -> Identity {
+    Identity {
+        is: Kind::Refused,
+        family: family.to_string(),
+        called: called.to_string(),
+        supported: false,
+        why: why.into(),
+        instead: Some(instead.to_string()),
+        ..Identity::default()
+    }
+}

@@ -1,0 +1,173 @@
+//! Names, types and shapes of a file's tensors, which is all that tells what a file is.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A tensor without its numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// safetensors' or ggml's name of its type, such as `F16` or `Q4_K`.
+    pub dtype: String,
+    /// Rows before columns, as PyTorch has them.
+    pub shape: Vec<usize>,
+    pub bytes: u64,
+}
+
+impl Info {
+    pub fn count(&self) -> u64 {
+        let sizes = self.shape.iter().map(|&size| size as u64);
+        sizes.fold(1, u64::saturating_mul)
+    }
+}
+
+/// The tensors of a file by name, and what the file says about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Tensors {
+    pub map: BTreeMap<String, Info>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Tensors {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
+    /// Whether a name begins so.
+    pub fn under(&self, prefix: &str) -> bool {
+        self.first_under(prefix).is_some()
+    }
+
+    /// The first of the names that begin so.
+    pub fn first_under(&self, prefix: &str) -> Option<&str> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let (name, _) = self.map.range::<str, _>(from).next()?;
+        name.starts_with(prefix).then_some(name)
+    }
+
+    /// What follows `prefix` in the names that begin so, in order, with their tensors.
+    pub fn after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Info)> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let held = self.map.range::<str, _>(from);
+        held.map_while(move |(name, info)| Some((name.strip_prefix(prefix)?, info)))
+    }
+
+    /// Whether a name contains this.
+    pub fn with(&self, part: &str) -> bool {
+        self.names().any(|name| name.contains(part))
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.map.get(name).map(|info| &info.shape[..])
+    }
+
+    /// One extent of a tensor's shape.
+    pub fn dim(&self, name: &str, axis: usize) -> Option<usize> {
+        self.shape(name)?.get(axis).copied()
+    }
+
+    /// The first tensor, in order of names, whose name fits.
+    pub fn find(&self, fits: impl Fn(&str) -> bool) -> Option<(&str, &Info)> {
+        let found = self.map.iter().find(|(name, _)| fits(name));
+        found.map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// One more than the highest number that follows `prefix` in a name: how many blocks there are.
+    pub fn blocks(&self, prefix: &str) -> usize {
+        let numbers = self
+            .after(prefix)
+            .filter_map(|(rest, _)| rest.split('.').next()?.parse::<usize>().ok());
+        numbers.max().map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// Those whose names begin so, without that beginning.
+    #[must_use]
+    pub fn inside(&self, prefix: &str) -> Tensors {
+        let held = self.after(prefix);
+        let held = held.map(|(name, info)| (name.to_string(), info.clone()));
+        Tensors {
+            map: held.collect(),
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    /// `name [sizes]`, as it is told to people.
+    pub fn tell(&self, name: &str) -> String {
+        match self.shape(name) {
+            Some(shape) => format!("{name} {shape:?}"),
+            None => name.to_string(),
+        }
+    }
+
+    /// The tensors with what wraps all of them taken away: `module.`, `state_dict.` and the like.
+    #[must_use]
+    pub fn unwrapped(self) -> Tensors {
+        const WRAPPERS: [&str; 6] = [
+            "module.",
+            "state_dict.",
+            "params_ema.",
+            "params.",
+            "model_state_dict.",
+            "_orig_mod.",
+        ];
+        let mut tensors = self;
+        for _ in 0..3 {
+            let all = |prefix: &&&str| {
+                !tensors.map.is_empty() && tensors.names().all(|name| name.starts_with(**prefix))
+            };
+            let Some(prefix) = WRAPPERS.iter().find(all) else {
+                break;
+            };
+            tensors = tensors.inside(prefix);
+        }
+        tensors
+    }
+
+    /// Numbers and bytes of all tensors.
+    pub fn size(&self) -> (u64, u64) {
+        let sizes = self.map.values().map(|info| (info.count(), info.bytes));
+        sizes.fold((0, 0), |(n, b), (count, bytes)| {
+            (n.saturating_add(count), b.saturating_add(bytes))
+        })
+    }
+}
+
+#[cfg(test)]
+pub fn of(list: &[(&str, &[usize])]) -> Tensors {
+    let info = |shape: &[usize]| Info {
+        dtype: "F16".to_string(),
+        shape: shape.to_vec(),
+        bytes: 2 * shape.iter().product::<usize>() as u64,
+    };
+    let map = list
+        .iter()
+        .map(|(name, shape)| ((*name).to_string(), info(shape)));
+    Tensors {
+        map: map.collect(),
+        metadata: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_are_taken_away_and_blocks_are_counted() {
+        let tensors = of(&[
+            ("module.state_dict.blocks.0.a", &[1]),
+            ("module.state_dict.blocks.11.a", &[2]),
+        ]);
+        let tensors = tensors.unwrapped();
+        assert_eq!(tensors.blocks("blocks."), 12);
+        assert_eq!(tensors.dim("blocks.11.a", 0), Some(2));
+        assert!(tensors.under("blocks.1") && !tensors.under("blocks.2"));
+        assert_eq!(
+            tensors.inside("blocks.").names().collect::<Vec<_>>(),
+            ["0.a", "11.a"]
+        );
+    }
+}
