@@ -1,7 +1,11 @@
 //! Whole picture models in one file, under LDM's names.
 
+use std::path::Path;
+
+use candle_core::{DType, Device};
+
 use super::{ELSEWHERE, Tensors, refused, unet, usable};
-use crate::weights::{Identity, Kind};
+use crate::weights::{Checkpoint, Identity, Kind};
 
 const UNET: &str = "model.diffusion_model.";
 
@@ -123,4 +127,32 @@ fn prediction(t: &Tensors, family: &str) -> Option<String> {
     }
     let known = ["sd1", "sdxl", "sdxl-refiner", "instruct-pix2pix"].contains(&family);
     known.then(|| "epsilon".to_string())
+}
+
+/// What the UNet of an SD2 checkpoint predicts, and why that is thought: its header says it not.
+///
+/// The norms of models that were trained on for v prediction have biases of another spread at one
+/// place, by which ComfyUI tells them; inpainting models predict the noise.
+pub fn guess(path: &Path) -> (&'static str, &'static str) {
+    const TELLS: &str = "output_blocks.11.1.transformer_blocks.0.norm1.bias";
+    const SPREAD: f32 = 0.09;
+    let Ok(file) = Checkpoint::open(path) else {
+        return ("v_prediction", "most SD 2.x models do");
+    };
+    let first = file.info(&format!("{UNET}input_blocks.0.0.weight"));
+    if first.is_some_and(|info| info.shape.get(1) == Some(&9)) {
+        return ("epsilon", "inpainting models of SD 2.x do");
+    }
+    let biases = file.tensor(&format!("{UNET}{TELLS}"), DType::F32, &Device::Cpu);
+    let biases = biases.ok().and_then(|biases| biases.to_vec1::<f32>().ok());
+    let Some(biases) = biases.filter(|biases| !biases.is_empty()) else {
+        return ("v_prediction", "most SD 2.x models do");
+    };
+    let count = biases.len() as f32;
+    let mean = biases.iter().sum::<f32>() / count;
+    let variance = biases.iter().map(|bias| (bias - mean).powi(2)).sum::<f32>() / count;
+    match variance.sqrt() > SPREAD {
+        true => ("v_prediction", "its norms are spread as those of such models are"),
+        false => ("epsilon", "its norms are spread as those of such models are"),
+    }
 }

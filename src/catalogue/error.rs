@@ -15,6 +15,25 @@ pub enum CatalogueError {
         reason: String,
         remedy: String,
     },
+    /// What a part of the program says about a file, in one sentence.
+    #[error("{0}")]
+    Said(String),
+    #[error(
+        "{} is {called}, which cannot be used here; {instead}", path.display()
+    )]
+    Refused {
+        path: PathBuf,
+        called: String,
+        instead: String,
+    },
+    #[error("no model \"{id}\" was added (added: {added}); see `vokenboard models`")]
+    NotAdded { id: String, added: String },
+    #[error("model {id} lies in the models folder itself; remove its folder {} by hand", dir.display())]
+    NotElsewhere { id: String, dir: PathBuf },
+    #[error(transparent)]
+    Language(#[from] crate::llm::LlmError),
+    #[error(transparent)]
+    Published(#[from] crate::published::PublishedError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]

@@ -64,11 +64,11 @@ pub fn read(path: &Path) -> Result<Header, CatalogueError> {
             .map(Header::Tensors)
             .map_err(|reason| CatalogueError::damaged(path, reason));
     }
-    Ok(Header::Tensors(pickle(path)?))
+    Ok(Header::Tensors(of_checkpoint(&Checkpoint::open(path)?)))
 }
 
-fn pickle(path: &Path) -> Result<Tensors, CatalogueError> {
-    let checkpoint = Checkpoint::open(path)?;
+/// Names, types and shapes of the tensors in an open checkpoint.
+pub fn of_checkpoint(checkpoint: &Checkpoint) -> Tensors {
     let infos = checkpoint.names().filter_map(|name| {
         let info = checkpoint.info(name)?;
         let info = Info {
@@ -78,10 +78,10 @@ fn pickle(path: &Path) -> Result<Tensors, CatalogueError> {
         };
         Some((name.to_string(), info))
     });
-    Ok(Tensors {
+    Tensors {
         map: infos.collect(),
         metadata: BTreeMap::new(),
-    })
+    }
 }
 
 /// safetensors' name of a type.
@@ -96,6 +96,8 @@ fn type_name(stored: StoredType) -> &'static str {
         StoredType::I16 => "I16",
         StoredType::U8 => "U8",
         StoredType::Bool => "BOOL",
+        StoredType::F8E4M3 => "F8_E4M3",
+        StoredType::F8E5M2 => "F8_E5M2",
         StoredType::Other => "another type",
     }
 }

@@ -6,15 +6,21 @@
 //! [`Identity`] and a line there.
 
 mod adapters;
+mod add;
 mod checkpoint;
 mod control;
 mod embedding;
 mod encoders;
 mod error;
+mod files;
+mod folders;
+mod gguf;
 mod header;
 mod lora;
 mod numbers;
+mod ollama;
 mod others;
+mod scan;
 mod tensors;
 mod transformers;
 mod unet;
@@ -25,7 +31,9 @@ mod tests;
 
 use std::path::Path;
 
+pub use add::{Added, add, line, remove};
 pub use error::CatalogueError;
+pub use scan::{Found, scan};
 pub use tensors::{Info, Tensors};
 
 use crate::weights::{Identity, Kind};
@@ -55,12 +63,17 @@ pub fn identify_tensors(tensors: &Tensors) -> Identity {
     let known = KINDS.iter().find_map(|tell| tell(tensors));
     let known = known.or_else(|| others::tell(tensors));
     let mut identity = known.unwrap_or_else(|| unknown(tensors));
+    measure(tensors, &mut identity);
+    identity
+}
+
+/// Counts tensors, and says how they are stored.
+fn measure(tensors: &Tensors, identity: &mut Identity) {
     let (parameters, bytes) = tensors.size();
     identity.tensors = tensors.map.len();
     identity.parameters = parameters;
     identity.tensor_bytes = bytes;
-    numbers::judge(tensors, &mut identity);
-    identity
+    numbers::judge(tensors, identity);
 }
 
 fn unknown(tensors: &Tensors) -> Identity {
@@ -81,9 +94,12 @@ fn unknown(tensors: &Tensors) -> Identity {
 /// # Errors
 /// When it cannot be read, is damaged, or is no file of weights.
 pub fn identify(path: &Path) -> Result<Identity, CatalogueError> {
+    if path.is_dir() {
+        return folders::tell(path);
+    }
     match header::read(path)? {
         header::Header::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),
-        header::Header::Gguf(_) => Err(CatalogueError::damaged(path, "gguf")),
+        header::Header::Gguf(header) => gguf::tell(path, &header),
     }
 }
 

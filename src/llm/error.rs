@@ -9,6 +9,12 @@ pub enum LlmError {
     Unreadable { path: PathBuf, reason: String },
     #[error("{} is not a language model this program can use: {reason}; copy the file again or use another one", path.display())]
     Unusable { path: PathBuf, reason: String },
+    #[error("{} {reason}; {remedy}", path.display())]
+    Refused {
+        path: PathBuf,
+        reason: String,
+        remedy: String,
+    },
     #[error("{} is not LLaMA's tokenizer ({reason}); restore the file that came with the language model", path.display())]
     Tokenizer { path: PathBuf, reason: String },
     #[error(

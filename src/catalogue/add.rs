@@ -1,0 +1,293 @@
+//! Adding a model where it lies, and forgetting it: nothing is copied, the file stays where it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{CatalogueError, files, folders, identify, ollama};
+use crate::llm::check_gguf;
+use crate::published::format_bytes;
+use crate::weights::{self, Entry, FileEntry, Identity, Kind, MANIFEST, Manifest, Model, Source};
+
+/// The recipes' names of what is added, by what it is.
+const PAINTER: &str = "stable-diffusion";
+const WRITER: &str = "language-model";
+
+/// A model that was added.
+#[derive(Debug)]
+pub struct Added {
+    pub model: Model,
+    /// Whether it was in the list before.
+    pub again: bool,
+}
+
+/// Adds the file or folder `path`, or what Ollama calls so, to the models in `models`.
+/// `prediction` says what the UNet predicts where the file can't tell; `name` is what the id is
+/// made of where that is not the file's name.
+///
+/// # Errors
+/// When it cannot be read, is damaged, or is nothing that can be used; the message says what it is
+/// and what to do.
+pub fn add(
+    path: &Path,
+    name: Option<&str>,
+    prediction: Option<&str>,
+    models: &Path,
+) -> Result<Added, CatalogueError> {
+    let mut name = name.map(str::to_owned);
+    let mut path = path.to_path_buf();
+    if !path.exists()
+        && let Some(stored) = path.to_str().and_then(ollama::find)
+    {
+        name = Some(stored.name);
+        path = stored.blob;
+    }
+    if path.join(MANIFEST).is_file() {
+        return add_own(&path, models);
+    }
+    let identity = identify(&path)?;
+    let path = only_file(&path)?;
+    let mut identity = judged(identity, &path)?;
+    predicts(&mut identity, prediction, &path)?;
+    if identity.is == Kind::Model {
+        let (_, side) = folders::open_painter(&path)?;
+        identity.picture_size = Some(side);
+    }
+    let source = match path.is_dir() {
+        true => Source::Folder(path.clone()),
+        false => Source::File(path.clone()),
+    };
+    let known = weights::installed(models)?.models;
+    let before = known.iter().find(|model| model.source == source);
+    let name = name.unwrap_or_else(|| readable(&path));
+    let id = match before {
+        Some(model) => model.manifest.id.clone(),
+        None => unique(&name, &known),
+    };
+    let manifest = manifest(id, name, identity, &path)?;
+    weights::register(models, &Entry::new(source.clone(), Some(manifest.clone())))?;
+    Ok(Added {
+        model: Model::new(source, manifest),
+        again: before.is_some(),
+    })
+}
+
+/// Adds a folder with a manifest of ours.
+fn add_own(dir: &Path, models: &Path) -> Result<Added, CatalogueError> {
+    let dir = fs::canonicalize(dir).map_err(|error| CatalogueError::read(dir, error))?;
+    let model = Model::open(&dir)?;
+    let known = weights::installed(models)?.models;
+    let id = &model.manifest.id;
+    let other = known.iter().find(|other| other.manifest.id == *id);
+    match other {
+        Some(other) if fs::canonicalize(&other.dir).is_ok_and(|known| known == dir) => {}
+        Some(other) => {
+            return Err(CatalogueError::Said(format!(
+                "a model \"{id}\" is there from another folder ({}); change the id in {}",
+                other.dir.display(),
+                dir.join(MANIFEST).display()
+            )));
+        }
+        None => {
+            let entry = Entry::new(Source::Folder(dir), Some(model.manifest.clone()));
+            weights::register(models, &entry)?;
+        }
+    }
+    let again = other.is_some();
+    Ok(Added { model, again })
+}
+
+/// The path that holds from anywhere; where a folder holds a single file and nothing else, that
+/// file.
+fn only_file(path: &Path) -> Result<PathBuf, CatalogueError> {
+    let real = fs::canonicalize(path).map_err(|error| CatalogueError::read(path, error))?;
+    let described = ["model_index.json", "config.json"].iter().any(|name| real.join(name).is_file());
+    if !real.is_dir() || described {
+        return match real.is_file() {
+            // The name by which a link calls a file says more than what it leads to.
+            true => std::path::absolute(path).map_err(|error| CatalogueError::read(path, error)),
+            false => Ok(real),
+        };
+    }
+    match files::weights_in(&real).as_slice() {
+        [only] => Ok(only.clone()),
+        _ => Ok(real),
+    }
+}
+
+/// Refuses what cannot be used.
+fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
+    let usable = identity.supported && !matches!(identity.is, Kind::Refused | Kind::Component);
+    if usable {
+        return Ok(identity);
+    }
+    let said = identity.notes.iter().find(|note| note.contains("not supported"));
+    let called = match said {
+        Some(note) => format!("{}; {note}", identity.called),
+        None => identity.called,
+    };
+    Err(CatalogueError::Refused {
+        path: path.to_path_buf(),
+        called,
+        instead: identity.instead.unwrap_or_else(|| super::USE_STABLE_DIFFUSION.to_string()),
+    })
+}
+
+/// Decides what the UNet predicts: what was given, what the file says, or what is usual.
+fn predicts(identity: &mut Identity, given: Option<&str>, path: &Path) -> Result<(), CatalogueError> {
+    if identity.is != Kind::Model {
+        return match given {
+            None => Ok(()),
+            Some(_) => Err(CatalogueError::Said(format!(
+                "{} is {}, which predicts no noise; leave --prediction away",
+                path.display(),
+                identity.called
+            ))),
+        };
+    }
+    if let Some(given) = given {
+        if identity.prediction.as_deref().is_some_and(|said| said != given) {
+            identity.notes.push(format!("--prediction {given} was taken, against what the file says"));
+        }
+        identity.prediction = Some(given.to_string());
+        return Ok(());
+    }
+    if identity.prediction.is_none() {
+        let (taken, why) = super::checkpoint::guess(path);
+        identity.prediction = Some(taken.to_string());
+        identity.notes.push(format!(
+            "the file does not say what it predicts: {taken} was taken, since {why}; --prediction decides"
+        ));
+    }
+    Ok(())
+}
+
+fn manifest(
+    id: String,
+    name: String,
+    identity: Identity,
+    path: &Path,
+) -> Result<Manifest, CatalogueError> {
+    let (dir, mut names) = match path.is_dir() {
+        true => (path.to_path_buf(), folders::parts_of(path)),
+        false => {
+            let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
+            let own = match identity.is {
+                Kind::LanguageModel => check_gguf(path)?.files,
+                _ => vec![path.to_path_buf()],
+            };
+            let inside = own.iter().filter_map(|file| file.strip_prefix(&dir).ok());
+            let names = inside.map(Path::to_path_buf).collect();
+            (dir, names)
+        }
+    };
+    names.retain(|name| dir.join(name).is_file());
+    let files = names.iter().map(|name| FileEntry::sampled(&dir, name));
+    Ok(Manifest {
+        id,
+        name,
+        pipeline: match identity.is {
+            Kind::Model => PAINTER,
+            Kind::LanguageModel => WRITER,
+            other => other.name(),
+        }
+        .to_string(),
+        licence: "NOASSERTION".to_string(),
+        summary: summary(&identity),
+        files: files.collect::<Result<_, _>>()?,
+        identity: Some(identity),
+        ..Manifest::default()
+    })
+}
+
+/// What an author calls it: the file's name without its ending, or the folder's; in a Hugging Face
+/// cache the repository's.
+fn readable(path: &Path) -> String {
+    let cached = path.iter().rev().find_map(|part| part.to_str()?.strip_prefix("models--"));
+    if let (Some(repository), true) = (cached, path.is_dir()) {
+        return repository.replace("--", "/");
+    }
+    let name = match path.is_dir() {
+        true => path.file_name(),
+        false => path.file_stem(),
+    };
+    let name = name.unwrap_or_default().to_string_lossy().into_owned();
+    // Of a set, the name that its parts have in common.
+    match name.rsplit_once("-00001-of-") {
+        Some((stem, _)) => stem.to_string(),
+        None => name,
+    }
+}
+
+/// A short id from a name that no model has yet.
+fn unique(name: &str, known: &[Model]) -> String {
+    let words: Vec<String> = name
+        .to_lowercase()
+        .split(|c: char| !c.is_alphanumeric() && c != '.')
+        .map(|word| word.trim_matches('.').to_string())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let base = match words.is_empty() {
+        true => "model".to_string(),
+        false => words.join("-"),
+    };
+    let taken = |id: &str| known.iter().any(|model| model.manifest.id == id);
+    if !taken(&base) {
+        return base;
+    }
+    let mut ids = (2..).map(|n| format!("{base}-{n}"));
+    ids.find(|id| !taken(id)).unwrap_or(base)
+}
+
+/// Forgets the added model `id`; its files stay where they are.
+///
+/// # Errors
+/// When no model of that id was added, or the list cannot be written.
+pub fn remove(id: &str, models: &Path) -> Result<Model, CatalogueError> {
+    let known = weights::installed(models)?.models;
+    let inside = |model: &Model| {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        model.source.path().and_then(Path::parent).is_some_and(|dir| real(dir) == real(models))
+            && model.source.path().is_some_and(Path::is_dir)
+    };
+    match known.iter().find(|model| model.manifest.id == id) {
+        Some(model) if inside(model) => Err(CatalogueError::NotElsewhere {
+            id: id.to_string(),
+            dir: model.dir.clone(),
+        }),
+        Some(model) => {
+            weights::forget(models, &model.source)?;
+            Ok(model.clone())
+        }
+        None => {
+            let ids = known.iter().filter(|model| !inside(model));
+            let ids: Vec<&str> = ids.map(|model| model.manifest.id.as_str()).collect();
+            Err(CatalogueError::NotAdded {
+                id: id.to_string(),
+                added: match ids.is_empty() {
+                    true => "none".to_string(),
+                    false => ids.join(", "),
+                },
+            })
+        }
+    }
+}
+
+/// What something is in half a line: its name, what it predicts, how it is stored, its pictures.
+fn summary(identity: &Identity) -> String {
+    let mut parts = vec![identity.called.clone()];
+    parts.extend(identity.arch.clone().filter(|arch| !identity.called.eq_ignore_ascii_case(arch)));
+    parts.extend(identity.prediction.clone().map(|prediction| prediction.replace('_', " ")));
+    parts.extend(identity.precision.clone());
+    parts.extend(identity.picture_size.map(|side| format!("{side}x{side}")));
+    parts.extend(identity.context_length.map(|tokens| format!("{tokens} tokens")));
+    parts.join(", ")
+}
+
+/// One line that says what something is.
+pub fn line(identity: &Identity) -> String {
+    let mut text = summary(identity);
+    if identity.tensor_bytes > 0 {
+        text.push_str(&format!(", {}", format_bytes(identity.tensor_bytes)));
+    }
+    text
+}

@@ -1,0 +1,46 @@
+//! Language models in GGUF files.
+
+use std::path::Path;
+
+use super::{CatalogueError, refused};
+use crate::llm::{GgufFacts, LlmError, check_gguf};
+use crate::weights::{GgufHeader, Identity, Kind};
+
+/// What the GGUF file `path` with this header is.
+///
+/// # Errors
+/// When one of its parts cannot be read or is damaged.
+pub fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
+    let arch = header.string("general.architecture");
+    let kind = header.string("general.type");
+    let family = arch.or(kind).unwrap_or("unknown");
+    match check_gguf(path) {
+        Ok(facts) => Ok(told(&facts)),
+        // A part that is at fault, not what the file is.
+        Err(LlmError::Refused { path: at, reason, remedy }) if at == path => {
+            let called = reason.strip_prefix("is ").unwrap_or(&reason);
+            let mut identity = refused(family, called, format!("general.architecture is {family}"), &remedy);
+            identity.tensors = header.tensors.len();
+            Ok(identity)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn told(facts: &GgufFacts) -> Identity {
+    let name = facts.name.as_deref();
+    Identity {
+        is: Kind::LanguageModel,
+        family: facts.arch.clone(),
+        called: name.unwrap_or("a language model").to_string(),
+        supported: true,
+        why: format!("general.architecture is {}", facts.arch),
+        precision: facts.precision.map(str::to_owned),
+        tensors: facts.tensors,
+        parameters: facts.parameters,
+        tensor_bytes: facts.tensor_bytes,
+        arch: Some(facts.arch.clone()),
+        context_length: facts.context_length,
+        ..Identity::default()
+    }
+}

@@ -1,0 +1,183 @@
+//! `vokenboard models`
+
+mod list;
+mod look;
+mod published;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::catalogue::{self, CatalogueError};
+use crate::published::{Part, parse_bytes};
+use crate::weights::{self, DeviceChoice, Kind};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
+    /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
+    #[arg(long, value_name = "DIR", global = true)]
+    models: Option<PathBuf>,
+    /// Check the SHA-256 of every file
+    #[arg(long)]
+    verify: bool,
+    /// One JSON object per model
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelsCommand {
+    /// Add a model where it lies: a file, a folder, or a model of Ollama's by its name
+    Add(AddArgs),
+    /// Forget an added model; its files stay where they are
+    Remove(RemoveArgs),
+    /// Say what a file or folder is, without adding it
+    Identify(look::IdentifyArgs),
+    /// List every model in a folder tree, such as that of ComfyUI, A1111, LM Studio or Ollama
+    Scan(look::ScanArgs),
+    /// Tell how much memory a model takes at most, and what of it will lie where
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// A .safetensors, .ckpt or .gguf file, a diffusers folder, a folder of the public weights of
+    /// MiniGPT-5, or what Ollama calls a model
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// What the UNet predicts, where the file does not say (Stable Diffusion 2.x)
+    #[arg(long, value_name = "WHAT")]
+    prediction: Option<Prediction>,
+    #[command(flatten)]
+    parts: PartArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Prediction {
+    /// The noise
+    Epsilon,
+    /// The velocity
+    #[value(name = "v", alias = "v_prediction", alias = "v-prediction")]
+    V,
+}
+
+impl Prediction {
+    fn name(self) -> &'static str {
+        match self {
+            Prediction::Epsilon => "epsilon",
+            Prediction::V => "v_prediction",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RemoveArgs {
+    /// As `vokenboard models` lists it
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// An installed or added model, or a folder of public weights, added or not
+    #[arg(value_name = "ID")]
+    model: PathBuf,
+    #[command(flatten)]
+    parts: PartArgs,
+    /// auto, cpu, cuda or metal; auto takes the best that works
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// How much memory may be used on the device, such as 8GB [default: as much as it takes]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<u64>,
+}
+
+/// Parts that are named rather than found.
+#[derive(Debug, Args)]
+struct PartArgs {
+    /// The language model: a folder in Hugging Face's layout, or a GGUF file
+    #[arg(long, value_name = "PATH")]
+    llama: Option<PathBuf>,
+    /// eva_vit_g.pth
+    #[arg(long, value_name = "FILE")]
+    eva_vit: Option<PathBuf>,
+    /// blip2_pretrained_flant5xxl.pth
+    #[arg(long, value_name = "FILE")]
+    qformer: Option<PathBuf>,
+    /// MiniGPT-4's checkpoint, which holds llama_proj
+    #[arg(long, value_name = "FILE")]
+    llama_proj: Option<PathBuf>,
+    /// The folder of Stable Diffusion 2.1-base
+    #[arg(long, value_name = "DIR")]
+    stable_diffusion: Option<PathBuf>,
+    /// stage1_cc3m.ckpt
+    #[arg(long, value_name = "FILE")]
+    stage1: Option<PathBuf>,
+    /// stage2_vist.ckpt
+    #[arg(long, value_name = "FILE")]
+    stage2: Option<PathBuf>,
+}
+
+impl PartArgs {
+    fn given(&self) -> BTreeMap<Part, PathBuf> {
+        let paths = [
+            (Part::Llama, &self.llama),
+            (Part::EvaVit, &self.eva_vit),
+            (Part::Qformer, &self.qformer),
+            (Part::LlamaProj, &self.llama_proj),
+            (Part::StableDiffusion, &self.stable_diffusion),
+            (Part::Stage1, &self.stage1),
+            (Part::Stage2, &self.stage2),
+        ];
+        let given = paths
+            .into_iter()
+            .filter_map(|(part, path)| Some((part, path.clone()?)));
+        given.collect()
+    }
+}
+
+pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
+    let models = || weights::models_dir(args.models.as_deref());
+    match &args.command {
+        Some(ModelsCommand::Add(add)) => run_add(add, &models()?),
+        Some(ModelsCommand::Remove(remove)) => {
+            let model = catalogue::remove(&remove.id, &models()?)?;
+            println!("forgot {}; it stays at {}", remove.id, model.source);
+            Ok(())
+        }
+        Some(ModelsCommand::Identify(identify)) => look::identify(identify, args.json),
+        Some(ModelsCommand::Scan(scan)) => look::scan(scan, args.json, models),
+        Some(ModelsCommand::Plan(plan)) => run_plan(plan, &models()?),
+        None => list::run(args),
+    }
+}
+
+fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
+    if !args.parts.given().is_empty() {
+        return published::add(args, models);
+    }
+    let prediction = args.prediction.map(Prediction::name);
+    match catalogue::identify(&args.path) {
+        Ok(found) if found.is == Kind::Storyteller && !args.path.join(weights::MANIFEST).is_file() => {
+            return published::add(args, models);
+        }
+        // A folder that is no model by itself may hold the parts of one.
+        Err(CatalogueError::Trouble { .. }) if args.path.is_dir() => {
+            if !crate::published::find(&args.path)?.parts.is_empty() {
+                return published::add(args, models);
+            }
+        }
+        _ => {}
+    }
+    let added = catalogue::add(&args.path, None, prediction, models)?;
+    println!("{}", look::added(&added));
+    Ok(())
+}
+
+fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
+    published::plan(args, &args.model)
+}
