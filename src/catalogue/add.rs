@@ -100,7 +100,9 @@ fn add_own(dir: &Path, models: &Path) -> Result<Added, CatalogueError> {
 /// file.
 fn only_file(path: &Path) -> Result<PathBuf, CatalogueError> {
     let real = fs::canonicalize(path).map_err(|error| CatalogueError::read(path, error))?;
-    let described = ["model_index.json", "config.json"].iter().any(|name| real.join(name).is_file());
+    let described = ["model_index.json", "config.json"]
+        .iter()
+        .any(|name| real.join(name).is_file());
     if !real.is_dir() || described {
         return match real.is_file() {
             // The name by which a link calls a file says more than what it leads to.
@@ -120,7 +122,10 @@ fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
     if usable {
         return Ok(identity);
     }
-    let said = identity.notes.iter().find(|note| note.contains("not supported"));
+    let said = identity
+        .notes
+        .iter()
+        .find(|note| note.contains("not supported"));
     let called = match said {
         Some(note) => format!("{}; {note}", identity.called),
         None => identity.called,
@@ -128,12 +133,18 @@ fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
     Err(CatalogueError::Refused {
         path: path.to_path_buf(),
         called,
-        instead: identity.instead.unwrap_or_else(|| super::USE_STABLE_DIFFUSION.to_string()),
+        instead: identity
+            .instead
+            .unwrap_or_else(|| super::USE_STABLE_DIFFUSION.to_string()),
     })
 }
 
 /// Decides what the UNet predicts: what was given, what the file says, or what is usual.
-fn predicts(identity: &mut Identity, given: Option<&str>, path: &Path) -> Result<(), CatalogueError> {
+fn predicts(
+    identity: &mut Identity,
+    given: Option<&str>,
+    path: &Path,
+) -> Result<(), CatalogueError> {
     if identity.is != Kind::Model {
         return match given {
             None => Ok(()),
@@ -145,8 +156,14 @@ fn predicts(identity: &mut Identity, given: Option<&str>, path: &Path) -> Result
         };
     }
     if let Some(given) = given {
-        if identity.prediction.as_deref().is_some_and(|said| said != given) {
-            identity.notes.push(format!("--prediction {given} was taken, against what the file says"));
+        if identity
+            .prediction
+            .as_deref()
+            .is_some_and(|said| said != given)
+        {
+            identity.notes.push(format!(
+                "--prediction {given} was taken, against what the file says"
+            ));
         }
         identity.prediction = Some(given.to_string());
         return Ok(());
@@ -202,7 +219,10 @@ fn manifest(
 /// What an author calls it: the file's name without its ending, or the folder's; in a Hugging Face
 /// cache the repository's.
 fn readable(path: &Path) -> String {
-    let cached = path.iter().rev().find_map(|part| part.to_str()?.strip_prefix("models--"));
+    let cached = path
+        .iter()
+        .rev()
+        .find_map(|part| part.to_str()?.strip_prefix("models--"));
     if let (Some(repository), true) = (cached, path.is_dir()) {
         return repository.replace("--", "/");
     }
@@ -246,7 +266,11 @@ pub fn remove(id: &str, models: &Path) -> Result<Model, CatalogueError> {
     let known = weights::installed(models)?.models;
     let inside = |model: &Model| {
         let real = |path: &Path| fs::canonicalize(path).ok();
-        model.source.path().and_then(Path::parent).is_some_and(|dir| real(dir) == real(models))
+        model
+            .source
+            .path()
+            .and_then(Path::parent)
+            .is_some_and(|dir| real(dir) == real(models))
             && model.source.path().is_some_and(Path::is_dir)
     };
     match known.iter().find(|model| model.manifest.id == id) {
@@ -275,11 +299,25 @@ pub fn remove(id: &str, models: &Path) -> Result<Model, CatalogueError> {
 /// What something is in half a line: its name, what it predicts, how it is stored, its pictures.
 fn summary(identity: &Identity) -> String {
     let mut parts = vec![identity.called.clone()];
-    parts.extend(identity.arch.clone().filter(|arch| !identity.called.eq_ignore_ascii_case(arch)));
-    parts.extend(identity.prediction.clone().map(|prediction| prediction.replace('_', " ")));
+    parts.extend(
+        identity
+            .arch
+            .clone()
+            .filter(|arch| !identity.called.eq_ignore_ascii_case(arch)),
+    );
+    parts.extend(
+        identity
+            .prediction
+            .clone()
+            .map(|prediction| prediction.replace('_', " ")),
+    );
     parts.extend(identity.precision.clone());
     parts.extend(identity.picture_size.map(|side| format!("{side}x{side}")));
-    parts.extend(identity.context_length.map(|tokens| format!("{tokens} tokens")));
+    parts.extend(
+        identity
+            .context_length
+            .map(|tokens| format!("{tokens} tokens")),
+    );
     parts.join(", ")
 }
 

@@ -152,7 +152,13 @@ pub fn guess(path: &Path) -> (&'static str, &'static str) {
     let mean = biases.iter().sum::<f32>() / count;
     let variance = biases.iter().map(|bias| (bias - mean).powi(2)).sum::<f32>() / count;
     match variance.sqrt() > SPREAD {
-        true => ("v_prediction", "its norms are spread as those of such models are"),
-        false => ("epsilon", "its norms are spread as those of such models are"),
+        true => (
+            "v_prediction",
+            "its norms are spread as those of such models are",
+        ),
+        false => (
+            "epsilon",
+            "its norms are spread as those of such models are",
+        ),
     }
 }

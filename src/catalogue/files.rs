@@ -4,7 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Ends of the names of files that may hold weights, in lower case.
-const ENDS: [&str; 8] = ["safetensors", "sft", "ckpt", "pt", "pth", "bin", "gguf", "ggml"];
+const ENDS: [&str; 8] = [
+    "safetensors",
+    "sft",
+    "ckpt",
+    "pt",
+    "pth",
+    "bin",
+    "gguf",
+    "ggml",
+];
 
 /// Names, without their endings, of what training leaves beside weights.
 const BESIDE: [&str; 6] = [

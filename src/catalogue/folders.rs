@@ -50,7 +50,8 @@ pub fn tell(dir: &Path) -> Result<Identity, CatalogueError> {
             0 => "holds no weights that are known by themselves".to_string(),
             many => format!("holds {many} files of weights"),
         },
-        remedy: "name one file or model folder, or list all of it with `vokenboard models scan`".to_string(),
+        remedy: "name one file or model folder, or list all of it with `vokenboard models scan`"
+            .to_string(),
     })
 }
 
@@ -67,7 +68,10 @@ fn own(manifest: &Manifest) -> Identity {
         is,
         &manifest.pipeline,
         &manifest.name,
-        format!("{MANIFEST} says that it is a model of this program ({})", manifest.pipeline),
+        format!(
+            "{MANIFEST} says that it is a model of this program ({})",
+            manifest.pipeline
+        ),
     );
     identity.tensor_bytes = manifest.files.iter().map(|file| file.size).sum();
     identity
@@ -107,7 +111,12 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
     let family = opened.family();
     let mut identity = usable(Kind::Model, &family.to_string(), family.called(), why);
     let prediction = opened.scheduler_config().get("prediction_type");
-    identity.prediction = Some(prediction.and_then(Value::as_str).unwrap_or("epsilon").to_string());
+    identity.prediction = Some(
+        prediction
+            .and_then(Value::as_str)
+            .unwrap_or("epsilon")
+            .to_string(),
+    );
     identity.in_channels = Some(opened.unet_config().in_channels);
     if identity.in_channels == Some(9) {
         identity.called.push_str(" inpainting");
@@ -152,8 +161,13 @@ fn other_pipeline(class: &str) -> (&'static str, &'static str) {
         ("Sana", "sana", "Sana"),
         ("CogVideoX", "cogvideox", "CogVideoX"),
     ];
-    let known = PIPELINES.iter().find(|(begin, ..)| class.starts_with(begin));
-    known.map_or(("unknown", "a pipeline of another kind"), |(_, family, called)| (family, called))
+    let known = PIPELINES
+        .iter()
+        .find(|(begin, ..)| class.starts_with(begin));
+    known.map_or(
+        ("unknown", "a pipeline of another kind"),
+        |(_, family, called)| (family, called),
+    )
 }
 
 /// Pipelines whose UNet is of another kind.
@@ -166,12 +180,18 @@ fn other_unet(class: &str, unet: &Value) -> Option<(&'static str, &'static str)>
         _ if told("Kandinsky") => ("kandinsky", "Kandinsky"),
         _ if told("IF") => ("deepfloyd-if", "DeepFloyd IF"),
         _ if told("AnimateDiff") => ("animatediff", "AnimateDiff"),
-        _ if class.contains("InstructPix2Pix") || (reads == 8 && !told("StableDiffusionLatentUpscale")) => {
+        _ if class.contains("InstructPix2Pix")
+            || (reads == 8 && !told("StableDiffusionLatentUpscale")) =>
+        {
             ("instruct-pix2pix", "InstructPix2Pix")
         }
-        _ if class.contains("Upscale") || reads == 7 => ("sd-x4-upscaler", "the Stable Diffusion x4 upscaler"),
+        _ if class.contains("Upscale") || reads == 7 => {
+            ("sd-x4-upscaler", "the Stable Diffusion x4 upscaler")
+        }
         _ if class.contains("Depth2Img") || reads == 5 => ("sd2-depth", "SD2 depth"),
-        _ if class.contains("UnCLIP") || class.contains("ImageVariation") => ("sd2-unclip", "Stable unCLIP"),
+        _ if class.contains("UnCLIP") || class.contains("ImageVariation") => {
+            ("sd2-unclip", "Stable unCLIP")
+        }
         _ if class.contains("GLIGEN") => ("gligen", "GLIGEN"),
         _ => return None,
     })
@@ -199,7 +219,9 @@ fn configured(dir: &Path) -> Result<Identity, CatalogueError> {
 
 /// The way in which a configuration says that weights are packed.
 fn quantised(config: &Value) -> Option<String> {
-    let quantisation = config.get("quantization_config").or(config.get("compression_config"))?;
+    let quantisation = config
+        .get("quantization_config")
+        .or(config.get("compression_config"))?;
     let method = quantisation["quant_method"].as_str();
     let bits = |key: &str| quantisation[key].as_bool().unwrap_or(false);
     Some(match method {
@@ -214,9 +236,14 @@ fn quantised(config: &Value) -> Option<String> {
 
 fn is_writer(config: &Value) -> bool {
     let classes = config["architectures"].as_array();
-    let class = classes.and_then(|list| list.first()).and_then(Value::as_str);
-    class.is_some_and(|class| class.contains("CausalLM") || class.contains("ForConditionalGeneration"))
-        || (class.is_none() && config.get("num_hidden_layers").is_some() && config.get("rms_norm_eps").is_some())
+    let class = classes
+        .and_then(|list| list.first())
+        .and_then(Value::as_str);
+    class.is_some_and(|class| {
+        class.contains("CausalLM") || class.contains("ForConditionalGeneration")
+    }) || (class.is_none()
+        && config.get("num_hidden_layers").is_some()
+        && config.get("rms_norm_eps").is_some())
 }
 
 /// A language model in Hugging Face's layout, which is read only as a part of MiniGPT-5.
@@ -229,7 +256,9 @@ fn language_model(config: &Value, path: &Path) -> Identity {
         "use the same model as a GGUF file (Q4_K_M or Q8_0)",
     );
     identity.arch = Some(family.to_string());
-    identity.context_length = config["max_position_embeddings"].as_u64().and_then(|n| usize::try_from(n).ok());
+    identity.context_length = config["max_position_embeddings"]
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok());
     identity
 }
 
@@ -242,17 +271,30 @@ pub fn open_painter(path: &Path) -> Result<(Family, u32), CatalogueError> {
 
 /// The files of a folder in diffusers' layout that belong to it, from there.
 pub fn parts_of(dir: &Path) -> Vec<PathBuf> {
-    let parts = ["unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"];
+    let parts = [
+        "unet",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "tokenizer",
+        "tokenizer_2",
+        "scheduler",
+    ];
     let mut files = vec![PathBuf::from("model_index.json")];
     for part in parts {
         let folder = dir.join(part);
         if let Ok(weights) = Checkpoint::open(&folder) {
-            let inside = weights.files().into_iter().filter_map(|file| file.strip_prefix(dir).ok());
+            let inside = weights
+                .files()
+                .into_iter()
+                .filter_map(|file| file.strip_prefix(dir).ok());
             files.extend(inside.map(Path::to_path_buf));
         }
         let listing = fs::read_dir(&folder).into_iter().flatten();
         let small = listing.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let small = small.filter(|name| !name.starts_with('.') && (name.ends_with(".json") || name.ends_with(".txt")));
+        let small = small.filter(|name| {
+            !name.starts_with('.') && (name.ends_with(".json") || name.ends_with(".txt"))
+        });
         files.extend(small.map(|name| Path::new(part).join(name)));
     }
     files.retain(|file| dir.join(file).is_file());

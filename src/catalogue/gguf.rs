@@ -6,6 +6,8 @@ use super::{CatalogueError, refused};
 use crate::llm::{GgufFacts, LlmError, check_gguf};
 use crate::weights::{GgufHeader, Identity, Kind};
 
+const ANOTHER: &str = "use a Q4_K_M or Q8_0 of a language model such as Llama 3, Qwen 3 or Gemma 3";
+
 /// What the GGUF file `path` with this header is.
 ///
 /// # Errors
@@ -17,9 +19,25 @@ pub fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError
     match check_gguf(path) {
         Ok(facts) => Ok(told(&facts)),
         // A part that is at fault, not what the file is.
-        Err(LlmError::Refused { path: at, reason, remedy }) if at == path => {
+        Err(LlmError::Refused {
+            path: at,
+            reason,
+            remedy,
+        }) if at == path => {
             let called = reason.strip_prefix("is ").unwrap_or(&reason);
-            let mut identity = refused(family, called, format!("general.architecture is {family}"), &remedy);
+            let mut identity = refused(
+                family,
+                called,
+                format!("general.architecture is {family}"),
+                &remedy,
+            );
+            identity.tensors = header.tensors.len();
+            Ok(identity)
+        }
+        Err(LlmError::Unusable { path: at, reason }) if at == path => {
+            let called = format!("a language model that is not read: {reason}");
+            let mut identity = refused(family, &called, reason, ANOTHER);
+            identity.arch = arch.map(str::to_owned);
             identity.tensors = header.tensors.len();
             Ok(identity)
         }

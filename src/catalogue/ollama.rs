@@ -66,8 +66,18 @@ fn walk(store: &Path, root: &Path, folder: &Path, depth: usize, found: &mut Vec<
 
 fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let kind = |layer: &Layer| layer.media_type.rsplit('.').next().unwrap_or_default().to_string();
-    let weights = manifest.layers.iter().find(|layer| kind(layer) == "model")?;
+    let kind = |layer: &Layer| {
+        layer
+            .media_type
+            .rsplit('.')
+            .next()
+            .unwrap_or_default()
+            .to_string()
+    };
+    let weights = manifest
+        .layers
+        .iter()
+        .find(|layer| kind(layer) == "model")?;
     // `sha256:HEX` is the file `sha256-HEX`; nothing else may be named.
     let hash = weights.digest.strip_prefix("sha256:")?;
     if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -85,7 +95,10 @@ fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
 /// `registry.ollama.ai/library/llama3.2/1b` is called `llama3.2:1b`; other hosts and namespaces
 /// stay in the name.
 fn name(path: &Path) -> Option<String> {
-    let parts: Vec<&str> = path.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+    let parts: Vec<&str> = path
+        .iter()
+        .map(|part| part.to_str())
+        .collect::<Option<_>>()?;
     let (tag, parts) = parts.split_last()?;
     let parts = match parts {
         ["registry.ollama.ai", "library", rest @ ..] => rest,
@@ -99,7 +112,10 @@ fn name(path: &Path) -> Option<String> {
 pub fn find(name: &str) -> Option<Stored> {
     let own = std::env::var_os("OLLAMA_MODELS").map(PathBuf::from);
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".ollama/models"));
-    let usual = [home, Some(PathBuf::from("/usr/share/ollama/.ollama/models"))];
+    let usual = [
+        home,
+        Some(PathBuf::from("/usr/share/ollama/.ollama/models")),
+    ];
     let stores = own.into_iter().chain(usual.into_iter().flatten());
     let name = name.strip_prefix("ollama:").unwrap_or(name);
     let tagged = format!("{name}:latest");
@@ -117,7 +133,9 @@ mod tests {
     fn models_are_named_as_ollama_does_and_blobs_are_inside_the_store() {
         let temp = tempfile::tempdir().unwrap();
         let hash = "a".repeat(64);
-        let library = temp.path().join("manifests/registry.ollama.ai/library/llama3.2");
+        let library = temp
+            .path()
+            .join("manifests/registry.ollama.ai/library/llama3.2");
         let other = temp.path().join("manifests/hf.co/someone/Model-GGUF");
         fs::create_dir_all(&library).unwrap();
         fs::create_dir_all(&other).unwrap();
@@ -136,7 +154,10 @@ mod tests {
         let found = models(temp.path());
         let names: Vec<&str> = found.iter().map(|stored| stored.name.as_str()).collect();
         assert_eq!(names, ["hf.co/someone/Model-GGUF:Q4_K_M", "llama3.2:1b"]);
-        assert_eq!(found[1].blob, temp.path().join(format!("blobs/sha256-{hash}")));
+        assert_eq!(
+            found[1].blob,
+            temp.path().join(format!("blobs/sha256-{hash}"))
+        );
         assert_eq!(found[1].beside, ["projector"]);
     }
 }

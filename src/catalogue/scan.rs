@@ -72,21 +72,32 @@ impl Walk<'_> {
                 let mut found = look(&stored.blob, Some(stored.name));
                 if let (Ok(identity), false) = (&mut found.identity, stored.beside.is_empty()) {
                     let beside = stored.beside.join(" and ");
-                    identity.notes.push(format!("Ollama adds a {beside} to it, which is not read"));
+                    identity
+                        .notes
+                        .push(format!("Ollama adds a {beside} to it, which is not read"));
                 }
                 self.is_new(&stored.blob);
                 (self.sink)(found)?;
             }
             return ControlFlow::Continue(());
         }
-        let whole = dir.join("model_index.json").is_file() || dir.join(MANIFEST).is_file() && depth > 0;
+        let whole =
+            dir.join("model_index.json").is_file() || dir.join(MANIFEST).is_file() && depth > 0;
         if whole || is_network(dir) {
             return (self.sink)(look(dir, repository.map(str::to_owned)));
         }
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cached = name.strip_prefix("models--").map(|name| name.replace("--", "/"));
+        let name = dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let cached = name
+            .strip_prefix("models--")
+            .map(|name| name.replace("--", "/"));
         let mut entries: Vec<PathBuf> = match fs::read_dir(dir) {
-            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect(),
             Err(_) => return ControlFlow::Continue(()),
         };
         if cached.is_some() {
@@ -117,7 +128,8 @@ impl Walk<'_> {
                 if !weights || !about.is_file() || !self.is_new(path) {
                     return ControlFlow::Continue(());
                 }
-                let name = repository.map(|repository| format!("{repository}/{name}"));
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                let name = repository.map(|repository| format!("{repository}/{stem}"));
                 (self.sink)(look(path, name))
             }
             // A link that leads nowhere, such as into a cache that was cleared.
@@ -141,7 +153,10 @@ fn is_network(dir: &Path) -> bool {
         return false;
     }
     let weights = files::weights_in(dir);
-    let gguf = |path: &&PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let gguf = |path: &&PathBuf| {
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+    };
     !weights.is_empty() && !weights.iter().any(|path| gguf(&path))
 }
 

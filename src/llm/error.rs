@@ -5,6 +5,8 @@ use std::path::PathBuf;
 pub enum LlmError {
     #[error("there is no .gguf file in {}; put the language model there or name its folder", dir.display())]
     Missing { dir: PathBuf },
+    #[error("{} holds more than one language model ({names}); name the file of one", dir.display())]
+    Several { dir: PathBuf, names: String },
     #[error("{} cannot be read ({reason}); check that it is a file you may read", path.display())]
     Unreadable { path: PathBuf, reason: String },
     #[error("{} is not a language model this program can use: {reason}; copy the file again or use another one", path.display())]

@@ -10,6 +10,7 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
 
 use super::LlmError;
+use super::gguf_check::{refuse_other_format, refuse_other_kind};
 use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
 use crate::weights::{GgmlType, GgufHeader, GgufTensor, GgufValue};
 
@@ -24,22 +25,43 @@ pub(super) struct Gguf {
 }
 
 impl Gguf {
-    /// Opens the only or first (by name) `.gguf` file in `dir`.
+    /// Opens the language model in `dir`: what sees pictures for it (mmproj) or changes it (a
+    /// LoRA) may lie beside it, and of a set the first part is meant.
     pub(super) fn find(dir: &Path) -> Result<Gguf, LlmError> {
         let missing = || LlmError::Missing {
             dir: dir.to_path_buf(),
         };
         let entries = std::fs::read_dir(dir).map_err(|_| missing())?;
-        let path = entries
+        let mut paths: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|end| end == "gguf"))
-            .min()
-            .ok_or_else(missing)?;
-        Gguf::open(path)
+            .filter(|path| may_be_model(path))
+            .collect();
+        paths.sort();
+        if paths.len() > 1 {
+            // Those that cannot be read stay, so that they are told of.
+            paths.retain(|path| {
+                let part = open_part(path);
+                part.is_err()
+                    || part.is_ok_and(|(header, _)| refuse_other_kind(path, &header).is_ok())
+            });
+        }
+        match &paths[..] {
+            [] => Err(missing()),
+            [path] => Gguf::open(path.clone()),
+            many => {
+                let names = many.iter().filter_map(|path| path.file_name());
+                let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+                Err(LlmError::Several {
+                    dir: dir.to_path_buf(),
+                    names: names.join(", "),
+                })
+            }
+        }
     }
 
     pub(super) fn open(path: PathBuf) -> Result<Gguf, LlmError> {
         let (header, file) = open_part(&path)?;
+        refuse_other_kind(&path, &header)?;
         let mut gguf = Gguf {
             path,
             header,
@@ -47,12 +69,6 @@ impl Gguf {
             parts: HashMap::new(),
         };
         let count = gguf.header.whole("split.count").unwrap_or(1);
-        let number = gguf.header.whole("split.no").unwrap_or(0) + 1;
-        if count > 1 && number != 1 {
-            return Err(gguf.unusable(format!(
-                "it is part {number} of {count}: all parts are needed, side by side; open part 1"
-            )));
-        }
         for number in 2..=count {
             let path = gguf.part(number, count)?;
             let (header, file) = open_part(&path)?;
@@ -73,14 +89,17 @@ impl Gguf {
     fn part(&self, number: usize, count: usize) -> Result<PathBuf, LlmError> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let first = format!("-00001-of-{count:05}.gguf");
-        let Some(stem) = name.strip_suffix(&first) else {
+        let cut = name.len().saturating_sub(first.len());
+        let stem = name.split_at_checked(cut);
+        let stem = stem.filter(|(_, end)| end.eq_ignore_ascii_case(&first));
+        let Some((stem, end)) = stem else {
             return Err(self.unusable(format!(
                 "it is the first of {count} parts, so its name must end with {first}"
             )));
         };
         let path = self
             .path
-            .with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
+            .with_file_name(format!("{stem}-{number:05}{}", &end["-00001".len()..]));
         match path.exists() {
             true => Ok(path),
             false => Err(self.unusable(format!(
@@ -88,6 +107,15 @@ impl Gguf {
                 path.display()
             ))),
         }
+    }
+
+    /// The files of all parts.
+    pub(super) fn paths(&self) -> Result<Vec<PathBuf>, LlmError> {
+        let count = self.files.len();
+        let further = (2..=count).map(|number| self.part(number, count));
+        std::iter::once(Ok(self.path.clone()))
+            .chain(further)
+            .collect()
     }
 
     pub(super) fn header(&self) -> &GgufHeader {
@@ -256,6 +284,7 @@ impl Gguf {
 
 /// A file mapped, and its header.
 fn open_part(path: &Path) -> Result<(GgufHeader, Arc<MappedFile>), LlmError> {
+    refuse_other_format(path)?;
     let file = MappedFile::open(path).map_err(|error| LlmError::Unreadable {
         path: path.to_path_buf(),
         reason: error.to_string(),
@@ -265,6 +294,20 @@ fn open_part(path: &Path) -> Result<(GgufHeader, Arc<MappedFile>), LlmError> {
         reason,
     })?;
     Ok((header, Arc::new(file)))
+}
+
+/// Whether a file may be a model, by its ending in any case: what macOS leaves beside files on other
+/// disks is none, and further parts of a set are named by its first.
+fn may_be_model(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((stem, end)) = name.rsplit_once('.') else {
+        return false;
+    };
+    let part = stem.rsplit_once("-of-").and_then(|(stem, _)| {
+        let (_, part) = stem.rsplit_once('-')?;
+        part.parse::<u32>().ok()
+    });
+    !name.starts_with('.') && end.eq_ignore_ascii_case("gguf") && part.is_none_or(|part| part <= 1)
 }
 
 /// Our kernels' name of a type, where they read it.

@@ -8,6 +8,7 @@ use super::ggml::GgmlType;
 
 /// The longest list that is believed; tokenizers have some hundred thousand entries.
 const LONGEST_LIST: u64 = 1 << 24;
+const CUT: &str = "it is incomplete: it ends within its header";
 /// ggml's own limit.
 const MOST_DIMENSIONS: u32 = 4;
 
@@ -80,13 +81,21 @@ impl GgufHeader {
         };
         let alignment = alignment.ok_or("its alignment is no power of two")?;
         let start = reader.at.checked_next_multiple_of(alignment);
+        let mut whole = 0;
         for (name, tensor) in &mut tensors {
             let offset = start.and_then(|start| start.checked_add(tensor.offset));
             let end = offset.and_then(|offset| offset.checked_add(tensor.bytes));
-            match (offset, end) {
-                (Some(offset), Some(end)) if end <= file.len() => tensor.offset = offset,
-                _ => return Err(format!("it ends before its tensor {name} does")),
-            }
+            let (Some(offset), Some(end)) = (offset, end) else {
+                return Err(format!("its tensor {name} is larger than any file"));
+            };
+            tensor.offset = offset;
+            whole = whole.max(end);
+        }
+        if whole > file.len() {
+            let missing = whole - file.len();
+            return Err(format!(
+                "it is incomplete: {missing} of its {whole} bytes are missing"
+            ));
         }
         Ok(GgufHeader { metadata, tensors })
     }
@@ -118,16 +127,14 @@ impl<'a> Reader<'a> {
         let count = usize::try_from(count).ok();
         let end = count.and_then(|count| self.at.checked_add(count));
         let found = end.and_then(|end| self.file.get(self.at..end));
-        let found = found.ok_or("its header is cut short")?;
+        let found = found.ok_or(CUT)?;
         self.at += found.len();
         Ok(found)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let bytes = self.bytes(N as u64)?;
-        bytes
-            .try_into()
-            .map_err(|_| "its header is cut short".to_string())
+        bytes.try_into().map_err(|_| CUT.to_string())
     }
 
     fn u32(&mut self) -> Result<u32, String> {

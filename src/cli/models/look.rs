@@ -82,9 +82,16 @@ pub(super) fn added(added: &Added) -> String {
         Some(identity) => catalogue::line(identity),
         None => manifest.name.clone(),
     };
-    let notes = manifest.identity.iter().flat_map(|identity| &identity.notes);
+    let notes = manifest
+        .identity
+        .iter()
+        .flat_map(|identity| &identity.notes);
     let notes: String = notes.map(|note| format!("; {note}")).collect();
-    let before = if added.again { " (it was there before)" } else { "" };
+    let before = if added.again {
+        " (it was there before)"
+    } else {
+        ""
+    };
     format!("added {id}{before}: {what}; {how}{notes}")
 }
 
@@ -103,7 +110,10 @@ pub(super) fn scan(
             Err(_) => broken += 1,
         }
         tell(&found, json);
-        let usable = found.identity.as_ref().is_ok_and(|identity| identity.supported);
+        let usable = found
+            .identity
+            .as_ref()
+            .is_ok_and(|identity| identity.supported);
         if let (Some(models), true) = (&models, usable) {
             match catalogue::add(&found.path, found.name.as_deref(), None, models) {
                 Ok(new) => eprintln!("{}", added(&new)),
@@ -131,7 +141,10 @@ fn tell(found: &Found, json: bool) {
         println!("{value}");
         return;
     }
-    let named = found.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+    let named = found
+        .name
+        .as_ref()
+        .map_or(String::new(), |name| format!(" ({name})"));
     match &found.identity {
         Ok(identity) => println!(
             "{:<14} {path}{named}: {}",

@@ -162,14 +162,16 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     }
     let prediction = args.prediction.map(Prediction::name);
     match catalogue::identify(&args.path) {
-        Ok(found) if found.is == Kind::Storyteller && !args.path.join(weights::MANIFEST).is_file() => {
+        Ok(found)
+            if found.is == Kind::Storyteller && !args.path.join(weights::MANIFEST).is_file() =>
+        {
             return published::add(args, models);
         }
         // A folder that is no model by itself may hold the parts of one.
-        Err(CatalogueError::Trouble { .. }) if args.path.is_dir() => {
-            if !crate::published::find(&args.path)?.parts.is_empty() {
-                return published::add(args, models);
-            }
+        Err(CatalogueError::Trouble { .. })
+            if args.path.is_dir() && !crate::published::find(&args.path)?.parts.is_empty() =>
+        {
+            return published::add(args, models);
         }
         _ => {}
     }
