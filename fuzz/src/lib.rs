@@ -7,10 +7,13 @@ mod checkpoint;
 mod ggml;
 #[path = "../../src/weights/gguf.rs"]
 mod gguf;
+#[path = "../../src/weights/trouble.rs"]
+mod trouble;
 
 pub use checkpoint::{Checkpoint, CheckpointError, StoredType, TensorInfo, View};
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
+pub use trouble::{Trouble, trouble};
 
 pub mod nn {
     use candle_core::{Device, Result, Tensor};

@@ -121,6 +121,8 @@ impl LlamaTokenizer {
     ) -> Result<LlamaTokenizer, String> {
         let mut cuts = Vec::new();
         for ((text, strips), usual) in special.into_iter().zip(["<s>", "</s>", "<unk>"]) {
+            // Some folders have empty texts here (decapoda's).
+            let text = text.filter(|text| !text.is_empty());
             let text = text.unwrap_or_else(|| usual.to_string());
             let id = pieces
                 .id(&text)
@@ -136,11 +138,17 @@ impl LlamaTokenizer {
         let (bos, eos) = (cuts[0].id, cuts[1].id);
         let mut len = u32::try_from(pieces.len()).map_err(|_| "it is too large")?;
         for (id, text) in added {
-            if id != len {
+            // Folders name tokens of the model itself among the added ones, too.
+            if pieces.id(&text) == Some(id) {
+                continue;
+            }
+            // An alias for a token that is there, such as a padding token that is `<unk>`.
+            let alias = id < len;
+            if !alias && id != len {
                 return Err(format!("the id of the added token {text} is not {len}"));
             }
             cuts.push(added_token(text, id, false));
-            len += 1;
+            len += u32::from(!alias);
         }
         let tokenizer = LlamaTokenizer {
             pieces,
@@ -234,7 +242,7 @@ impl LlamaTokenizer {
             let here = self
                 .cuts
                 .iter()
-                .filter(|cut| text[at..].starts_with(&cut.text));
+                .filter(|cut| !cut.text.is_empty() && text[at..].starts_with(&cut.text));
             here.max_by_key(|cut| cut.text.len()).map(|cut| (at, cut))
         })
     }
@@ -417,7 +425,34 @@ mod tests {
             let _ = LlamaTokenizer::load(temp.path());
         }
         std::fs::write(&path, &whole).unwrap();
-        std::fs::write(temp.path().join("added_tokens.json"), "{\"[PAD]\": 7}").unwrap();
+        std::fs::write(temp.path().join("added_tokens.json"), "{\"[PAD]\": 900}").unwrap();
         assert!(load().contains("[PAD] is not 600"));
+    }
+
+    #[test]
+    fn usual_folders_are_read() {
+        let temp = tempfile::tempdir().unwrap();
+        let model = fixtures().join("checkpoint/llama/tokenizer.model");
+        std::fs::copy(model, temp.path().join("tokenizer.model")).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(temp.path().join(name), text).unwrap();
+        let load = || LlamaTokenizer::load(temp.path()).unwrap();
+        let plain = load();
+        write(
+            "special_tokens_map.json",
+            r#"{"bos_token": "", "eos_token": "", "unk_token": ""}"#,
+        );
+        write(
+            "added_tokens.json",
+            r#"{"<unk>": 0, "<s>": 1, "</s>": 2, "[PAD]": 600}"#,
+        );
+        let padded = load();
+        assert_eq!((padded.bos(), padded.eos()), (plain.bos(), plain.eos()));
+        assert_eq!(padded.vocabulary(), plain.vocabulary() + 1);
+        assert_eq!(padded.encode("[PAD]"), [600]);
+        // An empty token is found nowhere, and does not stop anything.
+        write("added_tokens.json", r#"{"": 600, "<pad>": 0}"#);
+        let odd = load();
+        assert_eq!(odd.encode("they went"), plain.encode("they went"));
+        assert_eq!(odd.vocabulary(), plain.vocabulary() + 1);
     }
 }

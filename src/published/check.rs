@@ -152,7 +152,7 @@ fn language_model(parts: &Parts, report: &mut Report) -> Result<FloatConfig, Pub
         report.facts.gguf = true;
         config
     } else {
-        let config: FloatConfig = read_config(&path.join("config.json"))?;
+        let config = FloatConfig::read(path)?;
         probe(report, LLAMA, path, |p| {
             FloatLlama::new(config.clone(), p).map(drop)
         })?;

@@ -180,6 +180,6 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
+fn run_plan(args: &PlanArgs, _models: &Path) -> anyhow::Result<()> {
     published::plan(args, &args.model)
 }

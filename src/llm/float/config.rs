@@ -31,6 +31,19 @@ pub struct FloatConfig {
     pub rms_norm_eps: f64,
     pub rope_theta: f64,
     pub(crate) rope_scaling: Option<serde_json::Value>,
+    /// How newer files say both base and scaling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rope_parameters: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) attention_bias: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) mlp_bias: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sliding_window: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partial_rotary_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quantization_config: Option<serde_json::Value>,
     pub hidden_act: String,
     /// Whether the output layer is the embedding table.
     pub tie_word_embeddings: bool,
@@ -69,12 +82,47 @@ impl Default for FloatConfig {
             rms_norm_eps: 1e-6,
             rope_theta: 10000.0,
             rope_scaling: None,
+            rope_parameters: None,
+            attention_bias: false,
+            mlp_bias: false,
+            sliding_window: None,
+            partial_rotary_factor: None,
+            quantization_config: None,
             hidden_act: "silu".into(),
             tie_word_embeddings: false,
             bos_token_id: Some(Ids::One(1)),
             eos_token_id: Some(Ids::One(2)),
         }
     }
+}
+
+fn is_default(yes: &bool) -> bool {
+    !yes
+}
+
+/// Whether a setting of rotations leaves them as they are.
+fn is_plain_rope(setting: Option<&serde_json::Value>) -> bool {
+    let Some(setting) = setting.filter(|setting| !setting.is_null()) else {
+        return true;
+    };
+    let kind = setting.get("rope_type").or(setting.get("type"));
+    kind.is_none_or(|kind| kind == "default")
+        && setting.as_object().is_some_and(|all| {
+            let known = [
+                "rope_type",
+                "type",
+                "rope_theta",
+                "factor",
+                "partial_rotary_factor",
+            ];
+            all.keys().all(|key| known.contains(&key.as_str()))
+                && all
+                    .get("factor")
+                    .is_none_or(|factor| factor == 1.0 || factor.is_null())
+                && all
+                    .get("partial_rotary_factor")
+                    .is_none_or(|part| part == 1.0)
+        })
 }
 
 fn first(ids: Option<&Ids>) -> Option<u32> {
@@ -124,6 +172,9 @@ impl FloatConfig {
                 config.eos_token_id = own.eos_token_id.or(config.eos_token_id);
             }
         }
+        let theta = config.rope_parameters.as_ref();
+        let theta = theta.and_then(|rope| rope.get("rope_theta")?.as_f64());
+        config.rope_theta = theta.unwrap_or(config.rope_theta);
         config
             .check()
             .map_err(|e| unusable("config.json", e.to_string()))?;
@@ -231,7 +282,25 @@ impl FloatConfig {
                 self.rope_theta.is_finite() && self.rope_theta > 0.0,
                 "rope_theta",
             ),
-            (self.rope_scaling.is_none(), "rope_scaling"),
+            (is_plain_rope(self.rope_scaling.as_ref()), "rope_scaling"),
+            (
+                is_plain_rope(self.rope_parameters.as_ref()),
+                "rope_parameters",
+            ),
+            (!self.attention_bias, "attention_bias"),
+            (!self.mlp_bias, "mlp_bias"),
+            (
+                self.sliding_window.as_ref().is_none_or(|window| {
+                    let window = window.as_u64().unwrap_or(0) as usize;
+                    window >= self.max_position_embeddings
+                }),
+                "sliding_window",
+            ),
+            (
+                self.partial_rotary_factor.is_none_or(|part| part == 1.0),
+                "partial_rotary_factor",
+            ),
+            (self.quantization_config.is_none(), "quantization_config"),
             (self.hidden_act == "silu", "hidden_act"),
         ];
         match fits.iter().find(|(ok, _)| !ok) {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
+use super::trouble::{HEAD, trouble};
 use crate::nn::quant::MappedFile;
 
 pub use error::CheckpointError;
@@ -248,10 +249,20 @@ impl Checkpoint {
 
     fn add_file(&mut self, path: &Path, data: Data) -> Result<(), CheckpointError> {
         let (bytes, file) = (data.bytes(), self.files.len());
+        let head = &bytes[..bytes.len().min(HEAD)];
+        if let Some(trouble) = trouble(head, bytes.len() as u64) {
+            return Err(CheckpointError::Unsupported {
+                path: path.to_path_buf(),
+                reason: trouble.reason,
+                remedy: trouble.remedy,
+            });
+        }
         let entries = if bytes.starts_with(b"PK\x03\x04") {
             torch::entries(path, bytes, file)?
         } else if bytes.get(8) == Some(&b'{')
-            || path.extension().is_some_and(|e| e == "safetensors")
+            || path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
         {
             safetensors::entries(bytes, file)
                 .map_err(|reason| CheckpointError::damaged(path, reason))?
@@ -262,6 +273,7 @@ impl Checkpoint {
                 path: path.to_path_buf(),
             });
         };
+        let entries = unwrapped(entries);
         self.entries.extend(entries);
         self.files.push((path.to_path_buf(), data));
         Ok(())
@@ -433,6 +445,17 @@ impl Checkpoint {
             reason: error.to_string(),
         }
     }
+}
+
+/// Names without the `module.` that all of them have where a model was saved from several devices.
+fn unwrapped(mut entries: Vec<(String, Entry)>) -> Vec<(String, Entry)> {
+    const MODULE: &str = "module.";
+    if entries.iter().all(|(name, _)| name.starts_with(MODULE)) {
+        for (name, _) in &mut entries {
+            name.drain(..MODULE.len());
+        }
+    }
+    entries
 }
 
 /// The elements of a strided tensor row by row. That they lie inside `bytes` was checked when the

@@ -415,3 +415,68 @@ fn inputs_that_fuzzing_kept_are_read_or_refused() {
         read("a.pth", file);
     }
 }
+
+/// A safetensors file of one tensor with this name.
+fn named(path: &Path, tensor: &str) {
+    let header = format!(r#"{{"{tensor}":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}}}"#);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.push(7);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_right_file_of_a_folder_is_taken() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let found = || {
+        let checkpoint = Checkpoint::open(dir)?;
+        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
+        Ok::<_, CheckpointError>(names.join(" "))
+    };
+    // Neither an adapter, nor what macOS or training leave.
+    named(&dir.join("adapter_model.safetensors"), "adapter");
+    named(&dir.join("Weights.SAFETENSORS"), "module.upper");
+    std::fs::write(dir.join("._model.safetensors"), b"mac").unwrap();
+    std::fs::write(dir.join("optimizer.bin"), b"x").unwrap();
+    assert_eq!(found().unwrap(), "upper");
+    // A whole set of torch files stands before a stray safetensors file.
+    for part in 1..=2 {
+        let name = format!("pytorch_model-0000{part}-of-00002.bin");
+        named(&dir.join(name), &format!("part{part}"));
+    }
+    assert_eq!(found().unwrap(), "part1 part2");
+    // An index whose shards are gone is passed over, and told of where there is nothing else.
+    let index = r#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#;
+    std::fs::write(dir.join("model.safetensors.index.json"), index).unwrap();
+    assert_eq!(found().unwrap(), "part1 part2");
+    std::fs::remove_file(dir.join("pytorch_model-00002-of-00002.bin")).unwrap();
+    let message = found().unwrap_err().to_string();
+    assert!(
+        message.contains("model-00001-of-00001.safetensors"),
+        "{message}"
+    );
+    named(&dir.join("model.safetensors"), "usual");
+    assert_eq!(found().unwrap(), "usual");
+}
+
+#[test]
+fn what_is_no_weights_is_told_and_how_much_is_missing() {
+    let told = |bytes: &[u8]| {
+        let read = Checkpoint::from_bytes(Path::new("a.safetensors"), bytes.to_vec());
+        read.unwrap_err().to_string()
+    };
+    assert!(told(b"").contains("is empty"));
+    assert!(told(b"<html><body>").contains("web page"));
+    assert!(told(b"version https://git-lfs.github.com/spec/v1\n").contains("pointer"));
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a");
+    named(&path, "tensor");
+    let whole = std::fs::read(&path).unwrap();
+    let message = told(&whole[..whole.len() - 1]);
+    assert!(
+        message.contains("1 of its") && message.contains("missing"),
+        "{message}"
+    );
+    assert!(told(&whole[..20]).contains("before its header does"));
+}
