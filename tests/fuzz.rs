@@ -159,3 +159,26 @@ fn tokenizers() {
         }
     });
 }
+
+/// Feeds what tells files apart with changed copies of `whole`.
+fn identify_changed(name: &str, whole: &[u8], head: usize) {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a");
+    fuzz(name, whole, head, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        let _ = vokenboard::catalogue::identify(&path);
+    });
+}
+
+#[test]
+fn files_that_are_identified() {
+    let whole = fixture("sd/text_encoder/model.safetensors");
+    let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let whole = &whole[..(header + 64).min(whole.len())];
+    identify_changed("identify-safetensors", whole, header + 8);
+    identify_changed("identify-pickle", &fixture("minigpt4.pth"), 2000);
+    let temp = tempfile::tempdir().unwrap();
+    common::write_tiny_models(temp.path());
+    let whole = std::fs::read(temp.path().join("tiny-writer/tiny.gguf")).unwrap();
+    identify_changed("identify-gguf", &whole, 6000);
+}

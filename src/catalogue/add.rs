@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::{CatalogueError, files, folders, identify, ollama};
 use crate::llm::check_gguf;
 use crate::published::format_bytes;
-use crate::weights::{self, Entry, FileEntry, Identity, Kind, MANIFEST, Manifest, Model, Source};
+use crate::weights::{
+    self, Entry, FileEntry, Identity, Kind, MANIFEST, Manifest, Model, Source, WeightsError,
+};
 
 /// The recipes' names of what is added, by what it is.
 const PAINTER: &str = "stable-diffusion";
@@ -33,6 +35,40 @@ pub fn add(
     prediction: Option<&str>,
     models: &Path,
 ) -> Result<Added, CatalogueError> {
+    if path.join(MANIFEST).is_file() {
+        return add_own(path, models);
+    }
+    let known = weights::installed(models)?.models;
+    let model = look(path, name, prediction, &known)?;
+    let again = known.iter().any(|other| other.source == model.source);
+    let entry = Entry::new(model.source.clone(), Some(model.manifest.clone()));
+    weights::register(models, &entry)?;
+    Ok(Added { model, again })
+}
+
+/// The model that `name` means: an installed one's id, a model folder, or a file or folder that
+/// was not added, which is looked at as when it is.
+///
+/// # Errors
+/// When none fits, or it is nothing that can be used.
+pub fn find(models: &Path, name: &str) -> Result<Model, CatalogueError> {
+    match weights::find(models, name) {
+        Err(WeightsError::NoSuchModel { .. } | WeightsError::NoManifest { .. })
+            if Path::new(name).exists() =>
+        {
+            look(Path::new(name), None, None, &[])
+        }
+        found => Ok(found?),
+    }
+}
+
+/// What is at `path` as a model; `known` have their ids already.
+fn look(
+    path: &Path,
+    name: Option<&str>,
+    prediction: Option<&str>,
+    known: &[Model],
+) -> Result<Model, CatalogueError> {
     let mut name = name.map(str::to_owned);
     let mut path = path.to_path_buf();
     if !path.exists()
@@ -41,34 +77,25 @@ pub fn add(
         name = Some(stored.name);
         path = stored.blob;
     }
-    if path.join(MANIFEST).is_file() {
-        return add_own(&path, models);
-    }
     let identity = identify(&path)?;
     let path = only_file(&path)?;
     let mut identity = judged(identity, &path)?;
     predicts(&mut identity, prediction, &path)?;
     if identity.is == Kind::Model {
-        let (_, side) = folders::open_painter(&path)?;
-        identity.picture_size = Some(side);
+        identity.picture_size = Some(folders::trained_size(&path)?);
     }
     let source = match path.is_dir() {
         true => Source::Folder(path.clone()),
         false => Source::File(path.clone()),
     };
-    let known = weights::installed(models)?.models;
     let before = known.iter().find(|model| model.source == source);
     let name = name.unwrap_or_else(|| readable(&path));
     let id = match before {
         Some(model) => model.manifest.id.clone(),
-        None => unique(&name, &known),
+        None => unique(&name, known),
     };
     let manifest = manifest(id, name, identity, &path)?;
-    weights::register(models, &Entry::new(source.clone(), Some(manifest.clone())))?;
-    Ok(Added {
-        model: Model::new(source, manifest),
-        again: before.is_some(),
-    })
+    Ok(Model::new(source, manifest))
 }
 
 /// Adds a folder with a manifest of ours.

@@ -145,8 +145,8 @@ fn language(t: &Tensors) -> Option<Identity> {
     })?;
     let sees = t.under("visual.") || t.under("vision_tower.") || t.under("model.visual.");
     let called = match sees {
-        true => "a vision-language model without its configuration",
-        false => "a language model without its configuration",
+        true => "a vision-language model in safetensors or PyTorch form, without its configuration",
+        false => "a language model in safetensors or PyTorch form, without its configuration",
     };
     Some(refused(
         "language-model",

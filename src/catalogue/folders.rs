@@ -8,7 +8,7 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::{CatalogueError, ELSEWHERE, files, header, identify, refused, usable};
-use crate::diffusion::{Family, OpenOptions, StableDiffusion};
+use crate::diffusion::{OpenOptions, StableDiffusion};
 use crate::published;
 use crate::weights::{Checkpoint, Identity, Kind, MANIFEST, Manifest};
 
@@ -262,11 +262,15 @@ fn language_model(config: &Value, path: &Path) -> Identity {
     identity
 }
 
-/// The family whose checkpoint or folder is at `path`, opened as far as its configuration.
-pub fn open_painter(path: &Path) -> Result<(Family, u32), CatalogueError> {
+/// Pixels a side that the checkpoint or folder at `path` was trained for, opened as far as its
+/// configuration, so that what does not fit is told.
+///
+/// # Errors
+/// A setting or tensor that is not read, by its name.
+pub fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
     let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
-    Ok((opened.family(), opened.picture_size().0))
+    Ok(opened.picture_size().0)
 }
 
 /// The files of a folder in diffusers' layout that belong to it, from there.

@@ -20,6 +20,7 @@ mod lora;
 mod numbers;
 mod ollama;
 mod others;
+mod plan;
 mod scan;
 mod tensors;
 mod transformers;
@@ -31,8 +32,9 @@ mod tests;
 
 use std::path::Path;
 
-pub use add::{Added, add, line, remove};
+pub use add::{Added, add, find, line, remove};
 pub use error::CatalogueError;
+pub use plan::plan;
 pub use scan::{Found, scan};
 pub use tensors::{Info, Tensors};
 

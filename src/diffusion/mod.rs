@@ -45,8 +45,8 @@ pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
 pub use stable::{
-    Artist, Follow, Followed, Guide, Heard, OpenOptions, Order, Spoken, StableDiffusion,
-    TextEncoders,
+    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, OpenOptions, Order, Spoken,
+    StableDiffusion, TextEncoders,
 };
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;

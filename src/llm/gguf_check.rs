@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::gguf::Gguf;
-use super::{Hyperparameters, LlmError};
+use super::{CacheType, Hyperparameters, LlmError, LlmMemory};
 use crate::weights::{GgmlType, GgufHeader, GgufValue, HEAD, trouble};
 
 /// Architectures of picture and video models that are packed as GGUF.
@@ -99,6 +99,25 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
         precision: most.map(GgmlType::name),
         files: gguf.paths()?,
     })
+}
+
+/// What the language model in the GGUF file `path` takes of memory, for texts of `context` tokens
+/// whose keys and values are kept as `cache`.
+///
+/// # Errors
+/// As [`check_gguf`].
+pub fn memory_of_gguf(
+    path: &Path,
+    context: usize,
+    cache: CacheType,
+) -> Result<LlmMemory, LlmError> {
+    let gguf = match path.is_dir() {
+        true => Gguf::find(path)?,
+        false => Gguf::open(path.to_path_buf())?,
+    };
+    let read = Hyperparameters::from_gguf(gguf.header());
+    let read = read.map_err(|reason| gguf.unusable(reason))?;
+    Ok(LlmMemory::of(gguf.header(), &read, context, cache))
 }
 
 fn count(shape: &[usize]) -> u64 {

@@ -29,7 +29,7 @@ pub use cache::CacheType;
 pub use causal::{CausalLm, GgufLm, OpenOptions};
 pub use error::LlmError;
 pub use families::{FAMILIES, Family};
-pub use gguf_check::{GgufFacts, check_gguf};
+pub use gguf_check::{GgufFacts, check_gguf, memory_of_gguf};
 pub use hyperparameters::Hyperparameters;
 pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use memory::LlmMemory;

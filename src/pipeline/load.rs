@@ -6,6 +6,7 @@ use candle_core::Device;
 
 use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
 use super::{Loader, PipelineError, voken, writer};
+use crate::catalogue;
 use crate::voken::VokenFolder;
 use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model};
 
@@ -48,7 +49,7 @@ impl Chosen {
     fn new(options: &Options) -> Result<Chosen, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
-        let model = weights::find(&models, name)?;
+        let model = catalogue::find(&models, name)?;
         let writer = options.writer.as_deref();
         Ok(Chosen {
             voken: match &options.voken {
@@ -56,7 +57,7 @@ impl Chosen {
                 None => voken::own_folder(&model),
             },
             writer: writer
-                .map(|name| weights::find(&models, name))
+                .map(|name| catalogue::find(&models, name))
                 .transpose()?,
             model,
             device: weights::select_device(options.device)?,
@@ -73,7 +74,7 @@ impl Chosen {
         let named = self.model.manifest.language_model.as_deref();
         let writer = match &self.writer {
             Some(writer) => writer.clone(),
-            None => weights::find(&self.models, named.unwrap_or(DEFAULT_WRITER))?,
+            None => catalogue::find(&self.models, named.unwrap_or(DEFAULT_WRITER))?,
         };
         for model in [&self.model, &writer] {
             model.verify_sizes()?;

@@ -104,6 +104,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
+    Catalogue(#[from] crate::catalogue::CatalogueError),
+    #[error(transparent)]
     Device(#[from] crate::weights::DeviceError),
     #[error(transparent)]
     Language(#[from] crate::llm::LlmError),

@@ -25,7 +25,7 @@ pub use find::{Found, find};
 pub use hear::{Hear, followed};
 pub use load::{Language, Published, Seat};
 pub use memory::{format_bytes, free_memory, parse_bytes};
-pub use plan::{Placement, Plan, PlanError, Precision, Stage, Task, plan};
+pub use plan::{Placement, Plan, PlanError, Precision, Stage, Task, decoding, denoising, plan};
 
 use crate::voken::Sizes;
 

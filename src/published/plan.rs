@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::check::{EVA, Facts, LLAMA, PROJECTION, QFORMER, Report, UNET, VAE};
+use super::check::{EVA, LLAMA, PROJECTION, QFORMER, Report, UNET, VAE};
 use super::memory::format_bytes;
 use crate::weights::DeviceKind;
 
@@ -224,8 +224,14 @@ fn of_task(report: &Report, task: Task, device: DeviceKind, precision: Precision
         Task::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
         Task::Write => vec![writing(report, device, precision)],
         Task::Draw => vec![
-            stage(DENOISING, &[UNET, VAE], denoising(facts, device)),
-            stage(DECODING, &[UNET, VAE], decoding(facts)),
+            stage(DENOISING, &[UNET, VAE], {
+                let tokens = (facts.latents * facts.latents) as u64;
+                denoising(&facts.unet_channels, facts.unet_heads, tokens, device)
+            }),
+            stage(DECODING, &[UNET, VAE], {
+                let side = (facts.latents.min(TILE) * facts.vae_scale) as u64;
+                decoding(facts.vae_channels, side * side)
+            }),
         ],
     }
 }
@@ -287,28 +293,28 @@ fn writing(report: &Report, device: DeviceKind, precision: Precision) -> Stage {
     }
 }
 
-/// Numbers at once in the UNet: the maps kept for its way up, the widest feed-forward layer, and
-/// on a GPU, where attention is composed, the scores of its finest level three times.
-fn denoising(facts: &Facts, device: DeviceKind) -> u64 {
-    let tokens = (facts.latents * facts.latents) as u64;
-    let levels = facts.unet_channels.iter().enumerate();
+/// Numbers at once in a UNet whose levels have `channels` and whose finest one sees so many
+/// `tokens`: the maps kept for its way up, the widest feed-forward layer, and on a GPU, where
+/// attention is composed, the scores of its finest level three times. Both halves that guidance
+/// needs at once.
+pub fn denoising(channels: &[usize], heads: usize, tokens: u64, device: DeviceKind) -> u64 {
+    let levels = channels.iter().enumerate();
     let kept: u64 = levels
         .map(|(i, &c)| 3 * c as u64 * (tokens >> (2 * i.min(31))))
         .sum();
-    let finest = facts.unet_channels.first().copied().unwrap_or(0) as u64;
+    let finest = channels.first().copied().unwrap_or(0) as u64;
     let feed_forward = 12 * finest * tokens;
     let scores = match device {
         DeviceKind::Cpu => 0,
-        DeviceKind::Cuda | DeviceKind::Metal => 3 * facts.unet_heads as u64 * tokens * tokens,
+        DeviceKind::Cuda | DeviceKind::Metal => 3 * heads as u64 * tokens * tokens,
     };
     GUIDED * (kept + feed_forward + scores)
 }
 
-/// Numbers at once in the VAE's finest level: input, output and what is between, the first of
-/// twice the channels.
-fn decoding(facts: &Facts) -> u64 {
-    let side = (facts.latents.min(TILE) * facts.vae_scale) as u64;
-    4 * facts.vae_channels as u64 * side * side
+/// Numbers at once in the finest level of an autoencoder that decodes so many `pixels`: input,
+/// output and what is between, the first of twice the `channels`.
+pub fn decoding(channels: usize, pixels: u64) -> u64 {
+    4 * channels as u64 * pixels
 }
 
 impl fmt::Display for Plan {

@@ -94,6 +94,9 @@ struct PlanArgs {
     /// How much memory may be used on the device, such as 8GB [default: as much as it takes]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
+    /// Width and height of pictures, such as 1024x768 [default: those that the model was trained for]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    size: Option<(u32, u32)>,
 }
 
 /// Parts that are named rather than found.
@@ -180,6 +183,34 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_plan(args: &PlanArgs, _models: &Path) -> anyhow::Result<()> {
-    published::plan(args, &args.model)
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once('x').and_then(|(width, height)| {
+        let side = |text: &str| text.parse().ok().filter(|side| (8..=8192).contains(side));
+        Some((side(width)?, side(height)?))
+    });
+    sides.ok_or_else(|| "give a size such as 1024x768".to_string())
+}
+
+fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
+    let known = args.model.to_str().map(|id| weights::find(models, id));
+    let model = match known {
+        // A folder of public weights that was not added, or the parts of one.
+        _ if !args.parts.given().is_empty() => return published::plan(args, &args.model),
+        Some(Ok(model)) if model.manifest.pipeline == crate::published::PIPELINE => {
+            return published::plan(args, &model.dir);
+        }
+        Some(Ok(model)) => model,
+        _ if args.model.is_dir() => return published::plan(args, &args.model),
+        Some(Err(error)) => return Err(error.into()),
+        None => anyhow::bail!("{} is no id of a model", args.model.display()),
+    };
+    let device = match args.device {
+        DeviceChoice::Only(kind) => kind,
+        choice @ DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?),
+    };
+    println!(
+        "{}",
+        catalogue::plan(&model, device, args.memory, args.size)?
+    );
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Pictures of more pixels are decoded after the UNet has left, since each takes the memory of the
 /// other.
-const BESIDE_UNET: usize = 768 * 768;
+pub const BESIDE_UNET: usize = 768 * 768;
 
 /// A picture to be followed through the ControlNet in a file or folder.
 pub struct Follow<'a> {

@@ -65,14 +65,8 @@ pub(super) fn find(dir: &Path) -> Result<Folder, CheckpointError> {
         }
     }
     if let Some((index, missing)) = incomplete {
-        let name = format!(
-            "at all: the file is missing, which {} names",
-            index.display()
-        );
-        return Err(CheckpointError::Missing {
-            path: missing,
-            name,
-        });
+        let reason = format!("it is not there, and {} names it", index.display());
+        return Err(CheckpointError::read(missing, reason));
     }
     for end in ENDS {
         // Such as `model.fp16.safetensors`; weights for training on, without the moving average

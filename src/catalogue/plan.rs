@@ -1,0 +1,133 @@
+//! How much memory an added model takes at most, foretold from the sizes in its header.
+
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::CatalogueError;
+use crate::diffusion::{BESIDE_UNET, OpenOptions, StableDiffusion};
+use crate::llm::{CacheType, memory_of_gguf};
+use crate::published::{Placement, Plan, Precision, Stage, decoding, denoising};
+use crate::weights::{DeviceKind, Kind, Model};
+
+/// What the program itself takes: code, tokenizers, buffers of threads.
+const PROGRAM: u64 = 120_000_000;
+/// Tokens of a story that is written, at most, where nothing else is asked for.
+const CONTEXT: usize = 8192;
+
+/// Plans `model` on `device` with at most `limit` bytes there, for pictures of `size` (those that
+/// it was trained for, where none is given).
+///
+/// # Errors
+/// When the model cannot be read, is of a kind that needs no plan, or takes more than `limit`.
+pub fn plan(
+    model: &Model,
+    device: DeviceKind,
+    limit: Option<u64>,
+    size: Option<(u32, u32)>,
+) -> Result<Plan, CatalogueError> {
+    let path = model.source.path().unwrap_or(Path::new(""));
+    let identity = model.manifest.identity.as_ref();
+    let stages = match identity.map(|identity| identity.is) {
+        Some(Kind::Model) => {
+            let whole = identity.and_then(|identity| identity.precision.as_deref()) == Some("f32");
+            let held = if whole {
+                Precision::F32
+            } else {
+                Precision::F16
+            };
+            pictures(path, device, size, held)?
+        }
+        Some(Kind::LanguageModel) => words(path)?,
+        _ => {
+            return Err(CatalogueError::Said(format!(
+                "model {} is a {}, for which no memory is planned; name one that draws or writes",
+                model.manifest.id, model.manifest.pipeline
+            )));
+        }
+    };
+    let plan = Plan {
+        device,
+        limit,
+        stages,
+        stays: false,
+    };
+    let (peak, stage) = plan.peak(device);
+    match limit {
+        Some(limit) if peak > limit => Err(CatalogueError::Said(format!(
+            "{} takes {} while {stage}, more than the {} there are; choose smaller pictures, a model with smaller weights, or a machine with more memory",
+            model.manifest.id,
+            crate::published::format_bytes(peak),
+            crate::published::format_bytes(limit)
+        ))),
+        _ => Ok(plan),
+    }
+}
+
+fn pictures(
+    path: &Path,
+    device: DeviceKind,
+    size: Option<(u32, u32)>,
+    held: Precision,
+) -> Result<Vec<Stage>, CatalogueError> {
+    let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
+    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let (width, height) = size.unwrap_or(opened.picture_size());
+    let pixels = u64::from(width) * u64::from(height);
+    let (texts, unet, vae) = opened.weight_bytes();
+    let (config, decoder) = (opened.unet_config(), opened.vae_config());
+    let scale = decoder.decoder_scale() as u64;
+    let heads = config.heads(0).unwrap_or(1);
+    let channels = &config.block_out_channels;
+    let work = denoising(channels, heads, pixels / (scale * scale), device);
+    let fine = decoder.block_out_channels.first().copied().unwrap_or(0);
+    let place = |part, bytes| Placement {
+        part,
+        device,
+        precision: held,
+        bytes,
+    };
+    let stage = |name, parts, numbers: u64| Stage {
+        name,
+        device,
+        parts,
+        work: numbers * 4 + PROGRAM,
+    };
+    let beside = pixels <= BESIDE_UNET as u64;
+    Ok(vec![
+        stage("reading the prompt", vec![place("text encoders", texts)], 0),
+        // From the second picture on the VAE is there as well.
+        stage(
+            "denoising",
+            vec![place("UNet", unet), place("VAE", vae)],
+            work,
+        ),
+        stage(
+            "decoding",
+            match beside {
+                true => vec![place("UNet", unet), place("VAE", vae)],
+                false => vec![place("VAE", vae)],
+            },
+            decoding(fine, pixels) + 3 * pixels,
+        ),
+    ])
+}
+
+fn words(path: &Path) -> Result<Vec<Stage>, CatalogueError> {
+    let memory = memory_of_gguf(path, CONTEXT, CacheType::F16)?;
+    let place = |part, precision, bytes| Placement {
+        part,
+        device: DeviceKind::Cpu,
+        precision,
+        bytes,
+    };
+    Ok(vec![Stage {
+        name: "writing text",
+        device: DeviceKind::Cpu,
+        parts: vec![
+            place("language model", Precision::Quantised, memory.weights),
+            place("keys and values", Precision::F16, memory.cache),
+        ],
+        work: memory.buffers + PROGRAM,
+    }])
+}
