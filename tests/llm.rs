@@ -59,7 +59,7 @@ fn greedy_text_equals_llama_cpp_token_for_token() {
 fn tokens_equal_those_of_llama_cpp() {
     let model = model();
     for prompt in recorded() {
-        let ids = model.tokenizer().encode_chat(&prompt.prompt);
+        let ids = model.tokenizer().encode_prompt(&prompt.prompt);
         assert_eq!(ids, prompt.prompt_ids, "{:?}", prompt.prompt);
     }
 }

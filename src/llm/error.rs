@@ -31,6 +31,12 @@ pub enum LlmError {
     Embeddings { found: usize, width: usize },
     #[error("there is no token to go on from; give at least one")]
     NoTokens,
+    #[error(transparent)]
+    Template(#[from] super::chat::TemplateError),
+    #[error(
+        "this language model has no chat template, so it follows no instructions; choose an instruct model"
+    )]
+    NoMessages,
     #[error(
         "the language model found no clean sentence to go on with; try another seed or a lower temperature"
     )]

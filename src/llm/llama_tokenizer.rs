@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::LlmError;
 use super::gguf::Gguf;
 use super::sentencepiece::{Kind, Piece, SentencePiece};
+use super::shield::{SHIELD, unshielded};
 
 /// Vokens that stand for one picture in the published model.
 pub const VOKENS: usize = 8;
@@ -119,6 +120,7 @@ impl LlamaTokenizer {
         special: [(Option<String>, (bool, bool)); 3],
         added: Vec<(u32, String)>,
     ) -> Result<LlamaTokenizer, String> {
+        pieces.check_kinds()?;
         let mut cuts = Vec::new();
         for ((text, strips), usual) in special.into_iter().zip(["<s>", "</s>", "<unk>"]) {
             // Some folders have empty texts here (decapoda's).
@@ -209,7 +211,8 @@ impl LlamaTokenizer {
         self.len - 1
     }
 
-    /// The tokens of `text`, without one that begins or ends it.
+    /// The tokens of `text`, without one that begins or ends it; shields in it keep words from
+    /// being a token and are left out.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut strip_start = false;
@@ -226,7 +229,10 @@ impl LlamaTokenizer {
             if cut.is_some_and(|cut| cut.strips.0) {
                 stretch = stretch.trim_end_matches(is_python_space);
             }
-            ids.extend(self.pieces.encode(stretch));
+            match stretch.contains(SHIELD) {
+                true => ids.extend(self.pieces.encode(&unshielded(stretch))),
+                false => ids.extend(self.pieces.encode(stretch)),
+            }
             let Some(cut) = cut else {
                 return ids;
             };

@@ -6,6 +6,7 @@
 
 mod cache;
 mod causal;
+pub mod chat;
 mod error;
 mod families;
 pub mod float;
@@ -17,6 +18,7 @@ mod memory;
 mod network;
 mod sampling;
 mod sentencepiece;
+mod shield;
 mod story;
 mod tokenizer;
 
@@ -35,7 +37,8 @@ pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use memory::LlmMemory;
 pub use network::{Input, Network, State};
 pub use sampling::{Sampling, likeliest, log_probability};
-pub use tokenizer::Tokenizer;
+pub(crate) use shield::{SHIELD, shielded, unshielded};
+pub use tokenizer::{Decoder, Tokenizer};
 
 use gguf::Gguf;
 

@@ -11,6 +11,10 @@ pub struct Sampling {
     pub temperature: f32,
     /// The likeliest tokens that together have this probability are drawn from.
     pub top_p: f32,
+    /// So many of the likeliest tokens are drawn from; 0 for all.
+    pub top_k: usize,
+    /// Tokens of less than this share of the likeliest one's probability are not drawn; 0 for none.
+    pub min_p: f32,
     /// The logits of tokens that were used before are divided (if positive) or multiplied by this;
     /// 1 changes nothing.
     pub repetition_penalty: f32,
@@ -22,6 +26,8 @@ impl Default for Sampling {
             seed: 0,
             temperature: 0.6,
             top_p: 0.9,
+            top_k: 0,
+            min_p: 0.0,
             repetition_penalty: 1.1,
         }
     }
@@ -74,6 +80,11 @@ pub(super) fn draw(logits: &[f32], sampling: &Sampling, rng: &mut ChaCha8Rng) ->
         .map(|(id, exponent)| (id, exponent.exp()))
         .collect();
     likely.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    // The likeliest has weight 1.
+    likely.retain(|(_, weight)| *weight >= sampling.min_p.min(1.0));
+    if sampling.top_k > 0 {
+        likely.truncate(sampling.top_k);
+    }
     let total: f32 = likely.iter().map(|(_, weight)| weight).sum();
     let wanted = total * sampling.top_p;
     let mut kept = 0.0;
@@ -146,6 +157,21 @@ mod tests {
         let counts = counts(&logits, &sampling);
         assert_eq!(counts[2], 0);
         assert!(counts[0].abs_diff(6250) < 200, "{counts:?}");
+    }
+
+    #[test]
+    fn top_k_and_min_p_leave_out_the_unlikely() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let all = Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            ..Sampling::default()
+        };
+        for sampling in [Sampling { top_k: 2, ..all }, Sampling { min_p: 0.5, ..all }] {
+            let counts = counts(&logits, &sampling);
+            assert_eq!(counts[2], 0);
+            assert!(counts[0].abs_diff(6250) < 200, "{counts:?}");
+        }
     }
 
     #[test]

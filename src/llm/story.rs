@@ -135,7 +135,7 @@ impl LanguageModel {
     /// # Errors
     /// When the model's context is too short for it.
     pub fn prepare(&mut self) -> Result<(), LlmError> {
-        let text = self.tokenizer.encode_chat(&instructions());
+        let text = self.tokenizer.encode_prompt(&instructions());
         let go_on = &mut || ControlFlow::Continue(());
         self.lm.read(&text, &mut Vec::new(), go_on).map(|_| ())
     }
@@ -344,13 +344,13 @@ impl Story {
             .collect();
         // The opening is repeated by the model's own turn, as in the examples.
         let opening = pages.first().map_or("Once upon a time.", String::as_str);
-        let mut prompt = tokenizer.encode_chat(&instructions());
-        prompt.extend(tokenizer.encode_chat("<|im_start|>user\n"));
+        let mut prompt = tokenizer.encode_prompt(&instructions());
+        prompt.extend(tokenizer.encode_prompt("<|im_start|>user\n"));
         // Encoded apart, so that nothing an author types is a control token.
         prompt.extend(tokenizer.encode(REQUEST.trim_end()));
         let opening = tokenizer.encode(&format!(" {opening}"));
         prompt.extend(opening.into_iter().take(PAGE_TOKENS));
-        prompt.extend(tokenizer.encode_chat("<|im_end|>\n<|im_start|>assistant\n"));
+        prompt.extend(tokenizer.encode_prompt("<|im_end|>\n<|im_start|>assistant\n"));
         let start = prompt.len();
         let line = |page: &String| {
             let mut ids = tokenizer.encode(&format!("{page}\n"));

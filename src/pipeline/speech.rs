@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::{ContextPanel, Make};
-use crate::llm::{LlamaTokenizer, Tokenizer};
+use crate::llm::{LlamaTokenizer, Tokenizer, unshielded};
 use crate::story::Settings;
 use crate::voken::{
-    Choice, Order, STOP, ToldPanel, VistPanel, VistTask, Vocabulary, panel_ids, tidy, vist_prompt,
+    Choice, Order, STOP, ToldPanel, VistPanel, VistTask, Vocabulary, inert, panel_ids, tidy,
+    vist_prompt,
 };
 
 /// Tokenizer and prompts.
@@ -39,7 +40,7 @@ impl Speech {
                     .collect();
                 let prompt = vist_prompt(&panels, task, 0);
                 let ids = tokenizer.encode(&prompt);
-                (prompt, ids)
+                (unshielded(&prompt), ids)
             }
             Speech::Own {
                 tokenizer,
@@ -146,7 +147,7 @@ impl Speech {
     /// The ids of a panel's text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         match self {
-            Speech::Published(tokenizer) => tokenizer.encode(text),
+            Speech::Published(tokenizer) => tokenizer.encode(&inert(text)),
             Speech::Own { tokenizer, .. } => tokenizer.encode(&tidy(text)),
         }
     }

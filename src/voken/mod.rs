@@ -12,6 +12,7 @@ mod panels;
 mod prompt;
 mod reader;
 mod sample;
+mod words;
 
 pub use config::{MapperConfig, Sizes, Vocabulary};
 pub use folder::{FolderConfig, FolderError, Speaks, VokenFolder};
@@ -23,3 +24,4 @@ pub use panels::{ToldPanel, panel_ids, tidy};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use reader::{FloatReader, Reader};
 pub use sample::{Choice, process};
+pub use words::inert;

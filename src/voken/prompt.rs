@@ -1,6 +1,8 @@
 //! The prompts that MiniGPT-5 was trained with on VIST, its story data set (reference:
 //! `VISTDataset`).
 
+use super::inert;
+
 /// What every prompt begins with; the turn follows without a space.
 const SYSTEM: &str = "Give the following images in <Img>ImageContent</Img> format. You will be able to see the images once I provide it to you. Please understanding images and generate story.";
 
@@ -51,14 +53,14 @@ impl VistTask<'_> {
     }
 }
 
-/// A prompt in which `<ImageHere>` stands for each picture of `history`, then for the one that
+/// A prompt in which nothing in the texts acts as a mark ([`inert`]), and `<ImageHere>` stands for each picture of `history`, then for the one that
 /// [`VistTask::Text`] is asked about. `wording` counts from 0, and again from 0 after the last.
 pub fn vist_prompt(history: &[VistPanel], task: VistTask, wording: usize) -> String {
     let mut told: String = history
         .iter()
         .map(|panel| match panel.picture {
-            true => format!("{}<Img><ImageHere></Img>", panel.text),
-            false => panel.text.to_string(),
+            true => format!("{}<Img><ImageHere></Img>", inert(panel.text)),
+            false => inert(panel.text),
         })
         .collect();
     if !told.is_empty() {
@@ -66,8 +68,8 @@ pub fn vist_prompt(history: &[VistPanel], task: VistTask, wording: usize) -> Str
     }
     let question = task.wordings()[wording % task.count()];
     let text = match task {
-        VistTask::Picture(text) => text,
-        VistTask::Both | VistTask::Text => "",
+        VistTask::Picture(text) => inert(text),
+        VistTask::Both | VistTask::Text => String::new(),
     };
     format!("{SYSTEM}{STOP}Human:{told} {question}{text} {STOP}Assistant:")
 }

@@ -1,6 +1,6 @@
 //! SentencePiece's byte-pair encoding (`bpe_model.cc`, `sentencepiece_processor.cc`), as LLaMA's
-//! `tokenizer.model` and the lists in its GGUF files configure it: no normalisation, a space
-//! before the text, unknown characters as bytes.
+//! `tokenizer.model` and the lists in GGUF files configure it: no normalisation, unknown characters
+//! as bytes, and mostly a space before the text.
 
 mod proto;
 
@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
 /// Stands for a space inside pieces.
-const SPACE: char = '\u{2581}';
+pub(super) const SPACE: char = '\u{2581}';
 
 /// What a piece is for; the numbers are those of `ModelProto.SentencePiece.Type` and of
 /// `tokenizer.ggml.token_type`.
@@ -79,7 +79,7 @@ impl SentencePiece {
     /// From a list of pieces, in the order of their ids.
     ///
     /// # Errors
-    /// When a byte has no piece, or there is a kind of piece that LLaMA does not have.
+    /// When a byte has no piece, or a score is no number.
     pub(super) fn new(
         pieces: Vec<Piece>,
         unknown_surface: String,
@@ -93,7 +93,7 @@ impl SentencePiece {
                 ));
             }
             match piece.kind {
-                Kind::Normal => {
+                Kind::Normal | Kind::UserDefined | Kind::Unused => {
                     normal.insert(piece.text.clone(), id);
                 }
                 Kind::Byte => {
@@ -106,12 +106,6 @@ impl SentencePiece {
                         byte.ok_or_else(|| format!("its piece {} is no byte", piece.text))?;
                     bytes[usize::from(byte)] = Some(id);
                 }
-                Kind::UserDefined | Kind::Unused => {
-                    return Err(format!(
-                        "its piece {} is of no kind that LLaMA's has",
-                        piece.text
-                    ));
-                }
                 Kind::Unknown | Kind::Control => {}
             }
         }
@@ -123,6 +117,18 @@ impl SentencePiece {
             bytes,
             unknown_surface,
         })
+    }
+
+    /// # Errors
+    /// When there is a kind of piece that LLaMA does not have.
+    pub(super) fn check_kinds(&self) -> Result<(), String> {
+        let strange = |piece: &&Piece| matches!(piece.kind, Kind::UserDefined | Kind::Unused);
+        match self.pieces.iter().find(strange) {
+            Some(Piece { text, .. }) => {
+                Err(format!("its piece {text} is of no kind that LLaMA's has"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Number of pieces.
@@ -138,10 +144,16 @@ impl SentencePiece {
 
     /// The pieces of `text`, which gets a space before it unless it is empty.
     pub(super) fn encode(&self, text: &str) -> Vec<u32> {
-        if text.is_empty() {
-            return Vec::new();
+        match text.is_empty() {
+            true => Vec::new(),
+            false => self.encode_after(text, true),
         }
-        let text = format!(" {text}").replace(' ', "\u{2581}");
+    }
+
+    /// The pieces of `text`, which gets a space before it where `space` says so.
+    pub(super) fn encode_after(&self, text: &str, space: bool) -> Vec<u32> {
+        let before = if space { " " } else { "" };
+        let text = format!("{before}{text}").replace(' ', "\u{2581}");
         let mut ids = Vec::new();
         for piece in self.merge(&text) {
             match self.normal.get(piece) {

@@ -61,6 +61,8 @@ impl Writer for Continuation {
             seed: settings.seed,
             temperature: settings.temperature,
             top_p: settings.top_p,
+            top_k: settings.top_k.map_or(0, |most| most as usize),
+            min_p: settings.min_p.unwrap_or(0.0),
             repetition_penalty: settings.repetition_penalty.unwrap_or(REPETITION_PENALTY),
         };
         let told = request.told();

@@ -1,6 +1,7 @@
 //! Conceptual Captions: single pictures with their captions, the first stage of training.
 
 use super::{Sample, answer};
+use crate::voken::inert;
 
 /// What an instruction begins with; the turn follows without a space.
 const SYSTEM: &str = "You will be able to generate image according to command.";
@@ -58,6 +59,7 @@ pub fn cc3m(
     vokens: usize,
 ) -> Vec<Sample> {
     let caption = clean_caption(caption);
+    let asked = inert(&caption);
     let sample = |source: String| Sample {
         source,
         target: answer("", vokens),
@@ -65,10 +67,10 @@ pub fn cc3m(
         inputs: Vec::new(),
         output: Some(picture.to_string()),
     };
-    let mut samples = vec![sample(caption.clone())];
+    let mut samples = vec![sample(asked.clone())];
     if row.is_multiple_of(INSTRUCTION_EVERY) {
         let request = REQUESTS[wording % REQUESTS.len()];
-        let source = format!("{SYSTEM}###Human: {request} {caption} ###Assistant:");
+        let source = format!("{SYSTEM}###Human: {request} {asked} ###Assistant:");
         samples.push(sample(source));
     }
     samples

@@ -1,6 +1,7 @@
 //! MMDialog: conversations in which turns may come with a picture.
 
 use super::{Sample, answer};
+use crate::voken::inert;
 
 /// What every prompt begins with.
 const SYSTEM: &str = "Give the following images in <Img>ImageContent</Img> format. You will be able to see the images once I provide it to you. Please generate conversations with appropriate images.";
@@ -58,7 +59,7 @@ fn sample(first: usize, before: &[Turn], turn: &Turn, vokens: usize) -> Sample {
     };
     let mut source = SYSTEM.to_string();
     for (at, turn) in (first..).zip(before) {
-        source.push_str(&format!(" {} {}", speaker(at), turn.text));
+        source.push_str(&format!(" {} {}", speaker(at), inert(&turn.text)));
         if turn.picture.is_some() {
             source.push_str(" <Img><ImageHere></Img>");
         }

@@ -10,7 +10,7 @@ pub use cc3m::{cc3m, clean_caption};
 pub use mmdialog::{Turn, mmdialog};
 pub use vist::vist;
 
-use crate::voken::STOP;
+use crate::voken::{STOP, inert};
 
 /// One thing to learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub struct Sample {
 /// An answer of this text and, for its picture, so many vokens; none without a picture.
 fn answer(text: &str, vokens: usize) -> String {
     let vokens: String = (0..vokens).map(|i| format!("[IMG{i}]")).collect();
-    let parts = [text, &vokens, STOP];
+    let text = inert(text);
+    let parts = [text.as_str(), &vokens, STOP];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }

@@ -1,0 +1,279 @@
+//! Templates against transformers' texts, and what of an answer is shown.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use super::*;
+use crate::llm::Tokenizer;
+use crate::weights::GgufHeader;
+
+#[derive(Deserialize)]
+struct Case {
+    chats: Vec<Chat>,
+}
+
+#[derive(Deserialize)]
+struct Chat {
+    messages: Vec<Said>,
+    enable_thinking: Option<bool>,
+    prompt: Option<String>,
+    ids: Option<Vec<u32>>,
+    ids_reference: Option<Vec<u32>>,
+    llamacpp_prompt: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    role: String,
+    content: String,
+}
+
+fn folders() -> Vec<PathBuf> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers");
+    let entries = std::fs::read_dir(dir).unwrap();
+    let folders = entries.map(|entry| entry.unwrap().path());
+    folders.filter(|path| path.is_dir()).collect()
+}
+
+fn open(dir: &std::path::Path) -> (Tokenizer, Option<ChatTemplate>) {
+    let file = std::fs::read(dir.join("tokenizer.gguf")).unwrap();
+    let header = GgufHeader::read(&file).unwrap();
+    let tokenizer = Tokenizer::from_header(&header).unwrap();
+    let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
+    (tokenizer, template)
+}
+
+fn day(reasoning: Reasoning) -> TemplateOptions {
+    TemplateOptions {
+        reasoning,
+        // 14 March 2026.
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_773_446_400),
+    }
+}
+
+#[test]
+fn prompts_and_their_ids_are_the_references() {
+    let mut compared = 0;
+    for dir in folders() {
+        let json = std::fs::read(dir.join("case.json")).unwrap();
+        let case: Case = serde_json::from_slice(&json).unwrap();
+        let (tokenizer, template) = open(&dir);
+        assert_eq!(template.is_none(), case.chats.is_empty(), "{dir:?}");
+        for chat in case.chats {
+            let template = template.as_ref().unwrap();
+            let messages: Vec<Message> = chat.messages.into_iter().map(message).collect();
+            let reasoning = chat
+                .enable_thinking
+                .map_or(Reasoning::Default, Reasoning::Asked);
+            let options = day(reasoning);
+            let prompt = template.render(&messages, &options).unwrap();
+            let Some(wanted) = chat.prompt else {
+                // The template refuses the system's message, which is folded as llama.cpp does.
+                assert_eq!(prompt.replace("<bos>", ""), chat.llamacpp_prompt.unwrap());
+                continue;
+            };
+            assert_eq!(prompt, wanted, "{dir:?}");
+            let ids = tokenizer.encode_prompt(&prompt);
+            let known = [chat.ids, chat.ids_reference];
+            assert!(
+                known.contains(&Some(ids.clone())),
+                "{dir:?} {prompt:?} {ids:?}"
+            );
+            compared += 1;
+            // Shielding words in which nothing acts changes nothing.
+            if messages
+                .iter()
+                .all(|message| !message.content.contains('<'))
+            {
+                let shielded = messages.iter().map(|message| Message {
+                    content: tokenizer.shield(&message.content),
+                    ..message.clone()
+                });
+                let shielded: Vec<Message> = shielded.collect();
+                let shielded = template.render(&shielded, &options).unwrap();
+                assert_eq!(Tokenizer::unshield(&shielded), prompt);
+                assert_eq!(tokenizer.encode_prompt(&shielded), ids, "{dir:?}");
+            }
+        }
+    }
+    assert!(compared >= 100, "{compared}");
+}
+
+fn message(said: Said) -> Message {
+    let role = match said.role.as_str() {
+        "system" => Role::System,
+        "user" => Role::User,
+        _ => Role::Assistant,
+    };
+    Message {
+        role,
+        content: said.content,
+    }
+}
+
+#[test]
+fn no_thought_is_asked_for() {
+    let said = [Message::user("Tell me.")];
+    for dir in folders() {
+        let (_, Some(template)) = open(&dir) else {
+            continue;
+        };
+        let prompt = template.render(&said, &day(Reasoning::None)).unwrap();
+        assert!(!prompt.trim_end().ends_with("<think>"), "{prompt}");
+        let name = dir.file_name().unwrap().to_string_lossy();
+        if name.starts_with("qwen3") || name.starts_with("smollm3") || name.starts_with("r1") {
+            assert!(prompt.trim_end().ends_with("</think>"), "{prompt}");
+        }
+        if name == "gpt-oss" {
+            assert!(prompt.ends_with("<|channel|>final<|message|>"), "{prompt}");
+        }
+    }
+}
+
+fn template(source: &str) -> Result<ChatTemplate, TemplateError> {
+    ChatTemplate::new(source, Some("<s>".into()), Some("</s>".into()))
+}
+
+fn render(source: &str) -> Result<String, TemplateError> {
+    let said = [Message::system("Be kind."), Message::user(" Hi. ")];
+    template(source)?.render(&said, &day(Reasoning::Default))
+}
+
+#[test]
+fn what_templates_expect_is_there() {
+    let said = [Message::user(" Hi. "), Message::assistant("Ho.")];
+    for (source, wanted) in [
+        (
+            "{% for m in messages %}\n{{ m.role }}:{{ m.content | trim }}\n{% endfor %}",
+            "user:Hi.\nassistant:Ho.\n",
+        ),
+        (
+            "{{ messages[::-1][1].content.strip() ~ bos_token }}",
+            "Hi.<s>",
+        ),
+        (
+            "{{ {'a': 'é<b>', 'b': [1, none]} | tojson }}",
+            "{\"a\": \"é<b>\", \"b\": [1, null]}",
+        ),
+        ("{{ strftime_now('%d %b %Y') }}", "14 Mar 2026"),
+        (
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "1",
+        ),
+        (
+            "{% macro say(x) %}<{{ x }}>{% endmacro %}{{ say('a' * 2) }}{{ tools is none }}{{ enable_thinking is defined }}",
+            "<aa>TrueFalse",
+        ),
+        (
+            "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
+            "1",
+        ),
+        ("{% generation %}a{% endgeneration %}", "a"),
+        (
+            "{{ 'x,y'.split(',')[-1] }}{{ 'abc'[1:] }}{{ 'Hi'.startswith('H') }}{{ ' a'.lstrip() }}",
+            "ybcTruea",
+        ),
+    ] {
+        let template = template(source).unwrap();
+        assert_eq!(
+            template.render(&said, &day(Reasoning::Default)).unwrap(),
+            wanted,
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_does_not_hear_the_system_gets_its_words_in_the_first_turn() {
+    let source =
+        "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}";
+    assert_eq!(render(source).unwrap(), "[Be kind.\n Hi. ]");
+    let source = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system!') }}{% endif %}[{{ m.content }}]{% endfor %}";
+    assert_eq!(render(source).unwrap(), "[Be kind.\n Hi. ]");
+}
+
+#[test]
+fn templates_that_do_too_much_or_are_none_are_one_sentence() {
+    let endless =
+        "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
+    let doubling = "{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}";
+    let deep = "{% macro m(x) %}{{ m(x + 1) }}{% endmacro %}{{ m(0) }}";
+    let wide = "{{ 'abcdefgh' * 12000000 }}";
+    for source in [endless, doubling, deep, wide] {
+        let said = render(source).unwrap_err().to_string();
+        assert!(
+            said.contains("chat template") && !said.contains('\n'),
+            "{said}"
+        );
+    }
+    let raised = render("{{ raise_exception('Roles must\n alternate.') }}").unwrap_err();
+    assert_eq!(
+        raised.to_string(),
+        "the model's chat template refuses these messages: Roles must alternate"
+    );
+    for source in [
+        "{% if %}",
+        "{{ messages.nope.deeper }}",
+        "{{ 1 | nofilter }}",
+        "{% for %}",
+    ] {
+        let said = render(source).unwrap_err().to_string();
+        assert!(
+            said.contains("cannot be used") && !said.contains('\n'),
+            "{said}"
+        );
+    }
+}
+
+fn shown(prompt: &str, answer: &str, stops: &[&str]) -> String {
+    let stops: Vec<String> = stops.iter().map(|stop| stop.to_string()).collect();
+    let mut all = Vec::new();
+    // Whatever the pieces are, the whole is the same, and what was shown begins it.
+    for size in [1, 2, 3, 7, 1000] {
+        let mut visible = Visible::new(prompt, &stops);
+        let letters: Vec<char> = answer.chars().collect();
+        for piece in letters.chunks(size) {
+            visible.push(&piece.iter().collect::<String>());
+        }
+        all.push(visible.finish());
+    }
+    assert!(all.iter().all(|text| *text == all[0]), "{all:?}");
+    all.swap_remove(0)
+}
+
+#[test]
+fn thoughts_channels_and_turns_are_not_shown() {
+    for (prompt, answer, wanted) in [
+        ("", "A fox.", "A fox."),
+        ("", "<think>\nHm, a fox.\n</think>\n\nA fox.", "A fox."),
+        ("<think>\n", "Hm.\n</think>\n\nA fox.", "A fox."),
+        ("", "Hm, a fox?\n</think>\nA fox.", "A fox."),
+        ("", "<think>never ends", ""),
+        ("", "A fox.<|im_end|>\n<|im_start|>user\nMore", "A fox."),
+        ("", "A fox.</s> and more", "A fox."),
+        (
+            "<|start|>assistant",
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>A fox.<|return|>",
+            "A fox.",
+        ),
+        (
+            "<|channel|>final<|message|>",
+            "A fox.<|end|><|start|>assistant",
+            "A fox.",
+        ),
+        (
+            "<|start|>assistant",
+            "<|channel|>commentary<|message|>x<|end|>",
+            "",
+        ),
+        ("", "3 < 4 and <b>", "3 < 4 and <b>"),
+        ("", "A fox. <thi", "A fox. "),
+        ("", "[THINK]x[/THINK]A fox.", "A fox."),
+    ] {
+        assert_eq!(shown(prompt, answer, &[]), wanted, "{answer}");
+    }
+    assert_eq!(shown("", "A fox.\n\nPanel 3", &["\n\n"]), "A fox.");
+    assert_eq!(shown("", "A fox STO", &["STOP"]), "A fox STO");
+}
