@@ -441,3 +441,109 @@ fn a_saved_board_closes_at_once_and_one_that_is_being_saved_right_after() {
             .is_file()
     );
 }
+
+/// A pipeline whose writer follows instructions, and which says what it was asked for.
+struct Scribe(vokenboard::engine::Description);
+
+impl Scribe {
+    fn loader() -> Loader {
+        Box::new(|_| {
+            let mut description = vokenboard::engine::Description::default();
+            description.writer.instructs = true;
+            Ok(Box::new(Scribe(description)))
+        })
+    }
+}
+
+impl vokenboard::engine::Pipeline for Scribe {
+    fn describe(&self) -> &vokenboard::engine::Description {
+        &self.0
+    }
+
+    fn generate(
+        &mut self,
+        request: &vokenboard::engine::Request,
+        sink: &mut dyn FnMut(vokenboard::engine::Progress) -> std::ops::ControlFlow<()>,
+    ) -> Result<Option<vokenboard::engine::Output>, PipelineError> {
+        let mut output = vokenboard::engine::Output::default();
+        let told = request.context.len();
+        match request.make {
+            Make::Plan(panels) => {
+                let line = |at| format!("after {told}: {at}");
+                output.plan = Some((0..panels).map(line).collect());
+            }
+            Make::Prompt => {
+                output.prompt = request.text.as_ref().map(|t| format!("picture of {t}"))
+            }
+            Make::Picture => {}
+            Make::Text | Make::Both => {
+                let how = request.instruction.clone().unwrap_or_default();
+                let length = request.settings.length;
+                for take in 0..request.candidates.max(1) {
+                    let text = format!("{how} {take} {length:?} {}.", request.board.direction);
+                    let done = vokenboard::engine::Progress::TextDone(text, Box::default());
+                    if sink(done).is_break() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(Some(output))
+    }
+}
+
+#[test]
+fn a_writer_that_follows_instructions_plans_rewrites_and_says_what_pictures_show() {
+    use vokenboard::story::{Edit, TextLength};
+    use vokenboard::studio::work::Rewrite;
+
+    let temp = tempfile::tempdir().unwrap();
+    let (mut parts, answers, _) = parts(temp.path().join("projects"), Duration::ZERO);
+    parts.loader_for = Arc::new(|_| Scribe::loader());
+    let mut d = Desk {
+        state: State::new(parts),
+        answers,
+        temp,
+    };
+    d.until("ready", |s| s.is_instructed());
+    d.writes("A fox sleeps.");
+    d.idle();
+    let id = d.state.panels()[0].id;
+    d.does(Action::Select(Some(id)));
+    d.does(Action::Plan(2));
+    d.idle();
+    assert_eq!(d.state.story().plan, ["", "after 1: 0", "after 1: 1"]);
+    // It can be edited, and undone.
+    let plan = vec![String::new(), "mine".into(), "after 1: 1".into()];
+    d.does(Action::Apply(Box::new(Edit::SetPlan(plan))));
+    assert_eq!(d.state.story().plan[1], "mine");
+    d.does(Action::Undo);
+    assert_eq!(d.state.story().plan[1], "after 1: 0");
+
+    d.does(Action::Set(Setting::Length(Some(TextLength::Line))));
+    d.does(Action::Apply(Box::new(Edit::SetDirection("calm".into()))));
+    let rewrite = Rewrite {
+        instruction: "shorter".into(),
+        candidates: 3,
+    };
+    d.does(Action::Rewrite(id, rewrite));
+    d.idle();
+    let texts: Vec<&str> = d.state.panels()[0]
+        .texts
+        .items()
+        .iter()
+        .map(|t| t.text.as_str())
+        .collect();
+    assert_eq!(texts.len(), 4, "{texts:?}");
+    assert_eq!(texts[3], "shorter 2 Some(Line) calm.");
+    d.does(Action::WritePrompt(id));
+    d.idle();
+    let prompt = d.state.panels()[0].prompt.clone();
+    assert!(prompt.is_some_and(|prompt| prompt.starts_with("picture of shorter")));
+    // Five panels with nothing planned for them are planned first.
+    d.does(Action::Apply(Box::new(Edit::SetPlan(Vec::new()))));
+    d.does(Action::TellFive);
+    d.idle();
+    assert_eq!(d.state.story().plan.len(), 6);
+    assert_eq!(d.state.panels().len(), 6);
+}

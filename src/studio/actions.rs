@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::dialogs::Answer;
 use super::preferences::Preferences;
 use super::sheets::Sheet;
+use super::work::Rewrite;
 use crate::engine::Make;
 use crate::pipeline::RecipeId;
-use crate::story::{PanelId, SchedulerName};
+use crate::story::{Edit, PanelId, SchedulerName, TextLength};
 use crate::weights::DeviceChoice;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,14 @@ pub enum Action {
     DeleteText(PanelId, usize),
     DrawPicture(PanelId),
     RewriteText(PanelId),
+    /// The text of a panel is changed by an instruction.
+    Rewrite(PanelId, Rewrite),
+    /// The writer says what a picture of the panel shows.
+    WritePrompt(PanelId),
+    /// What is to happen in so many panels to come.
+    Plan(u32),
+    /// A change of the story that needs nothing else.
+    Apply(Box<Edit>),
     Set(Setting),
 
     Undo,
@@ -116,6 +125,8 @@ pub enum Setting {
     Scheduler(SchedulerName),
     Temperature(f32),
     TopP(f32),
+    Length(Option<TextLength>),
+    Tone(String),
 }
 
 /// A word that the model knows.

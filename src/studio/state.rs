@@ -8,6 +8,7 @@ mod selection;
 mod session;
 mod settings;
 mod unknown;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -403,8 +404,13 @@ impl State {
                     make: Make::Text,
                     settings,
                     live: false,
+                    rewrite: None,
                 });
             }
+            Action::Rewrite(id, rewrite) => self.rewrite(id, rewrite),
+            Action::WritePrompt(id) => self.write_prompt(id),
+            Action::Plan(panels) => self.plan(panels),
+            Action::Apply(edit) => self.edit(*edit, now),
             Action::Set(setting) => self.set(setting, now),
             Action::Undo => {
                 self.forget_glimpse();

@@ -24,6 +24,15 @@ pub enum Target {
     Panel(PanelId),
 }
 
+/// How the text that a panel has is to be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewrite {
+    /// The author's words, such as `shorter`.
+    pub instruction: String,
+    /// How many takes are wanted.
+    pub candidates: u32,
+}
+
 /// A job that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
@@ -32,6 +41,8 @@ pub struct Order {
     pub settings: Settings,
     /// From the guidance slider: a newer one replaces it.
     pub live: bool,
+    /// Of a text: the one that is there is changed; none writes it anew.
+    pub rewrite: Option<Rewrite>,
 }
 
 /// What a job has put into the story, in one step of undo.
@@ -280,6 +291,7 @@ mod tests {
             make: Make::Both,
             settings: Settings::default(),
             live,
+            rewrite: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod settings;
 mod takes;
+mod words;
 
 use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 
@@ -71,6 +72,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                     }
                     ui.add_space(14.0);
                     settings::text(ui, state, actions);
+                    words::show(ui, state, actions);
                     if let Some((id, _)) = selected {
                         ui.add_space(4.0);
                         if wide(ui, Icon::Pencil, "Rewrite text", false, !busy) {

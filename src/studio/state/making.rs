@@ -31,6 +31,7 @@ impl State {
                 make: Make::Picture,
                 settings,
                 live: false,
+                rewrite: None,
             });
         }
     }
@@ -58,6 +59,7 @@ impl State {
             make,
             settings,
             live: false,
+            rewrite: None,
         });
     }
 
@@ -94,6 +96,7 @@ impl State {
         if opened {
             self.tell(Make::Both, now);
         }
+        self.plan_ahead(5 - u32::from(opened));
         for place in usize::from(opened)..5 {
             self.go_on(Make::Both, place == 0);
         }
@@ -158,6 +161,7 @@ impl State {
         if self.index_of(id).is_none() {
             return;
         }
+        self.worded(id, output.prompt.clone(), output.plan.clone(), now);
         if let Some((picture, mut record)) = output.picture {
             // What was drawn is told by the text then, however the author changes it now.
             let told = output.text.map(|(text, _)| text);
@@ -285,7 +289,16 @@ impl State {
             return;
         };
         let settings = order.settings.clone();
-        let request = Request::of_panel(self.story(), &self.images, index, order.make, settings);
+        let at = match order.make {
+            // A plan is of the panels behind all that are there.
+            Make::Plan(_) => self.panels().len(),
+            _ => index,
+        };
+        let mut request = Request::of_panel(self.story(), &self.images, at, order.make, settings);
+        if let Some(rewrite) = &order.rewrite {
+            let text = self.text_of(id).to_owned();
+            request = request.rewriting(&text, &rewrite.instruction, rewrite.candidates);
+        }
         let text = request.text.clone();
         // The inspector shows what the picture in the making is made with.
         if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {

@@ -48,6 +48,8 @@ impl State {
             Setting::Scheduler(kind) => settings.scheduler = kind,
             Setting::Temperature(value) => settings.temperature = value,
             Setting::TopP(value) => settings.top_p = value,
+            Setting::Length(length) => settings.length = length,
+            Setting::Tone(words) => settings.tone = words,
         }
     }
 
@@ -84,6 +86,7 @@ impl State {
             make: Make::Picture,
             settings,
             live: false,
+            rewrite: None,
         });
     }
 
@@ -124,6 +127,7 @@ impl State {
             make: Make::Picture,
             settings,
             live: true,
+            rewrite: None,
         });
     }
 
