@@ -11,6 +11,7 @@ pub mod eval;
 pub mod export;
 mod files;
 pub mod llm;
+pub mod logging;
 pub mod nn;
 pub mod pipeline;
 mod pixels;

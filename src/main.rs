@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 /// Apart from `main`, where no instruction may stand that the processor lacks.
 #[inline(never)]
 fn start() -> ExitCode {
+    vokenboard::logging::start();
     vokenboard::nn::share_cores();
     vokenboard::nn::keep_memory();
     match run(Cli::parse()) {

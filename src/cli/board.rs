@@ -101,6 +101,25 @@ impl Board {
         Some(picture.image.as_str())
     }
 
+    /// What the writer keeps to in all panels.
+    pub fn set_direction(&mut self, direction: &str) -> anyhow::Result<()> {
+        let direction = direction.trim().to_string();
+        Ok(self.document.apply(Edit::SetDirection(direction))?)
+    }
+
+    /// What the writer keeps to in the panel at `at`.
+    pub fn set_panel_direction(&mut self, at: usize, direction: &str) -> anyhow::Result<()> {
+        let (panel, direction) = (self.panels()[at].id, direction.trim().to_string());
+        let edit = Edit::SetPanelDirection { panel, direction };
+        Ok(self.document.apply(edit)?)
+    }
+
+    /// What is to happen in the panels to come.
+    pub fn plan_on(&mut self, lines: Vec<String>) -> anyhow::Result<()> {
+        let plan = self.document.story().planned_on(lines);
+        Ok(self.document.apply(Edit::SetPlan(plan))?)
+    }
+
     pub fn save(&mut self) -> anyhow::Result<()> {
         Ok(self.project.save(&self.document, &self.images)?)
     }

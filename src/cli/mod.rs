@@ -12,6 +12,7 @@ mod storyworld;
 mod tell;
 mod teller;
 mod train;
+mod words;
 
 use std::path::PathBuf;
 

@@ -11,7 +11,8 @@ use super::board::Board;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
-use crate::engine::Make;
+use super::words::WordsArgs;
+use crate::engine::{Make, Request};
 use crate::pipeline::new_seed;
 
 #[derive(Debug, Args)]
@@ -25,9 +26,17 @@ pub struct RegenerateArgs {
     /// Rewrite the text; the picture stays
     #[arg(long, conflicts_with = "image")]
     text: bool,
+    /// With --text: how to change the text that is there, such as "shorter", "spookier" or "in rhyme"
+    #[arg(long, value_name = "WORDS", requires = "text")]
+    instruction: Option<String>,
+    /// With --text: how many takes to write, 1 to 3
+    #[arg(long, value_name = "N", requires = "text", value_parser = clap::value_parser!(u32).range(1..=3))]
+    candidates: Option<u32>,
     /// Draw another picture of the text (what is done without --text too)
     #[arg(long)]
     image: bool,
+    #[command(flatten)]
+    words: WordsArgs,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -51,17 +60,31 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     let at = number - 1;
     let make = if args.text { Make::Text } else { Make::Picture };
     let mut teller = Teller::start(&args.model, Reporter::new(args.json, 1))?;
+    args.words.check(&teller.description.writer)?;
     let before = board.settings(at, make);
-    let fresh = before.is_none() || !args.settings.changes_settings();
+    let changed = args.settings.changes_settings() || args.words.changes_settings();
+    let fresh = before.is_none() || !changed;
     let mut base = before.unwrap_or_else(|| teller.description.default_settings.clone());
     if fresh {
         // With nothing changed, the same seed would give the same take again.
         base.seed = new_seed();
     }
-    let settings = args.settings.over(base);
+    let settings = args.words.over(args.settings.over(base));
+    if let Some(direction) = &args.words.direction {
+        board.set_panel_direction(at, direction)?;
+    }
     teller.reporter.ready(&teller.description, settings.seed);
     let started = Instant::now();
-    let output = teller.make(number, board.request(at, make, settings.clone()))?;
+    let candidates = args.candidates.unwrap_or(1);
+    let mut request = board.request(at, make, settings.clone());
+    request = match &args.instruction {
+        Some(instruction) => request.rewriting(board.text(at), instruction, candidates),
+        None => Request {
+            candidates,
+            ..request
+        },
+    };
+    let output = teller.make(number, request)?;
     board.add_takes(at, output)?;
     board.save()?;
     teller.reporter.panel_done(&PanelDone {
@@ -71,9 +94,13 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         seed: settings.seed,
         seconds: started.elapsed().as_secs_f32(),
     });
-    let what = if args.text { "text" } else { "picture" };
+    let what = match (args.text, candidates) {
+        (true, 1) => "a text".to_string(),
+        (true, many) => format!("{many} texts"),
+        (false, _) => "a picture".to_string(),
+    };
     teller.reporter.done(
-        &format!("added a {what} to panel {number} of {}", args.dir.display()),
+        &format!("added {what} to panel {number} of {}", args.dir.display()),
         &json!({"project": plain(&args.dir)}),
     );
     Ok(())

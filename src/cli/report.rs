@@ -157,6 +157,21 @@ impl Reporter {
         }
     }
 
+    /// What is to happen from panel `first` (from 1) on, a line a panel.
+    pub fn planned(&mut self, first: usize, lines: &[String]) {
+        if let Style::Json = &self.style {
+            line(&json!({"event": "planned", "first": first, "plan": lines}));
+            return;
+        }
+        for (number, planned) in (first..).zip(lines) {
+            let text = format!("planned {number}. {planned}");
+            match &self.style {
+                Style::Bars(bars) => bars.above(&text),
+                _ => say(&text),
+            }
+        }
+    }
+
     pub fn panel_done(&mut self, done: &PanelDone) {
         let PanelDone {
             panel,

@@ -11,7 +11,9 @@ use super::board::Board;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
+use super::words::WordsArgs;
 use crate::engine::{Make, Request};
+use crate::pipeline::writer::MOST_PLANNED;
 use crate::pipeline::{new_seed, panel_seed, unknown_words};
 use crate::story::Project;
 use crate::words::other_language;
@@ -30,6 +32,11 @@ pub struct TellArgs {
     /// Continue the story in the folder
     #[arg(long = "continue")]
     go_on: bool,
+    /// Don't plan the panels before they are told, which writers that follow instructions do
+    #[arg(long)]
+    no_plan: bool,
+    #[command(flatten)]
+    words: WordsArgs,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -52,6 +59,7 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     let reporter = Reporter::new(args.json, usize::from(args.panels));
     let mut teller = Teller::start(&args.model, reporter)?;
     teller.reporter.ready(&teller.description, seed);
+    args.words.check(&teller.description.writer)?;
     if let Some(opening) = opening {
         say_unknown(&mut teller, opening);
     }
@@ -68,30 +76,19 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
             args.out.display()
         );
     }
-    for _ in 0..args.panels {
-        let number = board.len() + 1;
-        let mut settings = args
-            .settings
-            .over(teller.description.default_settings.clone());
-        settings.seed = panel_seed(seed, number);
-        let text = given.take().map(str::to_string);
-        let started = Instant::now();
-        let output = teller.make(
-            number,
-            Request {
-                text: text.clone(),
-                ..board.request(board.len(), Make::Both, settings.clone())
-            },
-        )?;
-        board.add_panel(text, output)?;
-        board.save()?;
-        teller.reporter.panel_done(&PanelDone {
-            panel: number,
-            text: board.text(number - 1),
-            image: board.image(number - 1),
-            seed: settings.seed,
-            seconds: started.elapsed().as_secs_f32(),
-        });
+    let mut left = args.panels;
+    if let Some(direction) = &args.words.direction {
+        board.set_direction(direction)?;
+    }
+    if let Some(opening) = given.take() {
+        tell_panel(args, &mut teller, &mut board, Some(opening), seed)?;
+        left -= 1;
+    }
+    if left > 1 && !args.no_plan && teller.description.writer.instructs {
+        plan(args, &mut teller, &mut board, left, seed)?;
+    }
+    for _ in 0..left {
+        tell_panel(args, &mut teller, &mut board, None, seed)?;
     }
     let (sheet, markdown) = board.write_exports()?;
     let told = usize::from(args.panels);
@@ -126,6 +123,68 @@ fn say_unknown(teller: &mut Teller, opening: &str) {
     let model = known.model.clone();
     let language = other_language(opening);
     teller.reporter.unknown(&model, &words, language);
+}
+
+/// Tells the next panel, whose text may be given.
+fn tell_panel(
+    args: &TellArgs,
+    teller: &mut Teller,
+    board: &mut Board,
+    given: Option<&str>,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let number = board.len() + 1;
+    let defaults = teller.description.default_settings.clone();
+    let mut settings = args.words.over(args.settings.over(defaults));
+    settings.seed = panel_seed(seed, number);
+    let text = given.map(str::to_string);
+    let started = Instant::now();
+    let output = teller.make(
+        number,
+        Request {
+            text: text.clone(),
+            ..board.request(board.len(), Make::Both, settings.clone())
+        },
+    )?;
+    board.add_panel(text, output)?;
+    board.save()?;
+    teller.reporter.panel_done(&PanelDone {
+        panel: number,
+        text: board.text(number - 1),
+        image: board.image(number - 1),
+        seed: settings.seed,
+        seconds: started.elapsed().as_secs_f32(),
+    });
+    Ok(())
+}
+
+/// Plans the panels to come, so that they end as a story does; the plan is kept in the story.
+fn plan(
+    args: &TellArgs,
+    teller: &mut Teller,
+    board: &mut Board,
+    panels: u16,
+    seed: u64,
+) -> anyhow::Result<()> {
+    // A longer story is planned as far as a plan goes.
+    let panels = u32::from(panels).min(MOST_PLANNED);
+    let number = board.len() + 1;
+    let defaults = teller.description.default_settings.clone();
+    let mut settings = args.words.over(args.settings.over(defaults));
+    settings.seed = panel_seed(seed, number);
+    let request = board.request(board.len(), Make::Plan(panels), settings);
+    let output = match teller.make(number, request) {
+        Ok(output) => output,
+        // A story without a plan is better than none.
+        Err(error) => {
+            eprintln!("vokenboard: the story is told without a plan, because {error}");
+            return Ok(());
+        }
+    };
+    let lines = output.plan.unwrap_or_default();
+    teller.reporter.planned(number, &lines);
+    board.plan_on(lines)?;
+    board.save()
 }
 
 /// Whether the folder can take the story.

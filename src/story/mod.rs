@@ -141,6 +141,25 @@ impl Story {
         cast.chain(of_takes)
     }
 
+    /// The plan with `lines` for the panels to come: of those that are told the lines stay.
+    ///
+    /// ```
+    /// use vokenboard::story::{Panel, PanelId, Story};
+    ///
+    /// let panels = vec![Panel::empty(PanelId(1)), Panel::empty(PanelId(2))];
+    /// let plan = vec!["a fox".to_string()];
+    /// let story = Story { panels, plan, ..Story::default() };
+    /// assert_eq!(story.planned_on(vec!["an owl".into()]), ["a fox", "", "an owl"]);
+    /// ```
+    pub fn planned_on(&self, lines: Vec<String>) -> Vec<String> {
+        let told = self
+            .plan
+            .iter()
+            .cloned()
+            .chain(std::iter::repeat(String::new()));
+        told.take(self.panels.len()).chain(lines).collect()
+    }
+
     /// Where the panel stands on the board, counted from 0.
     pub fn position(&self, id: PanelId) -> Option<usize> {
         self.panels.iter().position(|panel| panel.id == id)

@@ -1,6 +1,7 @@
 //! Tiny models with random weights: the real code on real files, small enough to be made anew by
 //! every test.
 
+mod storyteller;
 mod writer;
 
 use std::collections::HashMap;
@@ -20,6 +21,13 @@ use vokenboard::weights::{Draws, Manifest};
 pub fn write_tiny_models(models: &Path) {
     write_painter(&models.join("tiny"));
     writer::write(&models.join("tiny-writer"));
+}
+
+/// Writes a tiny instruct model into the folder `dir`, as an added one: it answers with one of
+/// `sentences`.
+#[allow(dead_code, reason = "not every test program tells with one")]
+pub fn write_storyteller(dir: &Path, sentences: &[&str]) {
+    storyteller::write(dir, sentences);
 }
 
 fn write_painter(dir: &Path) {

@@ -78,10 +78,10 @@ impl ChatTemplate {
         header: &GgufHeader,
         tokenizer: &Tokenizer,
     ) -> Result<Option<ChatTemplate>, TemplateError> {
-        let knows = |mark: &&str| tokenizer.token_id(mark).is_some();
+        let knows = |mark: &str| tokenizer.token_id(mark).is_some();
         let source = match header.string("tokenizer.chat_template") {
             Some(source) => source,
-            None if CHATML_MARKS.iter().all(|mark| knows(&mark)) => CHATML,
+            None if CHATML_MARKS.iter().all(|mark| knows(mark)) => CHATML,
             None => return Ok(None),
         };
         let text = |id: Option<u32>| {

@@ -2,6 +2,8 @@
 //! picture of it shows. [`WRITERS`] lists the kinds there are.
 
 mod continuation;
+pub mod instruct;
+mod local;
 
 use std::ops::ControlFlow;
 
@@ -10,6 +12,9 @@ use candle_core::Device;
 use super::painter::PromptStyle;
 use super::{ContextPanel, LoadProgress, PipelineError, Request};
 use crate::weights::Model;
+
+/// Most panels that are planned at a time.
+pub const MOST_PLANNED: u32 = 40;
 
 /// Is told every piece of a text as it is written, and breaks to cancel.
 pub type TextSink<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
@@ -137,7 +142,7 @@ pub trait WriterKind: Sync {
 }
 
 /// Every kind of writer; the first that detects a model loads it.
-pub static WRITERS: &[&dyn WriterKind] = &[&continuation::Kind];
+pub static WRITERS: &[&dyn WriterKind] = &[&local::Kind, &continuation::Kind];
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn WriterKind> {

@@ -1,0 +1,165 @@
+//! Asks until an answer is clean, a bounded number of times.
+
+use std::ops::ControlFlow;
+
+use super::clean::Flaw;
+use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message};
+use crate::llm::{LlmError, Sampling};
+use crate::pipeline::writer::TextSink;
+
+/// Times that a model is asked for one text.
+const ATTEMPTS: u64 = 4;
+
+/// What is asked: messages, or a text to go on with where the model knows no messages.
+pub(super) enum Order {
+    Chat(Vec<Message>),
+    Text(String),
+}
+
+impl Order {
+    /// All of it as people read it.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Order::Text(text) => text.clone(),
+            Order::Chat(messages) => {
+                let told = messages
+                    .iter()
+                    .map(|m| format!("[{}] {}", m.role.name(), m.content));
+                told.collect::<Vec<_>>().join("\n\n")
+            }
+        }
+    }
+
+    /// The same with a reminder at its end.
+    fn reminding(&self, flaw: Flaw) -> Order {
+        let Order::Chat(messages) = self else {
+            return Order::Text(self.told());
+        };
+        let mut messages = messages.clone();
+        let reminder = match flaw {
+            Flaw::Language => "Keep to the language of the story.",
+            Flaw::Repeats => "Say something that was not said before.",
+            Flaw::TooLong | Flaw::Unfinished => "Be brief.",
+            Flaw::Lines => "Give exactly as many numbered lines as asked for.",
+            Flaw::Empty | Flaw::Refusal => "Answer with the text alone.",
+        };
+        if let Some(last) = messages.last_mut() {
+            last.content.push_str(&format!("\n{reminder}"));
+        }
+        Order::Chat(messages)
+    }
+}
+
+/// What an answer is to become, and how far it is let run.
+pub(super) struct Wish<'a, T> {
+    pub(super) order: Order,
+    pub(super) sampling: Sampling,
+    pub(super) max_tokens: usize,
+    /// The answer, and whether it ended by itself, become what was wished for.
+    pub(super) check: &'a dyn Fn(&str, bool) -> Result<T, Flaw>,
+    /// Whether so much of an answer is enough.
+    pub(super) enough: &'a dyn Fn(&str) -> bool,
+    /// What of an unfinished answer can be shown.
+    pub(super) preview: &'a dyn Fn(&str) -> String,
+}
+
+/// How asking came out.
+pub(super) enum Answered<T> {
+    Clean(T),
+    Cancelled,
+    /// No attempt was clean; why the last was not.
+    Never(Flaw),
+}
+
+/// Asks `chat` until an answer is clean. `sink` gets what can be shown of the first attempt, whole
+/// words as they come, and is asked at every token whether to go on.
+///
+/// # Errors
+/// When the order is too long, or the model fails.
+pub(super) fn answer<T>(
+    chat: &mut dyn ChatModel,
+    wish: &Wish<T>,
+    sink: &mut TextSink,
+) -> Result<Answered<T>, LlmError> {
+    let mut flaw = Flaw::Empty;
+    let mut shown = String::new();
+    for attempt in 0..ATTEMPTS {
+        let again;
+        let order = match attempt {
+            0 => &wish.order,
+            _ => {
+                again = wish.order.reminding(flaw);
+                &again
+            }
+        };
+        let options = ChatOptions {
+            sampling: varied(&wish.sampling, attempt, flaw),
+            max_tokens: wish.max_tokens,
+            stop: Vec::new(),
+        };
+        let (mut so_far, mut cancelled, mut enough) = (String::new(), false, false);
+        let mut hear = |piece: &str| {
+            so_far.push_str(piece);
+            let mut more = String::new();
+            if attempt == 0 && !piece.is_empty() {
+                let preview = (wish.preview)(&so_far);
+                if let Some(rest) = preview.strip_prefix(&shown).filter(|rest| !rest.is_empty()) {
+                    more = rest.to_string();
+                    shown.push_str(&more);
+                }
+            }
+            cancelled = sink(&more).is_break();
+            // A model that never stops is stopped.
+            enough = !piece.is_empty() && (wish.enough)(&so_far);
+            match cancelled || enough {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let reply = match order {
+            Order::Chat(messages) => chat.chat(messages, &options, &mut hear)?,
+            Order::Text(text) => chat.complete(text, &options, &mut hear)?,
+        };
+        let (text, ended) = match reply {
+            _ if cancelled => return Ok(Answered::Cancelled),
+            Some(reply) => (reply.text, reply.finish == Finish::Stop),
+            None if enough => (so_far, false),
+            None => return Ok(Answered::Cancelled),
+        };
+        let checked = (wish.check)(&text, ended);
+        let verdict = checked
+            .as_ref()
+            .err()
+            .map_or_else(|| "clean".to_string(), Flaw::to_string);
+        tracing::info!(
+            target: "vokenboard::writer",
+            attempt = attempt + 1,
+            asked = %order.told(),
+            answered = %text,
+            verdict,
+        );
+        match checked {
+            Ok(clean) => return Ok(Answered::Clean(clean)),
+            Err(why) => flaw = why,
+        }
+    }
+    Ok(Answered::Never(flaw))
+}
+
+/// Another seed for each attempt: freer where the model repeats itself, stricter where it strays.
+fn varied(sampling: &Sampling, attempt: u64, flaw: Flaw) -> Sampling {
+    if attempt == 0 {
+        return *sampling;
+    }
+    let temperature = match flaw {
+        Flaw::Repeats | Flaw::Empty => sampling.temperature.max(0.6) + 0.1 * attempt as f32,
+        _ => sampling.temperature.clamp(0.3, 0.6),
+    };
+    Sampling {
+        seed: sampling
+            .seed
+            .wrapping_add(attempt.wrapping_mul(0x9e37_79b9)),
+        temperature,
+        ..*sampling
+    }
+}

@@ -1,0 +1,111 @@
+//! In which language a text is.
+
+use whatlang::{Lang, Script};
+
+/// Letters from which on a language is believed.
+const ENOUGH: usize = 40;
+/// Of a story the end is looked at.
+const LOOKED_AT: usize = 2000;
+
+/// Script and, where that is clear, language of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Language {
+    script: Script,
+    known: Option<Lang>,
+}
+
+impl Language {
+    /// Of a text; `None` where it has no letters.
+    pub(super) fn of(text: &str) -> Option<Language> {
+        let skipped = text.chars().count().saturating_sub(LOOKED_AT);
+        let text: String = text.chars().skip(skipped).collect();
+        let script = whatlang::detect_script(&text)?;
+        let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+        let found = whatlang::detect(&text);
+        // Letters of its own say which language it is; in those that many share it takes a few.
+        let sure = found.filter(|found| match script {
+            Script::Latin | Script::Cyrillic | Script::Arabic | Script::Devanagari => {
+                found.is_reliable() && letters >= ENOUGH
+            }
+            _ => true,
+        });
+        Some(Language {
+            script,
+            known: sure.map(|found| found.lang()),
+        })
+    }
+
+    /// Its English name.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match (self.known, self.script) {
+            (Some(Lang::Cmn), _) => Some("Chinese"),
+            (Some(known), _) => Some(known.eng_name()),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether it is written with thousands of letters that stand for words, which are as many
+    /// tokens.
+    pub(super) fn is_dense(self) -> bool {
+        !matches!(self.script, Script::Latin)
+    }
+
+    /// Whether `text` may be of this language: its letters are the same, and nothing says that it
+    /// is another language.
+    pub(super) fn allows(self, text: &str) -> bool {
+        let Some(other) = Language::of(text) else {
+            return true;
+        };
+        if group(other.script) != group(self.script) {
+            return false;
+        }
+        match (self.known, other.known) {
+            (Some(own), Some(found)) => own == found,
+            _ => true,
+        }
+    }
+
+    /// What ends a sentence that was left open.
+    pub(super) fn full_stop(self) -> char {
+        match self.script {
+            Script::Mandarin | Script::Hiragana | Script::Katakana => '。',
+            Script::Devanagari | Script::Bengali => '।',
+            _ => '.',
+        }
+    }
+}
+
+/// Scripts that one language mixes are one.
+fn group(script: Script) -> Script {
+    match script {
+        Script::Hiragana | Script::Katakana => Script::Mandarin,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stories_are_told_in_one_language() {
+        let german = Language::of("Der kleine Fuchs fand eine leuchtende Laterne im verschneiten Wald und nahm sie mit nach Hause.").unwrap();
+        assert_eq!(german.name(), Some("German"));
+        assert!(german.allows("Die Eule fragte ihn leise, woher er sie habe."));
+        assert!(!german.allows(
+            "The owl asked him quietly where he had found the lantern and why he was afraid of it."
+        ));
+        assert!(!german.allows("猫头鹰轻轻地问他。"));
+        let chinese = Language::of("一只狐狸在雪地里发现了一盏灯。").unwrap();
+        assert_eq!(
+            (chinese.name(), chinese.full_stop()),
+            (Some("Chinese"), '。')
+        );
+        assert!(chinese.allows("它把灯带回了家。") && !chinese.allows("It took the lamp home."));
+        let japanese = Language::of("きつねは雪の中でランタンを見つけました。").unwrap();
+        assert_eq!(japanese.name(), Some("Japanese"));
+        // A few words say nothing sure.
+        assert!(german.allows("Milo!"));
+        assert_eq!(Language::of("123 ..."), None);
+    }
+}

@@ -1,0 +1,366 @@
+//! Instruct models as writers: whatever answers messages continues the story, rewrites, plans and
+//! says what pictures show. A model without a chat template goes on with the story as with a text.
+
+mod answer;
+mod ask;
+mod clean;
+mod language;
+mod parse;
+mod sentences;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use super::{MOST_PLANNED, TextSink, Writer, WriterDescription, Written};
+use crate::llm::chat::ChatModel;
+use crate::llm::{LlmError, Sampling};
+use crate::pipeline::painter::PromptStyle;
+use crate::pipeline::{PipelineError, Request};
+use crate::story::{Settings, TextLength};
+use answer::{Answered, Order, Wish, answer};
+use ask::{Panel, Story};
+use clean::{Flaw, Wanted, clean, is_enough, limits, preview};
+use language::Language;
+use sentences::{Print, sentences, words};
+use window::Summaries;
+
+/// A little, so that a model does not circle; more of it breaks names, which a story repeats.
+const REPETITION_PENALTY: f32 = 1.05;
+/// Tokens of the prompt beside the story; rounded up, so that a longer direction doesn't move the
+/// window.
+const ORDER_TOKENS: usize = 512;
+/// Fewest tokens of the story that must fit.
+const LEAST_ROOM: usize = 96;
+
+/// Writes with any model that answers messages.
+pub struct InstructWriter {
+    chat: Box<dyn ChatModel>,
+    description: WriterDescription,
+    summaries: Summaries,
+}
+
+/// What of a request the model is asked with.
+struct Told {
+    story: Story,
+    language: Option<Language>,
+    /// Every sentence that was told.
+    prints: Vec<Print>,
+}
+
+impl InstructWriter {
+    /// `description.instructs` becomes whether the model knows messages.
+    pub fn new(chat: Box<dyn ChatModel>, description: WriterDescription) -> InstructWriter {
+        InstructWriter {
+            description: WriterDescription {
+                instructs: chat.knows_messages(),
+                ..description
+            },
+            chat,
+            summaries: Summaries::default(),
+        }
+    }
+
+    /// The story as far as it can be read beside an answer of `max_tokens`; `None` when cancelled.
+    fn told(
+        &mut self,
+        request: &Request,
+        max_tokens: usize,
+        sink: &mut TextSink,
+    ) -> Result<Option<Told>, PipelineError> {
+        let texts = request.told();
+        let all = texts.join(" ");
+        let sample = match (&request.text, all.trim().is_empty()) {
+            (Some(text), true) => text,
+            _ => &all,
+        };
+        let language = Language::of(sample);
+        let prints = texts
+            .iter()
+            .flat_map(|text| sentences(text))
+            .filter_map(Print::of)
+            .collect();
+        let board = &request.board;
+        let members = board.cast.iter().map(|member| {
+            let names: Vec<&str> = member.names().collect();
+            format!("{}: {}", names.join(", also "), member.description)
+        });
+        let mut story = Story {
+            language: language.and_then(Language::name),
+            directions: vec![board.direction.clone(), request.settings.tone.clone()],
+            cast: members.collect(),
+            ..Story::default()
+        };
+        let limit = self.chat.context_length();
+        let used = max_tokens + ORDER_TOKENS;
+        let room = limit.saturating_sub(used);
+        if room < LEAST_ROOM {
+            return Err(LlmError::TooLong {
+                tokens: used + LEAST_ROOM,
+                limit,
+            }
+            .into());
+        }
+        let counts: Vec<usize> = texts.iter().map(|text| self.chat.count(text) + 2).collect();
+        let most = room / 2;
+        let clipped = texts.iter().zip(&counts);
+        let clipped = clipped.map(|(text, count)| window::tail(text, *count, most).to_string());
+        let texts: Vec<String> = clipped.collect();
+        let counts: Vec<usize> = counts.into_iter().map(|count| count.min(most)).collect();
+        let starts = window::starts(&counts, room);
+        if self.chat.knows_messages() {
+            for (from, to) in window::stretches(&starts) {
+                story.told = texts[from..to].to_vec();
+                let Some(summary) = self.summary(&story, language, sink)? else {
+                    return Ok(None);
+                };
+                story.summary = summary;
+            }
+        }
+        story.told = texts[starts.last().copied().unwrap_or(0)..].to_vec();
+        Ok(Some(Told {
+            story,
+            language,
+            prints,
+        }))
+    }
+
+    /// The story in short; empty where the model can't say it.
+    fn summary(
+        &mut self,
+        story: &Story,
+        language: Option<Language>,
+        sink: &mut TextSink,
+    ) -> Result<Option<String>, PipelineError> {
+        if let Some(known) = self.summaries.get(&story.summary, &story.told) {
+            return Ok(Some(known));
+        }
+        let wanted = parse::summary_wanted(language);
+        let wish = Wish {
+            order: Order::Chat(story.summarise()),
+            sampling: Sampling {
+                temperature: 0.0,
+                ..Sampling::default()
+            },
+            max_tokens: ORDER_TOKENS / 2,
+            check: &|text, ended| clean(text, ended, &wanted),
+            enough: &|text| is_enough(text, &wanted),
+            preview: &|_| String::new(),
+        };
+        let summary = match answer(self.chat.as_mut(), &wish, sink)? {
+            Answered::Clean(summary) => summary,
+            Answered::Cancelled => return Ok(None),
+            Answered::Never(_) => String::new(),
+        };
+        self.summaries
+            .keep(&story.summary, &story.told, summary.clone());
+        Ok(Some(summary))
+    }
+
+    /// A clean answer with what was asked for it.
+    fn ask<T>(
+        &mut self,
+        wish: &Wish<T>,
+        sink: &mut TextSink,
+    ) -> Result<Option<(T, String)>, PipelineError> {
+        match answer(self.chat.as_mut(), wish, sink)? {
+            Answered::Clean(clean) => Ok(Some((clean, wish.order.told()))),
+            Answered::Cancelled => Ok(None),
+            Answered::Never(flaw) => Err(self.speechless(flaw)),
+        }
+    }
+
+    fn speechless(&self, flaw: Flaw) -> PipelineError {
+        PipelineError::Request(format!(
+            "the writer {} gave no text that can be used ({flaw}); try another seed or a lower temperature, or choose a larger model with --writer (the log holds what it said)",
+            self.description.model
+        ))
+    }
+}
+
+fn sampling(settings: &Settings) -> Sampling {
+    Sampling {
+        seed: settings.seed,
+        temperature: settings.temperature,
+        top_p: settings.top_p,
+        top_k: settings.top_k.map_or(0, |most| most as usize),
+        min_p: settings.min_p.unwrap_or(0.0),
+        repetition_penalty: settings.repetition_penalty.unwrap_or(REPETITION_PENALTY),
+    }
+}
+
+/// Most tokens of a text of `words` words: letters of a script without spaces are tokens each.
+fn tokens(words: usize, language: Option<Language>) -> usize {
+    match language.is_some_and(Language::is_dense) {
+        true => 5 * words + 32,
+        false => 2 * words + 32,
+    }
+}
+
+impl Writer for InstructWriter {
+    fn describe(&self) -> &WriterDescription {
+        &self.description
+    }
+
+    fn continue_story(
+        &mut self,
+        request: &Request,
+        sink: &mut TextSink,
+    ) -> Result<Option<Written>, PipelineError> {
+        let length = request.settings.length.unwrap_or(TextLength::Sentences);
+        let (most, longest) = limits(length);
+        let max_tokens = tokens(longest, Language::of(&request.told().join(" ")));
+        let Some(told) = self.told(request, max_tokens, sink)? else {
+            return Ok(None);
+        };
+        let order = match self.chat.knows_messages() {
+            true => Order::Chat(told.story.next(&planned(request), length)),
+            false => Order::Text(told.story.as_text()),
+        };
+        let wanted = Wanted {
+            told: &told.prints,
+            language: told.language,
+            any_language: false,
+            sentences: most,
+            words: longest,
+        };
+        let wish = Wish {
+            order,
+            sampling: sampling(&request.settings),
+            max_tokens,
+            check: &|text, ended| clean(text, ended, &wanted),
+            enough: &|text| is_enough(text, &wanted),
+            preview: &|text| preview(text, most),
+        };
+        let written = self.ask(&wish, sink)?;
+        Ok(written.map(|(text, prompt)| Written { text, prompt }))
+    }
+
+    fn rewrite(
+        &mut self,
+        request: &Request,
+        instruction: &str,
+        sink: &mut TextSink,
+    ) -> Result<Option<Written>, PipelineError> {
+        if !self.chat.knows_messages() {
+            return Err(self.follows_none("rewrite a text by an instruction"));
+        }
+        let text = request.text.as_deref().unwrap_or_default().trim();
+        if text.is_empty() {
+            return Err(PipelineError::Request(
+                "a panel without text has nothing to rewrite; write its text first".to_string(),
+            ));
+        }
+        // An author may ask for more than there was.
+        let usual = request.settings.length.map(limits).unwrap_or((2, 60));
+        let most = usual.0.max(2 * sentences(text).len());
+        let longest = usual.1.max(2 * words(text) + 20);
+        let max_tokens = tokens(longest, Language::of(text));
+        let Some(told) = self.told(request, max_tokens, sink)? else {
+            return Ok(None);
+        };
+        let wanted = Wanted {
+            told: &told.prints,
+            language: told.language,
+            any_language: true,
+            sentences: most,
+            words: longest,
+        };
+        let before = Print::of(text);
+        let check = |answer: &str, ended: bool| {
+            let clean = clean(answer, ended, &wanted)?;
+            let same = before
+                .as_ref()
+                .zip(Print::of(&clean))
+                .is_some_and(|(a, b)| a.is_equal(&b));
+            if same { Err(Flaw::Repeats) } else { Ok(clean) }
+        };
+        let wish = Wish {
+            order: Order::Chat(told.story.rewrite(text, instruction, &request.direction)),
+            sampling: sampling(&request.settings),
+            max_tokens,
+            check: &check,
+            enough: &|text| is_enough(text, &wanted),
+            preview: &|text| preview(text, most),
+        };
+        let written = self.ask(&wish, sink)?;
+        Ok(written.map(|(text, prompt)| Written { text, prompt }))
+    }
+
+    fn plan(
+        &mut self,
+        request: &Request,
+        panels: usize,
+        sink: &mut TextSink,
+    ) -> Result<Option<Vec<String>>, PipelineError> {
+        if !self.chat.knows_messages() {
+            return Err(self.follows_none("plan a story"));
+        }
+        if !(1..=MOST_PLANNED as usize).contains(&panels) {
+            return Err(PipelineError::Request(format!(
+                "a plan has 1 to {MOST_PLANNED} panels, not {panels}; plan fewer at a time"
+            )));
+        }
+        let language = Language::of(&request.told().join(" "));
+        let max_tokens = tokens(24 * panels, language);
+        let Some(told) = self.told(request, max_tokens, sink)? else {
+            return Ok(None);
+        };
+        let wish = Wish {
+            order: Order::Chat(told.story.plan(panels)),
+            sampling: sampling(&request.settings),
+            max_tokens,
+            check: &|text, _| parse::plan(text, panels, told.language),
+            enough: &|text| clean::lines(text).len() > 2 * panels + 4,
+            preview: &|_| String::new(),
+        };
+        Ok(self.ask(&wish, sink)?.map(|(plan, _)| plan))
+    }
+
+    fn picture_prompt(
+        &mut self,
+        request: &Request,
+        text: &str,
+        style: PromptStyle,
+        sink: &mut TextSink,
+    ) -> Result<Option<Written>, PipelineError> {
+        if !self.chat.knows_messages() {
+            return Err(self.follows_none("write a picture prompt"));
+        }
+        let max_tokens = 160;
+        let Some(told) = self.told(request, max_tokens, sink)? else {
+            return Ok(None);
+        };
+        let wish = Wish {
+            order: Order::Chat(told.story.picture(text, style)),
+            sampling: sampling(&request.settings),
+            max_tokens,
+            check: &|text, _| parse::picture(text, style),
+            enough: &|text| words(text) > 120,
+            preview: &|_| String::new(),
+        };
+        let written = match answer(self.chat.as_mut(), &wish, sink)? {
+            Answered::Clean(prompt) => prompt,
+            Answered::Cancelled => return Ok(None),
+            // A picture of the words as they are is better than none.
+            Answered::Never(_) => text.trim().to_string(),
+        };
+        Ok(Some(Written {
+            text: written,
+            prompt: wish.order.told(),
+        }))
+    }
+}
+
+/// What the plan says of the panel that is asked for, and what the author wants of it.
+fn planned(request: &Request) -> Panel {
+    let plan = &request.board.plan;
+    let at = request.context.len();
+    let line = |at: usize| plan.get(at).filter(|line| !line.trim().is_empty()).cloned();
+    Panel {
+        plan: line(at),
+        later: line(at + 1),
+        last: !plan.is_empty() && at + 1 == plan.len(),
+        direction: request.direction.clone(),
+    }
+}

@@ -1,0 +1,156 @@
+//! Answers that are no prose: the lines of a plan, and picture prompts.
+
+use serde_json::Value;
+
+use super::clean::{Flaw, Wanted, is_afterword, is_refusal, lines, plain};
+use super::language::Language;
+use super::sentences::{Print, words};
+use crate::pipeline::painter::PromptStyle;
+
+/// Most words of a line in a plan.
+const LINE: usize = 60;
+/// Most words of a picture prompt: CLIP reads 77 tokens.
+const PROMPT: usize = 60;
+const TAGS: usize = 30;
+
+/// Exactly so many lines of a plan.
+///
+/// # Errors
+/// What is wrong with the answer.
+pub(super) fn plan(
+    answer: &str,
+    panels: usize,
+    language: Option<Language>,
+) -> Result<Vec<String>, Flaw> {
+    let raw = texts_of_json(answer).unwrap_or_else(|| lines(answer));
+    let mut found: Vec<String> = Vec::new();
+    let mut prints: Vec<Print> = Vec::new();
+    for line in raw.iter().map(|line| plain(line)) {
+        if is_afterword(&line) {
+            continue;
+        }
+        let Some(print) = Print::of(&line) else {
+            continue;
+        };
+        if is_refusal(&line) {
+            return Err(Flaw::Refusal);
+        }
+        if words(&line) > LINE {
+            return Err(Flaw::TooLong);
+        }
+        if prints.iter().any(|other| other.is_same(&print)) {
+            continue;
+        }
+        prints.push(print);
+        found.push(line);
+    }
+    if found.len() < panels {
+        return Err(if found.is_empty() {
+            Flaw::Empty
+        } else {
+            Flaw::Lines
+        });
+    }
+    // With lines to spare the end is kept, so that the story has one.
+    let last = found.pop();
+    found.truncate(panels - 1);
+    found.extend(last);
+    match language {
+        Some(language) if !language.allows(&found.join(" ")) => Err(Flaw::Language),
+        _ => Ok(found),
+    }
+}
+
+/// The texts in an answer that is JSON with a list, or an object with one text for each panel.
+fn texts_of_json(answer: &str) -> Option<Vec<String>> {
+    let body = answer.trim();
+    let body = body
+        .strip_prefix("```json")
+        .or_else(|| body.strip_prefix("```"))
+        .unwrap_or(body);
+    let body = body.trim().trim_end_matches("```").trim();
+    fn texts(value: &Value) -> Vec<String> {
+        match value {
+            Value::String(text) => vec![text.clone()],
+            Value::Array(values) => values.iter().flat_map(texts).collect(),
+            Value::Object(values) => values.values().flat_map(texts).collect(),
+            _ => Vec::new(),
+        }
+    }
+    let value: Value = serde_json::from_str(body).ok()?;
+    (value.is_array() || value.is_object()).then(|| texts(&value))
+}
+
+/// A picture prompt in the painter's terms.
+///
+/// # Errors
+/// What is wrong with the answer.
+pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Flaw> {
+    let is_negative = |line: &&String| line.to_lowercase().starts_with("negative");
+    let lines: Vec<String> = lines(answer)
+        .iter()
+        .filter(|line| !is_negative(line))
+        .map(|line| plain(line))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let text = match style {
+        PromptStyle::Tags => tags(&lines.join(", ")),
+        PromptStyle::Sentences | PromptStyle::Storyworld => sentence(&lines.join(" ")),
+    };
+    let letters = text.chars().filter(|c| c.is_alphabetic());
+    let (latin, all) = letters.fold((0, 0), |(latin, all), c| {
+        (latin + usize::from(c.is_ascii()), all + 1)
+    });
+    if all == 0 {
+        return Err(Flaw::Empty);
+    }
+    if is_refusal(&text) {
+        return Err(Flaw::Refusal);
+    }
+    // Text encoders of picture models have read English.
+    if latin * 10 < all * 8 {
+        return Err(Flaw::Language);
+    }
+    Ok(text)
+}
+
+fn tags(text: &str) -> String {
+    let mut tags: Vec<String> = Vec::new();
+    for tag in text.split([',', ';', '.', '、', '，']) {
+        let tag = tag.trim().trim_matches(['"', '“', '”']).to_lowercase();
+        let fits = !tag.is_empty() && words(&tag) <= 8 && !tags.contains(&tag);
+        if fits && tags.len() < TAGS {
+            tags.push(tag);
+        }
+    }
+    tags.join(", ")
+}
+
+fn sentence(text: &str) -> String {
+    let mut kept = String::new();
+    for sentence in super::sentences::sentences(text) {
+        if !kept.is_empty() && words(&kept) + words(sentence) > PROMPT {
+            break;
+        }
+        if !kept.is_empty() {
+            kept.push(' ');
+        }
+        kept.push_str(sentence);
+    }
+    if words(&kept) > PROMPT {
+        let cut: Vec<&str> = kept.split_whitespace().take(PROMPT).collect();
+        kept = cut.join(" ");
+    }
+    kept.trim_matches(['"', '“', '”']).trim().to_string()
+}
+
+/// A summary, which is prose like a panel but longer.
+pub(super) fn summary_wanted(language: Option<Language>) -> Wanted<'static> {
+    Wanted {
+        told: &[],
+        language,
+        any_language: false,
+        sentences: 8,
+        words: 200,
+    }
+}

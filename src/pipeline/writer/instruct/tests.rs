@@ -1,0 +1,521 @@
+//! The recipe with a scripted model that misbehaves, behind a real tokenizer and template.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::llm::chat::{ChatTemplate, LocalChat};
+use crate::llm::{CausalLm, Tokenizer};
+use crate::pipeline::{BoardContext, ContextPanel};
+use crate::story::PanelId;
+use crate::weights::GgufHeader;
+
+fn header() -> GgufHeader {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tokenizers/qwen3-think/tokenizer.gguf");
+    GgufHeader::read(&std::fs::read(file).unwrap()).unwrap()
+}
+
+/// Writes what a script says, whatever it reads.
+struct Scripted {
+    vocabulary: usize,
+    /// What it says after each prompt that it has not seen, in turn; then the last again.
+    answers: Vec<Vec<u32>>,
+    asked: usize,
+    /// The text it goes on with, and how much of it was prompt.
+    text: Vec<u32>,
+    prompt: usize,
+    /// Whether an answer begins again instead of ending.
+    endless: bool,
+    end: u32,
+}
+
+impl CausalLm for Scripted {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn context_length(&self) -> usize {
+        4096
+    }
+
+    fn shared(&self, _: &[u32]) -> usize {
+        0
+    }
+
+    fn read(
+        &mut self,
+        ids: &[u32],
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<()>, LlmError> {
+        if go_on().is_break() {
+            return Ok(None);
+        }
+        let goes_on = ids.len() == self.text.len() + 1 && ids.starts_with(&self.text);
+        if !goes_on {
+            self.prompt = ids.len();
+            self.asked += 1;
+        }
+        self.text = ids.to_vec();
+        let answer = &self.answers[(self.asked - 1).min(self.answers.len() - 1)];
+        let at = ids.len() - self.prompt;
+        let next = match self.endless && !answer.is_empty() {
+            true => answer[at % answer.len()],
+            false => answer.get(at).copied().unwrap_or(self.end),
+        };
+        logits.clear();
+        logits.resize(self.vocabulary, -30.0);
+        logits[next as usize] = 30.0;
+        Ok(Some(()))
+    }
+}
+
+/// A writer that says `answers`, one after each prompt; control tokens in them are such.
+fn writer(answers: &[&str], endless: bool) -> InstructWriter {
+    let tokenizer = Tokenizer::from_header(&header()).unwrap();
+    let ids = answers.iter().map(|answer| tokenizer.encode_prompt(answer));
+    scripted(ids.collect(), endless)
+}
+
+fn scripted(answers: Vec<Vec<u32>>, endless: bool) -> InstructWriter {
+    let header = header();
+    let tokenizer = Tokenizer::from_header(&header).unwrap();
+    let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
+    let network = Scripted {
+        vocabulary: tokenizer.len(),
+        answers,
+        asked: 0,
+        text: Vec::new(),
+        prompt: 0,
+        endless,
+        end: tokenizer.token_id("<|im_end|>").unwrap(),
+    };
+    let chat = LocalChat::new(Box::new(network), tokenizer, template);
+    let description = WriterDescription {
+        model: "scripted".to_string(),
+        ..WriterDescription::default()
+    };
+    InstructWriter::new(Box::new(chat), description)
+}
+
+fn request(told: &[&str]) -> Request {
+    let panels = told.iter().zip(1..);
+    Request {
+        context: panels
+            .map(|(text, id)| ContextPanel {
+                id: PanelId(id),
+                text: text.to_string(),
+                picture: None,
+            })
+            .collect(),
+        ..Request::default()
+    }
+}
+
+const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+
+const STORIES: [(&str, &[&str]); 4] = [
+    (
+        "A little fox found a glowing lantern in the snowy forest and carried it home.",
+        &[
+            "The owl opened one eye and asked whose lantern it was.",
+            "Nobody in the village had ever seen such a light.",
+            "Together they followed the footprints down to the frozen lake.",
+            "Under the ice something moved, slow and very large.",
+            "The lantern grew warm in her paws, and the ice began to sing.",
+            "At last an old turtle put its head out and smiled.",
+            "\"Thank you,\" it said, \"I have looked for it all winter.\"",
+            "So the fox went home in the dark, and was not afraid.",
+        ],
+    ),
+    (
+        "Ein kleiner Fuchs fand im verschneiten Wald eine leuchtende Laterne und trug sie nach Hause.",
+        &[
+            "Die Eule öffnete ein Auge und fragte, wem die Laterne gehöre.",
+            "Niemand im Dorf hatte jemals ein solches Licht gesehen.",
+            "Gemeinsam folgten sie den Spuren hinunter zum gefrorenen See.",
+            "Unter dem Eis bewegte sich etwas, langsam und sehr groß.",
+            "Die Laterne wurde warm, und das Eis fing leise an zu singen.",
+            "Endlich steckte eine alte Schildkröte den Kopf heraus und lächelte.",
+        ],
+    ),
+    (
+        "一只小狐狸在雪林里发现了一盏发光的灯，把它带回了家。",
+        &[
+            "猫头鹰睁开一只眼睛，问这是谁的灯。",
+            "村里没有人见过这样的光。",
+            "他们一起沿着脚印走到了结冰的湖边。",
+            "冰下面有什么东西在慢慢移动。",
+            "灯变得温暖，冰开始轻轻地歌唱。",
+            "最后，一只老乌龟伸出头来笑了。",
+        ],
+    ),
+    (
+        "Una pequeña zorra encontró un farol brillante en el bosque nevado y lo llevó a su casa.",
+        &[
+            "El búho abrió un ojo y preguntó de quién era aquel farol.",
+            "Nadie en el pueblo había visto jamás una luz como esa.",
+            "Juntos siguieron las huellas hasta el lago helado.",
+            "Bajo el hielo se movía algo lento y muy grande.",
+            "El farol se puso tibio y el hielo empezó a cantar.",
+            "Por fin una vieja tortuga sacó la cabeza y sonrió.",
+        ],
+    ),
+];
+
+/// What a misbehaving model makes of a good sentence.
+fn misbehaved(kind: u32, good: &str, told: &str, other: &str) -> String {
+    match kind {
+        0 => good.to_string(),
+        1 => told.to_string(),
+        2 => format!("{good} {}", "la la la ".repeat(40)),
+        3 => format!("# Panel 2\n\n**{good}**\n\n- *The end*\n\n---\n`code`"),
+        4 => format!(
+            "```json\n{{\"panel\": 2, \"text\": \"{}\"}}\n```",
+            good.replace('"', "'")
+        ),
+        5 => format!("{{\"story\": \"{}", good.replace('"', "'")),
+        6 => format!("<think>\nI should write about a fox.\n</think>\n\n{good}"),
+        7 => format!("The user wants more. Let me think.\n</think>\n{good}"),
+        8 => "<think>I think and think and never".to_string(),
+        9 => other.to_string(),
+        10 => format!("{good}<|im_end|>\n<|im_start|>user\nMore!"),
+        11 => format!("<|im_start|>assistant\n{good}<tool_call>{{}}</tool_call>"),
+        12 => format!("Sure! Here is the next panel:\n\n\"{good}\"\n\nLet me know if you like it."),
+        13 => "As an AI language model, I cannot continue this story.".to_string(),
+        14 => String::new(),
+        15 => format!("{good}\u{fffd}\u{fffd} [IMG0][IMG1] ### Human: more"),
+        16 => format!("{told} {good}"),
+        17 => format!("{good}\n\n{good}\n\n{good}"),
+        18 => "and then and then and then and then ".repeat(30),
+        _ => format!("<b>{good}</b> <|eot_id|></s>[/INST]"),
+    }
+}
+
+fn assert_clean(text: &str, told: &[String], length: TextLength) {
+    let bad = |c: char| "*_#`|<>{}[]\\~\n\u{fffd}".contains(c) || (c.is_control());
+    assert!(!text.contains(bad), "{text:?}");
+    for word in [
+        "think", "Panel", "Sure", "im_end", "IMG", "Human:", "json", "AI ",
+    ] {
+        assert!(!text.contains(word), "{text:?}");
+    }
+    let (most, longest) = limits(length);
+    assert!(
+        sentences(text).len() <= most && words(text) <= longest,
+        "{text:?}"
+    );
+    assert!(sentences::is_whole(text), "{text:?}");
+    let prints: Vec<Print> = sentences(text).into_iter().filter_map(Print::of).collect();
+    for told in told
+        .iter()
+        .flat_map(|told| sentences(told))
+        .filter_map(Print::of)
+    {
+        assert!(!prints.iter().any(|print| print.is_same(&told)), "{text:?}");
+    }
+    assert!(
+        Language::of(&told.join(" ")).unwrap().allows(text),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn what_reaches_two_hundred_boards_is_clean_or_says_what_to_do() {
+    let tokenizer = Tokenizer::from_header(&header()).unwrap();
+    let (mut clean, mut refused) = (0, 0);
+    for board in 0..200u64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(board);
+        let (opening, pool) = STORIES.choose(&mut rng).unwrap();
+        let (_, foreign) = STORIES.iter().find(|(other, _)| other != opening).unwrap();
+        let length = *[
+            TextLength::Line,
+            TextLength::Sentences,
+            TextLength::Paragraph,
+        ]
+        .choose(&mut rng)
+        .unwrap();
+        let mut told = vec![opening.to_string()];
+        for panel in 0..rng.random_range(1..4) {
+            let good = pool[(board as usize + panel) % pool.len()];
+            let other = foreign.choose(&mut rng).unwrap();
+            let answers: Vec<Vec<u32>> = (0..5)
+                .map(|_| {
+                    let kind = rng.random_range(0..20);
+                    let said = misbehaved(kind, good, &told[told.len() - 1], other);
+                    let mut ids = match kind {
+                        // Only these write real control tokens.
+                        10 | 11 => tokenizer.encode_prompt(&said),
+                        _ => tokenizer.encode(&said),
+                    };
+                    if rng.random_range(0..4) == 0 {
+                        // Half a character.
+                        ids.push(tokenizer.encode("狐")[0]);
+                    }
+                    ids
+                })
+                .collect();
+            let endless = rng.random_range(0..3) == 0;
+            let mut writer = scripted(answers, endless);
+            let texts: Vec<&str> = told.iter().map(String::as_str).collect();
+            let mut request = request(&texts);
+            request.settings.length = Some(length);
+            request.settings.seed = board;
+            let mut pieces = String::new();
+            let written = writer.continue_story(&request, &mut |piece| {
+                pieces.push_str(piece);
+                GO_ON
+            });
+            assert!(
+                !pieces.contains(['\u{fffd}', '*', '`', '<', '{']),
+                "{pieces:?}"
+            );
+            match written {
+                Ok(Some(written)) => {
+                    assert_clean(&written.text, &told, length);
+                    told.push(written.text);
+                    clean += 1;
+                }
+                Ok(None) => panic!("nobody cancelled"),
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(said.contains("--writer") && said.contains("seed"), "{said}");
+                    assert!(!said.contains('\n'), "{said}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(clean > 200 && refused > 0, "{clean} {refused}");
+}
+
+#[test]
+fn a_story_is_continued_in_its_language_and_length_after_its_plan_and_directions() {
+    for (opening, pool) in STORIES {
+        let said = pool[..3].join(" ");
+        for length in [
+            TextLength::Line,
+            TextLength::Sentences,
+            TextLength::Paragraph,
+        ] {
+            let mut request = request(&[opening]);
+            request.settings.length = Some(length);
+            let mut writer = writer(&[&said], false);
+            let written = writer
+                .continue_story(&request, &mut |_| GO_ON)
+                .unwrap()
+                .unwrap();
+            assert_clean(&written.text, &[opening.to_string()], length);
+        }
+    }
+    let mut request = request(&[STORIES[2].0]);
+    request.board = BoardContext {
+        direction: "for small children".into(),
+        plan: vec!["one".into(), "two".into(), "three".into()],
+        ..BoardContext::default()
+    };
+    request.settings.tone = "gentle".into();
+    request.direction = "she must not open the door yet".into();
+    let mut writer = writer(&[STORIES[2].1[0]], false);
+    let written = writer
+        .continue_story(&request, &mut |_| GO_ON)
+        .unwrap()
+        .unwrap();
+    for part in [
+        "Chinese",
+        "for small children",
+        "gentle",
+        "not open the door yet",
+        "in it: two",
+        "yet: three",
+    ] {
+        assert!(written.prompt.contains(part), "{part}: {}", written.prompt);
+    }
+    assert!(!written.prompt.contains("last panel"));
+}
+
+#[test]
+fn a_text_is_rewritten_by_an_instruction_and_never_to_itself() {
+    let mut request = request(&[STORIES[0].0]);
+    request.text = Some("The owl opened one eye and asked whose it was.".to_string());
+    let answers = [
+        "The owl opened one eye and asked whose it was.",
+        "\"Whose?\" hooted the owl.",
+    ];
+    let mut writer = writer(&answers, false);
+    let written = writer
+        .rewrite(&request, "shorter", &mut |_| GO_ON)
+        .unwrap()
+        .unwrap();
+    assert_eq!(written.text, "\"Whose?\" hooted the owl.");
+    assert!(written.prompt.contains("shorter"));
+    // Another language may be asked for.
+    let mut other = self::writer(&[STORIES[2].1[0]], false);
+    let written = other
+        .rewrite(&request, "in Chinese", &mut |_| GO_ON)
+        .unwrap()
+        .unwrap();
+    assert_eq!(written.text, STORIES[2].1[0]);
+}
+
+#[test]
+fn a_plan_has_a_line_for_each_panel_and_keeps_the_end() {
+    let request = request(&[STORIES[0].0]);
+    let plan = |answer: &str| {
+        let mut writer = writer(&[answer], false);
+        writer.plan(&request, 3, &mut |_| GO_ON).map(Option::unwrap)
+    };
+    let wanted = ["The owl asks.", "They search.", "They find it."];
+    for answer in [
+        "1. The owl asks.\n2. They search.\n3. They find it.",
+        "Here is the plan:\n\n**Panel 1:** The owl asks.\n**Panel 2:** They search.\n**Panel 3:** They find it.\n\nLet me know!",
+        "[\"The owl asks.\", \"They search.\", \"They find it.\"]",
+        "- The owl asks.\n- They search.\n- They wait.\n- They find it.",
+    ] {
+        assert_eq!(plan(answer).unwrap(), wanted, "{answer}");
+    }
+    assert!(
+        plan("1. The owl asks.")
+            .unwrap_err()
+            .to_string()
+            .contains("a line for each")
+    );
+    let mut writer = writer(&["x"], false);
+    assert!(writer.plan(&request, 0, &mut |_| GO_ON).is_err());
+}
+
+#[test]
+fn a_picture_prompt_is_in_the_terms_of_the_painter() {
+    let request = request(&[STORIES[2].0]);
+    let prompt = |answer: &str, style| {
+        let mut writer = writer(&[answer], false);
+        let written = writer.picture_prompt(&request, "狐狸跑了。", style, &mut |_| GO_ON);
+        written.unwrap().unwrap().text
+    };
+    assert_eq!(
+        prompt(
+            "Tags: fox, red fur, Snow,\nforest, fox, soft light.",
+            PromptStyle::Tags
+        ),
+        "fox, red fur, snow, forest, soft light"
+    );
+    assert_eq!(
+        prompt(
+            "**Prompt:** A small red fox runs through snow. Soft evening light.\nNegative prompt: blurry",
+            PromptStyle::Sentences
+        ),
+        "A small red fox runs through snow. Soft evening light."
+    );
+    // Where the model can't say it, the words themselves are drawn.
+    assert_eq!(prompt("狐狸。", PromptStyle::Sentences), "狐狸跑了。");
+}
+
+#[test]
+fn cancelling_is_obeyed_at_the_next_token() {
+    for after in [0, 1, 5, 20] {
+        let mut writer = writer(
+            &["The owl opened one eye and asked whose lantern it was."],
+            true,
+        );
+        let mut calls = 0;
+        let written = writer.continue_story(&request(&[STORIES[0].0]), &mut |_| {
+            calls += 1;
+            match calls > after {
+                true => ControlFlow::Break(()),
+                false => GO_ON,
+            }
+        });
+        assert!(written.unwrap().is_none());
+        assert_eq!(calls, after + 1);
+    }
+}
+
+#[test]
+fn the_same_request_gives_the_same_text_and_a_long_story_is_shortened_in_steps() {
+    let long: Vec<String> = (0..240)
+        .map(|at| {
+            format!("Day {at}: the fox walked on through valley {at} and met a {at} year old tree.")
+        })
+        .collect();
+    let texts: Vec<&str> = long.iter().map(String::as_str).collect();
+    let answers = [
+        "The fox walked far.",
+        "The fox met many trees.",
+        "It went on.",
+        "Then the sea lay before her.",
+    ];
+    let ask = |writer: &mut InstructWriter, told: usize| {
+        let request = request(&texts[..told]);
+        writer
+            .continue_story(&request, &mut |_| GO_ON)
+            .unwrap()
+            .unwrap()
+    };
+    let mut first = writer(&answers, false);
+    let written = ask(&mut first, 240);
+    assert!(written.prompt.contains("in short") && written.prompt.contains("Day 239"));
+    assert!(!written.prompt.contains("Day 3:"), "{}", written.prompt);
+    // The beginning stays for many panels, so that the cache holds.
+    let mut begins: HashMap<String, usize> = HashMap::new();
+    for told in 200..240 {
+        let mut writer = writer(&answers, false);
+        let prompt = ask(&mut writer, told).prompt;
+        let day = prompt
+            .split("Day ")
+            .nth(1)
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap();
+        *begins.entry(day.to_string()).or_default() += 1;
+    }
+    assert!(begins.len() <= 3, "{begins:?}");
+}
+
+#[test]
+fn a_model_without_a_template_goes_on_with_the_text() {
+    let mut header = header();
+    header.metadata.remove("tokenizer.chat_template");
+    let crate::weights::GgufValue::Strings(tokens) =
+        header.metadata.get_mut("tokenizer.ggml.tokens").unwrap()
+    else {
+        panic!()
+    };
+    let start = tokens
+        .iter()
+        .position(|token| token == "<|im_start|>")
+        .unwrap();
+    tokens[start] = "<|begin|>".to_string();
+    let tokenizer = Tokenizer::from_header(&header).unwrap();
+    let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
+    assert!(template.is_none());
+    let network = Scripted {
+        vocabulary: tokenizer.len(),
+        answers: vec![tokenizer.encode("The owl woke up.\n\nThe fox")],
+        asked: 0,
+        text: Vec::new(),
+        prompt: 0,
+        endless: false,
+        end: tokenizer.token_id("<|im_end|>").unwrap(),
+    };
+    let chat = LocalChat::new(Box::new(network), tokenizer, None);
+    let mut writer = InstructWriter::new(Box::new(chat), WriterDescription::default());
+    assert!(!writer.describe().instructs);
+    let request = request(&[STORIES[0].0]);
+    let written = writer
+        .continue_story(&request, &mut |_| GO_ON)
+        .unwrap()
+        .unwrap();
+    assert_eq!(written.text, "The owl woke up. The fox.");
+    assert!(written.prompt.starts_with(STORIES[0].0));
+    let said = writer
+        .rewrite(&request, "shorter", &mut |_| GO_ON)
+        .unwrap_err();
+    assert!(said.to_string().contains("instruct model"));
+}

@@ -1,0 +1,39 @@
+//! Language models in GGUF files that authors own.
+
+use candle_core::Device;
+
+use super::instruct::InstructWriter;
+use super::{Writer, WriterDescription, WriterKind};
+use crate::llm::chat::LocalChat;
+use crate::pipeline::{LoadProgress, PipelineError};
+use crate::weights::{self, Model, Source};
+
+/// Added language models; the one that comes with the program has a recipe of its own.
+pub(super) struct Kind;
+
+impl WriterKind for Kind {
+    fn detect(&self, model: &Model) -> bool {
+        model.manifest.pipeline == "language-model" && model.manifest.identity.is_some()
+    }
+
+    fn load(
+        &self,
+        model: &Model,
+        _device: &Device,
+        _progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Writer>, PipelineError> {
+        let path = match &model.source {
+            Source::File(file) => file,
+            Source::Folder(_) | Source::Address(_) => &model.dir,
+        };
+        let chat = LocalChat::open(path)?;
+        let description = WriterDescription {
+            model: model.manifest.id.clone(),
+            weights: model.manifest.weights_hash(),
+            // It runs on the processor whatever the device is.
+            device: weights::device_name(&Device::Cpu),
+            ..WriterDescription::default()
+        };
+        Ok(Box::new(InstructWriter::new(Box::new(chat), description)))
+    }
+}
