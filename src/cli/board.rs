@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::engine::{Make, Output, Request};
 use crate::export::{self, ExportError};
 use crate::story::{
-    Document, Edit, Images, Panel, PanelId, PictureTake, Project, Settings, Story, TextTake,
+    Document, Edit, ImageId, Images, Panel, PanelId, PictureTake, Project, Settings, Size, Story,
+    TextTake, read_picture_file,
 };
+use anyhow::bail;
+use image::RgbaImage;
 
 /// A story in its project folder.
 pub struct Board {
@@ -93,6 +96,56 @@ impl Board {
         let edits = self.takes(self.panels()[at].id, output);
         self.document.apply(Edit::Together(edits))?;
         Ok(())
+    }
+
+    /// The picture that the panel at `at` shows, and its size.
+    pub fn picture(&self, at: usize) -> Option<(ImageId, Size)> {
+        let take = self.panels()[at].picture()?;
+        let (width, height) = (take.width, take.height);
+        Some((take.image.clone(), Size { width, height }))
+    }
+
+    /// Adds a picture to those of the board, for settings that name it.
+    pub fn put(&self, picture: RgbaImage) -> (ImageId, Size) {
+        let (width, height) = picture.dimensions();
+        (self.images.put(picture), Size { width, height })
+    }
+
+    /// The picture that `said` names: `panel:K`, `cast:NAME` or a file.
+    ///
+    /// # Errors
+    /// A panel or member without a picture, or a file that is none.
+    pub fn named_picture(&self, said: &str) -> anyhow::Result<ImageId> {
+        if let Some(number) = said.strip_prefix("panel:") {
+            let at = number
+                .trim()
+                .parse::<usize>()
+                .ok()
+                .filter(|n| (1..=self.len()).contains(n));
+            let shown = at.and_then(|number| self.picture(number - 1));
+            return match shown {
+                Some((image, _)) => Ok(image),
+                None => bail!("there is no panel {number} with a picture; name another"),
+            };
+        }
+        if let Some(name) = said.strip_prefix("cast:") {
+            let same = |other: &String| other.trim().eq_ignore_ascii_case(name.trim());
+            let cast = &self.document.story().cast;
+            let member = cast
+                .iter()
+                .find(|member| same(&member.name) || member.other_names.iter().any(same));
+            return match member.and_then(|member| member.pictures.first()) {
+                Some(image) => Ok(image.clone()),
+                None => bail!("the cast has no {name} with a picture; give the member one first"),
+            };
+        }
+        Ok(self.put(read_picture_file(Path::new(said))?.0).0)
+    }
+
+    /// The model that drew the picture that the panel at `at` shows.
+    pub fn drawn_by(&self, at: usize) -> Option<String> {
+        let record = self.panels()[at].picture()?.record.as_ref()?;
+        Some(record.model.clone())
     }
 
     /// The hash of the picture that the panel at `at` shows.

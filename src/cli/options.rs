@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::picture_args::PictureArgs;
 use crate::diffusion::SchedulerKind;
 use crate::engine::Loader;
+use crate::pipeline::painter::Capabilities;
 use crate::pipeline::{self, RecipeId, split_recipe};
 use crate::story::{SchedulerName, Settings};
 use crate::weights::{DEFAULT_MODEL, DeviceChoice};
@@ -66,7 +68,7 @@ pub struct SettingsArgs {
     /// Denoising steps, 1 to 200
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub steps: Option<u32>,
-    /// ddim, euler, pndm or dpm++
+    /// ddim, pndm, euler, euler-karras, euler-a, euler-a-karras, dpm++, dpm++-karras, unipc or lcm
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<SchedulerKind>,
     /// How freely the text is written, 0 (always the likeliest word) to 2
@@ -75,12 +77,19 @@ pub struct SettingsArgs {
     /// Words are drawn from the likeliest that make up this share, above 0 to 1
     #[arg(long, value_name = "X", value_parser = top_p, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
+    #[command(flatten)]
+    pub picture: PictureArgs,
 }
 
 impl SettingsArgs {
-    /// `base` with what was given on the command line; its seed stays where none was given.
-    pub fn over(&self, base: Settings) -> Settings {
-        Settings {
+    /// `base` with what was given on the command line, for a model that takes `takes`; its seed
+    /// stays where none was given.
+    ///
+    /// # Errors
+    /// A size or a LoRA that is none.
+    pub fn over(&self, base: Settings, takes: &Capabilities) -> anyhow::Result<Settings> {
+        let base = self.picture.over(base, takes)?;
+        Ok(Settings {
             seed: self.seed.unwrap_or(base.seed),
             guidance: self.guidance.unwrap_or(base.guidance),
             steps: self.steps.unwrap_or(base.steps),
@@ -91,7 +100,7 @@ impl SettingsArgs {
             temperature: self.temperature.unwrap_or(base.temperature),
             top_p: self.top_p.unwrap_or(base.top_p),
             ..base
-        }
+        })
     }
 
     /// Whether anything but the seed was given.
@@ -101,6 +110,7 @@ impl SettingsArgs {
             || self.scheduler.is_some()
             || self.temperature.is_some()
             || self.top_p.is_some()
+            || self.picture.is_given()
     }
 }
 

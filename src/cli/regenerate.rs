@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::board::Board;
+use super::frame_args::FrameArgs;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
@@ -40,6 +41,8 @@ pub struct RegenerateArgs {
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
+    frame: FrameArgs,
+    #[command(flatten)]
     model: ModelArgs,
     /// One JSON object per event on stdout
     #[arg(long)]
@@ -57,47 +60,63 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
             board.len()
         );
     }
+    if args.text && args.frame.is_given() {
+        bail!("--text leaves the picture as it is; leave out what is said of the picture");
+    }
     let at = number - 1;
     let make = if args.text { Make::Text } else { Make::Picture };
-    let mut teller = Teller::start(&args.model, Reporter::new(args.json, 1))?;
+    let mut model = args.model.clone();
+    if make == Make::Picture {
+        // What drew it draws it again.
+        model.model = model.model.or_else(|| board.drawn_by(at));
+    }
+    let mut teller = Teller::start(&model, Reporter::new(args.json, 1))?;
     args.words.check(&teller.description.writer)?;
     let before = board.settings(at, make);
-    let changed = args.settings.changes_settings() || args.words.changes_settings();
+    let changed =
+        args.settings.changes_settings() || args.words.changes_settings() || args.frame.is_given();
     let fresh = before.is_none() || !changed;
     let mut base = before.unwrap_or_else(|| teller.description.default_settings.clone());
     if fresh {
         // With nothing changed, the same seed would give the same take again.
         base.seed = new_seed();
     }
-    let settings = args.words.over(args.settings.over(base));
+    let takes = &teller.description.takes;
+    let settings = args.words.over(args.settings.over(base, takes)?);
+    let settings = args.frame.over(&board, at, takes, settings)?;
     if let Some(direction) = &args.words.direction {
         board.set_panel_direction(at, direction)?;
     }
     teller.reporter.ready(&teller.description, settings.seed);
-    let started = Instant::now();
     let candidates = args.candidates.unwrap_or(1);
-    let mut request = board.request(at, make, settings.clone());
-    request = match &args.instruction {
-        Some(instruction) => request.rewriting(board.text(at), instruction, candidates),
-        None => Request {
-            candidates,
-            ..request
-        },
-    };
-    let output = teller.make(number, request)?;
-    board.add_takes(at, output)?;
-    board.save()?;
-    teller.reporter.panel_done(&PanelDone {
-        panel: number,
-        text: board.text(at),
-        image: board.image(at),
-        seed: settings.seed,
-        seconds: started.elapsed().as_secs_f32(),
-    });
+    for settings in args.frame.all(settings) {
+        let started = Instant::now();
+        let mut request = board.request(at, make, settings.clone());
+        request = match &args.instruction {
+            Some(instruction) => request.rewriting(board.text(at), instruction, candidates),
+            None => Request {
+                candidates,
+                ..request
+            },
+        };
+        let output = teller.make(number, request)?;
+        board.add_takes(at, output)?;
+        board.save()?;
+        teller.reporter.panel_done(&PanelDone {
+            panel: number,
+            text: board.text(at),
+            image: board.image(at),
+            seed: settings.seed,
+            seconds: started.elapsed().as_secs_f32(),
+        });
+    }
     let what = match (args.text, candidates) {
         (true, 1) => "a text".to_string(),
         (true, many) => format!("{many} texts"),
-        (false, _) => "a picture".to_string(),
+        (false, _) => match args.frame.variations {
+            Some(many) if many > 1 => format!("{many} pictures"),
+            _ => "a picture".to_string(),
+        },
     };
     teller.reporter.done(
         &format!("added {what} to panel {number} of {}", args.dir.display()),

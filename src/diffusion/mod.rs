@@ -45,7 +45,7 @@ pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
 pub use stable::{
-    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, OpenOptions, Order, Spoken,
+    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, Look, OpenOptions, Order, Spoken,
     StableDiffusion, TextEncoders,
 };
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};

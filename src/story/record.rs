@@ -106,6 +106,9 @@ pub struct Reference {
     /// The file that reads it, such as an IP-Adapter; none where the painter does so by itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub adapter: Option<FileUse>,
+    /// The image encoder that the adapter was made with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encoder: Option<FileUse>,
 }
 
 /// A picture whose shapes are to be followed (ControlNet).
@@ -204,6 +207,12 @@ pub struct Settings {
     /// An autoencoder in place of the model's own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub vae: Option<FileUse>,
+    /// Embeddings that the prompts call by name (textual inversion).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub embeddings: Vec<FileUse>,
+    /// What the UNet predicts where its file does not tell, `epsilon` or `v_prediction`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub prediction: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub variation: Option<Variation>,
     /// Image to image.
@@ -240,6 +249,8 @@ impl Default for Settings {
             clip_skip: None,
             loras: Vec::new(),
             vae: None,
+            embeddings: Vec::new(),
+            prediction: None,
             variation: None,
             init: None,
             mask: None,

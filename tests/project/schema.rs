@@ -113,6 +113,7 @@ fn cast_plan_and_directions_are_saved_with_every_picture_they_name() {
                 end: 1.0,
                 prompt: String::new(),
                 adapter: None,
+                encoder: None,
             }],
             control: vec![Control {
                 kind: "scribble".into(),

@@ -26,6 +26,17 @@ pub struct Follow<'a> {
     pub share: (f64, f64),
 }
 
+/// A picture whose looks are kept through the IP-Adapter in a file.
+pub struct Look<'a> {
+    pub adapter: &'a Path,
+    /// The image encoder that the adapter was made with.
+    pub encoder: &'a Path,
+    pub picture: &'a RgbImage,
+    pub scale: f64,
+    /// From and to which share of the steps it works.
+    pub share: (f64, f64),
+}
+
 /// All that one picture is drawn from.
 pub struct Order<'a> {
     pub prompt: &'a str,
@@ -46,6 +57,7 @@ pub struct Order<'a> {
     /// What is white is drawn anew, what is black stays as it is in `init`.
     pub mask: Option<&'a GrayImage>,
     pub follow: Vec<Follow<'a>>,
+    pub look: Option<Look<'a>>,
 }
 
 /// What is heard while a picture is drawn.
@@ -84,6 +96,13 @@ impl Artist {
         &self.model
     }
 
+    /// Bytes of the weights that stayed from the picture before.
+    pub fn loaded(&self) -> u64 {
+        let (_, unet, vae) = self.model.weight_bytes();
+        let of = |loaded: bool, bytes| if loaded { bytes } else { 0 };
+        of(self.unet.is_some(), unet) + of(self.vae.is_some(), vae)
+    }
+
     /// Draws a picture; `sink` breaks to cancel, which is obeyed before the next part, step or
     /// decoding. `None` is cancelled. The same order gives the same picture on one machine.
     ///
@@ -114,6 +133,13 @@ impl Artist {
         let trajectory = self.trajectory(order, latents)?;
         for follow in &order.follow {
             guide.followed.push(self.followed(follow, order.size)?);
+        }
+        if let Some(look) = &order.look {
+            let adapter = self.model.ip_adapter(look.adapter, look.encoder)?;
+            let tokens = adapter.tokens(&adapter.embeds(&adapter.pixels(look.picture)?)?)?;
+            let guided = guide.guidance.is_some();
+            guide.told.image = Some(adapter.prompt(&tokens, guided, look.scale)?);
+            guide.image_share = look.share;
         }
         if self.unet.is_none() && loading("UNet") {
             return Ok(None);

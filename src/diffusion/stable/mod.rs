@@ -18,7 +18,7 @@ mod patched;
 mod prompts;
 mod together;
 
-pub use artist::{Artist, BESIDE_UNET, Follow, Heard, Order};
+pub use artist::{Artist, BESIDE_UNET, Follow, Heard, Look, Order};
 pub(super) use builtin::{unet as builtin_unet, vae as builtin_vae};
 pub use encoders::TextEncoders;
 pub use guide::{Followed, Guide};

@@ -41,6 +41,8 @@ pub struct Brief {
     pub clip_skip: Option<u32>,
     pub loras: Vec<LoraUse>,
     pub vae: Option<FileUse>,
+    pub embeddings: Vec<FileUse>,
+    pub prediction: Option<String>,
     pub variation: Option<Variation>,
     /// Image to image: the picture and the strength, where 1 ignores it.
     pub init: Option<(Arc<RgbaImage>, f32)>,
@@ -73,6 +75,8 @@ impl Default for Brief {
             clip_skip: None,
             loras: Vec::new(),
             vae: None,
+            embeddings: Vec::new(),
+            prediction: None,
             variation: None,
             init: None,
             mask: None,
@@ -130,6 +134,8 @@ impl Brief {
             clip_skip: settings.clip_skip,
             loras: settings.loras.clone(),
             vae: settings.vae.clone(),
+            embeddings: settings.embeddings.clone(),
+            prediction: settings.prediction.clone(),
             variation: settings.variation.clone(),
             init,
             mask: settings.mask.as_ref().map(picture).transpose()?,
@@ -165,6 +171,8 @@ impl Brief {
         settings.clip_skip = self.clip_skip;
         settings.loras.clone_from(&self.loras);
         settings.vae.clone_from(&self.vae);
+        settings.embeddings.clone_from(&self.embeddings);
+        settings.prediction.clone_from(&self.prediction);
         settings.variation.clone_from(&self.variation);
         settings.init = self.init.as_ref().map(|(picture, strength)| InitImage {
             image: ImageId::of(picture),
@@ -197,6 +205,8 @@ mod tests {
                 weight: 0.8,
             }],
             vae: Some(FileUse::default()),
+            embeddings: vec![FileUse::default()],
+            prediction: Some("epsilon".into()),
             variation: Some(Variation {
                 seed: 8,
                 strength: 0.2,
@@ -213,6 +223,7 @@ mod tests {
                 end: 0.5,
                 prompt: "a boy".into(),
                 adapter: None,
+                encoder: None,
             }],
             control: vec![Control {
                 kind: "scribble".into(),

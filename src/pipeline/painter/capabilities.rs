@@ -30,6 +30,33 @@ pub struct SizeRange {
     pub budget: u32,
 }
 
+/// The shapes that are offered, width to height.
+pub const SHAPES: [(u32, u32); 7] = [(1, 1), (4, 3), (3, 2), (16, 9), (21, 9), (2, 3), (9, 16)];
+/// Sides of offered sizes are multiples of so many steps, with which models were trained.
+const ROUND: u32 = 8;
+
+impl SizeRange {
+    /// The size of about [`SizeRange::budget`] pixels in the shape `wide` to `high`.
+    pub fn in_shape(&self, wide: u32, high: u32) -> Size {
+        let ratio = f64::from(wide.max(1)) / f64::from(high.max(1));
+        let budget = f64::from(self.budget);
+        let side = |pixels: f64| {
+            let round = f64::from(self.step * ROUND);
+            let whole = (pixels / round).round() * round;
+            // A small model has no room for large steps.
+            let whole = match whole < pixels * 0.75 || whole > pixels * 1.25 {
+                true => (pixels / f64::from(self.step)).round() as u32 * self.step,
+                false => whole as u32,
+            };
+            whole.clamp(self.least, self.most)
+        };
+        Size {
+            width: side((budget * ratio).sqrt()),
+            height: side((budget / ratio).sqrt()),
+        }
+    }
+}
+
 /// What a painter can take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capabilities {
@@ -47,6 +74,8 @@ pub struct Capabilities {
     pub clip_skip: bool,
     pub loras: bool,
     pub vae: bool,
+    /// What the UNet predicts can be said.
+    pub prediction: bool,
     /// Noise between two seeds.
     pub variation: bool,
     /// Image to image.
@@ -76,6 +105,7 @@ impl Default for Capabilities {
             clip_skip: false,
             loras: false,
             vae: false,
+            prediction: false,
             variation: false,
             init: false,
             mask: false,
@@ -100,6 +130,10 @@ impl Capabilities {
             (brief.clip_skip.is_some() && !self.clip_skip, "a clip skip"),
             (!brief.loras.is_empty() && !self.loras, "LoRAs"),
             (brief.vae.is_some() && !self.vae, "another VAE"),
+            (
+                brief.prediction.is_some() && !self.prediction,
+                "another prediction",
+            ),
             (
                 brief.variation.is_some() && !self.variation,
                 "variations of a seed",
@@ -219,5 +253,30 @@ mod tests {
             other.contains("no scheduler \"ddim\"; choose euler"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn offered_sizes_are_those_that_models_were_trained_with() {
+        let xl = SizeRange {
+            step: 8,
+            least: 64,
+            most: 4096,
+            budget: 1024 * 1024,
+        };
+        let sizes = SHAPES.map(|(w, h)| xl.in_shape(w, h));
+        let sizes = sizes.map(|size| (size.width, size.height));
+        assert_eq!(sizes[0], (1024, 1024));
+        assert_eq!(sizes[1], (1152, 896));
+        assert_eq!(sizes[3], (1344, 768));
+        assert_eq!(sizes[4], (1536, 640));
+        assert_eq!(sizes[6], (768, 1344));
+        let tiny = SizeRange {
+            step: 4,
+            least: 8,
+            most: 64,
+            budget: 32 * 32,
+        };
+        let wide = tiny.in_shape(16, 9);
+        assert_eq!((wide.width, wide.height), (44, 24));
     }
 }

@@ -3,6 +3,8 @@
 mod brief;
 mod capabilities;
 mod diffusers;
+mod embeddings;
+mod stable;
 
 use std::ops::ControlFlow;
 
@@ -10,7 +12,7 @@ use candle_core::Device;
 use image::RgbaImage;
 
 pub use brief::{Brief, GivenControl, GivenReference};
-pub use capabilities::{Capabilities, PromptStyle, SizeRange};
+pub use capabilities::{Capabilities, PromptStyle, SHAPES, SizeRange};
 pub(super) use diffusers::own_schedulers;
 
 use super::{LoadProgress, PipelineError, Progress};
@@ -93,7 +95,7 @@ pub trait PainterKind: Sync {
 }
 
 /// Every kind of painter; the first that detects a model loads it.
-pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind];
+pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind, &stable::Kind];
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn PainterKind> {

@@ -1,0 +1,487 @@
+//! Stable Diffusion 1.x, 2.x and XL from files and folders that authors own.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use candle_core::Device;
+use image::{DynamicImage, RgbImage};
+
+use super::{
+    Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, PipelineError, Progress,
+    SizeRange, embeddings,
+};
+use crate::diffusion::{
+    Artist, Family, Follow, Heard, Look, OpenOptions, Order, Prediction, SchedulerKind,
+    StableDiffusion, luma,
+};
+use crate::pipeline::LoadProgress;
+use crate::pipeline::record::default_settings;
+use crate::published::{decoding, denoising, format_bytes, free_memory};
+use crate::story::{FileUse, SchedulerName, Settings, Size};
+use crate::weights::{self, DeviceKind, Model, sha256};
+
+/// What such a model's manifest says.
+const PIPELINE: &str = "stable-diffusion";
+/// Sides of a picture that is not larger than any memory, in pixels.
+const MOST: u32 = 4096;
+
+pub(super) struct Kind;
+
+impl PainterKind for Kind {
+    fn detect(&self, model: &Model) -> bool {
+        model.manifest.pipeline == PIPELINE && model.source.path().is_some()
+    }
+
+    fn load(
+        &self,
+        model: &Model,
+        device: &Device,
+        _progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Painter>, PipelineError> {
+        model.verify_sizes()?;
+        let path = model.source.path().unwrap_or(&model.dir).to_path_buf();
+        let identity = model.manifest.identity.as_ref();
+        let prediction = identity.and_then(|identity| identity.prediction.as_deref());
+        let plain = OpenOptions {
+            prediction: prediction.map(prediction_of).transpose()?,
+            ..OpenOptions::on(device)
+        };
+        let stable = StableDiffusion::open(&path, plain.clone())?;
+        let manifest = &model.manifest;
+        let description = PainterDescription {
+            model: manifest.id.clone(),
+            weights: manifest.weights_hash(),
+            device: weights::device_name(device),
+            takes: takes(&stable),
+            draws: manifest.draws.clone(),
+            default_settings: default_settings(defaults(&stable), manifest),
+        };
+        Ok(Box::new(StablePainter {
+            description,
+            path,
+            plain,
+            artist: Some((Extras::default(), Artist::new(stable))),
+            hashes: Hashes::default(),
+        }))
+    }
+}
+
+fn prediction_of(name: &str) -> Result<Prediction, PipelineError> {
+    match name {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v_prediction" => Ok(Prediction::VPrediction),
+        _ => Err(PipelineError::Request(format!(
+            "\"{name}\" is nothing that a model predicts; choose epsilon or v_prediction"
+        ))),
+    }
+}
+
+/// What a model takes beside its prompt.
+fn takes(model: &StableDiffusion) -> Capabilities {
+    let (width, height) = model.picture_size();
+    let step = model.vae_config().decoder_scale() as u32;
+    let usual = model.schedule().and_then(|s| Ok(s.kind()?)).ok();
+    let others = SchedulerKind::ALL.iter().copied();
+    let others = others.filter(|kind| Some(*kind) != usual);
+    let schedulers = usual.into_iter().chain(others);
+    Capabilities {
+        size: Size { width, height },
+        sizes: Some(SizeRange {
+            step,
+            least: 2 * step,
+            most: MOST / step * step,
+            budget: width * height,
+        }),
+        negative: true,
+        schedulers: schedulers
+            .map(|kind| SchedulerName::from(kind.name()))
+            .collect(),
+        clip_skip: true,
+        loras: true,
+        vae: true,
+        prediction: true,
+        variation: true,
+        init: true,
+        mask: true,
+        references: 1,
+        control: match model.family() {
+            Family::Sd2 => Vec::new(),
+            Family::Sd1 | Family::Sdxl => CONTROLS.map(String::from).to_vec(),
+        },
+        ..Capabilities::default()
+    }
+}
+
+/// What a control picture may be.
+const CONTROLS: [&str; 4] = ["scribble", "lineart", "canny", "depth"];
+
+/// As the published pipelines have it.
+fn defaults(model: &StableDiffusion) -> Settings {
+    let usual = model.schedule().and_then(|s| Ok(s.kind()?));
+    let usual = usual.unwrap_or(SchedulerKind::EulerAncestral);
+    let distilled = model.unet_config().time_cond_proj_dim.is_some();
+    let (guidance, steps, scheduler) = match model.family() {
+        _ if distilled => (8.0, 4, SchedulerKind::Lcm),
+        Family::Sd1 | Family::Sd2 => (7.5, 25, usual),
+        Family::Sdxl => (5.0, 25, usual),
+    };
+    Settings {
+        guidance,
+        steps,
+        scheduler: SchedulerName::from(scheduler.name()),
+        ..Settings::default()
+    }
+}
+
+/// What is laid over a model's own weights.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Extras {
+    loras: Vec<(PathBuf, f64)>,
+    embeddings: Vec<(PathBuf, String)>,
+    vae: Option<PathBuf>,
+    prediction: Option<String>,
+}
+
+impl Extras {
+    fn of(brief: &Brief) -> Extras {
+        let loras = brief.loras.iter();
+        let embeddings = brief
+            .embeddings
+            .iter()
+            .map(|used| PathBuf::from(&used.file));
+        Extras {
+            loras: loras
+                .map(|lora| (PathBuf::from(&lora.file), f64::from(lora.weight)))
+                .collect(),
+            embeddings: embeddings
+                .map(|file| {
+                    let name = embeddings::name_of(&file);
+                    (file, name)
+                })
+                .collect(),
+            vae: brief.vae.as_ref().map(|vae| PathBuf::from(&vae.file)),
+            prediction: brief.prediction.clone(),
+        }
+    }
+}
+
+struct StablePainter {
+    description: PainterDescription,
+    path: PathBuf,
+    plain: OpenOptions,
+    /// The model with what was laid over it for the last picture; none after a failure.
+    artist: Option<(Extras, Artist)>,
+    hashes: Hashes,
+}
+
+impl StablePainter {
+    /// The model with what this brief lays over it.
+    fn artist(&mut self, brief: &Brief) -> Result<&mut Artist, PipelineError> {
+        let wanted = Extras::of(brief);
+        let kept = self.artist.take().filter(|(extras, _)| *extras == wanted);
+        let artist = match kept {
+            Some((_, artist)) => artist,
+            None => {
+                let said = wanted.prediction.as_deref().map(prediction_of);
+                let options = OpenOptions {
+                    prediction: said.transpose()?.or(self.plain.prediction),
+                    loras: wanted.loras.clone(),
+                    embeddings: wanted.embeddings.clone(),
+                    vae: wanted.vae.clone(),
+                    ..self.plain.clone()
+                };
+                Artist::new(StableDiffusion::open(&self.path, options)?)
+            }
+        };
+        Ok(&mut self.artist.insert((wanted, artist)).1)
+    }
+}
+
+impl Painter for StablePainter {
+    fn describe(&self) -> &PainterDescription {
+        &self.description
+    }
+
+    fn complete(&mut self, mut brief: Brief) -> Result<Brief, PipelineError> {
+        let about = &self.description;
+        about.takes.check(&brief, &about.model)?;
+        for lora in &mut brief.loras {
+            self.hashes.fill("LoRA", &lora.file, &mut lora.hash)?;
+        }
+        if let Some(vae) = &mut brief.vae {
+            self.hashes.fill("VAE", &vae.file, &mut vae.hash)?;
+        }
+        for given in &mut brief.references {
+            let (Some(adapter), Some(encoder)) = (&mut given.how.adapter, &mut given.how.encoder)
+            else {
+                return Err(PipelineError::Request(
+                    "a reference picture is read by an IP-Adapter and its image encoder; name both files".into(),
+                ));
+            };
+            self.hashes
+                .fill("IP-Adapter", &adapter.file, &mut adapter.hash)?;
+            self.hashes
+                .fill("image encoder", &encoder.file, &mut encoder.hash)?;
+        }
+        for given in &mut brief.control {
+            let Some(file) = &mut given.how.file else {
+                return Err(PipelineError::Request(format!(
+                    "a {} picture can only be followed with a ControlNet; name its file",
+                    given.kind
+                )));
+            };
+            self.hashes.fill("ControlNet", &file.file, &mut file.hash)?;
+        }
+        if let Some(name) = &brief.prediction {
+            prediction_of(name)?;
+        }
+        let texts = [brief.prompt.as_str(), brief.negative.as_str()];
+        brief.embeddings = embeddings::named(&self.path, &texts, &brief.embeddings)
+            .into_iter()
+            .map(|mut used| {
+                self.hashes.fill("embedding", &used.file, &mut used.hash)?;
+                Ok(used)
+            })
+            .collect::<Result<Vec<FileUse>, PipelineError>>()?;
+        let Size { width, height } = brief.size;
+        let artist = self.artist(&brief)?;
+        // What is loaded already is not needed once more.
+        let needed = memory(artist.model(), brief.size).saturating_sub(artist.loaded());
+        match free_memory(artist.model().device()) {
+            Some(free) if needed > free => Err(PipelineError::Request(format!(
+                "a picture of {width}x{height} pixels needs about {} of memory more than is loaded, and {} are free; choose a smaller size or close other programs",
+                format_bytes(needed),
+                format_bytes(free)
+            ))),
+            _ => Ok(brief),
+        }
+    }
+
+    fn draw(
+        &mut self,
+        brief: &Brief,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Drawn>, PipelineError> {
+        let scheduler: SchedulerKind = brief
+            .scheduler
+            .as_str()
+            .parse()
+            .map_err(PipelineError::Request)?;
+        let rgb = |picture: &Arc<image::RgbaImage>| -> RgbImage {
+            DynamicImage::ImageRgba8(picture.as_ref().clone()).to_rgb8()
+        };
+        let init = brief.init.as_ref().map(|(p, by)| (rgb(p), exact(*by)));
+        let mask = brief.mask.as_ref().map(|mask| luma(&rgb(mask)));
+        let control: Vec<(RgbImage, PathBuf)> = brief
+            .control
+            .iter()
+            .filter_map(|given| {
+                let file = given.how.file.as_ref()?;
+                Some((rgb(&given.picture), PathBuf::from(&file.file)))
+            })
+            .collect();
+        let reference = brief.references.first().and_then(|given| {
+            let (adapter, encoder) = (given.how.adapter.as_ref()?, given.how.encoder.as_ref()?);
+            Some((rgb(&given.picture), &given.how, adapter, encoder))
+        });
+        let artist = self.artist(brief)?;
+        let negative = brief.negative.trim();
+        let order = Order {
+            prompt: &brief.prompt,
+            negative: (!negative.is_empty()).then_some(negative),
+            size: (brief.size.width as usize, brief.size.height as usize),
+            seed: brief.seed,
+            variation: brief
+                .variation
+                .as_ref()
+                .map(|v| (v.seed, exact(v.strength))),
+            guidance: exact(brief.guidance),
+            steps: brief.steps as usize,
+            scheduler,
+            clip_skip: skipped(brief.clip_skip, artist.model().family()),
+            init: init.as_ref().map(|(picture, by)| (picture, *by)),
+            mask: mask.as_ref(),
+            follow: control
+                .iter()
+                .zip(&brief.control)
+                .map(|((picture, file), given)| Follow {
+                    file,
+                    picture,
+                    scale: exact(given.how.strength),
+                    share: (exact(given.how.start), exact(given.how.end)),
+                })
+                .collect(),
+            look: reference
+                .as_ref()
+                .map(|(picture, how, adapter, encoder)| Look {
+                    adapter: Path::new(&adapter.file),
+                    encoder: Path::new(&encoder.file),
+                    picture,
+                    scale: exact(how.strength),
+                    share: (exact(how.start), exact(how.end)),
+                }),
+        };
+        let picture = artist.draw(&order, &mut |heard| {
+            sink(match heard {
+                Heard::Loading(part) => Progress::Loading(LoadProgress {
+                    what: part.to_owned(),
+                    done: 0,
+                    of: 1,
+                }),
+                Heard::Step(done) => Progress::Step {
+                    step: done.step,
+                    steps: done.steps,
+                    preview: Arc::new(done.preview),
+                },
+            })
+        });
+        if picture.is_err() {
+            // What failed may have left parts that are half loaded.
+            self.artist = None;
+        }
+        Ok(picture?.map(Drawn::from))
+    }
+}
+
+/// Bytes that a picture takes at its most, with the weights that are loaded then.
+fn memory(model: &StableDiffusion, Size { width, height }: Size) -> u64 {
+    const F32: u64 = 4;
+    let device = match model.device() {
+        Device::Cpu => DeviceKind::Cpu,
+        Device::Cuda(_) => DeviceKind::Cuda,
+        Device::Metal(_) => DeviceKind::Metal,
+    };
+    let (config, vae_config) = (model.unet_config(), model.vae_config());
+    let pixels = u64::from(width) * u64::from(height);
+    let scale = vae_config.decoder_scale() as u64;
+    let (channels, heads) = (&config.block_out_channels, config.heads(0).unwrap_or(1));
+    let fine = vae_config.block_out_channels.first().copied();
+    let steps = denoising(channels, heads, pixels / (scale * scale), device) * F32;
+    let last = decoding(fine.unwrap_or(0), pixels) * F32;
+    let (texts, unet, vae) = model.weight_bytes();
+    texts.max(unet + steps).max(vae + last)
+}
+
+/// The number that was meant: 0.6 as it is written, not as it is rounded to f32.
+fn exact(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// Layers to skip in diffusers' counting. A1111 and ComfyUI count the last as 1, and SDXL leaves
+/// that one out by itself.
+fn skipped(clip_skip: Option<u32>, family: Family) -> usize {
+    let own = match family {
+        Family::Sd1 | Family::Sd2 => 1,
+        Family::Sdxl => 2,
+    };
+    clip_skip.map_or(0, |skip| (skip as usize).saturating_sub(own))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> PipelineError {
+    PipelineError::Request(format!(
+        "{} can't be read ({error}); check the file and its disk",
+        path.display()
+    ))
+}
+
+/// Hashes of files, so that each is read once as long as it stays the same.
+#[derive(Default)]
+struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
+
+impl Hashes {
+    /// Fills in the hash of a file, or compares it with the one that a record has.
+    fn fill(&mut self, what: &str, file: &str, hash: &mut String) -> Result<(), PipelineError> {
+        let path = Path::new(file);
+        if !path.exists() {
+            return Err(PipelineError::Request(format!(
+                "the {what} {file} is not there; put the file back where it was, or choose another"
+            )));
+        }
+        let found = self.of(path)?;
+        if !hash.is_empty() && *hash != found {
+            return Err(PipelineError::Request(format!(
+                "the {what} {file} is not the file that this picture was made with; put that one back, or choose this one anew"
+            )));
+        }
+        *hash = found;
+        Ok(())
+    }
+
+    fn of(&mut self, path: &Path) -> Result<String, PipelineError> {
+        // A folder is known by the files in it.
+        let files = match path.is_dir() {
+            true => {
+                let entries = fs::read_dir(path).map_err(|e| unreadable(path, &e))?;
+                let files = entries.flatten().map(|entry| entry.path());
+                let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+                files.sort();
+                files
+            }
+            false => vec![path.to_path_buf()],
+        };
+        let hashes = files.iter().map(|file| self.of_file(file));
+        let hashes = hashes.collect::<Result<Vec<_>, _>>()?;
+        Ok(hashes.join("+"))
+    }
+
+    fn of_file(&mut self, path: &Path) -> Result<String, PipelineError> {
+        let about = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+        let (size, changed) = (about.len(), about.modified().ok());
+        if let Some((was, when, hash)) = self.0.get(path)
+            && (*was, *when) == (size, changed)
+        {
+            return Ok(hash.clone());
+        }
+        let hash = sha256(path)?;
+        self.0
+            .insert(path.to_path_buf(), (size, changed, hash.clone()));
+        Ok(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clip_skip_counts_as_a1111_does() {
+        for (said, sd1, sdxl) in [
+            (None, 0, 0),
+            (Some(1), 0, 0),
+            (Some(2), 1, 0),
+            (Some(3), 2, 1),
+        ] {
+            assert_eq!(skipped(said, Family::Sd1), sd1);
+            assert_eq!(skipped(said, Family::Sdxl), sdxl);
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_or_is_gone_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ink.safetensors");
+        fs::write(&file, "one").unwrap();
+        let name = file.display().to_string();
+        let mut hashes = Hashes::default();
+        let mut hash = String::new();
+        hashes.fill("LoRA", &name, &mut hash).unwrap();
+        assert_eq!(hash.len(), 64);
+        hashes.fill("LoRA", &name, &mut hash).unwrap();
+        fs::write(&file, "other").unwrap();
+        let why = hashes
+            .fill("LoRA", &name, &mut hash)
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains("ink.safetensors is not the file"), "{why}");
+        fs::remove_file(&file).unwrap();
+        let why = hashes
+            .fill("LoRA", &name, &mut hash)
+            .unwrap_err()
+            .to_string();
+        assert!(why.contains("ink.safetensors is not there"), "{why}");
+    }
+}
