@@ -1,6 +1,7 @@
 //! What a language model takes of the machine's memory.
 
 use super::cache::CacheType;
+use super::causal::OpenOptions;
 use super::hyperparameters::Hyperparameters;
 use super::network::CHUNK;
 use crate::weights::GgufHeader;
@@ -60,6 +61,32 @@ impl LlmMemory {
             read_for_a_token: read,
             cache: layers.sum(),
             buffers: 4 * buffers as u64,
+        }
+    }
+}
+
+/// The longest text that is planned for: a long story with all that is said about it.
+const LONGEST: usize = 32_768;
+/// The shortest that a story can be written in.
+const SHORTEST: usize = 2_048;
+
+impl OpenOptions {
+    /// How a model is opened so that it takes no more than `budget` bytes: for texts of 32,768
+    /// tokens, or as many as it was trained for, with a cache of 16 or, where those are too many, 8
+    /// bits, and for shorter ones where that is too much still, though not below 2,048.
+    pub fn within(header: &GgufHeader, hyper: &Hyperparameters, budget: u64) -> OpenOptions {
+        let mut context = LONGEST.min(hyper.trained);
+        loop {
+            for cache in [CacheType::F16, CacheType::Q8] {
+                if LlmMemory::of(header, hyper, context, cache).total() <= budget {
+                    return OpenOptions { context, cache };
+                }
+            }
+            if context / 2 < SHORTEST {
+                let cache = CacheType::Q8;
+                return OpenOptions { context, cache };
+            }
+            context /= 2;
         }
     }
 }

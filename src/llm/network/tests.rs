@@ -175,6 +175,16 @@ fn a_plan_counts_weights_cache_and_buffers() {
     );
     let smaller = LlmMemory::of(&header, &hyper, 8192, CacheType::Q8);
     assert!(smaller.cache * 10 < plan.cache * 6);
+    // What fits decides on bits first, and then on the length of texts.
+    let within = |budget| {
+        let options = OpenOptions::within(&header, &hyper, budget);
+        (options.context, options.cache)
+    };
+    assert_eq!(within(u64::MAX), (8192, CacheType::F16));
+    assert_eq!(within(plan.total()), (8192, CacheType::F16));
+    assert_eq!(within(plan.total() - 1), (8192, CacheType::Q8));
+    assert_eq!(within(smaller.total() - 1), (4096, CacheType::F16));
+    assert_eq!(within(0), (2048, CacheType::Q8));
     let bytes = std::fs::read(file("qwen3moe")).unwrap();
     let header = GgufHeader::read(&bytes).unwrap();
     let hyper = Hyperparameters::from_gguf(&header).unwrap();

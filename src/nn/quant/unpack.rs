@@ -134,6 +134,7 @@ fn dequantise<F: Unpack>(row: &[u8], out: &mut [f32]) {
 }
 
 /// For every byte, eight bytes that are 16 where the byte has a bit.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
 static SIXTEENS: [[u8; 8]; 256] = {
     let mut all = [[0; 8]; 256];
     let mut i = 0;
@@ -150,14 +151,42 @@ static SIXTEENS: [[u8; 8]; 256] = {
 /// less `offset`.
 #[inline(always)]
 fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
-    let mut fifth = [0u8; BLOCK];
-    for (fifth, byte) in fifth.as_chunks_mut::<8>().0.iter_mut().zip(&high[..4]) {
-        *fifth = SIXTEENS[usize::from(*byte)];
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::x86_64::*;
+        // SAFETY: the build's own target has the instructions; `low` has 16 bytes, `to` room for 32.
+        unsafe {
+            let packed = _mm_loadu_si128(low.as_ptr().cast());
+            let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);
+            let four = _mm256_and_si256(both, _mm256_set1_epi8(15));
+            // Each byte of the bits eight times over, of which each looks at a bit of its own.
+            let bits = i32::from_le_bytes([high[0], high[1], high[2], high[3]]);
+            let spread = _mm256_setr_epi64x(
+                0,
+                0x0101_0101_0101_0101,
+                0x0202_0202_0202_0202,
+                0x0303_0303_0303_0303,
+            );
+            let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+            let own = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own);
+            let fifth = _mm256_and_si256(set, _mm256_set1_epi8(16));
+            let number = _mm256_or_si256(four, fifth);
+            let number = _mm256_sub_epi8(number, _mm256_set1_epi8(offset));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), number);
+        }
     }
-    let low: &[u8; 16] = &low.as_chunks::<16>().0[0];
-    for i in 0..16 {
-        to[i] = ((low[i] & 15 | fifth[i]).cast_signed()).wrapping_sub(offset);
-        to[i + 16] = ((low[i] >> 4 | fifth[i + 16]).cast_signed()).wrapping_sub(offset);
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    {
+        let mut fifth = [0u8; BLOCK];
+        for (fifth, byte) in fifth.as_chunks_mut::<8>().0.iter_mut().zip(&high[..4]) {
+            *fifth = SIXTEENS[usize::from(*byte)];
+        }
+        let low: &[u8; 16] = &low.as_chunks::<16>().0[0];
+        for i in 0..16 {
+            to[i] = ((low[i] & 15 | fifth[i]).cast_signed()).wrapping_sub(offset);
+            to[i + 16] = ((low[i] >> 4 | fifth[i + 16]).cast_signed()).wrapping_sub(offset);
+        }
     }
 }
 
