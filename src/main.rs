@@ -10,8 +10,8 @@ use clap::Parser;
 use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
-use vokenboard::studio::{self, Choice, Storyteller, StudioOptions};
-use vokenboard::weights::{self, DEFAULT_MODEL, Manifest, Model};
+use vokenboard::studio::{self, Choice, StudioOptions};
+use vokenboard::weights::{self, DEFAULT_MODEL};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -83,11 +83,18 @@ fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
         device: given.device,
     };
     let models = given.models;
-    let (storytellers, writers) = offered(models.as_deref(), &choice);
+    // What cannot be read is left out of what can be chosen; loading it says why.
+    let library = weights::models_dir(models.as_deref()).ok();
+    let offer = library
+        .as_deref()
+        .map(|dir| studio::models::offer(dir, &choice));
+    let offer = offer.unwrap_or_default();
     studio::run(StudioOptions {
         project: arguments.project,
-        models: storytellers,
-        writers,
+        models: offer.models,
+        writers: offer.writers,
+        library,
+        away: offer.away,
         loader_for: Arc::new(move |choice| {
             pipeline::loader(pipeline::Options {
                 models: models.clone(),
@@ -101,46 +108,6 @@ fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
         choice,
     })?;
     Ok(())
-}
-
-/// The models that the author can choose in the studio, those that draw and those that write: all
-/// that a recipe takes, and the one that the command line names. What cannot be read is left out
-/// here; loading it says why.
-fn offered(models: Option<&Path>, chosen: &Choice) -> (Vec<Storyteller>, Vec<Manifest>) {
-    let Ok(models) = weights::models_dir(models) else {
-        return Default::default();
-    };
-    let installed = weights::catalogue(&models).unwrap_or_default();
-    let writers = installed.iter().filter(|model| pipeline::is_writer(model));
-    let writers = writers.map(|model| model.manifest.clone()).collect();
-    let mut all: Vec<Storyteller> = installed.into_iter().flat_map(with_recipes).collect();
-    if !all.iter().any(|known| known.is(chosen))
-        && let Ok(named) = weights::find(&models, &chosen.model)
-    {
-        all.push(Storyteller {
-            model: chosen.model.clone(),
-            recipe: chosen.recipe,
-            manifest: named.manifest,
-        });
-    }
-    (all, writers)
-}
-
-/// A model once for each of its recipes, by the usual one without naming it.
-fn with_recipes(model: Model) -> Vec<Storyteller> {
-    let recipes = pipeline::recipes(&model).into_iter().enumerate();
-    let all = recipes.map(|(at, recipe)| Storyteller {
-        model: model.manifest.id.clone(),
-        recipe: (at > 0).then_some(recipe),
-        manifest: match at {
-            0 => model.manifest.clone(),
-            _ => Manifest {
-                name: format!("{} ({recipe})", model.manifest.name),
-                ..model.manifest.clone()
-            },
-        },
-    });
-    all.collect()
 }
 
 fn bench_ui(args: &UiBenchArgs) -> anyhow::Result<()> {

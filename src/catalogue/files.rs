@@ -25,6 +25,15 @@ const BESIDE: [&str; 6] = [
     "scaler",
 ];
 
+/// Endings of files that may hold weights, in lower case and in capitals.
+pub fn endings() -> Vec<String> {
+    let capitals = ENDS.iter().map(|end| end.to_uppercase());
+    ENDS.iter()
+        .map(ToString::to_string)
+        .chain(capitals)
+        .collect()
+}
+
 /// Whether a file may hold weights, by its ending in any case. What macOS leaves on other disks
 /// (`._model.safetensors`) and unfinished downloads do not.
 pub fn may_be_weights(path: &Path) -> bool {

@@ -34,6 +34,7 @@ use std::path::Path;
 
 pub use add::{Added, add, find, line, remove};
 pub use error::CatalogueError;
+pub use files::{endings, may_be_weights};
 pub use plan::plan;
 pub use scan::{Found, scan};
 pub use tensors::{Info, Tensors};

@@ -94,6 +94,9 @@ pub enum Action {
     Show(Option<Sheet>),
     Prefer(Box<Preferences>),
     AskFolder,
+    AskModel,
+    AskModelFolder,
+    AskModels,
     /// The answer of our own file chooser.
     Chosen(Answer),
     ChooseNothing,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
+use crate::catalogue;
 use crate::story::{PanelId, picture_endings};
 
 /// What is asked; the names are suggestions.
@@ -21,6 +22,10 @@ pub enum Ask {
     Sheet(String),
     Markdown,
     Picture(PanelId, String),
+    /// A model's file, a model's folder, or a folder of models, to be added where they lie.
+    Model,
+    ModelFolder,
+    Models,
 }
 
 /// What the author chose; no path where there is no dialog to choose in. A dialog that is closed
@@ -89,6 +94,20 @@ impl Dialogs for SystemDialogs {
             }
             Ask::Folder => {
                 let title = "Choose the folder for new stories";
+                self.wait(ask, dialog.set_title(title).pick_folder());
+            }
+            Ask::Model => {
+                let dialog = dialog
+                    .set_title("Add a model: choose its file")
+                    .add_filter("Models", &catalogue::endings());
+                self.wait(ask, dialog.pick_file());
+            }
+            Ask::ModelFolder => {
+                let title = "Add a model: choose its folder";
+                self.wait(ask, dialog.set_title(title).pick_folder());
+            }
+            Ask::Models => {
+                let title = "Add all models in a folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
             Ask::Markdown => {

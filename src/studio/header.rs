@@ -8,7 +8,7 @@ use super::icons::{self, Icon};
 use super::preferences::{Look, Preferences};
 use super::sheets::Sheet;
 use super::state::{Readiness, State};
-use super::{inspector, theme, widgets};
+use super::{inspector, models, theme, widgets};
 use crate::weights::{DeviceChoice, DeviceKind};
 
 /// In windows narrower than this the buttons go without their words.
@@ -206,6 +206,7 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
             }
             ui.separator();
         }
+        models::menu(ui, state, actions);
         widgets::caption(ui, "Where the pictures and words are made");
         let kinds = DeviceKind::ALL.into_iter().filter(|kind| kind.compiled());
         let choices = std::iter::once((DeviceChoice::Auto, "Best device that works".to_owned()))

@@ -21,6 +21,7 @@ mod inspector;
 mod keys;
 mod live;
 mod menus;
+pub mod models;
 mod plain;
 pub mod preferences;
 pub mod recent;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::dialogs::SystemDialogs;
+use super::models::Library;
 use super::preferences::{self, Preferences};
 use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
 use crate::weights::Manifest;
@@ -24,6 +25,10 @@ pub struct StudioOptions {
     pub models: Vec<Storyteller>,
     /// The installed models that write for others.
     pub writers: Vec<Manifest>,
+    /// The models folder, to which models can be added.
+    pub library: Option<PathBuf>,
+    /// Names of models whose disk is away, and where they were.
+    pub away: Vec<(String, String)>,
 }
 
 /// Why there is no window. Each message is one sentence.
@@ -84,11 +89,13 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             models: options.models,
             writers: options.writers,
             dialogs: Box::new(SystemDialogs::new(start, Arc::clone(&wake))),
-            wake,
+            wake: Arc::clone(&wake),
             projects,
             preferences,
             preferences_file,
         });
+        let library = options.library;
+        state.library = library.map(|dir| Library::new(dir, options.away, wake));
         if let Some(dir) = options.project {
             state.open(dir);
         }

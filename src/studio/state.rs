@@ -22,6 +22,7 @@ use super::actions::Action;
 use super::dialogs::{Ask, Dialogs};
 use super::files::Files;
 use super::live::Live;
+use super::models::Library;
 use super::preferences::Preferences;
 use super::recent::Recent;
 use super::sheets::{Chooser, Sheet};
@@ -114,6 +115,8 @@ pub struct State {
     pub inspector: Option<bool>,
     pub sheet: Option<Sheet>,
     pub chooser: Option<Chooser>,
+    /// The models folder, where models can be added to it.
+    pub library: Option<Library>,
     pub leaving: Option<Leaving>,
     quit: bool,
     wake: Arc<dyn Fn() + Send + Sync>,
@@ -188,6 +191,7 @@ impl State {
             inspector: None,
             sheet: None,
             chooser: None,
+            library: None,
             leaving: None,
             quit: false,
             wake: Arc::clone(&parts.wake),
@@ -431,6 +435,9 @@ impl State {
             Action::Show(sheet) => self.sheet = sheet,
             Action::Prefer(preferences) => self.prefer(*preferences, now),
             Action::AskFolder => self.ask(Ask::Folder),
+            Action::AskModel => self.ask(Ask::Model),
+            Action::AskModelFolder => self.ask(Ask::ModelFolder),
+            Action::AskModels => self.ask(Ask::Models),
             Action::Chosen(answer) => {
                 self.chooser = None;
                 self.answered(answer, now);
@@ -476,6 +483,7 @@ impl State {
             self.answered(answer, now);
         }
         self.found_recent();
+        self.take_in_models(now);
         while let Some(done) = self.files.poll() {
             self.done(done, now);
         }

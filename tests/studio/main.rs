@@ -3,6 +3,7 @@
 mod bearings;
 mod choices;
 mod hands;
+mod models;
 #[path = "../studio_support/mod.rs"]
 mod studio_support;
 mod window;

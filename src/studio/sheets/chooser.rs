@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use egui::{RichText, ScrollArea, TextEdit, Ui};
 
+use crate::catalogue;
 use crate::story::{Project, picture_endings};
 use crate::studio::actions::Action;
 use crate::studio::dialogs::{Answer, Ask};
@@ -40,7 +41,13 @@ impl Chooser {
         let dir = start.ancestors().find(|dir| dir.is_dir());
         let name = match &ask {
             Ask::SaveAs(name) | Ask::Sheet(name) | Ask::Picture(_, name) => name.clone(),
-            Ask::Open | Ask::Bring(_) | Ask::Markdown | Ask::Folder => String::new(),
+            Ask::Open
+            | Ask::Bring(_)
+            | Ask::Markdown
+            | Ask::Folder
+            | Ask::Model
+            | Ask::ModelFolder
+            | Ask::Models => String::new(),
         };
         let mut chooser = Chooser {
             ask,
@@ -64,7 +71,9 @@ impl Chooser {
                     let name = entry.file_name().to_string_lossy().into_owned();
                     let path = entry.path();
                     let folder = path.is_dir();
-                    let wanted = folder || (self.wants_pictures() && is_picture(&path));
+                    let wanted = folder
+                        || (self.wants_pictures() && is_picture(&path))
+                        || (self.ask == Ask::Model && catalogue::may_be_weights(&path));
                     if !name.starts_with('.') && wanted {
                         entries.push(Entry {
                             story: folder && Project::is_project(&path),
@@ -100,6 +109,9 @@ impl Chooser {
             Ask::SaveAs(_) => "Save the story as a folder",
             Ask::Markdown => "Choose a folder for the Markdown export",
             Ask::Folder => "Choose the folder for new stories",
+            Ask::Model => "Add a model: choose its file",
+            Ask::ModelFolder => "Add a model: choose its folder",
+            Ask::Models => "Add all models in a folder",
             Ask::Sheet(_) | Ask::Picture(..) => "Export as PNG",
         }
     }
@@ -168,7 +180,7 @@ pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
             ui.label(RichText::new(words).color(theme::palette(ui).error));
         }
         ui.horizontal(|ui| {
-            if !chooser.wants_pictures() {
+            if !chooser.wants_pictures() && chooser.ask != Ask::Model {
                 let there = chooser.dir.join(chooser.name.trim());
                 let asked = chooser.replaces.as_ref() == Some(&there);
                 let words = match (chooser.wants_name(), asked) {

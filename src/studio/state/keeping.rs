@@ -50,6 +50,8 @@ impl State {
         let task = match ask {
             Ask::Open => return self.open(path),
             Ask::Bring(into) => return self.bring(vec![path], into),
+            Ask::Model | Ask::ModelFolder => return self.add_model(path, false),
+            Ask::Models => return self.add_model(path, true),
             Ask::Folder => {
                 let folder = Some(path);
                 let preferences = Preferences {
