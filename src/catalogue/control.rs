@@ -82,7 +82,12 @@ fn plain(t: &Tensors) -> Option<Identity> {
     };
     let family = unet::family(&blocks)?;
     let why = format!("{}; {}", t.tell(hint), family.why);
-    Some(match family.name {
+    // Some ControlNets of XL have fewer blocks than its UNet.
+    let name = match family.name {
+        "ssd-1b" | "segmind-vega" | "sdxl-distilled" => "sdxl",
+        name => name,
+    };
+    Some(match name {
         name @ ("sd1" | "sd2" | "sdxl") => {
             let called = match name {
                 "sd1" => "a ControlNet of Stable Diffusion 1.x",

@@ -253,10 +253,10 @@ fn of_unet(t: &Tensors) -> Option<(&'static str, &'static str, String)> {
         .any(|part| name.contains(part))
     });
     // SD2's projections around attention are linear, and its text encoder is wider.
-    let projection = t
-        .map
-        .iter()
-        .find(|(name, _)| name.contains("proj_in") && name.contains("down"));
+    let projection = t.map.iter().find(|(name, _)| {
+        let read = DOWN.iter().any(|end| name.ends_with(end));
+        read && name.contains("proj_in") && name.contains("down_blocks")
+    });
     let text = t.map.iter().find_map(|(name, info)| {
         let encoder = name.starts_with("lora_te_") || name.starts_with("text_encoder.");
         let queries = ["q_proj", "k_proj", "v_proj", "to_q", "to_k", "fc1"]

@@ -59,6 +59,16 @@ fn a_model_that_is_known_by_one_tensor_is_named() {
             &[16, 5120],
             "wan",
         ),
+        (
+            "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+            &[16, 320],
+            "sd2",
+        ),
+        (
+            "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+            &[16, 320, 1, 1],
+            "sd1",
+        ),
         ("unknown.weight", &[5], "unknown"),
     ] {
         assert_eq!(family(&[(name, shape)]).0, wanted, "{name}");

@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 
 use super::ggml::GgmlType;
 
-/// The longest list that is believed; tokenizers have some hundred thousand entries.
-const LONGEST_LIST: u64 = 1 << 24;
+/// The most entries of all lists together that are believed; tokenizers have some hundred thousand.
+const MOST_LISTED: u64 = 1 << 24;
+/// The longest header, and the most tensors and values, that are believed.
+const LONGEST_HEADER: usize = 1 << 28;
+const MOST_TENSORS: u64 = 1 << 18;
+const MOST_VALUES: u64 = 1 << 16;
 const CUT: &str = "it is incomplete: it ends within its header";
 /// ggml's own limit.
 const MOST_DIMENSIONS: u32 = 4;
@@ -57,12 +61,21 @@ impl GgufHeader {
         if !file.starts_with(b"GGUF") {
             return Err("it is no GGUF file".to_string());
         }
-        let mut reader = Reader { file, at: 4 };
+        let mut reader = Reader {
+            file: &file[..file.len().min(LONGEST_HEADER)],
+            at: 4,
+            listed: 0,
+        };
         let version = reader.u32()?;
         if !(2..=3).contains(&version) {
             return Err(format!("it has GGUF version {version}, not 2 or 3"));
         }
         let (tensor_count, value_count) = (reader.u64()?, reader.u64()?);
+        if tensor_count > MOST_TENSORS || value_count > MOST_VALUES {
+            return Err(format!(
+                "its header would hold {tensor_count} tensors and {value_count} values"
+            ));
+        }
         let mut metadata = BTreeMap::new();
         for _ in 0..value_count {
             let key = reader.string()?;
@@ -120,6 +133,8 @@ impl GgufHeader {
 struct Reader<'a> {
     file: &'a [u8],
     at: usize,
+    /// Entries of lists so far.
+    listed: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -191,7 +206,8 @@ impl<'a> Reader<'a> {
 
     fn list(&mut self) -> Result<GgufValue, String> {
         let (kind, length) = (self.u32()?, self.u64()?);
-        if length > LONGEST_LIST {
+        self.listed = self.listed.saturating_add(length);
+        if self.listed > MOST_LISTED {
             return Err(format!("its header has a list of {length} entries"));
         }
         let numbers = 0..length;

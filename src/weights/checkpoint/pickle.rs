@@ -16,6 +16,9 @@ use super::StoredType;
 /// More than any checkpoint's pickle; storages are not part of it.
 const LONGEST: usize = 256 << 20;
 
+/// More values than any checkpoint's pickle makes; what they take of memory is bounded by it.
+const MOST_VALUES: usize = 1 << 22;
+
 /// PyTorch's own limit.
 const MOST_DIMENSIONS: usize = 64;
 
@@ -224,6 +227,15 @@ impl<'a> Machine<'a> {
     /// Runs to the end; the value that is left.
     fn run(&mut self) -> Result<Id, Error> {
         loop {
+            let held = [
+                self.values.len(),
+                self.stack.len(),
+                self.marks.len(),
+                self.memo.len(),
+            ];
+            if held.iter().any(|held| *held > MOST_VALUES) {
+                return Err(damaged("its pickle holds more than any checkpoint does"));
+            }
             let opcode = self.bytes(1)?[0];
             match opcode {
                 b'.' => return self.pop(),

@@ -9,6 +9,8 @@ const END64: &[u8; 4] = b"PK\x06\x06";
 const LOCATOR64: &[u8; 4] = b"PK\x06\x07";
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
+/// More than any checkpoint has.
+const MOST_ENTRIES: u64 = 1 << 18;
 /// Longest that the comment after the end record can be.
 const COMMENT: usize = 0xffff;
 
@@ -18,6 +20,9 @@ const COMMENT: usize = 0xffff;
 /// What is wrong, in words: the end is missing, an entry is compressed or lies outside.
 pub(super) fn entries(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>, String> {
     let (count, start) = directory(bytes).ok_or("the zip directory at its end is missing")?;
+    if count > MOST_ENTRIES {
+        return Err(format!("its zip directory would have {count} entries"));
+    }
     let mut found = HashMap::new();
     let mut at = start;
     for _ in 0..count {
