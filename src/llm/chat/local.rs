@@ -22,7 +22,6 @@ use crate::llm::{
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
 const TODAY: Duration = Duration::from_secs(1_721_952_000);
 /// The longest texts that are kept, in tokens, and the most memory that they may take.
-const MAX_CONTEXT: usize = 32_768;
 const MAX_CACHE: u64 = 1 << 30;
 /// Tokens back for which a repetition is made less likely.
 const RECENT: usize = 64;
@@ -38,7 +37,8 @@ pub struct LocalChat {
 
 impl LocalChat {
     /// Opens a GGUF file, or the first one by name in a folder, for texts as long as the model was
-    /// trained for, as far as a cache of one gigabyte holds them.
+    /// trained for, as far as a cache of one gigabyte holds them, in fewer bits where that is
+    /// needed.
     ///
     /// # Errors
     /// When it can't be read, or is no language model that can be used here.
@@ -49,15 +49,12 @@ impl LocalChat {
         };
         let tokenizer = Tokenizer::read(&gguf)?;
         let template = ChatTemplate::from_header(gguf.header(), &tokenizer)?;
-        let cache = CacheType::F16;
         let hyper = Hyperparameters::from_gguf(gguf.header());
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
-        let takes = |context| LlmMemory::of(gguf.header(), &hyper, context, cache).cache;
-        let mut context = MAX_CONTEXT.min(hyper.trained);
-        while context > 1024 && takes(context) > MAX_CACHE {
-            context /= 2;
-        }
-        let network = GgufLm::from_gguf(&gguf, &OpenOptions { context, cache })?;
+        let without = LlmMemory::of(gguf.header(), &hyper, 0, CacheType::F16);
+        let budget = without.total() + MAX_CACHE;
+        let options = OpenOptions::within(gguf.header(), &hyper, budget);
+        let network = GgufLm::from_gguf(&gguf, &options)?;
         Ok(LocalChat::new(Box::new(network), tokenizer, template))
     }
 
