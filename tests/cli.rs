@@ -541,9 +541,12 @@ fn a_device_that_is_not_built_in_is_named_with_the_command_that_builds_it() {
 fn with_no_display_the_studio_names_the_command_line() {
     refused(vokenboard(), "vokenboard tell");
     let (_temp, out) = told(1);
-    let mut command = vokenboard();
-    command.arg(&out);
-    refused(command, "vokenboard tell");
+    // The file in a story's folder names the story as well.
+    for path in [out.clone(), out.join("story.json")] {
+        let mut command = vokenboard();
+        command.arg(path);
+        refused(command, "vokenboard tell");
+    }
 }
 
 #[test]
@@ -571,6 +574,44 @@ fn every_scheduler_tells_a_story() {
     }
     sheets.dedup();
     assert_eq!(sheets.len(), 4, "schedulers differ");
+}
+
+#[test]
+fn words_that_the_model_does_not_know_are_said_at_once() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    if !models.join("sprout/manifest.json").is_file() {
+        eprintln!("skipped: the built-in model is not here");
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let tell = |out: &str, text: &str, more: &[&str]| {
+        let mut command = vokenboard();
+        command.env("VOKENBOARD_MODELS", &models);
+        command.args(["tell", text, "--panels", "1", "--steps", "2", "--out"]);
+        command.arg(temp.path().join(out)).args(more);
+        command.assert().success().get_output().clone()
+    };
+    let text = "My grandmother kept bees behind the lighthouse.";
+    let output = tell("plain", text, &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("does not know: grandmother, bees, lighthouse"),
+        "{said}"
+    );
+    let output = tell("json", text, &["--json"]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let mut events = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let unknown = events.find(|event| event["event"] == "unknown").unwrap();
+    let words = ["grandmother", "bees", "lighthouse"];
+    assert_eq!(unknown["words"], serde_json::json!(words));
+    let output = tell("known", OPENING, &[]);
+    assert!(
+        !String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("does not know")
+    );
 }
 
 /// The built-in model tells a story on any machine that has its files.

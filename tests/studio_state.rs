@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use studio_support::{Answers, parts};
+use studio_support::{Answers, Hold, parts};
 use vokenboard::engine::{Loader, Make, PipelineError};
 use vokenboard::story::{Document, Images, Project};
 use vokenboard::studio::actions::{Action, Setting};
@@ -15,15 +15,17 @@ use vokenboard::studio::state::{Readiness, State};
 struct Desk {
     state: State,
     answers: Answers,
+    hold: Hold,
     temp: tempfile::TempDir,
 }
 
 fn desk(pace: u64) -> Desk {
     let temp = tempfile::tempdir().unwrap();
-    let (parts, answers, _) = parts(temp.path().join("projects"), Duration::from_millis(pace));
+    let (parts, answers, hold) = parts(temp.path().join("projects"), Duration::from_millis(pace));
     Desk {
         state: State::new(parts),
         answers,
+        hold,
         temp,
     }
 }
@@ -82,6 +84,7 @@ fn without_a_model_the_story_is_written_by_hand() {
     let mut d = Desk {
         state: State::new(parts),
         answers: Answers::default(),
+        hold: Hold::default(),
         temp,
     };
     d.until("the failure", |s| {
@@ -364,6 +367,7 @@ fn a_panel_that_was_only_begun_comes_back_neither_by_redo_nor_from_the_disk() {
     d.does(Action::Redo);
     assert_eq!(d.state.panels().len(), 1, "redo brings no empty panel");
 
+    d.hold.in_the_text();
     d.does(Action::Tell(Make::Both));
     d.until("writing", |s| {
         s.work.running().is_some_and(|r| r.text.len() > 5)

@@ -64,6 +64,11 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
         return;
     }
     paste(ui, state, actions);
+    // A space is a key of the board here, and no sentence begins with one.
+    ui.input_mut(|i| {
+        i.events
+            .retain(|e| !matches!(e, Event::Text(t) if t == " "))
+    });
     let asked = |event: &Event| matches!(event, Event::Text(text) if text == "?");
     if ui.input(|i| i.events.iter().any(asked)) {
         ui.input_mut(|i| i.events.retain(|event| !asked(event)));

@@ -105,10 +105,14 @@ fn forms(word: &str) -> Vec<String> {
         forms.push((*one).to_owned());
     }
     for (ending, singular) in [("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")] {
-        if let Some(stem) = word.strip_suffix(ending)
-            && stem.len() > 1
-            && !word.ends_with("ss")
-        {
+        let Some(stem) = word.strip_suffix(ending).filter(|stem| stem.len() > 1) else {
+            continue;
+        };
+        // "foxes" is more than one fox, "bees" are not more than one "be".
+        let hisses = ["s", "x", "z", "ch", "sh", "o"]
+            .iter()
+            .any(|end| stem.ends_with(end));
+        if !word.ends_with("ss") && (ending != "es" || hisses) {
             forms.push(format!("{stem}{singular}"));
         }
     }
@@ -149,6 +153,10 @@ mod tests {
         ] {
             assert_eq!(of_a_fox(plain), [""; 0], "{plain}");
         }
+        assert_eq!(
+            unknown_words("Bees and boxes.", |word| ["be", "box"].contains(&word)),
+            ["bees"]
+        );
         assert_eq!(of_a_fox("They dress in a dress."), ["dress"]);
         assert_eq!(of_a_fox("Bees, bees and BEES!"), ["bees"]);
     }

@@ -269,6 +269,9 @@ fn a_desktop_without_dialogs_has_a_chooser() {
 #[test]
 fn every_script_is_shown_and_stays_in_its_card() {
     let mut t = open();
+    // Which fonts there are is the system's affair.
+    let policy = egui::MissingGlyphPolicy::Tofu;
+    t.studio.ctx.set_missing_glyph_policy(policy);
     t.write_texts(&[
         "狐狸在雪林里发现了一盏灯。月亮出来了，森林里静悄悄的。",
         "キツネは雪の森で光るランタンを見つけました。",

@@ -42,7 +42,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                 .id_salt("inspector")
                 .auto_shrink(false)
                 .show(ui, |ui| {
-                    ui.set_max_width(width - 36.0);
+                    ui.set_max_width(width - 46.0);
                     let chosen = state.chosen().len();
                     if chosen > 1 {
                         return several(ui, chosen, actions);

@@ -11,7 +11,7 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     let Some(leaving) = &state.leaving else {
         return;
     };
-    let unsaved = state.has_unsaved();
+    let unsaved = state.loses_unsaved();
     let title = match leaving.to {
         Leave::Close => "Close Vokenboard?",
         Leave::New => "Begin a new story?",

@@ -61,7 +61,11 @@ fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
             .id_salt(name)
             .max_height((window.y - 190.0).max(80.0))
             .auto_shrink([false, true])
-            .show(ui, add);
+            .show(ui, |ui| {
+                // The bar floats over what lies at the edge.
+                ui.set_max_width(ui.available_width() - 16.0);
+                add(ui);
+            });
         ui.add_space(6.0);
         let close = ui.button("Close").accessible_name(format!("Close {name}"));
         close.clicked()

@@ -42,9 +42,14 @@ impl State {
     }
 
     /// Whether the board holds something that is not on the disk.
-    pub fn has_unsaved(&self) -> bool {
+    fn has_unsaved(&self) -> bool {
         let untouched = self.project.is_none() && self.panels().is_empty();
         self.is_unsaved() && !untouched
+    }
+
+    /// Whether leaving the board loses what is not saved: it is not saved by itself.
+    pub fn loses_unsaved(&self) -> bool {
+        self.has_unsaved() && (self.save_failed() || !self.preferences.autosave)
     }
 
     /// Why it is not, in a sentence.
@@ -65,8 +70,7 @@ impl State {
     /// saved first, or the author asked.
     pub(super) fn leave_for(&mut self, to: Leave, now: Instant) {
         self.commit(now);
-        let by_hand = !self.preferences.autosave || self.save_failed();
-        let asks = !self.work.is_idle() || (by_hand && self.has_unsaved());
+        let asks = !self.work.is_idle() || self.loses_unsaved();
         if !asks && !self.has_unsaved() {
             return self.go(to, now);
         }
@@ -83,7 +87,7 @@ impl State {
     /// The author leaves the board as it is.
     pub(super) fn leave_now(&mut self, now: Instant) {
         if let Some(leaving) = self.leaving.take() {
-            if self.has_unsaved() && (self.save_failed() || !self.preferences.autosave) {
+            if self.loses_unsaved() {
                 // Nothing of it is sent to the disk any more.
                 let revision = self.document.revision();
                 (self.sent, self.saved) = (revision, revision);
