@@ -507,6 +507,7 @@ fn a_writer_that_follows_instructions_plans_rewrites_and_says_what_pictures_show
     let mut d = Desk {
         state: State::new(parts),
         answers,
+        hold: Hold::default(),
         temp,
     };
     d.until("ready", |s| s.is_instructed());
