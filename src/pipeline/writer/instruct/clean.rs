@@ -202,7 +202,7 @@ pub(super) fn is_afterword(line: &str) -> bool {
 /// Talk about the text in place of a text.
 static TALK: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)^\W{0,3}(?:the|this|our) (?:story|panel|chapter|scene|text|sentence|paragraph|narrative)\b[^.!?]{0,40}\b(?:begins?|began|continues?|ends?|starts?|tells?|describes?|shows?|is about|goes on)\b|\bthis is the (?:next|last|first|final|second|third) (?:part|panel|chapter|scene|thing|sentence)|\b(?:in|of) (?:this|the (?:next|last|first|final)) (?:panel|chapter|scene|paragraph)|\bthe (?:next|last|first) (?:panel|sentence|paragraph)\b|\bco-author\b|^\W{0,3}(?:这个|本)?故事(?:从|开始|继续|结束)",
+        r"(?i)^\W{0,3}(?:the|this|our) (?:story|panel|chapter|scene|text|sentence|paragraph|narrative)\b[^.!?]{0,40}\b(?:begins?|began|continues?|ends?|starts?|tells?|describes?|shows?|is about|goes on)\b|\bthis is the (?:next|last|first|final|second|third) (?:part|panel|chapter|scene|thing|sentence)|\b(?:in|of) (?:this|the (?:next|last|first|final)) (?:panel|chapter|scene|paragraph)|\bthe (?:next|last|first) (?:panel|sentence|paragraph)\b|\bco-author\b|\b(?:the|this) (?:story|text|panel|sentence)['’]s\b|\b(?:second|third|next|previous) sentence\b|^\W{0,3}i(?:['’]m going to|['’]ll| will| can) (?:write|continue|create|add|make|rewrite|describe|provide|help)\b|^\W{0,3}(?:这个|本)?故事(?:从|开始|继续|结束)",
     )
 });
 
@@ -449,6 +449,7 @@ mod tests {
             "The owl opened one eye. The owl opened one eye!",
             "A fox found a glowing lantern in the snowy forest and carried it home to show it to her friend the owl. The owl opened one eye.",
             "The owl opened one eye.\nUser: and then?",
+            "The story goes on. The owl opened one eye.",
             "第3格：The owl opened one eye.",
             "The story goes on. The owl opened one eye.",
         ] {
@@ -462,6 +463,13 @@ mod tests {
             ("", Flaw::Empty),
             ("###", Flaw::Empty),
             ("...", Flaw::Empty),
+            ("The story continues in a chapter.", Flaw::Refusal),
+            ("This is the last panel of the story.", Flaw::Refusal),
+            ("I'll write the next panel for you.", Flaw::Refusal),
+            (
+                "The second sentence adds a twist to the story's tone.",
+                Flaw::Refusal,
+            ),
             (
                 "As an AI language model, I cannot write that.",
                 Flaw::Refusal,
