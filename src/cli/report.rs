@@ -71,8 +71,9 @@ impl Reporter {
         }
     }
 
-    /// What of the author's text the model cannot draw, and the language where it knows another.
-    pub fn unknown(&mut self, model: &str, words: &[String], language: Option<&str>) {
+    /// What of the author's text the model cannot draw, and the language where it knows another;
+    /// `writes` where it writes the texts, too.
+    pub fn unknown(&mut self, model: &str, words: &[String], language: Option<&str>, writes: bool) {
         if let Style::Json = self.style {
             if !words.is_empty() || language.is_some() {
                 line(&json!({"event": "unknown", "words": words, "language": language}));
@@ -83,9 +84,12 @@ impl Reporter {
             eprintln!("{model} does not know: {}", words.join(", "));
         }
         if let Some(language) = language {
-            eprintln!(
-                "{model} knows English only: it goes on in English, and draws little of a text in {language}"
-            );
+            let told = if writes {
+                "it goes on in English, and"
+            } else {
+                "it"
+            };
+            eprintln!("{model} knows English only: {told} draws little of a text in {language}");
         }
     }
 

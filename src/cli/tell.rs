@@ -122,7 +122,9 @@ fn say_unknown(teller: &mut Teller, opening: &str) {
     }
     let model = known.model.clone();
     let language = other_language(opening);
-    teller.reporter.unknown(&model, &words, language);
+    // Another writer keeps to the language of the story.
+    let writes = !teller.description.writer.instructs;
+    teller.reporter.unknown(&model, &words, language, writes);
 }
 
 /// Tells the next panel, whose text may be given.

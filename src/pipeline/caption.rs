@@ -15,6 +15,7 @@ use super::{
 };
 use crate::story::{ModelUse, Record};
 use crate::weights::Model;
+use crate::words::other_language;
 
 pub(super) struct Kind;
 
@@ -157,10 +158,17 @@ impl CaptionPipeline {
             ));
         }
         let style = self.painter.describe().takes.prompts;
+        let instructs = self.writer.describe().instructs;
         if style == PromptStyle::Storyworld {
-            return Ok(Some((picture_prompt(&request.told(), text), false)));
+            if !instructs || other_language(text).is_none() {
+                return Ok(Some((picture_prompt(&request.told(), text), false)));
+            }
+            // A painter that knows English only is told in English what a text in another shows.
+            let quietly = &mut |_: &str| sink(Progress::TextPiece(String::new()));
+            let written = self.writer.picture_prompt(request, text, style, quietly)?;
+            return Ok(written.map(|written| (picture_prompt(&[], &written.text), true)));
         }
-        if !self.writer.describe().instructs {
+        if !instructs {
             return Ok(Some((with_style(&request.board.style, text), false)));
         }
         // Nobody reads along, but cancelling is obeyed.

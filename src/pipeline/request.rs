@@ -70,6 +70,8 @@ impl BoardContext {
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub board: BoardContext,
+    /// Where the panel stands on the board, counted from 0.
+    pub place: usize,
     /// The panels before this one, in order.
     pub context: Vec<ContextPanel>,
     /// The panel's text where it is given; `None` where it is to be written.
@@ -113,6 +115,7 @@ impl Request {
         let says = |panel: &ContextPanel| !panel.text.trim().is_empty() || panel.picture.is_some();
         let mut request = Request {
             board: BoardContext::of(story),
+            place: at,
             context: context.filter(says).collect(),
             make,
             settings,

@@ -42,10 +42,14 @@ impl State {
         if let Some(language) = words::other_language(text) {
             self.said_language = true;
             let model = self.model_name();
-            self.toasts.note(
-                format!("{model} knows English only: it will go on in English, and draw little of a text in {language}."),
-                now,
-            );
+            let told = match self.is_instructed() {
+                // Another writer keeps to the language of the story.
+                true => "it will draw",
+                false => "it will go on in English, and draw",
+            };
+            let words =
+                format!("{model} knows English only: {told} little of a text in {language}.");
+            self.toasts.note(words, now);
         }
     }
 }

@@ -355,7 +355,7 @@ impl Writer for InstructWriter {
 /// What the plan says of the panel that is asked for, and what the author wants of it.
 fn planned(request: &Request) -> Panel {
     let plan = &request.board.plan;
-    let at = request.context.len();
+    let at = request.place;
     let line = |at: usize| plan.get(at).filter(|line| !line.trim().is_empty()).cloned();
     Panel {
         plan: line(at),

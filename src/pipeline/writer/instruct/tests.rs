@@ -107,6 +107,7 @@ fn scripted(answers: Vec<Vec<u32>>, endless: bool) -> InstructWriter {
 fn request(told: &[&str]) -> Request {
     let panels = told.iter().zip(1..);
     Request {
+        place: told.len(),
         context: panels
             .map(|(text, id)| ContextPanel {
                 id: PanelId(id),
