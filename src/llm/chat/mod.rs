@@ -19,6 +19,9 @@ use std::ops::ControlFlow;
 
 use super::{LlmError, Sampling};
 
+/// Begins a piece of an answer before which nothing counts: all that came was a thought after all.
+pub const TAKEN_BACK: char = '\u{fdd1}';
+
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -105,8 +108,9 @@ pub trait ChatModel: Send {
     /// How many tokens `text` is, about.
     fn count(&self, text: &str) -> usize;
 
-    /// Answers `messages`. `sink` gets the answer piece by piece, whole characters only, and empty
-    /// pieces while the model reads or thinks; when it breaks, the result is `None`, within one
+    /// Answers `messages`. `sink` gets the answer piece by piece, whole characters only (a piece that
+    /// begins with [`TAKEN_BACK`] replaces those before), and empty pieces while the model reads or
+    /// thinks; when it breaks, the result is `None`, within one
     /// token. The text of the reply replaces the pieces.
     ///
     /// # Errors

@@ -234,10 +234,17 @@ fn shown(prompt: &str, answer: &str, stops: &[&str]) -> String {
     for size in [1, 2, 3, 7, 1000] {
         let mut visible = Visible::new(prompt, &stops);
         let letters: Vec<char> = answer.chars().collect();
+        let mut told = String::new();
         for piece in letters.chunks(size) {
-            visible.push(&piece.iter().collect::<String>());
+            let piece = visible.push(&piece.iter().collect::<String>());
+            match piece.strip_prefix(TAKEN_BACK) {
+                Some(whole) => told = whole.to_string(),
+                None => told.push_str(&piece),
+            }
         }
-        all.push(visible.finish());
+        let whole = visible.finish();
+        assert!(whole.starts_with(&told), "{whole:?} {told:?}");
+        all.push(whole);
     }
     assert!(all.iter().all(|text| *text == all[0]), "{all:?}");
     all.swap_remove(0)

@@ -1,6 +1,8 @@
 //! What of an answer is shown: no thoughts, no channels but the final one, and nothing from a stop
 //! sequence on. Works on text, so that it holds for every model and for engines elsewhere.
 
+use super::TAKEN_BACK;
+
 /// Marks between which a model thinks.
 const THOUGHTS: [(&str, &str); 6] = [
     ("<think>", "</think>"),
@@ -41,6 +43,8 @@ pub struct Visible {
     shown: String,
     stops: Vec<String>,
     stopped: bool,
+    /// Whether all that was shown turned out to be a thought.
+    taken_back: bool,
     /// Whether white space is passed over: it stands between a thought and the answer.
     after_thought: bool,
 }
@@ -74,17 +78,21 @@ impl Visible {
             shown: String::new(),
             stops: stops.cloned().collect(),
             stopped: false,
+            taken_back: false,
             after_thought: false,
         }
     }
 
-    /// The part of the answer that `piece` lets be shown.
+    /// The part of the answer that `piece` lets be shown; where that replaces what was shown before,
+    /// [`TAKEN_BACK`] begins it.
     pub fn push(&mut self, piece: &str) -> String {
         self.waiting.push_str(piece);
         let before = self.shown.len();
         while !self.stopped && self.step() {}
-        // A closing mark may have taken back all that was shown.
-        self.shown.get(before..).unwrap_or_default().to_string()
+        match std::mem::take(&mut self.taken_back) {
+            true => format!("{TAKEN_BACK}{}", self.shown),
+            false => self.shown[before..].to_string(),
+        }
     }
 
     /// Whether a stop sequence came.
@@ -195,6 +203,7 @@ impl Visible {
             self.state = State::Thought(close);
         } else {
             // A thought is closed that was never opened: all before it was thought.
+            self.taken_back |= !self.shown.is_empty();
             self.shown.clear();
             self.after_thought = true;
         }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::clean::Flaw;
-use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message};
+use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, TAKEN_BACK};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::writer::TextSink;
 
@@ -99,6 +99,13 @@ pub(super) fn answer<T>(
         };
         let (mut so_far, mut cancelled, mut enough) = (String::new(), false, false);
         let mut hear = |piece: &str| {
+            let piece = match piece.strip_prefix(TAKEN_BACK) {
+                Some(whole) => {
+                    so_far.clear();
+                    whole
+                }
+                None => piece,
+            };
             so_far.push_str(piece);
             let mut more = String::new();
             if attempt == 0 && !piece.is_empty() {
