@@ -2,6 +2,7 @@
 
 mod processor;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ fn start() -> ExitCode {
             // Causes may come in many lines; what is told is one.
             let sentence = format!("{error:#}");
             let words: Vec<&str> = sentence.split_whitespace().collect();
-            eprintln!("vokenboard: {}", words.join(" "));
+            // Where nobody can be told, how it ended still says it.
+            let _ = writeln!(std::io::stderr(), "vokenboard: {}", words.join(" "));
             ExitCode::FAILURE
         }
     }
@@ -47,10 +49,29 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Some(command) => {
             // Whoever reads what is printed may stop (`| head`): then this ends, too, quietly.
             sigpipe::reset();
+            tell_of_full_output();
             cli::run(command, bench_ui)
         }
         None => open_studio(arguments),
     }
+}
+
+/// Where what is printed cannot be written (a full disk), a command ends with a sentence: the
+/// standard library panics then, wherever something is printed.
+fn tell_of_full_output() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        let Some(why) = said.strip_prefix("failed printing to std") else {
+            return usual(panic);
+        };
+        let why = why.split_once(": ").map_or(why, |(_, why)| why);
+        let _ = writeln!(
+            std::io::stderr(),
+            "vokenboard: the standard output can't be written ({why}); free some space or write elsewhere"
+        );
+        std::process::exit(1);
+    }));
 }
 
 fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {

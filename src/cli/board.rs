@@ -1,12 +1,13 @@
 //! A project as the commands use it: panels by their number from 0.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Make, Output, Request};
 use crate::export::{self, ExportError};
 use crate::story::{
-    Document, Edit, ImageId, Images, Panel, PanelId, PictureTake, Project, Settings, Size, Story,
-    TextTake, read_picture_file,
+    Document, Edit, ImageId, Images, Panel, PanelId, PictureTake, Project, ProjectError, Rescue,
+    Settings, Size, Story, TextTake, read_picture_file,
 };
 use anyhow::bail;
 use image::RgbaImage;
@@ -173,8 +174,35 @@ impl Board {
         Ok(self.document.apply(Edit::SetPlan(plan))?)
     }
 
-    pub fn save(&mut self) -> anyhow::Result<()> {
+    fn save(&mut self) -> anyhow::Result<()> {
         Ok(self.project.save(&self.document, &self.images)?)
+    }
+
+    /// Saves what was made. What cannot be saved is kept elsewhere, which the error says: beside
+    /// the story where another program has changed that meanwhile, else in the data folder.
+    pub fn save_made(&mut self) -> anyhow::Result<()> {
+        let (document, images) = (&self.document, &self.images);
+        let Err(error) = self.project.save(document, images) else {
+            return Ok(());
+        };
+        let beside = match error {
+            ProjectError::ChangedOnDisk(_) => self.project.keep_both(document, images).ok(),
+            _ => None,
+        };
+        let dir = beside.map(|project| project.dir().to_path_buf());
+        let dir = dir.or_else(|| {
+            let rescue = Rescue::keep(document, images, Some(self.project.dir())).ok()?;
+            Some(rescue.dir().to_path_buf())
+        });
+        match dir {
+            Some(dir) => bail!("{error} What was made is kept in {}.", dir.display()),
+            None => bail!("{error} What was made could not be kept anywhere else."),
+        }
+    }
+
+    /// Whether what will be made can be saved, looked at before a model is loaded for it.
+    pub fn check_writable(&self) -> anyhow::Result<()> {
+        Ok(self.project.check_writable()?)
     }
 
     /// Writes `storyboard.png` and `story.md` into the project folder, and returns both. Those
@@ -233,7 +261,8 @@ fn unless_it_stays(written: Result<(), ExportError>) -> anyhow::Result<Option<()
 /// Tells on stderr what is amiss and does not stop a command, a sentence each.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("vokenboard: {warning}");
+        // Nobody may be there to be told: that stops no command.
+        let _ = writeln!(std::io::stderr(), "vokenboard: {warning}");
     }
 }
 

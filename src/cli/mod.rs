@@ -2,6 +2,7 @@
 
 mod bench;
 mod board;
+mod clean;
 mod eval;
 mod export;
 mod frame_args;
@@ -22,6 +23,8 @@ use clap::{Parser, Subcommand};
 
 pub use bench::UiBenchArgs;
 pub use options::ModelArgs;
+
+use crate::story::Rescued;
 
 /// Tell an illustrated story on your own machine.
 ///
@@ -51,6 +54,8 @@ pub enum Command {
     Regenerate(regenerate::RegenerateArgs),
     /// Write a project as one picture of all panels, as Markdown, or both
     Export(export::ExportArgs),
+    /// Empty a project's trash: pictures that its story names no more
+    Clean(clean::CleanArgs),
     /// List the installed models
     Models(models::ModelsArgs),
     /// Train a stage of the built-in model
@@ -71,10 +76,18 @@ pub fn run(
     command: Command,
     bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    if matches!(
+        command,
+        Command::Tell(_) | Command::Regenerate(_) | Command::Export(_) | Command::Clean(_)
+    ) {
+        let rescued: Vec<String> = Rescued::all().iter().map(Rescued::sentence).collect();
+        board::warn(&rescued);
+    }
     match command {
         Command::Tell(args) => tell::run(&args),
         Command::Regenerate(args) => regenerate::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Clean(args) => clean::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -63,6 +63,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     if args.text && args.frame.is_given() {
         bail!("--text leaves the picture as it is; leave out what is said of the picture");
     }
+    board.check_writable()?;
     let at = number - 1;
     let make = if args.text { Make::Text } else { Make::Picture };
     let mut model = args.model.clone();
@@ -101,7 +102,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         };
         let output = teller.make(number, request)?;
         board.add_takes(at, output)?;
-        board.save()?;
+        board.save_made()?;
         teller.reporter.panel_done(&PanelDone {
             panel: number,
             text: board.text(at),

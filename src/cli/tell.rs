@@ -21,7 +21,12 @@ use crate::words::other_language;
 #[derive(Debug, Args)]
 pub struct TellArgs {
     /// The story's first sentence (with --continue: its next, or left out)
-    #[arg(value_name = "OPENING", required_unless_present = "go_on")]
+    #[arg(
+        value_name = "OPENING",
+        required_unless_present = "go_on",
+        allow_hyphen_values = true,
+        value_parser = opening
+    )]
     opening: Option<String>,
     /// The project folder to write
     #[arg(long, value_name = "DIR")]
@@ -46,6 +51,16 @@ pub struct TellArgs {
     json: bool,
 }
 
+/// A text may begin with a dash; a word that does is a setting that was mistyped.
+fn opening(text: &str) -> Result<String, String> {
+    let word = text.trim_start_matches('-');
+    let typed = word.starts_with(|c: char| c.is_ascii_alphabetic());
+    if word.len() < text.len() && typed && !text.contains(char::is_whitespace) {
+        return Err("there is no such setting; an opening has more than one word".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     let opening = args.opening.as_deref().map(str::trim);
     if opening == Some("") {
@@ -55,6 +70,10 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     // made after it, so that a failed start leaves none.
     check_folder(&args.out, args.go_on)?;
     let going_on = args.go_on.then(|| Board::open(&args.out)).transpose()?;
+    match &going_on {
+        Some(board) => board.check_writable()?,
+        None => Project::check_creatable(&args.out)?,
+    }
     let seed = args.settings.seed.unwrap_or_else(new_seed);
     let reporter = Reporter::new(args.json, usize::from(args.panels));
     let mut teller = Teller::start(&args.model, reporter)?;
@@ -151,7 +170,7 @@ fn tell_panel(
         },
     )?;
     board.add_panel(text, output)?;
-    board.save()?;
+    board.save_made()?;
     teller.reporter.panel_done(&PanelDone {
         panel: number,
         text: board.text(number - 1),

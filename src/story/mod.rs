@@ -11,6 +11,7 @@ mod picture;
 mod project;
 mod record;
 mod record_png;
+mod rescue;
 mod sweep;
 mod takes;
 mod written;
@@ -26,6 +27,7 @@ pub use record::{
     Size, TextLength, Variation,
 };
 pub use record_png::{PngError, encode_png, read_record};
+pub use rescue::{Rescue, Rescued};
 pub use sweep::Cleaned;
 pub use takes::{PictureTake, Take, Takes, TextTake};
 

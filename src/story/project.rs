@@ -98,6 +98,64 @@ impl Project {
         })
     }
 
+    /// Takes a new folder of the name that `dir` ends in, or of that name with a number where there
+    /// is one already.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create_new(dir: &Path) -> Result<Project, ProjectError> {
+        let mut number = 1u32;
+        loop {
+            let mut name = dir.as_os_str().to_os_string();
+            if number > 1 {
+                name.push(format!(" {number}"));
+            }
+            let dir = PathBuf::from(name);
+            match fs::create_dir(&dir) {
+                Ok(()) => return Project::create(dir),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(source) => return Err(ProjectError::Write { path: dir, source }),
+            }
+        }
+    }
+
+    /// Keeps both where another program has changed the story meanwhile: theirs stays, and
+    /// `document` goes to a new folder beside it, which the project is from then on.
+    ///
+    /// # Errors
+    /// When that folder can't be made or written.
+    pub fn keep_both(&self, document: &Document, images: &Images) -> Result<Project, ProjectError> {
+        let whole = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        let mut name = whole.into_os_string();
+        name.push(" (mine)");
+        let mut project = Project::create_new(Path::new(&name))?;
+        project.save(document, images)?;
+        Ok(project)
+    }
+
+    /// Whether another program, or this one, has the folder open for writing.
+    pub(super) fn is_in_use(dir: &Path) -> bool {
+        match Lock::take(dir) {
+            Ok(lock) => lock.is_some_and(|lock| !lock.is_only()),
+            Err(_) => true,
+        }
+    }
+
+    /// Whether a story could be saved into a folder that may not be there yet, tried with a file
+    /// that is gone again.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub fn check_creatable(dir: &Path) -> Result<(), ProjectError> {
+        let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+        let there = whole.ancestors().find(|dir| dir.exists());
+        let there = there.unwrap_or(&whole);
+        try_writing(there).map_err(|source| ProjectError::Write {
+            path: there.to_path_buf(),
+            source,
+        })
+    }
+
     /// Opens a story to change it, clears what a killed program was writing, and puts pictures
     /// into its trash that neither a take nor a copy of the story refers to: undo does not reach
     /// back to before the opening. Pictures that are missing or damaged do not make a story
@@ -198,10 +256,28 @@ impl Project {
     /// Refuses with [`ProjectError::ChangedOnDisk`] if another program wrote `story.json` since
     /// this one last read or wrote it.
     pub fn save(&mut self, document: &Document, images: &Images) -> Result<(), ProjectError> {
+        self.save_all(document, images, false)
+    }
+
+    /// As [`Project::save`], without the pictures that are not at hand.
+    pub(super) fn save_what_is_there(
+        &mut self,
+        document: &Document,
+        images: &Images,
+    ) -> Result<(), ProjectError> {
+        self.save_all(document, images, true)
+    }
+
+    fn save_all(
+        &mut self,
+        document: &Document,
+        images: &Images,
+        without_lost: bool,
+    ) -> Result<(), ProjectError> {
         let path = self.dir.join(STORY_FILE);
         self.check_unchanged(&path)?;
         make_folder(&self.dir.join(IMAGES_FOLDER))?;
-        self.save_pictures(document.story(), images)?;
+        self.save_pictures(document.story(), images, without_lost)?;
         let json = written::write(document).map_err(|error| ProjectError::Write {
             path: path.clone(),
             source: error.into(),
@@ -230,7 +306,12 @@ impl Project {
         }
     }
 
-    fn save_pictures(&self, story: &Story, images: &Images) -> Result<(), ProjectError> {
+    fn save_pictures(
+        &self,
+        story: &Story,
+        images: &Images,
+        without_lost: bool,
+    ) -> Result<(), ProjectError> {
         let folder = self.dir.join(IMAGES_FOLDER);
         images.add_folder(folder.clone(), self.lock.clone());
         let mut done = HashSet::new();
@@ -252,7 +333,7 @@ impl Project {
             }
             let Some(image) = images.get(id) else {
                 // Opening warned of it; its take stays so that a restored file is found again.
-                if images.is_broken(id) {
+                if without_lost || images.is_broken(id) {
                     continue;
                 }
                 let id = id.clone();

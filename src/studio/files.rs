@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use crate::export::{self, Existing};
-use crate::story::{Document, Images, Panel, PanelId, Project, Record, Story, read_picture_file};
+use crate::story::{
+    Document, Images, Panel, PanelId, Project, Record, Rescue, Story, read_picture_file,
+};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
@@ -96,7 +98,10 @@ impl Files {
     pub fn spawn(wake: Arc<dyn Fn() + Send + Sync>) -> Files {
         let (outbox, done) = channel();
         let (tasks, thread) = {
-            let mut desk = Desk { project: None };
+            let mut desk = Desk {
+                project: None,
+                rescue: None,
+            };
             let perform = move |task| desk.perform(task);
             work("files", perform, outbox.clone(), Arc::clone(&wake))
         };
@@ -183,6 +188,8 @@ fn brought(task: Task) -> Option<Done> {
 
 struct Desk {
     project: Option<Project>,
+    /// The copy of a board that could not be saved, with the board's number.
+    rescue: Option<(u64, Rescue)>,
 }
 
 impl Desk {
@@ -192,7 +199,7 @@ impl Desk {
                 if self.project.is_none() {
                     match new_folder(&snapshot.folder, &snapshot.name) {
                         Ok(project) => self.project = Some(project),
-                        Err(reason) => return Some(Done::SaveFailed(reason)),
+                        Err(reason) => return Some(self.save_failed(&reason, &snapshot)),
                     }
                 }
                 self.save(&snapshot)
@@ -249,16 +256,46 @@ impl Desk {
 
     fn save(&mut self, snapshot: &Snapshot) -> Done {
         let Some(project) = &mut self.project else {
-            return Done::SaveFailed("This story has no folder yet; use Save as.".to_owned());
+            return self.save_failed("This story has no folder yet; use Save as.", snapshot);
         };
         match project.save(&snapshot.document, &snapshot.images) {
-            Ok(()) => Done::Saved {
-                board: snapshot.board,
-                dir: project.dir().to_path_buf(),
-                revision: snapshot.revision,
-            },
-            Err(error) => Done::SaveFailed(error.to_string()),
+            Ok(()) => {
+                let dir = project.dir().to_path_buf();
+                if let Some((_, rescue)) =
+                    self.rescue.take_if(|(board, _)| *board == snapshot.board)
+                {
+                    rescue.forget();
+                }
+                Done::Saved {
+                    board: snapshot.board,
+                    dir,
+                    revision: snapshot.revision,
+                }
+            }
+            Err(error) => self.save_failed(&error.to_string(), snapshot),
         }
+    }
+
+    /// Keeps a copy of what could not be saved, at once: the next chance may not come.
+    fn save_failed(&mut self, reason: &str, snapshot: &Snapshot) -> Done {
+        let (document, images) = (&snapshot.document, &snapshot.images);
+        let known = self.rescue.take_if(|(board, _)| *board == snapshot.board);
+        let kept = match known {
+            Some((_, mut rescue)) => rescue.save(document, images).map(|()| rescue),
+            None => {
+                let from = self.project.as_ref().map(Project::dir);
+                Rescue::keep(document, images, from)
+            }
+        };
+        Done::SaveFailed(match kept {
+            Ok(rescue) => {
+                let dir = rescue.dir().display().to_string();
+                // The copy of another board stays where it is, for the next start.
+                self.rescue = Some((snapshot.board, rescue));
+                format!("{reason} Until it is saved, a copy is kept in {dir}.")
+            }
+            Err(error) => format!("{reason} No copy could be kept either: {error}"),
+        })
     }
 }
 
