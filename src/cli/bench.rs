@@ -72,6 +72,9 @@ pub struct TellBench {
     /// Panels to tell
     #[arg(long, value_name = "N", default_value_t = 5)]
     panels: u32,
+    /// Panels that the story has already, each with a picture
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    panels_before: u32,
     #[command(flatten)]
     model: ModelArgs,
     /// Also write a JSON object there
@@ -139,9 +142,14 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         }
     };
     let load = started.elapsed();
-    let mut context = Vec::new();
+    let before = args.panels_before;
+    let mut context: Vec<ContextPanel> = (1..=before)
+        .map(|number| told_before(number, description.width.max(1), description.height.max(1)))
+        .collect();
     let mut all = Vec::new();
-    for number in 1..=args.panels.max(1) {
+    let mut whole = Vec::new();
+    for number in before + 1..=before + args.panels.max(1) {
+        let begun = Instant::now();
         let mut settings = description.default_settings.clone();
         settings.seed = u64::from(number);
         let given = (number == 1).then(|| OPENING.to_string());
@@ -164,6 +172,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
             picture: output.picture.map(|(picture, _)| Arc::new(picture)),
         });
         all.push(times);
+        whole.push(begun.elapsed().as_secs_f64());
     }
     let total = started.elapsed();
     let worst = |pick: fn(&Times) -> Option<Duration>| {
@@ -180,11 +189,21 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
             "s",
         ),
         ("picture, worst", worst(|t| Some(t.picture)), "s"),
+        (
+            "first panel",
+            whole.first().copied().unwrap_or_default(),
+            "s",
+        ),
+        (
+            "slowest panel after it",
+            whole.iter().skip(1).copied().fold(0.0, f64::max),
+            "s",
+        ),
         ("whole story", total.as_secs_f64(), "s"),
         ("peak memory", peak_memory().unwrap_or(0.0), "MiB"),
     ];
     println!(
-        "{} on {}, {} panels, {} steps",
+        "{} on {}, {} panels after {before}, {} steps",
         description.model,
         description.device,
         all.len(),
@@ -194,6 +213,22 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
         args.json.as_deref(),
     )
+}
+
+/// Panel `number` of a story that goes on and on; no two pictures are alike.
+fn told_before(number: u32, width: u32, height: u32) -> ContextPanel {
+    let friends = ["owl", "rabbit", "bear", "mouse", "dragon"];
+    let friend = friends[number as usize % friends.len()];
+    let [r, g, b] = [7, 59, 113].map(|by: u32| (number * by % 256) as u8);
+    let picture = image::RgbaImage::from_fn(width, height, |x, y| {
+        let shade = ((x * 255 / width + y * 255 / height) / 2) as u8;
+        image::Rgba([r ^ shade, g, b ^ shade, 255])
+    });
+    ContextPanel {
+        id: PanelId(u64::from(number)),
+        text: format!("On day {number} the fox and the {friend} carried the lantern on."),
+        picture: Some(Arc::new(picture)),
+    }
 }
 
 fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Output, Times)> {

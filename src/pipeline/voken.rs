@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use image::RgbaImage;
+use sha2::{Digest, Sha256};
 
 use super::load::Chosen;
 use super::networks::{Artist, Networks, Speaker, Voice};
@@ -23,7 +24,7 @@ use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
 use crate::llm::{LlamaTokenizer, LlmError, log_probability};
 use crate::published::{Language, Parts};
-use crate::story::{SchedulerName, Settings};
+use crate::story::{Images, SchedulerName, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
     FloatReader, Order, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
@@ -33,8 +34,10 @@ use crate::weights::{Manifest, Model};
 
 /// Most tokens of a panel's text, the reference's.
 const MAX_NEW_TOKENS: usize = 256;
-/// Pictures whose embeddings are kept: those of a long story.
+/// Least number of pictures whose embeddings are kept.
 const SEEN: usize = 64;
+/// Tokens that what is asked may take without that anything more of the story is left out.
+const ASKED: usize = 256;
 /// Most tokens of a description.
 const DESCRIBED: usize = 48;
 /// The voken folder in the folder of a model of our own.
@@ -266,25 +269,83 @@ impl VokenPipeline {
         self.networks.speaks() == Speaks::Description
     }
 
-    /// Embeddings `[1,queries,width]` of a picture on the board.
-    fn see(&mut self, picture: &Arc<RgbaImage>, sink: &mut Sink) -> Result<Tensor, PipelineError> {
+    /// Embeddings `[1,queries,width]` of a picture on the board; those that were made before are
+    /// kept with the project in `images`.
+    fn see(
+        &mut self,
+        picture: &Arc<RgbaImage>,
+        images: &Images,
+        sink: &mut Sink,
+    ) -> Result<Tensor, PipelineError> {
         let known = |(other, _): &&(Arc<RgbaImage>, Tensor)| {
             Arc::ptr_eq(other, picture) || other.as_ref() == picture.as_ref()
         };
         if let Some((_, embeddings)) = self.seen.iter().find(known) {
             return Ok(embeddings.clone());
         }
-        // Nothing of a picture is cut off, whatever its shape.
-        let how = Preprocess::seen(self.networks.vision().image_size, Crop::WhiteSquare);
-        let (tower, device) = self.networks.tower(&mut loading(sink))?;
-        let embeddings = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
-        // They outlive the tower, so they wait where memory is not short.
-        let embeddings = embeddings.to_device(&Device::Cpu)?;
-        if self.seen.len() >= SEEN {
+        let name = seen_name(&self.description.weights, picture);
+        let embeddings = match images.kept(&name).and_then(|bytes| from_bytes(&bytes)) {
+            Some(embeddings) => embeddings,
+            None => {
+                // Nothing of a picture is cut off, whatever its shape.
+                let side = self.networks.vision().image_size;
+                let how = Preprocess::seen(side, Crop::WhiteSquare);
+                let (tower, device) = self.networks.tower(&mut loading(sink))?;
+                let made = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
+                // They outlive the tower, so they wait where memory is not short.
+                let made = made.to_device(&Device::Cpu)?;
+                if let Some(bytes) = to_bytes(&made) {
+                    images.keep(&name, &bytes);
+                }
+                made
+            }
+        };
+        // As many as fit into what is read of a story.
+        let queries = self.networks.vision().qformer.num_query_tokens.max(1);
+        if self.seen.len() >= SEEN.max(self.voice.limit / queries + 1) {
             self.seen.remove(0);
         }
         self.seen.push((picture.clone(), embeddings.clone()));
         Ok(embeddings)
+    }
+
+    /// The part of the story so far that is read: all of it or, where the model can't read so
+    /// much, its later part. See [`later_part`].
+    fn told<'a>(
+        &self,
+        context: &'a [ContextPanel],
+        task: VistTask,
+        own: Option<&Arc<RgbaImage>>,
+    ) -> (&'a [ContextPanel], String, Vec<u32>) {
+        let vocabulary = self.voice.vocabulary;
+        let room = MAX_NEW_TOKENS + vocabulary.vokens as usize;
+        let limit = self.voice.limit.saturating_sub(room);
+        let queries = self.networks.vision().qformer.num_query_tokens;
+        let costs: Vec<usize> = context
+            .iter()
+            .map(|panel| {
+                let picture = panel.picture.as_ref().map_or(0, |_| 1 + queries);
+                self.speech.encode(&panel.text).len() + 1 + picture
+            })
+            .collect();
+        let all: usize = costs.iter().sum();
+        // A story that is far too long is not tried whole.
+        let mut steps = usize::from(all > limit);
+        loop {
+            let asked = ASKED.min(limit / 4);
+            let first = match steps {
+                0 => 0,
+                steps => later_part(&costs, limit - asked, steps),
+            };
+            let told = &context[first..];
+            let (prompt, ids) = self.speech.prompt(told, task, &vocabulary);
+            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
+                + usize::from(own.is_some());
+            if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
+                return (told, prompt, ids);
+            }
+            steps += 1;
+        }
     }
 
     /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
@@ -295,26 +356,15 @@ impl VokenPipeline {
         context: &[ContextPanel],
         task: VistTask,
         own: Option<&Arc<RgbaImage>>,
+        images: &Images,
         sink: &mut Sink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
-        let room = MAX_NEW_TOKENS + vocabulary.vokens as usize;
-        let limit = self.voice.limit.saturating_sub(room);
-        let queries = self.networks.vision().qformer.num_query_tokens;
-        let mut told = context;
-        let (prompt, ids) = loop {
-            let (prompt, ids) = self.speech.prompt(told, task, &vocabulary);
-            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
-                + usize::from(own.is_some());
-            if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
-                break (prompt, ids);
-            }
-            told = &told[1..];
-        };
+        let (told, prompt, ids) = self.told(context, task, own);
         let mut pictures = Vec::new();
         let shown = told.iter().filter_map(|panel| panel.picture.as_ref());
         for picture in shown.chain(own) {
-            pictures.push(self.see(picture, sink)?);
+            pictures.push(self.see(picture, images, sink)?);
         }
         let speaker = self.networks.speaker(&mut loading(sink))?;
         let pictures = match pictures.is_empty() {
@@ -503,6 +553,59 @@ impl VokenPipeline {
     }
 }
 
+/// The first panel that is read of a story whose panels take `costs` tokens and which is longer
+/// than `room`; `steps` counts the tries, from 1. What falls out does so in steps of half of what
+/// is read, counted from the story's beginning: until the next step the part begins with the same
+/// panel, and what was read of it is not read again.
+fn later_part(costs: &[usize], room: usize, steps: usize) -> usize {
+    let step = (room / 2).max(1);
+    let over = costs.iter().sum::<usize>().saturating_sub(room);
+    let out = (over.div_ceil(step).max(1) + steps - 1) * step;
+    let mut before = 0;
+    let reached = |cost: &usize| {
+        let reached = before >= out;
+        before += cost;
+        reached
+    };
+    costs.iter().position(reached).unwrap_or(costs.len())
+}
+
+/// What embeddings of a picture are called: they are those of these weights alone.
+fn seen_name(weights: &str, picture: &RgbaImage) -> String {
+    let mut hash = Sha256::new();
+    hash.update(weights.as_bytes());
+    hash.update(picture.width().to_le_bytes());
+    hash.update(picture.as_raw());
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// `[1,queries,width]` as its two sizes and its values.
+fn to_bytes(embeddings: &Tensor) -> Option<Vec<u8>> {
+    let (_, queries, width) = embeddings.dims3().ok()?;
+    let values: Vec<f32> = embeddings.flatten_all().ok()?.to_vec1().ok()?;
+    let sizes = [queries as u32, width as u32].map(u32::to_le_bytes);
+    let values = values.into_iter().map(f32::to_le_bytes);
+    Some(sizes.into_iter().chain(values).flatten().collect())
+}
+
+/// Back from [`to_bytes`]; `None` for anything else.
+fn from_bytes(bytes: &[u8]) -> Option<Tensor> {
+    let mut words = bytes
+        .chunks_exact(4)
+        .map(|word| [word[0], word[1], word[2], word[3]]);
+    let mut size = || words.next().map(|word| u32::from_le_bytes(word) as usize);
+    let (queries, width) = (size()?, size()?);
+    let values: Vec<f32> = words.map(f32::from_le_bytes).collect();
+    let fits = queries.checked_mul(width)? == values.len() && bytes.len().is_multiple_of(4);
+    let sound = fits && values.iter().all(|value| value.is_finite());
+    sound
+        .then(|| Tensor::from_vec(values, (1, queries, width), &Device::Cpu).ok())
+        .flatten()
+}
+
 /// Whether a sentence of `text` was told before.
 fn repeats(text: &str, context: &[ContextPanel]) -> bool {
     let sentences = |text: &str| -> Vec<String> {
@@ -550,7 +653,8 @@ impl Pipeline for VokenPipeline {
             (None, Some(_)) => VistTask::Text,
             (None, None) => VistTask::Both,
         };
-        let (mut prompt, mut embeddings) = self.read(&request.context, task, own, sink)?;
+        let (mut prompt, mut embeddings) =
+            self.read(&request.context, task, own, &request.images, sink)?;
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
@@ -570,7 +674,8 @@ impl Pipeline for VokenPipeline {
             }
             if request.make.picture() && (asked.is_none() || self.describes()) {
                 let task = VistTask::Picture(&text);
-                (prompt, embeddings) = self.read(&request.context, task, None, sink)?;
+                (prompt, embeddings) =
+                    self.read(&request.context, task, None, &request.images, sink)?;
             }
             states = asked;
             output.text = Some((text, record));
@@ -620,5 +725,48 @@ impl Pipeline for VokenPipeline {
         let rows = logits.chunks_exact(logits.len() / ids.len());
         let all = rows.zip(&ids);
         Ok(all.map(|(row, id)| log_probability(row, *id)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_out_of_a_long_story_does_so_in_large_steps() {
+        let mut before = 0;
+        let mut moves = 0;
+        for panels in 1..1000 {
+            let costs = vec![10; panels];
+            if 10 * panels <= 1000 {
+                continue;
+            }
+            let first = later_part(&costs, 1000, 1);
+            let read = 10 * (panels - first);
+            assert!((500..=1000).contains(&read), "{panels}: {read}");
+            assert!(first >= before);
+            moves += usize::from(first != before);
+            before = first;
+        }
+        // 900 panels fall out, 50 at a time.
+        assert_eq!(moves, 18);
+        // Where that is too much still, more is left out, to nothing.
+        assert_eq!(later_part(&[10; 200], 1000, 2), 150);
+        assert_eq!(later_part(&[10; 200], 1000, 99), 200);
+        assert_eq!(later_part(&[5000], 1000, 1), 1);
+    }
+
+    #[test]
+    fn embeddings_are_kept_bit_for_bit() {
+        let made = Tensor::new(&[[[1.5f32, -0.1], [3e-9, 7.0], [0.0, 2.0]]], &Device::Cpu).unwrap();
+        let bytes = to_bytes(&made).unwrap();
+        let back = from_bytes(&bytes).unwrap();
+        assert_eq!(back.dims(), [1, 3, 2]);
+        assert_eq!(to_bytes(&back), Some(bytes.clone()));
+        assert!(from_bytes(&bytes[..bytes.len() - 4]).is_none());
+        assert!(from_bytes(b"").is_none());
+        let picture = |grey| RgbaImage::from_pixel(2, 2, image::Rgba([grey; 4]));
+        let names = [("a", 1), ("a", 2), ("b", 1)].map(|(w, grey)| seen_name(w, &picture(grey)));
+        assert!(names[0] != names[1] && names[0] != names[2]);
     }
 }

@@ -14,6 +14,9 @@ pub(super) const IMAGES_FOLDER: &str = "images";
 /// Pictures that no take names any more.
 pub(super) const TRASH_FOLDER: &str = "trash";
 
+/// What models have seen in the pictures, so that it need not be looked at again.
+pub(super) const SEEN_FOLDER: &str = ".seen";
+
 /// Files and folders that systems, versioning and synchronising programs make by themselves. A
 /// folder with nothing else is empty to its author.
 const OF_THE_SYSTEM: [&str; 33] = [
@@ -59,7 +62,14 @@ pub(super) fn is_own_file(name: &OsStr) -> bool {
     // Windows leaves the end away, and reads behind a colon what part of the file is meant.
     let name = name.split(':').next().unwrap_or_default();
     let name = name.trim_end_matches(['.', ' ']);
-    [STORY_FILE, IMAGES_FOLDER, TRASH_FOLDER, LOCK_FILE].contains(&name)
+    [
+        STORY_FILE,
+        IMAGES_FOLDER,
+        TRASH_FOLDER,
+        SEEN_FOLDER,
+        LOCK_FILE,
+    ]
+    .contains(&name)
         || is_being_written(OsStr::new(name))
 }
 
@@ -89,7 +99,7 @@ pub(super) fn is_empty(dir: &Path) -> io::Result<bool> {
 }
 
 fn is_left_by_us(name: &OsStr) -> bool {
-    name == LOCK_FILE || is_being_written(name)
+    name == LOCK_FILE || name == SEEN_FOLDER || is_being_written(name)
 }
 
 /// Whether a folder holds nothing but pictures of ours.

@@ -12,9 +12,10 @@ use image::RgbaImage;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::folder::TRASH_FOLDER;
+use super::folder::{SEEN_FOLDER, TRASH_FOLDER};
 use super::lock::Lock;
 use super::record_png::read_png;
+use crate::files::{read_file, write_in_folder};
 use crate::pixels;
 
 /// SHA-256, in lower-case hexadecimal, of a picture's width and height (each as four bytes,
@@ -106,6 +107,9 @@ struct Shared {
     broken: HashSet<ImageId>,
 }
 
+/// Nothing that is kept with a project is larger.
+const LARGEST_KEPT: u64 = 64 << 20;
+
 /// Pictures that were used lately.
 #[derive(Debug, Default)]
 struct Kept {
@@ -147,7 +151,7 @@ struct Folder {
     path: PathBuf,
     /// Undo may want a picture that is in this folder alone, so no other program may sweep it,
     /// not even after the story has moved to another folder.
-    _lock: Option<Arc<Lock>>,
+    lock: Option<Arc<Lock>>,
 }
 
 impl Images {
@@ -226,6 +230,29 @@ impl Images {
         })
     }
 
+    /// What was kept under `name` with the project that these pictures belong to.
+    pub fn kept(&self, name: &str) -> Option<Vec<u8>> {
+        read_file(&self.seen_folder()?.join(name), LARGEST_KEPT).ok()
+    }
+
+    /// Keeps with the project what takes long to make of its pictures. Where that can't be
+    /// written, it is made again.
+    pub fn keep(&self, name: &str, bytes: &[u8]) {
+        if let Some(folder) = self.seen_folder() {
+            let _ = write_in_folder(&folder.join(name), bytes);
+        }
+    }
+
+    /// In the project that is open for writing.
+    fn seen_folder(&self) -> Option<PathBuf> {
+        let shared = self.lock();
+        let own = shared
+            .folders
+            .iter()
+            .rfind(|folder| folder.lock.is_some())?;
+        Some(own.path.with_file_name(SEEN_FOLDER))
+    }
+
     /// Notes that a story was opened without this picture.
     pub(super) fn set_broken(&self, id: &ImageId) {
         self.lock().broken.insert(id.clone());
@@ -256,7 +283,7 @@ impl Images {
     pub(super) fn add_folder(&self, path: PathBuf, lock: Option<Arc<Lock>>) {
         let mut shared = self.lock();
         if !shared.folders.iter().any(|folder| folder.path == path) {
-            shared.folders.push(Folder { path, _lock: lock });
+            shared.folders.push(Folder { path, lock });
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::folder::{IMAGES_FOLDER, STORY_FILE, TRASH_FOLDER};
+use super::folder::{IMAGES_FOLDER, SEEN_FOLDER, STORY_FILE, TRASH_FOLDER};
 use super::{ImageId, Story};
 use crate::files::read_file;
 
@@ -81,6 +81,8 @@ pub(super) fn empty_trash(dir: &Path, story: &Story, all: bool) -> io::Result<Cl
     }
     // Stays where something else is in it.
     let _ = fs::remove_dir(&trash);
+    // What models have seen they see again; most of it may be of pictures that are gone.
+    let _ = fs::remove_dir_all(dir.join(SEEN_FOLDER));
     Ok(cleaned)
 }
 
@@ -109,6 +111,7 @@ fn named_in_writings(dir: &Path) -> Option<HashSet<ImageId>> {
             match fs::metadata(&path) {
                 // A link may lead round in a circle, or anywhere.
                 Ok(about) if about.is_dir() && path.is_symlink() => return None,
+                Ok(about) if about.is_dir() && path == dir.join(SEEN_FOLDER) => {}
                 Ok(about) if about.is_dir() => folders.push(path),
                 Ok(about) if about.is_file() => note_names(&path, about.len(), &mut named)?,
                 _ => {}
