@@ -209,7 +209,7 @@ fn plan(
     let lines = output.plan.unwrap_or_default();
     teller.reporter.planned(number, &lines);
     board.plan_on(lines)?;
-    board.save()
+    board.save_made()
 }
 
 /// Whether the folder can take the story.
