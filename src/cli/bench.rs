@@ -12,7 +12,7 @@ use super::options::ModelArgs;
 use crate::diffusion::Part;
 use crate::engine::{ContextPanel, Engine, Event, Make, Output, Progress, Request};
 use crate::eval;
-use crate::story::PanelId;
+use crate::story::{PanelId, Size};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -144,7 +144,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
     let load = started.elapsed();
     let before = args.panels_before;
     let mut context: Vec<ContextPanel> = (1..=before)
-        .map(|number| told_before(number, description.width.max(1), description.height.max(1)))
+        .map(|number| told_before(number, description.takes.size))
         .collect();
     let mut all = Vec::new();
     let mut whole = Vec::new();
@@ -216,7 +216,8 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
 }
 
 /// Panel `number` of a story that goes on and on; no two pictures are alike.
-fn told_before(number: u32, width: u32, height: u32) -> ContextPanel {
+fn told_before(number: u32, size: Size) -> ContextPanel {
+    let (width, height) = (size.width.max(1), size.height.max(1));
     let friends = ["owl", "rabbit", "bear", "mouse", "dragon"];
     let friend = friends[number as usize % friends.len()];
     let [r, g, b] = [7, 59, 113].map(|by: u32| (number * by % 256) as u8);

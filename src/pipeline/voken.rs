@@ -708,7 +708,7 @@ impl Pipeline for VokenPipeline {
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
         let go_on = &mut |_| ControlFlow::Continue(());
-        let (_, prompt) = self.read(context, VistTask::Both, None, go_on)?;
+        let (_, prompt) = self.read(context, VistTask::Both, None, &Images::new(), go_on)?;
         let ids = self.speech.encode(text.trim());
         let Some((_, before)) = ids.split_last() else {
             return Ok(Vec::new());
