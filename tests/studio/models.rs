@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use vokenboard::studio::models::{Library, offer};
+use vokenboard::studio::state::Readiness;
 
 use crate::window::open;
 
@@ -58,7 +59,9 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     t.studio.get_by_label("The words");
     t.click("own");
     t.until("the writer is chosen", |s| {
-        s.state().state.choice.writer.as_deref() == Some("own")
+        let state = &s.state().state;
+        state.choice.writer.as_deref() == Some("own")
+            && matches!(state.readiness, Readiness::Ready(_))
     });
 
     fs::rename(&disk, t.dir.join("unplugged")).unwrap();
