@@ -11,11 +11,6 @@ pub struct TextEncoders {
 }
 
 impl TextEncoders {
-    /// How many lists of ids they want for one text.
-    pub fn count(&self) -> usize {
-        self.encoders.len()
-    }
-
     /// The width of each one's states, which the UNet gets side by side.
     pub fn widths(&self) -> Vec<usize> {
         let widths = self.encoders.iter().map(|e| e.config().hidden_size);

@@ -72,6 +72,7 @@ pub struct StableDiffusion {
     vae: Part<VaeConfig>,
     texts: Vec<Part<TextConfig>>,
     scheduler: Map<String, Value>,
+    /// The folder of each text encoder's tokenizer; none: CLIP's published one.
     tokenizers: Vec<Option<PathBuf>>,
     added: Vec<Vec<(String, Range<u32>)>>,
     zeros_for_empty: bool,
@@ -121,11 +122,6 @@ impl StableDiffusion {
     /// the scheduler that runs.
     pub fn scheduler_config(&self) -> &Map<String, Value> {
         &self.scheduler
-    }
-
-    /// The folder of each text encoder's tokenizer; none: CLIP's published one.
-    pub fn tokenizer_dirs(&self) -> &[Option<PathBuf>] {
-        &self.tokenizers
     }
 
     /// For each text encoder the words that are embeddings, and the ids that stand for each.

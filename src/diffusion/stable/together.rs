@@ -2,7 +2,7 @@
 
 use super::lora::{Network, Targets};
 use super::{StableDiffusion, inversion};
-use crate::diffusion::{DiffusionError, Family};
+use crate::diffusion::DiffusionError;
 
 impl StableDiffusion {
     /// Whether the parts fit each other.
@@ -93,10 +93,5 @@ impl StableDiffusion {
             }
         }
         Ok(())
-    }
-
-    /// Whether it is told of the picture's sizes.
-    pub fn takes_sizes(&self) -> bool {
-        self.family == Family::Sdxl
     }
 }
