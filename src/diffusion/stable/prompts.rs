@@ -20,7 +20,7 @@ impl StableDiffusion {
     /// # Errors
     /// A file that is missing or damaged.
     pub fn tokenizers(&self) -> Result<Vec<ClipTokenizer>, DiffusionError> {
-        let dirs = self.tokenizer_dirs().iter().enumerate();
+        let dirs = self.tokenizers.iter().enumerate();
         dirs.map(|(i, dir)| {
             let tokenizer = match dir {
                 Some(dir) => ClipTokenizer::load(dir)?,
