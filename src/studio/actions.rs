@@ -9,7 +9,7 @@ use super::sheets::Sheet;
 use super::work::Rewrite;
 use crate::engine::Make;
 use crate::pipeline::RecipeId;
-use crate::story::{Edit, PanelId, SchedulerName, TextLength};
+use crate::story::{Edit, PanelId, SchedulerName, Settings, TextLength};
 use crate::weights::DeviceChoice;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +130,8 @@ pub enum Setting {
     TopP(f32),
     Length(Option<TextLength>),
     Tone(String),
+    /// All of the settings, of which something about the picture is new.
+    Picture(Box<Settings>),
 }
 
 /// A word that the model knows.

@@ -1,5 +1,6 @@
 //! The right side of the window: takes and settings of the selected panel, or of new ones.
 
+mod frame;
 mod settings;
 mod takes;
 mod words;
@@ -73,6 +74,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                     ui.add_space(14.0);
                     settings::text(ui, state, actions);
                     words::show(ui, state, actions);
+                    frame::show(ui, state, actions);
                     if let Some((id, _)) = selected {
                         ui.add_space(4.0);
                         if wide(ui, Icon::Pencil, "Rewrite text", false, !busy) {

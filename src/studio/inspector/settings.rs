@@ -7,7 +7,7 @@ use crate::diffusion::SchedulerKind;
 use crate::story::SchedulerName;
 use crate::studio::actions::{Action, Setting};
 use crate::studio::icons::{self, Icon};
-use crate::studio::state::State;
+use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
 
 /// What a slider does, but not over its neighbours while it is moved.
@@ -59,8 +59,7 @@ pub fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                     );
             })
             .show_ui(ui, |ui| {
-                for kind in SchedulerKind::ALL {
-                    let name = SchedulerName::from(kind.name());
+                for name in schedulers(state) {
                     let label = scheduler_label(&name);
                     if ui.selectable_label(name == s.scheduler, label).clicked() {
                         actions.push(Action::Set(Setting::Scheduler(name)));
@@ -70,6 +69,17 @@ pub fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
             .response;
         response.accessible_name("Scheduler");
     });
+}
+
+/// Those that the model knows; while none is ready, our own.
+fn schedulers(state: &State) -> Vec<SchedulerName> {
+    if let Readiness::Ready(about) = &state.readiness
+        && !about.takes.schedulers.is_empty()
+    {
+        return about.takes.schedulers.clone();
+    }
+    let all = SchedulerKind::ALL.iter();
+    all.map(|kind| SchedulerName::from(kind.name())).collect()
 }
 
 /// A scheduler's name for people; one that only an engine elsewhere knows keeps its own.

@@ -141,13 +141,13 @@ fn plan(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     }
 }
 
-fn label(ui: &mut Ui, words: &str) {
+pub fn label(ui: &mut Ui, words: &str) {
     ui.add_space(4.0);
     widgets::caption(ui, words);
 }
 
 /// A line of text with its name above it; what the author made of it once it is left.
-fn field(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
+pub fn field(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
     label(ui, name);
     let kept: Id = ui.scope_id().with(name);
     let typed = ui.data_mut(|data| data.get_temp::<String>(kept));

@@ -50,6 +50,7 @@ impl State {
             Setting::TopP(value) => settings.top_p = value,
             Setting::Length(length) => settings.length = length,
             Setting::Tone(words) => settings.tone = words,
+            Setting::Picture(new) => *settings = *new,
         }
     }
 
