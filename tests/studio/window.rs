@@ -112,12 +112,6 @@ impl Test {
         self.studio.run_steps(2);
     }
 
-    /// A click with Ctrl or Shift held.
-    pub fn click_with(&mut self, modifiers: Modifiers, label: &str) {
-        self.studio.get_by_label(label).click_modifiers(modifiers);
-        self.studio.run_steps(8);
-    }
-
     pub fn key(&mut self, modifiers: Modifiers, key: Key) {
         self.studio.key_press_modifiers(modifiers, key);
         self.studio.run_steps(3);
