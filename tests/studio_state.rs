@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use studio_support::{Answers, Hold, parts};
 use vokenboard::engine::{Loader, Make, PipelineError};
-use vokenboard::story::{Document, Images, Project};
+use vokenboard::story::{Document, Images, PictureTake, Project};
 use vokenboard::studio::actions::{Action, Setting};
 use vokenboard::studio::state::{Readiness, State};
 
@@ -170,6 +170,27 @@ fn of_two_slider_values_the_newest_is_drawn() {
         .collect();
     assert_eq!(guidance[1..], [9.0]);
     assert_eq!(d.state.shown().guidance, 9.0);
+}
+
+#[test]
+fn a_slider_let_go_elsewhere_in_the_frame_in_which_its_picture_is_done_gives_one_take() {
+    let mut d = desk(2);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.does(Action::Set(Setting::Guidance(5.0, true)));
+    d.until("it draws", |s| {
+        s.work.running().is_some_and(|r| r.live && r.step > 0)
+    });
+    // Long done, but the studio has not heard of it yet.
+    std::thread::sleep(Duration::from_millis(400));
+    d.does(Action::Set(Setting::Guidance(6.0, true)));
+    d.does(Action::Set(Setting::GuidanceReleased));
+    d.until("the take", |s| s.panels()[0].pictures.len() > 1);
+    d.idle();
+    let takes = d.state.panels()[0].pictures.items();
+    let guidance = |take: &PictureTake| take.record.as_ref().unwrap().settings.guidance;
+    let guidance: Vec<f32> = takes[1..].iter().map(guidance).collect();
+    assert_eq!(guidance, [6.0]);
 }
 
 #[test]

@@ -192,12 +192,21 @@ impl Word {
         parts.push(word);
         let mut added = parts.join(" ");
         if starts {
-            added[..1].make_ascii_uppercase();
+            added = capitalised(&added);
         }
         if !before.is_empty() {
             added.insert(0, ' ');
         }
         added
+    }
+}
+
+/// `text` with its first letter, of whatever script, as a sentence begins.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
     }
 }
 
@@ -219,5 +228,8 @@ mod tests {
         assert_eq!(place("beach").after("A fox", known), " on the beach");
         assert_eq!(place("forest").after("A fox in", known), " the forest");
         assert_eq!(place("forest").after("It rained.", known), " In the forest");
+        // A name of an author's model may begin with any letter, or be none.
+        assert_eq!(Word::Character("\u{e9}lans".into()).after("", known), "\u{c9}lans");
+        assert_eq!(Word::Character(String::new()).after("A", known), " ");
     }
 }

@@ -65,22 +65,26 @@ pub unsafe fn rows_tile(
     debug_assert!(strip.len() >= segs.len() * seg_len * NR && a.len() == c.len());
     macro_rules! by_rows {
         ($f:ident $(, $v:tt)?) => {
-            match a.len() {
-                1 => unsafe { $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                2 => unsafe { $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                3 => unsafe { $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                4 => unsafe { $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                5 => unsafe { $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                6 => unsafe { $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                7 => unsafe { $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                8 => unsafe { $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                9 => unsafe { $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                10 => unsafe { $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                11 => unsafe { $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                12 => unsafe { $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                13 => unsafe { $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                14 => unsafe { $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add) },
-                _ => unreachable!("tiles have at most MR rows"),
+            // SAFETY: the caller's promise holds for as many rows as `a` and `c` have pointers,
+            // which is the height that is chosen; where `$f` needs AVX-512, it was found.
+            unsafe {
+                match a.len() {
+                    1 => $f::<1 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    2 => $f::<2 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    3 => $f::<3 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    4 => $f::<4 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    5 => $f::<5 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    6 => $f::<6 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    7 => $f::<7 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    8 => $f::<8 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    9 => $f::<9 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    10 => $f::<10 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    11 => $f::<11 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    12 => $f::<12 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    13 => $f::<13 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    14 => $f::<14 $(, $v)?>(a, segs, seg_len, strip, c, width, bias, add),
+                    _ => unreachable!("tiles have 1 to MR rows"),
+                }
             }
         };
     }
@@ -121,16 +125,21 @@ pub unsafe fn steps_tile(
     );
     macro_rules! by_rows {
         ($f:ident $(, $v:tt)?) => {
-            match rows {
-                0..=2 => unsafe { $f::<2 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                3..=4 => unsafe { $f::<4 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                5..=8 => unsafe { $f::<8 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                9 => unsafe { $f::<9 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                10 => unsafe { $f::<10 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                11 => unsafe { $f::<11 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                12 => unsafe { $f::<12 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                13 => unsafe { $f::<13 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
-                _ => unsafe { $f::<14 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width) },
+            // SAFETY: the caller's promise holds for `rows` rows, of which each height writes no
+            // more and reads at most MR; where `$f` needs AVX-512, it was found.
+            unsafe {
+                match rows {
+                    0..=2 => $f::<2 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    3..=4 => $f::<4 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    5..=8 => $f::<8 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    9 => $f::<9 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    10 => $f::<10 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    11 => $f::<11 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    12 => $f::<12 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    13 => $f::<13 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    14 => $f::<14 $(, $v)?>(x, steps, b, ldb, c, ldc, rows, width),
+                    _ => unreachable!("tiles have at most MR rows"),
+                }
             }
         };
     }

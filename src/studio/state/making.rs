@@ -156,7 +156,9 @@ impl State {
 
     fn finished(&mut self, running: &Running, output: Output, now: Instant) {
         let id = running.panel;
-        let in_passing = running.live && self.live.is_held();
+        // The slider may be let go on another value in the very frame in which this one is done.
+        let moved_on = self.live.is_held() || self.live.wait(now).is_some();
+        let in_passing = running.live && moved_on;
         // A panel deleted in the meantime takes its results with it.
         if self.index_of(id).is_none() {
             return;
