@@ -10,6 +10,7 @@ pub mod engine;
 pub mod eval;
 pub mod export;
 mod files;
+pub mod judges;
 pub mod llm;
 pub mod logging;
 pub mod nn;

@@ -9,9 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use super::metrics::{Expected, mean_square_error, psnr};
-use super::recogniser::Recogniser;
-use super::report::{Report, Row};
+use crate::judges::{Expected, Recogniser, Report, Row, mean_square_error, psnr};
 use crate::diffusion::{Denoising, Diffusion, to_picture};
 use crate::storyworld::{
     MAX_SUBJECTS, Renderer, Scene, SceneOptions, Split, caption_held_out, sheet,

@@ -1,39 +1,30 @@
-//! The judge: a recogniser of storyworld scenes, and a report of how well pictures show what
-//! their captions say.
+//! What the judges say: a report of how well pictures show what their captions say, and a
+//! comparison of ways to tell stories.
 
 mod bootstrap;
-pub mod contrastive;
 mod faithfulness;
 mod frechet;
-mod metrics;
-mod recogniser;
-mod report;
 mod stem;
 pub mod stories;
 mod text;
-pub mod training;
 pub mod vote;
 
 use std::path::{Path, PathBuf};
 
 use crate::files::write_in_folder;
 
-pub use contrastive::{Contrastive, ContrastiveConfig};
 pub use faithfulness::{GUIDANCES, Options, judge};
-pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
-pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
-pub use report::{Report, Row};
+pub use crate::judges::{
+    Contrastive, ContrastiveConfig, Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, Seen,
+    Share, Sighting, Tally, mean_square_error, psnr,
+};
 pub use text::{TextScore, bleu, distinct_2, perplexity};
 
 /// Each message is one sentence naming the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
-    #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
-    Recogniser { path: PathBuf, why: String },
-    #[error(
-        "{path} is not a usable contrastive model ({why}); make one with: vokenboard train contrastive"
-    )]
-    Contrastive { path: PathBuf, why: String },
+    #[error(transparent)]
+    Judge(#[from] crate::judges::JudgeError),
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write { path: PathBuf, why: String },
     #[error("{path} can't be used as rows of the comparison: {why}")]

@@ -7,6 +7,7 @@
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod diffusion;
+pub mod judges;
 pub mod log;
 pub mod optimizer;
 pub mod shards;
@@ -21,9 +22,7 @@ use std::path::{Path, PathBuf};
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    #[error(
-        "there is no training stage {0:?}; choose autoencoder, diffusion, recogniser, contrastive, see, align or story"
-    )]
+    #[error("there is no training stage {0:?}; choose {names}", names = stage_names())]
     Stage(String),
     #[error("{0} can't be used as training settings: {1}")]
     Config(PathBuf, String),
@@ -49,6 +48,8 @@ pub enum TrainError {
     NoData(String),
     #[error("a published model learns from your own files; name their folder with --data")]
     WantsData,
+    #[error(transparent)]
+    Judge(#[from] crate::judges::JudgeError),
     #[error(transparent)]
     Published(#[from] crate::published::PublishedError),
     #[error(transparent)]
@@ -88,27 +89,68 @@ pub fn run_with(
     resume: bool,
     data: Option<&Path>,
 ) -> Result<()> {
-    if data.is_some() && !matches!(stage, "align" | "story") {
-        return Err(TrainError::NoData(stage.to_owned()));
+    let known = STAGES.iter().find(|(name, _)| *name == stage);
+    let Some((name, train)) = known else {
+        return Err(TrainError::Stage(stage.to_owned()));
+    };
+    let run = Run {
+        config,
+        run,
+        resume,
+        data,
+    };
+    match train {
+        Train::Own(_) if data.is_some() => Err(TrainError::NoData((*name).to_owned())),
+        Train::Own(train) => train(config, run.run, resume),
+        Train::Voken(stage) => run.voken(*stage),
     }
-    let stages = [
-        ("align", voken::Stage::Align),
-        ("story", voken::Stage::Story),
-    ];
-    if let Some((_, stage)) = stages.iter().find(|(name, _)| *name == stage)
-        && voken::published::names_one(config)
-    {
-        return voken::published::train(*stage, config, run, resume, data);
+}
+
+/// What a run is asked for.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    config: &'a Path,
+    run: &'a Path,
+    resume: bool,
+    data: Option<&'a Path>,
+}
+
+impl Run<'_> {
+    /// A stage of MiniGPT-5, on our own model or on a published one.
+    fn voken(self, stage: voken::Stage) -> Result<()> {
+        let train = match voken::published::names_one(self.config) {
+            true => voken::published::train,
+            false => voken::tune::train,
+        };
+        train(stage, self.config, self.run, self.resume, self.data)
     }
-    match stage {
-        "see" => voken::see::train(config, run, resume),
-        "align" => voken::tune::train(voken::Stage::Align, config, run, resume, data),
-        "story" => voken::tune::train(voken::Stage::Story, config, run, resume, data),
-        "autoencoder" => autoencoder::train(config, run, resume),
-        "diffusion" => diffusion::train(config, run, resume),
-        "recogniser" => crate::eval::training::train(config, run, resume),
-        "contrastive" => crate::eval::contrastive::training::train(config, run, resume),
-        other => Err(TrainError::Stage(other.to_owned())),
+}
+
+/// How a stage is trained.
+enum Train {
+    /// On data that it draws itself: settings, folder of the run, whether it goes on.
+    Own(fn(&Path, &Path, bool) -> Result<()>),
+    /// On the author's data where there is some.
+    Voken(voken::Stage),
+}
+
+/// Every stage by its name, in the order in which a model is made.
+static STAGES: &[(&str, Train)] = &[
+    ("autoencoder", Train::Own(autoencoder::train)),
+    ("diffusion", Train::Own(diffusion::train)),
+    ("recogniser", Train::Own(judges::recogniser::train)),
+    ("contrastive", Train::Own(judges::contrastive::train)),
+    ("see", Train::Own(voken::see::train)),
+    ("align", Train::Voken(voken::Stage::Align)),
+    ("story", Train::Voken(voken::Stage::Story)),
+];
+
+/// The names of the stages for people, such as `a, b or c`.
+fn stage_names() -> String {
+    let names: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
+    match names.as_slice() {
+        [before @ .., last] => format!("{} or {last}", before.join(", ")),
+        [] => String::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::teller::{Moment, SIZE};
 use crate::eval::EvalError;
-use crate::eval::contrastive::{Contrastive, dot};
+use crate::judges::contrastive::{Contrastive, dot};
 use crate::storyworld::{Renderer, Scene, Split, Tale};
 
 /// The pictures of some training stories with their embeddings.

@@ -21,9 +21,9 @@ use image::{RgbImage, RgbaImage, buffer::ConvertBuffer};
 
 use super::EvalError;
 use super::bootstrap::{Interval, centred, interval};
-use super::contrastive::{Contrastive, dot};
 use super::frechet::{Gaussian, Reference};
-use super::recogniser::Recogniser;
+use crate::judges::Recogniser;
+use crate::judges::contrastive::{Contrastive, dot};
 use super::text::{TextScore, of_the_cast};
 use crate::pipeline::ContextPanel;
 use crate::story::{PanelId, Settings};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eval::metrics::Seen;
+use crate::judges::Seen;
 use crate::eval::text::{TextScore, bleu, distinct_2, perplexity};
 use crate::storyworld::{Scene, SubjectId, unnamed};
 
@@ -212,7 +212,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::eval::metrics::Sighting;
+    use crate::judges::Sighting;
     use crate::storyworld::{Place, Time, Weather};
 
     fn subject(name: &str) -> SubjectId {

@@ -9,7 +9,7 @@ use image::{RgbImage, buffer::ConvertBuffer};
 use super::gill::Gallery;
 use super::rows::{Kind, Part, RowConfig};
 use crate::eval::EvalError;
-use crate::eval::contrastive::Contrastive;
+use crate::judges::{Contrastive, JudgeError};
 use crate::llm::LlmError;
 use crate::pipeline::{self, ContextPanel, Make, Output, Pipeline, PipelineError, Request};
 use crate::story::Settings;
@@ -107,10 +107,11 @@ impl Workshop<'_> {
             Kind::Pipeline => Box::new(whole()?),
             Kind::Gill => {
                 let Some(judge) = &self.judge else {
-                    return Err(EvalError::Contrastive {
+                    return Err(JudgeError::Contrastive {
                         path: self.models.join("sprout/contrastive"),
                         why: "it is needed to retrieve pictures and not there".into(),
-                    });
+                    }
+                    .into());
                 };
                 Box::new(Gill {
                     whole: whole()?,

@@ -1,8 +1,6 @@
 //! A small contrastive model of pictures and texts (CLIP, arXiv 2103.00020), trained on the
 //! storyworld alone: how well a picture fits a text, and which of many pictures fits best.
 
-pub mod training;
-
 use std::path::Path;
 
 use candle_core::{D, Device, Tensor};
@@ -10,7 +8,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::recogniser::{Trunk, inputs};
-use super::{EvalError, write_file};
+use super::{JudgeError, write_file};
 use crate::diffusion::{CaptionTokenizer, TextAct, TextConfig, TextEncoder};
 use crate::nn::{Init, Linear, Params, Result as TensorResult};
 use crate::storyworld::vocabulary;
@@ -107,8 +105,8 @@ impl Contrastive {
     ///
     /// # Errors
     /// A file that is missing or damaged.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, EvalError> {
-        let bad = |why: String| EvalError::Contrastive {
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, JudgeError> {
+        let bad = |why: String| JudgeError::Contrastive {
             path: dir.to_owned(),
             why: why.lines().next().unwrap_or_default().to_owned(),
         };
@@ -133,8 +131,8 @@ impl Contrastive {
         dir: &Path,
         config: &ContrastiveConfig,
         tensors: &std::collections::HashMap<String, Tensor>,
-    ) -> Result<(), EvalError> {
-        let failed = |why: String| EvalError::Write {
+    ) -> Result<(), JudgeError> {
+        let failed = |why: String| JudgeError::Write {
             path: dir.to_owned(),
             why,
         };
@@ -146,13 +144,13 @@ impl Contrastive {
     }
 
     /// Unit vectors `[B,width]` of pictures `[B,128,128,3]` in -1..1.
-    pub(super) fn pictures(&self, x: &Tensor) -> TensorResult<Tensor> {
+    pub(crate) fn pictures(&self, x: &Tensor) -> TensorResult<Tensor> {
         let h = self.trunk.forward(x)?;
         unit(&self.picture.forward(&h.mean(1)?.mean(1)?)?)
     }
 
     /// Unit vectors `[B,width]` of texts. Of a long one the end is read.
-    pub(super) fn texts(&self, texts: &[&str]) -> TensorResult<Tensor> {
+    pub(crate) fn texts(&self, texts: &[&str]) -> TensorResult<Tensor> {
         let mut ids = Vec::new();
         let mut lengths = Vec::new();
         for text in texts {
@@ -174,14 +172,14 @@ impl Contrastive {
     }
 
     /// What similarities are multiplied with before the softmax.
-    pub(super) fn scale(&self) -> TensorResult<Tensor> {
+    pub(crate) fn scale(&self) -> TensorResult<Tensor> {
         ((&self.scale * SCALE)? + FIRST_SCALE)?
             .clamp(0.0, MOST_SCALE)?
             .exp()
     }
 
     /// Embeddings of pictures, unit vectors.
-    pub fn embed_pictures(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, EvalError> {
+    pub fn embed_pictures(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, JudgeError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
             all.extend(self.pictures(&inputs(batch, &self.device)?)?.to_vec2()?);
@@ -190,12 +188,12 @@ impl Contrastive {
     }
 
     /// The embedding of a text, a unit vector.
-    pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, EvalError> {
+    pub fn embed_text(&self, text: &str) -> Result<Vec<f32>, JudgeError> {
         Ok(self.texts(&[text])?.flatten_all()?.to_vec1()?)
     }
 
     /// The cosine between a picture and a text, -1 to 1.
-    pub fn similarity(&self, picture: &RgbImage, text: &str) -> Result<f64, EvalError> {
+    pub fn similarity(&self, picture: &RgbImage, text: &str) -> Result<f64, JudgeError> {
         let pictures = self.embed_pictures(std::slice::from_ref(picture))?;
         Ok(dot(&pictures[0], &self.embed_text(text)?))
     }

@@ -11,16 +11,16 @@ use image::imageops::{self, FilterType};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Seen, Sighting};
-use super::{EvalError, write_file};
+use super::{JudgeError, write_file};
 use crate::nn::{Conv2d, ConvOptions, GroupNorm, Linear, Padding, Params, Result as TensorResult};
 use crate::storyworld::{Place, SUBJECTS, SubjectId, Time, Weather};
 
 /// Pictures are judged at this many pixels a side.
 pub const SIZE: usize = 128;
 /// Pixels per cell of the map, along one side.
-pub(super) const CELL: usize = 16;
+pub(crate) const CELL: usize = 16;
 /// Cells of the map, along one side.
-pub(super) const CELLS: usize = SIZE / CELL;
+pub(crate) const CELLS: usize = SIZE / CELL;
 const EPS: f64 = 1e-5;
 /// A centre begins as unlikely as it is: the share of cells that hold one.
 const RARE: f64 = -4.6;
@@ -76,7 +76,7 @@ impl Layer {
 }
 
 /// Scores before sigmoid and softmax.
-pub(super) struct Scores {
+pub(crate) struct Scores {
     /// `[B,8,8,subjects]`
     pub centres: Tensor,
     /// `[B,12]`
@@ -88,7 +88,7 @@ pub(super) struct Scores {
 }
 
 /// The convolutions: a picture becomes a map of 8 x 8 cells.
-pub(super) struct Trunk {
+pub(crate) struct Trunk {
     down: Vec<Layer>,
     wide: Vec<Layer>,
 }
@@ -155,9 +155,9 @@ impl Recogniser {
     ///
     /// # Errors
     /// A file that is missing or damaged, or a recogniser of another cast.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, EvalError> {
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, JudgeError> {
         let path = dir.join("config.json");
-        let bad = |path: &Path, why: String| EvalError::Recogniser {
+        let bad = |path: &Path, why: String| JudgeError::Recogniser {
             path: path.to_owned(),
             why: why.lines().next().unwrap_or_default().to_owned(),
         };
@@ -181,13 +181,13 @@ impl Recogniser {
         dir: &Path,
         config: &RecogniserConfig,
         tensors: &HashMap<String, Tensor>,
-    ) -> Result<(), EvalError> {
+    ) -> Result<(), JudgeError> {
         let path: PathBuf = dir.join("model.safetensors");
-        let bytes = safetensors::serialize(tensors, None).map_err(|e| EvalError::Write {
+        let bytes = safetensors::serialize(tensors, None).map_err(|e| JudgeError::Write {
             path: path.clone(),
             why: e.to_string(),
         })?;
-        let text = serde_json::to_string_pretty(config).map_err(|e| EvalError::Write {
+        let text = serde_json::to_string_pretty(config).map_err(|e| JudgeError::Write {
             path: dir.join("config.json"),
             why: e.to_string(),
         })?;
@@ -196,7 +196,7 @@ impl Recogniser {
     }
 
     /// `x [B,128,128,3]` in -1..1.
-    pub(super) fn forward(&self, x: &Tensor) -> TensorResult<Scores> {
+    pub(crate) fn forward(&self, x: &Tensor) -> TensorResult<Scores> {
         let h = self.trunk.forward(x)?;
         let pooled = h.mean(1)?.mean(1)?;
         Ok(Scores {
@@ -209,7 +209,7 @@ impl Recogniser {
 
     /// The pooled features of each picture, as many as the last of `channels`: what place, time
     /// and weather are read from, and what the Fréchet distance compares.
-    pub fn features(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, EvalError> {
+    pub fn features(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<f32>>, JudgeError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
             let h = self.trunk.forward(&inputs(batch, &self.device)?)?;
@@ -219,7 +219,7 @@ impl Recogniser {
     }
 
     /// What each picture shows. Pictures of other sizes are resampled to 128 x 128.
-    pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Seen>, EvalError> {
+    pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Seen>, JudgeError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
             let scores = self.forward(&inputs(batch, &self.device)?)?;
@@ -242,7 +242,7 @@ impl Recogniser {
 }
 
 /// Sigmoid by way of tanh, whose gradient stays finite everywhere.
-pub(super) fn centre_probability(scores: &Tensor) -> TensorResult<Tensor> {
+pub(crate) fn centre_probability(scores: &Tensor) -> TensorResult<Tensor> {
     ((scores * 0.5)?.tanh()? + 1.0)? * 0.5
 }
 
@@ -252,7 +252,7 @@ fn classes(scores: &Tensor) -> TensorResult<Vec<usize>> {
 }
 
 /// Pictures as `[B,128,128,3]`.
-pub(super) fn inputs(pictures: &[RgbImage], device: &Device) -> TensorResult<Tensor> {
+pub(crate) fn inputs(pictures: &[RgbImage], device: &Device) -> TensorResult<Tensor> {
     let values: Vec<f32> = pictures.iter().flat_map(input).collect();
     Tensor::from_vec(values, (pictures.len(), SIZE, SIZE, 3), device)
 }

@@ -12,16 +12,14 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Contrastive, ContrastiveConfig};
-use crate::eval::recogniser::SIZE;
-use crate::eval::training::soften;
-use crate::eval::write_file;
+use super::recogniser::soften;
+use crate::judges::{Contrastive, ContrastiveConfig, SIZE};
 use crate::nn::Params;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, TrainError, checkpoint, log, read_config};
+use crate::train::{Result, checkpoint, log, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -153,10 +151,8 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             checkpoint::save(run, &opt)?;
         }
     }
-    let failed = |e: crate::eval::EvalError| TrainError::Write(run.to_owned(), e.to_string());
     let tensors = params.to_file_layout(Some(&opt.averages()?))?;
-    net.save(&run.join("contrastive"), &sizes, &tensors)
-        .map_err(failed)?;
+    net.save(&run.join("contrastive"), &sizes, &tensors)?;
     let [pictures, texts] = opt.with_averages(|| test(&net, s.seed, s.test_pairs))??;
     eprintln!(
         "of {} held-out pairs, {:.1} % of pictures find their text and {:.1} % of texts their picture",
@@ -167,7 +163,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let text = json!({
         "pairs": s.test_pairs, "pictures_find_text": pictures, "texts_find_picture": texts,
     });
-    write_file(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes()).map_err(failed)
+    write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
 }
 
 #[cfg(test)]

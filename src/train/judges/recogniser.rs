@@ -14,16 +14,12 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::metrics::{Expected, Tally};
-use super::recogniser::{
-    CELL, CELLS, Recogniser, RecogniserConfig, SIZE, Scores, centre_probability,
-};
-use super::report::{Report, Row};
-use super::write_file;
+use crate::judges::recogniser::{CELL, CELLS, Scores, centre_probability};
+use crate::judges::{Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, Tally};
 use crate::nn::Params;
 use crate::storyworld::{MAX_SUBJECTS, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, TrainError, checkpoint, log, read_config};
+use crate::train::{Result, checkpoint, log, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -269,13 +265,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             checkpoint::save(run, &opt)?;
         }
     }
-    let failed = |e: super::EvalError| TrainError::Write(run.to_owned(), e.to_string());
     let tensors = params.to_file_layout(Some(&opt.averages()?))?;
-    Recogniser::save(&run.join("recogniser"), &net_config, &tensors).map_err(failed)?;
+    Recogniser::save(&run.join("recogniser"), &net_config, &tensors)?;
     let report = opt.with_averages(|| test(&net, s.seed, s.test_scenes))??;
     eprint!("{}", report.table());
     let text = json!({ "scenes": s.test_scenes, "clean_held_out": report.json() });
-    write_file(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes()).map_err(failed)
+    write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
 }
 
 #[cfg(test)]

@@ -1,0 +1,46 @@
+//! The judges: networks that say what a picture shows and which text it fits, and how what they
+//! say is counted. Whoever trains them and whoever asks them stands above.
+
+pub mod contrastive;
+pub(crate) mod metrics;
+pub(crate) mod recogniser;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use crate::files::write_in_folder;
+
+pub use contrastive::{Contrastive, ContrastiveConfig};
+pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
+pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
+pub use report::{Report, Row};
+
+/// Why a judge can't be read, written or asked; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
+    Recogniser { path: PathBuf, why: String },
+    #[error(
+        "{path} is not a usable contrastive model ({why}); make one with: vokenboard train contrastive"
+    )]
+    Contrastive { path: PathBuf, why: String },
+    #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
+    Write { path: PathBuf, why: String },
+    #[error("{0}")]
+    Tensor(String),
+}
+
+impl From<candle_core::Error> for JudgeError {
+    fn from(e: candle_core::Error) -> Self {
+        // Without the backtrace that candle appends when one is asked for.
+        Self::Tensor(e.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// Writes a file beside `path` and renames it into place, with the folders above it.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), JudgeError> {
+    write_in_folder(path, bytes).map_err(|e| JudgeError::Write {
+        path: path.to_owned(),
+        why: e.to_string(),
+    })
+}
