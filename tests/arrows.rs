@@ -99,14 +99,22 @@ fn no_arrow_runs_back() {
             }
         }
     }
-    assert!(unknown.is_empty(), "put these rooms into ORDER: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "put these rooms into ORDER: {unknown:?}"
+    );
     assert!(seen > 300, "only {seen} imports were found");
-    assert!(back.is_empty(), "arrows that run back:\n{}", back.join("\n"));
+    assert!(
+        back.is_empty(),
+        "arrows that run back:\n{}",
+        back.join("\n")
+    );
 }
 
 #[test]
 fn an_arrow_back_would_be_seen() {
-    let found = imports("use crate::story::Story; // crate::studio\nfn f() { vokenboard::nn::x() }");
+    let found =
+        imports("use crate::story::Story; // crate::studio\nfn f() { vokenboard::nn::x() }");
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["nn", "story"]);
     assert!(level("nn") > level("llm") && level("studio") < level("story"));
 }

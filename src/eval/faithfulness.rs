@@ -9,8 +9,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use crate::judges::{Expected, Recogniser, Report, Row, mean_square_error, psnr};
 use crate::diffusion::{Denoising, Diffusion, to_picture};
+use crate::judges::{Expected, Recogniser, Report, Row, mean_square_error, psnr};
 use crate::storyworld::{
     MAX_SUBJECTS, Renderer, Scene, SceneOptions, Split, caption_held_out, sheet,
 };

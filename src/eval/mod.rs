@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use crate::files::write_in_folder;
 
-pub use faithfulness::{GUIDANCES, Options, judge};
 pub use crate::judges::{
-    Contrastive, ContrastiveConfig, Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, Seen,
-    Share, Sighting, Tally, mean_square_error, psnr,
+    Contrastive, ContrastiveConfig, Expected, Recogniser, RecogniserConfig, Report, Row, SIZE,
+    Seen, Share, Sighting, Tally, mean_square_error, psnr,
 };
+pub use faithfulness::{GUIDANCES, Options, judge};
 pub use text::{TextScore, bleu, distinct_2, perplexity};
 
 /// Each message is one sentence naming the thing and the remedy.

@@ -26,6 +26,8 @@ pub enum JudgeError {
     Contrastive { path: PathBuf, why: String },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write { path: PathBuf, why: String },
+    #[error(transparent)]
+    Model(#[from] crate::diffusion::DiffusionError),
     #[error("{0}")]
     Tensor(String),
 }

@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(place("forest").after("A fox in", known), " the forest");
         assert_eq!(place("forest").after("It rained.", known), " In the forest");
         // A name of an author's model may begin with any letter, or be none.
-        assert_eq!(Word::Character("\u{e9}lans".into()).after("", known), "\u{c9}lans");
+        assert_eq!(
+            Word::Character("\u{e9}lans".into()).after("", known),
+            "\u{c9}lans"
+        );
         assert_eq!(Word::Character(String::new()).after("A", known), " ");
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::judges::Seen;
 use crate::eval::text::{TextScore, bleu, distinct_2, perplexity};
+use crate::judges::Seen;
 use crate::storyworld::{Scene, SubjectId, unnamed};
 
 /// One drawn panel.

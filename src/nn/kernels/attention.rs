@@ -5,9 +5,9 @@ mod backward;
 
 pub use backward::{Forward, backward};
 
-use super::conv::OutPtr;
 use super::elementwise::{exponentials, highest};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
+use super::geometry::OutPtr;
 use super::lanes::{Lanes, Work, run};
 use super::pack::{pack_strip, pack_strip_transposed};
 use super::simd::dispatch;

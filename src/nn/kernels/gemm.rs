@@ -2,13 +2,12 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::gemm_avx2;
+pub use super::geometry::NR;
 use super::simd::{FUSED, fused};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Isa, isa};
 use std::cell::RefCell;
 
-/// Columns of a packed strip.
-pub const NR: usize = 32;
 /// Most rows of a tile.
 pub const MR: usize = 14;
 /// Floats that must be readable past the last element of a left operand.

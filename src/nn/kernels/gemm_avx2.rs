@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::NR;
+use super::geometry::NR;
 use super::lanes::LANES;
 use super::lanes_avx2::mask;
 

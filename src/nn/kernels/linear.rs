@@ -2,7 +2,7 @@
 //! it is quicker than our own kernels. It packs both operands, which is worth it unless there are
 //! few rows for a large weight to be transposed.
 
-use super::conv::Geometry;
+use super::geometry::Geometry;
 use super::simd::{Isa, isa};
 use gemm::{Parallelism, gemm};
 

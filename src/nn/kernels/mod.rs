@@ -18,6 +18,7 @@ pub mod elementwise;
 pub mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx2;
+mod geometry;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_avx2;

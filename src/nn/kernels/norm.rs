@@ -1,6 +1,6 @@
 //! Group norm (with SiLU), layer norm and RMS norm, forward and backward.
 
-use super::conv::OutPtr;
+use super::geometry::OutPtr;
 use super::lanes::{LANES, Lanes, Work, run};
 use super::simd::dispatch;
 use rayon::prelude::*;

@@ -12,8 +12,8 @@
 
 mod transform;
 
-use super::conv::{Geometry, OutPtr};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
+use super::geometry::{Geometry, OutPtr};
 use super::lanes::run;
 use super::pack::{pack_strip, pack_strip_transposed};
 use rayon::prelude::*;

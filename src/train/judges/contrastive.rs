@@ -19,7 +19,7 @@ use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, checkpoint, log, read_config, write_whole};
+use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]

@@ -19,7 +19,7 @@ use crate::judges::{Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, T
 use crate::nn::Params;
 use crate::storyworld::{MAX_SUBJECTS, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, checkpoint, log, read_config, write_whole};
+use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]

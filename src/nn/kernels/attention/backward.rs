@@ -1,9 +1,9 @@
 //! The gradients of attention. The probabilities are computed again: of all keys at once where
 //! these are few, of some keys after the other where what the forward pass has seen is known.
 
-use super::super::conv::OutPtr;
 use super::super::elementwise::exponentials;
 use super::super::gemm::{NR, SLACK};
+use super::super::geometry::OutPtr;
 use super::super::lanes::{Lanes, Work, run};
 use super::super::simd::dispatch;
 use super::{
