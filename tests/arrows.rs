@@ -23,7 +23,7 @@ const ORDER: &[&[&str]] = &[
     &["nn"],
     &["storyworld"],
     &["story"],
-    &["files", "pixels"],
+    &["files", "pixels", "resample", "logging"],
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

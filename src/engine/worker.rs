@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::{Event, JobId, Loader, Pipeline, Progress, Request, lock};
 
@@ -121,12 +122,21 @@ impl Worker {
         let failure = match loaded {
             Ok(Ok(pipeline)) => {
                 let description = pipeline.describe().clone();
+                tracing::info!(
+                    model = description.model,
+                    weights = description.weights,
+                    recipe = description.pipeline,
+                    writer = description.writer.model,
+                    device = description.device,
+                    "loaded"
+                );
                 self.pipeline = Some(pipeline);
                 return self.tell(Event::Ready(description));
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_sentence("loading the model", panic.as_ref()),
         };
+        tracing::warn!(reason = failure, "nothing was loaded");
         self.reason.clone_from(&failure);
         self.tell(Event::LoadFailed(failure))
     }
@@ -138,6 +148,7 @@ impl Worker {
             let reason = format!("no model is loaded: {}", self.reason);
             return self.tell(Event::Failed(id, reason));
         };
+        let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| {
             pipeline.generate(request, &mut |progress| {
                 if self.shared.cancel.load(Ordering::Relaxed)
@@ -150,6 +161,13 @@ impl Worker {
             })
         }));
         self.pipeline = Some(pipeline);
+        let seconds = started.elapsed().as_secs_f32();
+        match &result {
+            Ok(Ok(Some(_))) => tracing::info!(job = id.0, seconds, "made"),
+            Ok(Ok(None)) => tracing::info!(job = id.0, seconds, "cancelled"),
+            Ok(Err(error)) => tracing::warn!(job = id.0, seconds, %error, "failed"),
+            Err(_) => tracing::error!(job = id.0, seconds, "a fault of the program"),
+        }
         // From here on a cancel comes too late, which the caller sees by the event.
         self.shared.queue().running = None;
         self.tell(match result {

@@ -140,6 +140,14 @@ pub fn distinct_2<'a>(scores: impl Iterator<Item = &'a TextScore>) -> Option<f64
 }
 
 /// From the log probabilities of tokens, natural; `None` without a token.
+///
+/// ```
+/// use vokenboard::eval::perplexity;
+///
+/// // Four tokens, each as likely as one of eight.
+/// let sum = 4.0 * (1.0f64 / 8.0).ln();
+/// assert!((perplexity(sum, 4).unwrap() - 8.0).abs() < 1e-9);
+/// ```
 pub fn perplexity(sum: f64, tokens: usize) -> Option<f64> {
     (tokens > 0).then(|| (-sum / tokens as f64).exp())
 }

@@ -31,6 +31,14 @@ impl Existing {
 }
 
 /// `path` with the ending (`"png"`) that its kind of file has, in any case of letters.
+///
+/// ```
+/// use std::path::Path;
+/// use vokenboard::export::with_ending;
+///
+/// assert_eq!(with_ending(Path::new("board"), "png"), Path::new("board.png"));
+/// assert_eq!(with_ending(Path::new("board.PNG"), "png"), Path::new("board.PNG"));
+/// ```
 pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
     if path
         .extension()
@@ -46,6 +54,15 @@ pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
 
 /// The file that a dialog's answer means, and whether the dialog has asked about it: it has not
 /// where the ending had to be added.
+///
+/// ```
+/// use std::path::Path;
+/// use vokenboard::export::{Existing, answered};
+///
+/// // The dialog asked about `a.png`, but not about what `a` becomes.
+/// assert_eq!(answered(Path::new("a.png"), "png").1, Existing::Goes);
+/// assert_eq!(answered(Path::new("a"), "png").1, Existing::Stays);
+/// ```
 pub fn answered(path: &Path, ending: &str) -> (PathBuf, Existing) {
     let named = with_ending(path, ending);
     let existing = match named == path {

@@ -2,14 +2,41 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::exporter::{Export, Exporter, Place};
 use super::own::{is_ours, marked_text};
 use super::{
     Existing, ExportError, check_folder, check_target, failed, must_be_in_a_folder, write_file,
 };
 use crate::files::write_beside;
 use crate::story::{ImageId, Images, Story, encode_png};
+
+/// `story.md` and a folder of its pictures.
+pub(super) struct Markdown;
+
+impl Exporter for Markdown {
+    fn id(&self) -> &'static str {
+        "markdown"
+    }
+
+    fn label(&self) -> &'static str {
+        "Markdown folder…"
+    }
+
+    fn place(&self) -> Place {
+        Place::Folder
+    }
+
+    fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {
+        check_markdown(export.story, target, export.existing)
+    }
+
+    fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
+        write_markdown_over(export.story, export.images, target, export.existing)?;
+        Ok(target.join("story.md"))
+    }
+}
 
 /// Writes `dir/story.md` and the pictures it shows to `dir/images/`, under the names they have
 /// in a project folder, so that a project can hold its own Markdown. `dir` is made if the

@@ -1,12 +1,21 @@
-//! A story becomes a PNG sheet, a Markdown folder, or a panel's PNG with its record.
+//! What a story can become: [`EXPORTERS`] lists it, one file each.
 
+mod exporter;
 mod guard;
+mod html;
+mod ink;
 mod markdown;
 mod own;
+mod pages;
 mod panel;
+mod pdf;
+mod pictures;
 mod sheet;
 mod typeset;
 
+pub use exporter::{
+    Choice, EXPORTERS, Export, Exporter, Options, Place, export, exporter, target_of,
+};
 pub use guard::{Existing, answered, check_folder, check_target, with_ending};
 pub use markdown::{check_markdown, write_markdown, write_markdown_over};
 pub use own::is_ours;
@@ -40,8 +49,12 @@ pub enum ExportError {
     NotAFolder(PathBuf),
     #[error("This panel has no picture to export; make one first.")]
     NoPicture,
+    #[error("This story has no pictures to export; make some first.")]
+    NoPictures,
     #[error("The picture {0} is missing or damaged; make it again or restore its file.")]
     NoPixels(String),
+    #[error("The pages could not be made ({0}); export the board as a web page.")]
+    Pages(String),
     #[error("The board is too large for one sheet ({0}); export it as Markdown.")]
     Sheet(String),
 }

@@ -1,11 +1,12 @@
 //! One panel's picture with the record of its making.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RgbaImage;
 use image::imageops::{FilterType, resize};
 
+use super::exporter::{Export, Exporter, Place};
 use super::{ExportError, failed, write_file};
 use crate::story::{Images, Panel, PictureTake, encode_png};
 
@@ -25,6 +26,37 @@ impl Scale {
             Scale::Double => 2,
             Scale::Quadruple => 4,
         }
+    }
+}
+
+/// The picture of one panel, in full size.
+pub(super) struct SinglePicture;
+
+impl Exporter for SinglePicture {
+    fn id(&self) -> &'static str {
+        "panel"
+    }
+
+    fn label(&self) -> &'static str {
+        "Selected picture as PNG…"
+    }
+
+    fn place(&self) -> Place {
+        Place::File {
+            ending: "png",
+            kind: "PNG picture",
+        }
+    }
+
+    fn of_panel(&self) -> bool {
+        true
+    }
+
+    fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
+        let panel = export.panel.and_then(|at| export.story.panels.get(at));
+        let panel = panel.ok_or(ExportError::NoPicture)?;
+        write_panel(panel, export.images, target, Scale::Native)?;
+        Ok(target.to_path_buf())
     }
 }
 

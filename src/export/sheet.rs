@@ -1,24 +1,45 @@
 //! The whole board as one picture: title, and panels in a grid with captions under them.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::imageops::{FilterType, resize};
 use image::{Rgba, RgbaImage};
 use resvg::{tiny_skia, usvg};
 
+use super::exporter::{Export, Exporter, Place as Target};
+use super::ink::{ACCENT, INK, Ink, LINE, MUTED, Place};
 use super::own::marked_png;
-use super::typeset::{FAMILY, Widths, directed, options, weight, xml};
+use super::typeset::{Widths, options};
 use super::{ExportError, failed, write_file};
 use crate::story::{Images, Story};
 
 const PAPER: &str = "#fbf7ef";
-const CARD: &str = "#f1e9da";
-const INK: &str = "#2d2a32";
-const MUTED: &str = "#8b8172";
-const ACCENT: &str = "#c4552d";
-const LINE: f32 = 1.42;
+
+/// The whole board as one PNG.
+pub(super) struct SheetPng;
+
+impl Exporter for SheetPng {
+    fn id(&self) -> &'static str {
+        "sheet"
+    }
+
+    fn label(&self) -> &'static str {
+        "Sheet as PNG…"
+    }
+
+    fn place(&self) -> Target {
+        Target::File {
+            ending: "png",
+            kind: "PNG picture",
+        }
+    }
+
+    fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
+        write_sheet(export.story, export.images, target)?;
+        Ok(target.to_path_buf())
+    }
+}
 
 /// Writes [`draw_sheet`] as a PNG.
 pub fn write_sheet(story: &Story, images: &Images, path: &Path) -> Result<(), ExportError> {
@@ -49,15 +70,6 @@ pub fn draw_sheet(story: &Story, images: &Images) -> Result<RgbaImage, ExportErr
     Ok(out)
 }
 
-/// In whole pixels, so that pictures are not blurred.
-#[derive(Clone, Copy)]
-struct Place {
-    x: u32,
-    y: u32,
-    width: u32,
-    height: u32,
-}
-
 /// Letters of a panel's text that a sheet of so many panels has room for, and of a title: to
 /// measure and draw more takes minutes and gigabytes.
 pub(super) fn room_for_text(panels: usize) -> usize {
@@ -67,7 +79,7 @@ pub(super) fn room_for_text(panels: usize) -> usize {
 const ROOM_FOR_TITLE: usize = 400;
 
 /// `text` cut to `room` letters.
-fn cut(text: &str, room: usize) -> Cow<'_, str> {
+pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
     match text.char_indices().nth(room) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", text[..end].trim_end())),
@@ -256,68 +268,6 @@ fn face_of(
         }
     }
     Face::Blank
-}
-
-/// SVG as it is put together.
-#[derive(Default)]
-struct Ink {
-    svg: String,
-}
-
-impl Ink {
-    #[allow(clippy::too_many_arguments)] // the attributes of one SVG element
-    fn text(
-        &mut self,
-        x: f32,
-        y: f32,
-        size: f32,
-        bold: bool,
-        fill: &str,
-        anchor: &str,
-        width: f32,
-        line: &str,
-    ) {
-        let weight = weight(bold);
-        let (line, to_the_right) = directed(line);
-        let (x, anchor) = match (anchor, to_the_right) {
-            ("start", true) => (x + width, "end"),
-            _ => (x, anchor),
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(
-            self.svg,
-            r#"<text x="{x}" y="{y}" font-family="{FAMILY}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}">{}</text>"#,
-            xml(&line)
-        );
-    }
-
-    fn rect(&mut self, x: f32, y: f32, width: f32, height: f32, radius: f32, fill: &str) {
-        let _ = write!(
-            self.svg,
-            r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{radius}" fill="{fill}"/>"#
-        );
-    }
-
-    /// What a picture lies on: a sheet with a soft edge below it.
-    fn card(&mut self, place: Place, radius: f32) {
-        let (x, y) = (place.x as f32, place.y as f32);
-        let (width, height) = (place.width as f32, place.height as f32);
-        for (spread, fill) in [(3.0, "#f5efe3"), (2.0, "#eee6d6"), (1.0, "#e6dcc9")] {
-            let (w, h) = (width + 2.0 * spread, height + 2.0 * spread);
-            self.rect(x - spread, y - spread + 2.0, w, h, radius + spread, fill);
-        }
-        self.rect(x, y, width, height, radius, CARD);
-    }
-
-    fn words(&mut self, place: Place, lines: &[String], size: f32) {
-        let x = place.x as f32 + place.width as f32 / 2.0;
-        let block = lines.len() as f32 * size * LINE;
-        let mut y = place.y as f32 + (place.height as f32 - block) / 2.0 + size * 1.05;
-        for line in lines {
-            self.text(x, y, size, false, INK, "middle", 0.0, line);
-            y += size * LINE;
-        }
-    }
 }
 
 /// Draws a picture whole, as large as its place allows, with rounded corners.

@@ -168,6 +168,14 @@ fn judge<T: PartialEq>(share: &mut Share, expected: Option<T>, seen: T) -> bool 
 
 /// Peak signal-to-noise ratio in dB of values from 0 to 255, from their mean squared error.
 /// Equal pictures have none.
+///
+/// ```
+/// use vokenboard::judges::{mean_square_error, psnr};
+///
+/// let error = mean_square_error(&[0, 10], &[0, 0]).unwrap();
+/// assert_eq!(error, 50.0);
+/// assert!((psnr(error).unwrap() - 31.14).abs() < 0.01);
+/// ```
 pub fn psnr(mean_square_error: f64) -> Option<f64> {
     (mean_square_error > 0.0).then(|| 10.0 * (255.0f64.powi(2) / mean_square_error).log10())
 }

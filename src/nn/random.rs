@@ -25,6 +25,15 @@ impl NoiseSource {
 }
 
 /// Seeded N(0,1) noise of `shape` (f32).
+///
+/// ```
+/// use candle_core::Device;
+/// use vokenboard::nn::noise;
+///
+/// let draw = |seed| noise(seed, 0, &[4], &Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+/// assert_eq!(draw(7), draw(7));
+/// assert_ne!(draw(7), draw(8));
+/// ```
 pub fn noise(seed: u64, stream: u64, shape: &[usize], device: &Device) -> Result<Tensor> {
     NoiseSource::new(seed, stream).tensor(shape, device)
 }

@@ -117,6 +117,7 @@ impl CaptionPipeline {
         let Some(Written { text, prompt }) = written else {
             return Ok(None);
         };
+        tracing::debug!(prompt, text, "written");
         let record = self.text_record(request, prompt, started);
         let done = Progress::TextDone(text.clone(), Box::new(record.clone()));
         Ok(sink(done).is_continue().then_some((text, record)))
@@ -191,6 +192,11 @@ impl CaptionPipeline {
         let (negative, settings) = (request.negative(), &request.settings);
         let brief = Brief::new(prompt.clone(), negative, settings, &request.images, usual)?;
         let brief = self.painter.complete(brief)?;
+        tracing::debug!(
+            prompt = brief.prompt,
+            negative = brief.negative,
+            "drawn from"
+        );
         let Some(drawn) = self.painter.draw(&brief, sink)? else {
             return Ok(None);
         };

@@ -78,6 +78,13 @@ pub fn recipes(model: &Model) -> Vec<RecipeId> {
 }
 
 /// A model's name without the recipe that a command line may put behind it (`sprout:caption`).
+///
+/// ```
+/// use vokenboard::pipeline::{CAPTION, split_recipe};
+///
+/// assert_eq!(split_recipe("sprout:caption"), ("sprout", Some(CAPTION)));
+/// assert_eq!(split_recipe("llama3:8b"), ("llama3:8b", None));
+/// ```
 pub fn split_recipe(name: &str) -> (&str, Option<RecipeId>) {
     let split = name.rsplit_once(':');
     let split = split.and_then(|(name, recipe)| Some((name, recipe.parse().ok()?)));

@@ -164,6 +164,15 @@ impl Request {
     }
 
     /// Negative prompt, that of the board and of the settings together.
+    ///
+    /// ```
+    /// use vokenboard::pipeline::Request;
+    ///
+    /// let mut request = Request::default();
+    /// request.board.negative = "text".into();
+    /// request.settings.negative = "blurry".into();
+    /// assert_eq!(request.negative(), "text, blurry");
+    /// ```
     pub fn negative(&self) -> String {
         let both = [self.board.negative.trim(), self.settings.negative.trim()];
         let given: Vec<&str> = both.into_iter().filter(|words| !words.is_empty()).collect();
@@ -176,6 +185,10 @@ fn shown(panel: &Panel, images: &Images) -> Option<Arc<RgbaImage>> {
 }
 
 /// A seed that is short enough to be read and typed again.
+///
+/// ```
+/// assert!(vokenboard::pipeline::new_seed() < 1_000_000);
+/// ```
 pub fn new_seed() -> u64 {
     u64::from(rand::random::<u32>() % 1_000_000)
 }

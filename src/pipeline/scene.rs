@@ -25,6 +25,15 @@ const SINGULAR: [&str; 4] = ["he", "she", "him", "her"];
 /// A sentence that names who and where in words of the storyworld stands as it is. Otherwise the
 /// scene it belongs to is described the way training captions are. A story that never names a
 /// subject is conditioned on the sentence alone.
+///
+/// ```
+/// use vokenboard::pipeline::picture_prompt;
+///
+/// let named = "A fox finds a lantern in the forest.";
+/// assert_eq!(picture_prompt(&[], named), named);
+/// let carried = picture_prompt(&[named.to_string()], "She was happy.");
+/// assert!(carried.contains("fox"));
+/// ```
 pub fn picture_prompt(context: &[String], text: &str) -> String {
     let named = mentions(text);
     if !named.subjects.is_empty() && named.place.is_some() && is_known(text) {

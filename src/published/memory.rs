@@ -8,6 +8,13 @@ use candle_core::Device;
 ///
 /// # Errors
 /// When it is no amount.
+///
+/// ```
+/// use vokenboard::published::parse_bytes;
+///
+/// assert_eq!(parse_bytes("10MB"), Ok(10_000_000));
+/// assert!(parse_bytes("much").is_err());
+/// ```
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text
@@ -32,11 +39,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes of memory that are free on `device`: on the CPU what Linux calls available, on a GPU of
-/// NVIDIA's what its driver says. `None` where that cannot be told.
+/// Bytes of memory that are free on `device`: on the CPU, and on a Mac's GPU which shares its
+/// memory, what the system calls available, within the limit of a container; on a GPU of NVIDIA's
+/// what its driver says. `None` where that cannot be told.
 pub fn free_memory(device: &Device) -> Option<u64> {
     match device {
-        Device::Cpu => available(&std::fs::read_to_string("/proc/meminfo").ok()?),
+        Device::Cpu | Device::Metal(_) => available(),
         Device::Cuda(_) => {
             let asked = ["--query-gpu=memory.free", "--format=csv,noheader,nounits"];
             let said = Command::new("nvidia-smi").args(asked).output().ok()?;
@@ -44,20 +52,26 @@ pub fn free_memory(device: &Device) -> Option<u64> {
             let mebibytes: u64 = said.lines().next()?.trim().parse().ok()?;
             mebibytes.checked_mul(1 << 20)
         }
-        Device::Metal(_) => None,
     }
 }
 
-/// `MemAvailable` in the text of `/proc/meminfo`.
-fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
+fn available() -> Option<u64> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let within = system.cgroup_limits().map(|limits| limits.free_memory);
+    let free = system.available_memory();
+    let free = within.map_or(free, |within| free.min(within));
+    // Nothing at all is what is said where it is not known.
+    (free > 0).then_some(free)
 }
 
 /// `1.5 GB`, in powers of ten.
+///
+/// ```
+/// use vokenboard::published::{format_bytes, parse_bytes};
+///
+/// assert_eq!(parse_bytes(&format_bytes(6_500_000_000)), Ok(6_500_000_000));
+/// ```
 pub fn format_bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -82,10 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn what_linux_says_is_free_is_read() {
-        let said = "MemTotal:       24000000 kB\nMemAvailable:   17000000 kB\n";
-        assert_eq!(available(said), Some(17_408_000_000));
-        assert_eq!(available("MemAvailable: many kB"), None);
+    fn the_memory_that_is_free_is_less_than_there_is() {
+        let free = free_memory(&Device::Cpu).unwrap();
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        assert!((1 << 20..=system.total_memory()).contains(&free), "{free}");
     }
 
     #[test]

@@ -7,6 +7,16 @@ use super::{Edit, EditError, MemberId, Panel, PanelId, Story};
 ///
 /// A generation result is an edit like any other: it may arrive between two edits of the author,
 /// and undo takes back whichever came last.
+///
+/// ```
+/// use vokenboard::story::{Document, Edit, Story};
+///
+/// let mut document = Document::new(Story::default());
+/// document.apply(Edit::SetTitle("The lantern".into())).unwrap();
+/// assert_eq!(document.story().title, "The lantern");
+/// assert!(document.undo() && document.story().title.is_empty());
+/// assert!(document.redo() && !document.can_redo());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     story: Story,
@@ -46,6 +56,15 @@ impl Document {
     }
 
     /// An id no panel of this story has had, not a deleted one either.
+    ///
+    /// ```
+    /// use vokenboard::story::{Document, Edit, Story};
+    ///
+    /// let mut document = Document::new(Story::default());
+    /// let first = document.insert_panel(0);
+    /// document.apply(Edit::DeletePanel(first)).unwrap();
+    /// assert_ne!(document.fresh_id(), first);
+    /// ```
     pub fn fresh_id(&mut self) -> PanelId {
         self.next_id = self.next_id.max(1);
         let id = PanelId(self.next_id);
@@ -104,6 +123,15 @@ impl Document {
     }
 
     /// Copies a panel to right behind it and returns the id of the copy.
+    ///
+    /// ```
+    /// use vokenboard::story::{Document, Story};
+    ///
+    /// let mut document = Document::new(Story::default());
+    /// let panel = document.insert_panel(0);
+    /// let copy = document.duplicate_panel(panel).unwrap();
+    /// assert_eq!(document.story().position(copy), Some(1));
+    /// ```
     pub fn duplicate_panel(&mut self, panel: PanelId) -> Result<PanelId, EditError> {
         let copy = self.fresh_id();
         self.apply(Edit::DuplicatePanel { panel, copy })?;

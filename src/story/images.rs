@@ -39,6 +39,14 @@ impl ImageId {
     }
 
     /// `<hash>.png`
+    ///
+    /// ```
+    /// use vokenboard::story::ImageId;
+    ///
+    /// let id: ImageId = "ab".repeat(32).parse().unwrap();
+    /// assert_eq!(id.file_name(), format!("{}.png", "ab".repeat(32)));
+    /// assert!("../story.json".parse::<ImageId>().is_err());
+    /// ```
     pub fn file_name(&self) -> String {
         format!("{}.png", self.0)
     }
@@ -159,6 +167,15 @@ impl Images {
         Images::default()
     }
 
+    ///
+    /// ```
+    /// use vokenboard::story::{ImageId, Images};
+    ///
+    /// let images = Images::new();
+    /// let id = images.put(image::RgbaImage::new(2, 2));
+    /// assert_eq!(images.get(&id).unwrap().dimensions(), (2, 2));
+    /// assert_eq!(ImageId::of(&image::RgbaImage::new(2, 2)), id);
+    /// ```
     pub fn put(&self, image: impl Into<Arc<RgbaImage>>) -> ImageId {
         let image = image.into();
         let id = ImageId::of(&image);

@@ -224,6 +224,14 @@ impl Panel {
     }
 
     /// A panel whose text the author typed.
+    ///
+    /// ```
+    /// use vokenboard::story::{Panel, PanelId};
+    ///
+    /// let panel = Panel::with_text(PanelId(1), "A fox sleeps.");
+    /// assert_eq!(panel.texts.active().unwrap().text, "A fox sleeps.");
+    /// assert!(panel.picture().is_none());
+    /// ```
     pub fn with_text(id: PanelId, text: impl Into<String>) -> Panel {
         let mut panel = Panel::empty(id);
         panel.set_text(text.into());

@@ -263,6 +263,14 @@ impl Default for Settings {
 
 impl Settings {
     /// Every picture that these settings name.
+    ///
+    /// ```
+    /// use vokenboard::story::{ImageId, Settings};
+    ///
+    /// let mask = ImageId::of(&image::RgbaImage::new(1, 1));
+    /// let settings = Settings { mask: Some(mask.clone()), ..Settings::default() };
+    /// assert_eq!(settings.images().collect::<Vec<_>>(), [&mask]);
+    /// ```
     pub fn images(&self) -> impl Iterator<Item = &ImageId> {
         let init = self.init.iter().map(|init| &init.image);
         let references = self.references.iter().map(|reference| &reference.image);

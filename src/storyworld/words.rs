@@ -33,6 +33,12 @@ const FILLER: &str = "a an the and or but so then while when as of to for from w
     suddenly finally first last until because if yes oh hello goodbye thank thanks please";
 
 /// Splits a sentence into the words that [`vocabulary`] lists: lower case, no punctuation.
+///
+/// ```
+/// use vokenboard::storyworld::words;
+///
+/// assert_eq!(words("A fox, a Kite!").collect::<Vec<_>>(), ["a", "fox", "a", "kite"]);
+/// ```
 pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
@@ -253,6 +259,12 @@ static LEXICON: LazyLock<HashMap<String, Sense>> = LazyLock::new(|| {
 });
 
 /// Whether two words, lower case, name the same subject, place, time or weather.
+///
+/// ```
+/// use vokenboard::storyworld::synonyms;
+///
+/// assert!(!synonyms("fox", "owl"));
+/// ```
 pub fn synonyms(a: &str, b: &str) -> bool {
     let sense = |word| LEXICON.get(word).filter(|s| **s != Sense::default());
     sense(a).is_some_and(|a| sense(b) == Some(a))

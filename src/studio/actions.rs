@@ -105,9 +105,12 @@ pub enum Action {
     AskBring(Option<PanelId>),
     Save,
     AskSaveAs,
-    AskSheet,
-    AskMarkdown,
+    /// An exporter by its id; one of a panel exports the selected one.
+    AskExport(&'static str),
+    /// A panel's picture as a file.
     AskPicture(PanelId),
+    /// A choice of an exporter, and the value that it is to have.
+    ExportOption(&'static str, &'static str, &'static str),
     Device(DeviceChoice),
     /// The installed model of this name, with one of its recipes.
     Model(String, Option<RecipeId>),

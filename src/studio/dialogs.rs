@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rfd::{AsyncFileDialog, FileHandle};
 
 use crate::catalogue;
+use crate::export::{self, Place};
 use crate::story::{PanelId, picture_endings};
 
 /// What is asked; the names are suggestions.
@@ -19,13 +20,31 @@ pub enum Ask {
     SaveAs(String),
     /// Where new stories are kept.
     Folder,
-    Sheet(String),
-    Markdown,
-    Picture(PanelId, String),
     /// A model's file, a model's folder, or a folder of models, to be added where they lie.
     Model,
     ModelFolder,
     Models,
+    Export(ExportAsk),
+}
+
+/// A place for an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportAsk {
+    /// Its id in [`export::EXPORTERS`].
+    pub exporter: &'static str,
+    pub options: export::Options,
+    /// For an exporter of one panel.
+    pub panel: Option<PanelId>,
+    /// The suggested name of the file.
+    pub name: String,
+}
+
+impl ExportAsk {
+    /// Whether a file is to be named, and not a folder chosen.
+    pub fn wants_file(&self) -> bool {
+        let place = export::exporter(self.exporter).map(|exporter| exporter.place());
+        matches!(place, Some(Place::File { .. }))
+    }
 }
 
 /// What the author chose; no path where there is no dialog to choose in. A dialog that is closed
@@ -110,16 +129,17 @@ impl Dialogs for SystemDialogs {
                 let title = "Add all models in a folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Markdown => {
-                let title = "Choose a folder for the Markdown export";
-                self.wait(ask, dialog.set_title(title).pick_folder());
-            }
-            Ask::Sheet(name) | Ask::Picture(_, name) => {
-                let dialog = dialog
-                    .set_title("Export as PNG")
-                    .add_filter("PNG picture", &["png"]);
-                self.wait(ask, dialog.set_file_name(name).save_file());
-            }
+            Ask::Export(what) => match export::exporter(what.exporter).map(|e| e.place()) {
+                Some(Place::File { ending, kind }) => {
+                    let dialog = dialog.set_title(format!("Export: {kind}"));
+                    let dialog = dialog.add_filter(kind, &[ending]);
+                    self.wait(ask, dialog.set_file_name(what.name).save_file());
+                }
+                Some(Place::Folder) | None => {
+                    let title = "Choose a folder for the export";
+                    self.wait(ask, dialog.set_title(title).pick_folder());
+                }
+            },
         }
     }
 

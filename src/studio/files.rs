@@ -9,10 +9,8 @@ use std::thread::JoinHandle;
 
 use image::RgbaImage;
 
-use crate::export::{self, Existing};
-use crate::story::{
-    Document, Images, Panel, PanelId, Project, Record, Rescue, Story, read_picture_file,
-};
+use crate::export::{self, Existing, Export, ExportError, Exporter, Options};
+use crate::story::{Document, Images, PanelId, Project, Record, Rescue, Story, read_picture_file};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
@@ -35,23 +33,7 @@ pub enum Task {
     Open(PathBuf),
     /// Where the board is kept from now on; `None` for one without a folder.
     Use(Option<Project>),
-    Sheet {
-        path: PathBuf,
-        existing: Existing,
-        story: Story,
-        images: Images,
-    },
-    Markdown {
-        dir: PathBuf,
-        story: Story,
-        images: Images,
-    },
-    Picture {
-        path: PathBuf,
-        existing: Existing,
-        panel: Box<Panel>,
-        images: Images,
-    },
+    Export(Box<ExportTask>),
     /// Reads pictures that the author brings to board `board`, for one of its panels or for new
     /// ones.
     Bring {
@@ -59,6 +41,31 @@ pub enum Task {
         paths: Vec<PathBuf>,
         into: Option<PanelId>,
     },
+}
+
+/// An export of the board as it stands.
+pub struct ExportTask {
+    pub exporter: &'static dyn Exporter,
+    pub options: Options,
+    /// By its place from 0, for an exporter of one panel.
+    pub panel: Option<usize>,
+    pub path: PathBuf,
+    pub existing: Existing,
+    pub story: Story,
+    pub images: Images,
+}
+
+impl ExportTask {
+    fn run(&self) -> Result<PathBuf, ExportError> {
+        let what = Export {
+            story: &self.story,
+            images: &self.images,
+            panel: self.panel,
+            options: &self.options,
+            existing: self.existing,
+        };
+        export::export(self.exporter, &what, &self.path)
+    }
 }
 
 /// What came of it.
@@ -225,30 +232,10 @@ impl Desk {
                 self.project = project;
                 return None;
             }
-            Task::Sheet {
-                path,
-                existing,
-                story,
-                images,
-            } => {
-                let written = export::check_target(&path, existing)
-                    .and_then(|()| export::write_sheet(&story, &images, &path));
-                exported(&path, written)
-            }
-            Task::Markdown { dir, story, images } => {
-                exported(&dir, export::write_markdown(&story, &images, &dir))
-            }
-            Task::Picture {
-                path,
-                existing,
-                panel,
-                images,
-            } => {
-                let scale = export::Scale::Native;
-                let written = export::check_target(&path, existing)
-                    .and_then(|()| export::write_panel(&panel, &images, &path, scale));
-                exported(&path, written)
-            }
+            Task::Export(task) => match task.run() {
+                Ok(path) => Done::Exported(path),
+                Err(error) => Done::Failed(error.to_string()),
+            },
             // The other thread does this.
             Task::Bring { .. } => return None,
         })
@@ -296,13 +283,6 @@ impl Desk {
             }
             Err(error) => format!("{reason} No copy could be kept either: {error}"),
         })
-    }
-}
-
-fn exported<E: std::fmt::Display>(path: &Path, result: Result<(), E>) -> Done {
-    match result {
-        Ok(()) => Done::Exported(path.to_path_buf()),
-        Err(error) => Done::Failed(error.to_string()),
     }
 }
 

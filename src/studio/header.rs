@@ -9,6 +9,7 @@ use super::preferences::{Look, Preferences};
 use super::sheets::Sheet;
 use super::state::{Readiness, State};
 use super::{inspector, models, theme, widgets};
+use crate::export::{EXPORTERS, Exporter};
 use crate::weights::{DeviceChoice, DeviceKind};
 
 /// In windows narrower than this the buttons go without their words.
@@ -280,19 +281,56 @@ fn files(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
 fn export(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
     let any = !state.panels().is_empty();
     menu(ui, Icon::Export, "Export", narrow, |ui| {
-        if widgets::menu_item(ui, "Sheet as PNG…", "", any) {
-            actions.push(Action::AskSheet);
-        }
-        if widgets::menu_item(ui, "Markdown folder…", "", any) {
-            actions.push(Action::AskMarkdown);
-        }
-        let picture = state.selected_with_picture();
-        if widgets::menu_item(ui, "Selected picture as PNG…", "", picture.is_some())
-            && let Some(id) = picture
-        {
-            actions.push(Action::AskPicture(id));
+        for exporter in EXPORTERS {
+            let enabled = match exporter.of_panel() {
+                true => state.selected_with_picture().is_some(),
+                false => any,
+            };
+            if exporter.choices().is_empty() {
+                if widgets::menu_item(ui, exporter.label(), "", enabled) {
+                    actions.push(Action::AskExport(exporter.id()));
+                }
+            } else {
+                ui.add_enabled_ui(enabled, |ui| choices(ui, *exporter, state, actions));
+            }
         }
     });
+}
+
+/// An exporter with choices is a menu of its own, which stays open while they are made.
+fn choices(ui: &mut Ui, exporter: &dyn Exporter, state: &State, actions: &mut Vec<Action>) {
+    use egui::containers::menu::{MenuConfig, SubMenuButton};
+    let config = MenuConfig::new().close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside);
+    let options = state
+        .exports
+        .get(exporter.id())
+        .cloned()
+        .unwrap_or_default();
+    let (button, _) = SubMenuButton::new(exporter.label())
+        .config(config)
+        .ui(ui, |ui| {
+            widgets::roomy(ui);
+            ui.set_max_width(260.0);
+            for choice in exporter.choices() {
+                widgets::caption(ui, choice.label);
+                ui.horizontal_wrapped(|ui| {
+                    for &(value, words) in choice.values {
+                        let chosen = options.get(choice) == value;
+                        let button = ui.selectable_label(chosen, words);
+                        let name = format!("{}: {words}", choice.label);
+                        if button.accessible_name(name).clicked() {
+                            let chosen = Action::ExportOption(exporter.id(), choice.id, value);
+                            actions.push(chosen);
+                        }
+                    }
+                });
+            }
+            ui.separator();
+            if widgets::menu_item(ui, &format!("Export {}…", exporter.label()), "", true) {
+                actions.push(Action::AskExport(exporter.id()));
+            }
+        });
+    button.accessible_name(exporter.label());
 }
 
 /// Light or dark; the system decides until the author does.

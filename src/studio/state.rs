@@ -10,7 +10,7 @@ mod settings;
 mod unknown;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -29,6 +29,7 @@ use super::sheets::{Chooser, Sheet};
 use super::toasts::Toasts;
 use super::work::{Order, Target, Work};
 use crate::engine::{Description, Engine, Make};
+use crate::export;
 use crate::pipeline::new_seed;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
 use crate::weights::Manifest;
@@ -82,6 +83,8 @@ pub struct State {
     pub choice: Choice,
     pub models: Vec<Storyteller>,
     pub writers: Vec<Manifest>,
+    /// What was chosen for each exporter, by its id.
+    pub exports: BTreeMap<&'static str, export::Options>,
     pub work: Work,
     pub toasts: Toasts,
     /// The folder of this story, once it has one.
@@ -167,6 +170,7 @@ impl State {
             readiness: Readiness::Loading("Loading the model…".to_owned()),
             choice: parts.choice,
             writers: parts.writers,
+            exports: BTreeMap::new(),
             models: parts.models,
             work: Work::default(),
             toasts: Toasts::default(),
@@ -449,12 +453,15 @@ impl State {
             Action::AskOpen => self.ask(Ask::Open),
             Action::AskBring(into) => self.ask(Ask::Bring(into)),
             Action::AskSaveAs => self.ask(Ask::SaveAs(self.file_name())),
-            Action::AskSheet => self.ask(Ask::Sheet(format!("{}.png", self.file_name()))),
-            Action::AskMarkdown => self.ask(Ask::Markdown),
-            Action::AskPicture(id) => {
-                if let Some(index) = self.index_of(id) {
-                    let name = format!("{} {}.png", self.file_name(), index + 1);
-                    self.ask(Ask::Picture(id, name));
+            Action::AskExport(exporter) => {
+                self.ask_export(exporter, self.selected_with_picture());
+            }
+            Action::AskPicture(id) => self.ask_export("panel", Some(id)),
+            Action::ExportOption(exporter, choice, value) => {
+                if let Some(known) = export::exporter(exporter) {
+                    let options = self.exports.entry(exporter).or_default();
+                    // The menu offers no other values than the exporter's own.
+                    let _ = options.set(known, choice, value);
                 }
             }
             Action::Device(device) => self.choose(Choice {

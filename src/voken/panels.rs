@@ -10,6 +10,12 @@ pub struct ToldPanel<'a> {
 }
 
 /// A text as it is read and learnt: one line, single spaces.
+///
+/// ```
+/// use vokenboard::voken::tidy;
+///
+/// assert_eq!(tidy("  A fox\n sleeps. "), "A fox sleeps.");
+/// ```
 pub fn tidy(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -120,6 +120,15 @@ impl Capabilities {
     ///
     /// # Errors
     /// The first thing that it can't take, with what to do.
+    ///
+    /// ```
+    /// use vokenboard::pipeline::painter::{Brief, Capabilities};
+    ///
+    /// let plain = Capabilities::default();
+    /// let brief = Brief { negative: "blurry".into(), ..Brief::default() };
+    /// let refused = plain.check(&brief, "sketch").unwrap_err().to_string();
+    /// assert!(refused.starts_with("the model sketch can't take a negative prompt"));
+    /// ```
     pub fn check(&self, brief: &Brief, model: &str) -> Result<(), PipelineError> {
         let refuse = |sentence: String| Err(PipelineError::Request(sentence));
         let asked = [

@@ -40,10 +40,11 @@ impl Chooser {
     pub fn new(ask: Ask, start: &Path) -> Chooser {
         let dir = start.ancestors().find(|dir| dir.is_dir());
         let name = match &ask {
-            Ask::SaveAs(name) | Ask::Sheet(name) | Ask::Picture(_, name) => name.clone(),
+            Ask::SaveAs(name) => name.clone(),
+            Ask::Export(what) if what.wants_file() => what.name.clone(),
             Ask::Open
             | Ask::Bring(_)
-            | Ask::Markdown
+            | Ask::Export(_)
             | Ask::Folder
             | Ask::Model
             | Ask::ModelFolder
@@ -99,20 +100,29 @@ impl Chooser {
     }
 
     fn wants_name(&self) -> bool {
-        matches!(self.ask, Ask::SaveAs(_) | Ask::Sheet(_) | Ask::Picture(..))
+        match &self.ask {
+            Ask::SaveAs(_) => true,
+            Ask::Export(what) => what.wants_file(),
+            Ask::Open
+            | Ask::Bring(_)
+            | Ask::Folder
+            | Ask::Model
+            | Ask::ModelFolder
+            | Ask::Models => false,
+        }
     }
 
     fn title(&self) -> &'static str {
-        match self.ask {
+        match &self.ask {
             Ask::Open => "Open a story: choose its folder",
             Ask::Bring(_) => "Choose a picture",
             Ask::SaveAs(_) => "Save the story as a folder",
-            Ask::Markdown => "Choose a folder for the Markdown export",
             Ask::Folder => "Choose the folder for new stories",
             Ask::Model => "Add a model: choose its file",
             Ask::ModelFolder => "Add a model: choose its folder",
             Ask::Models => "Add all models in a folder",
-            Ask::Sheet(_) | Ask::Picture(..) => "Export as PNG",
+            Ask::Export(what) if what.wants_file() => "Choose a name for the export",
+            Ask::Export(_) => "Choose a folder for the export",
         }
     }
 }

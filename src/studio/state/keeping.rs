@@ -6,10 +6,10 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::{SAVE_REST, State};
-use crate::export;
+use crate::export::{self, Existing, Place};
 use crate::story::{Edit, Panel, PanelId, Record};
-use crate::studio::dialogs::{Answer, Ask};
-use crate::studio::files::{Done, Snapshot, Task};
+use crate::studio::dialogs::{Answer, Ask, ExportAsk};
+use crate::studio::files::{Done, ExportTask, Snapshot, Task};
 use crate::studio::preferences::Preferences;
 use crate::studio::sheets::Chooser;
 
@@ -39,6 +39,28 @@ impl State {
         }
     }
 
+    /// Asks where an exporter is to write to; one of a panel is asked for `panel`.
+    pub(super) fn ask_export(&mut self, exporter: &'static str, panel: Option<PanelId>) {
+        let Some(known) = export::exporter(exporter) else {
+            return;
+        };
+        let panel = panel.filter(|_| known.of_panel());
+        let number = panel.and_then(|id| self.index_of(id)).map(|at| at + 1);
+        let name = match (known.place(), number) {
+            (Place::File { ending, .. }, Some(number)) => {
+                format!("{} {number}.{ending}", self.file_name())
+            }
+            (Place::File { ending, .. }, None) => format!("{}.{ending}", self.file_name()),
+            (Place::Folder, _) => self.file_name(),
+        };
+        self.ask(Ask::Export(ExportAsk {
+            exporter,
+            options: self.exports.get(exporter).cloned().unwrap_or_default(),
+            panel,
+            name,
+        }));
+    }
+
     pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
         self.commit(now);
         let Answer { ask, path } = answer;
@@ -46,7 +68,6 @@ impl State {
             self.chooser = Some(Chooser::new(ask, self.folder()));
             return;
         };
-        let (story, images) = (self.story().clone(), self.images.clone());
         let task = match ask {
             Ask::Open => return self.open(path),
             Ask::Bring(into) => return self.bring(vec![path], into),
@@ -66,31 +87,27 @@ impl State {
                 }
                 Task::SaveAs(path, self.snapshot())
             }
-            Ask::Sheet(_) => {
-                let (path, existing) = export::answered(&path, "png");
-                Task::Sheet {
-                    path,
-                    existing,
-                    story,
-                    images,
-                }
-            }
-            Ask::Markdown => Task::Markdown {
-                dir: path,
-                story,
-                images,
-            },
-            Ask::Picture(id, _) => {
-                let Some(panel) = self.panel(id).cloned() else {
+            Ask::Export(what) => {
+                let Some(exporter) = export::exporter(what.exporter) else {
                     return;
                 };
-                let (path, existing) = export::answered(&path, "png");
-                Task::Picture {
+                let (path, existing) = match exporter.place() {
+                    Place::File { ending, .. } => export::answered(&path, ending),
+                    Place::Folder => (path, Existing::Stays),
+                };
+                let panel = what.panel.and_then(|id| self.index_of(id));
+                if exporter.of_panel() && panel.is_none() {
+                    return;
+                }
+                Task::Export(Box::new(ExportTask {
+                    exporter,
+                    options: what.options,
+                    panel,
                     path,
                     existing,
-                    panel: Box::new(panel),
-                    images,
-                }
+                    story: self.story().clone(),
+                    images: self.images.clone(),
+                }))
             }
         };
         self.files.send(task);

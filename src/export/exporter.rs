@@ -1,0 +1,162 @@
+//! Exporters: what a board can become. [`EXPORTERS`] lists them; the menu of the studio and the
+//! command line are made of that list.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Existing, ExportError, check_folder, check_target, html, markdown, panel, pdf, pictures, sheet,
+    with_ending,
+};
+use crate::story::{Images, Story};
+
+/// What an export is written to, which is what a dialog asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file with this ending; `kind` is what such files are called.
+    File {
+        ending: &'static str,
+        kind: &'static str,
+    },
+    Folder,
+}
+
+/// One of several values that an exporter can be given; the first is taken where none is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The flag of the command line, without its dashes.
+    pub id: &'static str,
+    pub label: &'static str,
+    pub help: &'static str,
+    /// Each as the command line names it, and for people.
+    pub values: &'static [(&'static str, &'static str)],
+}
+
+/// Values of an exporter's choices.
+///
+/// ```
+/// use vokenboard::export::{Options, exporter};
+///
+/// let pdf = exporter("pdf").unwrap();
+/// let mut options = Options::default();
+/// options.set(pdf, "page", "letter").unwrap();
+/// assert!(options.set(pdf, "page", "napkin").unwrap_err().contains("a4"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(BTreeMap<&'static str, &'static str>);
+
+impl Options {
+    /// Sets the choice `id` of `exporter`.
+    ///
+    /// # Errors
+    /// Where the exporter has no such choice, or the choice no such value.
+    pub fn set(&mut self, exporter: &dyn Exporter, id: &str, value: &str) -> Result<(), String> {
+        let choices = exporter.choices();
+        let Some(choice) = choices.iter().find(|choice| choice.id == id) else {
+            return Err(format!(
+                "The format {} has no option --{id}; leave that out.",
+                exporter.id()
+            ));
+        };
+        let known = choice.values.iter().find(|(name, _)| *name == value);
+        let Some((value, _)) = known else {
+            let names: Vec<&str> = choice.values.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "\"{value}\" is no value of --{id}; choose {}.",
+                names.join(", ")
+            ));
+        };
+        self.0.insert(choice.id, value);
+        Ok(())
+    }
+
+    /// What was chosen, or the first value.
+    pub fn get(&self, choice: &Choice) -> &'static str {
+        let usual = choice.values.first().map_or("", |(value, _)| *value);
+        self.0.get(choice.id).copied().unwrap_or(usual)
+    }
+}
+
+/// What is exported, and how.
+pub struct Export<'a> {
+    pub story: &'a Story,
+    pub images: &'a Images,
+    /// The panel that is meant, by its place from 0, for exporters of one.
+    pub panel: Option<usize>,
+    pub options: &'a Options,
+    /// What happens to files that are there.
+    pub existing: Existing,
+}
+
+/// Makes something of a board.
+pub trait Exporter: Sync {
+    /// What the command line calls it.
+    fn id(&self) -> &'static str;
+
+    /// Its item in the studio's menu.
+    fn label(&self) -> &'static str;
+
+    fn place(&self) -> Place;
+
+    /// Whether it is of one panel and not of the whole board.
+    fn of_panel(&self) -> bool {
+        false
+    }
+
+    fn choices(&self) -> &'static [Choice] {
+        &[]
+    }
+
+    /// Whether it may be written to `target`.
+    ///
+    /// # Errors
+    /// When that would replace what is to stay, or write into the files of a story.
+    fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {
+        match self.place() {
+            Place::File { .. } => check_target(target, export.existing),
+            Place::Folder => check_folder(target),
+        }
+    }
+
+    /// Writes to `target`, which was checked, and returns what to tell of.
+    ///
+    /// # Errors
+    /// When there is nothing to export or it can't be written.
+    fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError>;
+}
+
+/// Every exporter, in the order of the menu.
+pub static EXPORTERS: &[&dyn Exporter] = &[
+    &sheet::SheetPng,
+    &pdf::Pdf,
+    &html::Html,
+    &markdown::Markdown,
+    &pictures::Pictures,
+    &panel::SinglePicture,
+];
+
+/// The exporter that is called `id`.
+pub fn exporter(id: &str) -> Option<&'static dyn Exporter> {
+    EXPORTERS.iter().copied().find(|known| known.id() == id)
+}
+
+/// `path` with the ending that the exporter's files have.
+pub fn target_of(exporter: &dyn Exporter, path: &Path) -> PathBuf {
+    match exporter.place() {
+        Place::File { ending, .. } => with_ending(path, ending),
+        Place::Folder => path.to_path_buf(),
+    }
+}
+
+/// Checks the place and writes: the way in which everything is exported.
+///
+/// # Errors
+/// As of [`Exporter::check`] and [`Exporter::write`].
+pub fn export(
+    exporter: &dyn Exporter,
+    what: &Export,
+    target: &Path,
+) -> Result<PathBuf, ExportError> {
+    exporter.check(what, target)?;
+    exporter.write(what, target)
+}

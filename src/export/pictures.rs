@@ -1,0 +1,65 @@
+//! The board's pictures as numbered files, each with the record of its making.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::exporter::{Export, Exporter, Place};
+use super::{ExportError, check_folder, check_target, failed, must_be_in_a_folder, write_file};
+use crate::story::{ImageId, PictureTake, Story, encode_png};
+
+/// `01.png`, `02.png`, ...: numbered as their panels are, in full size.
+pub(super) struct Pictures;
+
+impl Exporter for Pictures {
+    fn id(&self) -> &'static str {
+        "pictures"
+    }
+
+    fn label(&self) -> &'static str {
+        "Pictures as PNG…"
+    }
+
+    fn place(&self) -> Place {
+        Place::Folder
+    }
+
+    fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {
+        must_be_in_a_folder(target)?;
+        check_folder(target)?;
+        if !target.is_dir() {
+            return Ok(());
+        }
+        let mut all = files(export.story);
+        all.try_for_each(|(name, _)| check_target(&target.join(name), export.existing))
+    }
+
+    fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
+        let missing = |id: &ImageId| ExportError::NoPixels(id.file_name());
+        if files(export.story).next().is_none() {
+            return Err(ExportError::NoPictures);
+        }
+        // All are looked at before one is written.
+        for (_, take) in files(export.story) {
+            let id = &take.image;
+            export.images.get(id).ok_or_else(|| missing(id))?;
+        }
+        fs::create_dir_all(target).map_err(|source| failed(target, source))?;
+        for (name, take) in files(export.story) {
+            let path = target.join(name);
+            let id = &take.image;
+            let picture = export.images.get(id).ok_or_else(|| missing(id))?;
+            let png = encode_png(&picture, take.record.as_ref());
+            write_file(&path, &png.map_err(|source| failed(&path, source))?)?;
+        }
+        Ok(target.to_path_buf())
+    }
+}
+
+/// The pictures that the board shows, under their names.
+fn files(story: &Story) -> impl Iterator<Item = (String, &PictureTake)> {
+    let digits = story.panels.len().to_string().len().max(2);
+    let numbered = (1..).zip(&story.panels);
+    numbered.filter_map(move |(number, panel)| {
+        Some((format!("{number:0digits$}.png"), panel.picture()?))
+    })
+}
