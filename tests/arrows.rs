@@ -23,7 +23,14 @@ const ORDER: &[&[&str]] = &[
     &["nn"],
     &["storyworld"],
     &["story"],
-    &["files", "pixels", "resample", "logging"],
+    &[
+        "files",
+        "logging",
+        "pixels",
+        "resample",
+        "typefaces",
+        "words",
+    ],
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

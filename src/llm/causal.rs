@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::LlmError;
 use super::cache::CacheType;
-use super::gguf::Gguf;
+use super::gguf::{Gguf, MappedFiles};
 use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
 use super::network::{Input, Network, State};
@@ -56,6 +56,7 @@ pub struct GgufLm {
     /// The tokens in `state`.
     read: Vec<u32>,
     memory: LlmMemory,
+    files: MappedFiles,
 }
 
 impl GgufLm {
@@ -79,6 +80,7 @@ impl GgufLm {
             memory: LlmMemory::of(header, hyper, options.context, options.cache),
             state: network.state(options.context, options.cache),
             read: Vec::new(),
+            files: gguf.files(),
             network,
         })
     }
@@ -159,6 +161,7 @@ impl CausalLm for GgufLm {
         logits: &mut Vec<f32>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<()>, LlmError> {
+        self.files.check()?;
         // The last token is always read, since its hidden state is needed.
         let last = ids.len().checked_sub(1).ok_or(LlmError::NoTokens)?;
         if !self.network.suits(&self.state, ids.len()) {

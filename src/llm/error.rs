@@ -9,6 +9,11 @@ pub enum LlmError {
     Several { dir: PathBuf, names: String },
     #[error("{} cannot be read ({reason}); check that it is a file you may read", path.display())]
     Unreadable { path: PathBuf, reason: String },
+    #[error("{} cannot be read any more: {source}", path.display())]
+    Changed {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{} is not a language model this program can use: {reason}; copy the file again or use another one", path.display())]
     Unusable { path: PathBuf, reason: String },
     #[error("{} {reason}; {remedy}", path.display())]

@@ -24,7 +24,33 @@ pub(super) struct Gguf {
     parts: HashMap<String, usize>,
 }
 
+/// The files that a model reads while it works, with the path of the first.
+pub(super) struct MappedFiles {
+    path: PathBuf,
+    files: Vec<Arc<MappedFile>>,
+}
+
+impl MappedFiles {
+    /// Whether they still are what was opened.
+    pub(super) fn check(&self) -> Result<(), LlmError> {
+        let mut files = self.files.iter();
+        files
+            .try_for_each(|file| file.check())
+            .map_err(|error| LlmError::Changed {
+                path: self.path.clone(),
+                source: error,
+            })
+    }
+}
+
 impl Gguf {
+    pub(super) fn files(&self) -> MappedFiles {
+        MappedFiles {
+            path: self.path.clone(),
+            files: self.files.clone(),
+        }
+    }
+
     /// Opens the language model in `dir`: what sees pictures for it (mmproj) or changes it (a
     /// LoRA) may lie beside it, and of a set the first part is meant.
     pub(super) fn find(dir: &Path) -> Result<Gguf, LlmError> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{BLOCK, portable};
 
@@ -139,22 +140,56 @@ impl QuantType {
 }
 
 /// A file mapped into memory for reading.
+///
+/// A file that is replaced by renaming another one into its place stays mapped as it was. One that
+/// is written in place, as another program may do in an author's folder, changes under the map:
+/// [`MappedFile::check`] tells so, and is asked before bytes are read. On Unix a file that is cut
+/// between the check and the reading still ends the program (SIGBUS), which no check can prevent.
 #[derive(Debug)]
-pub struct MappedFile(memmap2::Mmap);
+pub struct MappedFile {
+    map: memmap2::Mmap,
+    file: File,
+    modified: Option<SystemTime>,
+}
 
 impl MappedFile {
     /// # Errors
     /// When the file cannot be opened or mapped.
     pub fn open(path: &Path) -> std::io::Result<MappedFile> {
         let file = File::open(path)?;
-        // SAFETY: the mapping is read only. Model files are replaced by renaming, never written
-        // in place, so the bytes do not change under us.
+        let modified = file.metadata()?.modified().ok();
+        // SAFETY: the mapping is read only, and whoever reads asks first whether the file is still
+        // what was mapped (`check`). Bytes that change all the same are numbers of any value, which
+        // every reader takes.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(MappedFile(map))
+        Ok(MappedFile {
+            map,
+            file,
+            modified,
+        })
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.map
+    }
+
+    /// Whether the file still is what was mapped.
+    ///
+    /// # Errors
+    /// When it was cut or written in place.
+    pub fn check(&self) -> std::io::Result<()> {
+        let now = self.file.metadata()?;
+        if now.len() < self.map.len() as u64 {
+            return Err(std::io::Error::other(
+                "it was cut while it was used; restore it and load the model again",
+            ));
+        }
+        if now.modified().ok() != self.modified {
+            return Err(std::io::Error::other(
+                "it was written to while it was used; load the model again",
+            ));
+        }
+        Ok(())
     }
 
     /// Gives back the memory behind a part of the file that was read, such as a tensor that was
@@ -166,7 +201,7 @@ impl MappedFile {
             // SAFETY: the mapping is read only and of a file, so that pages that are dropped come
             // back with the same bytes.
             let told = unsafe {
-                self.0
+                self.map
                     .unchecked_advise_range(advice, part.start, part.len())
             };
             // Where the system knows no such advice, the memory stays until the file is closed.

@@ -401,6 +401,10 @@ impl Checkpoint {
                 name: name.to_string(),
             })?;
         let (path, data) = &self.files[entry.file];
+        if let Data::Mapped(file) = data {
+            let changed = |error: std::io::Error| CheckpointError::damaged(path, error);
+            file.check().map_err(changed)?;
+        }
         let stored = entry.info.dtype;
         let dtype = stored.dtype().ok_or_else(|| CheckpointError::Unsupported {
             path: path.clone(),

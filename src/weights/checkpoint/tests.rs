@@ -480,3 +480,41 @@ fn what_is_no_weights_is_told_and_how_much_is_missing() {
     );
     assert!(told(&whole[..20]).contains("before its header does"));
 }
+
+/// A file that its owner cuts or writes to while it is mapped is an error, not a crash; one that
+/// another file takes the place of is read on as it was.
+#[cfg(unix)]
+#[test]
+fn a_mapped_file_that_changes_is_told() {
+    use std::collections::HashMap;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let tensor = Tensor::ones((64, 64), DType::F32, &Device::Cpu).unwrap();
+    let all = HashMap::from([("w".to_string(), tensor)]);
+    candle_core::safetensors::save(&all, &path).unwrap();
+    let read = |checkpoint: &Checkpoint| checkpoint.tensor("w", DType::F32, &Device::Cpu);
+    let said = |checkpoint: &Checkpoint| read(checkpoint).unwrap_err().to_string();
+
+    let mapped = Checkpoint::open(&path).unwrap();
+    let beside = dir.path().join("b.safetensors");
+    std::fs::write(&beside, "another").unwrap();
+    std::fs::rename(&beside, &path).unwrap();
+    assert!(read(&mapped).is_ok(), "replaced");
+
+    candle_core::safetensors::save(&all, &path).unwrap();
+    let mapped = Checkpoint::open(&path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(100).unwrap();
+    assert!(
+        said(&mapped).contains("was cut while it was used"),
+        "{}",
+        said(&mapped)
+    );
+
+    candle_core::safetensors::save(&all, &path).unwrap();
+    let mapped = Checkpoint::open(&path).unwrap();
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    file.set_modified(later).unwrap();
+    assert!(said(&mapped).contains("was written to while it was used"));
+}
