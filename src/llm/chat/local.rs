@@ -21,7 +21,7 @@ use crate::llm::{
 /// The day that templates are told: always the same, so that the same story and seed give the same
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
 const TODAY: Duration = Duration::from_secs(1_721_952_000);
-/// The longest texts that are kept, in tokens, and the most memory that they may take.
+/// The most memory that the cache of a text may take.
 const MAX_CACHE: u64 = 1 << 30;
 /// Tokens back for which a repetition is made less likely.
 const RECENT: usize = 64;
