@@ -17,6 +17,7 @@ pub mod nn;
 pub mod pipeline;
 mod pixels;
 pub mod published;
+pub mod remote;
 mod resample;
 pub mod story;
 pub mod storyworld;

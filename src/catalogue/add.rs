@@ -266,7 +266,7 @@ fn readable(path: &Path) -> String {
 }
 
 /// A short id from a name that no model has yet.
-fn unique(name: &str, known: &[Model]) -> String {
+pub(super) fn unique(name: &str, known: &[Model]) -> String {
     let words: Vec<String> = name
         .to_lowercase()
         .split(|c: char| !c.is_alphanumeric() && c != '.')

@@ -37,6 +37,8 @@ pub enum CatalogueError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
+    Remote(#[from] crate::remote::RemoteError),
+    #[error(transparent)]
     Weights(#[from] WeightsError),
 }
 

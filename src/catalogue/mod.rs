@@ -11,6 +11,7 @@ mod checkpoint;
 mod control;
 mod embedding;
 mod encoders;
+mod engines;
 mod error;
 mod files;
 mod folders;
@@ -33,6 +34,7 @@ mod tests;
 use std::path::Path;
 
 pub use add::{Added, add, find, line, remove};
+pub use engines::{add_comfy, add_endpoint};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
 pub use plan::plan;

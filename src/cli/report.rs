@@ -147,7 +147,11 @@ impl Reporter {
             (Style::Bars(bars), Progress::Loading(loading)) => {
                 bars.text.set_message(format!("loading {}", loading.what));
             }
-            (Style::Lines, _) => {}
+            (Style::Json, Progress::Waiting(what)) => {
+                line(&json!({"event": "waiting", "panel": panel, "what": what}));
+            }
+            (Style::Lines, _) | (_, Progress::Still) => {}
+            (Style::Bars(bars), Progress::Waiting(what)) => bars.text.set_message(what.clone()),
             (Style::Bars(bars), Progress::TextPiece(piece)) => {
                 bars.written.push_str(piece);
                 bars.text.inc(1);

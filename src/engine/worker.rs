@@ -179,6 +179,12 @@ impl Worker {
     }
 
     fn progress(&self, id: JobId, progress: Progress) -> Result<(), Gone> {
+        match &progress {
+            // Asked for the cancel flag alone.
+            Progress::Still => return Ok(()),
+            Progress::TextPiece(piece) if piece.is_empty() => return Ok(()),
+            _ => {}
+        }
         let preview = matches!(progress, Progress::Step { .. });
         let event = Event::Progress(id, progress);
         if !preview {

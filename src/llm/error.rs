@@ -46,6 +46,9 @@ pub enum LlmError {
         "the language model found no clean sentence to go on with; try another seed or a lower temperature"
     )]
     Speechless,
+    /// Of an engine elsewhere.
+    #[error(transparent)]
+    Elsewhere(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Tensor(String),
 }

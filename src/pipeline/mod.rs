@@ -37,6 +37,10 @@ use writer::WriterDescription;
 pub enum Progress {
     /// Part of the model had to leave for want of memory and is loaded again.
     Loading(LoadProgress),
+    /// Nothing new: asked so that a cancel is obeyed while an engine elsewhere is silent.
+    Still,
+    /// Who or what is before this on an engine that others use as well, for people.
+    Waiting(String),
     /// The next piece of the text, to be appended to those before.
     TextPiece(String),
     /// The whole text, cleaned up, and how it was made; it replaces the pieces. Of several
@@ -117,6 +121,8 @@ pub enum PipelineError {
     Published(#[from] crate::published::PublishedError),
     #[error(transparent)]
     Checkpoint(#[from] crate::weights::CheckpointError),
+    #[error(transparent)]
+    Remote(#[from] crate::remote::RemoteError),
     #[error("{0}")]
     Tensor(String),
     #[error("{0}")]

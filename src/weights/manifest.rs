@@ -40,6 +40,9 @@ pub struct Manifest {
     /// What the weights are, where they were added as they lay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// What an engine elsewhere is asked for; whoever speaks with it reads this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<serde_json::Value>,
 }
 
 /// A file of a model, by its path in the model folder.

@@ -1,5 +1,6 @@
 //! `vokenboard models`
 
+mod engine;
 mod list;
 mod look;
 mod published;
@@ -46,9 +47,12 @@ enum ModelsCommand {
 #[derive(Debug, Args)]
 struct AddArgs {
     /// A .safetensors, .ckpt or .gguf file, a diffusers folder, a folder of the public weights of
-    /// MiniGPT-5, or what Ollama calls a model
+    /// MiniGPT-5, what Ollama calls a model, the address of an OpenAI-compatible server, or
+    /// `comfyui` with its address behind it
     #[arg(value_name = "PATH")]
     path: PathBuf,
+    #[command(flatten)]
+    engine: engine::EngineArgs,
     /// What the UNet predicts, where the file does not say (Stable Diffusion 2.x)
     #[arg(long, value_name = "WHAT")]
     prediction: Option<Prediction>,
@@ -160,6 +164,9 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
 }
 
 fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
+    if engine::is_one(&args.path, &args.engine) {
+        return engine::add(&args.path, &args.engine, models);
+    }
     if !args.parts.given().is_empty() {
         return published::add(args, models);
     }

@@ -2,6 +2,7 @@
 
 mod brief;
 mod capabilities;
+mod comfy;
 mod diffusers;
 mod embeddings;
 mod stable;
@@ -95,7 +96,7 @@ pub trait PainterKind: Sync {
 }
 
 /// Every kind of painter; the first that detects a model loads it.
-pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind, &stable::Kind];
+pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind, &stable::Kind, &comfy::Kind];
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn PainterKind> {

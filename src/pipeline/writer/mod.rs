@@ -2,6 +2,7 @@
 //! picture of it shows. [`WRITERS`] lists the kinds there are.
 
 mod continuation;
+mod endpoint;
 pub mod instruct;
 mod local;
 
@@ -142,7 +143,7 @@ pub trait WriterKind: Sync {
 }
 
 /// Every kind of writer; the first that detects a model loads it.
-pub static WRITERS: &[&dyn WriterKind] = &[&local::Kind, &continuation::Kind];
+pub static WRITERS: &[&dyn WriterKind] = &[&local::Kind, &endpoint::Kind, &continuation::Kind];
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn WriterKind> {

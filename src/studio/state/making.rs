@@ -126,6 +126,8 @@ impl State {
             }
             Event::Started(_) => {}
             Event::Progress(job, Progress::Loading(part)) => self.work.loading(job, part.what),
+            Event::Progress(job, Progress::Waiting(what)) => self.work.loading(job, what),
+            Event::Progress(_, Progress::Still) => {}
             Event::Progress(job, Progress::TextPiece(piece)) => self.work.text_piece(job, &piece),
             Event::Progress(job, Progress::TextDone(text, record)) => {
                 self.work.text_done(job, now);

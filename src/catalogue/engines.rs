@@ -1,0 +1,195 @@
+//! Adding engines elsewhere: the models of an OpenAI-compatible server, the checkpoints of a
+//! ComfyUI, or the author's own workflow for it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::add::unique;
+use super::{Added, CatalogueError};
+use crate::remote::comfy::{self, ComfyModel, Workflow};
+use crate::remote::openai::{self, Endpoint};
+use crate::remote::{Address, Client, Key, keys};
+use crate::weights::{self, Entry, Manifest, Model, Source};
+
+/// Most bytes of a workflow's file.
+const WORKFLOW: u64 = 16 << 20;
+/// Pixels a side of the pictures of a checkpoint: ComfyUI does not say of which family one is, and
+/// all families draw at this size; the settings of a story choose another.
+const SIDE: u32 = 768;
+
+/// Adds every model that the server at `address` lists, each as a writer. A key that is given is
+/// kept for the address.
+///
+/// # Errors
+/// When the server does not answer as such servers do, or the list of models cannot be written.
+pub fn add_endpoint(
+    address: &str,
+    key: Option<&Key>,
+    models: &Path,
+) -> Result<Vec<Added>, CatalogueError> {
+    let (address, client) = connect(address, key)?;
+    let listed = openai::list(&client, &mut go_on)?.unwrap_or_default();
+    keep(&address, key)?;
+    let entries = listed.iter().map(|endpoint: &Endpoint| Found {
+        name: endpoint.model.clone(),
+        summary: format!(
+            "writes at {}: {}, {} tokens{}",
+            address.host(),
+            endpoint.server.label(),
+            endpoint.context,
+            if endpoint.sees { ", sees pictures" } else { "" }
+        ),
+        pipeline: openai::PIPELINE,
+        engine: value(endpoint),
+    });
+    register(&address, entries, models)
+}
+
+/// Adds the checkpoints of the ComfyUI at `address`, each as a painter; or, where `workflow` names
+/// its file and what is bound by hand, that workflow alone.
+///
+/// # Errors
+/// When the engine does not answer as ComfyUI does, it has nothing to draw with, the workflow can't
+/// be used, or the list of models cannot be written.
+pub fn add_comfy(
+    address: &str,
+    key: Option<&Key>,
+    workflow: Option<(&Path, &[String])>,
+    models: &Path,
+) -> Result<Vec<Added>, CatalogueError> {
+    let (address, client) = connect(address, key)?;
+    let workflow = workflow
+        .map(|(path, bindings)| read_workflow(path, bindings))
+        .transpose()?;
+    let about = comfy::about(&client, &mut go_on)?.unwrap_or_default();
+    keep(&address, key)?;
+    let found = |model: ComfyModel, more: &str| Found {
+        name: stem(model.label()),
+        summary: format!(
+            "draws at {}: ComfyUI {}{more}",
+            address.host(),
+            about.version
+        ),
+        pipeline: comfy::PIPELINE,
+        engine: value(&model),
+    };
+    let entries: Vec<Found> = match workflow {
+        Some(workflow) => {
+            let bound = match &workflow {
+                ComfyModel::Workflow { workflow, .. } => workflow.describe(),
+                ComfyModel::Checkpoint { .. } => String::new(),
+            };
+            vec![found(workflow, &format!("; bound: {bound}"))]
+        }
+        None => about
+            .checkpoints
+            .iter()
+            .map(|name| {
+                let model = ComfyModel::Checkpoint {
+                    name: name.clone(),
+                    width: SIDE,
+                    height: SIDE,
+                };
+                found(model, "")
+            })
+            .collect(),
+    };
+    if entries.is_empty() {
+        return Err(CatalogueError::Said(format!(
+            "ComfyUI at {address} has no checkpoint; put one into its models/checkpoints, or add a workflow of yours with --workflow"
+        )));
+    }
+    register(&address, entries, models)
+}
+
+fn connect(address: &str, key: Option<&Key>) -> Result<(Address, Client), CatalogueError> {
+    let address = Address::parse(address)?;
+    let kept = keys::find(&address);
+    let client = Client::new(address.clone(), key.or(kept.as_ref()))?;
+    Ok((address, client))
+}
+
+fn keep(address: &Address, key: Option<&Key>) -> Result<(), CatalogueError> {
+    if let Some(key) = key {
+        keys::keep(address, key)?;
+    }
+    Ok(())
+}
+
+fn go_on() -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn read_workflow(path: &Path, bindings: &[String]) -> Result<ComfyModel, CatalogueError> {
+    let about = std::fs::metadata(path).map_err(|error| CatalogueError::read(path, error))?;
+    if !about.is_file() || about.len() > WORKFLOW {
+        return Err(CatalogueError::Trouble {
+            path: path.to_path_buf(),
+            reason: "is no workflow of ComfyUI".to_owned(),
+            remedy: "export one there by \"Export (API)\"".to_owned(),
+        });
+    }
+    let text = std::fs::read(path).map_err(|error| CatalogueError::read(path, error))?;
+    let workflow = Workflow::read(&String::from_utf8_lossy(&text), bindings)?;
+    Ok(ComfyModel::Workflow {
+        name: path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        workflow,
+    })
+}
+
+/// What is entered in the list of models.
+struct Found {
+    name: String,
+    summary: String,
+    pipeline: &'static str,
+    engine: serde_json::Value,
+}
+
+fn value(engine: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(engine).unwrap_or_default()
+}
+
+/// A file's name without its folder and ending.
+fn stem(name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.to_owned()
+}
+
+fn register(
+    address: &Address,
+    found: impl IntoIterator<Item = Found>,
+    models: &Path,
+) -> Result<Vec<Added>, CatalogueError> {
+    let mut added = Vec::new();
+    for found in found {
+        // One address offers many models.
+        let source = Source::Address(format!("{address}#{}", found.name));
+        let known = weights::installed(models)?.models;
+        let before = known.iter().find(|model| model.source == source);
+        let manifest = Manifest {
+            id: match before {
+                Some(model) => model.manifest.id.clone(),
+                None => unique(&found.name, &known),
+            },
+            name: found.name,
+            pipeline: found.pipeline.to_owned(),
+            summary: found.summary,
+            engine: Some(found.engine),
+            ..Manifest::default()
+        };
+        let again = before.is_some();
+        weights::register(models, &Entry::new(source.clone(), Some(manifest.clone())))?;
+        added.push(Added {
+            model: Model::new(source, manifest),
+            again,
+        });
+    }
+    Ok(added)
+}

@@ -1,0 +1,406 @@
+//! One picture drawn by a ComfyUI: posted, followed, cancelled by itself, and fetched.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use image::RgbaImage;
+use reqwest::header::AUTHORIZATION;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::super::error::quoted;
+use super::super::{Client, RemoteError};
+use super::event::{self, Event};
+
+/// How often the author's cancel is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often the engine is asked whether the job is done, with and without the WebSocket.
+const ASK_SELDOM: Duration = Duration::from_secs(5);
+const ASK_OFTEN: Duration = Duration::from_millis(500);
+/// Largest message on the WebSocket and largest picture, in bytes.
+const MESSAGE: usize = 64 << 20;
+/// Largest side of a picture, in pixels.
+const SIDE: u32 = 16_384;
+/// Asking fails this often in a row before the job is given up.
+const FAILURES: u32 = 10;
+
+/// What is told while a job runs.
+#[derive(Debug)]
+pub enum JobEvent {
+    /// Nothing new; asked so that the author can cancel.
+    Quiet,
+    /// Jobs before this one on the shared engine.
+    Waiting(usize),
+    /// `step` of `steps` of the node that counts now.
+    Step {
+        step: u32,
+        steps: u32,
+    },
+    Preview(Box<RgbaImage>),
+}
+
+/// Told of every event; breaks to cancel.
+pub type Follow<'a> = dyn FnMut(JobEvent) -> ControlFlow<()> + 'a;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Draws `graph` and returns the picture of the node `output`, or of the one that has one where
+/// that is `None`. `None` when `follow` broke: then this job alone is taken from the queue or
+/// interrupted.
+///
+/// # Errors
+/// When the engine refuses the graph, fails, is stopped, or sends something else than a picture.
+pub fn draw(
+    client: &Client,
+    graph: &Value,
+    output: Option<&str>,
+    follow: &mut Follow,
+) -> Result<Option<RgbaImage>, RemoteError> {
+    let job = Job {
+        client,
+        id: new_id(),
+        socket_id: new_id(),
+        output,
+    };
+    client.run(async {
+        let done = job.draw(graph, follow).await;
+        if !matches!(done, Ok(Some(_))) {
+            // Whatever happened, nobody waits for this picture any more. Where the engine is gone,
+            // there is nothing left to cancel either.
+            let _ = tokio::time::timeout(Duration::from_secs(3), job.cancel()).await;
+        }
+        done
+    })
+}
+
+/// A random id in the form of a UUID (version 4), as ComfyUI's own client makes them.
+fn new_id() -> String {
+    let mut bytes: [u8; 16] = rand::random();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
+struct Job<'a> {
+    client: &'a Client,
+    id: String,
+    socket_id: String,
+    output: Option<&'a str>,
+}
+
+/// Where a job stands.
+enum Stand {
+    Waiting(usize),
+    Running,
+    /// The outputs by node.
+    Done(Value),
+    Unknown,
+}
+
+impl Job<'_> {
+    async fn draw(
+        &self,
+        graph: &Value,
+        follow: &mut Follow<'_>,
+    ) -> Result<Option<RgbaImage>, RemoteError> {
+        // Without it there are no previews, but the picture comes all the same.
+        let mut socket = tokio::time::timeout(ASK_SELDOM, self.connect())
+            .await
+            .ok()
+            .flatten();
+        self.post(graph).await?;
+        let mut asked = Instant::now();
+        let mut failures = 0;
+        let mut ask_now = false;
+        loop {
+            let event = match &mut socket {
+                Some(open) => match tokio::time::timeout(LOOK, open.next()).await {
+                    Ok(Some(Ok(Message::Text(text)))) => event::of_text(text.as_str(), &self.id),
+                    Ok(Some(Ok(Message::Binary(bytes)))) => event::of_bytes(&bytes, &self.id),
+                    Ok(Some(Ok(_))) | Err(_) => Event::Other,
+                    Ok(Some(Err(_)) | None) => {
+                        socket = None;
+                        ask_now = true;
+                        Event::Other
+                    }
+                },
+                None => {
+                    tokio::time::sleep(LOOK).await;
+                    Event::Other
+                }
+            };
+            let told = match event {
+                Event::Started => JobEvent::Waiting(0),
+                // How many are before this one is asked for.
+                Event::Queue => {
+                    ask_now = true;
+                    JobEvent::Quiet
+                }
+                Event::Progress { step, steps } => JobEvent::Step { step, steps },
+                Event::Preview(picture) => JobEvent::Preview(picture),
+                Event::Done => {
+                    ask_now = true;
+                    JobEvent::Quiet
+                }
+                Event::Failed(reason) => return Err(self.refused("this picture", &reason)),
+                Event::Interrupted => {
+                    return Err(self.lost("the job was interrupted there by somebody else"));
+                }
+                Event::Other => JobEvent::Quiet,
+            };
+            if follow(told).is_break() {
+                return Ok(None);
+            }
+            let pause = if socket.is_some() {
+                ASK_SELDOM
+            } else {
+                ASK_OFTEN
+            };
+            if !ask_now && asked.elapsed() < pause {
+                continue;
+            }
+            (asked, ask_now) = (Instant::now(), false);
+            match self.stand().await {
+                Ok(Stand::Done(outputs)) => return self.fetch(&outputs).await.map(Some),
+                Ok(Stand::Waiting(before)) => {
+                    failures = 0;
+                    if follow(JobEvent::Waiting(before)).is_break() {
+                        return Ok(None);
+                    }
+                }
+                Ok(Stand::Running) => failures = 0,
+                // Between queue and history there is a moment in which a job is in neither.
+                Ok(Stand::Unknown) if failures >= 3 => {
+                    return Err(self.lost("it is neither in the queue nor among what is done"));
+                }
+                Ok(Stand::Unknown) => {
+                    failures += 1;
+                    ask_now = true;
+                    tokio::time::sleep(ASK_OFTEN).await;
+                }
+                Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => {
+                    failures += 1;
+                    if failures >= FAILURES {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens the WebSocket and asks for previews that say which job they are of.
+    async fn connect(&self) -> Option<Socket> {
+        let url = self
+            .client
+            .address()
+            .socket(&format!("/ws?clientId={}", self.socket_id));
+        let mut request = url.as_str().into_client_request().ok()?;
+        if let Some(key) = self.client.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, key.clone());
+        }
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE))
+            .max_frame_size(Some(MESSAGE));
+        let connected =
+            tokio_tungstenite::connect_async_with_config(request, Some(config), false).await;
+        let (mut socket, _) = connected.ok()?;
+        let flags = json!({"type": "feature_flags", "data": {"supports_preview_metadata": true}});
+        socket.send(Message::text(flags.to_string())).await.ok()?;
+        Some(socket)
+    }
+
+    async fn post(&self, graph: &Value) -> Result<(), RemoteError> {
+        let body = json!({
+            "prompt": graph,
+            "client_id": self.socket_id,
+            "prompt_id": self.id,
+            "extra_data": {"preview_method": "auto"},
+        });
+        let url = self.client.address().join("/prompt");
+        let request = self
+            .client
+            .request(reqwest::Method::POST, url.clone())
+            .json(&body);
+        let answer = request
+            .timeout(Duration::from_secs(60))
+            .send()
+            .await
+            .map_err(|error| self.client.failure(error))?;
+        if answer.status() == reqwest::StatusCode::BAD_REQUEST {
+            let body = self.client.body(answer, url.path(), 1 << 20).await?;
+            return Err(self.refused("the graph", &fault_of(&body)));
+        }
+        let answer = self.client.check(answer, url.path()).await?;
+        let body = self.client.body(answer, url.path(), 1 << 20).await?;
+        let answer = self.client.json(&body)?;
+        match answer.get("prompt_id").and_then(Value::as_str) {
+            Some(id) if id == self.id => Ok(()),
+            _ => Err(self
+                .client
+                .unexpected("another job's id", "the id of the job")),
+        }
+    }
+
+    async fn stand(&self) -> Result<Stand, RemoteError> {
+        let address = self.client.address();
+        let history = self
+            .client
+            .get(address.join(&format!("/history/{}", self.id)))
+            .await?;
+        if let Some(done) = history.get(&self.id) {
+            if let Some(status) = done.get("status")
+                && status.get("status_str").and_then(Value::as_str) == Some("error")
+            {
+                return Err(self.refused("this picture", &error_in(status)));
+            }
+            return Ok(Stand::Done(
+                done.get("outputs").cloned().unwrap_or_default(),
+            ));
+        }
+        let queue = self.client.get(address.join("/queue")).await?;
+        let list = |name: &str| {
+            queue
+                .get(name)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let is_own = |job: &Value| job.get(1).and_then(Value::as_str) == Some(&self.id);
+        let running = list("queue_running");
+        if running.iter().any(is_own) {
+            return Ok(Stand::Running);
+        }
+        let pending = list("queue_pending");
+        let Some(own) = pending.iter().find(|job| is_own(job)) else {
+            return Ok(Stand::Unknown);
+        };
+        let number = |job: &Value| job.get(0).and_then(Value::as_f64).unwrap_or(f64::MAX);
+        let before = pending
+            .iter()
+            .filter(|job| number(job) < number(own))
+            .count();
+        Ok(Stand::Waiting(before + running.len()))
+    }
+
+    /// The picture among the outputs.
+    async fn fetch(&self, outputs: &Value) -> Result<RgbaImage, RemoteError> {
+        let pictures = |node: &Value| node.pointer("/images/0").cloned();
+        let found = match self.output {
+            Some(node) => outputs.get(node).and_then(pictures),
+            None => outputs
+                .as_object()
+                .and_then(|nodes| nodes.values().find_map(pictures)),
+        };
+        let Some(found) = found else {
+            return Err(self
+                .client
+                .unexpected("no picture", "a picture of the workflow's output node"));
+        };
+        let field = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
+        let mut url = self.client.address().join("/view");
+        url.query_pairs_mut()
+            .append_pair("filename", field("filename"))
+            .append_pair("subfolder", field("subfolder"))
+            .append_pair("type", field("type"));
+        let bytes = self.client.bytes(url, MESSAGE).await?;
+        event::decode(&bytes, SIDE).ok_or_else(|| {
+            let found = super::super::error::looks_like(&bytes);
+            self.client.unexpected(&found, "a picture that can be read")
+        })
+    }
+
+    /// Takes this job from the queue, or interrupts it where it runs; nobody else's.
+    async fn cancel(&self) -> Result<(), RemoteError> {
+        let address = self.client.address();
+        match self.stand().await? {
+            Stand::Waiting(_) => {
+                let body = json!({"delete": [self.id]});
+                self.client.post(address.join("/queue"), &body).await?;
+            }
+            Stand::Running => {
+                let body = json!({"prompt_id": self.id});
+                self.client.post(address.join("/interrupt"), &body).await?;
+            }
+            Stand::Done(_) | Stand::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn refused(&self, what: &str, message: &str) -> RemoteError {
+        RemoteError::Refused {
+            address: self.client.address().clone(),
+            what: what.to_owned(),
+            message: quoted(message),
+        }
+    }
+
+    fn lost(&self, reason: &str) -> RemoteError {
+        RemoteError::Lost {
+            address: self.client.address().clone(),
+            what: "this picture".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// What ComfyUI says of a graph that it does not take: the first node's fault, which is more to the
+/// point than "Prompt outputs failed validation".
+fn fault_of(body: &[u8]) -> String {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return super::super::error::looks_like(body);
+    };
+    let nodes = answer.get("node_errors").and_then(Value::as_object);
+    let of_node = nodes.into_iter().flatten().find_map(|(id, node)| {
+        let error = node.pointer("/errors/0")?;
+        let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let class = node
+            .get("class_type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        Some(format!(
+            "node {id}, {class}: {}: {}",
+            text("message"),
+            text("details")
+        ))
+    });
+    let of_all = answer.pointer("/error/message").and_then(Value::as_str);
+    of_node
+        .or(of_all.map(str::to_owned))
+        .unwrap_or_else(|| answer.to_string())
+}
+
+/// The message of `execution_error` among a finished job's messages.
+fn error_in(status: &Value) -> String {
+    let messages = status.get("messages").and_then(Value::as_array);
+    let error = messages.into_iter().flatten().find_map(|message| {
+        let kind = message.get(0)?.as_str()?;
+        let data = message.get(1)?;
+        match kind {
+            "execution_error" => {
+                let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
+                Some(format!(
+                    "{}: {}",
+                    text("node_type"),
+                    text("exception_message")
+                ))
+            }
+            "execution_interrupted" => Some("it was interrupted there".to_owned()),
+            _ => None,
+        }
+    });
+    error.unwrap_or_else(|| "it failed there without a word".to_owned())
+}

@@ -1,0 +1,35 @@
+//! What is kept of a model on a ComfyUI.
+
+use serde::{Deserialize, Serialize};
+
+use super::Workflow;
+
+/// How manifests call models of a ComfyUI.
+pub const PIPELINE: &str = "comfyui";
+
+/// A way to draw there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ComfyModel {
+    /// A checkpoint, drawn by a built-in graph in pictures of this many pixels.
+    Checkpoint {
+        name: String,
+        width: u32,
+        height: u32,
+    },
+    /// The author's own workflow.
+    Workflow {
+        /// Name of its file, for people.
+        name: String,
+        workflow: Workflow,
+    },
+}
+
+impl ComfyModel {
+    /// Its name for people.
+    pub fn label(&self) -> &str {
+        match self {
+            ComfyModel::Checkpoint { name, .. } | ComfyModel::Workflow { name, .. } => name,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong with an engine elsewhere. Each message is one sentence that names the address
+//! and the remedy.
+
+use super::Address;
+
+/// Most characters of a server's own words that are repeated.
+const REPEATED: usize = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error(
+        "\"{text}\" is not the address of an engine ({reason}); give one such as http://127.0.0.1:8188"
+    )]
+    Address { text: String, reason: String },
+    #[error("{address} can't be reached ({reason}); start the engine there or correct the address")]
+    Unreachable {
+        address: Address,
+        reason: String,
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    #[error(
+        "{address} said nothing for {seconds} s; look whether the engine there is stuck, and try again"
+    )]
+    TimedOut { address: Address, seconds: u64 },
+    #[error(
+        "{address} wants a key or does not take the one it was given; add it again with --key-file"
+    )]
+    Unauthorised { address: Address },
+    #[error("{address} refused {what} ({message}); correct that, or look at the engine's own log")]
+    Refused {
+        address: Address,
+        what: String,
+        message: String,
+    },
+    #[error(
+        "{address} sent {found} where {wanted} was expected; look whether this is the address of the right engine"
+    )]
+    Unexpected {
+        address: Address,
+        found: String,
+        wanted: String,
+    },
+    #[error(
+        "{address} sent more than {limit} bytes for {what}, which is not read; look whether this is the right engine"
+    )]
+    TooLarge {
+        address: Address,
+        what: String,
+        limit: usize,
+    },
+    #[error(
+        "{address} sends its visitors on to {to}, where nothing is sent without your word; add that address if you trust it"
+    )]
+    Redirected { address: Address, to: String },
+    #[error(
+        "the engine at {address} lost {what} ({reason}); it was stopped or started anew, try again"
+    )]
+    Lost {
+        address: Address,
+        what: String,
+        reason: String,
+    },
+    #[error("no connection could be prepared ({0}); look at the system's certificates")]
+    Tls(String),
+    #[error("{0}")]
+    Workflow(String),
+    #[error(
+        "the key for {address} can't be kept ({reason}); free the system's keyring or the data folder"
+    )]
+    Key { address: Address, reason: String },
+}
+
+/// A server's words on one line, without control characters, cut where they are long.
+pub(super) fn quoted(text: &str) -> String {
+    let words = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(REPEATED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// What the beginning of an answer that is not the wanted one looks like.
+pub(super) fn looks_like(body: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&body[..body.len().min(512)]);
+    let start = start.trim_start().to_ascii_lowercase();
+    if start.is_empty() {
+        "nothing".to_owned()
+    } else if start.starts_with("<!doctype html") || start.starts_with("<html") {
+        "a web page".to_owned()
+    } else if start.starts_with('{') || start.starts_with('[') {
+        "broken JSON".to_owned()
+    } else {
+        format!(
+            "\"{}\"",
+            quoted(&start.chars().take(60).collect::<String>())
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_become_one_short_line() {
+        assert_eq!(quoted("a\n b\u{7}c"), "a b c");
+        assert_eq!(quoted(&"x".repeat(500)).chars().count(), REPEATED + 1);
+        assert_eq!(looks_like(b"  <!DOCTYPE HTML>"), "a web page");
+        assert_eq!(looks_like(b"{\"a\": "), "broken JSON");
+        assert_eq!(looks_like(b""), "nothing");
+        assert_eq!(looks_like("mö".as_bytes()), "\"mö\"");
+    }
+}

@@ -1,0 +1,270 @@
+//! A chat with a model of a server, streamed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
+use image::{ImageFormat, RgbaImage};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::super::error::looks_like;
+use super::super::{Client, RemoteError};
+use super::stream::{Piece, piece};
+
+/// How often the author's cancel is looked for while the server says nothing.
+const LOOK: Duration = Duration::from_millis(50);
+/// Silence after which a stream is given up; a large model may read for minutes first.
+const SILENCE: Duration = Duration::from_secs(600);
+/// Bytes of a stream that are read at most: some hundred times the longest text of a panel, since
+/// every token comes in an envelope of JSON.
+const STREAM: usize = 16 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a chat.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub role: Role,
+    pub text: String,
+    /// Go as data URLs; only for models that see.
+    pub pictures: Vec<Arc<RgbaImage>>,
+}
+
+/// How an answer is sampled.
+#[derive(Clone, Debug, Default)]
+pub struct ChatOptions {
+    pub seed: u64,
+    pub temperature: f32,
+    pub top_p: f32,
+    /// Most tokens of the answer.
+    pub max_tokens: usize,
+    /// Texts at which the answer ends; most servers take up to four.
+    pub stop: Vec<String>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done, or came to a stop sequence.
+    Stop,
+    /// It had as many tokens as it might.
+    Length,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    pub finish: Finish,
+}
+
+/// Asks `model` to go on after `messages`, telling `sink` of every piece. The sink is asked with an
+/// empty piece while the server is silent; when it breaks, the connection is closed, by which the
+/// server stops, and `None` is returned.
+///
+/// # Errors
+/// When the server can't be reached, refuses the request, sends something else than a stream of
+/// answers, or breaks it off.
+pub fn chat(
+    client: &Client,
+    model: &str,
+    messages: &[Message],
+    options: &ChatOptions,
+    sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Option<Answer>, RemoteError> {
+    let mut body = request(model, messages, options)?;
+    match stream(client, &body, sink) {
+        // Servers that check every field refuse those that ask for no thoughts.
+        Err(RemoteError::Refused { .. }) if remove_extras(&mut body) => stream(client, &body, sink),
+        other => other,
+    }
+}
+
+/// The request of OpenAI's interface, with the fields by which llama-server, vLLM
+/// (`chat_template_kwargs`) and Ollama (`reasoning_effort`) are asked for no thoughts.
+fn request(model: &str, messages: &[Message], options: &ChatOptions) -> Result<Value, RemoteError> {
+    let messages = messages
+        .iter()
+        .map(|message| {
+            let content = if message.pictures.is_empty() {
+                json!(message.text)
+            } else {
+                let mut parts = Vec::new();
+                for picture in &message.pictures {
+                    parts.push(
+                        json!({"type": "image_url", "image_url": {"url": data_url(picture)?}}),
+                    );
+                }
+                parts.push(json!({"type": "text", "text": message.text}));
+                json!(parts)
+            };
+            Ok(json!({"role": message.role.name(), "content": content}))
+        })
+        .collect::<Result<Vec<Value>, RemoteError>>()?;
+    let mut body = json!({
+        "model": model,
+        "messages": messages,
+        "stream": true,
+        // Servers read seeds as signed 32-bit numbers at least.
+        "seed": options.seed & 0x7fff_ffff,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_tokens": options.max_tokens,
+        "chat_template_kwargs": {"enable_thinking": false},
+        "reasoning_effort": "none",
+    });
+    if !options.stop.is_empty() {
+        body["stop"] = json!(options.stop);
+    }
+    Ok(body)
+}
+
+/// Whether there was something to remove.
+fn remove_extras(body: &mut Value) -> bool {
+    let Some(fields) = body.as_object_mut() else {
+        return false;
+    };
+    let extras = ["chat_template_kwargs", "reasoning_effort"];
+    extras
+        .iter()
+        .filter(|name| fields.remove(**name).is_some())
+        .count()
+        > 0
+}
+
+fn data_url(picture: &RgbaImage) -> Result<String, RemoteError> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|error| RemoteError::Workflow(format!("a picture can't be sent ({error})")))?;
+    let text = base64::engine::general_purpose::STANDARD.encode(png.into_inner());
+    Ok(format!("data:image/png;base64,{text}"))
+}
+
+fn stream(
+    client: &Client,
+    body: &Value,
+    sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Option<Answer>, RemoteError> {
+    let url = client.address().join("/chat/completions");
+    let request = client.request(Method::POST, url.clone()).json(body);
+    let address = client.address().clone();
+    let begun = client.run(async {
+        let mut sent = std::pin::pin!(tokio::time::timeout(
+            SILENCE,
+            client.send(request, url.path())
+        ));
+        loop {
+            match tokio::time::timeout(LOOK, &mut sent).await {
+                Ok(Ok(answer)) => return answer.map(Some),
+                Ok(Err(_)) => {
+                    return Err(RemoteError::TimedOut {
+                        address: address.clone(),
+                        seconds: SILENCE.as_secs(),
+                    });
+                }
+                Err(_) if sink("").is_break() => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    })?;
+    let Some(answer) = begun else { return Ok(None) };
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("text/event-stream") {
+        let body = client.run(async {
+            let mut stream = answer.bytes_stream();
+            stream.next().await.and_then(Result::ok).unwrap_or_default()
+        });
+        return Err(client.unexpected(&looks_like(&body), "a stream of answers"));
+    }
+    client.run(async {
+        let mut read = 0;
+        let bounded = answer.bytes_stream().map(|part| {
+            let part = part.map_err(|error| client.failure(error))?;
+            read += part.len();
+            if read > STREAM {
+                return Err(RemoteError::TooLarge {
+                    address: address.clone(),
+                    what: "one answer".to_owned(),
+                    limit: STREAM,
+                });
+            }
+            Ok(part)
+        });
+        let mut events = std::pin::pin!(bounded.eventsource());
+        let mut text = String::new();
+        let mut finish = None;
+        let mut silent = Duration::ZERO;
+        loop {
+            let event = match tokio::time::timeout(LOOK, events.next()).await {
+                Ok(event) => event,
+                Err(_) if sink("").is_break() => return Ok(None),
+                Err(_) => {
+                    silent += LOOK;
+                    if silent >= SILENCE {
+                        let seconds = SILENCE.as_secs();
+                        return Err(RemoteError::TimedOut { address, seconds });
+                    }
+                    continue;
+                }
+            };
+            silent = Duration::ZERO;
+            let lost = |reason: &str| RemoteError::Lost {
+                address: address.clone(),
+                what: "the answer".to_owned(),
+                reason: reason.to_owned(),
+            };
+            let read = match event {
+                Some(Ok(event)) => piece(&event.data).ok_or_else(|| {
+                    client.unexpected(&looks_like(event.data.as_bytes()), "a piece of an answer")
+                })?,
+                Some(Err(eventsource_stream::EventStreamError::Transport(error))) => {
+                    return Err(match error {
+                        RemoteError::Unreachable { reason, .. } => lost(&reason),
+                        other => other,
+                    });
+                }
+                Some(Err(error)) => return Err(client.unexpected(&error.to_string(), "text")),
+                // A server that dies closes the stream as well, without a word of an end.
+                None if finish.is_none() => return Err(lost("the stream ended in the middle")),
+                None => Piece::End,
+            };
+            let new = match read {
+                Piece::Text(new) => new,
+                Piece::Finish(new, why) => {
+                    finish = Some(why);
+                    new
+                }
+                Piece::Failed(reason) => return Err(lost(&reason)),
+                Piece::End => {
+                    let finish = finish.unwrap_or(Finish::Stop);
+                    return Ok(Some(Answer { text, finish }));
+                }
+            };
+            text.push_str(&new);
+            if sink(&new).is_break() {
+                return Ok(None);
+            }
+        }
+    })
+}

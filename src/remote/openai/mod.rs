@@ -1,0 +1,8 @@
+//! Servers that speak OpenAI's chat interface: llama-server, Ollama, LM Studio, vLLM and others.
+
+mod chat;
+mod list;
+mod stream;
+
+pub use chat::{Answer, ChatOptions, Finish, Message, Role, chat};
+pub use list::{Endpoint, PIPELINE, Server, list, look_for};

@@ -1,0 +1,219 @@
+//! What an author does with engines elsewhere, by the command line.
+
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use super::comfy::Comfy;
+use super::server::{Reply, Server, events, json as reply};
+
+/// A server that writes another sentence each time, and thinks aloud before.
+fn writer() -> Server {
+    let told = Arc::new(AtomicUsize::new(0));
+    Server::start(Box::new(move |asked| match asked.path.as_str() {
+        "/v1/models" => {
+            reply(&json!({"data": [{"id": "story:7b", "owned_by": "vllm", "max_model_len": 8192}]}))
+        }
+        "/v1/chat/completions" => {
+            const SENTENCES: [&str; 4] = [
+                "Milo carried the lantern over the frozen brook.",
+                "An old owl asked him where he had found it.",
+                "They followed the light to a door in the hill.",
+                "Behind it the whole village was waiting with soup.",
+            ];
+            let next = told.fetch_add(1, Ordering::Relaxed) % SENTENCES.len();
+            let mut all: Vec<String> = ["<think>Hm, an owl?</think>", SENTENCES[next]]
+                .iter()
+                .map(|text| json!({"choices": [{"delta": {"content": text}}]}).to_string())
+                .collect();
+            all.push(json!({"choices": [{"delta": {}, "finish_reason": "stop"}]}).to_string());
+            all.push("[DONE]".to_owned());
+            events(all, Duration::ZERO)
+        }
+        _ => Reply::Whole(404, "text/plain", Vec::new()),
+    }))
+}
+
+/// The program with models of its own list, so that nothing is added to the repository's.
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    let models = home.join("models");
+    if !models.exists() {
+        std::fs::create_dir(&models).unwrap();
+        for model in ["sprout", "smollm2"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("models")
+                .join(model);
+            std::os::unix::fs::symlink(from, models.join(model)).unwrap();
+        }
+    }
+    Command::cargo_bin("vokenboard")
+        .unwrap()
+        .env("VOKENBOARD_MODELS", &models)
+        .env("VOKENBOARD_KEYS", home.join("keys.json"))
+        .env("HOME", home)
+        .env("XDG_DATA_HOME", home.join("data"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn story(dir: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join("story.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_story_is_written_by_one_engine_and_drawn_by_another() {
+    let home = tempfile::tempdir().unwrap();
+    let (words, pictures) = (writer(), Comfy::start(""));
+    let key = home.path().join("key.txt");
+    std::fs::write(&key, "s3cret\n").unwrap();
+    let added = run(
+        home.path(),
+        &[
+            "models",
+            "add",
+            &format!("{}/v1", words.address),
+            "--key-file",
+            key.to_str().unwrap(),
+        ],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(
+        said(&added).contains("--writer story-7b"),
+        "{}",
+        said(&added)
+    );
+    let added = run(
+        home.path(),
+        &["models", "add", "comfyui", &pictures.address],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(said(&added).contains("--model sd15"), "{}", said(&added));
+
+    let out = home.path().join("story");
+    let told = run(
+        home.path(),
+        &[
+            "tell",
+            "Milo found a lantern.",
+            "--writer",
+            "story-7b",
+            "--model",
+            "sd15",
+            "--panels",
+            "3",
+            "--seed",
+            "4",
+            "--out",
+            out.to_str().unwrap(),
+        ],
+    );
+    assert!(told.status.success(), "{}", said(&told));
+    let story = story(&out);
+    let panels = story["panels"].as_array().unwrap();
+    assert_eq!(panels.len(), 3);
+    assert!(
+        panels[1]["text"].as_str().unwrap().contains("frozen brook"),
+        "{story}"
+    );
+    let whole = story.to_string();
+    assert!(
+        !whole.contains("s3cret") && !whole.contains("think"),
+        "{whole}"
+    );
+    // The graph with all values is kept, so that the picture can be made again.
+    let record = &panels[0]["pictures"]["items"][0]["record"];
+    assert!(
+        record["graph"].to_string().contains("Milo found a lantern"),
+        "{record}"
+    );
+    assert!(
+        record["device"].as_str().unwrap().contains("127.0.0.1"),
+        "{record}"
+    );
+    let authorised = words.requests("/v1/chat/completions");
+    assert!(
+        authorised
+            .iter()
+            .all(|asked| asked.header("authorization") == Some("Bearer s3cret"))
+    );
+}
+
+#[test]
+fn an_engine_that_went_away_is_named_and_nothing_is_left_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let pictures = Comfy::start("");
+    let added = run(
+        home.path(),
+        &["models", "add", "comfyui", &pictures.address],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    drop(pictures);
+    let out = home.path().join("story");
+    let told = run(
+        home.path(),
+        &[
+            "tell",
+            "Milo found a lantern.",
+            "--model",
+            "sd15",
+            "--out",
+            out.to_str().unwrap(),
+        ],
+    );
+    assert!(!told.status.success());
+    assert!(said(&told).contains("can't be reached"), "{}", said(&told));
+    assert!(!out.exists());
+}
+
+#[test]
+fn what_is_no_engine_is_refused_in_one_sentence() {
+    let home = tempfile::tempdir().unwrap();
+    let page = Server::start(Box::new(|_| {
+        Reply::Whole(200, "text/html", b"<html>hello".to_vec())
+    }));
+    for (arguments, wanted) in [
+        (vec!["models", "add", page.address.as_str()], "a web page"),
+        (
+            vec!["models", "add", "comfyui", page.address.as_str()],
+            "a web page",
+        ),
+        (vec!["models", "add", "comfyui"], "needs its address"),
+        (
+            vec!["models", "add", "http://me:pw@127.0.0.1:1/v1"],
+            "--key-file",
+        ),
+        (
+            vec!["models", "add", "http://127.0.0.1:9/v1"],
+            "can't be reached",
+        ),
+        (
+            vec![
+                "models",
+                "add",
+                "comfyui",
+                page.address.as_str(),
+                "--workflow",
+                "/nowhere.json",
+            ],
+            "cannot be read",
+        ),
+    ] {
+        let output = run(home.path(), &arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let said = said(&output);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+        assert!(!said.contains("pw@"), "{said}");
+    }
+    assert!(!home.path().join("models/added.json").exists());
+}
