@@ -131,6 +131,13 @@ fn is_emoji(letter: char) -> bool {
         | '\u{1f000}'..='\u{1faff}')
 }
 
+/// The family of a face.
+pub(crate) fn family(id: ID) -> Option<String> {
+    let fonts = with_system();
+    let (name, _) = fonts.face(id)?.families.first()?;
+    Some(name.clone())
+}
+
 /// A face's name, file and index in it.
 pub(crate) fn face_data(id: ID) -> Option<(String, Vec<u8>, u32)> {
     let fonts = with_system();

@@ -573,3 +573,25 @@ fn a_writer_that_follows_instructions_plans_rewrites_and_says_what_pictures_show
     assert_eq!(d.state.story().plan.len(), 6);
     assert_eq!(d.state.panels().len(), 6);
 }
+
+#[test]
+fn both_versions_are_kept_where_another_program_has_changed_the_story() {
+    let mut d = desk(0);
+    d.state.composer = "A fox sleeps.".into();
+    d.does(Action::Tell(Make::Text));
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let theirs = d.state.project.clone().unwrap();
+    let file = theirs.join("story.json");
+    let changed = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, changed.replace("sleeps", "wakes")).unwrap();
+    let id = d.state.panels()[0].id;
+    d.does(Action::Typed(id, "A fox dreams.".into()));
+    d.until("the refusal", |s| s.changed_elsewhere);
+    d.does(Action::KeepBoth);
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let ours = d.state.project.clone().unwrap();
+    assert_ne!(ours, theirs);
+    let text = |dir: &std::path::Path| Project::read(dir).unwrap().0.story().panels[0].text.clone();
+    assert_eq!(text(&theirs), "A fox wakes.");
+    assert_eq!(text(&ours), "A fox dreams.");
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::typeset::{FAMILY, directed, weight, xml};
+use super::typeset::{FAMILY, directed, set, weight};
 
 const CARD: &str = "#f1e9da";
 pub(super) const INK: &str = "#2d2a32";
@@ -48,7 +48,7 @@ impl Ink {
         let _ = write!(
             self.svg,
             r#"<text x="{x}" y="{y}" font-family="{FAMILY}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}">{}</text>"#,
-            xml(&line)
+            set(&line)
         );
     }
 

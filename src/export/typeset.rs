@@ -51,6 +51,45 @@ pub(super) fn xml(text: &str) -> String {
     out
 }
 
+/// A line as XML, each run of letters that the bundled font lacks in the family that draws it:
+/// left to itself, a line in which two letters join (as in "finds") gets no other font.
+pub(super) fn set(line: &str) -> String {
+    let family = |c: char| match is_in_bundled_font(c) {
+        true => None,
+        false => typefaces::fallback(c).and_then(typefaces::family),
+    };
+    let mut out = String::new();
+    let mut run = String::new();
+    let mut of: Option<String> = None;
+    let mut close = |run: &mut String, of: &Option<String>| {
+        match of {
+            Some(family) if !run.is_empty() => {
+                out.push_str(&format!(
+                    r#"<tspan font-family="{}" font-weight="400">{}</tspan>"#,
+                    xml(family),
+                    xml(run)
+                ));
+            }
+            _ => out.push_str(&xml(run)),
+        }
+        run.clear();
+    };
+    for c in line.chars() {
+        // Marks and joiners stay with the letter before them, spaces with the run.
+        let wanted = match joins(c) || (c == ' ' && of.is_some()) {
+            true => of.clone(),
+            false => family(c),
+        };
+        if wanted != of {
+            close(&mut run, &of);
+            of = wanted;
+        }
+        run.push(c);
+    }
+    close(&mut run, &of);
+    out
+}
+
 /// Widths of pieces of text in the regular and the bold face.
 #[derive(Default)]
 pub(super) struct Widths {
@@ -82,7 +121,7 @@ impl Widths {
             svg += &format!(
                 r#"<text id="w{index}" font-family="{FAMILY}" font-size="{MEASURED_AT}" font-weight="{}">{}</text>"#,
                 weight(*bold),
-                xml(piece)
+                set(piece)
             );
         }
         svg += "</svg>";

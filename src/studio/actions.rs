@@ -90,6 +90,10 @@ pub enum Action {
     /// The board stays open after all.
     Stay,
     OpenStory(PathBuf),
+    /// Ours goes beside what another program made of the story.
+    KeepBoth,
+    /// A copy that was rescued in an earlier session is thrown away.
+    ForgetRescued(usize),
     /// A sheet over the window, or none.
     Show(Option<Sheet>),
     Prefer(Box<Preferences>),

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use crate::export::{self, Existing, Export, ExportError, Exporter, Options};
-use crate::story::{Document, Images, PanelId, Project, Record, Rescue, Story, read_picture_file};
+use crate::story::{Document, Images, PanelId, Project, Record, Story, read_picture_file};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
@@ -30,6 +30,8 @@ pub enum Task {
     /// Into the story's folder; a story without one gets a new folder.
     Save(Snapshot),
     SaveAs(PathBuf, Snapshot),
+    /// Another program has changed the story: its version stays, this one goes beside it.
+    KeepBoth(Snapshot),
     Open(PathBuf),
     /// Where the board is kept from now on; `None` for one without a folder.
     Use(Option<Project>),
@@ -84,7 +86,11 @@ pub enum Done {
         /// Why the other files are no pictures, a sentence each.
         refused: Vec<String>,
     },
-    SaveFailed(String),
+    SaveFailed {
+        reason: String,
+        /// Another program has changed the story meanwhile.
+        changed: bool,
+    },
     Failed(String),
 }
 
@@ -206,7 +212,7 @@ impl Desk {
                 if self.project.is_none() {
                     match new_folder(&snapshot.folder, &snapshot.name) {
                         Ok(project) => self.project = Some(project),
-                        Err(reason) => return Some(self.save_failed(&reason, &snapshot)),
+                        Err(reason) => return Some(self.unsaved(&reason, false, &snapshot)),
                     }
                 }
                 self.save(&snapshot)
@@ -218,6 +224,15 @@ impl Desk {
                 }
                 Err(error) => Done::Failed(error.to_string()),
             },
+            Task::KeepBoth(snapshot) => {
+                if let Some(project) = &self.project {
+                    match project.keep_both(&snapshot.document, &snapshot.images) {
+                        Ok(beside) => self.project = Some(beside),
+                        Err(error) => return Some(self.save_failed(&error, &snapshot)),
+                    }
+                }
+                self.save(&snapshot)
+            }
             Task::Open(dir) => match Project::open(dir) {
                 Ok((project, document, images)) => {
                     // Read here, so that no frame waits for the disk.
@@ -243,7 +258,11 @@ impl Desk {
 
     fn save(&mut self, snapshot: &Snapshot) -> Done {
         let Some(project) = &mut self.project else {
-            return self.save_failed("This story has no folder yet; use Save as.", snapshot);
+            return self.unsaved(
+                "This story has no folder yet; use Save as.",
+                false,
+                snapshot,
+            );
         };
         match project.save(&snapshot.document, &snapshot.images) {
             Ok(()) => {
@@ -259,12 +278,17 @@ impl Desk {
                     revision: snapshot.revision,
                 }
             }
-            Err(error) => self.save_failed(&error.to_string(), snapshot),
+            Err(error) => self.save_failed(&error, snapshot),
         }
     }
 
+    fn save_failed(&mut self, error: &ProjectError, snapshot: &Snapshot) -> Done {
+        let changed = matches!(error, ProjectError::ChangedOnDisk(_));
+        self.unsaved(&error.to_string(), changed, snapshot)
+    }
+
     /// Keeps a copy of what could not be saved, at once: the next chance may not come.
-    fn save_failed(&mut self, reason: &str, snapshot: &Snapshot) -> Done {
+    fn unsaved(&mut self, reason: &str, changed: bool, snapshot: &Snapshot) -> Done {
         let (document, images) = (&snapshot.document, &snapshot.images);
         let known = self.rescue.take_if(|(board, _)| *board == snapshot.board);
         let kept = match known {
@@ -274,7 +298,7 @@ impl Desk {
                 Rescue::keep(document, images, from)
             }
         };
-        Done::SaveFailed(match kept {
+        let reason = match kept {
             Ok(rescue) => {
                 let dir = rescue.dir().display().to_string();
                 // The copy of another board stays where it is, for the next start.
@@ -282,7 +306,8 @@ impl Desk {
                 format!("{reason} Until it is saved, a copy is kept in {dir}.")
             }
             Err(error) => format!("{reason} No copy could be kept either: {error}"),
-        })
+        };
+        Done::SaveFailed { reason, changed }
     }
 }
 

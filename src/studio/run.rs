@@ -9,6 +9,7 @@ use super::dialogs::SystemDialogs;
 use super::models::Library;
 use super::preferences::{self, Preferences};
 use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
+use crate::story::Rescued;
 use crate::weights::Manifest;
 
 /// At most so many frames a second for events of the engine.
@@ -96,6 +97,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         });
         let library = options.library;
         state.library = library.map(|dir| Library::new(dir, options.away, wake));
+        state.rescued = Rescued::all();
         if let Some(dir) = options.project {
             state.open(dir);
         }

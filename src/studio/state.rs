@@ -31,7 +31,7 @@ use super::work::{Order, Target, Work};
 use crate::engine::{Description, Engine, Make};
 use crate::export;
 use crate::pipeline::new_seed;
-use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Settings, Story};
+use crate::story::{Document, Edit, Images, Panel, PanelId, Record, Rescued, Settings, Story};
 use crate::weights::Manifest;
 pub use model::{Choice, LoaderFor, Storyteller, Words};
 pub use session::{Leave, Leaving};
@@ -121,6 +121,8 @@ pub struct State {
     /// The models folder, where models can be added to it.
     pub library: Option<Library>,
     pub leaving: Option<Leaving>,
+    /// Copies of stories that could not be saved in an earlier session.
+    pub rescued: Vec<Rescued>,
     quit: bool,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Which words the empty board shows: characters, things or places.
@@ -147,6 +149,8 @@ pub struct State {
     changed: Option<(u64, Instant)>,
     /// Why the last save failed; it is not tried again by itself until the board changes.
     save_trouble: Option<String>,
+    /// It failed because another program has changed the story.
+    pub changed_elsewhere: bool,
     /// The author waits to hear of a save.
     save_asked: bool,
     /// Counts the boards opened so far.
@@ -197,6 +201,7 @@ impl State {
             chooser: None,
             library: None,
             leaving: None,
+            rescued: Vec::new(),
             quit: false,
             wake: Arc::clone(&parts.wake),
             words_shown: 0,
@@ -217,6 +222,7 @@ impl State {
             saved: revision,
             changed: None,
             save_trouble: None,
+            changed_elsewhere: false,
             save_asked: false,
             board: 0,
             said_language: false,
@@ -436,6 +442,8 @@ impl State {
             Action::LeaveNow => self.leave_now(now),
             Action::Stay => self.leaving = None,
             Action::OpenStory(dir) => self.open(dir),
+            Action::KeepBoth => self.keep_both(),
+            Action::ForgetRescued(index) => self.forget_rescued(index, now),
             Action::Show(sheet) => self.sheet = sheet,
             Action::Prefer(preferences) => self.prefer(*preferences, now),
             Action::AskFolder => self.ask(Ask::Folder),
@@ -637,6 +645,7 @@ impl State {
         self.typed = None;
         self.changed = None;
         self.save_trouble = None;
+        self.changed_elsewhere = false;
         self.save_asked = false;
         self.focus_composer = true;
         self.said_language = false;

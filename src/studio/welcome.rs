@@ -35,6 +35,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
                         .heading()
                         .size(30.0),
                 );
+                rescued(ui, state, actions);
                 recent(ui, state, textures, actions);
                 widgets::caption(
                     ui,
@@ -52,6 +53,41 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
                 ui.add_space(14.0);
             });
         });
+}
+
+/// Stories of an earlier session that could not be saved: their copies are offered.
+fn rescued(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let p = theme::palette(ui);
+    for (index, copy) in state.rescued.iter().enumerate() {
+        let title = match copy.title.as_str() {
+            "" => "A story",
+            title => title,
+        };
+        let from = match copy.from.as_str() {
+            "" => String::new(),
+            from => format!(" in {from}"),
+        };
+        let words = format!("{title} could not be saved{from}. A copy was kept.");
+        ui.add(Label::new(RichText::new(words).color(p.error)).wrap());
+        ui.horizontal(|ui| {
+            ui.add_space((ui.available_width() - 330.0).max(0.0) / 2.0);
+            let open = widgets::button(ui, Icon::Folder, "Open the copy", true);
+            if open
+                .accessible_name(format!("Open the copy of {title}"))
+                .clicked()
+            {
+                actions.push(Action::OpenStory(copy.dir.clone()));
+            }
+            let throw = widgets::button(ui, Icon::Trash, "Throw it away", true);
+            if throw
+                .accessible_name(format!("Throw away the copy of {title}"))
+                .clicked()
+            {
+                actions.push(Action::ForgetRescued(index));
+            }
+        });
+        ui.add_space(8.0);
+    }
 }
 
 /// The stories that were open last, the very last one first.

@@ -2,6 +2,7 @@
 //! lost, and the file chooser for desktops that have none.
 
 mod about;
+mod changed;
 mod chooser;
 mod help;
 mod leaving;
@@ -22,6 +23,8 @@ pub enum Sheet {
     Messages,
     Preferences,
     About,
+    /// Another program has changed the story.
+    Changed,
 }
 
 /// Draws what is open.
@@ -38,12 +41,14 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         Sheet::Messages => ("Messages", 620.0),
         Sheet::Preferences => ("Preferences", 480.0),
         Sheet::About => ("About Vokenboard", 520.0),
+        Sheet::Changed => ("Changed by another program", 460.0),
     };
     let closed = modal(ui, name, width, |ui| match sheet {
         Sheet::Help => help::show(ui),
         Sheet::Messages => messages::show(ui, state),
         Sheet::Preferences => preferences::show(ui, state, actions),
         Sheet::About => about::show(ui, state),
+        Sheet::Changed => changed::show(ui, state, actions),
     });
     if closed {
         actions.push(Action::Show(None));

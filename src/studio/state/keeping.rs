@@ -11,7 +11,7 @@ use crate::story::{Edit, Panel, PanelId, Record};
 use crate::studio::dialogs::{Answer, Ask, ExportAsk};
 use crate::studio::files::{Done, ExportTask, Snapshot, Task};
 use crate::studio::preferences::Preferences;
-use crate::studio::sheets::Chooser;
+use crate::studio::sheets::{Chooser, Sheet};
 
 impl State {
     pub(super) fn ask(&mut self, ask: Ask) {
@@ -122,6 +122,7 @@ impl State {
             } if board == self.board => {
                 self.saved = self.saved.max(revision);
                 self.save_trouble = None;
+                self.changed_elsewhere = false;
                 if std::mem::take(&mut self.save_asked) {
                     self.toasts
                         .note(format!("Saved in {}.", dir.display()), now);
@@ -164,8 +165,12 @@ impl State {
                     self.put(pictures, into, now);
                 }
             }
-            Done::SaveFailed(reason) => {
+            Done::SaveFailed { reason, changed } => {
                 self.toasts.error(reason.clone(), now);
+                if changed && self.leaving.is_none() {
+                    self.sheet = Some(Sheet::Changed);
+                }
+                self.changed_elsewhere = changed;
                 self.save_trouble = Some(reason);
                 if let Some(leaving) = &mut self.leaving {
                     (leaving.asks, leaving.copying) = (true, false);
@@ -271,6 +276,14 @@ impl State {
         let running = self.work.running().filter(|job| job.made.is_some())?;
         let panel = self.panel(running.panel)?;
         panel.is_empty().then_some(panel.id)
+    }
+
+    /// Ours goes beside what another program made of the story.
+    pub(super) fn keep_both(&mut self) {
+        self.sheet = None;
+        self.sent = self.document.revision();
+        self.save_asked = true;
+        self.files.send(Task::KeepBoth(self.snapshot()));
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -143,6 +143,19 @@ impl State {
         }
     }
 
+    pub(super) fn forget_rescued(&mut self, index: usize, now: Instant) {
+        if index >= self.rescued.len() {
+            return;
+        }
+        let copy = self.rescued.remove(index);
+        if let Err(error) = copy.forget() {
+            let dir = copy.dir.display();
+            let words =
+                format!("The copy in {dir} could not be thrown away ({error}); delete the folder.");
+            self.toasts.error(words, now);
+        }
+    }
+
     pub(super) fn look_for_recent(&mut self) {
         self.recent.clear();
         let dirs = &self.preferences.recent;
