@@ -459,7 +459,7 @@ fn every_format_is_written_where_it_is_told_and_replaces_nothing_unless_forced()
         "no option --page",
     );
     refused(
-        export("sheet", &out.join("story.json"), &["--force"]),
+        export("sheet", &out.join("images/x.png"), &["--force"]),
         "part of the story",
     );
     let mut wrong = export("napkin", &at("x"), &[]);

@@ -287,6 +287,7 @@ mod tests {
     fn pdf(story: &Story, images: &Images, options: &Options) -> String {
         let settings = SerializeSettings {
             compress_content_streams: false,
+            pretty: true,
             ..SerializeSettings::default()
         };
         let bytes = document(story, images, paper(options), settings).unwrap();

@@ -58,7 +58,10 @@ pub fn free_memory(device: &Device) -> Option<u64> {
 fn available() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let within = system.cgroup_limits().map(|limits| limits.free_memory);
+    // Of what a container holds only its programs' own memory counts: files that were read lately
+    // leave when they must.
+    let limits = system.cgroup_limits();
+    let within = limits.map(|limits| limits.total_memory.saturating_sub(limits.rss));
     let free = system.available_memory();
     let free = within.map_or(free, |within| free.min(within));
     // Nothing at all is what is said where it is not known.
