@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use crate::export::{self, Existing, Export, ExportError, Exporter, Options};
-use crate::story::{Document, Images, PanelId, Project, Record, Story, read_picture_file};
+use crate::story::{
+    Document, Images, PanelId, Project, ProjectError, Record, Rescue, Story, read_picture_file,
+};
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
