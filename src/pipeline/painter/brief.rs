@@ -158,7 +158,9 @@ impl Brief {
     }
 
     /// Puts all that this brief says into a record. The record's size stays out where none was
-    /// asked for, and the board's negative prompt is not put into the settings.
+    /// asked for, and the board's negative prompt is not put into the settings. Pictures that the
+    /// record names stay named as they were given: what is drawn from lies on white, and a picture
+    /// with transparent ground is another one.
     pub fn write_into(&self, record: &mut Record) {
         record.prompt.clone_from(&self.prompt);
         record.negative.clone_from(&self.negative);
@@ -174,11 +176,14 @@ impl Brief {
         settings.embeddings.clone_from(&self.embeddings);
         settings.prediction.clone_from(&self.prediction);
         settings.variation.clone_from(&self.variation);
+        let given = settings.init.take().map(|init| init.image);
         settings.init = self.init.as_ref().map(|(picture, strength)| InitImage {
-            image: ImageId::of(picture),
+            image: given.unwrap_or_else(|| ImageId::of(picture)),
             strength: *strength,
         });
-        settings.mask = self.mask.as_deref().map(ImageId::of);
+        let given = settings.mask.take();
+        let mask = self.mask.as_deref();
+        settings.mask = mask.map(|mask| given.unwrap_or_else(|| ImageId::of(mask)));
         settings.references = self.references.iter().map(|r| r.how.clone()).collect();
         settings.control = self.control.iter().map(|c| c.how.clone()).collect();
     }
@@ -191,7 +196,10 @@ mod tests {
     #[test]
     fn a_record_and_its_brief_become_each_other() {
         let images = Images::new();
-        let put = |grey: u8| images.put(RgbaImage::from_pixel(4, 4, image::Rgba([grey; 4])));
+        let put = |grey: u8| {
+            let opaque = image::Rgba([grey, grey, grey, 255]);
+            images.put(RgbaImage::from_pixel(4, 4, opaque))
+        };
         let settings = Settings {
             seed: 7,
             size: Some(Size {
@@ -256,6 +264,14 @@ mod tests {
         };
         brief.write_into(&mut again);
         assert_eq!(again, record);
+        // A picture with transparent ground is drawn from on white, and named as it is.
+        let clear = images.put(RgbaImage::from_pixel(4, 4, image::Rgba([9, 9, 9, 0])));
+        let mut transparent = record.clone();
+        transparent.settings.mask = Some(clear.clone());
+        let brief = Brief::of_record(&transparent, &images, usual).unwrap();
+        let mut kept = transparent.clone();
+        brief.write_into(&mut kept);
+        assert_eq!(kept.settings.mask, Some(clear));
         let missing = Brief::of_record(&record, &Images::new(), usual).unwrap_err();
         assert!(missing.to_string().contains("not at hand"), "{missing}");
     }

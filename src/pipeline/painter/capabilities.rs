@@ -44,7 +44,7 @@ impl SizeRange {
             let round = f64::from(self.step * ROUND);
             let whole = (pixels / round).round() * round;
             // A small model has no room for large steps.
-            let whole = match whole < pixels * 0.75 || whole > pixels * 1.25 {
+            let whole = match whole < pixels * 0.9 || whole > pixels * 1.1 {
                 true => (pixels / f64::from(self.step)).round() as u32 * self.step,
                 false => whole as u32,
             };

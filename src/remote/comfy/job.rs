@@ -27,7 +27,7 @@ const MESSAGE: usize = 64 << 20;
 /// Largest side of a picture, in pixels.
 const SIDE: u32 = 16_384;
 /// Asking fails this often in a row before the job is given up.
-const FAILURES: u32 = 10;
+const FAILURES: u32 = 4;
 
 /// What is told while a job runs.
 #[derive(Debug)]
