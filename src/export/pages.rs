@@ -32,6 +32,8 @@ const LARGEST: f32 = 11.0;
 const SMALLEST: f32 = 6.5;
 /// Share of a cell's height that its caption takes at most.
 const MOST_CAPTION: f32 = 0.45;
+/// Share of the largest pictures with which a grid that fills the page better is taken.
+const NEARLY: f32 = 0.93;
 /// Width to height of a picture where there is none to go by.
 const USUAL_SHAPE: f32 = 4.0 / 3.0;
 
@@ -87,13 +89,16 @@ pub(super) fn lay_out(
     let mut rest = Vec::new();
     let mut chunks = cells.chunks(paper.per_page.max(1));
     let mut next = chunks.next();
+    let mut grid = None;
     // A board without panels is a page with its title.
     loop {
         let mut sheet = Sheet::new(&widths, paper);
         if pages.is_empty() {
             sheet.head(&title, &style);
         }
-        sheet.cells(next.unwrap_or_default(), shape, &mut rest);
+        // That of the first page, where the title leaves the least room, so that all are alike.
+        let grid = *grid.get_or_insert_with(|| sheet.grid(shape));
+        sheet.cells(next.unwrap_or_default(), grid, &mut rest);
         pages.push(sheet.finish(pages.len() + 1));
         next = chunks.next();
         if next.is_none() {
@@ -156,12 +161,9 @@ impl<'a> Sheet<'a> {
         self.y += GAP;
     }
 
-    /// The panels of this page in the grid that makes their pictures largest.
-    fn cells(&mut self, cells: &[Cell], shape: f32, rest: &mut Vec<Rest>) {
+    /// The panels of this page in a grid of columns and rows.
+    fn cells(&mut self, cells: &[Cell], (columns, rows): (usize, usize), rest: &mut Vec<Rest>) {
         let height = self.paper.height - MARGIN - self.y;
-        let Some((columns, rows)) = self.grid(height, shape) else {
-            return;
-        };
         let width = (self.inner() - GAP * (columns - 1) as f32) / columns as f32;
         let height = (height - GAP * (rows - 1) as f32) / rows as f32;
         let top = self.y;
@@ -172,8 +174,10 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Columns and rows for as many panels as a page takes, so that all pages are alike.
-    fn grid(&self, height: f32, shape: f32) -> Option<(usize, usize)> {
+    /// Columns and rows for as many panels as a page takes: of those that make pictures about as
+    /// large as can be, the one that fills the page downwards.
+    fn grid(&self, shape: f32) -> (usize, usize) {
+        let height = self.paper.height - MARGIN - self.y;
         let panels = self.paper.per_page.max(1);
         let picture = |columns: usize| {
             let rows = panels.div_ceil(columns);
@@ -181,8 +185,10 @@ impl<'a> Sheet<'a> {
             let height = (height - GAP * (rows - 1) as f32) / rows as f32;
             width.min(height * (1.0 - MOST_CAPTION / 2.0) * shape)
         };
-        let columns = (1..=panels).max_by(|&a, &b| picture(a).total_cmp(&picture(b)))?;
-        Some((columns, panels.div_ceil(columns)))
+        let largest = (1..=panels).map(picture).fold(0.0, f32::max);
+        let columns = (1..=panels).find(|&columns| picture(columns) >= largest * NEARLY);
+        let columns = columns.unwrap_or(1);
+        (columns, panels.div_ceil(columns))
     }
 
     /// One panel: its picture whole, or its text in the picture's place, and the caption under it.

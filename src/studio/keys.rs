@@ -59,7 +59,13 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
     }
     // The board has the keys unless a field or a control of the inspector does.
     let on_card = focus.is_some() && focus == state.selected.map(card::picture);
-    let at_board = focus.is_none() || (in_composer && state.composer.is_empty());
+    // Somebody who types fast, or pastes, gives several letters in a frame: those are a sentence.
+    let typing = |event: &Event| match event {
+        Event::Text(text) => !matches!(text.trim(), "" | "?"),
+        _ => false,
+    };
+    let typing = ui.input(|i| i.events.iter().any(typing));
+    let at_board = focus.is_none() || (in_composer && state.composer.is_empty() && !typing);
     if !at_board && !on_card {
         return;
     }

@@ -43,6 +43,18 @@ fn one_click_selects_two_or_space_enlarge() {
 }
 
 #[test]
+fn letters_that_come_in_one_frame_keep_their_spaces() {
+    let mut t = open();
+    t.studio.get_by_label("Composer").focus();
+    t.studio.run_steps(2);
+    for letter in ["M", "y", " ", "c", "a", "t"] {
+        t.studio.event(egui::Event::Text(letter.into()));
+    }
+    t.studio.run_steps(3);
+    assert_eq!(t.state().composer, "My cat");
+}
+
+#[test]
 fn plus_puts_the_cursor_into_the_new_panel() {
     let mut t = open();
     t.write_texts(&["One."]);
