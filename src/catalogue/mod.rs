@@ -2,7 +2,7 @@
 //! tensors and from settings beside it, never from names of files; finding all of it in a folder
 //! tree; adding it where it lies; and how much memory it takes.
 //!
-//! One file a kind of file and one list ([`KINDS`]): a new kind is a function from tensors to an
+//! One file a kind of file and one list (`KINDS`): a new kind is a function from tensors to an
 //! [`Identity`] and a line there.
 
 mod adapters;

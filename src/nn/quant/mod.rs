@@ -4,14 +4,14 @@
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
 //! row) and are unpacked in registers. With weights of 4 bits in blocks of 32 (`Q4_0`, `Q4_1`)
 //! activations stay f32: rounding them saves little time there, and can turn the likeliest token
-//! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml ([`eight`]), which
+//! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml (`eight`), which
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
 //! the results' usual size; so are they with the other formats, whose weights are unpacked to bytes
-//! first ([`unpack`]), but not with weights that are not quantised. `Q8_0`, which keeps a model's first and last table next to 4-bit
+//! first (`unpack`), but not with weights that are not quantised. `Q8_0`, which keeps a model's first and last table next to 4-bit
 //! weights, gets two such numbers for each activation, the second for what the first leaves: that
 //! moves a result by some 0.002 %. The portable path rounds nothing. The instruction set is chosen
 //! at run time. With AVX2 and NEON, weights are written out for eight columns and more, which is
-//! quicker ([`written`]). Where nothing is rounded, a column's result does not depend on how many
+//! quicker (`written`). Where nothing is rounded, a column's result does not depend on how many
 //! columns are computed together; elsewhere only the order of sums does.
 
 // Loops over lanes and rows index several arrays of registers at once.
