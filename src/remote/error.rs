@@ -61,6 +61,12 @@ pub enum RemoteError {
         what: String,
         reason: String,
     },
+    #[error("the {server} at {address} takes no {what}; leave that out")]
+    Unable {
+        address: Address,
+        server: &'static str,
+        what: String,
+    },
     #[error("no connection could be prepared ({0}); look at the system's certificates")]
     Tls(String),
     #[error("{0}")]

@@ -114,10 +114,7 @@ fn message(said: &Said) -> Result<Message, Error> {
         "assistant" => Role::Assistant,
         other => return Err(format!("nobody is called {other}").into()),
     };
-    Ok(Message {
-        role,
-        content: said.content.clone(),
-    })
+    Ok(Message::new(role, said.content.clone()))
 }
 
 /// The beginning of a day in UTC.

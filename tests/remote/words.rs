@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use serde_json::json;
-use vokenboard::remote::openai::{
-    Answer, ChatOptions, Finish, Message, Role, Server as Kind, chat, list,
-};
+use vokenboard::llm::Sampling;
+use vokenboard::llm::chat::{ChatOptions, Finish, Message, Part, Reply as Answer};
+use vokenboard::remote::openai::{Endpoint, Server as Kind, chat, list};
 use vokenboard::remote::{Address, Client, Key, RemoteError};
 
 use super::server::{Asked, Reply, Server, events, json};
@@ -26,26 +27,41 @@ fn end() -> Vec<String> {
 }
 
 fn question() -> Vec<Message> {
-    vec![Message {
-        role: Role::User,
-        text: "Go on.".to_owned(),
-        pictures: Vec::new(),
-    }]
+    vec![Message::user("Go on.")]
 }
 
 fn options() -> ChatOptions {
     ChatOptions {
-        seed: 7,
-        temperature: 0.8,
-        top_p: 0.9,
+        sampling: Sampling {
+            seed: 7,
+            temperature: 0.8,
+            top_p: 0.9,
+            ..Sampling::default()
+        },
         max_tokens: 60,
         stop: vec!["\n".to_owned()],
     }
 }
 
+/// A model of a server of this kind that sees.
+fn model(server: Kind) -> Endpoint {
+    Endpoint {
+        model: "story".to_owned(),
+        server,
+        context: 4096,
+        sees: true,
+    }
+}
+
 fn ask(server: &Server) -> Result<Option<Answer>, RemoteError> {
     let client = client(&format!("{}/v1", server.address));
-    chat(&client, "story", &question(), &options(), &mut |_| go_on())
+    chat(
+        &client,
+        &model(Kind::Other),
+        &question(),
+        &options(),
+        &mut |_| go_on(),
+    )
 }
 
 /// The error of a server that answers a chat like this; one sentence that names the address.
@@ -72,12 +88,18 @@ fn an_answer_is_streamed_without_thoughts() {
     }));
     let client = client(&format!("{}/v1", server.address));
     let mut pieces = Vec::new();
-    let answer = chat(&client, "story", &question(), &options(), &mut |piece| {
-        if !piece.is_empty() {
-            pieces.push(piece.to_owned());
-        }
-        go_on()
-    });
+    let answer = chat(
+        &client,
+        &model(Kind::Other),
+        &question(),
+        &options(),
+        &mut |piece| {
+            if !piece.is_empty() {
+                pieces.push(piece.to_owned());
+            }
+            go_on()
+        },
+    );
     let answer = answer.unwrap().unwrap();
     assert_eq!(
         (answer.text.as_str(), answer.finish),
@@ -100,17 +122,28 @@ fn pictures_go_as_data_urls_and_the_key_in_its_header() {
     let key = Key::new("s3cret").unwrap();
     let client = Client::new(Address::parse(&server.address).unwrap(), Some(&key)).unwrap();
     let mut messages = question();
-    messages[0].pictures = vec![Arc::new(image::RgbaImage::new(2, 2))];
-    chat(&client, "m", &messages, &options(), &mut |_| go_on()).unwrap();
+    messages[0]
+        .parts
+        .push(Part::Picture(Arc::new(image::RgbaImage::new(1024, 2))));
+    messages[0].push_str("And on.");
+    chat(
+        &client,
+        &model(Kind::Other),
+        &messages,
+        &options(),
+        &mut |_| go_on(),
+    )
+    .unwrap();
     let asked = &server.requests("/chat/completions")[0];
     assert_eq!(asked.header("authorization"), Some("Bearer s3cret"));
-    let url = asked.json()["messages"][0]["content"][0]["image_url"]["url"].clone();
-    assert!(
-        url.as_str()
-            .unwrap()
-            .starts_with("data:image/png;base64,iVBOR"),
-        "{url}"
-    );
+    let content = asked.json()["messages"][0]["content"].clone();
+    assert_eq!(content[0], json!({"type": "text", "text": "Go on."}));
+    assert_eq!(content[2], json!({"type": "text", "text": "And on."}));
+    let url = content[1]["image_url"]["url"].as_str().unwrap();
+    let data = url.strip_prefix("data:image/png;base64,").unwrap();
+    let data = base64::engine::general_purpose::STANDARD.decode(data);
+    let seen = image::load_from_memory(&data.unwrap()).unwrap();
+    assert_eq!((seen.width(), seen.height()), (512, 1));
 }
 
 #[test]
@@ -126,6 +159,36 @@ fn a_server_that_refuses_the_extra_fields_is_asked_without_them() {
     }));
     assert_eq!(ask(&server).unwrap().unwrap().text, "Yes.");
     assert_eq!(server.requests("/").len(), 2);
+}
+
+#[test]
+fn what_openai_s_interface_does_not_know_goes_by_each_server_s_own_name() {
+    let server = Server::start(Box::new(|_| events(end(), Duration::ZERO)));
+    let client = client(&server.address);
+    let mut options = options();
+    let sent = |kind, options: &ChatOptions| {
+        let answer = chat(&client, &model(kind), &question(), options, &mut |_| {
+            go_on()
+        });
+        let asked = server.requests("/").pop().map(|asked| asked.json());
+        answer.map(|_| asked.unwrap_or_default())
+    };
+    let llama = sent(Kind::LlamaServer, &options).unwrap();
+    assert_eq!((&llama["top_k"], &llama["min_p"]), (&json!(0), &json!(0.0)));
+    assert!(llama.get("repeat_penalty").is_some());
+    let vllm = sent(Kind::Vllm, &options).unwrap();
+    assert_eq!(vllm["top_k"], -1);
+    assert!(vllm.get("repetition_penalty").is_some());
+    let ollama = sent(Kind::Ollama, &options).unwrap();
+    assert!(ollama.get("top_k").is_none());
+    options.sampling.top_k = 40;
+    assert_eq!(sent(Kind::LmStudio, &options).unwrap()["top_k"], 40);
+    // What would be passed over is refused.
+    let error = sent(Kind::Ollama, &options).unwrap_err().to_string();
+    assert!(
+        error.contains("Ollama") && error.contains("top-k"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -150,14 +213,20 @@ fn cancelling_closes_the_stream_at_once() {
     let client = client(&server.address);
     let mut pieces = 0;
     let begun = Instant::now();
-    let answer = chat(&client, "m", &question(), &options(), &mut |piece| {
-        pieces += usize::from(!piece.is_empty());
-        if pieces < 3 {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
+    let answer = chat(
+        &client,
+        &model(Kind::Other),
+        &question(),
+        &options(),
+        &mut |piece| {
+            pieces += usize::from(!piece.is_empty());
+            if pieces < 3 {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    );
     assert_eq!(answer.unwrap(), None);
     assert!(begun.elapsed() < Duration::from_secs(5));
     // What is left of the connection goes when the client's thread runs again or the client does.
@@ -176,12 +245,18 @@ fn cancelling_works_while_the_server_is_silent() {
     }));
     let client = client(&server.address);
     let begun = Instant::now();
-    let answer = chat(&client, "m", &question(), &options(), &mut |_| {
-        if begun.elapsed() > Duration::from_millis(100) {
-            return ControlFlow::Break(());
-        }
-        go_on()
-    });
+    let answer = chat(
+        &client,
+        &model(Kind::Other),
+        &question(),
+        &options(),
+        &mut |_| {
+            if begun.elapsed() > Duration::from_millis(100) {
+                return ControlFlow::Break(());
+            }
+            go_on()
+        },
+    );
     assert_eq!(answer.unwrap(), None);
     assert!(begun.elapsed() < Duration::from_secs(3));
 }

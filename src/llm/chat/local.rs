@@ -74,11 +74,10 @@ impl LocalChat {
 
     /// The prompt of `messages` as it is read, with the shields of their words.
     fn prompt(&self, messages: &[Message]) -> Result<String, LlmError> {
-        let shielded = messages.iter().map(|message| Message {
-            role: message.role,
-            content: self.tokenizer.shield(&message.content),
-        });
-        let shielded: Vec<Message> = shielded.collect();
+        let shielded: Vec<Message> = messages
+            .iter()
+            .map(|message| message.map_texts(|text| self.tokenizer.shield(text)))
+            .collect();
         let options = TemplateOptions {
             reasoning: Reasoning::None,
             now: SystemTime::UNIX_EPOCH + TODAY,

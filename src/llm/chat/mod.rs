@@ -16,6 +16,9 @@ pub use template::{ChatTemplate, Reasoning, TemplateError, TemplateOptions};
 pub use visible::Visible;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use image::RgbaImage;
 
 use super::{LlmError, Sampling};
 
@@ -41,32 +44,68 @@ impl Role {
     }
 }
 
-/// One message of a chat. Nothing in its content acts as a control token.
+/// A part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    /// For models that see ([`ChatModel::picture_tokens`]).
+    Picture(Arc<RgbaImage>),
+}
+
+/// One message of a chat: texts and pictures in the order in which they are read. Nothing in its
+/// texts acts as a control token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub role: Role,
-    pub content: String,
+    pub parts: Vec<Part>,
 }
 
 impl Message {
-    pub fn system(content: impl Into<String>) -> Message {
+    pub fn new(role: Role, text: impl Into<String>) -> Message {
         Message {
-            role: Role::System,
-            content: content.into(),
+            role,
+            parts: vec![Part::Text(text.into())],
         }
     }
 
-    pub fn user(content: impl Into<String>) -> Message {
-        Message {
-            role: Role::User,
-            content: content.into(),
+    pub fn system(text: impl Into<String>) -> Message {
+        Message::new(Role::System, text)
+    }
+
+    pub fn user(text: impl Into<String>) -> Message {
+        Message::new(Role::User, text)
+    }
+
+    pub fn assistant(text: impl Into<String>) -> Message {
+        Message::new(Role::Assistant, text)
+    }
+
+    /// The texts, one after the other, without the pictures.
+    pub fn text(&self) -> String {
+        let texts = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Picture(_) => None,
+        });
+        texts.collect()
+    }
+
+    /// Writes on at the end of the message.
+    pub fn push_str(&mut self, more: &str) {
+        match self.parts.last_mut() {
+            Some(Part::Text(text)) => text.push_str(more),
+            _ => self.parts.push(Part::Text(more.to_owned())),
         }
     }
 
-    pub fn assistant(content: impl Into<String>) -> Message {
+    /// The same message with each of its texts changed.
+    pub fn map_texts(&self, change: impl Fn(&str) -> String) -> Message {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => Part::Text(change(text)),
+            Part::Picture(picture) => Part::Picture(Arc::clone(picture)),
+        });
         Message {
-            role: Role::Assistant,
-            content: content.into(),
+            role: self.role,
+            parts: parts.collect(),
         }
     }
 }
@@ -107,6 +146,11 @@ pub trait ChatModel: Send {
 
     /// How many tokens `text` is, about.
     fn count(&self, text: &str) -> usize;
+
+    /// How many tokens a picture is, about; `None` where it sees none, and is given none.
+    fn picture_tokens(&self) -> Option<usize> {
+        None
+    }
 
     /// Answers `messages`. `sink` gets the answer piece by piece, whole characters only (a piece that
     /// begins with [`TAKEN_BACK`] replaces those before), and empty pieces while the model reads or

@@ -11,7 +11,7 @@ use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 
-use super::{Message, Role};
+use super::{Message, Part, Role};
 use crate::llm::Tokenizer;
 use crate::weights::GgufHeader;
 
@@ -175,7 +175,7 @@ impl ChatTemplate {
     ) -> Result<String, TemplateError> {
         let messages: Vec<Value> = messages
             .iter()
-            .map(|message| context! { role => message.role.name(), content => message.content.as_str() })
+            .map(|message| context! { role => message.role.name(), content => message.text() })
             .collect();
         let thinking = match options.reasoning {
             Reasoning::Default => Value::UNDEFINED,
@@ -259,10 +259,10 @@ fn folded(messages: &[Message]) -> Vec<Message> {
     if system.is_empty() {
         return rest;
     }
-    let said: Vec<String> = system.into_iter().map(|message| message.content).collect();
+    let said: Vec<String> = system.iter().map(Message::text).collect();
     let said = said.join("\n");
     match rest.iter_mut().find(|message| message.role == Role::User) {
-        Some(first) => first.content = format!("{said}\n{}", first.content),
+        Some(first) => first.parts.insert(0, Part::Text(format!("{said}\n"))),
         None => rest.insert(0, Message::user(said)),
     }
     rest

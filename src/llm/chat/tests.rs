@@ -83,14 +83,10 @@ fn prompts_and_their_ids_are_the_references() {
             );
             compared += 1;
             // Shielding words in which nothing acts changes nothing.
-            if messages
-                .iter()
-                .all(|message| !message.content.contains('<'))
-            {
-                let shielded = messages.iter().map(|message| Message {
-                    content: tokenizer.shield(&message.content),
-                    ..message.clone()
-                });
+            if messages.iter().all(|message| !message.text().contains('<')) {
+                let shielded = messages
+                    .iter()
+                    .map(|message| message.map_texts(|text| tokenizer.shield(text)));
                 let shielded: Vec<Message> = shielded.collect();
                 let shielded = template.render(&shielded, &options).unwrap();
                 assert_eq!(Tokenizer::unshield(&shielded), prompt);
@@ -107,10 +103,7 @@ fn message(said: Said) -> Message {
         "user" => Role::User,
         _ => Role::Assistant,
     };
-    Message {
-        role,
-        content: said.content,
-    }
+    Message::new(role, said.content)
 }
 
 #[test]

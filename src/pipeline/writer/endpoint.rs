@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::llm::LlmError;
-use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Reply, Role, Visible};
+use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Reply, Visible};
 use crate::pipeline::{LoadProgress, PipelineError};
 use crate::remote::openai::{self, Endpoint};
 use crate::remote::{Address, Client, keys};
@@ -15,6 +15,9 @@ use crate::weights::{Model, Source};
 
 /// Characters of a token, about: less than in English, so that other scripts fit, too.
 const CHARACTERS_A_TOKEN: usize = 3;
+/// Tokens of a picture, about: what LLaVA takes for one, and more than Qwen-VL and Gemma do at the
+/// size in which they are sent.
+const PICTURE_TOKENS: usize = 600;
 
 /// Models that a server was found to offer.
 pub(super) struct Kind;
@@ -85,39 +88,23 @@ impl ChatModel for EndpointChat {
         text.chars().count().div_ceil(CHARACTERS_A_TOKEN)
     }
 
+    fn picture_tokens(&self) -> Option<usize> {
+        self.endpoint.sees.then_some(PICTURE_TOKENS)
+    }
+
     fn chat(
         &mut self,
         messages: &[Message],
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        let messages: Vec<openai::Message> = messages
-            .iter()
-            .map(|message| openai::Message {
-                role: match message.role {
-                    Role::System => openai::Role::System,
-                    Role::User => openai::Role::User,
-                    Role::Assistant => openai::Role::Assistant,
-                },
-                text: message.content.clone(),
-                pictures: Vec::new(),
-            })
-            .collect();
-        let sampling = &options.sampling;
-        let asked = openai::ChatOptions {
-            seed: sampling.seed,
-            temperature: sampling.temperature,
-            top_p: sampling.top_p,
-            max_tokens: options.max_tokens,
-            stop: options.stop.clone(),
-        };
         let mut visible = Visible::new("", &options.stop);
         let (mut stopped, mut cancelled) = (false, false);
         let answer = openai::chat(
             &self.client,
-            &self.endpoint.model,
-            &messages,
-            &asked,
+            &self.endpoint,
+            messages,
+            options,
             &mut |piece| {
                 let new = visible.push(piece);
                 cancelled = sink(&new).is_break();
@@ -133,8 +120,8 @@ impl ChatModel for EndpointChat {
             return Ok(None);
         }
         let finish = match answer {
-            Some(answer) if answer.finish == openai::Finish::Length => Finish::Length,
-            _ => Finish::Stop,
+            Some(answer) => answer.finish,
+            None => Finish::Stop,
         };
         Ok(Some(Reply {
             text: visible.finish(),

@@ -1,7 +1,6 @@
 //! A chat with a model of a server, streamed.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +14,9 @@ use serde_json::{Value, json};
 use super::super::error::looks_like;
 use super::super::{Client, RemoteError};
 use super::stream::{Piece, piece};
+use super::{Endpoint, Server};
+use crate::llm::Sampling;
+use crate::llm::chat::{ChatOptions, Finish, Message, Part, Reply};
 
 /// How often the author's cancel is looked for while the server says nothing.
 const LOOK: Duration = Duration::from_millis(50);
@@ -23,75 +25,24 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// Bytes of a stream that are read at most: some hundred times the longest text of a panel, since
 /// every token comes in an envelope of JSON.
 const STREAM: usize = 16 << 20;
+/// Pixels of the longer side of a picture that is shown to a model.
+const SEEN: u32 = 512;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-impl Role {
-    fn name(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-}
-
-/// One turn of a chat.
-#[derive(Clone, Debug)]
-pub struct Message {
-    pub role: Role,
-    pub text: String,
-    /// Go as data URLs; only for models that see.
-    pub pictures: Vec<Arc<RgbaImage>>,
-}
-
-/// How an answer is sampled.
-#[derive(Clone, Debug, Default)]
-pub struct ChatOptions {
-    pub seed: u64,
-    pub temperature: f32,
-    pub top_p: f32,
-    /// Most tokens of the answer.
-    pub max_tokens: usize,
-    /// Texts at which the answer ends; most servers take up to four.
-    pub stop: Vec<String>,
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// The model was done, or came to a stop sequence.
-    Stop,
-    /// It had as many tokens as it might.
-    Length,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub text: String,
-    pub finish: Finish,
-}
-
-/// Asks `model` to go on after `messages`, telling `sink` of every piece. The sink is asked with an
+/// Asks a model to go on after `messages`, telling `sink` of every piece. The sink is asked with an
 /// empty piece while the server is silent; when it breaks, the connection is closed, by which the
 /// server stops, and `None` is returned.
 ///
 /// # Errors
-/// When the server can't be reached, refuses the request, sends something else than a stream of
-/// answers, or breaks it off.
+/// When the server can't be reached, has no way to be asked for it like this, refuses the request,
+/// sends something else than a stream of answers, or breaks it off.
 pub fn chat(
     client: &Client,
-    model: &str,
+    endpoint: &Endpoint,
     messages: &[Message],
     options: &ChatOptions,
     sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
-) -> Result<Option<Answer>, RemoteError> {
-    let mut body = request(model, messages, options)?;
+) -> Result<Option<Reply>, RemoteError> {
+    let mut body = request(client, endpoint, messages, options)?;
     match stream(client, &body, sink) {
         // Servers that check every field refuse those that ask for no thoughts.
         Err(RemoteError::Refused { .. }) if remove_extras(&mut body) => stream(client, &body, sink),
@@ -101,33 +52,25 @@ pub fn chat(
 
 /// The request of OpenAI's interface, with the fields by which llama-server, vLLM
 /// (`chat_template_kwargs`) and Ollama (`reasoning_effort`) are asked for no thoughts.
-fn request(model: &str, messages: &[Message], options: &ChatOptions) -> Result<Value, RemoteError> {
+fn request(
+    client: &Client,
+    endpoint: &Endpoint,
+    messages: &[Message],
+    options: &ChatOptions,
+) -> Result<Value, RemoteError> {
     let messages = messages
         .iter()
-        .map(|message| {
-            let content = if message.pictures.is_empty() {
-                json!(message.text)
-            } else {
-                let mut parts = Vec::new();
-                for picture in &message.pictures {
-                    parts.push(
-                        json!({"type": "image_url", "image_url": {"url": data_url(picture)?}}),
-                    );
-                }
-                parts.push(json!({"type": "text", "text": message.text}));
-                json!(parts)
-            };
-            Ok(json!({"role": message.role.name(), "content": content}))
-        })
+        .map(|message| Ok(json!({"role": message.role.name(), "content": content(message)?})))
         .collect::<Result<Vec<Value>, RemoteError>>()?;
+    let sampling = &options.sampling;
     let mut body = json!({
-        "model": model,
+        "model": endpoint.model,
         "messages": messages,
         "stream": true,
         // Servers read seeds as signed 32-bit numbers at least.
-        "seed": options.seed & 0x7fff_ffff,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
+        "seed": sampling.seed & 0x7fff_ffff,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
         "max_tokens": options.max_tokens,
         "chat_template_kwargs": {"enable_thinking": false},
         "reasoning_effort": "none",
@@ -135,7 +78,72 @@ fn request(model: &str, messages: &[Message], options: &ChatOptions) -> Result<V
     if !options.stop.is_empty() {
         body["stop"] = json!(options.stop);
     }
+    for (name, value) in further(client, endpoint, sampling)? {
+        body[name] = value;
+    }
     Ok(body)
+}
+
+/// What of sampling OpenAI's interface does not know, by each server's own names. Those that have
+/// one are always told, since their own defaults differ.
+fn further(
+    client: &Client,
+    endpoint: &Endpoint,
+    sampling: &Sampling,
+) -> Result<Vec<(&'static str, Value)>, RemoteError> {
+    let names = match endpoint.server {
+        Server::LlamaServer => [Some("top_k"), Some("min_p"), Some("repeat_penalty")],
+        Server::Vllm => [Some("top_k"), Some("min_p"), Some("repetition_penalty")],
+        Server::LmStudio => [Some("top_k"), None, Some("repeat_penalty")],
+        Server::Ollama | Server::Other => [None; 3],
+    };
+    let top_k = match (endpoint.server, sampling.top_k) {
+        // All of them; older versions of vLLM refuse 0.
+        (Server::Vllm, 0) => json!(-1),
+        (_, most) => json!(most),
+    };
+    let values = [
+        ("top-k", top_k, sampling.top_k == 0),
+        ("min-p", json!(sampling.min_p), sampling.min_p == 0.0),
+        // A little of it is only our own habit.
+        (
+            "repetition penalty",
+            json!(sampling.repetition_penalty),
+            true,
+        ),
+    ];
+    let mut known = Vec::new();
+    for (name, (what, value, is_usual)) in names.into_iter().zip(values) {
+        match name {
+            Some(name) => known.push((name, value)),
+            None if is_usual => {}
+            None => {
+                return Err(RemoteError::Unable {
+                    address: client.address().clone(),
+                    server: endpoint.server.label(),
+                    what: what.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// A message's content: its text, or texts and pictures in their order.
+fn content(message: &Message) -> Result<Value, RemoteError> {
+    let sees = |part: &Part| matches!(part, Part::Picture(_));
+    if !message.parts.iter().any(sees) {
+        return Ok(json!(message.text()));
+    }
+    let parts = message.parts.iter().map(|part| {
+        Ok(match part {
+            Part::Text(text) => json!({"type": "text", "text": text}),
+            Part::Picture(picture) => {
+                json!({"type": "image_url", "image_url": {"url": data_url(picture)?}})
+            }
+        })
+    });
+    parts.collect()
 }
 
 /// Whether there was something to remove.
@@ -151,9 +159,20 @@ fn remove_extras(body: &mut Value) -> bool {
         > 0
 }
 
+/// A picture as the text of an address, no larger than [`SEEN`].
 fn data_url(picture: &RgbaImage) -> Result<String, RemoteError> {
+    let (width, height) = picture.dimensions();
+    let small = match width.max(height) > SEEN {
+        true => {
+            let part = f64::from(SEEN) / f64::from(width.max(height));
+            let side = |side: u32| ((f64::from(side) * part).round() as u32).max(1);
+            let filter = image::imageops::FilterType::Triangle;
+            &image::imageops::resize(picture, side(width), side(height), filter)
+        }
+        false => picture,
+    };
     let mut png = std::io::Cursor::new(Vec::new());
-    picture
+    small
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|error| RemoteError::Workflow(format!("a picture can't be sent ({error})")))?;
     let text = base64::engine::general_purpose::STANDARD.encode(png.into_inner());
@@ -164,7 +183,7 @@ fn stream(
     client: &Client,
     body: &Value,
     sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
-) -> Result<Option<Answer>, RemoteError> {
+) -> Result<Option<Reply>, RemoteError> {
     let url = client.address().join("/chat/completions");
     let request = client.request(Method::POST, url.clone()).json(body);
     let address = client.address().clone();
@@ -258,7 +277,7 @@ fn stream(
                 Piece::Failed(reason) => return Err(lost(&reason)),
                 Piece::End => {
                     let finish = finish.unwrap_or(Finish::Stop);
-                    return Ok(Some(Answer { text, finish }));
+                    return Ok(Some(Reply { text, finish }));
                 }
             };
             text.push_str(&new);

@@ -4,5 +4,5 @@ mod chat;
 mod list;
 mod stream;
 
-pub use chat::{Answer, ChatOptions, Finish, Message, Role, chat};
+pub use chat::chat;
 pub use list::{Endpoint, PIPELINE, Server, list, look_for};

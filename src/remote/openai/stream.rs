@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::error::quoted;
-use super::Finish;
+use crate::llm::chat::Finish;
 
 /// What one event of the stream says.
 #[derive(Debug, PartialEq)]

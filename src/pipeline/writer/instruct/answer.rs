@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::clean::Flaw;
-use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, TAKEN_BACK};
+use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Part, TAKEN_BACK};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::writer::TextSink;
 
@@ -24,7 +24,7 @@ impl Order {
             Order::Chat(messages) => {
                 let told = messages
                     .iter()
-                    .map(|m| format!("[{}] {}", m.role.name(), m.content));
+                    .map(|m| format!("[{}] {}", m.role.name(), told(m)));
                 told.collect::<Vec<_>>().join("\n\n")
             }
         }
@@ -44,10 +44,19 @@ impl Order {
             Flaw::Empty | Flaw::Refusal => "Answer with the text alone.",
         };
         if let Some(last) = messages.last_mut() {
-            last.content.push_str(&format!("\n{reminder}"));
+            last.push_str(&format!("\n{reminder}"));
         }
         Order::Chat(messages)
     }
+}
+
+/// A message as people read it.
+fn told(message: &Message) -> String {
+    let parts = message.parts.iter().map(|part| match part {
+        Part::Text(text) => text.as_str(),
+        Part::Picture(_) => "[a picture]",
+    });
+    parts.collect()
 }
 
 /// What an answer is to become, and how far it is let run.

@@ -2,7 +2,12 @@
 //!
 //! The story comes first and the order last: what was read for the panel before stays in the cache.
 
-use crate::llm::chat::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use image::RgbaImage;
+
+use crate::llm::chat::{Message, Part};
 use crate::pipeline::painter::PromptStyle;
 use crate::story::TextLength;
 
@@ -13,6 +18,8 @@ pub(super) struct Story {
     pub(super) summary: String,
     /// The texts of the panels before, in order.
     pub(super) told: Vec<String>,
+    /// Pictures of these panels by their place in `told`, for a model that sees.
+    pub(super) shown: BTreeMap<usize, Arc<RgbaImage>>,
     /// English name of the language.
     pub(super) language: Option<&'static str>,
     /// What the author wants of all panels: tone, audience, what must not happen.
@@ -31,6 +38,8 @@ pub(super) struct Panel {
     /// Whether the plan ends with it.
     pub(super) last: bool,
     pub(super) direction: String,
+    /// Its picture, which its text is to tell of.
+    pub(super) picture: Option<Arc<RgbaImage>>,
 }
 
 /// How long a panel's text is, in words for the model.
@@ -72,30 +81,34 @@ impl Story {
         Message::system(text)
     }
 
-    /// The story as it was told.
-    fn so_far(&self) -> String {
-        let mut text = String::new();
+    /// The story as it was told, each picture behind the text of its panel.
+    fn so_far(&self) -> Message {
+        let mut message = Message::user("");
         if !self.summary.is_empty() {
-            text.push_str(&format!(
+            message.push_str(&format!(
                 "What happened at first, in short:\n\n{}\n\n",
                 self.summary
             ));
         }
         if !self.told.is_empty() {
-            text.push_str("The story so far:\n\n");
+            message.push_str("The story so far:\n\n");
         }
-        for told in &self.told {
-            text.push_str(&one_line(told));
-            text.push_str("\n\n");
+        for (place, told) in self.told.iter().enumerate() {
+            if !told.trim().is_empty() {
+                message.push_str(&format!("{}\n\n", one_line(told)));
+            }
+            if let Some(picture) = self.shown.get(&place) {
+                message.parts.push(Part::Picture(Arc::clone(picture)));
+                message.push_str("\n\n");
+            }
         }
-        text
+        message
     }
 
     fn ask(&self, order: &str) -> Vec<Message> {
-        vec![
-            self.system(),
-            Message::user(format!("{}{order}", self.so_far())),
-        ]
+        let mut message = self.so_far();
+        message.push_str(order);
+        vec![self.system(), message]
     }
 
     /// The next panel.
@@ -120,7 +133,14 @@ impl Story {
             order.push_str("\nIt is the last panel: the story comes to its end.");
         }
         push_direction(&mut order, &panel.direction);
-        self.ask(&order)
+        let Some(picture) = &panel.picture else {
+            return self.ask(&order);
+        };
+        let mut message = self.so_far();
+        message.push_str("This is the picture of the next panel:\n\n");
+        message.parts.push(Part::Picture(Arc::clone(picture)));
+        message.push_str(&format!("\n\n{order}\nTell of what its picture shows."));
+        vec![self.system(), message]
     }
 
     /// The text of the next panel, changed.
@@ -178,12 +198,12 @@ impl Story {
 
     /// The story as a text to be continued by a model that follows no orders.
     pub(super) fn as_text(&self) -> String {
-        let mut text = self.so_far();
-        for head in [
-            "The story so far:\n\n",
-            "What happened at first, in short:\n\n",
-        ] {
-            text = text.replacen(head, "", 1);
+        let mut text = String::new();
+        if !self.summary.is_empty() {
+            text.push_str(&format!("{}\n\n", self.summary));
+        }
+        for told in &self.told {
+            text.push_str(&format!("{}\n\n", one_line(told)));
         }
         text
     }

@@ -49,11 +49,13 @@ struct Told {
 }
 
 impl InstructWriter {
-    /// `description.instructs` becomes whether the model knows messages.
+    /// `description` is completed with what the model can do: follow instructions where it knows
+    /// messages, and see.
     pub fn new(chat: Box<dyn ChatModel>, description: WriterDescription) -> InstructWriter {
         InstructWriter {
             description: WriterDescription {
                 instructs: chat.knows_messages(),
+                sees: chat.knows_messages() && chat.picture_tokens().is_some(),
                 ..description
             },
             chat,
@@ -68,7 +70,14 @@ impl InstructWriter {
         max_tokens: usize,
         sink: &mut TextSink,
     ) -> Result<Option<Told>, PipelineError> {
-        let texts = request.told();
+        let picture_tokens = self.chat.picture_tokens().filter(|_| self.description.sees);
+        let panels = request.context.iter().map(|panel| {
+            let picture = panel.picture.clone().filter(|_| picture_tokens.is_some());
+            (panel.text.clone(), picture)
+        });
+        let says =
+            |(text, picture): &(String, Option<_>)| !text.trim().is_empty() || picture.is_some();
+        let (texts, pictures): (Vec<String>, Vec<Option<_>>) = panels.filter(says).unzip();
         let all = texts.join(" ");
         let sample = match (&request.text, all.trim().is_empty()) {
             (Some(text), true) => text,
@@ -92,7 +101,8 @@ impl InstructWriter {
             ..Story::default()
         };
         let limit = self.chat.context_length();
-        let used = max_tokens + ORDER_TOKENS;
+        let own = picture_tokens.filter(|_| request.picture.is_some());
+        let used = max_tokens + ORDER_TOKENS + own.unwrap_or(0);
         let room = limit.saturating_sub(used);
         if room < LEAST_ROOM {
             return Err(LlmError::TooLong {
@@ -101,6 +111,21 @@ impl InstructWriter {
             }
             .into());
         }
+        // Pictures have a window of their own, so that they push no texts out of theirs.
+        let each = picture_tokens.unwrap_or(0);
+        let counts: Vec<usize> = pictures
+            .iter()
+            .map(|shown| shown.iter().len() * each)
+            .collect();
+        let fits = each <= room / 2 && room / 2 >= LEAST_ROOM;
+        let (shown_from, for_pictures) = match counts.iter().any(|count| *count > 0) && fits {
+            true => {
+                let starts = window::starts(&counts, room / 2);
+                (starts.last().copied().unwrap_or(0), room / 2)
+            }
+            false => (pictures.len(), 0),
+        };
+        let room = room - for_pictures;
         let counts: Vec<usize> = texts.iter().map(|text| self.chat.count(text) + 2).collect();
         let most = room / 2;
         let clipped = texts.iter().zip(&counts);
@@ -117,7 +142,12 @@ impl InstructWriter {
                 story.summary = summary;
             }
         }
-        story.told = texts[starts.last().copied().unwrap_or(0)..].to_vec();
+        let start = starts.last().copied().unwrap_or(0);
+        story.told = texts[start..].to_vec();
+        let shown = pictures.into_iter().enumerate().skip(shown_from.max(start));
+        story.shown = shown
+            .filter_map(|(place, picture)| Some((place - start, picture?)))
+            .collect();
         Ok(Some(Told {
             story,
             language,
@@ -214,7 +244,14 @@ impl Writer for InstructWriter {
             return Ok(None);
         };
         let order = match self.chat.knows_messages() {
-            true => Order::Chat(told.story.next(&planned(request), length)),
+            true => {
+                let sees = self.description.sees;
+                let panel = Panel {
+                    picture: request.picture.clone().filter(|_| sees),
+                    ..planned(request)
+                };
+                Order::Chat(told.story.next(&panel, length))
+            }
             false => Order::Text(told.story.as_text()),
         };
         let wanted = Wanted {
@@ -362,5 +399,6 @@ fn planned(request: &Request) -> Panel {
         later: line(at + 1),
         last: !plan.is_empty() && at + 1 == plan.len(),
         direction: request.direction.clone(),
+        picture: None,
     }
 }

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::llm::chat::{ChatTemplate, LocalChat};
+use crate::llm::chat::{ChatOptions, ChatTemplate, Finish, LocalChat, Message, Part, Reply};
 use crate::llm::{CausalLm, Tokenizer};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::PanelId;
@@ -519,4 +519,110 @@ fn a_model_without_a_template_goes_on_with_the_text() {
         .rewrite(&request, "shorter", &mut |_| GO_ON)
         .unwrap_err();
     assert!(said.to_string().contains("instruct model"));
+}
+
+/// Sees, and says again what it was asked.
+struct Seeing {
+    asked: std::sync::Arc<std::sync::Mutex<Vec<Message>>>,
+    each: Option<usize>,
+}
+
+impl ChatModel for Seeing {
+    fn context_length(&self) -> usize {
+        4096
+    }
+
+    fn knows_messages(&self) -> bool {
+        true
+    }
+
+    fn count(&self, text: &str) -> usize {
+        text.len() / 4
+    }
+
+    fn picture_tokens(&self) -> Option<usize> {
+        self.each
+    }
+
+    fn chat(
+        &mut self,
+        messages: &[Message],
+        _: &ChatOptions,
+        _: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Option<Reply>, LlmError> {
+        *self.asked.lock().unwrap() = messages.to_vec();
+        Ok(Some(Reply {
+            text: "A red kite sailed over the roofs.".to_string(),
+            finish: Finish::Stop,
+        }))
+    }
+
+    fn complete(
+        &mut self,
+        _: &str,
+        _: &ChatOptions,
+        _: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Option<Reply>, LlmError> {
+        unreachable!("it knows messages")
+    }
+}
+
+/// What a model of so many tokens a picture is asked for a panel behind `panels` with pictures.
+fn asked_with_pictures(each: Option<usize>, panels: u8) -> Message {
+    let asked = std::sync::Arc::default();
+    let seeing = Seeing {
+        asked: std::sync::Arc::clone(&asked),
+        each,
+    };
+    let mut writer = InstructWriter::new(Box::new(seeing), WriterDescription::default());
+    assert_eq!(writer.describe().sees, each.is_some());
+    let picture =
+        |shade| std::sync::Arc::new(image::RgbaImage::from_pixel(2, 2, [shade; 4].into()));
+    let texts: Vec<String> = (0..panels)
+        .map(|n| format!("Panel {n} was told."))
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut order = request(&texts);
+    for (panel, shade) in order.context.iter_mut().zip(0..) {
+        panel.picture = Some(picture(shade));
+    }
+    order.picture = Some(picture(255));
+    let written = writer
+        .continue_story(&order, &mut |_| GO_ON)
+        .unwrap()
+        .unwrap();
+    assert_eq!(written.prompt.contains("[a picture]"), each.is_some());
+    let asked = asked.lock().unwrap();
+    asked.last().unwrap().clone()
+}
+
+#[test]
+fn a_model_that_sees_is_shown_the_board_s_pictures_in_their_places() {
+    let shades = |message: &Message| {
+        let shown = message.parts.iter().filter_map(|part| match part {
+            Part::Picture(picture) => Some(picture.get_pixel(0, 0).0[0]),
+            Part::Text(_) => None,
+        });
+        shown.collect::<Vec<u8>>()
+    };
+    let message = asked_with_pictures(Some(100), 2);
+    assert_eq!(shades(&message), [0, 1, 255]);
+    let Part::Text(before) = &message.parts[2] else {
+        panic!("{message:?}");
+    };
+    assert_eq!(before.trim(), "Panel 1 was told.");
+    // Of many the last few; texts stay.
+    let message = asked_with_pictures(Some(600), 9);
+    let shown = shades(&message);
+    assert!(
+        (1..=4).contains(&shown.len()) && shown.ends_with(&[8, 255]),
+        "{shown:?}"
+    );
+    assert!(message.text().contains("Panel 0 was told."));
+    // Pictures that don't fit, and a model that sees none.
+    assert_eq!(
+        shades(&asked_with_pictures(Some(3000), 3)).last(),
+        Some(&255)
+    );
+    assert!(shades(&asked_with_pictures(None, 3)).is_empty());
 }
