@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::{Make, Output, Request};
 use crate::export::{self, ExportError};
 use crate::story::{
-    Document, Edit, ImageId, Images, Panel, PanelId, PictureTake, Project, ProjectError, Rescue,
-    Settings, Size, Story, TextTake, read_picture_file,
+    Document, Edit, ImageId, Images, MemberId, Panel, PanelId, PictureTake, Project, ProjectError,
+    Rescue, Settings, Size, Story, TextTake, read_picture_file,
 };
 use anyhow::bail;
 use image::RgbaImage;
@@ -53,6 +53,27 @@ impl Board {
 
     pub fn text(&self, at: usize) -> &str {
         &self.panels()[at].text
+    }
+
+    pub fn story(&self) -> &Story {
+        self.document.story()
+    }
+
+    /// Makes a change of the story; it is saved with [`Board::save_made`].
+    pub fn edit(&mut self, edit: Edit) -> anyhow::Result<()> {
+        Ok(self.document.apply(edit)?)
+    }
+
+    pub fn fresh_panel_id(&mut self) -> PanelId {
+        self.document.fresh_id()
+    }
+
+    pub fn fresh_member_id(&mut self) -> MemberId {
+        self.document.fresh_member_id()
+    }
+
+    pub fn images(&self) -> &Images {
+        &self.images
     }
 
     /// The text that the first panel began with, whatever it became.
@@ -130,11 +151,7 @@ impl Board {
             };
         }
         if let Some(name) = said.strip_prefix("cast:") {
-            let same = |other: &String| other.trim().eq_ignore_ascii_case(name.trim());
-            let cast = &self.document.story().cast;
-            let member = cast
-                .iter()
-                .find(|member| same(&member.name) || member.other_names.iter().any(same));
+            let member = self.story().member_called(name);
             return match member.and_then(|member| member.pictures.first()) {
                 Some(image) => Ok(image.clone()),
                 None => bail!("the cast has no {name} with a picture; give the member one first"),

@@ -113,6 +113,7 @@ impl FrameArgs {
                 prompt: String::new(),
                 adapter: Some(file_use(adapter)?),
                 encoder: Some(file_use(encoder)?),
+                member: None,
             }];
         }
         Ok(settings)

@@ -2,12 +2,14 @@
 
 mod bench;
 mod board;
+mod cast;
 mod clean;
 mod eval;
 mod export;
 mod frame_args;
 mod models;
 mod options;
+mod panel;
 mod picture_args;
 mod regenerate;
 mod report;
@@ -52,6 +54,10 @@ pub enum Command {
     Tell(tell::TellArgs),
     /// Add a take to a panel of a project and make it active
     Regenerate(regenerate::RegenerateArgs),
+    /// Tell or change who and what a story comes back to
+    Cast(cast::CastArgs),
+    /// Change a panel of a project by hand: its text, its picture, its place
+    Panel(panel::PanelArgs),
     /// Write a project as one picture of all panels, as Markdown, or both
     Export(export::ExportArgs),
     /// Empty a project's trash: pictures that its story names no more
@@ -78,7 +84,12 @@ pub fn run(
 ) -> anyhow::Result<()> {
     if matches!(
         command,
-        Command::Tell(_) | Command::Regenerate(_) | Command::Export(_) | Command::Clean(_)
+        Command::Tell(_)
+            | Command::Regenerate(_)
+            | Command::Cast(_)
+            | Command::Panel(_)
+            | Command::Export(_)
+            | Command::Clean(_)
     ) {
         let rescued: Vec<String> = Rescued::all().iter().map(Rescued::sentence).collect();
         board::warn(&rescued);
@@ -86,6 +97,8 @@ pub fn run(
     match command {
         Command::Tell(args) => tell::run(&args),
         Command::Regenerate(args) => regenerate::run(&args),
+        Command::Cast(args) => cast::run(&args),
+        Command::Panel(args) => panel::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Models(args) => models::run(&args),

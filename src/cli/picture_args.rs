@@ -114,7 +114,12 @@ fn lora(text: &str) -> anyhow::Result<LoraUse> {
         _ => (text, 1.0),
     };
     let FileUse { file, hash } = file_use(Path::new(file))?;
-    Ok(LoraUse { file, hash, weight })
+    Ok(LoraUse {
+        file,
+        hash,
+        weight,
+        member: None,
+    })
 }
 
 /// A file by its whole path, so that the record finds it from anywhere.

@@ -255,7 +255,7 @@ fn line(value: &Value) {
 }
 
 /// Writes a line; a reader that has gone away is no reason to stop making the story.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::board::Board;
+use super::cast::Listing;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::teller::Teller;
@@ -37,6 +38,9 @@ pub struct TellArgs {
     /// Continue the story in the folder
     #[arg(long = "continue")]
     go_on: bool,
+    /// Who and what the story comes back to: JSON or TOML, such as `cast DIR list --json` prints, or the folder of another story
+    #[arg(long, value_name = "FILE|DIR")]
+    cast: Option<PathBuf>,
     /// Don't plan the panels before they are told, which writers that follow instructions do
     #[arg(long)]
     no_plan: bool,
@@ -74,6 +78,7 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
         Some(board) => board.check_writable()?,
         None => Project::check_creatable(&args.out)?,
     }
+    let cast = args.cast.as_deref().map(Listing::read).transpose()?;
     let seed = args.settings.seed.unwrap_or_else(new_seed);
     let reporter = Reporter::new(args.json, usize::from(args.panels));
     let mut teller = Teller::start(&args.model, reporter)?;
@@ -96,6 +101,9 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
         );
     }
     let mut left = args.panels;
+    if let Some(cast) = cast {
+        cast.put(&mut board)?;
+    }
     if let Some(direction) = &args.words.direction {
         board.set_direction(direction)?;
     }

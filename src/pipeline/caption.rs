@@ -158,11 +158,13 @@ impl CaptionPipeline {
                 "a panel without text has nothing to draw; write its text first".to_string(),
             ));
         }
-        let style = self.painter.describe().takes.prompts;
+        let takes = self.painter.describe().takes.clone();
+        let style = takes.prompts;
         let instructs = self.writer.describe().instructs;
         if style == PromptStyle::Storyworld {
             if !instructs || other_language(text).is_none() {
-                return Ok(Some((picture_prompt(&request.told(), text), false)));
+                let (told, text) = (request.told_in_storyworld(), request.in_storyworld(text));
+                return Ok(Some((picture_prompt(&told, &text), false)));
             }
             // A painter that knows English only is told in English what a text in another shows.
             let quietly = &mut |_: &str| sink(Progress::TextPiece(String::new()));
@@ -170,12 +172,16 @@ impl CaptionPipeline {
             return Ok(written.map(|written| (picture_prompt(&[], &written.text), true)));
         }
         if !instructs {
-            return Ok(Some((with_style(&request.board.style, text), false)));
+            let told = request.with_descriptions(text, text, &takes);
+            return Ok(Some((with_style(&request.board.style, &told), false)));
         }
         // Nobody reads along, but cancelling is obeyed.
         let quietly = &mut |_: &str| sink(Progress::TextPiece(String::new()));
         let written = self.writer.picture_prompt(request, text, style, quietly)?;
-        Ok(written.map(|written| (with_style(&request.board.style, &written.text), true)))
+        Ok(written.map(|written| {
+            let shown = request.with_descriptions(&written.text, text, &takes);
+            (with_style(&request.board.style, &shown), true)
+        }))
     }
 
     fn draw(
@@ -188,7 +194,9 @@ impl CaptionPipeline {
         let Some((prompt, by_writer)) = self.prompt(request, text, sink)? else {
             return Ok(None);
         };
-        let usual = self.painter.describe().takes.size;
+        let takes = &self.painter.describe().takes;
+        let usual = takes.size;
+        let request = &request.with_looks(text, takes);
         let (negative, settings) = (request.negative(), &request.settings);
         let brief = Brief::new(prompt.clone(), negative, settings, &request.images, usual)?;
         let brief = self.painter.complete(brief)?;

@@ -4,6 +4,7 @@
 mod caption;
 mod known;
 mod load;
+mod looks;
 mod networks;
 pub mod painter;
 mod recipe;

@@ -11,6 +11,9 @@ use crate::diffusion::Denoising;
 use crate::story::{Record, Settings, Size};
 use crate::weights::{self, Manifest};
 
+/// Most pictures of the cast that are read before a story.
+const MOST_SEEN: usize = 4;
+
 /// What a voken model says of itself, writer and painter in one. `manifests` are those of all weights in it,
 /// the model's first; `width` and `height` are pixels of its pictures.
 pub(super) fn description(
@@ -36,6 +39,8 @@ pub(super) fn description(
         takes: Capabilities {
             size: Size { width, height },
             schedulers: own_schedulers(),
+            references: MOST_SEEN,
+            sees: true,
             ..Capabilities::default()
         },
         weights,

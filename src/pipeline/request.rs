@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
-use crate::story::{Images, Member, MemberId, Panel, PanelId, Settings, Story};
+use super::VOKEN;
+use crate::story::{ImageId, Images, Member, MemberId, Panel, PanelId, Settings, Story, Take as _};
 
 /// What to make for a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct BoardContext {
     /// What is to happen, a line a panel.
     pub plan: Vec<String>,
     pub cast: Vec<Member>,
+    /// The picture prompts of the cast's pictures, of those that were drawn from one.
+    pub drawn_from: Vec<(ImageId, String)>,
 }
 
 impl BoardContext {
@@ -61,6 +64,7 @@ impl BoardContext {
             direction: story.direction.clone(),
             plan: story.plan.clone(),
             cast: story.cast.clone(),
+            drawn_from: drawn_from(story),
         }
     }
 }
@@ -178,6 +182,24 @@ impl Request {
         let given: Vec<&str> = both.into_iter().filter(|words| !words.is_empty()).collect();
         given.join(", ")
     }
+}
+
+fn drawn_from(story: &Story) -> Vec<(ImageId, String)> {
+    let of_cast: Vec<&ImageId> = story.cast.iter().flat_map(|m| &m.pictures).collect();
+    if of_cast.is_empty() {
+        return Vec::new();
+    }
+    let takes = story.panels.iter().flat_map(|panel| panel.pictures.items());
+    let takes = takes.filter(|take| of_cast.contains(&&take.image));
+    let drawn = takes.filter_map(|take| {
+        // What a voken model reads is the story, not a picture's own prompt.
+        let record = take
+            .record()
+            .filter(|made| made.pipeline != VOKEN.as_str())?;
+        let prompt = record.prompt.trim();
+        (!prompt.is_empty()).then(|| (take.image.clone(), prompt.to_owned()))
+    });
+    drawn.collect()
 }
 
 fn shown(panel: &Panel, images: &Images) -> Option<Arc<RgbaImage>> {

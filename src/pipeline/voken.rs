@@ -254,6 +254,20 @@ impl VokenPipeline {
         }
         let takes = &self.description.takes;
         let (negative, settings) = (request.negative(), &request.settings);
+        let part = |strength: f32| strength != 0.0 && strength != 1.0;
+        let likeness = settings.likeness.as_ref();
+        let weighed = likeness.is_some_and(|how| part(how.strength) || how.adapter.is_some());
+        let named = settings.references.iter();
+        let named = named.filter(|reference| reference.member.is_none());
+        if weighed
+            || named
+                .into_iter()
+                .any(|how| part(how.strength) || how.adapter.is_some())
+        {
+            return refuse(
+                "reads reference pictures whole, without an IP-Adapter; give them strength 1",
+            );
+        }
         let brief = Brief::new(
             String::new(),
             negative,
@@ -311,23 +325,17 @@ impl VokenPipeline {
 
     /// The part of the story so far that is read: all of it or, where the model can't read so
     /// much, its later part. See [`later_part`].
-    fn told<'a>(
+    fn told(
         &self,
-        context: &'a [ContextPanel],
+        (cast, context): (&[ContextPanel], &[ContextPanel]),
         task: VistTask,
         own: Option<&Arc<RgbaImage>>,
-    ) -> (&'a [ContextPanel], String, Vec<u32>) {
+    ) -> (Vec<ContextPanel>, String, Vec<u32>) {
         let vocabulary = self.voice.vocabulary;
-        let room = MAX_NEW_TOKENS + vocabulary.vokens as usize;
-        let limit = self.voice.limit.saturating_sub(room);
         let queries = self.networks.vision().qformer.num_query_tokens;
-        let costs: Vec<usize> = context
-            .iter()
-            .map(|panel| {
-                let picture = panel.picture.as_ref().map_or(0, |_| 1 + queries);
-                self.speech.encode(&panel.text).len() + 1 + picture
-            })
-            .collect();
+        let introduced: usize = cast.iter().map(|panel| self.cost(panel)).sum();
+        let limit = self.room().saturating_sub(introduced);
+        let costs: Vec<usize> = context.iter().map(|panel| self.cost(panel)).collect();
         let all: usize = costs.iter().sum();
         // A story that is far too long is not tried whole.
         let mut steps = usize::from(all > limit);
@@ -337,23 +345,57 @@ impl VokenPipeline {
                 0 => 0,
                 steps => later_part(&costs, limit - asked, steps),
             };
-            let told = &context[first..];
-            let (prompt, ids) = self.speech.prompt(told, task, &vocabulary);
+            let told = [cast, &context[first..]].concat();
+            let (prompt, ids) = self.speech.prompt(&told, task, &vocabulary);
             let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
                 + usize::from(own.is_some());
-            if told.is_empty() || 1 + ids.len() + pictures * queries <= limit {
+            let whole = 1 + ids.len() + pictures * queries;
+            if first == context.len() || whole <= limit + introduced {
                 return (told, prompt, ids);
             }
             steps += 1;
         }
     }
 
+    /// Tokens that can be read.
+    fn room(&self) -> usize {
+        let written = MAX_NEW_TOKENS + self.voice.vocabulary.vokens as usize;
+        self.voice.limit.saturating_sub(written)
+    }
+
+    /// Tokens of a panel.
+    fn cost(&self, panel: &ContextPanel) -> usize {
+        let queries = self.networks.vision().qformer.num_query_tokens;
+        let picture = panel.picture.as_ref().map_or(0, |_| 1 + queries);
+        self.speech.encode(&panel.text).len() + 1 + picture
+    }
+
+    /// The request with the pictures of whoever is in its panel, which are read before the story:
+    /// as many as leave most of what can be read to the story.
+    fn with_cast(&self, request: &Request) -> Request {
+        let mut request = request.with_looks(request.naming_text(), &self.description.takes);
+        while request
+            .settings
+            .references
+            .last()
+            .is_some_and(|last| last.member.is_some())
+        {
+            let introduced = request.introduced();
+            let cost: usize = introduced.iter().map(|panel| self.cost(panel)).sum();
+            if cost <= self.room() / 3 {
+                break;
+            }
+            request.settings.references.pop();
+        }
+        request
+    }
+
     /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
-    /// picture whose text is asked for. The oldest panels are left out where the model can't read
-    /// them all.
+    /// picture whose text is asked for. `context` is who is introduced and then what was told. The
+    /// oldest panels are left out where the model can't read them all.
     fn read(
         &mut self,
-        context: &[ContextPanel],
+        context: (&[ContextPanel], &[ContextPanel]),
         task: VistTask,
         own: Option<&Arc<RgbaImage>>,
         images: &Images,
@@ -641,7 +683,10 @@ impl Pipeline for VokenPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
+        let request = &self.with_cast(request);
         self.check(request)?;
+        let cast = request.introduced();
+        let context = (cast.as_slice(), request.context.as_slice());
         let mut output = Output::default();
         let started = Instant::now();
         let given = request.text.as_deref().map(str::trim);
@@ -653,8 +698,7 @@ impl Pipeline for VokenPipeline {
             (None, Some(_)) => VistTask::Text,
             (None, None) => VistTask::Both,
         };
-        let (mut prompt, mut embeddings) =
-            self.read(&request.context, task, own, &request.images, sink)?;
+        let (mut prompt, mut embeddings) = self.read(context, task, own, &request.images, sink)?;
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
@@ -674,8 +718,7 @@ impl Pipeline for VokenPipeline {
             }
             if request.make.picture() && (asked.is_none() || self.describes()) {
                 let task = VistTask::Picture(&text);
-                (prompt, embeddings) =
-                    self.read(&request.context, task, None, &request.images, sink)?;
+                (prompt, embeddings) = self.read(context, task, None, &request.images, sink)?;
             }
             states = asked;
             output.text = Some((text, record));
@@ -708,7 +751,7 @@ impl Pipeline for VokenPipeline {
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
         let go_on = &mut |_| ControlFlow::Continue(());
-        let (_, prompt) = self.read(context, VistTask::Both, None, &Images::new(), go_on)?;
+        let (_, prompt) = self.read((&[], context), VistTask::Both, None, &Images::new(), go_on)?;
         let ids = self.speech.encode(text.trim());
         let Some((_, before)) = ids.split_last() else {
             return Ok(Vec::new());

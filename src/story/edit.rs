@@ -24,6 +24,8 @@ pub enum Edit {
     /// Puts a member in place of the one with its id.
     SetMember(Member),
     RemoveMember(MemberId),
+    /// Names that are not proposed for the cast again.
+    SetDismissed(Vec<String>),
     /// The picture prompt of a panel; `None` is made of style and text again.
     SetPrompt {
         panel: PanelId,
@@ -136,6 +138,7 @@ pub(super) enum Change {
     Direction(String),
     Plan(Vec<String>),
     Cast(Vec<Member>),
+    Dismissed(Vec<String>),
     Prompt(usize, Option<String>),
     PanelDirection(usize, String),
     PanelCast(usize, Option<Vec<MemberId>>),
@@ -158,6 +161,7 @@ impl Change {
             Change::Direction(words) => Change::Direction(replace(&mut story.direction, words)),
             Change::Plan(plan) => Change::Plan(replace(&mut story.plan, plan)),
             Change::Cast(cast) => Change::Cast(replace(&mut story.cast, cast)),
+            Change::Dismissed(names) => Change::Dismissed(replace(&mut story.dismissed, names)),
             Change::Prompt(at, prompt) => {
                 Change::Prompt(at, replace(&mut story.panels[at].prompt, prompt))
             }
@@ -230,6 +234,9 @@ impl Edit {
             }
             Edit::SetMember(member) => cast(story, member.id, |cast, at| cast[at] = member)?,
             Edit::RemoveMember(id) => cast(story, id, |cast, at| drop(cast.remove(at)))?,
+            Edit::SetDismissed(names) => {
+                (story.dismissed != names).then_some(Change::Dismissed(names))
+            }
             Edit::SetPrompt { panel, prompt } => {
                 let at = position(story, panel)?;
                 (story.panels[at].prompt != prompt).then_some(Change::Prompt(at, prompt))

@@ -16,15 +16,15 @@ mod sweep;
 mod takes;
 mod written;
 
-pub use cast::{Member, MemberId, MemberKind};
+pub use cast::{Member, MemberId, MemberKind, Named, Proposal, named, present, proposals};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};
 pub use picture::{PictureFileError, picture_endings, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{
-    Control, FileUse, InitImage, LoraUse, ModelUse, Record, Reference, SchedulerName, Settings,
-    Size, TextLength, Variation,
+    Control, FileUse, InitImage, Likeness, LoraUse, ModelUse, Record, Reference, SchedulerName,
+    Settings, Size, TextLength, Variation,
 };
 pub use record_png::{PngError, encode_png, read_record};
 pub use rescue::{Rescue, Rescued};
@@ -72,6 +72,9 @@ pub struct Story {
     pub plan: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub cast: Vec<Member>,
+    /// Names that were proposed for the cast and are no members for the author.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dismissed: Vec<String>,
     #[serde(default)]
     pub panels: Vec<Panel>,
     /// Fields of a newer Vokenboard, kept as they are.

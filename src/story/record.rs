@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, PanelId, Unknown, is_default};
+use super::{ImageId, MemberId, PanelId, Unknown, is_default};
 
 /// What a generated text or picture was made by, of and with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,10 @@ pub struct LoraUse {
     pub hash: String,
     /// 1 is as it was trained.
     pub weight: f32,
+    /// The member of the cast that it shows, where it came with that: the next picture has those
+    /// of whoever is in it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub member: Option<MemberId>,
 }
 
 /// The picture that denoising begins from (image to image).
@@ -109,6 +113,39 @@ pub struct Reference {
     /// The image encoder that the adapter was made with.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encoder: Option<FileUse>,
+    /// The member of the cast that it shows, where it came with that: the next picture has those
+    /// of whoever is in it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub member: Option<MemberId>,
+}
+
+/// How the reference pictures of the cast work, see [`Reference`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Likeness {
+    /// 0 leaves them out, 1 is full.
+    pub strength: f32,
+    /// Share of the steps, 0 to 1, at which they begin to work; 0 where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: f32,
+    /// Share of the steps at which they end; 1 where left out.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub end: f32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub adapter: Option<FileUse>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encoder: Option<FileUse>,
+}
+
+impl Default for Likeness {
+    fn default() -> Likeness {
+        Likeness {
+            strength: 0.6,
+            start: 0.0,
+            end: whole(),
+            adapter: None,
+            encoder: None,
+        }
+    }
 }
 
 /// A picture whose shapes are to be followed (ControlNet).
@@ -223,6 +260,9 @@ pub struct Settings {
     pub mask: Option<ImageId>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub references: Vec<Reference>,
+    /// How the cast's pictures work; none is as usual.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub likeness: Option<Likeness>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub control: Vec<Control>,
     /// Fields of a newer Vokenboard, kept as they are.
@@ -255,6 +295,7 @@ impl Default for Settings {
             init: None,
             mask: None,
             references: Vec::new(),
+            likeness: None,
             control: Vec::new(),
             unknown: Unknown::new(),
         }

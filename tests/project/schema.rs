@@ -114,6 +114,7 @@ fn cast_plan_and_directions_are_saved_with_every_picture_they_name() {
                 prompt: String::new(),
                 adapter: None,
                 encoder: None,
+                member: None,
             }],
             control: vec![Control {
                 kind: "scribble".into(),

@@ -211,6 +211,7 @@ mod tests {
                 file: "ink.safetensors".into(),
                 hash: "0f".into(),
                 weight: 0.8,
+                member: None,
             }],
             vae: Some(FileUse::default()),
             embeddings: vec![FileUse::default()],
@@ -232,6 +233,7 @@ mod tests {
                 prompt: "a boy".into(),
                 adapter: None,
                 encoder: None,
+                member: None,
             }],
             control: vec![Control {
                 kind: "scribble".into(),

@@ -82,8 +82,12 @@ pub struct Capabilities {
     pub init: bool,
     /// Inpainting.
     pub mask: bool,
+    /// Embeddings (textual inversion) that prompts call by name.
+    pub embeddings: bool,
     /// Most reference pictures.
     pub references: usize,
+    /// It reads them before the story, as it reads the story's own: they have no strength.
+    pub sees: bool,
     /// Kinds of control pictures, such as `scribble`.
     pub control: Vec<String>,
 }
@@ -109,7 +113,9 @@ impl Default for Capabilities {
             variation: false,
             init: false,
             mask: false,
+            embeddings: false,
             references: 0,
+            sees: false,
             control: Vec::new(),
         }
     }

@@ -115,6 +115,7 @@ fn takes(what: &ComfyModel, about: &comfy::About) -> Capabilities {
                 .collect(),
             clip_skip: true,
             loras: !about.loras.is_empty(),
+            embeddings: true,
             vae: !about.vaes.is_empty(),
             init: true,
             mask: true,

@@ -17,6 +17,11 @@ pub(super) fn name_of(file: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
+/// The same of a path as it is kept.
+pub(in crate::pipeline) fn embedding_name(file: &str) -> String {
+    name_of(Path::new(file))
+}
+
 /// The embeddings that `texts` name by whole words, whatever their case: those that were `chosen`,
 /// and those in a folder of embeddings beside `model`. Sorted, each name once.
 pub(super) fn named(model: &Path, texts: &[&str], chosen: &[FileUse]) -> Vec<FileUse> {

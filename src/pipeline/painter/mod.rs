@@ -15,6 +15,7 @@ use image::RgbaImage;
 pub use brief::{Brief, GivenControl, GivenReference};
 pub use capabilities::{Capabilities, PromptStyle, SHAPES, SizeRange};
 pub(super) use diffusers::own_schedulers;
+pub(super) use embeddings::embedding_name;
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;

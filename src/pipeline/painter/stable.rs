@@ -102,6 +102,7 @@ fn takes(model: &StableDiffusion) -> Capabilities {
             .collect(),
         clip_skip: true,
         loras: true,
+        embeddings: true,
         vae: true,
         prediction: true,
         variation: true,

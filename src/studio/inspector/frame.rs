@@ -171,6 +171,7 @@ fn loras(ui: &mut Ui, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
             file: file.trim().to_owned(),
             hash: String::new(),
             weight: 1.0,
+            member: None,
         });
         new = Some(loras);
     }

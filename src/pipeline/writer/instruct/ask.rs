@@ -40,6 +40,8 @@ pub(super) struct Panel {
     pub(super) direction: String,
     /// Its picture, which its text is to tell of.
     pub(super) picture: Option<Arc<RgbaImage>>,
+    /// Who is in it, where the author has said so.
+    pub(super) who: Vec<String>,
 }
 
 /// How long a panel's text is, in words for the model.
@@ -132,6 +134,9 @@ impl Story {
         if panel.last {
             order.push_str("\nIt is the last panel: the story comes to its end.");
         }
+        if !panel.who.is_empty() {
+            order.push_str(&format!("\nWho is in it: {}", panel.who.join(", ")));
+        }
         push_direction(&mut order, &panel.direction);
         let Some(picture) = &panel.picture else {
             return self.ask(&order);
@@ -171,7 +176,7 @@ impl Story {
     }
 
     /// What a picture of `text` shows, for a model that draws.
-    pub(super) fn picture(&self, text: &str, style: PromptStyle) -> Vec<Message> {
+    pub(super) fn picture(&self, text: &str, who: &[String], style: PromptStyle) -> Vec<Message> {
         let form = match style {
             PromptStyle::Tags => {
                 "Answer with comma-separated tags in English, at most 25 of one to three words: first who is in the picture and how many (such as 1boy or fox), how they look, what they do, then where, light and camera. No sentences."
@@ -180,8 +185,12 @@ impl Story {
                 "Answer with one or two plain sentences in English, at most 50 words: who is in the picture and how they look, what they do, where, then light and camera."
             }
         };
+        let who = match who.is_empty() {
+            true => String::new(),
+            false => format!("In the picture: {}.\n\n", who.join(", ")),
+        };
         let order = format!(
-            "This happens in the next panel:\n\n{}\n\n\
+            "This happens in the next panel:\n\n{}\n\n{who}\
              Describe the picture of it for a program that draws and knows nothing of the story. {form} \
              Say only what can be seen, looks instead of names, no thoughts, no sounds, no writing in the picture, no style of drawing.",
             text.trim()
@@ -199,6 +208,12 @@ impl Story {
     /// The story as a text to be continued by a model that follows no orders.
     pub(super) fn as_text(&self) -> String {
         let mut text = String::new();
+        for line in &self.cast {
+            text.push_str(&format!("{}\n", one_line(line)));
+        }
+        if !self.cast.is_empty() {
+            text.push('\n');
+        }
         if !self.summary.is_empty() {
             text.push_str(&format!("{}\n\n", self.summary));
         }

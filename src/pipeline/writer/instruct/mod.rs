@@ -369,7 +369,7 @@ impl Writer for InstructWriter {
             return Ok(None);
         };
         let wish = Wish {
-            order: Order::Chat(told.story.picture(text, style)),
+            order: Order::Chat(told.story.picture(text, &who(request), style)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::picture(text, style),
@@ -400,5 +400,15 @@ fn planned(request: &Request) -> Panel {
         last: !plan.is_empty() && at + 1 == plan.len(),
         direction: request.direction.clone(),
         picture: None,
+        who: who(request),
     }
+}
+
+/// Who the author has said is in the panel.
+fn who(request: &Request) -> Vec<String> {
+    let ids = request.cast.as_deref().unwrap_or_default();
+    let members = request.board.cast.iter();
+    let members = members.filter(|member| ids.contains(&member.id));
+    let names = members.map(|member| member.name.trim().to_owned());
+    names.filter(|name| !name.is_empty()).collect()
 }

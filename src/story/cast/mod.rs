@@ -1,11 +1,17 @@
 //! The cast: characters, places and things that a story comes back to.
 
+mod find;
+mod propose;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use find::{Named, named, present};
+pub use propose::{Proposal, proposals};
+
 use super::record::{FileUse, LoraUse};
-use super::{ImageId, Unknown, is_default};
+use super::{ImageId, Panel, Story, Unknown, is_default};
 
 /// Names a member of the cast for as long as its story lives.
 #[derive(
@@ -83,5 +89,54 @@ impl Member {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let all = std::iter::once(&self.name).chain(&self.other_names);
         all.map(|name| name.trim()).filter(|name| !name.is_empty())
+    }
+}
+
+impl Story {
+    /// Who is in `panel`: those whom the author named, else those whom its text names.
+    ///
+    /// ```
+    /// use vokenboard::story::{Member, MemberId, Panel, PanelId, Story};
+    ///
+    /// let milo = Member { name: "Milo".into(), ..Member::new(MemberId(1)) };
+    /// let panel = Panel::with_text(PanelId(1), "Milo runs.");
+    /// let story = Story { cast: vec![milo], panels: vec![panel], ..Story::default() };
+    /// assert_eq!(story.in_panel(&story.panels[0]), [MemberId(1)]);
+    /// ```
+    pub fn in_panel(&self, panel: &Panel) -> Vec<MemberId> {
+        match &panel.cast {
+            Some(ids) => {
+                let there = |id: &&MemberId| self.member(**id).is_some();
+                ids.iter().filter(there).copied().collect()
+            }
+            None => present(&self.cast, &panel.text),
+        }
+    }
+
+    /// The cast of `panel` as it is kept when `member` is put into it or taken out: `None` where
+    /// that is what its text says.
+    pub fn panel_cast_with(
+        &self,
+        panel: &Panel,
+        member: MemberId,
+        is_in: bool,
+    ) -> Option<Vec<MemberId>> {
+        let mut ids = self.in_panel(panel);
+        ids.retain(|id| *id != member);
+        if is_in {
+            ids.push(member);
+        }
+        let mut found = present(&self.cast, &panel.text);
+        let mut same = ids.clone();
+        found.sort_unstable();
+        same.sort_unstable();
+        (found != same).then_some(ids)
+    }
+
+    /// The member that is called `name`, by a name or another name, whatever its case.
+    pub fn member_called(&self, name: &str) -> Option<&Member> {
+        let same = |other: &str| other.to_lowercase() == name.trim().to_lowercase();
+        let by_name = self.cast.iter().find(|member| same(member.name.trim()));
+        by_name.or_else(|| self.cast.iter().find(|member| member.names().any(same)))
     }
 }
