@@ -367,7 +367,7 @@ fn panels_are_made_and_changed_by_hand() {
 #[test]
 fn a_story_that_is_open_elsewhere_is_left_alone() {
     let desk = Desk::new();
-    let _open = Project::open(&desk.path("story")).unwrap();
+    let _open = Project::open(desk.path("story")).unwrap();
     desk.refuses(&["cast", "story", "add", "Ann"], "open");
     desk.refuses(&["panel", "story", "add", "Rain."], "open");
     // To look is free.
