@@ -49,7 +49,7 @@ impl Desk {
     }
 
     fn writes(&mut self, text: &str) {
-        self.state.composer = text.to_owned();
+        self.state.view.composer = text.to_owned();
         self.does(Action::Enter);
     }
 
@@ -64,7 +64,7 @@ fn what_is_asked_for_before_the_model_is_loaded_is_made_then() {
     let mut d = desk(0);
     d.writes("A fox sleeps in the forest.");
     d.does(Action::Tell(Make::Both));
-    assert!(matches!(d.state.readiness, Readiness::Loading(_)));
+    assert!(matches!(d.state.models.readiness, Readiness::Loading(_)));
     d.idle();
     assert_eq!(d.state.panels().len(), 2);
     assert!(d.state.panels().iter().all(|p| p.picture().is_some()));
@@ -269,7 +269,7 @@ fn a_picture_alone_is_for_the_panel_that_the_author_is_at() {
     assert!(d.state.panels().is_empty());
     d.writes("A fox sleeps.");
     d.idle();
-    d.state.composer = "An owl wakes.".into();
+    d.state.view.composer = "An owl wakes.".into();
     d.does(Action::Tell(Make::Text));
     let takes = |d: &Desk| -> Vec<usize> {
         let panels = d.state.panels().iter();
@@ -289,7 +289,7 @@ fn a_picture_alone_is_for_the_panel_that_the_author_is_at() {
 fn a_failed_save_is_said_and_saving_elsewhere_keeps_the_story() {
     let mut d = desk(0);
     std::fs::write(d.temp.path().join("projects"), "in the way").unwrap();
-    d.state.composer = "A fox sleeps.".into();
+    d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.until("the failure", |s| s.saved_words() == Some("not saved"));
     assert!(!d.state.toasts.all().is_empty());
@@ -359,7 +359,7 @@ fn a_desktop_without_file_dialogs_gets_ours() {
     *d.answers.none.lock().unwrap() = true;
     d.does(Action::AskOpen);
     d.state.tick(Instant::now());
-    assert!(d.state.chooser.is_some(), "our own chooser opens");
+    assert!(d.state.view.chooser.is_some(), "our own chooser opens");
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_panel_that_was_only_begun_comes_back_neither_by_redo_nor_from_the_disk() {
 fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
     let mut d = desk(0);
     std::fs::write(d.temp.path().join("projects"), "in the way").unwrap();
-    d.state.composer = "A fox sleeps.".into();
+    d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.does(Action::Close);
     d.until("the question", |s| {
@@ -429,7 +429,7 @@ fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
 fn a_board_is_left_without_saving_only_when_the_author_says_so() {
     let mut d = desk(0);
     d.state.preferences.autosave = false;
-    d.state.composer = "A fox sleeps.".into();
+    d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     assert_eq!(d.state.saved_words(), Some("changed"));
     d.does(Action::New);
@@ -449,7 +449,7 @@ fn a_saved_board_closes_at_once_and_one_that_is_being_saved_right_after() {
     d.does(Action::Close);
     assert!(d.state.may_close(), "there is nothing to lose");
     let mut d = desk(0);
-    d.state.composer = "A fox sleeps.".into();
+    d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.does(Action::Close);
     assert!(
@@ -577,7 +577,7 @@ fn a_writer_that_follows_instructions_plans_rewrites_and_says_what_pictures_show
 #[test]
 fn both_versions_are_kept_where_another_program_has_changed_the_story() {
     let mut d = desk(0);
-    d.state.composer = "A fox sleeps.".into();
+    d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.until("saved", |s| s.saved_words() == Some("saved"));
     let theirs = d.state.project.clone().unwrap();

@@ -63,8 +63,8 @@ impl App {
     pub fn frame(&mut self, ui: &mut Ui) {
         let start = Instant::now();
         let focus = ui.memory(|m| m.focused());
-        let text = self.state.selected.map(card::field);
-        self.state.editing = text.is_some() && focus == text;
+        let text = self.state.view.selected.map(card::field);
+        self.state.view.editing = text.is_some() && focus == text;
         let again = self.state.tick(start);
         self.close(ui, start);
         self.prefer(ui.ctx());
@@ -118,7 +118,7 @@ impl App {
             ui.shrink_clip_rect(middle);
             Frame::NONE
                 .inner_margin(Margin::symmetric(18, 0))
-                .show(ui, |ui| match state.large {
+                .show(ui, |ui| match state.view.large {
                     Some(id) => viewer::show(ui, id, state, textures, actions),
                     None if empty => welcome::show(ui, state, textures, actions),
                     None => board::show(ui, state, textures, actions),

@@ -83,8 +83,12 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
     let largest = (ui.available_height() * OF_HEIGHT).clamp(150.0, CARD_WIDTH);
     let heights = card::text_heights(ui, state, Grid::new(width, largest, &[], 0).card.x);
     let grid = Grid::new(width, largest, &heights, count + 1);
-    state.columns = grid.columns;
-    let scroll = state.scroll_to.take().and_then(|id| state.index_of(id));
+    state.view.columns = grid.columns;
+    let scroll = state
+        .view
+        .scroll_to
+        .take()
+        .and_then(|id| state.index_of(id));
     ScrollArea::vertical()
         .id_salt("board")
         .auto_shrink(false)
@@ -111,7 +115,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
             }
             let seen = viewport.translate(origin.to_vec2());
             let row = grid.tops.get(1).map_or(1.0, |top| top - grid.tops[0]);
-            state.rows = (viewport.height() / row).floor().max(1.0) as usize;
+            state.view.rows = (viewport.height() / row).floor().max(1.0) as usize;
             let first = grid
                 .tops
                 .iter()

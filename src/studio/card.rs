@@ -423,7 +423,7 @@ fn at_rest(ui: &mut Ui, state: &mut State, drawn: Drawn, rect: Rect) {
         fade(ui, rect, p.card);
     }
     if response.clicked() || response.gained_focus() {
-        state.write_in = Some(drawn.id);
+        state.view.write_in = Some(drawn.id);
     }
 }
 
@@ -432,10 +432,10 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
     let id = drawn.id;
     let mut text = state.text_of(id).to_owned();
     let focused = ui.memory(|m| m.has_focus(field(id)));
-    if !focused && state.write_in != Some(id) && has_right_to_left(&text) {
+    if !focused && state.view.write_in != Some(id) && has_right_to_left(&text) {
         return at_rest(ui, state, drawn, rect);
     }
-    let selected = state.selected == Some(id);
+    let selected = state.view.selected == Some(id);
     let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, width: f32| {
         let text = buffer.as_str();
         let found = match selected {
@@ -481,9 +481,9 @@ fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Draw
     let response = shown
         .inner
         .accessible_name(format!("Text of panel {}", drawn.index + 1));
-    if state.write_in == Some(id) {
+    if state.view.write_in == Some(id) {
         response.request_focus();
-        state.write_in = None;
+        state.view.write_in = None;
     }
     if response.changed() {
         actions.push(Action::Typed(id, text));

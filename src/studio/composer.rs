@@ -80,7 +80,7 @@ fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     // Taken before the field sees it: the field must keep the cursor after Enter.
     let enter = focused && ui.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Enter));
     let edge = if focused { p.accent } else { p.line };
-    let mut composer = std::mem::take(&mut state.composer);
+    let mut composer = std::mem::take(&mut state.view.composer);
     let mut layouter = |ui: &Ui, buffer: &dyn egui::TextBuffer, _: f32| {
         let text = buffer.as_str();
         let found = state.unknown_in(text);
@@ -105,10 +105,10 @@ fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 .desired_width(f32::INFINITY),
         )
         .accessible_name("Composer");
-    state.composer = composer;
-    if state.focus_composer {
+    state.view.composer = composer;
+    if state.view.focus_composer {
         response.request_focus();
-        state.focus_composer = false;
+        state.view.focus_composer = false;
     }
     if enter {
         actions.push(Action::Enter);
@@ -117,7 +117,7 @@ fn sentence(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
 
 /// What can be made of the sentence; all but the first in a menu where there is little room.
 fn buttons(ui: &mut Ui, state: &State, few: bool, actions: &mut Vec<Action>) {
-    let able = !matches!(state.readiness, Readiness::Failed(_));
+    let able = !matches!(state.models.readiness, Readiness::Failed(_));
     if widgets::primary_button(ui, Icon::Sparkle, "Text + image", able)
         .on_hover_text("Enter")
         .clicked()
@@ -235,7 +235,7 @@ pub fn chips(ui: &mut Ui, group: &Group<'_>, actions: &mut Vec<Action>) {
 /// One line about the running job and those that wait.
 fn queue(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    match &state.readiness {
+    match &state.models.readiness {
         Readiness::Failed(reason) => {
             ui.add(icons::image(ui.ctx(), Icon::Warning, 17.0).tint(p.error));
             ui.add(egui::Label::new(RichText::new(reason).color(p.error)).truncate())

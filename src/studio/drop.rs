@@ -18,7 +18,7 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     });
     // Where the pointer is while files are dragged is not told on every system, so the panel
     // that waits for a picture is the selected one.
-    let bare = state.selected.filter(|&id| {
+    let bare = state.view.selected.filter(|&id| {
         let panel = state.panel(id);
         panel.is_some_and(|panel| panel.pictures.is_empty())
     });

@@ -67,7 +67,7 @@ fn side(ui: &mut Ui, state: &mut State) {
         "Show inspector"
     };
     if widgets::icon_button(ui, Icon::Side, name, true).clicked() {
-        state.inspector = Some(!open);
+        state.view.inspector = Some(!open);
     }
 }
 
@@ -160,14 +160,14 @@ fn saved(ui: &mut Ui, state: &State) {
 }
 
 fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
-    let words = match &state.readiness {
+    let words = match &state.models.readiness {
         Readiness::Ready(d) => format!("{} · {}", state.model_name(), d.device),
         Readiness::Loading(_) => format!("{} · loading…", state.model_name()),
         Readiness::Failed(_) => format!("{} · not loaded", state.model_name()),
     };
     let chip = icons::image(ui.ctx(), Icon::Chip, 17.0);
     let down = icons::image(ui.ctx(), Icon::Down, 14.0);
-    let chosen = state.choice.device;
+    let chosen = state.models.choice.device;
     let menu = egui::containers::menu::MenuButton::from_button(
         match narrow {
             true => egui::Button::new((chip, down)),
@@ -178,12 +178,12 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
     .ui(ui, |ui| {
         widgets::roomy(ui);
         ui.set_min_width(220.0);
-        if state.models.len() > 1 {
+        if state.models.storytellers.len() > 1 {
             widgets::caption(ui, "The pictures");
-            for model in &state.models {
+            for model in &state.models.storytellers {
                 let words = model.manifest.name.as_str();
                 if ui
-                    .selectable_label(model.is(&state.choice), words)
+                    .selectable_label(model.is(&state.models.choice), words)
                     .on_hover_text(model.manifest.summary.as_str())
                     .clicked()
                 {
@@ -193,13 +193,13 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
             }
             ui.separator();
         }
-        if state.writers.len() > 1 {
+        if state.models.writers.len() > 1 {
             widgets::caption(ui, "The words");
             let own = std::iter::once((None, "The model's own"));
-            let others = state.writers.iter();
+            let others = state.models.writers.iter();
             let others = others.map(|writer| (Some(&writer.id), writer.name.as_str()));
             for (writer, words) in own.chain(others) {
-                let chosen = writer == state.choice.writer.as_ref();
+                let chosen = writer == state.models.choice.writer.as_ref();
                 if ui.selectable_label(chosen, words).clicked() {
                     actions.push(Action::Writer(writer.cloned()));
                     ui.close();
@@ -218,7 +218,7 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
                 ui.close();
             }
         }
-        if let Readiness::Failed(reason) = &state.readiness {
+        if let Readiness::Failed(reason) = &state.models.readiness {
             ui.separator();
             let reason = RichText::new(reason).color(theme::palette(ui).error);
             unjustified(ui, |ui| ui.label(reason));

@@ -14,7 +14,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
     let presses = |modifiers, key| ui.input_mut(|i| i.count_and_consume_key(modifiers, key));
     let pressed = |modifiers, key| presses(modifiers, key) > 0;
     // What lies over the window has the keys, and closes by Esc.
-    if state.sheet.is_some() || state.chooser.is_some() || state.leaving.is_some() {
+    if state.view.sheet.is_some() || state.view.chooser.is_some() || state.leaving.is_some() {
         return;
     }
     for (modifiers, key, action) in [
@@ -33,7 +33,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
     let focus = ui.memory(|m| m.focused());
     let in_composer = focus == Some(composer::field());
     // A field in which something was typed undoes its own typing.
-    let typing = (in_composer && !state.composer.is_empty())
+    let typing = (in_composer && !state.view.composer.is_empty())
         || (focus == Some(header::title_field()) && state.title != state.story().title);
     if !typing {
         // A slow frame may hold several presses; each is a step.
@@ -49,7 +49,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
     if pressed(Modifiers::NONE, Key::Escape) {
         escape(state, left, actions);
     }
-    if let Some(id) = state.selected {
+    if let Some(id) = state.view.selected {
         if pressed(ctrl, Key::D) {
             actions.push(Action::Duplicate(id));
         }
@@ -58,14 +58,14 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
         }
     }
     // The board has the keys unless a field or a control of the inspector does.
-    let on_card = focus.is_some() && focus == state.selected.map(card::picture);
+    let on_card = focus.is_some() && focus == state.view.selected.map(card::picture);
     // Somebody who types fast, or pastes, gives several letters in a frame: those are a sentence.
     let typing = |event: &Event| match event {
         Event::Text(text) => !matches!(text.trim(), "" | "?"),
         _ => false,
     };
     let typing = ui.input(|i| i.events.iter().any(typing));
-    let at_board = focus.is_none() || (in_composer && state.composer.is_empty() && !typing);
+    let at_board = focus.is_none() || (in_composer && state.view.composer.is_empty() && !typing);
     if !at_board && !on_card {
         return;
     }
@@ -87,17 +87,21 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
             actions.push(Action::SelectAll);
         }
     }
-    let Some(id) = state.selected else { return };
+    let Some(id) = state.view.selected else {
+        return;
+    };
     if pressed(Modifiers::NONE, Key::Space) {
         // The composer would take the space as well.
         ui.input_mut(|i| {
             i.events
                 .retain(|e| !matches!(e, Event::Text(t) if t == " "))
         });
-        actions.push(Action::Enlarge(Some(id).filter(|_| state.large.is_none())));
+        actions.push(Action::Enlarge(
+            Some(id).filter(|_| state.view.large.is_none()),
+        ));
     }
     // What the viewer hides is neither deleted nor written in by a key.
-    if state.large.is_none() {
+    if state.view.large.is_none() {
         if pressed(Modifiers::NONE, Key::Delete) {
             actions.push(Action::DeleteChosen);
         }
@@ -109,8 +113,8 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
 
 /// From card to card, by rows and pages, and to either end.
 fn walk(presses: &dyn Fn(Modifiers, Key) -> usize, state: &State, actions: &mut Vec<Action>) {
-    let row = state.columns.max(1) as isize;
-    let page = row * state.rows.max(1) as isize;
+    let row = state.view.columns.max(1) as isize;
+    let page = row * state.view.rows.max(1) as isize;
     for (key, step) in [
         (Key::ArrowLeft, -1),
         (Key::ArrowRight, 1),
@@ -129,14 +133,14 @@ fn walk(presses: &dyn Fn(Modifiers, Key) -> usize, state: &State, actions: &mut 
 /// What is in front closes first; only then is work cancelled, and the selection left.
 fn escape(state: &mut State, left: Option<egui::Id>, actions: &mut Vec<Action>) {
     // The focus is gone already when Esc is seen here, so what had it decides.
-    let in_panel = left.is_some() && left == state.selected.map(card::field);
-    if state.large.is_some() {
+    let in_panel = left.is_some() && left == state.view.selected.map(card::field);
+    if state.view.large.is_some() {
         actions.push(Action::Enlarge(None));
     } else if in_panel || left == Some(header::title_field()) {
         actions.push(Action::Committed);
     } else if !state.work.is_idle() {
         actions.push(Action::Cancel);
-        state.focus_composer |= left == Some(composer::field());
+        state.view.focus_composer |= left == Some(composer::field());
     } else {
         actions.push(Action::Select(None));
     }
@@ -151,6 +155,6 @@ fn paste(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         })
     });
     if let Some(image) = pasted {
-        actions.push(Action::Paste(image, state.selected));
+        actions.push(Action::Paste(image, state.view.selected));
     }
 }

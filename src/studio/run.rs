@@ -96,7 +96,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             preferences_file,
         });
         let library = options.library;
-        state.library = library.map(|dir| Library::new(dir, options.away, wake));
+        state.models.library = library.map(|dir| Library::new(dir, options.away, wake));
         state.rescued = Rescued::all();
         if let Some(dir) = options.project {
             state.open(dir);

@@ -41,7 +41,7 @@ pub fn show(
     let picture = running
         .and_then(|r| r.preview.clone())
         .or_else(|| state.picture_of(id));
-    let other = state.compare.and_then(|take| {
+    let other = state.view.compare.and_then(|take| {
         let picture = state.panel(id)?.pictures.items().get(take)?;
         Some((take, state.images.shown(&picture.image)?))
     });
@@ -118,14 +118,14 @@ fn head(ui: &mut Ui, id: PanelId, index: usize, state: &State, actions: &mut Vec
     let left = |ui: &mut Ui, _| {
         ui.add_space(8.0);
         let mut words = format!("Panel {} of {}", index + 1, state.panels().len());
-        if let Some((shown, other)) = shown.zip(state.compare) {
+        if let Some((shown, other)) = shown.zip(state.view.compare) {
             words.push_str(&format!(": take {} and take {}", shown + 1, other + 1));
         }
         ui.label(RichText::new(words).color(p.faint_ink));
     };
     widgets::line(ui, "viewer", left, |ui| {
         if let Some((takes, shown)) = takes.zip(shown).filter(|(takes, _)| takes.len() > 1) {
-            match state.compare {
+            match state.view.compare {
                 None => {
                     // The take before the one shown, or the one after the first.
                     let other = shown.checked_sub(1).unwrap_or(1);

@@ -221,7 +221,7 @@ fn sample(ui: &mut Ui, opening: &'static str, actions: &mut Vec<Action>) {
 /// A line saying what the model can draw, and its words.
 fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    if let Readiness::Failed(reason) = &state.readiness {
+    if let Readiness::Failed(reason) = &state.models.readiness {
         ui.add(Label::new(RichText::new(reason).color(p.error)).wrap());
         return;
     }
@@ -233,7 +233,7 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     ui.label(RichText::new(line).color(p.faint_ink));
     ui.add_space(4.0);
     let groups = composer::groups(words);
-    let mut shown = state.words_shown;
+    let mut shown = state.view.words_shown;
     Frame::NONE
         .fill(p.paper)
         .stroke(Stroke::new(1.0, p.line))
@@ -263,7 +263,7 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                 composer::chips(ui, group, actions);
             });
         });
-    state.words_shown = shown;
+    state.view.words_shown = shown;
 }
 
 fn can_draw(model: &str, words: Words<'_>) -> String {

@@ -212,7 +212,7 @@ fn words_that_the_model_does_not_know_are_said_while_they_are_typed() {
         "Der kleine Fuchs fand eine leuchtende Laterne im verschneiten Wald.",
         "Die alte Eule schlief den ganzen Tag lang in ihrem warmen Baum.",
     ] {
-        t.studio.state_mut().state.composer = text.into();
+        t.studio.state_mut().state.view.composer = text.into();
         t.studio
             .state_mut()
             .state

@@ -108,14 +108,14 @@ fn the_author_chooses_the_model_and_the_device() {
     t.click("Model and device: Scrawl · CPU");
     t.click("CPU");
     t.until("the failure", |s| {
-        matches!(s.state().state.readiness, Readiness::Failed(_))
+        matches!(s.state().state.models.readiness, Readiness::Failed(_))
     });
     t.studio.run_steps(2);
     t.click("Model and device: Scrawl · not loaded");
     t.shot("not-loaded");
     t.click("Best device that works");
     t.until("ready again", |s| {
-        matches!(s.state().state.readiness, Readiness::Ready(_))
+        matches!(s.state().state.models.readiness, Readiness::Ready(_))
     });
     t.click("Regenerate image");
     t.idle();
@@ -245,7 +245,7 @@ fn a_hundred_panels_and_windows_of_any_size_can_be_used() {
         for n in 0..99 {
             let text = format!("Page {n}. {}", "And the snow fell on. ".repeat(n % 14));
             let panels = t.state().panels().len();
-            t.studio.state_mut().state.composer = text.trim().to_owned();
+            t.studio.state_mut().state.view.composer = text.trim().to_owned();
             t.studio
                 .state_mut()
                 .state

@@ -129,7 +129,7 @@ fn keys_go_to_both_ends_and_by_pages() {
     let mut t = open();
     let texts: Vec<String> = (1..=30).map(|n| format!("Page {n}.")).collect();
     for text in &texts {
-        t.studio.state_mut().state.composer = text.clone();
+        t.studio.state_mut().state.view.composer = text.clone();
         perform(&mut t, Action::Tell(vokenboard::engine::Make::Text));
     }
     t.key(Modifiers::NONE, Key::Home);

@@ -30,13 +30,15 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     put("writers/qwen2/model.gguf", "more/second.gguf");
     put("refuse/state-space.gguf", "more/other.gguf");
     let library = Library::new(models.clone(), Vec::new(), Arc::new(|| {}));
-    t.studio.state_mut().state.library = Some(library);
+    t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
 
     t.answers.paths.lock().unwrap().push_back(own.clone());
     t.click(MENU);
     t.click("Add a model…");
-    t.until("the model is added", |s| s.state().state.writers.len() == 1);
+    t.until("the model is added", |s| {
+        s.state().state.models.writers.len() == 1
+    });
     assert_eq!(t.state().writers[0].id, "own");
     assert!(own.exists());
 
@@ -52,7 +54,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     t.click(MENU);
     t.click("Add a folder of models…");
     t.until("the folder is gone through", |s| {
-        s.state().state.writers.len() == 2
+        s.state().state.models.writers.len() == 2
     });
     t.click(MENU);
     t.studio.get_by_label("second");
@@ -60,8 +62,8 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     t.click("own");
     t.until("the writer is chosen", |s| {
         let state = &s.state().state;
-        state.choice.writer.as_deref() == Some("own")
-            && matches!(state.readiness, Readiness::Ready(_))
+        state.models.choice.writer.as_deref() == Some("own")
+            && matches!(state.models.readiness, Readiness::Ready(_))
     });
 
     fs::rename(&disk, t.dir.join("unplugged")).unwrap();
@@ -69,7 +71,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     assert_eq!(offer.writers.len(), 0);
     assert_eq!(offer.away.len(), 2);
     let library = Library::new(models, offer.away, Arc::new(|| {}));
-    t.studio.state_mut().state.library = Some(library);
+    t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
     t.click(MENU);
     let away = t.studio.get_by_label("second, away");

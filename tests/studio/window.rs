@@ -35,7 +35,7 @@ pub fn open_with(
 ) -> Test {
     let mut test = opening(width, height, theme, change);
     test.until("the model is ready", |s| {
-        matches!(s.state().state.readiness, Readiness::Ready(_))
+        matches!(s.state().state.models.readiness, Readiness::Ready(_))
     });
     test.studio.run_steps(3);
     test

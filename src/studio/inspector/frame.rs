@@ -12,7 +12,7 @@ use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
 
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    let Readiness::Ready(about) = &state.readiness else {
+    let Readiness::Ready(about) = &state.models.readiness else {
         return;
     };
     let takes = &about.takes;
@@ -88,7 +88,9 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 
 /// The picture prompt of the selected panel, where no writer makes one.
 fn prompt(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    let Some(id) = state.selected else { return };
+    let Some(id) = state.view.selected else {
+        return;
+    };
     let Some(panel) = state.panel(id) else { return };
     ui.push_id(id.0, |ui| {
         let prompt = panel.prompt.as_deref().unwrap_or_default();

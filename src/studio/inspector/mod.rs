@@ -29,7 +29,7 @@ pub fn width(state: &State, window: f32) -> f32 {
 }
 
 pub fn is_open(state: &State, window: f32) -> bool {
-    state.inspector.unwrap_or(window >= NARROW)
+    state.view.inspector.unwrap_or(window >= NARROW)
 }
 
 pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
@@ -49,6 +49,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                         return several(ui, chosen, actions);
                     }
                     let selected = state
+                        .view
                         .selected
                         .and_then(|id| Some((id, state.index_of(id)?)));
                     match selected {

@@ -73,7 +73,7 @@ pub fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 
 /// Those that the model knows; while none is ready, our own.
 fn schedulers(state: &State) -> Vec<SchedulerName> {
-    if let Readiness::Ready(about) = &state.readiness
+    if let Readiness::Ready(about) = &state.models.readiness
         && !about.takes.schedulers.is_empty()
     {
         return about.takes.schedulers.clone();

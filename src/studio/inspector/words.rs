@@ -29,7 +29,7 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     if let Some(words) = field(ui, "For all panels", &story.direction, hint) {
         actions.push(Action::Apply(Box::new(Edit::SetDirection(words))));
     }
-    let selected = state.selected.filter(|id| state.panel(*id).is_some());
+    let selected = state.view.selected.filter(|id| state.panel(*id).is_some());
     if let Some(id) = selected {
         of_panel(ui, state, actions, id);
     }

@@ -34,7 +34,7 @@ pub fn show(ui: &mut Ui, state: &State) {
     }
     ui.add_space(8.0);
     ui.label(RichText::new("Licences").strong());
-    let models = state.models.iter();
+    let models = state.models.storytellers.iter();
     for model in models.filter(|model| !model.manifest.licence.is_empty()) {
         let manifest = &model.manifest;
         note(
@@ -55,7 +55,7 @@ pub fn show(ui: &mut Ui, state: &State) {
 }
 
 fn versions(state: &State) -> String {
-    let model = match &state.readiness {
+    let model = match &state.models.readiness {
         Readiness::Ready(d) => format!("{} ({}) on {}", state.model_name(), d.pipeline, d.device),
         Readiness::Loading(_) | Readiness::Failed(_) => {
             format!("{}, not loaded", state.model_name())

@@ -134,7 +134,7 @@ fn is_picture(path: &Path) -> bool {
 }
 
 pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
-    let Some(chooser) = &mut state.chooser else {
+    let Some(chooser) = &mut state.view.chooser else {
         return;
     };
     let window = ui.ctx().content_rect().size();

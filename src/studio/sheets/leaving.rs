@@ -43,7 +43,7 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
             if copy.clicked() {
                 actions.push(Action::AskSaveAs);
             }
-            if state.changed_elsewhere
+            if state.autosave.changed_elsewhere()
                 && widgets::button(ui, Icon::Duplicate, "Keep both", true).clicked()
             {
                 actions.push(Action::KeepBoth);

@@ -32,10 +32,12 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     if state.leaving.as_ref().is_some_and(|leaving| leaving.asks) {
         leaving::show(ui, state, actions);
     }
-    if state.chooser.is_some() {
+    if state.view.chooser.is_some() {
         chooser::show(ui, state, actions);
     }
-    let Some(sheet) = state.sheet else { return };
+    let Some(sheet) = state.view.sheet else {
+        return;
+    };
     let (name, width) = match sheet {
         Sheet::Help => ("Keyboard and mouse", 660.0),
         Sheet::Messages => ("Messages", 620.0),

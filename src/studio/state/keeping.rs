@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use image::RgbaImage;
 
-use super::{SAVE_REST, State};
+use super::State;
 use crate::export::{self, Existing, Place};
 use crate::story::{Edit, Panel, PanelId, Record};
 use crate::studio::dialogs::{Answer, Ask, ExportAsk};
@@ -65,7 +65,7 @@ impl State {
         self.commit(now);
         let Answer { ask, path } = answer;
         let Some(path) = path else {
-            self.chooser = Some(Chooser::new(ask, self.folder()));
+            self.view.chooser = Some(Chooser::new(ask, self.folder()));
             return;
         };
         let task = match ask {
@@ -120,10 +120,7 @@ impl State {
                 dir,
                 revision,
             } if board == self.board => {
-                self.saved = self.saved.max(revision);
-                self.save_trouble = None;
-                self.changed_elsewhere = false;
-                if std::mem::take(&mut self.save_asked) {
+                if self.autosave.succeeded(revision) {
                     self.toasts
                         .note(format!("Saved in {}.", dir.display()), now);
                 }
@@ -168,10 +165,9 @@ impl State {
             Done::SaveFailed { reason, changed } => {
                 self.toasts.error(reason.clone(), now);
                 if changed && self.leaving.is_none() {
-                    self.sheet = Some(Sheet::Changed);
+                    self.view.sheet = Some(Sheet::Changed);
                 }
-                self.changed_elsewhere = changed;
-                self.save_trouble = Some(reason);
+                self.autosave.failed(reason, changed);
                 if let Some(leaving) = &mut self.leaving {
                     (leaving.asks, leaving.copying) = (true, false);
                 }
@@ -260,14 +256,12 @@ impl State {
         let wanted = if asked {
             !untouched
         } else {
-            revision != self.sent && !untouched
+            !self.autosave.is_sent(revision) && !untouched
         };
         if !wanted {
             return;
         }
-        self.sent = revision;
-        self.changed = None;
-        self.save_asked |= asked;
+        self.autosave.send(revision, asked);
         self.files.send(Task::Save(self.snapshot()));
     }
 
@@ -280,9 +274,8 @@ impl State {
 
     /// Ours goes beside what another program made of the story.
     pub(super) fn keep_both(&mut self) {
-        self.sheet = None;
-        self.sent = self.document.revision();
-        self.save_asked = true;
+        self.view.sheet = None;
+        self.autosave.send(self.document.revision(), true);
         self.files.send(Task::KeepBoth(self.snapshot()));
     }
 
@@ -310,28 +303,18 @@ impl State {
         if !self.preferences.autosave {
             return;
         }
-        if self.save_failed() {
-            self.sent = self.saved;
-        }
+        self.autosave.retry();
         self.save(false);
     }
 
     pub(super) fn autosave(&mut self, now: Instant) {
         let revision = self.document.revision();
-        if revision == self.sent || !self.preferences.autosave {
-            self.changed = None;
-            return;
-        }
-        match self.changed {
-            Some((seen, at)) if seen == revision => {
-                if now.duration_since(at) >= SAVE_REST {
-                    self.save(false);
-                    // An empty board without a folder is not worth one.
-                    self.changed = None;
-                    self.sent = revision;
-                }
-            }
-            _ => self.changed = Some((revision, now)),
+        if !self.preferences.autosave {
+            self.autosave.rest();
+        } else if self.autosave.due(revision, now) {
+            self.save(false);
+            // An empty board without a folder is not worth one.
+            self.autosave.send(revision, false);
         }
     }
 }

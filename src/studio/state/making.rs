@@ -14,13 +14,13 @@ use crate::studio::work::{Made, Order, Running, Target};
 impl State {
     /// The composer's sentence becomes a panel; an empty composer continues the story.
     pub(super) fn tell(&mut self, make: Make, now: Instant) {
-        self.focus_composer = true;
-        let sentence = self.composer.trim().to_owned();
+        self.view.focus_composer = true;
+        let sentence = self.view.composer.trim().to_owned();
         if sentence.is_empty() {
             self.go_on(make, true);
             return;
         }
-        self.composer.clear();
+        self.view.composer.clear();
         self.speak_of_language(&sentence, now);
         let id = self.add_panel(sentence, self.place(), now);
         self.follow(id, true);
@@ -69,7 +69,11 @@ impl State {
         let drawable = |panel: &&Panel| !panel.text.trim().is_empty();
         let last = self.panels().last().filter(drawable);
         let bare = last.filter(|p| p.pictures.is_empty() && !self.work.waits_for(p.id));
-        let selected = self.selected.and_then(|id| self.panel(id)).filter(drawable);
+        let selected = self
+            .view
+            .selected
+            .and_then(|id| self.panel(id))
+            .filter(drawable);
         bare.or(selected).or(last).map(|panel| panel.id)
     }
 
@@ -84,15 +88,15 @@ impl State {
 
     /// Puts an order in the queue, or says why nothing can be made.
     pub(super) fn order(&mut self, order: Order) {
-        match &self.readiness {
+        match &self.models.readiness {
             Readiness::Failed(reason) => self.toasts.error(reason.clone(), Instant::now()),
             _ => self.work.push(order),
         }
     }
 
     pub(super) fn tell_five(&mut self, now: Instant) {
-        self.focus_composer = true;
-        let opened = !self.composer.trim().is_empty();
+        self.view.focus_composer = true;
+        let opened = !self.view.composer.trim().is_empty();
         if opened {
             self.tell(Make::Both, now);
         }
@@ -105,24 +109,24 @@ impl State {
     pub(super) fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Loading(p) => {
-                self.readiness =
+                self.models.readiness =
                     Readiness::Loading(format!("Loading the {} ({} of {})…", p.what, p.done, p.of));
             }
             Event::Ready(description) => {
-                if !self.settings_chosen {
-                    let seed = self.next.seed;
-                    self.next = Settings {
+                if !self.controls.chosen {
+                    let seed = self.controls.next.seed;
+                    self.controls.next = Settings {
                         seed,
                         ..description.default_settings.clone()
                     };
                 }
-                self.readiness = Readiness::Ready(Box::new(description));
+                self.models.readiness = Readiness::Ready(Box::new(description));
             }
             Event::LoadFailed(reason) => {
                 let reason = sentence(reason);
                 self.work.clear();
                 self.toasts.error(reason.clone(), now);
-                self.readiness = Readiness::Failed(reason);
+                self.models.readiness = Readiness::Failed(reason);
             }
             Event::Started(_) => {}
             Event::Progress(job, Progress::Loading(part)) => self.work.loading(job, part.what),
@@ -159,7 +163,7 @@ impl State {
     fn finished(&mut self, running: &Running, output: Output, now: Instant) {
         let id = running.panel;
         // The slider may be let go on another value in the very frame in which this one is done.
-        let moved_on = self.live.is_held() || self.live.wait(now).is_some();
+        let moved_on = self.controls.live.is_held() || self.controls.live.wait(now).is_some();
         let in_passing = running.live && moved_on;
         // A panel deleted in the meantime takes its results with it.
         if self.index_of(id).is_none() {
@@ -171,19 +175,19 @@ impl State {
             let told = output.text.map(|(text, _)| text);
             record.text = record.text.or(told).or(running.told.clone());
             if in_passing {
-                self.glimpse = Some(Glimpse {
+                self.controls.glimpse = Some(Glimpse {
                     panel: id,
                     picture: Arc::new(picture),
                     record,
                 });
             } else {
-                self.glimpse = None;
+                self.controls.glimpse = None;
                 let take = self.picture_take(id, picture, Some(record));
                 self.join(running.made.clone(), take, now);
             }
         }
         // While the slider moves on, it must not jump back to the value just drawn.
-        if self.selected == Some(id) && self.live.wait(now).is_none() && !in_passing {
+        if self.view.selected == Some(id) && self.controls.live.wait(now).is_none() && !in_passing {
             self.load_settings();
         }
     }
@@ -236,8 +240,8 @@ impl State {
             return;
         };
         let id = running.panel;
-        if running.live && !self.work.has_live() && !self.live.is_held() {
-            self.glimpse = None;
+        if running.live && !self.work.has_live() && !self.controls.live.is_held() {
+            self.controls.glimpse = None;
         }
         let Some(panel) = self.panel(id) else { return };
         let empty = panel.is_empty();
@@ -265,7 +269,7 @@ impl State {
     }
 
     pub(super) fn start_next(&mut self, now: Instant) {
-        if !matches!(self.readiness, Readiness::Ready(_)) {
+        if !matches!(self.models.readiness, Readiness::Ready(_)) {
             return;
         }
         let Some(order) = self.work.take_next() else {
@@ -305,8 +309,8 @@ impl State {
         }
         let text = request.text.clone();
         // The inspector shows what the picture in the making is made with.
-        if self.selected == Some(id) && order.make.picture() && !self.seed_chosen {
-            self.panel_settings.seed = order.settings.seed;
+        if self.view.selected == Some(id) && order.make.picture() && !self.controls.seed_chosen {
+            self.controls.panel.seed = order.settings.seed;
         }
         let job = self.engine.submit(request);
         self.work.started(job, id, order, text, made, now);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Readiness, State};
-use crate::engine::Loader;
+use super::State;
+use crate::engine::{Description, Loader};
 use crate::pipeline::RecipeId;
+use crate::studio::models::Library;
 use crate::studio::toasts::sentence;
 use crate::weights::{DeviceChoice, Manifest};
 
@@ -40,6 +41,35 @@ impl Storyteller {
 /// Makes the loader of what was chosen.
 pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
 
+/// Whether the model can be asked.
+#[derive(Clone, Debug)]
+pub enum Readiness {
+    /// What is being loaded, for people.
+    Loading(String),
+    Ready(Box<Description>),
+    /// Why not, in a sentence.
+    Failed(String),
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::Loading("Loading the model…".to_owned())
+    }
+}
+
+/// The models that can be chosen, the one that was, and whether it is ready.
+pub struct Models {
+    pub choice: Choice,
+    /// The installed models that tell stories.
+    pub storytellers: Vec<Storyteller>,
+    /// The installed models that write for others.
+    pub writers: Vec<Manifest>,
+    /// The models folder, where models can be added to it.
+    pub library: Option<Library>,
+    pub(super) loader_for: LoaderFor,
+    pub readiness: Readiness,
+}
+
 /// Words that a model can draw, by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Words<'a> {
@@ -51,8 +81,8 @@ pub struct Words<'a> {
 impl State {
     /// What is known of the chosen model without loading it.
     fn storyteller(&self) -> Option<&Storyteller> {
-        let mut models = self.models.iter();
-        models.find(|known| known.is(&self.choice))
+        let mut models = self.models.storytellers.iter();
+        models.find(|known| known.is(&self.models.choice))
     }
 
     /// The model's name for people.
@@ -60,16 +90,16 @@ impl State {
         if let Some(known) = self.storyteller() {
             return known.manifest.name.clone();
         }
-        let name = match &self.readiness {
+        let name = match &self.models.readiness {
             Readiness::Ready(d) => &d.model,
-            _ => &self.choice.model,
+            _ => &self.models.choice.model,
         };
         sentence(name.clone())
     }
 
     /// What the model can draw; its manifest tells before it is loaded.
     pub fn words(&self) -> Words<'_> {
-        match (&self.readiness, self.storyteller()) {
+        match (&self.models.readiness, self.storyteller()) {
             (Readiness::Ready(d), _) => Words {
                 characters: &d.characters,
                 things: &d.things,
@@ -97,8 +127,8 @@ impl State {
 
     /// Loads what the author has chosen in place of the model at work.
     pub(super) fn choose(&mut self, choice: Choice) {
-        self.readiness = Readiness::Loading("Loading the model…".to_owned());
-        self.engine.reload((self.loader_for)(&choice));
-        self.choice = choice;
+        self.models.readiness = Readiness::default();
+        self.engine.reload((self.models.loader_for)(&choice));
+        self.models.choice = choice;
     }
 }

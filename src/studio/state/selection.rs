@@ -8,7 +8,7 @@ use crate::story::{Edit, PanelId};
 impl State {
     /// Whether the panel is the selected one or chosen with it.
     pub fn is_chosen(&self, id: PanelId) -> bool {
-        self.selected == Some(id) || self.also.contains(&id)
+        self.view.selected == Some(id) || self.view.also.contains(&id)
     }
 
     /// All chosen panels, in the order of the board.
@@ -19,49 +19,49 @@ impl State {
 
     pub(super) fn select(&mut self, id: Option<PanelId>) {
         let id = id.filter(|&id| self.index_of(id).is_some());
-        self.also.clear();
-        if self.selected == id {
+        self.view.also.clear();
+        if self.view.selected == id {
             return;
         }
         self.forget_glimpse();
-        self.selected = id;
+        self.view.selected = id;
         self.load_settings();
     }
 
     pub(super) fn toggle(&mut self, id: PanelId) {
-        let mut others = std::mem::take(&mut self.also);
-        if self.selected == Some(id) {
+        let mut others = std::mem::take(&mut self.view.also);
+        if self.view.selected == Some(id) {
             let next = others.pop_first();
             self.select(next);
         } else if !others.remove(&id) {
-            others.extend(self.selected);
+            others.extend(self.view.selected);
             self.select(Some(id));
         }
-        self.also = others;
+        self.view.also = others;
     }
 
     /// Chooses all from the selected panel to `id`, which is selected then.
     pub(super) fn extend(&mut self, id: PanelId) {
-        let from = self.selected.and_then(|id| self.index_of(id));
+        let from = self.view.selected.and_then(|id| self.index_of(id));
         let (Some(from), Some(to)) = (from, self.index_of(id)) else {
             return self.select(Some(id));
         };
         let range = &self.panels()[from.min(to)..=from.max(to)];
-        self.also = range.iter().map(|panel| panel.id).collect();
+        self.view.also = range.iter().map(|panel| panel.id).collect();
     }
 
     pub(super) fn select_all(&mut self) {
-        if self.selected.is_none() {
+        if self.view.selected.is_none() {
             let first = self.panels().first().map(|panel| panel.id);
             self.select(first);
         }
-        self.also = self.panels().iter().map(|panel| panel.id).collect();
+        self.view.also = self.panels().iter().map(|panel| panel.id).collect();
     }
 
     pub(super) fn step(&mut self, step: isize) {
         let last = self.panels().len().checked_sub(1);
         let Some(last) = last else { return };
-        let here = self.selected.and_then(|id| self.index_of(id));
+        let here = self.view.selected.and_then(|id| self.index_of(id));
         let to = match here {
             Some(index) => index.saturating_add_signed(step).min(last),
             None if step == isize::MIN || (step > 0 && step < isize::MAX) => 0,
@@ -69,19 +69,19 @@ impl State {
         };
         let id = self.panels()[to].id;
         self.select(Some(id));
-        self.scroll_to = Some(id);
-        if self.large.is_some() && self.large != Some(id) {
+        self.view.scroll_to = Some(id);
+        if self.view.large.is_some() && self.view.large != Some(id) {
             self.enlarge(Some(id));
         }
     }
 
     pub(super) fn enlarge(&mut self, id: Option<PanelId>) {
-        self.large = id;
-        self.compare = None;
+        self.view.large = id;
+        self.view.compare = None;
         if id.is_some() {
             self.select(id);
         } else {
-            self.focus_composer = self.composer.is_empty();
+            self.view.focus_composer = self.view.composer.is_empty();
         }
     }
 
@@ -91,8 +91,8 @@ impl State {
         let Some(first) = places.min() else { return };
         let edits = ids.iter().map(|&id| Edit::DeletePanel(id)).collect();
         self.edit(Edit::Together(edits), now);
-        self.also.retain(|id| !ids.contains(id));
-        if self.selected.is_some_and(|id| ids.contains(&id)) {
+        self.view.also.retain(|id| !ids.contains(id));
+        if self.view.selected.is_some_and(|id| ids.contains(&id)) {
             let panels = self.panels();
             let beside = panels.get(first).or(panels.last()).map(|p| p.id);
             self.select(beside);
@@ -102,7 +102,7 @@ impl State {
     /// The panel that what is told now comes behind: the selected one, unless it is the last.
     pub fn place(&self) -> Option<PanelId> {
         let last = self.panels().last()?.id;
-        self.selected.filter(|&id| id != last)
+        self.view.selected.filter(|&id| id != last)
     }
 
     /// The index of a new panel behind `after`, or at the end.

@@ -54,7 +54,7 @@ impl State {
 
     /// Why it is not, in a sentence.
     pub fn why_unsaved(&self) -> String {
-        match &self.save_trouble {
+        match self.autosave.trouble() {
             Some(trouble) => crate::studio::plain::words(trouble).0,
             None if !self.preferences.autosave => "It is saved only when you say so.".to_owned(),
             None => String::new(),
@@ -90,8 +90,7 @@ impl State {
             if self.loses_unsaved() {
                 // Nothing of it is sent to the disk any more.
                 let revision = self.document.revision();
-                (self.sent, self.saved) = (revision, revision);
-                self.save_trouble = None;
+                self.autosave.give_up(revision);
             }
             self.go(leaving.to, now);
         }

@@ -13,37 +13,37 @@ use crate::studio::work::{Order, Target};
 impl State {
     /// Changes the settings of the selected panel or, without one, of panels to come.
     pub(super) fn set(&mut self, setting: Setting, now: Instant) {
-        let settings = if self.selected.is_some() {
-            &mut self.panel_settings
+        let settings = if self.view.selected.is_some() {
+            &mut self.controls.panel
         } else {
-            self.settings_chosen = true;
-            &mut self.next
+            self.controls.chosen = true;
+            &mut self.controls.next
         };
         match setting {
             Setting::Guidance(value, held) => {
                 settings.guidance = value;
                 if let Some(id) = self.selected_with_picture() {
-                    self.live.moved(id, value, held, now);
+                    self.controls.live.moved(id, value, held, now);
                 }
             }
             Setting::GuidanceReleased => {
-                self.live.released(now);
+                self.controls.live.released(now);
                 self.keep_glimpse(now);
             }
             Setting::Steps(steps) => settings.steps = steps,
             Setting::Seed(seed) => {
                 settings.seed = seed;
-                self.seed_chosen = true;
+                self.controls.seed_chosen = true;
             }
             Setting::Dice => {
                 settings.seed = new_seed();
-                self.seed_chosen = true;
+                self.controls.seed_chosen = true;
             }
             Setting::LockSeed(true) => {
-                self.locked.insert(self.selected);
+                self.controls.locked.insert(self.view.selected);
             }
             Setting::LockSeed(false) => {
-                self.locked.remove(&self.selected);
+                self.controls.locked.remove(&self.view.selected);
             }
             Setting::Scheduler(kind) => settings.scheduler = kind,
             Setting::Temperature(value) => settings.temperature = value,
@@ -56,32 +56,33 @@ impl State {
 
     /// Whether the seed that the inspector shows is used again.
     pub fn seed_locked(&self) -> bool {
-        self.locked.contains(&self.selected)
+        self.controls.locked.contains(&self.view.selected)
     }
 
     /// Settings of a board that nothing was chosen for: the model's own.
     pub(super) fn reset_settings(&mut self) {
-        let usual = match &self.readiness {
+        let usual = match &self.models.readiness {
             Readiness::Ready(description) => description.default_settings.clone(),
             _ => Settings::default(),
         };
-        self.next = Settings {
+        self.controls.next = Settings {
             seed: new_seed(),
             ..usual
         };
-        self.locked.clear();
-        self.seed_chosen = false;
-        self.settings_chosen = false;
+        self.controls.locked.clear();
+        self.controls.seed_chosen = false;
+        self.controls.chosen = false;
     }
 
     pub(super) fn draw_picture(&mut self, id: PanelId) {
         let mut settings = self.settings_for(id);
-        let selected = self.selected == Some(id);
-        let chosen = self.locked.contains(&Some(id)) || (self.seed_chosen && selected);
+        let selected = self.view.selected == Some(id);
+        let chosen =
+            self.controls.locked.contains(&Some(id)) || (self.controls.seed_chosen && selected);
         if !chosen {
             settings.seed = new_seed();
         }
-        self.seed_chosen = false;
+        self.controls.seed_chosen = false;
         self.order(Order {
             target: Target::Panel(id),
             make: Make::Picture,
@@ -99,16 +100,17 @@ impl State {
         else {
             return;
         };
-        if (record.settings.guidance - guidance).abs() < 1e-4 && self.glimpse.is_none() {
+        if (record.settings.guidance - guidance).abs() < 1e-4 && self.controls.glimpse.is_none() {
             return;
         }
         // The glimpse of this very value is already there.
         if self
+            .controls
             .glimpse
             .as_ref()
             .is_some_and(|g| g.panel == id && (g.record.settings.guidance - guidance).abs() < 1e-4)
         {
-            if !self.live.is_held() {
+            if !self.controls.live.is_held() {
                 self.keep_glimpse(now);
             }
             return;
@@ -133,26 +135,27 @@ impl State {
     }
 
     pub(super) fn forget_glimpse(&mut self) {
-        self.live.forget();
-        self.glimpse = None;
+        self.controls.live.forget();
+        self.controls.glimpse = None;
     }
 
     /// The slider was let go: what it shows becomes a take, unless the picture is of a value
     /// that it has left.
     pub(super) fn keep_glimpse(&mut self, now: Instant) {
-        let settled = self.panel_settings.guidance;
+        let settled = self.controls.panel.guidance;
         let current = self
+            .controls
             .glimpse
             .as_ref()
             .is_some_and(|g| (g.record.settings.guidance - settled).abs() < 1e-4);
-        if !current || self.live.wait(now).is_some() {
+        if !current || self.controls.live.wait(now).is_some() {
             return;
         }
         if let Some(Glimpse {
             panel,
             picture,
             record,
-        }) = self.glimpse.take()
+        }) = self.controls.glimpse.take()
         {
             let edit = self.picture_take(panel, Arc::unwrap_or_clone(picture), Some(record));
             self.edit(edit, now);
@@ -161,15 +164,15 @@ impl State {
 
     /// The selected panel's settings are those that its shown takes were made with.
     pub(super) fn load_settings(&mut self) {
-        if let Some(id) = self.selected {
-            self.panel_settings = self.made_with(id);
-            self.seed_chosen = false;
+        if let Some(id) = self.view.selected {
+            self.controls.panel = self.made_with(id);
+            self.controls.seed_chosen = false;
         }
     }
 
     /// What the shown takes of a panel were made with; settings of new panels where it has none.
     fn made_with(&self, id: PanelId) -> Settings {
-        let next = &self.next;
+        let next = &self.controls.next;
         let Some(panel) = self.panel(id) else {
             return next.clone();
         };
@@ -193,8 +196,8 @@ impl State {
     }
 
     pub(super) fn settings_for(&self, id: PanelId) -> Settings {
-        if self.selected == Some(id) {
-            self.panel_settings.clone()
+        if self.view.selected == Some(id) {
+            self.controls.panel.clone()
         } else {
             self.made_with(id)
         }
@@ -202,7 +205,7 @@ impl State {
 
     /// The seed of a new text of the panel.
     pub(super) fn seed_for(&self, id: PanelId) -> u64 {
-        if self.locked.contains(&Some(id)) {
+        if self.controls.locked.contains(&Some(id)) {
             self.settings_for(id).seed
         } else {
             new_seed()
@@ -210,10 +213,10 @@ impl State {
     }
 
     pub(super) fn settings_of_new(&mut self) -> Settings {
-        let chosen = std::mem::take(&mut self.seed_chosen) && self.selected.is_none();
-        if !chosen && !self.locked.contains(&None) {
-            self.next.seed = new_seed();
+        let chosen = std::mem::take(&mut self.controls.seed_chosen) && self.view.selected.is_none();
+        if !chosen && !self.controls.locked.contains(&None) {
+            self.controls.next.seed = new_seed();
         }
-        self.next.clone()
+        self.controls.next.clone()
     }
 }

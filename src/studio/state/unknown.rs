@@ -18,9 +18,9 @@ impl State {
     /// "Sprout does not know: grandmother, bees", of the sentence in the composer or, without
     /// one, of the selected panel.
     pub fn unknown_words(&self) -> Option<String> {
-        let composer = self.composer.trim();
+        let composer = self.view.composer.trim();
         let text = match composer.is_empty() {
-            true => self.selected.map_or("", |id| self.text_of(id)),
+            true => self.view.selected.map_or("", |id| self.text_of(id)),
             false => composer,
         };
         let mut names: Vec<String> = Vec::new();

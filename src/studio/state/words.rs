@@ -11,7 +11,7 @@ use crate::studio::work::{Order, Rewrite, Target};
 impl State {
     /// Who writes, once that is loaded.
     pub fn writer(&self) -> Option<&WriterDescription> {
-        match &self.readiness {
+        match &self.models.readiness {
             Readiness::Ready(description) => Some(&description.writer),
             _ => None,
         }
