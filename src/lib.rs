@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
 
 pub mod catalogue;
+pub mod cause;
 pub mod cli;
 pub mod diffusion;
 pub mod engine;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use vokenboard::cause;
 use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
@@ -34,11 +35,9 @@ fn start() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Causes may come in many lines; what is told is one.
-            let sentence = format!("{error:#}");
-            let words: Vec<&str> = sentence.split_whitespace().collect();
+            let sentence = cause::sentence(error.as_ref());
             // Where nobody can be told, how it ended still says it.
-            let _ = writeln!(std::io::stderr(), "vokenboard: {}", words.join(" "));
+            let _ = writeln!(std::io::stderr(), "vokenboard: {sentence}");
             ExitCode::FAILURE
         }
     }

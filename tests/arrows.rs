@@ -24,6 +24,7 @@ const ORDER: &[&[&str]] = &[
     &["storyworld"],
     &["story"],
     &[
+        "cause",
         "files",
         "logging",
         "pixels",

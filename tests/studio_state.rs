@@ -88,7 +88,7 @@ fn without_a_model_the_story_is_written_by_hand() {
         temp,
     };
     d.until("the failure", |s| {
-        matches!(s.readiness, Readiness::Failed(_))
+        matches!(s.models.readiness, Readiness::Failed(_))
     });
     d.writes("A fox sleeps.");
     assert!(d.says("The model is missing"));
@@ -262,7 +262,9 @@ fn a_text_is_edited_while_its_picture_is_drawn() {
 #[test]
 fn a_picture_alone_is_for_the_panel_that_the_author_is_at() {
     let mut d = desk(0);
-    d.until("ready", |s| matches!(s.readiness, Readiness::Ready(_)));
+    d.until("ready", |s| {
+        matches!(s.models.readiness, Readiness::Ready(_))
+    });
     d.does(Action::Tell(Make::Picture));
     assert!(d.says("nothing to draw yet"));
     d.idle();
@@ -586,7 +588,7 @@ fn both_versions_are_kept_where_another_program_has_changed_the_story() {
     std::fs::write(&file, changed.replace("sleeps", "wakes")).unwrap();
     let id = d.state.panels()[0].id;
     d.does(Action::Typed(id, "A fox dreams.".into()));
-    d.until("the refusal", |s| s.changed_elsewhere);
+    d.until("the refusal", |s| s.autosave.changed_elsewhere());
     d.does(Action::KeepBoth);
     d.until("saved", |s| s.saved_words() == Some("saved"));
     let ours = d.state.project.clone().unwrap();

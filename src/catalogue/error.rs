@@ -1,14 +1,23 @@
 use std::path::PathBuf;
 
+use crate::cause::Cause;
 use crate::weights::{CheckpointError, WeightsError};
 
 /// Why something cannot be identified, added or planned; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     #[error("{} cannot be read ({reason}); check that it is a file or folder you may read", path.display())]
-    Read { path: PathBuf, reason: String },
+    Read {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} is damaged ({reason}); get the file again", path.display())]
-    Damaged { path: PathBuf, reason: String },
+    Damaged {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} {reason}; {remedy}", path.display())]
     Trouble {
         path: PathBuf,
@@ -43,13 +52,13 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
-    pub(super) fn read(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
-        let (path, reason) = (path.into(), reason.to_string());
+    pub(super) fn read(path: impl Into<PathBuf>, reason: impl Into<Cause>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
         CatalogueError::Read { path, reason }
     }
 
-    pub(super) fn damaged(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
-        let (path, reason) = (path.into(), reason.to_string());
+    pub(super) fn damaged(path: impl Into<PathBuf>, reason: impl Into<Cause>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
         CatalogueError::Damaged { path, reason }
     }
 }

@@ -36,7 +36,7 @@ pub fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError
         }
         Err(LlmError::Unusable { path: at, reason }) if at == path => {
             let called = format!("a language model that is not read: {reason}");
-            let mut identity = refused(family, &called, reason, ANOTHER);
+            let mut identity = refused(family, &called, reason.to_string(), ANOTHER);
             identity.arch = arch.map(str::to_owned);
             identity.tensors = header.tensors.len();
             Ok(identity)

@@ -1,5 +1,6 @@
 //! What can go wrong, and the small file helpers whose errors say it.
 
+use crate::cause::Cause;
 use crate::files::write_in_folder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
@@ -8,13 +9,29 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
     #[error("{path} can't be read ({why}); get the model folder again")]
-    Unreadable { path: PathBuf, why: String },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} is not usable ({why}); get the model folder again")]
-    Config { path: PathBuf, why: String },
+    Config {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} does not fit its config.json ({why}); get the model folder again")]
-    Misfit { path: PathBuf, why: String },
+    Misfit {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
-    Unwritable { path: PathBuf, why: String },
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} {why}; {remedy}")]
     Unfit {
         path: PathBuf,
@@ -43,39 +60,39 @@ pub(super) fn sentence(e: &candle_core::Error) -> String {
 }
 
 impl DiffusionError {
-    pub(super) fn unreadable(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn unreadable(path: &Path, why: impl Into<Cause>) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 
-    pub(super) fn config(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn config(path: &Path, why: impl Into<Cause>) -> Self {
         Self::Config {
             path: path.to_owned(),
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 
-    pub(super) fn misfit(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn misfit(path: &Path, why: impl Into<Cause>) -> Self {
         Self::Misfit {
             path: path.to_owned(),
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 
-    pub(super) fn unfit(path: &Path, why: impl ToString, remedy: &str) -> Self {
+    pub(super) fn unfit(path: &Path, why: impl Into<String>, remedy: &str) -> Self {
         Self::Unfit {
             path: path.to_owned(),
-            why: why.to_string(),
+            why: why.into(),
             remedy: remedy.to_owned(),
         }
     }
 
-    pub(super) fn unwritable(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn unwritable(path: &Path, why: impl Into<Cause>) -> Self {
         Self::Unwritable {
             path: path.to_owned(),
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 }

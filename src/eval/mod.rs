@@ -9,6 +9,7 @@ pub mod stories;
 mod text;
 pub mod vote;
 
+use crate::cause::Cause;
 use std::path::{Path, PathBuf};
 
 use crate::files::write_in_folder;
@@ -26,15 +27,27 @@ pub enum EvalError {
     #[error(transparent)]
     Judge(#[from] crate::judges::JudgeError),
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
-    Write { path: PathBuf, why: String },
+    Write {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} can't be used as rows of the comparison: {why}")]
-    Rows { path: PathBuf, why: String },
+    Rows {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("there are no stories to judge; ask for at least 1 with --stories")]
     NoStories,
     #[error("{0} holds scores of {1}; choose another folder with --scores, or remove it")]
     Ledger(PathBuf, &'static str),
     #[error("{path} can't be used for a vote: {why}")]
-    Vote { path: PathBuf, why: String },
+    Vote {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]
     TooFew(usize),
     #[error(transparent)]
@@ -64,6 +77,6 @@ impl From<candle_core::Error> for EvalError {
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
     write_in_folder(path, bytes).map_err(|e| EvalError::Write {
         path: path.to_owned(),
-        why: e.to_string(),
+        why: e.into(),
     })
 }

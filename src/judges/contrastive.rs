@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recogniser::{Trunk, inputs};
 use super::{JudgeError, write_file};
+use crate::cause::Cause;
 use crate::diffusion::{CaptionTokenizer, TextAct, TextConfig, TextEncoder};
 use crate::nn::{Init, Linear, Params, Result as TensorResult};
 use crate::storyworld::vocabulary;
@@ -106,19 +107,16 @@ impl Contrastive {
     /// # Errors
     /// A file that is missing or damaged.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, JudgeError> {
-        let bad = |why: String| JudgeError::Contrastive {
+        let bad = |why: Cause| JudgeError::Contrastive {
             path: dir.to_owned(),
-            why: why.lines().next().unwrap_or_default().to_owned(),
+            why,
         };
-        let text =
-            std::fs::read_to_string(dir.join("config.json")).map_err(|e| bad(e.to_string()))?;
-        let config: ContrastiveConfig =
-            serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        let tokenizer = CaptionTokenizer::load(dir).map_err(|e| bad(e.to_string()))?;
+        let text = std::fs::read_to_string(dir.join("config.json")).map_err(|e| bad(e.into()))?;
+        let config: ContrastiveConfig = serde_json::from_str(&text).map_err(|e| bad(e.into()))?;
+        let tokenizer = CaptionTokenizer::load(dir).map_err(|e| bad(e.into()))?;
         let weights = dir.join("model.safetensors");
-        let params =
-            Params::from_safetensors(&[weights], device).map_err(|e| bad(e.to_string()))?;
-        Self::new(&config, tokenizer, &params).map_err(|e| bad(e.to_string()))
+        let params = Params::from_safetensors(&[weights], device).map_err(|e| bad(e.into()))?;
+        Self::new(&config, tokenizer, &params).map_err(|e| bad(e.into()))
     }
 
     /// Writes `config.json`, `model.safetensors` and the tokenizer's files into `dir`; `tensors`
@@ -132,12 +130,12 @@ impl Contrastive {
         config: &ContrastiveConfig,
         tensors: &std::collections::HashMap<String, Tensor>,
     ) -> Result<(), JudgeError> {
-        let failed = |why: String| JudgeError::Write {
+        let failed = |why: Cause| JudgeError::Write {
             path: dir.to_owned(),
             why,
         };
-        let bytes = safetensors::serialize(tensors, None).map_err(|e| failed(e.to_string()))?;
-        let text = serde_json::to_string_pretty(config).map_err(|e| failed(e.to_string()))?;
+        let bytes = safetensors::serialize(tensors, None).map_err(|e| failed(e.into()))?;
+        let text = serde_json::to_string_pretty(config).map_err(|e| failed(e.into()))?;
         write_file(&dir.join("model.safetensors"), &bytes)?;
         self.tokenizer.save(dir)?;
         write_file(&dir.join("config.json"), format!("{text}\n").as_bytes())

@@ -8,6 +8,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
+use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
@@ -18,14 +19,30 @@ pub use report::{Report, Row};
 /// Why a judge can't be read, written or asked; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
-    #[error("{path} is not a usable recogniser ({why}); train the recogniser stage again")]
-    Recogniser { path: PathBuf, why: String },
     #[error(
-        "{path} is not a usable contrastive model ({why}); make one with: vokenboard train contrastive"
+        "{path} is not a usable recogniser ({}); train the recogniser stage again",
+        first_line(why)
     )]
-    Contrastive { path: PathBuf, why: String },
+    Recogniser {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
+    #[error(
+        "{path} is not a usable contrastive model ({}); make one with: vokenboard train contrastive",
+        first_line(why)
+    )]
+    Contrastive {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
-    Write { path: PathBuf, why: String },
+    Write {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
     #[error("{0}")]
@@ -43,6 +60,6 @@ impl From<candle_core::Error> for JudgeError {
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), JudgeError> {
     write_in_folder(path, bytes).map_err(|e| JudgeError::Write {
         path: path.to_owned(),
-        why: e.to_string(),
+        why: e.into(),
     })
 }

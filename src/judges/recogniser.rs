@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Seen, Sighting};
 use super::{JudgeError, write_file};
+use crate::cause::Cause;
 use crate::nn::{Conv2d, ConvOptions, GroupNorm, Linear, Padding, Params, Result as TensorResult};
 use crate::storyworld::{Place, SUBJECTS, SubjectId, Time, Weather};
 
@@ -157,20 +158,20 @@ impl Recogniser {
     /// A file that is missing or damaged, or a recogniser of another cast.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, JudgeError> {
         let path = dir.join("config.json");
-        let bad = |path: &Path, why: String| JudgeError::Recogniser {
+        let bad = |path: &Path, why: Cause| JudgeError::Recogniser {
             path: path.to_owned(),
-            why: why.lines().next().unwrap_or_default().to_owned(),
+            why,
         };
-        let text = std::fs::read_to_string(&path).map_err(|e| bad(&path, e.to_string()))?;
+        let text = std::fs::read_to_string(&path).map_err(|e| bad(&path, e.into()))?;
         let config: RecogniserConfig =
-            serde_json::from_str(&text).map_err(|e| bad(&path, e.to_string()))?;
+            serde_json::from_str(&text).map_err(|e| bad(&path, e.into()))?;
         if config.subjects != names() {
             return Err(bad(&path, "it has learnt another cast".into()));
         }
         let path = dir.join("model.safetensors");
         let params = Params::from_safetensors(std::slice::from_ref(&path), device)
-            .map_err(|e| bad(&path, e.to_string()))?;
-        Self::new(config, params).map_err(|e| bad(&path, e.to_string()))
+            .map_err(|e| bad(&path, e.into()))?;
+        Self::new(config, params).map_err(|e| bad(&path, e.into()))
     }
 
     /// Writes the folder that [`Recogniser::load`] reads; `tensors` are in the file layout.
@@ -185,11 +186,11 @@ impl Recogniser {
         let path: PathBuf = dir.join("model.safetensors");
         let bytes = safetensors::serialize(tensors, None).map_err(|e| JudgeError::Write {
             path: path.clone(),
-            why: e.to_string(),
+            why: e.into(),
         })?;
         let text = serde_json::to_string_pretty(config).map_err(|e| JudgeError::Write {
             path: dir.join("config.json"),
-            why: e.to_string(),
+            why: e.into(),
         })?;
         write_file(&path, &bytes)?;
         write_file(&dir.join("config.json"), format!("{text}\n").as_bytes())

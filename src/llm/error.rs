@@ -1,3 +1,4 @@
+use crate::cause::Cause;
 use std::path::PathBuf;
 
 /// Why a language model cannot be loaded or cannot go on; each message is one sentence.
@@ -8,14 +9,22 @@ pub enum LlmError {
     #[error("{} holds more than one language model ({names}); name the file of one", dir.display())]
     Several { dir: PathBuf, names: String },
     #[error("{} cannot be read ({reason}); check that it is a file you may read", path.display())]
-    Unreadable { path: PathBuf, reason: String },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} cannot be read any more: {source}", path.display())]
     Changed {
         path: PathBuf,
         source: std::io::Error,
     },
     #[error("{} is not a language model this program can use: {reason}; copy the file again or use another one", path.display())]
-    Unusable { path: PathBuf, reason: String },
+    Unusable {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} {reason}; {remedy}", path.display())]
     Refused {
         path: PathBuf,
@@ -23,7 +32,11 @@ pub enum LlmError {
         remedy: String,
     },
     #[error("{} is not LLaMA's tokenizer ({reason}); restore the file that came with the language model", path.display())]
-    Tokenizer { path: PathBuf, reason: String },
+    Tokenizer {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error(
         "the text is {tokens} tokens long, more than the {limit} that the language model can read; shorten it"
     )]

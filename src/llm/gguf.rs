@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 
 use super::LlmError;
 use super::gguf_check::{refuse_other_format, refuse_other_kind};
+use crate::cause::Cause;
 use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
 use crate::weights::{GgmlType, GgufHeader, GgufTensor, GgufValue};
 
@@ -148,7 +149,7 @@ impl Gguf {
         &self.header
     }
 
-    pub(super) fn unusable(&self, reason: impl Into<String>) -> LlmError {
+    pub(super) fn unusable(&self, reason: impl Into<Cause>) -> LlmError {
         LlmError::Unusable {
             path: self.path.clone(),
             reason: reason.into(),
@@ -313,11 +314,11 @@ fn open_part(path: &Path) -> Result<(GgufHeader, Arc<MappedFile>), LlmError> {
     refuse_other_format(path)?;
     let file = MappedFile::open(path).map_err(|error| LlmError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })?;
     let header = GgufHeader::read(file.bytes()).map_err(|reason| LlmError::Unusable {
         path: path.to_path_buf(),
-        reason,
+        reason: reason.into(),
     })?;
     Ok((header, Arc::new(file)))
 }

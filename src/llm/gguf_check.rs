@@ -137,7 +137,7 @@ fn refused(path: &Path, reason: String, remedy: &str) -> LlmError {
 pub(super) fn refuse_other_format(path: &Path) -> Result<(), LlmError> {
     let unreadable = |error: std::io::Error| LlmError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {

@@ -5,6 +5,7 @@
 //! with a space of its own before it. Tokens that were added as plain strings, as the vokens are,
 //! swallow the whitespace on both sides.
 
+use crate::cause::Cause;
 use std::path::Path;
 
 use serde_json::Value;
@@ -51,13 +52,13 @@ impl LlamaTokenizer {
         let path = dir.join("tokenizer.model");
         let bytes = std::fs::read(&path).map_err(|error| LlmError::Unreadable {
             path: path.clone(),
-            reason: error.to_string(),
+            reason: error.into(),
         })?;
-        let unusable = |reason: String| LlmError::Tokenizer {
+        let unusable = |reason: Cause| LlmError::Tokenizer {
             path: path.clone(),
             reason,
         };
-        let pieces = SentencePiece::read(&bytes).map_err(unusable)?;
+        let pieces = SentencePiece::read(&bytes).map_err(|e| unusable(e.into()))?;
         let map = read_json(&dir.join("special_tokens_map.json"))?;
         let config = read_json(&dir.join("tokenizer_config.json"))?;
         let mut added: Vec<(u32, String)> = Vec::new();
@@ -67,7 +68,8 @@ impl LlamaTokenizer {
             .flatten()
         {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            let id = id.ok_or_else(|| unusable(format!("the id of {token} is no number")))?;
+            let id =
+                id.ok_or_else(|| unusable(format!("the id of {token} is no number").into()))?;
             added.push((id, token.clone()));
         }
         added.sort();
@@ -75,7 +77,7 @@ impl LlamaTokenizer {
             let value = [&map, &config].into_iter().find_map(|file| file.get(name));
             value.map_or((None, (false, false)), special_token)
         });
-        LlamaTokenizer::new(pieces, special, added).map_err(unusable)
+        LlamaTokenizer::new(pieces, special, added).map_err(|e| unusable(e.into()))
     }
 
     /// Takes the tokenizer from the lists in the GGUF file `path`.
@@ -332,13 +334,13 @@ fn read_json(path: &Path) -> Result<Value, LlmError> {
         Err(error) => {
             return Err(LlmError::Unreadable {
                 path: path.to_path_buf(),
-                reason: error.to_string(),
+                reason: error.into(),
             });
         }
     };
     serde_json::from_slice(&bytes).map_err(|error| LlmError::Tokenizer {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })
 }
 

@@ -5,6 +5,7 @@ use super::widen::widened;
 use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
 };
+use crate::cause::Cause;
 use candle_core::{DType, Device, Tensor, Var, safetensors::MmapedSafetensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,11 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, thiserror::Error)]
 pub enum ParamError {
     #[error("{path} can't be read as safetensors ({why}); get the file again")]
-    Unreadable { path: PathBuf, why: String },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
     Unwritable(PathBuf, String),
     #[error(transparent)]
@@ -138,7 +143,7 @@ impl Params {
         let files_map =
             unsafe { MmapedSafetensors::multi(files) }.map_err(|e| ParamError::Unreadable {
                 path: files.first().cloned().unwrap_or_default(),
-                why: e.to_string(),
+                why: e.into(),
             })?;
         Ok(Self::with(Source::Files(files_map), false, device))
     }
@@ -466,13 +471,13 @@ impl Params {
 
 /// Reads a safetensors header and compares it with the file's length.
 fn check_header(path: &Path) -> std::result::Result<(), ParamError> {
-    let unreadable = |why: String| ParamError::Unreadable {
+    let unreadable = |why: Cause| ParamError::Unreadable {
         path: path.to_owned(),
         why,
     };
-    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    let file = std::fs::File::open(path).map_err(|e| unreadable(e.into()))?;
     // SAFETY: as for the mapping in `from_safetensors`.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(e.to_string()))?;
-    safetensors::SafeTensors::deserialize(&map).map_err(|e| unreadable(e.to_string()))?;
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(e.into()))?;
+    safetensors::SafeTensors::deserialize(&map).map_err(|e| unreadable(e.into()))?;
     Ok(())
 }

@@ -52,7 +52,7 @@ pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), Publis
     let text = toml::to_string(&parts.relative_to(dir));
     let text = text.map_err(|error| PublishedError::Write {
         path: path.clone(),
-        reason: error.to_string(),
+        reason: error.into(),
     })?;
     let id = id(&real(dir)?);
     let manifest = Manifest {
@@ -67,7 +67,7 @@ pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), Publis
     write_beside(&path, |file| file.write_all(text.as_bytes())).map_err(|error| {
         PublishedError::Write {
             path: path.clone(),
-            reason: error.to_string(),
+            reason: error.into(),
         }
     })?;
     Ok(manifest.write(dir)?)
@@ -76,7 +76,7 @@ pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), Publis
 fn real(dir: &Path) -> Result<PathBuf, PublishedError> {
     fs::canonicalize(dir).map_err(|error| PublishedError::Read {
         path: dir.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })
 }
 
@@ -133,7 +133,7 @@ fn files(dir: &Path, parts: &Parts) -> Result<Vec<String>, PublishedError> {
 fn small_files(dir: &Path) -> Result<Vec<PathBuf>, PublishedError> {
     let entries = fs::read_dir(dir).map_err(|error| PublishedError::Read {
         path: dir.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let known = ["json", "txt", "model"];

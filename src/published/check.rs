@@ -333,7 +333,7 @@ fn stable_diffusion(dir: &Path, sizes: &Sizes, report: &mut Report) -> Result<()
 fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, PublishedError> {
     let text = std::fs::read(path).map_err(|error| PublishedError::Read {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })?;
     serde_json::from_slice(&text).map_err(|error| PublishedError::Unusable {
         path: path.to_path_buf(),

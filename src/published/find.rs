@@ -34,7 +34,7 @@ pub struct Found {
 pub fn find(dir: &Path) -> Result<Found, PublishedError> {
     let unreadable = |error: std::io::Error| PublishedError::Read {
         path: dir.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     fs::read_dir(dir).map_err(unreadable)?;
     let mut found = Found::default();

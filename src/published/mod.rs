@@ -14,6 +14,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use crate::cause::Cause;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +37,23 @@ pub const PARTS_FILE: &str = "vokenboard.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum PublishedError {
     #[error("{} cannot be read ({reason}); check that it is a file or folder you may read", path.display())]
-    Read { path: PathBuf, reason: String },
+    Read {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} cannot be written ({reason}); check the folder and the free space on its disk", path.display())]
-    Write { path: PathBuf, reason: String },
+    Write {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} does not name the parts of a model ({reason}); write it anew with `vokenboard models add`", path.display())]
-    Parts { path: PathBuf, reason: String },
+    Parts {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{} has {} of {part}: {}; say which one with --{}", dir.display(), files.len(), list(files), part.key().replace('_', "-"))]
     Ambiguous {
         dir: PathBuf,
@@ -187,16 +200,16 @@ impl Parts {
         let path = dir.join(PARTS_FILE);
         let text = std::fs::read_to_string(&path).map_err(|error| PublishedError::Read {
             path: path.clone(),
-            reason: error.to_string(),
+            reason: error.into(),
         })?;
-        let unusable = |reason: String| PublishedError::Parts {
+        let unusable = |reason: Cause| PublishedError::Parts {
             path: path.clone(),
             reason,
         };
         let mut parts: Parts =
-            toml::from_str(&text).map_err(|error| unusable(error.message().to_string()))?;
+            toml::from_str(&text).map_err(|error| unusable(error.message().to_string().into()))?;
         if let Some(Err(reason)) = parts.memory.as_deref().map(parse_bytes) {
-            return Err(unusable(format!("memory: {reason}")));
+            return Err(unusable(format!("memory: {reason}").into()));
         }
         parts.each(|path| *path = dir.join(&*path));
         Ok(parts)
@@ -297,7 +310,7 @@ impl Parts {
         };
         let text = std::fs::read(path).map_err(|error| PublishedError::Read {
             path: path.clone(),
-            reason: error.to_string(),
+            reason: error.into(),
         })?;
         serde_json::from_slice(&text).map_err(|error| PublishedError::Unusable {
             path: path.clone(),

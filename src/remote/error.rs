@@ -2,6 +2,7 @@
 //! and the remedy.
 
 use super::Address;
+use crate::cause::Cause;
 
 /// Most characters of a server's own words that are repeated.
 const REPEATED: usize = 200;
@@ -74,7 +75,11 @@ pub enum RemoteError {
     #[error(
         "the key for {address} can't be kept ({reason}); free the system's keyring or the data folder"
     )]
-    Key { address: Address, reason: String },
+    Key {
+        address: Address,
+        #[source]
+        reason: Cause,
+    },
 }
 
 /// A server's words on one line, without control characters, cut where they are long.

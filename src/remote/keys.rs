@@ -1,6 +1,7 @@
 //! Keys of engines: in the system's keyring, or where there is none in a file that the author
 //! alone can read. Never in a story, a record, a log or an export.
 
+use crate::cause::Cause;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -57,7 +58,7 @@ pub fn find(address: &Address) -> Option<Key> {
 /// When neither the keyring nor the file can be written.
 pub fn keep(address: &Address, key: &Key) -> Result<String, RemoteError> {
     let name = address.root().to_string();
-    let failed = |reason: String| RemoteError::Key {
+    let failed = |reason: Cause| RemoteError::Key {
         address: address.clone(),
         reason,
     };
@@ -72,10 +73,10 @@ pub fn keep(address: &Address, key: &Key) -> Result<String, RemoteError> {
         }
         file = own_file();
     }
-    let file = file.ok_or_else(|| failed("there is no home folder".to_owned()))?;
+    let file = file.ok_or_else(|| failed("there is no home folder".to_owned().into()))?;
     let mut keys = read(&file);
     keys.insert(name, key.expose().to_owned());
-    write(&file, &keys).map_err(|error| failed(error.to_string()))?;
+    write(&file, &keys).map_err(|error| failed(error.into()))?;
     Ok(file.display().to_string())
 }
 
@@ -101,7 +102,7 @@ pub fn forget(address: &Address) -> Result<(), RemoteError> {
     }
     write(&file, &keys).map_err(|error| RemoteError::Key {
         address: address.clone(),
-        reason: error.to_string(),
+        reason: error.into(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The project folder: `story.json` and `images/<hash>.png`, readable without this program.
 
+use crate::cause::Cause;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -43,7 +44,11 @@ pub enum ProjectError {
     )]
     Newer { path: PathBuf, found: u64 },
     #[error("{path} cannot be understood ({why}); mend it by hand or restore it from a copy.")]
-    Broken { path: PathBuf, why: String },
+    Broken {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error(
         "{0} is open in another Vokenboard; close it there first, or work on a copy of the folder."
     )]

@@ -1,5 +1,6 @@
 //! PNG files that say how their picture was made.
 
+use crate::cause::Cause;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -25,9 +26,17 @@ pub enum PngError {
     #[error("{path} cannot be read: {source}. Check that the file is there and readable.")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is not a whole PNG picture ({why}); restore it from a copy.")]
-    Damaged { path: PathBuf, why: String },
+    Damaged {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{path} carries a generation record that this Vokenboard cannot read ({why}).")]
-    Record { path: PathBuf, why: String },
+    Record {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
 }
 
 /// A PNG of `image` with `record` in an iTXt chunk. The chunk leaves out how long the making took
@@ -65,7 +74,7 @@ pub fn read_record(path: &Path) -> Result<Option<Record>, PngError> {
     }
     record_of(reader.info()).map_err(|why| PngError::Record {
         path: path.to_path_buf(),
-        why,
+        why: why.into(),
     })
 }
 
@@ -146,10 +155,10 @@ fn open(path: &Path) -> Result<png::Decoder<BufReader<File>>, PngError> {
     Ok(png::Decoder::new_with_limits(BufReader::new(file), limits))
 }
 
-fn damaged(path: &Path, why: impl ToString) -> PngError {
+fn damaged(path: &Path, why: impl Into<Cause>) -> PngError {
     PngError::Damaged {
         path: path.to_path_buf(),
-        why: why.to_string(),
+        why: why.into(),
     }
 }
 

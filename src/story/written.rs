@@ -1,5 +1,6 @@
 //! `story.json` as text: as we write it, and as other programs and people leave it.
 
+use crate::cause::Cause;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -41,16 +42,16 @@ pub(super) fn write(document: &Document) -> serde_json::Result<Vec<u8>> {
 /// # Errors
 /// A text that is no story, or one of a newer Vokenboard.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Document, Vec<String>), ProjectError> {
-    let broken = |why: String| ProjectError::Broken {
+    let broken = |why: Cause| ProjectError::Broken {
         path: path.to_path_buf(),
         why,
     };
-    let mut value: Value = parse(bytes).map_err(&broken)?;
+    let mut value: Value = parse(bytes).map_err(|why| broken(why.into()))?;
     let fields = value
         .as_object_mut()
-        .ok_or_else(|| broken("it is not a JSON object".to_string()))?;
+        .ok_or_else(|| broken("it is not a JSON object".to_string().into()))?;
     // The version first: a newer story may have another shape altogether.
-    let version = version(fields.get("schema_version")).map_err(&broken)?;
+    let version = version(fields.get("schema_version")).map_err(|why| broken(why.into()))?;
     if version > SCHEMA_VERSION {
         return Err(ProjectError::Newer {
             path: path.to_path_buf(),
@@ -63,13 +64,15 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Document, Vec<String>),
         // Programs that know no whole numbers write 1.0 for 1.
         whole_numbers(&mut value);
         drop_odd_records(&mut value, &mut warnings);
-        StoryFile::<Story>::deserialize(&value).map_err(|e| broken(e.to_string()))
+        StoryFile::<Story>::deserialize(&value).map_err(|e| broken(e.into()))
     })?;
     let mut story = file.story;
     let mut ids = HashSet::new();
     for panel in &mut story.panels {
         if !ids.insert(panel.id) {
-            return Err(broken(format!("two panels have the id {}", panel.id)));
+            return Err(broken(
+                format!("two panels have the id {}", panel.id).into(),
+            ));
         }
         // Text that was changed in the file by hand is the author's own.
         let text = std::mem::take(&mut panel.text);

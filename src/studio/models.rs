@@ -188,7 +188,7 @@ fn add_all(
 impl State {
     /// Takes in what the thread of the models told.
     pub(super) fn take_in_models(&mut self, now: Instant) {
-        let Some(library) = &mut self.library else {
+        let Some(library) = &mut self.models.library else {
             return;
         };
         let mut done = false;
@@ -209,16 +209,16 @@ impl State {
             }
         }
         if done {
-            let offer = offer(&library.dir, &self.choice);
+            let offer = offer(&library.dir, &self.models.choice);
             library.away = offer.away;
-            self.models = offer.models;
-            self.writers = offer.writers;
+            self.models.storytellers = offer.models;
+            self.models.writers = offer.writers;
         }
     }
 
     /// Adds what the author named.
     pub(super) fn add_model(&mut self, path: PathBuf, all: bool) {
-        if let Some(library) = &mut self.library {
+        if let Some(library) = &mut self.models.library {
             library.add(path, all);
         }
     }

@@ -2,6 +2,7 @@
 //! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
 
 use super::{Sizes, VokenModel};
+use crate::cause::Cause;
 use crate::files::write_in_folder;
 use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
@@ -40,9 +41,17 @@ pub struct FolderConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("{} can't be read ({why}); train the stage that writes it, or restore it", path.display())]
-    Unreadable { path: PathBuf, why: String },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{} can't be written ({why}); check the folder and the free space on its disk", path.display())]
-    Unwritable { path: PathBuf, why: String },
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error(transparent)]
     Language(#[from] LlmError),
 }
@@ -79,12 +88,12 @@ impl VokenFolder {
     /// A file that is missing or damaged; so for all `read_`.
     pub fn read_config(&self) -> Result<FolderConfig, FolderError> {
         let path = self.config_file();
-        let bad = |why: String| FolderError::Unreadable {
+        let bad = |why: Cause| FolderError::Unreadable {
             path: path.clone(),
             why,
         };
-        let bytes = std::fs::read(&path).map_err(|e| bad(e.to_string()))?;
-        serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+        let bytes = std::fs::read(&path).map_err(|e| bad(e.into()))?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(e.into()))
     }
 
     /// What it sees with, for a language model of `width`.
@@ -107,7 +116,7 @@ impl VokenFolder {
     fn params(&self, path: &Path, device: &Device) -> Result<Params, FolderError> {
         Params::from_safetensors(&[path.to_owned()], device).map_err(|e| FolderError::Unreadable {
             path: path.to_owned(),
-            why: e.to_string(),
+            why: e.into(),
         })
     }
 
@@ -134,7 +143,7 @@ impl VokenFolder {
         let path = from.vision_file();
         let bytes = std::fs::read(&path).map_err(|e| FolderError::Unreadable {
             path,
-            why: e.to_string(),
+            why: e.into(),
         })?;
         self.write(&self.vision_file(), &bytes)
     }
@@ -161,18 +170,13 @@ impl VokenFolder {
 fn unreadable(path: &Path, error: &candle_core::Error) -> FolderError {
     FolderError::Unreadable {
         path: path.to_owned(),
-        why: error
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        why: error.to_string().lines().next().unwrap_or_default().into(),
     }
 }
 
-fn unwritable(path: &Path, error: impl std::fmt::Display) -> FolderError {
+fn unwritable(path: &Path, error: impl Into<Cause>) -> FolderError {
     FolderError::Unwritable {
         path: path.to_owned(),
-        why: error.to_string(),
+        why: error.into(),
     }
 }

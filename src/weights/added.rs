@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Manifest, Model, Source, WeightsError};
+use crate::cause::Cause;
 use crate::files::write_beside;
 
 /// Name of the list.
@@ -83,45 +84,45 @@ struct List {
 /// When the list is there and cannot be read.
 pub(super) fn added(models: &Path) -> Result<Vec<Result<Entry, WeightsError>>, WeightsError> {
     let path = models.join(ADDED);
-    let bad = |reason: String| WeightsError::BadList {
+    let bad = |reason: Cause| WeightsError::BadList {
         path: path.clone(),
         reason,
     };
-    let entry = |value: serde_json::Value| {
-        serde_json::from_value(value).map_err(|error| bad(error.to_string()))
-    };
+    let entry =
+        |value: serde_json::Value| serde_json::from_value(value).map_err(|error| bad(error.into()));
     Ok(values(&path)?.into_iter().map(entry).collect())
 }
 
 /// The entries as JSON; those of the first version of the list, which had folders only, as today's.
 fn values(path: &Path) -> Result<Vec<serde_json::Value>, WeightsError> {
-    let bad = |reason: String| WeightsError::BadList {
+    let bad = |reason: Cause| WeightsError::BadList {
         path: path.to_path_buf(),
         reason,
     };
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(bad(error.to_string())),
+        Err(error) => return Err(bad(error.into())),
     };
     let value: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| bad(error.into()))?;
     if value.is_array() {
         let folders: Vec<PathBuf> =
-            serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
+            serde_json::from_value(value).map_err(|error| bad(error.into()))?;
         let entries = folders
             .into_iter()
             .map(|dir| serde_json::to_value(Entry::new(Source::Folder(dir), None)));
         return entries
             .collect::<Result<_, _>>()
-            .map_err(|error| bad(error.to_string()));
+            .map_err(|error| bad(error.into()));
     }
-    let list: List = serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
+    let list: List = serde_json::from_value(value).map_err(|error| bad(error.into()))?;
     if list.version > VERSION {
         return Err(bad(format!(
             "it is of version {}, which a newer Vokenboard wrote",
             list.version
-        )));
+        )
+        .into()));
     }
     Ok(list.models)
 }
@@ -159,17 +160,17 @@ fn change(
     change: impl FnOnce(&mut Vec<serde_json::Value>) -> Result<(), String>,
 ) -> Result<(), WeightsError> {
     let path = models.join(ADDED);
-    let failed = |reason: String| WeightsError::Write {
+    let failed = |reason: Cause| WeightsError::Write {
         path: path.clone(),
         reason,
     };
     let mut list = values(&path)?;
-    change(&mut list).map_err(failed)?;
+    change(&mut list).map_err(|why| failed(why.into()))?;
     let list = List {
         version: VERSION,
         models: list,
     };
-    let mut json = serde_json::to_vec_pretty(&list).map_err(|error| failed(error.to_string()))?;
+    let mut json = serde_json::to_vec_pretty(&list).map_err(|error| failed(error.into()))?;
     json.push(b'\n');
-    write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.to_string()))
+    write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.into()))
 }

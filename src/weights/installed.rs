@@ -214,7 +214,7 @@ pub struct Installed {
 pub fn installed(models: &Path) -> Result<Installed, WeightsError> {
     let unreadable = |error: std::io::Error| WeightsError::Read {
         path: models.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     let mut found = Installed::default();
     let mut take = |model: Result<Model, WeightsError>| match model {

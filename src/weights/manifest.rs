@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Identity, WeightsError};
+use crate::cause::Cause;
 use crate::files::write_beside;
 
 /// Name of the manifest in a model folder.
@@ -113,7 +114,7 @@ fn sampled(path: &Path) -> Result<(u64, String), WeightsError> {
     const PIECES: u64 = 64;
     let unreadable = |error: std::io::Error| WeightsError::Read {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
@@ -154,15 +155,15 @@ impl Manifest {
             },
             _ => WeightsError::Read {
                 path: path.clone(),
-                reason: error.to_string(),
+                reason: error.into(),
             },
         })?;
-        let bad = |reason: String| WeightsError::BadManifest {
+        let bad = |reason: Cause| WeightsError::BadManifest {
             path: path.clone(),
             reason,
         };
         let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+            serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
         for file in &manifest.files {
             let inside = Path::new(&file.path)
                 .components()
@@ -171,7 +172,8 @@ impl Manifest {
                 return Err(bad(format!(
                     "it names \"{}\", which is not inside the folder",
                     file.path
-                )));
+                )
+                .into()));
             }
         }
         Ok(manifest)
@@ -183,14 +185,13 @@ impl Manifest {
     /// When the folder cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), WeightsError> {
         let path = dir.join(MANIFEST);
-        let failed = |reason: String| WeightsError::Write {
+        let failed = |reason: Cause| WeightsError::Write {
             path: path.clone(),
             reason,
         };
-        let mut json =
-            serde_json::to_vec_pretty(self).map_err(|error| failed(error.to_string()))?;
+        let mut json = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
         json.push(b'\n');
-        write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.to_string()))
+        write_beside(&path, |file| file.write_all(&json)).map_err(|error| failed(error.into()))
     }
 
     /// This manifest with `files` replaced by the sizes and checksums of the files named `paths`
@@ -209,7 +210,7 @@ impl Manifest {
             let size = fs::metadata(&full)
                 .map_err(|error| WeightsError::Read {
                     path: full.clone(),
-                    reason: error.to_string(),
+                    reason: error.into(),
                 })?
                 .len();
             self.files.push(FileEntry {
@@ -279,7 +280,7 @@ impl Manifest {
 pub(crate) fn sha256(path: &Path) -> Result<String, WeightsError> {
     let unreadable = |error: std::io::Error| WeightsError::Read {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let mut hasher = Sha256::new();

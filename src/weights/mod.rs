@@ -28,6 +28,7 @@ pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
 
 pub use trouble::{HEAD, Trouble, trouble};
 
+use crate::cause::Cause;
 use std::path::PathBuf;
 
 /// The environment variable that names the folder of installed models.
@@ -57,7 +58,11 @@ pub enum WeightsError {
     )]
     NoManifest { path: PathBuf },
     #[error("{path} cannot be read as a manifest ({reason}); restore it from the repository")]
-    BadManifest { path: PathBuf, reason: String },
+    BadManifest {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("model {id} lacks its file {path}; restore it from the repository")]
     Missing { id: String, path: PathBuf },
     #[error(
@@ -73,9 +78,17 @@ pub enum WeightsError {
     )]
     Checksum { path: PathBuf },
     #[error("{path} cannot be read ({reason}); check the file and its permissions")]
-    Read { path: PathBuf, reason: String },
+    Read {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error("{path} cannot be written ({reason}); check the folder and the free space on its disk")]
-    Write { path: PathBuf, reason: String },
+    Write {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error(
         "model {id} lies in {place}, which is not there at the moment; connect its disk, or forget the model with `vokenboard models remove {id}`"
     )]
@@ -83,7 +96,11 @@ pub enum WeightsError {
     #[error(
         "{path} cannot be read as the list of added models ({reason}); mend or remove that file"
     )]
-    BadList { path: PathBuf, reason: String },
+    BadList {
+        path: PathBuf,
+        #[source]
+        reason: Cause,
+    },
     #[error(
         "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
     )]

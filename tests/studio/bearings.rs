@@ -77,13 +77,13 @@ fn help_messages_and_versions_are_a_key_away() {
     t.shot("help");
     t.key(Modifiers::NONE, Key::Escape);
     t.studio.run_steps(3);
-    assert!(t.state().sheet.is_none());
+    assert!(t.state().view.sheet.is_none());
     t.studio.get_by_label("Composer").focus();
     t.studio.run_steps(2);
     t.studio.event(egui::Event::Text("?".into()));
     t.studio.run_steps(3);
     t.studio.get_by_label("Close Keyboard and mouse");
-    assert_eq!(t.state().composer, "");
+    assert_eq!(t.state().view.composer, "");
     t.click("Close Keyboard and mouse");
 
     let refused = "The story cannot be saved (Permission denied (os error 13) at path \

@@ -156,10 +156,10 @@ fn words_of_the_model_are_there_while_it_loads() {
         });
     });
     t.studio.run_steps(3);
-    assert!(matches!(t.state().readiness, Readiness::Loading(_)));
+    assert!(matches!(t.state().models.readiness, Readiness::Loading(_)));
     t.shot("loading");
     t.click("otter");
-    assert_eq!(t.state().composer, "An otter");
+    assert_eq!(t.state().view.composer, "An otter");
     t.key(Modifiers::NONE, Key::Enter);
     drop(go);
     t.until("the picture", |s| {
@@ -186,7 +186,7 @@ fn escape_closes_what_is_in_front_and_cancels_only_then() {
     // A panel's text.
     t.studio.get_by_label("Text of panel 1").focus();
     t.studio.run_steps(2);
-    assert_eq!(t.state().selected, Some(first));
+    assert_eq!(t.state().view.selected, Some(first));
     t.key(Modifiers::NONE, Key::Escape);
     assert!(busy(&t), "the text was left, the queue goes on");
     assert!(!t.studio.get_by_label("Text of panel 1").is_focused());
@@ -223,7 +223,7 @@ fn the_board_stays_where_a_text_is_written() {
     t.click("Tell 5 panels");
     t.idle();
     t.studio.get_by_label("Picture 14");
-    assert_eq!(t.state().selected, Some(t.state().panels()[13].id));
+    assert_eq!(t.state().view.selected, Some(t.state().panels()[13].id));
     // One who looks at another panel meanwhile stays there.
     t.hold.in_the_text();
     t.click("Tell 5 panels");
@@ -232,7 +232,7 @@ fn the_board_stays_where_a_text_is_written() {
     t.studio.state_mut().state.perform(select, Instant::now());
     t.hold.let_go();
     t.idle();
-    assert_eq!(t.state().selected, Some(third));
+    assert_eq!(t.state().view.selected, Some(third));
     assert!(t.studio.query_by_label("Picture 19").is_none());
 }
 
@@ -263,7 +263,7 @@ fn a_hundred_panels_and_windows_of_any_size_can_be_used() {
         t.key(Modifiers::NONE, Key::Escape);
         t.key(Modifiers::NONE, Key::Escape);
         t.key(Modifiers::NONE, Key::ArrowRight);
-        assert_eq!(t.state().selected, Some(first));
+        assert_eq!(t.state().view.selected, Some(first));
         t.studio.run_steps(6);
         t.studio.get_by_label("Picture 1");
         if width < 960.0 {

@@ -33,7 +33,7 @@ fn one_click_selects_two_or_space_enlarge() {
     t.studio.event(egui::Event::Text(" ".into()));
     t.studio.run_steps(6);
     t.studio.get_by_label("Large picture 1");
-    assert_eq!(t.state().composer, "", "the space was for the viewer");
+    assert_eq!(t.state().view.composer, "", "the space was for the viewer");
     // Nothing behind the viewer is deleted.
     t.key(Modifiers::NONE, Key::Delete);
     assert_eq!(t.texts().len(), 2);
@@ -51,7 +51,7 @@ fn letters_that_come_in_one_frame_keep_their_spaces() {
         t.studio.event(egui::Event::Text(letter.into()));
     }
     t.studio.run_steps(3);
-    assert_eq!(t.state().composer, "My cat");
+    assert_eq!(t.state().view.composer, "My cat");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn keys_go_to_both_ends_and_by_pages() {
     }
     t.key(Modifiers::NONE, Key::Home);
     assert_eq!(t.chosen(), [1]);
-    let page = t.state().columns * t.state().rows;
+    let page = t.state().view.columns * t.state().view.rows;
     t.key(Modifiers::NONE, Key::PageDown);
     assert_eq!(t.chosen(), [1 + page]);
     t.key(Modifiers::NONE, Key::End);

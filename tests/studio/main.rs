@@ -79,7 +79,7 @@ fn a_sample_opening_and_words_of_the_model_are_a_click_away() {
     t.click("kite");
     t.click("Show places");
     t.click("beach");
-    assert_eq!(t.state().composer, "A fox and a kite on the beach");
+    assert_eq!(t.state().view.composer, "A fox and a kite on the beach");
     t.shot("words");
     t.click("A rabbit finds a cake in the garden.");
     t.idle();
@@ -87,7 +87,7 @@ fn a_sample_opening_and_words_of_the_model_are_a_click_away() {
     t.click("Characters");
     t.shot("popup");
     t.click("bear");
-    assert_eq!(t.state().composer, "A bear");
+    assert_eq!(t.state().view.composer, "A bear");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn the_keyboard_does_it_all() {
     t.write_texts(&["One.", "Two.", "Three."]);
     t.key(Modifiers::NONE, Key::ArrowLeft);
     let second = t.state().panels()[1].id;
-    assert_eq!(t.state().selected, Some(second));
+    assert_eq!(t.state().view.selected, Some(second));
     t.key(Modifiers::COMMAND, Key::D);
     assert_eq!(t.texts(), ["One.", "Two.", "Two.", "Three."]);
     t.key(Modifiers::NONE, Key::Delete);
@@ -325,7 +325,7 @@ fn the_keyboard_does_it_all() {
     t.key(Modifiers::NONE, Key::ArrowLeft);
     t.key(Modifiers::NONE, Key::Delete);
     assert_eq!(t.texts().len(), 4);
-    assert_eq!(t.state().composer, "H");
+    assert_eq!(t.state().view.composer, "H");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_picture_opens_large_and_closes() {
     t.write("A bear sings in the garden.");
     t.idle();
     t.click("Picture 1");
-    assert!(t.state().large.is_none(), "one click selects");
+    assert!(t.state().view.large.is_none(), "one click selects");
     t.double_click("Picture 1");
     t.studio.get_by_label("Large picture 1");
     t.shot("large");
@@ -483,7 +483,7 @@ fn pictures_of_the_author_join_the_story() {
     let panel = &t.state().panels()[1];
     let take = panel.picture().unwrap();
     assert_eq!((take.width, take.height, &take.record), (60, 40, &None));
-    assert_eq!(t.state().selected, Some(panel.id));
+    assert_eq!(t.state().view.selected, Some(panel.id));
 
     // A text is for the picture that has none, and what is told next sees both.
     t.click("Text");

@@ -39,7 +39,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     t.until("the model is added", |s| {
         s.state().state.models.writers.len() == 1
     });
-    assert_eq!(t.state().writers[0].id, "own");
+    assert_eq!(t.state().models.writers[0].id, "own");
     assert!(own.exists());
 
     t.answers.paths.lock().unwrap().push_back(page);
@@ -67,7 +67,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     });
 
     fs::rename(&disk, t.dir.join("unplugged")).unwrap();
-    let offer = offer(&models, &t.state().choice);
+    let offer = offer(&models, &t.state().models.choice);
     assert_eq!(offer.writers.len(), 0);
     assert_eq!(offer.away.len(), 2);
     let library = Library::new(models, offer.away, Arc::new(|| {}));

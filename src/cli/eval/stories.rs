@@ -60,7 +60,7 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| EvalError::Rows {
                 path: path.clone(),
-                why: e.to_string(),
+                why: e.into(),
             })?;
             read_rows(path, &text)?
         }

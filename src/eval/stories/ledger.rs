@@ -132,7 +132,7 @@ impl Ledger {
 fn unwritten(path: &Path, why: std::io::Error) -> EvalError {
     EvalError::Write {
         path: path.to_owned(),
-        why: why.to_string(),
+        why: why.to_string().into(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cause::Cause;
 use crate::eval::EvalError;
 
 /// The rows of the built-in comparison, and the file that they are in.
@@ -78,11 +79,11 @@ struct File {
 /// # Errors
 /// What is not TOML, an unknown setting, or a row that lacks what its kind needs.
 pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
-    let bad = |why: String| EvalError::Rows {
+    let bad = |why: Cause| EvalError::Rows {
         path: path.to_owned(),
         why,
     };
-    let mut file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned()))?;
+    let mut file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned().into()))?;
     let base = path.parent().unwrap_or(Path::new("."));
     for row in &mut file.row {
         for folder in [&mut row.voken, &mut row.writer].into_iter().flatten() {
@@ -91,11 +92,11 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
     }
     for row in &file.row {
         if row.kind != Kind::Real && row.model.is_none() {
-            return Err(bad(format!("the row {:?} has no model", row.name)));
+            return Err(bad(format!("the row {:?} has no model", row.name).into()));
         }
         let named = |other: &&RowConfig| other.name == row.name;
         if file.row.iter().filter(named).count() > 1 {
-            return Err(bad(format!("two rows are called {:?}", row.name)));
+            return Err(bad(format!("two rows are called {:?}", row.name).into()));
         }
     }
     if file.row.is_empty() {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::CRITERIA;
+use crate::cause::Cause;
 use crate::eval::{EvalError, write_file};
 use crate::story::{Project, encode_png};
 
@@ -59,13 +60,13 @@ pub fn write_page(a: &Path, b: &Path, seed: u64, out: &Path) -> Result<usize, Ev
 
 /// Names of project folders that are below both, sorted.
 fn shared(a: &Path, b: &Path) -> Result<Vec<String>, EvalError> {
-    let bad = |path: &Path, why: String| EvalError::Vote {
+    let bad = |path: &Path, why: Cause| EvalError::Vote {
         path: path.to_owned(),
         why,
     };
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(a).map_err(|e| bad(a, e.to_string()))? {
-        let entry = entry.map_err(|e| bad(a, e.to_string()))?;
+    for entry in std::fs::read_dir(a).map_err(|e| bad(a, e.into()))? {
+        let entry = entry.map_err(|e| bad(a, e.into()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if Project::is_project(&a.join(&name)) && Project::is_project(&b.join(&name)) {
             names.push(name);
@@ -76,7 +77,7 @@ fn shared(a: &Path, b: &Path) -> Result<Vec<String>, EvalError> {
             "it has no story of the same name as one in {}; give two folders of `eval stories --keep`",
             b.display()
         );
-        return Err(bad(a, why));
+        return Err(bad(a, why.into()));
     }
     names.sort();
     Ok(names)
@@ -95,7 +96,7 @@ fn story(dir: &Path, pictures: &mut BTreeMap<String, String>) -> Result<Value, E
             if !pictures.contains_key(&name) {
                 let png = encode_png(&image, None).map_err(|e| EvalError::Vote {
                     path: PathBuf::from(dir),
-                    why: e.to_string(),
+                    why: e.into(),
                 })?;
                 let uri = format!("data:image/png;base64,{}", base64(&png));
                 pictures.insert(name.clone(), uri);

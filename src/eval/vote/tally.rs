@@ -1,5 +1,6 @@
 //! Votes become the paper's table: how often each side is preferred.
 
+use crate::cause::Cause;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
         if page.get_or_insert_with(|| ballot.page.clone()) != &ballot.page {
             return Err(bad(
                 path,
-                "it is from another page than the files before; count each page by itself".into(),
+                "it is from another page than the files before; count each page by itself",
             ));
         }
         for vote in &ballot.votes {
@@ -104,16 +105,16 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
     })
 }
 
-fn bad(path: &Path, why: String) -> EvalError {
+fn bad(path: &Path, why: impl Into<Cause>) -> EvalError {
     EvalError::Vote {
         path: path.to_owned(),
-        why,
+        why: why.into(),
     }
 }
 
 fn read(path: &Path) -> Result<Ballot, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|e| bad(path, e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| bad(path, e.to_string()))
+    let text = std::fs::read_to_string(path).map_err(|e| bad(path, e))?;
+    serde_json::from_str(&text).map_err(|e| bad(path, e))
 }
 
 impl Tally {

@@ -1,5 +1,6 @@
 //! A LLaMA's `config.json` as Hugging Face writes it.
 
+use crate::cause::Cause;
 use crate::llm::hyperparameters::RopeScaling;
 use crate::llm::{Hyperparameters, LlmError};
 use crate::nn::Result;
@@ -154,19 +155,19 @@ impl FloatConfig {
             let path = dir.join(name);
             std::fs::read(&path).map_err(|error| LlmError::Unreadable {
                 path,
-                reason: error.to_string(),
+                reason: error.into(),
             })
         };
-        let unusable = |name: &str, reason: String| LlmError::Unusable {
+        let unusable = |name: &str, reason: Cause| LlmError::Unusable {
             path: dir.join(name),
             reason,
         };
         let mut config: Self = serde_json::from_slice(&bytes("config.json")?)
-            .map_err(|e| unusable("config.json", e.to_string()))?;
+            .map_err(|e| unusable("config.json", e.into()))?;
         let name = "generation_config.json";
         if dir.join(name).exists() {
             let own: Generation =
-                serde_json::from_slice(&bytes(name)?).map_err(|e| unusable(name, e.to_string()))?;
+                serde_json::from_slice(&bytes(name)?).map_err(|e| unusable(name, e.into()))?;
             if !own.from_model {
                 config.bos_token_id = own.bos_token_id.or(config.bos_token_id);
                 config.eos_token_id = own.eos_token_id.or(config.eos_token_id);
@@ -177,7 +178,7 @@ impl FloatConfig {
         config.rope_theta = theta.unwrap_or(config.rope_theta);
         config
             .check()
-            .map_err(|e| unusable("config.json", e.to_string()))?;
+            .map_err(|e| unusable("config.json", e.into()))?;
         Ok(config)
     }
 

@@ -5,6 +5,7 @@ mod colour;
 mod jpeg;
 mod kind;
 
+use crate::cause::Cause;
 use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,11 @@ pub enum PictureFileError {
     #[error("{} is {}; {}.", path.display(), other.what, other.remedy)]
     Kind { path: PathBuf, other: Other },
     #[error("{} is not a whole picture ({why}); restore it from a copy.", path.display())]
-    Damaged { path: PathBuf, why: String },
+    Damaged {
+        path: PathBuf,
+        #[source]
+        why: Cause,
+    },
     #[error("{} is too large a picture ({why}); make it smaller first.", path.display())]
     TooLarge { path: PathBuf, why: String },
 }
@@ -59,7 +64,7 @@ pub enum PictureFileError {
 /// # Errors
 /// A file that can't be read, is of another kind, or is damaged or larger than any picture is.
 pub fn read_picture_file(path: &Path) -> Result<(RgbaImage, Option<Record>), PictureFileError> {
-    let damaged = |why: String| PictureFileError::Damaged {
+    let damaged = |why: Cause| PictureFileError::Damaged {
         path: path.to_owned(),
         why,
     };
@@ -79,8 +84,8 @@ pub fn read_picture_file(path: &Path) -> Result<(RgbaImage, Option<Record>), Pic
     let mut picture = match decoded {
         Ok(Ok(picture)) => picture,
         Ok(Err(Trouble::TooLarge(why))) => return Err(too_large(path, why)),
-        Ok(Err(Trouble::Damaged(why))) => return Err(damaged(why)),
-        Err(_) => return Err(damaged("its reader gave up".to_owned())),
+        Ok(Err(Trouble::Damaged(why))) => return Err(damaged(why.into())),
+        Err(_) => return Err(damaged("its reader gave up".to_owned().into())),
     };
     let record = match kind {
         // A record of another version is no reason to refuse the picture.
