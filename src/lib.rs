@@ -3,6 +3,8 @@
 //!
 //! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod catalogue;
 pub mod cause;
 pub mod cli;

@@ -336,7 +336,7 @@ fn block_forward(
     out: *mut f32,
 ) {
     rows.start(count);
-    // SAFETY (below): this task owns the rows of its queries in its head, `dim` floats each.
+    // SAFETY: this task owns the rows of its queries in its head, `dim` floats each.
     let row = |i: usize| unsafe { std::slice::from_raw_parts_mut(out.add(i * s.qw()), s.dim) };
     let seen = if s.causal {
         s.seen(q0 + count - 1).max(1)

@@ -157,7 +157,7 @@ unsafe fn tile(
     macro_rules! by_rows {
         ($($rows:literal),*) => {
             match left.len() / wide {
-                // SAFETY (all): the caller's, and `left` holds as many rows.
+                // SAFETY: the caller's promise, and `left` holds as many rows.
                 $($rows => unsafe { rows::<$rows>(left, wide, strip, out, stride, columns) },)*
                 _ => unreachable!("tiles have 1 to MR rows"),
             }

@@ -116,9 +116,14 @@ pub unsafe fn run<W: Work>(work: W) {
             unsafe { work.run::<super::lanes_avx2::Pair>() }
         }
         match isa() {
-            // SAFETY (both): `isa` names only what the processor has; the rest is the caller's.
-            Isa::Avx512 => return unsafe { avx512(work) },
-            Isa::Avx2 => return unsafe { avx2(work) },
+            Isa::Avx512 => {
+                // SAFETY: `isa` names only what the processor has; the rest is the caller's promise.
+                return unsafe { avx512(work) };
+            }
+            Isa::Avx2 => {
+                // SAFETY: `isa` names only what the processor has; the rest is the caller's promise.
+                return unsafe { avx2(work) };
+            }
             Isa::Portable => {}
         }
     }

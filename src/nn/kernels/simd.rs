@@ -108,9 +108,14 @@ macro_rules! dispatch {
                     body($($arg),*)
                 }
                 match $crate::nn::kernels::simd::isa() {
-                    // SAFETY (both): `isa` names only what the processor has.
-                    $crate::nn::kernels::simd::Isa::Avx512 => return unsafe { avx512($($arg),*) },
-                    $crate::nn::kernels::simd::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::nn::kernels::simd::Isa::Avx512 => {
+                        // SAFETY: `isa` names only what the processor has.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                    $crate::nn::kernels::simd::Isa::Avx2 => {
+                        // SAFETY: `isa` names only what the processor has.
+                        return unsafe { avx2($($arg),*) };
+                    }
                     $crate::nn::kernels::simd::Isa::Portable => {}
                 }
             }

@@ -178,7 +178,7 @@ unsafe fn weights(numbers: __m256i, scale: __m256, minimum: __m256) -> __m256 {
     unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(numbers), scale, minimum) }
 }
 
-// SAFETY (all): the methods stay within the block that the caller promises.
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
@@ -198,6 +198,7 @@ unsafe impl Format for Q4_0 {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;
@@ -220,6 +221,7 @@ unsafe impl Format for Q4_1 {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q8_0 {
     const BYTES: usize = 34;
     const PARTS: usize = 1;
@@ -241,6 +243,7 @@ unsafe impl Format for Q8_0 {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4K {
     const BYTES: usize = 144;
     const PARTS: usize = 8;
@@ -278,6 +281,7 @@ unsafe impl Format for Q4K {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q6K {
     const BYTES: usize = 210;
     const PARTS: usize = 8;

@@ -131,7 +131,7 @@ unsafe fn look_up(at: *const u8, weights: __m512) -> (__m512, __m512) {
     }
 }
 
-// SAFETY (both): the methods stay within the block that the caller promises.
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
@@ -151,6 +151,7 @@ unsafe impl Format for Q4_0 {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;

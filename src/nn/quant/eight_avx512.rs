@@ -185,6 +185,7 @@ unsafe fn halves(at: *const u8) -> __m128i {
 }
 
 // SAFETY (all three): the methods stay within the block that the caller promises.
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q8_0 {
     /// Two of ggml's blocks.
     const BYTES: usize = 68;
@@ -226,6 +227,7 @@ unsafe impl Format for Q8_0 {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4K {
     const BYTES: usize = 144;
     const PARTS: usize = 8;
@@ -319,6 +321,7 @@ static SHIFTS: [[i16; 32]; 2] = {
     shifts
 };
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q6K {
     const BYTES: usize = 210;
     const PARTS: usize = 8;

@@ -279,14 +279,14 @@ fn tiles(
             let to = out.0.add(column * matrix.rows + at);
             to.copy_from_nonoverlapping(values.as_ptr(), ROWS);
         };
-        // SAFETY (all): `suits` has asked for the instructions; columns are as long as the matrix
-        // is wide.
         let mut first = 0;
         while first + TILE <= columns {
             let tiled = std::array::from_fn(|i| x.rounded.column(first + i));
+            // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
             let mut values = unsafe { tile.multiply::<F, TILE>(&tiled) };
             if matrix.kind == QuantType::Q8_0 {
                 let rest = std::array::from_fn(|i| x.rest.column(first + i));
+                // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
                 sum(&mut values, &unsafe { tile.multiply::<F, TILE>(&rest) });
             }
             for (i, values) in values.iter().enumerate() {
@@ -295,9 +295,11 @@ fn tiles(
             first += TILE;
         }
         for single in first..columns {
+            // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
             let mut values = unsafe { tile.multiply::<F, 1>(&[x.rounded.column(single)]) };
             if matrix.kind == QuantType::Q8_0 {
                 let rest = [x.rest.column(single)];
+                // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
                 sum(&mut values, &unsafe { tile.multiply::<F, 1>(&rest) });
             }
             write(single, &values[0]);
@@ -307,21 +309,24 @@ fn tiles(
     let mut at = rows.start;
     while at + ROWS <= rows.end {
         let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| matrix.row_bytes(at + r));
-        // SAFETY (all): as in `one`; rows are as long as the matrix is wide.
         match matrix.kind {
             QuantType::Q8_0 => {
+                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
                 unsafe { tile.pack::<Q8_0>(&bytes) };
                 one::<Packed<Q8_0>>(&tile, matrix, x, at, out);
             }
             QuantType::Q4K => {
+                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
                 unsafe { tile.pack::<Q4K>(&bytes) };
                 one::<Packed<Q4K>>(&tile, matrix, x, at, out);
             }
             QuantType::Q6K => {
+                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
                 unsafe { tile.pack::<Q6K>(&bytes) };
                 one::<Packed<Q6K>>(&tile, matrix, x, at, out);
             }
             kind => unpack::with_format!(kind, F => {
+                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
                 unsafe { tile.pack_unpacked::<F>(&bytes) };
                 one::<Unpacked<F>>(&tile, matrix, x, at, out);
             }),
@@ -403,18 +408,20 @@ fn dot<const R: usize, const N: usize>(
         let rounded = columns.map(|column| column.rounded);
         let rest = columns.map(|column| column.rest);
         let (rounded, rest) = (&rounded, &rest);
-        // SAFETY (all): an instruction set is only asked for when the processor has it.
         match (set, kind) {
             (InstructionSet::Avx512, QuantType::Q4_0) => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
                 return unsafe { avx512::dot::<avx512::Q4_0, R, N>(rows, &x) };
             }
             (InstructionSet::Avx512, QuantType::Q4_1) => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
                 return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
             }
             (InstructionSet::Portable, _) => {}
             (InstructionSet::Avx512, kind) if multiplies_bytes() && kind.unpacks() => {
                 let mut values = [[0.0; N]; R];
                 for n in 0..N {
+                    // SAFETY: an instruction set is only asked for when the processor has it.
                     let column = unsafe { unpacked::dot_avx512(kind, rows, &rounded[n]) };
                     (0..R).for_each(|r| values[r][n] = column[r]);
                 }
@@ -422,6 +429,7 @@ fn dot<const R: usize, const N: usize>(
             }
             (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
+                // SAFETY: an instruction set is only asked for when the processor has it.
                 let values: [f32; R] = unsafe {
                     match kind {
                         QuantType::Q8_0 => single_avx512::dot_q8_0(rows, rounded, rest),
@@ -432,6 +440,7 @@ fn dot<const R: usize, const N: usize>(
                 return values.map(|value| [value; N]);
             }
             (InstructionSet::Avx512, _) if multiplies_bytes() => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
                 return unsafe {
                     match kind {
                         QuantType::Q8_0 => {
@@ -450,6 +459,7 @@ fn dot<const R: usize, const N: usize>(
             // For more than one column, weights are written out.
             _ if N == 1 => {
                 let (rounded, rest) = (&rounded[0], &rest[0]);
+                // SAFETY: an instruction set is only asked for when the processor has it.
                 let values: [f32; R] = unsafe {
                     match kind {
                         QuantType::Q4_0 => avx2::dot::<avx2::Q4_0, R>(rows, x[0]),

@@ -148,7 +148,7 @@ pub(super) unsafe fn dot_q8_0<const R: usize>(
     added(&sums).map(|[sum]| sum)
 }
 
-// SAFETY (both): the methods stay within the block that the caller promises.
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Single for Q4K {
     const BYTES: usize = 144;
     type Scales = [f32; 8];
@@ -197,6 +197,7 @@ unsafe impl Single for Q4K {
     }
 }
 
+// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Single for Q6K {
     const BYTES: usize = 210;
     /// Two a part.

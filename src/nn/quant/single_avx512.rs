@@ -134,7 +134,7 @@ pub(super) unsafe fn dot_q8_0<const R: usize>(
             true => (&even[0], &mut odd[0]),
             false => (&odd[0], &mut even[0]),
         };
-        // SAFETY (all): pointers stay within a row's blocks from `first` on, or, in columns, within
+        // SAFETY: pointers stay within a row's blocks from `first` on, or, in columns, within
         // those that fill up an even number; masks keep out what is behind them.
         unsafe {
             if next + CHUNK <= blocks {

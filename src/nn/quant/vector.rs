@@ -20,9 +20,14 @@ macro_rules! dispatch {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $type),*) { $body::<true>($($arg),*) }
                 match InstructionSet::best() {
-                    // SAFETY (both): the processor has been asked for it.
-                    InstructionSet::Avx512 => return unsafe { avx512($($arg),*) },
-                    InstructionSet::Avx2 => return unsafe { avx2($($arg),*) },
+                    InstructionSet::Avx512 => {
+                        // SAFETY: the processor has been asked for these instructions.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                    InstructionSet::Avx2 => {
+                        // SAFETY: the processor has been asked for these instructions.
+                        return unsafe { avx2($($arg),*) };
+                    }
                     InstructionSet::Portable => {}
                 }
             }

@@ -108,11 +108,16 @@ fn dot<const R: usize, const N: usize>(
 ) -> [[f32; N]; R] {
     let whole = rows[0].len() / LANES * LANES;
     let (first, x) = (rows.map(|row| &row[..whole]), columns.map(|x| &x[..whole]));
-    // SAFETY (both): see `rows`; rows and columns are as long as the matrix is wide.
     let mut values = match set {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe { super::avx512::dot_written(&first, &x) },
-        _ => unsafe { kernels::dot_written(&first, &x) },
+        InstructionSet::Avx512 => {
+            // SAFETY: see `rows`; rows and columns are as long as the matrix is wide.
+            unsafe { super::avx512::dot_written(&first, &x) }
+        }
+        _ => {
+            // SAFETY: see `rows`; rows and columns are as long as the matrix is wide.
+            unsafe { kernels::dot_written(&first, &x) }
+        }
     };
     if whole < rows[0].len() {
         for (values, row) in values.iter_mut().zip(rows) {
