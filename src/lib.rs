@@ -27,6 +27,7 @@ pub mod storyworld;
 pub mod studio;
 pub mod train;
 mod typefaces;
+pub mod upscale;
 pub mod vision;
 pub mod voken;
 pub mod weights;

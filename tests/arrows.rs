@@ -18,7 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["published"],
     &["voken"],
     &["judges"],
-    &["vision", "llm", "diffusion"],
+    &["vision", "llm", "diffusion", "upscale"],
     &["weights"],
     &["nn"],
     &["storyworld"],

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use image::{GrayImage, Luma};
+use image::{GrayImage, Luma, RgbaImage};
 use predicates::str::contains;
 use vokenboard::pipeline::{self, Make, Options, Request};
 use vokenboard::story::{Images, Project, Record, Story, encode_png, read_record};
@@ -253,6 +253,178 @@ fn a_picture_is_drawn_from_another_and_only_where_the_mask_is_white() {
     assert_ne!(takes[2].image, takes[3].image);
     let made = record(&out).settings;
     assert!(made.init.is_none() && made.variation.is_some());
+}
+
+/// The pictures of the first panel's takes, in order.
+fn takes(out: &Path) -> Vec<RgbaImage> {
+    let (told, images) = story(out);
+    let takes = told.panels[0].pictures.items();
+    let shown = takes.iter().map(|take| images.get(&take.image).unwrap());
+    shown.map(|picture| picture.as_ref().clone()).collect()
+}
+
+#[test]
+fn a_reference_changes_the_picture_and_the_same_settings_give_the_same_bytes() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let seed = ["--seed", "5"];
+    let regenerate = |more: &[&str]| {
+        disk.regenerate(&out, &[&seed, more].concat())
+            .assert()
+            .success();
+    };
+    regenerate(&["--reference", "panel:2"]);
+    let made = record(&out).settings.references;
+    let (told, _) = story(&out);
+    let second = told.panels[1].picture().unwrap();
+    assert_eq!(made[0].image, second.image);
+    let drawn = second.record.as_ref().unwrap();
+    assert_eq!((&made[0].prompt, made[0].strength), (&drawn.prompt, 0.5));
+    regenerate(&[]);
+    // One that has no strength, or works in no step, is as none.
+    regenerate(&["--reference", "panel:2", "--reference-scale", "0"]);
+    regenerate(&["--reference", "panel:2", "--reference-end", "0"]);
+    regenerate(&["--reference", "none"]);
+    let two = ["--reference", "panel:2", "--reference", "panel:1"];
+    regenerate(&two);
+    let all = takes(&out);
+    assert_ne!(all[0], all[1]);
+    assert_eq!(all[1], all[2]);
+    assert!(all[3] == all[0] && all[4] == all[0] && all[5] == all[0]);
+    assert!(all[6] != all[0] && all[6] != all[1]);
+    let wrong = disk
+        .regenerate(&out, &["--reference", "cast:Milo"])
+        .assert();
+    wrong.failure().stderr(contains("the cast has no Milo"));
+}
+
+#[test]
+fn a_region_is_drawn_large_and_what_is_around_the_mask_stays() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let mask = GrayImage::from_fn(32, 24, |x, y| {
+        Luma([255 * u8::from((8..14).contains(&x) && (6..12).contains(&y))])
+    });
+    let file = disk.path("mask.png");
+    mask.save(&file).unwrap();
+    let file = file.display().to_string();
+    let flags = ["--mask", &file, "--region", "4", "--feather", "1"];
+    disk.regenerate(&out, &flags).assert().success();
+    disk.regenerate(&out, &["--seed", "5"]).assert().success();
+    let all = takes(&out);
+    assert_eq!(all[1].dimensions(), (32, 24));
+    let mut changed = 0;
+    for (x, y, pixel) in all[1].enumerate_pixels() {
+        match mask.get_pixel(x, y).0[0] {
+            0 => assert_eq!(pixel, all[0].get_pixel(x, y), "{x} {y}"),
+            _ => changed += usize::from(pixel != all[0].get_pixel(x, y)),
+        }
+    }
+    assert!(changed > 20, "{changed}");
+    let made = record(&out).settings;
+    let region = made.region.unwrap();
+    assert_eq!((region.padding, region.feather, made.size), (4, 1, None));
+    // The record brings it back.
+    assert_eq!(all[1], all[2]);
+    let black = disk.path("black.png");
+    GrayImage::new(32, 24).save(&black).unwrap();
+    let black = black.display().to_string();
+    let refused = disk.regenerate(&out, &["--mask", &black]).assert();
+    refused.failure().stderr(contains("nothing white"));
+}
+
+#[test]
+fn more_is_drawn_around_a_picture() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let flags = ["--outpaint", "left=8,bottom=4"];
+    disk.regenerate(&out, &flags).assert().success();
+    disk.regenerate(&out, &["--seed", "5"]).assert().success();
+    let all = takes(&out);
+    assert_eq!(all[1].dimensions(), (40, 28));
+    for (x, y, pixel) in all[0].enumerate_pixels() {
+        assert_eq!(pixel, all[1].get_pixel(x + 8, y), "{x} {y}");
+    }
+    let margin: Vec<_> = (0..8).map(|x| *all[1].get_pixel(x, 12)).collect();
+    assert!(margin.iter().any(|pixel| pixel != &margin[0]));
+    assert_eq!(all[1], all[2]);
+    let refused = disk.regenerate(&out, &["--outpaint", "left=0"]).assert();
+    refused.failure().stderr(contains("how many pixels"));
+}
+
+#[test]
+fn a_picture_is_made_larger_by_an_upscaler_and_by_a_second_pass() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let upscaler = disk.path("mine/sharp.pth");
+    let from = Path::new(FIXTURES).join("../upscalers/x4.pth");
+    fs::copy(from, &upscaler).unwrap();
+    let file = upscaler.display().to_string();
+    let regenerate = |more: &[&str]| disk.regenerate(&out, more).assert().success();
+    regenerate(&["--from", "current", "--upscale", "3", "--upscaler", &file]);
+    let made = record(&out).settings;
+    let upscale = made.upscale.unwrap();
+    assert_eq!((upscale.scale, made.init.unwrap().strength), (3.0, 0.0));
+    assert_eq!(upscale.file.unwrap().hash.len(), 64);
+    regenerate(&["--seed", "5"]);
+    let all = takes(&out);
+    assert_eq!(all[1].dimensions(), (96, 72));
+    assert_eq!(all[1], all[2]);
+    // From a picture of another size, with a second pass.
+    let small = disk.path("small.png");
+    RgbaImage::from_fn(20, 16, |x, y| {
+        image::Rgba([(9 * x) as u8, (9 * y) as u8, 80, 255])
+    })
+    .save(&small)
+    .unwrap();
+    let small = small.display().to_string();
+    let flags = ["--from", &small, "--upscale", "4", "--upscaler", &file];
+    regenerate(&[&flags[..], &["--strength", "0.4"]].concat());
+    regenerate(&["--seed", "5"]);
+    let all = takes(&out);
+    assert_eq!(all[3].dimensions(), (80, 64));
+    assert_eq!(all[3], all[4]);
+    let refused = |more: &[&str], words: &str| {
+        let run = disk.regenerate(&out, more).assert().failure();
+        run.stderr(contains(words));
+    };
+    let lora = disk.path("mine/brush.safetensors").display().to_string();
+    refused(
+        &["--upscale", "2", "--upscaler", &lora],
+        "brush.safetensors is no upscaler",
+    );
+    refused(&["--upscale", "2", "--mask", &small], "cannot be used with");
+    let add = disk.command(&["models", "add"]).arg(&upscaler).assert();
+    add.failure().stderr(contains("need not be added"));
+    let known = disk
+        .command(&["models", "identify"])
+        .arg(&upscaler)
+        .assert();
+    known.success().stdout(contains("regenerate --upscale 4"));
+}
+
+#[test]
+fn strength_is_how_much_of_a_picture_is_drawn_anew() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let from = |strength: &str, picture: &str| {
+        let flags = ["--seed", "5", "--from", picture, "--strength", strength];
+        disk.regenerate(&out, &flags).assert().success();
+    };
+    let blue = disk.path("blue.png");
+    RgbaImage::from_pixel(32, 24, image::Rgba([20, 40, 220, 255]))
+        .save(&blue)
+        .unwrap();
+    let blue = blue.display().to_string();
+    from("0", &blue);
+    from("0", &blue);
+    from("1", &blue);
+    from("0.5", &blue);
+    let all = takes(&out);
+    assert_eq!(all[1], all[2]);
+    // 1 ignores the picture: it is the one that was told without it.
+    assert_eq!(all[3], all[0]);
+    assert!(all[4] != all[0] && all[4] != all[1]);
 }
 
 #[test]

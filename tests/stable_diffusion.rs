@@ -4,7 +4,10 @@
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use vokenboard::diffusion::{Conditioning, OpenOptions, StableDiffusion, same_timestep};
+use std::sync::Arc;
+use vokenboard::diffusion::{
+    Bank, Conditioning, OpenOptions, Pick, StableDiffusion, same_timestep,
+};
 use vokenboard::nn::noise;
 
 fn case(path: &str) -> PathBuf {
@@ -309,4 +312,56 @@ fn an_ip_adapter_for_another_width_is_refused() {
     let file = encoder.join("model.safetensors");
     // The published encoders' form is told from shapes; this tiny one has other heads.
     assert!(model.ip_adapter(&adapter, &file).is_ok());
+}
+
+/// Values of diffusers 0.42.1 in f64, whose attention processors of the way up were replaced by ones
+/// that see the keys and values of another picture beside their own.
+#[test]
+fn reference_attention_gives_the_recorded_values() {
+    let path = case("../reference/attention.safetensors");
+    let vectors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let nhwc = |name: &str| {
+        let x = vectors[name].permute((0, 2, 3, 1)).unwrap();
+        x.contiguous().unwrap()
+    };
+    for (name, folder) in [("sd1", "01-sd1-pndm"), ("sdxl", "05-sdxl-euler")] {
+        let unet = open(&case(folder).join("model"), options()).unet().unwrap();
+        let told = |before: &str| Conditioning {
+            pooled: vectors.get(&format!("{name}.{before}pooled")).cloned(),
+            time_ids: vectors.get(&format!("{name}.{before}ids")).cloned(),
+            ..Conditioning::of_text(vectors[&format!("{name}.{before}text")].clone())
+        };
+        let time = |batch| same_timestep(437.0, batch, &Device::Cpu).unwrap();
+        let see = |share: f64| {
+            let pick = Pick {
+                seed: 1,
+                call: 0,
+                picture: 0,
+                share,
+            };
+            let reference = nhwc(&format!("{name}.ref"));
+            let bank = unet.remember(&reference, &time(1), &told("ref_"), pick, Bank::default());
+            let told = Conditioning {
+                beside: Some(Arc::new(bank.unwrap())),
+                ..told("")
+            };
+            unet.predict(&nhwc(&format!("{name}.x")), &time(2), &told)
+                .unwrap()
+        };
+        let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let far = |a: &Tensor, b: &Tensor| {
+            let both = values(a).into_iter().zip(values(b));
+            both.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+        };
+        let wanted = nhwc(&format!("{name}.out"));
+        let off = far(&see(1.0), &wanted);
+        assert!(off < 3e-5 * 2.7, "{name} is off by {off}");
+        // Nothing of it is nothing at all; half of it is something else.
+        let plain = unet.predict(&nhwc(&format!("{name}.x")), &time(2), &told(""));
+        let plain = plain.unwrap();
+        assert_eq!(values(&see(0.0)), values(&plain), "{name}");
+        let half = see(0.5);
+        assert!(far(&half, &plain) > 0.01 && far(&half, &wanted) > 0.01);
+        assert_eq!(values(&half), values(&see(0.5)));
+    }
 }

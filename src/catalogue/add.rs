@@ -46,6 +46,24 @@ pub fn add(
     Ok(Added { model, again })
 }
 
+/// The file or folder that `said` names: itself, or that of the model added under this id.
+///
+/// # Errors
+/// Where it is neither.
+pub fn file_of(models: &Path, said: &str) -> Result<PathBuf, CatalogueError> {
+    if !Path::new(said).exists()
+        && let Ok(model) = weights::find(models, said)
+        && let Some(path) = model.source.path()
+    {
+        return Ok(path.to_owned());
+    }
+    std::path::absolute(said).map_err(|error| {
+        CatalogueError::Said(format!(
+            "{said} is no file ({error}); give its path or its id"
+        ))
+    })
+}
+
 /// The model that `name` means: an installed one's id, a model folder, or a file or folder that
 /// was not added, which is looked at as when it is.
 ///
@@ -148,6 +166,14 @@ fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
     let usable = identity.supported && !matches!(identity.is, Kind::Refused | Kind::Component);
     if usable {
         return Ok(identity);
+    }
+    if super::enlarges(&identity) {
+        return Err(CatalogueError::Said(format!(
+            "{} is {}, which need not be added: {}",
+            path.display(),
+            identity.called,
+            identity.instead.unwrap_or_default()
+        )));
     }
     let said = identity
         .notes

@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::Path;
 
-pub use add::{Added, add, find, line, remove};
+pub use add::{Added, add, file_of, find, line, remove};
 pub use engines::{add_comfy, add_endpoint};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
@@ -92,6 +92,12 @@ fn unknown(tensors: &Tensors) -> Identity {
         },
         USE_STABLE_DIFFUSION,
     )
+}
+
+/// Whether this is an upscaler that can be used: it need not be added, and is no model by itself.
+pub fn enlarges(identity: &Identity) -> bool {
+    let said = identity.instead.as_deref();
+    said.is_some_and(|said| said.starts_with(others::UPSCALE))
 }
 
 /// What the file or folder `path` is, without adding it.

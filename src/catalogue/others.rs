@@ -5,6 +5,20 @@ use super::{ELSEWHERE, Tensors, refused};
 use crate::weights::Identity;
 
 const NOT_NEEDED: &str = "it is not needed here";
+/// Beginning of what is said of an upscaler that can be used.
+pub(super) const UPSCALE: &str = "it makes pictures larger where it lies";
+
+/// What to do with an upscaler.
+fn upscale(t: &Tensors) -> String {
+    let shapes = t.map.iter();
+    let shapes = shapes.map(|(name, info)| (name.clone(), info.shape.clone()));
+    match crate::upscale::describe(&shapes.collect()) {
+        Some((_, scale)) => {
+            format!("{UPSCALE}: `regenerate --upscale {scale} --upscaler` with its file")
+        }
+        None => NOT_NEEDED.to_owned(),
+    }
+}
 
 pub fn motion_module(t: &Tensors) -> Option<Identity> {
     let (name, _) =
@@ -49,7 +63,7 @@ pub fn tell(t: &Tensors) -> Option<Identity> {
             "upscaler-esrgan",
             "an ESRGAN upscaler",
             why,
-            NOT_NEEDED,
+            &upscale(t),
         ));
     }
     let marks: [(&[&'static str], &str, &str); 15] = [
@@ -166,7 +180,7 @@ pub fn tell(t: &Tensors) -> Option<Identity> {
             "upscaler-compact",
             "a compact ESRGAN upscaler",
             t.tell("body.0.weight"),
-            NOT_NEEDED,
+            &upscale(t),
         ));
     }
     let upscaler = t.has("conv_first.weight");

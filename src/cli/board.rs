@@ -133,31 +133,37 @@ impl Board {
         (self.images.put(picture), Size { width, height })
     }
 
-    /// The picture that `said` names: `panel:K`, `cast:NAME` or a file.
+    /// The picture that `said` names, `panel:K`, `cast:NAME` or a file, and what is known to be in
+    /// it: the prompt that it was drawn from, or what a member looks like.
     ///
     /// # Errors
     /// A panel or member without a picture, or a file that is none.
-    pub fn named_picture(&self, said: &str) -> anyhow::Result<ImageId> {
+    pub fn named_picture(&self, said: &str) -> anyhow::Result<(ImageId, String)> {
         if let Some(number) = said.strip_prefix("panel:") {
             let at = number
                 .trim()
                 .parse::<usize>()
                 .ok()
                 .filter(|n| (1..=self.len()).contains(n));
-            let shown = at.and_then(|number| self.picture(number - 1));
+            let shown = at.and_then(|number| self.panels()[number - 1].picture());
             return match shown {
-                Some((image, _)) => Ok(image),
+                Some(take) => {
+                    let drawn = take.record.as_ref().map(|record| record.prompt.clone());
+                    Ok((take.image.clone(), drawn.unwrap_or_default()))
+                }
                 None => bail!("there is no panel {number} with a picture; name another"),
             };
         }
         if let Some(name) = said.strip_prefix("cast:") {
             let member = self.story().member_called(name);
-            return match member.and_then(|member| member.pictures.first()) {
-                Some(image) => Ok(image.clone()),
+            let picture = member.and_then(|member| Some((member, member.pictures.first()?)));
+            return match picture {
+                Some((member, image)) => Ok((image.clone(), member.description.clone())),
                 None => bail!("the cast has no {name} with a picture; give the member one first"),
             };
         }
-        Ok(self.put(read_picture_file(Path::new(said))?.0).0)
+        let (picture, _) = read_picture_file(Path::new(said))?;
+        Ok((self.put(picture).0, String::new()))
     }
 
     /// The model that drew the picture that the panel at `at` shows.

@@ -53,7 +53,7 @@ pub enum Command {
     /// Tell a story from its opening and write it as a project folder
     Tell(tell::TellArgs),
     /// Add a take to a panel of a project and make it active
-    Regenerate(regenerate::RegenerateArgs),
+    Regenerate(Box<regenerate::RegenerateArgs>),
     /// Tell or change who and what a story comes back to
     Cast(cast::CastArgs),
     /// Change a panel of a project by hand: its text, its picture, its place

@@ -1,6 +1,6 @@
 //! Flags that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -83,12 +83,17 @@ pub struct SettingsArgs {
 
 impl SettingsArgs {
     /// `base` with what was given on the command line, for a model that takes `takes`; its seed
-    /// stays where none was given.
+    /// stays where none was given. Ids are those of the folder `models`.
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub fn over(&self, base: Settings, takes: &Capabilities) -> anyhow::Result<Settings> {
-        let base = self.picture.over(base, takes)?;
+    pub fn over(
+        &self,
+        base: Settings,
+        takes: &Capabilities,
+        models: Option<&Path>,
+    ) -> anyhow::Result<Settings> {
+        let base = self.picture.over(base, takes, models)?;
         Ok(Settings {
             seed: self.seed.unwrap_or(base.seed),
             guidance: self.guidance.unwrap_or(base.guidance),

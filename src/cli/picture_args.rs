@@ -1,12 +1,14 @@
 //! Flags that say how a picture is drawn.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use clap::Args;
 
+use crate::catalogue;
 use crate::pipeline::painter::Capabilities;
 use crate::story::{FileUse, LoraUse, Settings, Size};
+use crate::weights::models_dir;
 
 /// What pictures are drawn with; what is left out comes from the model or from the take before.
 #[derive(Clone, Debug, Default, Args)]
@@ -17,15 +19,15 @@ pub struct PictureArgs {
     /// What is not to be in the picture
     #[arg(long, value_name = "TEXT")]
     pub negative: Option<String>,
-    /// A LoRA and how strongly it works [default: 1]; may be given several times
-    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    /// A LoRA, by its file or the id under which it was added, and how strongly it works [default: 1]; may be given several times
+    #[arg(long, value_name = "FILE|ID[:WEIGHT]")]
     pub lora: Vec<String>,
     /// Without the LoRAs of the take before
     #[arg(long, conflicts_with = "lora")]
     pub no_lora: bool,
-    /// An autoencoder in place of the model's own
-    #[arg(long, value_name = "FILE")]
-    pub vae: Option<PathBuf>,
+    /// An autoencoder in place of the model's own, by its file or id
+    #[arg(long, value_name = "FILE|ID")]
+    pub vae: Option<String>,
     /// Layers of the text encoder to leave out at its end, as A1111 counts them: 1 is none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=12))]
     pub clip_skip: Option<u32>,
@@ -35,11 +37,17 @@ pub struct PictureArgs {
 }
 
 impl PictureArgs {
-    /// `base` with what was given on the command line, for a model that takes `takes`.
+    /// `base` with what was given on the command line, for a model that takes `takes`; ids are
+    /// those of the folder `models`.
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub fn over(&self, base: Settings, takes: &Capabilities) -> anyhow::Result<Settings> {
+    pub fn over(
+        &self,
+        base: Settings,
+        takes: &Capabilities,
+        models: Option<&Path>,
+    ) -> anyhow::Result<Settings> {
         let size = match &self.size {
             Some(text) => Some(size(text, takes)?),
             None => base.size,
@@ -50,11 +58,11 @@ impl PictureArgs {
             (false, false) => self
                 .lora
                 .iter()
-                .map(|text| lora(text))
+                .map(|text| lora(text, models))
                 .collect::<Result<_, _>>()?,
         };
         let vae = match &self.vae {
-            Some(file) => Some(file_use(file)?),
+            Some(file) => Some(file_use(file, models)?),
             None => base.vae,
         };
         Ok(Settings {
@@ -105,7 +113,7 @@ fn size(text: &str, takes: &Capabilities) -> anyhow::Result<Size> {
 }
 
 /// `FILE` or `FILE:0.8`; a colon in the file's own name stays.
-fn lora(text: &str) -> anyhow::Result<LoraUse> {
+fn lora(text: &str, models: Option<&Path>) -> anyhow::Result<LoraUse> {
     let (file, weight) = match text.rsplit_once(':') {
         Some((file, weight)) if !Path::new(text).exists() => match weight.trim().parse::<f32>() {
             Ok(weight) if weight.is_finite() => (file, weight),
@@ -113,7 +121,7 @@ fn lora(text: &str) -> anyhow::Result<LoraUse> {
         },
         _ => (text, 1.0),
     };
-    let FileUse { file, hash } = file_use(Path::new(file))?;
+    let FileUse { file, hash } = file_use(file, models)?;
     Ok(LoraUse {
         file,
         hash,
@@ -122,10 +130,10 @@ fn lora(text: &str) -> anyhow::Result<LoraUse> {
     })
 }
 
-/// A file by its whole path, so that the record finds it from anywhere.
-pub fn file_use(file: &Path) -> anyhow::Result<FileUse> {
-    let whole = std::path::absolute(file)
-        .map_err(|e| anyhow!("{} is no file ({e}); give its path", file.display()))?;
+/// A file by its whole path, so that the record finds it from anywhere; `said` is its path, or the
+/// id under which it was added.
+pub fn file_use(said: &str, models: Option<&Path>) -> anyhow::Result<FileUse> {
+    let whole = catalogue::file_of(&models_dir(models)?, said)?;
     Ok(FileUse {
         file: whole.to_string_lossy().into_owned(),
         hash: String::new(),
@@ -166,11 +174,11 @@ mod tests {
 
     #[test]
     fn loras_have_weights() {
-        let ink = lora("ink.safetensors:-0.5").unwrap();
+        let ink = lora("ink.safetensors:-0.5", None).unwrap();
         assert!(ink.file.ends_with("ink.safetensors") && ink.weight == -0.5);
         assert!(Path::new(&ink.file).is_absolute());
-        assert_eq!(lora("ink.safetensors").unwrap().weight, 1.0);
-        assert!(lora("ink.safetensors:much").is_err());
+        assert_eq!(lora("ink.safetensors", None).unwrap().weight, 1.0);
+        assert!(lora("ink.safetensors:much", None).is_err());
     }
 
     #[test]
@@ -182,13 +190,13 @@ mod tests {
         };
         let none = PictureArgs::default();
         let takes = Capabilities::default();
-        assert_eq!(none.over(base.clone(), &takes).unwrap(), base);
+        assert_eq!(none.over(base.clone(), &takes, None).unwrap(), base);
         assert!(!none.is_given());
         let some = PictureArgs {
             negative: Some("text".into()),
             ..PictureArgs::default()
         };
-        assert_eq!(some.over(base, &takes).unwrap().negative, "text");
+        assert_eq!(some.over(base, &takes, None).unwrap().negative, "text");
         assert!(some.is_given());
     }
 }

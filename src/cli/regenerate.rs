@@ -83,8 +83,9 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         base.seed = new_seed();
     }
     let takes = &teller.description.takes;
-    let settings = args.words.over(args.settings.over(base, takes)?);
-    let settings = args.frame.over(&board, at, takes, settings)?;
+    let models = args.model.models.as_deref();
+    let settings = args.words.over(args.settings.over(base, takes, models)?);
+    let settings = args.frame.over(&board, at, takes, models, settings)?;
     if let Some(direction) = &args.words.direction {
         board.set_panel_direction(at, direction)?;
     }

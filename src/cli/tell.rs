@@ -164,9 +164,9 @@ fn tell_panel(
 ) -> anyhow::Result<()> {
     let number = board.len() + 1;
     let defaults = teller.description.default_settings.clone();
-    let mut settings = args
-        .words
-        .over(args.settings.over(defaults, &teller.description.takes)?);
+    let (takes, models) = (&teller.description.takes, args.model.models.as_deref());
+    let settings = args.settings.over(defaults, takes, models)?;
+    let mut settings = args.words.over(settings);
     settings.seed = panel_seed(seed, number);
     let text = given.map(str::to_string);
     let started = Instant::now();
@@ -201,9 +201,9 @@ fn plan(
     let panels = u32::from(panels).min(MOST_PLANNED);
     let number = board.len() + 1;
     let defaults = teller.description.default_settings.clone();
-    let mut settings = args
-        .words
-        .over(args.settings.over(defaults, &teller.description.takes)?);
+    let (takes, models) = (&teller.description.takes, args.model.models.as_deref());
+    let settings = args.settings.over(defaults, takes, models)?;
+    let mut settings = args.words.over(settings);
     settings.seed = panel_seed(seed, number);
     let request = board.request(board.len(), Make::Plan(panels), settings);
     let output = match teller.make(number, request) {

@@ -45,15 +45,16 @@ pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
 pub use stable::{
-    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, Look, OpenOptions, Order, Spoken,
-    StableDiffusion, TextEncoders,
+    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, Look, OpenOptions, Order, Refer, Referred,
+    Said, Spoken, StableDiffusion, TextEncoders,
 };
 pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;
 pub use trajectory::{Call, Taken, Trajectory};
 pub use unet::{
-    Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt, PerBlock,
-    Residuals, Unet, UnetConfig, UpBlockKind, guidance_embedding, same_timestep, time_ids,
+    Bank, Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt,
+    PerBlock, Pick, Residuals, Unet, UnetConfig, UpBlockKind, guidance_embedding, same_timestep,
+    time_ids,
 };
 pub use vae::{Moments, Vae, VaeConfig};

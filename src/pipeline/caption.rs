@@ -11,7 +11,7 @@ use super::record::record;
 use super::writer::{Writer, Written};
 use super::{
     ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
-    RecipeId, Request, painter, picture_prompt, writer,
+    RecipeId, Request, frame, painter, picture_prompt, writer,
 };
 use crate::story::{ModelUse, Record};
 use crate::weights::Model;
@@ -199,13 +199,14 @@ impl CaptionPipeline {
         let request = &request.with_looks(text, takes);
         let (negative, settings) = (request.negative(), &request.settings);
         let brief = Brief::new(prompt.clone(), negative, settings, &request.images, usual)?;
-        let brief = self.painter.complete(brief)?;
+        let (painter, size) = (self.painter.as_mut(), settings.size);
+        let brief = frame::complete(painter, brief, size)?;
         tracing::debug!(
             prompt = brief.prompt,
             negative = brief.negative,
             "drawn from"
         );
-        let Some(drawn) = self.painter.draw(&brief, sink)? else {
+        let Some(drawn) = frame::draw(painter, &brief, size, sink)? else {
             return Ok(None);
         };
         let mut record = record(&self.description, request, prompt, started);
@@ -261,6 +262,9 @@ impl Pipeline for CaptionPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
+        if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
+            return frame::enlarged(&self.description, request, sink);
+        }
         let mut output = Output::default();
         let given = request.text.clone().unwrap_or_default();
         match request.make {

@@ -2,6 +2,7 @@
 //! is the panel's text and picture.
 
 mod caption;
+pub mod frame;
 mod known;
 mod load;
 mod looks;
@@ -124,6 +125,8 @@ pub enum PipelineError {
     Checkpoint(#[from] crate::weights::CheckpointError),
     #[error(transparent)]
     Remote(#[from] crate::remote::RemoteError),
+    #[error(transparent)]
+    Upscale(#[from] crate::upscale::UpscaleError),
     #[error("{0}")]
     Tensor(String),
     #[error("{0}")]

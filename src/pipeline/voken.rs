@@ -18,7 +18,7 @@ use super::record::{denoising, description, record};
 use super::speech::Speech;
 use super::{
     CAPTION, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
-    Progress, RecipeId, Request,
+    Progress, RecipeId, Request, frame,
 };
 use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
@@ -683,6 +683,9 @@ impl Pipeline for VokenPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
+        if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
+            return frame::enlarged(&self.description, request, sink);
+        }
         let request = &self.with_cast(request);
         self.check(request)?;
         let cast = request.introduced();

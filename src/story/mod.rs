@@ -23,8 +23,8 @@ pub use images::{ImageId, Images};
 pub use picture::{PictureFileError, picture_endings, read_picture_file};
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{
-    Control, FileUse, InitImage, Likeness, LoraUse, ModelUse, Record, Reference, SchedulerName,
-    Settings, Size, TextLength, Variation,
+    Control, FileUse, InitImage, Likeness, LoraUse, Margins, ModelUse, Record, Reference, Region,
+    SchedulerName, Settings, Size, TextLength, Upscale, Variation,
 };
 pub use record_png::{PngError, encode_png, read_record};
 pub use rescue::{Rescue, Rescued};

@@ -107,7 +107,8 @@ pub struct Reference {
     /// The prompt that the picture was drawn from, where that helps to read it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub prompt: String,
-    /// The file that reads it, such as an IP-Adapter; none where the painter does so by itself.
+    /// The file that reads it, such as an IP-Adapter; none where the painter does so by itself
+    /// (reference attention).
     #[serde(default, skip_serializing_if = "is_default")]
     pub adapter: Option<FileUse>,
     /// The image encoder that the adapter was made with.
@@ -163,6 +164,36 @@ pub struct Control {
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub end: f32,
     /// The ControlNet's file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub file: Option<FileUse>,
+}
+
+/// Inpainting at full resolution: what is around the mask is cut out, drawn at the size that the
+/// model draws best, and put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// Pixels around the mask that the model sees.
+    pub padding: u32,
+    /// Pixels inside the mask's edge over which the new picture fades in.
+    pub feather: u32,
+}
+
+/// Pixels added around a picture (outpainting).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Margins {
+    pub left: u32,
+    pub top: u32,
+    pub right: u32,
+    pub bottom: u32,
+}
+
+/// How the picture that is begun from is made larger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upscale {
+    /// New sides over old.
+    pub scale: f32,
+    /// The upscaler's file; none is Lanczos resampling.
     #[serde(default, skip_serializing_if = "is_default")]
     pub file: Option<FileUse>,
 }
@@ -258,6 +289,15 @@ pub struct Settings {
     /// Inpainting: white is drawn anew, black stays.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mask: Option<ImageId>,
+    /// With a mask: only what is around it is drawn; none draws the whole picture.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub region: Option<Region>,
+    /// Outpainting: the picture that is begun from gets so much around it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outpaint: Option<Margins>,
+    /// The picture that is begun from is made larger, then drawn over in tiles at its strength.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upscale: Option<Upscale>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub references: Vec<Reference>,
     /// How the cast's pictures work; none is as usual.
@@ -294,6 +334,9 @@ impl Default for Settings {
             variation: None,
             init: None,
             mask: None,
+            region: None,
+            outpaint: None,
+            upscale: None,
             references: Vec::new(),
             likeness: None,
             control: Vec::new(),

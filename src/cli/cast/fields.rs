@@ -167,7 +167,7 @@ pub fn file(path: &Path, what: &str) -> anyhow::Result<FileUse> {
             path.display()
         );
     }
-    file_use(path)
+    file_use(&path.to_string_lossy(), None)
 }
 
 /// `FILE` or `FILE:0.8`, from the folder `base`.

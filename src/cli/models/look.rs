@@ -51,6 +51,9 @@ pub(super) fn identify(args: &IdentifyArgs, json: bool) -> anyhow::Result<()> {
 
 /// Whether it can be used, and as what.
 fn verdict(identity: &Identity) -> String {
+    if catalogue::enlarges(identity) {
+        return identity.instead.clone().unwrap_or_default();
+    }
     let used = match identity.is {
         _ if !identity.supported => "it cannot be used here",
         Kind::Model => "it draws the pictures of a story",

@@ -1,6 +1,6 @@
 //! Whole pictures: from prompts, pictures and masks to pixels, with what stays loaded between.
 
-use super::{Followed, StableDiffusion};
+use super::{Followed, Referred, Said, Spoken, StableDiffusion};
 use crate::diffusion::pixels::{cut_out, mask_tensor, paste_around, picture_tensor};
 use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{
@@ -37,6 +37,17 @@ pub struct Look<'a> {
     pub share: (f64, f64),
 }
 
+/// A picture whose looks are kept by reference attention, without another model.
+pub struct Refer<'a> {
+    pub picture: &'a RgbImage,
+    /// The prompt that it was drawn from, or what it shows.
+    pub prompt: &'a str,
+    /// The share of its tokens that is seen, 0 to 1.
+    pub strength: f64,
+    /// From and to which share of the steps it works.
+    pub share: (f64, f64),
+}
+
 /// All that one picture is drawn from.
 pub struct Order<'a> {
     pub prompt: &'a str,
@@ -58,6 +69,26 @@ pub struct Order<'a> {
     pub mask: Option<&'a GrayImage>,
     pub follow: Vec<Follow<'a>>,
     pub look: Option<Look<'a>>,
+    pub refer: Vec<Refer<'a>>,
+}
+
+impl Order<'_> {
+    /// What the text encoders read: the picture's own prompts, then those of its references.
+    fn said(&self) -> Vec<Said> {
+        let own = Said {
+            prompt: self.prompt.to_owned(),
+            negative: self.negative.map(str::to_owned),
+            guidance: self.guidance,
+            clip_skip: self.clip_skip,
+        };
+        let others = self.refer.iter().map(|refer| Said {
+            prompt: refer.prompt.to_owned(),
+            negative: None,
+            guidance: 1.0,
+            clip_skip: self.clip_skip,
+        });
+        std::iter::once(own).chain(others).collect()
+    }
 }
 
 /// What is heard while a picture is drawn.
@@ -76,6 +107,8 @@ pub struct Artist {
     vae: Option<Vae>,
     /// The ControlNet that was used last.
     control: Option<(PathBuf, ControlNet)>,
+    /// What was read last, and what came of it: pictures of one prompt need it read once.
+    spoken: Option<(Vec<Said>, Vec<Spoken>)>,
 }
 
 type Sink<'a> = dyn FnMut(Heard) -> ControlFlow<()> + 'a;
@@ -89,6 +122,7 @@ impl Artist {
             unet: None,
             vae: None,
             control: None,
+            spoken: None,
         }
     }
 
@@ -115,15 +149,13 @@ impl Artist {
     ) -> Result<Option<RgbaImage>, DiffusionError> {
         let latents = self.latent_size(order.size)?;
         let mut loading = |part| sink(Heard::Loading(part)).is_break();
-        if loading("text encoder") {
+        let Some(spoken) = self.spoken(order, &mut loading)? else {
             return Ok(None);
-        }
-        let (guidance, skip) = (order.guidance, order.clip_skip);
-        let spoken = self
-            .model
-            .speak(order.prompt, order.negative, guidance, skip)?;
-        let mut guide = self.model.guide(&spoken, guidance, order.size)?;
-        let reads = self.sees_mask() || order.init.is_some();
+        };
+        let guidance = order.guidance;
+        let mut guide = self.model.guide(&spoken[0], guidance, order.size)?;
+        guide.seed = order.seed;
+        let reads = self.sees_mask() || order.init.is_some() || !order.refer.is_empty();
         if reads && self.vae.is_none() && loading("autoencoder") {
             return Ok(None);
         }
@@ -133,6 +165,9 @@ impl Artist {
         let trajectory = self.trajectory(order, latents)?;
         for follow in &order.follow {
             guide.followed.push(self.followed(follow, order.size)?);
+        }
+        for (refer, spoken) in order.refer.iter().zip(&spoken[1..]) {
+            guide.referred.push(self.referred(refer, spoken, order)?);
         }
         if let Some(look) = &order.look {
             let adapter = self.model.ip_adapter(look.adapter, look.encoder)?;
@@ -156,6 +191,61 @@ impl Artist {
             (Some((init, _)), Some(mask)) => paste_around(&picture, init, mask),
             _ => picture,
         }))
+    }
+
+    /// What the text encoders make of an order's prompts; none is cancelled.
+    fn spoken(
+        &mut self,
+        order: &Order,
+        loading: &mut dyn FnMut(&'static str) -> bool,
+    ) -> Result<Option<Vec<Spoken>>, DiffusionError> {
+        let said = order.said();
+        let kept = self.spoken.take().filter(|(before, _)| *before == said);
+        let spoken = match kept {
+            Some((_, spoken)) => spoken,
+            None if loading("text encoder") => return Ok(None),
+            None => self.model.speak(&said)?,
+        };
+        self.spoken = Some((said, spoken.clone()));
+        Ok(Some(spoken))
+    }
+
+    /// A reference picture in its own shape, with about as many pixels as the picture has.
+    fn referred(
+        &mut self,
+        refer: &Refer,
+        spoken: &Spoken,
+        order: &Order,
+    ) -> Result<Referred, DiffusionError> {
+        let device = self.model.device().clone();
+        let size = self.as_large(refer.picture.dimensions(), order.size);
+        let latents = self.encode(&picture_tensor(refer.picture, size, &device)?)?;
+        let shown = match self.sees_mask() {
+            true => {
+                let empty = latents.narrow(3, 0, 1)?.zeros_like()?;
+                Some(Tensor::cat(&[&empty, &latents], 3)?)
+            }
+            false => None,
+        };
+        Ok(Referred {
+            noise: noise(0, 0, latents.dims(), &device)?,
+            latents,
+            told: self.model.guide(spoken, order.guidance, size)?.told,
+            shown,
+            strength: refer.strength,
+            share: refer.share,
+        })
+    }
+
+    /// The size in the shape of `own` with about as many pixels as `like`.
+    fn as_large(&self, own: (u32, u32), like: (usize, usize)) -> (usize, usize) {
+        let ratio = f64::from(own.0.max(1)) / f64::from(own.1.max(1));
+        let pixels = (like.0 * like.1) as f64;
+        let step = self.model.vae_config().decoder_scale();
+        let side = |pixels: f64| ((pixels / step as f64).round() as usize).max(2) * step;
+        // A picture as narrow as a line is read wider than it is.
+        let ratio = ratio.clamp(0.25, 4.0);
+        (side((pixels * ratio).sqrt()), side((pixels / ratio).sqrt()))
     }
 
     /// Width and height of the latents of a picture.
@@ -214,7 +304,10 @@ impl Artist {
     ) -> Result<Trajectory, DiffusionError> {
         let config = self.model.schedule()?;
         let (kind, steps) = (order.scheduler, order.steps);
-        let Some((picture, strength)) = order.init else {
+        let begun = order
+            .init
+            .filter(|(_, strength)| *strength < 1.0 || order.mask.is_some());
+        let Some((picture, strength)) = begun else {
             return Trajectory::of_noise(kind, &config, steps);
         };
         let device = self.model.device().clone();

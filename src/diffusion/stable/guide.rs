@@ -3,10 +3,11 @@
 use super::StableDiffusion;
 use super::prompts::Spoken;
 use crate::diffusion::{
-    Call, Conditioning, ControlNet, DiffusionError, Family, Residuals, SchedulerConfig, Unet,
-    guidance_embedding, same_timestep, time_ids,
+    Bank, Call, Conditioning, ControlNet, DiffusionError, Family, Pick, Residuals, SchedulerConfig,
+    Unet, guidance_embedding, same_timestep, time_ids,
 };
 use candle_core::Tensor;
+use std::sync::Arc;
 
 /// A picture that is followed through a ControlNet.
 pub struct Followed {
@@ -14,6 +15,23 @@ pub struct Followed {
     /// `[1,H,W,3]` in 0..1.
     pub picture: Tensor,
     pub scale: f64,
+    /// From and to which share of the steps it works.
+    pub share: (f64, f64),
+}
+
+/// A picture that is kept to by reference attention: noised like the picture that is drawn, it goes
+/// through the UNet with its own prompt in every step, and its tokens are seen beside the picture's.
+pub struct Referred {
+    /// Scaled clean latents `[1,h,w,C]`, of any height and width.
+    pub latents: Tensor,
+    /// The same unit noise in every step.
+    pub noise: Tensor,
+    /// Of its own prompt, without a negative half.
+    pub told: Conditioning,
+    /// For a UNet that sees the mask: an empty one and the latents, `[1,h,w,1 + channels]`.
+    pub shown: Option<Tensor>,
+    /// The share of its tokens that is seen, 0 to 1.
+    pub strength: f64,
     /// From and to which share of the steps it works.
     pub share: (f64, f64),
 }
@@ -27,6 +45,9 @@ pub struct Guide {
     /// From and to which share of the steps the picture in `told` works.
     pub image_share: (f64, f64),
     pub followed: Vec<Followed>,
+    pub referred: Vec<Referred>,
+    /// From which the shares of reference tokens are drawn.
+    pub seed: u64,
     /// For a UNet that sees the mask: mask and latents of the cut-out, `[1,h,w,1 + channels]`.
     pub shown: Option<Tensor>,
 }
@@ -77,6 +98,8 @@ impl StableDiffusion {
             guidance: negative.map(|_| guidance),
             image_share: (0.0, 1.0),
             followed: Vec::new(),
+            referred: Vec::new(),
+            seed: 0,
             shown: None,
         })
     }
@@ -96,6 +119,7 @@ impl Guide {
             told.image = None;
         }
         told.control = self.control(&seen, &times, call)?;
+        told.beside = self.remembered(unet, call)?;
         let seen = match &self.shown {
             Some(shown) => {
                 let shown = shown.repeat((seen.dim(0)?, 1, 1, 1))?;
@@ -111,6 +135,31 @@ impl Guide {
         let away = answer.narrow(0, 0, batch)?;
         let towards = answer.narrow(0, batch, batch)?;
         Ok((&away + ((towards - &away)? * guidance)?)?)
+    }
+
+    /// What all reference pictures that work in this call have to see.
+    fn remembered(&self, unet: &Unet, call: &Call) -> Result<Option<Arc<Bank>>, DiffusionError> {
+        let mut bank = None;
+        for (picture, referred) in self.referred.iter().enumerate() {
+            if referred.strength <= 0.0 || !works(referred.share, call) {
+                continue;
+            }
+            let seen = call.noised(&referred.latents, &referred.noise)?;
+            let seen = match &referred.shown {
+                Some(shown) => Tensor::cat(&[&seen, shown], 3)?,
+                None => seen,
+            };
+            let times = same_timestep(call.timestep, 1, seen.device())?;
+            let pick = Pick {
+                seed: self.seed,
+                call: call.index,
+                picture,
+                share: referred.strength,
+            };
+            let before = bank.take().unwrap_or_default();
+            bank = Some(unet.remember(&seen, &times, &referred.told, pick, before)?);
+        }
+        Ok(bank.map(Arc::new))
     }
 
     /// What all ControlNets that work in this call add.

@@ -18,11 +18,11 @@ mod patched;
 mod prompts;
 mod together;
 
-pub use artist::{Artist, BESIDE_UNET, Follow, Heard, Look, Order};
+pub use artist::{Artist, BESIDE_UNET, Follow, Heard, Look, Order, Refer};
 pub(super) use builtin::{unet as builtin_unet, vae as builtin_vae};
 pub use encoders::TextEncoders;
-pub use guide::{Followed, Guide};
-pub use prompts::Spoken;
+pub use guide::{Followed, Guide, Referred};
+pub use prompts::{Said, Spoken};
 
 use super::error::DiffusionError;
 use super::{Family, Prediction, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};

@@ -6,6 +6,17 @@ use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{DiffusionError, Family, TextEncoders, TextFeatures};
 use candle_core::Tensor;
 
+/// What the text encoders are to read for one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub prompt: String,
+    /// None for nothing.
+    pub negative: Option<String>,
+    pub guidance: f64,
+    /// In diffusers' counting: 0 skips none.
+    pub clip_skip: usize,
+}
+
 /// A prompt and a negative prompt, as the text encoders read them.
 #[derive(Clone, Debug)]
 pub struct Spoken {
@@ -41,28 +52,35 @@ impl StableDiffusion {
         guidance > 1.0 && self.unet_config().time_cond_proj_dim.is_none()
     }
 
-    /// Loads the text encoders, reads both prompts and lets the encoders go. The last `clip_skip`
-    /// layers are skipped in the prompt, in diffusers' counting; never in the negative prompt.
-    /// Where there is no negative prompt, SDXL is led away from zeros and the others from an empty
-    /// text. The shorter prompt is filled up with chunks of nothing.
+    /// Loads the text encoders, reads prompts and negative prompts and lets the encoders go. The last
+    /// `clip_skip` layers are skipped in the prompt; never in the negative prompt. Where there is no
+    /// negative prompt, SDXL is led away from zeros and the others from an empty text. The shorter
+    /// prompt is filled up with chunks of nothing.
     ///
     /// # Errors
     /// A file that is missing or damaged, more layers to skip than there are, or states that are
     /// no numbers.
-    pub fn speak(
-        &self,
-        prompt: &str,
-        negative: Option<&str>,
-        guidance: f64,
-        clip_skip: usize,
-    ) -> Result<Spoken, DiffusionError> {
+    pub fn speak(&self, all: &[Said]) -> Result<Vec<Spoken>, DiffusionError> {
         let tokenizers = self.tokenizers()?;
+        let encoders = self.text_encoders()?;
+        let read = |said| self.read(&encoders, &tokenizers, said);
+        all.iter().map(read).collect()
+    }
+
+    fn read(
+        &self,
+        encoders: &TextEncoders,
+        tokenizers: &[ClipTokenizer],
+        said: &Said,
+    ) -> Result<Spoken, DiffusionError> {
         let split = |text: &str| -> Vec<Vec<Chunk>> {
             let pieces = pieces(text);
             let of = |tokenizer| chunks(tokenizer, &pieces);
             tokenizers.iter().map(of).collect()
         };
-        let said = split(prompt);
+        let (guidance, negative) = (said.guidance, said.negative.as_deref());
+        let clip_skip = said.clip_skip;
+        let said = split(&said.prompt);
         let led = self.is_guided(guidance);
         let away = match negative {
             Some(text) if led => Some(split(text)),
@@ -71,17 +89,16 @@ impl StableDiffusion {
         };
         let longest = said.iter().chain(away.iter().flatten()).map(Vec::len).max();
         let longest = longest.unwrap_or(1);
-        let encoders = self.text_encoders()?;
         let read = |text: Vec<Vec<Chunk>>, skip| {
             let full = text
                 .into_iter()
-                .zip(&tokenizers)
+                .zip(tokenizers)
                 .map(|(mut all, tokenizer)| {
                     let empty = chunks(tokenizer, &[]);
                     all.resize(longest, empty[0].clone());
                     all
                 });
-            encode(&encoders, &full.collect::<Vec<_>>(), skip)
+            encode(encoders, &full.collect::<Vec<_>>(), skip)
         };
         let positive = read(said, clip_skip)?;
         let negative = match away {

@@ -3,7 +3,7 @@
 
 use super::blocks::{Block, Builder, Mid, go_down};
 use super::embedding::Embedding;
-use super::transformer::Seen;
+use super::transformer::{Beside, Seen};
 use super::{Conditioning, UnetConfig, UpBlockKind};
 use crate::nn::{Conv2d, ConvOptions, Params, Result, silu};
 use candle_core::Tensor;
@@ -166,6 +166,7 @@ impl ControlNet {
         let seen = Seen {
             text: &told.text,
             image: None,
+            beside: Beside::Nothing,
         };
         let mut read = picture.clone();
         for (i, conv) in self.reader.iter().enumerate() {

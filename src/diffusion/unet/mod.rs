@@ -1,11 +1,13 @@
 //! diffusers' `UNet2DConditionModel`.
 
+mod bank;
 mod blocks;
 mod config;
 mod control;
 mod embedding;
 mod transformer;
 
+pub use bank::{Bank, Pick};
 pub use config::{DownBlockKind, PerBlock, UnetConfig, UpBlockKind};
 pub use control::{ControlNet, ControlNetConfig, Residuals};
 pub use embedding::{guidance_embedding, time_ids};
@@ -16,7 +18,9 @@ use crate::nn::{Conv2d, ConvOptions, GroupNorm, Init, Params, Result};
 use blocks::{Block, Builder, Mid, go_down};
 use candle_core::{Device, Tensor};
 use embedding::Embedding;
-use transformer::Seen;
+use std::cell::RefCell;
+use std::sync::Arc;
+use transformer::{Beside, Seen};
 
 /// Predicts noise (or velocity) from noisy latents, their timestep and the text.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Conditioning {
     pub image: Option<ImagePrompt>,
     /// What a ControlNet adds.
     pub control: Option<Residuals>,
+    /// What self-attention on the way up sees of reference pictures ([`Unet::remember`]).
+    pub beside: Option<Arc<Bank>>,
 }
 
 impl Conditioning {
@@ -58,6 +64,7 @@ impl Conditioning {
             timestep_cond: None,
             image: None,
             control: None,
+            beside: None,
         }
     }
 }
@@ -126,10 +133,42 @@ impl Unet {
         timesteps: &Tensor,
         told: &Conditioning,
     ) -> Result<Tensor> {
+        let beside = told.beside.as_deref().map_or(Beside::Nothing, Beside::See);
+        let x = self.features(latents, timesteps, told, beside)?;
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+
+    /// Adds to `bank` what self-attention on the way up sees of a reference picture: `latents
+    /// [1,h,w,in]` at the timestep of the picture that is drawn.
+    ///
+    /// # Errors
+    /// As [`Unet::predict`].
+    pub fn remember(
+        &self,
+        latents: &Tensor,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        pick: Pick,
+        bank: Bank,
+    ) -> Result<Bank> {
+        let bank = RefCell::new(bank);
+        self.features(latents, timesteps, told, Beside::Keep(&bank, pick))?;
+        Ok(bank.into_inner())
+    }
+
+    /// What the last convolution reads.
+    fn features(
+        &self,
+        latents: &Tensor,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        beside: Beside,
+    ) -> Result<Tensor> {
         let time = self.embedding.forward(timesteps, told)?;
         let seen = Seen {
             text: &told.text,
             image: told.image.as_ref(),
+            beside: Beside::Nothing,
         };
         let x = self.conv_in.forward(latents)?;
         let (x, mut kept) = go_down(&self.down, x, &time, seen)?;
@@ -137,6 +176,7 @@ impl Unet {
         if let Some(control) = &told.control {
             x = control.add(x, &mut kept)?;
         }
+        let seen = Seen { beside, ..seen };
         for block in &self.up {
             for (resnet, transformer) in &block.layers {
                 // One picture was kept for each layer of the way up: layers_per_block + 1 a block.
@@ -152,7 +192,7 @@ impl Unet {
                 x = upsample_like(conv, &x, kept.last())?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        Ok(x)
     }
 }
 

@@ -1,9 +1,11 @@
 //! diffusers' `Transformer2DModel`: attention among a picture's places and from them to the text.
 
+use super::bank::{Bank, Pick};
 use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
 };
 use candle_core::Tensor;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A picture that the UNet goes by beside the text (IP-Adapter, arXiv 2308.06721).
@@ -25,6 +27,17 @@ pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 pub struct Seen<'a> {
     pub text: &'a Tensor,
     pub image: Option<&'a ImagePrompt>,
+    pub beside: Beside<'a>,
+}
+
+/// What self-attention does with other pictures.
+#[derive(Clone, Copy)]
+pub enum Beside<'a> {
+    Nothing,
+    /// Keeps its keys and values.
+    Keep(&'a RefCell<Bank>, Pick),
+    /// Sees those that were kept beside its own.
+    See(&'a Bank),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +144,7 @@ impl Block {
 
     fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
         let n = self.norm1.forward(x)?;
-        let x = (self.itself.forward(&n, &n, None)? + x)?;
+        let x = (self.itself.beside(&n, self.number, seen.beside)? + x)?;
         let n = self.norm2.forward(&x)?;
         let image = match seen.image {
             Some(image) => {
@@ -172,6 +185,21 @@ impl Attention {
             out: p.pp("to_out.0").linear(channels, channels, true)?,
             heads,
         })
+    }
+
+    /// From `x` to itself, and to what was kept of other pictures for the attention `number`.
+    fn beside(&self, x: &Tensor, number: usize, beside: Beside) -> Result<Tensor> {
+        let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
+        let (k, v) = match beside {
+            Beside::Nothing => (k, v),
+            Beside::Keep(bank, pick) => {
+                bank.borrow_mut().keep(number, &k, &v, pick)?;
+                (k, v)
+            }
+            Beside::See(bank) => bank.join(number, k, v)?,
+        };
+        let found = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
+        self.out.forward(&found)
     }
 
     /// From `x` to `seen`, and to keys and values of a picture, of which so much is added.

@@ -7,8 +7,8 @@ use image::RgbaImage;
 
 use crate::pipeline::PipelineError;
 use crate::story::{
-    Control, FileUse, ImageId, Images, InitImage, LoraUse, Record, Reference, SchedulerName,
-    Settings, Size, Variation,
+    Control, FileUse, ImageId, Images, InitImage, LoraUse, Margins, Record, Reference, Region,
+    SchedulerName, Settings, Size, Upscale, Variation,
 };
 
 /// A picture whose looks are to be kept, see [`Reference`].
@@ -48,6 +48,9 @@ pub struct Brief {
     pub init: Option<(Arc<RgbaImage>, f32)>,
     /// Inpainting: white is drawn anew, black stays.
     pub mask: Option<Arc<RgbaImage>>,
+    pub region: Option<Region>,
+    pub outpaint: Option<Margins>,
+    pub upscale: Option<Upscale>,
     pub references: Vec<GivenReference>,
     pub control: Vec<GivenControl>,
 }
@@ -80,6 +83,9 @@ impl Default for Brief {
             variation: None,
             init: None,
             mask: None,
+            region: None,
+            outpaint: None,
+            upscale: None,
             references: Vec::new(),
             control: Vec::new(),
         }
@@ -139,6 +145,9 @@ impl Brief {
             variation: settings.variation.clone(),
             init,
             mask: settings.mask.as_ref().map(picture).transpose()?,
+            region: settings.region,
+            outpaint: settings.outpaint,
+            upscale: settings.upscale.clone(),
             references: references.collect::<Result<_, PipelineError>>()?,
             control: control.collect::<Result<_, PipelineError>>()?,
         })
@@ -184,6 +193,9 @@ impl Brief {
         let given = settings.mask.take();
         let mask = self.mask.as_deref();
         settings.mask = mask.map(|mask| given.unwrap_or_else(|| ImageId::of(mask)));
+        settings.region = self.region;
+        settings.outpaint = self.outpaint;
+        settings.upscale.clone_from(&self.upscale);
         settings.references = self.references.iter().map(|r| r.how.clone()).collect();
         settings.control = self.control.iter().map(|c| c.how.clone()).collect();
     }
@@ -225,6 +237,18 @@ mod tests {
                 strength: 0.5,
             }),
             mask: Some(put(2)),
+            region: Some(Region {
+                padding: 32,
+                feather: 8,
+            }),
+            outpaint: Some(Margins {
+                left: 8,
+                ..Margins::default()
+            }),
+            upscale: Some(Upscale {
+                scale: 2.0,
+                file: None,
+            }),
             references: vec![Reference {
                 image: put(3),
                 strength: 1.0,

@@ -36,6 +36,21 @@ pub const SHAPES: [(u32, u32); 7] = [(1, 1), (4, 3), (3, 2), (16, 9), (21, 9), (
 const ROUND: u32 = 8;
 
 impl SizeRange {
+    /// The size for a picture that begins from one of `size`: the same where the model draws it
+    /// well, else its shape.
+    pub fn like(&self, size: Size) -> Size {
+        let Size { width, height } = size;
+        let large = u64::from(width) * u64::from(height) > 2 * u64::from(self.budget);
+        match self.has(width) && self.has(height) && !large {
+            true => size,
+            false => self.in_shape(width, height),
+        }
+    }
+
+    fn has(&self, side: u32) -> bool {
+        side.is_multiple_of(self.step) && (self.least..=self.most).contains(&side)
+    }
+
     /// The size of about [`SizeRange::budget`] pixels in the shape `wide` to `high`.
     pub fn in_shape(&self, wide: u32, high: u32) -> Size {
         let ratio = f64::from(wide.max(1)) / f64::from(high.max(1));
@@ -157,7 +172,15 @@ impl Capabilities {
                 brief.init.is_some() && !self.init,
                 "a picture to begin from",
             ),
-            (brief.mask.is_some() && !self.mask, "a mask"),
+            (
+                (brief.mask.is_some() || brief.region.is_some() || brief.outpaint.is_some())
+                    && !self.mask,
+                "a mask",
+            ),
+            (
+                brief.upscale.is_some() && !self.init,
+                "a picture to draw over in a larger size",
+            ),
             (
                 !brief.references.is_empty() && self.references == 0,
                 "reference pictures",
@@ -210,10 +233,7 @@ impl Capabilities {
                 "the model {model} draws pictures of {own_width}x{own_height} pixels only; leave the size out or choose another model"
             )));
         };
-        let fits = |side: u32| {
-            side.is_multiple_of(range.step) && (range.least..=range.most).contains(&side)
-        };
-        if fits(width) && fits(height) {
+        if range.has(width) && range.has(height) {
             return Ok(());
         }
         Err(PipelineError::Request(format!(

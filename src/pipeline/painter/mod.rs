@@ -5,6 +5,7 @@ mod capabilities;
 mod comfy;
 mod diffusers;
 mod embeddings;
+mod hashes;
 mod stable;
 
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ pub use brief::{Brief, GivenControl, GivenReference};
 pub use capabilities::{Capabilities, PromptStyle, SHAPES, SizeRange};
 pub(super) use diffusers::own_schedulers;
 pub(super) use embeddings::embedding_name;
+pub(super) use hashes::Hashes;
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;

@@ -1,28 +1,26 @@
 //! Stable Diffusion 1.x, 2.x and XL from files and folders that authors own.
 
-use std::collections::HashMap;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use candle_core::Device;
 use image::{DynamicImage, RgbImage};
 
+use super::hashes::Hashes;
 use super::{
     Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, PipelineError, Progress,
     SizeRange, embeddings,
 };
 use crate::diffusion::{
-    Artist, Family, Follow, Heard, Look, OpenOptions, Order, Prediction, SchedulerKind,
+    Artist, Family, Follow, Heard, Look, OpenOptions, Order, Prediction, Refer, SchedulerKind,
     StableDiffusion, luma,
 };
 use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, denoising, format_bytes, free_memory};
-use crate::story::{FileUse, SchedulerName, Settings, Size};
-use crate::weights::{self, DeviceKind, Model, sha256};
+use crate::story::{FileUse, Reference, SchedulerName, Settings, Size};
+use crate::weights::{self, DeviceKind, Model};
 
 /// What such a model's manifest says.
 const PIPELINE: &str = "stable-diffusion";
@@ -108,7 +106,7 @@ fn takes(model: &StableDiffusion) -> Capabilities {
         variation: true,
         init: true,
         mask: true,
-        references: 1,
+        references: REFERENCES,
         control: match model.family() {
             Family::Sd2 => Vec::new(),
             Family::Sd1 | Family::Sdxl => CONTROLS.map(String::from).to_vec(),
@@ -116,6 +114,9 @@ fn takes(model: &StableDiffusion) -> Capabilities {
         ..Capabilities::default()
     }
 }
+
+/// Most pictures that are kept to at once: each takes another half of a step's time.
+const REFERENCES: usize = 4;
 
 /// What a control picture may be.
 const CONTROLS: [&str; 4] = ["scribble", "lineart", "canny", "depth"];
@@ -216,17 +217,28 @@ impl Painter for StablePainter {
         if let Some(vae) = &mut brief.vae {
             self.hashes.fill("VAE", &vae.file, &mut vae.hash)?;
         }
+        let read = brief.references.iter();
+        let read = read.filter(|given| given.how.adapter.is_some());
+        if read.count() > 1 {
+            return Err(PipelineError::Request(
+                "an IP-Adapter reads one reference picture; leave the others out, or give them without an IP-Adapter".into(),
+            ));
+        }
         for given in &mut brief.references {
-            let (Some(adapter), Some(encoder)) = (&mut given.how.adapter, &mut given.how.encoder)
-            else {
-                return Err(PipelineError::Request(
-                    "a reference picture is read by an IP-Adapter and its image encoder; name both files".into(),
-                ));
-            };
-            self.hashes
-                .fill("IP-Adapter", &adapter.file, &mut adapter.hash)?;
-            self.hashes
-                .fill("image encoder", &encoder.file, &mut encoder.hash)?;
+            match (&mut given.how.adapter, &mut given.how.encoder) {
+                (Some(adapter), Some(encoder)) => {
+                    self.hashes
+                        .fill("IP-Adapter", &adapter.file, &mut adapter.hash)?;
+                    self.hashes
+                        .fill("image encoder", &encoder.file, &mut encoder.hash)?;
+                }
+                (None, None) => {}
+                _ => {
+                    return Err(PipelineError::Request(
+                        "a reference picture is read by an IP-Adapter with its image encoder; name both files or neither".into(),
+                    ));
+                }
+            }
         }
         for given in &mut brief.control {
             let Some(file) = &mut given.how.file else {
@@ -285,10 +297,15 @@ impl Painter for StablePainter {
                 Some((rgb(&given.picture), PathBuf::from(&file.file)))
             })
             .collect();
-        let reference = brief.references.first().and_then(|given| {
+        let looked = brief.references.iter().find_map(|given| {
             let (adapter, encoder) = (given.how.adapter.as_ref()?, given.how.encoder.as_ref()?);
             Some((rgb(&given.picture), &given.how, adapter, encoder))
         });
+        let referred = brief.references.iter();
+        let referred = referred.filter(|given| given.how.adapter.is_none());
+        let referred: Vec<(RgbImage, &Reference)> = referred
+            .map(|given| (rgb(&given.picture), &given.how))
+            .collect();
         let artist = self.artist(brief)?;
         let negative = brief.negative.trim();
         let order = Order {
@@ -316,7 +333,16 @@ impl Painter for StablePainter {
                     share: (exact(given.how.start), exact(given.how.end)),
                 })
                 .collect(),
-            look: reference
+            refer: referred
+                .iter()
+                .map(|(picture, how)| Refer {
+                    picture,
+                    prompt: &how.prompt,
+                    strength: exact(how.strength),
+                    share: (exact(how.start), exact(how.end)),
+                })
+                .collect(),
+            look: looked
                 .as_ref()
                 .map(|(picture, how, adapter, encoder)| Look {
                     adapter: Path::new(&adapter.file),
@@ -382,68 +408,6 @@ fn skipped(clip_skip: Option<u32>, family: Family) -> usize {
     clip_skip.map_or(0, |skip| (skip as usize).saturating_sub(own))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> PipelineError {
-    PipelineError::Request(format!(
-        "{} can't be read ({error}); check the file and its disk",
-        path.display()
-    ))
-}
-
-/// Hashes of files, so that each is read once as long as it stays the same.
-#[derive(Default)]
-struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
-
-impl Hashes {
-    /// Fills in the hash of a file, or compares it with the one that a record has.
-    fn fill(&mut self, what: &str, file: &str, hash: &mut String) -> Result<(), PipelineError> {
-        let path = Path::new(file);
-        if !path.exists() {
-            return Err(PipelineError::Request(format!(
-                "the {what} {file} is not there; put the file back where it was, or choose another"
-            )));
-        }
-        let found = self.of(path)?;
-        if !hash.is_empty() && *hash != found {
-            return Err(PipelineError::Request(format!(
-                "the {what} {file} is not the file that this picture was made with; put that one back, or choose this one anew"
-            )));
-        }
-        *hash = found;
-        Ok(())
-    }
-
-    fn of(&mut self, path: &Path) -> Result<String, PipelineError> {
-        // A folder is known by the files in it.
-        let files = match path.is_dir() {
-            true => {
-                let entries = fs::read_dir(path).map_err(|e| unreadable(path, &e))?;
-                let files = entries.flatten().map(|entry| entry.path());
-                let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
-                files.sort();
-                files
-            }
-            false => vec![path.to_path_buf()],
-        };
-        let hashes = files.iter().map(|file| self.of_file(file));
-        let hashes = hashes.collect::<Result<Vec<_>, _>>()?;
-        Ok(hashes.join("+"))
-    }
-
-    fn of_file(&mut self, path: &Path) -> Result<String, PipelineError> {
-        let about = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
-        let (size, changed) = (about.len(), about.modified().ok());
-        if let Some((was, when, hash)) = self.0.get(path)
-            && (*was, *when) == (size, changed)
-        {
-            return Ok(hash.clone());
-        }
-        let hash = sha256(path)?;
-        self.0
-            .insert(path.to_path_buf(), (size, changed, hash.clone()));
-        Ok(hash)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -459,30 +423,5 @@ mod tests {
             assert_eq!(skipped(said, Family::Sd1), sd1);
             assert_eq!(skipped(said, Family::Sdxl), sdxl);
         }
-    }
-
-    #[test]
-    fn a_file_that_changed_or_is_gone_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("ink.safetensors");
-        fs::write(&file, "one").unwrap();
-        let name = file.display().to_string();
-        let mut hashes = Hashes::default();
-        let mut hash = String::new();
-        hashes.fill("LoRA", &name, &mut hash).unwrap();
-        assert_eq!(hash.len(), 64);
-        hashes.fill("LoRA", &name, &mut hash).unwrap();
-        fs::write(&file, "other").unwrap();
-        let why = hashes
-            .fill("LoRA", &name, &mut hash)
-            .unwrap_err()
-            .to_string();
-        assert!(why.contains("ink.safetensors is not the file"), "{why}");
-        fs::remove_file(&file).unwrap();
-        let why = hashes
-            .fill("LoRA", &name, &mut hash)
-            .unwrap_err()
-            .to_string();
-        assert!(why.contains("ink.safetensors is not there"), "{why}");
     }
 }

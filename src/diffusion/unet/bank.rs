@@ -1,0 +1,165 @@
+//! Reference attention: what the self-attention of a UNet's way up saw of other pictures, so that
+//! a picture attends to them beside itself (StoryDiffusion, arXiv 2405.01434).
+
+use crate::nn::{Result, noise};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+
+/// The stream of noise from which tokens are drawn, beyond those of the steps.
+const STREAM: u64 = 1 << 40;
+/// Streams of one call: more than a UNet has attentions.
+const LAYERS: u64 = 1 << 12;
+
+/// Keys and values of the reference pictures of one call of the UNet, by the number of the
+/// attention. It is made anew for every call and dropped after it.
+#[derive(Clone, Debug, Default)]
+pub struct Bank {
+    layers: BTreeMap<usize, (Tensor, Tensor)>,
+}
+
+/// Which tokens of a reference picture are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick {
+    pub seed: u64,
+    /// The call of the UNet, from 0.
+    pub call: usize,
+    /// The number of the picture, from 0.
+    pub picture: usize,
+    /// How many of the tokens, 0 to 1.
+    pub share: f64,
+}
+
+impl Pick {
+    /// The places of the chosen ones among `tokens`, in order.
+    fn places(&self, layer: usize, tokens: usize) -> Result<Vec<u32>> {
+        let count = ((tokens as f64 * self.share).ceil() as usize).min(tokens);
+        let call = self.call as u64 * LAYERS + layer as u64;
+        let stream = ((self.picture as u64) << 32) + call;
+        let drawn = noise(
+            self.seed,
+            STREAM + stream,
+            &[tokens],
+            &candle_core::Device::Cpu,
+        )?;
+        let drawn = drawn.to_vec1::<f32>()?;
+        let mut places: Vec<u32> = (0..tokens as u32).collect();
+        places.sort_by(|&a, &b| drawn[b as usize].total_cmp(&drawn[a as usize]));
+        places.truncate(count);
+        places.sort_unstable();
+        Ok(places)
+    }
+}
+
+impl Bank {
+    /// Keeps the picked of keys and values `[1,T,C]` of the attention `layer`.
+    pub(super) fn keep(&mut self, layer: usize, k: &Tensor, v: &Tensor, pick: Pick) -> Result<()> {
+        let places = pick.places(layer, k.dim(1)?)?;
+        let count = places.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let places = Tensor::from_vec(places, count, k.device())?;
+        let of = |x: &Tensor| x.contiguous()?.index_select(&places, 1);
+        let (k, v) = (of(k)?, of(v)?);
+        let both = match self.layers.remove(&layer) {
+            Some((before, values)) => (
+                Tensor::cat(&[&before, &k], 1)?,
+                Tensor::cat(&[&values, &v], 1)?,
+            ),
+            None => (k, v),
+        };
+        self.layers.insert(layer, both);
+        Ok(())
+    }
+
+    /// Keys and values `[B,T,C]` of the attention `layer` with those that were kept behind them.
+    pub(super) fn join(&self, layer: usize, k: Tensor, v: Tensor) -> Result<(Tensor, Tensor)> {
+        let Some((more_k, more_v)) = self.layers.get(&layer) else {
+            return Ok((k, v));
+        };
+        let batch = k.dim(0)?;
+        let with = |own: &Tensor, more: &Tensor| {
+            Tensor::cat(&[own.clone(), more.repeat((batch, 1, 1))?], 1)
+        };
+        Ok((with(&k, more_k)?, with(&v, more_v)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Mask, attention};
+    use candle_core::Device;
+
+    const PICK: Pick = Pick {
+        seed: 7,
+        call: 3,
+        picture: 0,
+        share: 0.5,
+    };
+
+    fn draw(stream: u64, tokens: usize) -> Tensor {
+        noise(5, stream, &[1, tokens, 4], &Device::Cpu).unwrap()
+    }
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_same_share_is_drawn_again_and_another_in_every_call_and_layer() {
+        let places = PICK.places(2, 9).unwrap();
+        assert_eq!(places.len(), 5);
+        assert!(places.is_sorted() && places[4] < 9);
+        assert_eq!(places, PICK.places(2, 9).unwrap());
+        let all = |pick: Pick, layer| pick.places(layer, 64).unwrap();
+        let usual = all(PICK, 2);
+        assert_ne!(usual, all(PICK, 3));
+        assert_ne!(usual, all(Pick { call: 4, ..PICK }, 2));
+        assert_ne!(usual, all(Pick { picture: 1, ..PICK }, 2));
+        assert_ne!(usual, all(Pick { seed: 8, ..PICK }, 2));
+        let of = |share| Pick { share, ..PICK }.places(0, 6).unwrap();
+        assert_eq!(of(1.0), [0, 1, 2, 3, 4, 5]);
+        assert!(of(0.0).is_empty());
+    }
+
+    /// With all tokens kept, what a query finds is softmax over both pictures' keys at once.
+    #[test]
+    fn queries_attend_to_both_pictures_at_once() {
+        let (q, k, v) = (draw(0, 3), draw(1, 3), draw(2, 3));
+        let (other_k, other_v) = (draw(3, 2), draw(4, 2));
+        let mut bank = Bank::default();
+        let whole = Pick { share: 1.0, ..PICK };
+        bank.keep(6, &other_k, &other_v, whole).unwrap();
+        let (joint_k, joint_v) = bank.join(6, k.clone(), v.clone()).unwrap();
+        let found = attention(&q, &joint_k, &joint_v, 1, 1, &Mask::None).unwrap();
+        let (q, k, v) = (values(&q), values(&joint_k), values(&joint_v));
+        for (i, found) in values(&found).chunks(4).enumerate() {
+            let score = |j: usize| -> f64 {
+                let dot: f32 = (0..4).map(|c| q[4 * i + c] * k[4 * j + c]).sum();
+                (f64::from(dot) / 2.0).exp()
+            };
+            let sum: f64 = (0..5).map(score).sum();
+            for (c, found) in found.iter().enumerate() {
+                let by_hand: f64 = (0..5).map(|j| score(j) * f64::from(v[4 * j + c])).sum();
+                assert!((by_hand / sum - f64::from(*found)).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_stand_one_behind_the_other_and_other_layers_stay() {
+        let (k, v) = (draw(1, 4), draw(2, 4));
+        let mut bank = Bank::default();
+        bank.keep(1, &draw(3, 6), &draw(4, 6), PICK).unwrap();
+        let second = Pick { picture: 1, ..PICK };
+        bank.keep(1, &draw(5, 8), &draw(6, 8), second).unwrap();
+        let twice = |x: &Tensor| Tensor::cat(&[x, x], 0).unwrap();
+        let (joint, _) = bank.join(1, twice(&k), twice(&v)).unwrap();
+        assert_eq!(joint.dims(), [2, 4 + 3 + 4, 4]);
+        let halves = [0, 1].map(|i| values(&joint.narrow(0, i, 1).unwrap()));
+        assert_eq!(halves[0], halves[1]);
+        let (own, _) = bank.join(2, k.clone(), v).unwrap();
+        assert_eq!(values(&own), values(&k));
+    }
+}
