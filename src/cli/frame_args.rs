@@ -168,8 +168,6 @@ impl FrameArgs {
                 scale,
                 file: file.map(|file| file_use(file, models)).transpose()?,
             });
-            // The larger size follows from the picture.
-            settings.size = None;
         }
         if let (Some(said), Some(net)) = (&self.control, &self.controlnet) {
             settings.control = vec![self.control(board, said, file_use(net, models)?)?];
@@ -250,6 +248,13 @@ impl FrameArgs {
                 ..settings.clone()
             })
             .collect()
+    }
+
+    /// Whether what is drawn has another size than the whole picture: that of the take before is
+    /// none to go by.
+    pub fn reshapes(&self) -> bool {
+        let part = self.mask.is_some() && self.region != Some(Around::Whole);
+        part || self.outpaint.is_some() || self.upscale.is_some()
     }
 
     /// Whether anything was given that changes the picture.

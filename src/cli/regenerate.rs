@@ -84,6 +84,9 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     }
     let takes = &teller.description.takes;
     let models = args.model.models.as_deref();
+    if args.frame.reshapes() {
+        base.size = None;
+    }
     let settings = args.words.over(args.settings.over(base, takes, models)?);
     let settings = args.frame.over(&board, at, takes, models, settings)?;
     if let Some(direction) = &args.words.direction {
