@@ -6,6 +6,19 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Names another data folder than the system's.
+const DATA: &str = "VOKENBOARD_DATA";
+
+/// Where the log, keys and copies of stories that could not be saved are kept; `None` on a system
+/// that has no such place.
+pub(crate) fn data_folder() -> Option<PathBuf> {
+    let named = std::env::var_os(DATA).filter(|named| !named.is_empty());
+    named.map(PathBuf::from).or_else(|| {
+        let system = directories::ProjectDirs::from("", "", "vokenboard")?;
+        Some(system.data_dir().to_path_buf())
+    })
+}
+
 /// What a file is called until it is whole.
 const WRITING: &str = ".writing-";
 /// What no writer works on any more, where it is not known that there is none.

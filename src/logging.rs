@@ -2,10 +2,13 @@
 //! to know why a text came out as it did. It lies in the data folder and grows to a few megabytes.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
+
+use crate::files::{data_folder, open_file};
 
 /// Bytes from which on a new file is begun; the one before is kept beside it.
 const MOST: u64 = 8 << 20;
@@ -13,8 +16,30 @@ const NAME: &str = "vokenboard.log";
 
 /// Where the log lies; `None` on a system without a data folder.
 pub fn path() -> Option<PathBuf> {
-    let base = directories::BaseDirs::new()?;
-    Some(base.data_dir().join("vokenboard").join(NAME))
+    Some(data_folder()?.join(NAME))
+}
+
+/// The end of the log: its last lines, so many bytes at most.
+///
+/// # Errors
+/// When there is none, or it can't be read.
+pub fn end(most: u64) -> io::Result<String> {
+    let path = path().ok_or(io::ErrorKind::NotFound)?;
+    end_of(&path, most)
+}
+
+fn end_of(path: &Path, most: u64) -> io::Result<String> {
+    let mut file = open_file(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    // The first line may be half of one.
+    Ok(match text.split_once('\n') {
+        Some((_, whole)) if length > most => whole.to_owned(),
+        _ => text,
+    })
 }
 
 /// Begins to log into [`path`]; `RUST_LOG` says what, as in `vokenboard=debug`. Where the file can't
@@ -45,6 +70,16 @@ fn open(path: &Path) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_whole_lines() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(NAME);
+        fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(end_of(&path, 100).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(end_of(&path, 8).unwrap(), "three\n");
+        assert!(end_of(temp.path(), 8).is_err());
+    }
 
     #[test]
     fn a_log_that_has_grown_is_begun_anew() {

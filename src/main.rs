@@ -32,6 +32,7 @@ fn start() -> ExitCode {
     vokenboard::logging::start();
     vokenboard::nn::share_cores();
     vokenboard::nn::keep_memory();
+    vokenboard::nn::tell_of_cut_files();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

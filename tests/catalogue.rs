@@ -228,6 +228,10 @@ fn every_header_of_a_real_language_model_is_what_it_is() {
 
 fn vokenboard(models: &Path) -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command.env("VOKENBOARD_MODELS", models);
     command
 }

@@ -31,6 +31,10 @@ impl Folder {
 
     fn command(&self, what: &str) -> Command {
         let mut command = Command::cargo_bin("vokenboard").unwrap();
+        command.env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        );
         command
             .args(["models", what])
             .arg(self.path(""))
@@ -86,6 +90,10 @@ fn a_whole_folder_is_added_listed_and_planned() {
     // What the reference ignores is told as extra.
     assert!(out.contains("extra, not read: blocks.3."), "{out}");
     let mut list = Command::cargo_bin("vokenboard").unwrap();
+    list.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     list.args(["models", "--json", "--verify"]);
     list.env("VOKENBOARD_MODELS", folder.temp.path().join("models"));
     let list = text(&list.assert().success().get_output().stdout);

@@ -33,6 +33,10 @@ fn tiny_models() -> PathBuf {
 /// The program, on the tiny models.
 fn vokenboard() -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command
         .env("VOKENBOARD_MODELS", tiny_models())
         .env_remove("DISPLAY")
@@ -221,6 +225,10 @@ fn a_killed_run_leaves_a_project_that_goes_on() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("story");
     let mut child = Process::new(assert_cmd::cargo::cargo_bin("vokenboard"))
+        .env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        )
         .env("VOKENBOARD_MODELS", tiny_models())
         .args([
             "tell", OPENING, "--model", "tiny", "--steps", "2", "--json", "--panels", "1000",
@@ -718,6 +726,10 @@ fn the_built_in_model_tells_a_story() {
 #[test]
 fn a_reader_that_goes_away_ends_the_program_without_a_panic() {
     let mut child = Process::new(env!("CARGO_BIN_EXE_vokenboard"))
+        .env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        )
         .args(["models", "--verify"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

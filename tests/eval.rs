@@ -25,6 +25,10 @@ fn model(dir: &Path) -> PathBuf {
 
 fn eval(model: &Path) -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command.args(["eval", "faithfulness", "--model"]).arg(model);
     command
 }
@@ -88,6 +92,10 @@ fn what_is_wrong_is_one_sentence() {
         .stderr(contains("is not a usable recogniser"));
     Command::cargo_bin("vokenboard")
         .unwrap()
+        .env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        )
         .args(["eval", "beauty"])
         .assert()
         .code(2);
@@ -113,6 +121,10 @@ fn models(dir: &Path) -> PathBuf {
 
 fn stories(models: &Path) -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command.args(["eval", "stories", "--stories", "2", "--scenes", "40"]);
     command.args(["--steps", "2", "--models"]).arg(models);
     command
@@ -264,6 +276,10 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
     let page = dir.path().join("vote.html");
     let vote = || {
         let mut command = Command::cargo_bin("vokenboard").unwrap();
+        command.env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        );
         command.args(["eval", "vote"]);
         command
     };
@@ -331,6 +347,10 @@ fn mistakes_of_the_comparison_are_one_sentence() {
         .stderr(contains("--stories"));
     Command::cargo_bin("vokenboard")
         .unwrap()
+        .env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        )
         .args(["eval", "vote"])
         .assert()
         .code(2);

@@ -43,6 +43,10 @@ impl Disk {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::cargo_bin("vokenboard").unwrap();
+        command.env(
+            "VOKENBOARD_DATA",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+        );
         command.env("VOKENBOARD_MODELS", self.models()).args(args);
         command
     }

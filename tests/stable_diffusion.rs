@@ -168,6 +168,16 @@ fn settings_that_would_change_the_picture_are_read_or_refused() {
         ("unet", "resnet_time_scale_shift", "scale_shift".into()),
         ("unet", "conv_in_kernel", 5.into()),
         ("unet", "a_setting_of_tomorrow", "on".into()),
+        ("unet", "time_embedding_act_fn", "gelu".into()),
+        ("unet", "encoder_hid_dim", 4096.into()),
+        ("vae", "latents_mean", serde_json::json!([0.1, 0.2])),
+        (
+            "vae",
+            "latents_std",
+            serde_json::json!([1.0, 1.0, 1.0, 1.0]),
+        ),
+        ("vae", "scaling_factor", 0.into()),
+        ("vae", "a_setting_of_tomorrow", 2.into()),
         (
             "vae",
             "down_block_types",

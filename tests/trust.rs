@@ -37,7 +37,7 @@ fn vokenboard(home: &Path) -> Command {
     command
         .env("VOKENBOARD_MODELS", dir.path().join("models"))
         .env("HOME", home)
-        .env("XDG_DATA_HOME", home.join("data"))
+        .env("VOKENBOARD_DATA", home.join("data"))
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_DISPLAY");
     command
@@ -53,7 +53,7 @@ fn shell(home: &Path, script: &str) -> Output {
         .arg(script)
         .env("VOKENBOARD_MODELS", dir.path().join("models"))
         .env("HOME", home)
-        .env("XDG_DATA_HOME", home.join("data"))
+        .env("VOKENBOARD_DATA", home.join("data"))
         .current_dir(home);
     command.output().unwrap()
 }
@@ -319,6 +319,82 @@ fn exports_harm_neither_the_story_nor_other_files() {
 }
 
 #[test]
+fn no_command_writes_over_a_story_or_what_is_there() {
+    let home = home();
+    let story = told(home.path());
+    let json = fs::read(story.join("story.json")).unwrap();
+    let mine = home.path().join("mine.json");
+    fs::write(&mine, "mine").unwrap();
+    let run = |arguments: &[&str], file: &Path, force: bool| {
+        let mut command = vokenboard(home.path());
+        command.args(arguments).arg(file);
+        if force {
+            command.arg("--force");
+        }
+        command.output().unwrap()
+    };
+    let ballots = home.path().join("votes.json");
+    fs::write(&ballots, "[]").unwrap();
+    let vote = [
+        "eval",
+        "vote",
+        "--tally",
+        ballots.to_str().unwrap(),
+        "--json",
+    ];
+    let stories = ["eval", "vote", "--a", "a", "--b", "b", "--out"];
+    let commands: [&[&str]; 9] = [
+        &["bench", "ops", "no such operation", "--json"],
+        &["bench", "llm", "--model", "none", "--json"],
+        &["bench", "tell", "--model", "none", "--json"],
+        &["bench", "ui", "--json"],
+        &["eval", "faithfulness", "--model", "none", "--json"],
+        &["eval", "faithfulness", "--model", "none", "--grid"],
+        &vote,
+        &stories,
+        &["storyworld", "sheet", "--seed", "1", "--out"],
+    ];
+    for command in commands {
+        for force in [false, true] {
+            for own in ["story.json", "images/x.json", "trash/new/x.json"] {
+                refuses(
+                    &run(command, &story.join(own), force),
+                    "a part of the story",
+                );
+            }
+        }
+        refuses(&run(command, &mine, false), "--force");
+        refuses(&run(command, &mine.join("below"), false), "");
+        refuses(&run(command, home.path(), true), "not a file");
+    }
+    assert_eq!(fs::read(&mine).unwrap(), b"mine");
+    assert_eq!(fs::read(story.join("story.json")).unwrap(), json);
+    succeeds(&run(commands[0], &mine, true));
+    assert_ne!(fs::read(&mine).unwrap(), b"mine");
+    // Folders that are written: a run of training, stories, another story.
+    let config = home.path().join("run.toml");
+    fs::write(&config, "").unwrap();
+    let train = [
+        "train",
+        "see",
+        "--config",
+        config.to_str().unwrap(),
+        "--out",
+    ];
+    let keep = ["eval", "stories", "--models", "none", "--keep"];
+    let tell = ["tell", "A fox.", "--model", "none", "--out"];
+    for command in [&train[..], &keep, &tell] {
+        let inside = story.join("images/new");
+        let ended = run(command, &inside, false);
+        assert!(!inside.exists());
+        refuses(&ended, "story");
+        assert!(!said(&ended).contains("none"), "{}", said(&ended));
+    }
+    refuses(&run(&train, &story, false), "holds other files");
+    refuses(&run(&train, home.path(), false), "holds other files");
+}
+
+#[test]
 fn a_damaged_picture_is_left_out_and_named() {
     let home = home();
     let story = told(home.path());
@@ -363,7 +439,7 @@ fn a_disk_that_fills_up_costs_no_panel() {
             .iter()
             .all(|name| !name.starts_with(".writing-"))
     );
-    let rescued = home.path().join("data/vokenboard/rescued/story");
+    let rescued = home.path().join("data/rescued/story");
     let panels = |text: &str| {
         let story: serde_json::Value = serde_json::from_str(text).unwrap();
         story["panels"].as_array().unwrap().len()
@@ -385,6 +461,65 @@ fn a_disk_that_fills_up_costs_no_panel() {
     fs::write(at.join("filler"), vec![0; 40_000]).unwrap_err();
     let ended = tell(home.path(), at.join("other"), &["--model", "no such model"]);
     refuses(&ended, "cannot be written");
+}
+
+#[test]
+fn a_model_that_is_cut_while_it_is_used_costs_no_panel_and_is_one_sentence() {
+    let home = home();
+    let models = home.path().join("models");
+    common::write_tiny_models(&models);
+    let largest = |dir: &Path| {
+        let files = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files
+            .max_by_key(|file| fs::metadata(file).unwrap().len())
+            .unwrap()
+    };
+    for (at, cut) in [(0, true), (1, false)] {
+        let out = home.path().join(format!("story{at}"));
+        let mut command = vokenboard(home.path());
+        command
+            .env("VOKENBOARD_MODELS", &models)
+            .args(["tell", "A fox finds a lantern."])
+            .args(TELL)
+            .args(["7", "--panels", "1000", "--out"])
+            .arg(&out)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped());
+        let telling = command.spawn().unwrap();
+        let panels = || {
+            let text = fs::read_to_string(out.join("story.json")).unwrap_or_default();
+            let story: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            story["panels"].as_array().map_or(0, Vec::len)
+        };
+        while panels() < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if cut {
+            let weights = largest(&models.join("tiny-writer"));
+            let file = fs::File::options().write(true).open(weights).unwrap();
+            file.set_len(1000).unwrap();
+        } else {
+            // What the system sends where the file is cut at the worst moment.
+            let number = telling.id().to_string();
+            let sent = Command::new("kill").args(["-BUS", &number]).status();
+            assert!(sent.unwrap().success());
+        }
+        let ended = telling.wait_with_output().unwrap();
+        let said = said(&ended);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(
+            last.starts_with("vokenboard: ") && last.contains("while it was used"),
+            "{said}"
+        );
+        assert!(panels() >= 2);
+        if cut {
+            fs::remove_dir_all(&models).unwrap();
+            common::write_tiny_models(&models);
+        }
+    }
 }
 
 #[test]
@@ -608,18 +743,25 @@ fn a_text_of_a_megabyte_is_exported_in_seconds() {
     assert!(words.len() > 1_000_000);
     saved["panels"][1]["text"] = words.into();
     fs::write(&path, saved.to_string()).unwrap();
-    let started = std::time::Instant::now();
-    let ended = export(
-        home.path(),
-        &[&story, &"--png", &home.path().join("sheet.png")],
-    );
-    succeeds(&ended);
-    assert!(
-        said(&ended).contains("The text of panel 2"),
-        "{}",
-        said(&ended)
-    );
-    assert!(started.elapsed().as_secs() < 30);
+    for (format, cut) in [
+        ("sheet", true),
+        ("pdf", true),
+        ("html", false),
+        ("markdown", false),
+        ("pictures", false),
+    ] {
+        let started = std::time::Instant::now();
+        let out = home.path().join(format);
+        let ended = export(home.path(), &[&story, &"--format", &format, &"--out", &out]);
+        succeeds(&ended);
+        // What is cut is said; where nothing is, all of it is there.
+        let told = said(&ended).contains("The text of panel 2");
+        assert_eq!(told, cut, "{format}: {}", said(&ended));
+        assert!(started.elapsed().as_secs() < 30, "{format}");
+    }
+    let page = fs::read_to_string(home.path().join("html.html")).unwrap();
+    let markdown = fs::read_to_string(home.path().join("markdown/story.md")).unwrap();
+    assert!(page.contains("w149999") && markdown.contains("w149999"));
 }
 
 fn names(folder: &Path) -> Vec<String> {

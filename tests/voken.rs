@@ -49,6 +49,10 @@ fn added() -> (PathBuf, PathBuf) {
 
 fn program(models: &Path) -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command.env("VOKENBOARD_MODELS", models);
     command
 }

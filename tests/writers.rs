@@ -52,6 +52,10 @@ fn models() -> PathBuf {
 
 fn vokenboard() -> Command {
     let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command.env(
+        "VOKENBOARD_DATA",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+    );
     command
         .env("VOKENBOARD_MODELS", models())
         .env_remove("DISPLAY")

@@ -8,7 +8,7 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::{CatalogueError, ELSEWHERE, files, header, identify, refused, usable};
-use crate::diffusion::{OpenOptions, StableDiffusion};
+use crate::diffusion::{OpenOptions, SchedulerConfig, StableDiffusion};
 use crate::published;
 use crate::weights::{Checkpoint, Identity, Kind, MANIFEST, Manifest};
 
@@ -117,6 +117,10 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
             .unwrap_or("epsilon")
             .to_string(),
     );
+    let scheduler = SchedulerConfig::try_from(opened.scheduler_config().clone());
+    identity
+        .notes
+        .extend(scheduler.map_or_else(Some, |scheduler| scheduler.trouble()));
     identity.in_channels = Some(opened.unet_config().in_channels);
     if identity.in_channels == Some(9) {
         identity.called.push_str(" inpainting");

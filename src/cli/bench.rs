@@ -2,16 +2,15 @@
 
 mod speed;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
 use super::options::ModelArgs;
+use super::output::JsonArgs;
 use crate::diffusion::Part;
 use crate::engine::{ContextPanel, Engine, Event, Make, Output, Progress, Request};
-use crate::eval;
 use crate::story::{PanelId, Size};
 
 #[derive(Debug, Args)]
@@ -37,6 +36,18 @@ pub enum BenchWhat {
     Ui(UiBenchArgs),
 }
 
+impl BenchWhat {
+    fn json(&self) -> &JsonArgs {
+        match self {
+            BenchWhat::Ops(args) => &args.json,
+            BenchWhat::Unet(args) | BenchWhat::Vae(args) => &args.json,
+            BenchWhat::Llm(args) => &args.json,
+            BenchWhat::Tell(args) => &args.json,
+            BenchWhat::Ui(args) => &args.json,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct UiBenchArgs {
     /// Panels on the board
@@ -45,9 +56,8 @@ pub struct UiBenchArgs {
     /// Frames to draw
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub frames: u32,
-    /// Also write a JSON object there
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 impl UiBenchArgs {
@@ -63,7 +73,7 @@ impl UiBenchArgs {
             ("longest", longest),
         ];
         let rows = rows.map(|(quantile, ms)| (format!("{name}, {quantile}"), ms, "ms"));
-        tell_rows(&rows, self.json.as_deref())
+        tell_rows(&rows, &self.json)
     }
 }
 
@@ -77,15 +87,15 @@ pub struct TellBench {
     panels_before: u32,
     #[command(flatten)]
     model: ModelArgs,
-    /// Also write a JSON object there
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 pub fn run(
     args: &BenchArgs,
     bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    args.what.json().check()?;
     match &args.what {
         BenchWhat::Ops(args) => speed::ops(args),
         BenchWhat::Unet(args) => speed::part(args, Part::Unet),
@@ -100,7 +110,7 @@ pub fn run(
 type Row = (String, f64, &'static str);
 
 /// Prints the rows, and writes them to a JSON file if one is wanted.
-fn tell_rows(rows: &[Row], json: Option<&Path>) -> anyhow::Result<()> {
+fn tell_rows(rows: &[Row], json: &JsonArgs) -> anyhow::Result<()> {
     for (name, value, unit) in rows {
         println!("{name:<40} {value:>8.2} {unit}");
     }
@@ -108,15 +118,7 @@ fn tell_rows(rows: &[Row], json: Option<&Path>) -> anyhow::Result<()> {
         .iter()
         .map(|(name, value, unit)| (format!("{name} ({unit})"), (*value).into()))
         .collect();
-    write_json(json, &values.into())
-}
-
-fn write_json(path: Option<&Path>, value: &serde_json::Value) -> anyhow::Result<()> {
-    if let Some(path) = path {
-        let text = format!("{}\n", serde_json::to_string_pretty(value)?);
-        eval::write_file(path, text.as_bytes())?;
-    }
-    Ok(())
+    json.write(&values.into())
 }
 
 /// What one panel took.
@@ -211,7 +213,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
     );
     tell_rows(
         &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
-        args.json.as_deref(),
+        &args.json,
     )
 }
 

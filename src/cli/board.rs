@@ -7,7 +7,7 @@ use crate::engine::{Make, Output, Request};
 use crate::export::{self, ExportError};
 use crate::story::{
     Document, Edit, ImageId, Images, MemberId, Panel, PanelId, PictureTake, Project, ProjectError,
-    Rescue, Settings, Size, Story, TextTake, read_picture_file,
+    Rescue, Settings, Size, Story, TextTake, read_picture_file, rescue_folders,
 };
 use anyhow::bail;
 use image::RgbaImage;
@@ -214,7 +214,10 @@ impl Board {
         };
         let dir = beside.map(|project| project.dir().to_path_buf());
         let dir = dir.or_else(|| {
-            let rescue = Rescue::keep(document, images, Some(self.project.dir())).ok()?;
+            let rescue = {
+                let from = Some(self.project.dir());
+                Rescue::keep(&rescue_folders(), document, images, from).ok()?
+            };
             Some(rescue.dir().to_path_buf())
         });
         match dir {
@@ -232,7 +235,7 @@ impl Board {
     /// that somebody else wrote or changed stay, which is told; so is what is left out.
     pub fn write_exports(&self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
         let (story, dir) = (self.document.story(), self.project.dir());
-        warn(&export::left_out(story, &self.images));
+        warn(&export::left_out(story, &self.images, true));
         let sheet = sheet_in(dir);
         let written = match sheet.exists() && !export::is_ours(&sheet) {
             true => Err(ExportError::Exists(sheet.clone())),

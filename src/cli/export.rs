@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::board::{sheet_in, warn};
+use super::output::ForceArgs;
 use crate::export::{self, Choice, EXPORTERS, Existing, Export, Options};
 use crate::story::{Images, Project, Story};
 
@@ -31,9 +32,8 @@ pub struct ExportArgs {
     /// Write the story as Markdown with a folder of pictures
     #[arg(long, value_name = "DIR")]
     markdown: Option<PathBuf>,
-    /// Replace files that are there already; a story's own files never are
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArgs,
     #[command(flatten)]
     options: OptionArgs,
 }
@@ -95,12 +95,13 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let (document, images, warnings) = Project::read(&args.dir)?;
     warn(&warnings);
     let story = document.story();
-    warn(&export::left_out(story, &images));
-    let existing = Existing::forced(args.force);
+    let existing = args.force.existing();
     if let (Some(format), Some(out)) = (&args.format, &args.out) {
         return run_format(args, format, out, story, &images);
     }
     let both = args.png.is_none() && args.markdown.is_none();
+    let sheet_too = both || args.png.is_some();
+    warn(&export::left_out(story, &images, sheet_too));
     let sheet = match &args.png {
         Some(file) => Some((export::with_ending(file, "png"), existing)),
         None => both.then(|| {
@@ -165,8 +166,11 @@ fn run_format(
         images,
         panel,
         options: &options,
-        existing: Existing::forced(args.force),
+        existing: args.force.existing(),
     };
+    if !exporter.of_panel() {
+        warn(&export::left_out(story, images, exporter.cuts_texts()));
+    }
     let target = export::target_of(exporter, out);
     let written = export::export(exporter, &what, &target)?;
     println!("wrote {}", written.display());

@@ -9,6 +9,7 @@ mod export;
 mod frame_args;
 mod models;
 mod options;
+mod output;
 mod panel;
 mod picture_args;
 mod regenerate;
@@ -26,7 +27,7 @@ use clap::{Parser, Subcommand};
 pub use bench::UiBenchArgs;
 pub use options::ModelArgs;
 
-use crate::story::Rescued;
+use crate::story::{Rescued, rescue_folders};
 
 /// Tell an illustrated story on your own machine.
 ///
@@ -91,7 +92,10 @@ pub fn run(
             | Command::Export(_)
             | Command::Clean(_)
     ) {
-        let rescued: Vec<String> = Rescued::all().iter().map(Rescued::sentence).collect();
+        let rescued: Vec<String> = Rescued::all(&rescue_folders())
+            .iter()
+            .map(Rescued::sentence)
+            .collect();
         board::warn(&rescued);
     }
     match command {

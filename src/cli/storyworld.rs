@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::output::ForceArgs;
 use crate::storyworld::sheet;
 
 #[derive(Debug, Args)]
@@ -17,6 +18,8 @@ pub struct StoryworldArgs {
     /// The PNG file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,6 +31,7 @@ pub enum What {
 }
 
 pub fn run(args: &StoryworldArgs) -> anyhow::Result<()> {
+    args.force.check(Some(&args.out))?;
     match args.what {
         What::Sheet => sheet::write_sheet(args.seed, &args.out),
         What::Story => sheet::write_story(args.seed, &args.out),

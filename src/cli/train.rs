@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::export;
+
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// What to train
@@ -30,6 +32,7 @@ pub struct TrainArgs {
 /// # Errors
 /// An unknown stage, settings or a folder that can't be used.
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    export::check_folder(&args.out)?;
     Ok(crate::train::run_with(
         &args.stage,
         &args.config,

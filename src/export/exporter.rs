@@ -107,6 +107,11 @@ pub trait Exporter: Sync {
         &[]
     }
 
+    /// Whether texts that are longer than a sheet has room for are cut.
+    fn cuts_texts(&self) -> bool {
+        false
+    }
+
     /// Whether it may be written to `target`.
     ///
     /// # Errors

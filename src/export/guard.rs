@@ -2,13 +2,10 @@
 //! that its author did not agree to lose.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::ExportError;
-use crate::story::Project;
-
-/// Links that lead to links, as many as systems follow.
-const MOST_LINKS: usize = 40;
+use crate::story::owner;
 
 /// What may happen to a file that is at an export's place already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +76,22 @@ pub fn answered(path: &Path, ending: &str) -> (PathBuf, Existing) {
 /// one that stays; when what is there is no file; when its folder is not there.
 pub fn check_target(path: &Path, existing: Existing) -> Result<(), ExportError> {
     super::must_be_in_a_folder(path)?;
+    check_place(path, existing)
+}
+
+/// As [`check_target`], for a file whose folders are made with it.
+///
+/// # Errors
+/// As of [`check_target`]; when what is to be a folder above it is none.
+pub fn check_output(path: &Path, existing: Existing) -> Result<(), ExportError> {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    match whole.ancestors().skip(1).find(|above| above.exists()) {
+        Some(above) if !above.is_dir() => Err(ExportError::NotAFolder(above.to_path_buf())),
+        _ => check_place(path, existing),
+    }
+}
+
+fn check_place(path: &Path, existing: Existing) -> Result<(), ExportError> {
     if let Some(project) = owner(path) {
         return Err(ExportError::OwnFile {
             path: path.to_path_buf(),
@@ -108,38 +121,6 @@ pub fn check_folder(dir: &Path) -> Result<(), ExportError> {
     match fs::metadata(dir) {
         Ok(about) if !about.is_dir() => Err(ExportError::NotAFolder(dir.to_path_buf())),
         _ => Ok(()),
-    }
-}
-
-/// The story that the file `path` is a part of, if it is one.
-fn owner(path: &Path) -> Option<PathBuf> {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let real = real_place(&whole, MOST_LINKS);
-    real.ancestors().skip(1).find_map(|dir| {
-        let inside = real.strip_prefix(dir).ok()?.components().next()?;
-        let own = matches!(inside, Component::Normal(name) if Project::is_own_file(name));
-        (own && Project::is_project(dir)).then(|| dir.to_path_buf())
-    })
-}
-
-/// Where a file that is written at `path` comes to lie: behind links and `..`, even where it, and
-/// folders above it, are not there yet.
-fn real_place(path: &Path, links: usize) -> PathBuf {
-    if let Ok(real) = path.canonicalize() {
-        return real;
-    }
-    let Some(parent) = path.parent() else {
-        return path.to_path_buf();
-    };
-    match (fs::read_link(path), path.file_name()) {
-        (Ok(to), _) if links > 0 => real_place(&parent.join(to), links - 1),
-        (_, Some(name)) => real_place(parent, links).join(name),
-        // It ends in `..`
-        (_, None) => {
-            let mut place = real_place(parent, links);
-            place.pop();
-            place
-        }
     }
 }
 

@@ -16,7 +16,7 @@ mod typeset;
 pub use exporter::{
     Choice, EXPORTERS, Export, Exporter, Options, Place, export, exporter, target_of,
 };
-pub use guard::{Existing, answered, check_folder, check_target, with_ending};
+pub use guard::{Existing, answered, check_folder, check_output, check_target, with_ending};
 pub use markdown::{check_markdown, write_markdown, write_markdown_over};
 pub use own::is_ours;
 pub use panel::{Scale, write_panel};
@@ -59,10 +59,13 @@ pub enum ExportError {
     Sheet(String),
 }
 
-/// What an export of the board leaves out, a sentence each: pictures that are missing or damaged,
-/// and the rest of texts that are longer than a sheet has room for.
-pub fn left_out(story: &Story, images: &Images) -> Vec<String> {
-    let room = sheet::room_for_text(story.panels.len());
+/// What an export of the board leaves out, a sentence each: pictures that are missing or damaged
+/// and, where it `cuts_texts`, the rest of those that are longer than a sheet has room for.
+pub fn left_out(story: &Story, images: &Images, cuts_texts: bool) -> Vec<String> {
+    let room = match cuts_texts {
+        true => sheet::room_for_text(story.panels.len()),
+        false => usize::MAX,
+    };
     let panels = (1..).zip(&story.panels);
     let picture = panels.clone().filter_map(|(number, panel)| {
         let take = panel.picture()?;

@@ -83,6 +83,10 @@ impl Exporter for Pdf {
         &CHOICES
     }
 
+    fn cuts_texts(&self) -> bool {
+        true
+    }
+
     fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
         let paper = paper(export.options);
         let pdf = document(

@@ -35,6 +35,10 @@ impl Exporter for SheetPng {
         }
     }
 
+    fn cuts_texts(&self) -> bool {
+        true
+    }
+
     fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
         write_sheet(export.story, export.images, target)?;
         Ok(target.to_path_buf())

@@ -11,6 +11,7 @@
 //! `rope` and `sdpa` have none).
 
 pub mod bench;
+mod cut;
 mod driver;
 mod frozen;
 mod kernels;
@@ -25,6 +26,7 @@ mod relayout;
 mod threads;
 mod widen;
 
+pub use cut::tell_of_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};

@@ -34,6 +34,9 @@ use crate::weights::{Manifest, Model};
 
 /// Most tokens of a panel's text, the reference's.
 const MAX_NEW_TOKENS: usize = 256;
+/// Most tokens of a story that are read, whatever the model could: as many as the reference's model
+/// reads. Reading four times as much took 22 s when a long story was opened again.
+const MOST_READ: usize = 2048;
 /// Least number of pictures whose embeddings are kept.
 const SEEN: usize = 64;
 /// Tokens that what is asked may take without that anything more of the story is left out.
@@ -360,7 +363,7 @@ impl VokenPipeline {
     /// Tokens that can be read.
     fn room(&self) -> usize {
         let written = MAX_NEW_TOKENS + self.voice.vocabulary.vokens as usize;
-        self.voice.limit.saturating_sub(written)
+        self.voice.limit.min(MOST_READ).saturating_sub(written)
     }
 
     /// Tokens of a panel.

@@ -111,8 +111,7 @@ fn named_file() -> Option<PathBuf> {
 }
 
 fn own_file() -> Option<PathBuf> {
-    let dirs = directories::ProjectDirs::from("", "", "vokenboard")?;
-    Some(dirs.data_dir().join("keys.json"))
+    Some(crate::files::data_folder()?.join("keys.json"))
 }
 
 /// A file that is missing or damaged holds no keys.

@@ -8,6 +8,7 @@ mod folder;
 mod images;
 mod lock;
 mod picture;
+mod place;
 mod project;
 mod record;
 mod record_png;
@@ -21,13 +22,14 @@ pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};
 pub use picture::{PictureFileError, picture_endings, read_picture_file};
+pub use place::owner;
 pub use project::{Project, ProjectError, SCHEMA_VERSION};
 pub use record::{
     Control, FileUse, InitImage, Likeness, LoraUse, Margins, ModelUse, Record, Reference, Region,
     SchedulerName, Settings, Size, TextLength, Upscale, Variation,
 };
 pub use record_png::{PngError, encode_png, read_record};
-pub use rescue::{Rescue, Rescued};
+pub use rescue::{Rescue, Rescued, rescue_folders};
 pub use sweep::Cleaned;
 pub use takes::{PictureTake, Take, Takes, TextTake};
 

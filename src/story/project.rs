@@ -17,7 +17,7 @@ use super::images::find_file;
 use super::lock::Lock;
 use super::record_png::{encode_png, png_size, read_png};
 use super::sweep::{self, Cleaned, put_unused_into_trash};
-use super::{Document, ImageId, Images, PictureTake, Story, written};
+use super::{Document, ImageId, Images, PictureTake, Story, owner, written};
 use crate::files::{clear_left_behind, read_file, write_beside};
 
 /// Of `story.json`. Raised when an older program could not read what a newer one writes.
@@ -37,6 +37,10 @@ pub enum ProjectError {
     NotAProject(PathBuf),
     #[error("{0} is not empty; choose a new or an empty folder.")]
     NotEmpty(PathBuf),
+    #[error(
+        "{dir} is inside the story in {story}, whose files it would be taken for; choose another folder."
+    )]
+    Inside { dir: PathBuf, story: PathBuf },
     #[error("{0} already holds a story; open it, or choose another folder.")]
     AlreadyAProject(PathBuf),
     #[error(
@@ -86,6 +90,7 @@ impl Project {
         if Project::is_project(&dir) {
             return Err(ProjectError::AlreadyAProject(dir));
         }
+        check_outside(&dir)?;
         match Project::is_empty(&dir) {
             Ok(true) => make_folder(&dir)?,
             Ok(false) => return Err(ProjectError::NotEmpty(dir)),
@@ -109,6 +114,7 @@ impl Project {
     /// # Errors
     /// When it can't be made.
     pub fn create_new(dir: &Path) -> Result<Project, ProjectError> {
+        check_outside(dir)?;
         let mut number = 1u32;
         loop {
             let mut name = dir.as_os_str().to_os_string();
@@ -152,6 +158,7 @@ impl Project {
     /// # Errors
     /// Why it can't.
     pub fn check_creatable(dir: &Path) -> Result<(), ProjectError> {
+        check_outside(dir)?;
         let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let there = whole.ancestors().find(|dir| dir.exists());
         let there = there.unwrap_or(&whole);
@@ -364,6 +371,17 @@ impl Project {
             }
         }
         Ok(())
+    }
+}
+
+/// A story inside the files of another would be swept up with those.
+fn check_outside(dir: &Path) -> Result<(), ProjectError> {
+    match owner(&dir.join(STORY_FILE)) {
+        Some(story) if story != dir => Err(ProjectError::Inside {
+            dir: dir.to_path_buf(),
+            story,
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Document, Images, Project, ProjectError};
-use crate::files::{read_file, write_in_folder};
+use crate::files::{data_folder, read_file, write_in_folder};
 
 /// Says where the story belongs.
 const NOTE: &str = "rescue.json";
@@ -40,31 +40,30 @@ struct Note {
 
 /// Where copies are kept: in the author's data folder or, where there is none to write to, in the
 /// system's folder for what is passing.
-fn shelves() -> Vec<PathBuf> {
-    let data = directories::ProjectDirs::from("", "", "vokenboard");
-    let data = data.map(|dirs| dirs.data_dir().to_path_buf());
+pub fn rescue_folders() -> Vec<PathBuf> {
     let passing = std::env::temp_dir().join("vokenboard");
-    let folders = data.into_iter().chain([passing]);
+    let folders = data_folder().into_iter().chain([passing]);
     folders.map(|folder| folder.join("rescued")).collect()
 }
 
 impl Rescue {
-    /// Keeps a copy of a story that belongs to the folder `from`. Pictures that are not at hand
-    /// are left out of it: it names them still.
+    /// Keeps a copy of a story that belongs to the folder `from`, in the first of `folders` that
+    /// takes it, see [`rescue_folders`]. Pictures that are not at hand are left out of it: it
+    /// names them still.
     ///
     /// # Errors
     /// When it can be kept nowhere.
     pub fn keep(
+        folders: &[PathBuf],
         document: &Document,
         images: &Images,
         from: Option<&Path>,
     ) -> Result<Rescue, ProjectError> {
-        let shelves = shelves();
         let mut kept = Err(ProjectError::Write {
             path: PathBuf::from("the data folder"),
             source: io::ErrorKind::NotFound.into(),
         });
-        for shelf in &shelves {
+        for shelf in folders {
             kept = Rescue::keep_in(shelf, document, images, from);
             if kept.is_ok() {
                 break;
@@ -138,9 +137,9 @@ impl Rescue {
 }
 
 impl Rescued {
-    /// The copies that no running program works on, oldest first.
-    pub fn all() -> Vec<Rescued> {
-        shelves()
+    /// The copies in `folders` that no running program works on, oldest first.
+    pub fn all(folders: &[PathBuf]) -> Vec<Rescued> {
+        folders
             .iter()
             .flat_map(|shelf| Rescued::on(shelf))
             .collect()

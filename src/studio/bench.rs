@@ -46,6 +46,7 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
         wake: Arc::new(|| {}),
         dialogs: Box::new(NoDialogs),
         projects: folder.path().to_path_buf(),
+        rescues: Vec::new(),
         preferences: Preferences::default(),
         preferences_file: None,
     };

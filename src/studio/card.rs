@@ -312,7 +312,14 @@ fn grab(ui: &Ui, response: &Response, actions: &mut Vec<Action>, drawn: Drawn, a
 
 /// A click selects; with Ctrl it adds to what is chosen, with Shift it chooses all between.
 fn choose(ui: &Ui, actions: &mut Vec<Action>, id: PanelId) {
-    let held = ui.input(|i| i.modifiers);
+    // Of a slow frame the keys count that were held when the button was.
+    let held = ui.input(|i| {
+        let clicks = i.events.iter().rev().filter_map(|event| match event {
+            egui::Event::PointerButton { modifiers, .. } => Some(*modifiers),
+            _ => None,
+        });
+        clicks.into_iter().next().unwrap_or(i.modifiers)
+    });
     actions.push(if held.command {
         Action::Toggle(id)
     } else if held.shift {

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub board: u64,
     /// The board's revision that the document shows.
     pub revision: u64,
+    /// That revision is on the disk already.
+    pub saved: bool,
     pub document: Document,
     pub images: Images,
     /// Where a story without a folder of its own gets one, and the name that this gets.
@@ -60,7 +62,7 @@ pub struct ExportTask {
 }
 
 impl ExportTask {
-    fn run(&self) -> Result<PathBuf, ExportError> {
+    fn run(&self) -> Result<Done, ExportError> {
         let what = Export {
             story: &self.story,
             images: &self.images,
@@ -68,7 +70,12 @@ impl ExportTask {
             options: &self.options,
             existing: self.existing,
         };
-        export::export(self.exporter, &what, &self.path)
+        let path = export::export(self.exporter, &what, &self.path)?;
+        let left_out = match self.exporter.of_panel() {
+            true => Vec::new(),
+            false => export::left_out(&self.story, &self.images, self.exporter.cuts_texts()),
+        };
+        Ok(Done::Exported { path, left_out })
     }
 }
 
@@ -80,7 +87,11 @@ pub enum Done {
         revision: u64,
     },
     Opened(Box<(Project, Document, Images)>),
-    Exported(PathBuf),
+    Exported {
+        path: PathBuf,
+        /// A sentence each.
+        left_out: Vec<String>,
+    },
     Brought {
         board: u64,
         pictures: Vec<(RgbaImage, Option<Record>)>,
@@ -106,14 +117,15 @@ pub struct Files {
 }
 
 impl Files {
-    /// Starts the thread.
+    /// Starts the thread, which keeps copies of what it can't save in `rescues`.
     ///
     /// # Panics
     /// When the operating system refuses a thread.
-    pub fn spawn(wake: Arc<dyn Fn() + Send + Sync>) -> Files {
+    pub fn spawn(rescues: Vec<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
         let (outbox, done) = channel();
         let (tasks, thread) = {
             let mut desk = Desk {
+                rescues,
                 project: None,
                 rescue: None,
             };
@@ -202,6 +214,8 @@ fn brought(task: Task) -> Option<Done> {
 }
 
 struct Desk {
+    /// Where copies go of boards that can't be saved.
+    rescues: Vec<PathBuf>,
     project: Option<Project>,
     /// The copy of a board that could not be saved, with the board's number.
     rescue: Option<(u64, Rescue)>,
@@ -221,10 +235,16 @@ impl Desk {
             }
             Task::SaveAs(dir, snapshot) => match Project::create(dir) {
                 Ok(project) => {
-                    self.project = Some(project);
-                    self.save(&snapshot)
+                    let before = self.project.replace(project);
+                    let done = self.save(&snapshot);
+                    if matches!(done, Done::SaveFailed { .. }) {
+                        // The story goes on where it was.
+                        self.project = before;
+                    }
+                    done
                 }
-                Err(error) => Done::Failed(error.to_string()),
+                Err(error) if snapshot.saved => Done::Failed(error.to_string()),
+                Err(error) => self.save_failed(&error, &snapshot),
             },
             Task::KeepBoth(snapshot) => {
                 if let Some(project) = &self.project {
@@ -249,10 +269,10 @@ impl Desk {
                 self.project = project;
                 return None;
             }
-            Task::Export(task) => match task.run() {
-                Ok(path) => Done::Exported(path),
-                Err(error) => Done::Failed(error.to_string()),
-            },
+            Task::Export(task) => {
+                let done = task.run();
+                done.unwrap_or_else(|error| Done::Failed(error.to_string()))
+            }
             // The other thread does this.
             Task::Bring { .. } => return None,
         })
@@ -297,7 +317,7 @@ impl Desk {
             Some((_, mut rescue)) => rescue.save(document, images).map(|()| rescue),
             None => {
                 let from = self.project.as_ref().map(Project::dir);
-                Rescue::keep(document, images, from)
+                Rescue::keep(&self.rescues, document, images, from)
             }
         };
         let reason = match kept {

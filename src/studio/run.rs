@@ -9,7 +9,7 @@ use super::dialogs::SystemDialogs;
 use super::models::Library;
 use super::preferences::{self, Preferences};
 use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
-use crate::story::Rescued;
+use crate::story::rescue_folders;
 use crate::weights::Manifest;
 
 /// At most so many frames a second for events of the engine.
@@ -92,12 +92,12 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             dialogs: Box::new(SystemDialogs::new(start, Arc::clone(&wake))),
             wake: Arc::clone(&wake),
             projects,
+            rescues: rescue_folders(),
             preferences,
             preferences_file,
         });
         let library = options.library;
         state.models.library = library.map(|dir| Library::new(dir, options.away, wake));
-        state.rescued = Rescued::all();
         if let Some(dir) = options.project {
             state.open(dir);
         }

@@ -54,6 +54,9 @@ pub struct Parts {
     pub dialogs: Box<dyn Dialogs>,
     /// Where stories without a folder of their own are kept, unless the author prefers another.
     pub projects: PathBuf,
+    /// Where copies are kept of stories that can't be saved, and offered at the next start; the
+    /// first that takes one.
+    pub rescues: Vec<PathBuf>,
     pub preferences: Preferences,
     /// The file that keeps them; none to forget them.
     pub preferences_file: Option<PathBuf>,
@@ -125,7 +128,8 @@ impl State {
             },
             work: Work::default(),
             engine,
-            files: Files::spawn(parts.wake),
+            rescued: Rescued::all(&parts.rescues),
+            files: Files::spawn(parts.rescues, parts.wake),
             dialogs: parts.dialogs,
             wake,
             toasts: Toasts::default(),
@@ -135,7 +139,6 @@ impl State {
             projects: parts.projects,
             recent: Vec::new(),
             looking: None,
-            rescued: Vec::new(),
             leaving: None,
             quit: false,
         };

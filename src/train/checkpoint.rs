@@ -3,6 +3,7 @@
 
 use super::optimizer::AdamW;
 use super::{Result, TrainError, write_whole};
+use crate::story::Project;
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +13,23 @@ pub fn path(run: &Path) -> PathBuf {
     run.join("checkpoint.safetensors")
 }
 
-/// Whether a run may begin in a folder: one that is there already is only gone on with when that
-/// is wanted.
+/// Whether a run may begin in a folder: a new or an empty one. One that is there already is only
+/// gone on with when that is wanted.
 ///
 /// # Errors
-/// [`TrainError::Exists`] where it is not.
+/// [`TrainError::Exists`] where it is not; [`TrainError::NotARun`] where somebody else's files are
+/// in the folder, some of which might have the names of a run's.
 pub fn may_begin(run: &Path, resume: bool) -> Result<()> {
-    match path(run).exists() && !resume {
-        true => Err(TrainError::Exists(run.to_owned())),
-        false => Ok(()),
+    if path(run).exists() {
+        return match resume {
+            true => Ok(()),
+            false => Err(TrainError::Exists(run.to_owned())),
+        };
+    }
+    // One that was stopped before its first checkpoint has its log.
+    match super::log::path(run).exists() || Project::is_empty(run).unwrap_or(true) {
+        true => Ok(()),
+        false => Err(TrainError::NotARun(run.to_owned())),
     }
 }
 

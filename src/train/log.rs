@@ -3,8 +3,13 @@
 use super::{Result, TrainError, write_whole};
 use image::{Rgb, RgbImage};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// The log of a run folder.
+pub(super) fn path(run: &Path) -> PathBuf {
+    run.join("loss.csv")
+}
 
 /// Appends means over the last steps to `loss.csv` and says them on stderr.
 pub struct LossLog {
@@ -17,7 +22,7 @@ pub struct LossLog {
 
 impl LossLog {
     pub fn open(run: &Path, names: &'static [&'static str]) -> Result<Self> {
-        let path = run.join("loss.csv");
+        let path = self::path(run);
         let fail = |e: std::io::Error| TrainError::Write(path.clone(), e.to_string());
         std::fs::create_dir_all(run).map_err(fail)?;
         let new = !path.exists();
@@ -92,7 +97,7 @@ pub fn write_curves(run: &Path) -> Result<()> {
     const WIDTH: u32 = 640;
     const HEIGHT: u32 = 120;
     const COLOURS: [[u8; 3]; 4] = [[31, 119, 180], [214, 96, 20], [44, 140, 44], [150, 80, 170]];
-    let path = run.join("loss.csv");
+    let path = self::path(run);
     let text = std::fs::read_to_string(&path)
         .map_err(|e| TrainError::Write(path.clone(), e.to_string()))?;
     let mut lines = text.lines();

@@ -28,6 +28,8 @@ pub enum TrainError {
     Config(PathBuf, String),
     #[error("{0} already holds a run; add --resume to go on with it, or name another folder")]
     Exists(PathBuf),
+    #[error("{0} holds other files than those of a run; name a new or an empty folder")]
+    NotARun(PathBuf),
     #[error("{0} can't be read as a checkpoint ({1}); delete it to start anew")]
     Checkpoint(PathBuf, String),
     #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
@@ -93,6 +95,7 @@ pub fn run_with(
     let Some((name, train)) = known else {
         return Err(TrainError::Stage(stage.to_owned()));
     };
+    checkpoint::may_begin(run, resume)?;
     let run = Run {
         config,
         run,

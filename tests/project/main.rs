@@ -1,5 +1,6 @@
 //! A story is edited, undone, saved, opened, and never lost.
 
+mod field;
 mod history;
 mod schema;
 

@@ -58,7 +58,7 @@ fn run(home: &Path, arguments: &[&str]) -> Output {
         .env("VOKENBOARD_MODELS", &models)
         .env("VOKENBOARD_KEYS", home.join("keys.json"))
         .env("HOME", home)
-        .env("XDG_DATA_HOME", home.join("data"))
+        .env("VOKENBOARD_DATA", home.join("data"))
         .args(arguments)
         .output()
         .unwrap()

@@ -110,11 +110,16 @@ fn help_messages_and_versions_are_a_key_away() {
                 .history()
                 .any(|m| m.detail.as_deref() == Some(refused))
     );
+    t.studio.get_by_label("The log");
     t.click("Close Messages");
     t.click("Help");
     t.click("About Vokenboard");
     t.studio.get_by_label_contains(env!("CARGO_PKG_VERSION"));
     t.shot("about");
+    t.click("The libraries that it is built from");
+    t.studio.run_steps(3);
+    t.studio.get_by_label_contains("moxcms 0.");
+    t.shot("libraries");
 }
 
 #[test]

@@ -271,6 +271,7 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
         writers: Vec::new(),
         wake: Arc::new(|| {}),
         dialogs: Box::new(answers.clone()),
+        rescues: vec![projects.with_file_name("rescued")],
         projects,
         preferences: Preferences::default(),
         preferences_file: None,

@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::super::options::ModelArgs;
-use super::{peak_memory, tell_rows, write_json};
+use super::super::output::JsonArgs;
+use super::{peak_memory, tell_rows};
 use crate::diffusion::{Diffusion, Family, Part, time_family};
 use crate::llm::{CacheType, CausalLm, GgufLm, OpenOptions};
 use crate::nn::bench::{OpBench, Run, op_benches, quantised_benches};
@@ -22,9 +23,8 @@ pub struct OpsBench {
     /// Seconds to repeat each operation
     #[arg(long, value_name = "S", default_value_t = 0.5)]
     seconds: f64,
-    /// Also write a JSON list there
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -38,9 +38,8 @@ pub struct PartBench {
     runs: u16,
     #[command(flatten)]
     model: ModelArgs,
-    /// Also write a JSON object there
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -51,9 +50,8 @@ pub struct LlmBench {
     /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// Also write a JSON object there
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) json: JsonArgs,
 }
 
 /// The shortest of the runs in about `budget` seconds, at least two, after one that is not counted.
@@ -102,7 +100,7 @@ pub fn ops(args: &OpsBench) -> anyhow::Result<()> {
             "ours": ours, "candle": candle,
         }));
     }
-    write_json(args.json.as_deref(), &all.into())
+    args.json.write(&all.into())
 }
 
 pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
@@ -135,7 +133,7 @@ pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
             "MiB",
         ),
     ];
-    tell_rows(&rows, args.json.as_deref())
+    tell_rows(&rows, &args.json)
 }
 
 pub fn llm(args: &LlmBench) -> anyhow::Result<()> {
@@ -192,5 +190,5 @@ pub fn llm(args: &LlmBench) -> anyhow::Result<()> {
             "MiB",
         ),
     ];
-    tell_rows(&rows, args.json.as_deref())
+    tell_rows(&rows, &args.json)
 }

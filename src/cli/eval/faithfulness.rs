@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::super::output::{ForceArgs, write_json};
 use crate::diffusion::{Denoising, Diffusion};
 use crate::eval::{self, GUIDANCES, Options, Recogniser};
 use crate::weights;
@@ -32,6 +33,8 @@ pub struct FaithfulnessArgs {
     /// Write a PNG of 64 generated pictures with their captions
     #[arg(long, value_name = "FILE")]
     pub grid: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 /// Judges the model and prints a table.
@@ -39,6 +42,9 @@ pub struct FaithfulnessArgs {
 /// # Errors
 /// A model or recogniser that can't be read, or a file that can't be written.
 pub fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
+    for file in [&args.json, &args.grid] {
+        args.force.check(file.as_deref())?;
+    }
     let built_in = || -> anyhow::Result<PathBuf> {
         Ok(weights::models_dir(None)?.join(weights::DEFAULT_MODEL))
     };
@@ -81,5 +87,5 @@ pub fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
     )?;
     bar.finish_and_clear();
     print!("{}", report.table());
-    super::write_json(args.json.as_deref(), &report.json())
+    write_json(args.json.as_deref(), &report.json())
 }

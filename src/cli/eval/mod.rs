@@ -4,11 +4,7 @@ mod faithfulness;
 mod stories;
 mod vote;
 
-use std::path::Path;
-
 use clap::{Args, Subcommand};
-
-use crate::eval;
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -36,13 +32,4 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         What::Stories(args) => stories::run(args),
         What::Vote(args) => vote::run(args),
     }
-}
-
-/// Writes a report where one is wanted.
-fn write_json(path: Option<&Path>, report: &serde_json::Value) -> anyhow::Result<()> {
-    if let Some(path) = path {
-        let text = serde_json::to_string_pretty(report)?;
-        eval::write_file(path, format!("{text}\n").as_bytes())?;
-    }
-    Ok(())
 }

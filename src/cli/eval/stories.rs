@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::super::output::{ForceArgs, write_json};
 use crate::eval::EvalError;
 use crate::eval::stories::{BUILT_IN, StoryOptions, Workshop, compare, judges, read_rows};
+use crate::export;
 use crate::pipeline;
 use crate::story::Settings;
 use crate::weights;
@@ -43,6 +45,8 @@ pub struct StoriesArgs {
     /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 /// Compares the rows and prints them as Markdown.
@@ -50,6 +54,10 @@ pub struct StoriesArgs {
 /// # Errors
 /// Rows or a judge that can't be read, a model that fails, or a file that can't be written.
 pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
+    args.force.check(args.json.as_deref())?;
+    for folder in [&args.keep, &args.scores].into_iter().flatten() {
+        export::check_folder(folder)?;
+    }
     // On a thread of the pool, so that small operations do not wait for one to wake.
     rayon::scope(|_| compare_rows(args))
 }
@@ -91,5 +99,5 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
     })?;
     bar.finish_and_clear();
     print!("{}", report.markdown());
-    super::write_json(args.json.as_deref(), &report.json())
+    write_json(args.json.as_deref(), &report.json())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::output::{ForceArgs, write_json};
 use crate::eval::vote;
 
 #[derive(Debug, Args)]
@@ -26,6 +27,8 @@ pub struct VoteArgs {
     /// Write the counted votes here as well
     #[arg(long, value_name = "FILE", requires = "tally")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 /// Writes the page, or counts votes and prints them as Markdown.
@@ -33,6 +36,9 @@ pub struct VoteArgs {
 /// # Errors
 /// Folders or ballots that can't be used, or a file that can't be written.
 pub fn run(args: &VoteArgs) -> anyhow::Result<()> {
+    for file in [&args.out, &args.json] {
+        args.force.check(file.as_deref())?;
+    }
     if let (Some(a), Some(b), Some(out)) = (&args.a, &args.b, &args.out) {
         let pairs = vote::write_page(a, b, args.seed, out)?;
         println!("{}: {pairs} pairs", out.display());
@@ -40,5 +46,5 @@ pub fn run(args: &VoteArgs) -> anyhow::Result<()> {
     }
     let tally = vote::tally(&args.tally)?;
     print!("{}", tally.markdown());
-    super::write_json(args.json.as_deref(), &tally.json())
+    write_json(args.json.as_deref(), &tally.json())
 }

@@ -7,6 +7,33 @@ use crate::nn::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+/// Keys of one class or another of diffusers, which files carry along from class to class and a
+/// class that does not know them passes over.
+const OF_OTHER_CLASSES: [&str; 22] = [
+    "algorithm_type",
+    "base_image_seq_len",
+    "base_shift",
+    "disable_corrector",
+    "flow_shift",
+    "interpolation_type",
+    "invert_sigmas",
+    "lambda_min_clipped",
+    "max_image_seq_len",
+    "max_shift",
+    "noise_sampler_seed",
+    "predict_x0",
+    "shift",
+    "skip_prk_steps",
+    "solver_p",
+    "steps_offset",
+    "timestep_type",
+    "use_beta_sigmas",
+    "use_dynamic_shifting",
+    "use_exponential_sigmas",
+    "use_flow_sigmas",
+    "use_lu_lambdas",
+];
+
 /// What a model's `scheduler_config.json` says. What it leaves out takes the default of the class
 /// that runs, which need not be the class in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,6 +165,39 @@ impl SchedulerConfig {
                 );
             }
         }
+        if let Some((key, value)) = self.unknown(method) {
+            candle_core::bail!(
+                "the scheduler's {key} is {value}, which is not known here; choose another scheduler"
+            );
+        }
         self.read(method).map_err(candle_core::Error::Msg)
+    }
+
+    /// A key that says something and is none that we know, in a file for the class of `method`;
+    /// other classes pass over what they don't know, in diffusers as here.
+    fn unknown(&self, method: &Method) -> Option<(&String, &Value)> {
+        if self.class_name() != method.class {
+            return None;
+        }
+        let ours = serde_json::to_value(Keys::default()).unwrap_or_default();
+        let known = |key: &str| {
+            key.starts_with('_')
+                || ours.get(key).is_some()
+                || method.only.iter().any(|(only, _)| *only == key)
+                || OF_OTHER_CLASSES.contains(&key)
+        };
+        let says = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+        self.keys
+            .iter()
+            .find(|(key, value)| says(value) && !known(key))
+    }
+
+    /// What keeps the scheduler that the file names from being computed, in a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        let kind = self.kind();
+        let keys = kind.and_then(|kind| self.keys(kind));
+        // Without the backtrace that candle appends when one is asked for.
+        let first = |error: candle_core::Error| error.to_string().lines().next().map(str::to_owned);
+        keys.err().and_then(first)
     }
 }

@@ -291,6 +291,15 @@ fn what_is_not_computed_is_named() {
     );
     refused(DpmSolverPp, json!({"solver_order": 3}), "solver_order");
     refused(UniPc, json!({"predict_x0": false}), "predict_x0");
+    // What a class of tomorrow knows is no secret of its file; another class passes it over.
+    let tomorrow = json!({"_class_name": "EulerDiscreteScheduler", "beta_warp": 2.5});
+    refused(Euler, tomorrow.clone(), "beta_warp is 2.5");
+    assert!(Scheduler::new(Ddim, &file(tomorrow), 5).is_ok());
+    let carried = json!({
+        "_class_name": "EulerDiscreteScheduler", "skip_prk_steps": true, "beta_warp": null,
+        "clip_sample": false, "set_alpha_to_one": false, "_diffusers_version": "0.40",
+    });
+    assert!(Scheduler::new(Euler, &file(carried), 5).is_ok());
     let blind = json!({"rescale_betas_zero_snr": true, "timestep_spacing": "trailing"});
     refused(Ddim, blind, "rescale_betas_zero_snr");
     let heun = file(json!({"_class_name": "HeunDiscreteScheduler"}));

@@ -144,7 +144,8 @@ impl QuantType {
 /// A file that is replaced by renaming another one into its place stays mapped as it was. One that
 /// is written in place, as another program may do in an author's folder, changes under the map:
 /// [`MappedFile::check`] tells so, and is asked before bytes are read. On Unix a file that is cut
-/// between the check and the reading still ends the program (SIGBUS), which no check can prevent.
+/// between the check and the reading still ends the program (SIGBUS), which no check can prevent:
+/// [`crate::nn::tell_of_cut_files`] has it end with a sentence.
 #[derive(Debug)]
 pub struct MappedFile {
     map: memmap2::Mmap,

@@ -1,12 +1,70 @@
 //! Colours of a picture as sRGB, whatever profile it was made in.
 
 use image::RgbaImage;
-use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, TransformOptions};
+use moxcms::{
+    Chromaticity, ColorPrimaries, ColorProfile, DataColorSpace, Layout, RenderingIntent,
+    ToneReprCurve, TransformOptions,
+};
+use png::{ScaledFloat, SourceChromaticities};
 
 /// Profiles are at most a few megabytes long.
 const LONGEST_PROFILE: usize = 16 << 20;
 /// Colours that are this little apart are the same: profiles of sRGB itself differ in rounding.
 const SAME: u8 = 2;
+
+/// The gamma that programs write which mean sRGB, and how far others lie from it, as libpng counts.
+const USUAL_GAMMA: f32 = 0.45455;
+const SAME_GAMMA: f32 = 0.05;
+/// Chromaticities `x, y` of white, red, green and blue in sRGB; those that are so little apart are
+/// the same.
+const SRGB: [(f32, f32); 4] = [(0.3127, 0.329), (0.64, 0.33), (0.3, 0.6), (0.15, 0.06)];
+const SAME_PLACE: f32 = 0.005;
+
+/// What gamma and chromaticities of a PNG say; `None` where they mean sRGB or nothing that can be.
+pub(super) fn of_numbers(
+    gamma: Option<ScaledFloat>,
+    places: Option<&SourceChromaticities>,
+) -> Option<ColorProfile> {
+    let gamma = gamma.map(ScaledFloat::into_value);
+    let gamma = gamma.filter(|gamma| (0.05..=20.0).contains(gamma));
+    let places = places.map(|all| {
+        [all.white, all.red, all.green, all.blue].map(|(x, y)| (x.into_value(), y.into_value()))
+    });
+    let places = places.filter(|all| can_be(all) && !same(all));
+    let usual = gamma.is_none_or(|gamma| (gamma / USUAL_GAMMA - 1.0).abs() < SAME_GAMMA);
+    if places.is_none() && usual {
+        return None;
+    }
+    let mut profile = ColorProfile::new_srgb();
+    profile.cicp = None;
+    if let Some([white, red, green, blue]) =
+        places.map(|all| all.map(|(x, y)| Chromaticity::new(x, y)))
+    {
+        let primaries = ColorPrimaries { red, green, blue };
+        profile.update_rgb_colorimetry(white.to_xyyb(), primaries);
+    }
+    if let Some(gamma) = gamma.filter(|_| places.is_some() || !usual) {
+        let curve = ToneReprCurve::Parametric(vec![1.0 / gamma]);
+        profile.red_trc = Some(curve.clone());
+        profile.green_trc = Some(curve.clone());
+        profile.blue_trc = Some(curve);
+    }
+    Some(profile)
+}
+
+fn same(places: &[(f32, f32); 4]) -> bool {
+    let near = |(a, b): (&(f32, f32), &(f32, f32))| {
+        (a.0 - b.0).abs() <= SAME_PLACE && (a.1 - b.1).abs() <= SAME_PLACE
+    };
+    places.iter().zip(&SRGB).all(near)
+}
+
+/// Whether colours can be mixed of these: they span a triangle, and white is not black.
+fn can_be([white, red, green, blue]: &[(f32, f32); 4]) -> bool {
+    let area = (green.0 - red.0) * (blue.1 - red.1) - (blue.0 - red.0) * (green.1 - red.1);
+    let seen = [white, red, green, blue].iter().all(|(x, y)| x + y <= 1.01);
+    area.abs() > 0.01 && white.1 > 0.1 && seen
+}
 
 fn options() -> TransformOptions {
     TransformOptions {

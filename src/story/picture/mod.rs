@@ -134,10 +134,10 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
     let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let profile = decoder.icc_profile().ok().flatten();
     let profile = profile.and_then(|icc| colour::profile(&icc));
-    let profile = profile.or_else(|| match kind {
-        Kind::Png => png_colours(bytes),
-        _ => None,
-    });
+    let profile = match kind {
+        Kind::Png => png_colours(bytes, profile),
+        _ => profile,
+    };
     if kind == Kind::Jpeg
         && let Some(picture) = jpeg::with_inks(bytes)
     {
@@ -233,17 +233,28 @@ fn must_fit(width: u32, height: u32) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The colours that a PNG says in numbers instead of a profile.
-fn png_colours(bytes: &[u8]) -> Option<ColorProfile> {
-    let reader = png::Decoder::new(Cursor::new(bytes)).read_info().ok()?;
-    let said = reader.info().coding_independent_code_points?;
-    let said = CicpProfile {
-        color_primaries: said.color_primaries.try_into().ok()?,
-        transfer_characteristics: said.transfer_function.try_into().ok()?,
-        matrix_coefficients: said.matrix_coefficients.try_into().ok()?,
-        full_range: said.is_video_full_range_image,
+/// The colours that a PNG says, of whose ways the specification lets the first count: code points,
+/// the profile `icc`, sRGB, gamma and chromaticities.
+fn png_colours(bytes: &[u8], icc: Option<ColorProfile>) -> Option<ColorProfile> {
+    let Ok(reader) = png::Decoder::new(Cursor::new(bytes)).read_info() else {
+        return icc;
     };
-    Some(ColorProfile::new_from_cicp(said))
+    let info = reader.info();
+    let points = || {
+        let said = info.coding_independent_code_points?;
+        let said = CicpProfile {
+            color_primaries: said.color_primaries.try_into().ok()?,
+            transfer_characteristics: said.transfer_function.try_into().ok()?,
+            matrix_coefficients: said.matrix_coefficients.try_into().ok()?,
+            full_range: said.is_video_full_range_image,
+        };
+        let known = ColorProfile::new_from_cicp(said);
+        known.red_trc.is_some().then_some(known)
+    };
+    points().or(icc).or_else(|| {
+        let said = info.srgb.is_none();
+        said.then(|| colour::of_numbers(info.gama_chunk, info.chrm_chunk.as_ref()))?
+    })
 }
 
 #[cfg(test)]

@@ -135,6 +135,24 @@ fn pictures_that_are_cut_short_are_told() {
 }
 
 #[test]
+fn a_picture_cut_anywhere_is_never_taken_for_a_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cut = dir.path().join("cut");
+    for name in ["lossy.webp", "progressive.jpg", "m_16rgba.png", "anim.webp"] {
+        assert!(read(name).width() > 0);
+        let bytes = std::fs::read(field(name)).unwrap();
+        for length in 0..bytes.len() {
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            assert!(
+                read_picture_file(&cut).is_err(),
+                "{name}: {length} of {}",
+                bytes.len()
+            );
+        }
+    }
+}
+
+#[test]
 fn odd_but_valid_pictures_are_read() {
     let odd = [
         "a_textcrc.png",
@@ -146,6 +164,13 @@ fn odd_but_valid_pictures_are_read() {
         "g2.png",
         "g4.png",
         "h1.png",
+        "h2.png",
+        "h3.png",
+        "h4.png",
+        "h5.png",
+        "h6.png",
+        "h7.png",
+        "h8.png",
         "h9.png",
         "i_iccp.png",
         "j_iccpcrc.png",
@@ -214,6 +239,145 @@ fn colours_of_other_profiles_become_srgb() {
     // Pixel for pixel where there is nothing to convert.
     let srgb = written(&ColorProfile::new_srgb(), &colours);
     assert_eq!(srgb.get_pixel(0, 0).0, [100, 150, 100, 255]);
+}
+
+/// A PNG of one row, with what `say` puts into its head.
+fn row(dir: &Path, colours: &[[u8; 3]], say: impl FnOnce(&mut png::Info)) -> RgbaImage {
+    let path = dir.join("row.png");
+    let mut bytes = Vec::new();
+    let mut info = png::Info::with_size(colours.len() as u32, 1);
+    info.color_type = png::ColorType::Rgb;
+    info.bit_depth = png::BitDepth::Eight;
+    say(&mut info);
+    let encoder = png::Encoder::with_info(&mut bytes, info).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&colours.concat()).unwrap();
+    writer.finish().unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    read_picture_file(&path).unwrap().0
+}
+
+#[test]
+fn gamma_and_chromaticities_of_a_png_become_srgb() {
+    use png::{ScaledFloat, SourceChromaticities};
+    let dir = tempfile::tempdir().unwrap();
+    let colours = [[55, 55, 55], [100, 150, 100], [255, 255, 255], [0, 0, 0]];
+    let gamma = |value: f32| {
+        row(dir.path(), &colours, |info| {
+            info.source_gamma = Some(ScaledFloat::new(value));
+        })
+    };
+    // Linear light: 55 of 255 is a middle grey.
+    let linear = gamma(1.0);
+    assert!(linear.get_pixel(0, 0).0[0].abs_diff(128) < 3);
+    assert_eq!(linear.get_pixel(2, 0).0, [255; 4]);
+    assert_eq!(linear.get_pixel(3, 0).0, [0, 0, 0, 255]);
+    // What programs write that mean sRGB, and what means nothing, changes no pixel.
+    for value in [0.45455, 0.4545, 0.44, 0.0] {
+        assert_eq!(
+            gamma(value).get_pixel(1, 0).0,
+            [100, 150, 100, 255],
+            "{value}"
+        );
+    }
+    let adobe =
+        SourceChromaticities::new((0.3127, 0.329), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06));
+    let said = row(dir.path(), &colours, |info| {
+        info.source_gamma = Some(ScaledFloat::new(1.0 / 2.199));
+        info.source_chromaticities = Some(adobe);
+    });
+    let profiled = row(dir.path(), &colours, |info| {
+        let profile = ColorProfile::new_adobe_rgb().encode().unwrap();
+        info.icc_profile = Some(profile.into());
+    });
+    assert!(profiled.get_pixel(1, 0).0[0] < 85);
+    assert!(
+        said.iter()
+            .zip(profiled.iter())
+            .all(|(a, b)| a.abs_diff(*b) <= 2)
+    );
+    // Chromaticities of no light are passed over.
+    let nothing = row(dir.path(), &colours, |info| {
+        info.source_chromaticities = Some(SourceChromaticities::new(
+            (0.0, 0.0),
+            (0.0, 0.0),
+            (0.0, 0.0),
+            (0.0, 0.0),
+        ));
+    });
+    assert_eq!(nothing.get_pixel(1, 0).0, [100, 150, 100, 255]);
+    // A profile counts more than numbers, and sRGB as well.
+    let both = row(dir.path(), &colours, |info| {
+        info.source_gamma = Some(ScaledFloat::new(1.0));
+        info.icc_profile = Some(ColorProfile::new_srgb().encode().unwrap().into());
+    });
+    assert_eq!(both.get_pixel(1, 0).0, [100, 150, 100, 255]);
+    let plain = row(dir.path(), &colours, |info| {
+        info.source_gamma = Some(ScaledFloat::new(1.0));
+        info.srgb = Some(png::SrgbRenderingIntent::Perceptual);
+    });
+    assert_eq!(plain.get_pixel(1, 0).0, [100, 150, 100, 255]);
+}
+
+/// A profile of four inks of which the last alone darkens, from white to black: its lookup table
+/// has two nodes a side, in Lab.
+fn only_black_prints() -> Vec<u8> {
+    let mut table = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
+    for at in 0..9u32 {
+        let one = if at % 4 == 0 { 65_536u32 } else { 0 };
+        table.extend(one.to_be_bytes());
+    }
+    table.extend((0..4).flat_map(|_| 0..=255u8));
+    // The last ink changes fastest.
+    table.extend((0..16).flat_map(|node| [if node % 2 == 0 { 255 } else { 0 }, 128, 128]));
+    table.extend((0..3).flat_map(|_| 0..=255u8));
+    let mut icc = vec![0; 128];
+    icc[8] = 2;
+    icc[12..16].copy_from_slice(b"prtr");
+    icc[16..20].copy_from_slice(b"CMYK");
+    icc[20..24].copy_from_slice(b"Lab ");
+    icc[36..40].copy_from_slice(b"acsp");
+    icc[68..80].copy_from_slice(&[0, 0, 0xf6, 0xd6, 0, 1, 0, 0, 0, 0, 0xd3, 0x2d]);
+    icc.extend(2u32.to_be_bytes());
+    for tag in [b"A2B0", b"A2B1"] {
+        icc.extend(tag);
+        icc.extend(156u32.to_be_bytes());
+        icc.extend((table.len() as u32).to_be_bytes());
+    }
+    assert_eq!(icc.len(), 156);
+    icc.extend(table);
+    let length = icc.len() as u32;
+    icc[..4].copy_from_slice(&length.to_be_bytes());
+    icc
+}
+
+#[test]
+fn inks_look_as_their_profile_says() {
+    let icc = only_black_prints();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("print.jpg");
+    // Both have 10 of 255 of black, and other inks.
+    for name in ["cmyk.jpg", "ycck.jpg"] {
+        let bare = std::fs::read(field(name)).unwrap();
+        let mut bytes = bare[..2].to_vec();
+        bytes.extend([0xff, 0xe2]);
+        bytes.extend((icc.len() as u16 + 16).to_be_bytes());
+        bytes.extend(b"ICC_PROFILE\0\x01\x01");
+        bytes.extend(&icc);
+        bytes.extend(&bare[2..]);
+        std::fs::write(&path, bytes).unwrap();
+        let (with, _) = read_picture_file(&path).unwrap();
+        let [r, g, b, _] = with.get_pixel(5, 5).0;
+        // Without the profile it has a colour.
+        let [r0, g0, b0, _] = read(name).get_pixel(5, 5).0;
+        let plain = [r0, g0, b0];
+        let spread = plain.iter().max().unwrap() - plain.iter().min().unwrap();
+        assert!(spread > 20, "{name}: {plain:?}");
+        assert!(
+            r.abs_diff(g) < 3 && g.abs_diff(b) < 3 && r > 225,
+            "{name}: {r} {g} {b}"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What this program is, of which version, and under whose terms.
 
+use std::sync::Arc;
+
 use egui::{CollapsingHeader, Label, RichText, Ui};
 
-use super::note;
+use super::{libraries, note};
 use crate::studio::state::{Readiness, State};
 
 const LICENCES: [(&str, &str); 5] = [
@@ -48,10 +50,17 @@ pub fn show(ui: &mut Ui, state: &State) {
             ui.add(Label::new(text).wrap());
         });
     }
-    note(
-        ui,
-        "The libraries that it is built from, with their licences, are listed in Cargo.lock of its source.",
-    );
+    CollapsingHeader::new("The libraries that it is built from").show(ui, |ui| {
+        let list = ui.ctx().data_mut(|data| {
+            let made = egui::Id::unique("list of libraries");
+            let list: Arc<str> = data
+                .get_temp_mut_or_insert_with(made, || Arc::<str>::from(libraries::list()))
+                .clone();
+            list
+        });
+        let words = RichText::new(&*list).monospace().size(11.5);
+        ui.add(Label::new(words).wrap().selectable(true));
+    });
 }
 
 fn versions(state: &State) -> String {

@@ -6,6 +6,7 @@ mod changed;
 mod chooser;
 mod help;
 mod leaving;
+mod libraries;
 mod messages;
 mod preferences;
 

@@ -146,9 +146,13 @@ impl State {
                 self.remember(&dir, now);
                 self.replace(document, images, Some(dir));
             }
-            Done::Exported(path) => self
-                .toasts
-                .note(format!("Exported to {}.", path.display()), now),
+            Done::Exported { path, left_out } => {
+                for sentence in left_out {
+                    self.toasts.error(sentence, now);
+                }
+                self.toasts
+                    .note(format!("Exported to {}.", path.display()), now);
+            }
             Done::Brought {
                 board,
                 pictures,
@@ -290,6 +294,7 @@ impl State {
         Snapshot {
             board: self.board,
             revision: self.document.revision(),
+            saved: !self.is_unsaved(),
             document,
             images: self.images.clone(),
             folder: self.folder().to_owned(),

@@ -2,6 +2,7 @@
 //! networks make of their pictures and descriptions, computed once.
 
 use super::datasets;
+use super::left_out::{LeftOut, PictureFile};
 use crate::diffusion::{Diffusion, Moments};
 use crate::llm::Tokenizer;
 use crate::pixels::shown_rgb;
@@ -9,7 +10,7 @@ use crate::story::read_picture_file;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen,
 };
-use crate::train::{Result, TrainError};
+use crate::train::Result;
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::tidy;
 use candle_core::{Device, Tensor};
@@ -18,14 +19,14 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// A picture, wherever it comes from.
 #[derive(Clone, Debug)]
 pub enum Picture {
     Scene(Box<Scene>),
-    File(PathBuf),
+    File(Arc<PictureFile>),
     Image(Arc<RgbaImage>),
 }
 
@@ -149,12 +150,9 @@ impl Picture {
                 renderer.draw(scene, &mut picture);
                 Ok(picture)
             }
-            Picture::File(path) => {
-                let (picture, _) = read_picture_file(path).map_err(|error| TrainError::Data {
-                    path: path.clone(),
-                    line: None,
-                    why: error.to_string(),
-                })?;
+            Picture::File(file) => {
+                let read = read_picture_file(&file.path);
+                let (picture, _) = read.map_err(|error| file.trouble(error.to_string()))?;
                 Ok(shown_rgb(&picture))
             }
             Picture::Image(picture) => Ok(shown_rgb(picture)),
@@ -195,12 +193,23 @@ impl Frozen {
     fn meet(&self, picture: &Picture, description: &str) -> Result<MetPicture> {
         let pixels = picture.draw(&self.renderer)?;
         let see = Preprocess::seen(self.tower.config().image_size, Crop::WhiteSquare);
+        let moments = OnceLock::new();
+        if let Picture::File(_) = picture {
+            // It is not read again: it may have gone bad by then.
+            let _ = moments.set(self.encoded(&pixels)?);
+        }
         Ok(MetPicture {
             seen: self.tower.forward(&see.tensor(&pixels, &self.device)?)?,
             features: self.diffusion.encode_text(&[description])?.joined()?,
             picture: picture.clone(),
-            moments: OnceLock::new(),
+            moments,
         })
+    }
+
+    fn encoded(&self, pixels: &RgbImage) -> Result<Moments> {
+        let (size, _) = self.diffusion.picture_size();
+        let pixels = Preprocess::drawn(size as usize).tensor(pixels, &self.device)?;
+        Ok(self.diffusion.vae.encode(&pixels)?)
     }
 
     /// The autoencoder's distribution of a picture, `[1,h,w,c]`: encoded when its noise is first
@@ -212,10 +221,7 @@ impl Frozen {
         if let Some(known) = met.moments.get() {
             return Ok(known);
         }
-        let (size, _) = self.diffusion.picture_size();
-        let pixels = met.picture.draw(&self.renderer)?;
-        let pixels = Preprocess::drawn(size as usize).tensor(&pixels, &self.device)?;
-        let moments = self.diffusion.vae.encode(&pixels)?;
+        let moments = self.encoded(&met.picture.draw(&self.renderer)?)?;
         Ok(met.moments.get_or_init(|| moments))
     }
 
@@ -227,20 +233,28 @@ impl Frozen {
         [h, w, config.latent_channels]
     }
 
-    /// A story with what it takes to learn from it.
+    /// A story with what it takes to learn from it, without the pictures that can't be read.
     ///
     /// # Errors
-    /// A picture that can't be read.
-    pub fn story(&self, panels: &[Panel]) -> Result<Vec<MetPanel>> {
+    /// Too many of those.
+    pub fn story(&self, panels: &[Panel], left_out: &mut LeftOut) -> Result<Vec<MetPanel>> {
         panels
             .iter()
             .map(|panel| {
-                let met = panel.picture.as_ref();
-                let met = met.map(|picture| self.meet(picture, &panel.description));
+                let met = match &panel.picture {
+                    None => None,
+                    Some(picture) => match self.meet(picture, &panel.description) {
+                        Ok(met) => Some(met),
+                        Err(trouble) => {
+                            left_out.add(picture, trouble)?;
+                            None
+                        }
+                    },
+                };
                 Ok(MetPanel {
                     text: self.tokenizer.encode(&tidy(&panel.text)),
                     description: self.tokenizer.encode(&tidy(&panel.description)),
-                    met: met.transpose()?,
+                    met,
                 })
             })
             .collect()
@@ -251,26 +265,45 @@ impl Frozen {
 pub struct Library {
     pub source: Source,
     met: HashMap<usize, Arc<Vec<MetPanel>>>,
+    left_out: LeftOut,
 }
 
 impl Library {
     pub fn new(source: Source) -> Self {
+        let left_out = match &source {
+            Source::World { .. } => LeftOut::default(),
+            Source::Files(strips) => LeftOut::of(strips),
+        };
         Self {
             source,
             met: HashMap::new(),
+            left_out,
         }
     }
 
-    /// Story `index`.
+    /// Story `index`, or the next one where its pictures went bad and nothing is left to learn of
+    /// it.
     ///
     /// # Errors
-    /// A picture that can't be read.
+    /// Too many pictures that can't be read.
     pub fn story(&mut self, index: usize, frozen: &Frozen) -> Result<Arc<Vec<MetPanel>>> {
-        if let Some(met) = self.met.get(&index) {
-            return Ok(met.clone());
+        let count = self.source.len();
+        for next in 0..count {
+            let at = (index + next) % count;
+            if let Some(met) = self.met.get(&at) {
+                return Ok(met.clone());
+            }
+            let panels = self.source.story(at);
+            let met = frozen.story(&panels, &mut self.left_out)?;
+            let had = panels.iter().any(|panel| panel.picture.is_some());
+            if had && met.iter().all(|panel| panel.met.is_none()) {
+                continue;
+            }
+            let met = Arc::new(met);
+            self.met.insert(at, met.clone());
+            return Ok(met);
         }
-        let met = Arc::new(frozen.story(&self.source.story(index))?);
-        self.met.insert(index, met.clone());
-        Ok(met)
+        let nothing = "none of the pictures can be read any more";
+        Err(candle_core::Error::Msg(nothing.to_owned()).into())
     }
 }

@@ -1,7 +1,8 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
 use super::data::{Panel, Picture, Strip};
-use crate::story::{Project, read_picture_file};
+use super::left_out::{self, PictureFile};
+use crate::story::{Project, picture_endings, read_picture_file};
 use crate::train::{Result, TrainError};
 use crate::voken::tidy;
 use rayon::prelude::*;
@@ -9,9 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Endings of pictures that can be read.
-const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// Folders beside a data set's file in which its pictures may lie.
 const FOLDERS: [&str; 7] = [
     "",
@@ -30,10 +30,6 @@ fn bad(path: &Path, line: Option<usize>, why: impl Into<String>) -> TrainError {
         why: why.into(),
     }
 }
-
-/// Of all pictures and lines, so many may be bad and are left out; with more of them it is
-/// something else that is wrong.
-const BAD_IN_A_HUNDRED: usize = 5;
 
 /// What was read, and what could not be.
 #[derive(Default)]
@@ -60,7 +56,7 @@ impl Reading {
         };
         let unread: HashMap<PathBuf, TrainError> = self.named.par_iter().filter_map(look).collect();
         let is_bad = |panel: &Panel| match &panel.picture {
-            Some(Picture::File(file)) => unread.contains_key(file),
+            Some(Picture::File(file)) => unread.contains_key(&file.path),
             _ => false,
         };
         for story in stories.iter_mut() {
@@ -94,7 +90,7 @@ impl Reading {
     /// The first that is bad, where there are too many.
     fn end(self) -> Result<()> {
         let count = self.bad.len();
-        let too_many = count * 100 > self.met * BAD_IN_A_HUNDRED;
+        let too_many = left_out::too_many(count, self.met);
         let mut bad = self.bad.into_iter();
         if too_many && let Some(first) = bad.next() {
             return Err(match first {
@@ -106,12 +102,7 @@ impl Reading {
                 first => first,
             });
         }
-        for error in bad {
-            if let TrainError::Data { path, line, why } = error {
-                let line = line.map_or_else(String::new, |line| format!(", line {line}"));
-                eprintln!("left out: {}{line}: {why}", path.display());
-            }
-        }
+        bad.for_each(|error| left_out::tell(&error));
         Ok(())
     }
 }
@@ -219,10 +210,11 @@ fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) 
     };
     let dir = path.parent().unwrap_or(Path::new("."));
     let dirs = [Some(dir), dir.parent()];
+    let endings = picture_endings();
     let found = dirs.into_iter().flatten().find_map(|dir| {
         FOLDERS.iter().find_map(|folder| {
             let file = dir.join(folder).join(name);
-            let mut tried = std::iter::once(file.clone()).chain(ENDINGS.iter().map(|ending| {
+            let mut tried = std::iter::once(file.clone()).chain(endings.iter().map(|ending| {
                 let mut with = file.clone().into_os_string();
                 with.push(".");
                 with.push(ending);
@@ -235,7 +227,11 @@ fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) 
         Some(file) => {
             let named = (path.to_owned(), line);
             reading.named.entry(file.clone()).or_insert(named);
-            Ok(Picture::File(file))
+            Ok(Picture::File(Arc::new(PictureFile {
+                path: file,
+                named_in: path.to_owned(),
+                line,
+            })))
         }
         None => Err(bad(
             path,

@@ -4,6 +4,7 @@
 mod begin;
 mod data;
 mod datasets;
+mod left_out;
 mod loss;
 mod pack;
 mod pass;
@@ -21,6 +22,7 @@ pub mod tune;
 pub use begin::begin_second_stage;
 pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, Strip, told};
 pub use datasets::read as read_data;
+pub use left_out::{LeftOut, PictureFile};
 pub use loss::{
     Denoiser, Draws, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
     text_loss, word_loss,

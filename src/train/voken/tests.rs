@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-const WIDTH: usize = 24;
+pub(super) const WIDTH: usize = 24;
 
 /// A language model of two layers whose tokens are letters.
 fn write_language_model(dir: &Path) {
@@ -182,7 +182,7 @@ fn tune_toml(dir: &Path, name: &str, steps: u64, rest: &str) -> PathBuf {
 }
 
 /// A folder with tiny models, trained through `see` and `align`; made once.
-fn trained() -> &'static Path {
+pub(super) fn trained() -> &'static Path {
     static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
     DIR.get_or_init(|| {
         let temp = tempfile::tempdir().unwrap();

@@ -152,12 +152,20 @@ fn shuffled(count: usize, epoch: u64, seed: u64) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::train::voken::data::{Panel, Picture};
+    use crate::train::voken::left_out::PictureFile;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn strip(texts: &[(&str, bool)], spoken: bool) -> Strip {
         let panel = |(text, pictured): &(&str, bool)| Panel {
             text: text.to_string(),
-            picture: pictured.then(|| Picture::File("a.png".into())),
+            picture: pictured.then(|| {
+                Picture::File(Arc::new(PictureFile {
+                    path: "a.png".into(),
+                    named_in: "a.tsv".into(),
+                    line: None,
+                }))
+            }),
             description: text.to_string(),
         };
         Strip {

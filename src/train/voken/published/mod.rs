@@ -211,8 +211,7 @@ fn gradients(
                 .llama
                 .drop_adapter_inputs(dropout, rng.random())?;
         }
-        let group: Vec<&Item> = group.iter().map(|at| &items[*at]).collect();
-        let pass = nets.pass(&group, &s.loss, share, &mut rng)?;
+        let pass = pass(nets, items, group, s, share, &mut rng)?;
         whole = Some(match whole {
             None => pass,
             Some(before) => sum(before, pass, &vars)?,
@@ -222,6 +221,35 @@ fn gradients(
         return Err(candle_core::Error::Msg("a step has no samples".into()).into());
     };
     Ok((grads, losses))
+}
+
+/// The losses of the samples `group`, in each of whose places the next one stands whose pictures
+/// can be read.
+fn pass(
+    nets: &mut Nets,
+    items: &[Item],
+    group: &[usize],
+    s: &PublishedSettings,
+    share: f64,
+    rng: &mut ChaCha8Rng,
+) -> Result<Pass> {
+    loop {
+        let sound = |at: &usize| {
+            let mut behind = items.iter().cycle().skip(*at).take(items.len());
+            behind.find(|item| nets.has(item))
+        };
+        let group: Option<Vec<&Item>> = group.iter().map(sound).collect();
+        let Some(group) = group else {
+            let nothing = "none of the pictures can be read any more";
+            return Err(candle_core::Error::Msg(nothing.to_owned()).into());
+        };
+        // What is random is drawn as if the bad picture had never been there.
+        let mut tried = rng.clone();
+        if let Some(pass) = nets.pass(&group, &s.loss, share, &mut tried)? {
+            *rng = tried;
+            return Ok(pass);
+        }
+    }
 }
 
 fn sum(mut a: Pass, mut b: Pass, vars: &[(String, Var)]) -> Result<Pass> {

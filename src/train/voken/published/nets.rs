@@ -12,6 +12,7 @@ use crate::published::{Hear, Language, Parts, Published, PublishedError, Seat};
 use crate::storyworld::Renderer;
 use crate::train::Result;
 use crate::train::voken::data::Strip;
+use crate::train::voken::left_out::LeftOut;
 use crate::train::voken::{
     Denoiser, Draws, LossWeights, Stage, begin_second_stage, losses, mask_new_rows,
 };
@@ -23,7 +24,7 @@ use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +44,9 @@ pub struct Nets {
     schedule: NoiseSchedule,
     captions: Captions,
     strips: Vec<Strip>,
+    left_out: LeftOut,
+    /// Pictures that can't be read any more.
+    bad: HashSet<Place>,
     renderer: Renderer,
     /// What the frozen networks made of a picture and, for `true`, of its mirror image.
     seen: HashMap<(Place, bool), Tensor>,
@@ -162,6 +166,8 @@ impl Nets {
             params: second.unwrap_or(first),
             painter,
             published,
+            left_out: LeftOut::of(&strips),
+            bad: HashSet::new(),
             strips,
             seen: HashMap::new(),
             targets: HashMap::new(),
@@ -184,56 +190,76 @@ impl Nets {
         Ok(VokenPipeline::of(language, tokenizer, tower, painter))
     }
 
-    fn picture(&self, (strip, panel): Place, mirrored: bool) -> Result<RgbImage> {
-        let picture = self.strips[strip].panels[panel].picture.as_ref();
-        let picture = picture.map(|picture| picture.draw(&self.renderer));
-        let picture = picture.transpose()?.unwrap_or_default();
-        Ok(match mirrored {
-            true => image::imageops::flip_horizontal(&picture),
-            false => picture,
-        })
+    /// Whether all pictures of a sample could be read so far.
+    pub fn has(&self, item: &Item) -> bool {
+        let mut places = item.inputs.iter().chain(&item.output);
+        places.all(|place| !self.bad.contains(place))
+    }
+
+    /// `None` where the picture can't be read any more, which [`Nets::has`] knows from then on.
+    fn picture(&mut self, place: Place, mirrored: bool) -> Result<Option<RgbImage>> {
+        let (strip, panel) = place;
+        let Some(picture) = &self.strips[strip].panels[panel].picture else {
+            return Ok(Some(RgbImage::default()));
+        };
+        match picture.draw(&self.renderer) {
+            Ok(drawn) if mirrored => Ok(Some(image::imageops::flip_horizontal(&drawn))),
+            Ok(drawn) => Ok(Some(drawn)),
+            Err(trouble) => {
+                self.left_out.add(picture, trouble)?;
+                self.bad.insert(place);
+                Ok(None)
+            }
+        }
     }
 
     /// A picture as the language model reads it, `[1,queries,width]`.
-    fn see(&mut self, place: Place, mirrored: bool) -> Result<Tensor> {
+    fn see(&mut self, place: Place, mirrored: bool) -> Result<Option<Tensor>> {
         if let Some(known) = self.seen.get(&(place, mirrored)) {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
+        let Some(picture) = self.picture(place, mirrored)? else {
+            return Ok(None);
+        };
         let see = Preprocess::seen(self.tower.config().image_size, Crop::Centre);
-        let pixels = see.tensor(&self.picture(place, mirrored)?, &self.device)?;
+        let pixels = see.tensor(&picture, &self.device)?;
         let seen = self.tower.forward(&pixels)?;
         if self.seen.len() < KEPT {
             self.seen.insert((place, mirrored), seen.clone());
         }
-        Ok(seen)
+        Ok(Some(seen))
     }
 
     /// A picture as the autoencoder has it.
-    fn target(&mut self, place: Place, mirrored: bool) -> Result<Moments> {
+    fn target(&mut self, place: Place, mirrored: bool) -> Result<Option<Moments>> {
         if let Some(known) = self.targets.get(&(place, mirrored)) {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
+        let Some(picture) = self.picture(place, mirrored)? else {
+            return Ok(None);
+        };
         let draw = Preprocess::drawn(self.painter.picture_size().0 as usize);
-        let pixels = draw.tensor(&self.picture(place, mirrored)?, &self.device)?;
+        let pixels = draw.tensor(&picture, &self.device)?;
         let target = self.painter.vae.encode(&pixels)?;
         if self.targets.len() < KEPT {
             self.targets.insert((place, mirrored), target.clone());
         }
-        Ok(target)
+        Ok(Some(target))
     }
 
     /// Losses and gradients of `items`, which go through the networks together; both times
-    /// `share`. The gradients of the tables are masked.
+    /// `share`. The gradients of the tables are masked. `None` where a picture of theirs can't be
+    /// read any more.
     ///
     /// # Errors
-    /// A picture that cannot be read.
+    /// Too many pictures that can't be read.
     pub fn pass(
         &mut self,
         items: &[&Item],
         weights: &LossWeights,
         share: f64,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Pass> {
+    ) -> Result<Option<Pass>> {
         let (mut pictures, mut targets, mut captions) = (Vec::new(), Vec::new(), Vec::new());
         let (latents, channels) = (
             self.painter.unet.config().sample_size,
@@ -245,14 +271,20 @@ impl Nets {
             // Pictures that come in and go out are mirrored by chance, each by itself.
             let mut seen = Vec::new();
             for place in &item.inputs {
-                seen.push(self.see(*place, rng.random())?);
+                let Some(picture) = self.see(*place, rng.random())? else {
+                    return Ok(None);
+                };
+                seen.push(picture);
             }
             pictures.push(match seen.is_empty() {
                 true => None,
                 false => Some(Tensor::cat(&seen, 0)?),
             });
             targets.push(match item.output {
-                Some(place) => self.target(place, rng.random())?,
+                Some(place) => match self.target(place, rng.random())? {
+                    Some(target) => target,
+                    None => return Ok(None),
+                },
                 None => Moments {
                     mean: nothing.clone(),
                     logvar: nothing.clone(),
@@ -311,9 +343,9 @@ impl Nets {
         let mut grads = (got.total * share)?.backward()?;
         let added = self.model.vocabulary.added();
         mask_new_rows(&mut grads, &self.params.vars(), added)?;
-        Ok(Pass {
+        Ok(Some(Pass {
             grads,
             losses: numbers,
-        })
+        }))
     }
 }

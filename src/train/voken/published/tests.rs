@@ -274,3 +274,44 @@ fn what_cannot_be_trained_is_told() {
     );
     assert!(!dir.join("bad").exists());
 }
+
+#[test]
+fn a_picture_that_goes_bad_while_a_run_is_on_is_left_out() {
+    let dir = aligned();
+    let data = tempfile::tempdir().unwrap();
+    let mut rows = String::new();
+    for number in 0..40 {
+        let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([number * 6, 90, 30]));
+        let name = format!("{number}.png");
+        picture.save(data.path().join(&name)).unwrap();
+        rows += &format!("two boats {number}\t{name}\n");
+    }
+    fs::write(data.path().join("train.tsv"), rows).unwrap();
+    let strips = datasets::read(data.path()).unwrap();
+    let parts = Parts::of_folder(&fixture("checkpoint")).unwrap();
+    let mut nets = Nets::read(parts, Stage::Align, strips.clone(), 5, &Device::Cpu).unwrap();
+    let items = learnable(&nets, &strips, Stage::Align, 5, data.path()).unwrap();
+    let config = settings(dir, "left-out", &fixture("checkpoint"), 1, 1);
+    let settings: PublishedSettings = read_config(&config).unwrap();
+    let mut step = |step| gradients(&mut nets, &items, &settings, Stage::Align, step);
+    let drawn_from = |step| {
+        let picked = pick(items.len(), 3, step, 5);
+        picked
+            .iter()
+            .map(|at| items[*at].output.unwrap().0)
+            .collect::<Vec<_>>()
+    };
+    step(0).unwrap();
+    let file = |strip: usize| data.path().join(format!("{strip}.png"));
+    fs::write(file(drawn_from(1)[1]), "").unwrap();
+    let (_, losses) = step(1).unwrap();
+    assert!(losses.iter().all(|loss| loss.is_finite()));
+    for strip in drawn_from(2) {
+        fs::write(file(strip), "").unwrap();
+    }
+    let error = step(2).err().unwrap().to_string();
+    assert!(
+        error.contains("train.tsv, line") && error.contains("of 40 pictures"),
+        "{error}"
+    );
+}
