@@ -307,6 +307,53 @@ fn what_is_no_language_model_is_refused_by_its_name() {
 }
 
 #[test]
+fn weights_that_only_their_own_libraries_unpack_are_refused_by_name() {
+    let (temp, models, _) = empty();
+    let file = temp.path().join("packed.safetensors");
+    let layer = "model.layers.0.self_attn.q_proj";
+    let with = |mark: &str, dtype: &str| {
+        sparse(
+            &json!({
+                format!("{layer}.{mark}"): [dtype, [4096]],
+                format!("{layer}.weight"): ["U8", [512, 512]],
+            }),
+            &file,
+        );
+    };
+    for (mark, way) in [
+        ("weight.quant_state.bitsandbytes__nf4", "NF4"),
+        ("SCB", "int8"),
+        ("g_idx", "GPTQ"),
+        ("qzeros", "AWQ"),
+        ("weight_packed", "compressed-tensors"),
+        ("something", "U8"),
+    ] {
+        with(mark, "I32");
+        let adding = run(&models, &["models", "add", text(&file)]).code(1);
+        let said = String::from_utf8_lossy(&adding.get_output().stderr).to_string();
+        assert!(said.contains(way), "{mark}: {said}");
+    }
+    let folder = temp.path().join("model");
+    fs::create_dir(&folder).unwrap();
+    for (method, way) in [
+        ("gptq", "GPTQ"),
+        ("awq", "AWQ"),
+        ("mxfp4", "mxfp4"),
+        ("fp8", "fp8"),
+    ] {
+        let config = json!({
+            "model_type": "llama", "architectures": ["LlamaForCausalLM"],
+            "quantization_config": {"quant_method": method, "bits": 4},
+        });
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        let adding = run(&models, &["models", "add", text(&folder)]).code(1);
+        let said = String::from_utf8_lossy(&adding.get_output().stderr).to_string();
+        assert!(said.contains(way), "{method}: {said}");
+    }
+    assert!(listed(&models).is_empty());
+}
+
+#[test]
 fn a_checkpoint_is_added_where_it_lies_listed_when_it_is_away_and_forgotten() {
     let (_temp, models, disk) = empty();
     let pictures = fixtures().join("headers/pictures");

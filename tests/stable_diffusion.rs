@@ -189,13 +189,38 @@ fn settings_that_would_change_the_picture_are_read_or_refused() {
         assert!(sentence.contains(name), "{sentence}");
         std::fs::write(temp.path().join(part).join("config.json"), before).unwrap();
     }
-    set("vae", "shift_factor", 0.5.into());
-    let model = open(temp.path(), options());
-    let vae = model.vae().unwrap();
-    let x = Tensor::zeros((1, 1, 1, 4), DType::F32, &Device::Cpu).unwrap();
-    let seen = vae.to_unet(&x).unwrap();
-    assert!((seen.max_all().unwrap().to_scalar::<f32>().unwrap() + 0.5 * 0.18215).abs() < 1e-6);
-    assert!(apart(&vae.from_unet(&seen).unwrap(), &x) < 1e-6);
+    let zeros = Tensor::zeros((1, 1, 1, 4), DType::F32, &Device::Cpu).unwrap();
+    // What the UNet sees of zeros, and that it leads back to them.
+    let seen = || {
+        let vae = open(temp.path(), options()).vae().unwrap();
+        let seen = vae.to_unet(&zeros).unwrap();
+        assert!(apart(&vae.from_unet(&seen).unwrap(), &zeros) < 1e-6);
+        seen.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    let before = set("vae", "shift_factor", 0.5.into());
+    assert!(near(&seen(), &[-0.5 * 0.18215; 4]));
+    std::fs::write(temp.path().join("vae/config.json"), &before).unwrap();
+    set(
+        "vae",
+        "latents_mean",
+        serde_json::json!([0.1, 0.2, 0.3, 0.4]),
+    );
+    set(
+        "vae",
+        "latents_std",
+        serde_json::json!([1.0, 2.0, 4.0, 8.0]),
+    );
+    let means = [0.1, 0.1, 0.075, 0.05].map(|m: f32| -m * 0.18215);
+    assert!(near(&seen(), &means), "{:?}", seen());
+    std::fs::write(temp.path().join("vae/config.json"), before).unwrap();
+    // Null means that a size was left out.
+    let size = open(temp.path(), options()).picture_size();
+    for part in ["unet", "vae"] {
+        set(part, "sample_size", serde_json::Value::Null);
+    }
+    let usual = open(temp.path(), options()).picture_size().0;
+    assert!(usual >= size.0 && usual.is_multiple_of(64), "{usual}");
 }
 
 #[test]

@@ -5,6 +5,9 @@ use crate::diffusion::{
 };
 use serde_json::{Map, Value, json};
 
+/// Latents along a side of a picture of Stable Diffusion XL.
+pub const XL_SIDE: usize = 128;
+
 /// The UNet of `family`, which reads so many channels.
 pub fn unet(family: Family, in_channels: usize) -> UnetConfig {
     use DownBlockKind::{CrossAttnDownBlock2D, DownBlock2D};
@@ -23,7 +26,7 @@ pub fn unet(family: Family, in_channels: usize) -> UnetConfig {
             ..sd1
         },
         Family::Sdxl => UnetConfig {
-            sample_size: 128,
+            sample_size: XL_SIDE,
             cross_attention_dim: 2048,
             block_out_channels: vec![320, 640, 1280],
             down_block_types: vec![DownBlock2D, CrossAttnDownBlock2D, CrossAttnDownBlock2D],

@@ -9,6 +9,7 @@ use crate::diffusion::{
 };
 use crate::weights::{Checkpoint, Taken};
 use candle_core::{DType, Device};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,10 @@ fn vae_names(name: &str) -> Vec<(String, Taken)> {
 /// A folder in diffusers' layout.
 pub fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
     let unet = dir.join("unet");
-    let config: UnetConfig = read_json(&unet.join("config.json"))?;
+    let (mut config, sized): (UnetConfig, _) = read_config(&unet.join("config.json"))?;
+    if !sized && config.addition_embed_type.is_some() {
+        config.sample_size = builtin::XL_SIDE;
+    }
     let sdxl = config.addition_embed_type.is_some();
     let family = match (sdxl, config.use_linear_projection) {
         (true, _) => Family::Sdxl,
@@ -116,6 +120,18 @@ pub fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion, Diffu
     })
 }
 
+/// A network's configuration, and whether it says its `sample_size`: some files have null there,
+/// which means no more than that it was left out.
+fn read_config<T: DeserializeOwned>(path: &Path) -> Result<(T, bool), DiffusionError> {
+    let mut said: Map<String, Value> = read_json(path)?;
+    let sized = said.get("sample_size").is_some_and(|size| !size.is_null());
+    if !sized {
+        said.remove("sample_size");
+    }
+    let config = serde_json::from_value(said.into());
+    Ok((config.map_err(|e| DiffusionError::config(path, e))?, sized))
+}
+
 fn refiner(path: &Path) -> DiffusionError {
     let why = "is the SDXL refiner, which draws nothing by itself";
     DiffusionError::unfit(path, why, "use an SDXL base model")
@@ -126,7 +142,7 @@ fn refiner(path: &Path) -> DiffusionError {
 fn vae_config(dir: &Path, family: Family) -> Result<VaeConfig, DiffusionError> {
     let path = dir.join("config.json");
     let said: Map<String, Value> = read_json(&path)?;
-    let mut config: VaeConfig = read_json(&path)?;
+    let (mut config, _): (VaeConfig, _) = read_config(&path)?;
     if !said.contains_key("scaling_factor") {
         config.scaling_factor = builtin::scaling_factor(family);
     }
@@ -151,7 +167,7 @@ fn other_vae(path: &Path, own: &VaeConfig) -> Result<Part<VaeConfig>, DiffusionE
     let mut config = own.clone();
     if path.is_dir() {
         let said: Map<String, Value> = read_json(&path.join("config.json"))?;
-        config = read_json(&path.join("config.json"))?;
+        (config, _) = read_config(&path.join("config.json"))?;
         if !said.contains_key("scaling_factor") {
             config.scaling_factor = own.scaling_factor;
         }

@@ -46,6 +46,8 @@ pub struct FloatConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quantization_config: Option<serde_json::Value>,
     pub hidden_act: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model_type: Option<String>,
     /// Whether the output layer is the embedding table.
     pub tie_word_embeddings: bool,
     pub(crate) bos_token_id: Option<Ids>,
@@ -90,12 +92,16 @@ impl Default for FloatConfig {
             partial_rotary_factor: None,
             quantization_config: None,
             hidden_act: "silu".into(),
+            model_type: None,
             tie_word_embeddings: false,
             bos_token_id: Some(Ids::One(1)),
             eos_token_id: Some(Ids::One(2)),
         }
     }
 }
+
+/// Kinds of models that compute what a LLaMA does, given the settings below.
+const LIKE_LLAMA: [&str; 2] = ["llama", "mistral"];
 
 fn is_default(yes: &bool) -> bool {
     !yes
@@ -303,6 +309,12 @@ impl FloatConfig {
             ),
             (self.quantization_config.is_none(), "quantization_config"),
             (self.hidden_act == "silu", "hidden_act"),
+            (
+                self.model_type
+                    .as_deref()
+                    .is_none_or(|kind| LIKE_LLAMA.contains(&kind)),
+                "model_type",
+            ),
         ];
         match fits.iter().find(|(ok, _)| !ok) {
             Some((_, name)) => candle_core::bail!(

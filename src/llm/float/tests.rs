@@ -76,6 +76,28 @@ fn configurations_that_are_not_llama_are_told() {
     for (json, name) in [
         (r#"{"hidden_act":"gelu"}"#, "hidden_act"),
         (r#"{"rope_scaling":{"type":"linear"}}"#, "rope_scaling"),
+        (r#"{"rope_scaling":{"factor":2.0}}"#, "rope_scaling"),
+        (
+            r#"{"rope_parameters":{"rope_type":"llama3","factor":8.0}}"#,
+            "rope_parameters",
+        ),
+        (
+            r#"{"rope_parameters":{"rope_type":"default","factor":4.0}}"#,
+            "rope_parameters",
+        ),
+        (
+            r#"{"rope_parameters":{"full_attention":{"rope_type":"yarn"}}}"#,
+            "rope_parameters",
+        ),
+        (r#"{"attention_bias":true}"#, "attention_bias"),
+        (r#"{"mlp_bias":true}"#, "mlp_bias"),
+        (r#"{"sliding_window":512}"#, "sliding_window"),
+        (r#"{"partial_rotary_factor":0.5}"#, "partial_rotary_factor"),
+        (
+            r#"{"quantization_config":{"quant_method":"gptq","bits":4}}"#,
+            "quantization_config",
+        ),
+        (r#"{"model_type":"granite"}"#, "model_type"),
         (r#"{"num_attention_heads":0}"#, "num_attention_heads"),
         (r#"{"num_key_value_heads":5}"#, "num_key_value_heads"),
     ] {
@@ -83,6 +105,11 @@ fn configurations_that_are_not_llama_are_told() {
         let why = config.check().unwrap_err().to_string();
         assert!(why.contains(name), "{why}");
     }
+    // What newer files say as they do is read.
+    let temp = tempfile::tempdir().unwrap();
+    let said = r#"{"rope_parameters":{"rope_type":"default","rope_theta":500000.0}}"#;
+    std::fs::write(temp.path().join("config.json"), said).unwrap();
+    assert_eq!(FloatConfig::read(temp.path()).unwrap().rope_theta, 5e5);
     let ids: FloatConfig =
         serde_json::from_str(r#"{"bos_token_id":0,"eos_token_id":[7,8]}"#).unwrap();
     assert_eq!((ids.bos(), ids.eos()), (Some(0), Some(7)));
