@@ -34,20 +34,21 @@ impl Exporter for Pictures {
     }
 
     fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError> {
-        let missing = |id: &ImageId| ExportError::NoPixels(id.file_name());
-        if files(export.story).next().is_none() {
-            return Err(ExportError::NoPictures);
-        }
-        // All are looked at before one is written.
-        for (_, take) in files(export.story) {
-            let id = &take.image;
-            export.images.get(id).ok_or_else(|| missing(id))?;
+        // One that is missing or damaged is left out, see [`super::left_out`].
+        let at_hand = |id: &ImageId| export.images.get(id);
+        let first = files(export.story).find(|(_, take)| at_hand(&take.image).is_some());
+        if first.is_none() {
+            let named = files(export.story).next();
+            return Err(named.map_or(ExportError::NoPictures, |(_, take)| {
+                ExportError::NoPixels(take.image.file_name())
+            }));
         }
         fs::create_dir_all(target).map_err(|source| failed(target, source))?;
         for (name, take) in files(export.story) {
             let path = target.join(name);
-            let id = &take.image;
-            let picture = export.images.get(id).ok_or_else(|| missing(id))?;
+            let Some(picture) = at_hand(&take.image) else {
+                continue;
+            };
             let png = encode_png(&picture, take.record.as_ref());
             write_file(&path, &png.map_err(|source| failed(&path, source))?)?;
         }

@@ -74,12 +74,16 @@ pub(super) fn set(line: &str) -> String {
         }
         run.clear();
     };
+    let mut before = ' ';
     for c in line.chars() {
-        // Marks and joiners stay with the letter before them, spaces with the run.
-        let wanted = match joins(c) || (c == ' ' && of.is_some()) {
+        // Marks and joiners stay with the letter before them, and so do spaces between words; those
+        // of a font of emoji are as wide as its pictures.
+        let between_words = c == ' ' && before.is_alphanumeric();
+        let wanted = match joins(c) || (between_words && of.is_some()) {
             true => of.clone(),
             false => family(c),
         };
+        before = c;
         if wanted != of {
             close(&mut run, &of);
             of = wanted;

@@ -116,8 +116,9 @@ fn help_messages_and_versions_are_a_key_away() {
     t.click("About Vokenboard");
     t.studio.get_by_label_contains(env!("CARGO_PKG_VERSION"));
     t.shot("about");
-    t.click("The libraries that it is built from");
-    t.studio.run_steps(3);
+    let libraries = "The libraries that it is built from";
+    t.studio.get_by_label(libraries).click_accesskit();
+    t.studio.run_steps(10);
     t.studio.get_by_label_contains("moxcms 0.");
     t.shot("libraries");
 }
