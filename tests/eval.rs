@@ -40,7 +40,7 @@ fn a_report_covers_every_source_and_number_of_subjects() {
     let (json, grid) = (dir.path().join("report.json"), dir.path().join("grid.png"));
     let run = || {
         eval(&model)
-            .args(["--samples", "6", "--steps", "2", "--json"])
+            .args(["--samples", "6", "--steps", "2", "--force", "--json"])
             .arg(&json)
             .arg("--grid")
             .arg(&grid)
@@ -291,6 +291,7 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
             .arg(keep.join("one-by-one"))
             .arg("--out")
             .arg(&page)
+            .arg("--force")
             .assert()
             .success()
             .stdout(contains("2 pairs"));
@@ -307,6 +308,7 @@ fn the_comparison_tells_every_row_and_says_what_it_leaves_out() {
         .arg(&keep)
         .arg("--out")
         .arg(&page)
+        .arg("--force")
         .assert()
         .code(1)
         .stderr(contains("no story of the same name"));

@@ -428,6 +428,99 @@ fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
 }
 
 #[test]
+fn what_could_not_be_saved_is_offered_at_the_next_start() {
+    let mut d = desk(0);
+    std::fs::write(d.temp.path().join("projects"), "in the way").unwrap();
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.until("the failure", |s| s.saved_words() == Some("not saved"));
+    let copies = d.temp.path().join("rescued");
+    let one = |dir: &std::path::Path| {
+        let mut all = std::fs::read_dir(dir).unwrap();
+        all.next().map(|entry| entry.unwrap().path())
+    };
+    let copy = one(&copies).unwrap();
+    // It goes along with the story as long as that can't be saved.
+    let id = d.state.panels()[0].id;
+    d.does(Action::Typed(id, "A fox dreams.".into()));
+    d.does(Action::Committed);
+    let text = || {
+        Project::read(&copy).unwrap().0.story().panels[0]
+            .text
+            .clone()
+    };
+    d.until("the copy", |_| text() == "A fox dreams.");
+    let Desk { state, temp, .. } = d;
+    drop(state);
+    // The program was killed: the next one offers it, with its picture.
+    let (parts, answers, hold) = parts(temp.path().join("projects"), Duration::ZERO);
+    let mut d = Desk {
+        state: State::new(parts),
+        answers,
+        hold,
+        temp,
+    };
+    assert_eq!(d.state.rescued.len(), 1);
+    assert_eq!(d.state.rescued[0].dir, copy);
+    d.state.open(copy.clone());
+    d.until("opened", |s| !s.panels().is_empty());
+    assert!(d.state.picture_of(d.state.panels()[0].id).is_some());
+    d.does(Action::New);
+    d.until("left", |s| s.panels().is_empty());
+    d.does(Action::ForgetRescued(0));
+    assert_eq!(one(&copies), None);
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_elsewhere_is_kept_and_the_story_goes_on_where_it_was() {
+    let mut d = desk(0);
+    d.writes("A fox sleeps in the forest.");
+    d.idle();
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    let home = d.state.project.clone().unwrap();
+    d.state.preferences.autosave = false;
+    let id = d.state.panels()[0].id;
+    d.does(Action::Typed(id, "A fox dreams.".into()));
+    d.does(Action::Committed);
+    let taken = d.temp.path().join("taken");
+    std::fs::write(&taken, "mine").unwrap();
+    d.answers.paths.lock().unwrap().push_back(taken.clone());
+    d.does(Action::AskSaveAs);
+    d.until("the refusal", |s| s.saved_words() == Some("not saved"));
+    assert!(d.says("a copy is kept in"), "{:?}", d.state.toasts.all());
+    assert_eq!(std::fs::read(&taken).unwrap(), b"mine");
+    // Nor into the files of a story.
+    let inside = home.join("images").join("new");
+    d.answers.paths.lock().unwrap().push_back(inside.clone());
+    d.does(Action::AskSaveAs);
+    d.until("the second", |s| {
+        let mut all = s.toasts.history();
+        all.any(|said| said.sentence.contains("inside the story"))
+    });
+    assert!(!inside.exists());
+    d.does(Action::Save);
+    d.until("saved", |s| s.saved_words() == Some("saved"));
+    assert_eq!(d.state.project.as_deref(), Some(home.as_path()));
+    let (saved, _, _) = Project::read(&home).unwrap();
+    assert_eq!(saved.story().panels[0].text, "A fox dreams.");
+    let left = std::fs::read_dir(d.temp.path().join("rescued")).unwrap();
+    assert_eq!(left.count(), 0, "the copy is not needed any more");
+}
+
+#[test]
+fn words_that_are_in_no_panel_yet_are_not_closed_away() {
+    let mut d = desk(0);
+    d.state.view.composer = "My grandmother kept".into();
+    d.does(Action::Close);
+    assert!(d.state.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    d.does(Action::Stay);
+    assert!(!d.state.may_close());
+    d.does(Action::Close);
+    d.does(Action::LeaveNow);
+    assert!(d.state.may_close());
+}
+
+#[test]
 fn a_board_is_left_without_saving_only_when_the_author_says_so() {
     let mut d = desk(0);
     d.state.preferences.autosave = false;

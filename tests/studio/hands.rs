@@ -172,6 +172,28 @@ fn several_panels_are_chosen_redrawn_and_deleted() {
 }
 
 #[test]
+fn clicks_with_a_key_held_add_to_what_is_chosen() {
+    let mut t = open();
+    t.write_texts(&["One.", "Two.", "Three."]);
+    t.key(Modifiers::NONE, Key::Home);
+    t.studio.run_steps(6);
+    let click = |t: &mut Test, panel: usize, held| {
+        let label = format!("Empty picture {panel}");
+        t.studio.get_by_label(&label).click_modifiers(held);
+        t.studio.run_steps(4);
+    };
+    click(&mut t, 1, Modifiers::NONE);
+    click(&mut t, 3, Modifiers::COMMAND);
+    assert_eq!(t.chosen(), [1, 3]);
+    click(&mut t, 3, Modifiers::COMMAND);
+    assert_eq!(t.chosen(), [1]);
+    click(&mut t, 3, Modifiers::SHIFT);
+    assert_eq!(t.chosen(), [1, 2, 3]);
+    click(&mut t, 2, Modifiers::NONE);
+    assert_eq!(t.chosen(), [2]);
+}
+
+#[test]
 fn takes_have_a_menu_and_two_stand_side_by_side() {
     let mut t = drawn(&[FOX]);
     t.click("Regenerate image");

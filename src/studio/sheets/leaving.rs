@@ -37,6 +37,10 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
             };
             ui.add(egui::Label::new(words).wrap());
         }
+        if state.loses_typed(&leaving.to) {
+            let words = "What you typed below is in no panel yet and would be lost.";
+            ui.add(egui::Label::new(words).wrap());
+        }
         ui.add_space(10.0);
         ui.horizontal_wrapped(|ui| {
             let copy = widgets::primary_button(ui, Icon::Export, "Save a copy…", true);

@@ -52,6 +52,11 @@ impl State {
         self.has_unsaved() && (self.save_failed() || !self.preferences.autosave)
     }
 
+    /// Whether words are lost that stand below and in no panel yet; another story keeps them there.
+    pub fn loses_typed(&self, to: &Leave) -> bool {
+        *to == Leave::Close && !self.view.composer.trim().is_empty()
+    }
+
     /// Why it is not, in a sentence.
     pub fn why_unsaved(&self) -> String {
         match self.autosave.trouble() {
@@ -70,7 +75,7 @@ impl State {
     /// saved first, or the author asked.
     pub(super) fn leave_for(&mut self, to: Leave, now: Instant) {
         self.commit(now);
-        let asks = !self.work.is_idle() || self.loses_unsaved();
+        let asks = !self.work.is_idle() || self.loses_unsaved() || self.loses_typed(&to);
         if !asks && !self.has_unsaved() {
             return self.go(to, now);
         }
