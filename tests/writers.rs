@@ -1,6 +1,8 @@
 //! Stories from language models that authors own, end to end on tiny GGUF files.
 
 mod common;
+#[path = "writers/seeing.rs"]
+mod seeing;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

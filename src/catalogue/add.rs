@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CatalogueError, files, folders, identify, ollama};
+use super::{CatalogueError, folders, identify, ollama, projector};
 use crate::llm::check_gguf;
 use crate::published::format_bytes;
 use crate::weights::{
@@ -39,7 +39,36 @@ pub fn add(
         return add_own(path, models);
     }
     let known = weights::installed(models)?.models;
-    let model = look(path, name, prediction, &known)?;
+    register(look(path, name, prediction, None, &known)?, models, &known)
+}
+
+/// Adds the language model `path` with the vision projector `projector`, a file or the id of one that
+/// was added; without one named, [`add`] takes the one that lies beside the model.
+///
+/// # Errors
+/// As [`add`]; when it is no language model, or the projector does not belong to it.
+pub fn add_with_projector(
+    path: &Path,
+    projector: &Path,
+    models: &Path,
+) -> Result<Added, CatalogueError> {
+    let known = weights::installed(models)?.models;
+    let added = known.iter().find(|model| {
+        let id = projector.to_str();
+        id == Some(&model.manifest.id) && model.manifest.pipeline == Kind::Projector.name()
+    });
+    let projector = match added.and_then(|model| model.source.path()) {
+        Some(path) if !projector.exists() => path,
+        _ => projector,
+    };
+    register(
+        look(path, None, None, Some(projector), &known)?,
+        models,
+        &known,
+    )
+}
+
+fn register(model: Model, models: &Path, known: &[Model]) -> Result<Added, CatalogueError> {
     let again = known.iter().any(|other| other.source == model.source);
     let entry = Entry::new(model.source.clone(), Some(model.manifest.clone()));
     weights::register(models, &entry)?;
@@ -74,7 +103,7 @@ pub fn find(models: &Path, name: &str) -> Result<Model, CatalogueError> {
         Err(WeightsError::NoSuchModel { .. } | WeightsError::NoManifest { .. })
             if Path::new(name).exists() =>
         {
-            look(Path::new(name), None, None, &[])
+            look(Path::new(name), None, None, None, &[])
         }
         found => Ok(found?),
     }
@@ -85,15 +114,18 @@ fn look(
     path: &Path,
     name: Option<&str>,
     prediction: Option<&str>,
+    mmproj: Option<&Path>,
     known: &[Model],
 ) -> Result<Model, CatalogueError> {
     let mut name = name.map(str::to_owned);
     let mut path = path.to_path_buf();
+    let mut ollamas = None;
     if !path.exists()
         && let Some(stored) = path.to_str().and_then(ollama::find)
     {
         name = Some(stored.name);
         path = stored.blob;
+        ollamas = stored.projector;
     }
     let identity = identify(&path)?;
     let path = only_file(&path)?;
@@ -112,7 +144,23 @@ fn look(
         Some(model) => model.manifest.id.clone(),
         None => unique(&name, known),
     };
-    let manifest = manifest(id, name, identity, &path)?;
+    let is = identity.is;
+    let mut manifest = manifest(id, name, identity, &path)?;
+    match (is, mmproj.or(ollamas.as_deref())) {
+        (Kind::LanguageModel, named) if path.is_file() => {
+            manifest.projector = projector::of_model(&path, named)?;
+        }
+        (_, Some(_)) => {
+            return Err(CatalogueError::Said(format!(
+                "{} is no language model in a GGUF file, so it takes no vision projector; leave --mmproj away",
+                path.display()
+            )));
+        }
+        (_, None) => {}
+    }
+    if manifest.projector.is_some() {
+        manifest.summary.push_str(", sees pictures");
+    }
     Ok(Model::new(source, manifest))
 }
 
@@ -155,7 +203,7 @@ fn only_file(path: &Path) -> Result<PathBuf, CatalogueError> {
             false => Ok(real),
         };
     }
-    match files::weights_in(&real).as_slice() {
+    match projector::models_in(&real).as_slice() {
         [only] => Ok(only.clone()),
         _ => Ok(real),
     }

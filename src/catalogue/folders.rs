@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::Value;
 
-use super::{CatalogueError, ELSEWHERE, files, header, identify, refused, usable};
+use super::{CatalogueError, ELSEWHERE, header, identify, projector, refused, usable};
 use crate::diffusion::{OpenOptions, SchedulerConfig, StableDiffusion};
 use crate::published;
 use crate::weights::{Checkpoint, Identity, Kind, MANIFEST, Manifest};
@@ -32,7 +32,7 @@ pub fn tell(dir: &Path) -> Result<Identity, CatalogueError> {
     if dir.join("config.json").is_file() {
         return configured(dir);
     }
-    let weights = files::weights_in(dir);
+    let weights = projector::models_in(dir);
     if let [only] = &weights[..] {
         return identify(only);
     }

@@ -16,6 +16,9 @@ pub fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError
     let arch = header.string("general.architecture");
     let kind = header.string("general.type");
     let family = arch.or(kind).unwrap_or("unknown");
+    if super::projector::is_one(header) {
+        return super::projector::tell(path, header);
+    }
     match check_gguf(path) {
         Ok(facts) => Ok(told(&facts)),
         // A part that is at fault, not what the file is.

@@ -22,6 +22,7 @@ mod numbers;
 mod ollama;
 mod others;
 mod plan;
+mod projector;
 mod scan;
 mod tensors;
 mod transformers;
@@ -33,7 +34,7 @@ mod tests;
 
 use std::path::Path;
 
-pub use add::{Added, add, file_of, find, line, remove};
+pub use add::{Added, add, add_with_projector, file_of, find, line, remove};
 pub use engines::{add_comfy, add_endpoint};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};

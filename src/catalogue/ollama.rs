@@ -17,7 +17,9 @@ pub struct Stored {
     pub name: String,
     /// The file of its weights.
     pub blob: PathBuf,
-    /// What else belongs to it that changes what it says or sees, by the kind of its layer.
+    /// The file with which it sees pictures.
+    pub projector: Option<PathBuf>,
+    /// What else belongs to it that changes what it says, by the kind of its layer.
     pub beside: Vec<String>,
 }
 
@@ -79,16 +81,21 @@ fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
         .iter()
         .find(|layer| kind(layer) == "model")?;
     // `sha256:HEX` is the file `sha256-HEX`; nothing else may be named.
-    let hash = weights.digest.strip_prefix("sha256:")?;
-    if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
+    let blob = |layer: &Layer| {
+        let hash = layer.digest.strip_prefix("sha256:")?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| store.join("blobs").join(format!("sha256-{hash}")))
+    };
+    let projector = manifest
+        .layers
+        .iter()
+        .find(|layer| kind(layer) == "projector");
     let beside = manifest.layers.iter().map(kind);
-    let beside = beside.filter(|kind| ["adapter", "projector"].contains(&kind.as_str()));
     Some(Stored {
         name: name(path.strip_prefix(root).ok()?)?,
-        blob: store.join("blobs").join(format!("sha256-{hash}")),
-        beside: beside.collect(),
+        blob: blob(weights)?,
+        projector: projector.and_then(blob),
+        beside: beside.filter(|kind| kind == "adapter").collect(),
     })
 }
 
@@ -143,7 +150,8 @@ mod tests {
         let manifest = |digest: &str| {
             format!(
                 r#"{{"layers": [{{"mediaType": "application/vnd.ollama.image.model", "digest": "{digest}"}},
-                {{"mediaType": "application/vnd.ollama.image.projector", "digest": "x"}}]}}"#
+                {{"mediaType": "application/vnd.ollama.image.projector", "digest": "{digest}"}},
+                {{"mediaType": "application/vnd.ollama.image.adapter", "digest": "x"}}]}}"#
             )
         };
         fs::write(library.join("1b"), manifest(&format!("sha256:{hash}"))).unwrap();
@@ -158,6 +166,7 @@ mod tests {
             found[1].blob,
             temp.path().join(format!("blobs/sha256-{hash}"))
         );
-        assert_eq!(found[1].beside, ["projector"]);
+        assert_eq!(found[1].projector, Some(found[1].blob.clone()));
+        assert_eq!(found[1].beside, ["adapter"]);
     }
 }

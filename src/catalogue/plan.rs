@@ -8,12 +8,11 @@ use super::CatalogueError;
 use crate::diffusion::{BESIDE_UNET, OpenOptions, StableDiffusion};
 use crate::llm::{CacheType, memory_of_gguf};
 use crate::published::{Placement, Plan, Precision, Stage, decoding, denoising};
-use crate::weights::{DeviceKind, Kind, Model};
+use crate::vision::ProjectorFacts;
+use crate::weights::{DeviceKind, FileEntry, Kind, Model};
 
 /// What the program itself takes: code, tokenizers, buffers of threads.
 const PROGRAM: u64 = 120_000_000;
-/// Tokens of a story that is written, at most, where nothing else is asked for.
-const CONTEXT: usize = 8192;
 
 /// Plans `model` on `device` with at most `limit` bytes there, for pictures of `size` (those that
 /// it was trained for, where none is given).
@@ -38,7 +37,7 @@ pub fn plan(
             };
             pictures(path, device, size, held)?
         }
-        Some(Kind::LanguageModel) => words(path)?,
+        Some(Kind::LanguageModel) => words(path, model.manifest.projector.as_ref())?,
         _ => {
             return Err(CatalogueError::Said(format!(
                 "model {} is a {}, for which no memory is planned; name one that draws or writes",
@@ -113,21 +112,39 @@ fn pictures(
     ])
 }
 
-fn words(path: &Path) -> Result<Vec<Stage>, CatalogueError> {
-    let memory = memory_of_gguf(path, CONTEXT, CacheType::F16)?;
+/// A story of as many tokens as the model is opened for, and, where it sees, a picture.
+fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<Stage>, CatalogueError> {
+    let (options, memory) = memory_of_gguf(path)?;
+    let kept = match options.cache {
+        CacheType::Q8 => Precision::Quantised,
+        CacheType::F16 | CacheType::F32 => Precision::F16,
+    };
     let place = |part, precision, bytes| Placement {
         part,
         device: DeviceKind::Cpu,
         precision,
         bytes,
     };
-    Ok(vec![Stage {
+    let mut stages = vec![Stage {
         name: "writing text",
         device: DeviceKind::Cpu,
         parts: vec![
             place("language model", Precision::Quantised, memory.weights),
-            place("keys and values", Precision::F16, memory.cache),
+            place("keys and values", kept, memory.cache),
         ],
         work: memory.buffers + PROGRAM,
-    }])
+    }];
+    if let Some(projector) = projector {
+        let facts = ProjectorFacts::read(Path::new(&projector.path));
+        let facts = facts.map_err(|error| CatalogueError::Said(error.to_string()))?;
+        // From the first picture on its weights stay.
+        let eyes = place("vision projector", Precision::F16, facts.weight_bytes());
+        stages[0].parts.push(eyes);
+        stages.push(Stage {
+            name: "looking at a picture",
+            work: facts.work_bytes() + memory.buffers + PROGRAM,
+            ..stages[0].clone()
+        });
+    }
+    Ok(stages)
 }

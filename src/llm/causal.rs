@@ -1,6 +1,6 @@
 //! What is between a language model and whoever writes with it.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use super::LlmError;
@@ -20,6 +20,21 @@ pub trait CausalLm: Send {
 
     /// How many of the first `ids` were read last and stay, so that they are not read again.
     fn shared(&self, ids: &[u32]) -> usize;
+
+    /// Takes the embeddings of a picture, `[tokens, width]`, and gives the ids, beyond the
+    /// vocabulary, that stand for them in a text from now on, all of them in order.
+    ///
+    /// # Errors
+    /// When they are not as wide as the model, or it takes none.
+    fn take_picture(&mut self, embeddings: Vec<f32>) -> Result<Range<u32>, LlmError> {
+        let found = embeddings.len();
+        Err(LlmError::Embeddings { found, width: 0 })
+    }
+
+    /// Forgets the embeddings of a picture.
+    fn drop_picture(&mut self, ids: &Range<u32>) {
+        let _ = ids;
+    }
 
     /// Says how long the text that is read next may become, prompt and answer together: some models
     /// read long texts otherwise from their first token on.
@@ -55,6 +70,10 @@ pub struct GgufLm {
     state: State,
     /// The tokens in `state`.
     read: Vec<u32>,
+    /// Embeddings of pictures by the ids that stand for them.
+    pictures: Vec<(Range<u32>, Vec<f32>)>,
+    /// The first id that stands for nothing yet.
+    free: u32,
     memory: LlmMemory,
     files: MappedFiles,
 }
@@ -80,6 +99,8 @@ impl GgufLm {
             memory: LlmMemory::of(header, hyper, options.context, options.cache),
             state: network.state(options.context, options.cache),
             read: Vec::new(),
+            pictures: Vec::new(),
+            free: u32::try_from(network.hyperparameters().vocabulary).unwrap_or(u32::MAX),
             files: gguf.files(),
             network,
         })
@@ -136,6 +157,44 @@ impl GgufLm {
     }
 }
 
+/// A part of a text.
+enum Piece {
+    Words(Range<usize>),
+    /// Where it stands, and which it is.
+    Picture(Range<usize>, usize),
+}
+
+impl GgufLm {
+    /// The words and pictures of a text.
+    ///
+    /// # Errors
+    /// When an id beyond the vocabulary is not the first of a picture that stands there whole.
+    fn pieces(&self, ids: &[u32]) -> Result<Vec<Piece>, LlmError> {
+        let size = self.vocabulary();
+        let beyond = |id: &u32| *id as usize >= size;
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < ids.len() {
+            let words = ids[at..].iter().take_while(|id| !beyond(id)).count();
+            if words > 0 {
+                pieces.push(Piece::Words(at..at + words));
+                at += words;
+                continue;
+            }
+            let id = ids[at];
+            let found = self.pictures.iter().position(|(range, _)| {
+                let there = ids[at..].iter().take(range.len());
+                range.start == id && there.copied().eq(range.clone())
+            });
+            let index = found.ok_or(LlmError::UnknownToken { id, size })?;
+            let end = at + self.pictures[index].0.len();
+            pieces.push(Piece::Picture(at..end, index));
+            at = end;
+        }
+        Ok(pieces)
+    }
+}
+
 impl CausalLm for GgufLm {
     fn vocabulary(&self) -> usize {
         self.hyperparameters().vocabulary
@@ -148,6 +207,24 @@ impl CausalLm for GgufLm {
     fn shared(&self, ids: &[u32]) -> usize {
         let same = self.read.iter().zip(ids);
         same.take_while(|(a, b)| a == b).count()
+    }
+
+    fn take_picture(&mut self, embeddings: Vec<f32>) -> Result<Range<u32>, LlmError> {
+        let (found, width) = (embeddings.len(), self.hyperparameters().width);
+        if found == 0 || !found.is_multiple_of(width) {
+            return Err(LlmError::Embeddings { found, width });
+        }
+        let tokens = u32::try_from(found / width).unwrap_or(u32::MAX);
+        let end = self.free.checked_add(tokens);
+        let end = end.ok_or(LlmError::Embeddings { found, width })?;
+        let ids = self.free..end;
+        self.free = end;
+        self.pictures.push((ids.clone(), embeddings));
+        Ok(ids)
+    }
+
+    fn drop_picture(&mut self, ids: &Range<u32>) {
+        self.pictures.retain(|(range, _)| range != ids);
     }
 
     fn expect(&mut self, tokens: usize) {
@@ -167,16 +244,35 @@ impl CausalLm for GgufLm {
         if !self.network.suits(&self.state, ids.len()) {
             self.expect(ids.len());
         }
+        let pieces = self.pieces(ids)?;
         let known = self.shared(ids).min(last);
+        // A picture is read as a whole.
+        let whole = pieces.iter().find_map(|piece| match piece {
+            Piece::Picture(at, _) if at.contains(&known) => Some(at.start),
+            _ => None,
+        });
+        let known = whole.unwrap_or(known);
         self.state.truncate(known);
         let known = self.state.len();
         self.read.truncate(known);
-        let new = Input::Ids(&ids[known..]);
-        let Some(states) = self.network.extend(&mut self.state, new, go_on)? else {
-            self.read.truncate(self.state.len());
-            return Ok(None);
-        };
-        self.read.extend_from_slice(&ids[known..]);
+        let mut states = Vec::new();
+        for piece in pieces {
+            let (from, input) = match &piece {
+                Piece::Words(words) if words.end <= known => continue,
+                Piece::Picture(at, _) if at.end <= known => continue,
+                Piece::Words(words) => {
+                    let new = words.start.max(known)..words.end;
+                    (new.clone(), Input::Ids(&ids[new]))
+                }
+                Piece::Picture(at, index) => (at.clone(), Input::Picture(&self.pictures[*index].1)),
+            };
+            let Some(read) = self.network.extend(&mut self.state, input, go_on)? else {
+                self.read.truncate(self.state.len());
+                return Ok(None);
+            };
+            self.read.extend_from_slice(&ids[from]);
+            states = read;
+        }
         let width = self.hyperparameters().width;
         self.network.logits(&states[states.len() - width..], logits);
         Ok(Some(()))

@@ -47,6 +47,10 @@ pub enum LlmError {
     UnknownToken { id: u32, size: usize },
     #[error("{found} numbers are not whole embeddings of {width}; give {width} for each token")]
     Embeddings { found: usize, width: usize },
+    #[error(
+        "the vision projector's pictures are {found} numbers wide, which this language model does not read; add the model again with the mmproj file that belongs to it"
+    )]
+    Blind { found: usize },
     #[error("there is no token to go on from; give at least one")]
     NoTokens,
     #[error(transparent)]

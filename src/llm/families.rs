@@ -67,6 +67,8 @@ pub struct Family {
     pub yarn_rounds: bool,
     /// Whether there are factors of frequencies for short and for long texts.
     pub long_factors: bool,
+    /// The tokens between which a picture stands, where the family reads pictures.
+    pub picture_marks: Option<(&'static str, &'static str)>,
 }
 
 const PLAIN: Family = Family {
@@ -87,6 +89,7 @@ const PLAIN: Family = Family {
     experts: false,
     yarn_rounds: true,
     long_factors: false,
+    picture_marks: None,
 };
 
 /// Every family.
@@ -132,6 +135,7 @@ pub const FAMILIES: &[Family] = &[
         activation: FeedActivation::GeluTanh,
         scales_embeddings: true,
         layers_scaled_by_width: Some(62),
+        picture_marks: Some(("<start_of_image>", "<end_of_image>")),
         ..PLAIN
     },
     Family {

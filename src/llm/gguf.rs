@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use super::LlmError;
 use super::gguf_check::{refuse_other_format, refuse_other_kind};
 use crate::cause::Cause;
-use crate::nn::quant::{MappedFile, QuantMatrix, QuantType};
+use crate::nn::quant::{MappedFile, QuantMatrix};
 use crate::weights::{GgmlType, GgufHeader, GgufTensor, GgufValue};
 
 /// An open GGUF file, with its further parts where it was split.
@@ -233,7 +233,8 @@ impl Gguf {
     /// A tensor of that shape, its rows one below the other.
     pub(super) fn stack(&self, name: &str, shape: &[usize]) -> Result<QuantMatrix, LlmError> {
         let tensor = self.tensor(name, shape)?;
-        let kind = quant_type(tensor.kind).ok_or_else(|| self.unread(name, tensor))?;
+        let kind = tensor.kind.and_then(GgmlType::quant);
+        let kind = kind.ok_or_else(|| self.unread(name, tensor))?;
         let cols = shape.last().copied().unwrap_or(1);
         let rows = shape.iter().rev().skip(1).product();
         QuantMatrix::new(self.file(name).clone(), tensor.offset, rows, cols, kind)
@@ -335,27 +336,4 @@ fn may_be_model(path: &Path) -> bool {
         part.parse::<u32>().ok()
     });
     !name.starts_with('.') && end.eq_ignore_ascii_case("gguf") && part.is_none_or(|part| part <= 1)
-}
-
-/// Our kernels' name of a type, where they read it.
-pub(super) fn quant_type(kind: Option<GgmlType>) -> Option<QuantType> {
-    Some(match kind? {
-        GgmlType::F32 => QuantType::F32,
-        GgmlType::F16 => QuantType::F16,
-        GgmlType::Bf16 => QuantType::Bf16,
-        GgmlType::Q4_0 => QuantType::Q4_0,
-        GgmlType::Q4_1 => QuantType::Q4_1,
-        GgmlType::Q5_0 => QuantType::Q5_0,
-        GgmlType::Q5_1 => QuantType::Q5_1,
-        GgmlType::Q8_0 => QuantType::Q8_0,
-        GgmlType::Q2K => QuantType::Q2K,
-        GgmlType::Q3K => QuantType::Q3K,
-        GgmlType::Q4K => QuantType::Q4K,
-        GgmlType::Q5K => QuantType::Q5K,
-        GgmlType::Q6K => QuantType::Q6K,
-        GgmlType::Iq4Nl => QuantType::Iq4Nl,
-        GgmlType::Iq4Xs => QuantType::Iq4Xs,
-        GgmlType::Mxfp4 => QuantType::Mxfp4,
-        _ => return None,
-    })
 }

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::gguf::Gguf;
-use super::{CacheType, Hyperparameters, LlmError, LlmMemory};
+use super::{Hyperparameters, LlmError, LlmMemory, OpenOptions};
 use crate::weights::{GgmlType, GgufHeader, GgufValue, HEAD, trouble};
 
 /// Architectures of picture and video models that are packed as GGUF.
@@ -58,6 +58,8 @@ pub struct GgufFacts {
     pub arch: String,
     /// `general.name`.
     pub name: Option<String>,
+    /// The width of the embeddings in which it reads pictures, where it knows their marks.
+    pub picture_width: Option<usize>,
     /// The tokens that it was trained to read.
     pub context_length: Option<usize>,
     pub tensors: usize,
@@ -78,7 +80,7 @@ pub struct GgufFacts {
 pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     let gguf = Gguf::open(path.to_path_buf())?;
     let header = gguf.header();
-    Hyperparameters::from_gguf(header).map_err(|reason| gguf.unusable(reason))?;
+    let hyper = Hyperparameters::from_gguf(header).map_err(|reason| gguf.unusable(reason))?;
     let arch = gguf.string("general.architecture")?;
     let mut bytes = BTreeMap::new();
     for tensor in header.tensors.values() {
@@ -90,6 +92,7 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     Ok(GgufFacts {
         arch: arch.to_string(),
         name: header.string("general.name").map(str::to_owned),
+        picture_width: hyper.picture_marks(header).map(|_| hyper.width),
         context_length: header.whole(&format!("{arch}.context_length")),
         tensors: tensors.len(),
         parameters: tensors.clone().map(|tensor| count(&tensor.shape)).sum(),
@@ -101,23 +104,21 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     })
 }
 
-/// What the language model in the GGUF file `path` takes of memory, for texts of `context` tokens
-/// whose keys and values are kept as `cache`.
+/// How the language model in the GGUF file `path` is opened to write with, and what it takes of
+/// memory then.
 ///
 /// # Errors
 /// As [`check_gguf`].
-pub fn memory_of_gguf(
-    path: &Path,
-    context: usize,
-    cache: CacheType,
-) -> Result<LlmMemory, LlmError> {
+pub fn memory_of_gguf(path: &Path) -> Result<(OpenOptions, LlmMemory), LlmError> {
     let gguf = match path.is_dir() {
         true => Gguf::find(path)?,
         false => Gguf::open(path.to_path_buf())?,
     };
     let read = Hyperparameters::from_gguf(gguf.header());
     let read = read.map_err(|reason| gguf.unusable(reason))?;
-    Ok(LlmMemory::of(gguf.header(), &read, context, cache))
+    let options = OpenOptions::usual(gguf.header(), &read);
+    let memory = LlmMemory::of(gguf.header(), &read, options.context, options.cache);
+    Ok((options, memory))
 }
 
 fn count(shape: &[usize]) -> u64 {

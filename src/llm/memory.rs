@@ -70,7 +70,17 @@ const LONGEST: usize = 32_768;
 /// The shortest that a story can be written in.
 const SHORTEST: usize = 2_048;
 
+/// The most memory that the cache of a text may take.
+const MAX_CACHE: u64 = 1 << 30;
+
 impl OpenOptions {
+    /// How a model is opened to write with: for texts as long as a cache of one gigabyte holds, as
+    /// [`OpenOptions::within`] says.
+    pub fn usual(header: &GgufHeader, hyper: &Hyperparameters) -> OpenOptions {
+        let without = LlmMemory::of(header, hyper, 0, CacheType::F16);
+        OpenOptions::within(header, hyper, without.total() + MAX_CACHE)
+    }
+
     /// How a model is opened so that it takes no more than `budget` bytes: for texts of 32,768
     /// tokens, or as many as it was trained for, with a cache of 16 or, where those are too many, 8
     /// bits, and for shorter ones where that is too much still, though not below 2,048.

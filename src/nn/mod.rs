@@ -33,8 +33,9 @@ pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
 pub use memory::keep_memory;
 pub use ops::{
     Activation, ConvOptions, Mask, Padding, Segment, add_channels, attention, conv2d, embedding,
-    embedding_masked, geglu, gelu, group_norm, layer_norm, linear, mean_square, packed_attention,
-    quick_gelu, rms_norm, rotary, rotations, silu, softmax, swiglu, upsample_nearest,
+    embedding_masked, geglu, gelu, gelu_tanh, group_norm, layer_norm, linear, mean_square,
+    packed_attention, quick_gelu, rms_norm, rotary, rotations, silu, softmax, swiglu,
+    upsample_nearest,
 };
 pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};

@@ -271,6 +271,15 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(elementwise::UnaryOp(Unary::Gelu))
 }
 
+/// GELU by its approximation with the tangent, as SigLIP has it.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    if !ours(&[x]) {
+        return plain::gelu_tanh(x);
+    }
+    x.contiguous()?
+        .apply_op1(elementwise::UnaryOp(Unary::GeluTanh))
+}
+
 /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     if !ours(&[x]) {

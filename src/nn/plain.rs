@@ -105,6 +105,10 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     x.gelu_erf()
 }
 
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    x.gelu()
+}
+
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x / ((x * -1.702)?.exp()? + 1.0)?
 }

@@ -118,6 +118,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Diffusion(#[from] crate::diffusion::DiffusionError),
     #[error(transparent)]
+    Projector(#[from] crate::vision::ProjectorError),
+    #[error(transparent)]
     Voken(#[from] crate::voken::FolderError),
     #[error(transparent)]
     Published(#[from] crate::published::PublishedError),

@@ -3,6 +3,8 @@
 
 use candle_core::quantized::GgmlDType;
 
+use crate::nn::quant::QuantType;
+
 macro_rules! types {
     ($($kind:ident = $number:literal, $name:literal, $weights:literal, $bytes:literal;)*) => {
         /// How a tensor in a GGUF file is stored.
@@ -75,6 +77,29 @@ types! {
 }
 
 impl GgmlType {
+    /// Our kernels' name of it, where they read it.
+    pub fn quant(self) -> Option<QuantType> {
+        Some(match self {
+            GgmlType::F32 => QuantType::F32,
+            GgmlType::F16 => QuantType::F16,
+            GgmlType::Bf16 => QuantType::Bf16,
+            GgmlType::Q4_0 => QuantType::Q4_0,
+            GgmlType::Q4_1 => QuantType::Q4_1,
+            GgmlType::Q5_0 => QuantType::Q5_0,
+            GgmlType::Q5_1 => QuantType::Q5_1,
+            GgmlType::Q8_0 => QuantType::Q8_0,
+            GgmlType::Q2K => QuantType::Q2K,
+            GgmlType::Q3K => QuantType::Q3K,
+            GgmlType::Q4K => QuantType::Q4K,
+            GgmlType::Q5K => QuantType::Q5K,
+            GgmlType::Q6K => QuantType::Q6K,
+            GgmlType::Iq4Nl => QuantType::Iq4Nl,
+            GgmlType::Iq4Xs => QuantType::Iq4Xs,
+            GgmlType::Mxfp4 => QuantType::Mxfp4,
+            _ => return None,
+        })
+    }
+
     /// candle's name of it, where it reads it.
     pub fn candle(self) -> Option<GgmlDType> {
         Some(match self {

@@ -121,6 +121,15 @@ impl GgufHeader {
         }
     }
 
+    /// The number under `key`, of whatever type.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        match self.metadata.get(key)? {
+            GgufValue::Whole(number) => Some(*number as f64),
+            GgufValue::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// The whole number under `key`, where it is not negative.
     pub fn whole(&self, key: &str) -> Option<usize> {
         match self.metadata.get(key)? {

@@ -17,6 +17,8 @@ pub enum Kind {
     ImageEncoder,
     Embedding,
     LanguageModel,
+    /// With which a language model sees pictures (mmproj).
+    Projector,
     /// Writer and painter in one, such as MiniGPT-5 or a model folder of our own.
     Storyteller,
     /// Nothing that can be used here.
@@ -37,6 +39,7 @@ impl Kind {
             Kind::ImageEncoder => "image-encoder",
             Kind::Embedding => "embedding",
             Kind::LanguageModel => "language-model",
+            Kind::Projector => "projector",
             Kind::Storyteller => "storyteller",
             Kind::Refused => "refused",
         }

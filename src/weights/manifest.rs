@@ -31,6 +31,9 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language_model: Option<String>,
     pub files: Vec<FileEntry>,
+    /// The file with which a language model sees pictures (mmproj), by its whole path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<FileEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
     #[serde(default, skip_serializing_if = "Draws::is_empty")]
@@ -232,13 +235,17 @@ impl Manifest {
             hasher.update(file.sha256.as_bytes());
             hasher.update([0]);
         }
+        // Wherever it lies.
+        if let Some(projector) = &self.projector {
+            hasher.update(projector.sha256.as_bytes());
+        }
         let mut hex = hex(&hasher.finalize());
         hex.truncate(16);
         hex
     }
 
     pub(super) fn verify_sizes(&self, dir: &Path) -> Result<(), WeightsError> {
-        for file in &self.files {
+        for file in self.files.iter().chain(&self.projector) {
             let path = dir.join(&file.path);
             let found = match fs::metadata(&path) {
                 Ok(metadata) => metadata.len(),
@@ -262,7 +269,7 @@ impl Manifest {
 
     pub(super) fn verify_checksums(&self, dir: &Path) -> Result<(), WeightsError> {
         self.verify_sizes(dir)?;
-        for file in &self.files {
+        for file in self.files.iter().chain(&self.projector) {
             let path = dir.join(&file.path);
             let found = match file.sha256.starts_with(SAMPLED) {
                 true => sampled(&path)?.1,

@@ -9,6 +9,7 @@ mod checkpoint;
 mod device;
 mod ggml;
 mod gguf;
+mod gguf_tensors;
 mod identity;
 mod installed;
 mod manifest;
@@ -21,6 +22,7 @@ pub use device::{
 };
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
+pub use gguf_tensors::GgufTensors;
 pub use identity::{Identity, Kind};
 pub use installed::{Installed, Model, Source, catalogue, find, installed, models_dir};
 pub(crate) use manifest::sha256;

@@ -58,6 +58,7 @@ fn verdict(identity: &Identity) -> String {
         _ if !identity.supported => "it cannot be used here",
         Kind::Model => "it draws the pictures of a story",
         Kind::LanguageModel => "it writes the words of a story",
+        Kind::Projector => "it lets a language model see pictures",
         Kind::Storyteller => "it tells stories",
         Kind::Lora => "it changes how a picture model draws",
         Kind::Vae => "it takes the place of a picture model's own",
@@ -90,6 +91,10 @@ pub(super) fn added(added: &Added) -> String {
         .iter()
         .flat_map(|identity| &identity.notes);
     let notes: String = notes.map(|note| format!("; {note}")).collect();
+    let what = match &manifest.projector {
+        Some(projector) => format!("{what}, sees pictures with {}", projector.path),
+        None => what,
+    };
     let before = if added.again {
         " (it was there before)"
     } else {

@@ -56,6 +56,10 @@ struct AddArgs {
     /// What the UNet predicts, where the file does not say (Stable Diffusion 2.x)
     #[arg(long, value_name = "WHAT")]
     prediction: Option<Prediction>,
+    /// The vision projector (mmproj) of a language model: a file, or the id of an added one
+    /// [default: the one that lies beside it]
+    #[arg(long, value_name = "FILE", conflicts_with = "prediction")]
+    mmproj: Option<PathBuf>,
     #[command(flatten)]
     parts: PartArgs,
 }
@@ -185,7 +189,10 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    let added = catalogue::add(&args.path, None, prediction, models)?;
+    let added = match &args.mmproj {
+        Some(projector) => catalogue::add_with_projector(&args.path, projector, models)?,
+        None => catalogue::add(&args.path, None, prediction, models)?,
+    };
     println!("{}", look::added(&added));
     Ok(())
 }

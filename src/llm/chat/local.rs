@@ -3,26 +3,26 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::eyes::Seeing;
 use super::{
-    ChatModel, ChatOptions, ChatTemplate, Finish, Message, Reasoning, Reply, TemplateOptions,
-    Visible,
+    Asked, ChatModel, ChatOptions, ChatTemplate, Eyes, Finish, Message, Part, Reasoning, Reply,
+    Shelf, TemplateOptions, Visible,
 };
 use crate::llm::gguf::Gguf;
-use crate::llm::sampling::{draw, penalise};
-use crate::llm::{
-    CacheType, CausalLm, GgufLm, Hyperparameters, LlmError, LlmMemory, OpenOptions, Tokenizer,
-};
+use crate::llm::sampling::{draw, log_probability, penalise};
+use crate::llm::{CausalLm, GgufLm, Hyperparameters, LlmError, OpenOptions, SHIELD, Tokenizer};
 
 /// The day that templates are told: always the same, so that the same story and seed give the same
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
 const TODAY: Duration = Duration::from_secs(1_721_952_000);
-/// The most memory that the cache of a text may take.
-const MAX_CACHE: u64 = 1 << 30;
+/// Stands in a prompt where a picture is. A code point that Unicode keeps for a program's own use.
+const PLACE: char = '\u{fdd2}';
 /// Tokens back for which a repetition is made less likely.
 const RECENT: usize = 64;
 
@@ -33,6 +33,9 @@ pub struct LocalChat {
     template: Option<ChatTemplate>,
     /// Rows of the output layer that are never written.
     never: Vec<u32>,
+    /// The marks between which a picture stands, and the width of the model, where it reads any.
+    pictures: Option<((&'static str, &'static str), usize)>,
+    seeing: Option<Seeing>,
 }
 
 impl LocalChat {
@@ -51,11 +54,13 @@ impl LocalChat {
         let template = ChatTemplate::from_header(gguf.header(), &tokenizer)?;
         let hyper = Hyperparameters::from_gguf(gguf.header());
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
-        let without = LlmMemory::of(gguf.header(), &hyper, 0, CacheType::F16);
-        let budget = without.total() + MAX_CACHE;
-        let options = OpenOptions::within(gguf.header(), &hyper, budget);
+        let options = OpenOptions::usual(gguf.header(), &hyper);
         let network = GgufLm::from_gguf(&gguf, &options)?;
-        Ok(LocalChat::new(Box::new(network), tokenizer, template))
+        let marks = hyper.picture_marks(gguf.header());
+        Ok(LocalChat {
+            pictures: marks.map(|marks| (marks, hyper.width)),
+            ..LocalChat::new(Box::new(network), tokenizer, template)
+        })
     }
 
     pub fn new(
@@ -69,15 +74,40 @@ impl LocalChat {
             network,
             tokenizer,
             template,
+            pictures: None,
+            seeing: None,
         }
     }
 
-    /// The prompt of `messages` as it is read, with the shields of their words.
+    #[cfg(test)]
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    #[cfg(test)]
+    pub(super) fn replace_network(&mut self, network: Box<dyn CausalLm>) {
+        self.network = network;
+    }
+
+    /// The same with eyes, so that it reads the pictures in messages.
+    ///
+    /// # Errors
+    /// When the model reads no pictures, or those of another width.
+    pub fn with_eyes(mut self, eyes: Box<dyn Eyes>) -> Result<LocalChat, LlmError> {
+        let found = eyes.width();
+        match self.pictures {
+            Some((_, width)) if width == found => {
+                self.seeing = Some(Seeing::new(eyes));
+                Ok(self)
+            }
+            _ => Err(LlmError::Blind { found }),
+        }
+    }
+
+    /// The prompt of `messages` as it is read, with the shields of their words, and
+    /// [`PLACE`] where each picture stands.
     fn prompt(&self, messages: &[Message]) -> Result<String, LlmError> {
-        let shielded: Vec<Message> = messages
-            .iter()
-            .map(|message| message.map_texts(|text| self.tokenizer.shield(text)))
-            .collect();
+        let shielded: Vec<Message> = messages.iter().map(|m| self.shielded(m)).collect();
         let options = TemplateOptions {
             reasoning: Reasoning::None,
             now: SystemTime::UNIX_EPOCH + TODAY,
@@ -88,28 +118,118 @@ impl LocalChat {
         }
     }
 
+    /// A message as one text. As transformers does it, texts beside a picture are trimmed, and an
+    /// empty line stands before and behind it.
+    fn shielded(&self, message: &Message) -> Message {
+        let mut parts = Vec::new();
+        for part in &message.parts {
+            match (part, self.seeing.is_some()) {
+                (Part::Picture(_), true) => parts.push(None),
+                (Part::Picture(_), false) => {}
+                (Part::Text(text), _) => {
+                    let text = text.replace(PLACE, "\u{fffd}");
+                    parts.push(Some(self.tokenizer.shield(&text)));
+                }
+            }
+        }
+        let mut content = String::new();
+        for (at, part) in parts.iter().enumerate() {
+            let Some(text) = part else {
+                content.push(PLACE);
+                continue;
+            };
+            let mut text = text.as_str();
+            let blank = |c: char| c.is_whitespace() || c == SHIELD;
+            if at > 0 && parts[at - 1].is_none() {
+                text = text.trim_start_matches(blank);
+            }
+            if parts.get(at + 1).is_some_and(Option::is_none) {
+                text = text.trim_end_matches(blank);
+            }
+            content.push_str(text);
+        }
+        Message::new(message.role, content)
+    }
+
+    /// The ids of a prompt, and the prompt as people read it; `None` when `go_on` broke.
+    fn encode(
+        &mut self,
+        asked: Asked<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<(Vec<u32>, String)>, LlmError> {
+        let (prompt, shown) = match asked {
+            Asked::Text(text) => (self.tokenizer.shield(text), Vec::new()),
+            Asked::Messages(messages) => {
+                let parts = messages.iter().flat_map(|message| &message.parts);
+                let shown = parts.filter_map(|part| match part {
+                    Part::Picture(picture) => Some(picture),
+                    Part::Text(_) => None,
+                });
+                (self.prompt(messages)?, shown.collect::<Vec<_>>())
+            }
+        };
+        let told = Tokenizer::unshield(&prompt);
+        let (Some(seeing), Some(((begin, end), _))) = (&mut self.seeing, self.pictures) else {
+            return Ok(Some((self.tokenizer.encode_prompt(&prompt), told)));
+        };
+        let Some(shown) = seeing.ids(&shown, self.network.as_mut(), go_on)? else {
+            return Ok(None);
+        };
+        // A template may leave out a message, but not a part of one.
+        let mut shown = shown.into_iter();
+        let mut ids = Vec::new();
+        let pieces: Vec<&str> = prompt.split(PLACE).collect();
+        let last = pieces.len() - 1;
+        for (at, piece) in pieces.into_iter().enumerate() {
+            let before = if at > 0 {
+                format!("{end}\n\n")
+            } else {
+                String::new()
+            };
+            let behind = if at < last {
+                format!("\n\n{begin}")
+            } else {
+                String::new()
+            };
+            let piece = format!("{before}{piece}{behind}");
+            match at {
+                0 => ids.extend(self.tokenizer.encode_prompt(&piece)),
+                _ => ids.extend(self.tokenizer.encode_within(&piece)),
+            }
+            if at < last {
+                ids.extend(shown.next().into_iter().flatten());
+            }
+        }
+        Ok(Some((ids, told)))
+    }
+
+    /// The most tokens of a text, where there is room behind `text`.
+    fn check_length(&self, text: &[u32]) -> Result<usize, LlmError> {
+        let (tokens, limit) = (text.len(), self.network.context_length());
+        match tokens {
+            0 => Err(LlmError::NoTokens),
+            _ if tokens >= limit => Err(LlmError::TooLong { tokens, limit }),
+            _ => Ok(limit),
+        }
+    }
+
     fn generate(
         &mut self,
-        prompt: &str,
+        asked: Asked<'_>,
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        let mut text = self.tokenizer.encode_prompt(prompt);
-        if text.is_empty() {
-            return Err(LlmError::NoTokens);
-        }
-        let limit = self.network.context_length();
-        if text.len() >= limit {
-            let tokens = text.len();
-            return Err(LlmError::TooLong { tokens, limit });
-        }
+        let Some((mut text, prompt)) = self.encode(asked, &mut || sink(""))? else {
+            return Ok(None);
+        };
+        let limit = self.check_length(&text)?;
         let start = text.len();
         let end = limit.min(start + options.max_tokens);
         self.network.expect(end);
         let mut rng = ChaCha8Rng::seed_from_u64(options.sampling.seed);
         let mut logits = Vec::new();
         let mut decoder = self.tokenizer.decoder();
-        let mut visible = Visible::new(&Tokenizer::unshield(prompt), &options.stop);
+        let mut visible = Visible::new(&prompt, &options.stop);
         let mut finish = Finish::Length;
         while text.len() < end {
             let read = self.network.read(&text, &mut logits, &mut || sink(""))?;
@@ -157,14 +277,52 @@ impl ChatModel for LocalChat {
         self.tokenizer.encode(text).len()
     }
 
+    fn picture_tokens(&self) -> Option<usize> {
+        // With the marks and lines around it.
+        let seeing = self.seeing.as_ref();
+        seeing.map(|seeing| seeing.eyes.tokens() + 4)
+    }
+
+    fn keep_seen(&mut self, shelf: Arc<dyn Shelf>) {
+        if let Some(seeing) = &mut self.seeing {
+            seeing.shelf = Some(shelf);
+        }
+    }
+
+    fn log_probabilities(
+        &mut self,
+        asked: Asked<'_>,
+        answer: &str,
+    ) -> Result<Option<Vec<f64>>, LlmError> {
+        let go_on = &mut || ControlFlow::Continue(());
+        let Some((mut text, _)) = self.encode(asked, go_on)? else {
+            return Ok(None);
+        };
+        let answer = self.tokenizer.encode(answer);
+        let tokens = text.len() + answer.len();
+        self.check_length(&text)?;
+        let limit = self.network.context_length();
+        if tokens > limit {
+            return Err(LlmError::TooLong { tokens, limit });
+        }
+        self.network.expect(tokens);
+        let mut logits = Vec::new();
+        let mut all = Vec::with_capacity(answer.len());
+        for id in answer {
+            self.network.read(&text, &mut logits, go_on)?;
+            all.push(log_probability(&logits, id));
+            text.push(id);
+        }
+        Ok(Some(all))
+    }
+
     fn chat(
         &mut self,
         messages: &[Message],
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        let prompt = self.prompt(messages)?;
-        self.generate(&prompt, options, sink)
+        self.generate(Asked::Messages(messages), options, sink)
     }
 
     fn complete(
@@ -173,7 +331,6 @@ impl ChatModel for LocalChat {
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        let text = self.tokenizer.shield(text);
-        self.generate(&text, options, sink)
+        self.generate(Asked::Text(text), options, sink)
     }
 }

@@ -4,6 +4,7 @@
 //! [`ChatModel`] is what whoever writes stories talks to. A GGUF file on this machine
 //! is one ([`LocalChat`]); an engine elsewhere can be another.
 
+mod eyes;
 mod local;
 mod template;
 mod visible;
@@ -11,6 +12,7 @@ mod visible;
 #[cfg(test)]
 mod tests;
 
+pub use eyes::{Eyes, Shelf};
 pub use local::LocalChat;
 pub use template::{ChatTemplate, Reasoning, TemplateError, TemplateOptions};
 pub use visible::Visible;
@@ -110,6 +112,14 @@ impl Message {
     }
 }
 
+/// What a model is given.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    Messages(&'a [Message]),
+    /// A text to be gone on with.
+    Text(&'a str),
+}
+
 /// How an answer is made. Thoughts before it are neither asked for nor given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatOptions {
@@ -150,6 +160,25 @@ pub trait ChatModel: Send {
     /// How many tokens a picture is, about; `None` where it sees none, and is given none.
     fn picture_tokens(&self) -> Option<usize> {
         None
+    }
+
+    /// Where what it makes of pictures is kept from now on.
+    fn keep_seen(&mut self, shelf: Arc<dyn Shelf>) {
+        let _ = shelf;
+    }
+
+    /// Natural log probabilities of the tokens of `answer` to what was asked, before any sampling;
+    /// `None` where the model does not say.
+    ///
+    /// # Errors
+    /// As [`ChatModel::chat`].
+    fn log_probabilities(
+        &mut self,
+        asked: Asked<'_>,
+        answer: &str,
+    ) -> Result<Option<Vec<f64>>, LlmError> {
+        let _ = (asked, answer);
+        Ok(None)
     }
 
     /// Answers `messages`. `sink` gets the answer piece by piece, whole characters only (a piece that

@@ -1,12 +1,15 @@
 //! Templates against transformers' texts, and what of an answer is shown.
 
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
 use super::*;
-use crate::llm::Tokenizer;
+use crate::llm::{CausalLm, LlmError, Sampling, Tokenizer};
 use crate::weights::GgufHeader;
 
 #[derive(Deserialize)]
@@ -276,4 +279,240 @@ fn thoughts_channels_and_turns_are_not_shown() {
     }
     assert_eq!(shown("", "A fox.\n\nPanel 3", &["\n\n"]), "A fox.");
     assert_eq!(shown("", "A fox STO", &["STOP"]), "A fox STO");
+}
+
+/// Notes the ids that it is given, and ends every answer at once.
+struct Notes {
+    vocabulary: usize,
+    ids: Arc<Mutex<Vec<u32>>>,
+    end: u32,
+    pictures: u32,
+}
+
+impl CausalLm for Notes {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn context_length(&self) -> usize {
+        4096
+    }
+
+    fn shared(&self, _: &[u32]) -> usize {
+        0
+    }
+
+    fn take_picture(&mut self, embeddings: Vec<f32>) -> Result<Range<u32>, LlmError> {
+        assert_eq!(embeddings.len(), 25 * 64);
+        self.pictures += 1;
+        let first = 1_000_000 * self.pictures;
+        Ok(first..first + 25)
+    }
+
+    fn read(
+        &mut self,
+        ids: &[u32],
+        logits: &mut Vec<f32>,
+        _: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<()>, LlmError> {
+        *self.ids.lock().unwrap() = ids.to_vec();
+        *logits = vec![0.0; self.vocabulary];
+        logits[self.end as usize] = 1.0;
+        Ok(Some(()))
+    }
+}
+
+/// Sees the same in all pictures, and counts them.
+struct Blank(Arc<Mutex<usize>>);
+
+impl Eyes for Blank {
+    fn tokens(&self) -> usize {
+        25
+    }
+
+    fn width(&self) -> usize {
+        64
+    }
+
+    fn weights(&self) -> &'static str {
+        "blank"
+    }
+
+    fn see(
+        &mut self,
+        _: &image::RgbaImage,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Vec<f32>>, LlmError> {
+        *self.0.lock().unwrap() += 1;
+        Ok(go_on().is_continue().then(|| vec![0.5; 25 * 64]))
+    }
+}
+
+#[derive(Default)]
+struct Kept(Mutex<HashMap<String, Vec<u8>>>);
+
+impl Shelf for Kept {
+    fn kept(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().get(name).cloned()
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        let name = name.to_string();
+        self.0.lock().unwrap().insert(name, bytes.to_vec());
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+/// A chat with Gemma 3's template and the ids that it was given last, and how many pictures were
+/// looked at.
+fn noted() -> (LocalChat, Arc<Mutex<Vec<u32>>>, Arc<Mutex<usize>>) {
+    let mut chat = LocalChat::open(&fixture("writers/gemma3-linear/model.gguf")).unwrap();
+    let ids = Arc::<Mutex<Vec<u32>>>::default();
+    let end = chat.tokenizer().token_id("<end_of_turn>").unwrap();
+    chat.replace_network(Box::new(Notes {
+        vocabulary: chat.tokenizer().len(),
+        ids: ids.clone(),
+        end,
+        pictures: 0,
+    }));
+    let looked = Arc::<Mutex<usize>>::default();
+    let chat = chat.with_eyes(Box::new(Blank(looked.clone()))).unwrap();
+    (chat, ids, looked)
+}
+
+fn picture(grey: u8) -> Arc<image::RgbaImage> {
+    Arc::new(image::RgbaImage::from_pixel(3, 2, image::Rgba([grey; 4])))
+}
+
+const OPTIONS: ChatOptions = ChatOptions {
+    sampling: Sampling {
+        seed: 1,
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+    },
+    max_tokens: 8,
+    stop: Vec::new(),
+};
+
+#[test]
+fn pictures_stand_in_a_prompt_where_transformers_puts_them() {
+    #[derive(Deserialize)]
+    struct Seen {
+        cases: Vec<SeenCase>,
+    }
+    #[derive(Deserialize)]
+    struct SeenCase {
+        messages: Vec<serde_json::Value>,
+        pictures: Vec<u8>,
+        ids: Vec<i64>,
+    }
+    let json = std::fs::read(fixture("vision/gemma3/case.json")).unwrap();
+    let seen: Seen = serde_json::from_slice(&json).unwrap();
+    assert_eq!(seen.cases.len(), 2);
+    for case in seen.cases {
+        let (mut chat, ids, _) = noted();
+        let mut pictures = case.pictures.iter().map(|number| picture(*number));
+        let messages: Vec<Message> = case
+            .messages
+            .iter()
+            .map(|said| Message {
+                role: match said["role"].as_str().unwrap() {
+                    "system" => Role::System,
+                    _ => Role::User,
+                },
+                parts: said["content"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|part| match part["text"].as_str() {
+                        Some(text) => Part::Text(text.to_string()),
+                        None => Part::Picture(pictures.next().unwrap()),
+                    })
+                    .collect(),
+            })
+            .collect();
+        chat.chat(&messages, &OPTIONS, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
+            .unwrap();
+        let found = ids.lock().unwrap().clone();
+        let plain = |id: &u32| if *id < 1_000_000 { i64::from(*id) } else { -1 };
+        assert_eq!(found.iter().map(plain).collect::<Vec<_>>(), case.ids);
+        // Each picture's ids are its own, in order.
+        let shown: Vec<u32> = found.into_iter().filter(|id| *id >= 1_000_000).collect();
+        let firsts = (1..=case.pictures.len() as u32).map(|number| 1_000_000 * number);
+        let want: Vec<u32> = firsts.flat_map(|first| first..first + 25).collect();
+        assert_eq!(shown, want);
+    }
+}
+
+#[test]
+fn a_picture_is_looked_at_once_and_what_was_seen_is_kept() {
+    let shelf = Arc::<Kept>::default();
+    let ask = |chat: &mut LocalChat, greys: &[u8]| {
+        let mut message = Message::user("What do you see?");
+        let pictures = greys.iter().map(|grey| Part::Picture(picture(*grey)));
+        message.parts.extend(pictures);
+        chat.chat(&[message], &OPTIONS, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
+            .unwrap();
+    };
+    let (mut chat, _, looked) = noted();
+    assert_eq!(chat.picture_tokens(), Some(29));
+    chat.keep_seen(shelf.clone());
+    ask(&mut chat, &[1, 2]);
+    ask(&mut chat, &[2, 1, 2]);
+    assert_eq!(*looked.lock().unwrap(), 2);
+    // More than are held: those that are gone are read from the shelf, not looked at again.
+    for grey in 0..100 {
+        ask(&mut chat, &[grey]);
+    }
+    assert_eq!(*looked.lock().unwrap(), 100);
+    let (mut chat, _, looked) = noted();
+    chat.keep_seen(shelf.clone());
+    ask(&mut chat, &[2]);
+    assert_eq!(*looked.lock().unwrap(), 0);
+    // What was damaged there is made again.
+    for kept in shelf.0.lock().unwrap().values_mut() {
+        kept.truncate(100);
+    }
+    ask(&mut chat, &[1]);
+    assert_eq!(*looked.lock().unwrap(), 1);
+    // Cancelled while it looks, nothing is kept of it.
+    let message = Message {
+        role: Role::User,
+        parts: vec![Part::Picture(picture(200))],
+    };
+    let cancelled = chat.chat(&[message], &OPTIONS, &mut |_| ControlFlow::Break(()));
+    assert!(cancelled.unwrap().is_none());
+}
+
+#[test]
+fn what_sees_belongs_to_a_model_of_its_width() {
+    let open =
+        |case: &str| LocalChat::open(&fixture(&format!("writers/{case}/model.gguf"))).unwrap();
+    for case in ["qwen2", "llama32-tied"] {
+        let error = open(case).with_eyes(Box::new(Blank(Arc::default())));
+        assert!(matches!(error, Err(LlmError::Blind { found: 64 })));
+    }
+    // Without eyes a picture is left out, not read as something else.
+    let mut chat = open("gemma3-linear");
+    let text = Message::user("a fox");
+    let mut shown = text.clone();
+    shown.parts.push(Part::Picture(picture(1)));
+    let said = |chat: &mut LocalChat, message| {
+        let asked = [message];
+        let said = chat.log_probabilities(Asked::Messages(&asked), "a story");
+        said.unwrap().unwrap()
+    };
+    let (one, other) = (said(&mut chat, text), said(&mut chat, shown));
+    assert_eq!(one, other);
+    assert!(!one.is_empty() && one.iter().all(|p| *p < 0.0));
 }

@@ -4,6 +4,7 @@ use crate::llm::cache::LayerCache;
 use crate::nn::quant::vector;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 thread_local! {
     /// Room for a page's rows as floats, and for scores.
@@ -25,6 +26,8 @@ pub(super) struct Attention<'a> {
     pub cap: Option<f32>,
     /// One more logit for each head, whose weight is dropped.
     pub sinks: Option<&'a [f32]>,
+    /// Where the picture ends that the queries are of: they see each other whatever their order.
+    pub picture: Option<usize>,
 }
 
 impl Attention<'_> {
@@ -55,6 +58,13 @@ impl Attention<'_> {
         }
     }
 
+    /// The positions that a query at `at` sees.
+    fn sees(&self, at: usize) -> Range<usize> {
+        let from = self.window.map_or(0, |w| (at + 1).saturating_sub(w));
+        // A window reaches back only, in a picture too.
+        from..self.picture.unwrap_or(at + 1)
+    }
+
     /// The queries of `query` that share the keys and values of `head`; their results go to rows of
     /// `out_row` numbers, from `out_at` on in each.
     #[allow(clippy::too_many_arguments)]
@@ -70,16 +80,12 @@ impl Attention<'_> {
     ) {
         let (width, group) = (self.width, self.heads / self.kv_heads);
         let tokens = query.len() / (self.heads * width);
-        let start = |token: usize| match self.window {
-            Some(window) => (first + token + 1).saturating_sub(window),
-            None => 0,
-        };
-        let (from, to) = (start(0), first + tokens);
+        let (from, to) = (self.sees(first).start, self.sees(first + tokens - 1).end);
         let span = to - from;
         // The positions of a piece of `rows` that a token sees, as indices.
         let seen = |token: usize, at: usize, count: usize| {
-            let low = start(token).max(at);
-            let high = (first + token + 1).min(at + count);
+            let sees = self.sees(first + token);
+            let (low, high) = (sees.start.max(at), sees.end.min(at + count));
             (low < high).then_some((low, high))
         };
         ROOM.with_borrow_mut(|(room, scores)| {
@@ -100,8 +106,8 @@ impl Attention<'_> {
             });
             for (index, scores) in scores.chunks_exact_mut(span).enumerate() {
                 let (token, g) = (index / group, index % group);
-                let seen = start(token) - from..first + token + 1 - from;
-                let scores = &mut scores[seen];
+                let sees = self.sees(first + token);
+                let scores = &mut scores[sees.start - from..sees.end - from];
                 if let Some(cap) = self.cap {
                     vector::cap(scores, cap);
                 }

@@ -80,6 +80,8 @@ pub enum Input<'a> {
     Ids(&'a [u32]),
     /// Embeddings in place of tokens, `[tokens, width]`.
     Embeddings(&'a [f32]),
+    /// Those of a picture, which all see each other.
+    Picture(&'a [f32]),
 }
 
 /// A text in progress: the keys and values of its tokens, and room to work in.
@@ -132,6 +134,8 @@ struct Buffers {
     more: Vec<f32>,
     turns: Vec<f32>,
     local_turns: Vec<f32>,
+    /// Where the picture ends whose embeddings pass through.
+    picture: Option<usize>,
 }
 
 impl Network {
@@ -194,9 +198,15 @@ impl Network {
             return Err(LlmError::TooLong { tokens, limit });
         }
         let before = state.length;
+        let picture = matches!(input, Input::Picture(_)).then_some(tokens);
+        // What sees each other goes through the layers together.
+        let chunk = match picture {
+            Some(_) => embeddings.len().max(1),
+            None => CHUNK * width,
+        };
         let mut states = Vec::with_capacity(embeddings.len());
-        for chunk in embeddings.chunks(CHUNK * width) {
-            if self.forward(state, chunk, go_on).is_break() {
+        for chunk in embeddings.chunks(chunk) {
+            if self.forward(state, chunk, picture, go_on).is_break() {
                 state.truncate(before);
                 return Ok(None);
             }
@@ -208,13 +218,15 @@ impl Network {
     fn embed(&self, input: Input<'_>) -> Result<Vec<f32>, LlmError> {
         let width = self.hyper.width;
         match input {
-            Input::Embeddings(numbers) if numbers.len().is_multiple_of(width) => {
-                Ok(numbers.to_vec())
+            Input::Embeddings(numbers) | Input::Picture(numbers) => {
+                match numbers.len().is_multiple_of(width) {
+                    true => Ok(numbers.to_vec()),
+                    false => Err(LlmError::Embeddings {
+                        found: numbers.len(),
+                        width,
+                    }),
+                }
             }
-            Input::Embeddings(numbers) => Err(LlmError::Embeddings {
-                found: numbers.len(),
-                width,
-            }),
             Input::Ids(ids) => self.embeddings(ids),
         }
     }
@@ -259,11 +271,13 @@ impl Network {
         &self,
         state: &mut State,
         embeddings: &[f32],
+        picture: Option<usize>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let tokens = embeddings.len() / self.hyper.width;
         let first = state.length;
         let b = &mut state.buffers;
+        b.picture = picture;
         b.hidden.clear();
         b.hidden.extend_from_slice(embeddings);
         let rope = match &self.long {
@@ -342,6 +356,7 @@ impl Network {
             scale: hyper.attention_scale,
             cap: hyper.score_cap,
             sinks: layer.sinks.as_deref(),
+            picture: b.picture,
         };
         b.mixed.resize(b.query.len(), 0.0);
         attention.attend(cache, &b.query, first, &mut b.mixed);

@@ -146,6 +146,11 @@ impl Tokenizer {
         ids
     }
 
+    /// The tokens of a further part of a prompt.
+    pub fn encode_within(&self, prompt: &str) -> Vec<u32> {
+        self.encode_fragments(prompt, true)
+    }
+
     /// `words` as they go into a chat template so that nothing in them acts as a control token.
     pub fn shield(&self, words: &str) -> String {
         let words = words.replace(SHIELD, "\u{fffd}");

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 pub enum Unary {
     Silu,
     Gelu,
+    /// By the approximation with the tangent.
+    GeluTanh,
     QuickGelu,
 }
 
@@ -77,6 +79,37 @@ impl Function for Gelu {
     }
 }
 
+/// GELU by the tangent: `x sigmoid(2 u)` with `u = sqrt(2/pi) (x + 0.044715 x^3)`.
+struct GeluTanh;
+
+/// `2 sqrt(2/pi)`
+const TWICE: f32 = 1.595_769;
+const CUBE: f32 = 0.044_715;
+
+impl Function for GeluTanh {
+    #[inline(always)]
+    unsafe fn value<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let bent = x.mul(x).fma(L::splat(TWICE * CUBE), L::splat(TWICE));
+            x.mul(x.mul(bent).sigmoid())
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn slope<L: Lanes>(x: L) -> L {
+        // SAFETY: the trait's promise.
+        unsafe {
+            let (one, square) = (L::splat(1.0), x.mul(x));
+            let s = x
+                .mul(square.fma(L::splat(TWICE * CUBE), L::splat(TWICE)))
+                .sigmoid();
+            let turn = square.fma(L::splat(3.0 * TWICE * CUBE), L::splat(TWICE));
+            s.mul(x.mul(turn).fma(one.sub(s), one))
+        }
+    }
+}
+
 /// `y = F(x)`, or `y = dy F'(x)` where there is a `dy`.
 struct Apply<'a, F> {
     x: &'a [f32],
@@ -130,6 +163,7 @@ fn unary_chunk(kind: Unary, x: &[f32], dy: Option<&[f32]>, y: &mut [f32]) {
     match kind {
         Unary::Silu => apply::<Silu>(x, dy, y),
         Unary::Gelu => apply::<Gelu>(x, dy, y),
+        Unary::GeluTanh => apply::<GeluTanh>(x, dy, y),
         Unary::QuickGelu => apply::<QuickGelu>(x, dy, y),
     }
 }

@@ -12,6 +12,7 @@ impl CustomOp1 for UnaryOp {
         match self.0 {
             Unary::Silu => "silu",
             Unary::Gelu => "gelu",
+            Unary::GeluTanh => "gelu-tanh",
             Unary::QuickGelu => "quick-gelu",
         }
     }

@@ -387,6 +387,7 @@ fn elementwise_matches() {
         let x = [draw(0, &shape)];
         same(&x, |v| silu(&v[0]), |v| plain::silu(&v[0]));
         same(&x, |v| gelu(&v[0]), |v| plain::gelu(&v[0]));
+        same(&x, |v| gelu_tanh(&v[0]), |v| plain::gelu_tanh(&v[0]));
         same(&x, |v| quick_gelu(&v[0]), |v| plain::quick_gelu(&v[0]));
         same(&x, |v| geglu(&v[0]), |v| plain::geglu(&v[0]));
         same(&x, |v| softmax(&v[0]), |v| plain::softmax(&v[0]));
@@ -475,6 +476,7 @@ fn nan_and_infinity_pass_through() {
                 ("softmax", softmax(&x)),
                 ("silu", silu(&x)),
                 ("gelu", gelu(&x)),
+                ("gelu by the tangent", gelu_tanh(&x)),
                 ("quick gelu", quick_gelu(&x)),
                 ("geglu", geglu(&x)),
                 ("swiglu", swiglu(&x, &x)),

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::eyes::ProjectorEyes;
 use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::llm::chat::LocalChat;
@@ -26,7 +27,11 @@ impl WriterKind for Kind {
             Source::File(file) => file,
             Source::Folder(_) | Source::Address(_) => &model.dir,
         };
-        let chat = LocalChat::open(path)?;
+        let mut chat = LocalChat::open(path)?;
+        if let Some(projector) = &model.manifest.projector {
+            let eyes = ProjectorEyes::new(projector)?;
+            chat = chat.with_eyes(Box::new(eyes))?;
+        }
         let description = WriterDescription {
             model: model.manifest.id.clone(),
             weights: model.manifest.weights_hash(),

@@ -3,6 +3,7 @@
 
 mod continuation;
 mod endpoint;
+mod eyes;
 pub mod instruct;
 mod local;
 
@@ -113,10 +114,15 @@ pub trait Writer {
         _context: &[ContextPanel],
         _text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        Err(PipelineError::Request(format!(
+        Err(self.says_no_likelihood())
+    }
+
+    /// The error of a writer that can't say how likely a text is.
+    fn says_no_likelihood(&self) -> PipelineError {
+        PipelineError::Request(format!(
             "the writer {} does not say how likely a text is; compare it without its texts",
             self.describe().model
-        )))
+        ))
     }
 
     /// The error of a writer that is asked for what only an instruct model does.

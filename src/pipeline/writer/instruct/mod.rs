@@ -12,11 +12,14 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use super::{MOST_PLANNED, TextSink, Writer, WriterDescription, Written};
-use crate::llm::chat::ChatModel;
+use crate::llm::chat::{Asked, ChatModel};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::painter::PromptStyle;
-use crate::pipeline::{PipelineError, Request};
+use crate::pipeline::{ContextPanel, PipelineError, Request};
 use crate::story::{Settings, TextLength};
 use answer::{Answered, Order, Wish, answer};
 use ask::{Panel, Story};
@@ -71,6 +74,9 @@ impl InstructWriter {
         sink: &mut TextSink,
     ) -> Result<Option<Told>, PipelineError> {
         let picture_tokens = self.chat.picture_tokens().filter(|_| self.description.sees);
+        if picture_tokens.is_some() {
+            self.chat.keep_seen(Arc::new(request.images.clone()));
+        }
         let panels = request.context.iter().map(|panel| {
             let picture = panel.picture.clone().filter(|_| picture_tokens.is_some());
             (panel.text.clone(), picture)
@@ -200,6 +206,19 @@ impl InstructWriter {
         }
     }
 
+    /// What is asked for the text of the next panel.
+    fn next(&self, story: &Story, request: &Request, length: TextLength) -> Order {
+        if !self.chat.knows_messages() {
+            return Order::Text(story.as_text());
+        }
+        let sees = self.description.sees;
+        let panel = Panel {
+            picture: request.picture.clone().filter(|_| sees),
+            ..planned(request)
+        };
+        Order::Chat(story.next(&panel, length))
+    }
+
     fn speechless(&self, flaw: Flaw) -> PipelineError {
         PipelineError::Request(format!(
             "the writer {} gave no text that can be used ({flaw}); try another seed or a lower temperature, or choose a larger model with --writer (the log holds what it said)",
@@ -243,17 +262,7 @@ impl Writer for InstructWriter {
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let order = match self.chat.knows_messages() {
-            true => {
-                let sees = self.description.sees;
-                let panel = Panel {
-                    picture: request.picture.clone().filter(|_| sees),
-                    ..planned(request)
-                };
-                Order::Chat(told.story.next(&panel, length))
-            }
-            false => Order::Text(told.story.as_text()),
-        };
+        let order = self.next(&told.story, request, length);
         let wanted = Wanted {
             told: &told.prints,
             language: told.language,
@@ -386,6 +395,30 @@ impl Writer for InstructWriter {
             text: written,
             prompt: wish.order.told(),
         }))
+    }
+
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        let request = Request {
+            context: context.to_vec(),
+            ..Request::default()
+        };
+        let length = TextLength::Sentences;
+        let text = text.trim();
+        let room = tokens(limits(length).1, Language::of(text));
+        let room = room.max(self.chat.count(text) + 1);
+        let told = self.told(&request, room, &mut |_| ControlFlow::Continue(()))?;
+        let story = told.map(|told| told.story).unwrap_or_default();
+        let order = self.next(&story, &request, length);
+        let asked = match &order {
+            Order::Chat(messages) => Asked::Messages(messages),
+            Order::Text(text) => Asked::Text(text),
+        };
+        let said = self.chat.log_probabilities(asked, text)?;
+        said.ok_or_else(|| self.says_no_likelihood())
     }
 }
 

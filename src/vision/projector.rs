@@ -1,0 +1,260 @@
+//! A vision projector beside a language model (`mmproj`): a GGUF file of the architecture `clip`,
+//! with which Gemma 3 reads pictures.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use image::{Rgb, RgbImage, RgbaImage};
+
+use super::{Crop, Preprocess, Siglip, SiglipConfig};
+use crate::nn::Params;
+use crate::pixels::on_white;
+use crate::resample::{Filter, resize};
+use crate::weights::{GgmlType, GgufHeader, GgufTensors, GgufValue, WeightsError};
+
+/// The kind of projector that is read, as `clip.projector_type` names it.
+const GEMMA3: &str = "gemma3";
+
+/// Why a projector cannot be used; each message is one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectorError {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("{} is no vision projector that this program reads: {reason}; use the mmproj file of a Gemma 3", path.display())]
+    Unusable { path: PathBuf, reason: String },
+    #[error("the vision projector cannot look at a picture: {0}")]
+    Tensor(String),
+}
+
+/// What a projector's header says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectorFacts {
+    pub config: SiglipConfig,
+    mean: [f32; 3],
+    std: [f32; 3],
+    /// The type in which its matrices are held.
+    held: DType,
+    pub parameters: u64,
+}
+
+impl ProjectorFacts {
+    /// Reads the header of a projector.
+    ///
+    /// # Errors
+    /// What is missing or not read here, in words.
+    pub fn of(tensors: &GgufTensors) -> Result<ProjectorFacts, String> {
+        let header = tensors.header();
+        let facts = ProjectorFacts {
+            config: config(header)?,
+            mean: colours(header, "image_mean")?,
+            std: colours(header, "image_std")?,
+            held: held(header),
+            parameters: tensors.shapes().values().map(|shape| numbers(shape)).sum(),
+        };
+        if facts.std.contains(&0.0) {
+            return Err("its clip.vision.image_std is zero".to_string());
+        }
+        for (name, tensor) in &header.tensors {
+            if tensor.kind.and_then(GgmlType::quant).is_none() {
+                let kind = tensor.kind.map_or("an unknown type", GgmlType::name);
+                return Err(format!("{name} is stored as {kind}, which is not read"));
+            }
+        }
+        let shapes = tensors.shapes();
+        let probe = Params::probe(shapes.clone());
+        Siglip::new(facts.config.clone(), &probe, &probe).map_err(|error| first_line(&error))?;
+        let asked = probe.asked();
+        for (name, shape) in &asked {
+            match shapes.get(name) {
+                None => return Err(format!("it has no tensor {name}")),
+                Some(found) if found != shape => {
+                    return Err(format!("{name} has shape {found:?}, not {shape:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        match shapes.keys().find(|name| !asked.contains_key(*name)) {
+            Some(name) => Err(format!("its tensor {name} is not read")),
+            None => Ok(facts),
+        }
+    }
+
+    /// The facts of the file `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no projector that is read here.
+    pub fn read(path: &Path) -> Result<ProjectorFacts, ProjectorError> {
+        let tensors = GgufTensors::open(path)?;
+        ProjectorFacts::of(&tensors).map_err(|reason| unusable(path, reason))
+    }
+
+    /// Bytes of its weights in memory.
+    pub fn weight_bytes(&self) -> u64 {
+        self.parameters * self.held.size_in_bytes() as u64
+    }
+
+    /// Bytes that it works in while it looks at a picture, about.
+    pub fn work_bytes(&self) -> u64 {
+        let config = &self.config;
+        let patches = config.grid() * config.grid();
+        let pixels = 3 * config.image_size * config.image_size;
+        let wide = 2 * config.inner + 8 * config.hidden;
+        // A layer's weights are widened while it works.
+        (4 * (patches * wide + pixels + config.hidden * config.inner)) as u64
+    }
+}
+
+/// A projector with its weights in memory.
+pub struct Projector {
+    tower: Siglip,
+    facts: ProjectorFacts,
+}
+
+impl Projector {
+    /// # Errors
+    /// When the file cannot be read, or is no projector that is read here.
+    pub fn open(path: &Path) -> Result<Projector, ProjectorError> {
+        let tensors = GgufTensors::open(path)?;
+        let facts = ProjectorFacts::of(&tensors).map_err(|reason| unusable(path, reason))?;
+        let source = Arc::new(tensors);
+        let params = Params::from_source(source.clone(), false, &Device::Cpu);
+        let blocks = Params::held_as(source, facts.held, &Device::Cpu);
+        let tower = Siglip::new(facts.config.clone(), &params, &blocks)
+            .map_err(|error| unusable(path, first_line(&error)))?;
+        Ok(Projector { tower, facts })
+    }
+
+    pub fn facts(&self) -> &ProjectorFacts {
+        &self.facts
+    }
+
+    /// The embeddings of a picture, `[tokens, projection]`; `None` when `go_on` broke. What is
+    /// transparent is seen on white; the whole picture is stretched to the tower's square, as
+    /// transformers and llama.cpp do.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn see(
+        &self,
+        picture: &RgbaImage,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Vec<f32>>, ProjectorError> {
+        let told = |error: candle_core::Error| ProjectorError::Tensor(first_line(&error));
+        let white = on_white(picture);
+        let rgb = RgbImage::from_fn(white.width(), white.height(), |x, y| {
+            let [r, g, b, _] = white.get_pixel(x, y).0;
+            Rgb([r, g, b])
+        });
+        let side = self.facts.config.image_size;
+        let square = resize(&rgb, side as u32, side as u32, Filter::Bilinear);
+        let how = Preprocess {
+            size: side,
+            crop: Crop::Centre,
+            mean: self.facts.mean,
+            std: self.facts.std,
+        };
+        let pixels = how.tensor(&square, &Device::Cpu).map_err(told)?;
+        let Some(seen) = self.tower.forward(&pixels, go_on).map_err(told)? else {
+            return Ok(None);
+        };
+        let numbers = seen.flatten_all().and_then(|seen| seen.to_vec1::<f32>());
+        numbers.map(Some).map_err(told)
+    }
+}
+
+fn unusable(path: &Path, reason: String) -> ProjectorError {
+    ProjectorError::Unusable {
+        path: path.to_path_buf(),
+        reason,
+    }
+}
+
+/// Without the backtrace that candle appends when one is asked for.
+fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn numbers(shape: &[usize]) -> u64 {
+    let sizes = shape.iter().map(|&size| size as u64);
+    sizes.fold(1, u64::saturating_mul)
+}
+
+/// Half precision where the matrices of the file's blocks have no more.
+fn held(header: &GgufHeader) -> DType {
+    let whole = header.tensors.iter().any(|(name, tensor)| {
+        let wide = [Some(GgmlType::F32), Some(GgmlType::Bf16)].contains(&tensor.kind);
+        name.starts_with("v.blk.") && tensor.shape.len() > 1 && wide
+    });
+    match whole {
+        true => DType::F32,
+        false => DType::F16,
+    }
+}
+
+/// The sizes in a projector's header, where all that it says is read here.
+fn config(header: &GgufHeader) -> Result<SiglipConfig, String> {
+    let arch = header.string("general.architecture").unwrap_or_default();
+    if arch != "clip" {
+        return Err(format!("its general.architecture is {arch:?}, not clip"));
+    }
+    let yes = |key: &str| matches!(header.metadata.get(key), Some(GgufValue::Bool(true)));
+    if !yes("clip.has_vision_encoder") {
+        return Err("it has no vision encoder (clip.has_vision_encoder)".to_string());
+    }
+    let kind = header
+        .string("clip.vision.projector_type")
+        .or_else(|| header.string("clip.projector_type"));
+    match kind {
+        Some(GEMMA3) => {}
+        Some(other) => return Err(format!("its clip.projector_type is {other}, not {GEMMA3}")),
+        None => return Err("it does not say clip.projector_type".to_string()),
+    }
+    if !yes("clip.use_gelu") || yes("clip.use_silu") {
+        return Err("its activation is not GELU (clip.use_gelu)".to_string());
+    }
+    let number = |key: &str| header.number(&format!("clip.vision.{key}"));
+    let missing = |key: &str| format!("it does not say clip.vision.{key}");
+    let size = |key: &str| -> Result<usize, String> {
+        let number = number(key).ok_or_else(|| missing(key))?;
+        let whole = number.fract() == 0.0 && (1.0..=f64::from(1 << 20)).contains(&number);
+        match whole {
+            true => Ok(number as usize),
+            false => Err(format!("its clip.vision.{key} is out of range")),
+        }
+    };
+    let config = SiglipConfig {
+        image_size: size("image_size")?,
+        patch_size: size("patch_size")?,
+        hidden: size("embedding_length")?,
+        inner: size("feed_forward_length")?,
+        depth: size("block_count")?,
+        heads: size("attention.head_count")?,
+        epsilon: number("attention.layer_norm_epsilon")
+            .ok_or_else(|| missing("attention.layer_norm_epsilon"))?,
+        pool: match number("projector.scale_factor") {
+            Some(_) => size("projector.scale_factor")?,
+            None => 4,
+        },
+        projection: size("projection_dim")?,
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// Three numbers, one a colour.
+fn colours(header: &GgufHeader, key: &str) -> Result<[f32; 3], String> {
+    let key = format!("clip.vision.{key}");
+    let colours = match header.metadata.get(&key) {
+        Some(GgufValue::Floats(numbers)) => match numbers.as_slice() {
+            &[r, g, b] => Some([r, g, b].map(|number| number as f32)),
+            _ => None,
+        },
+        None => Some([0.5; 3]),
+        Some(_) => None,
+    };
+    let finite = colours.filter(|colours| colours.iter().all(|number| number.is_finite()));
+    finite.ok_or_else(|| format!("its {key} is not three numbers"))
+}
