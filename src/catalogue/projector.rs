@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{CatalogueError, files, refused};
 use crate::llm::{GgufFacts, check_gguf};
 use crate::vision::{ProjectorError, ProjectorFacts};
-use crate::weights::{FileEntry, GgufHeader, Identity, Kind, WeightsError};
+use crate::weights::{FileEntry, GgufHeader, Identity, Kind};
 
 /// What a projector is called where it cannot be used.
 const CALLED: &str = "the eyes of a vision model (mmproj), which see a picture and cannot write";
@@ -93,13 +93,8 @@ fn entry(path: &Path) -> Result<FileEntry, CatalogueError> {
 }
 
 fn fits(path: &Path, facts: &GgufFacts, model: &Path) -> Result<(), CatalogueError> {
-    let said = |error: ProjectorError| match error {
-        ProjectorError::Weights(WeightsError::Read { path, reason }) => {
-            CatalogueError::Read { path, reason }
-        }
-        other => CatalogueError::Said(other.to_string()),
-    };
-    let projector = ProjectorFacts::read(path).map_err(said)?;
+    let projector = ProjectorFacts::read(path);
+    let projector = projector.map_err(|error| CatalogueError::Said(error.to_string()))?;
     let width = projector.config.projection;
     let unfit = match facts.picture_width {
         Some(wanted) if wanted == width => return Ok(()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{GgmlType, GgufHeader, WeightsError};
+use crate::cause::Cause;
 use crate::nn::TensorSource;
 use crate::nn::quant::{MappedFile, QuantMatrix};
 
@@ -22,17 +23,18 @@ impl GgufTensors {
     /// # Errors
     /// When it cannot be read, is damaged, or is no GGUF file.
     pub fn open(path: &Path) -> Result<GgufTensors, WeightsError> {
-        let unreadable = |reason: String| WeightsError::Read {
+        let unreadable = |reason: Cause| WeightsError::Read {
             path: path.to_path_buf(),
             reason,
         };
-        let about = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        let about = std::fs::metadata(path).map_err(|error| unreadable(error.into()))?;
         if !about.is_file() {
             // Opening a pipe or a device could wait for ever.
-            return Err(unreadable("it is not a file".to_string()));
+            return Err(unreadable("it is not a file".into()));
         }
-        let file = MappedFile::open(path).map_err(|error| unreadable(error.to_string()))?;
-        let header = GgufHeader::read(file.bytes()).map_err(unreadable)?;
+        let file = MappedFile::open(path).map_err(|error| unreadable(error.into()))?;
+        let header = GgufHeader::read(file.bytes());
+        let header = header.map_err(|reason| unreadable(reason.into()))?;
         Ok(GgufTensors {
             header,
             file: Arc::new(file),
