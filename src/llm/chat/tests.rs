@@ -368,9 +368,16 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A chat with Gemma 3's template and the ids that it was given last, and how many pictures were
-/// looked at.
-fn noted() -> (LocalChat, Arc<Mutex<Vec<u32>>>, Arc<Mutex<usize>>) {
+/// A chat with Gemma 3's template.
+struct Noted {
+    chat: LocalChat,
+    /// The ids that it was given last.
+    ids: Arc<Mutex<Vec<u32>>>,
+    /// Pictures that were looked at.
+    looked: Arc<Mutex<usize>>,
+}
+
+fn noted() -> Noted {
     let mut chat = LocalChat::open(&fixture("writers/gemma3-linear/model.gguf")).unwrap();
     let ids = Arc::<Mutex<Vec<u32>>>::default();
     let end = chat.tokenizer().token_id("<end_of_turn>").unwrap();
@@ -382,7 +389,7 @@ fn noted() -> (LocalChat, Arc<Mutex<Vec<u32>>>, Arc<Mutex<usize>>) {
     }));
     let looked = Arc::<Mutex<usize>>::default();
     let chat = chat.with_eyes(Box::new(Blank(looked.clone()))).unwrap();
-    (chat, ids, looked)
+    Noted { chat, ids, looked }
 }
 
 fn picture(grey: u8) -> Arc<image::RgbaImage> {
@@ -418,7 +425,7 @@ fn pictures_stand_in_a_prompt_where_transformers_puts_them() {
     let seen: Seen = serde_json::from_slice(&json).unwrap();
     assert_eq!(seen.cases.len(), 2);
     for case in seen.cases {
-        let (mut chat, ids, _) = noted();
+        let Noted { mut chat, ids, .. } = noted();
         let mut pictures = case.pictures.iter().map(|number| picture(*number));
         let messages: Vec<Message> = case
             .messages
@@ -464,7 +471,9 @@ fn a_picture_is_looked_at_once_and_what_was_seen_is_kept() {
             .unwrap()
             .unwrap();
     };
-    let (mut chat, _, looked) = noted();
+    let Noted {
+        mut chat, looked, ..
+    } = noted();
     assert_eq!(chat.picture_tokens(), Some(29));
     chat.keep_seen(shelf.clone());
     ask(&mut chat, &[1, 2]);
@@ -475,7 +484,9 @@ fn a_picture_is_looked_at_once_and_what_was_seen_is_kept() {
         ask(&mut chat, &[grey]);
     }
     assert_eq!(*looked.lock().unwrap(), 100);
-    let (mut chat, _, looked) = noted();
+    let Noted {
+        mut chat, looked, ..
+    } = noted();
     chat.keep_seen(shelf.clone());
     ask(&mut chat, &[2]);
     assert_eq!(*looked.lock().unwrap(), 0);
