@@ -1,9 +1,9 @@
 //! The published architecture, number for number: every stage against values that the original
 //! Python code recorded, on every folder under `tests/fixtures` that holds such a set, and on
 //! those that `VOKENBOARD_PARITY_DIRS` names (separated by colons). A set is a folder with
-//! `checkpoint/`, `vectors/` and `manifest.json`; parts may be absent, sizes may differ. A stage
-//! whose values or weights a set lacks is skipped and says so; a set of which nothing can be
-//! compared fails.
+//! `checkpoint/`, `vectors/` and `manifest.json`; sizes may differ. In sets that are named, parts
+//! may be absent: a stage whose values or weights a set lacks is skipped and says so; a set of
+//! which nothing can be compared fails, and so does a set of this repository that lacks a stage.
 //!
 //! Each stage prints one line: folder, stage, largest relative error, pass or fail. It is the
 //! largest `max|a - b| / max|b|` over the stage's tensors; the limit is 1e-4, for gradients 1e-3;
@@ -125,6 +125,11 @@ fn run() -> bool {
             .map(|(name, check)| report::run(&fixture, name, *check))
             .collect();
         good &= !verdicts.contains(&Verdict::Fail);
+        // What this repository records is there whole.
+        if folder.starts_with(own()) && verdicts.contains(&Verdict::Skipped) {
+            println!("{}: fail (a stage is missing)", folder.display());
+            good = false;
+        }
         // A folder of which nothing could be compared proves nothing.
         if !verdicts.is_empty() && !verdicts.contains(&Verdict::Pass) {
             println!("{}: fail (nothing could be compared)", folder.display());
@@ -138,10 +143,14 @@ fn is_or_holds_cases(path: &Path) -> bool {
     !pictures::cases(path).is_empty() || !writers::cases(path).is_empty()
 }
 
+/// The recorded values of this repository.
+fn own() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 /// Folders with recorded values.
 fn folders() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(own)
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(own())
         .into_iter()
         .flatten()
         .flatten()
