@@ -374,3 +374,123 @@ fn a_story_that_is_open_elsewhere_is_left_alone() {
     assert!(desk.run(&["cast", "story", "list"]).contains("no cast"));
     assert!(Path::new(&desk.path("story/story.json")).is_file());
 }
+
+/// A desk with an author's own picture model, a tiny Stable Diffusion.
+fn own_model() -> (Desk, PathBuf) {
+    let desk = Desk::new();
+    let models = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+        .keep();
+    common::write_tiny_models(&models);
+    let from =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/09b-sd1-ckpt-legacy");
+    let to = desk.path("mine");
+    copy(&from.join("config"), &to.join("config"));
+    fs::copy(from.join("model.ckpt"), to.join("ink.ckpt")).unwrap();
+    let mut add = desk.command(&["models", "add", "mine/ink.ckpt"]);
+    add.env("VOKENBOARD_MODELS", &models).assert().success();
+    (desk, models)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn looks_reach_an_own_model_and_the_picture_comes_back_byte_for_byte() {
+    let (desk, models) = own_model();
+    desk.run(&[
+        "cast",
+        "story",
+        "add",
+        "Milo",
+        "--description",
+        "red scarf, gap tooth",
+        "--picture",
+        "milo.png",
+    ]);
+    let draw = |more: &[&str]| {
+        let flags = [
+            "regenerate",
+            "story",
+            "--panel",
+            "1",
+            "--model",
+            "ink",
+            "--writer",
+            "tiny-writer",
+            "--steps",
+            "2",
+            "--size",
+            "32x24",
+            "--seed",
+            "5",
+        ];
+        let mut command = desk.command(&[&flags[..], more].concat());
+        command.env("VOKENBOARD_MODELS", &models);
+        command
+    };
+    let record = || {
+        let story = desk.story();
+        let take = story.panels[0].picture().unwrap();
+        (take.image.clone(), take.record.clone().unwrap())
+    };
+    draw(&[]).assert().success();
+    let (image, made) = record();
+    assert_eq!(
+        made.prompt,
+        "Milo finds a lantern. Milo: red scarf, gap tooth"
+    );
+    let milo = desk.story().cast[0].clone();
+    let reference = &made.settings.references[0];
+    assert_eq!(
+        (&reference.image, reference.member),
+        (&milo.pictures[0], Some(milo.id))
+    );
+    assert_eq!(reference.prompt, "red scarf, gap tooth");
+    draw(&[]).assert().success();
+    assert_eq!(record().0, image, "the same settings give the same bytes");
+    // Without likeness, without Milo, or by name: each is another picture.
+    draw(&["--likeness", "0"]).assert().success();
+    let (plain, made) = record();
+    assert!(plain != image && made.settings.references.is_empty());
+    desk.run(&["panel", "story", "set", "1", "--cast", ""]);
+    draw(&["--likeness", "0.5"]).assert().success();
+    let (nobody, made) = record();
+    assert_eq!(made.prompt, "Milo finds a lantern.");
+    assert!(nobody != plain && made.settings.references.is_empty());
+    draw(&["--reference", "cast:Milo"]).assert().success();
+    let (named, made) = record();
+    let reference = &made.settings.references[0];
+    assert_eq!(
+        (&reference.image, reference.member),
+        (&milo.pictures[0], None)
+    );
+    assert!(named != nobody);
+    draw(&["--reference", "cast:Bob"])
+        .assert()
+        .code(1)
+        .stderr(contains("no Bob"));
+    // The storyworld's own painter takes none.
+    let mut tiny = desk.command(&[
+        "regenerate",
+        "story",
+        "--panel",
+        "1",
+        "--model",
+        "tiny",
+        "--likeness",
+        "0.5",
+    ]);
+    tiny.assert()
+        .code(1)
+        .stderr(contains("leave --likeness out"));
+}

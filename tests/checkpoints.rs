@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use candle_core::{DType, Device, Tensor};
 use vokenboard::diffusion::ModelFolder;
-use vokenboard::published::{self, Parts};
+use vokenboard::published::{self, PartPaths};
 use vokenboard::weights::Checkpoint;
 
 /// A copy of the public fixture, and an empty folder of models.
@@ -98,7 +98,7 @@ fn a_whole_folder_is_added_listed_and_planned() {
     list.env("VOKENBOARD_MODELS", folder.temp.path().join("models"));
     let list = text(&list.assert().success().get_output().stdout);
     assert!(list.contains("\"pipeline\":\"voken\""), "{list}");
-    let parts = Parts::read(&folder.path("")).unwrap();
+    let parts = PartPaths::read(&folder.path("")).unwrap();
     assert_eq!(parts.sizes, Some(folder.path("tiny_config.json")));
 
     let mut plan = folder.command("plan");

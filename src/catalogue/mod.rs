@@ -39,7 +39,7 @@ pub use engines::{add_comfy, add_endpoint};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
 pub use plan::plan;
-pub use scan::{Found, scan};
+pub use scan::{ScannedFile, scan};
 pub use tensors::{Info, Tensors};
 
 use crate::weights::{Identity, Kind};

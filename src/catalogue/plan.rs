@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::CatalogueError;
 use crate::diffusion::{BESIDE_UNET, OpenOptions, StableDiffusion};
 use crate::llm::{CacheType, memory_of_gguf};
-use crate::published::{Placement, Plan, Precision, Stage, decoding, denoising};
+use crate::published::{Placement, Plan, Precision, PlannedStep, decoding, denoising};
 use crate::vision::ProjectorFacts;
 use crate::weights::{DeviceKind, FileEntry, Kind, Model};
 
@@ -68,7 +68,7 @@ fn pictures(
     device: DeviceKind,
     size: Option<(u32, u32)>,
     held: Precision,
-) -> Result<Vec<Stage>, CatalogueError> {
+) -> Result<Vec<PlannedStep>, CatalogueError> {
     let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
     let (width, height) = size.unwrap_or(opened.picture_size());
@@ -86,7 +86,7 @@ fn pictures(
         precision: held,
         bytes,
     };
-    let stage = |name, parts, numbers: u64| Stage {
+    let stage = |name, parts, numbers: u64| PlannedStep {
         name,
         device,
         parts,
@@ -113,7 +113,7 @@ fn pictures(
 }
 
 /// A story of as many tokens as the model is opened for, and, where it sees, a picture.
-fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<Stage>, CatalogueError> {
+fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<PlannedStep>, CatalogueError> {
     let (options, memory) = memory_of_gguf(path)?;
     let kept = match options.cache {
         CacheType::Q8 => Precision::Quantised,
@@ -125,7 +125,7 @@ fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<Stage>, Catal
         precision,
         bytes,
     };
-    let mut stages = vec![Stage {
+    let mut stages = vec![PlannedStep {
         name: "writing text",
         device: DeviceKind::Cpu,
         parts: vec![
@@ -140,7 +140,7 @@ fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<Stage>, Catal
         // From the first picture on its weights stay.
         let eyes = place("vision projector", Precision::F16, facts.weight_bytes());
         stages[0].parts.push(eyes);
-        stages.push(Stage {
+        stages.push(PlannedStep {
             name: "looking at a picture",
             work: facts.work_bytes() + memory.buffers + PROGRAM,
             ..stages[0].clone()

@@ -27,7 +27,7 @@ const PROGRAMS: [&str; 8] = [
 
 /// A file or folder that may be a model.
 #[derive(Debug)]
-pub struct Found {
+pub struct ScannedFile {
     pub path: PathBuf,
     /// The name that the program it belongs to gives it, where that is not the file's.
     pub name: Option<String>,
@@ -41,7 +41,7 @@ pub struct Found {
 /// When `dir` cannot be listed.
 pub fn scan(
     dir: &Path,
-    sink: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    sink: &mut dyn FnMut(ScannedFile) -> ControlFlow<()>,
 ) -> Result<(), CatalogueError> {
     fs::read_dir(dir).map_err(|error| CatalogueError::read(dir, error))?;
     let mut walk = Walk {
@@ -58,7 +58,7 @@ struct Walk<'a> {
     /// Where links lead, so that nothing is looked at twice.
     seen: HashSet<PathBuf>,
     looked: usize,
-    sink: &'a mut dyn FnMut(Found) -> ControlFlow<()>,
+    sink: &'a mut dyn FnMut(ScannedFile) -> ControlFlow<()>,
 }
 
 impl Walk<'_> {
@@ -133,7 +133,7 @@ impl Walk<'_> {
                 (self.sink)(look(path, name))
             }
             // A link that leads nowhere, such as into a cache that was cleared.
-            Err(error) if files::may_be_weights(path) => (self.sink)(Found {
+            Err(error) if files::may_be_weights(path) => (self.sink)(ScannedFile {
                 path: path.to_path_buf(),
                 name: None,
                 identity: Err(CatalogueError::read(path, error)),
@@ -160,8 +160,8 @@ fn is_network(dir: &Path) -> bool {
     !weights.is_empty() && !weights.iter().any(|path| gguf(&path))
 }
 
-fn look(path: &Path, name: Option<String>) -> Found {
-    Found {
+fn look(path: &Path, name: Option<String>) -> ScannedFile {
+    ScannedFile {
         path: path.to_path_buf(),
         name,
         identity: identify(path),

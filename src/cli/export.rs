@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::board::{sheet_in, warn};
 use super::output::ForceArgs;
-use crate::export::{self, Choice, EXPORTERS, Existing, Export, Options};
+use crate::export::{self, EXPORTERS, Existing, Export, OptionSpec, Options};
 use crate::story::{Images, Project, Story};
 
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ fn formats() -> PossibleValuesParser {
 #[derive(Clone, Debug, Default)]
 struct OptionArgs(BTreeMap<&'static str, String>);
 
-fn choices() -> impl Iterator<Item = &'static Choice> {
+fn choices() -> impl Iterator<Item = &'static OptionSpec> {
     EXPORTERS.iter().flat_map(|exporter| exporter.choices())
 }
 
@@ -76,7 +76,7 @@ impl Args for OptionArgs {
 
 impl FromArgMatches for OptionArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<OptionArgs, clap::Error> {
-        let given = |choice: &'static Choice| {
+        let given = |choice: &'static OptionSpec| {
             let value = matches.get_one::<String>(choice.id)?;
             Some((choice.id, value.clone()))
         };

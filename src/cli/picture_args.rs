@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::catalogue;
 use crate::pipeline::painter::Capabilities;
-use crate::story::{FileUse, LoraUse, Settings, Size};
+use crate::story::{FileUse, Likeness, LoraUse, Settings, Size};
 use crate::weights::models_dir;
 
 /// What pictures are drawn with; what is left out comes from the model or from the take before.
@@ -34,6 +34,14 @@ pub struct PictureArgs {
     /// What the model predicts where its file does not tell
     #[arg(long, value_name = "NAME", value_parser = ["epsilon", "v_prediction"])]
     pub prediction: Option<String>,
+    /// How closely the pictures of whoever of the cast is in the panel are kept to, 0 (not at all) to 1 [default: 0.5]
+    #[arg(long, value_name = "X", value_parser = share)]
+    pub likeness: Option<f32>,
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|x| (0.0..=1.0).contains(x));
+    number.ok_or_else(|| "give a number from 0 to 1".to_owned())
 }
 
 impl PictureArgs {
@@ -65,7 +73,20 @@ impl PictureArgs {
             Some(file) => Some(file_use(file, models)?),
             None => base.vae,
         };
+        let likeness = match self.likeness {
+            Some(_) if takes.references == 0 => {
+                bail!(
+                    "this model takes no pictures of the cast; leave --likeness out or choose another model"
+                )
+            }
+            Some(strength) => Some(Likeness {
+                strength,
+                ..base.likeness.clone().unwrap_or_default()
+            }),
+            None => base.likeness.clone(),
+        };
         Ok(Settings {
+            likeness,
             size,
             loras,
             vae,
@@ -85,6 +106,7 @@ impl PictureArgs {
             || self.vae.is_some()
             || self.clip_skip.is_some()
             || self.prediction.is_some()
+            || self.likeness.is_some()
     }
 }
 

@@ -11,7 +11,7 @@ use super::board::Board;
 use super::frame_args::FrameArgs;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::Teller;
+use super::teller::EngineSession;
 use super::words::WordsArgs;
 use crate::engine::{Make, Request};
 use crate::pipeline::new_seed;
@@ -71,7 +71,7 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         // What drew it draws it again.
         model.model = model.model.or_else(|| board.drawn_by(at));
     }
-    let mut teller = Teller::start(&model, Reporter::new(args.json, 1))?;
+    let mut teller = EngineSession::start(&model, Reporter::new(args.json, 1))?;
     args.words.check(&teller.description.writer)?;
     let before = board.settings(at, make);
     let changed =

@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cast::Listing;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::Teller;
+use super::teller::EngineSession;
 use super::words::WordsArgs;
 use crate::engine::{Make, Request};
 use crate::pipeline::writer::MOST_PLANNED;
@@ -81,7 +81,7 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     let cast = args.cast.as_deref().map(Listing::read).transpose()?;
     let seed = args.settings.seed.unwrap_or_else(new_seed);
     let reporter = Reporter::new(args.json, usize::from(args.panels));
-    let mut teller = Teller::start(&args.model, reporter)?;
+    let mut teller = EngineSession::start(&args.model, reporter)?;
     teller.reporter.ready(&teller.description, seed);
     args.words.check(&teller.description.writer)?;
     if let Some(opening) = opening {
@@ -135,7 +135,7 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
 }
 
 /// Says what of the opening the model cannot draw.
-fn say_unknown(teller: &mut Teller, opening: &str) {
+fn say_unknown(teller: &mut EngineSession, opening: &str) {
     let known = &teller.description;
     let lists = [&known.characters[..], &known.things, &known.places];
     if lists.iter().all(|list| list.is_empty()) {
@@ -157,7 +157,7 @@ fn say_unknown(teller: &mut Teller, opening: &str) {
 /// Tells the next panel, whose text may be given.
 fn tell_panel(
     args: &TellArgs,
-    teller: &mut Teller,
+    teller: &mut EngineSession,
     board: &mut Board,
     given: Option<&str>,
     seed: u64,
@@ -192,7 +192,7 @@ fn tell_panel(
 /// Plans the panels to come, so that they end as a story does; the plan is kept in the story.
 fn plan(
     args: &TellArgs,
-    teller: &mut Teller,
+    teller: &mut EngineSession,
     board: &mut Board,
     panels: u16,
     seed: u64,

@@ -7,24 +7,24 @@ use super::report::Reporter;
 use crate::engine::{Description, Engine, Event, Output, Request};
 
 /// An engine with its model loaded, and the reporter that hears of its events.
-pub struct Teller {
+pub struct EngineSession {
     engine: Engine,
     pub description: Description,
     pub reporter: Reporter,
 }
 
-impl Teller {
+impl EngineSession {
     /// Loads the model and waits until it is ready.
     ///
     /// # Errors
     /// When the model cannot be loaded.
-    pub fn start(model: &ModelArgs, mut reporter: Reporter) -> anyhow::Result<Teller> {
+    pub fn start(model: &ModelArgs, mut reporter: Reporter) -> anyhow::Result<EngineSession> {
         let engine = Engine::spawn(model.loader(), Box::new(|| {}));
         loop {
             match engine.wait() {
                 Event::Loading(progress) => reporter.loading(&progress),
                 Event::Ready(description) => {
-                    return Ok(Teller {
+                    return Ok(EngineSession {
                         engine,
                         description,
                         reporter,

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use crate::files::write_in_folder;
 
 pub use crate::judges::{
-    Contrastive, ContrastiveConfig, Expected, Recogniser, RecogniserConfig, Report, Row, SIZE,
-    Seen, Share, Sighting, Tally, mean_square_error, psnr,
+    Contrastive, ContrastiveConfig, Expected, Observation, Recogniser, RecogniserConfig, Report,
+    Row, SIZE, Share, Sighting, Tally, mean_square_error, psnr,
 };
 pub use faithfulness::{GUIDANCES, Options, judge};
 pub use text::{TextScore, bleu, distinct_2, perplexity};

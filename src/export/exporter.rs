@@ -23,7 +23,7 @@ pub enum Place {
 
 /// One of several values that an exporter can be given; the first is taken where none is.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct OptionSpec {
     /// The flag of the command line, without its dashes.
     pub id: &'static str,
     pub label: &'static str,
@@ -71,7 +71,7 @@ impl Options {
     }
 
     /// What was chosen, or the first value.
-    pub fn get(&self, choice: &Choice) -> &'static str {
+    pub fn get(&self, choice: &OptionSpec) -> &'static str {
         let usual = choice.values.first().map_or("", |(value, _)| *value);
         self.0.get(choice.id).copied().unwrap_or(usual)
     }
@@ -103,7 +103,7 @@ pub trait Exporter: Sync {
         false
     }
 
-    fn choices(&self) -> &'static [Choice] {
+    fn choices(&self) -> &'static [OptionSpec] {
         &[]
     }
 

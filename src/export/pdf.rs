@@ -18,27 +18,27 @@ use krilla::text::{Font, GlyphId, KrillaGlyph};
 use krilla::{Document, SerializeSettings};
 use resvg::usvg::{self, fontdb, tiny_skia_path};
 
-use super::exporter::{Choice, Export, Exporter, Options, Place};
+use super::exporter::{Export, Exporter, OptionSpec, Options, Place};
 use super::pages::{Page, Paper, lay_out};
 use super::typeset::options as svg_options;
 use super::{ExportError, write_file};
 use crate::story::{Images, Story};
 
-const PAGE: Choice = Choice {
+const PAGE: OptionSpec = OptionSpec {
     id: "page",
     label: "Page",
     help: "Size of a page",
     values: &[("a4", "A4"), ("letter", "Letter"), ("16:9", "16:9")],
 };
 
-const ORIENTATION: Choice = Choice {
+const ORIENTATION: OptionSpec = OptionSpec {
     id: "orientation",
     label: "Orientation",
     help: "How a page lies",
     values: &[("landscape", "Landscape"), ("portrait", "Portrait")],
 };
 
-const PER_PAGE: Choice = Choice {
+const PER_PAGE: OptionSpec = OptionSpec {
     id: "per-page",
     label: "Panels a page",
     help: "Panels on a page",
@@ -58,7 +58,7 @@ const PER_PAGE: Choice = Choice {
     ],
 };
 
-static CHOICES: [Choice; 3] = [PAGE, ORIENTATION, PER_PAGE];
+static CHOICES: [OptionSpec; 3] = [PAGE, ORIENTATION, PER_PAGE];
 
 /// Pages of 1 to 12 panels.
 pub(super) struct Pdf;
@@ -79,7 +79,7 @@ impl Exporter for Pdf {
         }
     }
 
-    fn choices(&self) -> &'static [Choice] {
+    fn choices(&self) -> &'static [OptionSpec] {
         &CHOICES
     }
 

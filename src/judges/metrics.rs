@@ -55,14 +55,14 @@ pub struct Sighting {
 
 /// Everything seen in a picture; a subject that appears twice is two sightings.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct Observation {
     pub subjects: Vec<Sighting>,
     pub place: Place,
     pub time: Time,
     pub weather: Weather,
 }
 
-impl Seen {
+impl Observation {
     /// Where `subject` stands: its most confident sighting.
     fn position(&self, subject: SubjectId) -> Option<f32> {
         self.subjects
@@ -123,7 +123,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one picture.
-    pub fn add(&mut self, expected: &Expected, seen: &Seen) {
+    pub fn add(&mut self, expected: &Expected, seen: &Observation) {
         let mut kinds = expected.subjects.clone();
         kinds.sort_unstable();
         kinds.dedup();
@@ -211,8 +211,8 @@ mod tests {
     }
 
     /// Sees subjects at (x, confidence) in a forest at night in the rain.
-    fn seen(subjects: &[(usize, f32, f32)]) -> Seen {
-        Seen {
+    fn seen(subjects: &[(usize, f32, f32)]) -> Observation {
+        Observation {
             subjects: subjects
                 .iter()
                 .map(|&(i, x, confidence)| Sighting {
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn all_correct_needs_subjects_order_and_all_that_is_named() {
-        let correct = |expected: &Expected, seen: &Seen| {
+        let correct = |expected: &Expected, seen: &Observation| {
             let mut tally = Tally::default();
             tally.add(expected, seen);
             tally.all_correct.right == 1

@@ -12,7 +12,7 @@ use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
-pub use metrics::{Expected, Seen, Share, Sighting, Tally, mean_square_error, psnr};
+pub use metrics::{Expected, Observation, Share, Sighting, Tally, mean_square_error, psnr};
 pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
 pub use report::{Report, Row};
 

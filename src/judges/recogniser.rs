@@ -10,7 +10,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Seen, Sighting};
+use super::metrics::{Observation, Sighting};
 use super::{JudgeError, write_file};
 use crate::cause::Cause;
 use crate::nn::{Conv2d, ConvOptions, GroupNorm, Linear, Padding, Params, Result as TensorResult};
@@ -220,7 +220,7 @@ impl Recogniser {
     }
 
     /// What each picture shows. Pictures of other sizes are resampled to 128 x 128.
-    pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Seen>, JudgeError> {
+    pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Observation>, JudgeError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
             let scores = self.forward(&inputs(batch, &self.device)?)?;
@@ -230,7 +230,7 @@ impl Recogniser {
             let weathers = classes(&scores.weather)?;
             for i in 0..batch.len() {
                 let map = centres.get(i)?.flatten_all()?.to_vec1::<f32>()?;
-                all.push(Seen {
+                all.push(Observation {
                     subjects: sightings(&map, self.config.threshold),
                     place: Place::ALL[places[i]],
                     time: Time::ALL[times[i]],

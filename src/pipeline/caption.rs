@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::load::Chosen;
+use super::load::ResolvedModels;
 use super::painter::{Brief, Drawn, Painter, PromptStyle};
 use super::recipe::{CAPTION, Recipe};
 use super::record::record;
@@ -34,7 +34,7 @@ impl Recipe for Kind {
 
     fn load(
         &self,
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Pipeline>, PipelineError> {
         Ok(Box::new(CaptionPipeline::load(chosen, progress)?))
@@ -55,7 +55,7 @@ type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 impl CaptionPipeline {
     fn load(
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<CaptionPipeline, PipelineError> {
         let tell = |progress: &mut dyn FnMut(LoadProgress), what: &str, done| {

@@ -1,12 +1,12 @@
 //! What a model that draws certain things only has never seen.
 
 use crate::storyworld::is_drawn;
-use crate::words::{self, Found};
+use crate::words::{self, UnknownWord};
 
 /// Where in `text` stand nouns that are not in the lists of what a model draws, nor in the
 /// storyworld's captions; none for a model without lists, which knows far more than they could
 /// say, and none in other languages, whose words no list here has.
-pub fn unknown_words(lists: &[&[String]], text: &str) -> Vec<Found> {
+pub fn unknown_words(lists: &[&[String]], text: &str) -> Vec<UnknownWord> {
     if lists.iter().all(|list| list.is_empty()) || words::other_language(text).is_some() {
         return Vec::new();
     }

@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 /// The models that were asked for, not yet loaded.
-pub struct Chosen {
+pub struct ResolvedModels {
     pub model: Model,
     /// The writer where one was asked for.
     writer: Option<Model>,
@@ -45,13 +45,13 @@ pub fn is_writer(model: &Model) -> bool {
     writer::kind_of(model).is_some()
 }
 
-impl Chosen {
-    fn new(options: &Options) -> Result<Chosen, PipelineError> {
+impl ResolvedModels {
+    fn new(options: &Options) -> Result<ResolvedModels, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let model = catalogue::find(&models, name)?;
         let writer = options.writer.as_deref();
-        Ok(Chosen {
+        Ok(ResolvedModels {
             voken: match &options.voken {
                 Some(folder) => VokenFolder::new(folder),
                 None => voken::own_folder(&model),
@@ -128,7 +128,7 @@ impl Chosen {
 /// calls it.
 pub fn loader(options: Options) -> Loader {
     Box::new(move |progress| {
-        let chosen = Chosen::new(&options)?;
+        let chosen = ResolvedModels::new(&options)?;
         let wanted = chosen.recipe(&options)?;
         let unfit = || PipelineError::not_a_storyteller(&chosen.model.manifest);
         let recipe = RECIPES.iter().find(|recipe| recipe.id() == wanted);

@@ -17,7 +17,7 @@ mod voken;
 pub mod writer;
 
 pub use known::unknown_words;
-pub use load::{Chosen, Options, is_writer, loader};
+pub use load::{Options, ResolvedModels, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;
 pub use request::{BoardContext, ContextPanel, Make, Request, new_seed, panel_seed};
@@ -99,7 +99,7 @@ pub struct Description {
 pub struct LoadProgress {
     /// What is being loaded, such as `language model`.
     pub what: String,
-    /// Parts done and parts in all.
+    /// PartPaths done and parts in all.
     pub done: u32,
     pub of: u32,
 }

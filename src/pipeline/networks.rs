@@ -9,8 +9,8 @@ use super::{LoadProgress, PipelineError};
 use crate::diffusion::{Diffusion, Painter};
 use crate::llm::LlamaTokenizer;
 use crate::published::{
-    Hear, Language, Parts, Plan, Published, PublishedError, Seat, Task, check, followed,
-    free_memory, plan,
+    Duty, Language, LoadListener, LoadTarget, PartPaths, Plan, Published, PublishedError, check,
+    followed, free_memory, plan,
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{FeatureMapper, FloatReader, Reader, Speaks, Vocabulary};
@@ -25,26 +25,29 @@ const PARTS: u32 = 3;
 const SPARE: u64 = 10;
 
 /// A language model with the text that it reads, and what maps its states.
-pub(super) struct Speaker {
+pub(super) struct VokenLanguageModel {
     pub reader: FloatReader,
     pub mapper: FeatureMapper,
 }
 
 /// What is known of the language model whether or not it is loaded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Voice {
+pub(super) struct LanguageInfo {
     pub vocabulary: Vocabulary,
-    /// The first id of a sequence and the one that ends it.
-    pub ends: (u32, Option<u32>),
+    /// The id that a sequence begins with.
+    pub bos: u32,
+    /// The id that ends one.
+    pub eos: Option<u32>,
     /// Most tokens that are read.
     pub limit: usize,
 }
 
-impl Voice {
+impl LanguageInfo {
     pub fn of(language: &Language) -> Self {
         Self {
             vocabulary: language.vocabulary,
-            ends: language.ends,
+            bos: language.bos,
+            eos: language.eos,
             limit: language.llama.config().max_position_embeddings,
         }
     }
@@ -54,18 +57,18 @@ impl Voice {
 pub(super) type Progress<'a> = dyn FnMut(LoadProgress) + 'a;
 
 /// What draws.
-pub(super) enum Artist {
+pub(super) enum ImageModel {
     /// From conditions alone.
     Painter(Box<Painter>),
     /// From conditions; with a text encoder that descriptions can be read with.
     Own(Box<Diffusion>, Speaks),
 }
 
-impl Artist {
+impl ImageModel {
     pub fn painter(&self) -> &Painter {
         match self {
-            Artist::Painter(painter) => painter,
-            Artist::Own(diffusion, _) => &diffusion.painter,
+            ImageModel::Painter(painter) => painter,
+            ImageModel::Own(diffusion, _) => &diffusion.painter,
         }
     }
 }
@@ -73,9 +76,9 @@ impl Artist {
 /// Where networks that may leave are read from again.
 struct Files {
     published: Published,
-    see: Seat,
-    write: Seat,
-    draw: Seat,
+    see: LoadTarget,
+    write: LoadTarget,
+    draw: LoadTarget,
 }
 
 /// The three networks.
@@ -88,9 +91,9 @@ pub(super) struct Networks {
     seeing: Device,
     /// Whether all stay loaded.
     stays: bool,
-    speaker: Option<Speaker>,
+    speaker: Option<VokenLanguageModel>,
     tower: Option<VisionTower>,
-    artist: Option<Artist>,
+    artist: Option<ImageModel>,
 }
 
 impl Networks {
@@ -99,29 +102,29 @@ impl Networks {
     /// # Errors
     /// When a part is missing or broken, or needs more memory than there is.
     pub fn load(
-        parts: Parts,
+        parts: PartPaths,
         device: &Device,
         progress: &mut Progress,
-    ) -> Result<(Networks, Voice, Arc<LlamaTokenizer>), PipelineError> {
+    ) -> Result<(Networks, LanguageInfo, Arc<LlamaTokenizer>), PipelineError> {
         let plan = planned(&parts, device)?;
-        let seat = |task| Seat::of(&plan, task, device);
+        let target = |task| LoadTarget::of(&plan, task, device);
         let published = Published::open(parts)?;
         let tokenizer = published.tokenizer.clone();
-        let write = seat(Task::Write);
-        let read = |hear: Hear| published.read_language(&write, &hear);
+        let write = target(Duty::Write);
+        let read = |listener: LoadListener| published.read_language(&write, &listener);
         let language = follow(progress, SPEAKER, 0, read)?;
-        let voice = Voice::of(&language);
-        let see = seat(Task::See);
+        let voice = LanguageInfo::of(&language);
+        let see = target(Duty::See);
         let mut networks = Networks {
             vision: published.sizes.vision.clone(),
             picture_size: published.picture_size()?,
             seeing: see.device.clone(),
-            speaker: Some(Speaker::new(language)),
+            speaker: Some(VokenLanguageModel::new(language)),
             stays: plan.stays,
             tower: None,
             artist: None,
             files: Some(Files {
-                draw: seat(Task::Draw),
+                draw: target(Duty::Draw),
                 published,
                 see,
                 write,
@@ -140,7 +143,7 @@ impl Networks {
     }
 
     /// Networks that are in memory and stay, all on one device.
-    pub fn staying(speaker: Speaker, tower: VisionTower, artist: Artist) -> Self {
+    pub fn staying(speaker: VokenLanguageModel, tower: VisionTower, artist: ImageModel) -> Self {
         Self {
             files: None,
             vision: tower.config().clone(),
@@ -156,8 +159,8 @@ impl Networks {
     /// What the language model says a picture with.
     pub fn speaks(&self) -> Speaks {
         match &self.artist {
-            Some(Artist::Own(_, speaks)) => *speaks,
-            Some(Artist::Painter(_)) | None => Speaks::Vokens,
+            Some(ImageModel::Own(_, speaks)) => *speaks,
+            Some(ImageModel::Painter(_)) | None => Speaks::Vokens,
         }
     }
 
@@ -175,7 +178,10 @@ impl Networks {
     ///
     /// # Errors
     /// When a file was changed meanwhile or memory does not suffice.
-    pub fn speaker(&mut self, progress: &mut Progress) -> Result<&mut Speaker, PipelineError> {
+    pub fn speaker(
+        &mut self,
+        progress: &mut Progress,
+    ) -> Result<&mut VokenLanguageModel, PipelineError> {
         if !self.stays {
             (self.tower, self.artist) = (None, None);
         }
@@ -183,8 +189,9 @@ impl Networks {
             Some(speaker) => speaker,
             None => {
                 let files = files(&self.files)?;
-                let read = |hear: Hear| files.published.read_language(&files.write, &hear);
-                Speaker::new(follow(progress, SPEAKER, 0, read)?)
+                let read =
+                    |listener: LoadListener| files.published.read_language(&files.write, &listener);
+                VokenLanguageModel::new(follow(progress, SPEAKER, 0, read)?)
             }
         };
         Ok(self.speaker.insert(speaker))
@@ -202,7 +209,8 @@ impl Networks {
             Some(tower) => tower,
             None => {
                 let files = files(&self.files)?;
-                let read = |hear: Hear| files.published.read_tower(&files.see, &hear);
+                let read =
+                    |listener: LoadListener| files.published.read_tower(&files.see, &listener);
                 follow(progress, TOWER, 1, read)?
             }
         };
@@ -210,7 +218,7 @@ impl Networks {
     }
 
     /// What pictures are drawn with.
-    pub fn artist(&mut self, progress: &mut Progress) -> Result<&Artist, PipelineError> {
+    pub fn artist(&mut self, progress: &mut Progress) -> Result<&ImageModel, PipelineError> {
         if !self.stays {
             (self.speaker, self.tower) = (None, None);
         }
@@ -218,8 +226,9 @@ impl Networks {
             Some(artist) => artist,
             None => {
                 let files = files(&self.files)?;
-                let read = |hear: Hear| files.published.read_painter(&files.draw, &hear);
-                Artist::Painter(Box::new(follow(progress, PAINTER, 2, read)?))
+                let read =
+                    |listener: LoadListener| files.published.read_painter(&files.draw, &listener);
+                ImageModel::Painter(Box::new(follow(progress, PAINTER, 2, read)?))
             }
         };
         Ok(self.artist.insert(artist))
@@ -235,7 +244,7 @@ fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
         .ok_or_else(|| PipelineError::Tensor(gone.to_string()))
 }
 
-impl Speaker {
+impl VokenLanguageModel {
     pub fn new(language: Language) -> Self {
         Self {
             reader: FloatReader::new(language.llama),
@@ -249,7 +258,7 @@ impl Speaker {
 }
 
 /// What lies where, in what memory `vokenboard.toml` allows or is free.
-fn planned(parts: &Parts, device: &Device) -> Result<Plan, PublishedError> {
+fn planned(parts: &PartPaths, device: &Device) -> Result<Plan, PublishedError> {
     let report = check(parts)?;
     let free = || free_memory(device).map(|free| free - free / SPARE);
     let limit = parts.memory().or_else(free);
@@ -267,7 +276,7 @@ fn follow<T: Send>(
     progress: &mut Progress,
     what: &str,
     done: u32,
-    read: impl FnOnce(Hear) -> Result<T, PublishedError> + Send,
+    read: impl FnOnce(LoadListener) -> Result<T, PublishedError> + Send,
 ) -> Result<T, PipelineError> {
     let mut tell = |what: String| {
         let of = PARTS;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::load::Chosen;
+use super::load::ResolvedModels;
 use super::{LoadProgress, Pipeline, PipelineError, caption, voken};
 use crate::weights::Model;
 
@@ -63,7 +63,7 @@ pub trait Recipe: Sync {
     /// When a part is missing or broken, or does not fit the others.
     fn load(
         &self,
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Pipeline>, PipelineError>;
 }

@@ -7,8 +7,8 @@ use super::{ContextPanel, Make};
 use crate::llm::{LlamaTokenizer, Tokenizer, unshielded};
 use crate::story::Settings;
 use crate::voken::{
-    Choice, Order, STOP, ToldPanel, VistPanel, VistTask, Vocabulary, inert, panel_ids, tidy,
-    vist_prompt,
+    GenerationConfig, STOP, SamplingParams, ToldPanel, VistPanel, VistTask, Vocabulary, inert,
+    panel_ids, tidy, vist_prompt,
 };
 
 /// Tokenizer and prompts.
@@ -75,7 +75,7 @@ impl Speech {
     }
 
     /// What ends a text.
-    pub fn stops(&self) -> Vec<Vec<u32>> {
+    pub fn stop_sequences(&self) -> Vec<Vec<u32>> {
         match self {
             // `###` as the tokenizer writes it after a word and without a space.
             Speech::Published(tokenizer) => {
@@ -93,8 +93,8 @@ impl Speech {
     }
 
     /// Tokens that may not come in a text.
-    pub fn never(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
-        let mut never = match (self, make) {
+    pub fn suppress_tokens(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
+        let mut suppress_tokens = match (self, make) {
             // Without a picture wanted, none may be asked for.
             (Speech::Published(_), Make::Text) => vocabulary.ids(),
             (Speech::Published(_), _) => Vec::new(),
@@ -102,21 +102,21 @@ impl Speech {
             (Speech::Own { .. }, _) => vocabulary.ids().split_off(1),
         };
         if matches!(self, Speech::Published(_)) {
-            never.push(vocabulary.picture);
+            suppress_tokens.push(vocabulary.picture);
         }
-        never
+        suppress_tokens
     }
 
-    pub fn choice(&self, settings: &Settings) -> Choice {
-        let reference = Choice {
+    pub fn sampling(&self, settings: &Settings) -> SamplingParams {
+        let reference = SamplingParams {
             temperature: settings.temperature,
             top_p: settings.top_p,
-            ..Choice::default()
+            ..SamplingParams::default()
         };
         match self {
             Speech::Published(_) => reference,
             // A short sentence needs its articles more than once.
-            Speech::Own { .. } => Choice {
+            Speech::Own { .. } => SamplingParams {
                 repetition_penalty: 1.0,
                 ..reference
             },
@@ -127,7 +127,7 @@ impl Speech {
     pub fn words(
         &self,
         vocabulary: &Vocabulary,
-        order: &Order,
+        order: &GenerationConfig,
         stops: &[Vec<u32>],
         sequence: &[u32],
     ) -> String {

@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 use image::RgbaImage;
 use sha2::{Digest, Sha256};
 
-use super::load::Chosen;
-use super::networks::{Artist, Networks, Speaker, Voice};
+use super::load::ResolvedModels;
+use super::networks::{ImageModel, LanguageInfo, Networks, VokenLanguageModel};
 use super::painter::Brief;
 use super::recipe::{Recipe, VOKEN};
 use super::record::{denoising, description, record};
@@ -23,11 +23,11 @@ use super::{
 use crate::diffusion::{Diffusion, Painter, TextFeatures};
 use crate::llm::float::GgufLlama;
 use crate::llm::{LlamaTokenizer, LlmError, log_probability};
-use crate::published::{Language, Parts};
+use crate::published::{Language, PartPaths};
 use crate::story::{Images, SchedulerName, Settings};
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{
-    FloatReader, Order, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
+    FloatReader, GenerationConfig, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
     force_picture, generate, interleave, tidy,
 };
 use crate::weights::{Manifest, Model};
@@ -66,7 +66,7 @@ impl Recipe for Kind {
 
     fn load(
         &self,
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Pipeline>, PipelineError> {
         Ok(Box::new(match chosen.model.manifest.pipeline.as_str() {
@@ -84,7 +84,7 @@ pub(super) fn own_folder(model: &Model) -> VokenFolder {
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
     networks: Networks,
-    voice: Voice,
+    voice: LanguageInfo,
     speech: Speech,
     description: Description,
     /// Embeddings of pictures that were read lately, by the pictures' bytes.
@@ -116,7 +116,7 @@ impl VokenPipeline {
     /// # Errors
     /// When a part is missing or broken, or does not fit the others.
     pub(super) fn load_own(
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<VokenPipeline, PipelineError> {
         let mut tell = |what: &str, done| {
@@ -159,12 +159,13 @@ impl VokenPipeline {
         tell("picture model", 3);
         let speaks = folder.read_config()?.speaks;
         let config = spoken.llama.config();
-        let voice = Voice {
-            ends: (spoken.vocabulary.bos, config.eos()),
+        let voice = LanguageInfo {
+            bos: spoken.vocabulary.bos,
+            eos: config.eos(),
             vocabulary: spoken.vocabulary,
             limit: config.max_position_embeddings,
         };
-        let speaker = Speaker {
+        let speaker = VokenLanguageModel {
             reader: FloatReader::new(spoken.llama),
             mapper: spoken.mapper,
         };
@@ -182,7 +183,11 @@ impl VokenPipeline {
                 tokenizer: Box::new(tokenizer),
                 line_end,
             },
-            networks: Networks::staying(speaker, tower, Artist::Own(Box::new(diffusion), speaks)),
+            networks: Networks::staying(
+                speaker,
+                tower,
+                ImageModel::Own(Box::new(diffusion), speaks),
+            ),
             seen: Vec::new(),
         })
     }
@@ -192,12 +197,12 @@ impl VokenPipeline {
     /// # Errors
     /// When a part is missing or broken, or does not fit the others.
     pub(super) fn load(
-        chosen: &Chosen,
+        chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<VokenPipeline, PipelineError> {
         let (model, device) = (&chosen.model, &chosen.device);
         model.verify_sizes()?;
-        let parts = Parts::read(&model.dir)?;
+        let parts = PartPaths::read(&model.dir)?;
         let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
         let size = networks.picture_size();
         Ok(VokenPipeline {
@@ -222,12 +227,12 @@ impl VokenPipeline {
         tower: VisionTower,
         painter: Painter,
     ) -> VokenPipeline {
-        let voice = Voice::of(&language);
+        let voice = LanguageInfo::of(&language);
         let (device, size) = (painter.device().clone(), painter.picture_size());
-        let artist = Artist::Painter(Box::new(painter));
+        let artist = ImageModel::Painter(Box::new(painter));
         let manifest = Manifest::default();
         VokenPipeline {
-            networks: Networks::staying(Speaker::new(language), tower, artist),
+            networks: Networks::staying(VokenLanguageModel::new(language), tower, artist),
             voice,
             speech: Speech::Published(tokenizer),
             description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
@@ -428,25 +433,29 @@ impl VokenPipeline {
         &mut self,
         prompt: &Tensor,
         settings: &Settings,
-        never: &[u32],
-        not_yet: Vec<u32>,
+        suppress_tokens: &[u32],
+        suppress_initially: Vec<u32>,
         sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
-        let order = Order {
-            choice: self.speech.choice(settings),
+        let order = GenerationConfig {
+            sampling: self.speech.sampling(settings),
             seed: Some(settings.seed),
             max_new_tokens: MAX_NEW_TOKENS,
             force_picture: false,
-            never: never.to_vec(),
-            not_yet,
+            suppress_tokens: suppress_tokens.to_vec(),
+            suppress_initially,
             // The text is whole when its picture comes.
-            stops: [self.speech.stops(), vec![vec![self.voice.vocabulary.first]]].concat(),
-            eos: self.voice.ends.1,
-            start: self.voice.ends.0,
+            stop_sequences: [
+                self.speech.stop_sequences(),
+                vec![vec![self.voice.vocabulary.first]],
+            ]
+            .concat(),
+            eos: self.voice.eos,
+            bos: self.voice.bos,
         };
         let (speech, vocabulary) = (&self.speech, self.voice.vocabulary);
-        let stops = speech.stops();
-        let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stops, sequence);
+        let stop_sequences = speech.stop_sequences();
+        let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stop_sequences, sequence);
         let speaker = self.networks.speaker(&mut loading(sink))?;
         let mut told = String::new();
         let made = generate(
@@ -515,7 +524,7 @@ impl VokenPipeline {
         sink: &mut Sink,
     ) -> Result<[TextFeatures; 2], PipelineError> {
         let speaker = self.networks.speaker(&mut loading(sink))?;
-        let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stops());
+        let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stop_sequences());
         let line_end = ends.iter().flatten().copied().next().unwrap_or_default();
         let ids = force_description(
             &mut speaker.reader,
@@ -526,11 +535,11 @@ impl VokenPipeline {
         )?;
         let said = self.speech.decode(&ids);
         match self.networks.artist(&mut loading(sink))? {
-            Artist::Own(diffusion, _) => Ok([
+            ImageModel::Own(diffusion, _) => Ok([
                 diffusion.encode_text(&[said.trim()])?,
                 diffusion.encode_text(&[""])?,
             ]),
-            Artist::Painter(_) => Err(PipelineError::Tensor(
+            ImageModel::Painter(_) => Err(PipelineError::Tensor(
                 "this model describes its pictures but has no text encoder to read that with; use its whole folder".to_string(),
             )),
         }
@@ -562,21 +571,29 @@ impl VokenPipeline {
         prompt: &Tensor,
         sink: &mut Sink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
-        let never = self.speech.never(request.make, &self.voice.vocabulary);
+        let suppress_tokens = self
+            .speech
+            .suppress_tokens(request.make, &self.voice.vocabulary);
         let mut settings = request.settings.clone();
         let mut best = None;
         for attempt in 0..ATTEMPTS {
             let Some((mut text, mut states)) =
-                self.write(prompt, &settings, &never, Vec::new(), sink)?
+                self.write(prompt, &settings, &suppress_tokens, Vec::new(), sink)?
             else {
                 return Ok(None);
             };
             if text.is_empty() {
                 // It began with the picture or ended at once: the text is asked for again.
-                let mut not_yet = self.voice.vocabulary.ids();
-                not_yet.extend(self.voice.ends.1);
-                not_yet.extend(self.speech.stops().concat());
-                let again = self.write(prompt, &settings, &never, not_yet, sink)?;
+                let mut suppress_initially = self.voice.vocabulary.ids();
+                suppress_initially.extend(self.voice.eos);
+                suppress_initially.extend(self.speech.stop_sequences().concat());
+                let again = self.write(
+                    prompt,
+                    &settings,
+                    &suppress_tokens,
+                    suppress_initially,
+                    sink,
+                )?;
                 let Some(again) = again else {
                     return Ok(None);
                 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{PARTS_FILE, Part, Parts, PublishedError};
+use super::{PARTS_FILE, Part, PartPaths, PublishedError};
 use crate::files::write_beside;
 use crate::weights::{self, Checkpoint, Entry, Manifest, Model, Source};
 
@@ -19,7 +19,7 @@ const SMALL: u64 = 16 << 20;
 ///
 /// # Errors
 /// When a file cannot be read or written, or another folder's model has the same id.
-pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedError> {
+pub fn add(dir: &Path, parts: &PartPaths, models: &Path) -> Result<Model, PublishedError> {
     let real = real(dir)?;
     let id = id(&real);
     let same = |model: &Model| fs::canonicalize(&model.dir).is_ok_and(|other| other == real);
@@ -33,7 +33,7 @@ pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedE
     }
     let mut named = parts.clone();
     // The only thing in an older file that was not found.
-    named.memory = Parts::read(dir).ok().and_then(|before| before.memory);
+    named.memory = PartPaths::read(dir).ok().and_then(|before| before.memory);
     write_down(dir, &named, "public weights, as they came")?;
     let model = Model::open(&real)?;
     if real.parent() != fs::canonicalize(models).ok().as_deref() {
@@ -47,7 +47,7 @@ pub fn add(dir: &Path, parts: &Parts, models: &Path) -> Result<Model, PublishedE
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn write_down(dir: &Path, parts: &Parts, summary: &str) -> Result<(), PublishedError> {
+pub fn write_down(dir: &Path, parts: &PartPaths, summary: &str) -> Result<(), PublishedError> {
     let path = dir.join(PARTS_FILE);
     let text = toml::to_string(&parts.relative_to(dir));
     let text = text.map_err(|error| PublishedError::Write {
@@ -97,7 +97,7 @@ fn id(dir: &Path) -> String {
 
 /// The files of the parts inside `dir`, from there, with `/` between folders: weights that are
 /// read, and what small files lie beside them.
-fn files(dir: &Path, parts: &Parts) -> Result<Vec<String>, PublishedError> {
+fn files(dir: &Path, parts: &PartPaths) -> Result<Vec<String>, PublishedError> {
     let mut files = BTreeSet::new();
     for part in Part::ALL.iter().filter_map(|part| parts.path(*part)) {
         if !part.is_dir() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::find::read_gguf;
-use super::{Parts, PublishedError};
+use super::{PartPaths, PublishedError};
 use crate::diffusion::{
     CaptionTokenizer, ModelFolder, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
@@ -52,7 +52,7 @@ pub struct Report {
     /// What does not fit between the parts, one sentence each.
     pub misfits: Vec<String>,
     /// What the plan of memory needs to know.
-    pub facts: Facts,
+    pub facts: ModelSizes,
 }
 
 impl Report {
@@ -75,7 +75,7 @@ impl Report {
 
 /// Sizes that decide how much memory work takes.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct ModelSizes {
     pub gguf: bool,
     pub layers: usize,
     /// Numbers in the language model's own embedding and output tables.
@@ -117,7 +117,7 @@ pub const TEXT: &str = "text encoder";
 ///
 /// # Errors
 /// When a file cannot be read or a configuration is not of a kind that is supported.
-pub fn check(parts: &Parts) -> Result<Report, PublishedError> {
+pub fn check(parts: &PartPaths) -> Result<Report, PublishedError> {
     let sizes = parts.read_sizes()?;
     let mut report = Report::default();
     let rows = parts.read_tokenizer()?.vocabulary();
@@ -128,7 +128,7 @@ pub fn check(parts: &Parts) -> Result<Report, PublishedError> {
     Ok(report)
 }
 
-fn language_model(parts: &Parts, report: &mut Report) -> Result<FloatConfig, PublishedError> {
+fn language_model(parts: &PartPaths, report: &mut Report) -> Result<FloatConfig, PublishedError> {
     let path = &parts.llama;
     let config = if parts.is_gguf() {
         let header = read_gguf(path)?;
@@ -203,7 +203,7 @@ fn gguf_shapes(config: &FloatConfig, known: &Shapes) -> Shapes {
 }
 
 fn vision(
-    parts: &Parts,
+    parts: &PartPaths,
     sizes: &Sizes,
     width: usize,
     report: &mut Report,
@@ -234,7 +234,7 @@ fn vision(
 }
 
 fn stages(
-    parts: &Parts,
+    parts: &PartPaths,
     sizes: &Sizes,
     llama: &FloatConfig,
     rows: usize,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Part, Parts, PublishedError};
+use super::{Part, PartPaths, PublishedError};
 use crate::weights::{Checkpoint, CheckpointError, GgufHeader};
 
 /// How deep parts are looked for; deeper than any download lays them.
@@ -14,7 +14,7 @@ const ENDS: [&str; 6] = ["safetensors", "pth", "pt", "bin", "ckpt", "gguf"];
 
 /// What a folder holds.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundParts {
     /// Every candidate for a part.
     pub parts: BTreeMap<Part, Vec<PathBuf>>,
     /// Folders with a `tokenizer.model`.
@@ -31,18 +31,18 @@ pub struct Found {
 ///
 /// # Errors
 /// When `dir` itself cannot be read.
-pub fn find(dir: &Path) -> Result<Found, PublishedError> {
+pub fn find(dir: &Path) -> Result<FoundParts, PublishedError> {
     let unreadable = |error: std::io::Error| PublishedError::Read {
         path: dir.to_path_buf(),
         reason: error.into(),
     };
     fs::read_dir(dir).map_err(unreadable)?;
-    let mut found = Found::default();
+    let mut found = FoundParts::default();
     found.walk(dir, 0, &mut HashSet::new());
     Ok(found)
 }
 
-impl Found {
+impl FoundParts {
     fn add(&mut self, part: Part, path: &Path) {
         self.parts.entry(part).or_default().push(path.to_path_buf());
     }
@@ -125,7 +125,7 @@ impl Found {
         &self,
         dir: &Path,
         given: &BTreeMap<Part, PathBuf>,
-    ) -> Result<Parts, PublishedError> {
+    ) -> Result<PartPaths, PublishedError> {
         let mut chosen = BTreeMap::new();
         let mut missing = Vec::new();
         for part in Part::ALL {
@@ -159,7 +159,7 @@ impl Found {
             });
         }
         let mut take = |part| chosen.remove(&part).unwrap_or_default();
-        let mut parts = Parts {
+        let mut parts = PartPaths {
             llama: take(Part::Llama),
             tokenizer: None,
             eva_vit: take(Part::EvaVit),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use super::hear::{Hear, Told};
-use super::plan::{Plan, Precision, Task};
-use super::{Parts, PublishedError};
+use super::listener::{LoadListener, TracedView};
+use super::plan::{Duty, Plan, Precision};
+use super::{PartPaths, PublishedError};
 use crate::diffusion::{ModelFolder, Painter, UnetConfig, VaeConfig};
 use crate::llm::LlamaTokenizer;
 use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama};
@@ -18,23 +18,23 @@ use crate::weights::{Checkpoint, DeviceKind, View};
 
 /// The parts of a model, ready to be read.
 pub struct Published {
-    parts: Parts,
+    parts: PartPaths,
     pub sizes: Sizes,
     pub tokenizer: Arc<LlamaTokenizer>,
 }
 
 /// Where a network is read to, and the type in which it holds its weights.
 #[derive(Clone, Debug)]
-pub struct Seat {
+pub struct LoadTarget {
     pub device: Device,
     pub held: DType,
 }
 
-impl Seat {
+impl LoadTarget {
     /// Where `plan` puts what does `task`; `device` is the one that was planned for.
-    pub fn of(plan: &Plan, task: Task, device: &Device) -> Seat {
-        let (kind, precision) = plan.seat(task);
-        Seat {
+    pub fn of(plan: &Plan, task: Duty, device: &Device) -> LoadTarget {
+        let (kind, precision) = plan.target(task);
+        LoadTarget {
             device: match kind {
                 DeviceKind::Cpu => Device::Cpu,
                 DeviceKind::Cuda | DeviceKind::Metal => device.clone(),
@@ -46,14 +46,14 @@ impl Seat {
         }
     }
 
-    fn params(&self, view: View, hear: &Hear) -> Params {
-        let told = Told::new(view, hear.clone());
+    fn params(&self, view: View, listener: &LoadListener) -> Params {
+        let told = TracedView::new(view, listener.clone());
         Params::held_as(Arc::new(told), self.held, &self.device)
     }
 
-    fn open(&self, path: &Path, hear: &Hear) -> Result<Params, PublishedError> {
+    fn open(&self, path: &Path, listener: &LoadListener) -> Result<Params, PublishedError> {
         let view = View::of(&Arc::new(Checkpoint::open(path)?));
-        Ok(self.params(view, hear))
+        Ok(self.params(view, listener))
     }
 }
 
@@ -62,8 +62,10 @@ pub struct Language {
     pub llama: FloatLlama,
     pub mapper: FeatureMapper,
     pub vocabulary: Vocabulary,
-    /// The id that a generated sequence begins with, and the one that ends it.
-    pub ends: (u32, Option<u32>),
+    /// The id that a generated sequence begins with.
+    pub bos: u32,
+    /// The id that ends one.
+    pub eos: Option<u32>,
 }
 
 impl Published {
@@ -71,7 +73,7 @@ impl Published {
     ///
     /// # Errors
     /// When one is missing or damaged; so for all of it.
-    pub fn open(parts: Parts) -> Result<Self, PublishedError> {
+    pub fn open(parts: PartPaths) -> Result<Self, PublishedError> {
         Ok(Self {
             sizes: parts.read_sizes()?,
             tokenizer: Arc::new(parts.read_tokenizer()?),
@@ -79,7 +81,7 @@ impl Published {
         })
     }
 
-    pub fn parts(&self) -> &Parts {
+    pub fn parts(&self) -> &PartPaths {
         &self.parts
     }
 
@@ -94,11 +96,15 @@ impl Published {
     }
 
     /// The language model with what training changed, adapters folded in, and the mapper.
-    pub fn read_language(&self, seat: &Seat, hear: &Hear) -> Result<Language, PublishedError> {
-        let first = seat.open(&self.parts.stage1, hear)?;
+    pub fn read_language(
+        &self,
+        target: &LoadTarget,
+        listener: &LoadListener,
+    ) -> Result<Language, PublishedError> {
+        let first = target.open(&self.parts.stage1, listener)?;
         let second = self.parts.stage2.as_deref();
-        let second = second.map(|path| seat.open(path, hear)).transpose()?;
-        let mut language = self.read_trained(seat, hear, &first, second.as_ref())?;
+        let second = second.map(|path| target.open(path, listener)).transpose()?;
+        let mut language = self.read_trained(target, listener, &first, second.as_ref())?;
         language
             .llama
             .merge_lora()
@@ -110,26 +116,26 @@ impl Published {
     /// the mapper ([`VokenModel::read`]).
     pub fn read_trained(
         &self,
-        seat: &Seat,
-        hear: &Hear,
+        target: &LoadTarget,
+        listener: &LoadListener,
         first: &Params,
         second: Option<&Params>,
     ) -> Result<Language, PublishedError> {
         let parts = &self.parts;
-        let bos = self.tokenizer.bos();
+        let usual = self.tokenizer.bos();
         let sizes = &self.sizes;
-        let ends = |config: &FloatConfig| (config.bos().unwrap_or(bos), config.eos());
-        let (model, ends) = if parts.is_gguf() {
-            let told = hear.clone();
+        let ends = |config: &FloatConfig| (config.bos().unwrap_or(usual), config.eos());
+        let (model, (bos, eos)) = if parts.is_gguf() {
+            let told = listener.clone();
             let file = GgufLlama::open(&parts.llama)?
                 .telling(move |layer, of| told(&format!("layer {layer} of {of}")));
-            let model = VokenModel::read(Body::Gguf(&file), sizes, bos, first, second);
+            let model = VokenModel::read(Body::Gguf(&file), sizes, usual, first, second);
             (model, ends(file.config()))
         } else {
             let config = FloatConfig::read(&parts.llama)?;
-            let base = seat.open(&parts.llama, hear)?;
+            let base = target.open(&parts.llama, listener)?;
             let body = Body::Float(&config, &base);
-            let model = VokenModel::read(body, sizes, bos, first, second);
+            let model = VokenModel::read(body, sizes, usual, first, second);
             (model, ends(&config))
         };
         let model = model?;
@@ -151,17 +157,22 @@ impl Published {
             llama: model.llama,
             mapper: model.mapper,
             vocabulary: model.vocabulary,
-            ends,
+            bos,
+            eos,
         })
     }
 
     /// What it sees with.
-    pub fn read_tower(&self, seat: &Seat, hear: &Hear) -> Result<VisionTower, PublishedError> {
+    pub fn read_tower(
+        &self,
+        target: &LoadTarget,
+        listener: &LoadListener,
+    ) -> Result<VisionTower, PublishedError> {
         let parts = &self.parts;
         let params = TowerParams {
-            vit: seat.open(&parts.eva_vit, hear)?,
-            qformer: seat.open(&parts.qformer, hear)?,
-            projection: seat.open(&parts.llama_proj, hear)?,
+            vit: target.open(&parts.eva_vit, listener)?,
+            qformer: target.open(&parts.qformer, listener)?,
+            projection: target.open(&parts.llama_proj, listener)?,
         };
         let shape = params.projection.shape("llama_proj.weight");
         let width = shape.and_then(|shape| shape.first().copied()).unwrap_or(0);
@@ -170,10 +181,14 @@ impl Published {
     }
 
     /// What it draws with.
-    pub fn read_painter(&self, seat: &Seat, hear: &Hear) -> Result<Painter, PublishedError> {
-        let open = |view| seat.params(view, hear);
+    pub fn read_painter(
+        &self,
+        target: &LoadTarget,
+        listener: &LoadListener,
+    ) -> Result<Painter, PublishedError> {
+        let open = |view| target.params(view, listener);
         let dir = &self.parts.stable_diffusion;
-        Ok(Painter::open(dir, &seat.device, &open)?)
+        Ok(Painter::open(dir, &target.device, &open)?)
     }
 }
 

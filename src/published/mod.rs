@@ -6,7 +6,7 @@
 mod add;
 mod check;
 mod find;
-mod hear;
+mod listener;
 mod load;
 mod memory;
 mod plan;
@@ -22,11 +22,13 @@ use serde::{Deserialize, Serialize};
 
 pub use add::{PIPELINE, add, write_down};
 pub use check::{PartReport, Report, check};
-pub use find::{Found, find};
-pub use hear::{Hear, followed};
-pub use load::{Language, Published, Seat};
+pub use find::{FoundParts, find};
+pub use listener::{LoadListener, followed};
+pub use load::{Language, LoadTarget, Published};
 pub use memory::{format_bytes, free_memory, parse_bytes};
-pub use plan::{Placement, Plan, PlanError, Precision, Stage, Task, decoding, denoising, plan};
+pub use plan::{
+    Duty, Placement, Plan, PlanError, PlannedStep, Precision, decoding, denoising, plan,
+};
 
 use crate::voken::Sizes;
 
@@ -49,7 +51,7 @@ pub enum PublishedError {
         reason: Cause,
     },
     #[error("{} does not name the parts of a model ({reason}); write it anew with `vokenboard models add`", path.display())]
-    Parts {
+    PartPaths {
         path: PathBuf,
         #[source]
         reason: Cause,
@@ -163,7 +165,7 @@ impl fmt::Display for Part {
 /// folder of that file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Parts {
+pub struct PartPaths {
     /// A folder in Hugging Face's layout, or a GGUF file.
     pub llama: PathBuf,
     /// The folder of `tokenizer.model`, where that is not beside the language model.
@@ -191,22 +193,22 @@ pub struct Parts {
     pub memory: Option<String>,
 }
 
-impl Parts {
+impl PartPaths {
     /// Reads `vokenboard.toml` in `dir`; the paths are then ready to be opened.
     ///
     /// # Errors
     /// When there is none, or it lacks a part or names an unknown one.
-    pub fn read(dir: &Path) -> Result<Parts, PublishedError> {
+    pub fn read(dir: &Path) -> Result<PartPaths, PublishedError> {
         let path = dir.join(PARTS_FILE);
         let text = std::fs::read_to_string(&path).map_err(|error| PublishedError::Read {
             path: path.clone(),
             reason: error.into(),
         })?;
-        let unusable = |reason: Cause| PublishedError::Parts {
+        let unusable = |reason: Cause| PublishedError::PartPaths {
             path: path.clone(),
             reason,
         };
-        let mut parts: Parts =
+        let mut parts: PartPaths =
             toml::from_str(&text).map_err(|error| unusable(error.message().to_string().into()))?;
         if let Some(Err(reason)) = parts.memory.as_deref().map(parse_bytes) {
             return Err(unusable(format!("memory: {reason}").into()));
@@ -219,9 +221,9 @@ impl Parts {
     ///
     /// # Errors
     /// When a part is missing or there is more than one of a kind.
-    pub fn of_folder(dir: &Path) -> Result<Parts, PublishedError> {
+    pub fn of_folder(dir: &Path) -> Result<PartPaths, PublishedError> {
         match dir.join(PARTS_FILE).is_file() {
-            true => Parts::read(dir),
+            true => PartPaths::read(dir),
             false => find(dir)?.choose(dir, &std::collections::BTreeMap::new()),
         }
     }
@@ -230,7 +232,7 @@ impl Parts {
     ///
     /// # Errors
     /// When the current folder cannot be told.
-    pub fn absolute(&self) -> std::io::Result<Parts> {
+    pub fn absolute(&self) -> std::io::Result<PartPaths> {
         let mut parts = self.clone();
         let mut all = Ok(());
         parts.each(|path| match std::path::absolute(&*path) {
@@ -241,7 +243,7 @@ impl Parts {
     }
 
     /// The same with paths inside `dir` made relative to it.
-    pub fn relative_to(&self, dir: &Path) -> Parts {
+    pub fn relative_to(&self, dir: &Path) -> PartPaths {
         let mut parts = self.clone();
         parts.each(|path| {
             if let Ok(inside) = path.strip_prefix(dir) {

@@ -50,7 +50,7 @@ pub struct Placement {
 
 /// Something that is done for a panel, and what must be in memory for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
+pub struct PlannedStep {
     pub name: &'static str,
     pub device: DeviceKind,
     pub parts: Vec<Placement>,
@@ -58,7 +58,7 @@ pub struct Stage {
     pub work: u64,
 }
 
-impl Stage {
+impl PlannedStep {
     /// Bytes of the weights.
     pub fn weights(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum()
@@ -76,7 +76,7 @@ pub struct Plan {
     pub device: DeviceKind,
     /// Bytes that may be used on the device; `None`: as many as it takes.
     pub limit: Option<u64>,
-    pub stages: Vec<Stage>,
+    pub stages: Vec<PlannedStep>,
     /// Whether everything stays loaded from panel to panel.
     pub stays: bool,
 }
@@ -98,7 +98,7 @@ pub enum PlanError {
 
 /// What the model does for a panel; each has networks that are read and leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
+pub enum Duty {
     /// Reading pictures.
     See,
     /// Reading and writing text, and mapping voken states to conditions.
@@ -107,15 +107,15 @@ pub enum Task {
     Draw,
 }
 
-impl Task {
-    const ALL: [Task; 3] = [Task::See, Task::Write, Task::Draw];
+impl Duty {
+    const ALL: [Duty; 3] = [Duty::See, Duty::Write, Duty::Draw];
 
     /// The stages in which it is done.
     fn stages(self) -> &'static [&'static str] {
         match self {
-            Task::See => &[SEEING],
-            Task::Write => &[WRITING],
-            Task::Draw => &[DENOISING, DECODING],
+            Duty::See => &[SEEING],
+            Duty::Write => &[WRITING],
+            Duty::Draw => &[DENOISING, DECODING],
         }
     }
 }
@@ -139,8 +139,8 @@ impl Plan {
     }
 
     /// Where what does `task` lies, and how its floating-point weights are held.
-    pub fn seat(&self, task: Task) -> (DeviceKind, Precision) {
-        let stage = self.stages.iter().find(|s| task.stages().contains(&s.name));
+    pub fn target(&self, duty: Duty) -> (DeviceKind, Precision) {
+        let stage = self.stages.iter().find(|s| duty.stages().contains(&s.name));
         let part = stage.and_then(|stage| stage.parts.last());
         part.map_or((DeviceKind::Cpu, Precision::F32), |part| {
             (part.device, part.precision)
@@ -154,13 +154,13 @@ impl Plan {
 /// # Errors
 /// When `device` is the CPU and a stage does not fit.
 pub fn plan(report: &Report, device: DeviceKind, limit: Option<u64>) -> Result<Plan, PlanError> {
-    let fits = |stage: &Stage| limit.is_none_or(|limit| stage.total() <= limit);
+    let fits = |stage: &PlannedStep| limit.is_none_or(|limit| stage.total() <= limit);
     let (usual, other) = match device {
         DeviceKind::Cpu => (Precision::F32, (DeviceKind::Cpu, Precision::F16)),
         DeviceKind::Cuda | DeviceKind::Metal => (Precision::F16, (DeviceKind::Cpu, Precision::F32)),
     };
     let mut stages = Vec::new();
-    for task in Task::ALL {
+    for task in Duty::ALL {
         let first = of_task(report, task, device, usual);
         stages.extend(match first.iter().all(fits) {
             true => first,
@@ -204,7 +204,12 @@ const BESIDE: &str = "tables, LoRA, mapper";
 
 /// The stages of a task with its weights held as `precision` on `device`. Everything is computed
 /// in f32: weights of half the width are widened one by one.
-fn of_task(report: &Report, task: Task, device: DeviceKind, precision: Precision) -> Vec<Stage> {
+fn of_task(
+    report: &Report,
+    task: Duty,
+    device: DeviceKind,
+    precision: Precision,
+) -> Vec<PlannedStep> {
     let facts = &report.facts;
     let stage = |name, parts: &[&'static str], numbers: u64| {
         let place = |&part: &&'static str| placement(part, device, precision, report.size(part).0);
@@ -213,7 +218,7 @@ fn of_task(report: &Report, task: Task, device: DeviceKind, precision: Precision
             Precision::F16 => largest.unwrap_or(0),
             Precision::F32 | Precision::Quantised => 0,
         };
-        Stage {
+        PlannedStep {
             name,
             device,
             parts: parts.iter().map(place).collect(),
@@ -221,9 +226,9 @@ fn of_task(report: &Report, task: Task, device: DeviceKind, precision: Precision
         }
     };
     match task {
-        Task::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
-        Task::Write => vec![writing(report, device, precision)],
-        Task::Draw => vec![
+        Duty::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
+        Duty::Write => vec![writing(report, device, precision)],
+        Duty::Draw => vec![
             stage(DENOISING, &[UNET, VAE], {
                 let tokens = (facts.latents * facts.latents) as u64;
                 denoising(&facts.unet_channels, facts.unet_heads, tokens, device)
@@ -257,7 +262,7 @@ fn placement(
     }
 }
 
-fn writing(report: &Report, device: DeviceKind, precision: Precision) -> Stage {
+fn writing(report: &Report, device: DeviceKind, precision: Precision) -> PlannedStep {
     let facts = &report.facts;
     let (numbers, stored) = report.size(LLAMA);
     // Products with quantised matrices are made on the CPU.
@@ -285,7 +290,7 @@ fn writing(report: &Report, device: DeviceKind, precision: Precision) -> Stage {
         Precision::F32 | Precision::Quantised => 0,
     };
     let beside = facts.tables + facts.lora + facts.mapper;
-    Stage {
+    PlannedStep {
         name: WRITING,
         device,
         parts: vec![language_model, placement(BESIDE, device, precision, beside)],

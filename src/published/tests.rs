@@ -140,7 +140,7 @@ fn an_added_folder_is_in_the_catalogue_and_names_its_parts() {
     assert!(files.contains(&"llama/tokenizer.model") && files.contains(&"eva_vit_g.pth"));
     assert!(files.contains(&"sd/unet/diffusion_pytorch_model.safetensors"));
     assert!(!files.contains(&"llama/pytorch_model-00001-of-00004.bin"));
-    assert_eq!(Parts::read(&dir).unwrap(), parts);
+    assert_eq!(PartPaths::read(&dir).unwrap(), parts);
     let text = fs::read_to_string(dir.join(PARTS_FILE)).unwrap();
     assert!(text.contains("llama = \"llama\""), "{text}");
 
@@ -157,7 +157,7 @@ fn an_added_folder_is_in_the_catalogue_and_names_its_parts() {
     );
 
     fs::write(dir.join(PARTS_FILE), "llama = 3").unwrap();
-    let message = Parts::read(&dir).unwrap_err().to_string();
+    let message = PartPaths::read(&dir).unwrap_err().to_string();
     assert!(message.contains("does not name the parts"), "{message}");
 }
 
@@ -180,7 +180,7 @@ fn full(gguf: bool) -> Report {
             part(check::VAE, 83_600_000, 334_600_000),
         ],
         misfits: Vec::new(),
-        facts: check::Facts {
+        facts: check::ModelSizes {
             gguf,
             layers: 32,
             kv_width: 4096,
@@ -209,12 +209,12 @@ fn a_plan_keeps_to_its_memory() {
     // With plenty of memory nothing moves.
     let large = plan_of(false, Cuda, Some(48 * gb));
     assert!(large.stays && kinds(&large) == [Cuda; 4]);
-    assert_eq!(large.seat(Task::Write), (Cuda, Precision::F16));
+    assert_eq!(large.target(Duty::Write), (Cuda, Precision::F16));
     // On 8 GB a quantised language model works on the CPU, and the rest stays.
     let small = plan_of(true, Cuda, Some(8 * gb));
     assert!(small.stays && small.peak(Cuda).0 <= 8 * gb);
     assert_eq!(kinds(&small), [Cuda, Cpu, Cuda, Cuda]);
-    assert_eq!(small.seat(Task::Write), (Cpu, Precision::F32));
+    assert_eq!(small.target(Duty::Write), (Cpu, Precision::F32));
     let language = &small.stages[1].parts[0];
     assert_eq!(language.precision, Precision::Quantised);
     assert_eq!(language.bytes, 4_080_000_000);
@@ -230,8 +230,8 @@ fn a_plan_keeps_to_its_memory() {
     assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
     // On the CPU it fits into 24 GB held in half the width, and not into 12.
     let halved = plan_of(false, Cpu, Some(24 * gb));
-    assert_eq!(halved.seat(Task::Write), (Cpu, Precision::F16));
-    assert_eq!(halved.seat(Task::Draw), (Cpu, Precision::F32));
+    assert_eq!(halved.target(Duty::Write), (Cpu, Precision::F16));
+    assert_eq!(halved.target(Duty::Draw), (Cpu, Precision::F32));
     let message = plan(&full(false), Cpu, Some(12 * gb)).unwrap_err();
     let message = message.to_string();
     assert!(
@@ -254,12 +254,12 @@ fn the_file_of_parts_may_say_how_much_memory_there_is() {
     let path = dir.join(PARTS_FILE);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("memory = \"8GB\"\n{text}")).unwrap();
-    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    assert_eq!(PartPaths::read(&dir).unwrap().memory(), Some(8_000_000_000));
     // Adding the folder again keeps it.
     add(&dir, &parts().unwrap(), &models).unwrap();
-    assert_eq!(Parts::read(&dir).unwrap().memory(), Some(8_000_000_000));
+    assert_eq!(PartPaths::read(&dir).unwrap().memory(), Some(8_000_000_000));
     fs::write(&path, format!("memory = \"much\"\n{text}")).unwrap();
-    let message = Parts::read(&dir).unwrap_err().to_string();
+    let message = PartPaths::read(&dir).unwrap_err().to_string();
     assert!(message.contains("memory: give an amount"), "{message}");
 }
 
@@ -269,12 +269,12 @@ fn parts_held_in_f16_compute_what_they_do_in_f32() {
     let dir = fixture();
     let parts = find(&dir).unwrap().choose(&dir, &Default::default());
     let published = Published::open(parts.unwrap()).unwrap();
-    let hear: Hear = Arc::new(|_| {});
-    let seat = |held| Seat {
+    let listener: LoadListener = Arc::new(|_| {});
+    let target = |held| LoadTarget {
         device: Device::Cpu,
         held,
     };
-    let (wide, half) = (seat(DType::F32), seat(DType::F16));
+    let (wide, half) = (target(DType::F32), target(DType::F16));
     let off = |a: &Tensor, b: &Tensor| {
         let largest = |t: &Tensor| {
             t.abs()
@@ -289,23 +289,23 @@ fn parts_held_in_f16_compute_what_they_do_in_f32() {
     };
     let size = published.sizes.vision.image_size;
     let picture = noise(1, 0, &[1, size, size, 3], &Device::Cpu).unwrap();
-    let see = |seat| {
+    let see = |target| {
         published
-            .read_tower(seat, &hear)
+            .read_tower(target, &listener)
             .unwrap()
             .forward(&picture)
             .unwrap()
     };
     let tower = off(&see(&wide), &see(&half));
-    let write = |seat| {
-        let language = published.read_language(seat, &hear).unwrap();
+    let write = |target| {
+        let language = published.read_language(target, &listener).unwrap();
         let read = language.llama.embed_ids(&[5, 300, 601, 9]).unwrap();
         let states = language.llama.forward(&read, None).unwrap();
         language.mapper.forward(&states).unwrap()
     };
     let language = off(&write(&wide), &write(&half));
-    let draw = |seat| {
-        let painter = published.read_painter(seat, &hear).unwrap();
+    let draw = |target| {
+        let painter = published.read_painter(target, &listener).unwrap();
         let latents = noise(2, 0, &[1, 16, 16, 4], &Device::Cpu).unwrap();
         let width = painter.unet.config().cross_attention_dim;
         let text = noise(3, 0, &[1, 7, width], &Device::Cpu).unwrap();

@@ -9,7 +9,7 @@ use egui::text::{LayoutJob, TextFormat};
 
 use super::icons::{self, Icon};
 use super::theme::{HOVERED, PRESSED, palette};
-use crate::words::Found;
+use crate::words::UnknownWord;
 
 /// A frameless icon button, named `name` for the pointer's tooltip and for assistive technology.
 pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool) -> Response {
@@ -250,7 +250,7 @@ pub fn focus_ring(ui: &Ui, response: &Response, around: egui::Rect) {
 }
 
 /// A text in which the words found are underlined, to be laid out at most `width` points wide.
-pub fn marked(ui: &Ui, text: &str, found: &[Found], font: &FontId, width: f32) -> LayoutJob {
+pub fn marked(ui: &Ui, text: &str, found: &[UnknownWord], font: &FontId, width: f32) -> LayoutJob {
     let p = palette(ui);
     let plain = TextFormat::simple(font.clone(), p.ink);
     let underlined = TextFormat {

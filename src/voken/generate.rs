@@ -2,7 +2,7 @@
 //! in one pass (reference: `MiniGPT4.generate` and the model's `prepare_inputs_for_generation`).
 
 use super::sample::{draw, likeliest, process};
-use super::{Choice, Reader, Vocabulary};
+use super::{Reader, SamplingParams, Vocabulary};
 use crate::nn::Result;
 use candle_core::Tensor;
 use rand::SeedableRng;
@@ -14,24 +14,24 @@ const FEW: usize = 4;
 
 /// What to generate.
 #[derive(Clone, Debug)]
-pub struct Order {
-    pub choice: Choice,
+pub struct GenerationConfig {
+    pub sampling: SamplingParams,
     /// Seeds the draws; none takes the likeliest token at every step.
     pub seed: Option<u64>,
     pub max_new_tokens: usize,
     /// Whether a picture is to come, wanted by the model or not.
     pub force_picture: bool,
     /// Tokens that may not come.
-    pub never: Vec<u32>,
+    pub suppress_tokens: Vec<u32>,
     /// Tokens that may not come among the first few, so that there is a text before the picture
     /// or the end.
-    pub not_yet: Vec<u32>,
+    pub suppress_initially: Vec<u32>,
     /// Token sequences that end the text; they stay in it.
-    pub stops: Vec<Vec<u32>>,
+    pub stop_sequences: Vec<Vec<u32>>,
     /// The id that ends the text.
     pub eos: Option<u32>,
     /// The id that the sequence begins with: never read, but seen by the repetition penalty.
-    pub start: u32,
+    pub bos: u32,
 }
 
 /// What one call of the model gave.
@@ -67,17 +67,17 @@ pub fn generate(
     reader: &mut dyn Reader,
     prompt: &Tensor,
     vocabulary: &Vocabulary,
-    order: &Order,
+    config: &GenerationConfig,
     sink: &mut dyn FnMut(&Step) -> ControlFlow<()>,
 ) -> Result<Option<Generated>> {
-    let mut rng = order.seed.map(ChaCha8Rng::seed_from_u64);
-    let mut sequence = vec![order.start];
+    let mut rng = config.seed.map(ChaCha8Rng::seed_from_u64);
+    let mut sequence = vec![config.bos];
     let mut states: Option<Tensor> = None;
     // The last hidden state of the call before.
     let mut before: Option<Tensor> = None;
     let mut input: Option<Tensor> = None;
     let mut pending = false;
-    for _ in 0..order.max_new_tokens {
+    for _ in 0..config.max_new_tokens {
         let (first, hidden) = match &input {
             None => (0, reader.begin(prompt)?),
             Some(input) => (reader.len(), reader.read(input)?),
@@ -90,16 +90,16 @@ pub fn generate(
         let logits = reader.logits(&last)?;
         let mut scores = logits.clone();
         let early = sequence.len() <= FEW;
-        let not_yet = order.not_yet.iter().filter(|_| early);
-        for id in order.never.iter().chain(not_yet) {
+        let suppress_initially = config.suppress_initially.iter().filter(|_| early);
+        for id in config.suppress_tokens.iter().chain(suppress_initially) {
             if let Some(score) = scores.get_mut(*id as usize) {
                 *score = f32::NEG_INFINITY;
             }
         }
         let asked = sequence.contains(&vocabulary.first);
-        let force = (order.force_picture && !asked).then_some(vocabulary.first);
-        process(&mut scores, &sequence, &order.choice, force);
-        let greedy = order.choice.temperature.is_nan() || order.choice.temperature <= 0.0;
+        let force = (config.force_picture && !asked).then_some(vocabulary.first);
+        process(&mut scores, &sequence, &config.sampling, force);
+        let greedy = config.sampling.temperature.is_nan() || config.sampling.temperature <= 0.0;
         let token = match &mut rng {
             Some(rng) if !greedy => draw(&scores, rng),
             _ => likeliest(&scores),
@@ -122,7 +122,7 @@ pub fn generate(
             true => reader.embed(&vocabulary.ids())?,
             false => reader.embed(&[token])?,
         });
-        if ends(&sequence, order) {
+        if ends(&sequence, config) {
             break;
         }
     }
@@ -191,10 +191,10 @@ fn picture_states(before: Option<&Tensor>, vokens: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn ends(sequence: &[u32], order: &Order) -> bool {
+fn ends(sequence: &[u32], config: &GenerationConfig) -> bool {
     let last = sequence.last().copied();
     let stopped = |stop: &Vec<u32>| !stop.is_empty() && sequence.ends_with(stop);
-    (order.eos.is_some() && last == order.eos) || order.stops.iter().any(stopped)
+    (config.eos.is_some() && last == config.eos) || config.stop_sequences.iter().any(stopped)
 }
 
 #[cfg(test)]
@@ -245,25 +245,25 @@ mod tests {
             picture: 4,
             bos: 0,
         };
-        let written = |not_yet: Vec<u32>| {
-            let order = Order {
-                choice: Choice {
+        let written = |suppress_initially: Vec<u32>| {
+            let config = GenerationConfig {
+                sampling: SamplingParams {
                     repetition_penalty: 1.0,
-                    ..Choice::default()
+                    ..SamplingParams::default()
                 },
                 seed: None,
                 max_new_tokens: 20,
                 force_picture: false,
-                never: Vec::new(),
-                not_yet,
-                stops: vec![vec![vocabulary.first]],
+                suppress_tokens: Vec::new(),
+                suppress_initially,
+                stop_sequences: vec![vec![vocabulary.first]],
                 eos: Some(1),
-                start: 0,
+                bos: 0,
             };
             let mut reader = Eager(0);
             let prompt = reader.embed(&[2]).unwrap();
             let go_on = &mut |_: &Step| ControlFlow::Continue(());
-            let made = generate(&mut reader, &prompt, &vocabulary, &order, go_on).unwrap();
+            let made = generate(&mut reader, &prompt, &vocabulary, &config, go_on).unwrap();
             made.unwrap()
         };
         assert_eq!(written(Vec::new()).sequence, [0, 3]);

@@ -16,12 +16,12 @@ mod words;
 
 pub use config::{MapperConfig, Sizes, Vocabulary};
 pub use folder::{FolderConfig, FolderError, Speaks, VokenFolder};
-pub use generate::{Generated, Order, Step, force_description, force_picture, generate};
+pub use generate::{Generated, GenerationConfig, Step, force_description, force_picture, generate};
 pub use input::{Batch, Interleaved, Text, batch, interleave, voken_states};
 pub use mapper::{FeatureMapper, MapperParams};
 pub use model::{Body, VokenModel};
 pub use panels::{ToldPanel, panel_ids, tidy};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use reader::{FloatReader, Reader};
-pub use sample::{Choice, process};
+pub use sample::{SamplingParams, process};
 pub use words::inert;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct SamplingParams {
     /// 0 always takes the likeliest.
     pub temperature: f32,
     /// The logits of tokens generated before (not of the prompt's) are divided by this where they
@@ -18,7 +18,7 @@ pub struct Choice {
     pub top_p: f32,
 }
 
-impl Default for Choice {
+impl Default for SamplingParams {
     /// The reference's settings.
     fn default() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Default for Choice {
 /// Changes `scores` in place from logits to what is drawn from; tokens that are out of question
 /// become minus infinity. `seen` are the tokens generated so far. `force` names a token that is
 /// to come now: its score becomes ten times the largest, as in the reference.
-pub fn process(scores: &mut [f32], seen: &[u32], how: &Choice, force: Option<u32>) {
+pub fn process(scores: &mut [f32], seen: &[u32], how: &SamplingParams, force: Option<u32>) {
     // Each token once, however often it was seen.
     let mut once = seen.to_vec();
     once.sort_unstable();
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn a_token_seen_twice_is_penalised_once() {
         let mut scores = [4.0, -1.0, 3.0];
-        let how = Choice {
+        let how = SamplingParams {
             top_p: 1.0,
-            ..Choice::default()
+            ..SamplingParams::default()
         };
         process(&mut scores, &[0, 0, 1], &how, None);
         assert_eq!(scores, [2.0, -2.0, 3.0]);
@@ -142,9 +142,9 @@ mod tests {
     fn what_is_unlikely_is_out_of_question() {
         let probabilities = [0.05f32, 0.5, 0.04, 0.41];
         let logits = probabilities.map(f32::ln);
-        let how = Choice {
+        let how = SamplingParams {
             top_k: 3,
-            ..Choice::default()
+            ..SamplingParams::default()
         };
         let mut scores = logits;
         process(&mut scores, &[], &how, None);
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_forced_token_is_drawn() {
         let mut scores = [1.0, 2.0, 3.0];
-        process(&mut scores, &[], &Choice::default(), Some(0));
+        process(&mut scores, &[], &SamplingParams::default(), Some(0));
         assert_eq!(scores[0], 30.0);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         assert_eq!(draw(&scores, &mut rng), 0);

@@ -40,7 +40,7 @@ const PLURALS: [(&str, &str); 12] = [
 
 /// A word of a text, by where it stands in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct UnknownWord {
     pub start: usize,
     pub end: usize,
     pub word: String,
@@ -48,7 +48,7 @@ pub struct Found {
 
 /// The nouns of an English text that are not among the words that `knows` names, in the order of
 /// the text. A word counts as known in the singular and in the plural.
-pub fn unknown(text: &str, knows: impl Fn(&str) -> bool) -> Vec<Found> {
+pub fn unknown(text: &str, knows: impl Fn(&str) -> bool) -> Vec<UnknownWord> {
     let mut found = Vec::new();
     let mut before = String::new();
     for (start, end) in spans(text) {
@@ -59,7 +59,7 @@ pub fn unknown(text: &str, knows: impl Fn(&str) -> bool) -> Vec<Found> {
             NOUNS.contains(form.as_str()) || (after && ALSO_VERBS.contains(form.as_str()))
         });
         if noun && !forms.iter().any(|form| knows(form)) {
-            found.push(Found {
+            found.push(UnknownWord {
                 start,
                 end,
                 word: word.clone(),
@@ -73,7 +73,7 @@ pub fn unknown(text: &str, knows: impl Fn(&str) -> bool) -> Vec<Found> {
 /// The same words, each once.
 pub fn unknown_words(text: &str, knows: impl Fn(&str) -> bool) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
-    for Found { word, .. } in unknown(text, knows) {
+    for UnknownWord { word, .. } in unknown(text, knows) {
         if !words.contains(&word) {
             words.push(word);
         }

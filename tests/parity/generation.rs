@@ -6,7 +6,9 @@ use crate::report::{Error, LIMIT, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
 use vokenboard::diffusion::{Denoising, SchedulerKind, TextFeatures, to_picture};
-use vokenboard::voken::{Choice, FeatureMapper, FloatReader, Order, Text, generate as run};
+use vokenboard::voken::{
+    FeatureMapper, FloatReader, GenerationConfig, SamplingParams, Text, generate as run,
+};
 
 /// The number after `key` in the manifest's description.
 pub fn number(description: &str, key: &str) -> Option<f64> {
@@ -17,8 +19,8 @@ pub fn number(description: &str, key: &str) -> Option<f64> {
 }
 
 /// Lists of ids such as `[[358], [53, 284]]` or `upstream [835],[2277,29937]`.
-fn stops(description: &str) -> Vec<Vec<u32>> {
-    let Some((_, rest)) = description.split_once("stops=") else {
+fn stop_sequences(description: &str) -> Vec<Vec<u32>> {
+    let Some((_, rest)) = description.split_once("stop_sequences=") else {
         return Vec::new();
     };
     let lists = rest.split('|').next().unwrap_or_default();
@@ -45,10 +47,10 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     stage.close("prompt_inputs_embeds", &prompt, want)?;
 
     let wanted = ids(get(&v, "sequences")?)?;
-    let default = Choice::default();
+    let default = SamplingParams::default();
     let setting = |key: &str, other: f32| number(said, key).map_or(other, |n| n as f32);
-    let order = Order {
-        choice: Choice {
+    let order = GenerationConfig {
+        sampling: SamplingParams {
             temperature: setting("temperature=", default.temperature),
             repetition_penalty: setting("repetition_penalty=", default.repetition_penalty),
             top_k: setting("top_k=", default.top_k as f32) as usize,
@@ -58,11 +60,11 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         max_new_tokens: number(said, "max_new_tokens=").map_or(wanted.len() - 1, |n| n as usize),
         force_picture: said.contains("force_generation=True")
             || (said.is_empty() && name.ends_with("_forced")),
-        never: Vec::new(),
-        not_yet: Vec::new(),
-        stops: stops(said),
+        suppress_tokens: Vec::new(),
+        suppress_initially: Vec::new(),
+        stop_sequences: stop_sequences(said),
         eos: number(said, "eos_token_id replaced by ").map_or(config.eos(), |n| Some(n as u32)),
-        start: config.bos().ok_or("config.json has no bos_token_id")?,
+        bos: config.bos().ok_or("config.json has no bos_token_id")?,
     };
     let mut calls = Calls::default();
     let mut reader = FloatReader::new(model.llama.clone());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::catalogue::{self, Added, Found};
+use crate::catalogue::{self, Added, ScannedFile};
 use crate::weights::{Identity, Kind, WeightsError};
 
 #[derive(Debug, Args)]
@@ -134,7 +134,7 @@ pub(super) fn scan(
     Ok(())
 }
 
-fn tell(found: &Found, json: bool) {
+fn tell(found: &ScannedFile, json: bool) {
     let path = found.path.to_string_lossy();
     if json {
         let value = match &found.identity {

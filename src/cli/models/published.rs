@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::published::{self, PartReport, Parts, Report, format_bytes};
+use crate::published::{self, PartPaths, PartReport, Report, format_bytes};
 use crate::weights::{self, DeviceChoice};
 
 use super::{AddArgs, PlanArgs};
@@ -28,7 +28,7 @@ pub(super) fn add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
 pub(super) fn plan(args: &PlanArgs, dir: &Path) -> anyhow::Result<()> {
     let given = args.parts.given();
     let parts = match given.is_empty() {
-        true => Parts::of_folder(dir)?,
+        true => PartPaths::of_folder(dir)?,
         false => published::find(dir)?.choose(dir, &given)?,
     };
     let device = match args.device {
@@ -42,7 +42,7 @@ pub(super) fn plan(args: &PlanArgs, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks the parts and tells what was found.
-fn checked(dir: &Path, parts: &Parts) -> anyhow::Result<Report> {
+fn checked(dir: &Path, parts: &PartPaths) -> anyhow::Result<Report> {
     let report = published::check(parts)?;
     for part in &report.parts {
         println!("{}", describe_part(part, dir));

@@ -66,13 +66,13 @@ pub struct Judges {
 }
 
 /// A story with its pictures.
-struct Told {
+struct PicturedStory {
     panels: Vec<(Scene, String)>,
     context: Vec<ContextPanel>,
     seed: u64,
 }
 
-impl Told {
+impl PicturedStory {
     fn new(seed: u64, renderer: &Renderer) -> Self {
         let panels = Tale::referring(seed, Split::HeldOut).panels;
         let context = (0..)
@@ -195,7 +195,7 @@ fn tell(
     for i in stories.len()..options.stories {
         let (number, of) = (i + 1, options.stories);
         said(&format!("{}: story {number} of {of}", row.name));
-        let told = Told::new(options.seed.wrapping_add(i as u64), renderer);
+        let told = PicturedStory::new(options.seed.wrapping_add(i as u64), renderer);
         let (score, last) = judge(teller.as_mut(), judges, &told, row.writes)?;
         if let (Some(dir), Some(last)) = (&options.keep, last) {
             let number = told.panels.len() - 1;
@@ -238,7 +238,7 @@ fn real(
 fn judge(
     teller: &mut dyn Teller,
     judges: &Judges,
-    told: &Told,
+    told: &PicturedStory,
     writes: bool,
 ) -> Result<(StoryScore, Option<GoneOn>), EvalError> {
     let mut story = StoryScore::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::eval::text::{TextScore, bleu, distinct_2, perplexity};
-use crate::judges::Seen;
+use crate::judges::Observation;
 use crate::storyworld::{Scene, SubjectId, unnamed};
 
 /// One drawn panel.
@@ -32,7 +32,7 @@ pub struct PanelScore {
 impl PanelScore {
     /// Judges what is `seen` in the picture of `sentence`. Everything the scene shows counts: what
     /// the sentence leaves out is in the story before it.
-    pub fn new(scene: &Scene, sentence: &str, seen: &Seen) -> Self {
+    pub fn new(scene: &Scene, sentence: &str, seen: &Observation) -> Self {
         let open = unnamed(scene, sentence);
         let in_picture = |subject: SubjectId| seen.subjects.iter().any(|s| s.subject == subject);
         let shown = scene.subjects.iter().map(|placed| placed.subject);
@@ -219,14 +219,14 @@ mod tests {
         SubjectId::all().find(|s| s.name() == name).unwrap()
     }
 
-    fn seen(names: &[&str], place: Place) -> Seen {
+    fn seen(names: &[&str], place: Place) -> Observation {
         let sighting = |name: &&str| Sighting {
             subject: subject(name),
             x: 0.5,
             y: 0.5,
             confidence: 1.0,
         };
-        Seen {
+        Observation {
             subjects: names.iter().map(sighting).collect(),
             place,
             time: Time::Night,

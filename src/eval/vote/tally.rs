@@ -28,7 +28,7 @@ struct Vote {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
+enum Preference {
     A,
     B,
     Tie,
@@ -50,7 +50,7 @@ pub struct Tally {
 /// # Errors
 /// A file that can't be read, is no ballot, or is of another page than the first.
 pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
-    let mut votes: Vec<[Option<Choice>; CRITERIA.len()]> = Vec::new();
+    let mut votes: Vec<[Option<Preference>; CRITERIA.len()]> = Vec::new();
     let mut page: Option<String> = None;
     for path in files {
         let ballot = read(path)?;
@@ -65,9 +65,9 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
             for ((key, _), choice) in CRITERIA.iter().zip(&mut row) {
                 *choice = match vote.choices.get(*key).and_then(Value::as_str) {
                     None => None,
-                    Some("a") => Some(Choice::A),
-                    Some("b") => Some(Choice::B),
-                    Some("tie") => Some(Choice::Tie),
+                    Some("a") => Some(Preference::A),
+                    Some("b") => Some(Preference::B),
+                    Some("tie") => Some(Preference::Tie),
                     Some(other) => {
                         let why = format!(
                             "the vote {other:?} on {} is none of a, b and tie",
@@ -84,8 +84,8 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
         .iter()
         .enumerate()
         .map(|(i, (key, _))| {
-            let cast: Vec<Choice> = votes.iter().filter_map(|vote| vote[i]).collect();
-            let share = |choice: Choice| {
+            let cast: Vec<Preference> = votes.iter().filter_map(|vote| vote[i]).collect();
+            let share = |choice: Preference| {
                 let of = |drawn: &[usize]| {
                     let wins = drawn.iter().filter(|&&at| cast[at] == choice).count();
                     Some(wins as f64 / drawn.len() as f64)
@@ -94,8 +94,13 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
                 let value = of(&all).unwrap_or_default();
                 (value, interval(cast.len(), DRAWS, 1, of))
             };
-            let shares = (!cast.is_empty())
-                .then(|| [share(Choice::A), share(Choice::B), share(Choice::Tie)]);
+            let shares = (!cast.is_empty()).then(|| {
+                [
+                    share(Preference::A),
+                    share(Preference::B),
+                    share(Preference::Tie),
+                ]
+            });
             (*key, cast.len(), shares)
         })
         .collect();

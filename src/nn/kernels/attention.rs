@@ -247,7 +247,7 @@ impl Rows {
 /// What a query's scores came to: the greatest of them, and the sum of e^(score - greatest).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Seen {
+pub struct SoftmaxStats {
     max: f32,
     sum: f32,
 }
@@ -261,8 +261,8 @@ pub fn forward(
     v: &[f32],
     keys: Option<&[f32]>,
     out: &mut [f32],
-) -> Vec<Seen> {
-    let mut seen = vec![Seen::default(); s.batch * s.heads * s.tq];
+) -> Vec<SoftmaxStats> {
+    let mut seen = vec![SoftmaxStats::default(); s.batch * s.heads * s.tq];
     if s.tk == 0 {
         out.fill(0.0);
         return seen;
@@ -307,12 +307,12 @@ pub fn forward(
                             );
                             for (i, (max, sum)) in rows.max.iter().zip(&rows.sum).enumerate() {
                                 let at = (b * s.heads + h) * s.tq + q0 + i;
-                                let seen = Seen {
+                                let seen = SoftmaxStats {
                                     max: *max,
                                     sum: *sum,
                                 };
                                 // SAFETY: this task owns what its queries see, two floats each.
-                                unsafe { saw.at(2 * at).cast::<Seen>().write(seen) };
+                                unsafe { saw.at(2 * at).cast::<SoftmaxStats>().write(seen) };
                             }
                         }
                     })

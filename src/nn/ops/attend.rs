@@ -2,7 +2,7 @@
 
 use super::Segment;
 use super::{Result, slice, tensor_like, with_slices};
-use crate::nn::kernels::attention::{self, Forward, Seen, Shape as Sizes};
+use crate::nn::kernels::attention::{self, Forward, Shape as Sizes, SoftmaxStats};
 use crate::nn::kernels::gemm::fresh;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ pub(super) struct AttentionOp {
     pub causal: bool,
     pub keys: Option<Vec<f32>>,
     /// What the queries saw in the forward pass, for the backward one.
-    seen: OnceLock<Vec<Seen>>,
+    seen: OnceLock<Vec<SoftmaxStats>>,
 }
 
 impl AttentionOp {

@@ -15,7 +15,7 @@ const KEYS: [(&str, &[(&str, &str)]); 4] = [
                 "Esc",
                 "Close what is in front; else cancel; else select nothing",
             ),
-            ("Ctrl+Z", "Undo"),
+            ("Ctrl+Z", "Undo; while a mask is painted, its last stroke"),
             ("Ctrl+Shift+Z, Ctrl+Y", "Redo"),
             ("Ctrl+N", "New story"),
             ("Ctrl+O", "Open a story"),

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::State;
 use crate::pipeline;
-use crate::words::{self, Found};
+use crate::words::{self, UnknownWord};
 
 impl State {
     /// Where in `text` stand words that the model has never seen; none for a model whose words are
     /// not listed, which knows far more than a list could say.
-    pub fn unknown_in(&self, text: &str) -> Vec<Found> {
+    pub fn unknown_in(&self, text: &str) -> Vec<UnknownWord> {
         let known = self.words();
         let lists = [known.characters, known.things, known.places];
         pipeline::unknown_words(&lists, text)
@@ -24,7 +24,7 @@ impl State {
             false => composer,
         };
         let mut names: Vec<String> = Vec::new();
-        for Found { word, .. } in self.unknown_in(text) {
+        for UnknownWord { word, .. } in self.unknown_in(text) {
             if !names.contains(&word) {
                 names.push(word);
             }

@@ -27,6 +27,6 @@ pub use loss::{
     Denoiser, Draws, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
     text_loss, word_loss,
 };
-pub use pack::{Asked, Context, Pack, PanelIds, Plan, Task, Tokens};
+pub use pack::{Context, Objective, Pack, PanelIds, PictureTarget, Plan, Tokens};
 pub use samples::{Sample, Turn, cc3m, clean_caption, mmdialog, vist};
 pub use stage::{Stage, linear_rate, mask_new_rows};

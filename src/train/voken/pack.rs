@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What is learnt of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Task {
+pub enum Objective {
     /// Its picture from its text and what is before it.
     Picture,
     /// Its text and picture from what is before it.
@@ -43,7 +43,7 @@ pub struct PanelIds<'a> {
 
 /// What is learnt of every panel.
 pub struct Plan<'a> {
-    pub tasks: &'a [Task],
+    pub tasks: &'a [Objective],
     pub context: Context,
     pub speaks: Speaks,
     /// Embeddings of a picture.
@@ -53,7 +53,7 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn has(&self, task: Task) -> bool {
+    fn has(&self, task: Objective) -> bool {
         self.tasks.contains(&task)
     }
 }
@@ -74,7 +74,7 @@ pub struct Tokens {
 
 /// A picture that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct PictureTarget {
     /// The panel, counted through all stories.
     pub panel: usize,
     /// Places of the states that it is made from.
@@ -102,7 +102,7 @@ pub struct Pack {
     pub asked: Tokens,
     /// What comes after a place.
     pub labels: Vec<(u32, u32)>,
-    pub pictures: Vec<Asked>,
+    pub pictures: Vec<PictureTarget>,
     branches: Vec<Branch>,
     panels: usize,
 }
@@ -187,7 +187,7 @@ impl Pack {
         let written = !panel.text.is_empty();
         // What a story begins with is the author's.
         let learnt = written && index > 0;
-        if learnt && panel.pictured && plan.has(Task::Text) {
+        if learnt && panel.pictured && plan.has(Objective::Text) {
             let seen = [picture.clone(), words(panel.text)].concat();
             let place = self.context.push(0, &seen, told);
             let first = (place.start + plan.queries - 1) as u32;
@@ -196,12 +196,14 @@ impl Pack {
         let mut own = None;
         if written {
             let place = self.context.push(0, &words(panel.text), told);
-            let asks = panel.pictured && (plan.has(Task::Picture) || plan.has(Task::Both));
+            let asks =
+                panel.pictured && (plan.has(Objective::Picture) || plan.has(Objective::Both));
             let after = match asks {
                 true => plan.vocabulary.first,
                 false => plan.line_end,
             };
-            let tells = plan.has(Task::Continue) || (plan.has(Task::Both) && panel.pictured);
+            let tells =
+                plan.has(Objective::Continue) || (plan.has(Objective::Both) && panel.pictured);
             if learnt && tells {
                 self.learn(before, place.start as u32, panel.text, after);
             } else if asks {
@@ -279,7 +281,7 @@ impl Pack {
             self.labels.extend(labels);
             if branch.picture {
                 let states = std::iter::once(branch.before as u32);
-                self.pictures.push(Asked {
+                self.pictures.push(PictureTarget {
                     panel: branch.panel,
                     states: states.chain(place.map(|at| at as u32)).collect(),
                 });
@@ -354,7 +356,7 @@ mod tests {
         bos: 1,
     };
 
-    fn plan(tasks: &[Task], texts: bool, pictures: bool) -> Plan<'_> {
+    fn plan(tasks: &[Objective], texts: bool, pictures: bool) -> Plan<'_> {
         Plan {
             tasks,
             context: Context { texts, pictures },
@@ -382,7 +384,11 @@ mod tests {
 
     #[test]
     fn all_tasks_share_what_is_before() {
-        let pack = pack(&plan(&[Task::Picture, Task::Both, Task::Text], true, true));
+        let pack = pack(&plan(
+            &[Objective::Picture, Objective::Both, Objective::Text],
+            true,
+            true,
+        ));
         // bos | 20 21 | p p \n | (p p 30 31) | 30 31 | p p \n
         assert_eq!(pack.context.len(), 1 + 2 + 3 + 4 + 2 + 3);
         assert_eq!(pack.context.parts[3].sees, [0..1, 1..3, 3..6]);
@@ -408,17 +414,17 @@ mod tests {
 
     #[test]
     fn what_is_not_in_context_is_not_seen() {
-        let alone = pack(&plan(&[Task::Picture], false, false));
+        let alone = pack(&plan(&[Objective::Picture], false, false));
         assert!(
             alone.context.parts[1..]
                 .iter()
                 .all(|p| p.sees.len() == 1 && p.sees[0] == (0..1))
         );
         assert_eq!(alone.context.len(), 1 + 2 + 2);
-        let seen = pack(&plan(&[Task::Picture], false, true));
+        let seen = pack(&plan(&[Objective::Picture], false, true));
         // bos | 20 21 | p p \n | 30 31 | p p \n
         assert_eq!(seen.context.parts[3].sees, [0..1, 3..6]);
-        let told = pack(&plan(&[Task::Continue], true, false));
+        let told = pack(&plan(&[Objective::Continue], true, false));
         // bos | 20 21 | \n | 30 31 | \n
         assert_eq!(told.context.len(), 1 + 2 + 1 + 2 + 1);
         assert_eq!(told.labels, [(3, 30), (4, 31), (5, 9)]);
@@ -429,7 +435,7 @@ mod tests {
     fn a_description_is_learnt_whole() {
         let plan = Plan {
             speaks: Speaks::Description,
-            ..plan(&[Task::Picture], true, false)
+            ..plan(&[Objective::Picture], true, false)
         };
         let pack = pack(&plan);
         let end = pack.context.len() as u32;

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::llm::float::{FloatConfig, FloatLlama};
     use crate::nn::Params;
-    use crate::train::voken::pack::{Pack, PanelIds, Plan, Task};
+    use crate::train::voken::pack::{Objective, Pack, PanelIds, Plan};
     use crate::voken::{Speaks, Vocabulary};
     use candle_core::Device;
 
@@ -100,7 +100,7 @@ mod tests {
     fn pack(stories: &[usize]) -> Pack {
         let mut pack = Pack::default();
         let plan = Plan {
-            tasks: &[Task::Picture],
+            tasks: &[Objective::Picture],
             context: ALONE,
             speaks: Speaks::Vokens,
             queries: 2,

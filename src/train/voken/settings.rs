@@ -2,7 +2,7 @@
 
 use super::data::Kind;
 use super::loss::LossWeights;
-use super::pack::{Context, Task};
+use super::pack::{Context, Objective};
 use crate::llm::float::LoraConfig;
 use crate::voken::{MapperConfig, Speaks};
 use rand::Rng;
@@ -97,7 +97,7 @@ pub struct TuneSettings {
     #[serde(default)]
     pub data: Kind,
     /// What is learnt of each panel; all are, so they come in equal shares.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<Objective>,
     #[serde(default)]
     pub context: Contexts,
     #[serde(default)]

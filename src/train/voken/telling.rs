@@ -7,8 +7,8 @@ use crate::storyworld::{Split, Tale};
 use crate::train::{Result, log, write_whole};
 use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    Choice, FloatReader, Order, Speaks, Text, ToldPanel, VokenModel, force_description,
-    force_picture, generate, interleave, panel_ids,
+    FloatReader, GenerationConfig, SamplingParams, Speaks, Text, ToldPanel, VokenModel,
+    force_description, force_picture, generate, interleave, panel_ids,
 };
 use candle_core::Tensor;
 use image::{DynamicImage, RgbImage};
@@ -115,20 +115,20 @@ impl SampleTeller<'_> {
 
     fn write(&mut self, told: &Told) -> Result<String> {
         let vocabulary = self.model.vocabulary;
-        let order = Order {
-            choice: Choice {
+        let order = GenerationConfig {
+            sampling: SamplingParams {
                 temperature: 0.0,
                 repetition_penalty: 1.0,
-                ..Choice::default()
+                ..SamplingParams::default()
             },
             seed: None,
             max_new_tokens: LONGEST,
             force_picture: false,
-            never: Vec::new(),
-            not_yet: Vec::new(),
-            stops: vec![vec![vocabulary.first], vec![self.line_end]],
+            suppress_tokens: Vec::new(),
+            suppress_initially: Vec::new(),
+            stop_sequences: vec![vec![vocabulary.first], vec![self.line_end]],
             eos: self.model.llama.config().eos(),
-            start: vocabulary.bos,
+            bos: vocabulary.bos,
         };
         let prompt = self.prompt(told, "")?;
         let go_on = &mut |_: &crate::voken::Step| ControlFlow::Continue(());

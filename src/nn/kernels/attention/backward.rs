@@ -7,7 +7,7 @@ use super::super::geometry::OutPtr;
 use super::super::lanes::{Lanes, Work, run};
 use super::super::simd::dispatch;
 use super::{
-    BLOCK, KEYS, Rows, Seen, Shape, Shares, multiply_row, pack, products, rows_by_strips,
+    BLOCK, KEYS, Rows, Shape, Shares, SoftmaxStats, multiply_row, pack, products, rows_by_strips,
     transposed_product,
 };
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ const SOME_KEYS: usize = 8 * NR;
 pub struct Forward<'a> {
     pub out: &'a [f32],
     /// `[batch, heads, tq]`.
-    pub seen: &'a [Seen],
+    pub seen: &'a [SoftmaxStats],
 }
 
 /// Probabilities of queries `q0..q0+count` of one head into `p [count, tk]` (plus slack).
@@ -90,7 +90,7 @@ struct Again<'a> {
     rows: &'a mut [f32],
     c: usize,
     scale: f32,
-    seen: &'a [Seen],
+    seen: &'a [SoftmaxStats],
 }
 
 impl Work for Again<'_> {
@@ -208,7 +208,7 @@ struct Head<'a> {
     q: &'a [f32],
     dy: &'a [f32],
     out: &'a [f32],
-    seen: &'a [Seen],
+    seen: &'a [SoftmaxStats],
     keys: Option<&'a [f32]>,
     /// Keys as they are multiplied with queries, keys as they are added up, values as they are
     /// multiplied with gradients.

@@ -13,7 +13,7 @@ use super::stage::{Stage, linear_rate};
 use super::{datasets, telling};
 use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
-use crate::published::{Parts, is_published, write_down};
+use crate::published::{PartPaths, is_published, write_down};
 use crate::story::{PanelId, SchedulerName, Settings};
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
@@ -122,7 +122,7 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
     checkpoint::may_begin(run, resume)?;
     let strips = datasets::read(data)?;
     let base = config.parent().unwrap_or(Path::new("."));
-    let parts = Parts::of_folder(&base.join(&s.model))?;
+    let parts = PartPaths::of_folder(&base.join(&s.model))?;
     let device = crate::train::device()?;
     let mut nets = Nets::read(parts, stage, strips.clone(), s.seed, &device)?;
     let items = learnable(&nets, &strips, stage, s.seed, data)?;

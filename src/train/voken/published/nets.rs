@@ -8,7 +8,7 @@ use crate::diffusion::{
 use crate::llm::float::FloatConfig;
 use crate::nn::Params;
 use crate::pipeline::VokenPipeline;
-use crate::published::{Hear, Language, Parts, Published, PublishedError, Seat};
+use crate::published::{Language, LoadListener, LoadTarget, PartPaths, Published, PublishedError};
 use crate::storyworld::Renderer;
 use crate::train::Result;
 use crate::train::voken::data::Strip;
@@ -37,8 +37,10 @@ pub struct Nets {
     /// What the stage trains, under the reference's names.
     pub params: Params,
     pub published: Published,
-    /// The ids that a generated sequence begins and ends with.
-    ends: (u32, Option<u32>),
+    /// The id that a generated sequence begins with.
+    bos: u32,
+    /// The id that ends one.
+    eos: Option<u32>,
     pub tower: VisionTower,
     painter: Painter,
     schedule: NoiseSchedule,
@@ -109,7 +111,7 @@ impl Nets {
     /// # Errors
     /// A part that is missing or damaged, or a language model that cannot be trained.
     pub fn read(
-        parts: Parts,
+        parts: PartPaths,
         stage: Stage,
         strips: Vec<Strip>,
         seed: u64,
@@ -129,11 +131,11 @@ impl Nets {
             true => DType::F32,
             false => DType::F16,
         };
-        let seat = Seat {
+        let target = LoadTarget {
             device: device.clone(),
             held,
         };
-        let hear: Hear = Arc::new(|_| {});
+        let listener: LoadListener = Arc::new(|_| {});
         let published = Published::open(parts)?;
         let parts = published.parts();
         let params = |view, learns| Params::from_source(Arc::new(view), learns, device);
@@ -149,11 +151,11 @@ impl Nets {
                 Some(Params::from_tensors(state, true, device))
             }
         };
-        let language = published.read_trained(&seat, &hear, &first, second.as_ref())?;
-        let painter = published.read_painter(&seat, &hear)?;
+        let language = published.read_trained(&target, &listener, &first, second.as_ref())?;
+        let painter = published.read_painter(&target, &listener)?;
         let (size, _) = painter.picture_size();
         Ok(Self {
-            tower: published.read_tower(&seat, &hear)?,
+            tower: published.read_tower(&target, &listener)?,
             schedule: NoiseSchedule::new(&painter.scheduler)?,
             captions: Captions::read(&parts.stable_diffusion, device)?,
             renderer: Renderer::new(size),
@@ -162,7 +164,8 @@ impl Nets {
                 mapper: language.mapper,
                 vocabulary: language.vocabulary,
             },
-            ends: language.ends,
+            bos: language.bos,
+            eos: language.eos,
             params: second.unwrap_or(first),
             painter,
             published,
@@ -183,7 +186,8 @@ impl Nets {
             llama,
             mapper: self.model.mapper.clone(),
             vocabulary: self.model.vocabulary,
-            ends: self.ends,
+            bos: self.bos,
+            eos: self.eos,
         };
         let tokenizer = self.published.tokenizer.clone();
         let (tower, painter) = (self.tower.clone(), self.painter.clone());

@@ -157,7 +157,7 @@ fn stage_one_goes_on_from_the_checkpoint_and_trains_what_the_reference_does() {
     }
     // It is a model of its own, whose other parts stay where they are; the second stage, which was
     // trained on the other first one, is not among them.
-    let parts = Parts::read(&dir.join("align")).unwrap();
+    let parts = PartPaths::read(&dir.join("align")).unwrap();
     assert_eq!(parts.stage2, None);
     assert_eq!(parts.eva_vit, fixture("checkpoint/eva_vit_g.pth"));
     assert!(crate::published::check(&parts).unwrap().is_good());
@@ -204,16 +204,16 @@ fn stage_two_begins_on_the_first_and_goes_on_after_a_kill_to_the_same_weights() 
         only_new_rows_learnt(was, now, decay(4), new);
     }
     // It is read back as any published model, and computes what was trained.
-    let parts = Parts::read(&dir.join("whole")).unwrap();
+    let parts = PartPaths::read(&dir.join("whole")).unwrap();
     assert_eq!(parts.stage1, dir.join("align/stage1.safetensors"));
     let nets = Nets::read(parts.clone(), Stage::Story, Vec::new(), 1, &Device::Cpu).unwrap();
     let read = Published::open(parts).unwrap();
-    let seat = crate::published::Seat {
+    let target = crate::published::LoadTarget {
         device: Device::Cpu,
         held: DType::F32,
     };
     let language = read
-        .read_language(&seat, &(Arc::new(|_: &str| {}) as _))
+        .read_language(&target, &(Arc::new(|_: &str| {}) as _))
         .unwrap();
     let hidden = |llama: &crate::llm::float::FloatLlama| {
         let ids = llama.embed_ids(&[5, 300, 601, 9]).unwrap();
@@ -240,7 +240,7 @@ fn a_second_stage_is_gone_on_with_and_drops_inputs_of_its_adapters() {
 
     let s: PublishedSettings = read_config(&config).unwrap();
     let strips = datasets::read(&dir.join("data")).unwrap();
-    let parts = Parts::of_folder(&fixture("checkpoint")).unwrap();
+    let parts = PartPaths::of_folder(&fixture("checkpoint")).unwrap();
     let mut nets = Nets::read(parts, Stage::Story, strips.clone(), 1, &Device::Cpu).unwrap();
     let items = learnable(&nets, &strips, Stage::Story, 1, &dir.join("data")).unwrap();
     let mut text = |step, dropout| {
@@ -290,7 +290,7 @@ fn a_picture_that_goes_bad_while_a_run_is_on_is_left_out() {
     }
     fs::write(data.path().join("train.tsv"), rows).unwrap();
     let strips = datasets::read(data.path()).unwrap();
-    let parts = Parts::of_folder(&fixture("checkpoint")).unwrap();
+    let parts = PartPaths::of_folder(&fixture("checkpoint")).unwrap();
     let mut nets = Nets::read(parts, Stage::Align, strips.clone(), 5, &Device::Cpu).unwrap();
     let items = learnable(&nets, &strips, Stage::Align, 5, data.path()).unwrap();
     let config = settings(dir, "left-out", &fixture("checkpoint"), 1, 1);

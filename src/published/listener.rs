@@ -9,19 +9,19 @@ use crate::nn::TensorSource;
 use crate::weights::View;
 
 /// Is told which layer is read, such as `layer 7 of 32`.
-pub type Hear = Arc<dyn Fn(&str) + Send + Sync>;
+pub type LoadListener = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Tensors whose reading is told, layer by layer.
-pub(super) struct Told {
+pub(super) struct TracedView {
     view: View,
     /// Layers of each kind.
     counts: BTreeMap<String, usize>,
-    hear: Hear,
+    listener: LoadListener,
     last: Mutex<Option<(String, usize)>>,
 }
 
-impl Told {
-    pub fn new(view: View, hear: Hear) -> Self {
+impl TracedView {
+    pub fn new(view: View, listener: LoadListener) -> Self {
         let mut counts = BTreeMap::new();
         for (kind, index) in view.names().filter_map(layer) {
             let count = counts.entry(kind).or_insert(0);
@@ -30,13 +30,13 @@ impl Told {
         Self {
             view,
             counts,
-            hear,
+            listener,
             last: Mutex::default(),
         }
     }
 }
 
-impl TensorSource for Told {
+impl TensorSource for TracedView {
     fn contains(&self, name: &str) -> bool {
         self.view.contains(name)
     }
@@ -51,7 +51,7 @@ impl TensorSource for Told {
             let now = Some((kind.clone(), index));
             if *last != now {
                 let of = self.counts.get(&kind).copied().unwrap_or(index + 1);
-                (self.hear)(&format!("{kind} {} of {of}", index + 1));
+                (self.listener)(&format!("{kind} {} of {of}", index + 1));
                 *last = now;
             }
         }
@@ -71,16 +71,19 @@ fn layer(name: &str) -> Option<(String, usize)> {
 }
 
 /// Runs `read` on a thread of its own, so that `told` hears of every layer at once on this one.
-pub fn followed<T: Send>(told: &mut dyn FnMut(&str), read: impl FnOnce(Hear) -> T + Send) -> T {
+pub fn followed<T: Send>(
+    told: &mut dyn FnMut(&str),
+    read: impl FnOnce(LoadListener) -> T + Send,
+) -> T {
     let (sender, receiver) = mpsc::channel::<Option<String>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             let layers = sender.clone();
-            let hear: Hear = Arc::new(move |layer: &str| {
+            let listener: LoadListener = Arc::new(move |layer: &str| {
                 // Nobody listens any more when this thread's result is waited for.
                 let _ = layers.send(Some(layer.to_string()));
             });
-            let read = read(hear);
+            let read = read(listener);
             let _ = sender.send(None);
             read
         });
@@ -119,9 +122,9 @@ mod tests {
     #[test]
     fn what_is_read_elsewhere_is_heard_here_in_order() {
         let mut heard = Vec::new();
-        let sum = followed(&mut |layer| heard.push(layer.to_string()), |hear| {
-            hear("layer 1 of 2");
-            hear("layer 2 of 2");
+        let sum = followed(&mut |layer| heard.push(layer.to_string()), |listener| {
+            listener("layer 1 of 2");
+            listener("layer 2 of 2");
             3
         });
         assert_eq!((sum, heard.len()), (3, 2));
