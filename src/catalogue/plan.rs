@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::CatalogueError;
 use crate::diffusion::{BESIDE_UNET, OpenOptions, StableDiffusion};
 use crate::llm::{CacheType, memory_of_gguf};
-use crate::published::{Placement, Plan, Precision, PlannedStep, decoding, denoising};
+use crate::published::{Placement, Plan, PlannedStep, Precision, decoding, denoising};
 use crate::vision::ProjectorFacts;
 use crate::weights::{DeviceKind, FileEntry, Kind, Model};
 

@@ -20,7 +20,7 @@ pub fn number(description: &str, key: &str) -> Option<f64> {
 
 /// Lists of ids such as `[[358], [53, 284]]` or `upstream [835],[2277,29937]`.
 fn stop_sequences(description: &str) -> Vec<Vec<u32>> {
-    let Some((_, rest)) = description.split_once("stop_sequences=") else {
+    let Some((_, rest)) = description.split_once("stops=") else {
         return Vec::new();
     };
     let lists = rest.split('|').next().unwrap_or_default();
