@@ -21,6 +21,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bytes;
 mod eight;
 #[cfg(target_arch = "x86_64")]
 mod eight_avx512;

@@ -6,7 +6,7 @@
 //! The functions are plain Rust that is inlined into kernels, where the compiler makes vector code
 //! of it for the instruction set at hand.
 
-use super::{BLOCK, QuantType, half_at, scales_q4k};
+use super::{BLOCK, QuantType, bytes, half_at, scales_q4k};
 
 /// Parts of 32 weights that are unpacked at a time.
 pub(super) const PARTS: usize = 8;
@@ -57,12 +57,23 @@ pub(super) trait Unpack {
     const MINIMA: bool = false;
     /// Unpacks a block to the parts of `to` from `part` on.
     fn unpack(block: &[u8], to: &mut Group, part: usize);
+
+    /// Unpacks the blocks of a whole group.
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        for (i, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            Self::unpack(block, to, i * Self::PARTS);
+        }
+    }
 }
 
 /// Unpacks `count` parts of a row from part `first` on, which begins a block.
 #[inline(always)]
 pub(super) fn group<F: Unpack>(row: &[u8], first: usize, count: usize, to: &mut Group) {
     let blocks = &row[first / F::PARTS * F::BYTES..][..count / F::PARTS * F::BYTES];
+    if count == PARTS {
+        return F::unpack_all(blocks, to);
+    }
     for (i, block) in blocks.chunks_exact(F::BYTES).enumerate() {
         F::unpack(block, to, i * F::PARTS);
     }
@@ -133,63 +144,6 @@ fn dequantise<F: Unpack>(row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// For every byte, eight bytes that are 16 where the byte has a bit.
-#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
-static SIXTEENS: [[u8; 8]; 256] = {
-    let mut all = [[0; 8]; 256];
-    let mut i = 0;
-    while i < 256 * 8 {
-        if ((i / 8) >> (i % 8)) & 1 == 1 {
-            all[i / 8][i % 8] = 16;
-        }
-        i += 1;
-    }
-    all
-};
-
-/// 32 numbers of 5 bits: the low nibbles of 16 bytes, then the high ones, each with its fifth bit;
-/// less `offset`.
-#[inline(always)]
-fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
-    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
-    {
-        use std::arch::x86_64::*;
-        // SAFETY: the build's own target has the instructions; `low` has 16 bytes, `to` room for 32.
-        unsafe {
-            let packed = _mm_loadu_si128(low.as_ptr().cast());
-            let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);
-            let four = _mm256_and_si256(both, _mm256_set1_epi8(15));
-            // Each byte of the bits eight times over, of which each looks at a bit of its own.
-            let bits = i32::from_le_bytes([high[0], high[1], high[2], high[3]]);
-            let spread = _mm256_setr_epi64x(
-                0,
-                0x0101_0101_0101_0101,
-                0x0202_0202_0202_0202,
-                0x0303_0303_0303_0303,
-            );
-            let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
-            let own = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
-            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own);
-            let fifth = _mm256_and_si256(set, _mm256_set1_epi8(16));
-            let number = _mm256_or_si256(four, fifth);
-            let number = _mm256_sub_epi8(number, _mm256_set1_epi8(offset));
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), number);
-        }
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
-    {
-        let mut fifth = [0u8; BLOCK];
-        for (fifth, byte) in fifth.as_chunks_mut::<8>().0.iter_mut().zip(&high[..4]) {
-            *fifth = SIXTEENS[usize::from(*byte)];
-        }
-        let low: &[u8; 16] = &low.as_chunks::<16>().0[0];
-        for i in 0..16 {
-            to[i] = ((low[i] & 15 | fifth[i]).cast_signed()).wrapping_sub(offset);
-            to[i + 16] = ((low[i] >> 4 | fifth[i + 16]).cast_signed()).wrapping_sub(offset);
-        }
-    }
-}
-
 pub(super) struct Q5_0;
 impl Unpack for Q5_0 {
     const BYTES: usize = 22;
@@ -198,7 +152,15 @@ impl Unpack for Q5_0 {
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, part: usize) {
         to.scale(part, half_at(block, 0));
-        fives(&block[2..6], &block[6..22], 16, to.numbers(part));
+        bytes::fives(&block[2..6], &block[6..22], 16, to.numbers(part));
+    }
+
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        bytes::halves::<{ Self::BYTES }>(blocks, 0, &mut to.scales);
+        for (part, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            bytes::fives(&block[2..6], &block[6..22], 16, to.numbers(part));
+        }
     }
 }
 
@@ -212,19 +174,37 @@ impl Unpack for Q5_1 {
     fn unpack(block: &[u8], to: &mut Group, part: usize) {
         to.scale(part, half_at(block, 0));
         to.minimum(part, -half_at(block, 2));
-        fives(&block[4..8], &block[8..24], 0, to.numbers(part));
+        bytes::fives(&block[4..8], &block[8..24], 0, to.numbers(part));
     }
+
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        bytes::halves::<{ Self::BYTES }>(blocks, 0, &mut to.scales);
+        bytes::halves::<{ Self::BYTES }>(blocks, 2, &mut to.minima);
+        to.minima = to.minima.map(|minimum| -minimum);
+        for (part, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            bytes::fives(&block[4..8], &block[8..24], 0, to.numbers(part));
+        }
+    }
+}
+
+/// Each of eight bytes twice.
+#[inline(always)]
+fn twice(bytes: u64) -> [u64; 2] {
+    // Moved apart, two bytes at a time, then put beside themselves.
+    [bytes & 0xffff_ffff, bytes >> 32].map(|half| {
+        let half = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let half = (half | half << 8) & 0x00ff_00ff_00ff_00ff;
+        half | half << 8
+    })
 }
 
 /// 128 numbers of 2 bits from 32 bytes: the lowest two bits of each, the next ones, and so on.
 #[inline(always)]
-fn pairs_of_bits(bytes: &[u8], to: &mut Group, first: usize) {
-    let bytes: &[u8; BLOCK] = &bytes.as_chunks::<BLOCK>().0[0];
+fn pairs_of_bits(from: &[u8; BLOCK], to: &mut Group, first: usize) {
+    let packed = bytes::load(from);
     for shift in 0..4 {
-        let numbers = to.numbers(first + shift);
-        for i in 0..BLOCK {
-            numbers[i] = (bytes[i] >> (2 * shift) & 3).cast_signed();
-        }
+        bytes::store(bytes::bits(packed, 2 * shift, 3), to.numbers(first + shift));
     }
 }
 
@@ -238,12 +218,18 @@ impl Unpack for Q2K {
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
         let (scale, minimum) = (half_at(block, 80), half_at(block, 82));
-        for i in 0..16 {
-            to.scales[i] = scale * f32::from(block[i] & 15);
-            to.minima[i] = minimum * f32::from(block[i] >> 4);
-        }
-        pairs_of_bits(&block[16..48], to, 0);
-        pairs_of_bits(&block[48..80], to, 4);
+        const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+        let packed = [0, 8].map(|at| u64::from_le_bytes(block[at..].as_chunks::<8>().0[0]));
+        bytes::scaled(packed.map(|all| all & FOUR), 0, scale, &mut to.scales);
+        bytes::scaled(
+            packed.map(|all| all >> 4 & FOUR),
+            0,
+            minimum,
+            &mut to.minima,
+        );
+        let quarters = block[16..].as_chunks::<BLOCK>().0;
+        pairs_of_bits(&quarters[0], to, 0);
+        pairs_of_bits(&quarters[1], to, 4);
     }
 }
 
@@ -255,24 +241,22 @@ impl Unpack for Q3K {
 
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
-        let (high, low, packed) = (&block[..32], &block[32..96], &block[96..108]);
         let scale = half_at(block, 108);
         // Four bits of each of the sixteen scales, then the two above them.
-        for i in 0..16 {
-            let four = packed[i % 8] >> (i / 8 * 4) & 15;
-            let two = packed[8 + i % 4] >> (i / 4 * 2) & 3;
-            to.scales[i] = scale * (f32::from(four | two << 4) - 32.0);
-        }
-        pairs_of_bits(&low[..32], to, 0);
-        pairs_of_bits(&low[32..], to, 4);
-        let high: &[u8; BLOCK] = &high.as_chunks::<BLOCK>().0[0];
+        let four = u64::from_le_bytes(block[96..].as_chunks::<8>().0[0]);
+        let two = u64::from(u32::from_le_bytes(block[104..].as_chunks::<4>().0[0]));
+        const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+        const TWO: u64 = 0x0303_0303_0303_0303;
+        let above = |by: u32| ((two >> by | two << 32 >> (by + 2) & (u64::MAX << 32)) & TWO) << 4;
+        let scales = [four & FOUR | above(0), four >> 4 & FOUR | above(4)];
+        bytes::scaled(scales, 32, scale, &mut to.scales);
+        let thirds = block.as_chunks::<BLOCK>().0;
+        let high = bytes::load(&thirds[0]);
         for part in 0..PARTS {
-            let numbers = to.numbers(part);
-            for i in 0..BLOCK {
-                // Without the third bit a weight is less by four.
-                let third = (high[i] >> part & 1) << 2;
-                numbers[i] = numbers[i].wrapping_add(third.cast_signed() - 4);
-            }
+            let low = bytes::bits(bytes::load(&thirds[1 + part / 4]), part % 4 * 2, 3);
+            // Without the third bit a weight is less by four.
+            let third = bytes::raised(bytes::bits(high, part, 1), 2);
+            bytes::store(bytes::less(bytes::or(low, third), 4), to.numbers(part));
         }
     }
 }
@@ -287,16 +271,15 @@ impl Unpack for Q5K {
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
         let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
         let (scales, minima) = scales_q4k(&block[4..].as_chunks::<12>().0[0]);
-        let high: &[u8; BLOCK] = &block[16..].as_chunks::<BLOCK>().0[0];
-        let low = block[48..].as_chunks::<BLOCK>().0;
+        let (scales, minima) = (u64::from_le_bytes(scales), u64::from_le_bytes(minima));
+        bytes::scaled(twice(scales), 0, scale, &mut to.scales);
+        bytes::scaled(twice(minima), 0, minimum, &mut to.minima);
+        let fives = block[16..].as_chunks::<BLOCK>().0;
+        let high = bytes::load(&fives[0]);
         for part in 0..PARTS {
-            to.scale(part, scale * f32::from(scales[part]));
-            to.minimum(part, minimum * f32::from(minima[part]));
-            let (low, numbers) = (&low[part / 2], to.numbers(part));
-            for i in 0..BLOCK {
-                let four = low[i] >> (part % 2 * 4) & 15;
-                numbers[i] = (four | (high[i] >> part & 1) << 4).cast_signed();
-            }
+            let four = bytes::bits(bytes::load(&fives[1 + part / 2]), part % 2 * 4, 15);
+            let fifth = bytes::raised(bytes::bits(high, part, 1), 4);
+            bytes::store(bytes::or(four, fifth), to.numbers(part));
         }
     }
 }
@@ -308,32 +291,6 @@ const IQ4: [i8; 16] = [
 /// Twice the 4-bit floats (one bit of sign, two of exponent, one of mantissa).
 const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-/// 32 numbers of a table: those at the low nibbles of 16 bytes, then those at the high ones.
-#[inline(always)]
-fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
-    let bytes: &[u8; 16] = &bytes.as_chunks::<16>().0[0];
-    #[cfg(all(target_arch = "x86_64", target_feature = "ssse3"))]
-    {
-        use std::arch::x86_64::*;
-        // SAFETY: the build's own target has the instructions; every pointer is to 16 bytes.
-        unsafe {
-            let table = _mm_loadu_si128(table.as_ptr().cast());
-            let packed = _mm_loadu_si128(bytes.as_ptr().cast());
-            let mask = _mm_set1_epi8(15);
-            let low = _mm_shuffle_epi8(table, _mm_and_si128(packed, mask));
-            let high = _mm_and_si128(_mm_srli_epi16::<4>(packed), mask);
-            let high = _mm_shuffle_epi8(table, high);
-            _mm_storeu_si128(to.as_mut_ptr().cast(), low);
-            _mm_storeu_si128(to.as_mut_ptr().add(16).cast(), high);
-        }
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "ssse3")))]
-    for i in 0..16 {
-        to[i] = table[usize::from(bytes[i] & 15)];
-        to[i + 16] = table[usize::from(bytes[i] >> 4)];
-    }
-}
-
 pub(super) struct Iq4Nl;
 impl Unpack for Iq4Nl {
     const BYTES: usize = 18;
@@ -342,7 +299,15 @@ impl Unpack for Iq4Nl {
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, part: usize) {
         to.scale(part, half_at(block, 0));
-        look_up(&IQ4, &block[2..18], to.numbers(part));
+        bytes::look_up(&IQ4, &block[2..18], to.numbers(part));
+    }
+
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        bytes::halves::<{ Self::BYTES }>(blocks, 0, &mut to.scales);
+        for (part, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            bytes::look_up(&IQ4, &block[2..18], to.numbers(part));
+        }
     }
 }
 
@@ -353,13 +318,19 @@ impl Unpack for Iq4Xs {
 
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
-        let scale = half_at(block, 0);
-        let high = u16::from_le_bytes([block[2], block[3]]);
+        // Of each scale four bits, then the two above them, moved apart to a byte each.
+        let mut low = u64::from(u32::from_le_bytes(block[4..].as_chunks::<4>().0[0]));
+        low = (low | low << 16) & 0x0000_ffff_0000_ffff;
+        low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
+        low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let mut high = u64::from(u16::from_le_bytes([block[2], block[3]]));
+        high = (high | high << 24) & 0x0000_00ff_0000_00ff;
+        high = (high | high << 12) & 0x000f_000f_000f_000f;
+        high = (high | high << 6) & 0x0303_0303_0303_0303;
+        let scales = twice(low | high << 4);
+        bytes::scaled(scales, 32, half_at(block, 0), &mut to.scales);
         for part in 0..PARTS {
-            let low = block[4 + part / 2] >> (part % 2 * 4) & 15;
-            let own = u16::from(low) | (high >> (2 * part) & 3) << 4;
-            to.scale(part, scale * (f32::from(own) - 32.0));
-            look_up(&IQ4, &block[8 + 16 * part..][..16], to.numbers(part));
+            bytes::look_up(&IQ4, &block[8 + 16 * part..][..16], to.numbers(part));
         }
     }
 }
@@ -371,16 +342,18 @@ impl Unpack for Mxfp4 {
 
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, part: usize) {
-        to.scale(part, half_power(block[0]));
-        look_up(&FP4, &block[1..17], to.numbers(part));
+        to.scale(part, bytes::half_power(block[0]));
+        bytes::look_up(&FP4, &block[1..17], to.numbers(part));
     }
-}
 
-/// Half of the power of two whose exponent is `byte` less 127.
-#[inline(always)]
-fn half_power(byte: u8) -> f32 {
-    match byte {
-        0 | 1 => f32::from_bits(0x0020_0000 << byte),
-        _ => f32::from_bits(u32::from(byte - 1) << 23),
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        let exponents = (0..PARTS).rev().fold(0, |all, part| {
+            all << 8 | u64::from(blocks[Self::BYTES * part])
+        });
+        bytes::half_powers(twice(exponents), &mut to.scales);
+        for (part, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            bytes::look_up(&FP4, &block[1..17], to.numbers(part));
+        }
     }
 }

@@ -65,41 +65,46 @@ pub(super) unsafe fn dot_avx2<const R: usize>(
 unsafe fn avx2<F: Unpack, const R: usize>(rows: &[&[u8]; R], column: &RoundedColumn) -> [f32; R] {
     let length = rows[0].len();
     let parts = length / F::BYTES * F::PARTS;
-    let mut groups = [Group::EMPTY; R];
+    let mut both = [[Group::EMPTY; R]; 2];
+    unpack_ahead::<F, R>(rows, 0, parts, &mut both[0]);
     let mut sums = [[_mm256_setzero_ps(); 1]; R];
+    let twice = [
+        _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3),
+        _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7),
+    ];
     for first in (0..parts).step_by(PARTS) {
         let count = PARTS.min(parts - first);
-        for r in 0..R {
-            let bytes = count / F::PARTS * F::BYTES;
-            for line in (0..bytes).step_by(64) {
-                let at = first / F::PARTS * F::BYTES + line;
-                // SAFETY: what is fetched may lie anywhere.
-                unsafe { fetch_ahead(rows[r].as_ptr().wrapping_add(at), R * length) };
-            }
-            group::<F>(rows[r], first, count, &mut groups[r]);
-            for half in 0..2 * count {
-                let each = column.each[first + half / 2];
-                if F::MINIMA {
-                    let share = each * column.sums[2 * first + half] as f32;
-                    groups[r].minima[half] *= share;
-                }
-                groups[r].scales[half] *= each;
-            }
-            if F::MINIMA {
-                for i in 0..(2 * count).div_ceil(8) {
-                    // What is behind the row is zero, or from the row's last whole group.
-                    for behind in 2 * count..8 * (i + 1) {
-                        groups[r].minima[behind] = 0.0;
-                    }
-                    // SAFETY: there are sixteen minima.
-                    let minima = unsafe { _mm256_loadu_ps(groups[r].minima.as_ptr().add(8 * i)) };
-                    sums[r][0] = _mm256_sub_ps(sums[r][0], minima);
-                }
-            }
+        let [even, odd] = &mut both;
+        let (groups, next) = match (first / PARTS).is_multiple_of(2) {
+            true => (even, odd),
+            false => (odd, even),
+        };
+        unpack_ahead::<F, R>(rows, first + PARTS, parts, next);
+        // What lies behind the column counts for nothing.
+        let (mut each, mut sixteens) = ([0.0f32; PARTS], [0i32; 2 * PARTS]);
+        each[..count].copy_from_slice(&column.each[first..first + count]);
+        if F::MINIMA {
+            let own = &column.sums[2 * first..2 * (first + count)];
+            sixteens[..2 * count].copy_from_slice(own);
         }
-        for part in 0..count {
-            // SAFETY: the part lies within each group and within the column.
-            unsafe {
+        // SAFETY: groups have room for eight parts and sixteen scales; the parts lie within the
+        // column.
+        unsafe {
+            let each = _mm256_loadu_ps(each.as_ptr());
+            for half in 0..2 {
+                let each = _mm256_permutevar8x32_ps(each, twice[half]);
+                let sixteens = _mm256_loadu_si256(sixteens.as_ptr().add(8 * half).cast());
+                let shares = _mm256_mul_ps(_mm256_cvtepi32_ps(sixteens), each);
+                for r in 0..R {
+                    let scales = groups[r].scales.as_mut_ptr().add(8 * half);
+                    _mm256_storeu_ps(scales, _mm256_mul_ps(_mm256_loadu_ps(scales), each));
+                    if F::MINIMA {
+                        let minima = _mm256_loadu_ps(groups[r].minima.as_ptr().add(8 * half));
+                        sums[r][0] = _mm256_fnmadd_ps(minima, shares, sums[r][0]);
+                    }
+                }
+            }
+            for part in 0..count {
                 let x = column.numbers.as_ptr().add((first + part) * BLOCK);
                 let x = _mm256_loadu_si256(x.cast());
                 for r in 0..R {
@@ -126,6 +131,30 @@ unsafe fn avx2<F: Unpack, const R: usize>(rows: &[&[u8]; R], column: &RoundedCol
     added(&sums).map(|[sum]| sum)
 }
 
+/// Unpacks the parts of each row from `first` on, where there are such: a group ahead of the one that
+/// is multiplied, since a wide load would wait for narrow writes just before it. What lies behind
+/// these rows is fetched meanwhile.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn unpack_ahead<F: Unpack, const R: usize>(
+    rows: &[&[u8]; R],
+    first: usize,
+    parts: usize,
+    to: &mut [Group; R],
+) {
+    let count = PARTS.min(parts.saturating_sub(first));
+    let at = first / F::PARTS * F::BYTES;
+    for (row, to) in rows.iter().zip(to) {
+        for line in (0..count / F::PARTS * F::BYTES).step_by(64) {
+            // SAFETY: what is fetched may lie anywhere.
+            unsafe { fetch_ahead(row.as_ptr().wrapping_add(at + line), R * row.len()) };
+        }
+        if count > 0 {
+            group::<F>(row, first, count, to);
+        }
+    }
+}
+
 /// As [`dot`], with AVX-512.
 ///
 /// # Safety
@@ -146,7 +175,8 @@ pub(super) unsafe fn dot_avx512<const R: usize>(
 unsafe fn avx512<F: Unpack, const R: usize>(rows: &[&[u8]; R], column: &RoundedColumn) -> [f32; R] {
     let length = rows[0].len();
     let parts = length / F::BYTES * F::PARTS;
-    let mut groups = [Group::EMPTY; R];
+    let mut both = [[Group::EMPTY; R]; 2];
+    unpack_ahead::<F, R>(rows, 0, parts, &mut both[0]);
     let mut scales = [_mm512_setzero_ps(); R];
     let mut sums = [_mm512_setzero_ps(); R];
     let zero = _mm512_setzero_si512();
@@ -155,6 +185,12 @@ unsafe fn avx512<F: Unpack, const R: usize>(rows: &[&[u8]; R], column: &RoundedC
     let fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     for first in (0..parts).step_by(PARTS) {
         let count = PARTS.min(parts - first);
+        let [even, odd] = &mut both;
+        let (groups, next) = match (first / PARTS).is_multiple_of(2) {
+            true => (&*even, odd),
+            false => (&*odd, even),
+        };
+        unpack_ahead::<F, R>(rows, first + PARTS, parts, next);
         // SAFETY: masks keep out what lies behind the column, which is filled up to whole pairs
         // of parts; groups have room for eight parts.
         unsafe {
@@ -163,12 +199,6 @@ unsafe fn avx512<F: Unpack, const R: usize>(rows: &[&[u8]; R], column: &RoundedC
             let each = _mm512_permutexvar_ps(twice, each);
             let there = ((1u32 << (2 * count)) - 1) as __mmask16;
             for r in 0..R {
-                let block = rows[r].as_ptr().wrapping_add(first / F::PARTS * F::BYTES);
-                for line in (0..count / F::PARTS * F::BYTES).step_by(64) {
-                    let next = block.wrapping_add(R * length + line);
-                    _mm_prefetch::<_MM_HINT_T0>(next.cast());
-                }
-                group::<F>(rows[r], first, count, &mut groups[r]);
                 let own = _mm512_maskz_loadu_ps(there, groups[r].scales.as_ptr());
                 scales[r] = _mm512_mul_ps(own, each);
             }
