@@ -23,6 +23,8 @@ pub(crate) fn data_folder() -> Option<PathBuf> {
 const WRITING: &str = ".writing-";
 /// What no writer works on any more, where it is not known that there is none.
 const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// Nothing that is read whole is larger.
+const LARGEST_WHOLE: u64 = 1 << 30;
 /// Links that lead to links, as many as systems follow.
 const MOST_LINKS: usize = 40;
 
@@ -157,6 +159,23 @@ pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
+}
+
+/// All of a regular file that is no larger than settings, tokenizers and lists of a data set are.
+///
+/// # Errors
+/// As of [`read_file`].
+pub(crate) fn read_whole(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    read_file(path.as_ref(), LARGEST_WHOLE)
+}
+
+/// The text in such a file.
+///
+/// # Errors
+/// As of [`read_file`], and where it is no UTF-8.
+pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let text = String::from_utf8(read_whole(path)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
 }
 
 #[cfg(test)]

@@ -395,6 +395,70 @@ fn no_command_writes_over_a_story_or_what_is_there() {
 }
 
 #[test]
+fn a_story_that_is_protected_stays_as_it_is() {
+    let home = home();
+    let story = told(home.path());
+    let file = story.join("story.json");
+    let before = fs::read(&file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    let go_on = tell(home.path(), &story, &["--continue", "--model", "none"]);
+    refuses(&go_on, "cannot be written");
+    assert_eq!(fs::read(&file).unwrap(), before);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    succeeds(&tell(home.path(), &story, &["--continue", "--panels", "1"]));
+}
+
+#[test]
+fn pipes_and_devices_in_the_place_of_files_are_refused_at_once() {
+    let home = home();
+    let pipe = |name: &str| {
+        let path = home.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+    };
+    for name in [
+        "pipe.toml",
+        "pipe.json",
+        "pipe.gguf",
+        "pipe.safetensors",
+        "llama/config.json",
+        "picture/model_index.json",
+        "own/manifest.json",
+        "data/train.tsv",
+        "story/story.json",
+    ] {
+        pipe(name);
+    }
+    symlink("/dev/zero", home.path().join("zero.gguf")).unwrap();
+    symlink("/dev/zero", home.path().join("zero.json")).unwrap();
+    let config = "model = \"none\"\nseed = 1\nsteps = 1\ncheckpoint_every = 1\nsample_every = 1\n";
+    fs::write(home.path().join("run.toml"), config).unwrap();
+    for command in [
+        "train see --config pipe.toml --out run",
+        "eval vote --tally pipe.json",
+        "eval vote --tally zero.json",
+        "eval stories --config pipe.toml",
+        "models identify pipe.gguf",
+        "models identify pipe.safetensors",
+        "models identify zero.gguf",
+        "models identify llama",
+        "models identify picture",
+        "models identify own",
+        "tell 'A fox.' --model own --out new",
+        "tell 'A fox.' --writer pipe.gguf --out new",
+        "export story --png sheet.png",
+        "tell --continue --out story",
+    ] {
+        let ended = shell(home.path(), &format!("timeout 20 PROG {command}"));
+        let said = said(&ended);
+        assert_eq!(ended.status.code(), Some(1), "{command}: {said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.starts_with("vokenboard: "), "{command}: {said}");
+    }
+}
+
+#[test]
 fn a_damaged_picture_is_left_out_and_named() {
     let home = home();
     let story = told(home.path());

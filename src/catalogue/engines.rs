@@ -131,7 +131,7 @@ fn read_workflow(path: &Path, bindings: &[String]) -> Result<ComfyModel, Catalog
             remedy: "export one there by \"Export (API)\"".to_owned(),
         });
     }
-    let text = std::fs::read(path).map_err(|error| CatalogueError::read(path, error))?;
+    let text = crate::files::read_whole(path).map_err(|error| CatalogueError::read(path, error))?;
     let workflow = Workflow::read(&String::from_utf8_lossy(&text), bindings)?;
     Ok(ComfyModel::Workflow {
         name: path

@@ -86,7 +86,7 @@ fn read_json(path: &Path) -> Result<Value, CatalogueError> {
     if !about.is_file() || about.len() > LONGEST {
         return Err(CatalogueError::damaged(path, "it is no configuration"));
     }
-    let text = fs::read(path).map_err(|error| CatalogueError::read(path, error))?;
+    let text = crate::files::read_whole(path).map_err(|error| CatalogueError::read(path, error))?;
     serde_json::from_slice(&text).map_err(|error| CatalogueError::damaged(path, error))
 }
 

@@ -67,7 +67,7 @@ fn walk(store: &Path, root: &Path, folder: &Path, depth: usize, found: &mut Vec<
 }
 
 fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
-    let manifest: Manifest = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&crate::files::read_whole(path).ok()?).ok()?;
     let kind = |layer: &Layer| {
         layer
             .media_type

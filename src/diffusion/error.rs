@@ -98,7 +98,7 @@ impl DiffusionError {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, DiffusionError> {
-    std::fs::read_to_string(path).map_err(|e| DiffusionError::unreadable(path, e))
+    crate::files::read_text(path).map_err(|e| DiffusionError::unreadable(path, e))
 }
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, DiffusionError> {

@@ -111,7 +111,7 @@ impl Contrastive {
             path: dir.to_owned(),
             why,
         };
-        let text = std::fs::read_to_string(dir.join("config.json")).map_err(|e| bad(e.into()))?;
+        let text = crate::files::read_text(dir.join("config.json")).map_err(|e| bad(e.into()))?;
         let config: ContrastiveConfig = serde_json::from_str(&text).map_err(|e| bad(e.into()))?;
         let tokenizer = CaptionTokenizer::load(dir).map_err(|e| bad(e.into()))?;
         let weights = dir.join("model.safetensors");

@@ -162,7 +162,7 @@ impl Recogniser {
             path: path.to_owned(),
             why,
         };
-        let text = std::fs::read_to_string(&path).map_err(|e| bad(&path, e.into()))?;
+        let text = crate::files::read_text(&path).map_err(|e| bad(&path, e.into()))?;
         let config: RecogniserConfig =
             serde_json::from_str(&text).map_err(|e| bad(&path, e.into()))?;
         if config.subjects != names() {

@@ -146,7 +146,7 @@ pub(super) fn refuse_other_format(path: &Path) -> Result<(), LlmError> {
         return Err(unreadable(std::io::Error::other("it is not a file")));
     }
     let mut head = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
+    let file = crate::files::open_file(path).map_err(unreadable)?;
     file.take(HEAD as u64)
         .read_to_end(&mut head)
         .map_err(unreadable)?;

@@ -50,7 +50,7 @@ impl LlamaTokenizer {
     /// When a file is missing or damaged, or the tokenizer is not of LLaMA's kind.
     pub fn load(dir: &Path) -> Result<LlamaTokenizer, LlmError> {
         let path = dir.join("tokenizer.model");
-        let bytes = std::fs::read(&path).map_err(|error| LlmError::Unreadable {
+        let bytes = crate::files::read_whole(&path).map_err(|error| LlmError::Unreadable {
             path: path.clone(),
             reason: error.into(),
         })?;
@@ -328,7 +328,7 @@ fn special_token(value: &Value) -> (Option<String>, (bool, bool)) {
 
 /// The JSON in `path`; null when there is no such file.
 fn read_json(path: &Path) -> Result<Value, LlmError> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match crate::files::read_whole(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Value::Null),
         Err(error) => {

@@ -475,7 +475,7 @@ fn check_header(path: &Path) -> std::result::Result<(), ParamError> {
         path: path.to_owned(),
         why,
     };
-    let file = std::fs::File::open(path).map_err(|e| unreadable(e.into()))?;
+    let file = crate::files::open_file(path).map_err(|e| unreadable(e.into()))?;
     // SAFETY: as for the mapping in `from_safetensors`.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(e.into()))?;
     safetensors::SafeTensors::deserialize(&map).map_err(|e| unreadable(e.into()))?;

@@ -34,9 +34,9 @@ use crate::weights::{Manifest, Model};
 
 /// Most tokens of a panel's text, the reference's.
 const MAX_NEW_TOKENS: usize = 256;
-/// Most tokens of a story that are read, whatever the model could: as many as the reference's model
-/// reads. Reading four times as much took 22 s when a long story was opened again.
-const MOST_READ: usize = 2048;
+/// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
+/// its own panels. Reading eight times as much took 22 s when a long story was opened again.
+const MOST_READ: usize = 1024;
 /// Least number of pictures whose embeddings are kept.
 const SEEN: usize = 64;
 /// Tokens that what is asked may take without that anything more of the story is left out.
@@ -159,11 +159,12 @@ impl VokenPipeline {
         tell("picture model", 3);
         let speaks = folder.read_config()?.speaks;
         let config = spoken.llama.config();
+        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
         let voice = LanguageInfo {
             bos: spoken.vocabulary.bos,
             eos: config.eos(),
             vocabulary: spoken.vocabulary,
-            limit: config.max_position_embeddings,
+            limit: config.max_position_embeddings.min(MOST_READ + written),
         };
         let speaker = VokenLanguageModel {
             reader: FloatReader::new(spoken.llama),
@@ -368,7 +369,7 @@ impl VokenPipeline {
     /// Tokens that can be read.
     fn room(&self) -> usize {
         let written = MAX_NEW_TOKENS + self.voice.vocabulary.vokens as usize;
-        self.voice.limit.min(MOST_READ).saturating_sub(written)
+        self.voice.limit.saturating_sub(written)
     }
 
     /// Tokens of a panel.

@@ -331,7 +331,7 @@ fn stable_diffusion(dir: &Path, sizes: &Sizes, report: &mut Report) -> Result<()
 }
 
 fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, PublishedError> {
-    let text = std::fs::read(path).map_err(|error| PublishedError::Read {
+    let text = crate::files::read_whole(path).map_err(|error| PublishedError::Read {
         path: path.to_path_buf(),
         reason: error.into(),
     })?;

@@ -181,7 +181,7 @@ impl FoundParts {
 
 /// Whether a folder holds a LLaMA in Hugging Face's layout.
 fn is_llama(dir: &Path) -> bool {
-    let config = fs::read(dir.join("config.json")).unwrap_or_default();
+    let config = crate::files::read_whole(dir.join("config.json")).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
     config["model_type"] == "llama" || config["architectures"][0] == "LlamaForCausalLM"
 }
@@ -190,7 +190,7 @@ fn is_llama(dir: &Path) -> bool {
 fn is_sizes(path: &Path) -> bool {
     let small = fs::metadata(path).is_ok_and(|about| about.len() < 1 << 20);
     let text = if small {
-        fs::read(path).unwrap_or_default()
+        crate::files::read_whole(path).unwrap_or_default()
     } else {
         Vec::new()
     };

@@ -200,7 +200,7 @@ impl PartPaths {
     /// When there is none, or it lacks a part or names an unknown one.
     pub fn read(dir: &Path) -> Result<PartPaths, PublishedError> {
         let path = dir.join(PARTS_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|error| PublishedError::Read {
+        let text = crate::files::read_text(&path).map_err(|error| PublishedError::Read {
             path: path.clone(),
             reason: error.into(),
         })?;
@@ -310,7 +310,7 @@ impl PartPaths {
         let Some(path) = &self.sizes else {
             return Ok(Sizes::default());
         };
-        let text = std::fs::read(path).map_err(|error| PublishedError::Read {
+        let text = crate::files::read_whole(path).map_err(|error| PublishedError::Read {
             path: path.clone(),
             reason: error.into(),
         })?;

@@ -116,7 +116,7 @@ fn own_file() -> Option<PathBuf> {
 
 /// A file that is missing or damaged holds no keys.
 fn read(file: &Path) -> BTreeMap<String, String> {
-    fs::read(file)
+    crate::files::read_whole(file)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()

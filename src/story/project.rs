@@ -307,6 +307,13 @@ impl Project {
     }
 
     fn check_unchanged(&self, path: &Path) -> Result<(), ProjectError> {
+        // Renaming another file into its place would pass over that its author protects it.
+        if fs::metadata(path).is_ok_and(|about| about.permissions().readonly()) {
+            return Err(ProjectError::Write {
+                path: path.to_path_buf(),
+                source: io::ErrorKind::PermissionDenied.into(),
+            });
+        }
         match read_file(path, LONGEST_STORY) {
             Ok(bytes) if self.seen == Some(digest(&bytes)) => Ok(()),
             Ok(_) => Err(ProjectError::ChangedOnDisk(path.to_path_buf())),

@@ -1,6 +1,5 @@
 //! What the author has set once for all stories, kept in a file between sessions.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use egui::ThemePreference;
@@ -104,7 +103,7 @@ impl Preferences {
     /// As the file says; as usual where there is none or it cannot be read. Odd values are put
     /// right, so that a hand-edited file cannot make the window unusable.
     pub fn load(file: &Path) -> Preferences {
-        let read = fs::read_to_string(file).ok();
+        let read = crate::files::read_text(file).ok();
         let parsed = read.and_then(|text| toml::from_str::<Preferences>(&text).ok());
         let mut preferences = parsed.unwrap_or_default();
         if !preferences.scale.is_finite() {
@@ -150,6 +149,7 @@ impl Preferences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn preferences_come_back_and_odd_ones_are_put_right() {

@@ -222,7 +222,7 @@ fn paint_box(weight: &mut [f32], out: usize, b: &Rect, x: usize, y: usize, value
 /// Reads a diffusers `config.json`.
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bad = |why: String| TrainError::Config(path.to_owned(), why);
-    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let text = crate::files::read_text(path).map_err(|e| bad(e.to_string()))?;
     serde_json::from_str(&text).map_err(|e| bad(e.to_string()))
 }
 

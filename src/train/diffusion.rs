@@ -432,7 +432,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
     for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
         let path = from.join(name);
-        let bytes = std::fs::read(&path)
+        let bytes = crate::files::read_whole(&path)
             .map_err(|e| TrainError::Autoencoder(from.to_owned(), e.to_string()))?;
         write_whole(&run.join("vae").join(name), &bytes)?;
     }

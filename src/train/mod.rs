@@ -177,7 +177,7 @@ pub(crate) fn adopt(params: &Params, file: &Path) -> Result<()> {
 /// Reads a stage's TOML settings; unknown names are errors.
 pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bad = |why: String| TrainError::Config(path.to_owned(), why);
-    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let text = crate::files::read_text(path).map_err(|e| bad(e.to_string()))?;
     toml::from_str(&text).map_err(|e| bad(e.message().to_owned()))
 }
 

@@ -92,7 +92,7 @@ impl VokenFolder {
             path: path.clone(),
             why,
         };
-        let bytes = std::fs::read(&path).map_err(|e| bad(e.into()))?;
+        let bytes = crate::files::read_whole(&path).map_err(|e| bad(e.into()))?;
         serde_json::from_slice(&bytes).map_err(|e| bad(e.into()))
     }
 
@@ -141,7 +141,7 @@ impl VokenFolder {
     /// Takes over what another folder sees with.
     pub fn copy_vision(&self, from: &VokenFolder) -> Result<(), FolderError> {
         let path = from.vision_file();
-        let bytes = std::fs::read(&path).map_err(|e| FolderError::Unreadable {
+        let bytes = crate::files::read_whole(&path).map_err(|e| FolderError::Unreadable {
             path,
             why: e.into(),
         })?;

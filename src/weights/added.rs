@@ -1,7 +1,6 @@
 //! The list of models that lie elsewhere, in the folder of installed models: nothing of them is
 //! copied, only where they are and what they are is kept.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -99,7 +98,7 @@ fn values(path: &Path) -> Result<Vec<serde_json::Value>, WeightsError> {
         path: path.to_path_buf(),
         reason,
     };
-    let text = match fs::read(path) {
+    let text = match crate::files::read_whole(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(bad(error.into())),

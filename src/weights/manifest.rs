@@ -119,7 +119,7 @@ fn sampled(path: &Path) -> Result<(u64, String), WeightsError> {
         path: path.to_path_buf(),
         reason: error.into(),
     };
-    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut file = crate::files::open_file(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let mut hasher = Sha256::new();
     hasher.update(size.to_le_bytes());
@@ -152,7 +152,7 @@ impl Manifest {
     /// When there is none, it is not valid, or it names a file outside `dir`.
     pub fn read(dir: &Path) -> Result<Manifest, WeightsError> {
         let path = dir.join(MANIFEST);
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = crate::files::read_whole(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => WeightsError::NoManifest {
                 path: dir.to_path_buf(),
             },
@@ -289,7 +289,7 @@ pub(crate) fn sha256(path: &Path) -> Result<String, WeightsError> {
         path: path.to_path_buf(),
         reason: error.into(),
     };
-    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut file = crate::files::open_file(path).map_err(unreadable)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];
     loop {

@@ -66,7 +66,7 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
     let rows = match &args.config {
         None => read_rows(Path::new(BUILT_IN.0), BUILT_IN.1)?,
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| EvalError::Rows {
+            let text = crate::files::read_text(path).map_err(|e| EvalError::Rows {
                 path: path.clone(),
                 why: e.into(),
             })?;

@@ -87,7 +87,7 @@ impl Ledger {
         let path = dir.join(format!("{}.jsonl", slug(&row.name)));
         let failed = |e| unwritten(&path, e);
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let text = match std::fs::read_to_string(&path) {
+        let text = match crate::files::read_text(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(failed(e)),

@@ -118,7 +118,7 @@ fn bad(path: &Path, why: impl Into<Cause>) -> EvalError {
 }
 
 fn read(path: &Path) -> Result<Ballot, EvalError> {
-    let text = std::fs::read_to_string(path).map_err(|e| bad(path, e))?;
+    let text = crate::files::read_text(path).map_err(|e| bad(path, e))?;
     serde_json::from_str(&text).map_err(|e| bad(path, e))
 }
 

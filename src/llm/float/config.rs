@@ -159,7 +159,7 @@ impl FloatConfig {
     pub fn read(dir: &Path) -> std::result::Result<Self, LlmError> {
         let bytes = |name: &str| {
             let path = dir.join(name);
-            std::fs::read(&path).map_err(|error| LlmError::Unreadable {
+            crate::files::read_whole(&path).map_err(|error| LlmError::Unreadable {
                 path,
                 reason: error.into(),
             })

@@ -157,7 +157,7 @@ impl MappedFile {
     /// # Errors
     /// When the file cannot be opened or mapped.
     pub fn open(path: &Path) -> std::io::Result<MappedFile> {
-        let file = File::open(path)?;
+        let file = crate::files::open_file(path)?;
         let modified = file.metadata()?.modified().ok();
         // SAFETY: the mapping is read only, and whoever reads asks first whether the file is still
         // what was mapped (`check`). Bytes that change all the same are numbers of any value, which

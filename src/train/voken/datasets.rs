@@ -191,7 +191,7 @@ fn project(dir: &Path, reading: &mut Reading) -> Result<Strip> {
 }
 
 fn text_of(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| bad(path, None, e.to_string()))
+    crate::files::read_text(path).map_err(|e| bad(path, None, e.to_string()))
 }
 
 /// The picture `name` (with or without ending) near the file `path`; what is in it is looked at

@@ -132,7 +132,8 @@ fn whole_set<'a>(names: &'a BTreeSet<String>, end: &str) -> Option<Vec<&'a Strin
 }
 
 fn sharded(dir: &Path, path: &Path) -> Result<Folder, CheckpointError> {
-    let bytes = fs::read(path).map_err(|error| CheckpointError::read(path, error))?;
+    let bytes =
+        crate::files::read_whole(path).map_err(|error| CheckpointError::read(path, error))?;
     let index: Index =
         serde_json::from_slice(&bytes).map_err(|error| CheckpointError::damaged(path, error))?;
     let mut map = BTreeMap::new();

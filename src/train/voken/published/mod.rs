@@ -82,7 +82,7 @@ pub fn names_one(config: &Path) -> bool {
     struct Named {
         model: PathBuf,
     }
-    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let text = crate::files::read_text(config).unwrap_or_default();
     let base = config.parent().unwrap_or(Path::new("."));
     toml::from_str::<Named>(&text).is_ok_and(|named| is_published(&base.join(named.model)))
 }
