@@ -24,6 +24,7 @@ type Shapes = BTreeMap<String, Vec<usize>>;
 pub struct PartReport {
     /// What it is, for people.
     pub name: String,
+    /// File or folder that the part was read from.
     pub path: PathBuf,
     /// Tensors that are not there.
     pub missing: Vec<String>,
@@ -40,6 +41,7 @@ pub struct PartReport {
 }
 
 impl PartReport {
+    /// Whether nothing is missing and every shape fits; extra tensors do no harm.
     pub fn is_good(&self) -> bool {
         self.missing.is_empty() && self.wrong.is_empty()
     }
@@ -48,6 +50,7 @@ impl PartReport {
 /// How all parts compare.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// One report for each part.
     pub parts: Vec<PartReport>,
     /// What does not fit between the parts, one sentence each.
     pub misfits: Vec<String>,
@@ -56,6 +59,7 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether all parts are good and fit together.
     pub fn is_good(&self) -> bool {
         self.misfits.is_empty() && self.parts.iter().all(PartReport::is_good)
     }

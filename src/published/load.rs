@@ -19,14 +19,18 @@ use crate::weights::{Checkpoint, DeviceKind, View};
 /// The parts of a model, ready to be read.
 pub struct Published {
     parts: PartPaths,
+    /// Hyperparameters of all networks.
     pub sizes: Sizes,
+    /// Tokenizer of the language model, with the vokens added.
     pub tokenizer: Arc<LlamaTokenizer>,
 }
 
 /// Where a network is read to, and the type in which it holds its weights.
 #[derive(Clone, Debug)]
 pub struct LoadTarget {
+    /// Device that the weights go to.
     pub device: Device,
+    /// Data type that the weights are held in there.
     pub held: DType,
 }
 
@@ -59,8 +63,11 @@ impl LoadTarget {
 
 /// A language model that speaks vokens.
 pub struct Language {
+    /// The language model, computed in floating point.
     pub llama: FloatLlama,
+    /// Voken feature mapper: hidden states of the vokens to text states of the diffusion model.
     pub mapper: FeatureMapper,
+    /// The vokens and what else was added to the tokenizer.
     pub vocabulary: Vocabulary,
     /// The id that a generated sequence begins with.
     pub bos: u32,
@@ -81,6 +88,7 @@ impl Published {
         })
     }
 
+    /// Which file or folder each part is.
     pub fn parts(&self) -> &PartPaths {
         &self.parts
     }

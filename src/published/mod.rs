@@ -3,6 +3,8 @@
 //!
 //! `vokenboard.toml` in the folder names the parts; `vokenboard models add` writes it.
 
+#![warn(missing_docs)]
+
 mod add;
 mod check;
 mod find;
@@ -38,48 +40,82 @@ pub const PARTS_FILE: &str = "vokenboard.toml";
 /// What can be wrong with a folder of public weights; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishedError {
+    /// A file or folder cannot be read.
     #[error("{} cannot be read ({reason}); check that it is a file or folder you may read", path.display())]
     Read {
+        /// The file or folder.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         reason: Cause,
     },
+    /// A file cannot be written.
     #[error("{} cannot be written ({reason}); check the folder and the free space on its disk", path.display())]
     Write {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         reason: Cause,
     },
+    /// The file that names the parts is not valid JSON or lacks one.
     #[error("{} does not name the parts of a model ({reason}); write it anew with `vokenboard models add`", path.display())]
     PartPaths {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         reason: Cause,
     },
+    /// A folder has more than one candidate for a part.
     #[error("{} has {} of {part}: {}; say which one with --{}", dir.display(), files.len(), list(files), part.key().replace('_', "-"))]
     Ambiguous {
+        /// The folder.
         dir: PathBuf,
+        /// The part that is meant.
         part: Part,
+        /// The candidates.
         files: Vec<PathBuf>,
     },
+    /// A folder lacks one or more parts.
     #[error("{} lacks {}; put it there or name it with --{}", dir.display(), names(parts), flags(parts))]
-    Missing { dir: PathBuf, parts: Vec<Part> },
+    Missing {
+        /// The folder.
+        dir: PathBuf,
+        /// The parts that are not there.
+        parts: Vec<Part>,
+    },
+    /// A file is damaged or of another kind than its part needs.
     #[error("{}: {reason}; get the file again", path.display())]
-    Unusable { path: PathBuf, reason: String },
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, for people.
+        reason: String,
+    },
+    /// Another folder already holds a model with this id.
     #[error("a model \"{id}\" is installed from another folder ({}); rename the folder {}", other.display(), dir.display())]
     Taken {
+        /// Id that both would have.
         id: String,
+        /// The folder that is installed already.
         other: PathBuf,
+        /// The folder that was to be added.
         dir: PathBuf,
     },
+    /// The memory plan cannot be met.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A weights file cannot be read.
     #[error(transparent)]
     Weights(#[from] crate::weights::WeightsError),
+    /// A PyTorch checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] crate::weights::CheckpointError),
+    /// The language model cannot be loaded.
     #[error(transparent)]
     Language(#[from] crate::llm::LlmError),
+    /// The diffusion model cannot be loaded.
     #[error(transparent)]
     Diffusion(#[from] crate::diffusion::DiffusionError),
 }
@@ -108,16 +144,24 @@ pub fn is_published(dir: &Path) -> bool {
 /// A part of the model that comes as a file or folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// The language model, a Llama.
     Llama,
+    /// EVA-CLIP's ViT-g/14, the image encoder.
     EvaVit,
+    /// BLIP-2's Q-Former with its query tokens.
     Qformer,
+    /// Linear projection of the Q-Former's output into the language model.
     LlamaProj,
+    /// Stable Diffusion, a folder in the layout of diffusers.
     StableDiffusion,
+    /// Checkpoint of the first training stage (unimodal alignment).
     Stage1,
+    /// Checkpoint of the second training stage (multimodal learning).
     Stage2,
 }
 
 impl Part {
+    /// All parts, in the order in which reports list them.
     pub const ALL: [Part; 7] = [
         Part::Llama,
         Part::EvaVit,

@@ -22,6 +22,7 @@ const GUIDED: u64 = 2;
 /// How a part's numbers are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
+    /// Held and computed with in 32-bit floating point.
     F32,
     /// Held so, and computed with in f32.
     F16,
@@ -42,17 +43,24 @@ impl fmt::Display for Precision {
 /// A part of the model in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
+    /// Name of the part.
     pub part: &'static str,
+    /// Where its weights lie.
     pub device: DeviceKind,
+    /// How its weights are held.
     pub precision: Precision,
+    /// Size of its weights there, in bytes.
     pub bytes: u64,
 }
 
 /// Something that is done for a panel, and what must be in memory for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedStep {
+    /// Name of the step, as progress messages have it.
     pub name: &'static str,
+    /// Where it computes.
     pub device: DeviceKind,
+    /// Parts that are loaded while it runs.
     pub parts: Vec<Placement>,
     /// Bytes of caches and intermediate results.
     pub work: u64,
@@ -73,9 +81,11 @@ impl PlannedStep {
 /// What lies where while a panel is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The device that was asked for.
     pub device: DeviceKind,
     /// Bytes that may be used on the device; `None`: as many as it takes.
     pub limit: Option<u64>,
+    /// Steps in the order in which they run.
     pub stages: Vec<PlannedStep>,
     /// Whether everything stays loaded from panel to panel.
     pub stays: bool,
@@ -84,14 +94,19 @@ pub struct Plan {
 /// Why a model cannot be run; one sentence.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlanError {
+    /// A step needs more memory than there is, even on the CPU.
     #[error(
         "{stage} takes {} on the CPU, more than the {} there are; {remedy}",
         format_bytes(*needs), format_bytes(*limit)
     )]
     TooLarge {
+        /// Name of the step.
         stage: &'static str,
+        /// Bytes that it needs.
         needs: u64,
+        /// Bytes that may be used.
         limit: u64,
+        /// What the author can do about it.
         remedy: &'static str,
     },
 }

@@ -51,6 +51,7 @@ impl Document {
         }
     }
 
+    /// The story as it stands.
     pub fn story(&self) -> &Story {
         &self.story
     }
@@ -174,10 +175,12 @@ impl Document {
         true
     }
 
+    /// Whether there is an edit to undo.
     pub fn can_undo(&self) -> bool {
         !self.undo.is_empty()
     }
 
+    /// Whether there is an undone edit to redo.
     pub fn can_redo(&self) -> bool {
         !self.redo.is_empty()
     }

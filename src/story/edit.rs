@@ -8,96 +8,141 @@ use super::{Member, MemberId, Panel, PanelId, PictureTake, Story, Take, Takes, T
 /// its panel wherever the author has moved it meanwhile; takes are addressed by their index.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
+    /// Sets the title of the story.
     SetTitle(String),
+    /// Sets the style, words about the look of all pictures.
     SetStyle(String),
     /// The negative prompt of all panels.
     SetNegative(String),
     /// What the writer keeps to in all panels.
     SetDirection(String),
+    /// Sets the plan, a line a panel.
     SetPlan(Vec<String>),
     /// Puts a member before the one at `at`, or last if there is none there.
     /// Its id comes from [`super::Document::fresh_member_id`].
     AddMember {
+        /// Position in the cast, from 0.
         at: usize,
+        /// The new member.
         member: Member,
     },
     /// Puts a member in place of the one with its id.
     SetMember(Member),
+    /// Takes a member out of the cast.
     RemoveMember(MemberId),
     /// Names that are not proposed for the cast again.
     SetDismissed(Vec<String>),
     /// The picture prompt of a panel; `None` is made of style and text again.
     SetPrompt {
+        /// The panel.
         panel: PanelId,
+        /// The new picture prompt.
         prompt: Option<String>,
     },
     /// What the writer keeps to in one panel.
     SetPanelDirection {
+        /// The panel.
         panel: PanelId,
+        /// The new direction; empty for none.
         direction: String,
     },
     /// Who is in a panel; `None` is found from its text again.
     SetPanelCast {
+        /// The panel.
         panel: PanelId,
+        /// The members in it.
         cast: Option<Vec<MemberId>>,
     },
     /// Puts a panel before the one at `at`, or last if there is none there.
     /// Its id comes from [`super::Document::fresh_id`].
     InsertPanel {
+        /// Position on the board, from 0.
         at: usize,
+        /// The new panel.
         panel: Panel,
     },
+    /// Deletes a panel with its takes.
     DeletePanel(PanelId),
     /// Copies a panel with its takes to right behind it, under the id `copy`.
     DuplicatePanel {
+        /// The panel that is copied.
         panel: PanelId,
+        /// Id of the copy.
         copy: PanelId,
     },
     /// Moves a panel so that `to` is its position afterwards, or last if that is too far.
     MovePanel {
+        /// The panel.
         panel: PanelId,
+        /// Position afterwards, from 0.
         to: usize,
     },
     /// The author's words. Edits of one panel that follow one another are one step of undo until
     /// [`super::Document::end_typing`].
     SetText {
+        /// The panel.
         panel: PanelId,
+        /// The whole new text.
         text: String,
     },
     /// Adds a text and makes it active.
     AddText {
+        /// The panel.
         panel: PanelId,
+        /// The text with its record.
         take: TextTake,
     },
     /// Adds a picture and makes it active. Put its pixels in [`super::Images`] first.
     AddPicture {
+        /// The panel.
         panel: PanelId,
+        /// The picture with its record.
         take: PictureTake,
     },
+    /// Makes a text take the active one.
     ChooseText {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
     },
+    /// Makes a picture take the active one.
     ChoosePicture {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
     },
+    /// Marks a text take as a favourite, or no longer.
     StarText {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
+        /// Whether it is a favourite afterwards.
         starred: bool,
     },
+    /// Marks a picture take as a favourite, or no longer.
     StarPicture {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
+        /// Whether it is a favourite afterwards.
         starred: bool,
     },
+    /// Deletes a text take.
     DeleteText {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
     },
+    /// Deletes a picture take.
     DeletePicture {
+        /// The panel.
         panel: PanelId,
+        /// Index of the take, from 0.
         take: usize,
     },
     /// Several edits as one step of undo: all of them or, if one cannot be made, none.
@@ -111,18 +156,26 @@ pub enum Edit {
 /// panel back as it was when it was deleted, and the result can be made again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EditError {
+    /// The edit names a panel that is not on the board.
     #[error("Panel {0} is no longer on the board; undo its deletion and try again.")]
     NoPanel(PanelId),
+    /// The edit names a take that the panel does not have.
     #[error("Panel {panel} has no take {}; choose one of its {count}.", take + 1)]
     NoTake {
+        /// The panel.
         panel: PanelId,
+        /// Index that was asked for, from 0.
         take: usize,
+        /// Number of takes that the panel has.
         count: usize,
     },
+    /// A panel with this id is on the board already.
     #[error("Panel {0} is already on the board; give the new panel an id of its own.")]
     PanelExists(PanelId),
+    /// The edit names a member that is not in the cast.
     #[error("Member {0} is no longer in the cast; undo its removal and try again.")]
     NoMember(MemberId),
+    /// A member with this id is in the cast already.
     #[error("Member {0} is already in the cast; give the new member an id of its own.")]
     MemberExists(MemberId),
 }

@@ -25,6 +25,7 @@ use crate::pixels;
 pub struct ImageId(String);
 
 impl ImageId {
+    /// Hash of a picture's size and pixels.
     pub fn of(image: &RgbaImage) -> ImageId {
         let mut hash = Sha256::new();
         hash.update(image.width().to_le_bytes());
@@ -34,6 +35,7 @@ impl ImageId {
         ImageId(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// The hash in lower-case hexadecimal, which is also the file's name without its extension.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -163,6 +165,7 @@ struct Folder {
 }
 
 impl Images {
+    /// A store without pictures.
     pub fn new() -> Images {
         Images::default()
     }

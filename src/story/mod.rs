@@ -1,6 +1,8 @@
 //! The document an author edits: a story of panels with their takes, edit commands with undo and
 //! redo, and the project folder it lives in. No model, thread or window.
 
+#![warn(missing_docs)]
+
 mod cast;
 mod document;
 mod edit;
@@ -59,6 +61,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// A title, what holds for all panels, and the panels in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Story {
+    /// Title of the story; may be empty.
     pub title: String,
     /// Words about the look of all pictures, such as `watercolour, soft light`.
     #[serde(default)]
@@ -72,11 +75,13 @@ pub struct Story {
     /// What is to happen, a line a panel.
     #[serde(default, skip_serializing_if = "is_default")]
     pub plan: Vec<String>,
+    /// The cast, in the author's order.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cast: Vec<Member>,
     /// Names that were proposed for the cast and are no members for the author.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dismissed: Vec<String>,
+    /// The panels, in the order of the board.
     #[serde(default)]
     pub panels: Vec<Panel>,
     /// Fields of a newer Vokenboard, kept as they are.
@@ -89,11 +94,15 @@ pub struct Story {
 /// `text` is always the text of the active text take, and empty without one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Panel {
+    /// Id, unique within the story and never used again.
     pub id: PanelId,
+    /// The text that is shown: the active take, or what the author made of it.
     #[serde(default)]
     pub text: String,
+    /// Texts that were made for the panel.
     #[serde(default)]
     pub texts: Takes<TextTake>,
+    /// Pictures that were made for the panel.
     #[serde(default)]
     pub pictures: Takes<PictureTake>,
     /// The picture prompt where the author or a writer set one; none is made of style and text.
@@ -111,6 +120,7 @@ pub struct Panel {
 }
 
 impl Story {
+    /// The panel with this id, if it is on the board.
     pub fn panel(&self, id: PanelId) -> Option<&Panel> {
         self.panels.iter().find(|panel| panel.id == id)
     }
@@ -129,6 +139,7 @@ impl Story {
             .unwrap_or_default()
     }
 
+    /// The member with this id, if it is in the cast.
     pub fn member(&self, id: MemberId) -> Option<&Member> {
         self.cast.iter().find(|member| member.id == id)
     }
@@ -203,6 +214,7 @@ fn opening(text: &str) -> String {
 }
 
 impl Panel {
+    /// A panel without text, takes, prompt or cast.
     pub fn empty(id: PanelId) -> Panel {
         Panel {
             id,

@@ -31,46 +31,84 @@ const LOOKED_AT: u64 = 100_000_000;
 /// Why a project could not be opened or saved. What is on the disk is as it was.
 #[derive(Debug, Error)]
 pub enum ProjectError {
+    /// The folder has no `story.json`.
     #[error(
         "{0} is not a Vokenboard project: it has no story.json; choose a folder that Vokenboard saved."
     )]
     NotAProject(PathBuf),
+    /// A new project needs a folder without files.
     #[error("{0} is not empty; choose a new or an empty folder.")]
     NotEmpty(PathBuf),
+    /// A folder for a new project lies within another project's own folders.
     #[error(
         "{dir} is inside the story in {story}, whose files it would be taken for; choose another folder."
     )]
-    Inside { dir: PathBuf, story: PathBuf },
+    Inside {
+        /// The folder that was chosen.
+        dir: PathBuf,
+        /// The project around it.
+        story: PathBuf,
+    },
+    /// A story is to be saved where there is another one.
     #[error("{0} already holds a story; open it, or choose another folder.")]
     AlreadyAProject(PathBuf),
+    /// The project was written by a newer version than this one can read.
     #[error(
         "{path} has schema version {found}, and this Vokenboard reads up to {SCHEMA_VERSION}; open it with a newer Vokenboard."
     )]
-    Newer { path: PathBuf, found: u64 },
+    Newer {
+        /// The project's `story.json`.
+        path: PathBuf,
+        /// Schema version in the file.
+        found: u64,
+    },
+    /// A file of the project is not valid JSON, or its values contradict one another.
     #[error("{path} cannot be understood ({why}); mend it by hand or restore it from a copy.")]
     Broken {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// Another process holds the project's lock.
     #[error(
         "{0} is open in another Vokenboard; close it there first, or work on a copy of the folder."
     )]
     InUse(PathBuf),
+    /// `story.json` is not as it was when it was last read or written.
     #[error(
         "{0} was changed by another program since it was opened; save this story to another folder, or open it again."
     )]
     ChangedOnDisk(PathBuf),
+    /// The story names a picture whose pixels are neither in memory nor in the folder.
     #[error(
         "The picture {id} of panel {panel} is not at hand; make it again or delete that take, then save."
     )]
-    NoPixels { id: ImageId, panel: usize },
+    NoPixels {
+        /// Hash of the picture.
+        id: ImageId,
+        /// Number of the panel, from 1.
+        panel: usize,
+    },
+    /// A file of the project cannot be written.
     #[error(
         "{path} cannot be written: {source}; free some space or choose another folder, then save again."
     )]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why the system refused.
+        source: io::Error,
+    },
+    /// A file of the project cannot be read.
     #[error("{path} cannot be read: {source}; check that it is there and that you may read it.")]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why the system refused.
+        source: io::Error,
+    },
 }
 
 /// A folder that a story is saved to. No other program can open it for writing meanwhile.
@@ -252,6 +290,7 @@ impl Project {
         dir.join(STORY_FILE).is_file()
     }
 
+    /// The project folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -16,7 +16,9 @@ pub struct Record {
     pub weights: String,
     /// Id of the recipe.
     pub pipeline: String,
+    /// Device that computed it, such as `cpu`.
     pub device: String,
+    /// Settings that it was made with.
     pub settings: Settings,
     /// What conditioned it.
     pub prompt: String,
@@ -54,7 +56,9 @@ pub struct Record {
 /// A model that took part, by its id and the hash of its weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelUse {
+    /// Id of the model.
     pub model: String,
+    /// Hash of the weights.
     pub weights: String,
 }
 
@@ -87,6 +91,7 @@ pub struct LoraUse {
 /// The picture that denoising begins from (image to image).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InitImage {
+    /// The picture.
     pub image: ImageId,
     /// 0 gives the picture back, 1 ignores it.
     pub strength: f32,
@@ -95,6 +100,7 @@ pub struct InitImage {
 /// A picture whose looks are to be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
+    /// The picture.
     pub image: ImageId,
     /// 0 is none, 1 is full.
     pub strength: f32,
@@ -131,8 +137,10 @@ pub struct Likeness {
     /// Share of the steps at which they end; 1 where left out.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub end: f32,
+    /// The file that reads them, such as an IP-Adapter; none where the painter does so by itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub adapter: Option<FileUse>,
+    /// The image encoder that the adapter was made with.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encoder: Option<FileUse>,
 }
@@ -154,6 +162,7 @@ impl Default for Likeness {
 pub struct Control {
     /// What the picture is, such as `scribble`, `canny` or `depth`.
     pub kind: String,
+    /// The picture that is followed.
     pub image: ImageId,
     /// Conditioning scale; 1 is as it was trained.
     pub strength: f32,
@@ -182,9 +191,13 @@ pub struct Region {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Margins {
+    /// Pixels added at the left.
     pub left: u32,
+    /// Pixels added at the top.
     pub top: u32,
+    /// Pixels added at the right.
     pub right: u32,
+    /// Pixels added at the bottom.
     pub bottom: u32,
 }
 
@@ -210,7 +223,9 @@ pub struct Variation {
 /// Width and height of a picture in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
+    /// Pixels.
     pub width: u32,
+    /// Pixels.
     pub height: u32,
 }
 
@@ -222,6 +237,7 @@ pub enum TextLength {
     Line,
     /// A sentence or two.
     Sentences,
+    /// Several sentences.
     Paragraph,
 }
 
@@ -237,11 +253,13 @@ fn is_whole(share: &f32) -> bool {
 /// and are not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Seed of sampling and of the initial noise.
     pub seed: u64,
     /// Guidance scale, 1 (none) to 15.
     pub guidance: f32,
     /// Denoising steps.
     pub steps: u32,
+    /// Scheduler (sampler) of the denoising.
     pub scheduler: SchedulerName,
     /// 0 takes the likeliest token.
     pub temperature: f32,
@@ -256,6 +274,7 @@ pub struct Settings {
     /// Divides the logits of tokens that were written; 1 is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub repetition_penalty: Option<f32>,
+    /// How much text to write; none leaves it to the model.
     #[serde(default, skip_serializing_if = "is_default")]
     pub length: Option<TextLength>,
     /// Tone and audience of the text, in the author's words.
@@ -270,6 +289,7 @@ pub struct Settings {
     /// Layers of the text encoder that are left out at its end, as A1111 counts them: 1 is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub clip_skip: Option<u32>,
+    /// LoRAs that the picture is drawn with, together.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loras: Vec<LoraUse>,
     /// An autoencoder in place of the model's own.
@@ -281,6 +301,7 @@ pub struct Settings {
     /// What the UNet predicts where its file does not tell, `epsilon` or `v_prediction`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub prediction: Option<String>,
+    /// How far the initial noise moves towards that of another seed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub variation: Option<Variation>,
     /// Image to image.
@@ -298,11 +319,13 @@ pub struct Settings {
     /// The picture that is begun from is made larger, then drawn over in tiles at its strength.
     #[serde(default, skip_serializing_if = "is_default")]
     pub upscale: Option<Upscale>,
+    /// Pictures whose looks are to be kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub references: Vec<Reference>,
     /// How the cast's pictures work; none is as usual.
     #[serde(default, skip_serializing_if = "is_default")]
     pub likeness: Option<Likeness>,
+    /// ControlNets that the picture follows, together.
     #[serde(default, skip_serializing_if = "is_default")]
     pub control: Vec<Control>,
     /// Fields of a newer Vokenboard, kept as they are.
@@ -376,6 +399,7 @@ impl Settings {
 pub struct SchedulerName(String);
 
 impl SchedulerName {
+    /// The name as it is written in `story.json`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

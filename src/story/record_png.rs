@@ -23,17 +23,29 @@ const MOST_PIXELS: u64 = 400_000_000;
 /// Why a picture could not be read.
 #[derive(Debug, Error)]
 pub enum PngError {
+    /// The file cannot be opened or read.
     #[error("{path} cannot be read: {source}. Check that the file is there and readable.")]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why the system refused.
+        source: io::Error,
+    },
+    /// The file is not a PNG, is cut short, or has a chunk that fails its checksum.
     #[error("{path} is not a whole PNG picture ({why}); restore it from a copy.")]
     Damaged {
+        /// The file.
         path: PathBuf,
+        /// What the decoder found.
         #[source]
         why: Cause,
     },
+    /// The record in the file is not valid JSON or has values of another type.
     #[error("{path} carries a generation record that this Vokenboard cannot read ({why}).")]
     Record {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },

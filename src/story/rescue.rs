@@ -25,6 +25,7 @@ pub struct Rescue {
 pub struct Rescued {
     /// The project folder of the copy.
     pub dir: PathBuf,
+    /// Title of the story.
     pub title: String,
     /// Where the story belongs, for people; empty where it never had a folder.
     pub from: String,
@@ -125,6 +126,7 @@ impl Rescue {
         self.project.save_what_is_there(document, images)
     }
 
+    /// The project folder of the copy.
     pub fn dir(&self) -> &Path {
         self.project.dir()
     }

@@ -17,7 +17,9 @@ const MOST_FILES: usize = 20_000;
 /// What was thrown away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
+    /// Pictures that were put away.
     pub pictures: usize,
+    /// Size of those, in bytes.
     pub bytes: u64,
     /// Pictures that stay, since a copy of the story names them or may do so.
     pub kept: usize,

@@ -8,7 +8,9 @@ use super::{ImageId, Images, Record, Unknown, is_default};
 /// A text of a panel. `record` is `None` where the author typed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextTake {
+    /// The text.
     pub text: String,
+    /// How it was made; none where the author wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// Marked by the author as a favourite.
@@ -22,11 +24,13 @@ pub struct TextTake {
 /// A picture of a panel; its pixels are kept in [`super::Images`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PictureTake {
+    /// Hash of its pixels.
     pub image: ImageId,
     /// In pixels.
     pub width: u32,
     /// In pixels.
     pub height: u32,
+    /// How it was made; none where the author brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// Marked by the author as a favourite.
@@ -38,6 +42,7 @@ pub struct PictureTake {
 }
 
 impl TextTake {
+    /// A take that is not starred.
     pub fn new(text: impl Into<String>, record: Option<Record>) -> TextTake {
         TextTake {
             text: text.into(),
@@ -70,8 +75,11 @@ impl PictureTake {
 
 /// What texts and pictures have in common.
 pub trait Take {
+    /// How it was made; none where the author brought it.
     fn record(&self) -> Option<&Record>;
+    /// Whether it is marked as a favourite.
     fn starred(&self) -> bool;
+    /// Marks it as a favourite, or no longer.
     fn set_starred(&mut self, starred: bool);
 }
 
@@ -142,14 +150,17 @@ impl<T> Default for Takes<T> {
 }
 
 impl<T> Takes<T> {
+    /// All takes, oldest first.
     pub fn items(&self) -> &[T] {
         &self.items
     }
 
+    /// Number of takes.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
+    /// Whether there are no takes.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -159,6 +170,7 @@ impl<T> Takes<T> {
         self.items.get(self.active)
     }
 
+    /// Index of the active take; none where there are no takes.
     pub fn active_index(&self) -> Option<usize> {
         (!self.items.is_empty()).then_some(self.active)
     }

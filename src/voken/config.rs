@@ -12,12 +12,19 @@ use serde::{Deserialize, Serialize};
 pub struct MapperConfig {
     /// Width, which is that of the diffusion model's text states.
     pub d_model: usize,
+    /// Attention heads.
     pub nhead: usize,
+    /// Encoder layers.
     pub encoder_layers: usize,
+    /// Decoder layers.
     pub decoder_layers: usize,
+    /// Width of the feed-forward layers.
     pub dim_feedforward: usize,
+    /// Activation of the feed-forward layers; `relu` is the only one.
     pub activation: String,
+    /// Whether layer norm comes before attention and feed-forward (pre-norm).
     pub norm_first: bool,
+    /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
     /// Tokens of its output, each with a learned query.
     pub prompt_tokens: usize,
@@ -83,9 +90,12 @@ impl MapperConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sizes {
+    /// Image encoder, Q-Former and projection.
     #[serde(flatten)]
     pub vision: VisionConfig,
+    /// Voken feature mapper.
     pub mapper: MapperConfig,
+    /// LoRA adapters of the language model.
     pub lora: LoraConfig,
     /// Vokens that make a picture.
     pub voken_count: usize,

@@ -28,11 +28,13 @@ pub enum Speaks {
 /// `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FolderConfig {
+    /// Sizes of the networks.
     #[serde(flatten)]
     pub sizes: Sizes,
     /// Whether the language model has adapters.
     #[serde(default)]
     pub adapted: bool,
+    /// How a story is laid out in its prompts.
     #[serde(default)]
     pub speaks: Speaks,
 }
@@ -40,18 +42,25 @@ pub struct FolderConfig {
 /// What can be wrong with the folder; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
+    /// A file cannot be read or is not what it must be.
     #[error("{} can't be read ({why}); train the stage that writes it, or restore it", path.display())]
     Unreadable {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// A file cannot be written.
     #[error("{} can't be written ({why}); check the folder and the free space on its disk", path.display())]
     Unwritable {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         why: Cause,
     },
+    /// The language model cannot be loaded.
     #[error(transparent)]
     Language(#[from] LlmError),
 }
@@ -61,6 +70,7 @@ pub enum FolderError {
 pub struct VokenFolder(PathBuf);
 
 impl VokenFolder {
+    /// The model in this folder; nothing is read yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self(dir.into())
     }
@@ -76,10 +86,12 @@ impl VokenFolder {
         self.0.join("config.json")
     }
 
+    /// Weights of the image encoder.
     pub fn vision_file(&self) -> PathBuf {
         self.0.join("vision.safetensors")
     }
 
+    /// Weights of the vokens, mapper and adapters.
     pub fn model_file(&self) -> PathBuf {
         self.0.join("model.safetensors")
     }

@@ -15,9 +15,11 @@ const FEW: usize = 4;
 /// What to generate.
 #[derive(Clone, Debug)]
 pub struct GenerationConfig {
+    /// Temperature, top-p, top-k and repetition penalty.
     pub sampling: SamplingParams,
     /// Seeds the draws; none takes the likeliest token at every step.
     pub seed: Option<u64>,
+    /// Most tokens that are generated.
     pub max_new_tokens: usize,
     /// Whether a picture is to come, wanted by the model or not.
     pub force_picture: bool,
@@ -40,6 +42,7 @@ pub struct Step<'a> {
     pub sequence: &'a [u32],
     /// Tokens that were read in this call and the place of the first.
     pub read: usize,
+    /// Place of the first token that was read.
     pub first: usize,
     /// `[1,read,width]`.
     pub hidden: &'a Tensor,

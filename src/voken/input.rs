@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 /// A tokenised text in which `<ImageHere>` stands for each picture.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Text {
+    /// Token ids, with padding at the end.
     pub ids: Vec<u32>,
     /// What each token is trained to be; `None` where nothing is learned.
     pub labels: Vec<Option<u32>>,
@@ -49,6 +50,7 @@ impl Text {
 pub struct Interleaved {
     /// `[1,T,width]`.
     pub embeddings: Tensor,
+    /// What each place is trained to predict; `None` where nothing is learned.
     pub labels: Vec<Option<u32>>,
     /// Places before the padding.
     pub length: usize,
@@ -59,6 +61,7 @@ pub struct Interleaved {
 pub struct Batch {
     /// `[B,T,width]`; zeros behind each text.
     pub embeddings: Tensor,
+    /// What each place of each text is trained to predict; `None` where nothing is learned.
     pub labels: Vec<Vec<Option<u32>>>,
     /// Places of each before its padding.
     pub lengths: Vec<usize>,

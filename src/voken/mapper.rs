@@ -75,6 +75,7 @@ impl FeatureMapper {
         })
     }
 
+    /// Sizes that it was built with.
     pub fn config(&self) -> &MapperConfig {
         &self.config
     }

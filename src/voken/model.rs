@@ -42,8 +42,11 @@ impl Body<'_> {
 /// The networks that the two stages of training change, and the ids that join them.
 #[derive(Clone, Debug)]
 pub struct VokenModel {
+    /// The language model.
     pub llama: FloatLlama,
+    /// The voken feature mapper.
     pub mapper: FeatureMapper,
+    /// The vokens and what else was added to the tokenizer.
     pub vocabulary: Vocabulary,
 }
 

@@ -5,7 +5,9 @@
 /// A panel that is read: what it has of text and picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToldPanel<'a> {
+    /// Text of the panel.
     pub text: &'a str,
+    /// Whether the panel has a picture.
     pub picture: bool,
 }
 

@@ -12,7 +12,9 @@ pub const STOP: &str = "###";
 /// A step of the story that was told already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VistPanel<'a> {
+    /// Text of the panel.
     pub text: &'a str,
+    /// Whether the panel has a picture.
     pub picture: bool,
 }
 

@@ -37,6 +37,7 @@ pub trait Reader {
     fn len(&self) -> usize;
     /// Most tokens that can be read.
     fn limit(&self) -> usize;
+    /// Device that the model computes on.
     fn device(&self) -> &Device;
     /// Whether nothing was read.
     fn is_empty(&self) -> bool {
@@ -61,6 +62,7 @@ pub struct FloatReader {
 }
 
 impl FloatReader {
+    /// A reader with an empty cache.
     pub fn new(llama: FloatLlama) -> Self {
         Self {
             cache: llama.cache(),

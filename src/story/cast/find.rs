@@ -9,8 +9,11 @@ use super::{Member, MemberId};
 /// A member of the cast in a text, by where its name stands in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
+    /// The member that is named.
     pub member: MemberId,
+    /// First byte of the name in the text.
     pub start: usize,
+    /// Byte behind the name in the text.
     pub end: usize,
 }
 

@@ -30,9 +30,12 @@ impl fmt::Display for MemberId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberKind {
+    /// A person or animal.
     #[default]
     Character,
+    /// A setting, such as a house or a town.
     Place,
+    /// An object that matters to the story.
     Thing,
 }
 
@@ -51,9 +54,12 @@ pub enum MemberKind {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Member {
+    /// Id, unique within the story and never used again.
     pub id: MemberId,
+    /// Whether it is a character, a place or a thing.
     #[serde(default)]
     pub kind: MemberKind,
+    /// Name, as texts call it.
     #[serde(default)]
     pub name: String,
     /// Other names and phrases that texts call it by.

@@ -10,6 +10,7 @@ use crate::story::{Member, PanelId, Story};
 /// Somebody who may belong to the cast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
+    /// Name, as the story spells it.
     pub name: String,
     /// The panel that names it first.
     pub panel: PanelId,

@@ -44,18 +44,39 @@ pub fn picture_endings() -> Vec<String> {
 /// Why a file is no picture for the board.
 #[derive(Debug, Error)]
 pub enum PictureFileError {
+    /// The file cannot be opened or read.
     #[error("{} cannot be read: {source}. Check that the file is there and readable.", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why the system refused.
+        source: io::Error,
+    },
+    /// The file is not a PNG, JPEG or WebP picture.
     #[error("{} is {}; {}.", path.display(), other.what, other.remedy)]
-    Kind { path: PathBuf, other: Other },
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, and what to do about it.
+        other: Other,
+    },
+    /// The file is cut short or its data are invalid.
     #[error("{} is not a whole picture ({why}); restore it from a copy.", path.display())]
     Damaged {
+        /// The file.
         path: PathBuf,
+        /// What the decoder found.
         #[source]
         why: Cause,
     },
+    /// The picture has more pixels or bytes than may be decoded.
     #[error("{} is too large a picture ({why}); make it smaller first.", path.display())]
-    TooLarge { path: PathBuf, why: String },
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Which limit it exceeds, for people.
+        why: String,
+    },
 }
 
 /// A brought picture in its full size: upright, in sRGB, on white where it is transparent; with
