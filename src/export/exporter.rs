@@ -15,9 +15,12 @@ use crate::story::{Images, Story};
 pub enum Place {
     /// A file with this ending; `kind` is what such files are called.
     File {
+        /// Extension of the file, without its dot.
         ending: &'static str,
+        /// What such files are called, for people.
         kind: &'static str,
     },
+    /// A folder that takes several files.
     Folder,
 }
 
@@ -26,7 +29,9 @@ pub enum Place {
 pub struct OptionSpec {
     /// The flag of the command line, without its dashes.
     pub id: &'static str,
+    /// Label in the dialog.
     pub label: &'static str,
+    /// What it does, in one sentence.
     pub help: &'static str,
     /// Each as the command line names it, and for people.
     pub values: &'static [(&'static str, &'static str)],
@@ -79,10 +84,13 @@ impl Options {
 
 /// What is exported, and how.
 pub struct Export<'a> {
+    /// The story.
     pub story: &'a Story,
+    /// Pixels of the story's pictures.
     pub images: &'a Images,
     /// The panel that is meant, by its place from 0, for exporters of one.
     pub panel: Option<usize>,
+    /// Chosen values of the exporter's options.
     pub options: &'a Options,
     /// What happens to files that are there.
     pub existing: Existing,
@@ -96,6 +104,7 @@ pub trait Exporter: Sync {
     /// Its item in the studio's menu.
     fn label(&self) -> &'static str;
 
+    /// Whether it writes a file or a folder.
     fn place(&self) -> Place;
 
     /// Whether it is of one panel and not of the whole board.
@@ -103,6 +112,7 @@ pub trait Exporter: Sync {
         false
     }
 
+    /// Options that it takes; none by default.
     fn choices(&self) -> &'static [OptionSpec] {
         &[]
     }

@@ -1,5 +1,7 @@
 //! What a story can become: [`EXPORTERS`] lists it, one file each.
 
+#![warn(missing_docs)]
+
 mod exporter;
 mod guard;
 mod html;
@@ -33,28 +35,49 @@ use crate::story::{Images, Story};
 /// Why an export could not be made. What was at its place before is still there.
 #[derive(Debug, Error)]
 pub enum ExportError {
+    /// The folder around the target does not exist.
     #[error("There is no folder {0} to export to; make it or choose another place.")]
     NoFolder(PathBuf),
+    /// The target cannot be written.
     #[error("{path} cannot be written: {source}; free some space or choose another place.")]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why the system refused.
+        source: io::Error,
+    },
+    /// The target is a file that the story's own project needs.
     #[error(
         "{path} is a part of the story in {project}, which would be lost; choose another place."
     )]
-    OwnFile { path: PathBuf, project: PathBuf },
+    OwnFile {
+        /// The target.
+        path: PathBuf,
+        /// The project folder.
+        project: PathBuf,
+    },
+    /// The target exists and was not to be replaced.
     #[error("{0} is there already; choose another name, or replace it with --force.")]
     Exists(PathBuf),
+    /// The target is a folder where a file is to be written.
     #[error("{0} is not a file; choose another place.")]
     NotAFile(PathBuf),
+    /// The target is a file where a folder is to be written.
     #[error("{0} is not a folder; choose another place.")]
     NotAFolder(PathBuf),
+    /// The panel has no picture.
     #[error("This panel has no picture to export; make one first.")]
     NoPicture,
+    /// No panel has a picture.
     #[error("This story has no pictures to export; make some first.")]
     NoPictures,
+    /// The pixels of a picture, by its hash, cannot be read.
     #[error("The picture {0} is missing or damaged; make it again or restore its file.")]
     NoPixels(String),
+    /// Laying out or writing the PDF failed.
     #[error("The pages could not be made ({0}); export the board as a web page.")]
     Pages(String),
+    /// The sheet exceeds what the renderer or the PNG format can take.
     #[error("The board is too large for one sheet ({0}); export it as Markdown.")]
     Sheet(String),
 }

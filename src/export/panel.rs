@@ -13,13 +13,17 @@ use crate::story::{Images, Panel, PictureTake, encode_png};
 /// How large a picture is exported. Larger ones are resampled with a Lanczos filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scale {
+    /// As it was drawn.
     #[default]
     Native,
+    /// Twice the width and height.
     Double,
+    /// Four times the width and height.
     Quadruple,
 }
 
 impl Scale {
+    /// New sides over old.
     pub fn factor(self) -> u32 {
         match self {
             Scale::Native => 1,

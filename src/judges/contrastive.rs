@@ -26,12 +26,15 @@ const MOST_SCALE: f64 = 4.605_17;
 pub struct ContrastiveConfig {
     /// Channels of the four halving convolutions.
     pub channels: [usize; 4],
+    /// Groups of group norm.
     pub norm_groups: usize,
     /// Width of what both become.
     pub width: usize,
     /// Of the text encoder.
     pub hidden: usize,
+    /// Transformer layers of the text encoder.
     pub layers: usize,
+    /// Attention heads of the text encoder.
     pub heads: usize,
     /// Tokens that are read of a text.
     pub tokens: usize,

@@ -9,8 +9,11 @@ use crate::storyworld::{Mentions, Place, Scene, SubjectId, Time, Weather, mentio
 pub struct Expected {
     /// From left to right, as captions name them.
     pub subjects: Vec<SubjectId>,
+    /// The place, where the caption names one.
     pub place: Option<Place>,
+    /// The time of day, where the caption names one.
     pub time: Option<Time>,
+    /// The weather, where the caption names one.
     pub weather: Option<Weather>,
 }
 
@@ -45,9 +48,11 @@ impl Expected {
 /// A subject seen in a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sighting {
+    /// Class of the subject.
     pub subject: SubjectId,
     /// Its centre, from 0 (left, top) to 1.
     pub x: f32,
+    /// Its centre, from 0 (top) to 1.
     pub y: f32,
     /// From 0 to 1.
     pub confidence: f32,
@@ -56,9 +61,13 @@ pub struct Sighting {
 /// Everything seen in a picture; a subject that appears twice is two sightings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
+    /// Subjects that were seen.
     pub subjects: Vec<Sighting>,
+    /// Likeliest place.
     pub place: Place,
+    /// Likeliest time of day.
     pub time: Time,
+    /// Likeliest weather.
     pub weather: Weather,
 }
 
@@ -83,7 +92,9 @@ impl Observation {
 /// How many of those judged are right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
+    /// Cases that were right.
     pub right: usize,
+    /// All cases.
     pub of: usize,
 }
 
@@ -107,6 +118,7 @@ impl Share {
 /// Counts over pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
+    /// Pictures that were judged.
     pub pictures: usize,
     /// Of the subjects named, those seen.
     pub recall: Share,
@@ -114,8 +126,11 @@ pub struct Tally {
     pub precision: Share,
     /// Of neighbours named and both seen, those in the order named from left to right.
     pub sides: Share,
+    /// Of the places named, those seen.
     pub place: Share,
+    /// Of the times of day named, those seen.
     pub time: Share,
+    /// Of the weathers named, those seen.
     pub weather: Share,
     /// Pictures in which all that is named is right and no other subject is seen.
     pub all_correct: Share,

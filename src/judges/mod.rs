@@ -1,6 +1,8 @@
 //! The judges: networks that say what a picture shows and which text it fits, and how what they
 //! say is counted. Whoever trains them and whoever asks them stands above.
 
+#![warn(missing_docs)]
+
 pub mod contrastive;
 pub(crate) mod metrics;
 pub(crate) mod recogniser;
@@ -19,32 +21,43 @@ pub use report::{Report, Row};
 /// Why a judge can't be read, written or asked; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
+    /// The recogniser's file cannot be read or does not fit its network.
     #[error(
         "{path} is not a usable recogniser ({}); train the recogniser stage again",
         first_line(why)
     )]
     Recogniser {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// The contrastive model's file cannot be read or does not fit its network.
     #[error(
         "{path} is not a usable contrastive model ({}); make one with: vokenboard train contrastive",
         first_line(why)
     )]
     Contrastive {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// A judge or a report cannot be written.
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         why: Cause,
     },
+    /// The picture model that is judged failed.
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
+    /// A tensor operation failed.
     #[error("{0}")]
     Tensor(String),
 }

@@ -31,6 +31,7 @@ const RARE: f64 = -4.6;
 pub struct RecogniserConfig {
     /// Channels of the four halving convolutions.
     pub channels: [usize; 4],
+    /// Groups of group norm.
     pub norm_groups: usize,
     /// Least confidence of a sighting.
     pub threshold: f32,

@@ -10,6 +10,7 @@ use crate::storyworld::MAX_SUBJECTS;
 /// Pictures from one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
+    /// Where the pictures come from, such as `generated`.
     pub source: String,
     /// None for pictures that were not generated.
     pub guidance: Option<f32>,
@@ -20,6 +21,7 @@ pub struct Row {
 /// Faithfulness of pictures from several sources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
+    /// One row for each source and guidance scale.
     pub rows: Vec<Row>,
     /// Pixels a side, and the autoencoder's PSNR there in dB.
     pub psnr: Vec<(u32, Option<f64>)>,

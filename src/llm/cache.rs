@@ -15,6 +15,7 @@ const BLOCK: usize = 32;
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheType {
+    /// 32-bit floating point, without loss.
     F32,
     /// Half the memory; what is lost is far below what quantised weights lose.
     #[default]

@@ -61,6 +61,7 @@ pub trait CausalLm: Send {
 pub struct OpenOptions {
     /// The most tokens that a text may have; never more than the model was trained for.
     pub context: usize,
+    /// How keys and values are stored.
     pub cache: CacheType,
 }
 
@@ -106,10 +107,12 @@ impl GgufLm {
         })
     }
 
+    /// The network itself.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
+    /// Hyperparameters from the file's header.
     pub fn hyperparameters(&self) -> &Hyperparameters {
         self.network.hyperparameters()
     }

@@ -34,10 +34,13 @@ pub enum FeedActivation {
 /// What the networks of an architecture have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Family {
+    /// `general.architecture` in its files, such as `llama`.
     pub architecture: &'static str,
+    /// How rotary position embedding pairs the numbers of a head.
     pub pairs: Pairs,
     /// Every n-th layer has no position embedding.
     pub still_every: Option<usize>,
+    /// Layers with sliding-window attention.
     pub windows: Windows,
     /// The base of rotations in layers with a window, where the file says none and it is not the
     /// other layers'; the file's scaling is then theirs alone.
@@ -50,6 +53,7 @@ pub struct Family {
     pub inner_norm: &'static str,
     /// Whether what attention and the feed-forward part give is normed, too.
     pub post_norms: bool,
+    /// Activation of the feed-forward part.
     pub activation: FeedActivation,
     /// Whether embeddings are multiplied with the root of their width.
     pub scales_embeddings: bool,

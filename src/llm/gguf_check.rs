@@ -55,6 +55,7 @@ const OTHER_MODEL: &str = "use a language model that writes, such as Llama 3, Qw
 /// A language model in a GGUF file, and what its header says.
 #[derive(Debug)]
 pub struct GgufFacts {
+    /// `general.architecture`.
     pub arch: String,
     /// `general.name`.
     pub name: Option<String>,
@@ -62,6 +63,7 @@ pub struct GgufFacts {
     pub picture_width: Option<usize>,
     /// The tokens that it was trained to read.
     pub context_length: Option<usize>,
+    /// Number of tensors.
     pub tensors: usize,
     /// Numbers in all tensors.
     pub parameters: u64,

@@ -21,6 +21,7 @@ pub struct LlmMemory {
 }
 
 impl LlmMemory {
+    /// Bytes of weights, cache and buffers together.
     pub fn total(&self) -> u64 {
         self.weights + self.cache + self.buffers
     }

@@ -4,6 +4,8 @@
 //! It runs on the CPU on every machine: at one token a step a small quantised model is bound by
 //! memory, and is faster there than the launches of its operations would be on a GPU.
 
+#![warn(missing_docs)]
+
 mod cache;
 mod causal;
 pub mod chat;
@@ -72,6 +74,7 @@ impl LanguageModel {
         })
     }
 
+    /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }

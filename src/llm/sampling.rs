@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 /// How freely the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
+    /// Seed of the draws.
     pub seed: u64,
     /// 0 always takes the likeliest token.
     pub temperature: f32,

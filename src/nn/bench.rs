@@ -5,12 +5,15 @@ use candle_core::{D, DType, Device, Tensor, Var};
 
 /// One operation at one shape.
 pub struct OpBench {
+    /// Name of the operation.
     pub name: &'static str,
+    /// The shape, for people.
     pub shape: String,
     /// What a run amounts to, in `unit`s.
     pub work: f64,
     /// `GFLOP` where it computes more than it moves, `GB` (read and written once) elsewhere.
     pub unit: &'static str,
+    /// A run of our operation.
     pub ours: Run,
     /// candle's own operation, in candle's own layout; none where it has none.
     pub candle: Option<Run>,

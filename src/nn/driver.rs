@@ -9,6 +9,7 @@ pub fn cuda_driver_is_present() -> bool {
     unsafe { candle_core::cuda_backend::cudarc::driver::sys::is_culib_present() }
 }
 
+/// Whether the CUDA driver can be opened: always so without CUDA, or where it is linked.
 #[cfg(not(all(feature = "cuda", cuda_dlopen)))]
 pub fn cuda_driver_is_present() -> bool {
     true

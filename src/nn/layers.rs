@@ -16,14 +16,17 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// `[..,in]` -> `[..,out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::linear(x, &self.weight, self.bias.as_ref())
     }
 
+    /// `[in,out]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
+    /// `[out]`, if it has one.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
@@ -47,6 +50,7 @@ impl Conv2d {
         }
     }
 
+    /// `[B,H,W,in]` -> `[B,H',W',out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv2d(x, &self.weight, self.bias.as_ref(), self.options)
     }
@@ -71,6 +75,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
+    /// Normalises groups of channels of `[B,H,W,C]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::group_norm(
             x,
@@ -95,6 +100,7 @@ impl GroupNorm {
     }
 }
 
+/// Layer norm over the last axis, with scale and bias.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     pub(super) gamma: Tensor,
@@ -103,11 +109,13 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// Normalises the last axis; the shape stays.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm(x, &self.gamma, &self.beta, self.eps)
     }
 }
 
+/// Root mean square norm over the last axis, with a scale (arXiv 1910.07467).
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     pub(super) gamma: Tensor,
@@ -115,10 +123,12 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// A norm with this scale, `[C]`.
     pub fn new(gamma: Tensor, eps: f64) -> Self {
         Self { gamma, eps }
     }
 
+    /// Normalises the last axis; the shape stays.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::rms_norm(x, &self.gamma, self.eps)
     }
@@ -141,6 +151,7 @@ impl Embedding {
         ops::embedding(&self.table, ids)
     }
 
+    /// `[rows,dim]`.
     pub fn table(&self) -> &Tensor {
         &self.table
     }

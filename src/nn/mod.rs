@@ -10,6 +10,8 @@
 //! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
 //! `rope` and `sdpa` have none).
 
+#![warn(missing_docs)]
+
 pub mod bench;
 mod cut;
 mod driver;
@@ -41,4 +43,5 @@ pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};
 pub use threads::share_cores;
 
+/// Result of a tensor operation.
 pub type Result<T> = candle_core::Result<T>;

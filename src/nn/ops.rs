@@ -17,7 +17,9 @@ use std::sync::Arc;
 /// What follows a norm in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
+    /// The identity.
     None,
+    /// `x * sigmoid(x)`.
     Silu,
 }
 
@@ -30,9 +32,12 @@ pub enum Padding {
     BottomRight(usize),
 }
 
+/// Stride, padding and upsampling of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions {
+    /// Stride in both directions.
     pub stride: usize,
+    /// Zeros around the input.
     pub padding: Padding,
     /// Double the input's height and width first (nearest neighbour), in the same pass.
     pub upsample: bool,
@@ -52,6 +57,7 @@ impl ConvOptions {
 /// Which keys a query sees.
 #[derive(Clone, Debug)]
 pub enum Mask {
+    /// Every query sees every key.
     None,
     /// The last query sees all keys, the one before all but the last, and so on.
     Causal,
@@ -62,6 +68,7 @@ pub enum Mask {
 /// Queries in a row, and the keys that they see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// Its queries, as rows of the packed batch.
     pub queries: Range<usize>,
     /// In reading order. The last of them belongs to the last query, the one before to the query
     /// before, and so on.
@@ -256,6 +263,7 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         .apply_op2(&up.contiguous()?, elementwise::SwigluOp)
 }
 
+/// `x * sigmoid(x)`, element by element.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     if !ours(&[x]) {
         return plain::silu(x);

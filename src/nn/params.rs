@@ -14,14 +14,19 @@ use std::sync::{Arc, Mutex};
 /// What can be wrong with a parameter file.
 #[derive(Debug, thiserror::Error)]
 pub enum ParamError {
+    /// A file is not valid safetensors, or cannot be opened.
     #[error("{path} can't be read as safetensors ({why}); get the file again")]
     Unreadable {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// A file cannot be written: the file, and why.
     #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
     Unwritable(PathBuf, String),
+    /// A tensor is missing, has another shape, or cannot be loaded.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
@@ -29,8 +34,11 @@ pub enum ParamError {
 /// How a new parameter begins.
 #[derive(Clone, Copy, Debug)]
 pub enum Init {
+    /// All zeros.
     Zeros,
+    /// All ones.
     Ones,
+    /// Normally distributed with this standard deviation.
     Normal(f64),
 }
 
@@ -74,7 +82,9 @@ impl Layout {
 
 /// Named tensors in the file layout, loaded one at a time.
 pub trait TensorSource: Send + Sync {
+    /// Whether there is a tensor of this name.
     fn contains(&self, name: &str) -> bool;
+    /// Shape of a tensor in the file layout; `None` where there is none of that name.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
     /// The tensor in whatever type it is stored.
     ///
@@ -218,6 +228,7 @@ impl Params {
         Self::with(source, false, device)
     }
 
+    /// The scope `name` within this one, as in PyTorch's dotted names.
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let prefix = match self.prefix.as_str() {
             "" => name.to_string(),
@@ -229,6 +240,7 @@ impl Params {
         }
     }
 
+    /// Device that the parameters lie on.
     pub fn device(&self) -> &Device {
         &self.store.device
     }
@@ -315,6 +327,7 @@ impl Params {
         self.get(shape, name, init, Layout::AsFile)
     }
 
+    /// A linear layer, `weight [out,inp]` and perhaps `bias [out]` in the file.
     pub fn linear(&self, inp: usize, out: usize, bias: bool) -> Result<Linear> {
         self.linear_init(
             inp,
@@ -348,6 +361,7 @@ impl Params {
         Ok(Linear::new(w, Some(b)))
     }
 
+    /// A convolution with a bias, `weight [cout,cin,kernel,kernel]` in the file.
     pub fn conv2d(&self, cin: usize, cout: usize, kernel: usize, o: ConvOptions) -> Result<Conv2d> {
         let fan = (cin * kernel * kernel) as f64;
         self.conv2d_init(
@@ -373,6 +387,8 @@ impl Params {
         Ok(Conv2d::new(w, Some(b), o))
     }
 
+    /// Group norm, `weight` and `bias` `[channels]`; fails where `groups` does not divide
+    /// `channels`.
     pub fn group_norm(&self, groups: usize, channels: usize, eps: f64) -> Result<GroupNorm> {
         if groups == 0 || !channels.is_multiple_of(groups) {
             candle_core::bail!(
@@ -390,17 +406,20 @@ impl Params {
         })
     }
 
+    /// Layer norm, `weight` and `bias` `[dim]`.
     pub fn layer_norm(&self, dim: usize, eps: f64) -> Result<LayerNorm> {
         let gamma = self.tensor(&[dim], "weight", Init::Ones)?;
         let beta = self.tensor(&[dim], "bias", Init::Zeros)?;
         Ok(LayerNorm { gamma, beta, eps })
     }
 
+    /// RMS norm, `weight [dim]`.
     pub fn rms_norm(&self, dim: usize, eps: f64) -> Result<RmsNorm> {
         let gamma = self.tensor(&[dim], "weight", Init::Ones)?;
         Ok(RmsNorm { gamma, eps })
     }
 
+    /// An embedding table, `weight [rows,dim]`.
     pub fn embedding(&self, rows: usize, dim: usize) -> Result<Embedding> {
         let table = self.get(&[rows, dim], "weight", Init::Normal(0.02), Layout::Rows)?;
         Ok(Embedding { table })

@@ -10,6 +10,7 @@ use rand_distr::{Distribution, StandardNormal};
 pub struct NoiseSource(ChaCha8Rng);
 
 impl NoiseSource {
+    /// A generator of its own for each pair of seed and stream.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);

@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 pub struct EvaConfig {
     /// Pixels a side of a patch.
     pub patch_size: usize,
+    /// Width of the hidden states.
     pub embed_dim: usize,
     /// Blocks that are run. The public file holds one more, whose output nothing reads.
     pub depth: usize,
+    /// Attention heads.
     pub num_heads: usize,
     /// Width inside the feed-forward part.
     pub mlp_hidden: usize,
+    /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
 }
 
@@ -36,10 +39,15 @@ impl Default for EvaConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QFormerConfig {
+    /// Width of the hidden states.
     pub hidden_size: usize,
+    /// Transformer layers.
     pub num_hidden_layers: usize,
+    /// Attention heads.
     pub num_attention_heads: usize,
+    /// Width inside the feed-forward part.
     pub intermediate_size: usize,
+    /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
     /// Every such layer, from the first on, looks at the picture.
     pub cross_attention_freq: usize,
@@ -70,8 +78,11 @@ impl Default for QFormerConfig {
 pub struct VisionConfig {
     /// Pixels a side of the pictures that are read.
     pub image_size: usize,
+    /// The vision transformer.
     pub eva_vit: EvaConfig,
+    /// Epsilon of the layer norm between vision transformer and Q-Former.
     pub ln_vision_eps: f64,
+    /// The Q-Former.
     pub qformer: QFormerConfig,
 }
 

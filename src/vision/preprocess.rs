@@ -25,8 +25,11 @@ pub enum Crop {
 pub struct Preprocess {
     /// Pixels a side.
     pub size: usize,
+    /// How a picture that is not square becomes one.
     pub crop: Crop,
+    /// Mean that is subtracted from each channel, of values 0 to 1.
     pub mean: [f32; 3],
+    /// Standard deviation that each channel is divided by.
     pub std: [f32; 3],
 }
 

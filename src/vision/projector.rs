@@ -20,10 +20,18 @@ const GEMMA3: &str = "gemma3";
 /// Why a projector cannot be used; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectorError {
+    /// The file cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The file is of another kind, or misses what a projector needs.
     #[error("{} is no vision projector that this program reads: {reason}; use the mmproj file of a Gemma 3", path.display())]
-    Unusable { path: PathBuf, reason: String },
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor operation failed.
     #[error("the vision projector cannot look at a picture: {0}")]
     Tensor(String),
 }
@@ -31,11 +39,13 @@ pub enum ProjectorError {
 /// What a projector's header says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectorFacts {
+    /// Sizes of the vision tower.
     pub config: SiglipConfig,
     mean: [f32; 3],
     std: [f32; 3],
     /// The type in which its matrices are held.
     held: DType,
+    /// Numbers in all tensors.
     pub parameters: u64,
 }
 
@@ -126,6 +136,7 @@ impl Projector {
         Ok(Projector { tower, facts })
     }
 
+    /// What its header says.
     pub fn facts(&self) -> &ProjectorFacts {
         &self.facts
     }

@@ -46,6 +46,7 @@ impl QFormer {
         Ok(states)
     }
 
+    /// Output of the last layer, `[B,queries,C]`, for the image embeddings `picture [B,T,C']`.
     pub fn forward(&self, picture: &Tensor) -> Result<Tensor> {
         let mut states = self.states(picture)?;
         Ok(states.swap_remove(states.len() - 1))

@@ -18,11 +18,15 @@ pub struct SiglipConfig {
     pub image_size: usize,
     /// Pixels a side of a patch.
     pub patch_size: usize,
+    /// Width of the hidden states.
     pub hidden: usize,
     /// Width inside the feed-forward part.
     pub inner: usize,
+    /// Transformer layers.
     pub depth: usize,
+    /// Attention heads.
     pub heads: usize,
+    /// Epsilon of the norms.
     pub epsilon: f64,
     /// Patches a side that are averaged.
     pub pool: usize,

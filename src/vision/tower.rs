@@ -28,9 +28,13 @@ impl TowerParams {
 /// Pictures `[B,S,S,3]` to embeddings `[B,queries,width]` of a language model.
 #[derive(Clone, Debug)]
 pub struct VisionTower {
+    /// The vision transformer.
     pub vit: Eva,
+    /// Layer norm of the vision transformer's output.
     pub norm: LayerNorm,
+    /// The Q-Former.
     pub qformer: QFormer,
+    /// Projection into the width of the language model.
     pub projection: Linear,
     config: VisionConfig,
 }
@@ -58,6 +62,7 @@ impl VisionTower {
         })
     }
 
+    /// Sizes that it was built with.
     pub fn config(&self) -> &VisionConfig {
         &self.config
     }

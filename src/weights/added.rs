@@ -16,6 +16,7 @@ const VERSION: u32 = 2;
 /// A model that lies elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Where the model lies.
     pub source: Source,
     /// What it was when it was added; a folder with a manifest of its own is read anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +27,7 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry without fields of other versions.
     pub fn new(source: Source, manifest: Option<Manifest>) -> Entry {
         Entry {
             source,

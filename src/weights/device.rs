@@ -11,14 +11,18 @@ pub enum DeviceChoice {
     /// The best device that works.
     #[default]
     Auto,
+    /// This one, or an error where it does not work.
     Only(DeviceKind),
 }
 
 /// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
+    /// The processor.
     Cpu,
+    /// An NVIDIA GPU.
     Cuda,
+    /// An Apple GPU.
     Metal,
 }
 
@@ -74,12 +78,22 @@ impl FromStr for DeviceChoice {
 /// Why the device that was asked for cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
+    /// The program was built without support for the device.
     #[error(
         "this program was built without {kind}; build it with `cargo run --release --features {kind}` or use --device cpu"
     )]
-    NotCompiled { kind: DeviceKind },
+    NotCompiled {
+        /// The device.
+        kind: DeviceKind,
+    },
+    /// The device is missing, or its driver fails.
     #[error("{kind} does not work on this machine ({reason}); use --device cpu")]
-    NotWorking { kind: DeviceKind, reason: String },
+    NotWorking {
+        /// The device.
+        kind: DeviceKind,
+        /// What the driver said.
+        reason: String,
+    },
 }
 
 /// Opens the device of `choice`: for [`DeviceChoice::Auto`] the first of CUDA, Metal and the

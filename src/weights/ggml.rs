@@ -9,7 +9,12 @@ macro_rules! types {
     ($($kind:ident = $number:literal, $name:literal, $weights:literal, $bytes:literal;)*) => {
         /// How a tensor in a GGUF file is stored.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum GgmlType { $($kind),* }
+        pub enum GgmlType {
+            $(
+                #[doc = concat!("`", $name, "`: ", $weights, " weights a block of ", $bytes, " bytes.")]
+                $kind,
+            )*
+        }
 
         impl GgmlType {
             /// All of them, by number.

@@ -19,13 +19,21 @@ const MOST_DIMENSIONS: u32 = 4;
 /// What a GGUF file says under one key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GgufValue {
+    /// An integer of any width and sign.
     Whole(i128),
+    /// A floating-point number of either width.
     Float(f64),
+    /// A boolean.
     Bool(bool),
+    /// A UTF-8 string.
     String(String),
+    /// An array of integers.
     Wholes(Vec<i128>),
+    /// An array of floating-point numbers.
     Floats(Vec<f64>),
+    /// An array of booleans.
     Bools(Vec<bool>),
+    /// An array of strings.
     Strings(Vec<String>),
 }
 
@@ -47,7 +55,9 @@ pub struct GgufTensor {
 /// The header of a GGUF file.
 #[derive(Clone, Debug)]
 pub struct GgufHeader {
+    /// Key-value pairs about the model, such as `general.architecture`.
     pub metadata: BTreeMap<String, GgufValue>,
+    /// Type, shape and place of each tensor, by name.
     pub tensors: BTreeMap<String, GgufTensor>,
 }
 

@@ -41,6 +41,7 @@ impl GgufTensors {
         })
     }
 
+    /// Header of the file.
     pub fn header(&self) -> &GgufHeader {
         &self.header
     }

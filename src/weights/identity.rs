@@ -10,12 +10,19 @@ pub enum Kind {
     Model,
     /// A network of one without the rest.
     Component,
+    /// An autoencoder (VAE) of a latent diffusion model.
     Vae,
+    /// Low-rank adapters of a picture model.
     Lora,
+    /// A ControlNet.
     Controlnet,
+    /// An IP-Adapter.
     IpAdapter,
+    /// An image encoder, as IP-Adapters need one.
     ImageEncoder,
+    /// A textual inversion embedding.
     Embedding,
+    /// A language model.
     LanguageModel,
     /// With which a language model sees pictures (mmproj).
     Projector,
@@ -50,6 +57,7 @@ impl Kind {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Identity {
+    /// What it is used as.
     pub is: Kind,
     /// `sd1`, `sd2`, `sdxl`; an architecture; a name of what is refused.
     pub family: String,
@@ -61,6 +69,7 @@ pub struct Identity {
     pub in_channels: Option<usize>,
     /// Its name in the field, for people.
     pub called: String,
+    /// Whether this program can use it.
     pub supported: bool,
     /// The tensors and shapes, or the settings, that tell.
     pub why: String,
@@ -73,6 +82,7 @@ pub struct Identity {
     /// Pixels a side that a picture model was trained for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture_size: Option<u32>,
+    /// Number of tensors.
     pub tensors: usize,
     /// Numbers in all tensors.
     pub parameters: u64,
@@ -81,6 +91,7 @@ pub struct Identity {
     /// Of a language model: its architecture, and the tokens that it was trained to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
+    /// Of a language model: the longest text that it was trained on, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_length: Option<usize>,
     /// What was taken where the file does not say.

@@ -12,6 +12,7 @@ use super::{MANIFEST, MODELS_ENV, Manifest, WeightsError, added};
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// A folder.
     Folder(PathBuf),
     /// A single file, the only one that it needs or the first of its parts.
     File(PathBuf),
@@ -113,11 +114,14 @@ impl<'de> Deserialize<'de> for Source {
 pub struct Model {
     /// The folder that the manifest's files lie in; of a single file, the one that it is in.
     pub dir: PathBuf,
+    /// Where it lies.
     pub source: Source,
+    /// What it holds and what it can do.
     pub manifest: Manifest,
 }
 
 impl Model {
+    /// The model that lies at `source`.
     pub fn new(source: Source, manifest: Manifest) -> Model {
         let dir = match &source {
             Source::Folder(dir) => dir.clone(),

@@ -25,17 +25,21 @@ pub struct Manifest {
     pub pipeline: String,
     /// SPDX expression.
     pub licence: String,
+    /// What it is, in a sentence for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub summary: String,
     /// Id of the language model that writes for a `caption` model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language_model: Option<String>,
+    /// Its files, with sizes and checksums.
     pub files: Vec<FileEntry>,
     /// The file with which a language model sees pictures (mmproj), by its whole path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projector: Option<FileEntry>,
+    /// How it was trained, where that was here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
+    /// What it can draw, for models of a small world.
     #[serde(default, skip_serializing_if = "Draws::is_empty")]
     pub draws: Draws,
     /// Settings that look best on this model; what is left out has the program's default.
@@ -81,10 +85,15 @@ pub struct Training {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Draws {
+    /// Characters.
     pub characters: Vec<String>,
+    /// Things.
     pub things: Vec<String>,
+    /// Places.
     pub places: Vec<String>,
+    /// Times of day.
     pub times: Vec<String>,
+    /// Weathers.
     pub weathers: Vec<String>,
 }
 
@@ -140,6 +149,7 @@ fn sampled(path: &Path) -> Result<(u64, String), WeightsError> {
 }
 
 impl Draws {
+    /// Whether nothing is listed, so that it draws whatever it is asked for.
     pub fn is_empty(&self) -> bool {
         *self == Draws::default()
     }

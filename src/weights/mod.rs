@@ -4,6 +4,8 @@
 //! A model folder holds `manifest.json` ([`Manifest`]) beside its weights. The catalogue of
 //! installed models is every such folder in [`models_dir`].
 
+#![warn(missing_docs)]
+
 mod added;
 mod checkpoint;
 mod device;
@@ -43,68 +45,124 @@ pub const DEFAULT_MODEL: &str = "sprout";
 /// remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
+    /// There is no models folder in any of the usual places.
     #[error(
         "no models folder was found (looked in {looked}); set {MODELS_ENV} to the folder that holds the models"
     )]
-    NoModels { looked: String },
+    NoModels {
+        /// Places that were looked in, for people.
+        looked: String,
+    },
+    /// The models folder that was named does not exist.
     #[error(
         "the models folder {path} does not exist; set {MODELS_ENV} or --models to the folder that holds the models"
     )]
-    NoSuchModels { path: PathBuf },
+    NoSuchModels {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No installed model has this id.
     #[error(
         "no model \"{id}\" is installed (installed: {installed}); name one of these or a model folder"
     )]
-    NoSuchModel { id: String, installed: String },
+    NoSuchModel {
+        /// The id.
+        id: String,
+        /// Ids of the installed models, for people.
+        installed: String,
+    },
+    /// The folder has no manifest.
     #[error(
         "{path} is not a model folder, because it has no {MANIFEST}; name an installed model or a folder with a manifest"
     )]
-    NoManifest { path: PathBuf },
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A manifest is not valid JSON or lacks a field.
     #[error("{path} cannot be read as a manifest ({reason}); restore it from the repository")]
     BadManifest {
+        /// The manifest.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         reason: Cause,
     },
+    /// A file that the manifest lists is not there.
     #[error("model {id} lacks its file {path}; restore it from the repository")]
-    Missing { id: String, path: PathBuf },
+    Missing {
+        /// Id of the model.
+        id: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not as large as its manifest says.
     #[error(
         "{path} holds {found} bytes where its manifest says {expected}; restore it from the repository"
     )]
     Size {
+        /// The file.
         path: PathBuf,
+        /// Bytes that it should hold.
         expected: u64,
+        /// Bytes that it holds.
         found: u64,
     },
+    /// A file does not have the checksum that its manifest gives.
     #[error(
         "{path} does not have the SHA-256 that its manifest gives; restore it from the repository"
     )]
-    Checksum { path: PathBuf },
+    Checksum {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
     #[error("{path} cannot be read ({reason}); check the file and its permissions")]
     Read {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         reason: Cause,
     },
+    /// A file cannot be written.
     #[error("{path} cannot be written ({reason}); check the folder and the free space on its disk")]
     Write {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         reason: Cause,
     },
+    /// An added model lies where nothing is at the moment, as on a disk that is not connected.
     #[error(
         "model {id} lies in {place}, which is not there at the moment; connect its disk, or forget the model with `vokenboard models remove {id}`"
     )]
-    Away { id: String, place: String },
+    Away {
+        /// Id of the model.
+        id: String,
+        /// Where it lies, for people.
+        place: String,
+    },
+    /// The list of added models is not valid JSON.
     #[error(
         "{path} cannot be read as the list of added models ({reason}); mend or remove that file"
     )]
     BadList {
+        /// The list.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         reason: Cause,
     },
+    /// The model has no recipe that both writes and draws.
     #[error(
         "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
     )]
-    NotAStoryteller { id: String, pipeline: String },
+    NotAStoryteller {
+        /// Id of the model.
+        id: String,
+        /// Recipe in its manifest.
+        pipeline: String,
+    },
 }

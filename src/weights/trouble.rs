@@ -6,6 +6,7 @@
 pub struct Trouble {
     /// Goes on after the file's name.
     pub reason: String,
+    /// What the author can do about it.
     pub remedy: &'static str,
 }
 

@@ -35,7 +35,9 @@ pub trait Eyes: Send {
 
 /// Where what takes long to make is kept from one run to the next, by name.
 pub trait Shelf: Send + Sync {
+    /// What was kept under this name, if anything.
     fn kept(&self, name: &str) -> Option<Vec<u8>>;
+    /// Keeps bytes under a name; failing to do so is no error.
     fn keep(&self, name: &str, bytes: &[u8]);
 }
 

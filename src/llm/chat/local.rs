@@ -63,6 +63,8 @@ impl LocalChat {
         })
     }
 
+    /// A model from its parts; without a template it follows no instructions, only goes on with
+    /// texts.
     pub fn new(
         network: Box<dyn CausalLm>,
         tokenizer: Tokenizer,

@@ -30,8 +30,11 @@ pub const TAKEN_BACK: char = '\u{fdd1}';
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Instructions that hold for the whole conversation.
     System,
+    /// Whoever asks.
     User,
+    /// The model.
     Assistant,
 }
 
@@ -49,6 +52,7 @@ impl Role {
 /// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// Words.
     Text(String),
     /// For models that see ([`ChatModel::picture_tokens`]).
     Picture(Arc<RgbaImage>),
@@ -58,11 +62,14 @@ pub enum Part {
 /// texts acts as a control token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// Who says it.
     pub role: Role,
+    /// Texts and pictures, in reading order.
     pub parts: Vec<Part>,
 }
 
 impl Message {
+    /// A message of one text.
     pub fn new(role: Role, text: impl Into<String>) -> Message {
         Message {
             role,
@@ -70,14 +77,17 @@ impl Message {
         }
     }
 
+    /// A message of one text by the system.
     pub fn system(text: impl Into<String>) -> Message {
         Message::new(Role::System, text)
     }
 
+    /// A message of one text by the user.
     pub fn user(text: impl Into<String>) -> Message {
         Message::new(Role::User, text)
     }
 
+    /// A message of one text by the model.
     pub fn assistant(text: impl Into<String>) -> Message {
         Message::new(Role::Assistant, text)
     }
@@ -115,6 +125,7 @@ impl Message {
 /// What a model is given.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
+    /// Messages to be answered.
     Messages(&'a [Message]),
     /// A text to be gone on with.
     Text(&'a str),
@@ -123,6 +134,7 @@ pub enum Asked<'a> {
 /// How an answer is made. Thoughts before it are neither asked for nor given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatOptions {
+    /// Seed, temperature and the other sampling parameters.
     pub sampling: Sampling,
     /// Most tokens of an answer, thoughts included.
     pub max_tokens: usize,
@@ -142,7 +154,9 @@ pub enum Finish {
 /// An answer, without thoughts and control tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
+    /// The text that is shown.
     pub text: String,
+    /// Why it ended.
     pub finish: Finish,
 }
 

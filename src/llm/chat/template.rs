@@ -31,10 +31,12 @@ pub enum TemplateError {
     /// The template itself says no to these messages.
     #[error("the model's chat template refuses these messages: {0}")]
     Raised(String),
+    /// The template exceeds a limit, of its length or of its running time.
     #[error(
         "the model's chat template does more than a template may ({0}); use another copy of the model"
     )]
     Unbounded(String),
+    /// The template is not valid Jinja or uses what is not supported.
     #[error("the model's chat template cannot be used ({0}); use another copy of the model")]
     Unusable(String),
 }
@@ -54,6 +56,7 @@ pub enum Reasoning {
 /// What a template is told beside the messages.
 #[derive(Clone, Debug)]
 pub struct TemplateOptions {
+    /// Whether the model is asked to think first.
     pub reasoning: Reasoning,
     /// What `strftime_now` tells, in UTC.
     pub now: SystemTime,

@@ -20,16 +20,25 @@ pub(crate) enum Ids {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FloatConfig {
+    /// Width of embeddings and hidden states.
     pub hidden_size: usize,
+    /// Width inside the feed-forward part.
     pub intermediate_size: usize,
+    /// Transformer layers.
     pub num_hidden_layers: usize,
+    /// Attention heads (of queries).
     pub num_attention_heads: usize,
     /// Heads of keys and values, each shared by several queries; none: as many as queries.
     pub num_key_value_heads: Option<usize>,
+    /// Width of a head; none is `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
+    /// Rows of the embedding table.
     pub vocab_size: usize,
+    /// Longest text that it was trained on, in tokens.
     pub max_position_embeddings: usize,
+    /// Epsilon of RMS norm.
     pub rms_norm_eps: f64,
+    /// Base of rotary position embedding.
     pub rope_theta: f64,
     pub(crate) rope_scaling: Option<serde_json::Value>,
     /// How newer files say both base and scaling.
@@ -45,6 +54,7 @@ pub struct FloatConfig {
     pub(crate) partial_rotary_factor: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quantization_config: Option<serde_json::Value>,
+    /// Activation of the feed-forward part, such as `silu`.
     pub hidden_act: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model_type: Option<String>,
@@ -240,10 +250,12 @@ impl FloatConfig {
         })
     }
 
+    /// Heads of keys and values.
     pub fn kv_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
 
+    /// Width of a head.
     pub fn head_width(&self) -> usize {
         self.head_dim
             .unwrap_or(self.hidden_size / self.num_attention_heads.max(1))

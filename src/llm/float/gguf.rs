@@ -69,6 +69,7 @@ impl GgufLlama {
         self
     }
 
+    /// Hyperparameters as the config of a safetensors folder would have them.
     pub fn config(&self) -> &FloatConfig {
         &self.config
     }

@@ -27,6 +27,7 @@ impl Cache {
         first.map_or(0, |(k, _)| k.dims()[1])
     }
 
+    /// Whether no token was read yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

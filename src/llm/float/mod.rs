@@ -159,10 +159,12 @@ impl FloatLlama {
         Ok(())
     }
 
+    /// Hyperparameters.
     pub fn config(&self) -> &FloatConfig {
         &self.config
     }
 
+    /// Device that it computes on.
     pub fn device(&self) -> &Device {
         &self.device
     }

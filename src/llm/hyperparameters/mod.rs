@@ -53,30 +53,41 @@ pub struct LayerSizes {
 /// Sizes and constants of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hyperparameters {
+    /// What all networks of its architecture have in common.
     pub family: &'static Family,
+    /// Sizes of each layer, from the first.
     pub layers: Vec<LayerSizes>,
     /// Width of embeddings and hidden states.
     pub width: usize,
+    /// Width of a head of queries and keys.
     pub head_width: usize,
     /// Rows of the embedding table.
     pub vocabulary: usize,
     /// The longest text that it was trained on, in tokens.
     pub trained: usize,
+    /// Epsilon of the norms.
     pub norm_epsilon: f32,
+    /// Base of rotary position embedding.
     pub rope_base: f64,
     /// That of layers with a window.
     pub local_rope_base: f64,
     /// The part of a head that positions turn.
     pub rotated: usize,
+    /// How rotary positions are stretched for long texts.
     pub rope_scaling: RopeScaling,
     /// What cosines and sines are multiplied with.
     pub rope_magnitude: f32,
     /// From this length on the factors for long texts are taken, where there are such.
     pub short_context: Option<usize>,
+    /// What products of queries and keys are multiplied with.
     pub attention_scale: f32,
+    /// Soft cap of attention scores (Gemma 2).
     pub score_cap: Option<f32>,
+    /// Soft cap of the logits (Gemma 2).
     pub logit_cap: Option<f32>,
+    /// What embeddings are multiplied with (Gemma).
     pub embedding_scale: Option<f32>,
+    /// Mixture of experts; none where the feed-forward part is dense.
     pub experts: Option<Experts>,
 }
 

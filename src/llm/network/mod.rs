@@ -77,6 +77,7 @@ pub struct Network {
 /// What goes into the network.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
+    /// Token ids.
     Ids(&'a [u32]),
     /// Embeddings in place of tokens, `[tokens, width]`.
     Embeddings(&'a [f32]),
@@ -101,6 +102,7 @@ impl State {
         self.length
     }
 
+    /// Whether no token was read yet.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -139,6 +141,7 @@ struct Buffers {
 }
 
 impl Network {
+    /// Hyperparameters from the file's header.
     pub fn hyperparameters(&self) -> &Hyperparameters {
         &self.hyper
     }

@@ -6,15 +6,25 @@ pub const NR: usize = 32;
 /// Sizes of one convolution. Padding is top, left, bottom, right.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
+    /// Pictures in a batch.
     pub batch: usize,
+    /// Height of the input.
     pub h: usize,
+    /// Width of the input.
     pub w: usize,
+    /// Input channels.
     pub cin: usize,
+    /// Output channels.
     pub cout: usize,
+    /// Height of the kernel.
     pub kh: usize,
+    /// Width of the kernel.
     pub kw: usize,
+    /// Stride in both directions.
     pub stride: usize,
+    /// Zeros around the input: top, left, bottom, right.
     pub pad: [usize; 4],
+    /// Whether the input is doubled in height and width first (nearest neighbour).
     pub upsample: bool,
 }
 

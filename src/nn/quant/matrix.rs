@@ -10,8 +10,15 @@ use super::{BLOCK, portable};
 /// Why weights cannot be used; one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
+    /// A row does not divide into blocks.
     #[error("a row of {cols} weights is not a whole number of blocks of {block}")]
-    Ragged { cols: usize, block: usize },
+    Ragged {
+        /// Weights in a row.
+        cols: usize,
+        /// Weights in a block of that type.
+        block: usize,
+    },
+    /// The file is shorter than its header says.
     #[error("it ends before its last tensor, so it is not complete")]
     Truncated,
 }
@@ -21,7 +28,9 @@ pub enum QuantError {
 pub enum QuantType {
     /// Not quantised.
     F32,
+    /// Half precision, not quantised.
     F16,
+    /// bfloat16, not quantised.
     Bf16,
     /// 32 at a time: f16 scale, 4-bit weights minus 8.
     Q4_0,
@@ -170,6 +179,7 @@ impl MappedFile {
         })
     }
 
+    /// The whole file.
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
@@ -295,14 +305,17 @@ impl QuantMatrix {
         Ok(self)
     }
 
+    /// Rows, the width of what it produces.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
+    /// Columns, the width of what it reads.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
+    /// How its weights are stored.
     pub fn kind(&self) -> QuantType {
         self.kind
     }

@@ -69,11 +69,15 @@ const SINGLE_ROWS: usize = 4;
 /// The instruction sets that there are kernels for, the lesser first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
+    /// Plain Rust, on every processor.
     Portable,
+    /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON.
     #[cfg(target_arch = "aarch64")]
     Neon,
     /// NEON with the instruction for dot products of bytes.
@@ -103,6 +107,7 @@ impl InstructionSet {
         }
     }
 
+    /// Whether this processor has it.
     pub fn is_available(self) -> bool {
         match self {
             InstructionSet::Portable => true,
@@ -126,7 +131,9 @@ impl InstructionSet {
 
 /// A product to be made: a matrix, and where its result goes, `[columns, rows]`.
 pub struct Product<'a> {
+    /// The weights, `[rows, cols]`.
     pub matrix: &'a QuantMatrix,
+    /// Where the result goes.
     pub out: &'a mut [f32],
 }
 

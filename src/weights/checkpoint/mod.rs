@@ -31,14 +31,23 @@ pub use view::{Taken, View};
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredType {
+    /// IEEE half precision.
     F16,
+    /// bfloat16.
     BF16,
+    /// Single precision.
     F32,
+    /// Double precision.
     F64,
+    /// Signed, 64 bits.
     I64,
+    /// Signed, 32 bits.
     I32,
+    /// Signed, 16 bits.
     I16,
+    /// Unsigned, 8 bits.
     U8,
+    /// Booleans, one byte each.
     Bool,
     /// Eight bits: four of exponent and three of fraction, no infinity; widened to f16, which
     /// holds every one of them, or with its scale to f32.
@@ -133,7 +142,9 @@ fn all16(bytes: &[u8], exponent: u16) -> bool {
 /// What is known of a tensor without loading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
+    /// How its numbers are stored.
     pub dtype: StoredType,
+    /// Sizes of its axes, outermost first.
     pub shape: Vec<usize>,
 }
 
@@ -321,6 +332,7 @@ impl Checkpoint {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }

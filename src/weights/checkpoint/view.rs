@@ -12,6 +12,7 @@ use crate::nn::TensorSource;
 /// How a tensor of a view is taken from the stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
+    /// As it is.
     Whole,
     /// These of its rows (the first axis).
     Rows(Range<usize>),

@@ -19,6 +19,7 @@ const SOME_KEYS: usize = 8 * NR;
 /// What the forward pass made.
 #[derive(Clone, Copy)]
 pub struct Forward<'a> {
+    /// Output of the forward pass, laid out as the queries.
     pub out: &'a [f32],
     /// `[batch, heads, tq]`.
     pub seen: &'a [SoftmaxStats],
