@@ -11,16 +11,27 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ClipVisionConfig {
+    /// Width of the hidden states.
     pub hidden_size: usize,
+    /// Width inside the feed-forward part.
     pub intermediate_size: usize,
+    /// Transformer layers.
     pub num_hidden_layers: usize,
+    /// Attention heads.
     pub num_attention_heads: usize,
+    /// Pixels a side of the pictures that are read.
     pub image_size: usize,
+    /// Pixels a side of a patch.
     pub patch_size: usize,
+    /// Width of the projected embedding.
     pub projection_dim: usize,
+    /// Channels of the pictures.
     pub num_channels: usize,
+    /// Activation of the feed-forward part.
     pub hidden_act: TextAct,
+    /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
+    /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
     pub others: Others,
 }
@@ -77,6 +88,7 @@ impl ClipVisionConfig {
     }
 }
 
+/// CLIP's vision transformer with its projection.
 #[derive(Clone, Debug)]
 pub struct ClipVision {
     config: ClipVisionConfig,
@@ -149,6 +161,7 @@ impl ClipVision {
         })
     }
 
+    /// Configuration that it was built with.
     pub fn config(&self) -> &ClipVisionConfig {
         &self.config
     }

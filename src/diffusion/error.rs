@@ -8,42 +8,67 @@ use std::path::{Path, PathBuf};
 /// Each message is one sentence naming the file or the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
+    /// A file of the model cannot be opened or read.
     #[error("{path} can't be read ({why}); get the model folder again")]
     Unreadable {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         why: Cause,
     },
+    /// A configuration is not valid JSON, or has a value that is not supported.
     #[error("{path} is not usable ({why}); get the model folder again")]
     Config {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// A tensor is missing or has another shape than the configuration asks for.
     #[error("{path} does not fit its config.json ({why}); get the model folder again")]
     Misfit {
+        /// The file.
         path: PathBuf,
+        /// Which tensor does not fit, and how.
         #[source]
         why: Cause,
     },
+    /// A file cannot be written.
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Unwritable {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         why: Cause,
     },
+    /// A file is readable, but not what it was named for, such as a LoRA of another model family.
     #[error("{path} {why}; {remedy}")]
     Unfit {
+        /// The file.
         path: PathBuf,
+        /// What it is; goes on after the file's name.
         why: String,
+        /// What the author can do about it.
         remedy: String,
     },
+    /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(crate::weights::CheckpointError),
+    /// Settings contradict one another or the model; the sentence says how.
     #[error("{0}")]
     Settings(String),
+    /// NaN or infinite values came up while a picture was made.
     #[error("the picture came to nothing: {stage} gave values that are no numbers; {remedy}")]
-    NotNumbers { stage: String, remedy: String },
+    NotNumbers {
+        /// Where they came up, such as the denoising.
+        stage: String,
+        /// What the author can do about it.
+        remedy: String,
+    },
+    /// A tensor operation failed.
     #[error("{0}")]
     Tensor(String),
 }

@@ -9,8 +9,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
+    /// Stable Diffusion 1.x.
     Sd1,
+    /// Stable Diffusion 2.x.
     Sd2,
+    /// Stable Diffusion XL.
     Sdxl,
 }
 

@@ -25,6 +25,7 @@ const VAE: (&str, &str) = ("vae", "diffusion_pytorch_model.safetensors");
 const TEXT: (&str, &str) = ("text_encoder", "model.safetensors");
 
 impl ModelFolder {
+    /// The model in this folder; nothing is read yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self(dir.into())
     }
@@ -35,6 +36,7 @@ impl ModelFolder {
         self.read(UNET, &plainly(device), Unet::new)
     }
 
+    /// Reads the autoencoder, in f32.
     pub fn read_vae(&self, device: &Device) -> Result<Vae, DiffusionError> {
         self.read(VAE, &plainly(device), Vae::new)
     }
@@ -45,6 +47,7 @@ impl ModelFolder {
         read_json(&self.0.join(UNET.0).join("config.json"))
     }
 
+    /// Reads the autoencoder's `config.json`.
     pub fn read_vae_config(&self) -> Result<VaeConfig, DiffusionError> {
         read_json(&self.0.join(VAE.0).join("config.json"))
     }
@@ -59,14 +62,17 @@ impl ModelFolder {
         self.read(VAE, open, Vae::new)
     }
 
+    /// Reads the text encoder, in f32.
     pub fn read_text_encoder(&self, device: &Device) -> Result<TextEncoder, DiffusionError> {
         self.read(TEXT, &plainly(device), TextEncoder::new)
     }
 
+    /// Reads the tokenizer.
     pub fn read_tokenizer(&self) -> Result<CaptionTokenizer, DiffusionError> {
         CaptionTokenizer::load(&self.0.join("tokenizer"))
     }
 
+    /// Reads `scheduler_config.json`.
     pub fn read_scheduler(&self) -> Result<SchedulerConfig, DiffusionError> {
         read_json(&self.scheduler_path())
     }
@@ -116,6 +122,7 @@ impl ModelFolder {
         self.write(UNET, "UNet2DConditionModel", config, tensors, dtype)
     }
 
+    /// Writes the autoencoder with its configuration, weights stored as `dtype`.
     pub fn write_vae(
         &self,
         config: &VaeConfig,
@@ -125,6 +132,7 @@ impl ModelFolder {
         self.write(VAE, "AutoencoderKL", config, tensors, dtype)
     }
 
+    /// Writes the text encoder with its configuration, weights stored as `dtype`.
     pub fn write_text_encoder(
         &self,
         config: &TextConfig,
@@ -134,14 +142,17 @@ impl ModelFolder {
         self.write(TEXT, "CLIPTextModel", config, tensors, dtype)
     }
 
+    /// Writes the tokenizer.
     pub fn write_tokenizer(&self, tokenizer: &CaptionTokenizer) -> Result<(), DiffusionError> {
         tokenizer.save(&self.0.join("tokenizer"))
     }
 
+    /// Writes `scheduler_config.json`.
     pub fn write_scheduler(&self, config: &SchedulerConfig) -> Result<(), DiffusionError> {
         write_json(&self.scheduler_path(), config)
     }
 
+    /// Writes the factors of the latent preview.
     pub fn write_preview(&self, preview: &Preview) -> Result<(), DiffusionError> {
         write_json(&self.preview_path(), preview)
     }

@@ -22,17 +22,24 @@ const WHOLE: usize = 512;
 /// What draws, whatever its pictures are conditioned on: UNet, autoencoder and schedule.
 #[derive(Clone)]
 pub struct Painter {
+    /// Noise prediction network.
     pub unet: Unet,
+    /// Autoencoder between pictures and latents.
     pub vae: Vae,
+    /// Noise schedule and defaults of the schedulers.
     pub scheduler: SchedulerConfig,
+    /// Linear map from latents to the colours of small previews.
     pub preview: Preview,
     device: Device,
 }
 
 /// A text-to-picture model: a painter with the text encoder that it was trained with.
 pub struct Diffusion {
+    /// Text encoder that conditions the UNet.
     pub text_encoder: TextEncoder,
+    /// Tokenizer of the text encoder.
     pub tokenizer: CaptionTokenizer,
+    /// UNet, autoencoder and schedule.
     pub painter: Painter,
 }
 
@@ -46,15 +53,20 @@ impl std::ops::Deref for Diffusion {
 
 /// Step `step` of `steps` (from 1) is done; `preview` is a small picture of what it will become.
 pub struct StepDone {
+    /// The step, from 1.
     pub step: u32,
+    /// How many there are.
     pub steps: u32,
+    /// Small picture of the clean latents as they are predicted so far.
     pub preview: RgbaImage,
 }
 
 /// How to denoise, apart from what the noise and the text are.
 #[derive(Clone, Copy, Debug)]
 pub struct Denoising {
+    /// Scheduler (sampler).
     pub scheduler: SchedulerKind,
+    /// Denoising steps.
     pub steps: usize,
     /// 1 is none, and costs half.
     pub guidance: f64,
@@ -203,6 +215,7 @@ impl Painter {
         })
     }
 
+    /// Device that the networks compute on.
     pub fn device(&self) -> &Device {
         &self.device
     }

@@ -20,9 +20,11 @@ pub enum Prediction {
     Sample,
 }
 
+/// How the betas (variances of the added noise) grow over the timesteps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
+    /// Linear in the betas.
     Linear,
     /// Linear in the square roots, as Stable Diffusion has it.
     #[default]
@@ -95,6 +97,7 @@ impl NoiseSchedule {
         self.alphas_cumprod.len()
     }
 
+    /// What the network predicts.
     pub fn prediction(&self) -> Prediction {
         self.prediction
     }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextAct {
+    /// GELU with the error function.
     Gelu,
+    /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
     QuickGelu,
 }
 
@@ -16,16 +18,27 @@ pub enum TextAct {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
+    /// Rows of the token embedding table.
     pub vocab_size: usize,
+    /// Width of the hidden states.
     pub hidden_size: usize,
+    /// Width inside the feed-forward part.
     pub intermediate_size: usize,
+    /// Transformer layers.
     pub num_hidden_layers: usize,
+    /// Attention heads.
     pub num_attention_heads: usize,
+    /// Most tokens of a prompt, with its first and last; 77 in published models.
     pub max_position_embeddings: usize,
+    /// Activation of the feed-forward part.
     pub hidden_act: TextAct,
+    /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
+    /// Id of the token that begins a text.
     pub bos_token_id: u32,
+    /// Id of the token that ends a text.
     pub eos_token_id: u32,
+    /// Id of the token that fills a text up.
     pub pad_token_id: u32,
     /// Width of the projected state at the end token, which only encoders with a projection have.
     pub projection_dim: usize,
@@ -112,6 +125,7 @@ impl Reading {
     };
 }
 
+/// CLIP's text transformer.
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     config: TextConfig,
@@ -169,6 +183,7 @@ impl TextEncoder {
         })
     }
 
+    /// Configuration that it was built with.
     pub fn config(&self) -> &TextConfig {
         &self.config
     }

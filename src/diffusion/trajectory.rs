@@ -29,6 +29,7 @@ pub struct Call<'a> {
     pub index: usize,
     /// How many there are.
     pub count: usize,
+    /// Timestep that the UNet is told; may lie between two of those it was trained on.
     pub timestep: f64,
     /// Latents as the UNet is to see them.
     pub seen: &'a Tensor,
@@ -50,7 +51,9 @@ impl Call<'_> {
 pub struct Taken<'a> {
     /// From 0.
     pub index: usize,
+    /// How many there are.
     pub count: usize,
+    /// Latents after the step, `[1,h,w,C]`.
     pub latents: &'a Tensor,
     /// The clean latents that they lead to.
     pub clean: Tensor,

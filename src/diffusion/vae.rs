@@ -15,8 +15,11 @@ const EPS: f64 = 1e-6;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VaeConfig {
+    /// Channels of pictures that are read.
     pub in_channels: usize,
+    /// Channels of pictures that are drawn.
     pub out_channels: usize,
+    /// Channels of the latents.
     pub latent_channels: usize,
     /// From the finest level to the coarsest.
     pub block_out_channels: Vec<usize>,
@@ -31,11 +34,13 @@ pub struct VaeConfig {
     /// Ours: the decoder draws such squares at its finest level.
     #[serde(skip_serializing_if = "is_one")]
     pub decoder_patch_size: usize,
+    /// Residual blocks a level in the encoder; one more in the decoder.
     pub layers_per_block: usize,
     /// Ours: the decoder's `layers_per_block` where it differs from the encoder's; its levels have
     /// one residual block more than this, as diffusers' have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_layers_per_block: Option<usize>,
+    /// Groups of group norm.
     pub norm_num_groups: usize,
     /// Latents are multiplied by this after encoding and divided by it before decoding, by the
     /// caller, so that the UNet sees values of about unit variance.
@@ -46,12 +51,18 @@ pub struct VaeConfig {
     /// Each channel's mean and standard deviation, where latents are normalised by them as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latents_mean: Option<Vec<f64>>,
+    /// See `latents_mean`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latents_std: Option<Vec<f64>>,
+    /// Whether the middle blocks have attention.
     pub mid_block_add_attention: bool,
+    /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
+    /// Whether a 1x1 convolution comes before the decoder.
     pub use_post_quant_conv: bool,
+    /// Activation; only `silu` is supported.
     pub act_fn: String,
+    /// Pixels a side of the pictures that it was trained on.
     pub sample_size: usize,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
@@ -176,7 +187,9 @@ impl VaeConfig {
 /// The distribution of a picture's latents, each `[B,h,w,latent_channels]`.
 #[derive(Clone, Debug)]
 pub struct Moments {
+    /// Mean, `[B,h,w,C]`.
     pub mean: Tensor,
+    /// Logarithm of the variance, `[B,h,w,C]`.
     pub logvar: Tensor,
 }
 
@@ -208,6 +221,7 @@ impl Vae {
         })
     }
 
+    /// Configuration that it was built with.
     pub fn config(&self) -> &VaeConfig {
         &self.config
     }

@@ -30,6 +30,7 @@ pub struct Options {
     pub samples: usize,
     /// The same seed judges the same scenes.
     pub seed: u64,
+    /// Guidance scales that are compared.
     pub guidances: Vec<f32>,
     /// Steps and scheduler; its guidance is replaced by each of `guidances`.
     pub how: Denoising,

@@ -51,6 +51,7 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// The Gaussian with the root of its covariance, which every comparison with it needs.
     pub fn new(gaussian: Gaussian) -> Self {
         let n = gaussian.mean.len();
         let (values, vectors) = eigen(&gaussian.covariance, n);

@@ -1,6 +1,8 @@
 //! What the judges say: a report of how well pictures show what their captions say, and a
 //! comparison of ways to tell stories.
 
+#![warn(missing_docs)]
+
 mod bootstrap;
 mod faithfulness;
 mod frechet;
@@ -24,44 +26,64 @@ pub use text::{TextScore, bleu, distinct_2, perplexity};
 /// Each message is one sentence naming the thing and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
+    /// A judge failed.
     #[error(transparent)]
     Judge(#[from] crate::judges::JudgeError),
+    /// A report or picture cannot be written.
     #[error("{path} can't be written ({why}); check the folder and the free space on its disk")]
     Write {
+        /// The file.
         path: PathBuf,
+        /// Why the system refused.
         #[source]
         why: Cause,
     },
+    /// The file of rows cannot be read, or a row contradicts itself.
     #[error("{path} can't be used as rows of the comparison: {why}")]
     Rows {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// No stories were asked for.
     #[error("there are no stories to judge; ask for at least 1 with --stories")]
     NoStories,
+    /// The folder has scores that were made with other settings: the folder, and what it holds.
     #[error("{0} holds scores of {1}; choose another folder with --scores, or remove it")]
     Ledger(PathBuf, &'static str),
+    /// The files of a vote cannot be read or do not belong together.
     #[error("{path} can't be used for a vote: {why}")]
     Vote {
+        /// The file.
         path: PathBuf,
+        /// What is wrong with it.
         #[source]
         why: Cause,
     },
+    /// Fewer samples were asked for than one for each number of subjects.
     #[error("{0} samples are too few to judge; ask for at least 3 with --samples")]
     TooFew(usize),
+    /// The picture model failed.
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
+    /// A sheet of pictures cannot be made.
     #[error(transparent)]
     Sheet(#[from] crate::storyworld::sheet::SheetError),
+    /// A model could not continue a story.
     #[error(transparent)]
     Pipeline(#[from] crate::pipeline::PipelineError),
+    /// A model cannot be found or read.
     #[error(transparent)]
     Weights(#[from] crate::weights::WeightsError),
+    /// A story cannot be saved as a project.
     #[error(transparent)]
     Project(#[from] crate::story::ProjectError),
+    /// An edit of a story failed.
     #[error(transparent)]
     Edit(#[from] crate::story::EditError),
+    /// A tensor operation failed.
     #[error("{0}")]
     Tensor(String),
 }

@@ -35,11 +35,15 @@ pub fn of_the_cast(text: &str, story: &[&str]) -> (usize, usize) {
 pub struct TextScore {
     /// Words told and words of the reference.
     pub words: usize,
+    /// Words of the reference.
     pub reference: usize,
     /// Words and pairs of the text that are in the reference, clipped, and how many there are.
     pub matches: [usize; 2],
+    /// Words and pairs in the text.
     pub possible: [usize; 2],
+    /// ROUGE-L's F-measure, 0 to 1.
     pub rouge_l: f64,
+    /// METEOR, 0 to 1.
     pub meteor: f64,
     /// Pairs of neighbouring words.
     pub pairs: Vec<(String, String)>,
@@ -47,6 +51,7 @@ pub struct TextScore {
     pub repeats: bool,
     /// Characters named, and those of them that the story has.
     pub named: usize,
+    /// Characters named that the story has.
     pub of_the_cast: usize,
 }
 

@@ -5,7 +5,12 @@ macro_rules! classes {
     ($(#[$doc:meta])* $name:ident: $($variant:ident $word:literal),*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($variant),* }
+        pub enum $name {
+            $(
+                #[doc = concat!("`", $word, "`.")]
+                $variant,
+            )*
+        }
 
         impl $name {
             /// Every one, in the order of their classes.

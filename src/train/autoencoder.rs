@@ -36,20 +36,29 @@ pub struct AutoencoderSettings {
     /// `init`: both halves learn, and a diffusion model trained on the old latents stays usable.
     #[serde(default)]
     pub keep_latents: f64,
+    /// Seed of the initial weights and of everything drawn at random.
     pub seed: u64,
+    /// Steps in all.
     pub steps: u64,
+    /// Crops a step.
     pub batch: usize,
+    /// Learning rate after the warm-up.
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     pub warmup: u64,
     /// Share of the steps after which the learning rate falls.
     pub decay_from: f64,
     /// Pixels of a scene and of the crop the encoder sees.
     pub size: usize,
+    /// Pixels a side of the crop.
     pub crop: usize,
+    /// Weight of the Kullback-Leibler divergence from unit Gaussians.
     pub kl: f64,
     /// Weight of pixels inside a subject's box; 1 elsewhere.
     pub subject_weight: f32,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Steps between grids of samples.
     pub grid_every: u64,
 }
 

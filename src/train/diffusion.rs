@@ -36,11 +36,17 @@ pub struct DiffusionSettings {
     /// would.
     #[serde(default)]
     pub unet_only: bool,
+    /// Seed of the initial weights and of everything drawn at random.
     pub seed: u64,
+    /// Steps in all.
     pub steps: u64,
+    /// Scenes a step.
     pub batch: usize,
+    /// Learning rate after the warm-up.
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     pub warmup: u64,
+    /// Share of the steps after which the learning rate falls.
     pub decay_from: f64,
     /// Pixels of the scenes the encoder sees.
     pub size: usize,
@@ -48,15 +54,19 @@ pub struct DiffusionSettings {
     pub scenes: u64,
     /// Share of the scenes that show one, two and three subjects.
     pub subjects: [f64; 3],
+    /// Share of the captions that are empty, for classifier-free guidance.
     pub caption_dropout: f64,
     /// Share of the captions that are told in rougher words.
     pub rough_captions: f64,
+    /// Bound of min-SNR weighting (arXiv 2303.09556).
     pub min_snr_gamma: f64,
     /// Weight of latents inside a subject's box; 1 elsewhere.
     pub subject_weight: f32,
     /// Most tokens of a caption.
     pub tokens: usize,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Steps between grids of samples.
     pub grid_every: u64,
 }
 

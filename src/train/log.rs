@@ -21,6 +21,8 @@ pub struct LossLog {
 }
 
 impl LossLog {
+    /// Opens `loss.csv` in the folder of a run, with these columns, and goes on with it if it is
+    /// there.
     pub fn open(run: &Path, names: &'static [&'static str]) -> Result<Self> {
         let path = self::path(run);
         let fail = |e: std::io::Error| TrainError::Write(path.clone(), e.to_string());
@@ -43,6 +45,7 @@ impl LossLog {
         })
     }
 
+    /// Adds the losses of one step to the means of the next line.
     pub fn add(&mut self, values: &[f64]) {
         self.sums.iter_mut().zip(values).for_each(|(s, v)| *s += v);
         self.count += 1;

@@ -4,6 +4,8 @@
 //! beside its checkpoint, and ends by writing the moving average of its weights into the model
 //! folder in the diffusers layout.
 
+#![warn(missing_docs)]
+
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod diffusion;
@@ -22,44 +24,65 @@ use std::path::{Path, PathBuf};
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// There is no training stage of this name.
     #[error("there is no training stage {0:?}; choose {names}", names = stage_names())]
     Stage(String),
+    /// The file of settings is not valid TOML, or a value is out of range: the file, and why.
     #[error("{0} can't be used as training settings: {1}")]
     Config(PathBuf, String),
+    /// The folder holds a run, and `--resume` was not given.
     #[error("{0} already holds a run; add --resume to go on with it, or name another folder")]
     Exists(PathBuf),
+    /// The folder holds other files than those of a run.
     #[error("{0} holds other files than those of a run; name a new or an empty folder")]
     NotARun(PathBuf),
+    /// The checkpoint is damaged or of another run: the file, and why.
     #[error("{0} can't be read as a checkpoint ({1}); delete it to start anew")]
     Checkpoint(PathBuf, String),
+    /// A file of the run cannot be written: the file, and why.
     #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
     Write(PathBuf, String),
+    /// The loss became NaN or infinite at this step.
     #[error("the loss is no longer a number at step {0}; lower learning_rate and resume")]
     Diverged(u64),
+    /// The autoencoder that the stage needs cannot be read: the folder, and why.
     #[error("the autoencoder in {0} can't be read ({1}); train the autoencoder stage first")]
     Autoencoder(PathBuf, String),
+    /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A file of training data cannot be used.
     #[error("{}{} can't be learnt from ({why}); correct it or leave it out", path.display(), at_line(*line))]
     Data {
+        /// The file.
         path: PathBuf,
+        /// Line in the file, from 1, where it is known.
         line: Option<usize>,
+        /// What is wrong with it.
         why: String,
     },
+    /// `--data` was given to a stage that draws its own data.
     #[error("stage {0} draws its own data; leave out --data")]
     NoData(String),
+    /// A published model is to be trained without `--data`.
     #[error("a published model learns from your own files; name their folder with --data")]
     WantsData,
+    /// A judge cannot be read or failed.
     #[error(transparent)]
     Judge(#[from] crate::judges::JudgeError),
+    /// The published model cannot be read.
     #[error(transparent)]
     Published(#[from] crate::published::PublishedError),
+    /// A model could not draw or write a sample.
     #[error(transparent)]
     Pipeline(#[from] crate::pipeline::PipelineError),
+    /// A voken folder cannot be read or written.
     #[error(transparent)]
     Voken(#[from] crate::voken::FolderError),
+    /// The language model cannot be read or failed.
     #[error(transparent)]
     Language(#[from] crate::llm::LlmError),
+    /// The picture model cannot be read or failed.
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
 }
@@ -68,6 +91,7 @@ fn at_line(line: Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(", line {line},"))
 }
 
+/// Result of a part of training.
 pub type Result<T> = std::result::Result<T, TrainError>;
 
 /// Runs `stage` with the settings in `config`, into the folder `run`.

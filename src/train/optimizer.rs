@@ -8,9 +8,13 @@ use rayon::prelude::*;
 /// Settings of AdamW (Loshchilov & Hutter, arXiv 1711.05101).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamSettings {
+    /// Decay of the first moment.
     pub beta1: f32,
+    /// Decay of the second moment.
     pub beta2: f32,
+    /// Added to the root of the second moment.
     pub eps: f32,
+    /// Decoupled weight decay, a share of the learning rate.
     pub weight_decay: f32,
     /// Whether norms, biases and other vectors are decayed too.
     pub decay_vectors: bool,
@@ -51,11 +55,15 @@ impl AdamSettings {
 pub struct Moments {
     /// Steps in which it got a gradient.
     pub steps: u64,
+    /// First moment.
     pub m: Vec<f32>,
+    /// Second moment.
     pub v: Vec<f32>,
+    /// Moving average of the weights.
     pub ema: Vec<f32>,
 }
 
+/// AdamW (arXiv 1711.05101) over named variables.
 pub struct AdamW {
     vars: Vec<(String, Var)>,
     pub(super) moments: Vec<Moments>,
@@ -155,6 +163,8 @@ impl InplaceOp1 for Update<'_> {
 }
 
 impl AdamW {
+    /// An optimizer of `vars`, whose moments begin at zero and whose moving average at their
+    /// values.
     pub fn new(vars: Vec<(String, Var)>, settings: AdamSettings) -> candle_core::Result<Self> {
         let moments = vars
             .iter()
@@ -176,6 +186,7 @@ impl AdamW {
         })
     }
 
+    /// Variables that it changes, by name.
     pub fn vars(&self) -> &[(String, Var)] {
         &self.vars
     }

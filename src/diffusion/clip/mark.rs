@@ -9,8 +9,11 @@
 /// A part of a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
+    /// Words of one weight.
     Text {
+        /// The words, without the brackets.
         text: String,
+        /// What their embeddings are multiplied by; 1 for words without brackets.
         weight: f32,
     },
     /// What follows stands in the next chunk.

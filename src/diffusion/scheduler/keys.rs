@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spacing {
+    /// Multiples of a whole stride, from the least timestep up.
     #[default]
     Leading,
+    /// Multiples of a stride that need not be whole, from the greatest timestep down.
     Trailing,
+    /// Evenly from the first timestep to the last, both included.
     Linspace,
 }
 

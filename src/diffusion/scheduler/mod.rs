@@ -70,12 +70,13 @@ trait Solver: Send {
 }
 
 macro_rules! schedulers {
-    ($($kind:ident => $method:expr,)*) => {
+    ($($(#[$doc:meta])* $kind:ident => $method:expr,)*) => {
         /// How denoising steps are taken.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum SchedulerKind { $($kind),* }
+        pub enum SchedulerKind { $($(#[$doc])* $kind),* }
 
         impl SchedulerKind {
+            /// All of them, in the order in which they are offered.
             pub const ALL: &[SchedulerKind] = &[$(SchedulerKind::$kind),*];
 
             fn method(self) -> &'static Method {
@@ -86,15 +87,25 @@ macro_rules! schedulers {
 }
 
 schedulers! {
+    /// DDIM without added noise (arXiv 2010.02502).
     Ddim => ddim::METHOD,
+    /// PLMS, the linear multistep method of PNDM (arXiv 2202.09778).
     Pndm => pndm::METHOD,
+    /// Euler's method (arXiv 2206.00364).
     Euler => euler::METHOD,
+    /// Euler's method on Karras noise levels.
     EulerKarras => euler::KARRAS,
+    /// Euler's method with fresh noise in each step.
     EulerAncestral => euler_ancestral::METHOD,
+    /// Euler's method with fresh noise, on Karras noise levels.
     EulerAncestralKarras => euler_ancestral::KARRAS,
+    /// DPM-Solver++, second order, multistep (arXiv 2211.01095).
     DpmSolverPp => dpm_solver::METHOD,
+    /// DPM-Solver++ on Karras noise levels.
     DpmSolverPpKarras => dpm_solver::KARRAS,
+    /// UniPC, a predictor with a corrector (arXiv 2302.04867).
     UniPc => unipc::METHOD,
+    /// Sampling of latent consistency models (arXiv 2310.04378).
     Lcm => lcm::METHOD,
 }
 

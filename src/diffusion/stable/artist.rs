@@ -19,8 +19,11 @@ pub const BESIDE_UNET: usize = 384 * 384;
 
 /// A picture to be followed through the ControlNet in a file or folder.
 pub struct Follow<'a> {
+    /// The ControlNet's file or folder.
     pub file: &'a Path,
+    /// The picture that is followed.
     pub picture: &'a RgbImage,
+    /// Conditioning scale; 1 is as it was trained.
     pub scale: f64,
     /// From and to which share of the steps it works.
     pub share: (f64, f64),
@@ -28,10 +31,13 @@ pub struct Follow<'a> {
 
 /// A picture whose looks are kept through the IP-Adapter in a file.
 pub struct Look<'a> {
+    /// The IP-Adapter's file.
     pub adapter: &'a Path,
     /// The image encoder that the adapter was made with.
     pub encoder: &'a Path,
+    /// The picture whose looks are kept.
     pub picture: &'a RgbImage,
+    /// How much of it is added to the text's attention; 1 is full.
     pub scale: f64,
     /// From and to which share of the steps it works.
     pub share: (f64, f64),
@@ -39,6 +45,7 @@ pub struct Look<'a> {
 
 /// A picture whose looks are kept by reference attention, without another model.
 pub struct Refer<'a> {
+    /// The picture whose looks are kept.
     pub picture: &'a RgbImage,
     /// The prompt that it was drawn from, or what it shows.
     pub prompt: &'a str,
@@ -50,16 +57,21 @@ pub struct Refer<'a> {
 
 /// All that one picture is drawn from.
 pub struct Order<'a> {
+    /// Prompt, with weights in A1111's brackets.
     pub prompt: &'a str,
     /// What guidance leads away from; `None` for nothing.
     pub negative: Option<&'a str>,
     /// Width and height in pixels.
     pub size: (usize, usize),
+    /// Seed of the initial noise and of the steps that add noise.
     pub seed: u64,
     /// Another seed, and how far towards its noise, 0 to 1.
     pub variation: Option<(u64, f64)>,
+    /// Guidance scale; 1 is none.
     pub guidance: f64,
+    /// Denoising steps.
     pub steps: usize,
+    /// Scheduler (sampler).
     pub scheduler: SchedulerKind,
     /// In diffusers' counting: 0 skips none.
     pub clip_skip: usize,
@@ -67,8 +79,11 @@ pub struct Order<'a> {
     pub init: Option<(&'a RgbImage, f64)>,
     /// What is white is drawn anew, what is black stays as it is in `init`.
     pub mask: Option<&'a GrayImage>,
+    /// ControlNets, together.
     pub follow: Vec<Follow<'a>>,
+    /// An IP-Adapter.
     pub look: Option<Look<'a>>,
+    /// Pictures for reference attention, together.
     pub refer: Vec<Refer<'a>>,
 }
 
@@ -95,6 +110,7 @@ impl Order<'_> {
 pub enum Heard {
     /// A part that is being loaded.
     Loading(&'static str),
+    /// A denoising step is done.
     Step(StepDone),
 }
 
@@ -114,6 +130,7 @@ pub struct Artist {
 type Sink<'a> = dyn FnMut(Heard) -> ControlFlow<()> + 'a;
 
 impl Artist {
+    /// Draws with `model`, whose networks are loaded when they are first needed.
     pub fn new(model: StableDiffusion) -> Self {
         let channels = model.vae_config().latent_channels;
         Self {
@@ -126,6 +143,7 @@ impl Artist {
         }
     }
 
+    /// The model that it draws with.
     pub fn model(&self) -> &StableDiffusion {
         &self.model
     }

@@ -42,6 +42,7 @@ pub fn unet(family: Family, in_channels: usize) -> UnetConfig {
     }
 }
 
+/// Configuration of the family's published autoencoder.
 pub fn vae(family: Family) -> VaeConfig {
     VaeConfig {
         block_out_channels: vec![128, 256, 512, 512],

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 /// A picture that is followed through a ControlNet.
 pub struct Followed {
+    /// The network.
     pub net: ControlNet,
     /// `[1,H,W,3]` in 0..1.
     pub picture: Tensor,
+    /// Conditioning scale; 1 is as it was trained.
     pub scale: f64,
     /// From and to which share of the steps it works.
     pub share: (f64, f64),
@@ -44,7 +46,9 @@ pub struct Guide {
     pub guidance: Option<f64>,
     /// From and to which share of the steps the picture in `told` works.
     pub image_share: (f64, f64),
+    /// ControlNets, whose residuals are added up.
     pub followed: Vec<Followed>,
+    /// Pictures for reference attention.
     pub referred: Vec<Referred>,
     /// From which the shares of reference tokens are drawn.
     pub seed: u64,

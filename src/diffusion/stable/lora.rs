@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// A network that LoRAs can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
+    /// The UNet.
     Unet,
     /// Text encoder 0 or 1.
     Text(usize),

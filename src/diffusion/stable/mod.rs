@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 /// How to open a model.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
+    /// Device that the networks compute on.
     pub device: Device,
     /// The type in which weights are held; none: as the file stores them. Everything is computed
     /// in f32.
@@ -102,18 +103,22 @@ impl StableDiffusion {
         &self.path
     }
 
+    /// Whether it is 1.x, 2.x or XL.
     pub fn family(&self) -> Family {
         self.family
     }
 
+    /// Device that the networks compute on.
     pub fn device(&self) -> &Device {
         &self.options.device
     }
 
+    /// Configuration of the UNet.
     pub fn unet_config(&self) -> &UnetConfig {
         &self.unet.config
     }
 
+    /// Configuration of the autoencoder.
     pub fn vae_config(&self) -> &VaeConfig {
         &self.vae.config
     }

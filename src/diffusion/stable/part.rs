@@ -18,8 +18,11 @@ pub type Shapes = BTreeMap<String, Vec<usize>>;
 pub struct Part<C> {
     /// What errors name: the file, or the folder of this part.
     pub path: PathBuf,
+    /// Configuration of the network.
     pub config: C,
+    /// Tensors that the network needs.
     pub asked: Shapes,
+    /// Where they come from, with LoRAs merged in.
     pub source: Patched,
 }
 

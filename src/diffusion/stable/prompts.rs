@@ -9,9 +9,11 @@ use candle_core::Tensor;
 /// What the text encoders are to read for one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
+    /// Prompt, with weights in A1111's brackets.
     pub prompt: String,
     /// None for nothing.
     pub negative: Option<String>,
+    /// Guidance scale; 1 is none, so that the negative prompt is not read.
     pub guidance: f64,
     /// In diffusers' counting: 0 skips none.
     pub clip_skip: usize,
@@ -20,6 +22,7 @@ pub struct Said {
 /// A prompt and a negative prompt, as the text encoders read them.
 #[derive(Clone, Debug)]
 pub struct Spoken {
+    /// Embeddings of the prompt.
     pub positive: TextFeatures,
     /// None where guidance leads away from nothing.
     pub negative: Option<TextFeatures>,

@@ -20,6 +20,7 @@ pub struct Bank {
 /// Which tokens of a reference picture are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick {
+    /// Seed of the picture.
     pub seed: u64,
     /// The call of the UNet, from 0.
     pub call: usize,

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PerBlock {
+    /// The same for all blocks.
     All(usize),
+    /// One for each block.
     Each(Vec<usize>),
 }
 
@@ -22,15 +24,21 @@ impl PerBlock {
     }
 }
 
+/// Kinds of blocks on the way down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DownBlockKind {
+    /// Residual blocks alone.
     DownBlock2D,
+    /// Residual blocks with cross-attention to the text.
     CrossAttnDownBlock2D,
 }
 
+/// Kinds of blocks on the way up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpBlockKind {
+    /// Residual blocks alone.
     UpBlock2D,
+    /// Residual blocks with cross-attention to the text.
     CrossAttnUpBlock2D,
 }
 
@@ -40,30 +48,48 @@ pub enum UpBlockKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UnetConfig {
+    /// Side of the latents that it was trained on.
     pub sample_size: usize,
+    /// Channels of the input: 4 for latents, 9 with a mask and a masked picture.
     pub in_channels: usize,
+    /// Channels of the prediction.
     pub out_channels: usize,
+    /// Channels of each block, from the finest level down.
     pub block_out_channels: Vec<usize>,
+    /// Residual blocks a level on the way down; one more on the way up.
     pub layers_per_block: usize,
+    /// Kind of each block on the way down.
     pub down_block_types: Vec<DownBlockKind>,
+    /// Kind of each block on the way up.
     pub up_block_types: Vec<UpBlockKind>,
     /// Despite its name the number of heads per block (a misnomer kept for old files).
     pub attention_head_dim: PerBlock,
     /// The number of heads under its right name, where a file has it.
     pub num_attention_heads: Option<PerBlock>,
+    /// Transformer layers of each attention, by block.
     pub transformer_layers_per_block: PerBlock,
+    /// Width of the text states.
     pub cross_attention_dim: usize,
+    /// Whether attention's projections are linear layers, not 1x1 convolutions.
     pub use_linear_projection: bool,
+    /// Groups of group norm.
     pub norm_num_groups: usize,
+    /// Epsilon of group norm.
     pub norm_eps: f64,
+    /// Whether cosines come before sines in the timestep's embedding.
     pub flip_sin_to_cos: bool,
+    /// Shift of the frequencies in the timestep's embedding.
     pub freq_shift: f64,
+    /// Zeros around the input of the strided convolutions.
     pub downsample_padding: usize,
     /// `simple_projection`: the pooled text goes through `class_embedding` and is added to the
     /// time embedding.
     pub class_embed_type: Option<String>,
+    /// Width of the pooled text, or of that and the sizes' sinusoids together.
     pub projection_class_embeddings_input_dim: Option<usize>,
+    /// Activation; only `silu` is supported.
     pub act_fn: String,
+    /// Kind of the middle block; only `UNetMidBlock2DCrossAttn` is supported.
     pub mid_block_type: Option<String>,
     /// `text_time`: the pooled text and the picture's sizes go through `add_embedding` and are
     /// added to the time embedding, as SDXL has it.
@@ -75,10 +101,15 @@ pub struct UnetConfig {
     /// distilled models (LCM) have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_cond_proj_dim: Option<usize>,
+    /// Width of text states that are projected first; not supported.
     pub encoder_hid_dim: Option<usize>,
+    /// How timesteps are embedded; only `positional` is supported.
     pub time_embedding_type: String,
+    /// How the timestep enters residual blocks; only `default` (it is added) is supported.
     pub resnet_time_scale_shift: String,
+    /// Whether there are two cross-attentions; not supported.
     pub dual_cross_attention: bool,
+    /// Whether self-attention is left out; not supported.
     pub only_cross_attention: bool,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]

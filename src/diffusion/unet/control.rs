@@ -13,13 +13,16 @@ use serde::{Deserialize, Serialize};
 /// picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlNetConfig {
+    /// Channels of the convolutions that read the picture, from the first.
     #[serde(default = "usual_channels")]
     pub conditioning_embedding_out_channels: Vec<usize>,
+    /// Channels of the picture.
     #[serde(default = "three")]
     pub conditioning_channels: usize,
     /// Guesses what the picture shows; changes nothing while it is off.
     #[serde(default)]
     pub global_pool_conditions: bool,
+    /// The UNet whose first half it copies.
     #[serde(flatten)]
     pub unet: UnetConfig,
 }
@@ -49,6 +52,7 @@ fn three() -> usize {
 pub struct Residuals {
     /// Each `[B,h,w,C]`, in the order of the way down.
     pub down: Vec<Tensor>,
+    /// That of the middle block, `[B,h,w,C]`.
     pub mid: Tensor,
 }
 
@@ -69,6 +73,7 @@ impl Residuals {
     }
 }
 
+/// A ControlNet, loaded.
 #[derive(Clone, Debug)]
 pub struct ControlNet {
     config: ControlNetConfig,
@@ -140,6 +145,7 @@ impl ControlNet {
         })
     }
 
+    /// Configuration that it was built with.
     pub fn config(&self) -> &ControlNetConfig {
         &self.config
     }

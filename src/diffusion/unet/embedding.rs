@@ -26,6 +26,7 @@ struct Added {
 }
 
 impl Embedding {
+    /// Reads the layers from `p`.
     pub fn new(config: &UnetConfig, p: &Params) -> Result<Self> {
         let first = config.block_out_channels[0];
         let width = 4 * first;

@@ -100,6 +100,7 @@ impl Unet {
         })
     }
 
+    /// Configuration that it was built with.
     pub fn config(&self) -> &UnetConfig {
         &self.config
     }

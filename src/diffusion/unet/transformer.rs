@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// A picture that the UNet goes by beside the text (IP-Adapter, arXiv 2308.06721).
 #[derive(Clone, Debug)]
 pub struct ImagePrompt {
+    /// Keys and values of each cross-attention for picture tokens.
     pub layers: Arc<ImageLayers>,
     /// `[B,N,C]`.
     pub tokens: Tensor,

@@ -60,6 +60,7 @@ pub struct StoryOptions {
 
 /// The judges of pictures.
 pub struct Judges {
+    /// Says what a picture shows.
     pub recogniser: Recogniser,
     /// Without it there is no text–picture similarity.
     pub contrastive: Option<Rc<Contrastive>>,

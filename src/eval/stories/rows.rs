@@ -32,7 +32,9 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
+    /// Texts of the panels before.
     Texts,
+    /// Pictures of the panels before.
     Pictures,
 }
 
@@ -40,7 +42,9 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowConfig {
+    /// Name of the row in the report.
     pub name: String,
+    /// How the row goes on with a story.
     pub kind: Kind,
     /// Id or folder of the model.
     pub model: Option<String>,
@@ -50,6 +54,7 @@ pub struct RowConfig {
     pub voken: Option<PathBuf>,
     /// With `unimodal`: the same for the model that writes.
     pub writer: Option<PathBuf>,
+    /// What the model reads of the panels before.
     #[serde(default = "everything")]
     pub context: Vec<Part>,
     /// Where it differs from the other rows'.

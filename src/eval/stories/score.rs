@@ -14,18 +14,27 @@ pub struct PanelScore {
     /// Subjects that the scene shows, those seen in the picture, and those of both; a second one
     /// of the same kind is wrong.
     pub shown: usize,
+    /// Subjects seen in the picture.
     pub seen: usize,
+    /// Subjects shown and seen.
     pub found: usize,
     /// Of those shown and found, the ones that the sentence does not name.
     pub open: usize,
+    /// Of those, the ones seen.
     pub open_found: usize,
     /// Each character of the scene, and whether it is seen.
     pub characters: Vec<(SubjectId, bool)>,
+    /// Whether the place seen is the scene's.
     pub place: bool,
+    /// Whether the time of day seen is the scene's.
     pub time: bool,
+    /// Whether the weather seen is the scene's.
     pub weather: bool,
+    /// The recogniser's features of the picture, for the Fréchet distance.
     pub features: Vec<f32>,
+    /// Cosine of the contrastive embeddings of picture and text; none without that judge.
     pub similarity: Option<f64>,
+    /// Seconds that the panel took.
     pub seconds: f64,
 }
 
@@ -64,7 +73,9 @@ impl PanelScore {
 /// One story of a row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoryScore {
+    /// Scores of its pictures, panel by panel.
     pub panels: Vec<PanelScore>,
+    /// Scores of its texts, where the row writes.
     pub texts: Vec<TextScore>,
     /// Sum of log probabilities of the sentences' tokens, and how many.
     pub likelihood: (f64, usize),
@@ -93,6 +104,7 @@ impl StoryScore {
 pub enum Unit {
     /// From 0 to 1, written in per cent.
     Share,
+    /// A plain number.
     Number,
 }
 
@@ -103,11 +115,14 @@ type Compute = fn(&[&StoryScore]) -> Option<f64>;
 pub struct Metric {
     /// Its key in the JSON report.
     pub key: &'static str,
+    /// Heading of its column.
     pub title: &'static str,
+    /// Unit of its values.
     pub unit: Unit,
     /// Whether drawing stories again and again tells how sure it is: not where twins in the draw
     /// change it.
     pub resampled: bool,
+    /// Computes it from the scores of many stories.
     pub compute: Compute,
 }
 

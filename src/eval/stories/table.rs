@@ -16,27 +16,40 @@ type Measured = Option<(f64, Option<Interval>)>;
 /// One row of the comparison; metrics are in the order of [`OF_PICTURES`] and [`OF_TEXTS`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoryRow {
+    /// Name of the row.
     pub name: String,
+    /// Pictures that were judged.
     pub pictures: usize,
+    /// Texts that were judged.
     pub texts: usize,
+    /// Metrics of pictures.
     pub of_pictures: Vec<Measured>,
+    /// Fréchet distance between the row's pictures and the real scenes.
     pub frechet: Measured,
+    /// Metrics of texts.
     pub of_texts: Vec<Measured>,
 }
 
 /// The whole comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoriesReport {
+    /// Held-out stories that were continued.
     pub stories: usize,
+    /// Real scenes for the Fréchet distance.
     pub scenes: usize,
+    /// Seed of the stories.
     pub seed: u64,
+    /// Denoising steps.
     pub steps: u32,
+    /// Guidance scale where a row says nothing else.
     pub guidance: f32,
+    /// Scheduler of the denoising.
     pub scheduler: String,
     /// Whether the contrastive judge was there.
     pub similarity: bool,
     /// Of the characters that the stories' own texts name, the share that was named before.
     pub met_before: Option<f64>,
+    /// One row for each model or baseline.
     pub rows: Vec<StoryRow>,
     /// Rows that could not begin, and why.
     pub left_out: Vec<(String, String)>,

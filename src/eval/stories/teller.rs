@@ -25,6 +25,7 @@ pub struct Moment<'a> {
     /// The same panels' scenes and sentences, then this one's: only the real teller looks at the
     /// scenes.
     pub panels: &'a [(Scene, String)],
+    /// Seed of the panel.
     pub seed: u64,
 }
 
@@ -41,7 +42,9 @@ impl Moment<'_> {
 
 /// The next panel, told without its sentence being known.
 pub struct GoneOn {
+    /// Text of the panel.
     pub text: String,
+    /// Picture of the panel.
     pub picture: RgbImage,
     /// Whether the model asked for the picture by itself, where it has the choice.
     pub asked: Option<bool>,
@@ -80,6 +83,7 @@ pub struct Workshop<'a> {
     pub models: &'a Path,
     /// Steps, scheduler and guidance of all rows; seeds are replaced.
     pub settings: &'a Settings,
+    /// The contrastive judge, where there is one.
     pub judge: Option<Rc<Contrastive>>,
     /// Pictures of training stories that GILL can retrieve.
     pub gallery: usize,

@@ -40,6 +40,7 @@ pub type Shares = [(f64, Option<Interval>); 3];
 /// The votes of one or more persons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tally {
+    /// People who voted.
     pub people: usize,
     /// Per criterion: what was asked, how many votes, and their shares where there are any.
     pub rows: Vec<(&'static str, usize, Option<Shares>)>,

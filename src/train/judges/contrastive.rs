@@ -25,14 +25,19 @@ use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContrastiveSettings {
+    /// Seed of the initial weights and of everything drawn at random.
     pub seed: u64,
+    /// Steps in all.
     pub steps: u64,
     /// Pairs that are told apart from each other.
     pub batch: usize,
+    /// Learning rate after the warm-up.
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     pub warmup: u64,
     /// Share of the steps after which the learning rate falls.
     pub decay_from: f64,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Held-out pairs among which each other's are looked for.
     pub test_pairs: usize,

@@ -25,13 +25,19 @@ use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecogniserSettings {
+    /// Seed of the initial weights and of everything drawn at random.
     pub seed: u64,
+    /// Steps in all.
     pub steps: u64,
+    /// Scenes a step.
     pub batch: usize,
+    /// Learning rate after the warm-up.
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     pub warmup: u64,
     /// Share of the steps after which the learning rate falls.
     pub decay_from: f64,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Clean held-out scenes that its accuracy is reported on.
     pub test_scenes: usize,

@@ -25,15 +25,20 @@ use std::sync::{Arc, OnceLock};
 /// A picture, wherever it comes from.
 #[derive(Clone, Debug)]
 pub enum Picture {
+    /// A scene of the storyworld, rendered when it is needed.
     Scene(Box<Scene>),
+    /// A picture in a file, read when it is needed.
     File(Arc<PictureFile>),
+    /// A picture in memory.
     Image(Arc<RgbaImage>),
 }
 
 /// A panel to learn from.
 #[derive(Clone, Debug)]
 pub struct Panel {
+    /// Text of the panel.
     pub text: String,
+    /// Picture of the panel, if it has one.
     pub picture: Option<Picture>,
     /// What is on the picture, in words that the text encoder knows; the text where nobody says.
     pub description: String,
@@ -42,6 +47,7 @@ pub struct Panel {
 /// A story of the author's files.
 #[derive(Clone, Debug)]
 pub struct Strip {
+    /// Panels in reading order.
     pub panels: Vec<Panel>,
     /// Whether it is a conversation of two, whose turns the panels are.
     pub spoken: bool,
@@ -62,10 +68,14 @@ pub enum Kind {
 pub enum Source {
     /// So many of the storyworld.
     World {
+        /// Seed of the stories.
         seed: u64,
+        /// Single scenes or stories.
         kind: Kind,
+        /// How many.
         count: usize,
     },
+    /// Stories that were read from files.
     Files(Vec<Strip>),
 }
 
@@ -81,6 +91,7 @@ impl Source {
         }
     }
 
+    /// Number of stories.
     pub fn len(&self) -> usize {
         match self {
             Source::World { count, .. } => *count,
@@ -88,6 +99,7 @@ impl Source {
         }
     }
 
+    /// Whether there are no stories.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -162,8 +174,11 @@ impl Picture {
 
 /// What is known of a panel whose picture was looked at.
 pub struct MetPanel {
+    /// Token ids of the text.
     pub text: Vec<u32>,
+    /// Token ids of the description.
     pub description: Vec<u32>,
+    /// The picture; none where the panel has none.
     pub met: Option<MetPicture>,
 }
 
@@ -181,11 +196,15 @@ pub struct MetPicture {
 
 /// The networks that don't learn.
 pub struct Frozen {
+    /// Picture model, whose text encoder the mapper learns from.
     pub diffusion: Diffusion,
+    /// Vision tower that reads pictures for the language model.
     pub tower: VisionTower,
+    /// Tokenizer of the language model.
     pub tokenizer: Tokenizer,
     /// At the size of the diffusion model's pictures.
     pub renderer: Renderer,
+    /// Device that everything computes on.
     pub device: Device,
 }
 

@@ -13,8 +13,11 @@ const BAD_IN_A_HUNDRED: usize = 5;
 /// A picture file, and where an author's files name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureFile {
+    /// The file.
     pub path: PathBuf,
+    /// The file of training data that names it.
     pub named_in: PathBuf,
+    /// Line in that file, from 1, where it is known.
     pub line: Option<usize>,
 }
 
@@ -50,6 +53,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// Counts the picture files of `strips`, none of them left out yet.
     pub fn of(strips: &[Strip]) -> LeftOut {
         let panels = strips.iter().flat_map(|strip| &strip.panels);
         let files: BTreeSet<&PathBuf> = panels

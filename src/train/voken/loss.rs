@@ -13,8 +13,11 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossWeights {
+    /// Weight of the text loss.
     pub text: f64,
+    /// Weight of the image loss (noise prediction).
     pub image: f64,
+    /// Weight of the caption loss (mapper's output against the text encoder's).
     pub caption: f64,
     /// Bound of min-SNR weighting (arXiv 2303.09556).
     pub min_snr: f64,
@@ -42,7 +45,9 @@ impl Default for LossWeights {
 /// The diffusion model that pictures are learned with; it is not changed itself.
 #[derive(Clone, Copy)]
 pub struct Denoiser<'a> {
+    /// The frozen UNet.
     pub unet: &'a Unet,
+    /// Noise schedule that it was trained with.
     pub schedule: &'a NoiseSchedule,
     /// What the autoencoder's latents are multiplied by.
     pub scaling_factor: f64,
@@ -59,6 +64,7 @@ pub struct Draws {
     pub posterior: Tensor,
     /// What is added to the latents, `[S,h,w,c]`.
     pub noise: Tensor,
+    /// Timestep of each sample.
     pub timesteps: Vec<usize>,
     /// Whether the noise is predicted.
     pub denoised: Vec<bool>,
@@ -99,7 +105,9 @@ impl Draws {
 /// Scalars; `total` is what is minimised.
 #[derive(Clone, Debug)]
 pub struct Losses {
+    /// Weighted sum of the losses.
     pub total: Tensor,
+    /// Cross entropy of the texts.
     pub text: Tensor,
     /// Where the batch has pictures to learn.
     pub image: Option<Tensor>,

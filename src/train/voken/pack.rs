@@ -29,26 +29,36 @@ pub enum Objective {
 /// What is before a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Context {
+    /// Whether the texts of the panels before are read.
     pub texts: bool,
+    /// Whether the pictures of the panels before are read.
     pub pictures: bool,
 }
 
 /// What a story is made of: the ids of each panel's text, whether it has a picture, and the ids
 /// of what is on that.
 pub struct PanelIds<'a> {
+    /// Token ids of the text.
     pub text: &'a [u32],
+    /// Whether it has a picture.
     pub pictured: bool,
+    /// Token ids of what is on the picture.
     pub description: &'a [u32],
 }
 
 /// What is learnt of every panel.
 pub struct Plan<'a> {
+    /// Objectives, each learnt of every panel.
     pub tasks: &'a [Objective],
+    /// What is read of the panels before.
     pub context: Context,
+    /// Whether pictures are asked for by vokens or by a description.
     pub speaks: Speaks,
     /// Embeddings of a picture.
     pub queries: usize,
+    /// Id of the token that ends a line.
     pub line_end: u32,
+    /// The vokens and what else was added to the tokenizer.
     pub vocabulary: Vocabulary,
 }
 
@@ -69,6 +79,7 @@ enum Slot {
 #[derive(Default)]
 pub struct Tokens {
     slots: Vec<Slot>,
+    /// Texts and pictures in the order of their places.
     pub parts: Vec<Part>,
 }
 
@@ -102,6 +113,7 @@ pub struct Pack {
     pub asked: Tokens,
     /// What comes after a place.
     pub labels: Vec<(u32, u32)>,
+    /// Pictures that are asked for.
     pub pictures: Vec<PictureTarget>,
     branches: Vec<Branch>,
     panels: usize,
@@ -119,10 +131,12 @@ impl Tokens {
         tokens
     }
 
+    /// Number of places.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
+    /// Whether there are no places.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -35,19 +35,27 @@ use std::path::{Path, PathBuf};
 pub struct SeeSettings {
     /// Folder of the language model's GGUF.
     pub language_model: PathBuf,
+    /// Seed of the initial weights and of everything drawn at random.
     pub seed: u64,
     /// Steps without the language model.
     pub steps: u64,
+    /// Pictures a step.
     pub batch: usize,
+    /// Learning rate after the warm-up.
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     pub warmup: u64,
     /// Share of the steps after which the learning rate falls.
     pub decay_from: f64,
     /// Steps through the language model, after the others.
     pub language_steps: u64,
+    /// Pictures a step through the language model.
     pub language_batch: usize,
+    /// Learning rate of those steps.
     pub language_rate: f64,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Sizes of the vision tower.
     pub vision: VisionConfig,
 }
 

@@ -41,7 +41,9 @@ const PANELS: usize = 4;
 pub struct PublishedSettings {
     /// Folder of the published model, which is not changed.
     pub model: PathBuf,
+    /// Seed of everything drawn at random.
     pub seed: u64,
+    /// Steps in all.
     pub steps: u64,
     /// Samples of a step.
     #[serde(default = "batch")]
@@ -50,13 +52,18 @@ pub struct PublishedSettings {
     /// is the mean over its groups.
     #[serde(default = "at_once")]
     pub at_once: usize,
+    /// Learning rate after the warm-up.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
+    /// Steps over which the learning rate rises to its value.
     #[serde(default = "warmup")]
     pub warmup: u64,
+    /// Weights of the losses.
     #[serde(default)]
     pub loss: LossWeights,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Steps between samples.
     pub sample_every: u64,
 }
 

@@ -12,6 +12,7 @@ const LONGEST: usize = 50;
 /// What one of the two says; they take turns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
+    /// Text of the turn.
     pub text: String,
     /// The name of the picture that comes with it.
     pub picture: Option<String>,
