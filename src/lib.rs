@@ -3,6 +3,7 @@
 //!
 //! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
 
+#![warn(missing_docs)]
 #![warn(clippy::unwrap_used)]
 
 pub mod catalogue;

@@ -17,6 +17,7 @@ const WRITER: &str = "language-model";
 /// A model that was added.
 #[derive(Debug)]
 pub struct Added {
+    /// The model, as it stands in the list of added models.
     pub model: Model,
     /// Whether it was in the list before.
     pub again: bool,

@@ -28,9 +28,11 @@ const PROGRAMS: [&str; 8] = [
 /// A file or folder that may be a model.
 #[derive(Debug)]
 pub struct ScannedFile {
+    /// The file.
     pub path: PathBuf,
     /// The name that the program it belongs to gives it, where that is not the file's.
     pub name: Option<String>,
+    /// What it is, or why it cannot be told.
     pub identity: Result<Identity, CatalogueError>,
 }
 

@@ -10,10 +10,12 @@ pub struct Info {
     pub dtype: String,
     /// Rows before columns, as PyTorch has them.
     pub shape: Vec<usize>,
+    /// Bytes of its numbers as they are stored.
     pub bytes: u64,
 }
 
 impl Info {
+    /// Numbers in it.
     pub fn count(&self) -> u64 {
         let sizes = self.shape.iter().map(|&size| size as u64);
         sizes.fold(1, u64::saturating_mul)
@@ -23,15 +25,19 @@ impl Info {
 /// The tensors of a file by name, and what the file says about itself.
 #[derive(Clone, Debug, Default)]
 pub struct Tensors {
+    /// Type, shape and size of each tensor, by name.
     pub map: BTreeMap<String, Info>,
+    /// Key-value pairs of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Tensors {
+    /// Names of all tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.map.keys().map(String::as_str)
     }
 
+    /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
     }
@@ -60,6 +66,7 @@ impl Tensors {
         self.names().any(|name| name.contains(part))
     }
 
+    /// Sizes of a tensor's axes; `None` where there is none of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.map.get(name).map(|info| &info.shape[..])
     }

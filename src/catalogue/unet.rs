@@ -5,9 +5,13 @@ use crate::weights::{Identity, Kind};
 
 /// Which UNet it is.
 pub struct Family {
+    /// Name of the family, such as `sdxl`.
     pub name: &'static str,
+    /// Its name in the field, for people.
     pub called: &'static str,
+    /// The tensors and shapes that tell.
     pub why: String,
+    /// Channels of its input; 9 for inpainting.
     pub in_channels: usize,
     /// Whether it can be run, given the rest.
     pub runs: bool,

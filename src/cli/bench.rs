@@ -48,6 +48,7 @@ impl BenchWhat {
     }
 }
 
+/// What `bench ui` measures.
 #[derive(Debug, Args)]
 pub struct UiBenchArgs {
     /// Panels on the board

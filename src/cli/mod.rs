@@ -43,12 +43,15 @@ pub struct Cli {
     /// A project folder to open in the studio
     #[arg(value_name = "DIR")]
     pub project: Option<PathBuf>,
+    /// Which models are used, on which device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What to do; none opens the studio.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
+/// Everything that is done without a window.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Tell a story from its opening and write it as a project folder

@@ -7,8 +7,6 @@
 //!
 //! Pictures and latents are `[B,H,W,C]`, text states `[B,T,C]`, timesteps `[B]`.
 
-#![warn(missing_docs)]
-
 mod bench;
 mod clip;
 mod clip_vision;

@@ -37,14 +37,21 @@ pub struct JobId(pub u64);
 )]
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A part of the model is being loaded.
     Loading(LoadProgress),
+    /// The model is loaded.
     Ready(Description),
     /// No model is loaded; the sentence says why.
     LoadFailed(String),
+    /// A job has begun.
     Started(JobId),
+    /// Something of a job is done.
     Progress(JobId, Progress),
+    /// A job is done, with what came of it.
     Finished(JobId, Output),
+    /// A job ended because it was cancelled.
     Cancelled(JobId),
+    /// A job failed; the sentence says why.
     Failed(JobId, String),
 }
 

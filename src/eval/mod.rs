@@ -1,8 +1,6 @@
 //! What the judges say: a report of how well pictures show what their captions say, and a
 //! comparison of ways to tell stories.
 
-#![warn(missing_docs)]
-
 mod bootstrap;
 mod faithfulness;
 mod frechet;

@@ -1,7 +1,5 @@
 //! What a story can become: [`EXPORTERS`] lists it, one file each.
 
-#![warn(missing_docs)]
-
 mod exporter;
 mod guard;
 mod html;

@@ -1,8 +1,6 @@
 //! The judges: networks that say what a picture shows and which text it fits, and how what they
 //! say is counted. Whoever trains them and whoever asks them stands above.
 
-#![warn(missing_docs)]
-
 pub mod contrastive;
 pub(crate) mod metrics;
 pub(crate) mod recogniser;

@@ -4,8 +4,6 @@
 //! It runs on the CPU on every machine: at one token a step a small quantised model is bound by
 //! memory, and is faster there than the launches of its operations would be on a GPU.
 
-#![warn(missing_docs)]
-
 mod cache;
 mod causal;
 pub mod chat;

@@ -10,8 +10,6 @@
 //! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
 //! `rope` and `sdpa` have none).
 
-#![warn(missing_docs)]
-
 pub mod bench;
 mod cut;
 mod driver;

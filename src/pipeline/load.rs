@@ -26,17 +26,21 @@ pub struct Options {
     pub recipe: Option<RecipeId>,
     /// A voken folder in place of the model's own, as a training run leaves one.
     pub voken: Option<PathBuf>,
+    /// The device that was asked for.
     pub device: DeviceChoice,
 }
 
 /// The models that were asked for, not yet loaded.
 pub struct ResolvedModels {
+    /// Who draws, or does both.
     pub model: Model,
     /// The writer where one was asked for.
     writer: Option<Model>,
     /// The folder of installed models.
     models: PathBuf,
+    /// The device that works.
     pub device: Device,
+    /// The voken folder: the one that was named, or the model's own.
     pub voken: VokenFolder,
 }
 

@@ -50,8 +50,11 @@ pub enum Progress {
     TextDone(String, Box<Record>),
     /// `step` of `steps` (from 1) is done; `preview` is a small picture of the latents.
     Step {
+        /// The step, from 1.
         step: u32,
+        /// How many there are.
         steps: u32,
+        /// Small picture of the latents.
         preview: Arc<RgbaImage>,
     },
 }
@@ -59,7 +62,9 @@ pub enum Progress {
 /// What was made, each with the record of how.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
+    /// The text and its record, where one was asked for.
     pub text: Option<(String, Record)>,
+    /// The picture and its record, where one was asked for or came by itself.
     pub picture: Option<(RgbaImage, Record)>,
     /// Further texts where several were wanted.
     pub candidates: Vec<(String, Record)>,
@@ -83,8 +88,11 @@ pub struct Description {
     pub weights: String,
     /// The device for people, such as `CPU (2 threads)`.
     pub device: String,
+    /// Characters that it can draw, where it knows only some.
     pub characters: Vec<String>,
+    /// Things that it can draw, where it knows only some.
     pub things: Vec<String>,
+    /// Places that it can draw, where it knows only some.
     pub places: Vec<String>,
     /// Settings that look best on this model.
     pub default_settings: Settings,
@@ -101,36 +109,50 @@ pub struct LoadProgress {
     pub what: String,
     /// PartPaths done and parts in all.
     pub done: u32,
+    /// Parts in all.
     pub of: u32,
 }
 
 /// Why a pipeline could not be loaded or could not make a panel; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
+    /// A model cannot be found or its manifest cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// What lies in a file cannot be told.
     #[error(transparent)]
     Catalogue(#[from] crate::catalogue::CatalogueError),
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] crate::weights::DeviceError),
+    /// The language model cannot be loaded or failed.
     #[error(transparent)]
     Language(#[from] crate::llm::LlmError),
+    /// The picture model cannot be loaded or failed.
     #[error(transparent)]
     Diffusion(#[from] crate::diffusion::DiffusionError),
+    /// The vision projector cannot be loaded or failed.
     #[error(transparent)]
     Projector(#[from] crate::vision::ProjectorError),
+    /// The voken folder cannot be read.
     #[error(transparent)]
     Voken(#[from] crate::voken::FolderError),
+    /// The published weights cannot be loaded.
     #[error(transparent)]
     Published(#[from] crate::published::PublishedError),
+    /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] crate::weights::CheckpointError),
+    /// An engine elsewhere failed.
     #[error(transparent)]
     Remote(#[from] crate::remote::RemoteError),
+    /// The upscaler failed.
     #[error(transparent)]
     Upscale(#[from] crate::upscale::UpscaleError),
+    /// A tensor operation failed.
     #[error("{0}")]
     Tensor(String),
+    /// The request asks for what the model cannot do; the sentence names it.
     #[error("{0}")]
     Request(String),
 }
@@ -158,6 +180,7 @@ pub type Loader = Box<
 
 /// A generation recipe with its models loaded. It lives on the engine's thread.
 pub trait Pipeline {
+    /// What is loaded, and what it can do.
     fn describe(&self) -> &Description;
 
     /// Makes what `request` orders, telling `sink` of every piece of text and every step; the

@@ -26,6 +26,7 @@ pub const CAPTION: RecipeId = RecipeId("caption");
 pub const VOKEN: RecipeId = RecipeId(crate::published::PIPELINE);
 
 impl RecipeId {
+    /// The name in records and on the command line.
     pub fn as_str(self) -> &'static str {
         self.0
     }
@@ -51,6 +52,7 @@ impl FromStr for RecipeId {
 
 /// How a panel comes about with a model.
 pub trait Recipe: Sync {
+    /// Its id, unique among [`RECIPES`].
     fn id(&self) -> RecipeId;
 
     /// What it does, in half a sentence for people.

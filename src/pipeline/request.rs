@@ -10,8 +10,11 @@ use crate::story::{ImageId, Images, Member, MemberId, Panel, PanelId, Settings, 
 /// What to make for a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Make {
+    /// The text alone.
     Text,
+    /// The picture alone.
     Picture,
+    /// Text and picture.
     #[default]
     Both,
     /// The picture prompt of the text, without the picture.
@@ -21,10 +24,12 @@ pub enum Make {
 }
 
 impl Make {
+    /// Whether a text is to be written.
     pub fn text(self) -> bool {
         matches!(self, Make::Text | Make::Both)
     }
 
+    /// Whether a picture is to be drawn.
     pub fn picture(self) -> bool {
         matches!(self, Make::Picture | Make::Both)
     }
@@ -33,14 +38,18 @@ impl Make {
 /// A panel that comes before the one to be made.
 #[derive(Clone, Debug)]
 pub struct ContextPanel {
+    /// Id of the panel.
     pub id: PanelId,
+    /// Its text.
     pub text: String,
+    /// Its active picture, if it has one.
     pub picture: Option<Arc<RgbaImage>>,
 }
 
 /// What holds for all panels of a board.
 #[derive(Clone, Debug, Default)]
 pub struct BoardContext {
+    /// Title of the story.
     pub title: String,
     /// Words about the look of all pictures.
     pub style: String,
@@ -50,6 +59,7 @@ pub struct BoardContext {
     pub direction: String,
     /// What is to happen, a line a panel.
     pub plan: Vec<String>,
+    /// Characters, places and things of the story.
     pub cast: Vec<Member>,
     /// The picture prompts of the cast's pictures, of those that were drawn from one.
     pub drawn_from: Vec<(ImageId, String)>,
@@ -73,6 +83,7 @@ impl BoardContext {
 /// that what it may ask for can grow.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// What holds for the whole story.
     pub board: BoardContext,
     /// Where the panel stands on the board, counted from 0.
     pub place: usize,
@@ -93,7 +104,9 @@ pub struct Request {
     pub instruction: Option<String>,
     /// Texts to write, each from a seed of its own; 0 is as 1.
     pub candidates: u32,
+    /// What is to be made.
     pub make: Make,
+    /// How texts are sampled and pictures denoised.
     pub settings: Settings,
     /// The pictures that the settings and the cast name.
     pub images: Images,

@@ -3,8 +3,6 @@
 //!
 //! `vokenboard.toml` in the folder names the parts; `vokenboard models add` writes it.
 
-#![warn(missing_docs)]
-
 mod add;
 mod check;
 mod find;

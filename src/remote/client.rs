@@ -82,6 +82,7 @@ impl Client {
         })
     }
 
+    /// Address of the engine.
     pub fn address(&self) -> &Address {
         &self.address
     }

@@ -1,8 +1,6 @@
 //! The document an author edits: a story of panels with their takes, edit commands with undo and
 //! redo, and the project folder it lives in. No model, thread or window.
 
-#![warn(missing_docs)]
-
 mod cast;
 mod document;
 mod edit;

@@ -61,10 +61,12 @@ impl SubjectId {
         (CHARACTERS.len() as u8..SUBJECTS as u8).map(Self)
     }
 
+    /// Whether it is a character, not a thing.
     pub fn is_character(self) -> bool {
         self.index() < CHARACTERS.len()
     }
 
+    /// What it looks like and is called.
     pub fn get(self) -> &'static Subject {
         let i = self.index();
         match CHARACTERS.get(i) {
@@ -73,6 +75,7 @@ impl SubjectId {
         }
     }
 
+    /// Its name, lower case.
     pub fn name(self) -> &'static str {
         self.get().name
     }

@@ -27,18 +27,24 @@ const SKY: i32 = 36;
 /// A third of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
+    /// At the left.
     Left,
+    /// In the middle.
     Middle,
+    /// At the right.
     Right,
 }
 
 /// A subject on the stage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Placed {
+    /// Who or what.
     pub subject: SubjectId,
+    /// Where on the stage.
     pub slot: Slot,
     /// Offset from the slot, in 1/128 of the picture.
     pub dx: i8,
+    /// As `dx`, downwards.
     pub dy: i8,
     /// Which of the three sizes, `0..3`.
     pub scale: u8,
@@ -47,22 +53,30 @@ pub struct Placed {
 /// What is drawn; subjects stand from left to right in the order they are listed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scene {
+    /// Where it plays.
     pub place: Place,
+    /// Time of day.
     pub time: Time,
+    /// Weather.
     pub weather: Weather,
     /// Which variant of the place, below [`LAYOUTS`].
     pub layout: u8,
     /// Which variant of rain or snow.
     pub fall: u8,
+    /// Subjects, from left to right.
     pub subjects: Vec<Placed>,
 }
 
 /// A box in pixels; (x, y) is its top left corner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rect {
+    /// Left edge, in pixels.
     pub x: u32,
+    /// Top edge, in pixels.
     pub y: u32,
+    /// Pixels.
     pub width: u32,
+    /// Pixels.
     pub height: u32,
 }
 
@@ -73,6 +87,7 @@ pub enum Split {
     Training,
     /// Only held-out ones, for evaluation.
     HeldOut,
+    /// All combinations.
     Any,
 }
 
@@ -83,6 +98,7 @@ pub struct SceneOptions {
     pub subjects: RangeInclusive<usize>,
     /// Things appear too, not only characters.
     pub things: bool,
+    /// Which combinations may be drawn.
     pub split: Split,
 }
 

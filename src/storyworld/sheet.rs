@@ -25,13 +25,17 @@ const LINES: usize = 5;
 /// Why a sheet could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SheetError {
+    /// A file cannot be written.
     #[error(
         "cannot write {path}: {source}; choose a file in a folder that exists and can be written to"
     )]
     Write {
+        /// The file.
         path: String,
+        /// Why the system refused.
         source: std::io::Error,
     },
+    /// The sheet cannot be encoded.
     #[error("cannot encode the sheet as PNG: {0}")]
     Encode(#[from] image::ImageError),
 }

@@ -22,6 +22,7 @@ pub struct Tale {
     pub plot: usize,
     /// What happens, in a few words.
     pub title: &'static str,
+    /// Each scene with its sentence, in reading order.
     pub panels: Vec<(Scene, String)>,
 }
 

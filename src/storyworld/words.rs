@@ -174,9 +174,13 @@ fn plural(noun: &str) -> String {
 /// `None` where the sentence does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mentions {
+    /// Subjects named, in the order of the text.
     pub subjects: Vec<SubjectId>,
+    /// Place named, if any.
     pub place: Option<Place>,
+    /// Time of day named, if any.
     pub time: Option<Time>,
+    /// Weather named, if any.
     pub weather: Option<Weather>,
 }
 

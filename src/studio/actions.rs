@@ -12,6 +12,7 @@ use crate::pipeline::RecipeId;
 use crate::story::{Edit, PanelId, SchedulerName, Settings, TextLength};
 use crate::weights::DeviceChoice;
 
+/// What the author can do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Enter in the composer: its sentence with a picture, or both made where it is empty.
@@ -25,17 +26,21 @@ pub enum Action {
     /// A word of the model, for the composer.
     Insert(Word),
 
+    /// Selects a panel, or none.
     Select(Option<PanelId>),
     /// Ctrl+click: one more panel is chosen, or one fewer.
     Toggle(PanelId),
     /// Shift+click: all panels from the selected one to this one.
     Extend(PanelId),
+    /// Chooses all panels.
     SelectAll,
     /// Arrow keys: so many panels on.
     Step(isize),
+    /// Opens a panel's picture large, or closes it.
     Enlarge(Option<PanelId>),
     /// In the viewer, beside the picture shown: this take of the panel, or none any more.
     Compare(Option<usize>),
+    /// An empty panel at the end.
     AddPanel,
     /// An empty panel right behind this one, to write in.
     InsertAfter(PanelId),
@@ -46,10 +51,13 @@ pub enum Action {
     Drop(Vec<PathBuf>, Option<PanelId>),
     /// A picture from the clipboard, for this panel or a new one.
     Paste(Arc<egui::ColorImage>, Option<PanelId>),
+    /// Copies a panel to right behind it.
     Duplicate(PanelId),
+    /// Deletes a panel; undo brings it back.
     Delete(PanelId),
     /// All that are chosen, in one step of undo.
     DeleteChosen,
+    /// Draws the pictures of all chosen panels anew.
     RedrawChosen,
     /// Before the panel that is at this index now.
     Move(PanelId, usize),
@@ -58,14 +66,19 @@ pub enum Action {
     /// The author has left a text or the title.
     Committed,
 
+    /// Makes a picture take the active one.
     PictureTake(PanelId, usize),
+    /// Makes a text take the active one.
     TextTake(PanelId, usize),
     /// Marks a picture as a favourite, or no longer.
     Star(PanelId, usize, bool),
     /// Discards a take; undo brings it back.
     DeletePicture(PanelId, usize),
+    /// Discards a text take; undo brings it back.
     DeleteText(PanelId, usize),
+    /// Draws another picture for a panel.
     DrawPicture(PanelId),
+    /// Writes another text for a panel.
     RewriteText(PanelId),
     /// The text of a panel is changed by an instruction.
     Rewrite(PanelId, Rewrite),
@@ -75,13 +88,17 @@ pub enum Action {
     Plan(u32),
     /// A change of the story that needs nothing else.
     Apply(Box<Edit>),
+    /// Changes a setting of the selected panel, or of new ones.
     Set(Setting),
 
+    /// Takes the last edit back.
     Undo,
+    /// Makes an undone edit again.
     Redo,
     /// Esc, and the button of the queue.
     Cancel,
 
+    /// Begins a new story.
     New,
     /// The window is to close.
     Close,
@@ -89,6 +106,7 @@ pub enum Action {
     LeaveNow,
     /// The board stays open after all.
     Stay,
+    /// Opens the story in a folder.
     OpenStory(PathBuf),
     /// Ours goes beside what another program made of the story.
     KeepBoth,
@@ -96,18 +114,27 @@ pub enum Action {
     ForgetRescued(usize),
     /// A sheet over the window, or none.
     Show(Option<Sheet>),
+    /// Changes the preferences.
     Prefer(Box<Preferences>),
+    /// Asks for the folder of new stories.
     AskFolder,
+    /// Asks for a model's file.
     AskModel,
+    /// Asks for a model's folder.
     AskModelFolder,
+    /// Asks for a folder of models.
     AskModels,
     /// The answer of our own file chooser.
     Chosen(Answer),
+    /// Closes our own file chooser without an answer.
     ChooseNothing,
+    /// Asks for the story to open.
     AskOpen,
     /// A picture file for this panel, or for a new one.
     AskBring(Option<PanelId>),
+    /// Saves the story.
     Save,
+    /// Asks for the folder that the story is saved in.
     AskSaveAs,
     /// An exporter by its id; one of a panel exports the selected one.
     AskExport(&'static str),
@@ -115,6 +142,7 @@ pub enum Action {
     AskPicture(PanelId),
     /// A choice of an exporter, and the value that it is to have.
     ExportOption(&'static str, &'static str, &'static str),
+    /// Loads the model on another device.
     Device(DeviceChoice),
     /// The installed model of this name, with one of its recipes.
     Model(String, Option<RecipeId>),
@@ -127,15 +155,25 @@ pub enum Action {
 pub enum Setting {
     /// The new value, and whether the pointer still holds the slider.
     Guidance(f32, bool),
+    /// The pointer has let go of the guidance slider.
     GuidanceReleased,
+    /// Denoising steps.
     Steps(u32),
+    /// Seed of texts and pictures.
     Seed(u64),
+    /// Draws a new seed.
     Dice,
+    /// Whether each new take keeps the seed.
     LockSeed(bool),
+    /// Scheduler of the denoising.
     Scheduler(SchedulerName),
+    /// Temperature of the text, 0 for the likeliest tokens.
     Temperature(f32),
+    /// Share of probability that tokens are drawn from, 0 to 1.
     TopP(f32),
+    /// How much text to write.
     Length(Option<TextLength>),
+    /// Tone and audience of the text.
     Tone(String),
     /// All of the settings, of which something about the picture is new.
     Picture(Box<Settings>),
@@ -144,12 +182,16 @@ pub enum Setting {
 /// A word that the model knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
+    /// A character.
     Character(String),
+    /// A thing.
     Thing(String),
+    /// A place.
     Place(String),
 }
 
 impl Word {
+    /// The word itself.
     pub fn word(&self) -> &str {
         match self {
             Word::Character(w) | Word::Thing(w) | Word::Place(w) => w,

@@ -16,7 +16,9 @@ use super::{
 /// Frames while something is made, at most so many a second.
 const PACE: Duration = Duration::from_millis(66);
 
+/// The window's content: the state, what is drawn of it, and what the author does.
 pub struct App {
+    /// The studio without its window.
     pub state: State,
     textures: Textures,
     actions: Vec<Action>,
@@ -30,6 +32,7 @@ pub struct App {
 }
 
 impl App {
+    /// A window's content, with fonts and theme installed in `ctx`.
     pub fn new(ctx: &egui::Context, state: State) -> App {
         theme::install(ctx);
         let theme = state.preferences.theme;

@@ -18,11 +18,15 @@ use crate::engine::{
 /// Frame times of a studio with many panels while one is made.
 #[derive(Clone, Copy, Debug)]
 pub struct UiBench {
+    /// Panels on the board.
     pub panels: usize,
+    /// Frames that were drawn.
     pub frames: u32,
     /// Quantiles of the time a frame took, in milliseconds: all work but the graphics card's.
     pub p50_ms: f64,
+    /// 99 of 100 frames took no longer, in milliseconds.
     pub p99_ms: f64,
+    /// The longest frame, in milliseconds.
     pub longest_ms: f64,
 }
 

@@ -14,16 +14,21 @@ use crate::story::{PanelId, picture_endings};
 /// What is asked; the names are suggestions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
+    /// The folder of a story to open.
     Open,
     /// A picture for a panel, or for a new one.
     Bring(Option<PanelId>),
+    /// Where a story is saved, with a suggested name.
     SaveAs(String),
     /// Where new stories are kept.
     Folder,
     /// A model's file, a model's folder, or a folder of models, to be added where they lie.
     Model,
+    /// A model's folder, to be added where it lies.
     ModelFolder,
+    /// A folder of models, to be added where they lie.
     Models,
+    /// Where an export goes.
     Export(ExportAsk),
 }
 
@@ -32,6 +37,7 @@ pub enum Ask {
 pub struct ExportAsk {
     /// Its id in [`export::EXPORTERS`].
     pub exporter: &'static str,
+    /// Chosen values of the exporter's options.
     pub options: export::Options,
     /// For an exporter of one panel.
     pub panel: Option<PanelId>,
@@ -51,7 +57,9 @@ impl ExportAsk {
 /// gives no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// What was asked.
     pub ask: Ask,
+    /// The file or folder; none where the author has cancelled.
     pub path: Option<PathBuf>,
 }
 

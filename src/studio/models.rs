@@ -19,7 +19,9 @@ use crate::weights::{self, Manifest, Model};
 /// What can be chosen.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
+    /// Models that tell stories.
     pub models: Vec<Storyteller>,
+    /// Models that write for others.
     pub writers: Vec<Manifest>,
     /// Names of those whose disk is away, and where they were.
     pub away: Vec<(String, String)>,
@@ -90,6 +92,7 @@ pub struct Library {
 }
 
 impl Library {
+    /// A library over the models folder `dir`; `wake` is called when an addition has news.
     pub fn new(
         dir: PathBuf,
         away: Vec<(String, String)>,

@@ -10,17 +10,21 @@ use crate::files::write_in_folder;
 /// So many stories are remembered.
 const RECENT: usize = 12;
 
+/// Colours of the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Look {
     /// As the system has it.
     #[default]
     System,
+    /// Dark on light.
     Light,
+    /// Light on dark.
     Dark,
 }
 
 impl Look {
+    /// egui's name of it.
     pub fn preference(self) -> ThemePreference {
         match self {
             Look::System => ThemePreference::System,
@@ -36,7 +40,9 @@ impl Look {
 pub struct Place {
     /// Upper left corner; none where the system does not say.
     pub position: Option<[f32; 2]>,
+    /// Width and height, in points.
     pub size: Option<[f32; 2]>,
+    /// Whether it fills the screen.
     pub maximized: bool,
 }
 
@@ -62,9 +68,11 @@ impl Place {
     }
 }
 
+/// What the author has set once for all stories.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Preferences {
+    /// Colours of the window.
     pub theme: Look,
     /// Where new stories are kept; none is the usual place.
     pub folder: Option<PathBuf>,
@@ -76,6 +84,7 @@ pub struct Preferences {
     pub autosave: bool,
     /// Folders of stories, the last one first.
     pub recent: Vec<PathBuf>,
+    /// Where the window was.
     pub window: Place,
 }
 

@@ -16,10 +16,13 @@ pub const SHOWN: usize = 6;
 /// A story as the start page shows it.
 #[derive(Clone, Debug)]
 pub struct Recent {
+    /// Folder of the story.
     pub dir: PathBuf,
     /// The title, or the opening of a story without one.
     pub title: String,
+    /// Number of panels.
     pub panels: usize,
+    /// When it was last saved.
     pub changed: Option<SystemTime>,
     /// The first picture.
     pub picture: Option<(ImageId, Arc<RgbaImage>)>,

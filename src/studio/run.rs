@@ -21,6 +21,7 @@ pub struct StudioOptions {
     pub project: Option<PathBuf>,
     /// Makes the loader of what is chosen; called again when the author chooses anew.
     pub loader_for: LoaderFor,
+    /// The model that is loaded at the start.
     pub choice: Choice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
@@ -35,10 +36,12 @@ pub struct StudioOptions {
 /// Why there is no window. Each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum StudioError {
+    /// No graphics device can draw the window.
     #[error(
         "no graphics device that can draw the window was found ({0}); install a Vulkan or OpenGL driver (on Linux, mesa-vulkan-drivers draws without a graphics card), or use `vokenboard tell`"
     )]
     NoGraphics(String),
+    /// The window system refused to open the window.
     #[error("the window could not be opened ({0}); without a display, use `vokenboard tell`")]
     NoWindow(String),
 }

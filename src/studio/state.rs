@@ -43,7 +43,9 @@ const TYPING_REST: Duration = Duration::from_millis(1500);
 
 /// What the studio is made of, so that tests can give their own parts.
 pub struct Parts {
+    /// Makes the loader of what is chosen.
     pub loader_for: LoaderFor,
+    /// The model that is loaded at the start.
     pub choice: Choice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
@@ -51,12 +53,14 @@ pub struct Parts {
     pub writers: Vec<Manifest>,
     /// Called from other threads when there is something to draw.
     pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The system's file dialogs, or a test's.
     pub dialogs: Box<dyn Dialogs>,
     /// Where stories without a folder of their own are kept, unless the author prefers another.
     pub projects: PathBuf,
     /// Where copies are kept of stories that can't be saved, and offered at the next start; the
     /// first that takes one.
     pub rescues: Vec<PathBuf>,
+    /// Preferences at the start.
     pub preferences: Preferences,
     /// The file that keeps them; none to forget them.
     pub preferences_file: Option<PathBuf>,
@@ -65,7 +69,9 @@ pub struct Parts {
 /// The studio without its window, in parts: the story and its autosave, the view of it, the
 /// settings of what is selected, the models, and the work in hand.
 pub struct State {
+    /// The story under edit.
     pub document: Document,
+    /// Pixels of the story's pictures.
     pub images: Images,
     /// The title as typed.
     pub title: String,
@@ -73,22 +79,28 @@ pub struct State {
     typed: Option<Instant>,
     /// The folder of this story, once it has one.
     pub project: Option<PathBuf>,
+    /// What is saved, and when to save again.
     pub autosave: Autosave,
     /// Counts the boards opened so far.
     board: u64,
     /// The author was told that the model knows another language.
     said_language: bool,
+    /// Selection, cursor, and what lies open over the board.
     pub view: View,
     controls: Controls,
+    /// Models that can be chosen, and the one that was.
     pub models: Models,
+    /// What is being made, and what waits.
     pub work: Work,
     engine: Engine,
     files: Files,
     dialogs: Box<dyn Dialogs>,
     wake: Arc<dyn Fn() + Send + Sync>,
+    /// Short messages over the board.
     pub toasts: Toasts,
     /// What was chosen for each exporter, by its id.
     pub exports: BTreeMap<&'static str, export::Options>,
+    /// What the author has set once for all stories.
     pub preferences: Preferences,
     preferences_file: Option<PathBuf>,
     projects: PathBuf,
@@ -97,11 +109,13 @@ pub struct State {
     looking: Option<Receiver<Recent>>,
     /// Copies of stories that could not be saved in an earlier session.
     pub rescued: Vec<Rescued>,
+    /// Set while the board is about to be left.
     pub leaving: Option<Leaving>,
     quit: bool,
 }
 
 impl State {
+    /// An empty board; the engine begins to load the chosen model.
     pub fn new(parts: Parts) -> State {
         let wake = Arc::clone(&parts.wake);
         let woken = Arc::clone(&wake);
@@ -151,22 +165,27 @@ impl State {
         self.leave_for(Leave::Open(dir), Instant::now());
     }
 
+    /// The story as it stands.
     pub fn story(&self) -> &Story {
         self.document.story()
     }
 
+    /// Panels in the order of the board.
     pub fn panels(&self) -> &[Panel] {
         &self.document.story().panels
     }
 
+    /// Position of a panel on the board, from 0.
     pub fn index_of(&self, id: PanelId) -> Option<usize> {
         self.story().position(id)
     }
 
+    /// The panel with this id, if it is on the board.
     pub fn panel(&self, id: PanelId) -> Option<&Panel> {
         self.story().panel(id)
     }
 
+    /// Text of a panel; empty where there is none.
     pub fn text_of(&self, id: PanelId) -> &str {
         self.panel(id).map_or("", |panel| &panel.text)
     }
@@ -188,6 +207,7 @@ impl State {
         self.images.shown(&take.image)
     }
 
+    /// The selected panel, where it has a picture.
     pub fn selected_with_picture(&self) -> Option<PanelId> {
         self.view.selected.filter(|&id| {
             self.panel(id)

@@ -8,16 +8,21 @@ use egui::{Align2, Area, Frame, Margin, Order, RichText, Stroke, Ui};
 use super::icons::{self, Icon};
 use super::{plain, theme, widgets};
 
+/// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Something was done.
     Note,
+    /// Something went wrong.
     Error,
 }
 
 /// One sentence for the author.
 #[derive(Clone, Debug)]
 pub struct Toast {
+    /// Whether something was done or went wrong.
     pub kind: Kind,
+    /// The message.
     pub sentence: String,
     until: Instant,
 }
@@ -32,8 +37,11 @@ pub fn sentence(words: String) -> String {
 /// A message that was shown, kept to be read again.
 #[derive(Clone, Debug)]
 pub struct Message {
+    /// Whether something was done or went wrong.
     pub kind: Kind,
+    /// When it was shown.
     pub at: SystemTime,
+    /// The message.
     pub sentence: String,
     /// What the system said, for whoever helps the author.
     pub detail: Option<String>,
@@ -50,6 +58,7 @@ pub struct Toasts {
 }
 
 impl Toasts {
+    /// Shows that something was done, for four seconds.
     pub fn note(&mut self, sentence: impl Into<String>, now: Instant) {
         self.push(Kind::Note, sentence.into(), now + Duration::from_secs(4));
     }
@@ -94,6 +103,7 @@ impl Toasts {
         self.shown.iter().map(|t| t.until - now).min()
     }
 
+    /// Messages that are shown now, oldest first.
     pub fn all(&self) -> &[Toast] {
         &self.shown
     }

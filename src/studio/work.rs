@@ -18,9 +18,12 @@ pub enum Target {
     /// A new panel behind `after` or, without one, at the end, made when the job's turn comes.
     /// `show` if the author has just asked for it and wants to see it.
     NewPanel {
+        /// Whether it is selected and scrolled to.
         show: bool,
+        /// The panel that it goes behind.
         after: Option<PanelId>,
     },
+    /// A panel that is on the board.
     Panel(PanelId),
 }
 
@@ -36,8 +39,11 @@ pub struct Rewrite {
 /// A job that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
+    /// Where the result goes.
     pub target: Target,
+    /// What is made.
     pub make: Make,
+    /// How it is made.
     pub settings: Settings,
     /// From the guidance slider: a newer one replaces it.
     pub live: bool,
@@ -50,29 +56,40 @@ pub struct Order {
 pub struct Made {
     /// The document's revision right after it.
     pub at: u64,
+    /// The edits, in order.
     pub edits: Vec<Edit>,
 }
 
 /// The job that the engine has.
 #[derive(Clone, Debug)]
 pub struct Running {
+    /// Id of the job.
     pub job: JobId,
+    /// The panel that it is made for.
     pub panel: PanelId,
+    /// What is made.
     pub make: Make,
+    /// How it is made.
     pub settings: Settings,
+    /// From the guidance slider: a newer one replaces it.
     pub live: bool,
     /// The panel's text that its picture was ordered for.
     pub told: Option<String>,
     /// What this job has put into the story so far.
     pub made: Option<Made>,
+    /// Whether the author has cancelled it.
     pub cancelled: bool,
     /// The part of the model that is loaded again.
     pub loading: Option<String>,
     /// The text so far.
     pub text: String,
+    /// Whether the whole text is there.
     pub text_done: bool,
+    /// Denoising steps done.
     pub step: u32,
+    /// Denoising steps in all; 0 before the first.
     pub steps: u32,
+    /// Small picture of the latents, after the first step.
     pub preview: Option<Arc<RgbaImage>>,
     since: Instant,
     /// When the last step ended.
@@ -94,10 +111,12 @@ fn smooth(known: &mut Option<f32>, new: f32) {
 }
 
 impl Work {
+    /// The job that runs, if any.
     pub fn running(&self) -> Option<&Running> {
         self.running.as_ref()
     }
 
+    /// The job that runs, if any, to be changed.
     pub fn running_mut(&mut self) -> Option<&mut Running> {
         self.running.as_mut()
     }
@@ -130,6 +149,7 @@ impl Work {
         self.waiting.iter().filter(new).count()
     }
 
+    /// Whether nothing runs and nothing waits.
     pub fn is_idle(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty()
     }
@@ -222,6 +242,7 @@ impl Work {
         }
     }
 
+    /// Appends a piece to the text of a running job.
     pub fn text_piece(&mut self, job: JobId, piece: &str) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
             r.loading = None;
@@ -229,6 +250,7 @@ impl Work {
         }
     }
 
+    /// Notes that the text of a running job is whole.
     pub fn text_done(&mut self, job: JobId, now: Instant) {
         if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
             r.loading = None;
@@ -239,6 +261,7 @@ impl Work {
         }
     }
 
+    /// Notes a denoising step of a running job.
     pub fn stepped(
         &mut self,
         job: JobId,

@@ -4,8 +4,6 @@
 //! beside its checkpoint, and ends by writing the moving average of its weights into the model
 //! folder in the diffusers layout.
 
-#![warn(missing_docs)]
-
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod diffusion;

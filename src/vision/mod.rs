@@ -5,8 +5,6 @@
 //! modules are differentiable and take their sizes from configurations, so the full tower and
 //! a small one of our own are the same code. Gemma 3 sees through a [`Projector`].
 
-#![warn(missing_docs)]
-
 mod config;
 mod eva;
 mod preprocess;

@@ -2,8 +2,6 @@
 //! picture. Texts and pictures are read interleaved; where the model asks for a picture, its
 //! states at the vokens are mapped to what conditions a diffusion model.
 
-#![warn(missing_docs)]
-
 mod config;
 mod folder;
 mod generate;

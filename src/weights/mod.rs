@@ -4,8 +4,6 @@
 //! A model folder holds `manifest.json` ([`Manifest`]) beside its weights. The catalogue of
 //! installed models is every such folder in [`models_dir`].
 
-#![warn(missing_docs)]
-
 mod added;
 mod checkpoint;
 mod device;

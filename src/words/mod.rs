@@ -41,8 +41,11 @@ const PLURALS: [(&str, &str); 12] = [
 /// A word of a text, by where it stands in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownWord {
+    /// First byte of the word in the text.
     pub start: usize,
+    /// Byte behind the word in the text.
     pub end: usize,
+    /// The word, lower case.
     pub word: String,
 }
 

@@ -14,44 +14,66 @@ use crate::story::{
 /// A picture whose looks are to be kept, see [`Reference`].
 #[derive(Clone, Debug)]
 pub struct GivenReference {
+    /// Its pixels.
     pub picture: Arc<RgbaImage>,
+    /// Strength, steps and adapter.
     pub how: Reference,
 }
 
 /// A picture whose shapes are to be followed, see [`Control`].
 #[derive(Clone, Debug)]
 pub struct GivenControl {
+    /// What the picture is, such as `canny` or `depth`.
     pub kind: String,
+    /// Its pixels.
     pub picture: Arc<RgbaImage>,
+    /// Conditioning scale, steps and file.
     pub how: Control,
 }
 
 /// All that one picture is drawn from.
 #[derive(Clone, Debug)]
 pub struct Brief {
+    /// Prompt of the picture.
     pub prompt: String,
     /// What guidance leads away from; empty for nothing.
     pub negative: String,
+    /// Size of the picture, in pixels.
     pub size: Size,
+    /// Seed of the initial noise.
     pub seed: u64,
     /// 1 is none.
     pub guidance: f32,
+    /// Denoising steps.
     pub steps: u32,
+    /// Scheduler of the denoising.
     pub scheduler: SchedulerName,
+    /// Layers of the text encoder that are left out at its end, as A1111 counts them: 1 is none;
+    /// `None` is the model's own number.
     pub clip_skip: Option<u32>,
+    /// LoRAs, together.
     pub loras: Vec<LoraUse>,
+    /// An autoencoder in place of the model's own.
     pub vae: Option<FileUse>,
+    /// Textual inversion embeddings that the prompts call by name.
     pub embeddings: Vec<FileUse>,
+    /// What the UNet predicts, where its file does not say.
     pub prediction: Option<String>,
+    /// How far the initial noise moves towards that of another seed.
     pub variation: Option<Variation>,
     /// Image to image: the picture and the strength, where 1 ignores it.
     pub init: Option<(Arc<RgbaImage>, f32)>,
     /// Inpainting: white is drawn anew, black stays.
     pub mask: Option<Arc<RgbaImage>>,
+    /// Inpainting at full resolution.
     pub region: Option<Region>,
+    /// Pixels added around the picture.
     pub outpaint: Option<Margins>,
+    /// How the picture that is begun from is made larger.
     pub upscale: Option<Upscale>,
+    /// Pictures whose looks are kept.
     pub references: Vec<GivenReference>,
+    /// Pictures whose shapes are followed.
     pub control: Vec<GivenControl>,
 }
 

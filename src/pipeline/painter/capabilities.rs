@@ -25,6 +25,7 @@ pub struct SizeRange {
     pub step: u32,
     /// Least and most pixels of a side.
     pub least: u32,
+    /// Most pixels of a side.
     pub most: u32,
     /// Pixels of a picture in all that the model draws best: presets have about as many.
     pub budget: u32,
@@ -79,15 +80,21 @@ pub struct Capabilities {
     pub size: Size,
     /// Other sizes; `None` where it draws that one only.
     pub sizes: Option<SizeRange>,
+    /// What kind of prompt it has learnt from.
     pub prompts: PromptStyle,
+    /// Negative prompts.
     pub negative: bool,
     /// Guidance scales; one value where it takes none.
     pub guidance: RangeInclusive<f32>,
+    /// Numbers of denoising steps.
     pub steps: RangeInclusive<u32>,
     /// Schedulers it knows, the usual first; empty where there is no choice.
     pub schedulers: Vec<SchedulerName>,
+    /// Leaving out last layers of the text encoder.
     pub clip_skip: bool,
+    /// LoRAs.
     pub loras: bool,
+    /// Another autoencoder.
     pub vae: bool,
     /// What the UNet predicts can be said.
     pub prediction: bool,

@@ -32,6 +32,7 @@ pub struct PainterDescription {
     pub weights: String,
     /// The device for people, such as `CPU (2 threads)`.
     pub device: String,
+    /// What it can take.
     pub takes: Capabilities,
     /// Words that it knows where it knows only some.
     pub draws: Draws,
@@ -42,6 +43,7 @@ pub struct PainterDescription {
 /// A picture as it came out.
 #[derive(Clone, Debug)]
 pub struct Drawn {
+    /// The picture.
     pub picture: RgbaImage,
     /// What an engine elsewhere was given to draw it.
     pub graph: Option<serde_json::Value>,
@@ -58,6 +60,7 @@ impl From<RgbaImage> for Drawn {
 
 /// Draws pictures. It lives on the engine's thread.
 pub trait Painter {
+    /// What is loaded, and what it can take.
     fn describe(&self) -> &PainterDescription;
 
     /// The brief with what only the painter can fill in, such as the hashes of files that it
@@ -86,6 +89,7 @@ pub trait Painter {
 
 /// A kind of painter: which models are of it, and how one is loaded.
 pub trait PainterKind: Sync {
+    /// Whether a model is of this kind.
     fn detect(&self, model: &Model) -> bool;
 
     /// # Errors

@@ -39,6 +39,7 @@ pub struct WriterDescription {
 /// A text and what the writer was given to write it from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
+    /// The text.
     pub text: String,
     /// What the writer read, for the record.
     pub prompt: String,
@@ -50,6 +51,7 @@ pub struct Written {
 /// starts anew: nothing that an earlier call left changes the result. The request's settings say
 /// how text is sampled; the same request gives the same text.
 pub trait Writer {
+    /// What is loaded, and what it can do.
     fn describe(&self) -> &WriterDescription;
 
     /// The text of the next panel after `request.context`; of `request.picture` where there is one
@@ -136,6 +138,7 @@ pub trait Writer {
 
 /// A kind of writer: which models are of it, and how one is loaded.
 pub trait WriterKind: Sync {
+    /// Whether a model is of this kind.
     fn detect(&self, model: &Model) -> bool;
 
     /// # Errors

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 /// A LoRA as the engine names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraNode {
+    /// Name of the LoRA, as the server lists it.
     pub name: String,
+    /// Weight; 1 is as it was trained.
     pub weight: f64,
 }
 
@@ -24,20 +26,33 @@ pub struct Guide {
 /// All that a checkpoint's picture is drawn from, in the engine's own names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckpointGraph {
+    /// Name of the checkpoint, as the server lists it.
     pub checkpoint: String,
+    /// Prompt of the picture.
     pub prompt: String,
+    /// Negative prompt; empty for none.
     pub negative: String,
+    /// Pixels.
     pub width: u32,
+    /// Pixels.
     pub height: u32,
+    /// Seed of the initial noise.
     pub seed: u64,
+    /// Denoising steps.
     pub steps: u32,
+    /// Guidance scale (`cfg`); 1 is none.
     pub guidance: f64,
+    /// ComfyUI's name of the sampler, such as `dpmpp_2m`.
     pub sampler: String,
+    /// ComfyUI's name of the spacing of noise levels, such as `karras`.
     pub scheduler: String,
     /// Layers that the text encoder leaves out, 1 or more.
     pub clip_skip: Option<u32>,
+    /// LoRAs, one behind the other.
     pub loras: Vec<LoraNode>,
+    /// Name of another VAE, as the server lists it.
     pub vae: Option<String>,
+    /// The picture to begin from; none draws from noise alone.
     pub guide: Option<Guide>,
 }
 

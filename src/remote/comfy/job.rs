@@ -38,9 +38,12 @@ pub enum JobEvent {
     Waiting(usize),
     /// `step` of `steps` of the node that counts now.
     Step {
+        /// The step, from 1.
         step: u32,
+        /// How many there are.
         steps: u32,
     },
+    /// A small picture of what it will become.
     Preview(Box<RgbaImage>),
 }
 

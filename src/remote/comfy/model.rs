@@ -13,14 +13,18 @@ pub const PIPELINE: &str = "comfyui";
 pub enum ComfyModel {
     /// A checkpoint, drawn by a built-in graph in pictures of this many pixels.
     Checkpoint {
+        /// Name of the checkpoint, as the server lists it.
         name: String,
+        /// Pixels.
         width: u32,
+        /// Pixels.
         height: u32,
     },
     /// The author's own workflow.
     Workflow {
         /// Name of its file, for people.
         name: String,
+        /// The graph, with what its inputs are.
         workflow: Workflow,
     },
 }

@@ -12,13 +12,19 @@ use super::super::{Cancel, Client, RemoteError};
 /// What an engine says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
+    /// Version of ComfyUI.
     pub version: String,
     /// The device it computes on, for people.
     pub device: String,
+    /// Names of the checkpoints.
     pub checkpoints: Vec<String>,
+    /// Names of the LoRAs.
     pub loras: Vec<String>,
+    /// Names of the VAEs.
     pub vaes: Vec<String>,
+    /// Names of the samplers.
     pub samplers: Vec<String>,
+    /// Names of the spacings of noise levels (`scheduler`).
     pub schedulers: Vec<String>,
 }
 

@@ -14,20 +14,35 @@ use super::super::error::quoted;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
+    /// Prompt.
     Prompt,
+    /// Negative prompt.
     Negative,
+    /// Seed.
     Seed,
+    /// Denoising steps.
     Steps,
+    /// Guidance scale.
     Guidance,
+    /// Width of the picture.
     Width,
+    /// Height of the picture.
     Height,
+    /// Picture to begin from (image to image).
     Init,
+    /// Denoising strength of that, 0 to 1.
     Strength,
+    /// Mask of inpainting.
     Mask,
+    /// First reference picture.
     Reference1,
+    /// Second reference picture.
     Reference2,
+    /// Third reference picture.
     Reference3,
+    /// Fourth reference picture.
     Reference4,
+    /// Node whose picture is taken.
     Output,
 }
 
@@ -89,7 +104,9 @@ impl fmt::Display for Input {
 /// Where an input goes: a node's id and a field of it (empty for the output).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
+    /// Id of the node in the graph.
     pub node: String,
+    /// Name of the node's input.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
@@ -115,23 +132,36 @@ impl FromStr for Binding {
 /// A graph in API format with its inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workflow {
+    /// The graph in ComfyUI's API format.
     pub graph: Value,
+    /// Where each value is put.
     pub inputs: BTreeMap<Input, Binding>,
 }
 
 /// What a workflow's inputs are set to; pictures by the names under which they were uploaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
+    /// Prompt of the picture.
     pub prompt: String,
+    /// Negative prompt; empty for none.
     pub negative: String,
+    /// Seed of the initial noise.
     pub seed: u64,
+    /// Denoising steps.
     pub steps: u32,
+    /// Guidance scale.
     pub guidance: f64,
+    /// Pixels.
     pub width: u32,
+    /// Pixels.
     pub height: u32,
+    /// The server's name of the picture to begin from, once it was sent there.
     pub init: Option<String>,
+    /// Denoising strength, 0 (keeps the picture) to 1.
     pub strength: f64,
+    /// The server's name of the mask, once it was sent there.
     pub mask: Option<String>,
+    /// The server's names of the reference pictures, once they were sent there.
     pub references: Vec<String>,
 }
 
@@ -358,6 +388,7 @@ impl Workflow {
         both.then(|| id.to_owned())
     }
 
+    /// Whether the author has said where this value is put.
     pub fn takes(&self, input: Input) -> bool {
         self.inputs.contains_key(&input)
     }

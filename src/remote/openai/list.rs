@@ -15,10 +15,15 @@ pub const PIPELINE: &str = "endpoint";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Server {
+    /// llama.cpp's `llama-server`.
     LlamaServer,
+    /// Ollama.
     Ollama,
+    /// LM Studio.
     LmStudio,
+    /// vLLM.
     Vllm,
+    /// Any other server with OpenAI's interface.
     Other,
 }
 
@@ -40,6 +45,7 @@ impl Server {
 pub struct Endpoint {
     /// The server's name of it.
     pub model: String,
+    /// The server program.
     pub server: Server,
     /// Tokens of prompt and answer together.
     pub context: usize,

@@ -37,6 +37,7 @@ pub struct Chooser {
 }
 
 impl Chooser {
+    /// A chooser for `ask`, opened in `start` or the nearest folder above it that is there.
     pub fn new(ask: Ask, start: &Path) -> Chooser {
         let dir = start.ancestors().find(|dir| dir.is_dir());
         let name = match &ask {

@@ -18,11 +18,16 @@ use super::theme;
 
 pub use chooser::Chooser;
 
+/// What opens over the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sheet {
+    /// What keys and buttons do.
     Help,
+    /// Messages that were shown.
     Messages,
+    /// Preferences.
     Preferences,
+    /// Version, licences and the model.
     About,
     /// Another program has changed the story.
     Changed,

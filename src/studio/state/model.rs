@@ -18,6 +18,7 @@ pub struct Choice {
     pub recipe: Option<RecipeId>,
     /// Who writes; `None` for the one that belongs to the model.
     pub writer: Option<String>,
+    /// The device that it is loaded on.
     pub device: DeviceChoice,
 }
 
@@ -28,6 +29,7 @@ pub struct Storyteller {
     pub model: String,
     /// A recipe that is not the usual one of the model.
     pub recipe: Option<RecipeId>,
+    /// What the model is.
     pub manifest: Manifest,
 }
 
@@ -46,6 +48,7 @@ pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
 pub enum Readiness {
     /// What is being loaded, for people.
     Loading(String),
+    /// It is loaded; this is what it can do.
     Ready(Box<Description>),
     /// Why not, in a sentence.
     Failed(String),
@@ -59,6 +62,7 @@ impl Default for Readiness {
 
 /// The models that can be chosen, the one that was, and whether it is ready.
 pub struct Models {
+    /// The model that was chosen.
     pub choice: Choice,
     /// The installed models that tell stories.
     pub storytellers: Vec<Storyteller>,
@@ -67,14 +71,18 @@ pub struct Models {
     /// The models folder, where models can be added to it.
     pub library: Option<Library>,
     pub(super) loader_for: LoaderFor,
+    /// Whether it can be asked.
     pub readiness: Readiness,
 }
 
 /// Words that a model can draw, by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Words<'a> {
+    /// Characters.
     pub characters: &'a [String],
+    /// Things.
     pub things: &'a [String],
+    /// Places.
     pub places: &'a [String],
 }
 

@@ -15,13 +15,16 @@ use crate::studio::recent;
 pub enum Leave {
     /// The end of the program.
     Close,
+    /// A new story.
     New,
+    /// The story in this folder.
     Open(PathBuf),
 }
 
 /// A board that is about to be left.
 #[derive(Clone, Debug)]
 pub struct Leaving {
+    /// What comes afterwards.
     pub to: Leave,
     /// The author is asked; else the board is left once it is saved.
     pub asks: bool,

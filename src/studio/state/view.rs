@@ -7,6 +7,7 @@ use crate::studio::sheets::{Chooser, Sheet};
 
 /// The selection, the cursor, and what lies open over the board.
 pub struct View {
+    /// The selected panel.
     pub selected: Option<PanelId>,
     /// Panels chosen with the selected one, which may be among them.
     pub also: BTreeSet<PanelId>,
@@ -14,21 +15,27 @@ pub struct View {
     pub large: Option<PanelId>,
     /// The take of that panel that is shown beside it.
     pub compare: Option<usize>,
+    /// Text of the composer, as typed.
     pub composer: String,
+    /// The cursor goes into the composer in the next frame.
     pub focus_composer: bool,
     /// The cursor is in the text of the selected panel: the board must not move under it.
     pub editing: bool,
+    /// The board moves to this panel in the next frame.
     pub scroll_to: Option<PanelId>,
     /// The cursor goes into the text of this panel once it is drawn.
     pub write_in: Option<PanelId>,
     /// Cards in a row, and rows in view, as last drawn.
     pub columns: usize,
+    /// Rows in view, as last drawn.
     pub rows: usize,
     /// Whether the author wants the inspector; none where the width of the window decides.
     pub inspector: Option<bool>,
     /// Which words the empty board shows: characters, things or places.
     pub words_shown: usize,
+    /// What is open over the window.
     pub sheet: Option<Sheet>,
+    /// Our own file chooser, where it is open.
     pub chooser: Option<Chooser>,
 }
 
