@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use vokenboard::pipeline::{
     ContextPanel, Make, Options, Output, Pipeline, Progress, Request, loader,
 };
-use vokenboard::story::{PanelId, Settings};
+use vokenboard::story::{Images, Likeness, Member, MemberId, PanelId, Settings};
 use vokenboard::weights::{DeviceChoice, DeviceKind};
 
 fn copy(from: &Path, to: &Path) {
@@ -287,4 +287,61 @@ fn the_oldest_panels_are_left_out_of_a_story_that_is_too_long() {
     let prompt = &output.picture.unwrap().1.prompt;
     let told = prompt.matches("<ImageHere>").count();
     assert!(told > 1 && told < 40, "{told}");
+}
+
+#[test]
+fn the_cast_is_seen_before_the_story() {
+    let mut pipeline = pipeline();
+    let images = Images::new();
+    let face = RgbaImage::from_fn(20, 30, |x, y| {
+        image::Rgba([9, x as u8 * 9, y as u8 * 8, 255])
+    });
+    let milo = Member {
+        name: "Milo".into(),
+        description: "a red scarf".into(),
+        pictures: vec![images.put(face)],
+        ..Member::new(MemberId(1))
+    };
+    let story = vec![panel(1, "A door opens.", Some(120))];
+    let plain = request(story, Some("Milo runs."), Make::Picture);
+    let with_cast = |cast: Vec<Member>, who: Option<Vec<MemberId>>| {
+        let mut request = plain.clone();
+        request.board.cast = cast;
+        request.cast = who;
+        request.images = images.clone();
+        request
+    };
+    let picture =
+        |pipeline: &mut dyn Pipeline, request: &Request| made(pipeline, request).picture.unwrap();
+    let (before, record) = picture(pipeline.as_mut(), &plain);
+    assert!(record.settings.references.is_empty());
+    let seen = with_cast(vec![milo.clone()], None);
+    let (after, record) = picture(pipeline.as_mut(), &seen);
+    assert!(after != before, "what is seen counts");
+    let told = record.prompt.find("This is Milo: a red scarf.");
+    assert!(
+        told < record.prompt.find("A door opens."),
+        "{}",
+        record.prompt
+    );
+    assert_eq!(record.context, [PanelId(1)], "it is no panel");
+    // Its record draws it again, without the story's cast.
+    let again = Request {
+        settings: record.settings.clone(),
+        images: images.clone(),
+        ..plain.clone()
+    };
+    assert!(picture(pipeline.as_mut(), &again).0 == after);
+    // Who is not there is not shown.
+    let nobody = with_cast(vec![milo.clone()], Some(Vec::new()));
+    assert!(picture(pipeline.as_mut(), &nobody).0 == before);
+    // A picture is seen or it isn't.
+    let mut half = with_cast(vec![milo], None);
+    half.settings.likeness = Some(Likeness {
+        strength: 0.3,
+        ..Likeness::default()
+    });
+    let refused = pipeline.generate(&half, &mut |_| ControlFlow::Continue(()));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("strength 1"), "{refused}");
 }

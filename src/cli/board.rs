@@ -91,7 +91,7 @@ impl Board {
     pub fn settings(&self, at: usize, make: Make) -> Option<Settings> {
         let panel = &self.panels()[at];
         let record = match make {
-            Make::Text | Make::Plan(_) => panel.texts.active()?.record.as_ref(),
+            Make::Text | Make::Plan(_) | Make::Cast => panel.texts.active()?.record.as_ref(),
             Make::Picture | Make::Both | Make::Prompt => panel.picture()?.record.as_ref(),
         };
         record.map(|record| record.settings.clone())
@@ -169,7 +169,7 @@ impl Board {
     /// The model that drew the picture that the panel at `at` shows.
     pub fn drawn_by(&self, at: usize) -> Option<String> {
         let record = self.panels()[at].picture()?.record.as_ref()?;
-        Some(record.model.clone())
+        record.is_drawn().then(|| record.model.clone())
     }
 
     /// The hash of the picture that the panel at `at` shows.

@@ -276,6 +276,14 @@ impl Pipeline for CaptionPipeline {
                     ..output
                 }));
             }
+            Make::Cast => {
+                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
+                let cast = self.writer.cast(request, pieces)?;
+                return Ok(cast.map(|cast| Output {
+                    cast: Some(cast),
+                    ..output
+                }));
+            }
             Make::Prompt => {
                 let prompt = self.prompt(request, &given, sink)?;
                 return Ok(prompt.map(|(prompt, _)| Output {

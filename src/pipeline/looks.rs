@@ -49,10 +49,15 @@ impl Request {
         let room = takes.references.saturating_sub(settings.references.len());
         let there = self.in_picture(text);
         if likeness.strength > 0.0 {
-            let references = self.references(&there, &likeness, takes.sees);
-            settings
-                .references
-                .extend(references.into_iter().take(room));
+            let mut references = self.references(&there, &likeness, takes.sees);
+            references.truncate(room);
+            // An IP-Adapter reads one picture; the model itself looks at the others.
+            let mut others = settings.references.iter();
+            let read = others.any(|other| other.adapter.is_some());
+            for other in references.iter_mut().skip(usize::from(!read)) {
+                (other.adapter, other.encoder) = (None, None);
+            }
+            settings.references.extend(references);
         }
         for member in there {
             if let Some(lora) = member.lora.clone().filter(|_| takes.loras)
@@ -242,7 +247,7 @@ fn storyworld_word(member: &Member) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::pipeline::BoardContext;
-    use crate::story::{FileUse, ImageId, MemberId};
+    use crate::story::{FileUse, ImageId, MemberId, Settings};
     use image::RgbaImage;
 
     fn picture(side: u32) -> ImageId {
@@ -327,6 +332,30 @@ mod tests {
         // What the painter can't take is not asked of it, and neither is what was switched off.
         let plain = request.with_looks("Milo and Ann.", &Capabilities::default());
         assert_eq!(plain.settings, request.settings);
+        let file = |name: &str| {
+            Some(FileUse {
+                file: name.into(),
+                hash: String::new(),
+            })
+        };
+        let adapted = Request {
+            settings: Settings {
+                likeness: Some(Likeness {
+                    adapter: file("plus.safetensors"),
+                    encoder: file("encoder"),
+                    ..Likeness::default()
+                }),
+                ..Settings::default()
+            },
+            ..request.clone()
+        };
+        let adapted = adapted.with_looks("Ann sees the boy.", &all()).settings;
+        let read: Vec<bool> = adapted
+            .references
+            .iter()
+            .map(|r| r.adapter.is_some())
+            .collect();
+        assert_eq!(read, [true, false, false]);
         let mut off = request.clone();
         off.settings.likeness = Some(Likeness {
             strength: 0.0,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
-use crate::story::{Record, Settings};
+use crate::story::{Member, Record, Settings};
 use crate::weights::{Manifest, WeightsError};
 use painter::Capabilities;
 use writer::WriterDescription;
@@ -72,6 +72,8 @@ pub struct Output {
     pub prompt: Option<String>,
     /// For [`Make::Plan`].
     pub plan: Option<Vec<String>>,
+    /// For [`Make::Cast`]: those who are not in the cast, without ids.
+    pub cast: Option<Vec<Member>>,
     /// Where text and picture were wanted: whether the model asked for the picture by itself.
     /// `None` in recipes that leave it no choice.
     pub asked: Option<bool>,

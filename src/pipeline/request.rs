@@ -21,6 +21,8 @@ pub enum Make {
     Prompt,
     /// What is to happen in so many panels to come.
     Plan(u32),
+    /// Who and what comes back in the story so far.
+    Cast,
 }
 
 impl Make {
@@ -121,8 +123,11 @@ impl Request {
         images: &Images,
         at: usize,
         make: Make,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Request {
+        // What members of the cast brought to the take before is found anew.
+        settings.references.retain(|other| other.member.is_none());
+        settings.loras.retain(|other| other.member.is_none());
         let context = story.panels.iter().take(at).map(|panel| ContextPanel {
             id: panel.id,
             text: panel.text.clone(),
@@ -151,7 +156,7 @@ impl Request {
                 let told_by = panel.told_by();
                 request.picture = told_by.and_then(|take| images.shown(&take.image));
             }
-            Make::Both | Make::Plan(_) => {}
+            Make::Both | Make::Plan(_) | Make::Cast => {}
         }
         if make.picture() {
             request.prompt.clone_from(&panel.prompt);

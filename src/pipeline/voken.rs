@@ -255,6 +255,7 @@ impl VokenPipeline {
         match request.make {
             Make::Plan(_) => return refuse("can't plan a story"),
             Make::Prompt => return refuse("has no picture prompts"),
+            Make::Cast => return refuse("can't say who is in a story"),
             Make::Text => return Ok(()),
             Make::Picture | Make::Both => {}
         }

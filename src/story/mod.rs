@@ -13,6 +13,7 @@ mod project;
 mod record;
 mod record_png;
 mod rescue;
+mod retouch;
 mod sweep;
 mod takes;
 mod written;
@@ -30,6 +31,7 @@ pub use record::{
 };
 pub use record_png::{PngError, encode_png, read_record};
 pub use rescue::{Rescue, Rescued, rescue_folders};
+pub use retouch::{Retouch, Retouched};
 pub use sweep::Cleaned;
 pub use takes::{PictureTake, Take, Takes, TextTake};
 
@@ -151,7 +153,7 @@ impl Story {
             let records = takes.iter().filter_map(Take::record);
             let texts = panel.texts.items().iter();
             let named = texts.filter_map(Take::record).chain(records);
-            let named = named.flat_map(|record| record.settings.images());
+            let named = named.flat_map(Record::images);
             takes.iter().map(|take| &take.image).chain(named)
         });
         cast.chain(of_takes)
@@ -261,7 +263,8 @@ impl Panel {
     /// The picture that a new text is to tell of: one that there is no text to yet, or that is
     /// the author's own. A picture that was drawn from the text does not stand in the way of another.
     pub fn told_by(&self) -> Option<&PictureTake> {
-        let own = |take: &&PictureTake| self.text.trim().is_empty() || take.record.is_none();
+        let drawn = |take: &&PictureTake| take.record.as_ref().is_some_and(Record::is_drawn);
+        let own = |take: &&PictureTake| self.text.trim().is_empty() || !drawn(take);
         self.picture().filter(own)
     }
 

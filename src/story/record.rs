@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, MemberId, PanelId, Unknown, is_default};
+use super::{ImageId, MemberId, PanelId, Retouched, Unknown, is_default};
 
 /// What a generated text or picture was made by, of and with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Record {
     /// What an engine elsewhere was given to draw it, such as ComfyUI's graph with all values.
     #[serde(default, skip_serializing_if = "is_default")]
     pub graph: Option<serde_json::Value>,
+    /// What was done to the picture by hand since, first to last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retouched: Vec<Retouched>,
     /// How long it took. Not in the record that a PNG carries, see [`super::encode_png`].
     #[serde(default)]
     pub seconds: f32,
@@ -51,6 +54,19 @@ pub struct Record {
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+impl Record {
+    /// Whether a model made it; a picture of the author's own that was retouched has a record, too.
+    pub fn is_drawn(&self) -> bool {
+        !self.model.is_empty()
+    }
+
+    /// Every picture that it names.
+    pub fn images(&self) -> impl Iterator<Item = &ImageId> {
+        let before = self.retouched.iter().map(|retouched| &retouched.of);
+        self.settings.images().chain(before)
+    }
 }
 
 /// A model that took part, by its id and the hash of its weights.
@@ -148,7 +164,7 @@ pub struct Likeness {
 impl Default for Likeness {
     fn default() -> Likeness {
         Likeness {
-            strength: 0.6,
+            strength: 0.5,
             start: 0.0,
             end: whole(),
             adapter: None,

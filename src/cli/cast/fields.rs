@@ -8,7 +8,6 @@ use image::RgbaImage;
 use image::imageops::crop_imm;
 
 use crate::cli::board::Board;
-use crate::cli::picture_args::file_use;
 use crate::story::{Edit, FileUse, LoraUse, Member, MemberId, MemberKind, read_picture_file};
 
 /// Fields of a member; those that are `None` stay as they are.
@@ -167,7 +166,12 @@ pub fn file(path: &Path, what: &str) -> anyhow::Result<FileUse> {
             path.display()
         );
     }
-    file_use(&path.to_string_lossy(), None)
+    let whole = std::path::absolute(path)
+        .map_err(|e| anyhow!("{} is no file ({e}); give its path", path.display()))?;
+    Ok(FileUse {
+        file: whole.to_string_lossy().into_owned(),
+        hash: String::new(),
+    })
 }
 
 /// `FILE` or `FILE:0.8`, from the folder `base`.

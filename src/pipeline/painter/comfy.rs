@@ -7,7 +7,9 @@ use candle_core::Device;
 use image::{Rgba, RgbaImage};
 use serde_json::Value;
 
-use super::{Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, SizeRange};
+use super::{
+    Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, SizeRange, embeddings,
+};
 use crate::pipeline::{LoadProgress, PipelineError, Progress};
 use crate::remote::comfy::{
     self, CheckpointGraph, ComfyModel, Guide, Input, JobEvent, LoraNode, Values, Workflow,
@@ -290,8 +292,8 @@ impl ComfyPainter {
         let vae = vae.map(|vae| self.theirs(&self.about.vaes, &vae.file, "VAE"));
         Ok(comfy::checkpoint_graph(&CheckpointGraph {
             checkpoint: checkpoint.to_owned(),
-            prompt: brief.prompt.clone(),
-            negative: brief.negative.clone(),
+            prompt: embeddings::marked(&brief.prompt, &brief.embeddings),
+            negative: embeddings::marked(&brief.negative, &brief.embeddings),
             width: brief.size.width,
             height: brief.size.height,
             seed: brief.seed,

@@ -61,6 +61,19 @@ fn files_beside(model: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// `text` as ComfyUI reads it, which wants `embedding:` before the name of one.
+pub(super) fn marked(text: &str, used: &[FileUse]) -> String {
+    let mut marked = text.to_owned();
+    for used in used {
+        let name = name_of(Path::new(&used.file));
+        let known = marked.contains(&format!("embedding:{name}"));
+        if has_word(&marked, &name.to_lowercase()) && !known {
+            marked = marked.replace(&name, &format!("embedding:{name}"));
+        }
+    }
+    marked
+}
+
 /// Whether `word` stands in `text` with nothing of a word before or behind it.
 fn has_word(text: &str, word: &str) -> bool {
     let text = text.to_lowercase();
@@ -74,6 +87,19 @@ fn has_word(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comfyui_is_told_what_an_embedding_is() {
+        let used = [FileUse {
+            file: "/x/milo-face.pt".into(),
+            hash: String::new(),
+        }];
+        let text = "Milo runs, Milo: milo-face, red scarf";
+        let told = "Milo runs, Milo: embedding:milo-face, red scarf";
+        assert_eq!(marked(text, &used), told);
+        assert_eq!(marked(told, &used), told);
+        assert_eq!(marked("rain", &used), "rain");
+    }
 
     #[test]
     fn embeddings_are_found_by_name_beside_the_model() {

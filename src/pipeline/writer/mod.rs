@@ -13,6 +13,7 @@ use candle_core::Device;
 
 use super::painter::PromptStyle;
 use super::{ContextPanel, LoadProgress, PipelineError, Request};
+use crate::story::Member;
 use crate::weights::Model;
 
 /// Most panels that are planned at a time.
@@ -89,6 +90,18 @@ pub trait Writer {
         _sink: &mut TextSink,
     ) -> Result<Option<Vec<String>>, PipelineError> {
         Err(self.follows_none("plan a story"))
+    }
+
+    /// Who and what comes back in the story and is not in its cast: names and looks, without ids.
+    ///
+    /// # Errors
+    /// As [`Writer::rewrite`].
+    fn cast(
+        &mut self,
+        _request: &Request,
+        _sink: &mut TextSink,
+    ) -> Result<Option<Vec<Member>>, PipelineError> {
+        Err(self.follows_none("say who is in a story"))
     }
 
     /// What a picture of `text`, the panel after `request.context`, shows: who, how they look,

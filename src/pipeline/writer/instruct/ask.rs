@@ -175,6 +175,11 @@ impl Story {
         self.ask(&order)
     }
 
+    /// Who and what comes back in it.
+    pub(super) fn who_comes_back(&self) -> Vec<Message> {
+        self.ask(&super::cast::order())
+    }
+
     /// What a picture of `text` shows, for a model that draws.
     pub(super) fn picture(&self, text: &str, who: &[String], style: PromptStyle) -> Vec<Message> {
         let form = match style {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod ask;
+mod cast;
 mod clean;
 mod language;
 mod parse;
@@ -20,7 +21,7 @@ use crate::llm::chat::{Asked, ChatModel};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::{ContextPanel, PipelineError, Request};
-use crate::story::{Settings, TextLength};
+use crate::story::{Member, Settings, TextLength};
 use answer::{Answered, Order, Wish, answer};
 use ask::{Panel, Story};
 use clean::{Flaw, Wanted, clean, is_enough, limits, preview};
@@ -361,6 +362,31 @@ impl Writer for InstructWriter {
             preview: &|_| String::new(),
         };
         Ok(self.ask(&wish, sink)?.map(|(plan, _)| plan))
+    }
+
+    fn cast(
+        &mut self,
+        request: &Request,
+        sink: &mut TextSink,
+    ) -> Result<Option<Vec<Member>>, PipelineError> {
+        if !self.chat.knows_messages() {
+            return Err(self.follows_none("say who is in a story"));
+        }
+        let told = request.told().join("\n");
+        let max_tokens = tokens(32 * cast::MOST, Language::of(&told));
+        let Some(read) = self.told(request, max_tokens, sink)? else {
+            return Ok(None);
+        };
+        let known = &request.board.cast;
+        let wish = Wish {
+            order: Order::Chat(read.story.who_comes_back()),
+            sampling: sampling(&request.settings),
+            max_tokens,
+            check: &|text, _| cast::cast(text, &told, known),
+            enough: &|text| clean::lines(text).len() > 2 * cast::MOST,
+            preview: &|_| String::new(),
+        };
+        Ok(self.ask(&wish, sink)?.map(|(cast, _)| cast))
     }
 
     fn picture_prompt(
