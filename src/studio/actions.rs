@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::casting::CastAction;
 use super::dialogs::Answer;
+use super::framing::FrameAction;
 use super::preferences::Preferences;
 use super::sheets::Sheet;
 use super::work::Rewrite;
 use crate::engine::Make;
 use crate::pipeline::RecipeId;
-use crate::story::{Edit, PanelId, SchedulerName, Settings, TextLength};
+use crate::story::{Edit, MemberId, PanelId, SchedulerName, Settings, TextLength};
 use crate::weights::DeviceChoice;
 
 /// What the author can do.
@@ -49,6 +51,8 @@ pub enum Action {
     /// Files that were dropped on the window: a story to open, or pictures, for the panel that
     /// they were dropped on or for new ones.
     Drop(Vec<PathBuf>, Option<PanelId>),
+    /// Picture files that were dropped on the sheet of a member.
+    DropLooks(Vec<PathBuf>, MemberId),
     /// A picture from the clipboard, for this panel or a new one.
     Paste(Arc<egui::ColorImage>, Option<PanelId>),
     /// Copies a panel to right behind it.
@@ -86,6 +90,8 @@ pub enum Action {
     WritePrompt(PanelId),
     /// What is to happen in so many panels to come.
     Plan(u32),
+    Cast(CastAction),
+    Frame(FrameAction),
     /// A change of the story that needs nothing else.
     Apply(Box<Edit>),
     /// Changes a setting of the selected panel, or of new ones.

@@ -10,7 +10,8 @@ use super::preferences::Look;
 use super::state::State;
 use super::textures::Textures;
 use super::{
-    board, card, composer, drop, header, inspector, keys, sheets, theme, toasts, viewer, welcome,
+    board, card, casting, composer, drop, header, inspector, keys, sheets, theme, toasts, viewer,
+    welcome,
 };
 
 /// Frames while something is made, at most so many a second.
@@ -73,9 +74,14 @@ impl App {
         self.prefer(ui.ctx());
         keys::take(ui, &mut self.state, self.focused, &mut self.actions);
         self.rooms(ui);
-        let Self { state, actions, .. } = self;
+        let Self {
+            state,
+            textures,
+            actions,
+            ..
+        } = self;
         drop::show(ui, state, actions);
-        sheets::show(ui, state, actions);
+        sheets::show(ui, state, textures, actions);
         let acted = !actions.is_empty();
         for action in std::mem::take(actions) {
             state.perform(action, start);
@@ -124,7 +130,10 @@ impl App {
                 .show(ui, |ui| match state.view.large {
                     Some(id) => viewer::show(ui, id, state, textures, actions),
                     None if empty => welcome::show(ui, state, textures, actions),
-                    None => board::show(ui, state, textures, actions),
+                    None => {
+                        casting::strip::show(ui, state, textures, actions);
+                        board::show(ui, state, textures, actions);
+                    }
                 });
         });
         if side > 0.0 {

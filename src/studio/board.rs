@@ -7,6 +7,7 @@ use egui::{
 
 use super::actions::Action;
 use super::card::{self, Drawn};
+use super::casting;
 use super::icons::{self, Icon};
 use super::script;
 use super::state::State;
@@ -33,7 +34,8 @@ struct Grid {
 
 impl Grid {
     /// Cards are `largest` wide at most.
-    fn new(width: f32, largest: f32, text_heights: &[f32], slots: usize) -> Grid {
+    /// `more` is what they are taller by than their picture, text and margins.
+    fn new(width: f32, largest: f32, more: f32, text_heights: &[f32], slots: usize) -> Grid {
         let narrowest = largest * NARROWEST;
         let fit = |card: f32| (width + GAP) / (card + GAP);
         let columns = fit(largest).round().min(fit(narrowest).floor()).max(1.0) as usize;
@@ -44,7 +46,8 @@ impl Grid {
         for row in 0..slots.div_ceil(columns) {
             let texts = text_heights.iter().skip(row * columns).take(columns);
             let text = texts.fold(card::SHORTEST_TEXT, |a, &b| a.max(b));
-            tops.push(tops[row] + card_width + text.min(card::LONGEST_TEXT) + card::MARGINS + GAP);
+            let text = text.min(card::LONGEST_TEXT);
+            tops.push(tops[row] + card_width + more + text + card::MARGINS + GAP);
         }
         Grid {
             columns,
@@ -81,8 +84,9 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
     let width = ui.available_width() - 12.0;
     let count = state.panels().len();
     let largest = (ui.available_height() * OF_HEIGHT).clamp(150.0, CARD_WIDTH);
-    let heights = card::text_heights(ui, state, Grid::new(width, largest, &[], 0).card.x);
-    let grid = Grid::new(width, largest, &heights, count + 1);
+    let more = casting::chips::height(state);
+    let heights = card::text_heights(ui, state, Grid::new(width, largest, more, &[], 0).card.x);
+    let grid = Grid::new(width, largest, more, &heights, count + 1);
     state.view.columns = grid.columns;
     let scroll = state
         .view
@@ -289,7 +293,7 @@ mod tests {
     #[test]
     fn cards_fill_the_usual_windows_without_overlap() {
         for width in [330.0, 600.0, 612.0, 960.0, 1600.0] {
-            let grid = Grid::new(width, CARD_WIDTH, &[500.0, 20.0], 8);
+            let grid = Grid::new(width, CARD_WIDTH, 0.0, &[500.0, 20.0], 8);
             assert!(
                 grid.card.x >= 200.0 && grid.card.x <= 330.0,
                 "{width}: {}",
@@ -301,13 +305,13 @@ mod tests {
                 assert!(rects[i + 1..].iter().all(|b| !a.intersects(*b)), "{width}");
             }
         }
-        assert_eq!(Grid::new(960.0, CARD_WIDTH, &[], 3).columns, 3);
-        assert_eq!(Grid::new(600.0, CARD_WIDTH, &[], 3).columns, 2);
+        assert_eq!(Grid::new(960.0, CARD_WIDTH, 0.0, &[], 3).columns, 3);
+        assert_eq!(Grid::new(600.0, CARD_WIDTH, 0.0, &[], 3).columns, 2);
     }
 
     #[test]
     fn a_card_dropped_on_a_half_goes_to_that_side() {
-        let grid = Grid::new(960.0, CARD_WIDTH, &[], 6);
+        let grid = Grid::new(960.0, CARD_WIDTH, 0.0, &[], 6);
         for index in 0..5 {
             let rect = grid.rect(Pos2::ZERO, index);
             let near = |x| Pos2::new(x, rect.center().y);

@@ -10,6 +10,7 @@ use egui::{
 use image::RgbaImage;
 
 use super::actions::Action;
+use super::casting;
 use super::icons::{self, Icon};
 use super::menus;
 use super::script;
@@ -83,8 +84,17 @@ pub fn show(
         );
     }
 
-    let text = Rect::from_min_max(square.left_bottom(), rect.max)
-        .shrink2(egui::vec2(SIDE - 4.0, MARGINS / 2.0 - 2.0));
+    let chips = casting::chips::height(state);
+    let below = square.left_bottom() + egui::vec2(0.0, chips);
+    let text =
+        Rect::from_min_max(below, rect.max).shrink2(egui::vec2(SIDE - 4.0, MARGINS / 2.0 - 2.0));
+    if chips > 0.0 {
+        let row = Rect::from_min_max(square.left_bottom(), egui::pos2(rect.right(), below.y));
+        let row = row
+            .shrink2(egui::vec2(SIDE - 4.0, 0.0))
+            .translate(egui::vec2(0.0, 5.0));
+        casting::chips::show(ui, state, textures, actions, drawn, row);
+    }
     match state.work.on(id).filter(|r| !r.text_done) {
         Some(running) => streaming(ui, running, index, text),
         None => editor(ui, state, actions, drawn, text),

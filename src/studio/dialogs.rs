@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
+use super::framing::Use;
 use crate::catalogue;
 use crate::export::{self, Place};
-use crate::story::{PanelId, picture_endings};
+use crate::story::{MemberId, PanelId, picture_endings};
 
 /// What is asked; the names are suggestions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// The folder of a story to open.
     Open,
-    /// A picture for a panel, or for a new one.
-    Bring(Option<PanelId>),
+    /// A picture.
+    Bring(Becomes),
     /// Where a story is saved, with a suggested name.
     SaveAs(String),
     /// Where new stories are kept.
@@ -30,6 +31,30 @@ pub enum Ask {
     Models,
     /// Where an export goes.
     Export(ExportAsk),
+}
+
+/// What pictures that the author brings become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// Takes of a panel, or new panels.
+    Panels(Option<PanelId>),
+    /// Pictures of a member of the cast.
+    Looks(MemberId),
+    /// What the picture of a panel is drawn with.
+    Frame(PanelId, Use),
+}
+
+impl Becomes {
+    /// What a dialog says.
+    pub fn title(self) -> &'static str {
+        match self {
+            Becomes::Panels(_) => "Add a picture to the story",
+            Becomes::Looks(_) => "Add a picture to the cast",
+            Becomes::Frame(_, Use::Source) => "Choose a picture to begin from",
+            Becomes::Frame(_, Use::Control) => "Choose a picture to follow",
+            Becomes::Frame(_, Use::Mask) => "Choose a mask: white is drawn anew",
+        }
+    }
 }
 
 /// A place for an export.
@@ -109,9 +134,9 @@ impl Dialogs for SystemDialogs {
                 let title = "Open a story: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Bring(_) => {
+            Ask::Bring(becomes) => {
                 let dialog = dialog
-                    .set_title("Add a picture to the story")
+                    .set_title(becomes.title())
                     .add_filter("Pictures", &picture_endings());
                 self.wait(ask, dialog.pick_file());
             }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use egui::{Align2, CornerRadius, FontId, Id, LayerId, Order, Stroke, StrokeKind, Ui};
 
 use super::actions::Action;
+use super::sheets::Sheet;
 use super::state::State;
 use super::theme;
+use crate::story::PanelId;
 
 /// Says what letting go will do while files hang over the window, and takes those let go.
 pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
@@ -16,12 +18,22 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         let paths: Vec<PathBuf> = dropped.map(|file| file.path().to_owned()).collect();
         (i.raw.hovered_files.len(), paths)
     });
+    if let Some(Sheet::Member(id)) = state.view.sheet {
+        if !dropped.is_empty() {
+            actions.push(Action::DropLooks(dropped, id));
+        }
+        if hovering > 0 {
+            say(ui, "Drop pictures to add them to this member of the cast");
+        }
+        return;
+    }
     // Where the pointer is while files are dragged is not told on every system, so the panel
-    // that waits for a picture is the selected one.
-    let bare = state.view.selected.filter(|&id| {
-        let panel = state.panel(id);
+    // that a picture is for is the one that is open large, or the selected one that has none.
+    let waits = |id: &PanelId| {
+        let panel = state.panel(*id);
         panel.is_some_and(|panel| panel.pictures.is_empty())
-    });
+    };
+    let bare = state.view.large.or(state.view.selected.filter(waits));
     if !dropped.is_empty() {
         let into = bare.filter(|_| dropped.len() == 1);
         actions.push(Action::Drop(dropped, into));
@@ -36,6 +48,10 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         Some(index) => format!("Drop a picture to put it into panel {}", index + 1),
         None => "Drop pictures to add them to the story, or a story's folder to open it".to_owned(),
     };
+    say(ui, &words);
+}
+
+fn say(ui: &Ui, words: &str) {
     let p = theme::palette(ui);
     let layer = LayerId::new(Order::Foreground, Id::unique("files over the window"));
     let painter = ui.ctx().layer_painter(layer);

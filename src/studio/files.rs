@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 
 use image::RgbaImage;
 
+use super::dialogs::Becomes;
 use crate::export::{self, Existing, Export, ExportError, Exporter, Options};
 use crate::story::{
-    Document, Images, PanelId, Project, ProjectError, Record, Rescue, Story, read_picture_file,
+    Document, Images, Project, ProjectError, Record, Rescue, Story, read_picture_file,
 };
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
@@ -40,12 +41,11 @@ pub enum Task {
     /// Where the board is kept from now on; `None` for one without a folder.
     Use(Option<Project>),
     Export(Box<ExportTask>),
-    /// Reads pictures that the author brings to board `board`, for one of its panels or for new
-    /// ones.
+    /// Reads pictures that the author brings to board `board`.
     Bring {
         board: u64,
         paths: Vec<PathBuf>,
-        into: Option<PanelId>,
+        becomes: Becomes,
     },
 }
 
@@ -95,7 +95,7 @@ pub enum Done {
     Brought {
         board: u64,
         pictures: Vec<(RgbaImage, Option<Record>)>,
-        into: Option<PanelId>,
+        becomes: Becomes,
         /// Why the other files are no pictures, a sentence each.
         refused: Vec<String>,
     },
@@ -195,7 +195,12 @@ fn work(
 
 /// Reads the pictures of a task that brings some.
 fn brought(task: Task) -> Option<Done> {
-    let Task::Bring { board, paths, into } = task else {
+    let Task::Bring {
+        board,
+        paths,
+        becomes,
+    } = task
+    else {
         return None;
     };
     let (mut pictures, mut refused) = (Vec::new(), Vec::new());
@@ -208,7 +213,7 @@ fn brought(task: Task) -> Option<Done> {
     Some(Done::Brought {
         board,
         pictures,
-        into,
+        becomes,
         refused,
     })
 }

@@ -33,6 +33,9 @@ icons! {
     Picture = "picture", Text = "text", Sparkle = "sparkle", Stop = "stop",
     Pencil = "pencil", Chip = "chip", Sun = "sun", Moon = "moon", Book = "book",
     Warning = "warning", Check = "check", Compare = "compare", Help = "help", Side = "side",
+    Person = "person", Place = "place", Thing = "thing",
+    FlipSides = "flip-sides", FlipOver = "flip-over", TurnLeft = "turn-left",
+    TurnRight = "turn-right",
 }
 
 /// Textures by icon and size in physical pixels, kept in egui's memory.

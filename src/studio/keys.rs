@@ -3,6 +3,7 @@
 use egui::{Event, Key, Modifiers, Ui};
 
 use super::actions::Action;
+use super::framing::FrameAction;
 use super::sheets::Sheet;
 use super::state::State;
 use super::{card, composer, header};
@@ -39,6 +40,10 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
         // A slow frame may hold several presses; each is a step.
         let redo = presses(shift, Key::Z) + presses(ctrl, Key::Y);
         let undo = presses(ctrl, Key::Z);
+        if state.framing.is_painting() && undo > 0 {
+            actions.push(Action::Frame(FrameAction::UndoStroke));
+            return;
+        }
         actions.extend(std::iter::repeat_n(Action::Undo, undo));
         actions.extend(std::iter::repeat_n(Action::Redo, redo));
     }
@@ -134,8 +139,11 @@ fn walk(presses: &dyn Fn(Modifiers, Key) -> usize, state: &State, actions: &mut 
 fn escape(state: &mut State, left: Option<egui::Id>, actions: &mut Vec<Action>) {
     // The focus is gone already when Esc is seen here, so what had it decides.
     let in_panel = left.is_some() && left == state.view.selected.map(card::field);
-    if state.view.large.is_some() {
-        actions.push(Action::Enlarge(None));
+    if let Some(id) = state.view.large {
+        actions.push(match state.framing.tool {
+            Some(_) => Action::Frame(FrameAction::Take(id, None)),
+            None => Action::Enlarge(None),
+        });
     } else if in_panel || left == Some(header::title_field()) {
         actions.push(Action::Committed);
     } else if !state.work.is_idle() {

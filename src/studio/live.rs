@@ -1,18 +1,40 @@
-//! The guidance slider's live picture: one take for each value the author settles on, glimpses
+//! The live picture of a slider: one take for each value the author settles on, glimpses
 //! of those in between, newest first.
 
 use std::time::{Duration, Instant};
 
-use crate::story::PanelId;
+use crate::story::{PanelId, Settings};
 
 /// How long the slider must rest before its value is drawn.
 const REST: Duration = Duration::from_millis(180);
+
+/// A slider whose picture follows it, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Slid {
+    Guidance(f32),
+    /// Of image to image.
+    Strength(f32),
+}
+
+impl Slid {
+    /// Whether a picture was made at this value.
+    pub fn made(self, settings: &Settings) -> bool {
+        let same = |a: f32, b: f32| (a - b).abs() < 1e-4;
+        match self {
+            Slid::Guidance(value) => same(settings.guidance, value),
+            Slid::Strength(value) => {
+                let init = settings.init.as_ref();
+                init.is_some_and(|init| same(init.strength, value))
+            }
+        }
+    }
+}
 
 /// What the slider wants drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wanted {
     pub panel: PanelId,
-    pub guidance: f32,
+    pub slid: Slid,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +50,15 @@ pub struct Live {
     pending: Option<Change>,
     /// The pointer holds the slider: no value is settled.
     held: bool,
+    /// Where a slider was moved to last.
+    last: Option<Slid>,
 }
 
 impl Live {
-    /// The slider of `panel` stands at `guidance` now; `held` while the pointer drags it.
-    pub fn moved(&mut self, panel: PanelId, guidance: f32, held: bool, now: Instant) {
-        let wanted = Wanted { panel, guidance };
+    /// The slider of `panel` stands there now; `held` while the pointer drags it.
+    pub fn moved(&mut self, panel: PanelId, slid: Slid, held: bool, now: Instant) {
+        let wanted = Wanted { panel, slid };
+        self.last = Some(slid);
         self.pending = Some(Change {
             wanted,
             due: now + REST,
@@ -47,6 +72,11 @@ impl Live {
         if let Some(change) = &mut self.pending {
             change.due = now;
         }
+    }
+
+    /// Where a slider stands that was moved.
+    pub fn last(&self) -> Option<Slid> {
+        self.last
     }
 
     /// Whether a picture drawn now is only a glimpse.
@@ -84,13 +114,22 @@ mod tests {
         let ms = |n| start + Duration::from_millis(n);
         let mut live = Live::default();
         for i in 0..50 {
-            live.moved(PANEL, 1.0 + i as f32 * 0.1, true, ms(i * 16));
+            live.moved(
+                PANEL,
+                Slid::Guidance(1.0 + i as f32 * 0.1),
+                true,
+                ms(i * 16),
+            );
             assert_eq!(live.due(ms(i * 16)), None, "moving");
         }
         let rest = live.wait(ms(49 * 16)).expect("a value waits");
         assert_eq!(rest, REST);
         let wanted = live.due(ms(49 * 16) + rest).expect("rested");
-        assert!((wanted.guidance - 5.9).abs() < 1e-5);
+        let settings = Settings {
+            guidance: 5.9,
+            ..Settings::default()
+        };
+        assert!(wanted.slid.made(&settings), "{wanted:?}");
         assert_eq!(live.due(ms(5000)), None, "asked for once");
         assert!(live.is_held());
     }
@@ -99,17 +138,18 @@ mod tests {
     fn letting_go_asks_at_once_and_a_key_after_a_rest() {
         let now = Instant::now();
         let mut live = Live::default();
-        live.moved(PANEL, 3.0, true, now);
+        live.moved(PANEL, Slid::Strength(0.3), true, now);
         live.released(now);
         assert_eq!(
             live.due(now),
             Some(Wanted {
                 panel: PANEL,
-                guidance: 3.0
+                slid: Slid::Strength(0.3)
             })
         );
-        live.moved(PANEL, 4.0, false, now);
+        live.moved(PANEL, Slid::Guidance(4.0), false, now);
         assert_eq!(live.due(now), None, "the key may repeat");
-        assert_eq!(live.due(now + REST).map(|w| w.guidance), Some(4.0));
+        let due = live.due(now + REST).map(|wanted| wanted.slid);
+        assert_eq!(due, Some(Slid::Guidance(4.0)));
     }
 }

@@ -3,6 +3,7 @@
 use egui::Ui;
 
 use super::actions::Action;
+use super::casting::{self, Looks};
 use super::state::State;
 use super::widgets::{menu_item, roomy};
 use crate::story::PanelId;
@@ -42,6 +43,9 @@ pub fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId)
             actions.push(action);
         }
     }
+    if let Some(take) = panel.pictures.active_index() {
+        this_is(ui, state, actions, id, take);
+    }
     ui.separator();
     for (words, keys, action) in [
         ("Insert panel after", "Ctrl+Enter", Action::InsertAfter(id)),
@@ -58,9 +62,9 @@ pub fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId)
 /// Of a picture of panel `id`; `shown` if it is the one that the panel shows.
 pub fn take(
     ui: &mut Ui,
+    state: &State,
     actions: &mut Vec<Action>,
-    id: PanelId,
-    index: usize,
+    (id, index): (PanelId, usize),
     shown: bool,
     starred: bool,
 ) {
@@ -77,7 +81,16 @@ pub fn take(
     if menu_item(ui, star, "", true) {
         actions.push(Action::Star(id, index, !starred));
     }
+    this_is(ui, state, actions, id, index);
     if menu_item(ui, "Discard take", "Del", true) {
         actions.push(Action::DeletePicture(id, index));
     }
+}
+
+/// Who of the cast a take shows.
+fn this_is(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId, take: usize) {
+    ui.menu_button("This is", |ui| {
+        roomy(ui);
+        casting::who(ui, state, actions, &Looks::Take(id, take));
+    });
 }

@@ -2,7 +2,9 @@
 //! events folded into it.
 
 mod autosave;
+mod casting;
 mod controls;
+mod framing;
 mod keeping;
 mod making;
 mod model;
@@ -33,7 +35,9 @@ use crate::export;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Rescued, Settings, Story};
 use crate::weights::Manifest;
 pub use autosave::Autosave;
+use casting::Casting;
 use controls::{Controls, Glimpse};
+use framing::Framing;
 pub use model::{Choice, LoaderFor, Models, Readiness, Storyteller, Words};
 pub use session::{Leave, Leaving};
 pub use view::View;
@@ -87,6 +91,8 @@ pub struct State {
     said_language: bool,
     /// Selection, cursor, and what lies open over the board.
     pub view: View,
+    casting: Casting,
+    pub framing: Framing,
     controls: Controls,
     /// Models that can be chosen, and the one that was.
     pub models: Models,
@@ -131,6 +137,8 @@ impl State {
             board: 0,
             said_language: false,
             view: View::default(),
+            casting: Casting::default(),
+            framing: Framing::default(),
             controls: Controls::default(),
             models: Models {
                 choice: parts.choice,
@@ -268,8 +276,10 @@ impl State {
             self.commit(now);
         }
         if let Some(wanted) = self.controls.live.due(now) {
-            self.draw_live(wanted.panel, wanted.guidance, now);
+            self.draw_live(wanted.panel, wanted.slid, now);
         }
+        self.look_for_names();
+        self.drop_tool_of_another_picture();
         self.drop_work_of_deleted_panels();
         self.start_next(now);
         self.autosave(now);
@@ -410,6 +420,8 @@ impl State {
         self.images = images;
         self.project = project;
         self.view.forget_board();
+        self.casting = Casting::default();
+        self.framing = Framing::default();
         self.typed = None;
         self.said_language = false;
         self.reset_settings();

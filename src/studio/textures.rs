@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use egui::{ColorImage, Context, TextureHandle, TextureOptions};
+use egui::{Color32, ColorImage, Context, TextureHandle, TextureOptions};
 use image::RgbaImage;
 
 use crate::story::{ImageId, PanelId};
@@ -30,6 +30,8 @@ pub struct Textures {
     thumbnails: HashMap<ImageId, Entry>,
     /// The take that the viewer shows beside another.
     beside: HashMap<(), Entry>,
+    /// What is painted over the large picture, of which revision and in which ink.
+    overlay: Option<((u64, Color32), TextureHandle, bool)>,
 }
 
 fn key(picture: &Arc<RgbaImage>) -> PixelsKey {
@@ -65,10 +67,31 @@ impl Textures {
         })
     }
 
+    /// What is painted over the large picture; `make` is called when that has changed.
+    pub fn overlay(
+        &mut self,
+        ctx: &Context,
+        state: (u64, Color32),
+        make: impl FnOnce() -> ColorImage,
+    ) -> TextureHandle {
+        if let Some((known, texture, used)) = &mut self.overlay {
+            *used = true;
+            if *known != state {
+                *known = state;
+                texture.set(make(), PICTURE);
+            }
+            return texture.clone();
+        }
+        let texture = ctx.load_texture("painted over", make(), PICTURE);
+        self.overlay = Some((state, texture.clone(), true));
+        texture
+    }
+
     /// Lets go of what the frame did not use.
     pub fn end_frame(&mut self) {
         self.panels.retain(|_, e| std::mem::take(&mut e.used));
         self.beside.retain(|(), e| std::mem::take(&mut e.used));
+        self.overlay.take_if(|(.., used)| !std::mem::take(used));
         self.thumbnails.retain(|_, e| std::mem::take(&mut e.used));
     }
 }

@@ -6,6 +6,7 @@ use egui::{CornerRadius, Image, Rect, RichText, Sense, Ui, Vec2, WidgetInfo};
 use image::RgbaImage;
 
 use super::actions::Action;
+use super::framing;
 use super::icons::Icon;
 use super::state::State;
 use super::textures::Textures;
@@ -28,10 +29,12 @@ pub fn show(
     };
     let whole = ui.max_rect();
     let behind = ui.interact(whole, ui.scope_id().with("behind"), Sense::click());
-    if behind.clicked() {
+    // A stroke that misses the picture doesn't throw away what was painted.
+    if behind.clicked() && state.framing.tool.is_none() {
         actions.push(Action::Enlarge(None));
     }
     head(ui, id, index, state, actions);
+    framing::bar(ui, id, state, actions);
     let caption = (whole.height() * 0.2).clamp(28.0, 84.0);
     let space = Rect::from_min_max(
         egui::pos2(whole.left() + SIDE, ui.cursor().top()),
@@ -53,14 +56,23 @@ pub fn show(
         let place = if other.is_some() {
             left.shrink(6.0)
         } else {
-            left
+            framing::room(state, left)
         };
         let texture = textures.panel(ui.ctx(), id, &picture);
         let name = format!("Large picture {}", index + 1);
         let rect = framed(ui, texture.id(), &picture, place);
-        let response = ui.interact(rect, ui.scope_id().with("large"), Sense::click());
+        let held = state.framing.tool.is_some() && running.is_none();
+        let sense = match held {
+            true => Sense::click_and_drag(),
+            false => Sense::click(),
+        };
+        let response = ui.interact(rect, ui.scope_id().with("large"), sense);
         response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &name));
-        if response.clicked() {
+        let take = state.panel(id).and_then(|panel| panel.picture());
+        if let Some(take) = take.filter(|_| held) {
+            let size = (take.width, take.height);
+            framing::over(ui, (rect, &response), size, state, textures, actions);
+        } else if response.clicked() {
             actions.push(Action::Enlarge(None));
         }
         response.context_menu(|ui| menus::panel(ui, state, actions, id));

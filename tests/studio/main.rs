@@ -1,9 +1,11 @@
 //! The studio, driven by the labels that an author (or a screen reader) sees.
 
 mod bearings;
+mod cast;
 mod choices;
 mod hands;
 mod models;
+mod redo;
 #[path = "../studio_support/mod.rs"]
 mod studio_support;
 mod window;

@@ -97,6 +97,13 @@ impl Doodle {
         }
     }
 
+    /// The same, asked for more.
+    #[allow(dead_code, reason = "only the tests of the window ask for more")]
+    pub fn that_takes(mut self, change: impl FnOnce(&mut painter::Capabilities)) -> Doodle {
+        change(&mut self.description.takes);
+        self
+    }
+
     fn sentence(request: &Request) -> String {
         let before = request.context.last().map_or("Once", |p| p.text.as_str());
         let seed = request.settings.seed as usize + before.len();

@@ -5,9 +5,12 @@ mod settings;
 mod takes;
 mod words;
 
+pub use words::{field, label};
+
 use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 
 use super::actions::Action;
+use super::framing;
 use super::icons::Icon;
 use super::state::State;
 use super::textures::Textures;
@@ -71,6 +74,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                         if wide(ui, Icon::Picture, "Regenerate image", true, !busy) {
                             actions.push(Action::DrawPicture(id));
                         }
+                        framing::controls(ui, state, actions, id);
                     }
                     ui.add_space(14.0);
                     settings::text(ui, state, actions);
@@ -121,6 +125,18 @@ fn record(ui: &mut Ui, state: &State, id: PanelId) {
         return;
     };
     ui.add_space(12.0);
+    let retouched: Vec<&str> = record
+        .retouched
+        .iter()
+        .map(|done| done.how.words())
+        .collect();
+    let retouched = match retouched.is_empty() {
+        true => String::new(),
+        false => format!("Changed by hand: {}.", retouched.join(", ")),
+    };
+    if !record.is_drawn() {
+        return note(ui, &retouched);
+    }
     let words = format!(
         "Drawn by {} on {} in {:.1} s: guidance {:.1}, {} steps, seed {}.",
         record.model,
@@ -130,13 +146,15 @@ fn record(ui: &mut Ui, state: &State, id: PanelId) {
         record.settings.steps,
         record.settings.seed
     );
-    ui.add(
-        egui::Label::new(
-            RichText::new(words)
-                .size(12.0)
-                .color(theme::palette(ui).faint_ink),
-        )
-        .wrap(),
-    )
-    .on_hover_text(&record.prompt);
+    let words = RichText::new(words).size(12.0);
+    ui.add(egui::Label::new(words.color(theme::palette(ui).faint_ink)).wrap())
+        .on_hover_text(&record.prompt);
+    if !retouched.is_empty() {
+        note(ui, &retouched);
+    }
+}
+
+fn note(ui: &mut Ui, words: &str) {
+    let words = RichText::new(words).size(12.0);
+    ui.add(egui::Label::new(words.color(theme::palette(ui).faint_ink)).wrap());
 }

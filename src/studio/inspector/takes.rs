@@ -61,7 +61,7 @@ pub fn pictures(
                 actions.push(Action::PictureTake(id, index));
             }
             response.context_menu(|ui| {
-                menus::take(ui, actions, id, index, active, take.starred);
+                menus::take(ui, state, actions, (id, index), active, take.starred);
             });
         }
     });

@@ -116,7 +116,7 @@ impl Chooser {
     fn title(&self) -> &'static str {
         match &self.ask {
             Ask::Open => "Open a story: choose its folder",
-            Ask::Bring(_) => "Choose a picture",
+            Ask::Bring(becomes) => becomes.title(),
             Ask::SaveAs(_) => "Save the story as a folder",
             Ask::Folder => "Choose the folder for new stories",
             Ask::Model => "Add a model: choose its file",

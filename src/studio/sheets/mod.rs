@@ -13,8 +13,11 @@ mod preferences;
 use egui::{Frame, Id, Modal, ScrollArea, Ui};
 
 use super::actions::Action;
+use super::casting::sheet as member;
 use super::state::State;
+use super::textures::Textures;
 use super::theme;
+use crate::story::MemberId;
 
 pub use chooser::Chooser;
 
@@ -31,10 +34,12 @@ pub enum Sheet {
     About,
     /// Another program has changed the story.
     Changed,
+    /// A member of the cast.
+    Member(MemberId),
 }
 
 /// Draws what is open.
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
     if state.leaving.as_ref().is_some_and(|leaving| leaving.asks) {
         leaving::show(ui, state, actions);
     }
@@ -50,6 +55,7 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         Sheet::Preferences => ("Preferences", 480.0),
         Sheet::About => ("About Vokenboard", 520.0),
         Sheet::Changed => ("Changed by another program", 460.0),
+        Sheet::Member(_) => ("Member of the cast", 520.0),
     };
     let closed = modal(ui, name, width, |ui| match sheet {
         Sheet::Help => help::show(ui),
@@ -57,6 +63,7 @@ pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         Sheet::Preferences => preferences::show(ui, state, actions),
         Sheet::About => about::show(ui, state),
         Sheet::Changed => changed::show(ui, state, actions),
+        Sheet::Member(id) => member::show(ui, state, textures, actions, id),
     });
     if closed {
         actions.push(Action::Show(None));

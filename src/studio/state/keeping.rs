@@ -8,7 +8,7 @@ use image::RgbaImage;
 use super::State;
 use crate::export::{self, Existing, Place};
 use crate::story::{Edit, Panel, PanelId, Record};
-use crate::studio::dialogs::{Answer, Ask, ExportAsk};
+use crate::studio::dialogs::{Answer, Ask, Becomes, ExportAsk};
 use crate::studio::files::{Done, ExportTask, Snapshot, Task};
 use crate::studio::preferences::Preferences;
 use crate::studio::sheets::{Chooser, Sheet};
@@ -70,7 +70,7 @@ impl State {
         };
         let task = match ask {
             Ask::Open => return self.open(path),
-            Ask::Bring(into) => return self.bring(vec![path], into),
+            Ask::Bring(becomes) => return self.bring(vec![path], becomes),
             Ask::Model | Ask::ModelFolder => return self.add_model(path, false),
             Ask::Models => return self.add_model(path, true),
             Ask::Folder => {
@@ -156,14 +156,14 @@ impl State {
             Done::Brought {
                 board,
                 pictures,
-                into,
+                becomes,
                 refused,
             } => {
                 for reason in refused {
                     self.toasts.error(reason, now);
                 }
                 if board == self.board {
-                    self.put(pictures, into, now);
+                    self.brought(pictures, becomes, now);
                 }
             }
             Done::SaveFailed { reason, changed } => {
@@ -195,13 +195,38 @@ impl State {
             .find(|path| path.is_dir());
         match story.or(folder).map(Path::to_owned) {
             Some(dir) => self.open(dir),
-            None => self.bring(paths, into),
+            None => self.bring(paths, Becomes::Panels(into)),
         }
     }
 
-    fn bring(&mut self, paths: Vec<PathBuf>, into: Option<PanelId>) {
+    pub(super) fn bring(&mut self, paths: Vec<PathBuf>, becomes: Becomes) {
         let board = self.board;
-        self.files.send(Task::Bring { board, paths, into });
+        self.files.send(Task::Bring {
+            board,
+            paths,
+            becomes,
+        });
+    }
+
+    fn brought(
+        &mut self,
+        pictures: Vec<(RgbaImage, Option<Record>)>,
+        becomes: Becomes,
+        now: Instant,
+    ) {
+        match becomes {
+            Becomes::Panels(into) => self.put(pictures, into, now),
+            Becomes::Looks(_) if pictures.is_empty() => {}
+            Becomes::Looks(id) => {
+                let pictures = pictures.into_iter().map(|(picture, _)| picture);
+                self.put_looks(id, pictures.collect(), now);
+            }
+            Becomes::Frame(id, used) => {
+                if let Some((picture, _)) = pictures.into_iter().next() {
+                    self.put_into_frame(id, used, picture);
+                }
+            }
+        }
     }
 
     /// A picture from the clipboard.

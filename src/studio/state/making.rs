@@ -51,7 +51,9 @@ impl State {
                 Some(id) => Target::Panel(id),
                 None => Target::NewPanel { show, after },
             },
-            Make::Both | Make::Prompt | Make::Plan(_) => Target::NewPanel { show, after },
+            Make::Both | Make::Prompt | Make::Plan(_) | Make::Cast => {
+                Target::NewPanel { show, after }
+            }
         };
         let settings = self.settings_of_new();
         self.order(Order {
@@ -170,6 +172,9 @@ impl State {
             return;
         }
         self.worded(id, output.prompt.clone(), output.plan.clone(), now);
+        if let Some(cast) = output.cast.clone() {
+            self.told_the_cast(cast, now);
+        }
         if let Some((picture, mut record)) = output.picture {
             // What was drawn is told by the text then, however the author changes it now.
             let told = output.text.map(|(text, _)| text);
@@ -298,8 +303,8 @@ impl State {
         };
         let settings = order.settings.clone();
         let at = match order.make {
-            // A plan is of the panels behind all that are there.
-            Make::Plan(_) => self.panels().len(),
+            // A plan is of the panels behind all that are there, a cast of all of them.
+            Make::Plan(_) | Make::Cast => self.panels().len(),
             _ => index,
         };
         let mut request = Request::of_panel(self.story(), &self.images, at, order.make, settings);

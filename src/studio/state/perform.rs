@@ -7,7 +7,7 @@ use crate::engine::Make;
 use crate::export;
 use crate::story::{Edit, Settings};
 use crate::studio::actions::Action;
-use crate::studio::dialogs::Ask;
+use crate::studio::dialogs::{Ask, Becomes};
 use crate::studio::work::{Order, Target};
 
 impl State {
@@ -123,6 +123,8 @@ impl State {
             Action::WritePrompt(id) => self.write_prompt(id),
             Action::Plan(panels) => self.plan(panels),
             Action::Apply(edit) => self.edit(*edit, now),
+            Action::Cast(action) => self.cast(action, now),
+            Action::Frame(action) => self.frame(action, now),
             Action::Set(setting) => self.set(setting, now),
             Action::Undo => {
                 self.forget_glimpse();
@@ -155,9 +157,10 @@ impl State {
             Action::ChooseNothing => self.view.chooser = None,
             Action::Save => self.save(true),
             Action::Drop(paths, into) => self.dropped(paths, into),
+            Action::DropLooks(paths, id) => self.bring(paths, Becomes::Looks(id)),
             Action::Paste(picture, into) => self.paste(&picture, into, now),
             Action::AskOpen => self.ask(Ask::Open),
-            Action::AskBring(into) => self.ask(Ask::Bring(into)),
+            Action::AskBring(into) => self.ask(Ask::Bring(Becomes::Panels(into))),
             Action::AskSaveAs => self.ask(Ask::SaveAs(self.file_name())),
             Action::AskExport(exporter) => {
                 self.ask_export(exporter, self.selected_with_picture());

@@ -77,6 +77,7 @@ impl State {
 
     pub(super) fn enlarge(&mut self, id: Option<PanelId>) {
         self.view.large = id;
+        self.framing.drop_tool();
         self.view.compare = None;
         if id.is_some() {
             self.select(id);

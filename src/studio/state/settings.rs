@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::framing::{with_frame, without_frame};
 use super::{Glimpse, Readiness, State};
 use crate::engine::Make;
 use crate::pipeline::new_seed;
-use crate::story::{PanelId, Settings};
+use crate::story::{PanelId, Record, Settings};
 use crate::studio::actions::Setting;
+use crate::studio::live::Slid;
 use crate::studio::work::{Order, Target};
 
 impl State {
@@ -23,7 +25,8 @@ impl State {
             Setting::Guidance(value, held) => {
                 settings.guidance = value;
                 if let Some(id) = self.selected_with_picture() {
-                    self.controls.live.moved(id, value, held, now);
+                    let slid = Slid::Guidance(value);
+                    self.controls.live.moved(id, slid, held, now);
                 }
             }
             Setting::GuidanceReleased => {
@@ -93,14 +96,15 @@ impl State {
     }
 
     /// The slider rests at a value: its picture, with the seed of the one shown.
-    pub(super) fn draw_live(&mut self, id: PanelId, guidance: f32, now: Instant) {
+    pub(super) fn draw_live(&mut self, id: PanelId, slid: Slid, now: Instant) {
         let Some(record) = self
             .panel(id)
             .and_then(|p| p.pictures.active()?.record.clone())
+            .or_else(|| matches!(slid, Slid::Strength(_)).then(Record::default))
         else {
             return;
         };
-        if (record.settings.guidance - guidance).abs() < 1e-4 && self.controls.glimpse.is_none() {
+        if slid.made(&record.settings) && self.controls.glimpse.is_none() {
             return;
         }
         // The glimpse of this very value is already there.
@@ -108,7 +112,7 @@ impl State {
             .controls
             .glimpse
             .as_ref()
-            .is_some_and(|g| g.panel == id && (g.record.settings.guidance - guidance).abs() < 1e-4)
+            .is_some_and(|g| g.panel == id && slid.made(&g.record.settings))
         {
             if !self.controls.live.is_held() {
                 self.keep_glimpse(now);
@@ -121,9 +125,15 @@ impl State {
             self.engine.cancel(job);
         }
         let settings = Settings {
-            guidance,
             seed: record.settings.seed,
             ..self.settings_for(id)
+        };
+        let settings = match slid {
+            Slid::Guidance(guidance) => Settings {
+                guidance,
+                ..with_frame(settings, &record.settings)
+            },
+            Slid::Strength(_) => self.begun_from_source(id, settings),
         };
         self.order(Order {
             target: Target::Panel(id),
@@ -142,12 +152,9 @@ impl State {
     /// The slider was let go: what it shows becomes a take, unless the picture is of a value
     /// that it has left.
     pub(super) fn keep_glimpse(&mut self, now: Instant) {
-        let settled = self.controls.panel.guidance;
-        let current = self
-            .controls
-            .glimpse
-            .as_ref()
-            .is_some_and(|g| (g.record.settings.guidance - settled).abs() < 1e-4);
+        let settled = self.controls.live.last();
+        let glimpse = self.controls.glimpse.as_ref().zip(settled);
+        let current = glimpse.is_some_and(|(g, settled)| settled.made(&g.record.settings));
         if !current || self.controls.live.wait(now).is_some() {
             return;
         }
@@ -191,7 +198,7 @@ impl State {
             repetition_penalty: written.repetition_penalty,
             length: written.length,
             tone: written.tone.clone(),
-            ..drawn.clone()
+            ..without_frame(drawn.clone())
         }
     }
 

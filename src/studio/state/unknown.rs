@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::State;
 use crate::pipeline;
+use crate::story::{Named, named};
 use crate::words::{self, UnknownWord};
 
 impl State {
@@ -12,7 +13,26 @@ impl State {
     pub fn unknown_in(&self, text: &str) -> Vec<UnknownWord> {
         let known = self.words();
         let lists = [known.characters, known.things, known.places];
-        pipeline::unknown_words(&lists, text)
+        let mut found = pipeline::unknown_words(&lists, text);
+        if found.is_empty() {
+            return found;
+        }
+        // The name of somebody in the cast who is described says how that one looks.
+        let story = self.story();
+        let described = |id| {
+            let member = story.member(id);
+            member.is_some_and(|member| !member.description.trim().is_empty())
+        };
+        let names: Vec<Named> = named(&story.cast, text)
+            .into_iter()
+            .filter(|name| described(name.member))
+            .collect();
+        let is_name = |word: &UnknownWord| {
+            let mut names = names.iter();
+            names.any(|name| name.start <= word.start && word.end <= name.end)
+        };
+        found.retain(|word| !is_name(word));
+        found
     }
 
     /// "Sprout does not know: grandmother, bees", of the sentence in the composer or, without

@@ -51,7 +51,14 @@ impl State {
         }
     }
 
-    /// The same before several panels are told, where nothing is planned for them.
+    /// Asks the writer who comes back in the story.
+    pub(super) fn ask_for_cast(&mut self) {
+        if let Some(last) = self.panels().last().map(|panel| panel.id) {
+            self.order_words(last, Make::Cast, None);
+        }
+    }
+
+    /// Plans before several panels are told, where nothing is planned for them.
     pub(super) fn plan_ahead(&mut self, panels: u32) {
         let planned = self.story().plan.len() > self.panels().len();
         if self.is_instructed() && !planned && panels > 1 {

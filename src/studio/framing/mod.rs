@@ -1,0 +1,77 @@
+//! Redoing a picture the way one means it: from this picture, variations, only here, following a
+//! sketch, larger, cropped. Which of these there are, the painter says.
+
+mod controls;
+mod tools;
+
+pub use controls::show as controls;
+pub use tools::{bar, over, room};
+
+use super::canvas::Brush;
+use crate::story::{Margins, PanelId, Retouch};
+
+/// What the pointer does on a picture that is open large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Paints what is drawn anew.
+    Mask,
+    /// Paints a drawing to begin from, or to follow.
+    Scribble(Use),
+    /// Frames a member of the cast.
+    Who,
+    Crop,
+    /// Draws the frame of the picture larger.
+    Extend,
+}
+
+/// What a picture of the author's is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To begin from.
+    Source,
+    /// To follow the shapes of.
+    Control,
+    Mask,
+}
+
+/// What the author does with a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FrameAction {
+    /// In the viewer of a panel; none for none any more.
+    Take(PanelId, Option<Tool>),
+    Brush(Brush),
+    /// The pointer paints here, in shares of width and height.
+    Stroke([f32; 2]),
+    /// The pointer is lifted.
+    Lift,
+    UndoStroke,
+    Invert,
+    Clear,
+    /// Left, top, right and bottom of what is framed, in pixels; none for nothing.
+    Framed(Option<[u32; 4]>),
+    Extended(Margins),
+    /// What is painted is drawn anew, the rest stays.
+    DrawMasked(PanelId),
+    /// The crop around the mask is enlarged to the size that the model draws best.
+    Enlarged(bool),
+    DrawOutside(PanelId),
+    /// What was scribbled is used.
+    UseScribble(PanelId),
+    /// A picture file for this.
+    Ask(PanelId, Use),
+    /// The take that is shown is begun from.
+    FromShown(PanelId),
+    /// How much is drawn anew, and whether the pointer still holds the slider.
+    Strength(f32, bool),
+    StrengthReleased,
+    Draw(PanelId),
+    VariationStrength(f32),
+    Vary(PanelId),
+    ControlKind(String),
+    /// The file of a ControlNet.
+    Controlnet(String),
+    Scale(f32),
+    Upscaler(String),
+    Enlarge(PanelId),
+    Retouch(PanelId, Retouch),
+}
