@@ -12,7 +12,9 @@ use super::ImageId;
 pub enum Retouch {
     /// Left, top, width and height in pixels of what stays.
     Crop(u32, u32, u32, u32),
+    /// Left becomes right.
     FlipHorizontal,
+    /// Top becomes bottom.
     FlipVertical,
     /// A quarter turn clockwise.
     RotateRight,
@@ -25,6 +27,7 @@ pub enum Retouch {
 pub struct Retouched {
     /// The picture before it.
     pub of: ImageId,
+    /// What was done to it.
     pub how: Retouch,
 }
 
