@@ -592,6 +592,14 @@ impl vokenboard::engine::Pipeline for Scribe {
                 let line = |at| format!("after {told}: {at}");
                 output.plan = Some((0..panels).map(line).collect());
             }
+            Make::Cast => {
+                let ann = vokenboard::story::Member {
+                    name: "Ann".into(),
+                    description: "blue coat".into(),
+                    ..Default::default()
+                };
+                output.cast = Some(vec![ann]);
+            }
             Make::Prompt => {
                 output.prompt = request.text.as_ref().map(|t| format!("picture of {t}"))
             }
@@ -610,6 +618,35 @@ impl vokenboard::engine::Pipeline for Scribe {
         }
         Ok(Some(output))
     }
+}
+
+#[test]
+fn the_writer_proposes_members_whom_the_author_accepts_or_dismisses() {
+    use vokenboard::studio::casting::CastAction;
+
+    let temp = tempfile::tempdir().unwrap();
+    let (mut parts, answers, _) = parts(temp.path().join("projects"), Duration::ZERO);
+    parts.loader_for = Arc::new(|_| Scribe::loader());
+    let mut d = Desk {
+        state: State::new(parts),
+        answers,
+        temp,
+    };
+    d.state.view.composer = "A girl runs.".into();
+    d.does(Action::Tell(Make::Text));
+    assert!(d.state.proposals().is_empty());
+    d.does(Action::Cast(CastAction::Ask));
+    d.until("who is there", |s| !s.proposals().is_empty());
+    assert_eq!(d.state.panels().len(), 1, "it is no panel");
+    d.does(Action::Cast(CastAction::Accept("Ann".into())));
+    let ann = d.state.story().cast[0].clone();
+    assert_eq!((&*ann.name, &*ann.description), ("Ann", "blue coat"));
+    assert!(d.state.proposals().is_empty(), "she is there now");
+    d.does(Action::Undo);
+    d.until("proposed again", |s| !s.proposals().is_empty());
+    d.does(Action::Cast(CastAction::Dismiss("Ann".into())));
+    assert!(d.state.proposals().is_empty());
+    assert_eq!(d.state.story().dismissed, ["Ann"]);
 }
 
 #[test]
