@@ -630,14 +630,17 @@ fn the_writer_proposes_members_whom_the_author_accepts_or_dismisses() {
     let mut d = Desk {
         state: State::new(parts),
         answers,
+        hold: Hold::default(),
         temp,
     };
-    d.state.view.composer = "A girl runs.".into();
-    d.does(Action::Tell(Make::Text));
+    d.until("ready", |s| s.is_instructed());
+    d.writes("A girl runs.");
+    d.idle();
     assert!(d.state.proposals().is_empty());
     d.does(Action::Cast(CastAction::Ask));
     d.until("who is there", |s| !s.proposals().is_empty());
-    assert_eq!(d.state.panels().len(), 1, "it is no panel");
+    let panels = d.state.panels().len();
+    assert_eq!(panels, 1, "it is no panel");
     d.does(Action::Cast(CastAction::Accept("Ann".into())));
     let ann = d.state.story().cast[0].clone();
     assert_eq!((&*ann.name, &*ann.description), ("Ann", "blue coat"));
