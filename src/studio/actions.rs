@@ -90,7 +90,9 @@ pub enum Action {
     WritePrompt(PanelId),
     /// What is to happen in so many panels to come.
     Plan(u32),
+    /// What is done with the cast.
     Cast(CastAction),
+    /// What is done with a picture.
     Frame(FrameAction),
     /// A change of the story that needs nothing else.
     Apply(Box<Edit>),

@@ -16,6 +16,7 @@ pub struct Brush {
     pub size: f32,
     /// Share of the radius that is painted in full; the rest fades. 0 to 1.
     pub hardness: f32,
+    /// It takes away what is painted.
     pub erase: bool,
 }
 
@@ -57,6 +58,7 @@ impl Canvas {
         }
     }
 
+    /// A number that is another one after each change.
     pub fn revision(&self) -> u64 {
         self.revision
     }
@@ -71,6 +73,7 @@ impl Canvas {
         self.painted.iter().all(|value| *value == 0)
     }
 
+    /// Whether there is a change to take back.
     pub fn can_undo(&self) -> bool {
         !self.before.is_empty()
     }
@@ -127,6 +130,7 @@ impl Canvas {
         self.revision += 1;
     }
 
+    /// Nothing is painted any more; undo brings it back.
     pub fn clear(&mut self) {
         self.keep();
         self.painted.iter_mut().for_each(|value| *value = 0);

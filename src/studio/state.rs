@@ -92,6 +92,7 @@ pub struct State {
     /// Selection, cursor, and what lies open over the board.
     pub view: View,
     casting: Casting,
+    /// The tool in hand, and what the controls of the frame stand at.
     pub framing: Framing,
     controls: Controls,
     /// Models that can be chosen, and the one that was.

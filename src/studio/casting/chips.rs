@@ -20,6 +20,7 @@ pub fn height(state: &State) -> f32 {
     }
 }
 
+/// Draws them into `rect`, below the picture.
 pub fn show(
     ui: &mut Ui,
     state: &State,

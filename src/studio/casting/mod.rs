@@ -24,12 +24,15 @@ pub enum CastAction {
     New(Looks),
     /// The sheet of a member.
     Open(MemberId),
+    /// A member as it is now.
     Set(Box<Member>),
+    /// It is no member any more.
     Remove(MemberId),
     /// The writer says who comes back in the story.
     Ask,
-    /// A name of the story's is a member, or none.
+    /// A name of the story's is a member.
     Accept(String),
+    /// A name of the story's is none.
     Dismiss(String),
     /// What is seen there is this member.
     Is(MemberId, Looks),
@@ -43,6 +46,7 @@ pub enum CastAction {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Looks {
     #[default]
+    /// No picture is said.
     Nowhere,
     /// A take of a panel.
     Take(PanelId, usize),

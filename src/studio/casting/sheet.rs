@@ -20,6 +20,7 @@ const KINDS: [(MemberKind, &str); 3] = [
     (MemberKind::Thing, "A thing"),
 ];
 
+/// Draws the sheet of the member `id`, or closes it where there is none.
 pub fn show(
     ui: &mut Ui,
     state: &State,

@@ -18,6 +18,7 @@ const LOW: f32 = 30.0;
 /// Below this the window is low.
 const LOW_WINDOW: f32 = 560.0;
 
+/// Draws the strip.
 pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
     let low = ui.ctx().content_rect().height() < LOW_WINDOW;

@@ -13,6 +13,7 @@ use crate::studio::widgets;
 
 const SCALES: [f32; 4] = [1.5, 2.0, 3.0, 4.0];
 
+/// Draws the controls for the panel `id`.
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) {
     let Some(takes) = state.takes() else { return };
     let drawn = state

@@ -19,6 +19,7 @@ pub enum Tool {
     Scribble(Use),
     /// Frames a member of the cast.
     Who,
+    /// Frames what stays.
     Crop,
     /// Draws the frame of the picture larger.
     Extend,
@@ -31,6 +32,7 @@ pub enum Use {
     Source,
     /// To follow the shapes of.
     Control,
+    /// To say what is drawn anew.
     Mask,
 }
 
@@ -39,21 +41,27 @@ pub enum Use {
 pub enum FrameAction {
     /// In the viewer of a panel; none for none any more.
     Take(PanelId, Option<Tool>),
+    /// The brush as it is now.
     Brush(Brush),
     /// The pointer paints here, in shares of width and height.
     Stroke([f32; 2]),
     /// The pointer is lifted.
     Lift,
+    /// The last stroke is taken back.
     UndoStroke,
+    /// What was not painted is, and the other way about.
     Invert,
+    /// Nothing is painted any more.
     Clear,
     /// Left, top, right and bottom of what is framed, in pixels; none for nothing.
     Framed(Option<[u32; 4]>),
+    /// Pixels that are added at each side.
     Extended(Margins),
     /// What is painted is drawn anew, the rest stays.
     DrawMasked(PanelId),
     /// The crop around the mask is enlarged to the size that the model draws best.
     Enlarged(bool),
+    /// What lies outside the frame is drawn.
     DrawOutside(PanelId),
     /// What was scribbled is used.
     UseScribble(PanelId),
@@ -63,15 +71,24 @@ pub enum FrameAction {
     FromShown(PanelId),
     /// How much is drawn anew, and whether the pointer still holds the slider.
     Strength(f32, bool),
+    /// The pointer let go of the slider.
     StrengthReleased,
+    /// A picture that begins from the source.
     Draw(PanelId),
+    /// How far variations are from the take shown.
     VariationStrength(f32),
+    /// Four variations of the take shown.
     Vary(PanelId),
+    /// What the next control picture is.
     ControlKind(String),
     /// The file of a ControlNet.
     Controlnet(String),
+    /// How many times as large.
     Scale(f32),
+    /// The file of an upscaler; empty for none.
     Upscaler(String),
+    /// The take shown, larger.
     Enlarge(PanelId),
+    /// The take shown, changed by hand.
     Retouch(PanelId, Retouch),
 }
