@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use image::RgbaImage;
 use thiserror::Error;
 
-use super::Record;
+use super::{Record, picture};
 use crate::files::open_file;
 
 /// Keyword of the iTXt chunk that holds the record as JSON.
@@ -129,8 +129,10 @@ pub(super) fn read_png(path: &Path) -> Result<RgbaImage, PngError> {
             .collect(),
         other => return Err(damaged(path, format!("its colours are {other:?}"))),
     };
-    RgbaImage::from_raw(frame.width, frame.height, rgba)
-        .ok_or_else(|| damaged(path, "its pixels are too few"))
+    let picture = RgbaImage::from_raw(frame.width, frame.height, rgba);
+    let mut picture = picture.ok_or_else(|| damaged(path, "its pixels are too few"))?;
+    picture::to_srgb(&mut picture, reader.info());
+    Ok(picture)
 }
 
 /// Width and height, read from the head of the file; that it goes on to the end that every PNG

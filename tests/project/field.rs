@@ -73,7 +73,7 @@ fn few_colours() -> RgbaImage {
 #[test]
 fn pictures_that_another_tool_wrote_anew_stay_or_are_named() {
     type Rewrite = fn(&Path, &RgbaImage);
-    let ways: [(&str, Rewrite, &str); 6] = [
+    let ways: [(&str, Rewrite, &str); 8] = [
         (
             "without transparency",
             |file, picture| {
@@ -105,6 +105,27 @@ fn pictures_that_another_tool_wrote_anew_stay_or_are_named() {
                 let grey: ImageBuffer<Luma<u16>, Vec<u16>> =
                     ImageBuffer::from_fn(width, height, grey);
                 grey.save(file).unwrap();
+            },
+            "changed by another program",
+        ),
+        (
+            "with what says sRGB",
+            |file, picture| {
+                coloured(file, picture, |info| {
+                    info.source_gamma = Some(png::ScaledFloat::new(0.45455));
+                    let profile = moxcms::ColorProfile::new_srgb().encode().unwrap();
+                    info.icc_profile = Some(profile.into());
+                });
+            },
+            "",
+        ),
+        (
+            "with a wider profile",
+            |file, picture| {
+                coloured(file, picture, |info| {
+                    let profile = moxcms::ColorProfile::new_adobe_rgb().encode().unwrap();
+                    info.icc_profile = Some(profile.into());
+                });
             },
             "changed by another program",
         ),
@@ -142,6 +163,19 @@ fn few_colours_but_one() -> RgbaImage {
     let mut picture = few_colours();
     picture.put_pixel(0, 0, Rgba([255; 4]));
     picture
+}
+
+/// The same pixels, with what `say` tells of their colours.
+fn coloured(file: &Path, picture: &RgbaImage, say: impl FnOnce(&mut png::Info)) {
+    let mut info = png::Info::with_size(picture.width(), picture.height());
+    info.color_type = png::ColorType::Rgba;
+    info.bit_depth = png::BitDepth::Eight;
+    say(&mut info);
+    let out = fs::File::create(file).unwrap();
+    let encoder = png::Encoder::with_info(out, info).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(picture.as_raw()).unwrap();
+    writer.finish().unwrap();
 }
 
 /// Sixteen colours, as `pngquant` writes them.

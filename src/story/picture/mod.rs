@@ -257,10 +257,22 @@ fn must_fit(width: u32, height: u32) -> Result<(), Trouble> {
 /// The colours that a PNG says, of whose ways the specification lets the first count: code points,
 /// the profile `icc`, sRGB, gamma and chromaticities.
 fn png_colours(bytes: &[u8], icc: Option<ColorProfile>) -> Option<ColorProfile> {
-    let Ok(reader) = png::Decoder::new(Cursor::new(bytes)).read_info() else {
-        return icc;
-    };
-    let info = reader.info();
+    match png::Decoder::new(Cursor::new(bytes)).read_info() {
+        Ok(reader) => colours_of(reader.info(), icc),
+        Err(_) => icc,
+    }
+}
+
+/// Changes the colours of a PNG of a project to sRGB, where another program has said of them that
+/// they are others.
+pub(super) fn to_srgb(picture: &mut RgbaImage, info: &png::Info<'_>) {
+    let icc = info.icc_profile.as_deref().and_then(colour::profile);
+    if let Some(profile) = colours_of(info, icc) {
+        colour::to_srgb(picture, &profile);
+    }
+}
+
+fn colours_of(info: &png::Info<'_>, icc: Option<ColorProfile>) -> Option<ColorProfile> {
     let points = || {
         let said = info.coding_independent_code_points?;
         let said = CicpProfile {
