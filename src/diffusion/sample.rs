@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Pictures are decoded whole up to this many pixels a side.
 const WHOLE: usize = 512;
 
-/// What draws, whatever its pictures are conditioned on: UNet, autoencoder and schedule.
+/// A latent diffusion model without its text encoder: UNet, autoencoder and noise schedule.
 #[derive(Clone)]
 pub struct Painter {
     /// Noise prediction network.
@@ -51,7 +51,7 @@ impl std::ops::Deref for Diffusion {
     }
 }
 
-/// Step `step` of `steps` (from 1) is done; `preview` is a small picture of what it will become.
+/// Progress of denoising after a step, with a small preview of the picture.
 pub struct StepDone {
     /// The step, from 1.
     pub step: u32,
@@ -61,7 +61,7 @@ pub struct StepDone {
     pub preview: RgbaImage,
 }
 
-/// How to denoise, apart from what the noise and the text are.
+/// Scheduler, number of steps and guidance scale of denoising.
 #[derive(Clone, Copy, Debug)]
 pub struct Denoising {
     /// Scheduler (sampler).
@@ -128,7 +128,8 @@ impl Diffusion {
         Err(DiffusionError::config(dir, why))
     }
 
-    /// Encodes captions for [`Painter::denoise`]; `""` is what guidance leads away from.
+    /// Encodes captions for [`Painter::denoise`]; `""` is the unconditional one of classifier-free
+    /// guidance.
     pub fn encode_text(&self, captions: &[&str]) -> Result<TextFeatures, DiffusionError> {
         let ids: Vec<u32> = captions
             .iter()

@@ -64,7 +64,7 @@ impl Default for TextConfig {
     }
 }
 
-/// What the text encoder makes of a batch of texts.
+/// Output of the text encoder for a batch of texts.
 #[derive(Clone, Debug)]
 pub struct TextFeatures {
     /// `[B,T,C]`: after the final norm, or as [`Reading`] says.
@@ -108,7 +108,7 @@ impl TextFeatures {
     }
 }
 
-/// Which of an encoder's states are given.
+/// Which hidden states of a text encoder are its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Layers left out at the end.

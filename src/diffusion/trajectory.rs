@@ -17,13 +17,14 @@ struct Init {
     masked: bool,
 }
 
-/// The steps of one picture.
+/// The denoising loop of one picture: its latents, and the scheduler's steps from the first to the
+/// last.
 pub struct Trajectory {
     scheduler: Scheduler,
     init: Option<Init>,
 }
 
-/// What is to be predicted.
+/// One call of the UNet: its timestep and the latents that it gets.
 pub struct Call<'a> {
     /// From 0.
     pub index: usize,
@@ -47,7 +48,7 @@ impl Call<'_> {
     }
 }
 
-/// A step that was taken.
+/// A denoising step that was taken.
 pub struct Taken<'a> {
     /// From 0.
     pub index: usize,

@@ -201,7 +201,7 @@ impl Moments {
     }
 }
 
-/// Pictures to latents and back.
+/// Autoencoder between pictures `[B,H,W,3]` and latents `[B,h,w,C]`.
 #[derive(Clone, Debug)]
 pub struct Vae {
     config: VaeConfig,

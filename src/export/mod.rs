@@ -69,7 +69,7 @@ pub enum ExportError {
     /// No panel has a picture.
     #[error("This story has no pictures to export; make some first.")]
     NoPictures,
-    /// The pixels of a picture, by its hash, cannot be read.
+    /// The pixels of a picture, named by its file, cannot be read.
     #[error("The picture {0} is missing or damaged; make it again or restore its file.")]
     NoPixels(String),
     /// Laying out or writing the PDF failed.

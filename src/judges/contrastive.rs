@@ -21,7 +21,7 @@ const FIRST_SCALE: f64 = 2.659_26;
 /// CLIP never scales by more than 100.
 const MOST_SCALE: f64 = 4.605_17;
 
-/// `config.json` beside the weights.
+/// The contrastive model's `config.json`, beside its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContrastiveConfig {
     /// Channels of the four halving convolutions.
@@ -54,7 +54,7 @@ impl Default for ContrastiveConfig {
     }
 }
 
-/// The model.
+/// The contrastive model: an image and a text encoder with one embedding space.
 pub struct Contrastive {
     trunk: Trunk,
     picture: Linear,

@@ -52,7 +52,7 @@ pub enum JudgeError {
         #[source]
         why: Cause,
     },
-    /// The picture model that is judged failed.
+    /// A text encoder or tokenizer failed.
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
     /// A tensor operation failed.

@@ -26,7 +26,7 @@ const EPS: f64 = 1e-5;
 /// A centre begins as unlikely as it is: the share of cells that hold one.
 const RARE: f64 = -4.6;
 
-/// `config.json` beside the weights.
+/// The recogniser's `config.json`, beside its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecogniserConfig {
     /// Channels of the four halving convolutions.
@@ -124,7 +124,7 @@ impl Trunk {
     }
 }
 
-/// The judge of pictures.
+/// The recogniser: subjects with their centres, place, time of day and weather of a picture.
 pub struct Recogniser {
     config: RecogniserConfig,
     trunk: Trunk,

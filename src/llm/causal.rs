@@ -10,7 +10,7 @@ use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
 use super::network::{Input, Network, State};
 
-/// A model that says how likely every token is to come next.
+/// A causal language model: logits of the next token from those before.
 pub trait CausalLm: Send {
     /// Rows of the output layer; a tokenizer may have fewer tokens.
     fn vocabulary(&self) -> usize;

@@ -10,7 +10,7 @@ pub enum LlmError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A folder has several GGUF files of different models.
+    /// A folder has several GGUF files that could be the language model.
     #[error("{} holds more than one language model ({names}); name the file of one", dir.display())]
     Several {
         /// The folder.

@@ -484,7 +484,7 @@ impl VokenPipeline {
         }))
     }
 
-    /// What a picture is drawn from, and what guidance leads away from.
+    /// Conditional and unconditional embeddings for classifier-free guidance.
     fn conditions(
         &mut self,
         from: Drawn,

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use crate::nn::TensorSource;
 use crate::weights::View;
 
-/// Is told which layer is read, such as `layer 7 of 32`.
+/// Callback that gets the layer being read, such as `layer 7 of 32`.
 pub type LoadListener = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Tensors whose reading is told, layer by layer.

@@ -25,7 +25,7 @@ pub enum Speaks {
     Description,
 }
 
-/// `config.json`.
+/// A voken folder's `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FolderConfig {
     /// Sizes of the networks.
@@ -65,7 +65,7 @@ pub enum FolderError {
     Language(#[from] LlmError),
 }
 
-/// The folder.
+/// A voken folder: configuration, vision tower, and weights of vokens, mapper and adapters.
 #[derive(Clone, Debug)]
 pub struct VokenFolder(PathBuf);
 

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 /// Tokens that a text has at least where it must not be empty.
 const FEW: usize = 4;
 
-/// What to generate.
+/// Generation settings: sampling, length, stop sequences, and which tokens are suppressed.
 #[derive(Clone, Debug)]
 pub struct GenerationConfig {
     /// Temperature, top-p, top-k and repetition penalty.
@@ -36,7 +36,7 @@ pub struct GenerationConfig {
     pub bos: u32,
 }
 
-/// What one call of the model gave.
+/// One forward pass during generation, as the callback gets it.
 pub struct Step<'a> {
     /// The sequence so far, with the token that this call chose.
     pub sequence: &'a [u32],

@@ -115,7 +115,7 @@ impl FeatureMapper {
         self.decode(&self.encode(&self.fc(states)?)?)
     }
 
-    /// Zero states, which stand for "no picture in particular": what guidance leads away from.
+    /// Zero states, the unconditional input of classifier-free guidance.
     pub fn zeros(&self, batch: usize, vokens: usize) -> Result<Tensor> {
         let shape = (batch, vokens, self.width);
         Tensor::zeros(shape, self.prompt.dtype(), self.prompt.device())

@@ -39,7 +39,7 @@ impl Body<'_> {
     }
 }
 
-/// The networks that the two stages of training change, and the ids that join them.
+/// The networks that the two stages of training change, and the ids of the vokens.
 #[derive(Clone, Debug)]
 pub struct VokenModel {
     /// The language model.

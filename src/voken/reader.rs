@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 /// number depends on that.
 const CHUNK: usize = 32;
 
-/// A language model with a text in progress.
+/// A language model with the key-value cache of one text.
 pub trait Reader {
     /// Forgets the text and reads a prompt, embeddings `[1,n,width]`; its hidden states after the
     /// last norm, `[1,n,width]`.

@@ -14,7 +14,7 @@ use crate::files::write_beside;
 /// Name of the manifest in a model folder.
 pub const MANIFEST: &str = "manifest.json";
 
-/// What a model folder holds.
+/// A model folder's `manifest.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Short name, used with `--model`.

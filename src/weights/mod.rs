@@ -153,7 +153,7 @@ pub enum WeightsError {
         #[source]
         reason: Cause,
     },
-    /// The model has no recipe that both writes and draws.
+    /// No recipe takes the model.
     #[error(
         "model {id} is a {pipeline}, which cannot tell stories by itself; name a model whose pipeline is \"caption\""
     )]

@@ -4,7 +4,7 @@ use super::{ClipTokenizer, Piece};
 use crate::nn::Result;
 use candle_core::{DType, Tensor};
 
-/// One text for the text encoder.
+/// Token ids for one pass of the text encoder, with their weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     /// With begin, end and padding.

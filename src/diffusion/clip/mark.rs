@@ -6,7 +6,7 @@
 //! `BREAK`, and weighs differently: it scales what a word changes against an empty prompt, where
 //! A1111 scales the states and then restores their mean.
 
-/// A part of a prompt.
+/// A part of a prompt: words of one weight, or a break.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// Words of one weight.

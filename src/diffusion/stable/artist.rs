@@ -55,11 +55,11 @@ pub struct Refer<'a> {
     pub share: (f64, f64),
 }
 
-/// All that one picture is drawn from.
+/// A generation request: prompt, size, seed, guidance, steps and what else conditions the picture.
 pub struct Order<'a> {
     /// Prompt, with weights in A1111's brackets.
     pub prompt: &'a str,
-    /// What guidance leads away from; `None` for nothing.
+    /// Negative prompt; `None` for none.
     pub negative: Option<&'a str>,
     /// Width and height in pixels.
     pub size: (usize, usize),
@@ -106,7 +106,7 @@ impl Order<'_> {
     }
 }
 
-/// What is heard while a picture is drawn.
+/// Progress of a generation, as the callback gets it.
 pub enum Heard {
     /// A part that is being loaded.
     Loading(&'static str),
@@ -114,8 +114,8 @@ pub enum Heard {
     Step(StepDone),
 }
 
-/// A model that draws. Text encoders leave when they have spoken; the rest stays for the next
-/// picture.
+/// A text-to-image pipeline over Stable Diffusion. Text encoders are freed once the prompts are
+/// encoded; UNet, autoencoder and ControlNet stay loaded for the next picture.
 pub struct Artist {
     model: StableDiffusion,
     preview: Preview,

@@ -3,7 +3,7 @@
 use crate::diffusion::{DiffusionError, Family, Reading, TextEncoder, TextFeatures};
 use candle_core::{DType, Device, Tensor};
 
-/// The text encoders of a model; drop them when they have spoken.
+/// The text encoders of a model; drop them once the prompts are encoded.
 pub struct TextEncoders {
     pub(super) family: Family,
     pub(super) encoders: Vec<TextEncoder>,

@@ -38,7 +38,8 @@ pub struct Referred {
     pub share: (f64, f64),
 }
 
-/// What the UNet is told.
+/// What conditions the UNet in every step: embeddings, ControlNets, reference pictures and the
+/// guidance scale.
 pub struct Guide {
     /// With guidance both halves, the negative first.
     pub told: Conditioning,

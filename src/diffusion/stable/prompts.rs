@@ -6,7 +6,7 @@ use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{DiffusionError, Family, TextEncoders, TextFeatures};
 use candle_core::Tensor;
 
-/// What the text encoders are to read for one picture.
+/// Prompt and negative prompt to be encoded for one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
     /// Prompt, with weights in A1111's brackets.
@@ -19,12 +19,12 @@ pub struct Said {
     pub clip_skip: usize,
 }
 
-/// A prompt and a negative prompt, as the text encoders read them.
+/// Conditional and unconditional embeddings for classifier-free guidance.
 #[derive(Clone, Debug)]
 pub struct Spoken {
     /// Embeddings of the prompt.
     pub positive: TextFeatures,
-    /// None where guidance leads away from nothing.
+    /// Embeddings of the negative prompt, or of the empty one; none without guidance.
     pub negative: Option<TextFeatures>,
 }
 

@@ -47,7 +47,8 @@ fn three() -> usize {
     3
 }
 
-/// What a ControlNet adds to the pictures that a UNet keeps, and to its middle.
+/// A ControlNet's residuals, which are added to the UNet's skip connections and to its middle
+/// block.
 #[derive(Clone, Debug)]
 pub struct Residuals {
     /// Each `[B,h,w,C]`, in the order of the way down.

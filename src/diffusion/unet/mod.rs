@@ -35,7 +35,7 @@ pub struct Unet {
     conv_out: Conv2d,
 }
 
-/// All that a UNet may be told beside latents and timestep, each for the whole batch.
+/// Conditioning of the UNet beside latents and timestep, each for the whole batch.
 #[derive(Clone, Debug)]
 pub struct Conditioning {
     /// `[B,T,C]`.

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// A picture that the UNet goes by beside the text (IP-Adapter, arXiv 2308.06721).
+/// An image prompt beside the text (IP-Adapter, arXiv 2308.06721).
 #[derive(Clone, Debug)]
 pub struct ImagePrompt {
     /// Keys and values of each cross-attention for picture tokens.
@@ -19,7 +19,7 @@ pub struct ImagePrompt {
     pub scale: f64,
 }
 
-/// For each attention to the text, keys and values of the picture's tokens.
+/// For each cross-attention, the IP-Adapter's projections of picture tokens to keys and values.
 #[derive(Clone, Debug)]
 pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 

@@ -18,7 +18,7 @@ use crate::storyworld::{Renderer, Scene};
 /// Pixels a side of the pictures in context and of real ones.
 pub(super) const SIZE: u32 = 256;
 
-/// A panel to be told, and what comes before it.
+/// A panel to be told, with the panels before it.
 pub struct Moment<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],
@@ -40,7 +40,7 @@ impl Moment<'_> {
     }
 }
 
-/// The next panel, told without its sentence being known.
+/// A continuation: the next panel's text and picture.
 pub struct GoneOn {
     /// Text of the panel.
     pub text: String,
@@ -50,7 +50,7 @@ pub struct GoneOn {
     pub asked: Option<bool>,
 }
 
-/// Tells stories on from where they are. A seed gives the same every time.
+/// A row of the comparison: continues a story by one panel, the same each time for the same seed.
 pub trait Teller {
     /// A picture of the panel's sentence.
     ///
@@ -77,7 +77,7 @@ pub trait Teller {
     fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError>;
 }
 
-/// What tellers are made from.
+/// Models, settings and judges from which the rows are built.
 pub struct Workshop<'a> {
     /// The folder of installed models.
     pub models: &'a Path,

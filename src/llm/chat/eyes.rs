@@ -11,7 +11,7 @@ use crate::llm::{CausalLm, LlmError};
 /// Pictures whose embeddings are held at most, beside those of the prompt at hand.
 const HELD: usize = 48;
 
-/// Turns pictures into embeddings that a language model reads.
+/// An image encoder for a language model: pictures to embeddings of its width.
 pub trait Eyes: Send {
     /// Embeddings of a picture.
     fn tokens(&self) -> usize;

@@ -122,7 +122,7 @@ impl Message {
     }
 }
 
-/// What a model is given.
+/// The prompt: messages, or a plain text.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
     /// Messages to be answered.

@@ -53,7 +53,7 @@ pub enum Reasoning {
     None,
 }
 
-/// What a template is told beside the messages.
+/// Variables that a template gets beside the messages.
 #[derive(Clone, Debug)]
 pub struct TemplateOptions {
     /// Whether the model is asked to think first.

@@ -58,7 +58,7 @@ struct Layer {
     post_inner_norm: Option<Vec<f32>>,
 }
 
-/// A language model's weights.
+/// A language model's weights, mapped from its GGUF file.
 pub struct Network {
     hyper: Hyperparameters,
     embedding: QuantMatrix,
@@ -85,7 +85,7 @@ pub enum Input<'a> {
     Picture(&'a [f32]),
 }
 
-/// A text in progress: the keys and values of its tokens, and room to work in.
+/// Decoding state of one text: its key-value cache, and buffers to compute in.
 pub struct State {
     length: usize,
     /// The most tokens that it may have.

@@ -31,12 +31,12 @@ pub struct GivenControl {
     pub how: Control,
 }
 
-/// All that one picture is drawn from.
+/// A picture request: prompt, settings, and the pixels of the pictures that the settings name.
 #[derive(Clone, Debug)]
 pub struct Brief {
     /// Prompt of the picture.
     pub prompt: String,
-    /// What guidance leads away from; empty for nothing.
+    /// Negative prompt; empty for none.
     pub negative: String,
     /// Size of the picture, in pixels.
     pub size: Size,

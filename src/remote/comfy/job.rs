@@ -29,7 +29,7 @@ const SIDE: u32 = 16_384;
 /// Asking fails this often in a row before the job is given up.
 const FAILURES: u32 = 4;
 
-/// What is told while a job runs.
+/// Progress of a job, as the callback gets it.
 #[derive(Debug)]
 pub enum JobEvent {
     /// Nothing new; asked so that the author can cancel.
@@ -47,7 +47,7 @@ pub enum JobEvent {
     Preview(Box<RgbaImage>),
 }
 
-/// Told of every event; breaks to cancel.
+/// Callback for the events of a job; breaks to cancel.
 pub type Follow<'a> = dyn FnMut(JobEvent) -> ControlFlow<()> + 'a;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

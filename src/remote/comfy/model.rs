@@ -7,7 +7,7 @@ use super::Workflow;
 /// How manifests call models of a ComfyUI.
 pub const PIPELINE: &str = "comfyui";
 
-/// A way to draw there.
+/// A model on a ComfyUI: a checkpoint with a built-in graph, or the author's own workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ComfyModel {

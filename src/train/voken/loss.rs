@@ -42,7 +42,7 @@ impl Default for LossWeights {
     }
 }
 
-/// The diffusion model that pictures are learned with; it is not changed itself.
+/// The frozen diffusion model of the image loss.
 #[derive(Clone, Copy)]
 pub struct Denoiser<'a> {
     /// The frozen UNet.

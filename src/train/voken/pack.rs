@@ -26,7 +26,7 @@ pub enum Objective {
     Continue,
 }
 
-/// What is before a panel.
+/// Which parts of the panels before are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Context {
     /// Whether the texts of the panels before are read.
@@ -46,7 +46,7 @@ pub struct PanelIds<'a> {
     pub description: &'a [u32],
 }
 
-/// What is learnt of every panel.
+/// Objectives and context of training, the same for every panel.
 pub struct Plan<'a> {
     /// Objectives, each learnt of every panel.
     pub tasks: &'a [Objective],
@@ -83,7 +83,7 @@ pub struct Tokens {
     pub parts: Vec<Part>,
 }
 
-/// A picture that is asked for.
+/// A picture that is learnt from the vokens or the description before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureTarget {
     /// The panel, counted through all stories.
@@ -104,7 +104,7 @@ struct Branch {
     picture: bool,
 }
 
-/// Several stories.
+/// Several stories, packed into one batch without padding.
 #[derive(Default)]
 pub struct Pack {
     /// Texts and pictures.
