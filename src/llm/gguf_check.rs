@@ -97,7 +97,7 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
         picture_width: hyper.picture_marks(header).map(|_| hyper.width),
         context_length: header.whole(&format!("{arch}.context_length")),
         tensors: tensors.len(),
-        parameters: tensors.clone().map(|tensor| count(&tensor.shape)).sum(),
+        parameters: header.parameters(),
         tensor_bytes: tensors
             .map(|tensor| (tensor.bytes as u64).next_multiple_of(32))
             .sum(),
@@ -121,11 +121,6 @@ pub fn memory_of_gguf(path: &Path) -> Result<(OpenOptions, LlmMemory), LlmError>
     let options = OpenOptions::usual(gguf.header(), &read);
     let memory = LlmMemory::of(gguf.header(), &read, options.context, options.cache);
     Ok((options, memory))
-}
-
-fn count(shape: &[usize]) -> u64 {
-    let sizes = shape.iter().map(|&size| size as u64);
-    sizes.fold(1, u64::saturating_mul)
 }
 
 fn refused(path: &Path, reason: String, remedy: &str) -> LlmError {

@@ -61,7 +61,7 @@ impl ProjectorFacts {
             mean: colours(header, "image_mean")?,
             std: colours(header, "image_std")?,
             held: held(header),
-            parameters: tensors.shapes().values().map(|shape| numbers(shape)).sum(),
+            parameters: header.parameters(),
         };
         if facts.std.contains(&0.0) {
             return Err("its clip.vision.image_std is zero".to_string());
@@ -186,11 +186,6 @@ fn unusable(path: &Path, reason: String) -> ProjectorError {
 fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn numbers(shape: &[usize]) -> u64 {
-    let sizes = shape.iter().map(|&size| size as u64);
-    sizes.fold(1, u64::saturating_mul)
 }
 
 /// Half precision where the matrices of the file's blocks have no more.

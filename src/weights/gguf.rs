@@ -131,6 +131,18 @@ impl GgufHeader {
         }
     }
 
+    /// Numbers in all tensors.
+    pub fn parameters(&self) -> u64 {
+        let numbers = |tensor: &GgufTensor| {
+            let sizes = tensor.shape.iter().map(|&size| size as u64);
+            sizes.fold(1, u64::saturating_mul)
+        };
+        self.tensors
+            .values()
+            .map(numbers)
+            .fold(0, u64::saturating_add)
+    }
+
     /// The number under `key`, of whatever type.
     pub fn number(&self, key: &str) -> Option<f64> {
         match self.metadata.get(key)? {

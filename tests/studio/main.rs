@@ -9,6 +9,7 @@ mod redo;
 #[path = "../studio_support/mod.rs"]
 mod studio_support;
 mod window;
+mod words;
 
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;

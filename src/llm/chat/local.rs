@@ -21,6 +21,9 @@ use crate::llm::{CausalLm, GgufLm, Hyperparameters, LlmError, OpenOptions, SHIEL
 /// The day that templates are told: always the same, so that the same story and seed give the same
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
 const TODAY: Duration = Duration::from_secs(1_721_952_000);
+/// With fewer weights a model does not follow long orders: SmolLM2 135M and 360M, Gemma 3 270M, Qwen
+/// 2.5 0.5B.
+const SMALL: u64 = 700_000_000;
 /// Stands in a prompt where a picture is. A code point that Unicode keeps for a program's own use.
 const PLACE: char = '\u{fdd2}';
 /// Tokens back for which a repetition is made less likely.
@@ -36,6 +39,7 @@ pub struct LocalChat {
     /// The marks between which a picture stands, and the width of the model, where it reads any.
     pictures: Option<((&'static str, &'static str), usize)>,
     seeing: Option<Seeing>,
+    small: bool,
 }
 
 impl LocalChat {
@@ -59,6 +63,7 @@ impl LocalChat {
         let marks = hyper.picture_marks(gguf.header());
         Ok(LocalChat {
             pictures: marks.map(|marks| (marks, hyper.width)),
+            small: gguf.header().parameters() < SMALL,
             ..LocalChat::new(Box::new(network), tokenizer, template)
         })
     }
@@ -78,6 +83,7 @@ impl LocalChat {
             template,
             pictures: None,
             seeing: None,
+            small: false,
         }
     }
 
@@ -277,6 +283,10 @@ impl ChatModel for LocalChat {
 
     fn count(&self, text: &str) -> usize {
         self.tokenizer.encode(text).len()
+    }
+
+    fn is_small(&self) -> bool {
+        self.small
     }
 
     fn picture_tokens(&self) -> Option<usize> {

@@ -168,6 +168,11 @@ pub trait ChatModel: Send {
     /// Whether it knows messages; without, only [`ChatModel::complete`] can be asked.
     fn knows_messages(&self) -> bool;
 
+    /// Whether it is too small to follow long orders.
+    fn is_small(&self) -> bool {
+        false
+    }
+
     /// How many tokens `text` is, about.
     fn count(&self, text: &str) -> usize;
 

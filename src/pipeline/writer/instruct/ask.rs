@@ -45,7 +45,7 @@ pub(super) struct Panel {
 }
 
 /// How long a panel's text is, in words for the model.
-fn length(length: TextLength) -> &'static str {
+pub(super) fn length(length: TextLength) -> &'static str {
     match length {
         TextLength::Line => "one short line of at most twelve words",
         TextLength::Sentences => "one or two short sentences",
@@ -238,6 +238,6 @@ fn push_direction(order: &mut String, direction: &str) {
     }
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

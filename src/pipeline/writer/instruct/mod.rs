@@ -3,6 +3,7 @@
 
 mod answer;
 mod ask;
+mod brief;
 mod cast;
 mod clean;
 mod language;
@@ -217,7 +218,10 @@ impl InstructWriter {
             picture: request.picture.clone().filter(|_| sees),
             ..planned(request)
         };
-        Order::Chat(story.next(&panel, length))
+        Order::Chat(match self.chat.is_small() {
+            true => story.next_briefly(&panel, length),
+            false => story.next(&panel, length),
+        })
     }
 
     fn speechless(&self, flaw: Flaw) -> PipelineError {
@@ -398,6 +402,13 @@ impl Writer for InstructWriter {
     ) -> Result<Option<Written>, PipelineError> {
         if !self.chat.knows_messages() {
             return Err(self.follows_none("write a picture prompt"));
+        }
+        if self.chat.is_small() {
+            // What it says of a picture is farther from the story than the text itself.
+            return Ok(Some(Written {
+                text: text.trim().to_string(),
+                prompt: String::new(),
+            }));
         }
         let max_tokens = 160;
         let Some(told) = self.told(request, max_tokens, sink)? else {

@@ -626,3 +626,40 @@ fn a_model_that_sees_is_shown_the_board_s_pictures_in_their_places() {
     );
     assert!(shades(&asked_with_pictures(None, 3)).is_empty());
 }
+
+#[test]
+fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
+    let story = Story {
+        told: vec!["A fox ran.".to_string(), "It slept.".to_string()],
+        language: Some("English"),
+        directions: vec!["for children".to_string(), String::new()],
+        cast: vec!["Mila: a red fox".to_string()],
+        ..Story::default()
+    };
+    let panel = Panel {
+        plan: Some("It wakes up.".to_string()),
+        last: true,
+        direction: "it is cold".to_string(),
+        ..Panel::default()
+    };
+    let messages = story.next_briefly(&panel, TextLength::Line);
+    let said: Vec<(&str, String)> = messages
+        .iter()
+        .map(|message| (message.role.name(), message.text()))
+        .collect();
+    assert_eq!(said.len(), 4);
+    assert!(said[0].1.contains("for children") && said[0].1.contains("Mila"));
+    assert_eq!(said[2], ("assistant", "A fox ran. It slept.".to_string()));
+    for part in [
+        "What happens next",
+        "twelve words",
+        "wakes up",
+        "the end",
+        "it is cold",
+    ] {
+        assert!(said[3].1.contains(part), "{part}: {}", said[3].1);
+    }
+    let first = Story::default().next_briefly(&Panel::default(), TextLength::Sentences);
+    assert_eq!(first.len(), 2);
+    assert!(first[1].text().starts_with("Begin the story"));
+}

@@ -1,0 +1,50 @@
+//! What a small model is asked: long orders it repeats or talks about, so that it is given the story as
+//! what it told itself, and asked what happens next.
+
+use super::ask::{Panel, Story, length, one_line};
+use crate::llm::chat::Message;
+use crate::story::TextLength;
+
+impl Story {
+    /// As [`Story::next`], for a small model.
+    pub(super) fn next_briefly(&self, panel: &Panel, wanted: TextLength) -> Vec<Message> {
+        let language = self.language.unwrap_or("the language of the story");
+        let mut system = format!("You tell a story, a little at a time. Write in {language}.");
+        let directions = self.directions.iter().map(|line| one_line(line));
+        for line in directions.filter(|line| !line.is_empty()) {
+            system.push_str(&format!(" The story is: {line}."));
+        }
+        for line in &self.cast {
+            system.push_str(&format!(" {}.", one_line(line).trim_end_matches('.')));
+        }
+        let mut order = match self.told.is_empty() {
+            true => format!("Begin the story in {}.", length(wanted)),
+            false => format!(
+                "What happens next in the story? Tell it in {}.",
+                length(wanted)
+            ),
+        };
+        if let Some(plan) = &panel.plan {
+            order.push_str(&format!(" This happens: {}", one_line(plan)));
+        }
+        if !panel.who.is_empty() {
+            order.push_str(&format!(" It is about {}.", panel.who.join(" and ")));
+        }
+        if panel.last {
+            order.push_str(" It is the end of the story.");
+        }
+        if !panel.direction.trim().is_empty() {
+            order.push_str(&format!(" {}", one_line(&panel.direction)));
+        }
+        let mut messages = vec![Message::system(system)];
+        let told = [&self.summary].into_iter().chain(&self.told);
+        let told: Vec<String> = told.map(|text| one_line(text)).collect();
+        let told = told.join(" ");
+        if !told.trim().is_empty() {
+            messages.push(Message::user("Tell me a story, a little at a time."));
+            messages.push(Message::assistant(told.trim()));
+        }
+        messages.push(Message::user(order));
+        messages
+    }
+}
