@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use egui::{Key, Modifiers, Theme};
+use egui::{Key, Modifiers, Role, Theme};
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
@@ -83,9 +83,12 @@ fn with_a_scribe() -> (Test, Arc<Mutex<Vec<Request>>>) {
 }
 
 fn fill(t: &mut Test, label: &str, text: &str) {
-    t.studio.get_by_label(label).focus();
+    // The name stands above the field, too.
+    let field = (Role::TextInput, label);
+    t.studio.get_by_role_and_label(field.0, field.1).focus();
     t.studio.run_steps(2);
-    t.studio.get_by_label(label).type_text(text);
+    let found = t.studio.get_by_role_and_label(field.0, field.1);
+    found.type_text(text);
     t.studio.run_steps(2);
     t.key(Modifiers::NONE, Key::Tab);
 }
@@ -96,7 +99,9 @@ fn length_tone_and_directions_reach_the_writer() {
     fill(&mut t, "Tone and audience", "calm, for children");
     fill(&mut t, "For all panels", "nobody is hurt");
     fill(&mut t, "For this panel", "she must not open the door yet");
-    t.click("Length");
+    let length = t.studio.get_by_role_and_label(Role::ComboBox, "Length");
+    length.click();
+    t.studio.run_steps(3);
     t.click("A paragraph");
     t.shot("words-of-an-instructed-writer");
     t.click("Rewrite text");
@@ -142,8 +147,10 @@ fn the_plan_is_made_seen_and_edited_and_told_by() {
     let (mut t, asked) = with_a_scribe();
     t.click("Plan 5 panels");
     t.idle();
-    t.studio.get_by_label("Planned panel 2");
-    t.studio.get_by_label("Planned panel 6");
+    for number in 2..=6 {
+        let name = format!("Planned panel {number}");
+        t.studio.get_by_role_and_label(Role::TextInput, &name);
+    }
     t.shot("plan");
     fill(&mut t, "Planned panel 3", " And it snows.");
     let plan = t.state().story().plan.clone();
