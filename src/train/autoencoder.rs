@@ -5,9 +5,10 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
+use super::course::{self, Course, Stage, Step};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
-use super::{Result, TrainError, checkpoint, log};
+use super::{Result, TrainError, log};
 use crate::diffusion::{ModelFolder, Vae, VaeConfig};
 use crate::nn::{NoiseSource, Params, mean_square};
 use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
@@ -430,48 +431,89 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         vars.retain(|(name, _)| !name.starts_with("encoder.") && !name.starts_with("quant_conv."));
     }
     let mut opt = AdamW::new(vars, AdamSettings::default())?;
-    checkpoint::open(run, resume, &mut opt)?;
     let painter = Painter::new(s.size, zoom);
-    let held = held_scenes(&painter, s.seed, SCALE_SCENES, &device)?;
-    let mut losses_log = log::LossLog::open(run, &["l2", "l1", "edge", "kl", "moved", "grad"])?;
-    let shards = Shards::new(s.batch, &device)?;
     let side = s.crop / vae.config().encoder_scale();
-    let shape = [s.batch, side, side, vae.config().latent_channels];
-    while opt.steps() < s.steps {
-        let step = opt.steps();
-        let batch = painter.batch(&s, step, &device)?;
-        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&shape, &device)?;
-        let passes = shards.run(|part| pass(&vae, old.as_ref(), &batch, &noise, part, &s))?;
-        let [l2, l1, edge, kl, moved] =
-            [0, 1, 2, 3, 4].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        if !(l2 + l1 + edge + kl + moved).is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        let grads: Vec<GradStore> = passes.into_iter().map(|p| p.grads).collect();
-        let norm = opt.step(&grads, lr)?;
-        losses_log.add(&[l2, l1, edge, kl, moved, norm]);
-        let step = opt.steps();
-        if step % 25 == 0 || step == s.steps {
-            losses_log.flush(step, s.steps, s.batch)?;
-        }
-        if step % s.grid_every == 0 || step == s.steps {
-            let n = 8;
-            let (small, large) = (held.0.narrow(0, 0, n)?, held.1.narrow(0, 0, n)?);
-            let drawn = opt.with_averages(|| vae.decode(&vae.encode(&small)?.mean))??;
-            eprintln!(
-                "step {step}: held-out scenes at {} px, {:.2} dB",
-                s.size * zoom,
-                psnr(&drawn, &large)?
-            );
-            let mut grid = to_pictures(&large)?;
-            grid.extend(to_pictures(&drawn)?);
-            log::write_grid(&run.join(format!("grid-{step:06}.png")), &grid, n)?;
-        }
-        if step % s.checkpoint_every == 0 || step == s.steps {
-            checkpoint::save(run, &opt)?;
-            export(run, &vae, &opt, &params, &held.0, same_latents)?;
-        }
+    let mut stage = Learning {
+        held: held_scenes(&painter, s.seed, SCALE_SCENES, &device)?,
+        shards: Shards::new(s.batch, &device)?,
+        shape: [s.batch, side, side, vae.config().latent_channels],
+        settings: &s,
+        before: old,
+        same_latents,
+        device,
+        run,
+        painter,
+        params,
+        vae,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: s.grid_every,
+        losses: &["l2", "l1", "edge", "kl", "moved"],
+    };
+    course::run(&course, &mut opt, &mut stage)
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a AutoencoderSettings,
+    run: &'a Path,
+    params: Params,
+    vae: Vae,
+    /// What the latents should stay near to.
+    before: Option<Vae>,
+    same_latents: bool,
+    painter: Painter,
+    /// Scenes that no step draws, as encoder input and target.
+    held: (Tensor, Tensor),
+    /// Of the latents of a batch.
+    shape: [usize; 4],
+    shards: Shards,
+    device: Device,
+}
+
+impl Stage for Learning<'_> {
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let s = self.settings;
+        let batch = self.painter.batch(s, step, &self.device)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&self.shape, &self.device)?;
+        let (vae, before) = (&self.vae, self.before.as_ref());
+        let passes = self
+            .shards
+            .run(|part| pass(vae, before, &batch, &noise, part, s))?;
+        let losses = (0..5).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        Ok(Step {
+            losses: losses.collect(),
+            grads: passes.into_iter().map(|p| p.grads).collect(),
+            samples: s.batch,
+        })
     }
-    Ok(())
+
+    fn rate(&self, step: u64, _: &str) -> f64 {
+        let s = self.settings;
+        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
+    }
+
+    fn export(&mut self, opt: &AdamW) -> Result<()> {
+        let same = self.same_latents;
+        export(self.run, &self.vae, opt, &self.params, &self.held.0, same)
+    }
+
+    fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
+        let n = 8;
+        let (small, large) = (self.held.0.narrow(0, 0, n)?, self.held.1.narrow(0, 0, n)?);
+        let drawn = opt.with_averages(|| self.vae.decode(&self.vae.encode(&small)?.mean))??;
+        let step = opt.steps();
+        eprintln!(
+            "step {step}: held-out scenes at {} px, {:.2} dB",
+            large.dim(1)?,
+            psnr(&drawn, &large)?
+        );
+        let mut grid = to_pictures(&large)?;
+        grid.extend(to_pictures(&drawn)?);
+        log::write_grid(&self.run.join(format!("grid-{step:06}.png")), &grid, n)
+    }
 }

@@ -5,9 +5,10 @@
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
 use super::autoencoder::{Painter, averages, read_json, to_pictures, to_signed};
+use super::course::{self, Course, Stage, Step};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
-use super::{Result, TrainError, checkpoint, log, write_whole};
+use super::{Result, TrainError, log, write_whole};
 use crate::diffusion::{
     CaptionTokenizer, ModelFolder, NoiseSchedule, Preview, Scheduler, SchedulerConfig,
     SchedulerKind, TextConfig, TextEncoder, Unet, UnetConfig, Vae,
@@ -192,16 +193,16 @@ impl Scenes {
 }
 
 /// The networks that learn.
-struct Networks {
-    unet: Unet,
-    text: TextEncoder,
-    tokenizer: CaptionTokenizer,
-    pooled: bool,
-    device: Device,
+pub(super) struct Networks {
+    pub unet: Unet,
+    pub text: TextEncoder,
+    pub tokenizer: CaptionTokenizer,
+    pub pooled: bool,
+    pub device: Device,
 }
 
 impl Networks {
-    fn ids(&self, captions: &[String]) -> Result<Tensor> {
+    pub fn ids(&self, captions: &[String]) -> Result<Tensor> {
         let ids: Vec<u32> = captions
             .iter()
             .flat_map(|c| self.tokenizer.encode(c))
@@ -330,32 +331,75 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let mut learnt = params.vars();
     learnt.retain(|(name, _)| !s.unet_only || name.starts_with("unet."));
     let mut opt = AdamW::new(learnt, AdamSettings::default())?;
-    checkpoint::open(run, resume, &mut opt)?;
     let schedule = NoiseSchedule::new(&scheduler_config)?;
-    let shards = Shards::new(s.batch, &device)?;
     let side = s.size / vae.config().encoder_scale();
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
-    let mut scenes = Scenes {
-        painter: Painter::new(s.size, zoom),
-        vae,
-        seen: HashMap::new(),
-        seed: s.seed,
-        subjects: s.subjects,
-        side,
-        channels,
-        device: device.clone(),
+    let mut stage = Learning {
+        scenes: Scenes {
+            painter: Painter::new(s.size, zoom),
+            vae,
+            seen: HashMap::new(),
+            seed: s.seed,
+            subjects: s.subjects,
+            side,
+            channels,
+            device: device.clone(),
+        },
+        shards: Shards::new(s.batch, &device)?,
+        captions: grid_captions(s.seed),
+        settings: &s,
+        scheduler: scheduler_config,
+        autoencoder,
+        run,
+        params,
+        nets,
+        schedule,
     };
-    let mut losses = log::LossLog::open(run, &["loss", "grad"])?;
-    copy_autoencoder(&autoencoder.join("vae"), run)?;
-    let folder = ModelFolder::new(run);
-    folder.write_tokenizer(&nets.tokenizer)?;
-    folder.write_scheduler(&scheduler_config)?;
-    folder.write_preview(&fit_preview(&mut scenes)?)?;
-    folder.write_index(&scheduler_config)?;
-    let captions = grid_captions(s.seed);
-    while opt.steps() < s.steps {
-        let step = opt.steps();
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: s.grid_every,
+        losses: &["loss"],
+    };
+    course::run(&course, &mut opt, &mut stage)
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a DiffusionSettings,
+    run: &'a Path,
+    autoencoder: PathBuf,
+    params: Params,
+    nets: Networks,
+    schedule: NoiseSchedule,
+    scheduler: SchedulerConfig,
+    scenes: Scenes,
+    shards: Shards,
+    /// Of the sample grid.
+    captions: Vec<String>,
+}
+
+impl Stage for Learning<'_> {
+    fn begin(&mut self) -> Result<()> {
+        copy_autoencoder(&self.autoencoder.join("vae"), self.run)?;
+        let folder = ModelFolder::new(self.run);
+        folder.write_tokenizer(&self.nets.tokenizer)?;
+        folder.write_scheduler(&self.scheduler)?;
+        folder.write_preview(&fit_preview(&mut self.scenes)?)?;
+        Ok(folder.write_index(&self.scheduler)?)
+    }
+
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let Self {
+            settings: s,
+            nets,
+            schedule,
+            scenes,
+            ..
+        } = self;
         let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0xd1ff);
         rng.set_stream(step);
         let indices: Vec<u64> = (0..s.batch)
@@ -379,7 +423,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             .map(|_| rng.random_range(0..schedule.timesteps()))
             .collect();
         let x0 = scenes.latents(&indices)?;
-        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &device)?;
+        let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &nets.device)?;
         let noisy = schedule.add_noise(&x0, &noise, &timesteps)?;
         let target = schedule.target(&x0, &noise, &timesteps)?;
         let weights = scenes.weights(
@@ -387,7 +431,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             &schedule.min_snr_weights(&timesteps, s.min_snr_gamma),
             s.subject_weight,
         )?;
-        let passes = shards.run(|part| {
+        let passes = self.shards.run(|part| {
             let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
             let share = part.len() as f64 / s.batch as f64;
             let (times, told) = (&timesteps[part.clone()], &told[part.clone()]);
@@ -397,49 +441,51 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
         })?;
         let (values, grads): (Vec<f64>, Vec<_>) = passes.into_iter().unzip();
-        let value: f64 = values.iter().sum();
-        if !value.is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let lr = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        let norm = opt.step(&grads, lr)?;
-        losses.add(&[value, norm]);
-        let step = opt.steps();
-        if step % 25 == 0 || step == s.steps {
-            losses.flush(step, s.steps, s.batch)?;
-        }
-        if step % s.grid_every == 0 || step == s.steps {
-            let shape = [captions.len(), side, side, channels];
-            let drawn = opt.with_averages(|| {
-                sample(
-                    &nets,
-                    &scenes.vae,
-                    &scheduler_config,
-                    &captions,
-                    &shape,
-                    s.seed,
-                )
-            })??;
-            log::write_grid(
-                &run.join(format!("grid-{step:06}.png")),
-                &to_pictures(&drawn)?,
-                8,
-            )?;
-            write_whole(
-                &run.join("grid-captions.txt"),
-                captions.join("\n").as_bytes(),
-            )?;
-        }
-        if step % s.checkpoint_every == 0 || step == s.steps {
-            checkpoint::save(run, &opt)?;
-            export(run, &nets, &params, &opt)?;
-        }
+        Ok(Step {
+            grads,
+            losses: vec![values.iter().sum()],
+            samples: s.batch,
+        })
     }
-    Ok(())
+
+    fn rate(&self, step: u64, _: &str) -> f64 {
+        let s = self.settings;
+        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
+    }
+
+    fn export(&mut self, opt: &AdamW) -> Result<()> {
+        export(self.run, &self.nets, &self.params, opt)
+    }
+
+    fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
+        let (scenes, captions) = (&self.scenes, &self.captions);
+        let shape = [captions.len(), scenes.side, scenes.side, scenes.channels];
+        let seed = self.settings.seed;
+        let drawn = opt.with_averages(|| {
+            sample(
+                &self.nets,
+                &scenes.vae,
+                &self.scheduler,
+                captions,
+                &shape,
+                seed,
+            )
+        })??;
+        let step = opt.steps();
+        log::write_grid(
+            &self.run.join(format!("grid-{step:06}.png")),
+            &to_pictures(&drawn)?,
+            8,
+        )?;
+        write_whole(
+            &self.run.join("grid-captions.txt"),
+            captions.join("\n").as_bytes(),
+        )
+    }
 }
 
 /// Copies the frozen autoencoder beside what is learned, so that the run is a whole model folder.
-fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
+pub(super) fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
     for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
         let path = from.join(name);
         let bytes = crate::files::read_whole(&path)
@@ -468,7 +514,7 @@ fn fit_preview(scenes: &mut Scenes) -> Result<Preview> {
 }
 
 /// Writes what is learned so far, moving averages in f16, into the model folder `run`.
-fn export(run: &Path, nets: &Networks, params: &Params, opt: &AdamW) -> Result<()> {
+pub(super) fn export(run: &Path, nets: &Networks, params: &Params, opt: &AdamW) -> Result<()> {
     let folder = ModelFolder::new(run);
     let part = |name: &str| averages(&params.pp(name), opt);
     folder.write_unet(nets.unet.config(), &part("unet")?, DType::F16)?;

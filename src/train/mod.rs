@@ -6,6 +6,7 @@
 
 pub mod autoencoder;
 pub mod checkpoint;
+mod course;
 pub mod diffusion;
 pub mod judges;
 pub mod log;

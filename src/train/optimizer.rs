@@ -203,6 +203,15 @@ impl AdamW {
     /// # Errors
     /// A parameter that got no gradient: something on its path has no backward.
     pub fn step(&mut self, parts: &[GradStore], lr: f64) -> candle_core::Result<f64> {
+        self.all_learn(parts)?;
+        self.step_each(parts, |_| lr)
+    }
+
+    /// Whether every parameter has a gradient in every part.
+    ///
+    /// # Errors
+    /// A parameter that has none: something on its path has no backward.
+    pub fn all_learn(&self, parts: &[GradStore]) -> candle_core::Result<()> {
         let without = |name: &str, var: &Var| {
             let without = parts.iter().any(|g| g.get(var).is_none());
             without.then(|| name.to_owned())
@@ -210,7 +219,7 @@ impl AdamW {
         if let Some(name) = self.vars.iter().find_map(|(n, v)| without(n, v)) {
             candle_core::bail!("parameter {name} got no gradient");
         }
-        self.step_each(parts, |_| lr)
+        Ok(())
     }
 
     /// As [`AdamW::step`], with a learning rate for each parameter by its name. A parameter that

@@ -18,8 +18,9 @@ use crate::nn::Params;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
+use crate::train::course::{self, Course, Stage, Step};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
+use crate::train::{Result, TrainError, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -45,7 +46,6 @@ pub struct ContrastiveSettings {
 
 /// Stream of the pairs it is tested on; training draws from stream 0.
 const TEST_STREAM: u64 = 1;
-const LOG_EVERY: u64 = 50;
 
 /// A third each: any caption, one that says all, one that is roughened.
 fn text(scene: &Scene, rng: &mut ChaCha8Rng) -> String {
@@ -134,28 +134,20 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let sizes = ContrastiveConfig::default();
     let net = Contrastive::new(&sizes, Contrastive::tokenizer(&sizes), &params)?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    checkpoint::open(run, resume, &mut opt)?;
-    let mut out = log::LossLog::open(run, &["contrast"])?;
-    let renderer = Renderer::new(SIZE as u32);
-    while opt.steps() < s.steps {
-        let step = opt.steps();
-        let (x, texts) = batch(&renderer, &s, step)?;
-        let loss = loss(&net, &x, &texts)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        opt.step(&[loss.backward()?], rate)?;
-        out.add(&[value]);
-        let done = opt.steps();
-        if done % LOG_EVERY == 0 || done == s.steps {
-            out.flush(done, s.steps, s.batch)?;
-        }
-        if done % s.checkpoint_every == 0 || done == s.steps {
-            checkpoint::save(run, &opt)?;
-        }
-    }
+    let mut stage = Learning {
+        renderer: Renderer::new(SIZE as u32),
+        settings: &s,
+        net: &net,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: 0,
+        losses: &["contrast"],
+    };
+    course::run(&course, &mut opt, &mut stage)?;
     let tensors = params.to_file_layout(Some(&opt.averages()?))?;
     net.save(&run.join("contrastive"), &sizes, &tensors)?;
     let [pictures, texts] = opt.with_averages(|| test(&net, s.seed, s.test_pairs))??;
@@ -169,6 +161,35 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         "pairs": s.test_pairs, "pictures_find_text": pictures, "texts_find_picture": texts,
     });
     write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a ContrastiveSettings,
+    net: &'a Contrastive,
+    renderer: Renderer,
+}
+
+impl Stage for Learning<'_> {
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let (x, texts) = batch(&self.renderer, self.settings, step)?;
+        let loss = loss(self.net, &x, &texts)?;
+        Ok(Step {
+            losses: vec![f64::from(loss.to_scalar::<f32>()?)],
+            grads: vec![loss.backward()?],
+            samples: self.settings.batch,
+        })
+    }
+
+    fn rate(&self, step: u64, _: &str) -> f64 {
+        let s = self.settings;
+        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
+    }
+
+    /// It is written at the end only.
+    fn export(&mut self, _: &AdamW) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use crate::judges::recogniser::{CELL, CELLS, Scores, centre_probability};
 use crate::judges::{Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, Tally};
 use crate::nn::Params;
 use crate::storyworld::{MAX_SUBJECTS, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId};
+use crate::train::course::{self, Course, Stage, Step};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
-use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
+use crate::train::{Result, TrainError, read_config, write_whole};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -45,8 +46,6 @@ pub struct RecogniserSettings {
 
 /// Stream of the scenes it is tested on; training draws from stream 0.
 const TEST_STREAM: u64 = 1;
-/// Steps between lines of the log.
-const LOG_EVERY: u64 = 50;
 /// Spread, in cells, within which a map's cell near a centre is not wrong to be sure.
 const SPREAD: f32 = 0.7;
 
@@ -250,33 +249,55 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let net_config = RecogniserConfig::default();
     let net = Recogniser::new(net_config.clone(), params.clone())?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    checkpoint::open(run, resume, &mut opt)?;
-    let mut out = log::LossLog::open(run, &["subjects", "setting"])?;
-    let renderer = Renderer::new(SIZE as u32);
-    while opt.steps() < s.steps {
-        let step = opt.steps();
-        let b = batch(&renderer, &s, step)?;
-        let (loss, parts) = losses(&net.forward(&b.x)?, &b)?;
-        if !parts.iter().all(|p| p.is_finite()) {
-            return Err(TrainError::Diverged(step));
-        }
-        let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        opt.step(&[loss.backward()?], rate)?;
-        out.add(&parts);
-        let done = opt.steps();
-        if done % LOG_EVERY == 0 || done == s.steps {
-            out.flush(done, s.steps, s.batch)?;
-        }
-        if done % s.checkpoint_every == 0 || done == s.steps {
-            checkpoint::save(run, &opt)?;
-        }
-    }
+    let mut stage = Learning {
+        renderer: Renderer::new(SIZE as u32),
+        settings: &s,
+        net: &net,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: 0,
+        losses: &["subjects", "setting"],
+    };
+    course::run(&course, &mut opt, &mut stage)?;
     let tensors = params.to_file_layout(Some(&opt.averages()?))?;
     Recogniser::save(&run.join("recogniser"), &net_config, &tensors)?;
     let report = opt.with_averages(|| test(&net, s.seed, s.test_scenes))??;
     eprint!("{}", report.table());
     let text = json!({ "scenes": s.test_scenes, "clean_held_out": report.json() });
     write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a RecogniserSettings,
+    net: &'a Recogniser,
+    renderer: Renderer,
+}
+
+impl Stage for Learning<'_> {
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let b = batch(&self.renderer, self.settings, step)?;
+        let (loss, parts) = losses(&self.net.forward(&b.x)?, &b)?;
+        Ok(Step {
+            grads: vec![loss.backward()?],
+            losses: parts.to_vec(),
+            samples: self.settings.batch,
+        })
+    }
+
+    fn rate(&self, step: u64, _: &str) -> f64 {
+        let s = self.settings;
+        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
+    }
+
+    /// It is written at the end only.
+    fn export(&mut self, _: &AdamW) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use crate::storyworld::{
     Place, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
 };
 use crate::train::autoencoder::averages;
+use crate::train::course::{self, Course, Stage, Step};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
-use crate::train::{Result, TrainError, checkpoint, log, read_config};
+use crate::train::{Result, TrainError, read_config};
 use crate::vision::{Crop, Preprocess, TowerParams, VisionConfig, VisionTower};
 use crate::voken::{FolderConfig, Sizes, VokenFolder, tidy};
 use candle_core::{D, DType, Device, Tensor, backprop::GradStore};
@@ -403,69 +404,86 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             ..AdamSettings::default()
         },
     )?;
-    checkpoint::open(run, resume, &mut opt)?;
-    let out = VokenFolder::new(run.join("voken"));
-    let mut losses = log::LossLog::open(run, &["patches", "words", "text", "grad"])?;
-    let total = s.steps + s.language_steps;
-    let bar = log::progress(opt.steps(), total);
     let shards = [
         Shards::new(s.batch, &device)?,
         Shards::new(s.language_batch, &device)?,
     ];
-    while opt.steps() < total {
-        let step = opt.steps();
-        let spoken = step.checked_sub(s.steps);
-        let size = if spoken.is_some() {
-            s.language_batch
-        } else {
-            s.batch
-        };
-        let batch = draw(&s, &nets.renderer, size, step, Split::Training, &device)?;
-        let passes = shards[usize::from(spoken.is_some())].run(|part| {
+    let mut stage = Learning {
+        out: VokenFolder::new(run.join("voken")),
+        settings: &s,
+        shards,
+        tower,
+        nets,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps + s.language_steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: 0,
+        losses: &["patches", "words", "text"],
+    };
+    course::run(&course, &mut opt, &mut stage)
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a SeeSettings,
+    nets: Nets,
+    tower: Params,
+    /// Of the first steps and of those with language.
+    shards: [Shards; 2],
+    out: VokenFolder,
+}
+
+impl Stage for Learning<'_> {
+    const ALL_LEARN: bool = false;
+
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let (s, nets) = (self.settings, &self.nets);
+        let spoken = step >= s.steps;
+        let size = if spoken { s.language_batch } else { s.batch };
+        let batch = draw(s, &nets.renderer, size, step, Split::Training, &nets.device)?;
+        let passes = self.shards[usize::from(spoken)].run(|part| {
             let share = part.len() as f64 / size as f64;
             let pictures = batch.pictures.narrow(0, part.start, part.len())?;
             match spoken {
-                None => nets.look(&pictures, &batch.scenes[part], share),
-                Some(_) => nets.describe(&pictures, &batch.captions[part], share),
+                false => nets.look(&pictures, &batch.scenes[part], share),
+                true => nets.describe(&pictures, &batch.captions[part], share),
             }
         })?;
-        let [patches, words, text] =
-            [0, 1, 2].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        if !(patches + words + text).is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let grads: Vec<GradStore> = passes.into_iter().map(|p| p.grads).collect();
-        let rate = match spoken {
+        let losses = (0..3).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        Ok(Step {
+            losses: losses.collect(),
+            grads: passes.into_iter().map(|p| p.grads).collect(),
+            samples: size,
+        })
+    }
+
+    fn rate(&self, step: u64, _: &str) -> f64 {
+        let s = self.settings;
+        match step.checked_sub(s.steps) {
             None => learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from),
             Some(step) => learning_rate(s.language_rate, step, 10, s.language_steps, s.decay_from),
-        };
-        let norm = opt.step_each(&grads, |_| rate)?;
-        losses.add(&[patches, words, text, norm]);
-        bar.inc(1);
-        let step = opt.steps();
-        let last = step == total;
-        if step % 25 == 0 || last {
-            bar.suspend(|| losses.flush(step, total, size))?;
-        }
-        if step % s.checkpoint_every == 0 || last {
-            checkpoint::save(run, &opt)?;
-            out.write_vision(&averages(&tower, &opt)?)?;
-            out.write_config(&FolderConfig {
-                sizes: Sizes {
-                    vision: s.vision.clone(),
-                    ..Sizes::default()
-                },
-                ..FolderConfig::default()
-            })?;
-            log::write_curves(run)?;
-            let [subjects, place, time, weather] = opt.with_averages(|| nets.accuracy(&s))??;
-            bar.suspend(|| {
-                eprintln!(
-                    "step {step}: held-out scenes: subjects {subjects:.3}, place {place:.3}, time {time:.3}, weather {weather:.3}"
-                );
-            });
         }
     }
-    bar.finish();
-    Ok(())
+
+    fn export(&mut self, opt: &AdamW) -> Result<()> {
+        let s = self.settings;
+        self.out.write_vision(&averages(&self.tower, opt)?)?;
+        self.out.write_config(&FolderConfig {
+            sizes: Sizes {
+                vision: s.vision.clone(),
+                ..Sizes::default()
+            },
+            ..FolderConfig::default()
+        })?;
+        let accuracy = opt.with_averages(|| self.nets.accuracy(s))??;
+        let [subjects, place, time, weather] = accuracy;
+        eprintln!(
+            "step {}: held-out scenes: subjects {subjects:.3}, place {place:.3}, time {time:.3}, weather {weather:.3}",
+            opt.steps()
+        );
+        Ok(())
+    }
 }

@@ -12,11 +12,12 @@ use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
 use crate::train::autoencoder::averages;
+use crate::train::course::{self, Course, Step};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
-use crate::train::{Result, TrainError, checkpoint, log, read_config};
+use crate::train::{Result, TrainError, read_config};
 use crate::voken::{FolderConfig, VokenFolder, VokenModel};
-use candle_core::{Tensor, backprop::GradStore};
+use candle_core::Tensor;
 use std::path::Path;
 
 /// Runs a stage to its last step. `data` are the author's own files in place of the storyworld.
@@ -105,7 +106,6 @@ pub fn train(
             ..AdamSettings::default()
         },
     )?;
-    checkpoint::open(run, resume, &mut opt)?;
     let line_end = telling::line_end(&frozen.tokenizer)?;
     let nets = Nets {
         schedule: NoiseSchedule::new(&frozen.diffusion.scheduler)?,
@@ -116,49 +116,77 @@ pub fn train(
         memory: Memory::of(stage, s.learns),
         settings: s.clone(),
     };
-    let out = VokenFolder::new(run.join("voken"));
-    let mut library = Library::new(source);
-    let mut losses = log::LossLog::open(run, &["text", "image", "caption", "grad"])?;
-    let bar = log::progress(opt.steps(), s.steps);
-    let shards = Shards::new(s.batch, &device)?;
-    while opt.steps() < s.steps {
-        let step = opt.steps();
-        let picks = pick(&mut library, &nets, step)?;
-        let passes = shards.run(|part| {
-            let share = part.len() as f64 / s.batch as f64;
+    let mut learning = Learning {
+        out: VokenFolder::new(run.join("voken")),
+        library: Library::new(source),
+        shards: Shards::new(s.batch, &device)?,
+        stage,
+        run,
+        nets,
+        params,
+        vision,
+        folder,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: s.sample_every,
+        losses: &["text", "image", "caption"],
+    };
+    course::run(&course, &mut opt, &mut learning)
+}
+
+/// What a run holds.
+struct Learning<'a> {
+    stage: Stage,
+    run: &'a Path,
+    nets: Nets,
+    params: Params,
+    library: Library,
+    shards: Shards,
+    vision: VokenFolder,
+    folder: FolderConfig,
+    out: VokenFolder,
+}
+
+impl course::Stage for Learning<'_> {
+    const ALL_LEARN: bool = false;
+
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let (nets, batch) = (&self.nets, self.nets.settings.batch);
+        let picks = pick(&mut self.library, nets, step)?;
+        let passes = self.shards.run(|part| {
+            let share = part.len() as f64 / batch as f64;
             nets.pass(&picks[part], share)
         })?;
-        let [text, image, caption] =
-            [0, 1, 2].map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        if !(text + image + caption).is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let grads: Vec<GradStore> = passes.into_iter().map(|p| p.grads).collect();
-        let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        let norm = opt.step_each(&grads, |name| rate * stage.rate_factor(name))?;
-        losses.add(&[text, image, caption, norm]);
-        bar.inc(1);
-        let step = opt.steps();
-        let last = step == s.steps;
-        if step % 25 == 0 || last {
-            bar.suspend(|| losses.flush(step, s.steps, s.batch))?;
-        }
-        if step % s.checkpoint_every == 0 || last {
-            checkpoint::save(run, &opt)?;
-            out.copy_vision(&vision)?;
-            out.write_model(&averages(&params, &opt)?)?;
-            out.write_config(&folder)?;
-            log::write_curves(run)?;
-        }
-        if step % s.sample_every == 0 || last {
-            let told = opt.with_averages(|| {
-                telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed)
-            })??;
-            telling::write(&told, run, step)?;
-        }
+        let losses = (0..3).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        Ok(Step {
+            losses: losses.collect(),
+            grads: passes.into_iter().map(|p| p.grads).collect(),
+            samples: batch,
+        })
     }
-    bar.finish();
-    Ok(())
+
+    fn rate(&self, step: u64, name: &str) -> f64 {
+        let s = &self.nets.settings;
+        let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
+        rate * self.stage.rate_factor(name)
+    }
+
+    fn export(&mut self, opt: &AdamW) -> Result<()> {
+        self.out.copy_vision(&self.vision)?;
+        self.out.write_model(&averages(&self.params, opt)?)?;
+        Ok(self.out.write_config(&self.folder)?)
+    }
+
+    fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
+        let (nets, s) = (&self.nets, &self.nets.settings);
+        let told =
+            opt.with_averages(|| telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed))??;
+        telling::write(&told, self.run, opt.steps())
+    }
 }
 
 /// Whether a parameter belongs to the mapper.

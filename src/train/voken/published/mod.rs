@@ -15,8 +15,9 @@ use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{PartPaths, is_published, write_down};
 use crate::story::{PanelId, SchedulerName, Settings};
+use crate::train::course::{self, Course, Step};
 use crate::train::optimizer::{AdamSettings, AdamW};
-use crate::train::{Result, TrainError, checkpoint, log, read_config, write_whole};
+use crate::train::{Result, TrainError, checkpoint, read_config, write_whole};
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use image::DynamicImage;
@@ -131,42 +132,64 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
     let base = config.parent().unwrap_or(Path::new("."));
     let parts = PartPaths::of_folder(&base.join(&s.model))?;
     let device = crate::train::device()?;
-    let mut nets = Nets::read(parts, stage, strips.clone(), s.seed, &device)?;
+    let nets = Nets::read(parts, stage, strips.clone(), s.seed, &device)?;
     let items = learnable(&nets, &strips, stage, s.seed, data)?;
+    let mut opt = AdamW::new(nets.params.vars(), AdamSettings::pytorch())?;
+    let mut learning = Learning {
+        settings: &s,
+        stage,
+        run,
+        nets,
+        items,
+        strips,
+    };
+    let course = Course {
+        run,
+        resume,
+        steps: s.steps,
+        checkpoint_every: s.checkpoint_every,
+        sample_every: s.sample_every,
+        losses: &["text", "image", "caption"],
+    };
+    course::run(&course, &mut opt, &mut learning)
+}
 
-    let params = nets.params.clone();
-    let mut opt = AdamW::new(params.vars(), AdamSettings::pytorch())?;
-    checkpoint::open(run, resume, &mut opt)?;
-    let mut losses = log::LossLog::open(run, &["text", "image", "caption", "grad"])?;
-    let bar = log::progress(opt.steps(), s.steps);
-    while opt.steps() < s.steps {
-        let step = opt.steps();
-        let (grads, told) = gradients(&mut nets, &items, &s, stage, step)?;
-        let [text, image, caption] = told;
-        if !(text + image + caption).is_finite() {
-            return Err(TrainError::Diverged(step));
-        }
-        let rate = linear_rate(s.learning_rate, step, s.warmup, s.steps);
-        let norm = opt.step_each(&[grads], |name| rate * stage.rate_factor(name))?;
-        losses.add(&[text, image, caption, norm]);
-        bar.inc(1);
-        let step = opt.steps();
-        let last = step == s.steps;
-        if step % 25 == 0 || last {
-            bar.suspend(|| losses.flush(step, s.steps, s.batch))?;
-        }
-        if step % s.checkpoint_every == 0 || last {
-            checkpoint::save(run, &opt)?;
-            write(&nets, run, stage)?;
-            log::write_curves(run)?;
-        }
-        if step % s.sample_every == 0 || last {
-            let told = tell(&nets, &strips, s.seed)?;
-            telling::write(&[told], run, step)?;
-        }
+/// What a run holds.
+struct Learning<'a> {
+    settings: &'a PublishedSettings,
+    stage: Stage,
+    run: &'a Path,
+    nets: Nets,
+    items: Vec<Item>,
+    strips: Vec<Strip>,
+}
+
+impl course::Stage for Learning<'_> {
+    const ALL_LEARN: bool = false;
+
+    fn step(&mut self, step: u64) -> Result<Step> {
+        let s = self.settings;
+        let (grads, losses) = gradients(&mut self.nets, &self.items, s, self.stage, step)?;
+        Ok(Step {
+            grads: vec![grads],
+            losses: losses.to_vec(),
+            samples: s.batch,
+        })
     }
-    bar.finish();
-    Ok(())
+
+    fn rate(&self, step: u64, name: &str) -> f64 {
+        let s = self.settings;
+        linear_rate(s.learning_rate, step, s.warmup, s.steps) * self.stage.rate_factor(name)
+    }
+
+    fn export(&mut self, _: &AdamW) -> Result<()> {
+        write(&self.nets, self.run, self.stage)
+    }
+
+    fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
+        let told = tell(&self.nets, &self.strips, self.settings.seed)?;
+        telling::write(&[told], self.run, opt.steps())
+    }
 }
 
 /// The samples in `strips`, of which there is at least one.
