@@ -54,7 +54,7 @@ pub use tokenizer::CaptionTokenizer;
 pub use trajectory::{Call, Taken, Trajectory};
 pub use unet::{
     Bank, Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt,
-    PerBlock, Pick, Residuals, Unet, UnetConfig, UpBlockKind, guidance_embedding, same_timestep,
-    time_ids,
+    PerBlock, Pick, ReferenceLatents, References, Residuals, Unet, UnetConfig, UpBlockKind,
+    guidance_embedding, same_timestep, time_ids,
 };
 pub use vae::{Moments, Vae, VaeConfig};

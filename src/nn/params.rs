@@ -434,7 +434,7 @@ impl Params {
     }
 
     /// Sets those trainable parameters below this scope that `file` holds under the same name, in
-    /// the same shape or for a fraction of the channels; returns how many of how many. A network
+    /// the same shape, for a fraction of the channels or as the first rows of a table; returns how many of how many. A network
     /// can so be made larger without unlearning: channels begin as copies (with convolutions,
     /// linear layers and norms of as many groups nothing changes), and a residual block
     /// (`resnets.N`) that `file` lacks as the identity, its second convolution being zero.
@@ -460,6 +460,14 @@ impl Params {
                 continue;
             };
             let shape = layout.write(var.as_tensor())?.dims().to_vec();
+            if *layout == Layout::Rows && t.dims().get(1) == shape.get(1) && t.dim(0)? < shape[0] {
+                let (rows, more) = (t.dim(0)?, shape[0] - t.dim(0)?);
+                let new = var.narrow(0, rows, more)?;
+                let old = t.to_dtype(DType::F32)?.to_device(var.device())?;
+                var.set(&Tensor::cat(&[&old, &new], 0)?)?;
+                adopted += 1;
+                continue;
+            }
             if let Some(t) = widened(&t.to_dtype(DType::F32)?, &shape, all as u64)? {
                 var.set(&layout.read(t)?.to_device(var.device())?)?;
                 adopted += 1;

@@ -192,6 +192,13 @@ fn bare(subject: SubjectId, rng: &mut impl Rng) -> String {
     }
 }
 
+/// Where, when and in what weather `scene` plays, without its subjects: "at night in the forest".
+/// What goes without saying is mostly left out.
+pub(super) fn setting_caption(scene: &Scene, rng: &mut impl Rng) -> String {
+    let (lead, rest) = setting(scene, rng);
+    finish(&lead, &rest, false)
+}
+
 /// Where, when and in what weather: a part to open the sentence with (often empty) and the rest.
 fn setting(scene: &Scene, rng: &mut impl Rng) -> (String, String) {
     let Scene {

@@ -4,6 +4,7 @@
 mod backdrop;
 mod caption;
 mod cast;
+pub mod library;
 mod place;
 mod plots;
 mod reference;

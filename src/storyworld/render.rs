@@ -22,7 +22,7 @@ pub struct Renderer {
 }
 
 /// Premultiplied RGBA with the offset of its top left corner from the subject's box.
-struct Sprite {
+pub(super) struct Sprite {
     dx: i32,
     dy: i32,
     width: i32,
@@ -63,7 +63,7 @@ impl Renderer {
             side * side * 3,
             "the buffer holds size * size * 3 bytes"
         );
-        rgb.copy_from_slice(self.backdrop(scene));
+        self.draw_backdrop(scene, rgb);
         for (i, placed) in scene.subjects.iter().enumerate() {
             let (x, y, _, _) = scene.unit_box(i);
             let sprite = self.sprite(
@@ -75,6 +75,16 @@ impl Renderer {
             let at = |u| to_pixels(u, self.size) as i32;
             sprite.blend(at(x), at(y), rgb, self.size as i32);
         }
+        self.draw_fall(scene, rgb);
+    }
+
+    /// The place alone, at its time and in its weather, over the whole of `rgb`.
+    pub(super) fn draw_backdrop(&self, scene: &Scene, rgb: &mut [u8]) {
+        rgb.copy_from_slice(self.backdrop(scene));
+    }
+
+    /// Rain or snow that falls before everything else.
+    pub(super) fn draw_fall(&self, scene: &Scene, rgb: &mut [u8]) {
         let fall = usize::from(scene.fall % FALLS);
         let falling = match scene.weather {
             Weather::Clear => return,
@@ -164,8 +174,19 @@ impl Renderer {
 }
 
 impl Sprite {
+    /// `map` with its corner at (dx, dy) of the subject's box.
+    pub(super) fn new(map: &tiny_skia::Pixmap, dx: i32, dy: i32) -> Self {
+        Self {
+            dx,
+            dy,
+            width: map.width() as i32,
+            height: map.height() as i32,
+            pixels: map.data().to_vec(),
+        }
+    }
+
     /// Blends onto an RGB picture with the subject's box at (x, y), clipped at the edges.
-    fn blend(&self, x: i32, y: i32, rgb: &mut [u8], side: i32) {
+    pub(super) fn blend(&self, x: i32, y: i32, rgb: &mut [u8], side: i32) {
         let (x, y) = (x + self.dx, y + self.dy);
         let (from, to) = ((-x).max(0), self.width.min(side - x));
         if from >= to {
@@ -194,7 +215,7 @@ impl Sprite {
 }
 
 /// Premultiplied RGBA of one of our own SVGs, stretched to `width` x `height` pixels.
-fn rasterise(svg: &str, width: u32, height: u32) -> Vec<u8> {
+pub(super) fn rasterise(svg: &str, width: u32, height: u32) -> Vec<u8> {
     // The SVGs are ours and a test draws every one of them, so they parse and have a size.
     let tree =
         usvg::Tree::from_str(svg, &usvg::Options::default()).expect("built-in SVG is well formed");

@@ -11,6 +11,7 @@ pub mod diffusion;
 pub mod judges;
 pub mod log;
 pub mod optimizer;
+pub mod references;
 pub mod shards;
 pub mod voken;
 
@@ -164,6 +165,7 @@ enum Train {
 static STAGES: &[(&str, Train)] = &[
     ("autoencoder", Train::Own(autoencoder::train)),
     ("diffusion", Train::Own(diffusion::train)),
+    ("references", Train::Own(references::train)),
     ("recogniser", Train::Own(judges::recogniser::train)),
     ("contrastive", Train::Own(judges::contrastive::train)),
     ("see", Train::Own(voken::see::train)),

@@ -64,6 +64,8 @@ impl<'a> Builder<'a> {
             text: c.cross_attention_dim,
             groups: c.norm_num_groups,
             linear: c.use_linear_projection,
+            level,
+            references: c.reference_attention,
         };
         Transformer::new(p, shape)
     }

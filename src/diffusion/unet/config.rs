@@ -111,6 +111,9 @@ pub struct UnetConfig {
     pub dual_cross_attention: bool,
     /// Whether self-attention is left out; not supported.
     pub only_cross_attention: bool,
+    /// Ours: tokens know their place, and self-attention takes references in.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reference_attention: bool,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
     pub others: Others,
@@ -176,6 +179,7 @@ impl Default for UnetConfig {
             resnet_time_scale_shift: "default".into(),
             dual_cross_attention: false,
             only_cross_attention: false,
+            reference_attention: false,
             others: Others::new(),
         }
     }

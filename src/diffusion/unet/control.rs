@@ -169,11 +169,12 @@ impl ControlNet {
         picture: &Tensor,
         scale: f64,
     ) -> Result<Residuals> {
-        let time = self.embedding.forward(timesteps, told)?;
+        let time = self.embedding.forward(timesteps, told, false)?;
         let seen = Seen {
             text: &told.text,
             image: None,
             beside: Beside::Nothing,
+            placed: None,
         };
         let mut read = picture.clone();
         for (i, conv) in self.reader.iter().enumerate() {

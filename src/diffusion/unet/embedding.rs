@@ -2,7 +2,7 @@
 //! whole text, the sizes of the picture, and the guidance scale.
 
 use super::{Conditioning, UnetConfig};
-use crate::nn::{Linear, Params, Result, silu};
+use crate::nn::{Init, Linear, Params, Result, silu};
 use candle_core::{DType, Device, Tensor};
 
 /// The time embedding with what is added to it.
@@ -15,6 +15,8 @@ pub struct Embedding {
     guidance: Option<Linear>,
     class: Option<Linear>,
     added: Option<Added>,
+    /// Marks the pass over a reference.
+    reference: Option<Tensor>,
 }
 
 /// SDXL's `add_embedding`.
@@ -56,6 +58,10 @@ impl Embedding {
             }),
             _ => None,
         };
+        let reference = match config.reference_attention {
+            true => Some(p.tensor(&[width], "reference_embedding", Init::Zeros)?),
+            false => None,
+        };
         Ok(Self {
             width: first,
             flip: config.flip_sin_to_cos,
@@ -64,12 +70,18 @@ impl Embedding {
             guidance,
             class,
             added,
+            reference,
         })
     }
 
     /// `timesteps [B]` -> `[B, 4 * block_out_channels[0]]`, with the SiLU that every residual block
-    /// would apply to it again.
-    pub fn forward(&self, timesteps: &Tensor, told: &Conditioning) -> Result<Tensor> {
+    /// would apply to it again. `reference` marks the pass over a reference.
+    pub fn forward(
+        &self,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        reference: bool,
+    ) -> Result<Tensor> {
         let mut waves = sinusoids(timesteps, self.width, self.flip, self.shift)?;
         if let Some(layer) = &self.guidance {
             let Some(guidance) = &told.timestep_cond else {
@@ -96,6 +108,9 @@ impl Embedding {
             let sizes = sizes.reshape((b, n * added.width))?;
             let both = Tensor::cat(&[pooled()?, &sizes], 1)?;
             t = (t + two(&added.layers, &both)?)?;
+        }
+        if let (Some(mark), true) = (&self.reference, reference) {
+            t = t.broadcast_add(mark)?;
         }
         silu(&t)
     }

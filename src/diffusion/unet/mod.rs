@@ -5,12 +5,14 @@ mod blocks;
 mod config;
 mod control;
 mod embedding;
+mod reference;
 mod transformer;
 
 pub use bank::{Bank, Pick};
 pub use config::{DownBlockKind, PerBlock, UnetConfig, UpBlockKind};
 pub use control::{ControlNet, ControlNetConfig, Residuals};
 pub use embedding::{guidance_embedding, time_ids};
+pub use reference::{ReferenceLatents, References};
 pub use transformer::{ImageLayers, ImagePrompt};
 
 use super::resnet::{join_channels, upsample_like};
@@ -18,6 +20,7 @@ use crate::nn::{Conv2d, ConvOptions, GroupNorm, Init, Params, Result};
 use blocks::{Block, Builder, Mid, go_down};
 use candle_core::{Device, Tensor};
 use embedding::Embedding;
+use reference::{Placed, Reading};
 use std::cell::RefCell;
 use std::sync::Arc;
 use transformer::{Beside, Seen};
@@ -52,6 +55,8 @@ pub struct Conditioning {
     pub control: Option<Residuals>,
     /// What self-attention on the way up sees of reference pictures ([`Unet::remember`]).
     pub beside: Option<Arc<Bank>>,
+    /// Pictures of the subjects.
+    pub references: Option<References>,
 }
 
 impl Conditioning {
@@ -65,6 +70,7 @@ impl Conditioning {
             image: None,
             control: None,
             beside: None,
+            references: None,
         }
     }
 }
@@ -135,7 +141,22 @@ impl Unet {
         told: &Conditioning,
     ) -> Result<Tensor> {
         let beside = told.beside.as_deref().map_or(Beside::Nothing, Beside::See);
-        let x = self.features(latents, timesteps, told, beside)?;
+        let (_, h, w, _) = latents.dims4()?;
+        let places = match self.config.reference_attention {
+            true => {
+                let levels = self.config.block_out_channels.len();
+                reference::positions((h, w), levels, &[[0.0; 2]], latents.device())?
+            }
+            false if told.references.is_some() => {
+                candle_core::bail!("this UNet can't draw from references");
+            }
+            false => Vec::new(),
+        };
+        let placed = (!places.is_empty()).then_some(Placed {
+            positions: &places,
+            reading: told.references.as_ref().map(Reading::See),
+        });
+        let x = self.features(latents, timesteps, told, beside, placed)?;
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
     }
 
@@ -153,7 +174,8 @@ impl Unet {
         bank: Bank,
     ) -> Result<Bank> {
         let bank = RefCell::new(bank);
-        self.features(latents, timesteps, told, Beside::Keep(&bank, pick))?;
+        let beside = Beside::Keep(&bank, pick);
+        self.features(latents, timesteps, told, beside, None)?;
         Ok(bank.into_inner())
     }
 
@@ -164,12 +186,15 @@ impl Unet {
         timesteps: &Tensor,
         told: &Conditioning,
         beside: Beside,
+        placed: Option<Placed>,
     ) -> Result<Tensor> {
-        let time = self.embedding.forward(timesteps, told)?;
+        let reference = placed.is_some_and(|p| matches!(p.reading, Some(Reading::Keep(_))));
+        let time = self.embedding.forward(timesteps, told, reference)?;
         let seen = Seen {
             text: &told.text,
             image: told.image.as_ref(),
             beside: Beside::Nothing,
+            placed,
         };
         let x = self.conv_in.forward(latents)?;
         let (x, mut kept) = go_down(&self.down, x, &time, seen)?;

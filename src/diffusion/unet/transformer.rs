@@ -1,6 +1,7 @@
 //! diffusers' `Transformer2DModel`: attention among a picture's places and from them to the text.
 
 use super::bank::{Bank, Pick};
+use super::reference::{Placed, Places};
 use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
 };
@@ -29,6 +30,8 @@ pub struct Seen<'a> {
     pub text: &'a Tensor,
     pub image: Option<&'a ImagePrompt>,
     pub beside: Beside<'a>,
+    /// Where the tokens stand, for a UNet that draws from references.
+    pub placed: Option<Placed<'a>>,
 }
 
 /// What self-attention does with other pictures.
@@ -53,6 +56,10 @@ pub struct TransformerShape {
     pub groups: usize,
     /// Whether `proj_in` and `proj_out` are stored as linear layers or as 1x1 convolutions.
     pub linear: bool,
+    /// How often the latents were halved.
+    pub level: usize,
+    /// Whether self-attention takes references in.
+    pub references: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +126,7 @@ impl Transformer {
 struct Block {
     norm1: LayerNorm,
     itself: Attention,
+    places: Option<Places>,
     norm2: LayerNorm,
     to_text: Attention,
     /// The number of the attention to the text.
@@ -134,6 +142,10 @@ impl Block {
         Ok(Self {
             norm1: p.pp("norm1").layer_norm(c, 1e-5)?,
             itself: Attention::new(&p.pp("attn1"), c, c, s.heads)?,
+            places: match s.references {
+                true => Some(Places::new(&p.pp("attn1"), c, s.level, number)?),
+                false => None,
+            },
             norm2: p.pp("norm2").layer_norm(c, 1e-5)?,
             to_text: Attention::new(&p.pp("attn2"), c, s.text, s.heads)?,
             number,
@@ -145,7 +157,11 @@ impl Block {
 
     fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
         let n = self.norm1.forward(x)?;
-        let x = (self.itself.beside(&n, self.number, seen.beside)? + x)?;
+        let own = match (&self.places, seen.placed) {
+            (Some(places), Some(placed)) => self.itself.forward_placed(&n, places, placed)?,
+            _ => self.itself.beside(&n, self.number, seen.beside)?,
+        };
+        let x = (own + x)?;
         let n = self.norm2.forward(&x)?;
         let image = match seen.image {
             Some(image) => {
@@ -200,6 +216,16 @@ impl Attention {
             Beside::See(bank) => bank.join(number, k, v)?,
         };
         let found = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
+        self.out.forward(&found)
+    }
+
+    /// From `x` to itself and to references, by what each token holds and where it stands.
+    fn forward_placed(&self, x: &Tensor, places: &Places, placed: Placed) -> Result<Tensor> {
+        let joined = places.join(x, placed)?;
+        let q = self.q.forward(x)?.broadcast_add(&joined.query)?;
+        let k = self.k.forward(&joined.tokens)?.broadcast_add(&joined.key)?;
+        let v = self.v.forward(&joined.tokens)?;
+        let found = attention(&q, &k, &v, self.heads, self.heads, &joined.mask)?;
         self.out.forward(&found)
     }
 

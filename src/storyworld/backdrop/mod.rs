@@ -2,6 +2,7 @@
 //! number moves and swaps things about; time and weather only change the colours and the sky,
 //! so one layout is the same spot at another hour.
 
+mod more;
 mod places;
 
 use std::fmt::Write;
@@ -11,6 +12,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::cast::view_box;
 use super::place::{Place, Time, Weather};
+
+pub use more::{Layer, layers, svg as svg_of_layers};
 
 macro_rules! art {
     ($name:literal) => {
@@ -109,17 +112,8 @@ pub(super) fn subject_light(time: Time) -> impl Fn(Rgb) -> Rgb {
 
 /// The SVG, 128 units square, of a place.
 pub(super) fn svg(place: Place, time: Time, weather: Weather, layout: u8) -> String {
-    let rng =
-        ChaCha8Rng::seed_from_u64(0x5ce0 + 97 * place.index() as u64 + 1009 * u64::from(layout));
-    let mut b = Painter {
-        time,
-        weather,
-        rng,
-        mirror: layout % 2 == 1,
-        out: String::new(),
-    };
-    b.out
-        .push_str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 128 128\">");
+    let seed = 0x5ce0 + 97 * place.index() as u64 + 1009 * u64::from(layout);
+    let mut b = Painter::new(seed, time, weather, layout);
     match place {
         Place::Forest => b.forest(),
         Place::Beach => b.beach(),
@@ -134,7 +128,7 @@ pub(super) fn svg(place: Place, time: Time, weather: Weather, layout: u8) -> Str
         Place::Village => b.village(),
         Place::Bedroom => b.bedroom(),
     }
-    b.out + "</svg>"
+    b.finish()
 }
 
 struct Painter {
@@ -147,6 +141,20 @@ struct Painter {
 }
 
 impl Painter {
+    fn new(seed: u64, time: Time, weather: Weather, layout: u8) -> Self {
+        Self {
+            time,
+            weather,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            mirror: layout % 2 == 1,
+            out: "<svg xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" viewBox=\"0 0 128 128\">".into(),
+        }
+    }
+
+    fn finish(self) -> String {
+        self.out + "</svg>"
+    }
+
     fn jitter(&mut self, from: f32, to: f32) -> f32 {
         self.rng.random_range(from..to)
     }

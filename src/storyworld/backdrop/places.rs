@@ -368,7 +368,7 @@ impl Painter {
     }
 
     /// A framed window showing the hour.
-    fn window(&mut self, x: f32, y: f32, w: f32, h: f32) {
+    pub(super) fn window(&mut self, x: f32, y: f32, w: f32, h: f32) {
         let (top, bottom) = self.sky_colours();
         let frame = self.plain(0x8a5a3c);
         self.rect(x - 2.5, y - 2.5, w + 5.0, h + 5.0, &frame);
@@ -390,7 +390,7 @@ impl Painter {
         self.rect(x, y + h / 2.0 - 0.9, w, 1.8, &frame);
     }
 
-    fn floor(&mut self, y: f32) {
+    pub(super) fn floor(&mut self, y: f32) {
         let (wood, seam, skirting) = (
             self.plain(0xc8935c),
             self.plain(0xb27f4b),

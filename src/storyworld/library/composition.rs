@@ -1,0 +1,213 @@
+//! Scenes whose subjects are any drawings of the library.
+//!
+//! The stage is a grid of cells, one for each latent of the built-in autoencoder. A figure stands
+//! in a square canvas of cells, and so looks the same, latent by latent, in its reference and on
+//! the stage: what has to be learnt is where it goes and what light falls on it.
+
+use std::ops::RangeInclusive;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::{DrawingId, Ground, Setting};
+use crate::storyworld::place::{Time, Weather};
+use crate::storyworld::scene::{FALLS, LAYOUTS, Rect, Split, UNITS, to_pixels};
+
+/// Cells along a side of the picture.
+pub const CELLS: i32 = 16;
+/// Cells along a side of a figure's canvas.
+pub const CANVAS_CELLS: i32 = 8;
+/// Most figures in one scene, and most references at once.
+pub const MAX_FIGURES: usize = 4;
+
+/// A cell in units of 1/128 of the picture.
+const CELL: i32 = UNITS / CELLS;
+/// Where a figure's feet are in its canvas, and the middle of one that hangs in the sky.
+pub(super) const FEET: i32 = 60;
+pub(super) const MIDDLE: i32 = 32;
+/// Sizes relative to the usual one.
+const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
+/// A turn of hue by one step is this part of a circle.
+pub(super) const HUES: u8 = 16;
+
+/// A drawing on the stage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Figure {
+    /// What it shows.
+    pub drawing: DrawingId,
+    /// The canvas's top left corner in cells; it may lie outside the picture.
+    pub x: i32,
+    /// See `x`.
+    pub y: i32,
+    /// Height and width in 1/128 of the picture.
+    pub height: i32,
+    /// See `height`.
+    pub width: i32,
+    /// Steps that its hue is turned by, of 16 in a circle.
+    pub hue: u8,
+    /// Whether left and right are exchanged.
+    pub mirrored: bool,
+}
+
+/// What is drawn; figures stand from left to right.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Composition {
+    /// Where and when it plays.
+    pub setting: Setting,
+    /// Who and what stands there.
+    pub figures: Vec<Figure>,
+}
+
+/// What [`Composition::random`] draws.
+#[derive(Clone, Debug)]
+pub struct CompositionOptions {
+    /// Least and most figures, within 1..=4.
+    pub figures: RangeInclusive<usize>,
+    /// Drawings of training, held-out ones, or any.
+    pub split: Split,
+    /// Share of the figures whose colours are turned, so that none is known by heart.
+    pub recoloured: f64,
+}
+
+impl Figure {
+    /// `drawing` with its usual size among `count`, in the canvas whose corner is (x, y).
+    pub fn new(drawing: DrawingId, count: usize, scale: f32, (x, y): (i32, i32)) -> Self {
+        let (height, widest) = match count {
+            1 => (56.0, 60.0),
+            2 => (52.0, 54.0),
+            3 => (46.0, 42.0),
+            _ => (38.0, 32.0),
+        };
+        let kind = drawing.get();
+        let aspect = kind.aspect();
+        // Narrow figures are drawn taller: all then cover about the same area.
+        let upright = if aspect < 0.75 { 1.1 } else { 1.0 };
+        let height = f32::min(height * scale * kind.scale * upright, 57.0).min(widest / aspect);
+        Self {
+            drawing,
+            x,
+            y,
+            height: height.round().max(8.0) as i32,
+            width: (height * aspect).round().max(4.0) as i32,
+            hue: 0,
+            mirrored: false,
+        }
+    }
+
+    /// Its box in 1/128 of the picture: x, y, width, height; it may reach beyond the edges.
+    pub(super) fn unit_box(&self) -> (i32, i32, i32, i32) {
+        let (x, y) = self.in_canvas();
+        (
+            CELL * self.x + x,
+            CELL * self.y + y,
+            self.width,
+            self.height,
+        )
+    }
+
+    /// Its corner in its canvas, in 1/128 of the picture.
+    pub(super) fn in_canvas(&self) -> (i32, i32) {
+        let x = MIDDLE - self.width / 2;
+        match self.drawing.get().sky {
+            true => (x, MIDDLE - self.height / 2),
+            false => (x, FEET - self.height),
+        }
+    }
+}
+
+impl Composition {
+    /// Draws a composition; the same generator state gives the same one.
+    pub fn random(rng: &mut impl Rng, options: &CompositionOptions) -> Self {
+        let wanted = |id: &DrawingId| match options.split {
+            Split::Training => !id.held_out(),
+            Split::HeldOut => id.held_out(),
+            Split::Any => true,
+        };
+        let choice: Vec<DrawingId> = DrawingId::all().filter(wanted).collect();
+        let least = (*options.figures.start()).clamp(1, MAX_FIGURES);
+        let most = (*options.figures.end()).clamp(least, MAX_FIGURES);
+        let count = rng.random_range(least..=most);
+        let drawings: Vec<DrawingId> = choice.choose_multiple(rng, count).copied().collect();
+        let grounds: Vec<Ground> = Ground::all().collect();
+        let ground = grounds[rng.random_range(0..grounds.len())];
+        let time = match rng.random_range(0..10) {
+            0..5 => Time::Day,
+            5..7 => Time::Sunset,
+            _ => Time::Night,
+        };
+        let weather = match rng.random_range(0..10) {
+            _ if !ground.has_weather() => Weather::Clear,
+            0..6 => Weather::Clear,
+            6..8 => Weather::Rain,
+            _ => Weather::Snow,
+        };
+        let mut made = Self::stage(rng, &drawings, ground, time, weather);
+        for figure in &mut made.figures {
+            if rng.random_bool(options.recoloured) {
+                figure.hue = rng.random_range(1..HUES);
+            }
+            figure.mirrored = rng.random_bool(0.5);
+        }
+        made
+    }
+
+    /// Puts the first four of `drawings` on the stage, from left to right; positions, sizes and
+    /// the variant of the place are drawn.
+    pub fn stage(
+        rng: &mut impl Rng,
+        drawings: &[DrawingId],
+        ground: Ground,
+        time: Time,
+        weather: Weather,
+    ) -> Self {
+        let drawings = &drawings[..drawings.len().min(MAX_FIGURES)];
+        let count = drawings.len();
+        let figures = drawings.iter().enumerate().map(|(i, &drawing)| {
+            // The canvas's corner in cells, and how far it may wander to the right.
+            let (x, wander) = match (count, i) {
+                (1, _) => match rng.random_range(0..10) {
+                    0..8 => (3, 2),
+                    8 => (0, 1),
+                    _ => (7, 1),
+                },
+                (2, _) => ([0, 7][i], 1),
+                (3, _) => ([-1, 4, 9][i], 0),
+                _ => ([-2, 2, 6, 10][i], 0),
+            };
+            let x = x + rng.random_range(0..=wander);
+            let y = match drawing.get().sky {
+                true => rng.random_range(0..=2) - i32::from(count > 2),
+                false if count < 3 && rng.random_bool(0.25) => 6,
+                false => 7,
+            };
+            let scale = *SCALES.choose(rng).unwrap_or(&1.0);
+            Figure::new(drawing, count, scale, (x, y))
+        });
+        let figures = figures.collect();
+        Self {
+            setting: Setting {
+                ground,
+                time,
+                weather,
+                layout: rng.random_range(0..LAYOUTS),
+                fall: rng.random_range(0..FALLS),
+            },
+            figures,
+        }
+    }
+
+    /// Each figure's box in a picture of `size` pixels, cut off at the edges.
+    pub fn boxes(&self, size: u32) -> Vec<Rect> {
+        let px = |u: i32| to_pixels(u.clamp(0, UNITS), size);
+        let boxes = self.figures.iter().map(|figure| {
+            let (x, y, w, h) = figure.unit_box();
+            Rect {
+                x: px(x),
+                y: px(y),
+                width: px(x + w) - px(x),
+                height: px(y + h) - px(y),
+            }
+        });
+        boxes.collect()
+    }
+}

@@ -1,0 +1,153 @@
+use super::*;
+use crate::storyworld::Split;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+fn compositions(seed: u64, n: usize, options: &CompositionOptions) -> Vec<Composition> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n)
+        .map(|_| Composition::random(&mut rng, options))
+        .collect()
+}
+
+fn any(split: Split) -> CompositionOptions {
+    CompositionOptions {
+        figures: 1..=MAX_FIGURES,
+        split,
+        recoloured: 0.4,
+    }
+}
+
+#[test]
+fn every_drawing_is_whole_and_looks_like_something() {
+    let renderer = CompositionRenderer::new(128);
+    let mut seen = std::collections::HashSet::new();
+    for id in DrawingId::all() {
+        let drawing = id.get();
+        assert_eq!(DrawingId::named(drawing.name), Some(id));
+        assert!((0.5..1.3).contains(&drawing.scale), "{}", drawing.name);
+        let figure = Figure::new(id, 1, 1.0, (4, 7));
+        let picture = renderer.reference(&figure);
+        let inked = picture.chunks_exact(3).filter(|p| **p != PAPER).count();
+        assert!(inked > 60, "{} is hardly there: {inked}", drawing.name);
+        assert!(seen.insert(picture), "{} is drawn twice", drawing.name);
+    }
+    assert!(seen.len() >= 800);
+}
+
+#[test]
+fn a_sixth_is_held_out_and_never_in_a_training_scene() {
+    let held_out = DrawingId::all().filter(|id| id.held_out()).count();
+    assert!((130..=220).contains(&held_out), "{held_out}");
+    let twin = |a: &str, b: &str| {
+        let held = |name| DrawingId::named(name).unwrap().held_out();
+        assert_eq!(held(a), held(b), "{a} and {b} look alike");
+    };
+    twin("man-farmer", "woman-farmer");
+    twin("cat", "cat-face");
+    for (split, wanted) in [(Split::Training, false), (Split::HeldOut, true)] {
+        for made in compositions(1, 500, &any(split)) {
+            assert!(made.figures.iter().all(|f| f.drawing.held_out() == wanted));
+        }
+    }
+}
+
+/// What a reference shows stands on the stage to the pixel, but for light, shadow and weather.
+#[test]
+fn a_figure_looks_in_its_reference_as_on_the_stage() {
+    let renderer = CompositionRenderer::new(256);
+    let cell = 256 / CELLS as usize;
+    let mut compared = 0;
+    for made in compositions(2, 40, &any(Split::Any)) {
+        let setting = &made.setting;
+        if made.figures.len() > 1
+            || setting.time != crate::storyworld::Time::Day
+            || setting.weather != crate::storyworld::Weather::Clear
+        {
+            continue;
+        }
+        let picture = renderer.draw(&made);
+        let figure = &made.figures[0];
+        let reference = renderer.reference(figure);
+        let side = renderer.reference_size() as usize;
+        let (mut same, mut inked) = (0, 0);
+        for (i, ink) in reference.chunks_exact(3).enumerate() {
+            let x = (i % side) as i32 + figure.x * cell as i32;
+            let y = (i / side) as i32 + figure.y * cell as i32;
+            if ink == PAPER || !(0..256).contains(&x) || !(0..256).contains(&y) {
+                continue;
+            }
+            inked += 1;
+            let at = (y as usize * 256 + x as usize) * 3;
+            same += usize::from(picture[at..at + 3] == *ink);
+        }
+        // Its edges are mixed with what is behind.
+        assert!(same * 100 > inked * 75, "{same} of {inked}: {figure:?}");
+        compared += 1;
+    }
+    assert!(compared > 2);
+}
+
+#[test]
+fn figures_keep_to_their_canvas_and_to_the_picture() {
+    for made in compositions(3, 2000, &any(Split::Any)) {
+        for (figure, b) in made.figures.iter().zip(made.boxes(256)) {
+            let (x, y) = figure.in_canvas();
+            assert!(x >= 1 && x + figure.width <= 63, "{figure:?}");
+            assert!(y >= 1 && y + figure.height <= 63, "{figure:?}");
+            let whole = (figure.width * 2) as u32;
+            assert!(b.width + 2 >= whole, "{figure:?} is cut off: {b:?}");
+        }
+        let corners: Vec<i32> = made.figures.iter().map(|f| f.x).collect();
+        assert!(corners.is_sorted(), "{corners:?}");
+    }
+}
+
+#[test]
+fn there_are_forty_places_and_each_looks_like_no_other() {
+    use crate::storyworld::{LAYOUTS, Time, Weather, words};
+    let renderer = CompositionRenderer::new(64);
+    let known: std::collections::HashSet<String> = vocabulary().into_iter().collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut seen = std::collections::HashSet::new();
+    let mut names = std::collections::HashSet::new();
+    for ground in Ground::all() {
+        assert!(names.insert(ground.name()), "{}", ground.name());
+        for (&time, layout) in Time::ALL
+            .iter()
+            .flat_map(|t| (0..LAYOUTS).map(move |l| (t, l)))
+        {
+            let setting = Setting {
+                ground,
+                time,
+                weather: Weather::Clear,
+                layout,
+                fall: 0,
+            };
+            let caption = setting.caption(&mut rng);
+            assert!(
+                words(&caption).all(|word| known.contains(&word)),
+                "{caption}"
+            );
+            let figures = Vec::new();
+            let picture = renderer.draw(&Composition { setting, figures });
+            assert!(seen.insert(picture), "{setting:?}");
+        }
+    }
+    assert!(names.len() >= 40, "{}", names.len());
+    let places = include_str!("../../../assets/library/places.txt");
+    for layer in places
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .flat_map(|l| l.split(';'))
+    {
+        let mut parts = layer
+            .rsplit('|')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        if let (Some("prop" | "row" | "scatter"), Some(name)) = (parts.next(), parts.next()) {
+            assert!(DrawingId::named(name).is_some(), "{name}");
+        }
+    }
+}
