@@ -253,7 +253,7 @@ fn pieces_make_up_the_text_and_cancelling_is_obeyed() {
             Progress::TextPiece(piece) => pieces.push_str(&piece),
             Progress::TextDone(text, _) => done = text,
             Progress::Step { .. } => steps += 1,
-            Progress::Loading(_) | Progress::Still | Progress::Waiting(_) => {
+            Progress::Loading(_) | Progress::Still | Progress::Waiting(_) | Progress::Note(_) => {
                 panic!("everything was loaded, here")
             }
         }

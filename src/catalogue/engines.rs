@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::add::unique;
 use super::{Added, CatalogueError};
@@ -15,8 +16,8 @@ use crate::weights::{self, Entry, Manifest, Model, Source};
 
 /// Most bytes of a workflow's file.
 const WORKFLOW: u64 = 16 << 20;
-/// Pixels a side of the pictures of a checkpoint: ComfyUI does not say of which family one is, and
-/// all families draw at this size; the settings of a story choose another.
+/// Pixels a side of the pictures of a checkpoint of which ComfyUI can't say for which size it was
+/// made: all families draw at this one; the settings of a story choose another.
 const SIDE: u32 = 768;
 
 /// Adds every model that the server at `address` lists, each as a writer. A key that is given is
@@ -33,7 +34,7 @@ pub fn add_endpoint(
     let listed = openai::list(&client, &mut go_on)?.unwrap_or_default();
     keep(&address, key)?;
     let entries = listed.iter().map(|endpoint: &Endpoint| Found {
-        name: endpoint.model.clone(),
+        name: name_of(&endpoint.model),
         summary: format!(
             "writes at {}: {}, {} tokens{}",
             address.host(),
@@ -87,12 +88,20 @@ pub fn add_comfy(
             .checkpoints
             .iter()
             .map(|name| {
+                let known = comfy::side(&client, name);
+                let side = known.unwrap_or(SIDE);
                 let model = ComfyModel::Checkpoint {
                     name: name.clone(),
-                    width: SIDE,
-                    height: SIDE,
+                    width: side,
+                    height: side,
                 };
-                found(model, "")
+                let more = match known {
+                    Some(side) => format!(", {side}x{side}"),
+                    None => format!(
+                        ", {side}x{side} unless you give a size, since the file does not say for which it was made"
+                    ),
+                };
+                found(model, &more)
             })
             .collect(),
     };
@@ -155,6 +164,36 @@ fn value(engine: &impl Serialize) -> serde_json::Value {
     serde_json::to_value(engine).unwrap_or_default()
 }
 
+/// What a server's model is called here: servers that run a file often name it by its path.
+fn name_of(model: &str) -> String {
+    let is_path = model.starts_with(['/', '\\']) || model.get(1..3) == Some(":\\");
+    match model.to_ascii_lowercase().ends_with(".gguf") || is_path {
+        true => stem(model),
+        false => model.to_owned(),
+    }
+}
+
+/// The address and what was kept there of `model`, which is on an engine elsewhere.
+///
+/// # Errors
+/// When what was kept can't be read.
+pub fn kept<T: DeserializeOwned>(model: &Model) -> Result<(Address, T), CatalogueError> {
+    let read = || {
+        let Source::Address(address) = &model.source else {
+            return None;
+        };
+        let address = Address::parse(address.split('#').next()?).ok()?;
+        let engine = serde_json::from_value(model.manifest.engine.clone()?).ok()?;
+        Some((address, engine))
+    };
+    read().ok_or_else(|| {
+        CatalogueError::Said(format!(
+            "what was kept of the model {} can't be read; remove it and add its address again",
+            model.manifest.id
+        ))
+    })
+}
+
 /// A file's name without its folder and ending.
 fn stem(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
@@ -192,4 +231,21 @@ fn register(
         });
     }
     Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_called_by_their_names_and_not_by_paths() {
+        for (model, name) in [
+            ("/srv/models/SmolLM2-135M.Q4_1.gguf", "SmolLM2-135M.Q4_1"),
+            ("C:\\models\\a.gguf", "a"),
+            ("qwen3:8b", "qwen3:8b"),
+            ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ] {
+            assert_eq!(name_of(model), name);
+        }
+    }
 }

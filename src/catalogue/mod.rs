@@ -35,7 +35,7 @@ mod tests;
 use std::path::Path;
 
 pub use add::{Added, add, add_with_projector, file_of, find, line, remove};
-pub use engines::{add_comfy, add_endpoint};
+pub use engines::{add_comfy, add_endpoint, kept};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
 pub use plan::plan;

@@ -1,6 +1,8 @@
 //! A project as the commands use it: panels by their number from 0.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Make, Output, Request};
@@ -176,6 +178,24 @@ impl Board {
     pub fn image(&self, at: usize) -> Option<&str> {
         let picture = self.panels()[at].picture()?;
         Some(picture.image.as_str())
+    }
+
+    /// Where the picture that the panel at `at` shows was drawn.
+    pub fn device(&self, at: usize) -> Option<&str> {
+        let record = self.panels()[at].picture()?.record.as_ref()?;
+        Some(&record.device)
+    }
+
+    /// Which device drew how many of the pictures of these panels, for people.
+    pub fn shares(&self, panels: Range<usize>) -> String {
+        let mut shares = BTreeMap::new();
+        for device in panels.filter_map(|at| self.device(at)) {
+            *shares.entry(device).or_insert(0) += 1;
+        }
+        let shares = shares
+            .iter()
+            .map(|(device, count)| format!("{count} by {device}"));
+        shares.collect::<Vec<_>>().join(", ")
     }
 
     /// What the writer keeps to in all panels.

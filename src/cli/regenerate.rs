@@ -11,10 +11,11 @@ use super::board::Board;
 use super::frame_args::FrameArgs;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::EngineSession;
+use super::teller::{Begun, EngineSession};
 use super::words::WordsArgs;
-use crate::engine::{Make, Request};
+use crate::engine::{Description, JobId, Make, Output, Request};
 use crate::pipeline::new_seed;
+use crate::story::Settings;
 
 #[derive(Debug, Args)]
 pub struct RegenerateArgs {
@@ -22,8 +23,11 @@ pub struct RegenerateArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// The panel, from 1
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    panel: u32,
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), required_unless_present = "all")]
+    panel: Option<u32>,
+    /// Draw another picture of every panel that has a text; engines that have the same model share them
+    #[arg(long, conflicts_with_all = ["panel", "text"])]
+    all: bool,
     /// Rewrite the text; the picture stays
     #[arg(long, conflicts_with = "image")]
     text: bool,
@@ -51,7 +55,75 @@ pub struct RegenerateArgs {
 
 pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     let mut board = Board::open(&args.dir)?;
-    let number = args.panel as usize;
+    let panels = panels(args, &board)?;
+    let Some(&first) = panels.first() else {
+        bail!(
+            "{} has no panel with a text to draw; write one first",
+            args.dir.display()
+        );
+    };
+    if args.text && args.frame.is_given() {
+        bail!("--text leaves the picture as it is; leave out what is said of the picture");
+    }
+    board.check_writable()?;
+    let make = if args.text { Make::Text } else { Make::Picture };
+    let mut model = args.model.clone();
+    if make == Make::Picture {
+        // What drew it draws it again.
+        let drawn_by = panels.iter().find_map(|at| board.drawn_by(*at));
+        model.model = model.model.or(drawn_by);
+    }
+    let count = panels.len() * usize::from(args.frame.variations.unwrap_or(1));
+    let mut teller = EngineSession::start(&model, Reporter::new(args.json, count))?;
+    args.words.check(&teller.description.writer)?;
+    let mut orders = Vec::new();
+    for at in panels {
+        let settings = settings(args, &board, &teller.description, at, make)?;
+        let all = args.frame.all(settings).into_iter();
+        orders.extend(all.map(|settings| (at, settings)));
+    }
+    if let Some(direction) = &args.words.direction {
+        for at in orders.iter().map(|(at, _)| *at) {
+            board.set_panel_direction(at, direction)?;
+        }
+    }
+    teller.reporter.ready(&teller.description, orders[0].1.seed);
+    let candidates = args.candidates.unwrap_or(1);
+    let made = orders.len();
+    let mut redrawing = Redrawing {
+        teller,
+        board,
+        elsewhere: Vec::new(),
+    };
+    for (at, settings) in orders {
+        redrawing.panel(args, at, make, settings, candidates)?;
+    }
+    redrawing.take_in_all()?;
+    let Redrawing { mut teller, .. } = redrawing;
+    let dir = args.dir.display();
+    let what = match (args.text, candidates, made) {
+        (true, 1, _) => "a text".to_string(),
+        (true, many, _) => format!("{many} texts"),
+        (false, _, 1) => "a picture".to_string(),
+        (false, _, many) => format!("{many} pictures"),
+    };
+    let sentence = match args.all {
+        true => format!("added {what} to the panels of {dir}"),
+        false => format!("added {what} to panel {} of {dir}", first + 1),
+    };
+    teller
+        .reporter
+        .done(&sentence, &json!({"project": plain(&args.dir)}));
+    Ok(())
+}
+
+/// The places of the panels that are meant, from 0.
+fn panels(args: &RegenerateArgs, board: &Board) -> anyhow::Result<Vec<usize>> {
+    let Some(number) = args.panel else {
+        let told = |at: &usize| !board.text(*at).trim().is_empty();
+        return Ok((0..board.len()).filter(told).collect());
+    };
+    let number = number as usize;
     if number > board.len() {
         bail!(
             "{} has {} panels, so there is no panel {number}; give --panel from 1 to {}",
@@ -60,72 +132,129 @@ pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
             board.len()
         );
     }
-    if args.text && args.frame.is_given() {
-        bail!("--text leaves the picture as it is; leave out what is said of the picture");
-    }
-    board.check_writable()?;
-    let at = number - 1;
-    let make = if args.text { Make::Text } else { Make::Picture };
-    let mut model = args.model.clone();
-    if make == Make::Picture {
-        // What drew it draws it again.
-        model.model = model.model.or_else(|| board.drawn_by(at));
-    }
-    let mut teller = EngineSession::start(&model, Reporter::new(args.json, 1))?;
-    args.words.check(&teller.description.writer)?;
+    Ok(vec![number - 1])
+}
+
+/// The settings of the panel's take before, with what was given; a new seed where nothing was, with
+/// which the same take would come again.
+fn settings(
+    args: &RegenerateArgs,
+    board: &Board,
+    about: &Description,
+    at: usize,
+    make: Make,
+) -> anyhow::Result<Settings> {
     let before = board.settings(at, make);
     let changed =
         args.settings.changes_settings() || args.words.changes_settings() || args.frame.is_given();
     let fresh = before.is_none() || !changed;
-    let mut base = before.unwrap_or_else(|| teller.description.default_settings.clone());
+    let mut base = before.unwrap_or_else(|| about.default_settings.clone());
     if fresh {
-        // With nothing changed, the same seed would give the same take again.
         base.seed = new_seed();
     }
-    let takes = &teller.description.takes;
+    let takes = &about.takes;
     let models = args.model.models.as_deref();
     if args.frame.reshapes() {
         base.size = None;
     }
     let settings = args.words.over(args.settings.over(base, takes, models)?);
-    let settings = args.frame.over(&board, at, takes, models, settings)?;
-    if let Some(direction) = &args.words.direction {
-        board.set_panel_direction(at, direction)?;
-    }
-    teller.reporter.ready(&teller.description, settings.seed);
-    let candidates = args.candidates.unwrap_or(1);
-    for settings in args.frame.all(settings) {
-        let started = Instant::now();
-        let mut request = board.request(at, make, settings.clone());
+    args.frame.over(board, at, takes, models, settings)
+}
+
+/// A board that is given new takes.
+struct Redrawing {
+    teller: EngineSession,
+    board: Board,
+    elsewhere: Vec<Drawing>,
+}
+
+/// A picture that is drawn elsewhere.
+struct Drawing {
+    job: JobId,
+    at: usize,
+    seed: u64,
+    started: Instant,
+}
+
+impl Redrawing {
+    fn panel(
+        &mut self,
+        args: &RegenerateArgs,
+        at: usize,
+        make: Make,
+        settings: Settings,
+        candidates: u32,
+    ) -> anyhow::Result<()> {
+        while !self.teller.has_room() && self.take_in()? {}
+        let (seed, started) = (settings.seed, Instant::now());
+        let mut request = self.board.request(at, make, settings);
         request = match &args.instruction {
-            Some(instruction) => request.rewriting(board.text(at), instruction, candidates),
+            Some(instruction) => request.rewriting(self.board.text(at), instruction, candidates),
             None => Request {
                 candidates,
                 ..request
             },
         };
-        let output = teller.make(number, request)?;
-        board.add_takes(at, output)?;
-        board.save_made()?;
-        teller.reporter.panel_done(&PanelDone {
-            panel: number,
-            text: board.text(at),
-            image: board.image(at),
-            seed: settings.seed,
+        match self.teller.begin(at + 1, request) {
+            Ok(Begun::Done(output)) => self.keep(at, *output, seed, started),
+            Ok(Begun::Elsewhere(job, _)) => {
+                self.elsewhere.push(Drawing {
+                    job,
+                    at,
+                    seed,
+                    started,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                // What others draw is not lost for it.
+                self.take_in_all()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for a picture from elsewhere; `false` where none is to come.
+    fn take_in(&mut self) -> anyhow::Result<bool> {
+        let Some((job, output)) = self.teller.next_ended()? else {
+            return Ok(false);
+        };
+        let at = self.elsewhere.iter().position(|drawing| drawing.job == job);
+        let Some(drawing) = at.map(|at| self.elsewhere.remove(at)) else {
+            return Ok(true);
+        };
+        match output {
+            Ok(output) => self.keep(drawing.at, output, drawing.seed, drawing.started)?,
+            Err(error) => {
+                self.take_in_all()?;
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_in_all(&mut self) -> anyhow::Result<()> {
+        while self.take_in()? {}
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        at: usize,
+        output: Output,
+        seed: u64,
+        started: Instant,
+    ) -> anyhow::Result<()> {
+        self.board.add_takes(at, output)?;
+        self.board.save_made()?;
+        self.teller.reporter.panel_done(&PanelDone {
+            panel: at + 1,
+            text: self.board.text(at),
+            image: self.board.image(at),
+            device: self.board.device(at),
+            seed,
             seconds: started.elapsed().as_secs_f32(),
         });
+        Ok(())
     }
-    let what = match (args.text, candidates) {
-        (true, 1) => "a text".to_string(),
-        (true, many) => format!("{many} texts"),
-        (false, _) => match args.frame.variations {
-            Some(many) if many > 1 => format!("{many} pictures"),
-            _ => "a picture".to_string(),
-        },
-    };
-    teller.reporter.done(
-        &format!("added {what} to panel {number} of {}", args.dir.display()),
-        &json!({"project": plain(&args.dir)}),
-    );
-    Ok(())
 }

@@ -17,6 +17,8 @@ pub struct PanelDone<'a> {
     pub text: &'a str,
     /// Hash of the picture, if one was made.
     pub image: Option<&'a str>,
+    /// Where it was drawn.
+    pub device: Option<&'a str>,
     pub seed: u64,
     pub seconds: f32,
 }
@@ -150,6 +152,15 @@ impl Reporter {
             (Style::Json, Progress::Waiting(what)) => {
                 line(&json!({"event": "waiting", "panel": panel, "what": what}));
             }
+            (Style::Json, Progress::Note(words)) => {
+                line(&json!({"event": "note", "panel": panel, "words": words}));
+            }
+            (Style::Lines, Progress::Note(words)) => {
+                eprintln!("vokenboard: panel {panel}: {words}")
+            }
+            (Style::Bars(bars), Progress::Note(words)) => {
+                bars.above(&format!("panel {panel}: {words}"));
+            }
             (Style::Lines, _) | (_, Progress::Still) => {}
             (Style::Bars(bars), Progress::Waiting(what)) => bars.text.set_message(what.clone()),
             (Style::Bars(bars), Progress::TextPiece(piece)) => {
@@ -185,15 +196,22 @@ impl Reporter {
             panel,
             text,
             image,
+            device,
             seed,
             seconds,
         } = done;
         match &mut self.style {
             Style::Json => line(&json!({
                 "event": "panel_done", "panel": panel, "text": text, "image": image,
-                "seed": seed, "seconds": seconds,
+                "device": device, "seed": seed, "seconds": seconds,
             })),
-            Style::Lines => say(&format!("{panel}. {text} (seed {seed}, {seconds:.1} s)")),
+            Style::Lines => {
+                let at = device.map(|device| format!(", {device}"));
+                let at = at.unwrap_or_default();
+                say(&format!(
+                    "{panel}. {text} (seed {seed}, {seconds:.1} s{at})"
+                ));
+            }
             Style::Bars(bars) => {
                 bars.panels.inc(1);
                 bars.above(&format!("{panel}. {text}"));

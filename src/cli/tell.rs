@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use serde_json::json;
 
@@ -11,12 +11,12 @@ use super::board::Board;
 use super::cast::Listing;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::EngineSession;
+use super::teller::{Begun, EngineSession};
 use super::words::WordsArgs;
-use crate::engine::{Make, Request};
+use crate::engine::{JobId, Make, Output, Request};
 use crate::pipeline::writer::MOST_PLANNED;
 use crate::pipeline::{new_seed, panel_seed, unknown_words};
-use crate::story::Project;
+use crate::story::{Project, Settings};
 use crate::words::other_language;
 
 #[derive(Debug, Args)]
@@ -107,23 +107,37 @@ pub fn run(args: &TellArgs) -> anyhow::Result<()> {
     if let Some(direction) = &args.words.direction {
         board.set_direction(direction)?;
     }
+    let mut telling = Telling {
+        args,
+        teller,
+        board,
+        seed,
+        elsewhere: Vec::new(),
+    };
     if let Some(opening) = given.take() {
-        tell_panel(args, &mut teller, &mut board, Some(opening), seed)?;
+        telling.panel(Some(opening))?;
         left -= 1;
     }
-    if left > 1 && !args.no_plan && teller.description.writer.instructs {
-        plan(args, &mut teller, &mut board, left, seed)?;
+    if left > 1 && !args.no_plan && telling.teller.description.writer.instructs {
+        telling.plan(left)?;
     }
     for _ in 0..left {
-        tell_panel(args, &mut teller, &mut board, None, seed)?;
+        telling.panel(None)?;
     }
+    telling.take_in_all()?;
+    let (board, mut teller) = (telling.board, telling.teller);
     let (sheet, markdown) = board.write_exports()?;
     let told = usize::from(args.panels);
+    let shares = board.shares(board.len() - told..board.len());
     teller.reporter.done(
         &format!(
-            "told {told} panel{} in {}",
+            "told {told} panel{} in {}{}",
             if told == 1 { "" } else { "s" },
-            args.out.display()
+            args.out.display(),
+            match teller.description.at_once > 1 {
+                true => format!(" ({shares})"),
+                false => String::new(),
+            }
         ),
         &json!({
             "project": plain(&args.out),
@@ -154,70 +168,153 @@ fn say_unknown(teller: &mut EngineSession, opening: &str) {
     teller.reporter.unknown(&model, &words, language, writes);
 }
 
-/// Tells the next panel, whose text may be given.
-fn tell_panel(
-    args: &TellArgs,
-    teller: &mut EngineSession,
-    board: &mut Board,
-    given: Option<&str>,
+/// A story that is being told.
+struct Telling<'a> {
+    args: &'a TellArgs,
+    teller: EngineSession,
+    board: Board,
     seed: u64,
-) -> anyhow::Result<()> {
-    let number = board.len() + 1;
-    let defaults = teller.description.default_settings.clone();
-    let (takes, models) = (&teller.description.takes, args.model.models.as_deref());
-    let settings = args.settings.over(defaults, takes, models)?;
-    let mut settings = args.words.over(settings);
-    settings.seed = panel_seed(seed, number);
-    let text = given.map(str::to_string);
-    let started = Instant::now();
-    let output = teller.make(
-        number,
-        Request {
-            text: text.clone(),
-            ..board.request(board.len(), Make::Both, settings.clone())
-        },
-    )?;
-    board.add_panel(text, output)?;
-    board.save_made()?;
-    teller.reporter.panel_done(&PanelDone {
-        panel: number,
-        text: board.text(number - 1),
-        image: board.image(number - 1),
-        seed: settings.seed,
-        seconds: started.elapsed().as_secs_f32(),
-    });
-    Ok(())
+    elsewhere: Vec<Drawing>,
 }
 
-/// Plans the panels to come, so that they end as a story does; the plan is kept in the story.
-fn plan(
-    args: &TellArgs,
-    teller: &mut EngineSession,
-    board: &mut Board,
-    panels: u16,
+/// A panel whose picture is drawn elsewhere.
+struct Drawing {
+    job: JobId,
+    /// Its place from 0.
+    at: usize,
     seed: u64,
-) -> anyhow::Result<()> {
-    // A longer story is planned as far as a plan goes.
-    let panels = u32::from(panels).min(MOST_PLANNED);
-    let number = board.len() + 1;
-    let defaults = teller.description.default_settings.clone();
-    let (takes, models) = (&teller.description.takes, args.model.models.as_deref());
-    let settings = args.settings.over(defaults, takes, models)?;
-    let mut settings = args.words.over(settings);
-    settings.seed = panel_seed(seed, number);
-    let request = board.request(board.len(), Make::Plan(panels), settings);
-    let output = match teller.make(number, request) {
-        Ok(output) => output,
-        // A story without a plan is better than none.
-        Err(error) => {
-            eprintln!("vokenboard: the story is told without a plan, because {error}");
-            return Ok(());
+    started: Instant,
+}
+
+impl Telling<'_> {
+    fn settings(&self, number: usize) -> anyhow::Result<Settings> {
+        let about = &self.teller.description;
+        let (takes, models) = (&about.takes, self.args.model.models.as_deref());
+        let defaults = about.default_settings.clone();
+        let settings = self.args.settings.over(defaults, takes, models)?;
+        Ok(Settings {
+            seed: panel_seed(self.seed, number),
+            ..self.args.words.over(settings)
+        })
+    }
+
+    /// Tells the next panel, whose text may be given. Where its picture is drawn elsewhere, its
+    /// text is kept and the story goes on.
+    fn panel(&mut self, given: Option<&str>) -> anyhow::Result<()> {
+        while !self.teller.has_room() && self.take_in()? {}
+        let at = self.board.len();
+        let settings = self.settings(at + 1)?;
+        let seed = settings.seed;
+        let text = given.map(str::to_string);
+        let started = Instant::now();
+        let request = Request {
+            text: text.clone(),
+            ..self.board.request(at, Make::Both, settings)
+        };
+        let begun = match self.teller.begin(at + 1, request) {
+            Ok(begun) => begun,
+            Err(error) => {
+                // What others draw is not lost for it.
+                self.take_in_all()?;
+                return Err(error);
+            }
+        };
+        match begun {
+            Begun::Done(output) => {
+                self.board.add_panel(text, *output)?;
+                self.board.save_made()?;
+                self.report(at, seed, started);
+            }
+            Begun::Elsewhere(job, written) => {
+                let output = Output {
+                    text: written.map(|written| *written),
+                    ..Output::default()
+                };
+                self.board.add_panel(text, output)?;
+                self.board.save_made()?;
+                self.elsewhere.push(Drawing {
+                    job,
+                    at,
+                    seed,
+                    started,
+                });
+            }
         }
-    };
-    let lines = output.plan.unwrap_or_default();
-    teller.reporter.planned(number, &lines);
-    board.plan_on(lines)?;
-    board.save_made()
+        Ok(())
+    }
+
+    /// Waits for a picture from elsewhere and puts it into its panel; `false` where none is to come.
+    fn take_in(&mut self) -> anyhow::Result<bool> {
+        let Some((job, output)) = self.teller.next_ended()? else {
+            return Ok(false);
+        };
+        let Some(at) = self.elsewhere.iter().position(|drawing| drawing.job == job) else {
+            return Ok(true);
+        };
+        let Drawing {
+            at, seed, started, ..
+        } = self.elsewhere.remove(at);
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => {
+                self.take_in_all()?;
+                let (number, dir) = (at + 1, self.args.out.display());
+                let model = &self.teller.description.model;
+                return Err(anyhow!(
+                    "{error}; its text is kept, and `vokenboard regenerate {dir} --panel {number} --model {model}` draws it"
+                ));
+            }
+        };
+        let output = Output {
+            text: None,
+            ..output
+        };
+        self.board.add_takes(at, output)?;
+        self.board.save_made()?;
+        self.report(at, seed, started);
+        Ok(true)
+    }
+
+    fn take_in_all(&mut self) -> anyhow::Result<()> {
+        while self.take_in()? {}
+        Ok(())
+    }
+
+    fn report(&mut self, at: usize, seed: u64, started: Instant) {
+        self.teller.reporter.panel_done(&PanelDone {
+            panel: at + 1,
+            text: self.board.text(at),
+            image: self.board.image(at),
+            device: self.board.device(at),
+            seed,
+            seconds: started.elapsed().as_secs_f32(),
+        });
+    }
+
+    /// Plans the panels to come, so that they end as a story does; the plan is kept in the story.
+    fn plan(&mut self, panels: u16) -> anyhow::Result<()> {
+        // A longer story is planned as far as a plan goes.
+        let panels = u32::from(panels).min(MOST_PLANNED);
+        while !self.teller.has_room() && self.take_in()? {}
+        let number = self.board.len() + 1;
+        let settings = self.settings(number)?;
+        let request = self
+            .board
+            .request(self.board.len(), Make::Plan(panels), settings);
+        let output = match self.teller.begin(number, request) {
+            Ok(Begun::Done(output)) => *output,
+            Ok(Begun::Elsewhere(..)) => Output::default(),
+            // A story without a plan is better than none.
+            Err(error) => {
+                eprintln!("vokenboard: the story is told without a plan, because {error}");
+                return Ok(());
+            }
+        };
+        let lines = output.plan.unwrap_or_default();
+        self.teller.reporter.planned(number, &lines);
+        self.board.plan_on(lines)?;
+        self.board.save_made()
+    }
 }
 
 /// Whether the folder can take the story.

@@ -1,16 +1,31 @@
-//! Runs the engine for a command, one job at a time.
+//! Runs the engine for a command: one job at a time, and where engines elsewhere draw as many
+//! pictures as they can at once.
 
-use anyhow::bail;
+use std::collections::VecDeque;
+
+use anyhow::{anyhow, bail};
 
 use super::options::ModelArgs;
 use super::report::Reporter;
-use crate::engine::{Description, Engine, Event, Output, Request};
+use crate::engine::{Description, Engine, Event, JobId, Output, Progress, Request};
+use crate::story::Record;
 
 /// An engine with its model loaded, and the reporter that hears of its events.
 pub struct EngineSession {
     engine: Engine,
     pub description: Description,
     pub reporter: Reporter,
+    /// Jobs that only engines elsewhere work on, with their panels' numbers from 1.
+    elsewhere: Vec<(JobId, usize)>,
+    /// Those that have ended and were not taken in.
+    ended: VecDeque<(JobId, anyhow::Result<Output>)>,
+}
+
+/// How far a panel came before the next may begin.
+pub enum Begun {
+    Done(Box<Output>),
+    /// Its picture is drawn elsewhere; the text where one was written.
+    Elsewhere(JobId, Option<Box<(String, Record)>>),
 }
 
 impl EngineSession {
@@ -28,6 +43,8 @@ impl EngineSession {
                         engine,
                         description,
                         reporter,
+                        elsewhere: Vec::new(),
+                        ended: VecDeque::new(),
                     });
                 }
                 Event::LoadFailed(reason) => bail!(reason),
@@ -36,26 +53,76 @@ impl EngineSession {
         }
     }
 
-    /// Makes one panel, `number` in the story from 1, and waits for it.
+    /// Whether another panel can be begun while pictures are drawn elsewhere. A writer that sees
+    /// waits for the pictures before.
+    pub fn has_room(&self) -> bool {
+        let sees = self.description.writer.sees && !self.elsewhere.is_empty();
+        self.elsewhere.len() < self.description.at_once.max(1) && !sees
+    }
+
+    /// Makes panel `number` of the story (from 1) as far as the engine's own thread is needed.
     ///
     /// # Errors
     /// When the pipeline fails.
-    pub fn make(&mut self, number: usize, request: Request) -> anyhow::Result<Output> {
+    pub fn begin(&mut self, number: usize, request: Request) -> anyhow::Result<Begun> {
         let job = self.engine.submit(request);
+        self.elsewhere.push((job, number));
+        let mut written = None;
         loop {
-            match self.engine.wait() {
-                Event::Started(id) if id == job => self.reporter.panel_started(number),
-                Event::Progress(id, progress) if id == job => {
-                    self.reporter.progress(number, &progress);
-                }
-                Event::Finished(id, output) if id == job => return Ok(output),
-                Event::Failed(id, reason) if id == job => bail!("panel {number}: {reason}"),
-                // Nobody cancels here, so only a stopped engine ends a job otherwise.
-                Event::Cancelled(_) | Event::LoadFailed(_) => {
-                    bail!("panel {number}: the engine has stopped; start the command again")
+            let event = self.engine.wait();
+            match &event {
+                Event::Started(id) if *id == job => self.reporter.panel_started(number),
+                Event::Elsewhere(id) if *id == job => return Ok(Begun::Elsewhere(job, written)),
+                Event::Progress(id, Progress::TextDone(text, record)) if *id == job => {
+                    written = Some(Box::new((text.clone(), (**record).clone())));
                 }
                 _ => {}
             }
+            self.hear(event)?;
+            if let Some(at) = self.ended.iter().position(|(id, _)| *id == job) {
+                let (_, output) = self.ended.remove(at).expect("it was just found");
+                return output.map(|output| Begun::Done(Box::new(output)));
+            }
+        }
+    }
+
+    /// A job that was left elsewhere and has ended, waiting for one; `None` where there is none.
+    pub fn next_ended(&mut self) -> anyhow::Result<Option<(JobId, anyhow::Result<Output>)>> {
+        while self.ended.is_empty() {
+            if self.elsewhere.is_empty() {
+                return Ok(None);
+            }
+            let event = self.engine.wait();
+            self.hear(event)?;
+        }
+        Ok(self.ended.pop_front())
+    }
+
+    fn hear(&mut self, event: Event) -> anyhow::Result<()> {
+        let panel = |id: JobId| self.elsewhere.iter().find(|(job, _)| *job == id);
+        match event {
+            Event::Progress(id, progress) => {
+                if let Some((_, number)) = panel(id) {
+                    self.reporter.progress(*number, &progress);
+                }
+            }
+            Event::Finished(id, output) => self.end(id, |_| Ok(output)),
+            Event::Failed(id, reason) => {
+                self.end(id, |number| Err(anyhow!("panel {number}: {reason}")));
+            }
+            // Nobody cancels here, so only a stopped engine ends a job otherwise.
+            Event::Cancelled(_) | Event::LoadFailed(_) => {
+                bail!("the engine has stopped; start the command again")
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, id: JobId, result: impl FnOnce(usize) -> anyhow::Result<Output>) {
+        if let Some(at) = self.elsewhere.iter().position(|(job, _)| *job == id) {
+            let (_, number) = self.elsewhere.remove(at);
+            self.ended.push_back((id, result(number)));
         }
     }
 }

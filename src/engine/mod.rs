@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use crate::pipeline::{
-    ContextPanel, Description, LoadProgress, Loader, Make, Output, Pipeline, PipelineError,
+    Begun, ContextPanel, Description, LoadProgress, Loader, Make, Output, Pipeline, PipelineError,
     Progress, Request,
 };
 use worker::{Shared, Worker};
@@ -47,6 +47,8 @@ pub enum Event {
     Started(JobId),
     /// Something of a job is done.
     Progress(JobId, Progress),
+    /// Only engines elsewhere have to work on this job; the next one may begin.
+    Elsewhere(JobId),
     /// A job is done, with what came of it.
     Finished(JobId, Output),
     /// A job ended because it was cancelled.
@@ -116,27 +118,25 @@ impl Engine {
             self.own.borrow_mut().push_back(Event::Cancelled(id));
         } else if queue.running == Some(id) {
             self.shared.cancel.store(true, Ordering::Relaxed);
+        } else if let Some(cancel) = queue.elsewhere.get(&id) {
+            cancel.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Cancels the running job and all that wait.
+    /// Cancels the running jobs and all that wait.
     pub fn cancel_all(&self) {
         let mut queue = self.shared.queue();
-        if queue.running.is_some() {
-            self.shared.cancel.store(true, Ordering::Relaxed);
-        }
+        self.shared.stop_running(&queue);
         let mut own = self.own.borrow_mut();
         own.extend(queue.jobs.drain(..).map(|(id, _)| Event::Cancelled(id)));
     }
 
-    /// Cancels the running job, drops the pipeline and loads another; waiting jobs are kept for
+    /// Cancels the running jobs, drops the pipeline and loads another; waiting jobs are kept for
     /// the new one.
     pub fn reload(&self, loader: Loader) {
         let mut queue = self.shared.queue();
         queue.loader = Some(loader);
-        if queue.running.is_some() {
-            self.shared.cancel.store(true, Ordering::Relaxed);
-        }
+        self.shared.stop_running(&queue);
         self.shared.changed.notify_one();
     }
 
@@ -169,6 +169,7 @@ impl Drop for Engine {
             queue.stop = true;
             queue.jobs.clear();
             self.shared.cancel.store(true, Ordering::Relaxed);
+            self.shared.stop_running(&queue);
             self.shared.changed.notify_one();
         }
         // A worker that waits for room among the events must find the channel closed.

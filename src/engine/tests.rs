@@ -318,3 +318,87 @@ fn every_event_wakes_the_listener() {
     let events = until_end(&engine, job).len();
     assert!(woken.load(Ordering::SeqCst) + 1 >= events);
 }
+
+/// Leaves every order to an engine elsewhere, which waits for the test's word or the cancel.
+struct Errand {
+    description: Description,
+    go: Arc<AtomicUsize>,
+}
+
+impl Pipeline for Errand {
+    fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    fn generate(
+        &mut self,
+        _: &Request,
+        _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Output>, PipelineError> {
+        Ok(Some(Output::default()))
+    }
+
+    fn begin(
+        &mut self,
+        request: &Request,
+        _: &mut crate::pipeline::Sink,
+    ) -> Result<Begun, PipelineError> {
+        let go = Arc::clone(&self.go);
+        let text = request.text.clone().unwrap_or_default();
+        Ok(Begun::Elsewhere(Box::new(move |sink| {
+            while go.load(Ordering::SeqCst) == 0 {
+                if sink(Progress::Still).is_break() {
+                    return Ok(None);
+                }
+                std::thread::yield_now();
+            }
+            match text.as_str() {
+                "error" => Err(PipelineError::Request("it went away".to_string())),
+                "panic" => panic!("a wheel came off"),
+                _ => Ok(Some(Output::default())),
+            }
+        })))
+    }
+}
+
+#[test]
+fn jobs_elsewhere_run_at_once_and_each_is_cancelled_and_ends_alone() {
+    let go = Arc::new(AtomicUsize::new(0));
+    let errand = Errand {
+        description: Description {
+            at_once: 4,
+            ..Description::default()
+        },
+        go: Arc::clone(&go),
+    };
+    let engine = spawn(Box::new(move |_| Ok(Box::new(errand))));
+    let jobs = ["one", "two", "error", "panic", "five"].map(|text| engine.submit(order(text)));
+    let mut elsewhere = 0;
+    while elsewhere < 4 {
+        elsewhere += usize::from(matches!(engine.wait(), Event::Elsewhere(_)));
+    }
+    // The fifth waits for room, which the cancelled one makes.
+    engine.cancel(jobs[1]);
+    let events = until_end(&engine, jobs[1]);
+    assert!(matches!(events.last(), Some(Event::Cancelled(_))));
+    while !matches!(engine.wait(), Event::Elsewhere(id) if id == jobs[4]) {}
+    go.store(1, Ordering::SeqCst);
+    let mut ends = Vec::new();
+    while ends.len() < 4 {
+        match engine.wait() {
+            Event::Finished(id, _) => ends.push((id, String::new())),
+            Event::Failed(id, reason) => ends.push((id, reason)),
+            Event::Cancelled(id) => panic!("{id:?} was cancelled"),
+            _ => {}
+        }
+    }
+    ends.sort_by_key(|(id, _)| *id);
+    assert_eq!(ends[0], (jobs[0], String::new()));
+    assert_eq!(ends[1], (jobs[2], "it went away".to_string()));
+    assert!(ends[2].1.contains("a wheel came off"), "{ends:?}");
+    assert_eq!(ends[3].0, jobs[4]);
+    // What still runs ends with the engine.
+    go.store(0, Ordering::SeqCst);
+    engine.submit(order("last"));
+    drop(engine);
+}

@@ -1,15 +1,19 @@
 //! The engine's thread.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::{Event, JobId, Loader, Pipeline, Progress, Request, lock};
+use super::{
+    Begun, Event, JobId, Loader, Output, Pipeline, PipelineError, Progress, Request, lock,
+};
+use crate::pipeline::Elsewhere;
 
 /// What both sides see.
 pub(super) struct Shared {
@@ -22,6 +26,8 @@ pub(super) struct Shared {
 pub(super) struct Queue {
     pub jobs: VecDeque<(JobId, Request)>,
     pub running: Option<JobId>,
+    /// Jobs that engines elsewhere work on, with what is set to stop each.
+    pub elsewhere: BTreeMap<JobId, Arc<AtomicBool>>,
     pub loader: Option<Loader>,
     pub stop: bool,
 }
@@ -32,6 +38,7 @@ impl Shared {
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
                 running: None,
+                elsewhere: BTreeMap::new(),
                 loader: Some(loader),
                 stop: false,
             }),
@@ -43,6 +50,16 @@ impl Shared {
     pub fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
     }
+
+    /// Stops the jobs that run here and elsewhere.
+    pub fn stop_running(&self, queue: &Queue) {
+        if queue.running.is_some() {
+            self.cancel.store(true, Ordering::Relaxed);
+        }
+        for cancel in queue.elsewhere.values() {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The listener has gone; the thread ends.
@@ -53,11 +70,20 @@ enum Work {
     Job(JobId, Box<Request>),
 }
 
+/// The way to the listener, from any of the engine's threads.
+struct Teller {
+    events: SyncSender<Event>,
+    wake: Mutex<Box<dyn Fn() + Send>>,
+}
+
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    events: SyncSender<Event>,
-    wake: Box<dyn Fn() + Send>,
+    teller: Arc<Teller>,
     pipeline: Option<Box<dyn Pipeline>>,
+    /// Jobs that may be elsewhere at once.
+    at_once: usize,
+    /// Threads that wait for engines elsewhere.
+    waiting: Vec<JoinHandle<()>>,
     /// Why there is no pipeline.
     reason: String,
 }
@@ -70,9 +96,13 @@ impl Worker {
     ) -> Worker {
         Worker {
             shared,
-            events,
-            wake,
+            teller: Arc::new(Teller {
+                events,
+                wake: Mutex::new(wake),
+            }),
             pipeline: None,
+            at_once: 1,
+            waiting: Vec::new(),
             reason: String::new(),
         }
     }
@@ -84,8 +114,12 @@ impl Worker {
                 Work::Job(id, request) => self.job(id, &request),
             };
             if done.is_err() {
-                return;
+                break;
             }
+        }
+        self.shared.stop_running(&self.shared.queue());
+        for thread in self.waiting {
+            let _ = thread.join();
         }
     }
 
@@ -99,7 +133,8 @@ impl Worker {
             if let Some(loader) = queue.loader.take() {
                 return Some(Work::Load(loader));
             }
-            if let Some((id, request)) = queue.jobs.pop_front() {
+            let has_room = queue.elsewhere.len() < self.at_once;
+            if let Some((id, request)) = has_room.then(|| queue.jobs.pop_front()).flatten() {
                 queue.running = Some(id);
                 self.shared.cancel.store(false, Ordering::Relaxed);
                 return Some(Work::Job(id, Box::new(request)));
@@ -117,7 +152,7 @@ impl Worker {
         self.pipeline = None;
         let mut gone = false;
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            loader(&mut |progress| gone |= self.tell(Event::Loading(progress)).is_err())
+            loader(&mut |progress| gone |= self.teller.tell(Event::Loading(progress)).is_err())
         }));
         let failure = match loaded {
             Ok(Ok(pipeline)) => {
@@ -130,29 +165,30 @@ impl Worker {
                     device = description.device,
                     "loaded"
                 );
+                self.at_once = description.at_once.max(1);
                 self.pipeline = Some(pipeline);
-                return self.tell(Event::Ready(description));
+                return self.teller.tell(Event::Ready(description));
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_sentence("loading the model", panic.as_ref()),
         };
         tracing::warn!(reason = failure, "nothing was loaded");
         self.reason.clone_from(&failure);
-        self.tell(Event::LoadFailed(failure))
+        self.teller.tell(Event::LoadFailed(failure))
     }
 
     fn job(&mut self, id: JobId, request: &Request) -> Result<(), Gone> {
-        self.tell(Event::Started(id))?;
+        self.teller.tell(Event::Started(id))?;
         let Some(mut pipeline) = self.pipeline.take() else {
             self.shared.queue().running = None;
             let reason = format!("no model is loaded: {}", self.reason);
-            return self.tell(Event::Failed(id, reason));
+            return self.teller.tell(Event::Failed(id, reason));
         };
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            pipeline.generate(request, &mut |progress| {
+            pipeline.begin(request, &mut |progress| {
                 if self.shared.cancel.load(Ordering::Relaxed)
-                    || self.progress(id, progress).is_err()
+                    || self.teller.progress(id, progress).is_err()
                 {
                     ControlFlow::Break(())
                 } else {
@@ -161,23 +197,93 @@ impl Worker {
             })
         }));
         self.pipeline = Some(pipeline);
-        let seconds = started.elapsed().as_secs_f32();
-        match &result {
-            Ok(Ok(Some(_))) => tracing::info!(job = id.0, seconds, "made"),
-            Ok(Ok(None)) => tracing::info!(job = id.0, seconds, "cancelled"),
-            Ok(Err(error)) => tracing::warn!(job = id.0, seconds, %error, "failed"),
-            Err(_) => tracing::error!(job = id.0, seconds, "a fault of the program"),
-        }
+        let result = match result {
+            Ok(Ok(Begun::Elsewhere(rest))) => return self.leave(id, rest, started),
+            Ok(Ok(Begun::Ended(output))) => Ok(Ok(*output)),
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(panic) => Err(panic),
+        };
+        let event = ended(id, started, result);
         // From here on a cancel comes too late, which the caller sees by the event.
         self.shared.queue().running = None;
-        self.tell(match result {
-            Ok(Ok(Some(output))) => Event::Finished(id, output),
-            Ok(Ok(None)) => Event::Cancelled(id),
-            Ok(Err(error)) => Event::Failed(id, error.to_string()),
-            Err(panic) => Event::Failed(id, panic_sentence("this job", panic.as_ref())),
-        })
+        self.teller.tell(event)
     }
 
+    /// Leaves a job to engines elsewhere, for which a thread without a model waits.
+    fn leave(&mut self, id: JobId, rest: Elsewhere, started: Instant) -> Result<(), Gone> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        {
+            let mut queue = self.shared.queue();
+            queue.running = None;
+            // A cancel that came meanwhile is this job's.
+            let cancelled = self.shared.cancel.load(Ordering::Relaxed);
+            cancel.store(cancelled, Ordering::Relaxed);
+            queue.elsewhere.insert(id, Arc::clone(&cancel));
+        }
+        self.teller.tell(Event::Elsewhere(id))?;
+        let (shared, teller) = (Arc::clone(&self.shared), Arc::clone(&self.teller));
+        let wait = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                rest(&mut |progress| {
+                    if cancel.load(Ordering::Relaxed) || teller.progress(id, progress).is_err() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                })
+            }));
+            let event = ended(id, started, result);
+            shared.queue().elsewhere.remove(&id);
+            shared.changed.notify_one();
+            // A listener that has gone wants to know nothing.
+            let _ = teller.tell(event);
+        };
+        self.waiting.retain(|thread| !thread.is_finished());
+        let thread = std::thread::Builder::new()
+            .name(format!("elsewhere {}", id.0))
+            .spawn(wait);
+        match thread {
+            Ok(thread) => self.waiting.push(thread),
+            Err(error) => {
+                self.shared.queue().elsewhere.remove(&id);
+                let reason = format!(
+                    "nobody can wait for this picture ({error}); close some programs and try again"
+                );
+                return self.teller.tell(Event::Failed(id, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a job ended, for the log and the listener.
+fn ended(
+    id: JobId,
+    started: Instant,
+    result: Result<Result<Option<Output>, PipelineError>, Box<dyn Any + Send>>,
+) -> Event {
+    let seconds = started.elapsed().as_secs_f32();
+    match result {
+        Ok(Ok(Some(output))) => {
+            tracing::info!(job = id.0, seconds, "made");
+            Event::Finished(id, output)
+        }
+        Ok(Ok(None)) => {
+            tracing::info!(job = id.0, seconds, "cancelled");
+            Event::Cancelled(id)
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(job = id.0, seconds, %error, "failed");
+            Event::Failed(id, error.to_string())
+        }
+        Err(panic) => {
+            tracing::error!(job = id.0, seconds, "a fault of the program");
+            Event::Failed(id, panic_sentence("this job", panic.as_ref()))
+        }
+    }
+}
+
+impl Teller {
     fn progress(&self, id: JobId, progress: Progress) -> Result<(), Gone> {
         match &progress {
             // Asked for the cancel flag alone.
@@ -192,7 +298,7 @@ impl Worker {
         }
         match self.events.try_send(event) {
             Ok(()) => {
-                (self.wake)();
+                self.wake();
                 Ok(())
             }
             Err(TrySendError::Full(_)) => Ok(()),
@@ -202,10 +308,14 @@ impl Worker {
 
     fn tell(&self, event: Event) -> Result<(), Gone> {
         // Woken before as well: where the channel is full, the listener makes room.
-        (self.wake)();
+        self.wake();
         self.events.send(event).map_err(|_| Gone)?;
-        (self.wake)();
+        self.wake();
         Ok(())
+    }
+
+    fn wake(&self) {
+        lock(&self.wake)();
     }
 }
 

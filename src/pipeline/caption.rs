@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::load::ResolvedModels;
-use super::painter::{Brief, Drawn, Painter, PromptStyle};
+use super::painter::{Brief, Painter, PromptStyle};
 use super::recipe::{CAPTION, Recipe};
 use super::record::record;
 use super::writer::{Writer, Written};
 use super::{
-    ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
-    RecipeId, Request, frame, painter, picture_prompt, writer,
+    Begun, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
+    Progress, RecipeId, Request, Sink, frame, painter, picture_prompt, writer,
 };
-use crate::story::{ModelUse, Record};
+use crate::story::{ModelUse, Record, Size};
 use crate::weights::Model;
 use crate::words::other_language;
 
@@ -50,9 +50,6 @@ struct CaptionPipeline {
     description: Description,
 }
 
-/// Hears of every piece and step, and breaks to cancel.
-type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
-
 impl CaptionPipeline {
     fn load(
         chosen: &ResolvedModels,
@@ -78,7 +75,8 @@ impl CaptionPipeline {
         tell(progress, "language model", 0);
         let writer = writer_kind.load(&words, device, progress)?;
         tell(progress, "picture model", 1);
-        let painter = painter_kind.load(model, device, progress)?;
+        let mut painter = painter_kind.load(model, device, progress)?;
+        painter.share(&chosen.others());
         tell(progress, "picture model", 2);
         let own = model.manifest.language_model.as_deref() == Some(&words.manifest.id);
         Ok(CaptionPipeline {
@@ -184,12 +182,13 @@ impl CaptionPipeline {
         }))
     }
 
-    fn draw(
+    /// What a picture of `text` is drawn from, and its record but for what drawing tells.
+    fn brief(
         &mut self,
         request: &Request,
         text: &str,
         sink: &mut Sink,
-    ) -> Result<Option<(Drawn, Record)>, PipelineError> {
+    ) -> Result<Option<Sketch>, PipelineError> {
         let started = Instant::now();
         let Some((prompt, by_writer)) = self.prompt(request, text, sink)? else {
             return Ok(None);
@@ -206,13 +205,9 @@ impl CaptionPipeline {
             negative = brief.negative,
             "drawn from"
         );
-        let Some(drawn) = frame::draw(painter, &brief, size, sink)? else {
-            return Ok(None);
-        };
         let mut record = record(&self.description, request, prompt, started);
         brief.write_into(&mut record);
         record.text = Some(text.to_string());
-        record.graph.clone_from(&drawn.graph);
         if by_writer && !self.own {
             let about = self.writer.describe();
             record.writer = Some(ModelUse {
@@ -220,7 +215,112 @@ impl CaptionPipeline {
                 weights: about.weights.clone(),
             });
         }
-        Ok(Some((drawn, record)))
+        Ok(Some(Sketch {
+            brief,
+            size,
+            record,
+            started,
+        }))
+    }
+
+    /// All but the picture, and what that is drawn from.
+    fn prepare(&mut self, request: &Request, sink: &mut Sink) -> Result<Prepared, PipelineError> {
+        if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
+            let enlarged = frame::enlarged(&self.description, request, sink)?;
+            return Ok(Prepared::ended(enlarged));
+        }
+        let mut output = Output::default();
+        let given = request.text.clone().unwrap_or_default();
+        match request.make {
+            Make::Plan(panels) => {
+                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
+                let plan = self.writer.plan(request, panels as usize, pieces)?;
+                return Ok(Prepared::ended(plan.map(|plan| Output {
+                    plan: Some(plan),
+                    ..output
+                })));
+            }
+            Make::Cast => {
+                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
+                let cast = self.writer.cast(request, pieces)?;
+                return Ok(Prepared::ended(cast.map(|cast| Output {
+                    cast: Some(cast),
+                    ..output
+                })));
+            }
+            Make::Prompt => {
+                let prompt = self.prompt(request, &given, sink)?;
+                return Ok(Prepared::ended(prompt.map(|(prompt, _)| Output {
+                    prompt: Some(prompt),
+                    ..output
+                })));
+            }
+            Make::Text | Make::Picture | Make::Both => {}
+        }
+        let rewritten = request.instruction.is_some();
+        let mut text = given;
+        if request.make.text() && (request.text.is_none() || rewritten) {
+            let Some(written) = self.candidates(request, sink)? else {
+                return Ok(Prepared::ended(None));
+            };
+            let mut written = written.into_iter();
+            output.text = written.next();
+            output.candidates = written.collect();
+            text = output.text.iter().map(|(text, _)| text.clone()).collect();
+        }
+        if !request.make.picture() {
+            return Ok(Prepared::ended(Some(output)));
+        }
+        Ok(match self.brief(request, &text, sink)? {
+            Some(sketch) => Prepared::Drawing(Box::new((output, sketch))),
+            None => Prepared::ended(None),
+        })
+    }
+}
+
+/// An order before its picture is drawn.
+enum Prepared {
+    /// There is none to draw; `None` is cancelled.
+    Ended(Box<Option<Output>>),
+    Drawing(Box<(Output, Sketch)>),
+}
+
+impl Prepared {
+    fn ended(output: Option<Output>) -> Prepared {
+        Prepared::Ended(Box::new(output))
+    }
+}
+
+/// A picture that is to be drawn.
+struct Sketch {
+    brief: Brief,
+    /// Its size where one was chosen.
+    size: Option<Size>,
+    record: Record,
+    started: Instant,
+}
+
+impl Sketch {
+    /// `output` with the picture; `None` when cancelled.
+    fn draw(
+        self,
+        painter: &mut dyn Painter,
+        output: Output,
+        sink: &mut Sink,
+    ) -> Result<Option<Output>, PipelineError> {
+        let Some(drawn) = frame::draw(painter, &self.brief, self.size, sink)? else {
+            return Ok(None);
+        };
+        let mut record = self.record;
+        record.seconds = self.started.elapsed().as_secs_f32();
+        record.graph = drawn.graph;
+        if let Some(by) = drawn.by {
+            (record.model, record.weights, record.device) = (by.model, by.weights, by.device);
+        }
+        Ok(Some(Output {
+            picture: Some((drawn.picture, record)),
+            ..output
+        }))
     }
 }
 
@@ -240,6 +340,7 @@ fn describe(writer: &dyn Writer, painter: &dyn Painter, own: bool) -> Descriptio
         places: pictures.draws.places.clone(),
         default_settings: pictures.default_settings.clone(),
         takes: pictures.takes.clone(),
+        at_once: painter.at_once(),
         writer: words.clone(),
     }
 }
@@ -262,55 +363,29 @@ impl Pipeline for CaptionPipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
-        if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
-            return frame::enlarged(&self.description, request, sink);
-        }
-        let mut output = Output::default();
-        let given = request.text.clone().unwrap_or_default();
-        match request.make {
-            Make::Plan(panels) => {
-                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
-                let plan = self.writer.plan(request, panels as usize, pieces)?;
-                return Ok(plan.map(|plan| Output {
-                    plan: Some(plan),
-                    ..output
-                }));
+        match self.prepare(request, sink)? {
+            Prepared::Ended(output) => Ok(*output),
+            Prepared::Drawing(drawing) => {
+                let (output, sketch) = *drawing;
+                sketch.draw(self.painter.as_mut(), output, sink)
             }
-            Make::Cast => {
-                let pieces = &mut |piece: &str| sink(Progress::TextPiece(piece.to_string()));
-                let cast = self.writer.cast(request, pieces)?;
-                return Ok(cast.map(|cast| Output {
-                    cast: Some(cast),
-                    ..output
-                }));
+        }
+    }
+
+    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Begun, PipelineError> {
+        let (output, sketch) = match self.prepare(request, sink)? {
+            Prepared::Ended(output) => return Ok(Begun::Ended(output)),
+            Prepared::Drawing(drawing) => *drawing,
+        };
+        Ok(match self.painter.elsewhere() {
+            Some(mut painter) => Begun::Elsewhere(Box::new(move |sink| {
+                sketch.draw(painter.as_mut(), output, sink)
+            })),
+            None => {
+                let output = sketch.draw(self.painter.as_mut(), output, sink)?;
+                Begun::Ended(Box::new(output))
             }
-            Make::Prompt => {
-                let prompt = self.prompt(request, &given, sink)?;
-                return Ok(prompt.map(|(prompt, _)| Output {
-                    prompt: Some(prompt),
-                    ..output
-                }));
-            }
-            Make::Text | Make::Picture | Make::Both => {}
-        }
-        let rewritten = request.instruction.is_some();
-        let mut text = given;
-        if request.make.text() && (request.text.is_none() || rewritten) {
-            let Some(written) = self.candidates(request, sink)? else {
-                return Ok(None);
-            };
-            let mut written = written.into_iter();
-            output.text = written.next();
-            output.candidates = written.collect();
-            text = output.text.iter().map(|(text, _)| text.clone()).collect();
-        }
-        if request.make.picture() {
-            let Some((drawn, record)) = self.draw(request, &text, sink)? else {
-                return Ok(None);
-            };
-            output.picture = Some((drawn.picture, record));
-        }
-        Ok(Some(output))
+        })
     }
 
     fn log_probabilities(
@@ -325,7 +400,7 @@ impl Pipeline for CaptionPipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::painter::{Capabilities, PainterDescription};
+    use crate::pipeline::painter::{Capabilities, Drawn, PainterDescription};
     use crate::pipeline::writer::{TextSink, WriterDescription};
     use crate::pipeline::{BoardContext, ContextPanel};
     use crate::story::{PanelId, Settings};

@@ -69,6 +69,14 @@ impl ResolvedModels {
         })
     }
 
+    /// The other models that are there.
+    pub fn others(&self) -> Vec<Model> {
+        let all = weights::installed(&self.models).map(|installed| installed.models);
+        let mut all = all.unwrap_or_default();
+        all.retain(|model| model.source != self.model.source);
+        all
+    }
+
     /// The model that writes: the one that was asked for, else the one that the manifest names,
     /// else the one that comes with the program. The files of both are looked at.
     ///

@@ -41,6 +41,8 @@ pub enum Progress {
     Loading(LoadProgress),
     /// Nothing new: asked so that a cancel is obeyed while an engine elsewhere is silent.
     Still,
+    /// Something that went another way than the author may expect, in a sentence; the work goes on.
+    Note(String),
     /// Who or what is before this on an engine that others use as well, for people.
     Waiting(String),
     /// The next piece of the text, to be appended to those before.
@@ -57,6 +59,21 @@ pub enum Progress {
         /// Small picture of the latents.
         preview: Arc<RgbaImage>,
     },
+}
+
+/// Hears of every piece and step, and breaks to cancel.
+pub type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// What is left of an order when only engines elsewhere work on it: it needs no model of this
+/// program, and any thread may wait for it.
+pub type Elsewhere = Box<dyn FnOnce(&mut Sink) -> Result<Option<Output>, PipelineError> + Send>;
+
+/// How far an order came on the thread that owns the models.
+pub enum Begun {
+    /// To its end; `None` is cancelled.
+    Ended(Box<Option<Output>>),
+    /// What is left of it.
+    Elsewhere(Elsewhere),
 }
 
 /// What was made, each with the record of how.
@@ -100,6 +117,8 @@ pub struct Description {
     pub default_settings: Settings,
     /// What its pictures can be asked for.
     pub takes: Capabilities,
+    /// Pictures that engines elsewhere draw at once; 0 and 1 are one at a time.
+    pub at_once: usize,
     /// Who writes the texts.
     pub writer: WriterDescription,
 }
@@ -198,6 +217,15 @@ pub trait Pipeline {
         request: &Request,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError>;
+
+    /// As [`Pipeline::generate`], but returns when only engines elsewhere have to work on.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`].
+    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Begun, PipelineError> {
+        let output = self.generate(request, sink)?;
+        Ok(Begun::Ended(Box::new(output)))
+    }
 
     /// Natural log probabilities of the tokens of `text`, which goes on with the story after
     /// `context`, as the model gives them before any sampling.

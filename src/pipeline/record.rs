@@ -36,6 +36,7 @@ pub(super) fn description(
             instructs: false,
             sees: true,
         },
+        at_once: 1,
         takes: Capabilities {
             size: Size { width, height },
             schedulers: own_schedulers(),

@@ -14,13 +14,40 @@ use serde_json::Value;
 use super::error::{looks_like, quoted};
 use super::{Address, Key, RemoteError};
 
-/// How often a waiting request looks whether the author has cancelled.
-const LOOK: Duration = Duration::from_millis(50);
-const CONNECT: Duration = Duration::from_secs(5);
-/// Silence after which a short answer is given up.
-const ANSWER: Duration = Duration::from_secs(30);
-/// Pauses before a request without effects is sent once more.
-const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
+/// How long an engine is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How often a waiting request looks whether the author has cancelled.
+    pub look: Duration,
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Silence after which a short answer is given up.
+    pub answer: Duration,
+    /// Silence after which a stream is given up; a large model may read for minutes first.
+    pub silence: Duration,
+    /// Pauses before a request without effects is sent once more.
+    pub pauses: [Duration; 2],
+    /// How often an engine is asked whether a job is done while its WebSocket tells.
+    pub ask_seldom: Duration,
+    /// The same without.
+    pub ask_often: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        let ms = Duration::from_millis;
+        Patience {
+            look: ms(50),
+            connect: ms(5_000),
+            answer: ms(30_000),
+            silence: ms(600_000),
+            pauses: [ms(250), ms(1_000)],
+            ask_seldom: ms(5_000),
+            ask_often: ms(500),
+        }
+    }
+}
+
 /// Bytes of a short answer that are read at most.
 pub(super) const SHORT: usize = 64 << 20;
 
@@ -33,15 +60,28 @@ pub struct Client {
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
     key: Option<HeaderValue>,
+    patience: Patience,
 }
 
 impl Client {
+    /// A client with the usual patience; nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`Client::with_patience`].
+    pub fn new(address: Address, key: Option<&Key>) -> Result<Client, RemoteError> {
+        Client::with_patience(address, key, Patience::default())
+    }
+
     /// Nothing is sent yet.
     ///
     /// # Errors
     /// When the system's certificates can't be read, or the key has characters that no header can
     /// carry.
-    pub fn new(address: Address, key: Option<&Key>) -> Result<Client, RemoteError> {
+    pub fn with_patience(
+        address: Address,
+        key: Option<&Key>,
+        patience: Patience,
+    ) -> Result<Client, RemoteError> {
         use_ring();
         let tls = |error: &dyn std::fmt::Display| RemoteError::Tls(error.to_string());
         let origin = address.clone();
@@ -55,7 +95,9 @@ impl Client {
         let http = reqwest::Client::builder()
             .user_agent(concat!("vokenboard/", env!("CARGO_PKG_VERSION")))
             .redirect(redirects)
-            .connect_timeout(CONNECT)
+            .connect_timeout(patience.connect)
+            // One that was kept open is dead where the engine was started anew meanwhile.
+            .pool_max_idle_per_host(0)
             // A proxy is an address that the author did not add.
             .no_proxy()
             .build()
@@ -79,12 +121,17 @@ impl Client {
             http,
             runtime,
             key,
+            patience,
         })
     }
 
     /// Address of the engine.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// What the key is sent as.
@@ -114,7 +161,7 @@ impl Client {
         self.runtime.block_on(async {
             let mut work = std::pin::pin!(work);
             loop {
-                match tokio::time::timeout(LOOK, &mut work).await {
+                match tokio::time::timeout(self.patience.look, &mut work).await {
                     Ok(done) => return done.map(Some),
                     Err(_) if cancel().is_break() => return Ok(None),
                     Err(_) => {}
@@ -135,11 +182,12 @@ impl Client {
 
     /// The bytes at `url`, at most `limit`; asked again twice where the engine does not answer.
     pub(super) async fn bytes(&self, url: Url, limit: usize) -> Result<Vec<u8>, RemoteError> {
-        let mut pauses = PAUSES.into_iter();
+        let mut pauses = self.patience.pauses.into_iter();
         loop {
             let answer = self
                 .send(
-                    self.request(Method::GET, url.clone()).timeout(ANSWER),
+                    self.request(Method::GET, url.clone())
+                        .timeout(self.patience.answer),
                     url.path(),
                 )
                 .await;
@@ -163,7 +211,9 @@ impl Client {
     /// once: what has effects must not be had twice.
     pub(super) async fn post(&self, url: Url, body: &Value) -> Result<Value, RemoteError> {
         let request = self.request(Method::POST, url.clone()).json(body);
-        let answer = self.send(request.timeout(ANSWER), url.path()).await?;
+        let answer = self
+            .send(request.timeout(self.patience.answer), url.path())
+            .await?;
         let body = self.body(answer, url.path(), SHORT).await?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
@@ -267,7 +317,7 @@ impl Client {
         if error.is_timeout() && !error.is_connect() {
             return RemoteError::TimedOut {
                 address,
-                seconds: ANSWER.as_secs(),
+                seconds: self.patience.answer.as_secs(),
             };
         }
         // The innermost cause says what happened; those around it repeat the address.

@@ -105,6 +105,12 @@ pub enum RemoteError {
         /// How that was seen, for people.
         reason: String,
     },
+    /// Somebody stopped a picture on the engine itself.
+    #[error("somebody stopped this picture at {address}; draw it again")]
+    Interrupted {
+        /// The address.
+        address: Address,
+    },
     /// The server does not know a sampling parameter that was set.
     #[error("the {server} at {address} takes no {what}; leave that out")]
     Unable {
@@ -132,6 +138,18 @@ pub enum RemoteError {
         #[source]
         reason: Cause,
     },
+}
+
+impl RemoteError {
+    /// Whether the engine has gone away, so that another may take over what it was to do.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            RemoteError::Unreachable { .. }
+                | RemoteError::TimedOut { .. }
+                | RemoteError::Lost { .. }
+        )
+    }
 }
 
 /// A server's words on one line, without control characters, cut where they are long.

@@ -9,6 +9,6 @@ pub mod keys;
 pub mod openai;
 
 pub use address::Address;
-pub use client::{Cancel, Client};
+pub use client::{Cancel, Client, Patience};
 pub use error::RemoteError;
 pub use keys::Key;

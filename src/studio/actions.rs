@@ -132,6 +132,10 @@ pub enum Action {
     AskModelFolder,
     /// Asks for a folder of models.
     AskModels,
+    /// A workflow for the engine that is being added.
+    AskWorkflow,
+    /// The engine that the sheet describes.
+    AddEngine,
     /// The answer of our own file chooser.
     Chosen(Answer),
     /// Closes our own file chooser without an answer.

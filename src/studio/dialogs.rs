@@ -29,6 +29,8 @@ pub enum Ask {
     ModelFolder,
     /// A folder of models, to be added where they lie.
     Models,
+    /// A workflow of ComfyUI in API format.
+    Workflow,
     /// Where an export goes.
     Export(ExportAsk),
 }
@@ -157,6 +159,12 @@ impl Dialogs for SystemDialogs {
             Ask::ModelFolder => {
                 let title = "Add a model: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
+            }
+            Ask::Workflow => {
+                let dialog = dialog
+                    .set_title("Choose a workflow in API format")
+                    .add_filter("Workflows", &["json"]);
+                self.wait(ask, dialog.pick_file());
             }
             Ask::Models => {
                 let title = "Add all models in a folder";

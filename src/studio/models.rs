@@ -10,10 +10,12 @@ use std::time::Instant;
 use egui::{RichText, Ui};
 
 use super::actions::Action;
+use super::sheets::Sheet;
 use super::state::{Choice, State, Storyteller};
 use super::{theme, widgets};
 use crate::catalogue;
 use crate::pipeline;
+use crate::remote::Key;
 use crate::weights::{self, Manifest, Model};
 
 /// What can be chosen.
@@ -80,6 +82,79 @@ enum Told {
     Failed(String),
 }
 
+/// What engines do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Writes texts.
+    #[default]
+    Words,
+    /// Draws.
+    Pictures,
+}
+
+impl EngineKind {
+    /// All of them.
+    pub const ALL: [EngineKind; 2] = [EngineKind::Words, EngineKind::Pictures];
+
+    /// What it is called, for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            EngineKind::Words => "Words: llama-server, LM Studio, Ollama, vLLM",
+            EngineKind::Pictures => "Pictures: ComfyUI",
+        }
+    }
+
+    /// The address that such an engine has by default.
+    pub fn example(self) -> &'static str {
+        match self {
+            EngineKind::Words => "http://127.0.0.1:8080/v1",
+            EngineKind::Pictures => "http://127.0.0.1:8188",
+        }
+    }
+}
+
+/// An engine as the author describes it, before it is added.
+#[derive(Clone, Default)]
+pub struct EngineForm {
+    /// What it does.
+    pub kind: EngineKind,
+    /// Where it is.
+    pub address: String,
+    /// What it is opened with, where it wants that.
+    pub key: String,
+    /// A workflow of the author's for ComfyUI.
+    pub workflow: Option<PathBuf>,
+    /// Its inputs that are bound by hand, between spaces.
+    pub bindings: String,
+    /// Why the last attempt failed.
+    pub trouble: Option<String>,
+}
+
+impl EngineForm {
+    /// Asks the engine what it has, and adds that.
+    fn add(&self, models: &Path) -> Result<String, catalogue::CatalogueError> {
+        let key = Key::new(&self.key);
+        let address = self.address.trim();
+        let bindings: Vec<String> = self
+            .bindings
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        let added = match self.kind {
+            EngineKind::Words => catalogue::add_endpoint(address, key.as_ref(), models)?,
+            EngineKind::Pictures => {
+                let workflow = self.workflow.as_deref().map(|file| (file, &bindings[..]));
+                catalogue::add_comfy(address, key.as_ref(), workflow, models)?
+            }
+        };
+        let names: Vec<&str> = added
+            .iter()
+            .map(|added| added.model.manifest.name.as_str())
+            .collect();
+        Ok(format!("Added {} at {address}.", names.join(", ")))
+    }
+}
+
 /// The models folder, and what is being added to it.
 pub struct Library {
     dir: PathBuf,
@@ -89,6 +164,8 @@ pub struct Library {
     told: Receiver<Told>,
     /// What is looked at now, where something is added.
     pub looking: Option<String>,
+    /// The engine that the author describes.
+    pub engine: EngineForm,
 }
 
 impl Library {
@@ -106,12 +183,36 @@ impl Library {
             send,
             told,
             looking: None,
+            engine: EngineForm::default(),
         }
     }
 
     /// Adds the file or model folder `path`, or all below the folder `path`.
     pub fn add(&mut self, path: PathBuf, all: bool) {
-        self.looking = Some(path.display().to_string());
+        self.look_at(path.display().to_string(), move |models, tell| match all {
+            true => add_all(&path, models, tell),
+            false => add_one(&path, models),
+        });
+    }
+
+    /// Adds the engine that the author describes.
+    fn add_engine(&mut self) {
+        self.engine.trouble = None;
+        let form = self.engine.clone();
+        self.look_at(form.address.trim().to_owned(), move |models, _| {
+            form.add(models)
+        });
+    }
+
+    /// Does `add` on a thread of its own; `what` is what it looks at.
+    fn look_at(
+        &mut self,
+        what: String,
+        add: impl FnOnce(&Path, &dyn Fn(Told) -> bool) -> Result<String, catalogue::CatalogueError>
+        + Send
+        + 'static,
+    ) {
+        self.looking = Some(what);
         let (send, wake, models) = (self.send.clone(), Arc::clone(&self.wake), self.dir.clone());
         let tell = move |told| {
             // The window may have been closed meanwhile.
@@ -120,11 +221,7 @@ impl Library {
             open
         };
         let work = move || {
-            let done = match all {
-                true => add_all(&path, &models, &tell),
-                false => add_one(&path, &models),
-            };
-            tell(match done {
+            tell(match add(&models, &tell) {
                 Ok(done) => Told::Done(done),
                 Err(error) => Told::Failed(error.to_string()),
             });
@@ -203,11 +300,19 @@ impl State {
                 Told::Done(sentence) => {
                     library.looking = None;
                     self.toasts.note(sentence, now);
+                    if self.view.sheet == Some(Sheet::Engine) {
+                        self.view.sheet = None;
+                        library.engine = EngineForm::default();
+                    }
                     done = true;
                 }
                 Told::Failed(sentence) => {
                     library.looking = None;
-                    self.toasts.error(sentence, now);
+                    if self.view.sheet == Some(Sheet::Engine) {
+                        library.engine.trouble = Some(sentence);
+                    } else {
+                        self.toasts.error(sentence, now);
+                    }
                 }
             }
         }
@@ -216,6 +321,13 @@ impl State {
             library.away = offer.away;
             self.models.storytellers = offer.models;
             self.models.writers = offer.writers;
+        }
+    }
+
+    /// Adds the engine that the author described.
+    pub(super) fn add_engine(&mut self) {
+        if let Some(library) = &mut self.models.library {
+            library.add_engine();
         }
     }
 
@@ -251,6 +363,7 @@ pub fn menu(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         ("Add a model…", Action::AskModel),
         ("Add a model folder…", Action::AskModelFolder),
         ("Add a folder of models…", Action::AskModels),
+        ("Add an engine…", Action::Show(Some(Sheet::Engine))),
     ] {
         if widgets::menu_item(ui, words, "", idle) {
             actions.push(action);

@@ -312,7 +312,8 @@ impl State {
     fn leave(&mut self, now: Instant) {
         self.commit(now);
         self.cancel();
-        if let Some(job) = self.work.running().map(|running| running.job) {
+        let jobs: Vec<_> = self.work.all().map(|running| running.job).collect();
+        for job in jobs {
             self.stopped(job, now);
         }
         self.flush();
@@ -365,7 +366,7 @@ impl State {
     fn cancel(&mut self) {
         self.work.clear();
         self.controls.live.forget();
-        if let Some(running) = self.work.running_mut() {
+        for running in self.work.all_mut() {
             running.cancelled = true;
         }
         self.engine.cancel_all();

@@ -101,6 +101,8 @@ pub struct Running {
 pub struct Work {
     waiting: VecDeque<Order>,
     running: Option<Running>,
+    /// Jobs that only engines elsewhere work on, oldest first.
+    elsewhere: Vec<Running>,
     /// Seconds a text took, smoothed; `None` before the first.
     text_seconds: Option<f32>,
     step_seconds: Option<f32>,
@@ -111,19 +113,40 @@ fn smooth(known: &mut Option<f32>, new: f32) {
 }
 
 impl Work {
-    /// The job that runs, if any.
+    /// The job that the engine's own thread works on, else the oldest of those elsewhere.
     pub fn running(&self) -> Option<&Running> {
-        self.running.as_ref()
+        self.running.as_ref().or(self.elsewhere.first())
     }
 
-    /// The job that runs, if any, to be changed.
-    pub fn running_mut(&mut self) -> Option<&mut Running> {
-        self.running.as_mut()
+    /// All jobs that are worked on.
+    pub fn all(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().chain(&self.elsewhere)
     }
 
-    /// The running job if it is for this panel.
+    /// The same, to be changed.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Running> {
+        self.running.iter_mut().chain(&mut self.elsewhere)
+    }
+
+    /// The running job if it is `job`.
+    pub fn job(&self, job: JobId) -> Option<&Running> {
+        self.all().find(|running| running.job == job)
+    }
+
+    /// The same, to be changed.
+    pub fn job_mut(&mut self, job: JobId) -> Option<&mut Running> {
+        self.all_mut().find(|running| running.job == job)
+    }
+
+    /// A running job for this panel.
     pub fn on(&self, panel: PanelId) -> Option<&Running> {
-        self.running.as_ref().filter(|r| r.panel == panel)
+        self.all().find(|running| running.panel == panel)
+    }
+
+    /// Only engines elsewhere work on `job` from now on.
+    pub fn elsewhere(&mut self, job: JobId) {
+        self.elsewhere
+            .extend(self.running.take_if(|running| running.job == job));
     }
 
     /// Whether a job for this panel waits.
@@ -151,7 +174,7 @@ impl Work {
 
     /// Whether nothing runs and nothing waits.
     pub fn is_idle(&self) -> bool {
-        self.running.is_none() && self.waiting.is_empty()
+        self.all().next().is_none() && self.waiting.is_empty()
     }
 
     /// Puts an order at the end; a live one at the front, in place of the one before it.
@@ -164,13 +187,18 @@ impl Work {
         }
     }
 
-    /// The next order when nothing runs.
-    pub fn take_next(&mut self) -> Option<Order> {
-        if self.running.is_some() {
-            None
-        } else {
-            self.waiting.pop_front()
+    /// The next order when nothing runs on the engine's own thread and fewer than `at_once` jobs are
+    /// elsewhere. A text of a writer that `sees` waits for the pictures before it.
+    pub fn take_next(&mut self, at_once: usize, sees: bool) -> Option<Order> {
+        let room = self.running.is_none() && self.elsewhere.len() < at_once.max(1);
+        let next = self.waiting.front().filter(|_| room)?;
+        let waits = sees && next.make.text() && !self.elsewhere.is_empty();
+        // One panel has one job at a time.
+        let busy = matches!(next.target, Target::Panel(id) if self.on(id).is_some());
+        if waits || busy {
+            return None;
         }
+        self.waiting.pop_front()
     }
 
     /// Drops what waits; tells how many orders that were.
@@ -182,6 +210,7 @@ impl Work {
     pub fn abandon(&mut self) {
         self.waiting.clear();
         self.running = None;
+        self.elsewhere.clear();
     }
 
     /// New panels that were to come behind `old` come behind `new`, which stands there now.
@@ -237,14 +266,14 @@ impl Work {
 
     /// `part` of the model, which had to leave for want of memory, is loaded again.
     pub fn loading(&mut self, job: JobId, part: String) {
-        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+        if let Some(r) = self.job_mut(job) {
             r.loading = Some(part);
         }
     }
 
     /// Appends a piece to the text of a running job.
     pub fn text_piece(&mut self, job: JobId, piece: &str) {
-        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+        if let Some(r) = self.job_mut(job) {
             r.loading = None;
             r.text.push_str(piece);
         }
@@ -252,7 +281,7 @@ impl Work {
 
     /// Notes that the text of a running job is whole.
     pub fn text_done(&mut self, job: JobId, now: Instant) {
-        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+        if let Some(r) = self.job_mut(job) {
             r.loading = None;
             r.text_done = true;
             r.stepped = now;
@@ -270,7 +299,7 @@ impl Work {
         preview: Arc<RgbaImage>,
         now: Instant,
     ) {
-        if let Some(r) = self.running.as_mut().filter(|r| r.job == job) {
+        if let Some(r) = self.job_mut(job) {
             // Several steps may be told at once when a frame was late.
             let done = step.saturating_sub(r.step).max(1);
             let took = now.duration_since(r.stepped).as_secs_f32() / done as f32;
@@ -282,12 +311,16 @@ impl Work {
 
     /// The running job ends if it is `job`.
     pub fn end(&mut self, job: JobId) -> Option<Running> {
-        self.running.take_if(|r| r.job == job)
+        let at = self.elsewhere.iter().position(|r| r.job == job);
+        match at {
+            Some(at) => Some(self.elsewhere.remove(at)),
+            None => self.running.take_if(|r| r.job == job),
+        }
     }
 
     /// Seconds that the running job still takes, as far as this machine's pace is known.
     pub fn seconds_left(&self, now: Instant) -> Option<f32> {
-        let r = self.running.as_ref()?;
+        let r = self.running()?;
         let text = if r.text_done {
             0.0
         } else {
@@ -332,11 +365,11 @@ mod tests {
         work.push(order(Target::Panel(PanelId(2)), true));
         assert_eq!(work.waiting(), 2);
         assert_eq!(
-            work.take_next().map(|o| o.target),
+            work.take_next(1, false).map(|o| o.target),
             Some(Target::Panel(PanelId(2)))
         );
         assert_eq!(
-            work.take_next().map(|o| o.target),
+            work.take_next(1, false).map(|o| o.target),
             Some(Target::NewPanel {
                 show: false,
                 after: None
@@ -361,6 +394,39 @@ mod tests {
         work.forget(|id| id == PanelId(2));
         assert!(!work.waits_for(PanelId(2)) && work.waits_for(PanelId(3)));
         assert_eq!(work.clear(), 3);
+    }
+
+    #[test]
+    fn while_pictures_are_drawn_elsewhere_the_next_orders_begin() {
+        let mut work = Work::default();
+        for id in 1..=4 {
+            work.push(order(Target::Panel(PanelId(id)), false));
+        }
+        let begin = |work: &mut Work, job: u64, sees| {
+            let order = work.take_next(2, sees)?;
+            let Target::Panel(panel) = order.target else {
+                return None;
+            };
+            work.started(JobId(job), panel, order, None, None, Instant::now());
+            Some(panel)
+        };
+        assert_eq!(begin(&mut work, 1, false), Some(PanelId(1)));
+        assert_eq!(begin(&mut work, 2, false), None, "it is here");
+        work.elsewhere(JobId(1));
+        assert_eq!(
+            begin(&mut work, 2, true),
+            None,
+            "its writer waits for the picture"
+        );
+        assert_eq!(begin(&mut work, 2, false), Some(PanelId(2)));
+        work.elsewhere(JobId(2));
+        assert_eq!(begin(&mut work, 3, false), None, "both are busy");
+        assert_eq!(work.on(PanelId(1)).map(|r| r.job), Some(JobId(1)));
+        assert!(work.end(JobId(2)).is_some() && work.end(JobId(2)).is_none());
+        assert_eq!(begin(&mut work, 3, false), Some(PanelId(3)));
+        assert_eq!(work.all().count(), 2);
+        work.abandon();
+        assert!(work.is_idle());
     }
 
     #[test]

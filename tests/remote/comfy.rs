@@ -23,6 +23,13 @@ pub fn png(side: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// What ComfyUI says of its sampler, in both forms that it has had.
+pub fn object_info() -> Value {
+    json!({"KSampler": {"input": {"required": {
+        "sampler_name": [["euler", "ddim"], {}],
+        "scheduler": ["COMBO", {"options": ["normal", "karras"]}]}}}})
+}
+
 /// A ComfyUI that draws one picture a job; how it misbehaves is set by `lie`.
 #[derive(Clone, Default)]
 pub struct Comfy {
@@ -61,8 +68,19 @@ impl Comfy {
                 json(&json!({"queue_running": [], "queue_pending": []}))
             }
             "/queue" => json(&json!({"queue_running": [[1, id]], "queue_pending": []})),
-            "/interrupt" => json(&json!({})),
+            // ComfyUI answers with nothing at all.
+            "/interrupt" => Reply::Whole(200, "application/octet-stream", Vec::new()),
             "/view" => match self.lie {
+                "bomb" => Reply::Whole(200, "image/png", bomb()),
+                "elsewhere" => Reply::Raw(Box::new(|stream| {
+                    use std::io::Write;
+                    let _ = stream.write_all(b"HTTP/1.1 302 X\r\nLocation: http://192.0.2.1/a.png\r\nContent-Length: 0\r\n\r\n");
+                })),
+                "endless picture" => Reply::Raw(Box::new(|stream| {
+                    use std::io::Write;
+                    let _ = stream.write_all(b"HTTP/1.1 200 X\r\nContent-Type: image/png\r\n\r\n");
+                    while stream.write_all(&[7; 1 << 20]).is_ok() {}
+                })),
                 "huge picture" => Reply::Raw(Box::new(|stream| {
                     use std::io::Write;
                     let _ =
@@ -79,8 +97,10 @@ impl Comfy {
                 &json!({"system": {"comfyui_version": "0.3.99"}, "devices": [{"name": "cpu"}]}),
             ),
             "/models/checkpoints" => json(&json!(["sd15.safetensors"])),
-            "/object_info/KSampler" => json(&json!({"KSampler": {"input": {"required": {
-                "sampler_name": [["euler", "ddim"], {}], "scheduler": ["COMBO", {"options": ["normal", "karras"]}]}}}})),
+            "/object_info/KSampler" => json(&object_info()),
+            "/view_metadata/checkpoints" => {
+                json(&json!({"modelspec.architecture": "stable-diffusion-v1"}))
+            }
             path if path.starts_with("/history/") => self.history(&id),
             _ => Reply::Whole(404, "text/plain", b"404".to_vec()),
         }
@@ -110,7 +130,12 @@ impl Comfy {
         }
         match self.lie {
             "broken history" => Reply::Whole(200, "application/json", b"{\"a".to_vec()),
-            "no picture" => {
+            "stopped there" => json(
+                &json!({id: {"outputs": {}, "status": {"status_str": "error", "completed": false, "messages": [
+                ["execution_start", {"prompt_id": id}],
+                ["execution_interrupted", {"prompt_id": id, "node_id": "5", "node_type": "KSampler", "executed": []}]]}}}),
+            ),
+            "no picture" | "over the socket" => {
                 json(&json!({id: {"outputs": {}, "status": {"status_str": "success"}}}))
             }
             "fails late" => json(
@@ -152,7 +177,27 @@ impl Comfy {
                 );
                 return;
             }
-            say(&mut socket, "execution_start", json!({"prompt_id": id}));
+            if comfy.lie == "somebody stops it" {
+                let data = json!({"prompt_id": id, "node_id": "5", "node_type": "KSampler", "executed": []});
+                say(&mut socket, "execution_interrupted", data);
+                return;
+            }
+            // The queue of a busy engine changes all the time.
+            for jobs in 1..=20 {
+                let data = json!({"status": {"exec_info": {"queue_remaining": jobs}}});
+                say(&mut socket, "status", data);
+                if jobs == 2 {
+                    say(
+                        &mut socket,
+                        "execution_start",
+                        json!({"prompt_id": id, "timestamp": 1}),
+                    );
+                }
+            }
+            let data = json!({"nodes": [], "prompt_id": id, "timestamp": 1});
+            say(&mut socket, "execution_cached", data);
+            let data = json!({"node": "5", "display_node": "5", "prompt_id": id});
+            say(&mut socket, "executing", data);
             let _ = socket.send(Message::binary(vec![0, 0, 0, 4, 255, 255, 255, 255, 1]));
             let _ = socket.send(Message::text("{half"));
             for step in 1..=3 {
@@ -161,7 +206,9 @@ impl Comfy {
                     "progress",
                     json!({"prompt_id": id, "value": step, "max": 3, "node": "5"}),
                 );
-                let metadata = json!({"prompt_id": id}).to_string();
+                let metadata = json!({"node_id": "5", "prompt_id": id, "display_node_id": "5",
+                    "parent_node_id": null, "real_node_id": "5", "image_type": "image/jpeg"});
+                let metadata = metadata.to_string();
                 let mut preview = 4u32.to_be_bytes().to_vec();
                 preview.extend((metadata.len() as u32).to_be_bytes());
                 preview.extend(metadata.as_bytes());
@@ -172,7 +219,21 @@ impl Comfy {
                     return;
                 }
             }
+            if comfy.lie == "over the socket" {
+                // As `SaveImageWebsocket` does: in the old form, while its node works.
+                let data = json!({"node": "7", "display_node": "7", "prompt_id": id});
+                say(&mut socket, "executing", data);
+                let mut picture = vec![0, 0, 0, 1, 0, 0, 0, 2];
+                picture.extend(png(16));
+                let _ = socket.send(Message::binary(picture));
+            }
+            // Time for the client to read all this, as drawing gives it.
+            if comfy.lie != "over the socket" {
+                std::thread::sleep(Duration::from_millis(50));
+            }
             comfy.done.store(true, Ordering::Relaxed);
+            let data = json!({"prompt_id": id, "timestamp": 1});
+            say(&mut socket, "execution_success", data);
             say(
                 &mut socket,
                 "executing",
@@ -222,9 +283,35 @@ fn a_picture_is_drawn_with_steps_and_previews() {
         "{view}"
     );
     assert!(server.requests("/interrupt").is_empty());
+    // While the socket tells, little is asked beside it.
+    assert!(server.requests("/queue").len() <= 2);
     let posted = server.requests("/prompt")[0].json();
     let socket = &server.requests("/ws")[0].path;
     assert!(socket.ends_with(posted["client_id"].as_str().unwrap()));
+}
+
+#[test]
+fn a_picture_that_is_sent_over_the_socket_is_taken_from_it() {
+    let server = Comfy::start("over the socket");
+    let picture = draw(
+        &client(&server.address),
+        &json!({"7": {}}),
+        Some("7"),
+        &mut |_| go_on(),
+    );
+    assert_eq!(picture.unwrap().unwrap().dimensions(), (16, 16));
+    assert!(server.requests("/view").is_empty());
+}
+
+#[test]
+fn an_engine_that_was_started_anew_between_two_pictures_draws_on() {
+    let server = Comfy::start("");
+    let client = client(&server.address);
+    let draw = || draw(&client, &json!({"1": {}}), None, &mut |_| go_on());
+    assert!(draw().unwrap().is_some());
+    let anew = Comfy::default();
+    let _server = server.restarted(Box::new(move |asked| anew.answer(asked)));
+    assert!(draw().unwrap().is_some());
 }
 
 #[test]
@@ -244,6 +331,14 @@ fn lying_engines_give_one_sentence() {
         ("huge picture", "more than"),
         ("half a picture", "a picture that can be read"),
         ("web page", "a web page"),
+        ("bomb", "a picture that can be read"),
+        ("endless picture", "more than"),
+        (
+            "elsewhere",
+            "sends its visitors on to http://192.0.2.1/a.png",
+        ),
+        ("stopped there", "somebody stopped this picture"),
+        ("somebody stops it", "somebody stopped this picture"),
         ("forgets", "neither in the queue"),
     ] {
         let error = drawn(lie).unwrap_err().to_string();
@@ -329,4 +424,22 @@ fn what_an_engine_has_is_listed_and_pictures_are_sent() {
     assert_eq!(about.schedulers, ["normal", "karras"]);
     let name = upload(&client, &RgbaImage::new(2, 2), "x", &mut go_on).unwrap();
     assert_eq!(name.as_deref(), Some("vokenboard/a.png"));
+}
+
+/// A picture of 60,000 by 60,000 pixels in a few bytes.
+fn bomb() -> Vec<u8> {
+    let mut bytes = png(8);
+    // The sides stand in the first chunk, behind its length and name; its checksum is made anew.
+    for at in [16, 20] {
+        bytes[at..at + 4].copy_from_slice(&60_000u32.to_be_bytes());
+    }
+    let mut crc = u32::MAX;
+    for byte in &bytes[12..29] {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    bytes[29..33].copy_from_slice(&(!crc).to_be_bytes());
+    bytes
 }

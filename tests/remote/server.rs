@@ -56,7 +56,17 @@ pub struct Server {
 
 impl Server {
     pub fn start(route: Box<Route>) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::listening(TcpListener::bind("127.0.0.1:0").unwrap(), route)
+    }
+
+    /// Stops, and starts again at the same address with another way to answer.
+    pub fn restarted(mut self, route: Box<Route>) -> Server {
+        let at = self.address.trim_start_matches("http://").to_owned();
+        self.close();
+        Server::listening(TcpListener::bind(at).unwrap(), route)
+    }
+
+    fn listening(listener: TcpListener, route: Box<Route>) -> Server {
         let address = format!("http://{}", listener.local_addr().unwrap());
         listener.set_nonblocking(true).unwrap();
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::default());
@@ -92,12 +102,18 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    fn close(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

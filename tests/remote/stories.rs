@@ -13,15 +13,19 @@ use super::comfy::Comfy;
 use super::server::{Reply, Server, events, json as reply};
 
 /// What it says, to whatever it is asked: texts and picture prompts.
-const SENTENCES: [&str; 4] = [
+const SENTENCES: [&str; 8] = [
     "Milo carried the lantern over the frozen brook.",
     "An old owl asked him where he had found it.",
     "They followed the light to a door in the hill.",
     "Behind it the whole village was waiting with soup.",
+    "A goose in a red scarf played the fiddle by the fire.",
+    "Grandmother counted the spoons and found one too many.",
+    "Outside the snow had begun to glow like a lamp.",
+    "In the morning the brook sang under its roof of ice.",
 ];
 
 /// A server that writes another sentence each time, and thinks aloud before.
-fn writer() -> Server {
+pub fn writer() -> Server {
     let told = Arc::new(AtomicUsize::new(0));
     Server::start(Box::new(move |asked| match asked.path.as_str() {
         "/v1/models" => {
@@ -42,7 +46,7 @@ fn writer() -> Server {
 }
 
 /// The program with models of its own list, so that nothing is added to the repository's.
-fn run(home: &Path, arguments: &[&str]) -> Output {
+pub fn run(home: &Path, arguments: &[&str]) -> Output {
     let models = home.join("models");
     if !models.exists() {
         std::fs::create_dir(&models).unwrap();
@@ -59,18 +63,38 @@ fn run(home: &Path, arguments: &[&str]) -> Output {
         .env("VOKENBOARD_KEYS", home.join("keys.json"))
         .env("HOME", home)
         .env("VOKENBOARD_DATA", home.join("data"))
+        .env("RUST_LOG", "vokenboard=debug")
         .args(arguments)
         .output()
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn story(dir: &Path) -> Value {
+pub fn story(dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(dir.join("story.json")).unwrap()).unwrap()
+}
+
+/// The files below `dir` that hold `words`; links are not followed.
+fn holding(dir: &Path, words: &[u8]) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(holding(&entry.path(), words));
+        } else if kind.is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            if bytes.windows(words.len()).any(|part| part == words) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]
@@ -146,6 +170,31 @@ fn a_story_is_written_by_one_engine_and_drawn_by_another() {
     assert!(
         record["device"].as_str().unwrap().contains("127.0.0.1"),
         "{record}"
+    );
+    for format in ["html", "pdf", "markdown"] {
+        let to = home.path().join(format!("export-{format}"));
+        let exported = run(
+            home.path(),
+            &[
+                "export",
+                out.to_str().unwrap(),
+                "--format",
+                format,
+                "--out",
+                to.to_str().unwrap(),
+            ],
+        );
+        assert!(exported.status.success(), "{}", said(&exported));
+    }
+    // The key is in its own file and nowhere else: no story, log, list of models or export.
+    let holders = holding(home.path(), b"s3cret");
+    assert_eq!(
+        holders,
+        [home.path().join("key.txt"), home.path().join("keys.json")]
+    );
+    assert!(
+        !holding(home.path(), b"drawn from").is_empty(),
+        "there is no log"
     );
     let authorised = words.requests("/v1/chat/completions");
     assert!(

@@ -239,6 +239,25 @@ fn cancelling_closes_the_stream_at_once() {
 }
 
 #[test]
+fn a_stream_that_is_not_closed_after_the_last_piece_is_an_answer() {
+    let server = Server::start(Box::new(|_| {
+        Reply::Raw(Box::new(|stream| {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let last = &end()[0];
+            let all = format!(
+                "{head}: a comment\n\ndata: {}\n\ndata: {last}\n\n",
+                delta("Yes.")
+            );
+            let _ = stream.write_all(all.as_bytes());
+            std::thread::sleep(Duration::from_secs(3));
+        }))
+    }));
+    let begun = Instant::now();
+    assert_eq!(ask(&server).unwrap().unwrap().text, "Yes.");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
 fn cancelling_works_while_the_server_is_silent() {
     let server = Server::start(Box::new(|_| {
         Reply::Raw(Box::new(|_| std::thread::sleep(Duration::from_secs(4))))
@@ -298,6 +317,27 @@ fn lying_servers_give_one_sentence() {
         }))
     });
     assert!(endless.contains("more than"), "{endless}");
+    // A server that goes on thinking, says nothing, or answers as a whole instead of in pieces.
+    let thought = json!({"choices": [{"delta": {"reasoning_content": "x".repeat(65536)}}]});
+    let thought = format!("data: {thought}\n\n");
+    let thinking = fault(move |_| {
+        let thought = thought.clone();
+        Reply::Raw(Box::new(move |stream| {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let _ = stream.write_all(head);
+            while stream.write_all(thought.as_bytes()).is_ok() {}
+        }))
+    });
+    assert!(thinking.contains("more than"), "{thinking}");
+    let silent = fault(|_| {
+        Reply::Raw(Box::new(|stream| {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let _ = stream.write_all(head);
+            std::thread::sleep(Duration::from_secs(2));
+        }))
+    });
+    assert!(silent.contains("said nothing"), "{silent}");
+    assert!(fault(|_| json(&json!({"choices": []}))).contains("a stream of answers"));
     // Bytes that are no text, and a connection that dies in the head.
     fault(|_| events(vec!["\u{0}\u{1}".into()], Duration::ZERO));
     fault(|_| Reply::Raw(Box::new(|stream| drop(stream.write_all(b"HTTP/1.1 20")))));

@@ -3,9 +3,13 @@
 mod bearings;
 mod cast;
 mod choices;
+mod engines;
 mod hands;
 mod models;
 mod redo;
+#[path = "../remote/server.rs"]
+#[allow(dead_code, reason = "the tests of engines use all of it")]
+mod server;
 #[path = "../studio_support/mod.rs"]
 mod studio_support;
 mod window;

@@ -91,7 +91,7 @@ pub fn draw(
     }
     let tiles = Tiles::of(large.dimensions(), chosen, &painter.describe().takes);
     let mut sum = Sum::new(large.dimensions());
-    let mut graph = None;
+    let (mut graph, mut by) = (None, None);
     let count = tiles.places.len() as u32;
     for (number, &(x, y)) in tiles.places.iter().enumerate() {
         let (wide, high) = tiles.cut;
@@ -117,12 +117,14 @@ pub fn draw(
             return Ok(None);
         };
         graph = drawn.graph.or(graph);
+        by = drawn.by.or(by);
         let drawn = resize(&rgb(&drawn.picture), wide, high, Filter::Lanczos);
         sum.add(&drawn, (x, y), tiles.overlap);
     }
     Ok(Some(Drawn {
         picture: opaque(sum.picture()),
         graph,
+        by,
     }))
 }
 

@@ -5,19 +5,15 @@ mod canvas;
 mod edges;
 mod enlarge;
 
-use std::ops::ControlFlow;
-
 use image::RgbImage;
 
 pub use edges::edges;
 pub(super) use enlarge::{enlarged, needs_no_painter};
 
 use super::painter::{Brief, Drawn, Painter};
-use super::{PipelineError, Progress};
+use super::{PipelineError, Progress, Sink};
 use crate::story::Size;
 use canvas::Canvas;
-
-type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// As [`Painter::complete`], for all that a brief may ask of the frame. `chosen` is the size where
 /// one was chosen.
@@ -73,6 +69,7 @@ pub fn draw(
     Ok(drawn.map(|drawn| Drawn {
         picture: canvas.put_back(&drawn.picture),
         graph: drawn.graph,
+        by: drawn.by,
     }))
 }
 

@@ -47,6 +47,19 @@ pub struct Drawn {
     pub picture: RgbaImage,
     /// What an engine elsewhere was given to draw it.
     pub graph: Option<serde_json::Value>,
+    /// Which of several engines that share the work drew it.
+    pub by: Option<DrawnBy>,
+}
+
+/// An engine as records name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawnBy {
+    /// Model id.
+    pub model: String,
+    /// What it drew with.
+    pub weights: String,
+    /// Where, for people.
+    pub device: String,
 }
 
 impl From<RgbaImage> for Drawn {
@@ -54,6 +67,7 @@ impl From<RgbaImage> for Drawn {
         Drawn {
             picture,
             graph: None,
+            by: None,
         }
     }
 }
@@ -72,6 +86,21 @@ pub trait Painter {
         let about = self.describe();
         about.takes.check(&brief, &about.model)?;
         Ok(brief)
+    }
+
+    /// Takes on those of `others` that have the same to draw with on another machine, and shares
+    /// pictures with them.
+    fn share(&mut self, _others: &[Model]) {}
+
+    /// Pictures that it draws at once.
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    /// A second handle on the engines elsewhere that draw, for any thread; `None` where pictures are
+    /// drawn here.
+    fn elsewhere(&self) -> Option<Box<dyn Painter + Send>> {
+        None
     }
 
     /// Draws a brief that was completed, telling `sink` of every step ([`Progress::Step`]); the

@@ -6,12 +6,13 @@ use candle_core::Device;
 
 use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
+use crate::catalogue;
 use crate::llm::LlmError;
 use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Reply, Visible};
 use crate::pipeline::{LoadProgress, PipelineError};
 use crate::remote::openai::{self, Endpoint};
 use crate::remote::{Address, Client, keys};
-use crate::weights::{Model, Source};
+use crate::weights::Model;
 
 /// Characters of a token, about: less than in English, so that other scripts fit, too.
 const CHARACTERS_A_TOKEN: usize = 3;
@@ -34,7 +35,7 @@ impl WriterKind for Kind {
         _device: &Device,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
-        let (address, endpoint) = endpoint(model)?;
+        let (address, endpoint): (Address, Endpoint) = catalogue::kept(model)?;
         progress(LoadProgress {
             what: format!("{} at {}", endpoint.model, address.host()),
             done: 0,
@@ -51,23 +52,6 @@ impl WriterKind for Kind {
         let chat = EndpointChat { client, endpoint };
         Ok(Box::new(InstructWriter::new(Box::new(chat), description)))
     }
-}
-
-/// Where a model of a server is, and what the server said of it.
-fn endpoint(model: &Model) -> Result<(Address, Endpoint), PipelineError> {
-    let broken = || {
-        PipelineError::Request(format!(
-            "what was kept of the model {} can't be read; remove it and add its address again",
-            model.manifest.id
-        ))
-    };
-    let Source::Address(address) = &model.source else {
-        return Err(broken());
-    };
-    let address = address.split('#').next().unwrap_or_default();
-    let kept = model.manifest.engine.clone().ok_or_else(broken)?;
-    let endpoint = serde_json::from_value(kept).map_err(|_| broken())?;
-    Ok((Address::parse(address)?, endpoint))
 }
 
 struct EndpointChat {

@@ -10,11 +10,13 @@ const PREVIEW: u32 = 1;
 const PREVIEW_WITH_METADATA: u32 = 4;
 /// Pixels of a side of a preview that are read at most.
 const PREVIEW_SIDE: u32 = 4096;
+/// The same of a picture.
+pub(super) const PICTURE_SIDE: u32 = 16_384;
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The queue, everybody's, has changed.
-    Queue,
+    /// The queue, everybody's, has so many jobs.
+    Queue(u64),
     /// The job has begun.
     Started,
     /// A node counts its steps.
@@ -22,7 +24,11 @@ pub(super) enum Event {
         step: u32,
         steps: u32,
     },
+    /// This node works now.
+    Executing(String),
     Preview(Box<RgbaImage>),
+    /// What the output node sent: the picture itself.
+    Picture(Box<RgbaImage>),
     /// The job is done, or as much of it as was not known from before.
     Done,
     Failed(String),
@@ -42,7 +48,8 @@ pub(super) fn of_text(text: &str, id: &str) -> Event {
         .and_then(Value::as_str)
         .unwrap_or_default();
     if kind == "status" {
-        return Event::Queue;
+        let left = data.pointer("/status/exec_info/queue_remaining");
+        return Event::Queue(left.and_then(Value::as_u64).unwrap_or_default());
     }
     if data.get("prompt_id").and_then(Value::as_str) != Some(id) {
         return Event::Other;
@@ -59,7 +66,10 @@ pub(super) fn of_text(text: &str, id: &str) -> Event {
                 _ => Event::Other,
             }
         }
-        "executing" if data.get("node").is_none_or(Value::is_null) => Event::Done,
+        "executing" => match data.get("node").and_then(Value::as_str) {
+            Some(node) => Event::Executing(node.to_owned()),
+            None => Event::Done,
+        },
         "execution_success" => Event::Done,
         "execution_interrupted" => Event::Interrupted,
         "execution_error" => {
@@ -74,28 +84,42 @@ pub(super) fn of_text(text: &str, id: &str) -> Event {
 /// Reads a binary message: four bytes of type, then `PREVIEW` with four bytes of format, or
 /// `PREVIEW_WITH_METADATA` with a length, JSON and the picture. A preview of another job says so in
 /// its metadata; one without metadata is of the job that runs, which the server sends to its owner
-/// alone.
-pub(super) fn of_bytes(bytes: &[u8], id: &str) -> Event {
+/// alone. What comes from the node `output` is no preview but the picture itself
+/// (`SaveImageWebsocket`); a message that does not say so is of the node that works, `now`.
+pub(super) fn of_bytes(bytes: &[u8], id: &str, now: &str, output: Option<&str>) -> Event {
     let number = |at: usize| {
         let four = bytes.get(at..at + 4)?;
         Some(u32::from_be_bytes(four.try_into().ok()?))
     };
+    let mut from = now.to_owned();
     let picture = match (number(0), number(4)) {
         (Some(PREVIEW), Some(_)) => bytes.get(8..),
         (Some(PREVIEW_WITH_METADATA), Some(length)) => {
             let end = 8usize.saturating_add(length as usize);
             let metadata = bytes.get(8..end);
             let metadata = metadata.and_then(|text| serde_json::from_slice::<Value>(text).ok());
-            let of = metadata.as_ref().and_then(|of| of.get("prompt_id"));
-            match of.and_then(Value::as_str) {
+            let said = |name: &str| metadata.as_ref()?.get(name)?.as_str();
+            if let Some(node) = said("node_id") {
+                from = node.to_owned();
+            }
+            match said("prompt_id") {
                 Some(of) if of != id => None,
                 _ => bytes.get(end..),
             }
         }
         _ => None,
     };
-    let decoded = picture.and_then(|bytes| decode(bytes, PREVIEW_SIDE));
-    decoded.map_or(Event::Other, |picture| Event::Preview(Box::new(picture)))
+    let is_result = output.is_some_and(|output| output == from);
+    let side = if is_result {
+        PICTURE_SIDE
+    } else {
+        PREVIEW_SIDE
+    };
+    match picture.and_then(|bytes| decode(bytes, side)).map(Box::new) {
+        Some(picture) if is_result => Event::Picture(picture),
+        Some(picture) => Event::Preview(picture),
+        None => Event::Other,
+    }
 }
 
 /// A picture from a server: PNG, JPEG or WebP, at most `side` pixels a side.
@@ -138,18 +162,22 @@ mod tests {
 
     #[test]
     fn both_previews_are_read_and_those_of_others_are_not() {
-        let own = r#"{"prompt_id":"a","image_type":"image/png"}"#;
+        let own = r#"{"node_id":"5","prompt_id":"a","display_node_id":"5","parent_node_id":null,"real_node_id":"5","image_type":"image/png"}"#;
+        let read = |bytes: &[u8], id: &str, now: &str, output: Option<&str>| {
+            let event = format!("{:?}", of_bytes(bytes, id, now, output));
+            event.split('(').next().unwrap_or_default().to_owned()
+        };
+        let (old, new) = (binary(1, None, &png()), binary(4, Some(own), &png()));
         assert!(
-            matches!(of_bytes(&binary(1, None, &png()), "a"), Event::Preview(p) if p.dimensions() == (3, 2))
+            matches!(of_bytes(&old, "a", "", None), Event::Preview(p) if p.dimensions() == (3, 2))
         );
-        assert!(matches!(
-            of_bytes(&binary(4, Some(own), &png()), "a"),
-            Event::Preview(_)
-        ));
-        assert!(matches!(
-            of_bytes(&binary(4, Some(own), &png()), "b"),
-            Event::Other
-        ));
+        assert_eq!(read(&new, "a", "", None), "Preview");
+        assert_eq!(read(&new, "b", "", None), "Other");
+        // From the output node comes the picture itself, by either message.
+        assert_eq!(read(&old, "a", "9", Some("9")), "Picture");
+        assert_eq!(read(&old, "a", "3", Some("9")), "Preview");
+        assert_eq!(read(&new, "a", "9", Some("9")), "Preview");
+        assert_eq!(read(&new, "a", "3", Some("5")), "Picture");
     }
 
     #[test]
@@ -158,15 +186,15 @@ mod tests {
         // The last bytes of a PNG say only that it ends.
         for cut in 0..whole.len() - 16 {
             assert!(
-                matches!(of_bytes(&whole[..cut], "a"), Event::Other),
+                matches!(of_bytes(&whole[..cut], "a", "", None), Event::Other),
                 "{cut}"
             );
         }
         let mut lie = whole;
         lie[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-        assert!(matches!(of_bytes(&lie, "a"), Event::Other));
+        assert!(matches!(of_bytes(&lie, "a", "", None), Event::Other));
         assert!(matches!(
-            of_bytes(&binary(9, None, b"x"), "a"),
+            of_bytes(&binary(9, None, b"x"), "a", "", None),
             Event::Other
         ));
     }
@@ -183,7 +211,7 @@ mod tests {
                 "status",
                 r#"{"status":{"exec_info":{"queue_remaining":3}},"sid":"x"}"#,
             ),
-            "Queue",
+            "Queue(3)",
         );
         is(text("execution_start", r#"{"prompt_id":"a"}"#), "Started");
         is(
@@ -202,8 +230,11 @@ mod tests {
             "Other",
         );
         is(
-            text("executing", r#"{"node":"5","prompt_id":"a"}"#),
-            "Other",
+            text(
+                "executing",
+                r#"{"node":"5","display_node":"5","prompt_id":"a"}"#,
+            ),
+            "Executing(\"5\")",
         );
         is(
             text("executing", r#"{"node":null,"prompt_id":"a"}"#),

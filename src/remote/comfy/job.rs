@@ -15,19 +15,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::super::error::quoted;
 use super::super::{Client, RemoteError};
-use super::event::{self, Event};
+use super::event::{self, Event, PICTURE_SIDE};
 
-/// How often the author's cancel is looked for.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often the engine is asked whether the job is done, with and without the WebSocket.
-const ASK_SELDOM: Duration = Duration::from_secs(5);
-const ASK_OFTEN: Duration = Duration::from_millis(500);
 /// Largest message on the WebSocket and largest picture, in bytes.
 const MESSAGE: usize = 64 << 20;
-/// Largest side of a picture, in pixels.
-const SIDE: u32 = 16_384;
 /// Asking fails this often in a row before the job is given up.
-const FAILURES: u32 = 4;
+const FAILURES: u32 = 2;
+/// A job that is asked for so often and is nowhere was lost.
+const NOWHERE: u32 = 4;
 
 /// Progress of a job, as the callback gets it.
 #[derive(Debug)]
@@ -72,9 +67,9 @@ pub fn draw(
     };
     client.run(async {
         let done = job.draw(graph, follow).await;
-        if !matches!(done, Ok(Some(_))) {
-            // Whatever happened, nobody waits for this picture any more. Where the engine is gone,
-            // there is nothing left to cancel either.
+        // Whatever happened, nobody waits for this picture any more. Where the engine is gone, there
+        // is nothing left to cancel either.
+        if !matches!(done, Ok(Some(_)) | Err(RemoteError::Unreachable { .. })) {
             let _ = tokio::time::timeout(Duration::from_secs(3), job.cancel()).await;
         }
         done
@@ -119,20 +114,26 @@ impl Job<'_> {
         graph: &Value,
         follow: &mut Follow<'_>,
     ) -> Result<Option<RgbaImage>, RemoteError> {
+        let patience = self.client.patience();
         // Without it there are no previews, but the picture comes all the same.
-        let mut socket = tokio::time::timeout(ASK_SELDOM, self.connect())
+        let mut socket = tokio::time::timeout(patience.connect, self.connect())
             .await
             .ok()
             .flatten();
         self.post(graph).await?;
         let mut asked = Instant::now();
-        let mut failures = 0;
-        let mut ask_now = false;
+        let (mut failures, mut nowhere) = (0, 0);
+        let (mut ask_now, mut started) = (false, false);
+        let (mut queued, mut node) = (None, String::new());
+        let mut sent = None;
+        let mut late: Option<Instant> = None;
         loop {
             let event = match &mut socket {
-                Some(open) => match tokio::time::timeout(LOOK, open.next()).await {
+                Some(open) => match tokio::time::timeout(patience.look, open.next()).await {
                     Ok(Some(Ok(Message::Text(text)))) => event::of_text(text.as_str(), &self.id),
-                    Ok(Some(Ok(Message::Binary(bytes)))) => event::of_bytes(&bytes, &self.id),
+                    Ok(Some(Ok(Message::Binary(bytes)))) => {
+                        event::of_bytes(&bytes, &self.id, &node, self.output)
+                    }
                     Ok(Some(Ok(_))) | Err(_) => Event::Other,
                     Ok(Some(Err(_)) | None) => {
                         socket = None;
@@ -141,58 +142,75 @@ impl Job<'_> {
                     }
                 },
                 None => {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(patience.look).await;
                     Event::Other
                 }
             };
             let told = match event {
-                Event::Started => JobEvent::Waiting(0),
-                // How many are before this one is asked for.
-                Event::Queue => {
-                    ask_now = true;
+                Event::Started => {
+                    started = true;
+                    JobEvent::Waiting(0)
+                }
+                // How many are before this one is asked for, while it waits.
+                Event::Queue(jobs) => {
+                    ask_now |= !started && queued.replace(jobs) != Some(jobs);
+                    JobEvent::Quiet
+                }
+                Event::Executing(now) => {
+                    (started, node) = (true, now);
                     JobEvent::Quiet
                 }
                 Event::Progress { step, steps } => JobEvent::Step { step, steps },
                 Event::Preview(picture) => JobEvent::Preview(picture),
+                Event::Picture(picture) => {
+                    sent = Some(*picture);
+                    JobEvent::Quiet
+                }
                 Event::Done => {
                     ask_now = true;
                     JobEvent::Quiet
                 }
                 Event::Failed(reason) => return Err(self.refused("this picture", &reason)),
-                Event::Interrupted => {
-                    return Err(self.lost("the job was interrupted there by somebody else"));
-                }
+                Event::Interrupted => return Err(self.interrupted()),
                 Event::Other => JobEvent::Quiet,
             };
             if follow(told).is_break() {
                 return Ok(None);
             }
-            let pause = if socket.is_some() {
-                ASK_SELDOM
-            } else {
-                ASK_OFTEN
+            let pause = match (&socket, failures + nowhere) {
+                (Some(_), 0) if late.is_none() => patience.ask_seldom,
+                _ => patience.ask_often,
             };
             if !ask_now && asked.elapsed() < pause {
                 continue;
             }
             (asked, ask_now) = (Instant::now(), false);
             match self.stand().await {
-                Ok(Stand::Done(outputs)) => return self.fetch(&outputs).await.map(Some),
+                // A picture that comes over the WebSocket may still be on its way.
+                Ok(Stand::Done(outputs))
+                    if sent.is_none()
+                        && socket.is_some()
+                        && self.picture_in(&outputs).is_none() =>
+                {
+                    let late = late.get_or_insert_with(Instant::now);
+                    if late.elapsed() > patience.ask_seldom {
+                        return self.fetch(&outputs, sent).await.map(Some);
+                    }
+                }
+                Ok(Stand::Done(outputs)) => return self.fetch(&outputs, sent).await.map(Some),
                 Ok(Stand::Waiting(before)) => {
-                    failures = 0;
+                    (failures, nowhere) = (0, 0);
                     if follow(JobEvent::Waiting(before)).is_break() {
                         return Ok(None);
                     }
                 }
-                Ok(Stand::Running) => failures = 0,
+                Ok(Stand::Running) => (failures, nowhere) = (0, 0),
                 // Between queue and history there is a moment in which a job is in neither.
-                Ok(Stand::Unknown) if failures >= 3 => {
-                    return Err(self.lost("it is neither in the queue nor among what is done"));
-                }
                 Ok(Stand::Unknown) => {
-                    failures += 1;
-                    ask_now = true;
-                    tokio::time::sleep(ASK_OFTEN).await;
+                    nowhere += 1;
+                    if nowhere >= NOWHERE {
+                        return Err(self.lost("it is neither in the queue nor among what is done"));
+                    }
                 }
                 Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => {
                     failures += 1;
@@ -239,7 +257,7 @@ impl Job<'_> {
             .request(reqwest::Method::POST, url.clone())
             .json(&body);
         let answer = request
-            .timeout(Duration::from_secs(60))
+            .timeout(2 * self.client.patience().answer)
             .send()
             .await
             .map_err(|error| self.client.failure(error))?;
@@ -268,7 +286,10 @@ impl Job<'_> {
             if let Some(status) = done.get("status")
                 && status.get("status_str").and_then(Value::as_str) == Some("error")
             {
-                return Err(self.refused("this picture", &error_in(status)));
+                return Err(match error_in(status) {
+                    Some(error) => self.refused("this picture", &error),
+                    None => self.interrupted(),
+                });
             }
             return Ok(Stand::Done(
                 done.get("outputs").cloned().unwrap_or_default(),
@@ -299,16 +320,26 @@ impl Job<'_> {
         Ok(Stand::Waiting(before + running.len()))
     }
 
-    /// The picture among the outputs.
-    async fn fetch(&self, outputs: &Value) -> Result<RgbaImage, RemoteError> {
-        let pictures = |node: &Value| node.pointer("/images/0").cloned();
-        let found = match self.output {
-            Some(node) => outputs.get(node).and_then(pictures),
-            None => outputs
-                .as_object()
-                .and_then(|nodes| nodes.values().find_map(pictures)),
-        };
+    /// What the outputs say of the picture.
+    fn picture_in(&self, outputs: &Value) -> Option<Value> {
+        let first = |node: &Value| node.pointer("/images/0").cloned();
+        match self.output {
+            Some(node) => outputs.get(node).and_then(first),
+            None => outputs.as_object()?.values().find_map(first),
+        }
+    }
+
+    /// The picture among the outputs, or the one that was `sent` over the WebSocket.
+    async fn fetch(
+        &self,
+        outputs: &Value,
+        sent: Option<RgbaImage>,
+    ) -> Result<RgbaImage, RemoteError> {
+        let found = self.picture_in(outputs);
         let Some(found) = found else {
+            if let Some(picture) = sent {
+                return Ok(picture);
+            }
             return Err(self
                 .client
                 .unexpected("no picture", "a picture of the workflow's output node"));
@@ -320,7 +351,7 @@ impl Job<'_> {
             .append_pair("subfolder", field("subfolder"))
             .append_pair("type", field("type"));
         let bytes = self.client.bytes(url, MESSAGE).await?;
-        event::decode(&bytes, SIDE).ok_or_else(|| {
+        event::decode(&bytes, PICTURE_SIDE).ok_or_else(|| {
             let found = super::super::error::looks_like(&bytes);
             self.client.unexpected(&found, "a picture that can be read")
         })
@@ -329,16 +360,16 @@ impl Job<'_> {
     /// Takes this job from the queue, or interrupts it where it runs; nobody else's.
     async fn cancel(&self) -> Result<(), RemoteError> {
         let address = self.client.address();
-        match self.stand().await? {
-            Stand::Waiting(_) => {
-                let body = json!({"delete": [self.id]});
-                self.client.post(address.join("/queue"), &body).await?;
-            }
-            Stand::Running => {
-                let body = json!({"prompt_id": self.id});
-                self.client.post(address.join("/interrupt"), &body).await?;
-            }
-            Stand::Done(_) | Stand::Unknown => {}
+        let mut stand = self.stand().await?;
+        if matches!(stand, Stand::Waiting(_)) {
+            let body = json!({"delete": [self.id]});
+            self.client.post(address.join("/queue"), &body).await?;
+            // It may have begun meanwhile.
+            stand = self.stand().await?;
+        }
+        if matches!(stand, Stand::Running) {
+            let body = json!({"prompt_id": self.id});
+            self.client.post(address.join("/interrupt"), &body).await?;
         }
         Ok(())
     }
@@ -348,6 +379,12 @@ impl Job<'_> {
             address: self.client.address().clone(),
             what: what.to_owned(),
             message: quoted(message),
+        }
+    }
+
+    fn interrupted(&self) -> RemoteError {
+        RemoteError::Interrupted {
+            address: self.client.address().clone(),
         }
     }
 
@@ -386,24 +423,18 @@ fn fault_of(body: &[u8]) -> String {
         .unwrap_or_else(|| answer.to_string())
 }
 
-/// The message of `execution_error` among a finished job's messages.
-fn error_in(status: &Value) -> String {
+/// The message of `execution_error` among a finished job's messages; `None` where somebody stopped
+/// it.
+fn error_in(status: &Value) -> Option<String> {
     let messages = status.get("messages").and_then(Value::as_array);
-    let error = messages.into_iter().flatten().find_map(|message| {
-        let kind = message.get(0)?.as_str()?;
-        let data = message.get(1)?;
-        match kind {
-            "execution_error" => {
-                let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
-                Some(format!(
-                    "{}: {}",
-                    text("node_type"),
-                    text("exception_message")
-                ))
-            }
-            "execution_interrupted" => Some("it was interrupted there".to_owned()),
-            _ => None,
-        }
-    });
-    error.unwrap_or_else(|| "it failed there without a word".to_owned())
+    let messages = messages.into_iter().flatten();
+    let mut told =
+        messages.filter_map(|message| Some((message.get(0)?.as_str()?, message.get(1)?)));
+    let error = told.find(|(kind, _)| matches!(*kind, "execution_error" | "execution_interrupted"));
+    let Some((kind, data)) = error else {
+        return Some("it failed there without a word".to_owned());
+    };
+    let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
+    (kind == "execution_error")
+        .then(|| format!("{}: {}", text("node_type"), text("exception_message")))
 }

@@ -13,5 +13,5 @@ mod workflow;
 pub use graph::{CheckpointGraph, Guide, LoraNode, checkpoint_graph};
 pub use job::{Follow, JobEvent, draw};
 pub use model::{ComfyModel, PIPELINE};
-pub use server::{About, about, look, upload};
+pub use server::{About, about, jobs, side, upload};
 pub use workflow::{Binding, Input, Values, Workflow};

@@ -30,6 +30,22 @@ pub enum ComfyModel {
 }
 
 impl ComfyModel {
+    /// Whether an engine with `other` draws the same pictures, as far as names tell.
+    pub fn is_same(&self, other: &ComfyModel) -> bool {
+        match (self, other) {
+            (ComfyModel::Checkpoint { name, .. }, ComfyModel::Checkpoint { name: theirs, .. }) => {
+                name == theirs
+            }
+            (
+                ComfyModel::Workflow { workflow, .. },
+                ComfyModel::Workflow {
+                    workflow: theirs, ..
+                },
+            ) => workflow == theirs,
+            _ => false,
+        }
+    }
+
     /// Its name for people.
     pub fn label(&self) -> &str {
         match self {

@@ -68,13 +68,61 @@ pub fn about(client: &Client, cancel: &mut Cancel) -> Result<Option<About>, Remo
     })
 }
 
-/// As [`about`], without a way to cancel: for loading, which waits for the answer.
+/// Jobs that run or wait on the engine, everybody's. Asked once. `None` when cancelled.
 ///
 /// # Errors
-/// As [`about`].
-pub fn look(client: &Client) -> Result<About, RemoteError> {
-    let about = about(client, &mut || std::ops::ControlFlow::Continue(()))?;
-    Ok(about.unwrap_or_default())
+/// When the engine does not answer.
+pub fn jobs(client: &Client, cancel: &mut Cancel) -> Result<Option<u64>, RemoteError> {
+    client.wait(cancel, async {
+        let url = client.address().join("/prompt");
+        let request = client.request(Method::GET, url.clone());
+        let request = request.timeout(client.patience().connect);
+        let answer = client.send(request, url.path()).await?;
+        let body = client.body(answer, url.path(), 1 << 20).await?;
+        let left = client.json(&body)?;
+        let left = left.pointer("/exec_info/queue_remaining");
+        Ok(left.and_then(Value::as_u64).unwrap_or_default())
+    })
+}
+
+/// Pixels a side of the pictures that a checkpoint was made for, where the engine knows them from
+/// the file (`modelspec` in its metadata).
+pub fn side(client: &Client, checkpoint: &str) -> Option<u32> {
+    let mut url = client.address().join("/view_metadata/checkpoints");
+    url.query_pairs_mut().append_pair("filename", checkpoint);
+    // A file without metadata is answered by 404.
+    let metadata = client.run(client.get(url)).ok()?;
+    side_in(&metadata)
+}
+
+fn side_in(metadata: &Value) -> Option<u32> {
+    let text = |name: &str| metadata.get(name).and_then(Value::as_str);
+    let resolution = text("modelspec.resolution").and_then(|sides| {
+        let (width, height) = sides.split_once('x')?;
+        let sides: (u32, u32) = (width.trim().parse().ok()?, height.trim().parse().ok()?);
+        let sides = (256..=2048).contains(&sides.0).then_some(sides)?;
+        (sides.0 == sides.1).then_some(sides.0)
+    });
+    let architecture = text("modelspec.architecture").unwrap_or_default();
+    let trained_on = text("ss_base_model_version").unwrap_or_default();
+    let by_name = [architecture, trained_on].into_iter().find_map(|name| {
+        let starts = |start: &str| name.starts_with(start);
+        let known = [
+            ("stable-diffusion-v1", 512),
+            ("sd_v1", 512),
+            ("stable-diffusion-v2-512", 512),
+            ("stable-diffusion-v2-768", 768),
+            ("stable-diffusion-xl", 1024),
+            ("sdxl", 1024),
+            ("stable-diffusion-3", 1024),
+            ("flux", 1024),
+        ];
+        known
+            .into_iter()
+            .find(|(start, _)| starts(start))
+            .map(|(_, side)| side)
+    });
+    resolution.or(by_name)
 }
 
 fn names(list: &Value) -> Vec<String> {
@@ -120,4 +168,35 @@ pub fn upload(
             folder => format!("{folder}/{name}"),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_checkpoint_s_pictures_is_in_its_metadata() {
+        for (metadata, side) in [
+            (
+                json!({"modelspec.architecture": "stable-diffusion-v1"}),
+                Some(512),
+            ),
+            (
+                json!({"modelspec.architecture": "stable-diffusion-xl-v1-base", "modelspec.resolution": "1024x1024"}),
+                Some(1024),
+            ),
+            (
+                json!({"ss_base_model_version": "sdxl_base_v1-0"}),
+                Some(1024),
+            ),
+            (json!({"modelspec.resolution": "99999999x1"}), None),
+            (json!({"modelspec.resolution": "1024x768"}), None),
+            (json!({"format": "pt"}), None),
+            (json!([]), None),
+        ] {
+            assert_eq!(side_in(&metadata), side, "{metadata}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! A chat with a model of a server, streamed.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::Instant;
 
 use base64::Engine as _;
 use eventsource_stream::Eventsource;
@@ -18,13 +19,11 @@ use super::{Endpoint, Server};
 use crate::llm::Sampling;
 use crate::llm::chat::{ChatOptions, Finish, Message, Part, Reply};
 
-/// How often the author's cancel is looked for while the server says nothing.
-const LOOK: Duration = Duration::from_millis(50);
-/// Silence after which a stream is given up; a large model may read for minutes first.
-const SILENCE: Duration = Duration::from_secs(600);
 /// Bytes of a stream that are read at most: some hundred times the longest text of a panel, since
 /// every token comes in an envelope of JSON.
 const STREAM: usize = 16 << 20;
+/// The same of one event of a stream.
+const EVENT: usize = 1 << 20;
 /// Pixels of the longer side of a picture that is shown to a model.
 const SEEN: u32 = 512;
 
@@ -187,73 +186,78 @@ fn stream(
     let url = client.address().join("/chat/completions");
     let request = client.request(Method::POST, url.clone()).json(body);
     let address = client.address().clone();
-    let begun = client.run(async {
-        let mut sent = std::pin::pin!(tokio::time::timeout(
-            SILENCE,
-            client.send(request, url.path())
-        ));
-        loop {
-            match tokio::time::timeout(LOOK, &mut sent).await {
-                Ok(Ok(answer)) => return answer.map(Some),
-                Ok(Err(_)) => {
-                    return Err(RemoteError::TimedOut {
-                        address: address.clone(),
-                        seconds: SILENCE.as_secs(),
-                    });
-                }
-                Err(_) if sink("").is_break() => return Ok(None),
-                Err(_) => {}
-            }
-        }
+    let silence = client.patience().silence;
+    let timed_out = || RemoteError::TimedOut {
+        address: client.address().clone(),
+        seconds: silence.as_secs(),
+    };
+    let begun = client.wait(&mut || sink(""), async {
+        let sent = tokio::time::timeout(silence, client.send(request, url.path()));
+        sent.await.unwrap_or_else(|_| Err(timed_out()))
     })?;
     let Some(answer) = begun else { return Ok(None) };
     let kind = answer.headers().get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("text/event-stream") {
-        let body = client.run(async {
+        let body = client.wait(&mut || sink(""), async {
             let mut stream = answer.bytes_stream();
-            stream.next().await.and_then(Result::ok).unwrap_or_default()
-        });
+            let first = tokio::time::timeout(client.patience().answer, stream.next()).await;
+            Ok(first
+                .ok()
+                .flatten()
+                .and_then(Result::ok)
+                .unwrap_or_default())
+        })?;
+        let Some(body) = body else { return Ok(None) };
         return Err(client.unexpected(&looks_like(&body), "a stream of answers"));
     }
     client.run(async {
-        let mut read = 0;
+        let (read, read_of_event) = (Cell::new(0), Cell::new(0));
         let bounded = answer.bytes_stream().map(|part| {
             let part = part.map_err(|error| client.failure(error))?;
-            read += part.len();
-            if read > STREAM {
-                return Err(RemoteError::TooLarge {
-                    address: address.clone(),
-                    what: "one answer".to_owned(),
-                    limit: STREAM,
-                });
+            let too_large = |what: &str, limit| RemoteError::TooLarge {
+                address: address.clone(),
+                what: what.to_owned(),
+                limit,
+            };
+            read.set(read.get() + part.len());
+            read_of_event.set(read_of_event.get() + part.len());
+            if read.get() > STREAM {
+                return Err(too_large("one answer", STREAM));
+            }
+            if read_of_event.get() > EVENT {
+                return Err(too_large("a piece of an answer", EVENT));
             }
             Ok(part)
         });
         let mut events = std::pin::pin!(bounded.eventsource());
         let mut text = String::new();
         let mut finish = None;
-        let mut silent = Duration::ZERO;
+        let (mut heard, mut heard_of) = (Instant::now(), 0);
         loop {
-            let event = match tokio::time::timeout(LOOK, events.next()).await {
+            let event = match tokio::time::timeout(client.patience().look, events.next()).await {
                 Ok(event) => event,
                 Err(_) if sink("").is_break() => return Ok(None),
-                Err(_) => {
-                    silent += LOOK;
-                    if silent >= SILENCE {
-                        let seconds = SILENCE.as_secs();
-                        return Err(RemoteError::TimedOut { address, seconds });
-                    }
+                // More of a long event, or a word that the server is still there.
+                Err(_) if heard_of != read.get() => {
+                    (heard, heard_of) = (Instant::now(), read.get());
                     continue;
                 }
+                // All was said, though the server keeps the stream open.
+                Err(_) if finish.is_some() && heard.elapsed() >= client.patience().ask_often => {
+                    None
+                }
+                Err(_) if heard.elapsed() >= silence => return Err(timed_out()),
+                Err(_) => continue,
             };
-            silent = Duration::ZERO;
+            heard = Instant::now();
+            read_of_event.set(0);
             let lost = |reason: &str| RemoteError::Lost {
                 address: address.clone(),
                 what: "the answer".to_owned(),
                 reason: reason.to_owned(),
             };
-            let read = match event {
+            let said = match event {
                 Some(Ok(event)) => piece(&event.data).ok_or_else(|| {
                     client.unexpected(&looks_like(event.data.as_bytes()), "a piece of an answer")
                 })?,
@@ -268,7 +272,7 @@ fn stream(
                 None if finish.is_none() => return Err(lost("the stream ended in the middle")),
                 None => Piece::End,
             };
-            let new = match read {
+            let new = match said {
                 Piece::Text(new) => new,
                 Piece::Finish(new, why) => {
                     finish = Some(why);

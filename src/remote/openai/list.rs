@@ -144,7 +144,10 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
             let context = number(props.pointer("/default_generation_settings/n_ctx"))
                 .or_else(|| number(entry.pointer("/meta/n_ctx_train")));
             model.context = context.unwrap_or(model.context);
-            model.sees = props.pointer("/modalities/vision") == Some(&Value::Bool(true));
+            model.sees = match props.pointer("/modalities/vision") {
+                Some(sees) => sees == &Value::Bool(true),
+                None => sees_images(entry),
+            };
         }
         Server::Vllm => {
             model.context = number(entry.get("max_model_len")).unwrap_or(model.context);
@@ -193,10 +196,15 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
             let context = ["max_model_len", "context_length", "context_window"];
             let context = context.iter().find_map(|name| number(entry.get(*name)));
             model.context = context.unwrap_or(model.context);
-            let sees = entry.pointer("/architecture/input_modalities");
-            let sees = sees.and_then(Value::as_array);
-            model.sees = sees.is_some_and(|all| all.iter().any(|one| one == "image"));
+            model.sees = sees_images(entry);
         }
     }
     Some(model)
+}
+
+/// Whether an entry of the list names pictures among what the model reads.
+fn sees_images(entry: &Value) -> bool {
+    let reads = entry.pointer("/architecture/input_modalities");
+    let reads = reads.and_then(Value::as_array);
+    reads.is_some_and(|all| all.iter().any(|one| one == "image"))
 }

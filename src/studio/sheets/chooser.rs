@@ -49,7 +49,8 @@ impl Chooser {
             | Ask::Folder
             | Ask::Model
             | Ask::ModelFolder
-            | Ask::Models => String::new(),
+            | Ask::Models
+            | Ask::Workflow => String::new(),
         };
         let mut chooser = Chooser {
             ask,
@@ -75,7 +76,9 @@ impl Chooser {
                     let folder = path.is_dir();
                     let wanted = folder
                         || (self.wants_pictures() && is_picture(&path))
-                        || (self.ask == Ask::Model && catalogue::may_be_weights(&path));
+                        || (self.ask == Ask::Model && catalogue::may_be_weights(&path))
+                        || (self.ask == Ask::Workflow
+                            && path.extension().is_some_and(|ending| ending == "json"));
                     if !name.starts_with('.') && wanted {
                         entries.push(Entry {
                             story: folder && Project::is_project(&path),
@@ -109,7 +112,8 @@ impl Chooser {
             | Ask::Folder
             | Ask::Model
             | Ask::ModelFolder
-            | Ask::Models => false,
+            | Ask::Models
+            | Ask::Workflow => false,
         }
     }
 
@@ -122,6 +126,7 @@ impl Chooser {
             Ask::Model => "Add a model: choose its file",
             Ask::ModelFolder => "Add a model: choose its folder",
             Ask::Models => "Add all models in a folder",
+            Ask::Workflow => "Choose a workflow in API format",
             Ask::Export(what) if what.wants_file() => "Choose a name for the export",
             Ask::Export(_) => "Choose a folder for the export",
         }
@@ -191,7 +196,8 @@ pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
             ui.label(RichText::new(words).color(theme::palette(ui).error));
         }
         ui.horizontal(|ui| {
-            if !chooser.wants_pictures() && chooser.ask != Ask::Model {
+            let wants_file = matches!(chooser.ask, Ask::Model | Ask::Workflow);
+            if !chooser.wants_pictures() && !wants_file {
                 let there = chooser.dir.join(chooser.name.trim());
                 let asked = chooser.replaces.as_ref() == Some(&there);
                 let words = match (chooser.wants_name(), asked) {

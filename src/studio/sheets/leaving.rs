@@ -29,7 +29,7 @@ pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
             let why = state.why_unsaved();
             ui.add(egui::Label::new(format!("{story} is not saved. {why}")).wrap());
         }
-        let coming = state.work.waiting() + usize::from(state.work.running().is_some());
+        let coming = state.work.waiting() + state.work.all().count();
         if coming > 0 {
             let words = match coming {
                 1 => "One thing is still being made and would not come.".to_owned(),

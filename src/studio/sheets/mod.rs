@@ -4,6 +4,7 @@
 mod about;
 mod changed;
 mod chooser;
+mod engine;
 mod help;
 mod leaving;
 mod libraries;
@@ -32,6 +33,8 @@ pub enum Sheet {
     Preferences,
     /// Version, licences and the model.
     About,
+    /// An engine elsewhere is added.
+    Engine,
     /// Another program has changed the story.
     Changed,
     /// A member of the cast.
@@ -53,6 +56,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
         Sheet::Help => ("Keyboard and mouse", 660.0),
         Sheet::Messages => ("Messages", 620.0),
         Sheet::Preferences => ("Preferences", 480.0),
+        Sheet::Engine => ("Add an engine", 520.0),
         Sheet::About => ("About Vokenboard", 520.0),
         Sheet::Changed => ("Changed by another program", 460.0),
         Sheet::Member(_) => ("Member of the cast", 520.0),
@@ -61,6 +65,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
         Sheet::Help => help::show(ui),
         Sheet::Messages => messages::show(ui, state),
         Sheet::Preferences => preferences::show(ui, state, actions),
+        Sheet::Engine => engine::show(ui, state, actions),
         Sheet::About => about::show(ui, state),
         Sheet::Changed => changed::show(ui, state, actions),
         Sheet::Member(id) => member::show(ui, state, textures, actions, id),

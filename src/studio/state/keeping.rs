@@ -73,6 +73,12 @@ impl State {
             Ask::Bring(becomes) => return self.bring(vec![path], becomes),
             Ask::Model | Ask::ModelFolder => return self.add_model(path, false),
             Ask::Models => return self.add_model(path, true),
+            Ask::Workflow => {
+                if let Some(library) = &mut self.models.library {
+                    library.engine.workflow = Some(path);
+                }
+                return;
+            }
             Ask::Folder => {
                 let folder = Some(path);
                 let preferences = Preferences {
@@ -280,7 +286,7 @@ impl State {
     /// and `asked` says that the author wants it.
     pub(super) fn save(&mut self, asked: bool) {
         let revision = self.document.revision();
-        let panels = self.panels().len() - usize::from(self.begun().is_some());
+        let panels = self.panels().len() - self.begun().len();
         let untouched = self.project.is_none() && panels == 0;
         let wanted = if asked {
             !untouched
@@ -294,11 +300,12 @@ impl State {
         self.files.send(Task::Save(self.snapshot()));
     }
 
-    /// The panel that the job at work has made and put nothing into yet.
-    fn begun(&self) -> Option<PanelId> {
-        let running = self.work.running().filter(|job| job.made.is_some())?;
-        let panel = self.panel(running.panel)?;
-        panel.is_empty().then_some(panel.id)
+    /// The panels that the jobs at work have made and put nothing into yet.
+    fn begun(&self) -> Vec<PanelId> {
+        let running = self.work.all().filter(|job| job.made.is_some());
+        let panels = running.filter_map(|running| self.panel(running.panel));
+        let empty = panels.filter(|panel| panel.is_empty());
+        empty.map(|panel| panel.id).collect()
     }
 
     /// Ours goes beside what another program made of the story.
@@ -311,7 +318,7 @@ impl State {
     fn snapshot(&self) -> Snapshot {
         let mut document = self.document.without_history();
         // A panel in which nothing stands yet is not kept: whoever stops now finds no empty one.
-        if let Some(panel) = self.begun() {
+        for panel in self.begun() {
             document
                 .apply(Edit::DeletePanel(panel))
                 .expect("the panel was just found on this board");

@@ -134,6 +134,8 @@ impl State {
             Event::Progress(job, Progress::Loading(part)) => self.work.loading(job, part.what),
             Event::Progress(job, Progress::Waiting(what)) => self.work.loading(job, what),
             Event::Progress(_, Progress::Still) => {}
+            Event::Progress(_, Progress::Note(words)) => self.toasts.note(sentence(words), now),
+            Event::Elsewhere(job) => self.work.elsewhere(job),
             Event::Progress(job, Progress::TextPiece(piece)) => self.work.text_piece(job, &piece),
             Event::Progress(job, Progress::TextDone(text, record)) => {
                 self.work.text_done(job, now);
@@ -200,7 +202,7 @@ impl State {
     /// A whole text is put into its panel at once, before its picture is drawn: the author can go
     /// on with it, and it stays when the picture is cancelled.
     fn wrote(&mut self, job: JobId, take: TextTake, now: Instant) {
-        let Some(running) = self.work.running().filter(|r| r.job == job) else {
+        let Some(running) = self.work.job(job) else {
             return;
         };
         let (panel, made) = (running.panel, running.made.clone());
@@ -208,7 +210,7 @@ impl State {
             return;
         }
         let made = self.join(made, Edit::AddText { panel, take }, now);
-        if let Some(running) = self.work.running_mut() {
+        if let Some(running) = self.work.job_mut(job) {
             running.made = Some(made);
         }
     }
@@ -264,20 +266,21 @@ impl State {
         let panels = &self.document.story().panels;
         let gone = |id: PanelId| !panels.iter().any(|p| p.id == id);
         self.work.forget(gone);
-        if let Some(running) = self.work.running_mut()
-            && !running.cancelled
-            && gone(running.panel)
-        {
-            running.cancelled = true;
-            self.engine.cancel(running.job);
+        let engine = &self.engine;
+        for running in self.work.all_mut() {
+            if !running.cancelled && gone(running.panel) {
+                running.cancelled = true;
+                engine.cancel(running.job);
+            }
         }
     }
 
     pub(super) fn start_next(&mut self, now: Instant) {
-        if !matches!(self.models.readiness, Readiness::Ready(_)) {
+        let Readiness::Ready(description) = &self.models.readiness else {
             return;
-        }
-        let Some(order) = self.work.take_next() else {
+        };
+        let (at_once, sees) = (description.at_once, description.writer.sees);
+        let Some(order) = self.work.take_next(at_once, sees) else {
             return;
         };
         let (id, made) = match order.target {

@@ -150,6 +150,8 @@ impl State {
             Action::AskModel => self.ask(Ask::Model),
             Action::AskModelFolder => self.ask(Ask::ModelFolder),
             Action::AskModels => self.ask(Ask::Models),
+            Action::AskWorkflow => self.ask(Ask::Workflow),
+            Action::AddEngine => self.add_engine(),
             Action::Chosen(answer) => {
                 self.view.chooser = None;
                 self.answered(answer, now);

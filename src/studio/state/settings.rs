@@ -119,10 +119,10 @@ impl State {
             }
             return;
         }
-        if let Some(running) = self.work.running_mut().filter(|r| r.live) {
+        let engine = &self.engine;
+        for running in self.work.all_mut().filter(|running| running.live) {
             running.cancelled = true;
-            let job = running.job;
-            self.engine.cancel(job);
+            engine.cancel(running.job);
         }
         let settings = Settings {
             seed: record.settings.seed,

@@ -1,0 +1,163 @@
+//! A painter on a ComfyUI: one of its checkpoints by a built-in graph, or the author's own workflow.
+//! Several engines that have the same share its pictures.
+
+mod crew;
+mod hand;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::{Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, SizeRange};
+use crate::catalogue;
+use crate::pipeline::{LoadProgress, PipelineError, Progress};
+use crate::remote::Address;
+use crate::remote::comfy::{self, ComfyModel, Input};
+use crate::story::{SchedulerName, Settings, Size};
+use crate::weights::Model;
+use crew::Crew;
+use hand::{Hand, SCHEDULERS};
+
+/// What was found on a ComfyUI.
+pub(super) struct Kind;
+
+impl PainterKind for Kind {
+    fn detect(&self, model: &Model) -> bool {
+        model.manifest.pipeline == comfy::PIPELINE
+    }
+
+    /// Asks the engine what it has, so that one that is off, or has lost the checkpoint, is told at
+    /// once.
+    fn load(
+        &self,
+        model: &Model,
+        _device: &Device,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Box<dyn Painter>, PipelineError> {
+        let (address, what): (Address, ComfyModel) = catalogue::kept(model)?;
+        progress(LoadProgress {
+            what: format!("ComfyUI at {}", address.host()),
+            done: 0,
+            of: 1,
+        });
+        let mut hand = Hand::new(&model.manifest.id, address, what)?;
+        let about = hand.look(&mut || ControlFlow::Continue(()))?;
+        let about = about.cloned().unwrap_or_default();
+        let what = hand.what();
+        let takes = takes(what, &about);
+        let description = PainterDescription {
+            model: model.manifest.id.clone(),
+            weights: hand.by().weights,
+            device: hand.by().device,
+            default_settings: Settings {
+                guidance: 7.0,
+                scheduler: takes.schedulers.first().cloned().unwrap_or_default(),
+                ..Settings::default()
+            },
+            takes,
+            ..PainterDescription::default()
+        };
+        Ok(Box::new(ComfyPainter {
+            crew: Arc::new(Crew::new(hand)),
+            description,
+        }))
+    }
+}
+
+/// What a checkpoint there, or a workflow, can be given.
+fn takes(what: &ComfyModel, about: &comfy::About) -> Capabilities {
+    match what {
+        ComfyModel::Checkpoint { width, height, .. } => Capabilities {
+            size: Size {
+                width: *width,
+                height: *height,
+            },
+            sizes: Some(free_sizes(width * height)),
+            negative: true,
+            guidance: 1.0..=30.0,
+            schedulers: SCHEDULERS
+                .iter()
+                .filter(|(_, sampler, schedule)| {
+                    let has = |list: &[String], name: &str| list.iter().any(|known| known == name);
+                    has(&about.samplers, sampler) && has(&about.schedulers, schedule)
+                })
+                .map(|(name, ..)| SchedulerName::from(*name))
+                .collect(),
+            clip_skip: true,
+            loras: !about.loras.is_empty(),
+            embeddings: true,
+            vae: !about.vaes.is_empty(),
+            init: true,
+            mask: true,
+            ..Capabilities::default()
+        },
+        ComfyModel::Workflow { workflow, .. } => {
+            let has = |input| workflow.takes(input);
+            let (width, height) = workflow.size().unwrap_or((1024, 1024));
+            let references = Input::REFERENCES
+                .into_iter()
+                .take_while(|input| has(*input));
+            Capabilities {
+                size: Size { width, height },
+                sizes: (has(Input::Width) && has(Input::Height))
+                    .then(|| free_sizes(width * height)),
+                negative: has(Input::Negative),
+                guidance: 1.0..=30.0,
+                init: has(Input::Init),
+                mask: has(Input::Mask),
+                references: references.count(),
+                ..Capabilities::default()
+            }
+        }
+    }
+}
+
+fn free_sizes(budget: u32) -> SizeRange {
+    SizeRange {
+        step: 8,
+        least: 64,
+        most: 4096,
+        budget,
+    }
+}
+
+struct ComfyPainter {
+    crew: Arc<Crew>,
+    description: PainterDescription,
+}
+
+impl Painter for ComfyPainter {
+    fn describe(&self) -> &PainterDescription {
+        &self.description
+    }
+
+    fn share(&mut self, others: &[Model]) {
+        for other in others.iter().filter(|model| Kind.detect(model)) {
+            // One that can't be read is told where it is chosen itself.
+            let kept: Result<(Address, ComfyModel), _> = catalogue::kept(other);
+            if let Ok((address, what)) = kept {
+                self.crew.join(&other.manifest.id, address, what);
+            }
+        }
+    }
+
+    fn at_once(&self) -> usize {
+        self.crew.len()
+    }
+
+    fn elsewhere(&self) -> Option<Box<dyn Painter + Send>> {
+        Some(Box::new(ComfyPainter {
+            crew: Arc::clone(&self.crew),
+            description: self.description.clone(),
+        }))
+    }
+
+    fn draw(
+        &mut self,
+        brief: &Brief,
+        sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Drawn>, PipelineError> {
+        self.crew.draw(brief, sink)
+    }
+}
