@@ -2,7 +2,7 @@
 //! buildings, and scenes that any of them can stand in.
 //!
 //! Nothing here is told by heart: a model that draws from references sees each drawing as a
-//! picture. One group of drawings in six is held out by its name, so that what a model makes of
+//! picture. One group of drawings in five is held out by its name, so that what a model makes of
 //! drawings it never saw can be measured.
 
 mod composition;
@@ -88,7 +88,7 @@ impl DrawingId {
         &DRAWINGS[usize::from(self.0)]
     }
 
-    /// Whether no training scene shows it: one group of drawings in six, where the woman, the man
+    /// Whether no training scene shows it: one group of drawings in five, where the woman, the man
     /// and the person of a trade are one group, as are an animal and its face.
     pub fn held_out(self) -> bool {
         let name = self.get().name;
@@ -101,7 +101,7 @@ impl DrawingId {
         for byte in group.bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
-        ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32).is_multiple_of(6)
+        ((hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32).is_multiple_of(5)
     }
 }
 
