@@ -400,3 +400,91 @@ fn reference_attention_gives_the_recorded_values() {
         assert_eq!(values(&half), values(&see(0.5)));
     }
 }
+
+/// Values of diffusers 0.42.1 in f64 with random weights: a ControlNet and both kinds of IP-Adapter
+/// of SDXL.
+#[test]
+fn guides_of_sdxl_give_the_recorded_values() {
+    let at = |name: &str| case("../reference").join(name);
+    let vectors = candle_core::safetensors::load(at("sdxl-guides.safetensors"), &Device::Cpu);
+    let vectors = vectors.unwrap();
+    let nhwc = |name: &str| {
+        let x = vectors[name].permute((0, 2, 3, 1)).unwrap();
+        x.contiguous().unwrap()
+    };
+    let model = open(&case("05-sdxl-euler").join("model"), options());
+    let unet = model.unet().unwrap();
+    let told = || Conditioning {
+        pooled: vectors.get("pooled").cloned(),
+        time_ids: vectors.get("ids").cloned(),
+        ..Conditioning::of_text(vectors["text"].clone())
+    };
+    let (x, time) = (nhwc("x"), same_timestep(371.0, 2, &Device::Cpu).unwrap());
+    let compare = |told: &Conditioning, name: &str| {
+        let got = unet.predict(&x, &time, told).unwrap();
+        let off = apart(&got, &nhwc(&format!("{name}.out")));
+        assert!(off < 3e-5 * 3.0, "{name} is off by {off}");
+    };
+    let net = model.controlnet(&at("sdxl-controlnet")).unwrap();
+    let residuals = net
+        .forward(&x, &time, &told(), &nhwc("picture"), 0.7)
+        .unwrap();
+    let control = Conditioning {
+        control: Some(residuals),
+        ..told()
+    };
+    compare(&control, "control");
+    let encoder = case("21a-sd1-ip-adapter/extra/image_encoder");
+    for kind in ["base", "plus"] {
+        let file = at(&format!("sdxl-ip-{kind}.safetensors"));
+        let adapter = model.ip_adapter(&file, &encoder).unwrap();
+        let tokens = adapter.tokens(&vectors[&format!("{kind}.embeds")]).unwrap();
+        let image = adapter.prompt(&tokens, true, 0.6).unwrap();
+        let told = Conditioning {
+            image: Some(image),
+            ..told()
+        };
+        compare(&told, kind);
+    }
+}
+
+/// A checkpoint in eight bits without scales is that of the same numbers in 16.
+#[test]
+fn a_whole_model_in_e5m2_is_read() {
+    use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
+    let from = case("10-sd2-single");
+    let temp = tempfile::tempdir().unwrap();
+    copy(&from.join("config"), &temp.path().join("config"));
+    let tensors = load(&from.join("model.safetensors"));
+    let write = |name: &str, narrow: bool| {
+        let stored: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
+            .iter()
+            .map(|(name, tensor)| {
+                let shape = tensor.dims().to_vec();
+                let values = tensor.to_dtype(DType::F16).unwrap().flatten_all().unwrap();
+                let values = values.to_vec1::<half::f16>().unwrap();
+                // E5M2 is the upper half of f16.
+                let upper = values.iter().map(|value| (value.to_bits() >> 8) as u8);
+                match narrow {
+                    true => (name.clone(), Dtype::F8_E5M2, shape, upper.collect()),
+                    false => {
+                        let wide = upper.flat_map(|byte| [0, byte]);
+                        (name.clone(), Dtype::F16, shape, wide.collect())
+                    }
+                }
+            })
+            .collect();
+        let views = stored.iter().map(|(name, dtype, shape, bytes)| {
+            let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+            (name.clone(), view)
+        });
+        let path = temp.path().join(name);
+        serialize_to_file(views, None, &path).unwrap();
+        answer(&open(&path, options()))
+    };
+    let (narrow, wide) = (
+        write("narrow.safetensors", true),
+        write("wide.safetensors", false),
+    );
+    assert_eq!(apart(&narrow, &wide), 0.0);
+}

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
-
 use super::{ELSEWHERE, Tensors, refused, unet, usable};
+use crate::diffusion::{Family, Prediction, guess_prediction, of_text_encoder};
 use crate::weights::{Checkpoint, Identity, Kind};
 
 const UNET: &str = "model.diffusion_model.";
@@ -64,14 +63,9 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
         return refuse(name, called, &why);
     }
     // What the text encoder is tells more than widths do.
-    let texts = [
-        ("sdxl", "conditioner.embedders.1.model."),
-        ("sd2", "cond_stage_model.model."),
-        ("sd1", "cond_stage_model.transformer."),
-    ];
-    let encoder = texts.into_iter().find(|(_, prefix)| t.under(prefix));
+    let encoder = of_text_encoder(|prefix| t.under(prefix));
     let vae = t.under("first_stage_model.decoder.");
-    let Some((family_of_text, prefix)) = encoder.filter(|_| vae) else {
+    let Some((of_text, prefix)) = encoder.filter(|_| vae) else {
         let lacks = match (encoder, vae) {
             (None, true) => "its text encoder",
             (Some(_), false) => "its VAE",
@@ -88,21 +82,18 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
     if let Some(text) = t.first_under(prefix) {
         why = format!("{text}; {why}");
     }
-    let called = match family_of_text {
-        "sdxl" => "Stable Diffusion XL",
-        "sd2" => "Stable Diffusion 2.x",
-        _ => "Stable Diffusion 1.x",
-    };
+    let family_of_text = of_text.to_string();
+    let called = of_text.called();
     let called = match family.in_channels {
         9 => format!("{called} inpainting"),
         _ => called.to_string(),
     };
-    let mut identity = usable(Kind::Model, family_of_text, &called, why);
+    let mut identity = usable(Kind::Model, &family_of_text, &called, why);
     identity.in_channels = Some(family.in_channels);
-    identity.picture_size = Some(match family_of_text {
-        "sdxl" => 1024,
-        "sd2" => 768,
-        _ => 512,
+    identity.picture_size = Some(match of_text {
+        Family::Sdxl => 1024,
+        Family::Sd2 => 768,
+        Family::Sd1 => 512,
     });
     if t.with("cond_proj.") {
         identity
@@ -130,35 +121,12 @@ fn prediction(t: &Tensors, family: &str) -> Option<String> {
 }
 
 /// What the UNet of an SD2 checkpoint predicts, and why that is thought: its header says it not.
-///
-/// The norms of models that were trained on for v prediction have biases of another spread at one
-/// place, by which ComfyUI tells them; inpainting models predict the noise.
 pub fn guess(path: &Path) -> (&'static str, &'static str) {
-    const TELLS: &str = "output_blocks.11.1.transformer_blocks.0.norm1.bias";
-    const SPREAD: f32 = 0.09;
     let Ok(file) = Checkpoint::open(path) else {
         return ("v_prediction", "most SD 2.x models do");
     };
-    let first = file.info(&format!("{UNET}input_blocks.0.0.weight"));
-    if first.is_some_and(|info| info.shape.get(1) == Some(&9)) {
-        return ("epsilon", "inpainting models of SD 2.x do");
-    }
-    let biases = file.tensor(&format!("{UNET}{TELLS}"), DType::F32, &Device::Cpu);
-    let biases = biases.ok().and_then(|biases| biases.to_vec1::<f32>().ok());
-    let Some(biases) = biases.filter(|biases| !biases.is_empty()) else {
-        return ("v_prediction", "most SD 2.x models do");
-    };
-    let count = biases.len() as f32;
-    let mean = biases.iter().sum::<f32>() / count;
-    let variance = biases.iter().map(|bias| (bias - mean).powi(2)).sum::<f32>() / count;
-    match variance.sqrt() > SPREAD {
-        true => (
-            "v_prediction",
-            "its norms are spread as those of such models are",
-        ),
-        false => (
-            "epsilon",
-            "its norms are spread as those of such models are",
-        ),
+    match guess_prediction(&file) {
+        (Prediction::Epsilon, why) => ("epsilon", why),
+        (_, why) => ("v_prediction", why),
     }
 }

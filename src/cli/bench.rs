@@ -1,5 +1,6 @@
 //! `vokenboard bench`
 
+mod picture;
 mod speed;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub enum BenchWhat {
     Unet(speed::PartBench),
     /// From latents to a picture
     Vae(speed::PartBench),
+    /// Whole pictures: from words, from a picture, in a region, with a reference
+    Picture(Box<picture::PictureBench>),
     /// The language model: reading 512 tokens, and writing
     Llm(speed::LlmBench),
     /// Load the model and tell a story: time to load, to the first token, to the first preview
@@ -41,6 +44,7 @@ impl BenchWhat {
         match self {
             BenchWhat::Ops(args) => &args.json,
             BenchWhat::Unet(args) | BenchWhat::Vae(args) => &args.json,
+            BenchWhat::Picture(args) => &args.json,
             BenchWhat::Llm(args) => &args.json,
             BenchWhat::Tell(args) => &args.json,
             BenchWhat::Ui(args) => &args.json,
@@ -101,6 +105,7 @@ pub fn run(
         BenchWhat::Ops(args) => speed::ops(args),
         BenchWhat::Unet(args) => speed::part(args, Part::Unet),
         BenchWhat::Vae(args) => speed::part(args, Part::Vae),
+        BenchWhat::Picture(args) => picture::picture(args),
         BenchWhat::Llm(args) => speed::llm(args),
         BenchWhat::Tell(args) => tell(args),
         BenchWhat::Ui(args) => bench_ui(args),

@@ -7,7 +7,7 @@ use clap::Args;
 use super::picture_args::PictureArgs;
 use crate::diffusion::SchedulerKind;
 use crate::engine::Loader;
-use crate::pipeline::painter::Capabilities;
+use crate::pipeline::painter::{Capabilities, PRESETS, Preset};
 use crate::pipeline::{self, RecipeId, split_recipe};
 use crate::story::{SchedulerName, Settings};
 use crate::weights::{DEFAULT_MODEL, DeviceChoice};
@@ -71,6 +71,9 @@ pub struct SettingsArgs {
     /// ddim, pndm, euler, euler-karras, euler-a, euler-a-karras, dpm++, dpm++-karras, unipc or lcm
     #[arg(long, value_name = "NAME")]
     pub scheduler: Option<SchedulerKind>,
+    /// Scheduler, steps and guidance that belong together; lcm: 4 steps, for a model or LoRA that was distilled so
+    #[arg(long, value_name = "NAME", value_parser = preset)]
+    pub preset: Option<Preset>,
     /// How freely the text is written, 0 (always the likeliest word) to 2
     #[arg(long, value_name = "X", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
@@ -93,6 +96,10 @@ impl SettingsArgs {
         takes: &Capabilities,
         models: Option<&Path>,
     ) -> anyhow::Result<Settings> {
+        let base = match self.preset {
+            Some(preset) => preset.over(base),
+            None => base,
+        };
         let base = self.picture.over(base, takes, models)?;
         Ok(Settings {
             seed: self.seed.unwrap_or(base.seed),
@@ -113,10 +120,19 @@ impl SettingsArgs {
         self.guidance.is_some()
             || self.steps.is_some()
             || self.scheduler.is_some()
+            || self.preset.is_some()
             || self.temperature.is_some()
             || self.top_p.is_some()
             || self.picture.is_given()
     }
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let found = PRESETS.iter().find(|preset| preset.name == name).copied();
+    found.ok_or_else(|| {
+        let names = PRESETS.map(|preset| preset.name);
+        format!("choose {}", names.join(" or "))
+    })
 }
 
 fn guidance(text: &str) -> Result<f32, String> {
@@ -158,5 +174,7 @@ mod tests {
         assert!(temperature("-1").is_err());
         assert!(top_p("0").is_err());
         assert_eq!(top_p("1"), Ok(1.0));
+        assert_eq!(preset("lcm").map(|preset| preset.steps), Ok(4));
+        assert!(preset("fast").unwrap_err().contains("lcm"));
     }
 }

@@ -3,9 +3,15 @@
 use super::settings::{Others, read_others};
 use super::text::{Layer, LayerShape, TextAct};
 use crate::nn::{Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result};
-use candle_core::Tensor;
+use crate::resample::{Filter, resize};
+use candle_core::{Device, Tensor};
+use image::RgbImage;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+/// CLIP's mean and standard deviation of the colours.
+const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// transformers' `CLIPVisionConfig`: the settings we read, under its names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -164,6 +170,36 @@ impl ClipVision {
     /// Configuration that it was built with.
     pub fn config(&self) -> &ClipVisionConfig {
         &self.config
+    }
+
+    /// The picture as the image encoder reads it, `[1,S,S,3]`: the shorter side resized, the middle
+    /// cut out, colours normalised.
+    ///
+    /// # Errors
+    /// A picture without pixels.
+    pub fn pixels(&self, picture: &RgbImage, device: &Device) -> Result<Tensor> {
+        let side = self.config.image_size as u32;
+        let (w, h) = picture.dimensions();
+        if w == 0 || h == 0 {
+            candle_core::bail!("the picture has no pixels");
+        }
+        // The longer side is rounded down, as transformers does.
+        let longer =
+            |long: u32, short: u32| (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
+        let (w, h) = if w <= h {
+            (side, longer(h, w))
+        } else {
+            (longer(w, h), side)
+        };
+        let scaled = resize(picture, w, h, Filter::Bicubic);
+        let (left, top) = ((w - side) / 2, (h - side) / 2);
+        let square = image::imageops::crop_imm(&scaled, left, top, side, side).to_image();
+        let values: Vec<f32> = square
+            .pixels()
+            .flat_map(|p| [0, 1, 2].map(|c| (f32::from(p.0[c]) / 255.0 - MEAN[c]) / STD[c]))
+            .collect();
+        let side = side as usize;
+        Tensor::from_vec(values, (1, side, side, 3), device)
     }
 
     /// `pictures [B,S,S,3]`, normalised -> the states after all layers but the last `back`,

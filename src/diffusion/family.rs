@@ -1,5 +1,8 @@
 //! Which model a whole checkpoint in one file is, told by the names and shapes of its tensors.
 
+use super::Prediction;
+use crate::weights::Checkpoint;
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +73,44 @@ pub struct Detected {
     pub zero_snr: bool,
 }
 
+/// Where a checkpoint has the text encoder of its family, the one that tells first.
+const TEXTS: [(Family, &str); 3] = [
+    (Family::Sdxl, "conditioner.embedders.1.model."),
+    (Family::Sd2, "cond_stage_model.model."),
+    (Family::Sd1, "cond_stage_model.transformer."),
+];
+
+/// The family whose text encoder a checkpoint has, and the beginning of its names; `under` says
+/// whether a name begins so.
+pub fn of_text_encoder(under: impl Fn(&str) -> bool) -> Option<(Family, &'static str)> {
+    TEXTS.into_iter().find(|(_, prefix)| under(prefix))
+}
+
+/// What the UNet of a checkpoint of Stable Diffusion 2.x predicts, of which nothing in its header
+/// tells, and why that is thought. In those that were trained on for the velocity, one norm has a
+/// bias that spreads wider (ComfyUI's rule); inpainting models predict the noise.
+pub fn guess(file: &Checkpoint) -> (Prediction, &'static str) {
+    const TELLS: &str = "output_blocks.11.1.transformer_blocks.0.norm1.bias";
+    const SPREAD: f32 = 0.09;
+    let first = file.info(&format!("{UNET}input_blocks.0.0.weight"));
+    if first.is_some_and(|info| info.shape.get(1) == Some(&9)) {
+        return (Prediction::Epsilon, "inpainting models of SD 2.x do");
+    }
+    let biases = file.tensor(&format!("{UNET}{TELLS}"), DType::F32, &Device::Cpu);
+    let biases = biases.ok().and_then(|biases| biases.to_vec1::<f32>().ok());
+    let Some(biases) = biases.filter(|biases| !biases.is_empty()) else {
+        return (Prediction::VPrediction, "most SD 2.x models do");
+    };
+    let count = biases.len() as f32;
+    let mean = biases.iter().sum::<f32>() / count;
+    let variance = biases.iter().map(|bias| (bias - mean).powi(2)).sum::<f32>() / count;
+    let spread = "its norms are spread as those of such models are";
+    match variance.sqrt() > SPREAD {
+        true => (Prediction::VPrediction, spread),
+        false => (Prediction::Epsilon, spread),
+    }
+}
+
 /// The prefix of the UNet's parameters in such a file.
 pub const UNET: &str = "model.diffusion_model.";
 
@@ -87,14 +128,10 @@ pub fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> {
     if !matches!(in_channels, 4 | 9) {
         return None;
     }
-    let family = if has("conditioner.embedders.1.model.") {
-        Family::Sdxl
+    let family = if let Some((family, _)) = of_text_encoder(has) {
+        family
     } else if has("conditioner.") {
         return None;
-    } else if has("cond_stage_model.model.") {
-        Family::Sd2
-    } else if has("cond_stage_model.transformer.") {
-        Family::Sd1
     } else {
         let attention = |block: &str| {
             let name = format!("input_blocks.{block}.1.transformer_blocks.0.attn2.to_k.weight");

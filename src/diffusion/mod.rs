@@ -36,7 +36,7 @@ pub use bench::{Part, time_family};
 pub use clip::{Chunk, ClipTokenizer, Pad, Piece, chunks, pieces, weigh};
 pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use error::DiffusionError;
-pub use family::Family;
+pub use family::{Family, guess as guess_prediction, of_text_encoder};
 pub use folder::{ModelFolder, Open};
 pub use image_prompt::IpAdapter;
 pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};

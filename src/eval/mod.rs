@@ -4,6 +4,7 @@
 mod bootstrap;
 mod faithfulness;
 mod frechet;
+mod identity;
 mod stem;
 pub mod stories;
 mod text;
@@ -19,6 +20,7 @@ pub use crate::judges::{
     Row, SIZE, Share, Sighting, Tally, mean_square_error, psnr,
 };
 pub use faithfulness::{GUIDANCES, Options, judge};
+pub use identity::{Alike, Eye, IdentityReport, MemberAlike, identity};
 pub use text::{TextScore, bleu, distinct_2, perplexity};
 
 /// Each message is one sentence naming the thing and the remedy.
@@ -66,6 +68,9 @@ pub enum EvalError {
     /// The picture model failed.
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
+    /// What a model sees with cannot be read.
+    #[error(transparent)]
+    Tower(#[from] crate::voken::FolderError),
     /// A sheet of pictures cannot be made.
     #[error(transparent)]
     Sheet(#[from] crate::storyworld::sheet::SheetError),

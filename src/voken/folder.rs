@@ -116,6 +116,19 @@ impl VokenFolder {
         VisionTower::new(config, width, &TowerParams::all(&p)).map_err(|e| unreadable(&path, &e))
     }
 
+    /// The same by itself, for the language model that it was trained for.
+    pub fn read_tower_alone(&self, device: &Device) -> Result<VisionTower, FolderError> {
+        let path = self.vision_file();
+        let projection = self.params(&path, device)?.shape("llama_proj.weight");
+        match projection.as_deref() {
+            Some(&[width, _]) => self.read_tower(width, device),
+            _ => {
+                let why = "llama_proj.weight is missing".to_owned();
+                Err(unreadable(&path, &candle_core::Error::Msg(why)))
+            }
+        }
+    }
+
     /// What speaks, on the quantised layers of `file`.
     pub fn read_model(&self, file: &GgufLlama, device: &Device) -> Result<VokenModel, FolderError> {
         let config = self.read_config()?;

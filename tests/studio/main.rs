@@ -3,6 +3,8 @@
 mod bearings;
 mod cast;
 mod choices;
+#[path = "../common/mod.rs"]
+mod common;
 mod engines;
 mod hands;
 mod models;

@@ -8,7 +8,10 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use vokenboard::studio::models::{Library, offer};
 use vokenboard::studio::state::Readiness;
 
-use crate::window::open;
+use vokenboard::pipeline::{self, Options};
+use vokenboard::studio::state::Choice;
+
+use crate::window::{open, open_with};
 
 const MENU: &str = "Model and device: Doodle · CPU";
 
@@ -76,4 +79,91 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     t.click(MENU);
     let away = t.studio.get_by_label("second, away");
     assert!(away.accesskit_node().is_disabled());
+}
+
+/// A tiny Stable Diffusion of the author's own, in one file: added, chosen, and asked for a picture
+/// of another size.
+#[test]
+fn a_picture_is_drawn_with_a_model_of_the_authors_own() {
+    let temp = tempfile::tempdir().unwrap();
+    let (models, disk) = (temp.path().join("models"), temp.path().join("disk"));
+    crate::common::write_tiny_models(&models);
+    let from =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/09b-sd1-ckpt-legacy");
+    copy(&from.join("config"), &disk.join("config"));
+    fs::copy(from.join("model.ckpt"), disk.join("ink.ckpt")).unwrap();
+    let known = models.clone();
+    let mut t = open_with(1280.0, 1000.0, egui::Theme::Light, |parts| {
+        let load = parts.loader_for.clone();
+        parts.loader_for = Arc::new(move |choice: &Choice| match &*choice.model {
+            "doodle" => load(choice),
+            model => pipeline::loader(Options {
+                models: Some(known.clone()),
+                model: Some(model.to_owned()),
+                writer: Some("tiny-writer".into()),
+                ..Options::default()
+            }),
+        });
+    });
+    let library = Library::new(models, Vec::new(), Arc::new(|| {}));
+    t.studio.state_mut().state.models.library = Some(library);
+    t.studio.run_steps(2);
+    t.answers
+        .paths
+        .lock()
+        .unwrap()
+        .push_back(disk.join("ink.ckpt"));
+    t.click(MENU);
+    t.click("Add a model…");
+    let added = |state: &vokenboard::studio::state::State| {
+        let mut known = state.models.storytellers.iter();
+        known.any(|known| known.model == "ink")
+    };
+    t.until("the model is added", |s| added(&s.state().state));
+    t.click(MENU);
+    t.click("ink");
+    t.until("the model is ready", |s| {
+        let readiness = &s.state().state.models.readiness;
+        matches!(readiness, Readiness::Ready(about) if about.model == "ink")
+    });
+    t.write("A fox in the snow.");
+    t.idle();
+    let shown = |t: &crate::window::Test| {
+        let take = t.state().panels()[0].pictures.active().unwrap();
+        let made = take.record.clone().unwrap();
+        ((take.width, take.height), made)
+    };
+    let (usual, made) = shown(&t);
+    assert_eq!(made.model, "ink");
+    t.click("Picture size");
+    let wide = t.studio.get_by(|node| {
+        let label = node.label();
+        label.is_some_and(|label| label.starts_with("16:9, "))
+    });
+    wide.click();
+    t.studio.run_steps(3);
+    // It may be further down than the window is high.
+    t.studio.get_by_label("LCM, 4 steps").click_accesskit();
+    t.studio.run_steps(3);
+    t.click("Regenerate image");
+    t.idle();
+    let (wide, made) = shown(&t);
+    assert!(wide.0 > wide.1 && wide != usual, "{wide:?}");
+    assert_eq!(
+        (made.settings.steps, made.settings.scheduler.as_str()),
+        (4, "lcm")
+    );
+    assert_eq!(t.takes(0), 2);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `vokenboard eval`
 
 mod faithfulness;
+mod identity;
 mod stories;
 mod vote;
 
@@ -16,6 +17,8 @@ pub struct EvalArgs {
 enum What {
     /// Whether pictures show the subjects, place, time and weather that their captions name
     Faithfulness(faithfulness::FaithfulnessArgs),
+    /// How alike the pictures of a board are, in panels that share a member of the cast and in others
+    Identity(identity::IdentityArgs),
     /// Held-out stories told by this model and by others, side by side
     Stories(stories::StoriesArgs),
     /// A page on which a person votes on stories, and the table of the votes
@@ -29,6 +32,7 @@ enum What {
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Faithfulness(args) => faithfulness::run(args),
+        What::Identity(args) => identity::run(args),
         What::Stories(args) => stories::run(args),
         What::Vote(args) => vote::run(args),
     }

@@ -39,6 +39,8 @@ pub struct Keys {
     pub steps_offset: usize,
     /// Whether the last step of DDIM and PNDM ends without any noise, or at timestep 0.
     pub set_alpha_to_one: bool,
+    /// Whether PNDM begins without Runge-Kutta steps.
+    pub skip_prk_steps: bool,
     pub clip_sample: bool,
     pub clip_sample_range: f64,
     pub thresholding: bool,
@@ -74,6 +76,7 @@ impl Default for Keys {
             timestep_spacing: Spacing::Leading,
             steps_offset: 0,
             set_alpha_to_one: true,
+            skip_prk_steps: false,
             clip_sample: false,
             clip_sample_range: 1.0,
             thresholding: false,

@@ -1,5 +1,5 @@
-//! PNDM without Runge-Kutta steps, known as PLMS: pseudo linear multistep (arXiv 2202.09778),
-//! Adams-Bashforth warmed up by doing the first step twice.
+//! PNDM (arXiv 2202.09778): pseudo linear multistep, Adams-Bashforth warmed up by three pseudo
+//! Runge-Kutta steps, or by doing the first step twice, which is known as PLMS.
 
 use super::ddim::transfer;
 use super::plan::Plan;
@@ -15,24 +15,31 @@ pub(super) const METHOD: Method = Method {
     class: "PNDMScheduler",
     karras: false,
     defaults: |keys| keys.set_alpha_to_one = false,
-    only: &[
-        ("skip_prk_steps", "[true]"),
-        ("rescale_betas_zero_snr", "[false]"),
-    ],
+    only: &[("rescale_betas_zero_snr", "[false]")],
     begin,
 };
 
+/// Calls of three Runge-Kutta steps, four each.
+const WARMING: usize = 12;
+
 #[derive(Default)]
 struct Pndm {
+    /// How many calls are those of Runge-Kutta steps.
+    warming: usize,
+    /// What the calls of a Runge-Kutta step add up to.
+    sum: Option<Tensor>,
     /// Whether noises are weighed, or answers as they are.
     noises: bool,
     /// What was answered before, latest last.
     history: Vec<Tensor>,
-    /// The first sample, from which the second call starts again.
+    /// The sample from which the calls of one step start again.
     first: Option<Tensor>,
 }
 
 fn begin(plan: &Plan) -> Result<Begun> {
+    if !plan.keys.skip_prk_steps {
+        return begin_warm(plan);
+    }
     let mut times: Vec<f64> = plan
         .spread(plan.steps)
         .iter()
@@ -63,19 +70,63 @@ fn begin(plan: &Plan) -> Result<Begun> {
             to,
         }
     });
-    let way = Way {
-        prediction: plan.keys.prediction_type,
-        calls: calls.collect(),
-        space: Space::Preserving,
-        clip: Clip::None,
-        init_noise_sigma: 1.0,
-        by_level: false,
-    };
     let solver = Pndm {
         noises: listed,
         ..Pndm::default()
     };
-    Ok((way, Box::new(solver)))
+    Ok((way(plan, calls.collect()), Box::new(solver)))
+}
+
+/// With Runge-Kutta steps: each is four calls, at its begin, twice half way, and at its end.
+fn begin_warm(plan: &Plan) -> Result<Begun> {
+    let times = plan.spread(plan.steps);
+    let times: Vec<f64> = times.iter().map(|t| t.round_ties_even()).collect();
+    if times.len() < 4 || plan.start > 0 {
+        candle_core::bail!(
+            "the scheduler's skip_prk_steps is false, and pndm then takes at least 4 steps and begins from noise alone; take more steps or choose another scheduler"
+        );
+    }
+    let half = (plan.trained() / plan.steps / 2) as f64;
+    let warming = times[..3]
+        .iter()
+        .zip(&times[1..])
+        .flat_map(|(&begin, &end)| {
+            let from = plan.alpha(begin);
+            [
+                (begin, begin - half),
+                (end + half, end + half),
+                (end + half, end),
+                (end, end),
+            ]
+            .map(|(timestep, to)| Call {
+                timestep,
+                at: plan.alpha(timestep),
+                from,
+                to: plan.alpha(to.max(0.0)),
+            })
+        });
+    let after = times[3..].iter().map(|&timestep| Call {
+        timestep,
+        at: plan.alpha(timestep),
+        from: plan.alpha(timestep),
+        to: plan.alpha_below(timestep),
+    });
+    let solver = Pndm {
+        warming: WARMING,
+        ..Pndm::default()
+    };
+    Ok((way(plan, warming.chain(after).collect()), Box::new(solver)))
+}
+
+fn way(plan: &Plan, calls: Vec<Call>) -> Way {
+    Way {
+        prediction: plan.keys.prediction_type,
+        calls,
+        space: Space::Preserving,
+        clip: Clip::None,
+        init_noise_sigma: 1.0,
+        by_level: false,
+    }
 }
 
 impl Pndm {
@@ -87,6 +138,29 @@ impl Pndm {
         }
         let noise = combine(sample, weighed, noise_in(way.prediction, call.from))?;
         transfer(sample, &noise, call)
+    }
+}
+
+impl Pndm {
+    /// A call of a Runge-Kutta step: the first three only lead to where the next one looks.
+    fn warm(&mut self, way: &Way, i: usize, sample: &Tensor, answer: &Tensor) -> Result<Tensor> {
+        let place = i % 4;
+        if place == 0 {
+            self.first = Some(sample.clone());
+            remember(&mut self.history, answer.clone(), 4);
+        }
+        let share = if matches!(place, 0 | 3) { 6.0 } else { 3.0 };
+        let part = (answer / share)?;
+        let sum = match self.sum.take() {
+            Some(sum) => (sum + part)?,
+            None => part,
+        };
+        let first = self.first.clone().unwrap_or_else(|| sample.clone());
+        if place == 3 {
+            return self.carry(way, i, &first, &sum);
+        }
+        self.sum = Some(sum);
+        self.carry(way, i, &first, answer)
     }
 }
 
@@ -103,6 +177,9 @@ impl Solver for Pndm {
             true => way.noise(answer, i, sample)?,
             false => answer.clone(),
         };
+        if i < self.warming {
+            return self.warm(way, i, sample, &answer);
+        }
         if i == 1 {
             let mean = ((&answer + &self.history[0])? * 0.5)?;
             let first = self.first.take().unwrap_or_else(|| sample.clone());

@@ -9,6 +9,7 @@ use crate::diffusion::{
 };
 use crate::nn::Params;
 use crate::weights::{Checkpoint, Taken, View};
+use candle_core::{DType, Device};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,13 +73,24 @@ impl StableDiffusion {
             let why = format!("is an IP-Adapter for {made}, and the model is {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
         }
-        let vision = self.image_encoder(encoder)?;
+        let vision = ClipVision::open(encoder, self.options.held, self.device())?;
         let params = Params::from_source(Arc::new(View::of(&Arc::new(file))), false, self.device());
         IpAdapter::new(vision, &params, &attentions(&self.unet.asked), text)
             .map_err(|error| DiffusionError::unfit(path, sentence(&error), &remedy))
     }
+}
 
-    fn image_encoder(&self, path: &Path) -> Result<ClipVision, DiffusionError> {
+impl ClipVision {
+    /// Loads an image encoder of CLIP: a folder of transformers', or a single file. Weights are
+    /// held as `held` or as they are stored.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of another kind.
+    pub fn open(
+        path: &Path,
+        held: Option<DType>,
+        device: &Device,
+    ) -> Result<ClipVision, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
         let config = match path.is_dir() {
             true => read_json(&path.join("config.json"))?,
@@ -92,9 +104,7 @@ impl StableDiffusion {
             vec![(name.to_string(), Taken::Whole)]
         })?;
         let config = part.config.clone();
-        part.load(self.options.held, self.device(), |p| {
-            ClipVision::new(config, p)
-        })
+        part.load(held, device, |p| ClipVision::new(config, p))
     }
 }
 

@@ -8,7 +8,6 @@ use crate::diffusion::{
     DiffusionError, Family, Prediction, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
 use crate::weights::{Checkpoint, Taken};
-use candle_core::{DType, Device};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -356,7 +355,9 @@ fn published(file: &Checkpoint, detected: &Detected) -> Result<Configs, Diffusio
     let mut unet = builtin::unet(family, detected.in_channels);
     let texts = builtin::texts(family);
     let mut scheduler = builtin::scheduler(family);
-    if family == Family::Sd2 && (detected.v_prediction || guess_velocity(file)?) {
+    if family == Family::Sd2
+        && (detected.v_prediction || family::guess(file).0 == Prediction::VPrediction)
+    {
         scheduler.insert("prediction_type".into(), "v_prediction".into());
         // It was trained with pictures of 768 pixels.
         unet.sample_size = 96;
@@ -368,23 +369,4 @@ fn published(file: &Checkpoint, detected: &Detected) -> Result<Configs, Diffusio
         texts,
         scheduler,
     })
-}
-
-/// Whether a checkpoint of Stable Diffusion 2.x seems to predict the velocity, of which nothing in
-/// its names tells: in those that do, one norm has a bias that spreads wider (ComfyUI's rule).
-fn guess_velocity(file: &Checkpoint) -> Result<bool, DiffusionError> {
-    let name = format!(
-        "{}output_blocks.11.1.transformer_blocks.0.norm1.bias",
-        family::UNET
-    );
-    if !file.contains(&name) {
-        return Ok(true);
-    }
-    let bias = file
-        .tensor(&name, DType::F32, &Device::Cpu)
-        .map_err(DiffusionError::Checkpoint)?
-        .to_vec1::<f32>()?;
-    let mean = bias.iter().sum::<f32>() / bias.len() as f32;
-    let variance = bias.iter().map(|b| (b - mean).powi(2)).sum::<f32>() / bias.len() as f32;
-    Ok(variance.sqrt() > 0.09)
 }

@@ -6,6 +6,7 @@ mod comfy;
 mod diffusers;
 mod embeddings;
 mod hashes;
+mod presets;
 mod stable;
 
 use std::ops::ControlFlow;
@@ -18,6 +19,7 @@ pub use capabilities::{Capabilities, PromptStyle, SHAPES, SizeRange};
 pub(super) use diffusers::own_schedulers;
 pub(super) use embeddings::embedding_name;
 pub(super) use hashes::Hashes;
+pub use presets::{PRESETS, Preset};
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;
@@ -133,6 +135,21 @@ pub trait PainterKind: Sync {
 
 /// Every kind of painter; the first that detects a model loads it.
 pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind, &stable::Kind, &comfy::Kind];
+
+/// Loads the painter of a model.
+///
+/// # Errors
+/// As [`PainterKind::load`], or a model that draws nothing.
+pub fn load(
+    model: &Model,
+    device: &Device,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Box<dyn Painter>, PipelineError> {
+    match kind_of(model) {
+        Some(kind) => kind.load(model, device, progress),
+        None => Err(PipelineError::not_a_storyteller(&model.manifest)),
+    }
+}
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn PainterKind> {

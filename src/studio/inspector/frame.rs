@@ -4,12 +4,14 @@
 use egui::{ComboBox, DragValue, Slider, Ui};
 
 use super::words::{field, label};
-use crate::pipeline::painter::{Capabilities, SHAPES};
-use crate::story::{Edit, LoraUse, Settings, Size};
+use crate::catalogue::file_of;
+use crate::pipeline::painter::{Capabilities, PRESETS, Preset, SHAPES};
+use crate::story::{Edit, FileUse, LoraUse, SchedulerName, Settings, Size};
 use crate::studio::actions::{Action, Setting};
 use crate::studio::icons::Icon;
 use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
+use crate::weights::models_dir;
 
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let Readiness::Ready(about) = &state.models.readiness else {
@@ -74,6 +76,29 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                 change(actions, settings);
             }
         });
+    }
+    if takes.vae {
+        let vae = shown.vae.as_ref().map(|used| used.file.as_str());
+        let hint = "the model's own; a file or id";
+        if let Some(said) = field(ui, "VAE", vae.unwrap_or_default(), hint) {
+            let vae = Some(used(&said)).filter(|_| !said.trim().is_empty());
+            change(
+                actions,
+                Settings {
+                    vae,
+                    ..shown.clone()
+                },
+            );
+        }
+    }
+    let fits = |preset: &&Preset| {
+        let scheduler = SchedulerName::from(preset.scheduler);
+        takes.schedulers.contains(&scheduler)
+    };
+    for preset in PRESETS.iter().filter(fits) {
+        if ui.button(preset.label).clicked() {
+            change(actions, preset.over(shown.clone()));
+        }
     }
     if takes.loras
         && let Some(loras) = loras(ui, &shown.loras)
@@ -145,6 +170,17 @@ fn size(ui: &mut Ui, takes: &Capabilities, chosen: Option<Size>) -> Option<Size>
     new
 }
 
+/// The file that was named, by its path or by the id under which it was added.
+fn used(said: &str) -> FileUse {
+    let said = said.trim();
+    let known = models_dir(None).ok();
+    let file = known.and_then(|models| file_of(&models, said).ok());
+    FileUse {
+        file: file.map_or(said.to_owned(), |file| file.to_string_lossy().into_owned()),
+        hash: String::new(),
+    }
+}
+
 /// The LoRAs with their weights, and a line for another's file; the new list where it is changed.
 fn loras(ui: &mut Ui, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
     let mut new = None;
@@ -167,11 +203,12 @@ fn loras(ui: &mut Ui, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
             new = Some(loras);
         }
     }
-    if let Some(file) = field(ui, "Add a LoRA", "", "its file") {
+    if let Some(said) = field(ui, "Add a LoRA", "", "its file or id") {
         let mut loras = chosen.to_vec();
+        let FileUse { file, hash } = used(&said);
         loras.push(LoraUse {
-            file: file.trim().to_owned(),
-            hash: String::new(),
+            file,
+            hash,
             weight: 1.0,
             member: None,
         });
