@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers, Role, Theme};
+use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
 use vokenboard::story::{Record, Retouch};
@@ -337,4 +338,31 @@ fn a_picture_is_dropped_into_the_panel_that_is_open_large() {
     t.click("Flip upside down");
     let panel = &t.state().panels()[0];
     assert!(!record(&t).is_drawn() && panel.told_by().is_some());
+}
+
+#[test]
+fn the_viewer_with_a_mask_looks_as_it_did() {
+    for (theme, name) in [
+        (Theme::Light, "viewer_mask"),
+        (Theme::Dark, "viewer_mask_dark"),
+    ] {
+        let mut t = drawn_in(1366.0, 768.0, theme);
+        t.double_click("Picture 1");
+        t.click("Redraw a part");
+        drag(&mut t, (0.25, 0.4), (0.6, 0.7));
+        t.studio.remove_cursor();
+        t.studio.run_steps(4);
+        t.shot(name);
+        let rect = t.studio.get_by_label("Large picture 1").rect();
+        let bar = t.studio.get_by_label("Redraw a part").rect();
+        let whole = t.studio.render().unwrap();
+        let (top, bottom) = (bar.top() as u32, rect.bottom() as u32);
+        let (left, right) = (bar.left() as u32, rect.right() as u32);
+        let part = image::imageops::crop_imm(&whole, left, top, right - left, bottom - top);
+        // Letters and edges differ by a shade from one driver to another.
+        let options = SnapshotOptions::new()
+            .threshold(3.0)
+            .failed_pixel_count_threshold(1500);
+        egui_kittest::image_snapshot_options(&part.to_image(), name, &options);
+    }
 }
