@@ -362,7 +362,7 @@ fn the_viewer_with_a_mask_looks_as_it_did() {
         // Letters and edges differ by a shade from one driver to another.
         let options = SnapshotOptions::new()
             .threshold(3.0)
-            .failed_pixel_count_threshold(1500);
+            .max_failed_pixels(1500);
         egui_kittest::image_snapshot_options(&part.to_image(), name, &options);
     }
 }
