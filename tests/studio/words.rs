@@ -41,15 +41,18 @@ impl Pipeline for Scribe {
             }
             (Make::Prompt, _) => output.prompt = Some("a red fox, lantern light".to_owned()),
             (Make::Text, Some(instruction)) => {
-                let mut all = (1..=request.candidates.max(1)).map(|number| {
+                for number in 1..=request.candidates.max(1) {
                     let record = Record {
                         instruction: instruction.clone(),
                         ..Record::default()
                     };
-                    (format!("{instruction}, version {number}."), record)
-                });
-                output.text = all.next();
-                output.candidates = all.collect();
+                    let text = format!("{instruction}, version {number}.");
+                    let done = Progress::TextDone(text.clone(), Box::new(record.clone()));
+                    if sink(done).is_break() {
+                        return Ok(None);
+                    }
+                    output.text = Some((text, record));
+                }
             }
             _ => return self.doodle.generate(request, sink),
         }
