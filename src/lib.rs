@@ -4,7 +4,7 @@
 //! `ARCHITECTURE.md` at the top of the repository is the map of the rooms below.
 
 #![warn(missing_docs)]
-#![warn(clippy::unwrap_used)]
+#![warn(clippy::unwrap_used, unreachable_pub)]
 
 pub mod catalogue;
 pub mod cause;

@@ -8,7 +8,7 @@ use std::io::Write;
 
 /// Whether the processor has what x86-64-v3 names, if that is what this was compiled for.
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
-pub fn suits() -> bool {
+pub(crate) fn suits() -> bool {
     let id = raw_cpuid::CpuId::new();
     let avx2 = id
         .get_extended_feature_info()
@@ -28,7 +28,7 @@ pub fn suits() -> bool {
 }
 
 /// Says so; not by `eprintln!`, whose formatting is compiled with the program.
-pub fn refuse() {
+pub(crate) fn refuse() {
     let sentence = b"vokenboard: this build needs a processor with AVX2 (x86-64-v3); build it \
         from source without the rustflags in .cargo/config.toml to run it on this one\n";
     // Where nobody reads it there is nothing left to do.

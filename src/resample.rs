@@ -8,7 +8,7 @@ const BITS: u32 = 32 - 8 - 2;
 
 /// How the pixels around a place are weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// A triangle.
     Bilinear,
     /// Two cubic pieces, with Pillow's -0.5.
@@ -77,7 +77,7 @@ fn round(sum: i32) -> u8 {
 }
 
 /// Resizes to `width` x `height`, both at least 1.
-pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
+pub(crate) fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
     let across = resize_rows(picture, width, filter);
     if across.height() == height {
         return across;

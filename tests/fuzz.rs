@@ -67,7 +67,7 @@ fn changed(whole: &[u8], head: usize, rng: &mut ChaCha8Rng) -> Vec<u8> {
             // Opcodes that build and call.
             2 => {
                 bytes[at] =
-                    b"().:0KMJXQRabceghijloqrstu}]\x80\x85\x8a\x93\x94"[rng.random_range(0..31)]
+                    b"().:0KMJXQRabceghijloqrstu}]\x80\x85\x8a\x93\x94"[rng.random_range(0..31)];
             }
             3 | 4 => {
                 let extremes = [
@@ -114,7 +114,7 @@ fn read_all(name: &str, bytes: Vec<u8>) {
 fn pickles() {
     // The pickle is the first entry of the zip.
     fuzz("pickle", &fixture("minigpt4.pth"), 2000, |bytes| {
-        read_all("a.pth", bytes)
+        read_all("a.pth", bytes);
     });
 }
 
@@ -125,7 +125,7 @@ fn safetensors_headers() {
     // A little of the data is enough.
     let whole = &whole[..(header + 8192).min(whole.len())];
     fuzz("safetensors", whole, header + 8, |bytes| {
-        read_all("a.safetensors", bytes)
+        read_all("a.safetensors", bytes);
     });
     let one = b"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}";
     let mut small = (one.len() as u64).to_le_bytes().to_vec();
@@ -133,7 +133,7 @@ fn safetensors_headers() {
     small.extend([0; 8]);
     let head = small.len();
     fuzz("safetensors-small", &small, head, |bytes| {
-        read_all("a.safetensors", bytes)
+        read_all("a.safetensors", bytes);
     });
 }
 

@@ -601,7 +601,7 @@ impl vokenboard::engine::Pipeline for Scribe {
                 output.cast = Some(vec![ann]);
             }
             Make::Prompt => {
-                output.prompt = request.text.as_ref().map(|t| format!("picture of {t}"))
+                output.prompt = request.text.as_ref().map(|t| format!("picture of {t}"));
             }
             Make::Picture => {}
             Make::Text | Make::Both => {

@@ -3,7 +3,7 @@
 use super::{Tensors, refused, usable};
 use crate::weights::{Identity, Kind};
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     let (name, keys) = t.find(|name| name.ends_with("to_k_ip.weight"))?;
     let why = t.tell(name);
     let width = keys.shape.get(1).copied();

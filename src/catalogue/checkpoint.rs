@@ -8,7 +8,7 @@ use crate::weights::{Checkpoint, Identity, Kind};
 
 const UNET: &str = "model.diffusion_model.";
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     if !t.under(UNET) {
         return None;
     }
@@ -121,7 +121,7 @@ fn prediction(t: &Tensors, family: &str) -> Option<String> {
 }
 
 /// What the UNet of an SD2 checkpoint predicts, and why that is thought: its header says it not.
-pub fn guess(path: &Path) -> (&'static str, &'static str) {
+pub(super) fn guess(path: &Path) -> (&'static str, &'static str) {
     let Ok(file) = Checkpoint::open(path) else {
         return ("v_prediction", "most SD 2.x models do");
     };

@@ -5,7 +5,7 @@ use crate::weights::{Identity, Kind};
 
 const USE_CONTROLNET: &str = "use a ControlNet of Stable Diffusion 1.x or XL";
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     lite(t)
         .or_else(|| of_transformer(t))
         .or_else(|| union(t))

@@ -8,7 +8,7 @@ const MOST: usize = 8;
 /// More rows than an embedding has.
 const ROWS: usize = 256;
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     let rows = |name: &str| -> Option<usize> {
         match t.shape(name)? {
             [width] => Some(*width),

@@ -6,7 +6,7 @@ use crate::weights::{Identity, Kind};
 const WITH_MODEL: &str = "use a whole checkpoint, which has its text encoders inside";
 
 /// CLIP's eyes and their kin.
-pub fn image(t: &Tensors) -> Option<Identity> {
+pub(super) fn image(t: &Tensors) -> Option<Identity> {
     let names = [
         "vision_model.embeddings.patch_embedding.weight",
         "visual.conv1.weight",
@@ -60,7 +60,7 @@ pub fn image(t: &Tensors) -> Option<Identity> {
 }
 
 /// CLIP's and T5's text encoders, and language models without their configuration.
-pub fn text(t: &Tensors) -> Option<Identity> {
+pub(super) fn text(t: &Tensors) -> Option<Identity> {
     clip(t)
         .or_else(|| t5(t))
         .or_else(|| bert(t))

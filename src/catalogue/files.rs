@@ -47,7 +47,7 @@ pub fn may_be_weights(path: &Path) -> bool {
 }
 
 /// Whether it is a further part of a set, which its first part names.
-pub fn is_further_part(path: &Path) -> bool {
+pub(super) fn is_further_part(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     part_of(&stem).is_some_and(|(part, count)| part > 1 && count > 1)
 }
@@ -60,7 +60,7 @@ fn part_of(stem: &str) -> Option<(u32, u32)> {
 }
 
 /// The files directly in `dir` that may be weights, in order; of a set the first part.
-pub fn weights_in(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn weights_in(dir: &Path) -> Vec<PathBuf> {
     let listing = fs::read_dir(dir).into_iter().flatten();
     let mut files: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))

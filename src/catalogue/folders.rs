@@ -19,7 +19,7 @@ const LONGEST: u64 = 4 << 20;
 ///
 /// # Errors
 /// When it cannot be read, or what it holds is damaged or is more than one thing.
-pub fn tell(dir: &Path) -> Result<Identity, CatalogueError> {
+pub(super) fn tell(dir: &Path) -> Result<Identity, CatalogueError> {
     fs::read_dir(dir).map_err(|error| CatalogueError::read(dir, error))?;
     if dir.join(MANIFEST).is_file()
         && let Ok(manifest) = Manifest::read(dir)
@@ -271,14 +271,14 @@ fn language_model(config: &Value, path: &Path) -> Identity {
 ///
 /// # Errors
 /// A setting or tensor that is not read, by its name.
-pub fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
+pub(super) fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
     let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
     Ok(opened.picture_size().0)
 }
 
 /// The files of a folder in diffusers' layout that belong to it, from there.
-pub fn parts_of(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn parts_of(dir: &Path) -> Vec<PathBuf> {
     let parts = [
         "unet",
         "vae",

@@ -12,7 +12,7 @@ const ANOTHER: &str = "use a Q4_K_M or Q8_0 of a language model such as Llama 3,
 ///
 /// # Errors
 /// When one of its parts cannot be read or is damaged.
-pub fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
+pub(super) fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
     let arch = header.string("general.architecture");
     let kind = header.string("general.type");
     let family = arch.or(kind).unwrap_or("unknown");

@@ -22,7 +22,7 @@ const MOST_DIMENSIONS: usize = 16;
 
 /// What a file says.
 #[derive(Debug)]
-pub enum Header {
+pub(super) enum Header {
     /// safetensors, or a pickle of PyTorch.
     Tensors(Tensors),
     Gguf(Box<GgufHeader>),
@@ -33,7 +33,7 @@ pub enum Header {
 /// # Errors
 /// When it cannot be read, is damaged or cut short, or is no file of weights; the message says
 /// which.
-pub fn read(path: &Path) -> Result<Header, CatalogueError> {
+pub(super) fn read(path: &Path) -> Result<Header, CatalogueError> {
     let unreadable = |error: std::io::Error| CatalogueError::read(path, error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
@@ -68,7 +68,7 @@ pub fn read(path: &Path) -> Result<Header, CatalogueError> {
 }
 
 /// Names, types and shapes of the tensors in an open checkpoint.
-pub fn of_checkpoint(checkpoint: &Checkpoint) -> Tensors {
+pub(super) fn of_checkpoint(checkpoint: &Checkpoint) -> Tensors {
     let infos = checkpoint.names().filter_map(|name| {
         let info = checkpoint.info(name)?;
         let info = Info {

@@ -31,7 +31,7 @@ const DOWN: [&str; 4] = [
 
 const USE_LORA: &str = "use a plain LoRA of Stable Diffusion 1.x, 2.x or XL";
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     let (module, width) = modules(t)?;
     let base = base(t);
     let other = OTHERS.iter().find_map(|(mark, family, called)| {

@@ -23,7 +23,7 @@ const PACKED: [(&str, &str); 10] = [
 ];
 
 /// Says how most numbers are stored, and refuses what is not read by its name.
-pub fn judge(t: &Tensors, identity: &mut Identity) {
+pub(super) fn judge(t: &Tensors, identity: &mut Identity) {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     for info in t.map.values() {
         *bytes.entry(&info.dtype).or_default() += info.bytes.max(1);

@@ -12,7 +12,7 @@ const DEPTH: usize = 5;
 
 /// A model in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub(super) struct Stored {
     /// As Ollama calls it, such as `llama3.2:1b`.
     pub name: String,
     /// The file of its weights.
@@ -39,12 +39,12 @@ struct Layer {
 }
 
 /// Whether `dir` is such a store.
-pub fn is_store(dir: &Path) -> bool {
+pub(super) fn is_store(dir: &Path) -> bool {
     dir.join("manifests").is_dir() && dir.join("blobs").is_dir()
 }
 
 /// Every model in the store `dir`, by name.
-pub fn models(dir: &Path) -> Vec<Stored> {
+pub(super) fn models(dir: &Path) -> Vec<Stored> {
     let mut found = Vec::new();
     let manifests = dir.join("manifests");
     walk(dir, &manifests, &manifests, 0, &mut found);
@@ -116,7 +116,7 @@ fn name(path: &Path) -> Option<String> {
 }
 
 /// The model that Ollama on this machine calls `name`.
-pub fn find(name: &str) -> Option<Stored> {
+pub(super) fn find(name: &str) -> Option<Stored> {
     let own = std::env::var_os("OLLAMA_MODELS").map(PathBuf::from);
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".ollama/models"));
     let usual = [

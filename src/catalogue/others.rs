@@ -20,7 +20,7 @@ fn upscale(t: &Tensors) -> String {
     }
 }
 
-pub fn motion_module(t: &Tensors) -> Option<Identity> {
+pub(super) fn motion_module(t: &Tensors) -> Option<Identity> {
     let (name, _) =
         t.find(|name| name.contains("motion_modules.") || name.contains("temporal_transformer."))?;
     let whole = t.with("resnets.")
@@ -37,7 +37,7 @@ pub fn motion_module(t: &Tensors) -> Option<Identity> {
     })
 }
 
-pub fn safety_checker(t: &Tensors) -> Option<Identity> {
+pub(super) fn safety_checker(t: &Tensors) -> Option<Identity> {
     let name = ["concept_embeds", "special_care_embeds"]
         .into_iter()
         .find(|name| t.has(name))?;
@@ -50,7 +50,7 @@ pub fn safety_checker(t: &Tensors) -> Option<Identity> {
 }
 
 /// Everything else that is known.
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     let first = |names: &[&'static str]| names.iter().copied().find(|name| t.has(name));
     let esrgan = first(&[
         "body.0.rdb1.conv1.weight",

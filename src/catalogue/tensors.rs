@@ -143,7 +143,7 @@ impl Tensors {
 }
 
 #[cfg(test)]
-pub fn of(list: &[(&str, &[usize])]) -> Tensors {
+pub(super) fn of(list: &[(&str, &[usize])]) -> Tensors {
     let info = |shape: &[usize]| Info {
         dtype: "F16".to_string(),
         shape: shape.to_vec(),

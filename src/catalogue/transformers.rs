@@ -30,7 +30,7 @@ const FAMILIES: [fn(&Tensors) -> Option<Found>; 9] = [
     music,
 ];
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     for prefix in PREFIXES {
         if !prefix.is_empty() && !t.under(prefix) {
             continue;

@@ -4,7 +4,7 @@ use super::{ELSEWHERE, Tensors, refused, usable};
 use crate::weights::{Identity, Kind};
 
 /// Which UNet it is.
-pub struct Family {
+pub(super) struct Family {
     /// Name of the family, such as `sdxl`.
     pub name: &'static str,
     /// Its name in the field, for people.
@@ -69,7 +69,7 @@ fn widths(t: &Tensors) -> Option<Widths> {
 }
 
 /// Which UNet has these tensors, under its own names without a prefix.
-pub fn family(t: &Tensors) -> Option<Family> {
+pub(super) fn family(t: &Tensors) -> Option<Family> {
     let w = widths(t)?;
     let mut why = t.tell(w.first);
     if let Some((name, _)) = &w.text {
@@ -175,7 +175,7 @@ fn distilled(depth: usize) -> (&'static str, &'static str, bool) {
 }
 
 /// A UNet without the rest.
-pub fn alone(t: &Tensors) -> Option<Identity> {
+pub(super) fn alone(t: &Tensors) -> Option<Identity> {
     let inner;
     let t = match ["model.diffusion_model.", "diffusion_model.", "unet."]
         .into_iter()

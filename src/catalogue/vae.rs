@@ -5,7 +5,7 @@ use crate::weights::{Identity, Kind};
 
 const FROM_MODEL: &str = "use the VAE of Stable Diffusion 1.x, 2.x or XL, or the model's own";
 
-pub fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     let prefix = ["first_stage_model.", "vae.", ""]
         .into_iter()
         .find(|prefix| {

@@ -96,7 +96,7 @@ pub struct TellBench {
     json: JsonArgs,
 }
 
-pub fn run(
+pub(super) fn run(
     args: &BenchArgs,
     bench_ui: fn(&UiBenchArgs) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

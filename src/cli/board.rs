@@ -15,7 +15,7 @@ use anyhow::bail;
 use image::RgbaImage;
 
 /// A story in its project folder.
-pub struct Board {
+pub(super) struct Board {
     project: Project,
     document: Document,
     images: Images,
@@ -24,7 +24,7 @@ pub struct Board {
 impl Board {
     /// Begins a story in a new or empty folder and saves it, so that whatever happens next the
     /// folder is a project.
-    pub fn create(dir: &Path, opening: &str) -> anyhow::Result<Board> {
+    pub(super) fn create(dir: &Path, opening: &str) -> anyhow::Result<Board> {
         let story = Story {
             title: title(opening),
             ..Story::default()
@@ -39,7 +39,7 @@ impl Board {
     }
 
     /// Opens a project; pictures that it lacks are told on stderr.
-    pub fn open(dir: &Path) -> anyhow::Result<Board> {
+    pub(super) fn open(dir: &Path) -> anyhow::Result<Board> {
         let (project, document, images) = Project::open(dir)?;
         warn(project.warnings());
         Ok(Board {
@@ -49,48 +49,48 @@ impl Board {
         })
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.panels().len()
     }
 
-    pub fn text(&self, at: usize) -> &str {
+    pub(super) fn text(&self, at: usize) -> &str {
         &self.panels()[at].text
     }
 
-    pub fn story(&self) -> &Story {
+    pub(super) fn story(&self) -> &Story {
         self.document.story()
     }
 
     /// Makes a change of the story; it is saved with [`Board::save_made`].
-    pub fn edit(&mut self, edit: Edit) -> anyhow::Result<()> {
+    pub(super) fn edit(&mut self, edit: Edit) -> anyhow::Result<()> {
         Ok(self.document.apply(edit)?)
     }
 
-    pub fn fresh_panel_id(&mut self) -> PanelId {
+    pub(super) fn fresh_panel_id(&mut self) -> PanelId {
         self.document.fresh_id()
     }
 
-    pub fn fresh_member_id(&mut self) -> MemberId {
+    pub(super) fn fresh_member_id(&mut self) -> MemberId {
         self.document.fresh_member_id()
     }
 
-    pub fn images(&self) -> &Images {
+    pub(super) fn images(&self) -> &Images {
         &self.images
     }
 
     /// The text that the first panel began with, whatever it became.
-    pub fn opening(&self) -> Option<&str> {
+    pub(super) fn opening(&self) -> Option<&str> {
         let first = self.panels().first()?;
         first.texts.items().first().map(|take| take.text.as_str())
     }
 
     /// What to ask for the panel at `at`, or for the one to come there.
-    pub fn request(&self, at: usize, make: Make, settings: Settings) -> Request {
+    pub(super) fn request(&self, at: usize, make: Make, settings: Settings) -> Request {
         Request::of_panel(self.document.story(), &self.images, at, make, settings)
     }
 
     /// The settings of the active take that `make` would add to.
-    pub fn settings(&self, at: usize, make: Make) -> Option<Settings> {
+    pub(super) fn settings(&self, at: usize, make: Make) -> Option<Settings> {
         let panel = &self.panels()[at];
         let record = match make {
             Make::Text | Make::Plan(_) | Make::Cast => panel.texts.active()?.record.as_ref(),
@@ -100,7 +100,11 @@ impl Board {
     }
 
     /// Adds a panel at the end: with `typed` by the author, else with the text of `output`.
-    pub fn add_panel(&mut self, typed: Option<String>, output: Output) -> anyhow::Result<()> {
+    pub(super) fn add_panel(
+        &mut self,
+        typed: Option<String>,
+        output: Output,
+    ) -> anyhow::Result<()> {
         let id = self.document.fresh_id();
         let panel = match typed {
             Some(text) => Panel::with_text(id, text),
@@ -116,21 +120,21 @@ impl Board {
     }
 
     /// Adds what was made to the panel at `at` and makes it active.
-    pub fn add_takes(&mut self, at: usize, output: Output) -> anyhow::Result<()> {
+    pub(super) fn add_takes(&mut self, at: usize, output: Output) -> anyhow::Result<()> {
         let edits = self.takes(self.panels()[at].id, output);
         self.document.apply(Edit::Together(edits))?;
         Ok(())
     }
 
     /// The picture that the panel at `at` shows, and its size.
-    pub fn picture(&self, at: usize) -> Option<(ImageId, Size)> {
+    pub(super) fn picture(&self, at: usize) -> Option<(ImageId, Size)> {
         let take = self.panels()[at].picture()?;
         let (width, height) = (take.width, take.height);
         Some((take.image.clone(), Size { width, height }))
     }
 
     /// Adds a picture to those of the board, for settings that name it.
-    pub fn put(&self, picture: RgbaImage) -> (ImageId, Size) {
+    pub(super) fn put(&self, picture: RgbaImage) -> (ImageId, Size) {
         let (width, height) = picture.dimensions();
         (self.images.put(picture), Size { width, height })
     }
@@ -140,7 +144,7 @@ impl Board {
     ///
     /// # Errors
     /// A panel or member without a picture, or a file that is none.
-    pub fn named_picture(&self, said: &str) -> anyhow::Result<(ImageId, String)> {
+    pub(super) fn named_picture(&self, said: &str) -> anyhow::Result<(ImageId, String)> {
         if let Some(number) = said.strip_prefix("panel:") {
             let at = number
                 .trim()
@@ -169,25 +173,25 @@ impl Board {
     }
 
     /// The model that drew the picture that the panel at `at` shows.
-    pub fn drawn_by(&self, at: usize) -> Option<String> {
+    pub(super) fn drawn_by(&self, at: usize) -> Option<String> {
         let record = self.panels()[at].picture()?.record.as_ref()?;
         record.is_drawn().then(|| record.model.clone())
     }
 
     /// The hash of the picture that the panel at `at` shows.
-    pub fn image(&self, at: usize) -> Option<&str> {
+    pub(super) fn image(&self, at: usize) -> Option<&str> {
         let picture = self.panels()[at].picture()?;
         Some(picture.image.as_str())
     }
 
     /// Where the picture that the panel at `at` shows was drawn.
-    pub fn device(&self, at: usize) -> Option<&str> {
+    pub(super) fn device(&self, at: usize) -> Option<&str> {
         let record = self.panels()[at].picture()?.record.as_ref()?;
         Some(&record.device)
     }
 
     /// Which device drew how many of the pictures of these panels, for people.
-    pub fn shares(&self, panels: Range<usize>) -> String {
+    pub(super) fn shares(&self, panels: Range<usize>) -> String {
         let mut shares = BTreeMap::new();
         for device in panels.filter_map(|at| self.device(at)) {
             *shares.entry(device).or_insert(0) += 1;
@@ -199,20 +203,20 @@ impl Board {
     }
 
     /// What the writer keeps to in all panels.
-    pub fn set_direction(&mut self, direction: &str) -> anyhow::Result<()> {
+    pub(super) fn set_direction(&mut self, direction: &str) -> anyhow::Result<()> {
         let direction = direction.trim().to_string();
         Ok(self.document.apply(Edit::SetDirection(direction))?)
     }
 
     /// What the writer keeps to in the panel at `at`.
-    pub fn set_panel_direction(&mut self, at: usize, direction: &str) -> anyhow::Result<()> {
+    pub(super) fn set_panel_direction(&mut self, at: usize, direction: &str) -> anyhow::Result<()> {
         let (panel, direction) = (self.panels()[at].id, direction.trim().to_string());
         let edit = Edit::SetPanelDirection { panel, direction };
         Ok(self.document.apply(edit)?)
     }
 
     /// What is to happen in the panels to come.
-    pub fn plan_on(&mut self, lines: Vec<String>) -> anyhow::Result<()> {
+    pub(super) fn plan_on(&mut self, lines: Vec<String>) -> anyhow::Result<()> {
         let plan = self.document.story().planned_on(lines);
         Ok(self.document.apply(Edit::SetPlan(plan))?)
     }
@@ -223,7 +227,7 @@ impl Board {
 
     /// Saves what was made. What cannot be saved is kept elsewhere, which the error says: beside
     /// the story where another program has changed that meanwhile, else in the data folder.
-    pub fn save_made(&mut self) -> anyhow::Result<()> {
+    pub(super) fn save_made(&mut self) -> anyhow::Result<()> {
         let (document, images) = (&self.document, &self.images);
         let Err(error) = self.project.save(document, images) else {
             return Ok(());
@@ -247,13 +251,13 @@ impl Board {
     }
 
     /// Whether what will be made can be saved, looked at before a model is loaded for it.
-    pub fn check_writable(&self) -> anyhow::Result<()> {
+    pub(super) fn check_writable(&self) -> anyhow::Result<()> {
         Ok(self.project.check_writable()?)
     }
 
     /// Writes `storyboard.png` and `story.md` into the project folder, and returns both. Those
     /// that somebody else wrote or changed stay, which is told; so is what is left out.
-    pub fn write_exports(&self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+    pub(super) fn write_exports(&self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
         let (story, dir) = (self.document.story(), self.project.dir());
         warn(&export::left_out(story, &self.images, true));
         let sheet = sheet_in(dir);
@@ -285,7 +289,7 @@ impl Board {
 }
 
 /// Where the sheet of the story in `dir` is, unless another place was named.
-pub fn sheet_in(dir: &Path) -> PathBuf {
+pub(super) fn sheet_in(dir: &Path) -> PathBuf {
     dir.join("storyboard.png")
 }
 
@@ -305,7 +309,7 @@ fn unless_it_stays(written: Result<(), ExportError>) -> anyhow::Result<Option<()
 }
 
 /// Tells on stderr what is amiss and does not stop a command, a sentence each.
-pub fn warn(warnings: &[String]) {
+pub(super) fn warn(warnings: &[String]) {
     for warning in warnings {
         // Nobody may be there to be told: that stops no command.
         let _ = writeln!(std::io::stderr(), "vokenboard: {warning}");

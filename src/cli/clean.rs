@@ -21,7 +21,7 @@ pub struct CleanArgs {
 ///
 /// # Errors
 /// A folder that is no project or is open elsewhere, or a trash that can't be emptied.
-pub fn run(args: &CleanArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &CleanArgs) -> anyhow::Result<()> {
     let (project, document, _images) = Project::open(&args.dir)?;
     warn(project.warnings());
     let cleaned = project.empty_trash(&document, args.all)?;

@@ -91,7 +91,7 @@ impl FromArgMatches for OptionArgs {
 
 /// With neither file named, both are written into the project folder, as `tell` does. The project
 /// itself is only read, so a story that is open in the studio can be exported as last saved.
-pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let (document, images, warnings) = Project::read(&args.dir)?;
     warn(&warnings);
     let story = document.story();

@@ -21,7 +21,7 @@ const FEATHER: u32 = 8;
 
 /// From which picture the new one is drawn, and where.
 #[derive(Clone, Debug, Default, Args)]
-pub struct FrameArgs {
+pub(super) struct FrameArgs {
     /// The picture to begin from: current (the panel's own), a picture file, or none (what the take before began from is left out)
     #[arg(long, value_name = "current|none|FILE")]
     from: Option<String>,
@@ -87,7 +87,7 @@ impl FrameArgs {
     ///
     /// # Errors
     /// A file that is no picture, or a panel without one.
-    pub fn over(
+    pub(super) fn over(
         &self,
         board: &Board,
         at: usize,
@@ -234,7 +234,7 @@ impl FrameArgs {
 
     /// The settings of every picture that is wanted: one, or as many variations, each towards the
     /// noise of a seed of its own.
-    pub fn all(&self, settings: Settings) -> Vec<Settings> {
+    pub(super) fn all(&self, settings: Settings) -> Vec<Settings> {
         let Some(count) = self.variations else {
             return vec![settings];
         };
@@ -252,13 +252,13 @@ impl FrameArgs {
 
     /// Whether what is drawn has another size than the whole picture: that of the take before is
     /// none to go by.
-    pub fn reshapes(&self) -> bool {
+    pub(super) fn reshapes(&self) -> bool {
         let part = self.mask.is_some() && self.region != Some(Around::Whole);
         part || self.outpaint.is_some() || self.upscale.is_some()
     }
 
     /// Whether anything was given that changes the picture.
-    pub fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.from.is_some()
             || self.strength.is_some()
             || self.mask.is_some()

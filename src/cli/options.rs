@@ -58,7 +58,7 @@ impl ModelArgs {
 /// How text is sampled and pictures are denoised; what is left out comes from the model or from
 /// the take before.
 #[derive(Clone, Debug, Default, Args)]
-pub struct SettingsArgs {
+pub(super) struct SettingsArgs {
     /// Same seed, same story [default: a new one, which is told]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -90,7 +90,7 @@ impl SettingsArgs {
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub fn over(
+    pub(super) fn over(
         &self,
         base: Settings,
         takes: &Capabilities,
@@ -116,7 +116,7 @@ impl SettingsArgs {
     }
 
     /// Whether anything but the seed was given.
-    pub fn changes_settings(&self) -> bool {
+    pub(super) fn changes_settings(&self) -> bool {
         self.guidance.is_some()
             || self.steps.is_some()
             || self.scheduler.is_some()

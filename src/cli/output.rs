@@ -10,14 +10,14 @@ use crate::export::{self, Existing};
 
 /// Whether a file that is there already may be replaced.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ForceArgs {
+pub(super) struct ForceArgs {
     /// Replace files that are there already; a story's own files never are
     #[arg(long)]
     force: bool,
 }
 
 impl ForceArgs {
-    pub fn existing(self) -> Existing {
+    pub(super) fn existing(self) -> Existing {
         Existing::forced(self.force)
     }
 
@@ -25,7 +25,7 @@ impl ForceArgs {
     ///
     /// # Errors
     /// A file that stays, a story's own, or one that can't be there.
-    pub fn check(self, file: Option<&Path>) -> anyhow::Result<()> {
+    pub(super) fn check(self, file: Option<&Path>) -> anyhow::Result<()> {
         match file {
             Some(file) => Ok(export::check_output(file, self.existing())?),
             None => Ok(()),
@@ -35,7 +35,7 @@ impl ForceArgs {
 
 /// A report for programs.
 #[derive(Clone, Debug, Default, Args)]
-pub struct JsonArgs {
+pub(super) struct JsonArgs {
     /// Also write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -48,7 +48,7 @@ impl JsonArgs {
     ///
     /// # Errors
     /// As there.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
         self.force.check(self.json.as_deref())
     }
 
@@ -56,7 +56,7 @@ impl JsonArgs {
     ///
     /// # Errors
     /// A file that can't be written.
-    pub fn write(&self, report: &Value) -> anyhow::Result<()> {
+    pub(super) fn write(&self, report: &Value) -> anyhow::Result<()> {
         write_json(self.json.as_deref(), report)
     }
 }
@@ -65,7 +65,7 @@ impl JsonArgs {
 ///
 /// # Errors
 /// A file that can't be written.
-pub fn write_json(path: Option<&Path>, report: &Value) -> anyhow::Result<()> {
+pub(super) fn write_json(path: Option<&Path>, report: &Value) -> anyhow::Result<()> {
     if let Some(path) = path {
         let text = format!("{}\n", serde_json::to_string_pretty(report)?);
         eval::write_file(path, text.as_bytes())?;

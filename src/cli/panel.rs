@@ -161,7 +161,7 @@ impl Given {
 /// # Errors
 /// A folder that is no project or is open elsewhere, a panel that is not there, or a file that is
 /// no picture.
-pub fn run(args: &PanelArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
     let mut board = Board::open(&args.dir)?;
     board.check_writable()?;
     let dir = &args.dir;

@@ -12,7 +12,7 @@ use crate::weights::models_dir;
 
 /// What pictures are drawn with; what is left out comes from the model or from the take before.
 #[derive(Clone, Debug, Default, Args)]
-pub struct PictureArgs {
+pub(super) struct PictureArgs {
     /// Picture size in pixels such as 1024x768, or a shape such as 16:9 at the size that the model draws best
     #[arg(long, value_name = "WxH|W:H")]
     pub size: Option<String>,
@@ -50,7 +50,7 @@ impl PictureArgs {
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub fn over(
+    pub(super) fn over(
         &self,
         base: Settings,
         takes: &Capabilities,
@@ -98,7 +98,7 @@ impl PictureArgs {
     }
 
     /// Whether anything was given.
-    pub fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.size.is_some()
             || self.negative.is_some()
             || !self.lora.is_empty()
@@ -154,7 +154,7 @@ fn lora(text: &str, models: Option<&Path>) -> anyhow::Result<LoraUse> {
 
 /// A file by its whole path, so that the record finds it from anywhere; `said` is its path, or the
 /// id under which it was added.
-pub fn file_use(said: &str, models: Option<&Path>) -> anyhow::Result<FileUse> {
+pub(super) fn file_use(said: &str, models: Option<&Path>) -> anyhow::Result<FileUse> {
     let whole = catalogue::file_of(&models_dir(models)?, said)?;
     Ok(FileUse {
         file: whole.to_string_lossy().into_owned(),

@@ -53,7 +53,7 @@ pub struct RegenerateArgs {
     json: bool,
 }
 
-pub fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     let mut board = Board::open(&args.dir)?;
     let panels = panels(args, &board)?;
     let Some(&first) = panels.first() else {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::pipeline::{Description, LoadProgress, Progress};
 
 /// A finished panel, as it is reported.
-pub struct PanelDone<'a> {
+pub(super) struct PanelDone<'a> {
     /// From 1.
     pub panel: usize,
     pub text: &'a str,
@@ -24,12 +24,12 @@ pub struct PanelDone<'a> {
 }
 
 /// A path for JSON, which has no other text than Unicode.
-pub fn plain(path: &Path) -> String {
+pub(super) fn plain(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
 /// Tells how a command goes.
-pub struct Reporter {
+pub(super) struct Reporter {
     style: Style,
     started: Instant,
 }
@@ -50,7 +50,7 @@ struct Bars {
 
 impl Reporter {
     /// `panels`: how many will be made.
-    pub fn new(json: bool, panels: usize) -> Reporter {
+    pub(super) fn new(json: bool, panels: usize) -> Reporter {
         let style = if json {
             Style::Json
         } else if std::io::stderr().is_terminal() && stdout().is_terminal() {
@@ -64,7 +64,7 @@ impl Reporter {
         }
     }
 
-    pub fn loading(&mut self, progress: &LoadProgress) {
+    pub(super) fn loading(&mut self, progress: &LoadProgress) {
         let LoadProgress { what, done, of } = progress;
         match &mut self.style {
             Style::Json => line(&json!({"event": "loading", "what": what, "done": done, "of": of})),
@@ -75,7 +75,13 @@ impl Reporter {
 
     /// What of the author's text the model cannot draw, and the language where it knows another;
     /// `writes` where it writes the texts, too.
-    pub fn unknown(&mut self, model: &str, words: &[String], language: Option<&str>, writes: bool) {
+    pub(super) fn unknown(
+        &mut self,
+        model: &str,
+        words: &[String],
+        language: Option<&str>,
+        writes: bool,
+    ) {
         if let Style::Json = self.style {
             if !words.is_empty() || language.is_some() {
                 line(&json!({"event": "unknown", "words": words, "language": language}));
@@ -95,7 +101,7 @@ impl Reporter {
         }
     }
 
-    pub fn ready(&mut self, description: &Description, seed: u64) {
+    pub(super) fn ready(&mut self, description: &Description, seed: u64) {
         let Description {
             model,
             pipeline,
@@ -117,7 +123,7 @@ impl Reporter {
     }
 
     /// Panel `panel` (from 1) is begun.
-    pub fn panel_started(&mut self, panel: usize) {
+    pub(super) fn panel_started(&mut self, panel: usize) {
         match &mut self.style {
             Style::Json => line(&json!({"event": "panel_started", "panel": panel})),
             Style::Lines => {}
@@ -130,7 +136,7 @@ impl Reporter {
         }
     }
 
-    pub fn progress(&mut self, panel: usize, progress: &Progress) {
+    pub(super) fn progress(&mut self, panel: usize, progress: &Progress) {
         match (&mut self.style, progress) {
             (Style::Json, Progress::TextPiece(piece)) => {
                 line(&json!({"event": "text_piece", "panel": panel, "piece": piece}));
@@ -156,7 +162,7 @@ impl Reporter {
                 line(&json!({"event": "note", "panel": panel, "words": words}));
             }
             (Style::Lines, Progress::Note(words)) => {
-                eprintln!("vokenboard: panel {panel}: {words}")
+                eprintln!("vokenboard: panel {panel}: {words}");
             }
             (Style::Bars(bars), Progress::Note(words)) => {
                 bars.above(&format!("panel {panel}: {words}"));
@@ -177,7 +183,7 @@ impl Reporter {
     }
 
     /// What is to happen from panel `first` (from 1) on, a line a panel.
-    pub fn planned(&mut self, first: usize, lines: &[String]) {
+    pub(super) fn planned(&mut self, first: usize, lines: &[String]) {
         if let Style::Json = &self.style {
             line(&json!({"event": "planned", "first": first, "plan": lines}));
             return;
@@ -191,7 +197,7 @@ impl Reporter {
         }
     }
 
-    pub fn panel_done(&mut self, done: &PanelDone) {
+    pub(super) fn panel_done(&mut self, done: &PanelDone) {
         let PanelDone {
             panel,
             text,
@@ -220,7 +226,7 @@ impl Reporter {
     }
 
     /// The last event: `sentence` says what was done, `files` what was written.
-    pub fn done(&mut self, sentence: &str, files: &Value) {
+    pub(super) fn done(&mut self, sentence: &str, files: &Value) {
         let seconds = self.started.elapsed().as_secs_f32();
         match &mut self.style {
             Style::Json => line(&json!({"event": "done", "files": files, "seconds": seconds})),
@@ -273,7 +279,7 @@ fn line(value: &Value) {
 }
 
 /// Writes a line; a reader that has gone away is no reason to stop making the story.
-pub fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -30,7 +30,7 @@ pub enum What {
     Story,
 }
 
-pub fn run(args: &StoryworldArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &StoryworldArgs) -> anyhow::Result<()> {
     args.force.check(Some(&args.out))?;
     match args.what {
         What::Sheet => sheet::write_sheet(args.seed, &args.out),

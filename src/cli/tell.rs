@@ -65,7 +65,7 @@ fn opening(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub fn run(args: &TellArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     let opening = args.opening.as_deref().map(str::trim);
     if opening == Some("") {
         bail!("the opening is empty; give the story's first sentence");

@@ -11,7 +11,7 @@ use crate::engine::{Description, Engine, Event, JobId, Output, Progress, Request
 use crate::story::Record;
 
 /// An engine with its model loaded, and the reporter that hears of its events.
-pub struct EngineSession {
+pub(super) struct EngineSession {
     engine: Engine,
     pub description: Description,
     pub reporter: Reporter,
@@ -22,7 +22,7 @@ pub struct EngineSession {
 }
 
 /// How far a panel came before the next may begin.
-pub enum Begun {
+pub(super) enum Begun {
     Done(Box<Output>),
     /// Its picture is drawn elsewhere; the text where one was written.
     Elsewhere(JobId, Option<Box<(String, Record)>>),
@@ -33,7 +33,10 @@ impl EngineSession {
     ///
     /// # Errors
     /// When the model cannot be loaded.
-    pub fn start(model: &ModelArgs, mut reporter: Reporter) -> anyhow::Result<EngineSession> {
+    pub(super) fn start(
+        model: &ModelArgs,
+        mut reporter: Reporter,
+    ) -> anyhow::Result<EngineSession> {
         let engine = Engine::spawn(model.loader(), Box::new(|| {}));
         loop {
             match engine.wait() {
@@ -55,7 +58,7 @@ impl EngineSession {
 
     /// Whether another panel can be begun while pictures are drawn elsewhere. A writer that sees
     /// waits for the pictures before.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let sees = self.description.writer.sees && !self.elsewhere.is_empty();
         self.elsewhere.len() < self.description.at_once.max(1) && !sees
     }
@@ -64,7 +67,7 @@ impl EngineSession {
     ///
     /// # Errors
     /// When the pipeline fails.
-    pub fn begin(&mut self, number: usize, request: Request) -> anyhow::Result<Begun> {
+    pub(super) fn begin(&mut self, number: usize, request: Request) -> anyhow::Result<Begun> {
         let job = self.engine.submit(request);
         self.elsewhere.push((job, number));
         let mut written = None;
@@ -87,7 +90,7 @@ impl EngineSession {
     }
 
     /// A job that was left elsewhere and has ended, waiting for one; `None` where there is none.
-    pub fn next_ended(&mut self) -> anyhow::Result<Option<(JobId, anyhow::Result<Output>)>> {
+    pub(super) fn next_ended(&mut self) -> anyhow::Result<Option<(JobId, anyhow::Result<Output>)>> {
         while self.ended.is_empty() {
             if self.elsewhere.is_empty() {
                 return Ok(None);

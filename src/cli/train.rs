@@ -31,7 +31,7 @@ pub struct TrainArgs {
 ///
 /// # Errors
 /// An unknown stage, settings or a folder that can't be used.
-pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     export::check_folder(&args.out)?;
     Ok(crate::train::run_with(
         &args.stage,

@@ -8,7 +8,7 @@ use crate::story::{Settings, TextLength};
 
 /// How the text of panels is written; what is left out comes from the take before.
 #[derive(Clone, Debug, Default, Args)]
-pub struct WordsArgs {
+pub(super) struct WordsArgs {
     /// How long the text of a panel is: line, sentences (one or two) or paragraph
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub length: Option<TextLength>,
@@ -31,7 +31,7 @@ pub struct WordsArgs {
 
 impl WordsArgs {
     /// `base` with what was given on the command line.
-    pub fn over(&self, base: Settings) -> Settings {
+    pub(super) fn over(&self, base: Settings) -> Settings {
         Settings {
             length: self.length.or(base.length),
             tone: self.tone.clone().unwrap_or(base.tone),
@@ -43,7 +43,7 @@ impl WordsArgs {
     }
 
     /// Whether anything was given that changes how text is written.
-    pub fn changes_settings(&self) -> bool {
+    pub(super) fn changes_settings(&self) -> bool {
         self.length.is_some()
             || self.tone.is_some()
             || self.direction.is_some()
@@ -54,7 +54,7 @@ impl WordsArgs {
 
     /// # Errors
     /// Where the writer can't do what was asked.
-    pub fn check(&self, writer: &WriterDescription) -> anyhow::Result<()> {
+    pub(super) fn check(&self, writer: &WriterDescription) -> anyhow::Result<()> {
         let asked = [
             ("--length", self.length.is_some()),
             ("--tone", self.tone.is_some()),

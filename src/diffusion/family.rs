@@ -63,7 +63,7 @@ impl fmt::Display for Family {
 
 /// What the names and shapes of a checkpoint tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Detected {
+pub(super) struct Detected {
     pub family: Family,
     /// Channels that the UNet reads: 4, or 9 for inpainting.
     pub in_channels: usize,
@@ -112,11 +112,11 @@ pub fn guess(file: &Checkpoint) -> (Prediction, &'static str) {
 }
 
 /// The prefix of the UNet's parameters in such a file.
-pub const UNET: &str = "model.diffusion_model.";
+pub(super) const UNET: &str = "model.diffusion_model.";
 
 /// The family of a checkpoint with these tensors; `None` where it is no Stable Diffusion that can
 /// be run, such as the refiner of XL, or one that reads a depth map.
-pub fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> {
+pub(super) fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> {
     let shape = |name: &str| shapes.get(&format!("{UNET}{name}"));
     let has = |prefix: &str| {
         shapes

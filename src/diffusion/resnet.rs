@@ -9,7 +9,7 @@ use candle_core::Tensor;
 /// diffusers' `ResnetBlock2D`: norm, SiLU, convolution, twice, with the time embedding added
 /// between and a shortcut around.
 #[derive(Clone, Debug)]
-pub struct ResnetBlock {
+pub(super) struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
     time: Option<Linear>,
@@ -20,7 +20,7 @@ pub struct ResnetBlock {
 
 /// What all residual blocks of one network have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct ResnetShape {
+pub(super) struct ResnetShape {
     pub groups: usize,
     pub eps: f64,
     /// Width of the time embedding; none in an autoencoder.
@@ -30,7 +30,7 @@ pub struct ResnetShape {
 impl ResnetBlock {
     /// A new block begins as its shortcut (the second convolution at zero), so that deep stacks
     /// start stable.
-    pub fn new(p: &Params, cin: usize, cout: usize, s: ResnetShape) -> Result<Self> {
+    pub(super) fn new(p: &Params, cin: usize, cout: usize, s: ResnetShape) -> Result<Self> {
         let same = ConvOptions::same(3);
         let time = match s.time {
             Some(width) => Some(p.pp("time_emb_proj").linear(width, cout, true)?),
@@ -56,7 +56,7 @@ impl ResnetBlock {
     }
 
     /// `x [B,H,W,cin]`, `time [B,width]` after its SiLU -> `[B,H,W,cout]`.
-    pub fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
         if let (Some(layer), Some(t)) = (&self.time, time) {
             h = add_channels(&h, &layer.forward(t)?)?;
@@ -70,7 +70,7 @@ impl ResnetBlock {
 }
 
 /// Halves height and width: diffusers' `downsamplers.0.conv`.
-pub fn downsampler(p: &Params, channels: usize, padding: Padding) -> Result<Conv2d> {
+pub(super) fn downsampler(p: &Params, channels: usize, padding: Padding) -> Result<Conv2d> {
     let o = ConvOptions {
         stride: 2,
         padding,
@@ -80,7 +80,7 @@ pub fn downsampler(p: &Params, channels: usize, padding: Padding) -> Result<Conv
 }
 
 /// Doubles height and width, then convolves: diffusers' `upsamplers.0.conv`.
-pub fn upsampler(p: &Params, channels: usize) -> Result<Conv2d> {
+pub(super) fn upsampler(p: &Params, channels: usize) -> Result<Conv2d> {
     let o = ConvOptions {
         upsample: true,
         ..ConvOptions::same(3)
@@ -90,7 +90,11 @@ pub fn upsampler(p: &Params, channels: usize) -> Result<Conv2d> {
 
 /// The same where the finer picture `like` was not twice as high and wide: one row or column less,
 /// since a side that is odd is halved upwards.
-pub fn upsample_like(conv: &Conv2d, x: &Tensor, like: Option<&Tensor>) -> nn::Result<Tensor> {
+pub(super) fn upsample_like(
+    conv: &Conv2d,
+    x: &Tensor,
+    like: Option<&Tensor>,
+) -> nn::Result<Tensor> {
     let (_, h, w, _) = x.dims4()?;
     let (_, high, wide, _) = like.unwrap_or(x).dims4()?;
     if like.is_none() || (high, wide) == (2 * h, 2 * w) {
@@ -102,7 +106,7 @@ pub fn upsample_like(conv: &Conv2d, x: &Tensor, like: Option<&Tensor>) -> nn::Re
 }
 
 /// Joins two pictures' channels.
-pub fn join_channels(a: &Tensor, b: &Tensor) -> nn::Result<Tensor> {
+pub(super) fn join_channels(a: &Tensor, b: &Tensor) -> nn::Result<Tensor> {
     Tensor::cat(&[a, b], 3)
 }
 

@@ -7,10 +7,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The settings of a file that have no field of ours.
-pub type Others = BTreeMap<String, Value>;
+pub(super) type Others = BTreeMap<String, Value>;
 
 /// Reads the settings that have no field; those that begin with `_` say who wrote the file.
-pub fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<Others, D::Error> {
+pub(super) fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<Others, D::Error> {
     let mut others = Others::deserialize(file)?;
     others.retain(|name, _| !name.starts_with('_'));
     Ok(others)
@@ -22,7 +22,7 @@ pub fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<Others, D::Erro
 ///
 /// # Errors
 /// One sentence naming the first setting that is left.
-pub fn refuse(
+pub(super) fn refuse(
     part: &str,
     others: &Others,
     neutral: &[(&str, &str)],

@@ -346,7 +346,7 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
                     &d.join("unet/config.json"),
                     "\"layers_per_block\": 1",
                     "\"layers_per_block\": 2",
-                )
+                );
             },
             &[weights, "down_blocks.0.resnets.1"],
         ),
@@ -360,7 +360,7 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
                     &d.join("text_encoder/config.json"),
                     "\"vocab_size\": 8",
                     "\"vocab_size\": 9",
-                )
+                );
             },
             &[
                 "text_encoder/model.safetensors",

@@ -314,7 +314,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(p: &Params, shape: LayerShape) -> Result<Self> {
+    pub(super) fn new(p: &Params, shape: LayerShape) -> Result<Self> {
         let (c, wide, eps) = (shape.width, shape.inner, shape.eps);
         let a = p.pp("self_attn");
         Ok(Self {
@@ -332,7 +332,7 @@ impl Layer {
     }
 
     /// Every place sees all others, as in a picture.
-    pub fn forward_all(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward_all(&self, x: &Tensor) -> Result<Tensor> {
         let [q, k, v] = self.queries_keys_values(x)?;
         let seen = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
         self.rest(x, &seen)

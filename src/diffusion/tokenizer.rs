@@ -71,7 +71,7 @@ pub(super) struct TokenizerFiles {
 impl TokenizerFiles {
     /// # Errors
     /// A file that is missing or isn't what its name says.
-    pub fn read(dir: &Path) -> Result<Self, DiffusionError> {
+    pub(super) fn read(dir: &Path) -> Result<Self, DiffusionError> {
         let vocab_path = dir.join("vocab.json");
         let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
         let config_path = dir.join("tokenizer_config.json");
@@ -327,7 +327,7 @@ mod tests {
 
     fn words() -> CaptionTokenizer {
         let list = ["a", "fox", "wolf", "berry", "on", "the", "left", "snow man"];
-        let list: Vec<String> = list.iter().map(|w| w.to_string()).collect();
+        let list: Vec<String> = list.iter().map(std::string::ToString::to_string).collect();
         CaptionTokenizer::from_words(&list, 8)
     }
 

@@ -106,8 +106,10 @@ impl Default for VaeConfig {
     }
 }
 
-// serde asks for a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 fn is_one(n: &usize) -> bool {
     *n == 1
 }

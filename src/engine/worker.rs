@@ -33,7 +33,7 @@ pub(super) struct Queue {
 }
 
 impl Shared {
-    pub fn new(loader: Loader) -> Shared {
+    pub(super) fn new(loader: Loader) -> Shared {
         Shared {
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
@@ -47,12 +47,12 @@ impl Shared {
         }
     }
 
-    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
     }
 
     /// Stops the jobs that run here and elsewhere.
-    pub fn stop_running(&self, queue: &Queue) {
+    pub(super) fn stop_running(&self, queue: &Queue) {
         if queue.running.is_some() {
             self.cancel.store(true, Ordering::Relaxed);
         }
@@ -89,7 +89,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         events: SyncSender<Event>,
         wake: Box<dyn Fn() + Send>,
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         while let Some(work) = self.next() {
             let done = match work {
                 Work::Load(loader) => self.load(loader),

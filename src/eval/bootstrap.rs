@@ -5,11 +5,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Lower and upper end.
-pub type Interval = (f64, f64);
+pub(super) type Interval = (f64, f64);
 
 /// The middle 95 % of what `metric` gives for `times` draws of `count` items with replacement; it
 /// gets the indices drawn. `None` where it gave nothing.
-pub fn interval(
+pub(super) fn interval(
     count: usize,
     times: usize,
     seed: u64,
@@ -33,7 +33,7 @@ pub fn interval(
 
 /// The same for a metric that resampling itself makes larger, as it does the Fréchet distance: the
 /// interval is moved so that its draws lie around `whole` on average.
-pub fn centred(
+pub(super) fn centred(
     whole: f64,
     count: usize,
     times: usize,

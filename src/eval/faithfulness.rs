@@ -224,7 +224,12 @@ fn generate(
             .map(|i| seed.wrapping_add((pictures.len() + i) as u64))
             .collect();
         let drawn = model.sample_batch(&texts, &seeds, how, &mut |_| ControlFlow::Continue(()))?;
-        pictures.extend(drawn.unwrap_or_default().iter().map(|p| p.convert()));
+        pictures.extend(
+            drawn
+                .unwrap_or_default()
+                .iter()
+                .map(image::buffer::ConvertBuffer::convert),
+        );
     }
     Ok(pictures)
 }

@@ -3,7 +3,7 @@
 
 /// Mean and covariance of features, in f64.
 #[derive(Clone, Debug)]
-pub struct Gaussian {
+pub(super) struct Gaussian {
     mean: Vec<f64>,
     /// `[n,n]`, row by row.
     covariance: Vec<f64>,
@@ -11,7 +11,7 @@ pub struct Gaussian {
 
 impl Gaussian {
     /// Of features of one length; the covariance is the unbiased one. `None` with fewer than two.
-    pub fn of<'a>(features: impl Iterator<Item = &'a [f32]> + Clone) -> Option<Self> {
+    pub(super) fn of<'a>(features: impl Iterator<Item = &'a [f32]> + Clone) -> Option<Self> {
         let n = features.clone().next()?.len();
         let mut count = 0usize;
         let mut mean = vec![0.0; n];
@@ -45,14 +45,14 @@ impl Gaussian {
 
 /// A Gaussian that others are compared with: the root of its covariance is found once.
 #[derive(Clone, Debug)]
-pub struct Reference {
+pub(super) struct Reference {
     gaussian: Gaussian,
     root: Vec<f64>,
 }
 
 impl Reference {
     /// The Gaussian with the root of its covariance, which every comparison with it needs.
-    pub fn new(gaussian: Gaussian) -> Self {
+    pub(super) fn new(gaussian: Gaussian) -> Self {
         let n = gaussian.mean.len();
         let (values, vectors) = eigen(&gaussian.covariance, n);
         let mut root = vec![0.0; n * n];
@@ -70,7 +70,7 @@ impl Reference {
 
     /// |m - m'|² + tr(C + C' - 2 (C C')^½). The last is the sum of the roots of the eigenvalues of
     /// C^½ C' C^½, which is symmetric.
-    pub fn distance(&self, other: &Gaussian) -> f64 {
+    pub(super) fn distance(&self, other: &Gaussian) -> f64 {
         let n = self.gaussian.mean.len();
         let between: f64 = self
             .gaussian

@@ -2,7 +2,7 @@
 //! matches words with.
 
 /// The stem of a lower-case English word: "happily" and "happiness" are both "happi".
-pub fn stem(word: &str) -> String {
+pub(super) fn stem(word: &str) -> String {
     if word.len() <= 2 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return word.to_owned();
     }

@@ -20,7 +20,7 @@ use super::stem::stem;
 use crate::storyworld::{mentions, synonyms, words};
 
 /// Characters that `text` names, and how many of them the texts of a story name.
-pub fn of_the_cast(text: &str, story: &[&str]) -> (usize, usize) {
+pub(super) fn of_the_cast(text: &str, story: &[&str]) -> (usize, usize) {
     let characters = |text: &str| {
         let named = mentions(text).subjects;
         named.into_iter().filter(|s| s.is_character())

@@ -26,7 +26,10 @@ pub(super) struct Ink {
 }
 
 impl Ink {
-    #[allow(clippy::too_many_arguments)] // the attributes of one SVG element
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the attributes of one SVG element"
+    )]
     pub(super) fn text(
         &mut self,
         x: f32,

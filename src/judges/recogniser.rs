@@ -98,7 +98,7 @@ pub(crate) struct Trunk {
 impl Trunk {
     /// # Errors
     /// A tensor that is missing or has another shape.
-    pub fn new(channels: &[usize; 4], groups: usize, p: &Params) -> TensorResult<Self> {
+    pub(crate) fn new(channels: &[usize; 4], groups: usize, p: &Params) -> TensorResult<Self> {
         let mut cin = 3;
         let mut down = Vec::new();
         for (i, &cout) in channels.iter().enumerate() {
@@ -112,7 +112,7 @@ impl Trunk {
     }
 
     /// `x [B,128,128,3]` in -1..1 becomes `[B,8,8,C]`.
-    pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         let mut h = x.clone();
         for layer in &self.down {
             h = layer.forward(&h)?;

@@ -133,7 +133,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub fn new(kind: CacheType, hyper: &Hyperparameters) -> Cache {
+    pub(super) fn new(kind: CacheType, hyper: &Hyperparameters) -> Cache {
         let layer = |sizes: &super::hyperparameters::LayerSizes| LayerCache {
             kind,
             heads: sizes.kv_heads,
@@ -147,7 +147,7 @@ impl Cache {
     }
 
     /// Whether a text cut to `length` can be gone on with.
-    pub fn holds(&self, length: usize) -> bool {
+    pub(super) fn holds(&self, length: usize) -> bool {
         self.layers.iter().all(|layer| {
             let first = layer.window.map_or(0, |w| (length + 1).saturating_sub(w));
             let mut pages = first / PAGE..length.div_ceil(PAGE);
@@ -156,7 +156,7 @@ impl Cache {
     }
 
     /// Drops the pages behind what a text of `length` holds.
-    pub fn truncate(&mut self, length: usize) {
+    pub(super) fn truncate(&mut self, length: usize) {
         for layer in &mut self.layers {
             layer.pages.truncate(length.div_ceil(PAGE));
         }
@@ -165,7 +165,7 @@ impl Cache {
 
 impl LayerCache {
     /// Writes the keys and values of the tokens from `first` on, each `[tokens, heads, width]`.
-    pub fn write(&mut self, first: usize, keys: &[f32], values: &[f32]) {
+    pub(super) fn write(&mut self, first: usize, keys: &[f32], values: &[f32]) {
         let row = self.heads * self.width;
         let tokens = keys.len() / row;
         while self.pages.len() < (first + tokens).div_ceil(PAGE) {
@@ -204,7 +204,7 @@ impl LayerCache {
 
     /// Calls `f` with pieces of a head's keys, or values, at positions `from..to`, in order: the
     /// first position of the piece, and its rows.
-    pub fn each(
+    pub(super) fn each(
         &self,
         values: bool,
         head: usize,

@@ -95,7 +95,7 @@ pub(super) fn with_slices<const N: usize, R>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> R,
 ) -> Result<R> {
-    let held = tensors.map(|t| t.contiguous());
+    let held = tensors.map(candle_core::Tensor::contiguous);
     let mut ready = Vec::with_capacity(N);
     for t in held {
         ready.push(t?);

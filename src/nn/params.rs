@@ -216,7 +216,7 @@ impl Params {
             Source::Shapes(probe) => probe
                 .asked
                 .lock()
-                .unwrap_or_else(|e| e.into_inner())
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .clone(),
             _ => BTreeMap::new(),
         }
@@ -287,7 +287,10 @@ impl Params {
             Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
             Source::Shapes(probe) => {
                 let zero = Tensor::zeros((), DType::F32, &store.device)?;
-                let mut asked = probe.asked.lock().unwrap_or_else(|e| e.into_inner());
+                let mut asked = probe
+                    .asked
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 asked.insert(name, file_shape.to_vec());
                 // One number seen everywhere, whatever the shape.
                 return zero.broadcast_as(layout.shape(file_shape));
@@ -296,7 +299,9 @@ impl Params {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
                 Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,
                 Init::Normal(std) => {
-                    let mut rng = rng.lock().unwrap_or_else(|e| e.into_inner());
+                    let mut rng = rng
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     (rng.tensor(file_shape, &store.device)? * std)?
                 }
             },
@@ -317,7 +322,10 @@ impl Params {
         }
         let var = Var::from_tensor(&t)?;
         let t = var.as_tensor().clone();
-        let mut vars = store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let mut vars = store
+            .vars
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         vars.insert(name, (var, layout));
         Ok(t)
     }
@@ -427,7 +435,11 @@ impl Params {
 
     /// Every trainable parameter below this store, by name.
     pub fn vars(&self) -> Vec<(String, Var)> {
-        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let vars = self
+            .store
+            .vars
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         vars.iter()
             .map(|(n, (v, _))| (n.clone(), v.clone()))
             .collect()
@@ -441,7 +453,11 @@ impl Params {
     pub fn adopt(&self, file: &Path) -> std::result::Result<(usize, usize), ParamError> {
         check_header(file)?;
         let saved = candle_core::safetensors::load(file, &Device::Cpu)?;
-        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let vars = self
+            .store
+            .vars
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let scope = match self.prefix.as_str() {
             "" => String::new(),
             p => format!("{p}."),
@@ -480,7 +496,11 @@ impl Params {
     /// `values` (same order and memory layout as [`Params::vars`]) stand in for the variables'
     /// own, as for an exponential moving average.
     pub fn to_file_layout(&self, values: Option<&[Tensor]>) -> Result<HashMap<String, Tensor>> {
-        let vars = self.store.vars.lock().unwrap_or_else(|e| e.into_inner());
+        let vars = self
+            .store
+            .vars
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let scope = match self.prefix.as_str() {
             "" => String::new(),
             p => format!("{p}."),

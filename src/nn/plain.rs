@@ -4,7 +4,7 @@
 use super::{Activation, ConvOptions, Mask, Padding, Result, Segment};
 use candle_core::{D, Tensor};
 
-pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let inp = dims.pop().unwrap_or(1);
     let y = x.reshape(((), inp))?.matmul(w)?;
@@ -16,14 +16,14 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-pub fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn upsample_nearest(x: &Tensor) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
     x.reshape((b, h, 1, w, 1, c))?
         .broadcast_as((b, h, 2, w, 2, c))?
         .reshape((b, 2 * h, 2 * w, c))
 }
 
-pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
+pub(crate) fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Result<Tensor> {
     let up;
     let x = if o.upsample {
         up = upsample_nearest(x)?;
@@ -47,7 +47,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, o: ConvOptions) -> Res
     }
 }
 
-pub fn group_norm(
+pub(crate) fn group_norm(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
@@ -73,7 +73,7 @@ pub fn group_norm(
     }
 }
 
-pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+pub(crate) fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let var = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(var + eps)?.sqrt()?)?
@@ -81,49 +81,49 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result
         .broadcast_add(beta)
 }
 
-pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+pub(crate) fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
     let var = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(var + eps)?.sqrt()?)?.broadcast_mul(gamma)
 }
 
-pub fn mean_square(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn mean_square(x: &Tensor) -> Result<Tensor> {
     x.sqr()?.mean_all()
 }
 
-pub fn softmax(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     let x = x
         .broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?
         .exp()?;
     x.broadcast_div(&x.sum_keepdim(D::Minus1)?)
 }
 
-pub fn silu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn silu(x: &Tensor) -> Result<Tensor> {
     x / (x.neg()?.exp()? + 1.0)?
 }
 
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     x.gelu_erf()
 }
 
-pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     x.gelu()
 }
 
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x / ((x * -1.702)?.exp()? + 1.0)?
 }
 
-pub fn geglu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn geglu(x: &Tensor) -> Result<Tensor> {
     let halves = x.chunk(2, D::Minus1)?;
     halves[0].contiguous()? * gelu(&halves[1].contiguous()?)?
 }
 
-pub fn add_channels(x: &Tensor, t: &Tensor) -> Result<Tensor> {
+pub(crate) fn add_channels(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     let (b, c) = t.dims2()?;
     x.broadcast_add(&t.reshape((b, 1, 1, c))?)
 }
 
-pub fn rotary(x: &Tensor, turns: &Tensor) -> Result<Tensor> {
+pub(crate) fn rotary(x: &Tensor, turns: &Tensor) -> Result<Tensor> {
     let (b, t, width) = x.dims3()?;
     let half = turns.dim(1)?;
     let pairs = x.reshape((b, t, width / half / 2, half, 2))?;
@@ -136,7 +136,7 @@ pub fn rotary(x: &Tensor, turns: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[turned_a, turned_b], 4)?.reshape(x.shape())
 }
 
-pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result<Tensor> {
+pub(crate) fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result<Tensor> {
     let marks: Vec<f32> = learns.iter().map(|l| if *l { 1.0 } else { 0.0 }).collect();
     let marks = Tensor::from_vec(marks, (learns.len(), 1), table.device())?;
     let marks = marks.to_dtype(table.dtype())?;
@@ -145,7 +145,7 @@ pub fn embedding_masked(table: &Tensor, ids: &Tensor, learns: &[bool]) -> Result
     super::ops::embedding(&(learning + frozen)?, ids)
 }
 
-pub fn packed_attention(
+pub(crate) fn packed_attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -169,11 +169,11 @@ pub fn packed_attention(
     Tensor::cat(&seen, 1)
 }
 
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     silu(gate)? * up
 }
 
-pub fn attention(
+pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,

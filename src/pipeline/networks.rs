@@ -43,7 +43,7 @@ pub(super) struct LanguageInfo {
 }
 
 impl LanguageInfo {
-    pub fn of(language: &Language) -> Self {
+    pub(super) fn of(language: &Language) -> Self {
         Self {
             vocabulary: language.vocabulary,
             bos: language.bos,
@@ -65,7 +65,7 @@ pub(super) enum ImageModel {
 }
 
 impl ImageModel {
-    pub fn painter(&self) -> &Painter {
+    pub(super) fn painter(&self) -> &Painter {
         match self {
             ImageModel::Painter(painter) => painter,
             ImageModel::Own(diffusion, _) => &diffusion.painter,
@@ -101,7 +101,7 @@ impl Networks {
     ///
     /// # Errors
     /// When a part is missing or broken, or needs more memory than there is.
-    pub fn load(
+    pub(super) fn load(
         parts: PartPaths,
         device: &Device,
         progress: &mut Progress,
@@ -143,7 +143,11 @@ impl Networks {
     }
 
     /// Networks that are in memory and stay, all on one device.
-    pub fn staying(speaker: VokenLanguageModel, tower: VisionTower, artist: ImageModel) -> Self {
+    pub(super) fn staying(
+        speaker: VokenLanguageModel,
+        tower: VisionTower,
+        artist: ImageModel,
+    ) -> Self {
         Self {
             files: None,
             vision: tower.config().clone(),
@@ -157,19 +161,19 @@ impl Networks {
     }
 
     /// What the language model says a picture with.
-    pub fn speaks(&self) -> Speaks {
+    pub(super) fn speaks(&self) -> Speaks {
         match &self.artist {
             Some(ImageModel::Own(_, speaks)) => *speaks,
             Some(ImageModel::Painter(_)) | None => Speaks::Vokens,
         }
     }
 
-    pub fn vision(&self) -> &VisionConfig {
+    pub(super) fn vision(&self) -> &VisionConfig {
         &self.vision
     }
 
     /// Width and height of the pictures that are drawn.
-    pub fn picture_size(&self) -> (u32, u32) {
+    pub(super) fn picture_size(&self) -> (u32, u32) {
         self.picture_size
     }
 
@@ -178,7 +182,7 @@ impl Networks {
     ///
     /// # Errors
     /// When a file was changed meanwhile or memory does not suffice.
-    pub fn speaker(
+    pub(super) fn speaker(
         &mut self,
         progress: &mut Progress,
     ) -> Result<&mut VokenLanguageModel, PipelineError> {
@@ -198,7 +202,7 @@ impl Networks {
     }
 
     /// What pictures are read with, and its device.
-    pub fn tower(
+    pub(super) fn tower(
         &mut self,
         progress: &mut Progress,
     ) -> Result<(&VisionTower, &Device), PipelineError> {
@@ -218,7 +222,7 @@ impl Networks {
     }
 
     /// What pictures are drawn with.
-    pub fn artist(&mut self, progress: &mut Progress) -> Result<&ImageModel, PipelineError> {
+    pub(super) fn artist(&mut self, progress: &mut Progress) -> Result<&ImageModel, PipelineError> {
         if !self.stays {
             (self.speaker, self.tower) = (None, None);
         }
@@ -245,14 +249,14 @@ fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
 }
 
 impl VokenLanguageModel {
-    pub fn new(language: Language) -> Self {
+    pub(super) fn new(language: Language) -> Self {
         Self {
             reader: FloatReader::new(language.llama),
             mapper: language.mapper,
         }
     }
 
-    pub fn device(&self) -> &Device {
+    pub(super) fn device(&self) -> &Device {
         self.reader.device()
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum Speech {
 impl Speech {
     /// The story so far and what is asked, as text and as ids in which the vocabulary's picture
     /// id stands for each picture; where a text is asked for, the last stands for its own.
-    pub fn prompt(
+    pub(super) fn prompt(
         &self,
         told: &[ContextPanel],
         task: VistTask,
@@ -75,7 +75,7 @@ impl Speech {
     }
 
     /// What ends a text.
-    pub fn stop_sequences(&self) -> Vec<Vec<u32>> {
+    pub(super) fn stop_sequences(&self) -> Vec<Vec<u32>> {
         match self {
             // `###` as the tokenizer writes it after a word and without a space.
             Speech::Published(tokenizer) => {
@@ -93,7 +93,7 @@ impl Speech {
     }
 
     /// Tokens that may not come in a text.
-    pub fn suppress_tokens(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
+    pub(super) fn suppress_tokens(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
         let mut suppress_tokens = match (self, make) {
             // Without a picture wanted, none may be asked for.
             (Speech::Published(_), Make::Text) => vocabulary.ids(),
@@ -107,7 +107,7 @@ impl Speech {
         suppress_tokens
     }
 
-    pub fn sampling(&self, settings: &Settings) -> SamplingParams {
+    pub(super) fn sampling(&self, settings: &Settings) -> SamplingParams {
         let reference = SamplingParams {
             temperature: settings.temperature,
             top_p: settings.top_p,
@@ -124,7 +124,7 @@ impl Speech {
     }
 
     /// The words of a generated sequence, without its first id and what ended it.
-    pub fn words(
+    pub(super) fn words(
         &self,
         vocabulary: &Vocabulary,
         order: &GenerationConfig,
@@ -145,14 +145,14 @@ impl Speech {
     }
 
     /// The ids of a panel's text.
-    pub fn encode(&self, text: &str) -> Vec<u32> {
+    pub(super) fn encode(&self, text: &str) -> Vec<u32> {
         match self {
             Speech::Published(tokenizer) => tokenizer.encode(&inert(text)),
             Speech::Own { tokenizer, .. } => tokenizer.encode(&tidy(text)),
         }
     }
 
-    pub fn decode(&self, ids: &[u32]) -> String {
+    pub(super) fn decode(&self, ids: &[u32]) -> String {
         match self {
             Speech::Published(tokenizer) => tokenizer.decode(ids, true),
             Speech::Own { tokenizer, .. } => tokenizer.decode(ids),
@@ -160,7 +160,7 @@ impl Speech {
     }
 
     /// Whether the model writes sentences that are to be told once.
-    pub fn is_own(&self) -> bool {
+    pub(super) fn is_own(&self) -> bool {
         matches!(self, Speech::Own { .. })
     }
 }

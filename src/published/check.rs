@@ -107,15 +107,15 @@ pub struct ModelSizes {
 }
 
 /// Names of the parts that lie in memory together.
-pub const LLAMA: &str = "language model";
-pub const EVA: &str = "vision transformer";
-pub const QFORMER: &str = "Q-Former";
-pub const PROJECTION: &str = "projection";
-pub const STAGE1: &str = "stage 1";
-pub const STAGE2: &str = "stage 2";
-pub const UNET: &str = "UNet";
-pub const VAE: &str = "VAE";
-pub const TEXT: &str = "text encoder";
+pub(super) const LLAMA: &str = "language model";
+pub(super) const EVA: &str = "vision transformer";
+pub(super) const QFORMER: &str = "Q-Former";
+pub(super) const PROJECTION: &str = "projection";
+pub(super) const STAGE1: &str = "stage 1";
+pub(super) const STAGE2: &str = "stage 2";
+pub(super) const UNET: &str = "UNet";
+pub(super) const VAE: &str = "VAE";
+pub(super) const TEXT: &str = "text encoder";
 
 /// Compares every part with what its network needs.
 ///

@@ -21,7 +21,7 @@ pub(super) struct TracedView {
 }
 
 impl TracedView {
-    pub fn new(view: View, listener: LoadListener) -> Self {
+    pub(super) fn new(view: View, listener: LoadListener) -> Self {
         let mut counts = BTreeMap::new();
         for (kind, index) in view.names().filter_map(layer) {
             let count = counts.entry(kind).or_insert(0);

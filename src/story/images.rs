@@ -310,7 +310,9 @@ impl Images {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // What is behind the lock is whole after every statement, so a panic elsewhere that
         // poisoned it does no harm.
-        self.shared.lock().unwrap_or_else(|e| e.into_inner())
+        self.shared
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -35,7 +35,7 @@ fn a_seed_gives_the_same_scenes_captions_and_pixels() {
 
 #[test]
 fn a_description_says_all_of_a_scene_in_words_that_are_known() {
-    let known: BTreeSet<String> = vocabulary().into_iter().map(|w| w.to_string()).collect();
+    let known: BTreeSet<String> = vocabulary().into_iter().collect();
     for scene in scenes(9, 400, &SceneOptions::default()) {
         let text = description(&scene);
         let said = mentions(&text);
@@ -49,7 +49,7 @@ fn a_description_says_all_of_a_scene_in_words_that_are_known() {
             "{text}"
         );
         for word in words(&text) {
-            assert!(known.contains(&word.to_string()), "{word} of {text}");
+            assert!(known.contains(&word), "{word} of {text}");
         }
     }
 }

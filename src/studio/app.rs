@@ -66,7 +66,7 @@ impl App {
     /// Draws one frame and carries out what the author did in it.
     pub fn frame(&mut self, ui: &mut Ui) {
         let start = Instant::now();
-        let focus = ui.memory(|m| m.focused());
+        let focus = ui.memory(egui::Memory::focused);
         let text = self.state.view.selected.map(card::field);
         self.state.view.editing = text.is_some() && focus == text;
         let again = self.state.tick(start);
@@ -87,7 +87,7 @@ impl App {
             state.perform(action, start);
         }
         self.textures.end_frame();
-        self.focused = ui.memory(|m| m.focused());
+        self.focused = ui.memory(egui::Memory::focused);
         if acted {
             // What the actions changed is drawn, and what they ordered is started, at once.
             ui.ctx().request_repaint();

@@ -80,7 +80,12 @@ impl Grid {
     }
 }
 
-pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
+pub(super) fn show(
+    ui: &mut Ui,
+    state: &mut State,
+    textures: &mut Textures,
+    actions: &mut Vec<Action>,
+) {
     let width = ui.available_width() - 12.0;
     let count = state.panels().len();
     let largest = (ui.available_height() * OF_HEIGHT).clamp(150.0, CARD_WIDTH);

@@ -23,10 +23,10 @@ use crate::story::{Panel, PanelId};
 use crate::typefaces::has_right_to_left;
 
 /// Heights of a card's text in points.
-pub const SHORTEST_TEXT: f32 = 66.0;
-pub const LONGEST_TEXT: f32 = 176.0;
+pub(super) const SHORTEST_TEXT: f32 = 66.0;
+pub(super) const LONGEST_TEXT: f32 = 176.0;
 /// What a card is taller than its picture and its text.
-pub const MARGINS: f32 = 24.0;
+pub(super) const MARGINS: f32 = 24.0;
 const SIDE: f32 = 14.0;
 
 /// Which panel is drawn where.
@@ -38,7 +38,7 @@ pub struct Drawn {
 }
 
 /// The height of every panel's text, in points, in cards `width` wide.
-pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
+pub(super) fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
     let wrap = width - 2.0 * SIDE;
     let font = theme::story_font();
     let height = |panel: &Panel| {
@@ -51,7 +51,7 @@ pub fn text_heights(ui: &Ui, state: &State, width: f32) -> Vec<f32> {
     state.panels().iter().map(height).collect()
 }
 
-pub fn show(
+pub(super) fn show(
     ui: &mut Ui,
     state: &mut State,
     textures: &mut Textures,
@@ -214,7 +214,7 @@ fn marks(ui: &Ui, state: &State, drawn: Drawn, square: Rect) {
 }
 
 /// Draws `picture` whole and in its own shape, as large as `rect` allows, on a blank ground.
-pub fn paint(
+pub(super) fn paint(
     ui: &Ui,
     textures: &mut Textures,
     id: PanelId,
@@ -407,12 +407,12 @@ fn fade(ui: &Ui, rect: Rect, ground: Color32) {
 }
 
 /// The text field of panel `id`.
-pub fn field(id: PanelId) -> egui::Id {
+pub(super) fn field(id: PanelId) -> egui::Id {
     egui::Id::unique(("panel text", id))
 }
 
 /// What can be clicked and dragged of the picture of panel `id`.
-pub fn picture(id: PanelId) -> egui::Id {
+pub(super) fn picture(id: PanelId) -> egui::Id {
     egui::Id::unique(("panel picture", id))
 }
 

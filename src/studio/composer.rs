@@ -11,7 +11,7 @@ use super::{theme, widgets};
 use crate::engine::Make;
 
 /// The composer's text field.
-pub fn field() -> egui::Id {
+pub(super) fn field() -> egui::Id {
     egui::Id::unique("composer")
 }
 
@@ -19,7 +19,7 @@ pub fn field() -> egui::Id {
 const LOW: f32 = 520.0;
 
 /// Draws it and returns its height.
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) -> f32 {
+pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) -> f32 {
     let p = theme::palette(ui);
     let window = ui.ctx().content_rect();
     ui.painter().rect_filled(ui.max_rect(), 0.0, p.paper);
@@ -193,13 +193,13 @@ fn words(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 }
 
 /// Words of one kind.
-pub struct Group<'a> {
+pub(super) struct Group<'a> {
     pub name: &'static str,
     pub words: &'a [String],
     pub make: fn(String) -> Word,
 }
 
-pub fn groups(words: Words<'_>) -> [Group<'_>; 3] {
+pub(super) fn groups(words: Words<'_>) -> [Group<'_>; 3] {
     [
         Group {
             name: "Characters",
@@ -219,7 +219,7 @@ pub fn groups(words: Words<'_>) -> [Group<'_>; 3] {
     ]
 }
 
-pub fn chips(ui: &mut Ui, group: &Group<'_>, actions: &mut Vec<Action>) {
+pub(super) fn chips(ui: &mut Ui, group: &Group<'_>, actions: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
         ui.spacing_mut().button_padding = egui::vec2(10.0, 2.0);

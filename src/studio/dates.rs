@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Local, Locale};
 
 /// Languages that the preferences offer, by their own names.
-pub const LANGUAGES: [(&str, &str); 12] = [
+pub(super) const LANGUAGES: [(&str, &str); 12] = [
     ("", "As the system"),
     ("en_GB", "English (UK)"),
     ("en_US", "English (US)"),
@@ -39,7 +39,7 @@ fn locale(named: &str) -> Locale {
 }
 
 /// Such as "29 November 2026".
-pub fn day(time: SystemTime, language: &str) -> String {
+pub(super) fn day(time: SystemTime, language: &str) -> String {
     let time: DateTime<Local> = time.into();
     let format = if language.starts_with("ja") || language.starts_with("zh") {
         "%Y年%-m月%-d日"
@@ -50,7 +50,7 @@ pub fn day(time: SystemTime, language: &str) -> String {
 }
 
 /// Such as "14:05".
-pub fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     DateTime::<Local>::from(time).format("%H:%M").to_string()
 }
 

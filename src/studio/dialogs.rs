@@ -170,17 +170,19 @@ impl Dialogs for SystemDialogs {
                 let title = "Add all models in a folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Export(what) => match export::exporter(what.exporter).map(|e| e.place()) {
-                Some(Place::File { ending, kind }) => {
-                    let dialog = dialog.set_title(format!("Export: {kind}"));
-                    let dialog = dialog.add_filter(kind, &[ending]);
-                    self.wait(ask, dialog.set_file_name(what.name).save_file());
+            Ask::Export(what) => {
+                match export::exporter(what.exporter).map(|exporter| exporter.place()) {
+                    Some(Place::File { ending, kind }) => {
+                        let dialog = dialog.set_title(format!("Export: {kind}"));
+                        let dialog = dialog.add_filter(kind, &[ending]);
+                        self.wait(ask, dialog.set_file_name(what.name).save_file());
+                    }
+                    Some(Place::Folder) | None => {
+                        let title = "Choose a folder for the export";
+                        self.wait(ask, dialog.set_title(title).pick_folder());
+                    }
                 }
-                Some(Place::Folder) | None => {
-                    let title = "Choose a folder for the export";
-                    self.wait(ask, dialog.set_title(title).pick_folder());
-                }
-            },
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::theme;
 use crate::story::PanelId;
 
 /// Says what letting go will do while files hang over the window, and takes those let go.
-pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     let (hovering, dropped) = ui.input(|i| {
         let dropped = i.raw.dropped_files.iter();
         let paths: Vec<PathBuf> = dropped.map(|file| file.path().to_owned()).collect();

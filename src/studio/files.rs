@@ -17,7 +17,7 @@ use crate::story::{
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
-pub struct Snapshot {
+pub(super) struct Snapshot {
     pub board: u64,
     /// The board's revision that the document shows.
     pub revision: u64,
@@ -31,7 +31,7 @@ pub struct Snapshot {
 }
 
 /// What the thread is asked to do.
-pub enum Task {
+pub(super) enum Task {
     /// Into the story's folder; a story without one gets a new folder.
     Save(Snapshot),
     SaveAs(PathBuf, Snapshot),
@@ -50,7 +50,7 @@ pub enum Task {
 }
 
 /// An export of the board as it stands.
-pub struct ExportTask {
+pub(super) struct ExportTask {
     pub exporter: &'static dyn Exporter,
     pub options: Options,
     /// By its place from 0, for an exporter of one panel.
@@ -80,7 +80,7 @@ impl ExportTask {
 }
 
 /// What came of it.
-pub enum Done {
+pub(super) enum Done {
     Saved {
         board: u64,
         dir: PathBuf,
@@ -109,7 +109,7 @@ pub enum Done {
 
 /// A handle on the thread, and on the one that reads brought pictures: however long one of those
 /// takes, saving goes on.
-pub struct Files {
+pub(super) struct Files {
     tasks: Option<Sender<Task>>,
     pictures: Option<Sender<Task>>,
     done: Receiver<Done>,
@@ -121,7 +121,7 @@ impl Files {
     ///
     /// # Panics
     /// When the operating system refuses a thread.
-    pub fn spawn(rescues: Vec<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
+    pub(super) fn spawn(rescues: Vec<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
         let (outbox, done) = channel();
         let (tasks, thread) = {
             let mut desk = Desk {
@@ -141,7 +141,7 @@ impl Files {
         }
     }
 
-    pub fn send(&self, task: Task) {
+    pub(super) fn send(&self, task: Task) {
         let tasks = match task {
             Task::Bring { .. } => &self.pictures,
             _ => &self.tasks,
@@ -152,12 +152,12 @@ impl Files {
         }
     }
 
-    pub fn poll(&self) -> Option<Done> {
+    pub(super) fn poll(&self) -> Option<Done> {
         self.done.try_recv().ok()
     }
 
     /// Does what is left and ends the thread. Pictures that are still being read are for nobody.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         (self.tasks, self.pictures) = (None, None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -9,7 +9,7 @@ use skrifa::{FontRef, MetadataProvider as _};
 use crate::typefaces::{self, BOLD, REGULAR};
 
 /// Proportional and `story` text in the regular cut, `title` in the bold one.
-pub fn definitions() -> FontDefinitions {
+pub(super) fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     for (name, data) in [("Nunito", REGULAR), ("Nunito Bold", BOLD)] {
         fonts
@@ -27,13 +27,13 @@ pub fn definitions() -> FontDefinitions {
 }
 
 /// Finds a font for letters that no font of the window has yet.
-pub struct Fallback {
+pub(super) struct Fallback {
     /// egui's symbols, in its order, for systems that lack them.
     symbols: Vec<(String, Arc<FontData>)>,
 }
 
 impl Fallback {
-    pub fn new() -> Fallback {
+    pub(super) fn new() -> Fallback {
         let usual = FontDefinitions::default();
         let names = usual.families.get(&FontFamily::Proportional);
         let symbols = names.into_iter().flatten().filter_map(|name| {

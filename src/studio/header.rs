@@ -15,7 +15,7 @@ use crate::weights::{DeviceChoice, DeviceKind};
 /// In windows narrower than this the buttons go without their words.
 const NARROW: f32 = 860.0;
 
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
     let narrow = ui.ctx().content_rect().width() < NARROW;
     Panel::top("header")
@@ -87,7 +87,7 @@ fn help(ui: &mut Ui, actions: &mut Vec<Action>) {
 }
 
 /// The field of the story's title.
-pub fn title_field() -> egui::Id {
+pub(super) fn title_field() -> egui::Id {
     egui::Id::unique("story title")
 }
 

@@ -9,7 +9,7 @@ use resvg::{tiny_skia, usvg};
 macro_rules! icons {
     ($($name:ident = $file:literal),* $(,)?) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Icon { $($name),* }
+        pub(crate) enum Icon { $($name),* }
 
         impl Icon {
             #[cfg(test)]
@@ -42,7 +42,7 @@ icons! {
 type Cache = Arc<Mutex<HashMap<(Icon, u32), TextureHandle>>>;
 
 /// `icon` as a white picture of `points` by `points`, to be tinted by the widget that holds it.
-pub fn image(ctx: &egui::Context, icon: Icon, points: f32) -> Image<'static> {
+pub(super) fn image(ctx: &egui::Context, icon: Icon, points: f32) -> Image<'static> {
     let pixels = ((points * ctx.pixels_per_point()).round() as u32).clamp(8, 256);
     let cache: Cache = ctx.data_mut(|d| {
         d.get_temp_mut_or_default::<Cache>(egui::Id::unique("studio icons"))
@@ -63,7 +63,7 @@ pub fn image(ctx: &egui::Context, icon: Icon, points: f32) -> Image<'static> {
 }
 
 /// The icon of the program's window: an open book on the accent.
-pub fn of_the_window() -> egui::IconData {
+pub(super) fn of_the_window() -> egui::IconData {
     let svg = include_bytes!("../../assets/icons/app.svg");
     let image = draw(svg, 128);
     egui::IconData {
@@ -81,7 +81,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A panic while the map was held cannot leave it torn: inserts are single steps.
     mutex
         .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn rasterise(icon: Icon, pixels: u32) -> ColorImage {

@@ -9,7 +9,7 @@ use super::state::State;
 use super::{card, composer, header};
 
 /// Takes the shortcuts pressed in this frame. `left` had the keyboard when the last one ended.
-pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Vec<Action>) {
+pub(super) fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Vec<Action>) {
     let ctrl = Modifiers::COMMAND;
     let shift = Modifiers::COMMAND | Modifiers::SHIFT;
     let presses = |modifiers, key| ui.input_mut(|i| i.count_and_consume_key(modifiers, key));
@@ -31,7 +31,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
         }
     }
 
-    let focus = ui.memory(|m| m.focused());
+    let focus = ui.memory(egui::Memory::focused);
     let in_composer = focus == Some(composer::field());
     // A field in which something was typed undoes its own typing.
     let typing = (in_composer && !state.view.composer.is_empty())
@@ -78,7 +78,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
     // A space is a key of the board here, and no sentence begins with one.
     ui.input_mut(|i| {
         i.events
-            .retain(|e| !matches!(e, Event::Text(t) if t == " "))
+            .retain(|e| !matches!(e, Event::Text(t) if t == " "));
     });
     let asked = |event: &Event| matches!(event, Event::Text(text) if text == "?");
     if ui.input(|i| i.events.iter().any(asked)) {
@@ -99,7 +99,7 @@ pub fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: &mut Ve
         // The composer would take the space as well.
         ui.input_mut(|i| {
             i.events
-                .retain(|e| !matches!(e, Event::Text(t) if t == " "))
+                .retain(|e| !matches!(e, Event::Text(t) if t == " "));
         });
         actions.push(Action::Enlarge(
             Some(id).filter(|_| state.view.large.is_none()),

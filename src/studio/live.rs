@@ -10,7 +10,7 @@ const REST: Duration = Duration::from_millis(180);
 
 /// A slider whose picture follows it, and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Slid {
+pub(super) enum Slid {
     Guidance(f32),
     /// Of image to image.
     Strength(f32),
@@ -18,7 +18,7 @@ pub enum Slid {
 
 impl Slid {
     /// Whether a picture was made at this value.
-    pub fn made(self, settings: &Settings) -> bool {
+    pub(super) fn made(self, settings: &Settings) -> bool {
         let same = |a: f32, b: f32| (a - b).abs() < 1e-4;
         match self {
             Slid::Guidance(value) => same(settings.guidance, value),
@@ -32,7 +32,7 @@ impl Slid {
 
 /// What the slider wants drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     pub panel: PanelId,
     pub slid: Slid,
 }
@@ -45,7 +45,7 @@ struct Change {
 
 /// Turns the movements of a slider into values to draw.
 #[derive(Clone, Debug, Default)]
-pub struct Live {
+pub(super) struct Live {
     /// A value not drawn yet.
     pending: Option<Change>,
     /// The pointer holds the slider: no value is settled.
@@ -56,7 +56,7 @@ pub struct Live {
 
 impl Live {
     /// The slider of `panel` stands there now; `held` while the pointer drags it.
-    pub fn moved(&mut self, panel: PanelId, slid: Slid, held: bool, now: Instant) {
+    pub(super) fn moved(&mut self, panel: PanelId, slid: Slid, held: bool, now: Instant) {
         let wanted = Wanted { panel, slid };
         self.last = Some(slid);
         self.pending = Some(Change {
@@ -67,7 +67,7 @@ impl Live {
     }
 
     /// The pointer let go: what waits is wanted at once.
-    pub fn released(&mut self, now: Instant) {
+    pub(super) fn released(&mut self, now: Instant) {
         self.held = false;
         if let Some(change) = &mut self.pending {
             change.due = now;
@@ -75,28 +75,28 @@ impl Live {
     }
 
     /// Where a slider stands that was moved.
-    pub fn last(&self) -> Option<Slid> {
+    pub(super) fn last(&self) -> Option<Slid> {
         self.last
     }
 
     /// Whether a picture drawn now is only a glimpse.
-    pub fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.held
     }
 
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
     /// The value to draw now, told once: the slider has rested on it or was let go.
-    pub fn due(&mut self, now: Instant) -> Option<Wanted> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<Wanted> {
         self.pending
             .take_if(|change| change.due <= now)
             .map(|change| change.wanted)
     }
 
     /// When to ask again.
-    pub fn wait(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         self.pending
             .map(|change| change.due.saturating_duration_since(now))
     }

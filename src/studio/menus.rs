@@ -9,7 +9,7 @@ use super::widgets::{menu_item, roomy};
 use crate::story::PanelId;
 
 /// Of a panel, or of all that are chosen where it is one of several.
-pub fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) {
+pub(super) fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) {
     roomy(ui);
     ui.set_min_width(230.0);
     let Some(panel) = state.panel(id) else {
@@ -60,7 +60,7 @@ pub fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId)
 }
 
 /// Of a picture of panel `id`; `shown` if it is the one that the panel shows.
-pub fn take(
+pub(super) fn take(
     ui: &mut Ui,
     state: &State,
     actions: &mut Vec<Action>,

@@ -21,7 +21,7 @@ const REASONS: [(&str, &str); 10] = [
 ];
 
 /// A sentence without the words of the system, and all of what was said where that is more.
-pub fn words(said: &str) -> (String, Option<String>) {
+pub(super) fn words(said: &str) -> (String, Option<String>) {
     let mut plain = said.to_owned();
     // " (os error 13)": the number that follows each reason.
     while let Some(start) = plain.find(" (os error ") {

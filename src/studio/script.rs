@@ -14,7 +14,7 @@ use unicode_bidi::{BidiInfo, Level};
 use crate::typefaces::{has_right_to_left, is_right_to_left};
 
 /// Lays out a text that is only read, at most `width` points wide.
-pub fn layout(ui: &Ui, text: &str, font: &FontId, ink: Color32, width: f32) -> Arc<Galley> {
+pub(super) fn layout(ui: &Ui, text: &str, font: &FontId, ink: Color32, width: f32) -> Arc<Galley> {
     if !has_right_to_left(text) {
         return ui
             .painter()
@@ -35,7 +35,7 @@ pub fn layout(ui: &Ui, text: &str, font: &FontId, ink: Color32, width: f32) -> A
 }
 
 /// Where a galley of [`layout`] is painted so that it lies between `left` and `left + width`.
-pub fn origin(text: &str, left: f32, width: f32) -> f32 {
+pub(super) fn origin(text: &str, left: f32, width: f32) -> f32 {
     // A galley that is aligned to the right lies to the left of where it is painted.
     if has_right_to_left(text) && is_right_to_left(text) {
         left + width

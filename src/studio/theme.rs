@@ -6,7 +6,7 @@ use egui::{Color32, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle,
 
 /// The colours that widgets of the studio use beyond egui's own visuals.
 #[derive(Clone, Copy, Debug)]
-pub struct Palette {
+pub(super) struct Palette {
     /// The table on which the cards lie.
     pub table: Color32,
     /// Header, inspector and composer.
@@ -57,7 +57,7 @@ const DARK: Palette = Palette {
 };
 
 /// The palette of the theme that `ui` is drawn in.
-pub fn palette(ui: &egui::Ui) -> &'static Palette {
+pub(super) fn palette(ui: &egui::Ui) -> &'static Palette {
     if ui.visuals().dark_mode {
         &DARK
     } else {
@@ -66,26 +66,26 @@ pub fn palette(ui: &egui::Ui) -> &'static Palette {
 }
 
 /// Opacity of the primary button under the pointer, and while it is pressed.
-pub const HOVERED: f32 = 0.93;
-pub const PRESSED: f32 = 0.9;
+pub(super) const HOVERED: f32 = 0.93;
+pub(super) const PRESSED: f32 = 0.9;
 
 /// Space between cards, in points.
-pub const GAP: f32 = 18.0;
+pub(super) const GAP: f32 = 18.0;
 /// Corner radius of cards, in points.
-pub const RADIUS: u8 = 14;
+pub(super) const RADIUS: u8 = 14;
 
 /// Large, friendly type: the story's title.
-pub fn title_font() -> FontId {
+pub(super) fn title_font() -> FontId {
     FontId::new(20.0, FontFamily::Name("title".into()))
 }
 
 /// The type of the story's own words.
-pub fn story_font() -> FontId {
+pub(super) fn story_font() -> FontId {
     FontId::new(16.0, FontFamily::Name("story".into()))
 }
 
 /// Installs fonts and both themes; the system's choice of light or dark is followed.
-pub fn install(ctx: &egui::Context) {
+pub(super) fn install(ctx: &egui::Context) {
     ctx.set_fonts(super::fonts::definitions());
     ctx.add_font_provider(std::sync::Arc::new(super::fonts::Fallback::new()));
     for (theme, palette) in [(Theme::Light, &LIGHT), (Theme::Dark, &DARK)] {
@@ -194,7 +194,7 @@ fn visuals(theme: Theme, p: &Palette) -> Visuals {
 }
 
 /// The soft shadow under a card; a lifted card (hovered, dragged) throws a longer one.
-pub fn card_shadow(p: &Palette, lifted: bool) -> Shadow {
+pub(super) fn card_shadow(p: &Palette, lifted: bool) -> Shadow {
     if lifted {
         Shadow {
             offset: [0, 6],

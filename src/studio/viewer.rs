@@ -16,7 +16,7 @@ use crate::story::PanelId;
 /// Room at either side for the buttons that turn the page, in points.
 const SIDE: f32 = 52.0;
 
-pub fn show(
+pub(super) fn show(
     ui: &mut Ui,
     id: PanelId,
     state: &State,

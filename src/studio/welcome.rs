@@ -15,13 +15,18 @@ use super::textures::Textures;
 use super::{dates, theme, widgets};
 
 /// Openings of which the built-in model draws all that they name, with every seed that was tried.
-pub const OPENINGS: [&str; 3] = [
+pub(super) const OPENINGS: [&str; 3] = [
     "A fox finds a glowing lantern in the snowy forest.",
     "A rabbit finds a cake in the garden.",
     "A little robot is alone on the moon.",
 ];
 
-pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
+pub(super) fn show(
+    ui: &mut Ui,
+    state: &mut State,
+    textures: &mut Textures,
+    actions: &mut Vec<Action>,
+) {
     ScrollArea::vertical()
         .id_salt("welcome")
         .auto_shrink(false)

@@ -12,7 +12,7 @@ use super::theme::{HOVERED, PRESSED, palette};
 use crate::words::UnknownWord;
 
 /// A frameless icon button, named `name` for the pointer's tooltip and for assistive technology.
-pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool) -> Response {
+pub(super) fn icon_button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool) -> Response {
     let image = icons::image(ui.ctx(), icon, 18.0);
     ui.scope(|ui| {
         ui.spacing_mut().button_padding = egui::vec2(6.0, 6.0);
@@ -30,7 +30,7 @@ pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool) -> Respon
 }
 
 /// A button with an icon before its words.
-pub fn button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Response {
+pub(super) fn button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Response {
     let image = icons::image(ui.ctx(), icon, 17.0);
     ui.add_enabled(
         enabled,
@@ -40,7 +40,7 @@ pub fn button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Response {
 }
 
 /// The button to press next: filled with the accent.
-pub fn primary_button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Response {
+pub(super) fn primary_button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Response {
     let p = palette(ui);
     let image = icons::image(ui.ctx(), icon, 17.0);
     ui.scope(|ui| {
@@ -64,7 +64,7 @@ pub fn primary_button(ui: &mut Ui, icon: Icon, words: &str, enabled: bool) -> Re
 }
 
 /// A small round-cornered word that can be pressed.
-pub fn chip(ui: &mut Ui, word: &str) -> Response {
+pub(super) fn chip(ui: &mut Ui, word: &str) -> Response {
     // Wrapped rows break only between widgets, so the style is not set in a scope.
     ui.add(
         Button::new(RichText::new(word).size(13.5))
@@ -76,7 +76,7 @@ pub fn chip(ui: &mut Ui, word: &str) -> Response {
 }
 
 /// An icon on a round plate that floats over a picture.
-pub fn floating_button(
+pub(super) fn floating_button(
     ui: &mut Ui,
     rect: egui::Rect,
     icon: Icon,
@@ -123,7 +123,7 @@ pub fn floating_button(
 }
 
 /// A word or two on a plate, over a picture.
-pub fn badge(
+pub(super) fn badge(
     ui: &Ui,
     anchor: egui::Pos2,
     align: Align2,
@@ -145,7 +145,7 @@ pub fn badge(
 }
 
 /// A named slider on a line of its own, the value written at the right.
-pub fn named_slider(ui: &mut Ui, name: &str, value: String, slider: Slider<'_>) -> Response {
+pub(super) fn named_slider(ui: &mut Ui, name: &str, value: String, slider: Slider<'_>) -> Response {
     let p = palette(ui);
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
@@ -180,7 +180,7 @@ pub fn named_slider(ui: &mut Ui, name: &str, value: String, slider: Slider<'_>) 
 }
 
 /// A thin progress line; `done` in 0..=1.
-pub fn progress_line(ui: &Ui, rect: egui::Rect, done: f32) {
+pub(super) fn progress_line(ui: &Ui, rect: egui::Rect, done: f32) {
     let p = palette(ui);
     let radius = CornerRadius::same((rect.height() / 2.0) as u8);
     ui.painter().rect_filled(rect, radius, p.line);
@@ -190,19 +190,19 @@ pub fn progress_line(ui: &Ui, rect: egui::Rect, done: f32) {
 }
 
 /// A quiet caption over a group of controls.
-pub fn caption(ui: &mut Ui, words: &str) {
+pub(super) fn caption(ui: &mut Ui, words: &str) {
     ui.label(RichText::new(words).size(12.5).color(palette(ui).faint_ink));
 }
 
 /// Where a picture of `size` lies in `rect`: whole, centred and as large as may be.
-pub fn fitted(size: Vec2, rect: egui::Rect) -> egui::Rect {
+pub(super) fn fitted(size: Vec2, rect: egui::Rect) -> egui::Rect {
     let size = size.max(Vec2::splat(1.0));
     let scale = (rect.width() / size.x).min(rect.height() / size.y);
     egui::Rect::from_center_size(rect.center(), size * scale)
 }
 
 /// A line of a menu with its shortcut; it closes the menu when it is clicked.
-pub fn menu_item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
+pub(super) fn menu_item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> bool {
     let button = Button::new(words).shortcut_text(shortcut);
     let clicked = ui
         .add_enabled(enabled, button)
@@ -215,14 +215,19 @@ pub fn menu_item(ui: &mut Ui, words: &str, shortcut: &str, enabled: bool) -> boo
 }
 
 /// Words of a menu stand off the edge of their highlight.
-pub fn roomy(ui: &mut Ui) {
+pub(super) fn roomy(ui: &mut Ui) {
     ui.spacing_mut().button_padding = egui::vec2(8.0, 4.0);
 }
 
 /// A line with `left` at its left and `right` at its right, made in that order, so that the
 /// focus goes through them as they are read. `left` is told what room there is for it: what
 /// `right` left in the frame before.
-pub fn line(ui: &mut Ui, name: &str, left: impl FnOnce(&mut Ui, f32), right: impl FnOnce(&mut Ui)) {
+pub(super) fn line(
+    ui: &mut Ui,
+    name: &str,
+    left: impl FnOnce(&mut Ui, f32),
+    right: impl FnOnce(&mut Ui),
+) {
     let known = ui.scope_id().with(("width of the right", name));
     let before: Option<f32> = ui.ctx().data(|d| d.get_temp(known));
     let used = before.unwrap_or(0.0);
@@ -241,7 +246,7 @@ pub fn line(ui: &mut Ui, name: &str, left: impl FnOnce(&mut Ui, f32), right: imp
 }
 
 /// A line around what has the keyboard.
-pub fn focus_ring(ui: &Ui, response: &Response, around: egui::Rect) {
+pub(super) fn focus_ring(ui: &Ui, response: &Response, around: egui::Rect) {
     if response.has_focus() {
         let edge = Stroke::new(2.0, palette(ui).accent);
         ui.painter()
@@ -250,7 +255,13 @@ pub fn focus_ring(ui: &Ui, response: &Response, around: egui::Rect) {
 }
 
 /// A text in which the words found are underlined, to be laid out at most `width` points wide.
-pub fn marked(ui: &Ui, text: &str, found: &[UnknownWord], font: &FontId, width: f32) -> LayoutJob {
+pub(super) fn marked(
+    ui: &Ui,
+    text: &str,
+    found: &[UnknownWord],
+    font: &FontId,
+    width: f32,
+) -> LayoutJob {
     let p = palette(ui);
     let plain = TextFormat::simple(font.clone(), p.ink);
     let underlined = TextFormat {

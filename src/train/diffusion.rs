@@ -202,7 +202,7 @@ pub(super) struct Networks {
 }
 
 impl Networks {
-    pub fn ids(&self, captions: &[String]) -> Result<Tensor> {
+    pub(super) fn ids(&self, captions: &[String]) -> Result<Tensor> {
         let ids: Vec<u32> = captions
             .iter()
             .flat_map(|c| self.tokenizer.encode(c))

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 /// What the shapes of a file tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub(super) struct Config {
     pub scale: u32,
     channels: usize,
     /// Convolutions between the first and the last.
@@ -14,7 +14,7 @@ pub struct Config {
 }
 
 /// The network that a file with these tensors is; none where it is another.
-pub fn detect(shapes: &Shapes) -> Option<Config> {
+pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
     let &[channels, 3, 3, 3] = &shapes.get("body.0.weight")?[..] else {
         return None;
     };
@@ -35,7 +35,7 @@ pub fn detect(shapes: &Shapes) -> Option<Config> {
     })
 }
 
-pub struct Compact {
+pub(super) struct Compact {
     scale: usize,
     /// Each with the slopes for what is below zero.
     layers: Vec<(Conv2d, Tensor)>,
@@ -43,7 +43,7 @@ pub struct Compact {
 }
 
 impl Compact {
-    pub fn new(config: &Config, p: &Params) -> Result<Compact> {
+    pub(super) fn new(config: &Config, p: &Params) -> Result<Compact> {
         let (c, scale) = (config.channels, config.scale as usize);
         let same = ConvOptions::same(3);
         let body = p.pp("body");

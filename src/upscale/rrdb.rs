@@ -13,7 +13,7 @@ const UPS: u32 = 4;
 
 /// What the shapes of a file tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub(super) struct Config {
     /// New sides over old: 4, or 2 and 1 where pixels are first folded into channels.
     pub scale: u32,
     /// Pixels a side that are folded into channels.
@@ -24,7 +24,7 @@ pub struct Config {
 }
 
 /// The network that a file with these tensors is; none where it is another.
-pub fn detect(shapes: &Shapes) -> Option<Config> {
+pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
     let first = shapes.get("conv_first.weight")?;
     let &[channels, read, 3, 3] = &first[..] else {
         return None;
@@ -53,7 +53,7 @@ pub fn detect(shapes: &Shapes) -> Option<Config> {
 
 /// The names of ESRGAN's of 2018 (`model.1.sub.0.RDB1.conv1.0.weight`) to those of Real-ESRGAN's;
 /// none where a file has no such names.
-pub fn renamed(shapes: &Shapes) -> Option<BTreeMap<String, String>> {
+pub(super) fn renamed(shapes: &Shapes) -> Option<BTreeMap<String, String>> {
     if !shapes.contains_key("model.1.sub.0.RDB1.conv1.0.weight") {
         return None;
     }
@@ -127,7 +127,7 @@ impl Dense {
     }
 }
 
-pub struct RrdbNet {
+pub(super) struct RrdbNet {
     fold: usize,
     first: Conv2d,
     body: Vec<[Dense; 3]>,
@@ -138,7 +138,7 @@ pub struct RrdbNet {
 }
 
 impl RrdbNet {
-    pub fn new(config: &Config, p: &Params) -> Result<RrdbNet> {
+    pub(super) fn new(config: &Config, p: &Params) -> Result<RrdbNet> {
         let &Config {
             fold,
             channels: c,

@@ -96,7 +96,7 @@ fn keep_nucleus(scores: &mut [f32], p: f32) {
 }
 
 /// The largest; the first of equals.
-pub fn likeliest(scores: &[f32]) -> u32 {
+pub(super) fn likeliest(scores: &[f32]) -> u32 {
     let best = (0u32..)
         .zip(scores)
         .fold((0, f32::NEG_INFINITY), |best, (id, score)| {
@@ -106,7 +106,7 @@ pub fn likeliest(scores: &[f32]) -> u32 {
 }
 
 /// Draws in proportion to the exponentials of processed scores.
-pub fn draw(scores: &[f32], rng: &mut ChaCha8Rng) -> u32 {
+pub(super) fn draw(scores: &[f32], rng: &mut ChaCha8Rng) -> u32 {
     let best = likeliest(scores);
     let Some(most) = scores.get(best as usize).filter(|m| m.is_finite()) else {
         return best;

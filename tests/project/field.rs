@@ -80,7 +80,7 @@ fn pictures_that_another_tool_wrote_anew_stay_or_are_named() {
                 DynamicImage::from(picture.clone())
                     .into_rgb8()
                     .save(file)
-                    .unwrap()
+                    .unwrap();
             },
             "",
         ),

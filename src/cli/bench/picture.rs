@@ -108,7 +108,7 @@ pub struct PictureBench {
     pub(super) json: JsonArgs,
 }
 
-pub fn picture(args: &PictureBench) -> anyhow::Result<()> {
+pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
     let device = weights::select_device(args.model.device)?;
     let models = weights::models_dir(args.model.models.as_deref())?;
     let name = args.model.model.as_deref().unwrap_or(DEFAULT_MODEL);

@@ -69,7 +69,7 @@ fn shortest(run: &Run, budget: f64) -> anyhow::Result<f64> {
     Ok(best)
 }
 
-pub fn ops(args: &OpsBench) -> anyhow::Result<()> {
+pub(super) fn ops(args: &OpsBench) -> anyhow::Result<()> {
     let wanted = |op: &OpBench| {
         let name = format!("{} {}", op.name, op.shape);
         args.only.as_ref().is_none_or(|word| name.contains(word))
@@ -103,7 +103,7 @@ pub fn ops(args: &OpsBench) -> anyhow::Result<()> {
     args.json.write(&all.into())
 }
 
-pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
+pub(super) fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
     let device = weights::select_device(args.model.device)?;
     let runs = usize::from(args.runs);
     let (name, seconds) = if let Some(family) = args.family {
@@ -136,7 +136,7 @@ pub fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
     tell_rows(&rows, &args.json)
 }
 
-pub fn llm(args: &LlmBench) -> anyhow::Result<()> {
+pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
     const ROUNDS: usize = 5;
     const READ: usize = 512;
     const WRITTEN: usize = 128;

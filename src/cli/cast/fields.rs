@@ -12,7 +12,7 @@ use crate::story::{Edit, FileUse, LoraUse, Member, MemberId, MemberKind, read_pi
 
 /// Fields of a member; those that are `None` stay as they are.
 #[derive(Clone, Debug, Default)]
-pub struct Fields {
+pub(super) struct Fields {
     pub name: Option<String>,
     pub kind: Option<MemberKind>,
     pub other_names: Option<Vec<String>>,
@@ -27,7 +27,7 @@ pub struct Fields {
 
 impl Fields {
     /// `member` with what is given.
-    pub fn over(self, board: &Board, mut member: Member) -> Member {
+    pub(super) fn over(self, board: &Board, mut member: Member) -> Member {
         if let Some(name) = self.name {
             member.name = name.trim().to_owned();
         }
@@ -55,7 +55,7 @@ impl Fields {
 }
 
 /// Puts a member into the cast, or changes the one of that name.
-pub fn put(board: &mut Board, fields: Fields) -> anyhow::Result<()> {
+pub(super) fn put(board: &mut Board, fields: Fields) -> anyhow::Result<()> {
     let name = fields.name.clone().unwrap_or_default();
     let known = board.story().member_called(&name).cloned();
     let edit = match known {
@@ -75,7 +75,7 @@ pub fn put(board: &mut Board, fields: Fields) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Nobody of that name, which says who there is.
-pub fn member_called(board: &Board, name: &str) -> anyhow::Result<MemberId> {
+pub(crate) fn member_called(board: &Board, name: &str) -> anyhow::Result<MemberId> {
     if let Some(member) = board.story().member_called(name) {
         return Ok(member.id);
     }
@@ -87,7 +87,7 @@ pub fn member_called(board: &Board, name: &str) -> anyhow::Result<MemberId> {
 }
 
 /// A picture file of the author's.
-pub fn picture(file: &Path) -> anyhow::Result<Arc<RgbaImage>> {
+pub(super) fn picture(file: &Path) -> anyhow::Result<Arc<RgbaImage>> {
     Ok(Arc::new(read_picture_file(file)?.0))
 }
 
@@ -95,7 +95,7 @@ pub fn picture(file: &Path) -> anyhow::Result<Arc<RgbaImage>> {
 ///
 /// # Errors
 /// A panel, take or box that is not there, or a file that is no picture.
-pub fn said_picture(board: &Board, said: &str) -> anyhow::Result<Arc<RgbaImage>> {
+pub(super) fn said_picture(board: &Board, said: &str) -> anyhow::Result<Arc<RgbaImage>> {
     // A file may have such a name itself.
     let (whole, cut) = match said.rsplit_once('@') {
         Some((whole, cut)) if !Path::new(said).exists() => (whole, Some(cut)),
@@ -159,7 +159,7 @@ fn take(board: &Board, place: &str) -> anyhow::Result<Arc<RgbaImage>> {
 }
 
 /// A file that is there, by its whole path.
-pub fn file(path: &Path, what: &str) -> anyhow::Result<FileUse> {
+pub(super) fn file(path: &Path, what: &str) -> anyhow::Result<FileUse> {
     if !path.is_file() {
         bail!(
             "there is no {what} {}; give the path of its file",
@@ -175,7 +175,7 @@ pub fn file(path: &Path, what: &str) -> anyhow::Result<FileUse> {
 }
 
 /// `FILE` or `FILE:0.8`, from the folder `base`.
-pub fn lora(base: &Path, text: &str) -> anyhow::Result<LoraUse> {
+pub(super) fn lora(base: &Path, text: &str) -> anyhow::Result<LoraUse> {
     match text.rsplit_once(':') {
         Some((path, weight)) if !base.join(text).exists() => match weight.trim().parse::<f32>() {
             Ok(weight) if weight.is_finite() => lora_of(&base.join(path), weight),
@@ -185,7 +185,7 @@ pub fn lora(base: &Path, text: &str) -> anyhow::Result<LoraUse> {
     }
 }
 
-pub fn lora_of(path: &Path, weight: f32) -> anyhow::Result<LoraUse> {
+pub(super) fn lora_of(path: &Path, weight: f32) -> anyhow::Result<LoraUse> {
     if !weight.is_finite() {
         bail!("{weight} is no weight of a LoRA; give one such as 0.8");
     }

@@ -57,14 +57,14 @@ fn one() -> f32 {
 }
 
 /// What a file says of a cast, as it was read before anything is made.
-pub struct Listing(Vec<Fields>);
+pub(crate) struct Listing(Vec<Fields>);
 
 impl Listing {
     /// The cast in a JSON or TOML file, or in a story's folder.
     ///
     /// # Errors
     /// A file that can't be read or says something else, or a member without a name.
-    pub fn read(path: &Path) -> anyhow::Result<Listing> {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
         if path.is_dir() {
             return Listing::of_story(path);
         }
@@ -135,7 +135,7 @@ impl Listing {
     }
 
     /// Puts the members into the board's cast; those that are there by name become as listed.
-    pub fn put(self, board: &mut Board) -> anyhow::Result<()> {
+    pub(crate) fn put(self, board: &mut Board) -> anyhow::Result<()> {
         for fields in self.0 {
             fields::put(board, fields)?;
         }

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::board::{Board, warn};
 use super::report::{plain, say};
 use crate::story::{Edit, Member, MemberKind, Project, Story};
-pub use fields::member_called;
+pub(super) use fields::member_called;
 use fields::{Fields, said_picture};
-pub use file::Listing;
+pub(super) use file::Listing;
 
 #[derive(Debug, Args)]
 pub struct CastArgs {
@@ -144,7 +144,7 @@ impl FieldArgs {
 ///
 /// # Errors
 /// A folder that is no project or is open elsewhere, nobody of the name, or a file that is unfit.
-pub fn run(args: &CastArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
     if let What::List(list) = &args.what {
         let (document, _, warnings) = Project::read(&args.dir)?;
         warn(&warnings);

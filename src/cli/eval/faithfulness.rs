@@ -11,7 +11,7 @@ use crate::eval::{self, GUIDANCES, Options, Recogniser};
 use crate::weights;
 
 #[derive(Debug, Args)]
-pub struct FaithfulnessArgs {
+pub(super) struct FaithfulnessArgs {
     /// Write the report here as well
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct FaithfulnessArgs {
 ///
 /// # Errors
 /// A model or recogniser that can't be read, or a file that can't be written.
-pub fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
     for file in [&args.json, &args.grid] {
         args.force.check(file.as_deref())?;
     }

@@ -14,7 +14,7 @@ use crate::story::Project;
 use crate::weights::{self, DEFAULT_MODEL};
 
 #[derive(Debug, Args)]
-pub struct IdentityArgs {
+pub(super) struct IdentityArgs {
     /// The project folder
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -33,7 +33,7 @@ pub struct IdentityArgs {
 /// # Errors
 /// A project or encoder that can't be read, a board with fewer than two pictures, or a file that
 /// can't be written.
-pub fn run(args: &IdentityArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     args.json.check()?;
     let (document, images, warnings) = Project::read(&args.dir)?;
     warn(&warnings);

@@ -29,7 +29,7 @@ enum What {
 ///
 /// # Errors
 /// A model or judge that can't be read, or a file that can't be written.
-pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
         What::Faithfulness(args) => faithfulness::run(args),
         What::Identity(args) => identity::run(args),

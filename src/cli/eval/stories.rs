@@ -17,7 +17,7 @@ use crate::weights;
 const GALLERY: usize = 2000;
 
 #[derive(Debug, Args)]
-pub struct StoriesArgs {
+pub(super) struct StoriesArgs {
     /// The rows to compare (TOML) [default: those of the built-in model]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct StoriesArgs {
 ///
 /// # Errors
 /// Rows or a judge that can't be read, a model that fails, or a file that can't be written.
-pub fn run(args: &StoriesArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &StoriesArgs) -> anyhow::Result<()> {
     args.force.check(args.json.as_deref())?;
     for folder in [&args.keep, &args.scores].into_iter().flatten() {
         export::check_folder(folder)?;

@@ -8,7 +8,7 @@ use super::super::output::{ForceArgs, write_json};
 use crate::eval::vote;
 
 #[derive(Debug, Args)]
-pub struct VoteArgs {
+pub(super) struct VoteArgs {
     /// Stories of one side: a folder of project folders
     #[arg(long, value_name = "DIR", required_unless_present = "tally", requires_all = ["b", "out"])]
     pub a: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct VoteArgs {
 ///
 /// # Errors
 /// Folders or ballots that can't be used, or a file that can't be written.
-pub fn run(args: &VoteArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &VoteArgs) -> anyhow::Result<()> {
     for file in [&args.out, &args.json] {
         args.force.check(file.as_deref())?;
     }

@@ -151,7 +151,7 @@ impl PartArgs {
     }
 }
 
-pub fn run(args: &ModelsArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     let models = || weights::models_dir(args.models.as_deref());
     match &args.command {
         Some(ModelsCommand::Add(add)) => run_add(add, &models()?),

@@ -19,7 +19,7 @@ pub enum Spacing {
 /// The noise level at which the last step ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FinalSigma {
+pub(crate) enum FinalSigma {
     Zero,
     /// That of timestep 0.
     SigmaMin,
@@ -27,7 +27,7 @@ pub enum FinalSigma {
 
 /// The keys that we compute, under diffusers' names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Keys {
+pub(crate) struct Keys {
     pub num_train_timesteps: usize,
     pub beta_start: f64,
     pub beta_end: f64,

@@ -20,7 +20,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(
+    pub(super) fn new(
         kind: SchedulerKind,
         config: &SchedulerConfig,
         steps: usize,
@@ -41,14 +41,14 @@ impl Plan {
     }
 
     /// Timesteps of training.
-    pub fn trained(&self) -> usize {
+    pub(super) fn trained(&self) -> usize {
         self.schedule.timesteps()
     }
 
     /// The timesteps at which the steps begin, noisiest first, before any are left out. `parts`
     /// are the parts that they are spread over: DPM-Solver++ and UniPC spread as if there were one
     /// step more.
-    pub fn spread(&self, parts: usize) -> Vec<f64> {
+    pub(super) fn spread(&self, parts: usize) -> Vec<f64> {
         let (n, steps) = (self.trained(), self.steps);
         let parts_used = parts - steps..parts;
         match self.keys.timestep_spacing {
@@ -68,17 +68,17 @@ impl Plan {
     }
 
     /// The signal's share at a whole timestep.
-    pub fn alpha(&self, timestep: f64) -> f64 {
+    pub(super) fn alpha(&self, timestep: f64) -> f64 {
         self.schedule.alpha_cumprod(timestep as usize)
     }
 
     /// The same, never so small that its noise level is infinite.
-    pub fn finite_alpha(&self, timestep: f64) -> f64 {
+    pub(super) fn finite_alpha(&self, timestep: f64) -> f64 {
         self.alpha(timestep).max(LEAST)
     }
 
     /// The signal's share where DDIM and PNDM end.
-    pub fn last_alpha(&self) -> f64 {
+    pub(super) fn last_alpha(&self) -> f64 {
         match self.keys.set_alpha_to_one {
             true => 1.0,
             false => self.schedule.alpha_cumprod(0),
@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// The signal's share a whole step below `timestep`.
-    pub fn alpha_below(&self, timestep: f64) -> f64 {
+    pub(super) fn alpha_below(&self, timestep: f64) -> f64 {
         let below = timestep - (self.trained() / self.steps) as f64;
         match below < 0.0 {
             true => self.last_alpha(),
@@ -124,7 +124,7 @@ impl Plan {
 
     /// Calls by noise level, for the timesteps `times`. Karras levels lie between those of the
     /// first and the last of `times`, or between the table's ends where `whole`.
-    pub fn by_level(&self, times: &[f64], whole: bool) -> Vec<Call> {
+    pub(super) fn by_level(&self, times: &[f64], whole: bool) -> Vec<Call> {
         let mut steps: Vec<(f64, f64)> =
             times.iter().map(|&t| (t, self.alpha_between(t))).collect();
         if self.keys.use_karras_sigmas {
@@ -157,7 +157,7 @@ impl Plan {
     }
 
     /// Those of the calls that are not left out.
-    pub fn begin(&self, mut calls: Vec<Call>) -> Vec<Call> {
+    pub(super) fn begin(&self, mut calls: Vec<Call>) -> Vec<Call> {
         calls.drain(..self.start.min(calls.len()));
         calls
     }

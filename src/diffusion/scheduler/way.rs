@@ -42,7 +42,7 @@ pub(super) enum Clip {
 
 impl Clip {
     /// As the classes have it that know both; DPM-Solver++ and UniPC only threshold.
-    pub fn of(keys: &Keys, cuts: bool) -> Self {
+    pub(super) fn of(keys: &Keys, cuts: bool) -> Self {
         match keys {
             _ if keys.thresholding => Self::Threshold {
                 ratio: keys.dynamic_thresholding_ratio,
@@ -68,7 +68,7 @@ pub(super) struct Way {
 impl Way {
     /// # Errors
     /// A call from pure noise of a UNet that predicts noise, from which nothing follows.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let blind = self.calls.iter().any(|call| call.at <= 0.0);
         if blind && self.prediction == Prediction::Epsilon {
             candle_core::bail!(
@@ -78,14 +78,14 @@ impl Way {
         Ok(())
     }
 
-    pub fn sigmas(&self) -> Option<Vec<f64>> {
+    pub(super) fn sigmas(&self) -> Option<Vec<f64>> {
         let last = self.calls.last()?;
         let levels = self.calls.iter().map(|call| sigma(call.at));
         self.by_level
             .then(|| levels.chain([sigma(last.to)]).collect())
     }
 
-    pub fn scale_input(&self, sample: &Tensor, i: usize) -> Result<Tensor> {
+    pub(super) fn scale_input(&self, sample: &Tensor, i: usize) -> Result<Tensor> {
         match self.space {
             Space::Exploding => sample * self.calls[i].at.sqrt(),
             Space::Preserving => Ok(sample.clone()),
@@ -93,11 +93,11 @@ impl Way {
     }
 
     /// The noise in `seen`, a sample as the UNet saw it in call `i`.
-    pub fn noise(&self, answer: &Tensor, i: usize, seen: &Tensor) -> Result<Tensor> {
+    pub(super) fn noise(&self, answer: &Tensor, i: usize, seen: &Tensor) -> Result<Tensor> {
         combine(seen, answer, noise_in(self.prediction, self.calls[i].at))
     }
 
-    pub fn predict_x0(&self, answer: &Tensor, i: usize, sample: &Tensor) -> Result<Tensor> {
+    pub(super) fn predict_x0(&self, answer: &Tensor, i: usize, sample: &Tensor) -> Result<Tensor> {
         let seen = self.scale_input(sample, i)?;
         let x0 = combine(&seen, answer, clean(self.prediction, self.calls[i].at))?;
         match self.clip {
@@ -107,7 +107,7 @@ impl Way {
         }
     }
 
-    pub fn add_noise(&self, x0: &Tensor, noise: &Tensor, i: usize) -> Result<Tensor> {
+    pub(super) fn add_noise(&self, x0: &Tensor, noise: &Tensor, i: usize) -> Result<Tensor> {
         let a = self.calls[i].at;
         match self.space {
             Space::Exploding => combine(x0, noise, (1.0, sigma(a))),

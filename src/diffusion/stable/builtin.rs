@@ -6,10 +6,10 @@ use crate::diffusion::{
 use serde_json::{Map, Value, json};
 
 /// Latents along a side of a picture of Stable Diffusion XL.
-pub const XL_SIDE: usize = 128;
+pub(super) const XL_SIDE: usize = 128;
 
 /// The UNet of `family`, which reads so many channels.
-pub fn unet(family: Family, in_channels: usize) -> UnetConfig {
+pub(crate) fn unet(family: Family, in_channels: usize) -> UnetConfig {
     use DownBlockKind::{CrossAttnDownBlock2D, DownBlock2D};
     use UpBlockKind::{CrossAttnUpBlock2D, UpBlock2D};
     let sd1 = UnetConfig {
@@ -43,7 +43,7 @@ pub fn unet(family: Family, in_channels: usize) -> UnetConfig {
 }
 
 /// Configuration of the family's published autoencoder.
-pub fn vae(family: Family) -> VaeConfig {
+pub(crate) fn vae(family: Family) -> VaeConfig {
     VaeConfig {
         block_out_channels: vec![128, 256, 512, 512],
         layers_per_block: 2,
@@ -54,7 +54,7 @@ pub fn vae(family: Family) -> VaeConfig {
 }
 
 /// By what latents are multiplied, which no file of an autoencoder tells.
-pub fn scaling_factor(family: Family) -> f64 {
+pub(super) fn scaling_factor(family: Family) -> f64 {
     match family {
         Family::Sd1 | Family::Sd2 => 0.182_15,
         Family::Sdxl => 0.130_25,
@@ -62,7 +62,7 @@ pub fn scaling_factor(family: Family) -> f64 {
 }
 
 /// The text encoders of `family`.
-pub fn texts(family: Family) -> Vec<TextConfig> {
+pub(super) fn texts(family: Family) -> Vec<TextConfig> {
     let clip = |width: usize, layers: usize, act: TextAct| TextConfig {
         hidden_size: width,
         intermediate_size: 4 * width,
@@ -84,7 +84,7 @@ pub fn texts(family: Family) -> Vec<TextConfig> {
 }
 
 /// `scheduler_config.json` of the published models.
-pub fn scheduler(family: Family) -> Map<String, Value> {
+pub(super) fn scheduler(family: Family) -> Map<String, Value> {
     let class = match family {
         Family::Sd1 | Family::Sd2 => "PNDMScheduler",
         Family::Sdxl => "EulerDiscreteScheduler",

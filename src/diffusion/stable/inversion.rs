@@ -9,7 +9,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// A file that cannot be read, is no embedding, or is one for models of another width.
-pub fn read(path: &Path, family: Family, widths: &[usize]) -> Result<Vec<Tensor>, DiffusionError> {
+pub(super) fn read(
+    path: &Path,
+    family: Family,
+    widths: &[usize],
+) -> Result<Vec<Tensor>, DiffusionError> {
     let file = Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?;
     let names: Vec<&str> = file.names().collect();
     let parts: Vec<&str> = match names[..] {

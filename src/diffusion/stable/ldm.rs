@@ -31,7 +31,7 @@ const RESNET: [(&str, &str); 6] = [
 ];
 
 /// The names of a UNet's parameters, without the prefix `model.diffusion_model.`.
-pub fn unet(name: &str, config: &UnetConfig) -> Option<String> {
+pub(super) fn unet(name: &str, config: &UnetConfig) -> Option<String> {
     const OUTER: [(&str, &str); 8] = [
         ("conv_in.", "input_blocks.0.0."),
         ("time_embedding.linear_1.", "time_embed.0."),
@@ -94,7 +94,7 @@ pub fn unet(name: &str, config: &UnetConfig) -> Option<String> {
 
 /// The names of a ControlNet's parameters, without the prefix `control_model.`; `blocks` is how many
 /// convolutions its reader of pictures has between the first and the last.
-pub fn control(name: &str, config: &UnetConfig, blocks: usize) -> Option<String> {
+pub(super) fn control(name: &str, config: &UnetConfig, blocks: usize) -> Option<String> {
     let hint = |i: usize, rest: &str| Some(format!("input_hint_block.{}.{rest}", 2 * i));
     if let Some(rest) = name.strip_prefix("controlnet_cond_embedding.") {
         if let Some(rest) = rest.strip_prefix("conv_in.") {
@@ -117,7 +117,7 @@ pub fn control(name: &str, config: &UnetConfig, blocks: usize) -> Option<String>
 
 /// The names of an autoencoder's parameters, without a prefix; `levels` is how many the decoder
 /// has, which counts them from the other end.
-pub fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
+pub(super) fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
     const ATTENTION: [(&str, &str); 5] = [
         ("group_norm.", "norm."),
         ("to_q.", "q."),
@@ -169,7 +169,7 @@ pub fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
 }
 
 /// diffusers' old names of the autoencoder's attention.
-pub fn old_vae(name: &str) -> String {
+pub(super) fn old_vae(name: &str) -> String {
     [
         (".to_q.", ".query."),
         (".to_k.", ".key."),
@@ -182,7 +182,7 @@ pub fn old_vae(name: &str) -> String {
 
 /// The names of a text encoder's parameters in OpenCLIP, without a prefix; `width` is its
 /// `hidden_size`, by which the packed queries, keys and values are told apart.
-pub fn open_clip(name: &str, width: usize) -> Option<(String, Taken)> {
+pub(super) fn open_clip(name: &str, width: usize) -> Option<(String, Taken)> {
     const LAYER: [(&str, &str); 5] = [
         ("layer_norm1.", "ln_1."),
         ("layer_norm2.", "ln_2."),

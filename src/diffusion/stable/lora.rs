@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A network that LoRAs can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Network {
+pub(super) enum Network {
     /// The UNet.
     Unet,
     /// Text encoder 0 or 1.
@@ -21,7 +21,7 @@ pub enum Network {
 }
 
 /// The weights of a model that LoRAs can change.
-pub struct Targets {
+pub(super) struct Targets {
     /// By each spelling of the module's name, without dots.
     modules: HashMap<String, (Network, String)>,
     /// Shapes in the file, by network and name of the weight.
@@ -116,7 +116,7 @@ fn flat(name: &str) -> String {
 impl Targets {
     /// The weights of these shapes: the UNet's, and those of each text encoder with its number of
     /// layers, under diffusers' names.
-    pub fn new(
+    pub(super) fn new(
         family: Family,
         config: &UnetConfig,
         unet: &BTreeMap<String, Vec<usize>>,
@@ -204,7 +204,7 @@ impl Targets {
     ///
     /// # Errors
     /// A file that cannot be read, is another kind of file or belongs to another family.
-    pub fn deltas(
+    pub(super) fn deltas(
         &self,
         path: &Path,
         weight: f64,

@@ -52,7 +52,7 @@ fn vae_names(name: &str) -> Vec<(String, Taken)> {
 }
 
 /// A folder in diffusers' layout.
-pub fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
+pub(super) fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
     let unet = dir.join("unet");
     let (mut config, sized): (UnetConfig, _) = read_config(&unet.join("config.json"))?;
     if !sized && config.addition_embed_type.is_some() {
@@ -223,7 +223,7 @@ struct Configs {
 }
 
 /// A checkpoint in one file.
-pub fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
+pub(super) fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
     let file = checkpoint(path)?;
     let shapes: Shapes = file
         .names()

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Names and shapes under diffusers' names.
-pub type Shapes = BTreeMap<String, Vec<usize>>;
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// A network that can be loaded and dropped.
 #[derive(Clone)]
-pub struct Part<C> {
+pub(super) struct Part<C> {
     /// What errors name: the file, or the folder of this part.
     pub path: PathBuf,
     /// Configuration of the network.
@@ -30,7 +30,7 @@ pub struct Part<C> {
 ///
 /// # Errors
 /// A configuration that it can't be built from.
-pub fn asked<M>(
+pub(super) fn asked<M>(
     path: &Path,
     build: impl FnOnce(Params) -> TensorResult<M>,
 ) -> Result<Shapes, DiffusionError> {
@@ -44,7 +44,7 @@ pub fn asked<M>(
 ///
 /// # Errors
 /// A tensor that is missing or has another shape; `what` is the network.
-pub fn find(
+pub(super) fn find(
     checkpoint: &Arc<Checkpoint>,
     asked: &Shapes,
     what: &str,
@@ -82,7 +82,7 @@ pub fn find(
 impl<C> Part<C> {
     /// # Errors
     /// As for [`find`].
-    pub fn new(
+    pub(super) fn new(
         checkpoint: &Arc<Checkpoint>,
         config: C,
         asked: Shapes,
@@ -101,7 +101,7 @@ impl<C> Part<C> {
     }
 
     /// Bytes that its weights take in memory, held as `held` or as they are stored.
-    pub fn bytes(&self, held: Option<DType>) -> u64 {
+    pub(super) fn bytes(&self, held: Option<DType>) -> u64 {
         let held = held.unwrap_or_else(|| self.source.stored());
         let one = |shape: &Vec<usize>| {
             let count = shape.iter().product::<usize>() as u64;
@@ -120,7 +120,7 @@ impl<C> Part<C> {
     ///
     /// # Errors
     /// A file that vanished or is damaged, or NaN among the weights.
-    pub fn load<M>(
+    pub(super) fn load<M>(
         &self,
         held: Option<DType>,
         device: &Device,

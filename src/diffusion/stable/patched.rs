@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What a LoRA adds to a weight: `scale * up down`.
 #[derive(Clone)]
-pub struct Delta {
+pub(super) struct Delta {
     pub file: Arc<Checkpoint>,
     /// Names in the file.
     pub up: String,
@@ -32,7 +32,7 @@ impl Delta {
 
 /// A source of parameters under diffusers' names.
 #[derive(Clone, Default)]
-pub struct Patched {
+pub(super) struct Patched {
     pub view: View,
     pub deltas: HashMap<String, Vec<Delta>>,
     /// Rows after those of the token table, `[n,C]` in f32.
@@ -40,11 +40,11 @@ pub struct Patched {
 }
 
 /// The table that textual inversion adds rows to.
-pub const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
+pub(super) const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
 
 impl Patched {
     /// The type in which the file stores the network, as one that can be computed from.
-    pub fn stored(&self) -> DType {
+    pub(super) fn stored(&self) -> DType {
         let wide = self.view.names().filter_map(|name| {
             let info = self.view.info(name)?;
             (info.shape.len() > 1).then_some(info)

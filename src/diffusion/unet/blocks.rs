@@ -9,21 +9,21 @@ use std::cell::Cell;
 
 /// Residual blocks, each followed by a transformer where the block has them, then a resampling.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub(super) struct Block {
     pub layers: Vec<(ResnetBlock, Option<Transformer>)>,
     pub resample: Option<Conv2d>,
 }
 
 /// The block between the way down and the way up.
 #[derive(Clone, Debug)]
-pub struct Mid {
+pub(super) struct Mid {
     first: ResnetBlock,
     transformer: Transformer,
     second: ResnetBlock,
 }
 
 impl Mid {
-    pub fn forward(&self, x: &Tensor, time: &Tensor, seen: Seen) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, seen: Seen) -> Result<Tensor> {
         let x = self.first.forward(x, Some(time))?;
         let x = self.transformer.forward(&x, seen)?;
         self.second.forward(&x, Some(time))
@@ -32,14 +32,14 @@ impl Mid {
 
 /// Builds the blocks of one network. Attention to the text is numbered in the order of building,
 /// as files of IP-Adapters number it: the way down, the way up, the middle.
-pub struct Builder<'a> {
+pub(super) struct Builder<'a> {
     config: &'a UnetConfig,
     resnet: ResnetShape,
     attentions: Cell<usize>,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(config: &'a UnetConfig) -> Self {
+    pub(super) fn new(config: &'a UnetConfig) -> Self {
         Self {
             config,
             resnet: ResnetShape {
@@ -92,7 +92,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub fn down(&self, p: &Params) -> Result<Vec<Block>> {
+    pub(super) fn down(&self, p: &Params) -> Result<Vec<Block>> {
         let config = self.config;
         let c = &config.block_out_channels;
         let block = |(i, kind): (usize, &DownBlockKind)| {
@@ -117,7 +117,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub fn up(&self, p: &Params) -> Result<Vec<Block>> {
+    pub(super) fn up(&self, p: &Params) -> Result<Vec<Block>> {
         let config = self.config;
         let c = &config.block_out_channels;
         let n = c.len();
@@ -152,7 +152,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub fn mid(&self, p: &Params) -> Result<Mid> {
+    pub(super) fn mid(&self, p: &Params) -> Result<Mid> {
         let m = p.pp("mid_block");
         let level = self.config.block_out_channels.len() - 1;
         let c = self.config.block_out_channels[level];
@@ -166,7 +166,7 @@ impl<'a> Builder<'a> {
 
 /// The way down from `x`, which `conv_in` made: the coarsest picture and all that is kept for the
 /// way up, `x` first.
-pub fn go_down(
+pub(super) fn go_down(
     blocks: &[Block],
     mut x: Tensor,
     time: &Tensor,

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 /// The time embedding with what is added to it.
 #[derive(Clone, Debug)]
-pub struct Embedding {
+pub(super) struct Embedding {
     width: usize,
     flip: bool,
     shift: f64,
@@ -29,7 +29,7 @@ struct Added {
 
 impl Embedding {
     /// Reads the layers from `p`.
-    pub fn new(config: &UnetConfig, p: &Params) -> Result<Self> {
+    pub(super) fn new(config: &UnetConfig, p: &Params) -> Result<Self> {
         let first = config.block_out_channels[0];
         let width = 4 * first;
         let two = |p: &Params, inp: usize| -> Result<[Linear; 2]> {
@@ -76,7 +76,7 @@ impl Embedding {
 
     /// `timesteps [B]` -> `[B, 4 * block_out_channels[0]]`, with the SiLU that every residual block
     /// would apply to it again. `reference` marks the pass over a reference.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         timesteps: &Tensor,
         told: &Conditioning,

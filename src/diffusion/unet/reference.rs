@@ -44,7 +44,7 @@ pub struct ReferenceLatents {
 
 /// What the self-attentions of one pass do with references.
 #[derive(Clone, Copy)]
-pub enum Reading<'a> {
+pub(super) enum Reading<'a> {
     /// Keep what would be seen of this picture.
     Keep(&'a RefCell<Vec<Option<Tensor>>>),
     /// See these.
@@ -53,7 +53,7 @@ pub enum Reading<'a> {
 
 /// Positions of the tokens of one pass, and its references where it has any.
 #[derive(Clone, Copy)]
-pub struct Placed<'a> {
+pub(super) struct Placed<'a> {
     /// By level, `[1 or B,T,32]`.
     pub positions: &'a [Tensor],
     pub reading: Option<Reading<'a>>,
@@ -62,7 +62,7 @@ pub struct Placed<'a> {
 /// How self-attention takes positions and references in: loudness of a position in queries and
 /// keys, and what marks the key of a reference.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(super) struct Places {
     query: Tensor,
     key: Tensor,
     mark: Tensor,
@@ -72,7 +72,7 @@ pub struct Places {
 }
 
 /// Queries, keys and values of self-attention before their projections, and what is added behind.
-pub struct Joined {
+pub(super) struct Joined {
     /// `[B,T+R*T',C]`.
     pub tokens: Tensor,
     pub query: Tensor,
@@ -81,7 +81,7 @@ pub struct Joined {
 }
 
 impl Places {
-    pub fn new(p: &Params, channels: usize, level: usize, number: usize) -> Result<Self> {
+    pub(super) fn new(p: &Params, channels: usize, level: usize, number: usize) -> Result<Self> {
         if !channels.is_multiple_of(CHANNELS) {
             candle_core::bail!("reference_attention needs channels that {CHANNELS} divides");
         }
@@ -102,7 +102,7 @@ impl Places {
     }
 
     /// Joins what the picture's tokens `x [B,T,C]` see of themselves with the references.
-    pub fn join(&self, x: &Tensor, placed: Placed) -> Result<Joined> {
+    pub(super) fn join(&self, x: &Tensor, placed: Placed) -> Result<Joined> {
         let missing = || candle_core::Error::Msg("a reference lacks an attention".into());
         let here = placed.positions.get(self.level).ok_or_else(missing)?;
         let query = self.spread(here, &self.query)?;
@@ -200,7 +200,7 @@ fn sinusoids(places: &[Vec<[f32; 2]>], device: &Device) -> Result<Tensor> {
 }
 
 /// Positions of `h` x `w` latents with their corner at each of `corners`, level by level.
-pub fn positions(
+pub(super) fn positions(
     (h, w): (usize, usize),
     levels: usize,
     corners: &[[f32; 2]],

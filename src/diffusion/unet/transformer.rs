@@ -26,7 +26,7 @@ pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 
 /// What the places of the latents attend to beside themselves.
 #[derive(Clone, Copy)]
-pub struct Seen<'a> {
+pub(super) struct Seen<'a> {
     pub text: &'a Tensor,
     pub image: Option<&'a ImagePrompt>,
     pub beside: Beside<'a>,
@@ -36,7 +36,7 @@ pub struct Seen<'a> {
 
 /// What self-attention does with other pictures.
 #[derive(Clone, Copy)]
-pub enum Beside<'a> {
+pub(super) enum Beside<'a> {
     Nothing,
     /// Keeps its keys and values.
     Keep(&'a RefCell<Bank>, Pick),
@@ -45,7 +45,7 @@ pub enum Beside<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct TransformerShape {
+pub(super) struct TransformerShape {
     pub channels: usize,
     pub heads: usize,
     pub depth: usize,
@@ -88,7 +88,7 @@ impl Projection {
 }
 
 #[derive(Clone, Debug)]
-pub struct Transformer {
+pub(super) struct Transformer {
     norm: GroupNorm,
     proj_in: Projection,
     blocks: Vec<Block>,
@@ -97,7 +97,7 @@ pub struct Transformer {
 
 impl Transformer {
     /// A new one begins as the identity (`proj_out` at zero).
-    pub fn new(p: &Params, s: TransformerShape) -> Result<Self> {
+    pub(super) fn new(p: &Params, s: TransformerShape) -> Result<Self> {
         let blocks = (0..s.depth)
             .map(|i| Block::new(&p.pp("transformer_blocks").pp(i), s, s.first + i))
             .collect::<Result<_>>()?;
@@ -111,7 +111,7 @@ impl Transformer {
     }
 
     /// `x [B,H,W,C]` -> `[B,H,W,C]`.
-    pub fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let y = self.proj_in.forward(&self.norm.forward(x)?)?;
         let mut y = y.reshape((b, h * w, c))?;

@@ -10,7 +10,7 @@ use crate::judges::contrastive::{Contrastive, dot};
 use crate::storyworld::{Renderer, Scene, Split, Tale};
 
 /// The pictures of some training stories with their embeddings.
-pub struct Gallery {
+pub(super) struct Gallery {
     judge: Rc<Contrastive>,
     renderer: Renderer,
     scenes: Vec<(Scene, Vec<f32>)>,
@@ -21,7 +21,7 @@ impl Gallery {
     ///
     /// # Errors
     /// When the contrastive model fails.
-    pub fn new(judge: Rc<Contrastive>, pictures: usize) -> Result<Self, EvalError> {
+    pub(super) fn new(judge: Rc<Contrastive>, pictures: usize) -> Result<Self, EvalError> {
         let renderer = Renderer::new(SIZE);
         let mut scenes = Vec::new();
         let stories = (0..).map(|seed| Tale::referring(seed, Split::Training).panels);
@@ -45,7 +45,7 @@ impl Gallery {
     ///
     /// # Errors
     /// When the contrastive model fails.
-    pub fn better(
+    pub(super) fn better(
         &self,
         at: &Moment,
         sentence: &str,

@@ -10,7 +10,7 @@ use crate::pipeline::ContextPanel;
 use crate::story::{Document, Edit, Images, Panel, PictureTake, Project, Story};
 
 /// Writes the panels before and the last one, told by the row, as `DIR/row/story-001`.
-pub fn write(
+pub(super) fn write(
     dir: &Path,
     row: &str,
     number: usize,

@@ -16,7 +16,7 @@ use crate::voken::VokenFolder;
 use crate::weights;
 
 /// A row's scores: one line of JSON a story, behind one that says what they are the scores of.
-pub struct Ledger {
+pub(super) struct Ledger {
     path: PathBuf,
     file: File,
     /// The first line, until there is a story to write behind it.
@@ -27,7 +27,7 @@ pub struct Ledger {
 ///
 /// # Errors
 /// A model that is not there.
-pub fn fingerprint(
+pub(super) fn fingerprint(
     row: &RowConfig,
     workshop: &Workshop,
     options: &StoryOptions,
@@ -79,7 +79,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A file that can't be read or written, or that holds the scores of something else.
-    pub fn open(
+    pub(super) fn open(
         dir: &Path,
         row: &RowConfig,
         of: &Value,
@@ -116,7 +116,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A disk that is full.
-    pub fn add(&mut self, score: &StoryScore) -> Result<(), EvalError> {
+    pub(super) fn add(&mut self, score: &StoryScore) -> Result<(), EvalError> {
         let line = serde_json::to_string(score);
         let mut lines = line.map_err(|e| unwritten(&self.path, e.into()))? + "\n";
         if let Some(head) = &self.head {

@@ -35,7 +35,7 @@ enum Preference {
 }
 
 /// Share and interval of A, B and ties.
-pub type Shares = [(f64, Option<Interval>); 3];
+pub(super) type Shares = [(f64, Option<Interval>); 3];
 
 /// The votes of one or more persons.
 #[derive(Clone, Debug, PartialEq)]

@@ -224,7 +224,7 @@ fn templates_that_do_too_much_or_are_none_are_one_sentence() {
 }
 
 fn shown(prompt: &str, answer: &str, stops: &[&str]) -> String {
-    let stops: Vec<String> = stops.iter().map(|stop| stop.to_string()).collect();
+    let stops: Vec<String> = stops.iter().map(std::string::ToString::to_string).collect();
     let mut all = Vec::new();
     // Whatever the pieces are, the whole is the same, and what was shown begins it.
     for size in [1, 2, 3, 7, 1000] {

@@ -163,7 +163,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn new(config: &FloatConfig, p: &Params) -> Result<Self> {
+    pub(super) fn new(config: &FloatConfig, p: &Params) -> Result<Self> {
         let (c, inner) = (config.hidden_size, config.intermediate_size);
         let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
         let (wide, narrow) = (heads * config.head_width(), kv_heads * config.head_width());
@@ -187,7 +187,7 @@ impl Layer {
     }
 
     /// `own`: the adapters were trained on these matrices, so that their outputs lie as these do.
-    pub fn add_lora(&mut self, lora: &LoraConfig, p: &Params, own: bool) -> Result<()> {
+    pub(super) fn add_lora(&mut self, lora: &LoraConfig, p: &Params, own: bool) -> Result<()> {
         let (heads, pairs) = (self.heads, if own { Pairs::Halves } else { self.pairs });
         let order = |up: &Tensor| match pairs {
             Pairs::Halves => Ok(up.clone()),
@@ -204,17 +204,17 @@ impl Layer {
             .add_lora(lora, &p.pp("v_proj"), |up| Ok(up.clone()))
     }
 
-    pub fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
+    pub(super) fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
         self.query.set_dropout(dropout);
         self.value.set_dropout(dropout);
     }
 
-    pub fn merge_lora(&mut self) -> Result<()> {
+    pub(super) fn merge_lora(&mut self) -> Result<()> {
         self.query.merge()?;
         self.value.merge()
     }
 
-    pub fn freeze(&mut self) -> Result<()> {
+    pub(super) fn freeze(&mut self) -> Result<()> {
         self.query.freeze()?;
         self.value.freeze()?;
         let matrices = [&mut self.key, &mut self.out, &mut self.gate, &mut self.up];
@@ -222,11 +222,11 @@ impl Layer {
         self.down.freeze()
     }
 
-    pub fn query_weight(&self) -> Option<&Tensor> {
+    pub(super) fn query_weight(&self) -> Option<&Tensor> {
         self.query.weight()
     }
 
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         x: &Tensor,
         rotation: &Rotation,

@@ -41,14 +41,14 @@ pub(super) struct Dropout {
 }
 
 impl Dropout {
-    pub fn new(share: f64, seed: u64) -> Self {
+    pub(super) fn new(share: f64, seed: u64) -> Self {
         Self {
             share,
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
         }
     }
 
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let kept = (1.0 / (1.0 - self.share)) as f32;
         let mask: Vec<f32> = {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ pub(super) enum Matrix {
 }
 
 impl Matrix {
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Float(linear) => linear.forward(x),
             Matrix::Frozen(linear) => linear.forward(x),
@@ -116,7 +116,7 @@ impl Matrix {
     }
 
     /// A weight in floating point is held as training needs it where it does not learn.
-    pub fn freeze(&mut self) -> Result<()> {
+    pub(super) fn freeze(&mut self) -> Result<()> {
         if let Matrix::Float(linear) = self
             && let Some(frozen) = FrozenLinear::new(linear)?
         {
@@ -153,7 +153,7 @@ struct Adapter {
 }
 
 impl Adapted {
-    pub fn new(base: Matrix) -> Self {
+    pub(super) fn new(base: Matrix) -> Self {
         Self {
             base,
             adapter: None,
@@ -161,20 +161,20 @@ impl Adapted {
     }
 
     /// The weight `[in,out]` where it is not quantised.
-    pub fn weight(&self) -> Option<&Tensor> {
+    pub(super) fn weight(&self) -> Option<&Tensor> {
         match &self.base {
             Matrix::Float(linear) => Some(linear.weight()),
             Matrix::Frozen(_) | Matrix::Quantised(..) | Matrix::Mapped(_) => None,
         }
     }
 
-    pub fn freeze(&mut self) -> Result<()> {
+    pub(super) fn freeze(&mut self) -> Result<()> {
         self.base.freeze()
     }
 
     /// `p` holds `lora_A.default` and `lora_B.default`. `order` puts the outputs `[r,out]` of the
     /// adapter into the order that the matrix has them in.
-    pub fn add_lora(
+    pub(super) fn add_lora(
         &mut self,
         lora: &LoraConfig,
         p: &Params,
@@ -196,14 +196,14 @@ impl Adapted {
     }
 
     /// From now on `dropout` leaves out some of the adapter's inputs, or nothing.
-    pub fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
+    pub(super) fn set_dropout(&mut self, dropout: Option<&Arc<Dropout>>) {
         if let Some(adapter) = &mut self.adapter {
             adapter.dropout = dropout.cloned();
         }
     }
 
     /// Folds the adapter into the weight; beside a quantised one it stays.
-    pub fn merge(&mut self) -> Result<()> {
+    pub(super) fn merge(&mut self) -> Result<()> {
         if let (Matrix::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
             let wide = |linear: &Linear| linear.weight().to_dtype(DType::F32);
             let change = wide(&adapter.down)?.matmul(&wide(&adapter.up)?)?;
@@ -215,7 +215,7 @@ impl Adapted {
         Ok(())
     }
 
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.base.forward(x)?;
         match &self.adapter {
             None => Ok(y),

@@ -33,7 +33,7 @@ pub(super) struct Attention<'a> {
 impl Attention<'_> {
     /// Attention of `query`, `[tokens, heads, width]`, whose first token is at `first`, into `out`
     /// of the same shape.
-    pub fn attend(&self, cache: &LayerCache, query: &[f32], first: usize, out: &mut [f32]) {
+    pub(super) fn attend(&self, cache: &LayerCache, query: &[f32], first: usize, out: &mut [f32]) {
         let row = self.heads * self.width;
         let tokens = query.len() / row;
         let group = self.heads / self.kv_heads * self.width;
@@ -67,7 +67,10 @@ impl Attention<'_> {
 
     /// The queries of `query` that share the keys and values of `head`; their results go to rows of
     /// `out_row` numbers, from `out_at` on in each.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a piece of the cache and where its result goes"
+    )]
     fn one(
         &self,
         cache: &LayerCache,

@@ -20,7 +20,7 @@ struct Share {
 
 impl Mixture {
     /// What the experts make of `x`, `[tokens, width]`, into `out` of the same shape.
-    pub fn forward(&self, network: &Network, x: &[f32], out: &mut [f32]) {
+    pub(super) fn forward(&self, network: &Network, x: &[f32], out: &mut [f32]) {
         let width = network.hyper.width;
         let mut logits = Vec::new();
         network.apply(&mut [(&self.router, &mut logits)], x, width);

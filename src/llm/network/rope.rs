@@ -13,12 +13,12 @@ pub(super) struct Rope {
 
 impl Rope {
     /// The rotations of layers that see all of a text; every frequency is divided by its factor.
-    pub fn global(hyper: &Hyperparameters, factors: Option<&[f32]>) -> Rope {
+    pub(super) fn global(hyper: &Hyperparameters, factors: Option<&[f32]>) -> Rope {
         Rope::new(hyper, hyper.rope_base, hyper.rope_scaling, factors)
     }
 
     /// Those of layers with a window.
-    pub fn local(hyper: &Hyperparameters, factors: Option<&[f32]>) -> Rope {
+    pub(super) fn local(hyper: &Hyperparameters, factors: Option<&[f32]>) -> Rope {
         // Where a family has a base of its own for them, they are not scaled.
         let scaling = match hyper.family.local_rope_base {
             Some(_) => RopeScaling::None,
@@ -75,7 +75,7 @@ impl Rope {
     }
 
     /// Cosine and sine of every pair at positions from `first` on, `[tokens, pairs, 2]`.
-    pub fn turns(&self, first: usize, tokens: usize, to: &mut Vec<f32>) {
+    pub(super) fn turns(&self, first: usize, tokens: usize, to: &mut Vec<f32>) {
         to.clear();
         for position in first..first + tokens {
             for frequency in &self.frequencies {
@@ -86,7 +86,7 @@ impl Rope {
     }
 
     /// Turns every head of `x`, `[tokens, row]`.
-    pub fn rotate(&self, x: &mut [f32], row: usize, head: usize, turns: &[f32]) {
+    pub(super) fn rotate(&self, x: &mut [f32], row: usize, head: usize, turns: &[f32]) {
         let pairs = self.frequencies.len();
         let turn = |a: &mut f32, b: &mut f32, turn: &[f32]| {
             let (x, y) = (*a, *b);

@@ -3,7 +3,7 @@
 
 mod backward;
 
-pub use backward::{Forward, backward};
+pub(crate) use backward::{Forward, backward};
 
 use super::elementwise::{exponentials, highest};
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
@@ -21,7 +21,7 @@ const KEYS: usize = 16 * NR;
 
 /// Sizes of `q [batch,tq,heads*dim]`, `k`/`v [batch,tk,kv_heads*dim]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub batch: usize,
     pub tq: usize,
     pub tk: usize,
@@ -102,7 +102,7 @@ fn rows_by_strips(
                     NR.min(n - n0),
                     &zero,
                     add,
-                )
+                );
             };
         }
     }
@@ -139,7 +139,7 @@ fn transposed_product(
                         ldc,
                         rows.min(m - m0),
                         NR.min(n - n0),
-                    )
+                    );
                 };
             }
         }
@@ -247,14 +247,14 @@ impl Rows {
 /// What a query's scores came to: the greatest of them, and the sum of e^(score - greatest).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct SoftmaxStats {
+pub(crate) struct SoftmaxStats {
     max: f32,
     sum: f32,
 }
 
 /// `keys` is `[batch, tk]`, above 0 where a key may be seen. What was seen comes back as
 /// `[batch, heads, tq]`.
-pub fn forward(
+pub(crate) fn forward(
     s: &Shape,
     q: &[f32],
     k: &[f32],
@@ -315,8 +315,8 @@ pub fn forward(
                                 unsafe { saw.at(2 * at).cast::<SoftmaxStats>().write(seen) };
                             }
                         }
-                    })
-                })
+                    });
+                });
             });
         });
     seen
@@ -354,7 +354,7 @@ fn block_forward(
                 c: n,
                 scale,
                 so_far,
-            })
+            });
         };
         if k0 > 0 {
             for (i, kept) in rows

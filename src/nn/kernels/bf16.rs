@@ -15,7 +15,7 @@ const NR: usize = 48;
 const MR: usize = 8;
 
 /// Whether this processor multiplies bf16.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         isa() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16")
@@ -27,7 +27,7 @@ pub fn available() -> bool {
 /// A matrix `[k, n]` in bf16: strips of [`NR`] columns, in each of which two numbers of a column
 /// stand side by side. What a strip or a pair lacks is zeros.
 #[derive(Debug)]
-pub struct Packed {
+pub(crate) struct Packed {
     k: usize,
     n: usize,
     strips: Vec<u16>,
@@ -40,7 +40,7 @@ fn round(x: f32) -> u16 {
 
 impl Packed {
     /// Packs the `[k, n]` matrix whose number in row `i` and column `j` is `at(i, j)`.
-    pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    pub(crate) fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let pairs = k.div_ceil(2);
         let mut strips = vec![0u16; n.div_ceil(NR) * pairs * NR * 2];
         strips
@@ -65,7 +65,7 @@ impl Packed {
     ///
     /// # Panics
     /// Where slices are not as long as that, or bf16 is not [`available`].
-    pub fn multiply(&self, x: &[f32], out: &mut [f32]) {
+    pub(crate) fn multiply(&self, x: &[f32], out: &mut [f32]) {
         let (k, n) = (self.k, self.n);
         assert!(available() && k > 0 && n > 0 && x.len().is_multiple_of(k));
         assert!(out.len() == x.len() / k * n);
@@ -163,7 +163,7 @@ unsafe fn tile(
             }
         };
     }
-    by_rows!(1, 2, 3, 4, 5, 6, 7, 8)
+    by_rows!(1, 2, 3, 4, 5, 6, 7, 8);
 }
 
 /// # Safety

@@ -4,7 +4,7 @@
 //! at `base[p]` in the padded input, and a tap of the kernel is a constant offset from there.
 
 use super::gemm::{MR, NR, SLACK, rows_tile, steps_tile, tile_rows, with_scratch};
-pub use super::geometry::Geometry;
+pub(crate) use super::geometry::Geometry;
 use super::geometry::{OutPtr, places};
 use super::pack::{pack_strip, pack_strip_transposed};
 use super::{linear, winograd};
@@ -144,7 +144,7 @@ fn product(
                                 width,
                                 &edge,
                                 part_i > 0,
-                            )
+                            );
                         };
                     }
                 });
@@ -212,7 +212,7 @@ fn spread(
 }
 
 /// `w` is `[kh,kw,cin,cout]`, `out` `[batch,ho,wo,cout]`.
-pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+pub(crate) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
     if winograd::suits(g) {
         return winograd::forward(g, x, w, bias, out);
     }
@@ -241,7 +241,7 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &m
 
 /// Gradient of the input: the output's gradient, spread by the stride, convolved with the
 /// flipped and transposed kernel.
-pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(crate) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     if winograd::suits(g) {
         return winograd::grad_input(g, dy, w, dx);
     }
@@ -326,7 +326,7 @@ const STEPS: usize = 256;
 const MOST_TILES: usize = 32;
 
 /// Gradient of the kernel, `[kh,kw,cin,cout]`, overwritten.
-pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(crate) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     if winograd::suits(g) {
         return winograd::grad_weight(g, x, dy, dw);
     }
@@ -426,7 +426,7 @@ fn steps_product(
                                     n,
                                     rows.min(cin - c0),
                                     NR.min(n - n0),
-                                )
+                                );
                             };
                         }
                     }
@@ -437,7 +437,7 @@ fn steps_product(
 }
 
 /// Sums `dy [places, n]` over its places.
-pub fn grad_bias(dy: &[f32], n: usize, db: &mut [f32]) {
+pub(crate) fn grad_bias(dy: &[f32], n: usize, db: &mut [f32]) {
     let sums = dy
         .par_chunks(n * 1024)
         .map(|chunk| {
@@ -455,7 +455,7 @@ pub fn grad_bias(dy: &[f32], n: usize, db: &mut [f32]) {
 }
 
 /// The geometry of `x [rows, inp] * w [inp, out]`.
-pub fn matrix(rows: usize, inp: usize, out: usize) -> Geometry {
+pub(crate) fn matrix(rows: usize, inp: usize, out: usize) -> Geometry {
     Geometry {
         batch: 1,
         h: rows,

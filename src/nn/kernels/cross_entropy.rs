@@ -46,7 +46,7 @@ dispatch! {
 
 /// The cross-entropy of token `wanted` by the logits `row` and, behind them, `more`; both become
 /// the gradient of the loss times `share`. NaN among the logits gives NaN.
-pub fn row(row: &mut [f32], more: &mut [f32], wanted: usize, share: f32) -> f32 {
+pub(crate) fn row(row: &mut [f32], more: &mut [f32], wanted: usize, share: f32) -> f32 {
     let shift = largest(row).max(largest(more));
     let own = row.len();
     let logit = if wanted < own {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Element-wise functions of one variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unary {
+pub(crate) enum Unary {
     Silu,
     Gelu,
     /// By the approximation with the tangent.
@@ -191,7 +191,7 @@ impl Work for SumSquares<'_> {
     }
 }
 
-pub fn sum_squares(x: &[f32]) -> f64 {
+pub(crate) fn sum_squares(x: &[f32]) -> f64 {
     let parts: Vec<f64> = x
         .par_chunks(CHUNK)
         .map(|x| {
@@ -205,7 +205,7 @@ pub fn sum_squares(x: &[f32]) -> f64 {
 }
 
 /// `y = k x`.
-pub fn scale(k: f32, x: &[f32], y: &mut [f32]) {
+pub(crate) fn scale(k: f32, x: &[f32], y: &mut [f32]) {
     x.par_chunks(CHUNK)
         .zip(y.par_chunks_mut(CHUNK))
         .for_each(|(x, y)| y.iter_mut().zip(x).for_each(|(y, x)| *y = k * x));
@@ -214,13 +214,13 @@ pub fn scale(k: f32, x: &[f32], y: &mut [f32]) {
 /// Elements a task takes at a time.
 const CHUNK: usize = 16 * 1024;
 
-pub fn unary(kind: Unary, x: &[f32], y: &mut [f32]) {
+pub(crate) fn unary(kind: Unary, x: &[f32], y: &mut [f32]) {
     x.par_chunks(CHUNK)
         .zip(y.par_chunks_mut(CHUNK))
         .for_each(|(x, y)| unary_chunk(kind, x, None, y));
 }
 
-pub fn unary_grad(kind: Unary, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(crate) fn unary_grad(kind: Unary, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     x.par_chunks(CHUNK)
         .zip(dy.par_chunks(CHUNK))
         .zip(dx.par_chunks_mut(CHUNK))
@@ -281,7 +281,7 @@ impl Work for GegluGrad<'_> {
 }
 
 /// `x [rows, 2c] -> y [rows, c]`.
-pub fn geglu(c: usize, x: &[f32], y: &mut [f32]) {
+pub(crate) fn geglu(c: usize, x: &[f32], y: &mut [f32]) {
     x.par_chunks(2 * c)
         .zip(y.par_chunks_mut(c))
         .with_min_len((CHUNK / c).max(1))
@@ -292,7 +292,7 @@ pub fn geglu(c: usize, x: &[f32], y: &mut [f32]) {
         });
 }
 
-pub fn geglu_grad(c: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(crate) fn geglu_grad(c: usize, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     x.par_chunks(2 * c)
         .zip(dy.par_chunks(c))
         .zip(dx.par_chunks_mut(2 * c))
@@ -356,7 +356,7 @@ impl Work for SwigluGrad<'_> {
 }
 
 /// `y = silu(gate) up`, all of one length.
-pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
+pub(crate) fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
     gate.par_chunks(CHUNK)
         .zip(up.par_chunks(CHUNK))
         .zip(y.par_chunks_mut(CHUNK))
@@ -367,7 +367,13 @@ pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) {
         });
 }
 
-pub fn swiglu_grad(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+pub(crate) fn swiglu_grad(
+    gate: &[f32],
+    up: &[f32],
+    dy: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
     gate.par_chunks(CHUNK)
         .zip(up.par_chunks(CHUNK))
         .zip(dy.par_chunks(CHUNK))
@@ -389,7 +395,7 @@ pub fn swiglu_grad(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup:
 }
 
 /// Adds `t [batch, c]` to every place of its sample in `x [batch, places, c]`.
-pub fn add_channels(places: usize, c: usize, x: &[f32], t: &[f32], y: &mut [f32]) {
+pub(crate) fn add_channels(places: usize, c: usize, x: &[f32], t: &[f32], y: &mut [f32]) {
     let n = places * c;
     x.par_chunks(n)
         .zip(y.par_chunks_mut(n))
@@ -404,7 +410,7 @@ pub fn add_channels(places: usize, c: usize, x: &[f32], t: &[f32], y: &mut [f32]
 }
 
 /// Sums `dy [batch, places, c]` over its places into `dt [batch, c]`.
-pub fn sum_places(places: usize, c: usize, dy: &[f32], dt: &mut [f32]) {
+pub(crate) fn sum_places(places: usize, c: usize, dy: &[f32], dt: &mut [f32]) {
     dy.par_chunks(places * c)
         .zip(dt.par_chunks_mut(c))
         .for_each(|(dy, t)| {
@@ -499,7 +505,7 @@ impl Work for SoftmaxRows<'_> {
 }
 
 /// Softmax of each row of `c`.
-pub fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
+pub(crate) fn softmax(c: usize, x: &[f32], y: &mut [f32]) {
     let n = c * (CHUNK / c).max(1);
     x.par_chunks(n).zip(y.par_chunks_mut(n)).for_each(|(x, y)| {
         // SAFETY: rows are taken by their bounds.
@@ -519,7 +525,7 @@ dispatch! {
 }
 
 /// dx = y * (dy - sum(y dy)).
-pub fn softmax_grad(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(crate) fn softmax_grad(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     let n = c * (CHUNK / c).max(1);
     y.par_chunks(n)
         .zip(dy.par_chunks(n))
@@ -529,7 +535,14 @@ pub fn softmax_grad(c: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
 
 /// Turns each pair of neighbours of `x [batch, positions, heads, dim]` by the angle whose cosine
 /// and sine are in `turns [positions, dim/2, 2]`, the other way round with `back`.
-pub fn rotate(turns: &[f32], width: usize, dim: usize, back: bool, x: &[f32], y: &mut [f32]) {
+pub(crate) fn rotate(
+    turns: &[f32],
+    width: usize,
+    dim: usize,
+    back: bool,
+    x: &[f32],
+    y: &mut [f32],
+) {
     let positions = turns.len() / dim;
     let sign = if back { -1.0 } else { 1.0 };
     x.par_chunks(width)

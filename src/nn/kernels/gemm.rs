@@ -2,16 +2,16 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::gemm_avx2;
-pub use super::geometry::NR;
+pub(crate) use super::geometry::NR;
 use super::simd::{FUSED, fused};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Isa, isa};
 use std::cell::RefCell;
 
 /// Most rows of a tile.
-pub const MR: usize = 14;
+pub(crate) const MR: usize = 14;
 /// Floats that must be readable past the last element of a left operand.
-pub const SLACK: usize = 16;
+pub(crate) const SLACK: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -19,7 +19,7 @@ thread_local! {
 
 /// Runs `f` with a scratch vector of this thread, kept between calls so that steady work
 /// allocates nothing.
-pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     let mut v = SCRATCH.with(|s| s.borrow_mut().pop().unwrap_or_default());
     let r = f(&mut v);
     SCRATCH.with(|s| s.borrow_mut().push(v));
@@ -28,7 +28,7 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
 
 /// `n` floats of any value, for a result that is written as a whole: to write zeros first would
 /// take as long as many an operation.
-pub fn fresh(n: usize) -> Vec<f32> {
+pub(crate) fn fresh(n: usize) -> Vec<f32> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         let mut v = Vec::<f32>::with_capacity(n);
@@ -51,7 +51,7 @@ pub fn fresh(n: usize) -> Vec<f32> {
 /// # Safety
 /// `a[m] + segs[..] + 0..seg_len` must be readable for every row, `strip` must hold
 /// `segs.len() * seg_len` rows, and `c[m]` must be writable for `width` floats.
-pub unsafe fn rows_tile(
+pub(crate) unsafe fn rows_tile(
     a: &[*const f32],
     segs: &[usize],
     seg_len: usize,
@@ -90,9 +90,9 @@ pub unsafe fn rows_tile(
     #[cfg(target_arch = "x86_64")]
     if isa() == Isa::Avx512 {
         return if width > 16 {
-            by_rows!(rows_avx512, 2)
+            by_rows!(rows_avx512, 2);
         } else {
-            by_rows!(rows_avx512, 1)
+            by_rows!(rows_avx512, 1);
         };
     }
     #[cfg(target_arch = "x86_64")]
@@ -100,7 +100,7 @@ pub unsafe fn rows_tile(
         // SAFETY: the processor has AVX2; the rest is the caller's promise.
         return unsafe { gemm_avx2::rows(a, segs, seg_len, strip, c, width, bias, add) };
     }
-    by_rows!(rows_portable, FUSED)
+    by_rows!(rows_portable, FUSED);
 }
 
 /// Step tile: `c[m*ldc + j] += sum over t of x[steps[t] + m] * b[t*ldb + j]` for `rows` rows.
@@ -109,7 +109,7 @@ pub unsafe fn rows_tile(
 /// `x + steps[..] + 0..MR` must be readable (see [`SLACK`]), `b` must hold `steps.len()` rows,
 /// `ldb` apart, of `width` floats rounded up to whole vectors of 16, and `c` must be writable for
 /// `rows` rows of `width` floats, `ldc` apart.
-pub unsafe fn steps_tile(
+pub(crate) unsafe fn steps_tile(
     x: *const f32,
     steps: &[usize],
     b: &[f32],
@@ -145,9 +145,9 @@ pub unsafe fn steps_tile(
     #[cfg(target_arch = "x86_64")]
     if isa() == Isa::Avx512 {
         return if width > 16 {
-            by_rows!(steps_avx512, 2)
+            by_rows!(steps_avx512, 2);
         } else {
-            by_rows!(steps_avx512, 1)
+            by_rows!(steps_avx512, 1);
         };
     }
     #[cfg(target_arch = "x86_64")]
@@ -155,12 +155,12 @@ pub unsafe fn steps_tile(
         // SAFETY: the processor has AVX2; the rest is the caller's promise.
         return unsafe { gemm_avx2::steps(x, steps, b, ldb, c, ldc, rows, width) };
     }
-    by_rows!(steps_portable, FUSED)
+    by_rows!(steps_portable, FUSED);
 }
 
 /// The tile height (8 to 14) that is quickest for `m` rows: each tile costs its rows, whether they
 /// are needed or not, and about one and a half more to load the right operand.
-pub fn tile_rows(m: usize) -> usize {
+pub(crate) fn tile_rows(m: usize) -> usize {
     (8..=MR)
         .rev()
         .min_by_key(|r| m.div_ceil(*r) * (2 * r + 3))

@@ -37,7 +37,7 @@ macro_rules! by_groups {
 /// # Safety
 /// What that asks for, and a processor with AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn rows(
+pub(super) unsafe fn rows(
     a: &[*const f32],
     segs: &[usize],
     seg_len: usize,
@@ -71,7 +71,7 @@ pub unsafe fn rows(
 /// # Safety
 /// What that asks for, and a processor with AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn steps(
+pub(super) unsafe fn steps(
     x: *const f32,
     steps: &[usize],
     b: &[f32],

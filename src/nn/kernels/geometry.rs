@@ -1,11 +1,11 @@
 //! What the kernels of convolutions, products and norms share: sizes, places, and where tasks write.
 
 /// Columns of a packed strip.
-pub const NR: usize = 32;
+pub(crate) const NR: usize = 32;
 
 /// Sizes of one convolution. Padding is top, left, bottom, right.
 #[derive(Clone, Copy, Debug)]
-pub struct Geometry {
+pub(crate) struct Geometry {
     /// Pictures in a batch.
     pub batch: usize,
     /// Height of the input.
@@ -43,7 +43,7 @@ impl Geometry {
     }
 
     /// Height and width of the output.
-    pub fn out(&self) -> (usize, usize) {
+    pub(crate) fn out(&self) -> (usize, usize) {
         let (h, w) = self.padded();
         (
             (h - self.kh) / self.stride + 1,

@@ -5,14 +5,14 @@ use super::simd::{FUSED, erf, exp, fused};
 use super::simd::{Isa, isa};
 
 /// Floats in a [`Lanes`].
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Sixteen floats.
 ///
 /// # Safety
 /// An implementation may use instructions that not every processor has: its methods are only
 /// called from [`Work::run`] as [`run`] calls it.
-pub unsafe trait Lanes: Copy {
+pub(super) unsafe trait Lanes: Copy {
     /// # Safety
     /// As the trait says.
     unsafe fn zero() -> Self;
@@ -90,7 +90,7 @@ pub unsafe trait Lanes: Copy {
 }
 
 /// A piece of work on lanes of any kind.
-pub trait Work {
+pub(super) trait Work {
     /// To be marked `#[inline(always)]`, so that it is compiled for the lanes' instruction set.
     ///
     /// # Safety
@@ -102,7 +102,7 @@ pub trait Work {
 ///
 /// # Safety
 /// What the piece of work asks for.
-pub unsafe fn run<W: Work>(work: W) {
+pub(super) unsafe fn run<W: Work>(work: W) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")]
@@ -139,7 +139,7 @@ pub unsafe fn run<W: Work>(work: W) {
 /// Lanes in plain Rust, vectorised by the compiler for the build's target.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub struct Plain([f32; LANES]);
+pub(super) struct Plain([f32; LANES]);
 
 // SAFETY: no special instructions are used.
 unsafe impl Lanes for Plain {

@@ -6,7 +6,7 @@ use super::lanes::{ERF, LANES, Lanes};
 
 /// Lanes 0 to 7, and 8 to 15.
 #[derive(Clone, Copy)]
-pub struct Pair(__m256, __m256);
+pub(super) struct Pair(__m256, __m256);
 
 /// All bits for the first `n` lanes, at most [`LANES`].
 ///

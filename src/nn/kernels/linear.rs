@@ -13,13 +13,13 @@ fn rows(g: &Geometry) -> Option<usize> {
     (plain && isa() != Isa::Portable && !sizes.contains(&0)).then_some(g.batch * g.h * g.w)
 }
 
-pub fn suits(g: &Geometry) -> bool {
+pub(super) fn suits(g: &Geometry) -> bool {
     rows(g).is_some()
 }
 
 /// As [`suits`], for the gradient of the input. Measured with 2 to 8192 rows and 64 to 10240
 /// outputs: the crate was up to 1.2 times as quick where this holds, down to 0.6 times elsewhere.
-pub fn suits_grad_input(g: &Geometry) -> bool {
+pub(super) fn suits_grad_input(g: &Geometry) -> bool {
     rows(g).is_some_and(|rows| 4 * rows >= g.cout)
 }
 
@@ -57,7 +57,7 @@ fn product(m: usize, k: usize, n: usize, a: Matrix, b: Matrix, add: bool, out: &
 }
 
 /// `x [rows, cin] * w [cin, cout] + bias`.
-pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let (m, k, n) = (g.batch * g.h * g.w, g.cin, g.cout);
     if let Some(bias) = bias {
         y.chunks_exact_mut(n)
@@ -67,13 +67,13 @@ pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut
 }
 
 /// `dy [rows, cout] * w^T`.
-pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let (m, k, n) = (g.batch * g.h * g.w, g.cin, g.cout);
     product(m, n, k, Matrix(dy, n, 1), Matrix(w, 1, n), false, dx);
 }
 
 /// `x^T * dy`.
-pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let (m, k, n) = (g.batch * g.h * g.w, g.cin, g.cout);
     product(k, m, n, Matrix(x, 1, k), Matrix(dy, n, 1), false, dw);
 }

@@ -6,16 +6,18 @@
 //! into strips of [`gemm::NR`] columns. Linear layers take the `gemm` crate where it is quicker
 //! ([`linear`]).
 
-// A matrix comes with its strides, and sums are kept in registers by index: grouping the one or
-// iterating the other hides what a kernel does.
-#![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
+#![allow(
+    clippy::too_many_arguments,
+    clippy::needless_range_loop,
+    reason = "a matrix comes with its strides, and sums are kept in registers by index: grouping the one or iterating the other hides what a kernel does"
+)]
 
-pub mod attention;
-pub mod bf16;
-pub mod conv;
-pub mod cross_entropy;
-pub mod elementwise;
-pub mod gemm;
+pub(super) mod attention;
+pub(super) mod bf16;
+pub(super) mod conv;
+pub(super) mod cross_entropy;
+pub(super) mod elementwise;
+pub(super) mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx2;
 mod geometry;
@@ -25,7 +27,7 @@ mod lanes_avx2;
 #[cfg(target_arch = "aarch64")]
 mod lanes_neon;
 mod linear;
-pub mod norm;
+pub(super) mod norm;
 mod pack;
-pub mod simd;
+pub(super) mod simd;
 mod winograd;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// Sizes of a group norm over `[batch, places, channels]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Groups {
+pub(crate) struct Groups {
     pub places: usize,
     pub channels: usize,
     pub groups: usize,
@@ -288,7 +288,7 @@ fn affine(mean: &[f32], rstd: &[f32], gamma: &[f32], beta: &[f32]) -> (Vec<f32>,
     (scale, shift)
 }
 
-pub fn group_forward(g: &Groups, x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) {
+pub(crate) fn group_forward(g: &Groups, x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) {
     let (c, n) = (g.channels, g.places * g.channels);
     assert!(x.len() == out.len() && gamma.len() == c && beta.len() == c);
     x.par_chunks(n)
@@ -309,14 +309,14 @@ pub fn group_forward(g: &Groups, x: &[f32], gamma: &[f32], beta: &[f32], out: &m
                             shift,
                             silu,
                             y,
-                        })
+                        });
                     }
                 });
         });
 }
 
 /// Overwrites `dx`, `dgamma` and `dbeta`.
-pub fn group_backward(
+pub(crate) fn group_backward(
     g: &Groups,
     x: &[f32],
     gamma: &[f32],
@@ -394,7 +394,7 @@ pub fn group_backward(
                             slope,
                             shift,
                             dx,
-                        })
+                        });
                     }
                 });
             (s1, s2)
@@ -408,7 +408,7 @@ pub fn group_backward(
 
 /// Which statistic a row is normalised by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowNorm {
+pub(crate) enum RowNorm {
     /// Mean and variance, with a shift.
     Layer,
     /// Root mean square, no shift.
@@ -507,7 +507,7 @@ dispatch! {
 /// Rows a task takes at a time.
 const ROWS: usize = 64;
 
-pub fn row_forward(
+pub(crate) fn row_forward(
     kind: RowNorm,
     eps: f32,
     x: &[f32],
@@ -522,7 +522,7 @@ pub fn row_forward(
 }
 
 /// Overwrites `dx`, `dgamma` and `dbeta`.
-pub fn row_backward(
+pub(crate) fn row_backward(
     kind: RowNorm,
     eps: f32,
     x: &[f32],

@@ -6,7 +6,14 @@ use super::lanes::LANES;
 use super::simd::{Isa, isa};
 
 /// A packed strip: `k` rows of [`NR`] columns, the columns past the matrix's edge zero.
-pub fn pack_strip(src: &[f32], ld: usize, k: usize, n0: usize, n: usize, out: &mut Vec<f32>) {
+pub(super) fn pack_strip(
+    src: &[f32],
+    ld: usize,
+    k: usize,
+    n0: usize,
+    n: usize,
+    out: &mut Vec<f32>,
+) {
     let width = NR.min(n - n0);
     out.resize(k * NR, 0.0);
     for (row, to) in out.chunks_exact_mut(NR).enumerate() {
@@ -23,7 +30,7 @@ pub fn pack_strip(src: &[f32], ld: usize, k: usize, n0: usize, n: usize, out: &m
 
 /// The packed strip of the transpose: column `n0 + j` of the strip is row `n0 + j` of `src [n, k]`
 /// with row stride `ld`.
-pub fn pack_strip_transposed(
+pub(super) fn pack_strip_transposed(
     src: &[f32],
     ld: usize,
     k: usize,

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 /// What the processor can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub enum Isa {
+pub(crate) enum Isa {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -22,7 +22,7 @@ thread_local! {
 
 /// Calls `f` once for every instruction set that this machine has, on threads of their own.
 #[cfg(test)]
-pub fn on_every_isa(f: impl Fn() + Sync) {
+pub(crate) fn on_every_isa(f: impl Fn() + Sync) {
     let sets = [
         Isa::Portable,
         #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ pub fn on_every_isa(f: impl Fn() + Sync) {
 }
 
 /// The best instruction set of this machine; `VOKENBOARD_ISA`, `portable` or `avx2`, lowers it.
-pub fn isa() -> Isa {
+pub(crate) fn isa() -> Isa {
     #[cfg(test)]
     if let Some(lowered) = LOWERED.get() {
         return lowered;
@@ -126,17 +126,17 @@ macro_rules! dispatch {
 pub(crate) use dispatch;
 
 /// Whether the build's own target multiplies and adds in one instruction.
-pub const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+pub(crate) const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 /// `a * b + c`; rounded once only where that is one instruction, since it is a slow call elsewhere.
 #[inline(always)]
-pub fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// e^x within 2 ulp, branch-free so that it vectorises; NaN stays NaN, overflow gives infinity.
 #[inline(always)]
-pub fn exp<const FMA: bool>(x: f32) -> f32 {
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let clamped = if x > 88.8 { 88.8 } else { x };
     let clamped = if clamped < -87.3 { -87.3 } else { clamped };
     // Rounding by the magic constant: the integer part of x / ln 2 lands in the low bits.
@@ -164,7 +164,7 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
 /// The error function within 4e-7: its series near zero, the Chebyshev fit of Numerical Recipes
 /// (`erfc`) beyond.
 #[inline(always)]
-pub fn erf<const FMA: bool>(x: f32) -> f32 {
+pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
     let a = x.abs();
     let small = erf_series::<FMA>(x, x * x);
     let large = {

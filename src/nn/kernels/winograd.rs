@@ -88,7 +88,7 @@ impl Grid {
 }
 
 /// Whether the products saved outweigh the transforms.
-pub fn suits(g: &Geometry) -> bool {
+pub(super) fn suits(g: &Geometry) -> bool {
     let (h, w) = g.out();
     let grid = Grid {
         batch: g.batch,
@@ -112,7 +112,7 @@ enum Source {
 }
 
 /// `w` is `[3,3,cin,cout]`, `out` `[batch,ho,wo,cout]`.
-pub fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
     let (h, wd) = g.out();
     let picture = picture(g, x);
     let grid = Grid {
@@ -137,7 +137,7 @@ fn picture<'a>(g: &Geometry, x: &'a [f32]) -> Picture<'a> {
 }
 
 /// Gradient of the input: the output's gradient convolved with the flipped kernel.
-pub fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let (ho, wo) = g.out();
     assert_eq!(dy.len(), g.batch * ho * wo * g.cout);
     let picture = Picture {
@@ -194,7 +194,7 @@ fn with_inputs(picture: Picture, grid: Grid, first: usize, count: usize, f: impl
                         channels: picture.channels,
                         out: out.at(t * tile),
                         point,
-                    })
+                    });
                 };
             }
         });
@@ -276,7 +276,7 @@ fn product(
                                         fold,
                                         out: out.at(n0),
                                         width,
-                                    })
+                                    });
                                 };
                             }
                         }
@@ -328,7 +328,7 @@ fn transform_kernels(
                 count,
                 out: out.as_mut_ptr(),
                 point,
-            })
+            });
         };
     });
     point
@@ -372,14 +372,14 @@ fn multiply(
                     width,
                     &zero,
                     add,
-                )
+                );
             };
         }
     }
 }
 
 /// Gradient of the kernel, `[3,3,cin,cout]`, overwritten.
-pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let (ho, wo) = g.out();
     let (k, n) = (g.cin, g.cout);
     assert!(dy.len() == g.batch * ho * wo * n && dw.len() == 9 * k * n);
@@ -440,7 +440,7 @@ pub fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32]) {
                             row: n,
                             tap: k * n,
                             add: first > 0,
-                        })
+                        });
                     };
                 });
             });
@@ -473,7 +473,7 @@ fn transform_gradients(
                 width,
                 out: out.as_mut_ptr().add(i * NR),
                 point,
-            })
+            });
         };
     }
     point
@@ -513,7 +513,7 @@ fn multiply_transposed(
                     NR,
                     height.min(channels.len() - c),
                     width,
-                )
+                );
             };
         }
     }

@@ -17,7 +17,7 @@ pub(super) struct AttentionOp {
 }
 
 impl AttentionOp {
-    pub fn new(heads: usize, kv_heads: usize, causal: bool, keys: Option<Vec<f32>>) -> Self {
+    pub(super) fn new(heads: usize, kv_heads: usize, causal: bool, keys: Option<Vec<f32>>) -> Self {
         Self {
             heads,
             kv_heads,
@@ -123,7 +123,11 @@ pub(super) fn check_segments(segments: &[Segment], q: &[usize], k: &[usize]) -> 
     };
     let mut next = 0;
     for segment in segments {
-        let seen: usize = segment.keys.iter().map(|r| r.len()).sum();
+        let seen: usize = segment
+            .keys
+            .iter()
+            .map(std::iter::ExactSizeIterator::len)
+            .sum();
         let there = segment
             .keys
             .iter()
@@ -152,7 +156,11 @@ pub(super) struct PackedOp {
 fn part(all: &Sizes, segment: &Segment) -> Sizes {
     Sizes {
         tq: segment.queries.len(),
-        tk: segment.keys.iter().map(|r| r.len()).sum(),
+        tk: segment
+            .keys
+            .iter()
+            .map(std::iter::ExactSizeIterator::len)
+            .sum(),
         ..*all
     }
 }

@@ -1,7 +1,9 @@
 //! The kernels with AVX2, FMA and F16C.
 
-// Registers are kept by index; iterating would hide which is which.
-#![allow(clippy::needless_range_loop)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "registers are kept by index; iterating would hide which is which"
+)]
 
 use std::arch::x86_64::*;
 

@@ -34,20 +34,20 @@ mod vector {
     use std::arch::x86_64::*;
 
     #[inline(always)]
-    pub fn load(bytes: &[u8; BLOCK]) -> __m256i {
+    pub(crate) fn load(bytes: &[u8; BLOCK]) -> __m256i {
         // SAFETY: there are 32 bytes.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
-    pub fn store(bytes: __m256i, to: &mut [i8; BLOCK]) {
+    pub(crate) fn store(bytes: __m256i, to: &mut [i8; BLOCK]) {
         // SAFETY: there is room for 32 bytes.
         unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes) };
     }
 
     /// Each byte moved right by `by` bits, of which those of `mask` stay.
     #[inline(always)]
-    pub fn bits(bytes: __m256i, by: usize, mask: i8) -> __m256i {
+    pub(crate) fn bits(bytes: __m256i, by: usize, mask: i8) -> __m256i {
         // SAFETY: the build's own target has the instructions. What comes from the byte above is
         // masked out.
         unsafe {
@@ -58,14 +58,14 @@ mod vector {
 
     /// Each byte moved left by `by` bits; none of them leaves its byte.
     #[inline(always)]
-    pub fn raised(bytes: __m256i, by: usize) -> __m256i {
+    pub(crate) fn raised(bytes: __m256i, by: usize) -> __m256i {
         // SAFETY: as in `bits`.
         unsafe { _mm256_sll_epi16(bytes, _mm_cvtsi32_si128(by as i32)) }
     }
 
     /// The f16 at `at` of each of eight blocks of `BYTES` bytes, twice.
     #[inline(always)]
-    pub fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
+    pub(crate) fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
         let half = |i: usize| {
             let at = i * BYTES + at;
             i16::from_le_bytes([blocks[at], blocks[at + 1]])
@@ -90,20 +90,20 @@ mod vector {
     }
 
     #[inline(always)]
-    pub fn or(a: __m256i, b: __m256i) -> __m256i {
+    pub(crate) fn or(a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: as in `bits`.
         unsafe { _mm256_or_si256(a, b) }
     }
 
     #[inline(always)]
-    pub fn less(a: __m256i, by: i8) -> __m256i {
+    pub(crate) fn less(a: __m256i, by: i8) -> __m256i {
         // SAFETY: as in `bits`.
         unsafe { _mm256_sub_epi8(a, _mm256_set1_epi8(by)) }
     }
 
     /// `by` times each of sixteen numbers, less `offset`; eight bytes a word.
     #[inline(always)]
-    pub fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
+    pub(crate) fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
         for (half, word) in numbers.into_iter().enumerate() {
             // SAFETY: as in `bits`; there is room for 16 floats.
             unsafe {
@@ -117,7 +117,7 @@ mod vector {
 
     /// [`super::half_power`] of sixteen bytes, eight a word.
     #[inline(always)]
-    pub fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
+    pub(crate) fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
         for (half, word) in exponents.into_iter().enumerate() {
             // SAFETY: as in `scaled`.
             unsafe {
@@ -134,7 +134,7 @@ mod vector {
     /// 32 numbers of 5 bits: the low nibbles of 16 bytes, then the high ones, each with its fifth bit;
     /// less `offset`.
     #[inline(always)]
-    pub fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
+    pub(crate) fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
         // SAFETY: the build's own target has the instructions; `low` has 16 bytes, `to` room for 32.
         unsafe {
             let packed = _mm_loadu_si128(low[..16].as_ptr().cast());
@@ -160,7 +160,7 @@ mod vector {
 
     /// 32 numbers of a table: those at the low nibbles of 16 bytes, then those at the high ones.
     #[inline(always)]
-    pub fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
+    pub(crate) fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
         // SAFETY: the build's own target has the instructions; every pointer is to 16 bytes.
         unsafe {
             let table = _mm_loadu_si128(table.as_ptr().cast());
@@ -187,46 +187,46 @@ mod plain {
     use crate::nn::quant::{BLOCK, half_at};
 
     #[inline(always)]
-    pub fn load(bytes: &[u8; BLOCK]) -> [u8; BLOCK] {
+    pub(super) fn load(bytes: &[u8; BLOCK]) -> [u8; BLOCK] {
         *bytes
     }
 
     #[inline(always)]
-    pub fn store(bytes: [u8; BLOCK], to: &mut [i8; BLOCK]) {
+    pub(super) fn store(bytes: [u8; BLOCK], to: &mut [i8; BLOCK]) {
         *to = bytes.map(u8::cast_signed);
     }
 
     #[inline(always)]
-    pub fn bits(bytes: [u8; BLOCK], by: usize, mask: i8) -> [u8; BLOCK] {
+    pub(super) fn bits(bytes: [u8; BLOCK], by: usize, mask: i8) -> [u8; BLOCK] {
         bytes.map(|byte| byte >> by & mask.cast_unsigned())
     }
 
     #[inline(always)]
-    pub fn raised(bytes: [u8; BLOCK], by: usize) -> [u8; BLOCK] {
+    pub(super) fn raised(bytes: [u8; BLOCK], by: usize) -> [u8; BLOCK] {
         bytes.map(|byte| byte << by)
     }
 
     #[inline(always)]
-    pub fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
+    pub(super) fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
         for (block, to) in blocks.chunks_exact(BYTES).zip(to.as_chunks_mut::<2>().0) {
             *to = [half_at(block, at); 2];
         }
     }
 
     #[inline(always)]
-    pub fn or(a: [u8; BLOCK], b: [u8; BLOCK]) -> [u8; BLOCK] {
+    pub(super) fn or(a: [u8; BLOCK], b: [u8; BLOCK]) -> [u8; BLOCK] {
         let mut both = a;
         both.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
         both
     }
 
     #[inline(always)]
-    pub fn less(a: [u8; BLOCK], by: i8) -> [u8; BLOCK] {
+    pub(super) fn less(a: [u8; BLOCK], by: i8) -> [u8; BLOCK] {
         a.map(|byte| byte.wrapping_sub(by.cast_unsigned()))
     }
 
     #[inline(always)]
-    pub fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
+    pub(super) fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
         let bytes = numbers.map(u64::to_le_bytes);
         for (to, number) in to.iter_mut().zip(bytes.as_flattened()) {
             *to = by * (i32::from(*number) - offset) as f32;
@@ -234,14 +234,14 @@ mod plain {
     }
 
     #[inline(always)]
-    pub fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
+    pub(super) fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
         let bytes = exponents.map(u64::to_le_bytes);
         for (to, exponent) in to.iter_mut().zip(bytes.as_flattened()) {
             *to = super::half_power(*exponent);
         }
     }
     #[inline(always)]
-    pub fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
+    pub(super) fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
         let bits = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
         let low: &[u8; 16] = &low.as_chunks::<16>().0[0];
         for i in 0..16 {
@@ -252,7 +252,7 @@ mod plain {
     }
 
     #[inline(always)]
-    pub fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
+    pub(super) fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
         for (i, byte) in bytes[..16].iter().enumerate() {
             to[i] = table[usize::from(byte & 15)];
             to[i + 16] = table[usize::from(byte >> 4)];

@@ -53,15 +53,15 @@ struct ColumnMut<'a> {
 
 impl Rounded {
     /// `x` is `[columns, cols]`, `cols` a multiple of 32.
-    pub fn of(x: &[f32], cols: usize) -> Rounded {
+    pub(super) fn of(x: &[f32], cols: usize) -> Rounded {
         Rounded::by(x, cols, |_, x, column| round_column(x, column))
     }
 
     /// What rounding took away from `x`, `[columns, cols]`, rounded to a 256th of the same scale:
     /// both numbers together have 16 bits.
-    pub fn rest(&self, x: &[f32], cols: usize) -> Rounded {
+    pub(super) fn rest(&self, x: &[f32], cols: usize) -> Rounded {
         Rounded::by(x, cols, |index, x, column| {
-            rest_column(x, &self.column(index), column)
+            rest_column(x, &self.column(index), column);
         })
     }
 
@@ -99,7 +99,7 @@ impl Rounded {
 
     /// The activations that the numbers stand for, `[columns, cols]`, together with what `rest` says
     /// was taken away from them.
-    pub fn values(&self, rest: Option<&Rounded>, columns: usize, cols: usize) -> Vec<f32> {
+    pub(super) fn values(&self, rest: Option<&Rounded>, columns: usize, cols: usize) -> Vec<f32> {
         let mut all = vec![0.0; columns * cols];
         let one = |(index, to): (usize, &mut [f32])| {
             let (column, rest) = (self.column(index), rest.map(|rest| rest.column(index)));
@@ -120,7 +120,7 @@ impl Rounded {
         all
     }
 
-    pub fn column(&self, index: usize) -> RoundedColumn<'_> {
+    pub(super) fn column(&self, index: usize) -> RoundedColumn<'_> {
         let blocks = self.cols / BLOCK;
         RoundedColumn {
             numbers: self.numbers.get(index * self.cols..).unwrap_or_default(),

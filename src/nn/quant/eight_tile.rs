@@ -57,7 +57,7 @@ impl Tile {
     /// The processor has AVX-512F, BW, VL, VNNI, AVX2 and F16C; the rows are as long as each
     /// other and hold whole blocks of the format.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    pub unsafe fn pack<F: Format>(&mut self, rows: &[&[u8]; ROWS]) {
+    pub(super) unsafe fn pack<F: Format>(&mut self, rows: &[&[u8]; ROWS]) {
         let whole = rows[0].len() / F::BYTES;
         let rest = !rows[0].len().is_multiple_of(F::BYTES);
         let blocks = whole * F::PARTS + if rest { 2 } else { 0 };
@@ -118,7 +118,7 @@ impl Tile {
     /// # Safety
     /// As [`Tile::pack`].
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    pub unsafe fn pack_unpacked<F: Unpack>(&mut self, rows: &[&[u8]; ROWS]) {
+    pub(super) unsafe fn pack_unpacked<F: Unpack>(&mut self, rows: &[&[u8]; ROWS]) {
         let parts = rows[0].len() / F::BYTES * F::PARTS;
         self.resize(parts.next_multiple_of(2));
         let mut groups = [Group::EMPTY; ROWS];
@@ -188,7 +188,7 @@ impl Tile {
     /// # Safety
     /// As [`Tile::pack`], which was called for the same format; columns are as long as its rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    pub unsafe fn multiply<F: Kind, const N: usize>(
+    pub(super) unsafe fn multiply<F: Kind, const N: usize>(
         &self,
         columns: &[RoundedColumn; N],
     ) -> [[f32; ROWS]; N] {

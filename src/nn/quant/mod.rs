@@ -14,8 +14,10 @@
 //! quicker (`written`). Where nothing is rounded, a column's result does not depend on how many
 //! columns are computed together; elsewhere only the order of sums does.
 
-// Loops over lanes and rows index several arrays of registers at once.
-#![allow(clippy::needless_range_loop)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over lanes and rows index several arrays of registers at once"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

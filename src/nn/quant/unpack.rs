@@ -22,7 +22,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub const EMPTY: Group = Group {
+    pub(super) const EMPTY: Group = Group {
         numbers: [0; PARTS * BLOCK],
         scales: [0.0; 2 * PARTS],
         minima: [0.0; 2 * PARTS],

@@ -2,8 +2,10 @@
 //! bytes ([`super::unpack`]): the scales of weights and activations are multiplied once for 256
 //! weights, and what comes next is fetched ahead.
 
-// Registers are kept by index; iterating would hide which is which.
-#![allow(clippy::needless_range_loop)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "registers are kept by index; iterating would hide which is which"
+)]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;

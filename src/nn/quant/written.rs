@@ -60,13 +60,13 @@ pub(super) fn rows(
             let (by_four, left) = columns.as_chunks::<COLUMNS>();
             for (i, columns) in by_four.iter().enumerate() {
                 all_rows(set, &rows, columns, |row, n, value| {
-                    write(row, i * COLUMNS + n, value)
+                    write(row, i * COLUMNS + n, value);
                 });
             }
             for (i, column) in left.iter().enumerate() {
                 let at = by_four.len() * COLUMNS + i;
                 all_rows(set, &rows, &[*column], |row, _, value| {
-                    write(row, at, value)
+                    write(row, at, value);
                 });
             }
         }

@@ -31,7 +31,7 @@ struct Cut {
 }
 
 /// The whole picture, and what is drawn of it.
-pub struct Canvas {
+pub(super) struct Canvas {
     picture: RgbImage,
     /// White is drawn anew, black stays.
     mask: GrayImage,
@@ -47,7 +47,7 @@ impl Canvas {
     ///
     /// # Errors
     /// No picture to draw in, a mask with nothing white, margins of nothing, or too large sides.
-    pub fn of(
+    pub(super) fn of(
         brief: &Brief,
         chosen: Option<Size>,
         takes: &Capabilities,
@@ -109,7 +109,7 @@ impl Canvas {
     }
 
     /// What the painter is to draw.
-    pub fn inner(&self, brief: &Brief) -> Brief {
+    pub(super) fn inner(&self, brief: &Brief) -> Brief {
         let Size { width, height } = self.size;
         let Cut { x, y, .. } = self.cut;
         let (wide, high) = (self.cut.width, self.cut.height);
@@ -153,7 +153,7 @@ impl Canvas {
     }
 
     /// The whole picture with what was drawn; what the mask leaves is as it was.
-    pub fn put_back(&self, drawn: &RgbaImage) -> RgbaImage {
+    pub(super) fn put_back(&self, drawn: &RgbaImage) -> RgbaImage {
         let Cut {
             x,
             y,
@@ -170,7 +170,7 @@ impl Canvas {
     }
 
     /// A small picture of the whole, with a preview of what is drawn.
-    pub fn preview(&self, drawn: &RgbaImage) -> Arc<RgbaImage> {
+    pub(super) fn preview(&self, drawn: &RgbaImage) -> Arc<RgbaImage> {
         let share = f64::from(drawn.width()) / f64::from(self.cut.width);
         let to = |pixels: u32| ((f64::from(pixels) * share).round() as u32).max(1);
         let (width, height) = self.picture.dimensions();

@@ -26,7 +26,7 @@ const PREVIEW: u32 = 128;
 
 /// Whether these settings ask for a larger picture that is not drawn over, for which no painter is
 /// needed.
-pub fn needs_no_painter(settings: &Settings) -> bool {
+pub(crate) fn needs_no_painter(settings: &Settings) -> bool {
     let strength = settings.init.as_ref().map_or(0.0, |init| init.strength);
     settings.upscale.is_some() && strength <= 0.0
 }
@@ -35,7 +35,7 @@ pub fn needs_no_painter(settings: &Settings) -> bool {
 ///
 /// # Errors
 /// As [`complete`], or an upscaler that can't be read.
-pub fn enlarged(
+pub(crate) fn enlarged(
     description: &Description,
     request: &Request,
     sink: &mut Sink,
@@ -58,7 +58,7 @@ pub fn enlarged(
 }
 
 /// As [`super::complete`].
-pub fn complete(
+pub(super) fn complete(
     painter: &mut dyn Painter,
     brief: Brief,
     chosen: Option<Size>,
@@ -76,7 +76,7 @@ pub fn complete(
 }
 
 /// As [`super::draw`].
-pub fn draw(
+pub(super) fn draw(
     painter: &mut dyn Painter,
     brief: &Brief,
     chosen: Option<Size>,
@@ -454,7 +454,7 @@ mod tests {
                 brief.upscale = Some(Upscale {
                     scale,
                     file: file.clone(),
-                })
+                });
             });
             assert!(wrong.contains("at most 8 times"), "{wrong}");
         }

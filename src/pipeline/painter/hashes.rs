@@ -17,14 +17,19 @@ fn unreadable(path: &Path, error: &std::io::Error) -> PipelineError {
 
 /// Hashes of files, so that each is read once as long as it stays the same.
 #[derive(Default)]
-pub struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
+pub(crate) struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
 
 impl Hashes {
     /// Fills in the hash of a file, or compares it with the one that a record has.
     ///
     /// # Errors
     /// A file that is gone, or another one than the record's; the message says `what` it is.
-    pub fn fill(&mut self, what: &str, file: &str, hash: &mut String) -> Result<(), PipelineError> {
+    pub(crate) fn fill(
+        &mut self,
+        what: &str,
+        file: &str,
+        hash: &mut String,
+    ) -> Result<(), PipelineError> {
         let path = Path::new(file);
         if !path.exists() {
             return Err(PipelineError::Request(format!(

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::cast::view_box;
 use super::place::{Place, Time, Weather};
 
-pub use more::{Layer, layers, svg as svg_of_layers};
+pub(super) use more::{Layer, layers, svg as svg_of_layers};
 
 macro_rules! art {
     ($name:literal) => {
@@ -267,7 +267,7 @@ impl Painter {
         let sx = self.side(sx, 0.0);
         match (self.time, self.weather) {
             (Time::Day, Weather::Clear) => {
-                self.out.push_str(&embed(SUN, sx - 11.0, 6.0, 22.0, 22.0))
+                self.out.push_str(&embed(SUN, sx - 11.0, 6.0, 22.0, 22.0));
             }
             (Time::Day, _) => {}
             (Time::Sunset, weather) => {

@@ -9,13 +9,13 @@ use crate::storyworld::library::{DrawingId, Setting};
 
 /// One layer of a place: what it is, and its numbers, colours and names.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub(crate) struct Layer {
     kind: &'static str,
     arguments: Arc<[&'static str]>,
 }
 
 /// The layers of a line such as `sky 72; ground 80 #a6cf62 .85`.
-pub fn layers(line: &'static str) -> Vec<Layer> {
+pub(crate) fn layers(line: &'static str) -> Vec<Layer> {
     let layer = |part: &'static str| {
         let mut words = part.split_whitespace();
         Layer {
@@ -27,7 +27,7 @@ pub fn layers(line: &'static str) -> Vec<Layer> {
 }
 
 impl Layer {
-    pub fn is_sky(&self) -> bool {
+    pub(crate) fn is_sky(&self) -> bool {
         self.kind == "sky"
     }
 
@@ -47,7 +47,7 @@ impl Layer {
 }
 
 /// The SVG, 128 units square, of a place made of layers.
-pub fn svg(setting: &Setting) -> String {
+pub(crate) fn svg(setting: &Setting) -> String {
     let seed = 0x60de + 131 * setting.ground.index() as u64 + 1009 * u64::from(setting.layout);
     let mut b = Painter::new(seed, setting.time, setting.weather, setting.layout);
     for layer in setting.ground.more().map_or(&[][..], |p| &p.layers) {

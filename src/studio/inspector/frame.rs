@@ -13,7 +13,7 @@ use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
 use crate::weights::models_dir;
 
-pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let Readiness::Ready(about) = &state.models.readiness else {
         return;
     };

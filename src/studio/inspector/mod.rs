@@ -5,7 +5,7 @@ mod settings;
 mod takes;
 mod words;
 
-pub use words::{field, label};
+pub(super) use words::{field, label};
 
 use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 
@@ -21,7 +21,7 @@ use crate::story::PanelId;
 const NARROW: f32 = 960.0;
 
 /// How wide it is in a window so wide; 0 where it is folded away.
-pub fn width(state: &State, window: f32) -> f32 {
+pub(super) fn width(state: &State, window: f32) -> f32 {
     if !is_open(state, window) {
         0.0
     } else if window < 1000.0 {
@@ -31,11 +31,11 @@ pub fn width(state: &State, window: f32) -> f32 {
     }
 }
 
-pub fn is_open(state: &State, window: f32) -> bool {
+pub(super) fn is_open(state: &State, window: f32) -> bool {
     state.view.inspector.unwrap_or(window >= NARROW)
 }
 
-pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
     let width = ui.available_width();
     ui.painter().rect_filled(ui.max_rect(), 0.0, p.paper);

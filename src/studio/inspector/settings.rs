@@ -18,7 +18,7 @@ fn explain(slider: &Response, words: &str) {
 }
 
 /// Controls of how the picture is drawn.
-pub fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let mut s = state.shown().clone();
     let slider = Slider::new(&mut s.guidance, 1.0..=15.0).step_by(0.1);
     let response = widgets::named_slider(
@@ -122,7 +122,7 @@ fn seed(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 }
 
 /// Controls of how the text is written.
-pub fn text(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn text(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let mut s = state.shown().clone();
     let slider = Slider::new(&mut s.temperature, 0.0..=1.5).step_by(0.05);
     let response = widgets::named_slider(

@@ -12,7 +12,7 @@ use crate::studio::{menus, theme, widgets};
 /// Side of the square that a thumbnail lies in, in points.
 const THUMBNAIL: f32 = 54.0;
 
-pub fn pictures(
+pub(super) fn pictures(
     ui: &mut Ui,
     state: &State,
     textures: &mut Textures,
@@ -118,7 +118,7 @@ fn thumbnail(
     response.on_hover_text(words)
 }
 
-pub fn texts(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) {
+pub(super) fn texts(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) {
     let Some(panel) = state.panel(id) else { return };
     let texts = panel.texts.items().len();
     if texts < 2 {

@@ -15,7 +15,7 @@ const VERSIONS: u32 = 3;
 /// Panels that are planned with one click.
 const PLANNED: u32 = 5;
 
-pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     if !state.is_instructed() {
         return;
     }
@@ -141,13 +141,13 @@ fn plan(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     }
 }
 
-pub fn label(ui: &mut Ui, words: &str) {
+pub(crate) fn label(ui: &mut Ui, words: &str) {
     ui.add_space(4.0);
     widgets::caption(ui, words);
 }
 
 /// A line of text with its name above it; what the author made of it once it is left.
-pub fn field(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
+pub(crate) fn field(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
     label(ui, name);
     let kept: Id = ui.scope_id().with(name);
     let typed = ui.data_mut(|data| data.get_temp::<String>(kept));

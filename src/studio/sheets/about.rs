@@ -27,7 +27,7 @@ const LICENCES: [(&str, &str); 5] = [
     ),
 ];
 
-pub fn show(ui: &mut Ui, state: &State) {
+pub(super) fn show(ui: &mut Ui, state: &State) {
     let versions = versions(state);
     ui.label("A storyboard studio that writes and draws on your own machine.");
     ui.add(Label::new(&versions).wrap().selectable(true));

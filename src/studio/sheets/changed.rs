@@ -7,7 +7,7 @@ use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::widgets;
 
-pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     ui.add(Label::new(state.why_unsaved()).wrap());
     ui.add_space(6.0);
     let words = "Keep both: theirs stays where it is, yours goes into a folder beside it.";

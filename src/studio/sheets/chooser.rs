@@ -139,7 +139,7 @@ fn is_picture(path: &Path) -> bool {
     known.any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-pub fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
     let Some(chooser) = &mut state.view.chooser else {
         return;
     };

@@ -9,7 +9,7 @@ use crate::studio::models::EngineKind;
 use crate::studio::state::State;
 use crate::studio::{theme, widgets};
 
-pub fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
     let Some(library) = &mut state.models.library else {
         return;
     };

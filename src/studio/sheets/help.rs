@@ -65,7 +65,7 @@ const KEYS: [(&str, &[(&str, &str)]); 4] = [
     ),
 ];
 
-pub fn show(ui: &mut Ui) {
+pub(super) fn show(ui: &mut Ui) {
     for (place, keys) in KEYS {
         ui.label(RichText::new(place).strong());
         Grid::new(place)

@@ -7,7 +7,7 @@ use crate::studio::icons::Icon;
 use crate::studio::state::{Leave, State};
 use crate::studio::widgets;
 
-pub fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     let Some(leaving) = &state.leaving else {
         return;
     };

@@ -7,10 +7,10 @@ const LOCK: &str = include_str!("../../../Cargo.lock");
 const LICENCES: &str = include_str!("../../../assets/licences/libraries.txt");
 
 /// A library: its name, version and licence.
-pub type Library = (&'static str, &'static str, Option<&'static str>);
+pub(super) type Library = (&'static str, &'static str, Option<&'static str>);
 
 /// All of them, by name.
-pub fn all() -> Vec<Library> {
+pub(super) fn all() -> Vec<Library> {
     let licences: HashMap<&str, &str> = LICENCES
         .lines()
         .filter_map(|line| line.split_once(": "))
@@ -35,7 +35,7 @@ pub fn all() -> Vec<Library> {
 }
 
 /// The same as text, a line each.
-pub fn list() -> String {
+pub(super) fn list() -> String {
     let line = |(name, version, licence): Library| {
         format!("{name} {version}: {}", licence.unwrap_or("see its source"))
     };

@@ -15,7 +15,7 @@ use crate::studio::toasts::{Kind, Message};
 /// Bytes of the log's end that are shown.
 const SHOWN: u64 = 48 << 10;
 
-pub fn show(ui: &mut Ui, state: &State) {
+pub(super) fn show(ui: &mut Ui, state: &State) {
     let p = theme::palette(ui);
     let history: Vec<&Message> = state.toasts.history().rev().collect();
     if history.is_empty() {

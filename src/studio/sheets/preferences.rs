@@ -10,7 +10,7 @@ use crate::studio::state::State;
 
 const SCALES: [f32; 8] = [0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0];
 
-pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let mut set = state.preferences.clone();
     let part = |ui: &mut Ui, words: &str| {
         ui.add_space(6.0);

@@ -18,7 +18,7 @@ const MOST: usize = 6;
 
 /// Who may belong to the cast.
 #[derive(Default)]
-pub struct Casting {
+pub(super) struct Casting {
     proposals: Vec<Member>,
     /// As of this revision of the story.
     of: Option<u64>,

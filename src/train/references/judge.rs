@@ -28,7 +28,7 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// Shares right, such as `81 % (26 of 32), with two 70 % (...)`.
-    pub fn say(&self) -> String {
+    pub(super) fn say(&self) -> String {
         let words = ["one", "two", "three", "four"];
         let (right, all): (usize, usize) = (self.right.iter().sum(), self.all.iter().sum());
         let mut said = format!("{} of {all}", right);
@@ -42,7 +42,7 @@ impl Verdict {
 }
 
 impl Judge {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let held_out = DrawingId::all().filter(|id| id.held_out());
         Self {
             renderer: CompositionRenderer::new(SIDE),
@@ -83,7 +83,7 @@ impl Judge {
     }
 
     /// Judges pictures of any size by what they should show.
-    pub fn judge(&self, shown: &[(&RgbImage, &Composition)]) -> Verdict {
+    pub(super) fn judge(&self, shown: &[(&RgbImage, &Composition)]) -> Verdict {
         let tasks: Vec<(RgbImage, &Composition)> = shown
             .iter()
             .map(|(picture, composition)| {

@@ -31,7 +31,7 @@ pub(super) struct Samples {
 
 impl Samples {
     /// Draws with guidance 2 in 20 DDIM steps.
-    pub fn draw(
+    pub(super) fn draw(
         nets: &Networks,
         scenes: &mut Scenes,
         config: &SchedulerConfig,
@@ -68,7 +68,7 @@ impl Samples {
 
     /// Says how many figures come nearest to what they should show, drawn and as the autoencoder
     /// alone draws the real scenes.
-    pub fn say(&self, scenes: &Scenes, step: u64) -> Result<()> {
+    pub(super) fn say(&self, scenes: &Scenes, step: u64) -> Result<()> {
         let mut alone = Vec::new();
         let mut decibels = 0.0;
         for keys in self.keys.chunks(TOGETHER) {
@@ -131,7 +131,7 @@ impl Samples {
     }
 
     /// Writes them as a sheet: of each scene its references, the real one, and what was drawn.
-    pub fn write(&self, scenes: &Scenes, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, scenes: &Scenes, path: &Path) -> Result<()> {
         const SIDE: u32 = 128;
         let small = |picture: &RgbImage, side: u32| {
             imageops::resize(picture, side, side, imageops::FilterType::Triangle)

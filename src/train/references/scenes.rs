@@ -47,7 +47,7 @@ pub(super) struct Scenes {
 const TOGETHER: usize = 16;
 
 impl Scenes {
-    pub fn new(s: &ReferenceSettings, vae: Vae, device: &Device) -> Self {
+    pub(super) fn new(s: &ReferenceSettings, vae: Vae, device: &Device) -> Self {
         let total: f64 = s.figures.iter().sum();
         Self {
             renderer: CompositionRenderer::new(s.size as u32),
@@ -63,7 +63,7 @@ impl Scenes {
     }
 
     /// How many figures the scenes of a step show, `at` being anywhere in 0..1.
-    pub fn count(&self, mut at: f64) -> usize {
+    pub(super) fn count(&self, mut at: f64) -> usize {
         let place = self.shares.iter().position(|share| {
             at -= share;
             at < 0.0
@@ -72,12 +72,12 @@ impl Scenes {
     }
 
     /// How many training scenes show `count` figures.
-    pub fn many(&self, count: usize) -> u64 {
+    pub(super) fn many(&self, count: usize) -> u64 {
         (self.scenes as f64 * self.shares[count - 1]).ceil() as u64
     }
 
     /// One of the scenes with `count` figures, `at` being anywhere in 0..1.
-    pub fn key(&self, count: usize, at: f64) -> Key {
+    pub(super) fn key(&self, count: usize, at: f64) -> Key {
         let many = self.many(count) as f64;
         Key {
             count,
@@ -105,7 +105,7 @@ impl Scenes {
     }
 
     /// Encodes those scenes that are new.
-    pub fn meet(&mut self, keys: &[Key]) -> Result<()> {
+    pub(super) fn meet(&mut self, keys: &[Key]) -> Result<()> {
         let mut new: Vec<Key> = keys
             .iter()
             .copied()
@@ -154,12 +154,12 @@ impl Scenes {
     }
 
     /// A scene that was met.
-    pub fn seen(&self, key: &Key) -> &Seen {
+    pub(super) fn seen(&self, key: &Key) -> &Seen {
         &self.seen[key]
     }
 
     /// `[B,16,16,C]`.
-    pub fn latents(&self, keys: &[Key]) -> Result<Tensor> {
+    pub(super) fn latents(&self, keys: &[Key]) -> Result<Tensor> {
         let all: Vec<f32> = keys
             .iter()
             .flat_map(|key| self.seen[key].latents.iter().copied())
@@ -170,7 +170,7 @@ impl Scenes {
     }
 
     /// The references of scenes with as many figures each; of some scenes all are left out.
-    pub fn references(&self, keys: &[Key], left_out: &[bool]) -> Result<ReferenceLatents> {
+    pub(super) fn references(&self, keys: &[Key], left_out: &[bool]) -> Result<ReferenceLatents> {
         let (mut all, mut corners, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for (key, left_out) in keys.iter().zip(left_out) {
             let seen = &self.seen[key];
@@ -191,7 +191,7 @@ impl Scenes {
 
     /// `[B,16,16,C]`: each sample's min-SNR weight, times more inside the boxes, the boxes' extra
     /// weight evened out over the batch.
-    pub fn weights(&self, keys: &[Key], snr: &[f32], inside: f32) -> Result<Tensor> {
+    pub(super) fn weights(&self, keys: &[Key], snr: &[f32], inside: f32) -> Result<Tensor> {
         let n = CELLS as usize;
         let mut maps = Vec::with_capacity(keys.len());
         for key in keys {

@@ -281,14 +281,14 @@ impl Frozen {
 }
 
 /// Stories that were met before are not looked at again.
-pub struct Library {
+pub(super) struct Library {
     pub source: Source,
     met: HashMap<usize, Arc<Vec<MetPanel>>>,
     left_out: LeftOut,
 }
 
 impl Library {
-    pub fn new(source: Source) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         let left_out = match &source {
             Source::World { .. } => LeftOut::default(),
             Source::Files(strips) => LeftOut::of(strips),
@@ -305,7 +305,7 @@ impl Library {
     ///
     /// # Errors
     /// Too many pictures that can't be read.
-    pub fn story(&mut self, index: usize, frozen: &Frozen) -> Result<Arc<Vec<MetPanel>>> {
+    pub(super) fn story(&mut self, index: usize, frozen: &Frozen) -> Result<Arc<Vec<MetPanel>>> {
         let count = self.source.len();
         for next in 0..count {
             let at = (index + next) % count;

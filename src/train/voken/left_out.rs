@@ -33,12 +33,12 @@ impl PictureFile {
 }
 
 /// Whether `bad` of `met` are more than may be left out.
-pub fn too_many(bad: usize, met: usize) -> bool {
+pub(super) fn too_many(bad: usize, met: usize) -> bool {
     bad * 100 > met * BAD_IN_A_HUNDRED
 }
 
 /// Tells what is left out; other troubles than of data are not told.
-pub fn tell(error: &TrainError) {
+pub(super) fn tell(error: &TrainError) {
     if let TrainError::Data { path, line, why } = error {
         let line = line.map_or_else(String::new, |line| format!(", line {line}"));
         eprintln!("left out: {}{line}: {why}", path.display());

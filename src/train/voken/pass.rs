@@ -39,7 +39,7 @@ pub(super) enum Memory {
 }
 
 impl Memory {
-    pub fn of(stage: Stage, learns: Learns) -> Self {
+    pub(super) fn of(stage: Stage, learns: Learns) -> Self {
         match (stage, learns) {
             (_, Learns::Mapper) => Memory::States(Remembered::default()),
             (Stage::Align, Learns::All) => Memory::Contexts(Remembered::default()),
@@ -68,7 +68,7 @@ pub(super) struct Pass {
 }
 
 impl Nets {
-    pub fn pass(&self, picks: &[Pick], share: f64) -> Result<Pass> {
+    pub(super) fn pass(&self, picks: &[Pick], share: f64) -> Result<Pass> {
         let s = &self.settings;
         let mut pack = Pack::default();
         for pick in picks {

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 const ROOM: usize = 4 << 30;
 
 /// A story and what of it is in context.
-pub type Key = (usize, Context);
+pub(super) type Key = (usize, Context);
 
 /// What memory it takes.
-pub trait Bytes {
+pub(super) trait Bytes {
     fn bytes(&self) -> usize;
 }
 
@@ -32,7 +32,7 @@ impl Bytes for Option<Tensor> {
 }
 
 /// What was read of stories. What has no room is read again, with the same result.
-pub struct Remembered<T>(Mutex<Kept<T>>);
+pub(super) struct Remembered<T>(Mutex<Kept<T>>);
 
 struct Kept<T> {
     read: HashMap<Key, Arc<T>>,
@@ -54,7 +54,7 @@ impl<T: Bytes> Remembered<T> {
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn each<S>(
+    pub(super) fn each<S>(
         &self,
         stories: &[S],
         key: impl Fn(&S) -> Key,
@@ -73,7 +73,9 @@ impl<T: Bytes> Remembered<T> {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept<T>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Shares of the stories that are learnt with what in context.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Contexts {
+pub(super) struct Contexts {
     /// Texts and pictures.
     pub full: f64,
     pub texts: f64,
@@ -61,7 +61,7 @@ impl Contexts {
 /// What a stage changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Learns {
+pub(super) enum Learns {
     /// All that belongs to it.
     #[default]
     All,
@@ -73,7 +73,7 @@ pub enum Learns {
 /// Settings of both stages (TOML). Paths are relative to the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TuneSettings {
+pub(super) struct TuneSettings {
     /// Folder of the diffusion model, which is not changed.
     pub model: PathBuf,
     /// Folder of the language model's GGUF.

@@ -24,7 +24,7 @@ const LONGEST: usize = 48;
 ///
 /// # Errors
 /// A tokenizer that has none.
-pub fn line_end(tokenizer: &Tokenizer) -> Result<u32> {
+pub(super) fn line_end(tokenizer: &Tokenizer) -> Result<u32> {
     match tokenizer.encode("\n").as_slice() {
         [id] => Ok(*id),
         _ => Err(candle_core::Error::Msg(
@@ -36,13 +36,13 @@ pub fn line_end(tokenizer: &Tokenizer) -> Result<u32> {
 }
 
 /// A told story: its texts, each with its picture.
-pub type Told = Vec<(String, RgbImage)>;
+pub(super) type Told = Vec<(String, RgbImage)>;
 
 /// Tells two stories of held-out openings.
 ///
 /// # Errors
 /// When the networks don't fit each other.
-pub fn samples(
+pub(super) fn samples(
     model: &VokenModel,
     frozen: &Frozen,
     speaks: Speaks,
@@ -186,7 +186,7 @@ impl SampleTeller<'_> {
 ///
 /// # Errors
 /// When the folder can't be written.
-pub fn write(stories: &[Told], run: &Path, step: u64) -> Result<()> {
+pub(super) fn write(stories: &[Told], run: &Path, step: u64) -> Result<()> {
     let pictures: Vec<RgbImage> = stories.iter().flatten().map(|(_, p)| p.clone()).collect();
     log::write_grid(
         &run.join(format!("stories-{step:06}.png")),

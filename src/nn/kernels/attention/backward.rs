@@ -18,7 +18,7 @@ const SOME_KEYS: usize = 8 * NR;
 
 /// What the forward pass made.
 #[derive(Clone, Copy)]
-pub struct Forward<'a> {
+pub(crate) struct Forward<'a> {
     /// Output of the forward pass, laid out as the queries.
     pub out: &'a [f32],
     /// `[batch, heads, tq]`.
@@ -46,7 +46,7 @@ fn shares(
             c: s.tk,
             scale,
             so_far: rows,
-        })
+        });
     };
     for (row, sum) in p.chunks_exact_mut(s.tk).zip(&rows.sum) {
         multiply_row(row, 1.0 / sum);
@@ -111,7 +111,7 @@ impl Work for Again<'_> {
 }
 
 /// Gradients of `q`, `k` and `v`, overwritten.
-pub fn backward(
+pub(crate) fn backward(
     s: &Shape,
     q: &[f32],
     k: &[f32],
@@ -246,7 +246,7 @@ impl Head<'_> {
                         c: n,
                         scale,
                         seen,
-                    })
+                    });
                 };
                 for (row, seen) in p.chunks_exact_mut(n).zip(seen) {
                     multiply_row(row, 1.0 / seen.sum);

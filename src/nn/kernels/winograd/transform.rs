@@ -131,7 +131,7 @@ unsafe fn kernel_gradient<L: Lanes>(u: [L; 6]) -> [L; 3] {
 }
 
 /// One tile of 6x6 places, all channels; `None` is padding.
-pub struct InputTiles<'a> {
+pub(super) struct InputTiles<'a> {
     pub places: &'a [Option<*const f32>; POINTS],
     pub channels: usize,
     /// Filled up to whole lanes.
@@ -161,7 +161,7 @@ impl Work for InputTiles<'_> {
 }
 
 /// Rows of kernels `[9][count, NR]` to `[POINTS][count, NR]`.
-pub struct Kernels<'a> {
+pub(super) struct Kernels<'a> {
     pub taps: &'a [f32],
     pub count: usize,
     pub out: *mut f32,
@@ -189,7 +189,7 @@ impl Work for Kernels<'_> {
 }
 
 /// One tile's sums to its outputs.
-pub struct OutputTiles<'a> {
+pub(super) struct OutputTiles<'a> {
     pub sums: &'a [f32],
     pub point: usize,
     pub bias: Option<&'a [f32]>,
@@ -245,7 +245,7 @@ impl Work for OutputTiles<'_> {
 }
 
 /// One tile of 4x4 gradients, a strip of channels; `None` is outside the picture.
-pub struct GradientTiles<'a> {
+pub(super) struct GradientTiles<'a> {
     pub places: &'a [Option<*const f32>; SIDE * SIDE],
     pub width: usize,
     pub out: *mut f32,
@@ -274,7 +274,7 @@ impl Work for GradientTiles<'_> {
 }
 
 /// Sums `[POINTS][count, NR]` to rows of kernels `[9][count, width]`, written or added.
-pub struct KernelsGradient<'a> {
+pub(super) struct KernelsGradient<'a> {
     pub sums: &'a [f32],
     pub point: usize,
     pub count: usize,

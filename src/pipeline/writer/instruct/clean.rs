@@ -389,7 +389,7 @@ pub(super) fn preview(answer: &str, most: usize) -> String {
     let shown = joined(
         &all.iter()
             .take(most)
-            .map(|s| s.to_string())
+            .map(std::string::ToString::to_string)
             .collect::<Vec<_>>(),
     );
     if all.len() > most {

@@ -303,7 +303,7 @@ impl Writer for InstructWriter {
             ));
         }
         // An author may ask for more than there was.
-        let usual = request.settings.length.map(limits).unwrap_or((2, 60));
+        let usual = request.settings.length.map_or((2, 60), limits);
         let most = usual.0.max(2 * sentences(text).len());
         let longest = usual.1.max(2 * words(text) + 20);
         let max_tokens = tokens(longest, Language::of(text));

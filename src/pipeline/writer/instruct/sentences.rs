@@ -59,7 +59,7 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
                 .any(|word| word == before.trim_start_matches(|c| CLOSERS.contains(c) || c == '“'));
         // "3.5" and "said he." in the middle of a sentence are none.
         let joined = c.is_ascii() && !spaced;
-        let goes_on = next.is_some_and(|c| c.is_lowercase()) && matches!(c, '.' | '…' | '?' | '!');
+        let goes_on = next.is_some_and(char::is_lowercase) && matches!(c, '.' | '…' | '?' | '!');
         if short || joined || goes_on {
             continue;
         }

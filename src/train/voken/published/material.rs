@@ -13,11 +13,11 @@ const HISTORY: usize = 4;
 const WORDINGS: usize = 42;
 
 /// A picture, by its strip and panel.
-pub type Place = (usize, usize);
+pub(super) type Place = (usize, usize);
 
 /// A sample with its words as tokens.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub(super) struct Item {
     pub text: Text,
     pub inputs: Vec<Place>,
     pub output: Option<Place>,
@@ -26,7 +26,7 @@ pub struct Item {
 
 /// What there is to learn in `stage`, and how many samples are longer than `room` tokens and are
 /// left out. A picture that is read takes `queries` of them.
-pub fn items(
+pub(super) fn items(
     strips: &[Strip],
     stage: Stage,
     tokenizer: &LlamaTokenizer,
@@ -123,7 +123,7 @@ fn samples(
 }
 
 /// The samples of step `step`: all of them, then all of them anew in another order.
-pub fn pick(count: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
+pub(super) fn pick(count: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
     let mut order: Option<(u64, Vec<usize>)> = None;
     let n = count as u64;
     (0..batch as u64)

@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// those about a whole data set.
 const KEPT: usize = 1024;
 
-pub struct Nets {
+pub(super) struct Nets {
     pub model: VokenModel,
     /// What the stage trains, under the reference's names.
     pub params: Params,
@@ -66,7 +66,7 @@ struct Captions {
 
 /// Gradients and losses of a part of a batch, both times the part's share of it: text, image,
 /// caption.
-pub struct Pass {
+pub(super) struct Pass {
     pub grads: GradStore,
     pub losses: [f64; 3],
 }
@@ -110,7 +110,7 @@ impl Nets {
     ///
     /// # Errors
     /// A part that is missing or damaged, or a language model that cannot be trained.
-    pub fn read(
+    pub(super) fn read(
         parts: PartPaths,
         stage: Stage,
         strips: Vec<Strip>,
@@ -179,7 +179,7 @@ impl Nets {
     }
 
     /// The model as it is now, to tell stories with.
-    pub fn teller(&self) -> Result<VokenPipeline> {
+    pub(super) fn teller(&self) -> Result<VokenPipeline> {
         let mut llama = self.model.llama.clone();
         llama.drop_adapter_inputs(0.0, 0)?;
         let language = Language {
@@ -195,7 +195,7 @@ impl Nets {
     }
 
     /// Whether all pictures of a sample could be read so far.
-    pub fn has(&self, item: &Item) -> bool {
+    pub(super) fn has(&self, item: &Item) -> bool {
         let mut places = item.inputs.iter().chain(&item.output);
         places.all(|place| !self.bad.contains(place))
     }
@@ -257,7 +257,7 @@ impl Nets {
     ///
     /// # Errors
     /// Too many pictures that can't be read.
-    pub fn pass(
+    pub(super) fn pass(
         &mut self,
         items: &[&Item],
         weights: &LossWeights,
