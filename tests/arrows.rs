@@ -23,10 +23,10 @@ const ORDER: &[&[&str]] = &[
     &["nn"],
     &["storyworld"],
     &["story"],
+    &["logging"],
     &[
         "cause",
         "files",
-        "logging",
         "pixels",
         "resample",
         "typefaces",
