@@ -24,14 +24,7 @@ const ORDER: &[&[&str]] = &[
     &["storyworld"],
     &["story"],
     &["logging"],
-    &[
-        "cause",
-        "files",
-        "pixels",
-        "resample",
-        "typefaces",
-        "words",
-    ],
+    &["cause", "files", "pixels", "resample", "typefaces", "words"],
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
