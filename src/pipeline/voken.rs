@@ -2,45 +2,38 @@
 //! so far, texts and pictures, writes on, and asks for the picture itself; its states at the
 //! vokens are what the picture is drawn from.
 
+mod context;
+mod embeddings;
+mod load;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::RgbaImage;
-use sha2::{Digest, Sha256};
 
 use super::load::ResolvedModels;
-use super::networks::{ImageModel, LanguageInfo, Networks, VokenLanguageModel};
+use super::networks::{ImageModel, LanguageInfo, Networks};
 use super::painter::Brief;
 use super::recipe::{Recipe, VOKEN};
-use super::record::{denoising, description, record};
+use super::record::{denoising, record};
 use super::speech::Speech;
 use super::{
     CAPTION, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
     Progress, RecipeId, Request, frame,
 };
-use crate::diffusion::{Diffusion, Painter, TextFeatures};
-use crate::llm::float::GgufLlama;
-use crate::llm::{LlamaTokenizer, LlmError, log_probability};
-use crate::published::{Language, PartPaths};
-use crate::story::{Images, SchedulerName, Settings};
-use crate::vision::{Crop, Preprocess, VisionTower};
+use crate::diffusion::TextFeatures;
+use crate::llm::{LlmError, log_probability};
+use crate::story::{Images, Settings};
 use crate::voken::{
-    FloatReader, GenerationConfig, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
+    GenerationConfig, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
     force_picture, generate, interleave, tidy,
 };
-use crate::weights::{Manifest, Model};
+use crate::weights::Model;
 
 /// Most tokens of a panel's text, the reference's.
 const MAX_NEW_TOKENS: usize = 256;
-/// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
-/// its own panels. Reading eight times as much took 22 s when a long story was opened again.
-const MOST_READ: usize = 1024;
-/// Least number of pictures whose embeddings are kept.
-const SEEN: usize = 64;
-/// Tokens that what is asked may take without that anything more of the story is left out.
-const ASKED: usize = 256;
 /// Most tokens of a description.
 const DESCRIBED: usize = 48;
 /// The voken folder in the folder of a model of our own.
@@ -110,137 +103,6 @@ fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
 }
 
 impl VokenPipeline {
-    /// Loads a model of our own: the language model that its manifest names, what its voken
-    /// folder adds to that, and its diffusion model.
-    ///
-    /// # Errors
-    /// When a part is missing or broken, or does not fit the others.
-    pub(super) fn load_own(
-        chosen: &ResolvedModels,
-        progress: &mut dyn FnMut(LoadProgress),
-    ) -> Result<VokenPipeline, PipelineError> {
-        let mut tell = |what: &str, done| {
-            progress(LoadProgress {
-                what: what.to_string(),
-                done,
-                of: 3,
-            });
-        };
-        let (model, device) = (&chosen.model, &chosen.device);
-        let manifest = &model.manifest;
-        let writer = chosen.writer()?;
-        tell("language model", 0);
-        let folder = &chosen.voken;
-        let file = GgufLlama::find(&writer.dir)?;
-        let spoken = folder.read_model(&file, device)?;
-        let tokenizer = file.tokenizer()?;
-        let line_end = match tokenizer.encode("\n").as_slice() {
-            [id] => *id,
-            _ => {
-                return Err(PipelineError::Tensor(format!(
-                    "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
-                    writer.manifest.id, manifest.id
-                )));
-            }
-        };
-        tell("vision tower", 1);
-        let tower = folder.read_tower(spoken.llama.config().hidden_size, device)?;
-        tell("picture model", 2);
-        let diffusion = Diffusion::load(&model.dir, device)?;
-        let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
-        if made.d_model != wanted.cross_attention_dim
-            || (wanted.class_embed_type.is_some() && !made.pooled)
-        {
-            return Err(PipelineError::Tensor(format!(
-                "the mapper of {} does not make the conditions that its UNet reads; train it with this UNet",
-                manifest.id
-            )));
-        }
-        tell("picture model", 3);
-        let speaks = folder.read_config()?.speaks;
-        let config = spoken.llama.config();
-        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
-        let voice = LanguageInfo {
-            bos: spoken.vocabulary.bos,
-            eos: config.eos(),
-            vocabulary: spoken.vocabulary,
-            limit: config.max_position_embeddings.min(MOST_READ + written),
-        };
-        let speaker = VokenLanguageModel {
-            reader: FloatReader::new(spoken.llama),
-            mapper: spoken.mapper,
-        };
-        let size = diffusion.picture_size();
-        Ok(VokenPipeline {
-            voice,
-            description: description(
-                &[manifest, &writer.manifest],
-                VOKEN,
-                device,
-                size,
-                Settings::default(),
-            ),
-            speech: Speech::Own {
-                tokenizer: Box::new(tokenizer),
-                line_end,
-            },
-            networks: Networks::staying(
-                speaker,
-                tower,
-                ImageModel::Own(Box::new(diffusion), speaks),
-            ),
-            seen: Vec::new(),
-        })
-    }
-
-    /// Loads the parts that the folder's `vokenboard.toml` names.
-    ///
-    /// # Errors
-    /// When a part is missing or broken, or does not fit the others.
-    pub(super) fn load(
-        chosen: &ResolvedModels,
-        progress: &mut dyn FnMut(LoadProgress),
-    ) -> Result<VokenPipeline, PipelineError> {
-        let (model, device) = (&chosen.model, &chosen.device);
-        model.verify_sizes()?;
-        let parts = PartPaths::read(&model.dir)?;
-        let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
-        let size = networks.picture_size();
-        Ok(VokenPipeline {
-            networks,
-            voice,
-            speech: Speech::Published(tokenizer),
-            description: description(
-                &[&model.manifest],
-                VOKEN,
-                device,
-                size,
-                reference_settings(),
-            ),
-            seen: Vec::new(),
-        })
-    }
-
-    /// A published model whose networks are in memory already, as while it is trained.
-    pub(crate) fn of(
-        language: Language,
-        tokenizer: Arc<LlamaTokenizer>,
-        tower: VisionTower,
-        painter: Painter,
-    ) -> VokenPipeline {
-        let voice = LanguageInfo::of(&language);
-        let (device, size) = (painter.device().clone(), painter.picture_size());
-        let artist = ImageModel::Painter(Box::new(painter));
-        let manifest = Manifest::default();
-        VokenPipeline {
-            networks: Networks::staying(VokenLanguageModel::new(language), tower, artist),
-            voice,
-            speech: Speech::Published(tokenizer),
-            description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
-            seen: Vec::new(),
-        }
-    }
-
     /// Refuses what this recipe can't do rather than passing it over.
     fn check(&self, request: &Request) -> Result<(), PipelineError> {
         let model = &self.description.model;
@@ -291,113 +153,6 @@ impl VokenPipeline {
     /// Whether pictures are described in words, which a text encoder reads.
     fn describes(&self) -> bool {
         self.networks.speaks() == Speaks::Description
-    }
-
-    /// Embeddings `[1,queries,width]` of a picture on the board; those that were made before are
-    /// kept with the project in `images`.
-    fn see(
-        &mut self,
-        picture: &Arc<RgbaImage>,
-        images: &Images,
-        sink: &mut Sink,
-    ) -> Result<Tensor, PipelineError> {
-        let known = |(other, _): &&(Arc<RgbaImage>, Tensor)| {
-            Arc::ptr_eq(other, picture) || other.as_ref() == picture.as_ref()
-        };
-        if let Some((_, embeddings)) = self.seen.iter().find(known) {
-            return Ok(embeddings.clone());
-        }
-        let name = seen_name(&self.description.weights, picture);
-        let embeddings = match images.kept(&name).and_then(|bytes| from_bytes(&bytes)) {
-            Some(embeddings) => embeddings,
-            None => {
-                // Nothing of a picture is cut off, whatever its shape.
-                let side = self.networks.vision().image_size;
-                let how = Preprocess::seen(side, Crop::WhiteSquare);
-                let (tower, device) = self.networks.tower(&mut loading(sink))?;
-                let made = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
-                // They outlive the tower, so they wait where memory is not short.
-                let made = made.to_device(&Device::Cpu)?;
-                if let Some(bytes) = to_bytes(&made) {
-                    images.keep(&name, &bytes);
-                }
-                made
-            }
-        };
-        // As many as fit into what is read of a story.
-        let queries = self.networks.vision().qformer.num_query_tokens.max(1);
-        if self.seen.len() >= SEEN.max(self.voice.limit / queries + 1) {
-            self.seen.remove(0);
-        }
-        self.seen.push((picture.clone(), embeddings.clone()));
-        Ok(embeddings)
-    }
-
-    /// The part of the story so far that is read: all of it or, where the model can't read so
-    /// much, its later part. See [`later_part`].
-    fn told(
-        &self,
-        (cast, context): (&[ContextPanel], &[ContextPanel]),
-        task: VistTask,
-        own: Option<&Arc<RgbaImage>>,
-    ) -> (Vec<ContextPanel>, String, Vec<u32>) {
-        let vocabulary = self.voice.vocabulary;
-        let queries = self.networks.vision().qformer.num_query_tokens;
-        let introduced: usize = cast.iter().map(|panel| self.cost(panel)).sum();
-        let limit = self.room().saturating_sub(introduced);
-        let costs: Vec<usize> = context.iter().map(|panel| self.cost(panel)).collect();
-        let all: usize = costs.iter().sum();
-        // A story that is far too long is not tried whole.
-        let mut steps = usize::from(all > limit);
-        loop {
-            let asked = ASKED.min(limit / 4);
-            let first = match steps {
-                0 => 0,
-                steps => later_part(&costs, limit - asked, steps),
-            };
-            let told = [cast, &context[first..]].concat();
-            let (prompt, ids) = self.speech.prompt(&told, task, &vocabulary);
-            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
-                + usize::from(own.is_some());
-            let whole = 1 + ids.len() + pictures * queries;
-            if first == context.len() || whole <= limit + introduced {
-                return (told, prompt, ids);
-            }
-            steps += 1;
-        }
-    }
-
-    /// Tokens that can be read.
-    fn room(&self) -> usize {
-        let written = MAX_NEW_TOKENS + self.voice.vocabulary.vokens as usize;
-        self.voice.limit.saturating_sub(written)
-    }
-
-    /// Tokens of a panel.
-    fn cost(&self, panel: &ContextPanel) -> usize {
-        let queries = self.networks.vision().qformer.num_query_tokens;
-        let picture = panel.picture.as_ref().map_or(0, |_| 1 + queries);
-        self.speech.encode(&panel.text).len() + 1 + picture
-    }
-
-    /// The request with the pictures of whoever is in its panel, which are read before the story:
-    /// as many as leave most of what can be read to the story.
-    fn with_cast(&self, request: &Request) -> Request {
-        let mut request = request.with_looks(request.naming_text(), &self.description.takes);
-        while request
-            .settings
-            .references
-            .last()
-            .is_some_and(|last| last.member.is_some())
-        {
-            let introduced = request.introduced();
-            let cost: usize = introduced.iter().map(|panel| self.cost(panel)).sum();
-            if cost <= self.room() / 3 {
-                break;
-            }
-            request.settings.references.pop();
-        }
-        request
     }
 
     /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
@@ -617,59 +372,6 @@ impl VokenPipeline {
     }
 }
 
-/// The first panel that is read of a story whose panels take `costs` tokens and which is longer
-/// than `room`; `steps` counts the tries, from 1. What falls out does so in steps of half of what
-/// is read, counted from the story's beginning: until the next step the part begins with the same
-/// panel, and what was read of it is not read again.
-fn later_part(costs: &[usize], room: usize, steps: usize) -> usize {
-    let step = (room / 2).max(1);
-    let over = costs.iter().sum::<usize>().saturating_sub(room);
-    let out = (over.div_ceil(step).max(1) + steps - 1) * step;
-    let mut before = 0;
-    let reached = |cost: &usize| {
-        let reached = before >= out;
-        before += cost;
-        reached
-    };
-    costs.iter().position(reached).unwrap_or(costs.len())
-}
-
-/// What embeddings of a picture are called: they are those of these weights alone.
-fn seen_name(weights: &str, picture: &RgbaImage) -> String {
-    let mut hash = Sha256::new();
-    hash.update(weights.as_bytes());
-    hash.update(picture.width().to_le_bytes());
-    hash.update(picture.as_raw());
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// `[1,queries,width]` as its two sizes and its values.
-fn to_bytes(embeddings: &Tensor) -> Option<Vec<u8>> {
-    let (_, queries, width) = embeddings.dims3().ok()?;
-    let values: Vec<f32> = embeddings.flatten_all().ok()?.to_vec1().ok()?;
-    let sizes = [queries as u32, width as u32].map(u32::to_le_bytes);
-    let values = values.into_iter().map(f32::to_le_bytes);
-    Some(sizes.into_iter().chain(values).flatten().collect())
-}
-
-/// Back from [`to_bytes`]; `None` for anything else.
-fn from_bytes(bytes: &[u8]) -> Option<Tensor> {
-    let mut words = bytes
-        .chunks_exact(4)
-        .map(|word| [word[0], word[1], word[2], word[3]]);
-    let mut size = || words.next().map(|word| u32::from_le_bytes(word) as usize);
-    let (queries, width) = (size()?, size()?);
-    let values: Vec<f32> = words.map(f32::from_le_bytes).collect();
-    let fits = queries.checked_mul(width)? == values.len() && bytes.len().is_multiple_of(4);
-    let sound = fits && values.iter().all(|value| value.is_finite());
-    sound
-        .then(|| Tensor::from_vec(values, (1, queries, width), &Device::Cpu).ok())
-        .flatten()
-}
-
 /// Whether a sentence of `text` was told before.
 fn repeats(text: &str, context: &[ContextPanel]) -> bool {
     let sentences = |text: &str| -> Vec<String> {
@@ -681,18 +383,6 @@ fn repeats(text: &str, context: &[ContextPanel]) -> bool {
     let own = sentences(text);
     let twice = (1..own.len()).any(|i| own[..i].contains(&own[i]));
     twice || own.iter().any(|sentence| told.contains(sentence))
-}
-
-/// The reference's own: 50 steps of PNDM at guidance 7.5, text at temperature 1.
-fn reference_settings() -> Settings {
-    Settings {
-        guidance: 7.5,
-        steps: 50,
-        scheduler: SchedulerName::from("pndm"),
-        temperature: 1.0,
-        top_p: 0.9,
-        ..Settings::default()
-    }
 }
 
 impl Pipeline for VokenPipeline {
@@ -793,48 +483,5 @@ impl Pipeline for VokenPipeline {
         let rows = logits.chunks_exact(logits.len() / ids.len());
         let all = rows.zip(&ids);
         Ok(all.map(|(row, id)| log_probability(row, *id)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_falls_out_of_a_long_story_does_so_in_large_steps() {
-        let mut before = 0;
-        let mut moves = 0;
-        for panels in 1..1000 {
-            let costs = vec![10; panels];
-            if 10 * panels <= 1000 {
-                continue;
-            }
-            let first = later_part(&costs, 1000, 1);
-            let read = 10 * (panels - first);
-            assert!((500..=1000).contains(&read), "{panels}: {read}");
-            assert!(first >= before);
-            moves += usize::from(first != before);
-            before = first;
-        }
-        // 900 panels fall out, 50 at a time.
-        assert_eq!(moves, 18);
-        // Where that is too much still, more is left out, to nothing.
-        assert_eq!(later_part(&[10; 200], 1000, 2), 150);
-        assert_eq!(later_part(&[10; 200], 1000, 99), 200);
-        assert_eq!(later_part(&[5000], 1000, 1), 1);
-    }
-
-    #[test]
-    fn embeddings_are_kept_bit_for_bit() {
-        let made = Tensor::new(&[[[1.5f32, -0.1], [3e-9, 7.0], [0.0, 2.0]]], &Device::Cpu).unwrap();
-        let bytes = to_bytes(&made).unwrap();
-        let back = from_bytes(&bytes).unwrap();
-        assert_eq!(back.dims(), [1, 3, 2]);
-        assert_eq!(to_bytes(&back), Some(bytes.clone()));
-        assert!(from_bytes(&bytes[..bytes.len() - 4]).is_none());
-        assert!(from_bytes(b"").is_none());
-        let picture = |grey| RgbaImage::from_pixel(2, 2, image::Rgba([grey; 4]));
-        let names = [("a", 1), ("a", 2), ("b", 1)].map(|(w, grey)| seen_name(w, &picture(grey)));
-        assert!(names[0] != names[1] && names[0] != names[2]);
     }
 }

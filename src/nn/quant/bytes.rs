@@ -187,46 +187,46 @@ mod plain {
     use crate::nn::quant::{BLOCK, half_at};
 
     #[inline(always)]
-    pub(super) fn load(bytes: &[u8; BLOCK]) -> [u8; BLOCK] {
+    pub(crate) fn load(bytes: &[u8; BLOCK]) -> [u8; BLOCK] {
         *bytes
     }
 
     #[inline(always)]
-    pub(super) fn store(bytes: [u8; BLOCK], to: &mut [i8; BLOCK]) {
+    pub(crate) fn store(bytes: [u8; BLOCK], to: &mut [i8; BLOCK]) {
         *to = bytes.map(u8::cast_signed);
     }
 
     #[inline(always)]
-    pub(super) fn bits(bytes: [u8; BLOCK], by: usize, mask: i8) -> [u8; BLOCK] {
+    pub(crate) fn bits(bytes: [u8; BLOCK], by: usize, mask: i8) -> [u8; BLOCK] {
         bytes.map(|byte| byte >> by & mask.cast_unsigned())
     }
 
     #[inline(always)]
-    pub(super) fn raised(bytes: [u8; BLOCK], by: usize) -> [u8; BLOCK] {
+    pub(crate) fn raised(bytes: [u8; BLOCK], by: usize) -> [u8; BLOCK] {
         bytes.map(|byte| byte << by)
     }
 
     #[inline(always)]
-    pub(super) fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
+    pub(crate) fn halves<const BYTES: usize>(blocks: &[u8], at: usize, to: &mut [f32; 16]) {
         for (block, to) in blocks.chunks_exact(BYTES).zip(to.as_chunks_mut::<2>().0) {
             *to = [half_at(block, at); 2];
         }
     }
 
     #[inline(always)]
-    pub(super) fn or(a: [u8; BLOCK], b: [u8; BLOCK]) -> [u8; BLOCK] {
+    pub(crate) fn or(a: [u8; BLOCK], b: [u8; BLOCK]) -> [u8; BLOCK] {
         let mut both = a;
         both.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
         both
     }
 
     #[inline(always)]
-    pub(super) fn less(a: [u8; BLOCK], by: i8) -> [u8; BLOCK] {
+    pub(crate) fn less(a: [u8; BLOCK], by: i8) -> [u8; BLOCK] {
         a.map(|byte| byte.wrapping_sub(by.cast_unsigned()))
     }
 
     #[inline(always)]
-    pub(super) fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
+    pub(crate) fn scaled(numbers: [u64; 2], offset: i32, by: f32, to: &mut [f32; 16]) {
         let bytes = numbers.map(u64::to_le_bytes);
         for (to, number) in to.iter_mut().zip(bytes.as_flattened()) {
             *to = by * (i32::from(*number) - offset) as f32;
@@ -234,14 +234,14 @@ mod plain {
     }
 
     #[inline(always)]
-    pub(super) fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
+    pub(crate) fn half_powers(exponents: [u64; 2], to: &mut [f32; 16]) {
         let bytes = exponents.map(u64::to_le_bytes);
         for (to, exponent) in to.iter_mut().zip(bytes.as_flattened()) {
             *to = super::half_power(*exponent);
         }
     }
     #[inline(always)]
-    pub(super) fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
+    pub(crate) fn fives(high: &[u8], low: &[u8], offset: i8, to: &mut [i8; BLOCK]) {
         let bits = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
         let low: &[u8; 16] = &low.as_chunks::<16>().0[0];
         for i in 0..16 {
@@ -252,7 +252,7 @@ mod plain {
     }
 
     #[inline(always)]
-    pub(super) fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
+    pub(crate) fn look_up(table: &[i8; 16], bytes: &[u8], to: &mut [i8; BLOCK]) {
         for (i, byte) in bytes[..16].iter().enumerate() {
             to[i] = table[usize::from(byte & 15)];
             to[i + 16] = table[usize::from(byte >> 4)];

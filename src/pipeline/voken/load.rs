@@ -1,0 +1,168 @@
+//! The parts of a voken model, read and joined.
+
+use std::sync::Arc;
+
+use super::{MAX_NEW_TOKENS, VokenPipeline};
+use crate::diffusion::{Diffusion, Painter};
+use crate::llm::LlamaTokenizer;
+use crate::llm::float::GgufLlama;
+use crate::pipeline::load::ResolvedModels;
+use crate::pipeline::networks::{ImageModel, LanguageInfo, Networks, VokenLanguageModel};
+use crate::pipeline::recipe::VOKEN;
+use crate::pipeline::record::description;
+use crate::pipeline::speech::Speech;
+use crate::pipeline::{LoadProgress, PipelineError};
+use crate::published::{Language, PartPaths};
+use crate::story::{SchedulerName, Settings};
+use crate::vision::VisionTower;
+use crate::voken::FloatReader;
+use crate::weights::Manifest;
+
+/// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
+/// its own panels. Reading eight times as much took 22 s when a long story was opened again.
+const MOST_READ: usize = 1024;
+
+impl VokenPipeline {
+    /// Loads a model of our own: the language model that its manifest names, what its voken
+    /// folder adds to that, and its diffusion model.
+    ///
+    /// # Errors
+    /// When a part is missing or broken, or does not fit the others.
+    pub(in crate::pipeline) fn load_own(
+        chosen: &ResolvedModels,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<VokenPipeline, PipelineError> {
+        let mut tell = |what: &str, done| {
+            progress(LoadProgress {
+                what: what.to_string(),
+                done,
+                of: 3,
+            });
+        };
+        let (model, device) = (&chosen.model, &chosen.device);
+        let manifest = &model.manifest;
+        let writer = chosen.writer()?;
+        tell("language model", 0);
+        let folder = &chosen.voken;
+        let file = GgufLlama::find(&writer.dir)?;
+        let spoken = folder.read_model(&file, device)?;
+        let tokenizer = file.tokenizer()?;
+        let line_end = match tokenizer.encode("\n").as_slice() {
+            [id] => *id,
+            _ => {
+                return Err(PipelineError::Tensor(format!(
+                    "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
+                    writer.manifest.id, manifest.id
+                )));
+            }
+        };
+        tell("vision tower", 1);
+        let tower = folder.read_tower(spoken.llama.config().hidden_size, device)?;
+        tell("picture model", 2);
+        let diffusion = Diffusion::load(&model.dir, device)?;
+        let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
+        if made.d_model != wanted.cross_attention_dim
+            || (wanted.class_embed_type.is_some() && !made.pooled)
+        {
+            return Err(PipelineError::Tensor(format!(
+                "the mapper of {} does not make the conditions that its UNet reads; train it with this UNet",
+                manifest.id
+            )));
+        }
+        tell("picture model", 3);
+        let speaks = folder.read_config()?.speaks;
+        let config = spoken.llama.config();
+        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
+        let voice = LanguageInfo {
+            bos: spoken.vocabulary.bos,
+            eos: config.eos(),
+            vocabulary: spoken.vocabulary,
+            limit: config.max_position_embeddings.min(MOST_READ + written),
+        };
+        let speaker = VokenLanguageModel {
+            reader: FloatReader::new(spoken.llama),
+            mapper: spoken.mapper,
+        };
+        let size = diffusion.picture_size();
+        Ok(VokenPipeline {
+            voice,
+            description: description(
+                &[manifest, &writer.manifest],
+                VOKEN,
+                device,
+                size,
+                Settings::default(),
+            ),
+            speech: Speech::Own {
+                tokenizer: Box::new(tokenizer),
+                line_end,
+            },
+            networks: Networks::staying(
+                speaker,
+                tower,
+                ImageModel::Own(Box::new(diffusion), speaks),
+            ),
+            seen: Vec::new(),
+        })
+    }
+
+    /// Loads the parts that the folder's `vokenboard.toml` names.
+    ///
+    /// # Errors
+    /// When a part is missing or broken, or does not fit the others.
+    pub(in crate::pipeline) fn load(
+        chosen: &ResolvedModels,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<VokenPipeline, PipelineError> {
+        let (model, device) = (&chosen.model, &chosen.device);
+        model.verify_sizes()?;
+        let parts = PartPaths::read(&model.dir)?;
+        let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
+        let size = networks.picture_size();
+        Ok(VokenPipeline {
+            networks,
+            voice,
+            speech: Speech::Published(tokenizer),
+            description: description(
+                &[&model.manifest],
+                VOKEN,
+                device,
+                size,
+                reference_settings(),
+            ),
+            seen: Vec::new(),
+        })
+    }
+
+    /// A published model whose networks are in memory already, as while it is trained.
+    pub(crate) fn of(
+        language: Language,
+        tokenizer: Arc<LlamaTokenizer>,
+        tower: VisionTower,
+        painter: Painter,
+    ) -> VokenPipeline {
+        let voice = LanguageInfo::of(&language);
+        let (device, size) = (painter.device().clone(), painter.picture_size());
+        let artist = ImageModel::Painter(Box::new(painter));
+        let manifest = Manifest::default();
+        VokenPipeline {
+            networks: Networks::staying(VokenLanguageModel::new(language), tower, artist),
+            voice,
+            speech: Speech::Published(tokenizer),
+            description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
+            seen: Vec::new(),
+        }
+    }
+}
+
+/// The reference's own: 50 steps of PNDM at guidance 7.5, text at temperature 1.
+fn reference_settings() -> Settings {
+    Settings {
+        guidance: 7.5,
+        steps: 50,
+        scheduler: SchedulerName::from("pndm"),
+        temperature: 1.0,
+        top_p: 0.9,
+        ..Settings::default()
+    }
+}
