@@ -286,7 +286,8 @@ impl ChatModel for LocalChat {
     }
 
     fn is_small(&self) -> bool {
-        self.small
+        // One that sees is asked with the board's pictures.
+        self.small && self.seeing.is_none()
     }
 
     fn picture_tokens(&self) -> Option<usize> {
