@@ -135,6 +135,9 @@ fn a_picture_is_drawn_with_a_model_of_the_authors_own() {
     };
     let (usual, made) = shown(&t);
     assert_eq!(made.model, "ink");
+    // What is further down than the inspector is high comes into view first.
+    t.studio.get_by_label("Picture size").scroll_to_me();
+    t.studio.run_steps(8);
     t.click("Picture size");
     let wide = t.studio.get_by(|node| {
         let label = node.label();
@@ -142,10 +145,11 @@ fn a_picture_is_drawn_with_a_model_of_the_authors_own() {
     });
     wide.click();
     t.studio.run_steps(3);
-    // It may be further down than the window is high.
-    t.studio.get_by_label("LCM, 4 steps").click_accesskit();
-    t.studio.run_steps(3);
-    t.click("Regenerate image");
+    for label in ["LCM, 4 steps", "Regenerate image"] {
+        t.studio.get_by_label(label).scroll_to_me();
+        t.studio.run_steps(8);
+        t.click(label);
+    }
     t.idle();
     let (wide, made) = shown(&t);
     assert!(wide.0 > wide.1 && wide != usual, "{wide:?}");
