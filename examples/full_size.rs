@@ -18,7 +18,7 @@ use vokenboard::diffusion::{TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeC
 use vokenboard::llm::float::{FloatConfig, FloatLlama};
 use vokenboard::nn::Params;
 use vokenboard::vision::{Eva, QFormer, VisionConfig};
-use vokenboard::voken::{FeatureMapper, MapperParams, Sizes};
+use vokenboard::voken::{FeatureMapper, MapperParams, ReferenceSizes};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -59,7 +59,7 @@ fn write(dir: &Path) -> Result<()> {
     let projection = asked(|p| drop(p.pp("llama_proj").linear(hidden, WIDTH, true)));
     noise.tensors(&dir.join("minigpt4.safetensors"), &projection)?;
 
-    let sizes = Sizes::default();
+    let sizes = ReferenceSizes::default();
     let rows = PIECES + sizes.voken_count + 1;
     let mapper = asked(|p| {
         let params = MapperParams::all(p);

@@ -12,7 +12,7 @@ use vokenboard::cause;
 use vokenboard::cli::{self, Cli, UiBenchArgs};
 use vokenboard::pipeline;
 use vokenboard::story::Project;
-use vokenboard::studio::{self, Choice, StudioOptions};
+use vokenboard::studio::{self, ModelChoice, StudioOptions};
 use vokenboard::weights::{self, DEFAULT_MODEL};
 
 #[global_allocator]
@@ -97,7 +97,7 @@ fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
         );
     }
     let given = arguments.model.options();
-    let choice = Choice {
+    let choice = ModelChoice {
         model: given.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
         recipe: given.recipe,
         writer: given.writer,
@@ -117,7 +117,7 @@ fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
         library,
         away: offer.away,
         loader_for: Arc::new(move |choice| {
-            pipeline::loader(pipeline::Options {
+            pipeline::loader(pipeline::LoadOptions {
                 models: models.clone(),
                 model: Some(choice.model.clone()),
                 writer: choice.writer.clone(),

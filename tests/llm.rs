@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde::Deserialize;
-use vokenboard::llm::{CacheType, CausalLm, Input, LanguageModel, LlmError, Sampling};
+use vokenboard::llm::{CacheType, CausalLm, LanguageModel, LlmError, NetworkInput, Sampling};
 
 #[derive(Deserialize)]
 struct Greedy {
@@ -91,13 +91,17 @@ fn hidden_states_do_not_depend_on_how_a_text_is_cut_or_given() {
     let (first, second) = ids.split_at(5);
     let mut parts = Vec::new();
     for part in [first, second] {
-        let states = llama.extend(&mut state, Input::Ids(part), &mut go_on);
+        let states = llama.extend(&mut state, NetworkInput::Ids(part), &mut go_on);
         parts.extend(states.unwrap().unwrap());
     }
     assert_eq!(parts, whole);
     state.truncate(0);
     let embeddings = llama.embeddings(&ids).unwrap();
-    let states = llama.extend(&mut state, Input::Embeddings(&embeddings), &mut go_on);
+    let states = llama.extend(
+        &mut state,
+        NetworkInput::Embeddings(&embeddings),
+        &mut go_on,
+    );
     assert_eq!(states.unwrap().unwrap(), whole);
 }
 

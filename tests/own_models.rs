@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use image::{GrayImage, Luma, RgbaImage};
 use predicates::str::contains;
-use vokenboard::pipeline::{self, Make, Options, Request};
+use vokenboard::pipeline::{self, LoadOptions, Make, Request};
 use vokenboard::story::{Images, Project, Record, Story, encode_png, read_record};
 
 const OPENING: &str = "An old man rides a horse.";
@@ -140,11 +140,11 @@ fn two_panels_are_told_and_the_first_comes_back_byte_for_byte() {
     let file = disk.path("panel.png");
     fs::write(&file, encode_png(&picture, Some(&made)).unwrap()).unwrap();
     let read = read_record(&file).unwrap().unwrap();
-    let options = Options {
+    let options = LoadOptions {
         models: Some(disk.models()),
         model: Some(read.model.clone()),
         writer: Some("tiny-writer".into()),
-        ..Options::default()
+        ..LoadOptions::default()
     };
     let mut pipeline = pipeline::loader(options)(&mut |_| {}).unwrap();
     let request = Request {

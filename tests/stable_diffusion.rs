@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vokenboard::diffusion::{
-    Bank, Conditioning, OpenOptions, Pick, StableDiffusion, same_timestep,
+    Conditioning, ReferenceBank, StableDiffusion, StableDiffusionOptions, TokenSelection,
+    same_timestep,
 };
 use vokenboard::nn::noise;
 
@@ -20,16 +21,16 @@ fn sd1() -> PathBuf {
     case("01-sd1-pndm/model")
 }
 
-fn options() -> OpenOptions {
-    OpenOptions::on(&Device::Cpu)
+fn options() -> StableDiffusionOptions {
+    StableDiffusionOptions::on(&Device::Cpu)
 }
 
-fn open(path: &Path, options: OpenOptions) -> StableDiffusion {
+fn open(path: &Path, options: StableDiffusionOptions) -> StableDiffusion {
     StableDiffusion::open(path, options).unwrap()
 }
 
 /// The one sentence with which opening fails.
-fn refusal(path: &Path, options: OpenOptions) -> String {
+fn refusal(path: &Path, options: StableDiffusionOptions) -> String {
     let refused = StableDiffusion::open(path, options);
     let sentence = refused.err().expect("it was opened").to_string();
     assert!(!sentence.contains('\n'), "{sentence}");
@@ -86,7 +87,7 @@ fn files_that_are_no_plain_lora_for_this_model_are_named() {
     let file = temp.path().join("mine.safetensors");
     let refused = |tensors: &[(&str, &[usize])]| {
         write(&file, tensors);
-        let with = OpenOptions {
+        let with = StableDiffusionOptions {
             loras: vec![(file.clone(), 1.0)],
             ..options()
         };
@@ -128,7 +129,7 @@ fn an_embedding_of_another_width_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("style.safetensors");
     write(&file, &[("emb_params", &[2, 1024])]);
-    let with = OpenOptions {
+    let with = StableDiffusionOptions {
         embeddings: vec![(file.clone(), "style".into())],
         ..options()
     };
@@ -144,7 +145,7 @@ fn a_vae_for_other_latents_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("ae.safetensors");
     write(&file, &[("decoder.conv_in.weight", &[8, 16, 3, 3])]);
-    let with = OpenOptions {
+    let with = StableDiffusionOptions {
         vae: Some(file),
         ..options()
     };
@@ -255,7 +256,7 @@ fn broken_files_are_named() {
 #[test]
 fn weights_are_held_as_they_are_stored() {
     let file = case("09b-sd1-ckpt-legacy/model.ckpt");
-    let wide = OpenOptions {
+    let wide = StableDiffusionOptions {
         held: Some(DType::F32),
         ..options()
     };
@@ -305,7 +306,7 @@ fn weights_of_eight_bits_are_scaled() {
     let scale = view(safetensors::Dtype::F32, &[], &scale);
     views.push((format!("{name}.scale_weight"), scale));
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-    let held = OpenOptions {
+    let held = StableDiffusionOptions {
         held: Some(DType::F32),
         ..options()
     };
@@ -368,14 +369,20 @@ fn reference_attention_gives_the_recorded_values() {
         };
         let time = |batch| same_timestep(437.0, batch, &Device::Cpu).unwrap();
         let see = |share: f64| {
-            let pick = Pick {
+            let pick = TokenSelection {
                 seed: 1,
                 call: 0,
                 picture: 0,
                 share,
             };
             let reference = nhwc(&format!("{name}.ref"));
-            let bank = unet.remember(&reference, &time(1), &told("ref_"), pick, Bank::default());
+            let bank = unet.remember(
+                &reference,
+                &time(1),
+                &told("ref_"),
+                pick,
+                ReferenceBank::default(),
+            );
             let told = Conditioning {
                 beside: Some(Arc::new(bank.unwrap())),
                 ..told("")

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use studio_support::{Answers, Hold, parts};
 use vokenboard::engine::{Loader, Make, PipelineError};
 use vokenboard::story::{Document, Images, PictureTake, Project};
-use vokenboard::studio::actions::{Action, Setting};
+use vokenboard::studio::actions::{Action, InspectorControl};
 use vokenboard::studio::state::{Readiness, State};
 
 struct Desk {
@@ -153,14 +153,14 @@ fn of_two_slider_values_the_newest_is_drawn() {
     d.writes("A fox sleeps in the forest.");
     d.idle();
     for value in [5.0, 9.0] {
-        d.does(Action::Set(Setting::Guidance(value, true)));
+        d.does(Action::Set(InspectorControl::Guidance(value, true)));
         d.until("it draws", |s| {
             s.work
                 .running()
                 .is_some_and(|r| r.live && r.step > 0 && r.settings.guidance == value)
         });
     }
-    d.does(Action::Set(Setting::GuidanceReleased));
+    d.does(Action::Set(InspectorControl::GuidanceReleased));
     d.idle();
     d.until("the take", |s| s.panels()[0].pictures.len() > 1);
     let takes = d.state.panels()[0].pictures.items();
@@ -177,14 +177,14 @@ fn a_slider_let_go_elsewhere_in_the_frame_in_which_its_picture_is_done_gives_one
     let mut d = desk(2);
     d.writes("A fox sleeps in the forest.");
     d.idle();
-    d.does(Action::Set(Setting::Guidance(5.0, true)));
+    d.does(Action::Set(InspectorControl::Guidance(5.0, true)));
     d.until("it draws", |s| {
         s.work.running().is_some_and(|r| r.live && r.step > 0)
     });
     // Long done, but the studio has not heard of it yet.
     std::thread::sleep(Duration::from_millis(400));
-    d.does(Action::Set(Setting::Guidance(6.0, true)));
-    d.does(Action::Set(Setting::GuidanceReleased));
+    d.does(Action::Set(InspectorControl::Guidance(6.0, true)));
+    d.does(Action::Set(InspectorControl::GuidanceReleased));
     d.until("the take", |s| s.panels()[0].pictures.len() > 1);
     d.idle();
     let takes = d.state.panels()[0].pictures.items();
@@ -681,7 +681,9 @@ fn a_writer_that_follows_instructions_plans_rewrites_and_says_what_pictures_show
     d.does(Action::Undo);
     assert_eq!(d.state.story().plan[1], "after 1: 0");
 
-    d.does(Action::Set(Setting::Length(Some(TextLength::Line))));
+    d.does(Action::Set(InspectorControl::Length(Some(
+        TextLength::Line,
+    ))));
     d.does(Action::Apply(Box::new(Edit::SetDirection("calm".into()))));
     let rewrite = Rewrite {
         instruction: "shorter".into(),

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use vokenboard::pipeline::{
-    ContextPanel, Make, Options, Output, Pipeline, Progress, Request, loader,
+    ContextPanel, LoadOptions, Make, Output, Pipeline, Progress, Request, loader,
 };
 use vokenboard::story::{Images, Likeness, Member, MemberId, PanelId, Settings};
 use vokenboard::weights::{DeviceChoice, DeviceKind};
@@ -59,11 +59,11 @@ fn program(models: &Path) -> Command {
 
 fn pipeline() -> Box<dyn Pipeline> {
     let (models, model) = added();
-    let load = loader(Options {
+    let load = loader(LoadOptions {
         models: Some(models),
         model: Some(model.to_str().unwrap().to_string()),
         device: DeviceChoice::Only(DeviceKind::Cpu),
-        ..Options::default()
+        ..LoadOptions::default()
     });
     let mut told = Vec::new();
     let pipeline = load(&mut |progress| told.push(progress)).unwrap();
@@ -211,11 +211,11 @@ fn where_memory_is_short_the_parts_take_turns() {
     let parts = dir.join("vokenboard.toml");
     let text = fs::read_to_string(&parts).unwrap();
     fs::write(&parts, format!("memory = \"10MB\"\n{text}")).unwrap();
-    let load = loader(Options {
+    let load = loader(LoadOptions {
         models: Some(models),
         model: Some(dir.to_str().unwrap().to_string()),
         device: DeviceChoice::Only(DeviceKind::Cpu),
-        ..Options::default()
+        ..LoadOptions::default()
     });
     let mut told = Vec::new();
     let mut short = load(&mut |progress| told.push(progress.what)).unwrap();

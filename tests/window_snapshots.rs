@@ -13,7 +13,7 @@ use std::time::Instant;
 use egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{OsThreshold, SnapshotOptions};
-use vokenboard::studio::actions::{Action, Setting};
+use vokenboard::studio::actions::{Action, InspectorControl};
 use window::{FOX, Test, open_sized, open_with};
 
 /// Adds what is wrong with the picture `name` of the window to `wrong`.
@@ -33,7 +33,7 @@ fn look(t: &mut Test, name: &str, wrong: &mut Vec<String>) {
 /// Three panels, two of them told, and drawn with the same seed everywhere.
 fn three_panels(theme: Theme) -> Test {
     let mut t = open_sized(1280.0, 800.0, theme);
-    for setting in [Setting::Seed(7), Setting::LockSeed(true)] {
+    for setting in [InspectorControl::Seed(7), InspectorControl::LockSeed(true)] {
         let state = &mut t.studio.state_mut().state;
         state.perform(Action::Set(setting), Instant::now());
     }

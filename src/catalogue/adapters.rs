@@ -1,9 +1,9 @@
 //! IP-Adapters: pictures as prompts.
 
-use super::{Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     let (name, keys) = t.find(|name| name.ends_with("to_k_ip.weight"))?;
     let why = t.tell(name);
     let width = keys.shape.get(1).copied();
@@ -59,7 +59,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
         false => "IP-Adapter",
     };
     Some(usable(
-        Kind::IpAdapter,
+        WeightsKind::IpAdapter,
         family,
         called,
         format!("{tells}; {why}"),
@@ -67,7 +67,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
 }
 
 /// The family by the number of cross attentions, whose numbers are odd.
-fn by_number(t: &Tensors) -> &'static str {
+fn by_number(t: &HeaderTensors) -> &'static str {
     match t.blocks("ip_adapter.") {
         0..=64 => "sd1",
         _ => "sdxl",

@@ -7,7 +7,8 @@ use super::{CatalogueError, folders, identify, ollama, projector};
 use crate::llm::check_gguf;
 use crate::published::format_bytes;
 use crate::weights::{
-    self, Entry, FileEntry, Identity, Kind, MANIFEST, Manifest, Model, Source, WeightsError,
+    self, AddedModel, FileEntry, Identity, MANIFEST, Manifest, Model, ModelSource, WeightsError,
+    WeightsKind,
 };
 
 /// The recipes' names of what is added, by what it is.
@@ -56,7 +57,7 @@ pub fn add_with_projector(
     let known = weights::installed(models)?.models;
     let added = known.iter().find(|model| {
         let id = projector.to_str();
-        id == Some(&model.manifest.id) && model.manifest.pipeline == Kind::Projector.name()
+        id == Some(&model.manifest.id) && model.manifest.pipeline == WeightsKind::Projector.name()
     });
     let projector = match added.and_then(|model| model.source.path()) {
         Some(path) if !projector.exists() => path,
@@ -71,7 +72,7 @@ pub fn add_with_projector(
 
 fn register(model: Model, models: &Path, known: &[Model]) -> Result<Added, CatalogueError> {
     let again = known.iter().any(|other| other.source == model.source);
-    let entry = Entry::new(model.source.clone(), Some(model.manifest.clone()));
+    let entry = AddedModel::new(model.source.clone(), Some(model.manifest.clone()));
     weights::register(models, &entry)?;
     Ok(Added { model, again })
 }
@@ -132,12 +133,12 @@ fn look(
     let path = only_file(&path)?;
     let mut identity = judged(identity, &path)?;
     predicts(&mut identity, prediction, &path)?;
-    if identity.is == Kind::Model {
+    if identity.is == WeightsKind::Model {
         identity.picture_size = Some(folders::trained_size(&path)?);
     }
     let source = match path.is_dir() {
-        true => Source::Folder(path.clone()),
-        false => Source::File(path.clone()),
+        true => ModelSource::Folder(path.clone()),
+        false => ModelSource::File(path.clone()),
     };
     let before = known.iter().find(|model| model.source == source);
     let name = name.unwrap_or_else(|| readable(&path));
@@ -148,7 +149,7 @@ fn look(
     let is = identity.is;
     let mut manifest = manifest(id, name, identity, &path)?;
     match (is, mmproj.or(ollamas.as_deref())) {
-        (Kind::LanguageModel, named) if path.is_file() => {
+        (WeightsKind::LanguageModel, named) if path.is_file() => {
             manifest.projector = projector::of_model(&path, named)?;
         }
         (_, Some(_)) => {
@@ -182,7 +183,7 @@ fn add_own(dir: &Path, models: &Path) -> Result<Added, CatalogueError> {
             )));
         }
         None => {
-            let entry = Entry::new(Source::Folder(dir), Some(model.manifest.clone()));
+            let entry = AddedModel::new(ModelSource::Folder(dir), Some(model.manifest.clone()));
             weights::register(models, &entry)?;
         }
     }
@@ -212,7 +213,8 @@ fn only_file(path: &Path) -> Result<PathBuf, CatalogueError> {
 
 /// Refuses what cannot be used.
 fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
-    let usable = identity.supported && !matches!(identity.is, Kind::Refused | Kind::Component);
+    let usable =
+        identity.supported && !matches!(identity.is, WeightsKind::Refused | WeightsKind::Component);
     if usable {
         return Ok(identity);
     }
@@ -247,7 +249,7 @@ fn predicts(
     given: Option<&str>,
     path: &Path,
 ) -> Result<(), CatalogueError> {
-    if identity.is != Kind::Model {
+    if identity.is != WeightsKind::Model {
         return match given {
             None => Ok(()),
             Some(_) => Err(CatalogueError::Said(format!(
@@ -291,7 +293,7 @@ fn manifest(
         false => {
             let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
             let own = match identity.is {
-                Kind::LanguageModel => check_gguf(path)?.files,
+                WeightsKind::LanguageModel => check_gguf(path)?.files,
                 _ => vec![path.to_path_buf()],
             };
             let inside = own.iter().filter_map(|file| file.strip_prefix(&dir).ok());
@@ -305,8 +307,8 @@ fn manifest(
         id,
         name,
         pipeline: match identity.is {
-            Kind::Model => PAINTER,
-            Kind::LanguageModel => WRITER,
+            WeightsKind::Model => PAINTER,
+            WeightsKind::LanguageModel => WRITER,
             other => other.name(),
         }
         .to_string(),

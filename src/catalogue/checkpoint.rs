@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{ELSEWHERE, Tensors, refused, unet, usable};
-use crate::diffusion::{Family, Prediction, guess_prediction, of_text_encoder};
-use crate::weights::{Checkpoint, Identity, Kind};
+use super::{ELSEWHERE, HeaderTensors, refused, unet, usable};
+use crate::diffusion::{Prediction, StableDiffusionFamily, guess_prediction, of_text_encoder};
+use crate::weights::{Checkpoint, Identity, WeightsKind};
 
 const UNET: &str = "model.diffusion_model.";
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     if !t.under(UNET) {
         return None;
     }
@@ -21,7 +21,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     Some(identity)
 }
 
-fn judge(t: &Tensors, family: unet::Family) -> Identity {
+fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
     let (name, called) = (family.name, family.called);
     let why = family.why.replace("; ", &format!("; {UNET}"));
     let mut why = format!("{UNET}{why}");
@@ -55,7 +55,7 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
             format!("{name} (one OpenCLIP encoder, no embedders.1); ")
         });
         let mut identity = refuse("sdxl-refiner", "SDXL refiner", &format!("{text}{why}"));
-        identity.is = Kind::Model;
+        identity.is = WeightsKind::Model;
         identity.instead = Some("use the SDXL base model, which draws whole pictures".to_string());
         return identity;
     }
@@ -71,7 +71,7 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
             (Some(_), false) => "its VAE",
             _ => "its VAE and text encoder",
         };
-        let mut identity = usable(Kind::Component, name, "a UNet alone", why);
+        let mut identity = usable(WeightsKind::Component, name, "a UNet alone", why);
         identity.supported = false;
         identity.in_channels = Some(family.in_channels);
         identity.instead = Some(format!(
@@ -88,12 +88,12 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
         9 => format!("{called} inpainting"),
         _ => called.to_string(),
     };
-    let mut identity = usable(Kind::Model, &family_of_text, &called, why);
+    let mut identity = usable(WeightsKind::Model, &family_of_text, &called, why);
     identity.in_channels = Some(family.in_channels);
     identity.picture_size = Some(match of_text {
-        Family::Sdxl => 1024,
-        Family::Sd2 => 768,
-        Family::Sd1 => 512,
+        StableDiffusionFamily::Sdxl => 1024,
+        StableDiffusionFamily::Sd2 => 768,
+        StableDiffusionFamily::Sd1 => 512,
     });
     if t.with("cond_proj.") {
         identity
@@ -112,7 +112,7 @@ fn judge(t: &Tensors, family: unet::Family) -> Identity {
 
 /// What the header says about what the UNet predicts: markers of XL's; the others' is known but for
 /// SD2, of which there are both.
-fn prediction(t: &Tensors, family: &str) -> Option<String> {
+fn prediction(t: &HeaderTensors, family: &str) -> Option<String> {
     if t.has("v_pred") {
         return Some("v_prediction".to_string());
     }

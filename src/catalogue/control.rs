@@ -1,11 +1,11 @@
 //! Networks that make a picture follow another one: ControlNet and its kin.
 
-use super::{ELSEWHERE, Tensors, refused, unet, usable};
-use crate::weights::{Identity, Kind};
+use super::{ELSEWHERE, HeaderTensors, refused, unet, usable};
+use crate::weights::{Identity, WeightsKind};
 
 const USE_CONTROLNET: &str = "use a ControlNet of Stable Diffusion 1.x or XL";
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     lite(t)
         .or_else(|| of_transformer(t))
         .or_else(|| union(t))
@@ -13,7 +13,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
         .or_else(|| t2i_adapter(t))
 }
 
-fn lite(t: &Tensors) -> Option<Identity> {
+fn lite(t: &HeaderTensors) -> Option<Identity> {
     if let Some(name) = t.first_under("lllite_unet") {
         let why = t.tell(name);
         return Some(refused(
@@ -31,7 +31,7 @@ fn lite(t: &Tensors) -> Option<Identity> {
 }
 
 /// ControlNets of transformers: Flux, Stable Diffusion 3, Qwen-Image and others.
-fn of_transformer(t: &Tensors) -> Option<Identity> {
+fn of_transformer(t: &HeaderTensors) -> Option<Identity> {
     let name = t.find(|name| {
         name.starts_with("controlnet_blocks.") || name.starts_with("controlnet_single_blocks.")
     });
@@ -52,7 +52,7 @@ fn of_transformer(t: &Tensors) -> Option<Identity> {
     Some(refused(family, called, why, USE_CONTROLNET))
 }
 
-fn union(t: &Tensors) -> Option<Identity> {
+fn union(t: &HeaderTensors) -> Option<Identity> {
     let name = [
         "task_embedding",
         "control_type_proj.weight",
@@ -67,7 +67,7 @@ fn union(t: &Tensors) -> Option<Identity> {
     ))
 }
 
-fn plain(t: &Tensors) -> Option<Identity> {
+fn plain(t: &HeaderTensors) -> Option<Identity> {
     let (hint, blocks) = if t.under("control_model.") {
         (
             "control_model.input_hint_block.0.weight",
@@ -94,13 +94,13 @@ fn plain(t: &Tensors) -> Option<Identity> {
                 "sd2" => "a ControlNet of Stable Diffusion 2.x",
                 _ => "a ControlNet of Stable Diffusion XL",
             };
-            usable(Kind::Controlnet, name, called, why)
+            usable(WeightsKind::Controlnet, name, called, why)
         }
         name => refused(name, "a ControlNet", why, USE_CONTROLNET),
     })
 }
 
-fn t2i_adapter(t: &Tensors) -> Option<Identity> {
+fn t2i_adapter(t: &HeaderTensors) -> Option<Identity> {
     let t = match t.under("adapter.") {
         true => t.inside("adapter."),
         false => t.clone(),

@@ -1,14 +1,14 @@
 //! Textual inversion: a few rows for the table of a text encoder.
 
-use super::{Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
 /// More tensors than the file of an embedding has.
 const MOST: usize = 8;
 /// More rows than an embedding has.
 const ROWS: usize = 256;
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     let rows = |name: &str| -> Option<usize> {
         match t.shape(name)? {
             [width] => Some(*width),
@@ -22,7 +22,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     if let (Some(_), Some(_)) = (rows("clip_l"), rows("clip_g")) {
         let why = format!("{}; {}", t.tell("clip_l"), t.tell("clip_g"));
         return Some(usable(
-            Kind::Embedding,
+            WeightsKind::Embedding,
             "sdxl",
             "an embedding of Stable Diffusion XL",
             why,
@@ -54,5 +54,5 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
             ));
         }
     };
-    Some(usable(Kind::Embedding, family, called, t.tell(name)))
+    Some(usable(WeightsKind::Embedding, family, called, t.tell(name)))
 }

@@ -1,12 +1,12 @@
 //! Encoders of texts and of pictures without the model that reads them.
 
-use super::{Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
 const WITH_MODEL: &str = "use a whole checkpoint, which has its text encoders inside";
 
 /// CLIP's eyes and their kin.
-pub(super) fn image(t: &Tensors) -> Option<Identity> {
+pub(super) fn image(t: &HeaderTensors) -> Option<Identity> {
     let names = [
         "vision_model.embeddings.patch_embedding.weight",
         "visual.conv1.weight",
@@ -50,7 +50,12 @@ pub(super) fn image(t: &Tensors) -> Option<Identity> {
             "use its image encoder alone",
         ));
     }
-    let mut identity = usable(Kind::ImageEncoder, family, "a CLIP image encoder", why);
+    let mut identity = usable(
+        WeightsKind::ImageEncoder,
+        family,
+        "a CLIP image encoder",
+        why,
+    );
     if !hugging {
         identity.supported = false;
         identity.notes.push("it has OpenCLIP's names".to_string());
@@ -60,14 +65,14 @@ pub(super) fn image(t: &Tensors) -> Option<Identity> {
 }
 
 /// CLIP's and T5's text encoders, and language models without their configuration.
-pub(super) fn text(t: &Tensors) -> Option<Identity> {
+pub(super) fn text(t: &HeaderTensors) -> Option<Identity> {
     clip(t)
         .or_else(|| t5(t))
         .or_else(|| bert(t))
         .or_else(|| language(t))
 }
 
-fn clip(t: &Tensors) -> Option<Identity> {
+fn clip(t: &HeaderTensors) -> Option<Identity> {
     let prefixes = [
         "",
         "text_encoders.clip_l.transformer.",
@@ -102,7 +107,7 @@ fn clip(t: &Tensors) -> Option<Identity> {
     ))
 }
 
-fn t5(t: &Tensors) -> Option<Identity> {
+fn t5(t: &HeaderTensors) -> Option<Identity> {
     let query = "encoder.block.0.layer.0.SelfAttention.q.weight";
     let (name, info) = t.find(|name| name.ends_with(query))?;
     let width = info.shape.get(1).copied();
@@ -122,7 +127,7 @@ fn t5(t: &Tensors) -> Option<Identity> {
     Some(refused(&family, &called, t.tell(name), WITH_MODEL))
 }
 
-fn bert(t: &Tensors) -> Option<Identity> {
+fn bert(t: &HeaderTensors) -> Option<Identity> {
     let (name, _) = t.find(|name| name.ends_with("embeddings.word_embeddings.weight"))?;
     let chat = t.find(|name| {
         name.contains("transformer.encoder.layers.") || name.contains("embedding.word_embeddings")
@@ -137,7 +142,7 @@ fn bert(t: &Tensors) -> Option<Identity> {
     Some(refused(family, called, t.tell(name), WITH_MODEL))
 }
 
-fn language(t: &Tensors) -> Option<Identity> {
+fn language(t: &HeaderTensors) -> Option<Identity> {
     let (name, _) = t.find(|name| {
         name.ends_with("embed_tokens.weight")
             || name.ends_with("tok_embeddings.weight")

@@ -11,8 +11,8 @@ use super::add::unique;
 use super::{Added, CatalogueError};
 use crate::remote::comfy::{self, ComfyModel, Workflow};
 use crate::remote::openai::{self, Endpoint};
-use crate::remote::{Address, Client, Key, keys};
-use crate::weights::{self, Entry, Manifest, Model, Source};
+use crate::remote::{Address, ApiKey, Client, keys};
+use crate::weights::{self, AddedModel, Manifest, Model, ModelSource};
 
 /// Most bytes of a workflow's file.
 const WORKFLOW: u64 = 16 << 20;
@@ -27,7 +27,7 @@ const SIDE: u32 = 768;
 /// When the server does not answer as such servers do, or the list of models cannot be written.
 pub fn add_endpoint(
     address: &str,
-    key: Option<&Key>,
+    key: Option<&ApiKey>,
     models: &Path,
 ) -> Result<Vec<Added>, CatalogueError> {
     let (address, client) = connect(address, key)?;
@@ -56,7 +56,7 @@ pub fn add_endpoint(
 /// be used, or the list of models cannot be written.
 pub fn add_comfy(
     address: &str,
-    key: Option<&Key>,
+    key: Option<&ApiKey>,
     workflow: Option<(&Path, &[String])>,
     models: &Path,
 ) -> Result<Vec<Added>, CatalogueError> {
@@ -113,14 +113,14 @@ pub fn add_comfy(
     register(&address, entries, models)
 }
 
-fn connect(address: &str, key: Option<&Key>) -> Result<(Address, Client), CatalogueError> {
+fn connect(address: &str, key: Option<&ApiKey>) -> Result<(Address, Client), CatalogueError> {
     let address = Address::parse(address)?;
     let kept = keys::find(&address);
     let client = Client::new(address.clone(), key.or(kept.as_ref()))?;
     Ok((address, client))
 }
 
-fn keep(address: &Address, key: Option<&Key>) -> Result<(), CatalogueError> {
+fn keep(address: &Address, key: Option<&ApiKey>) -> Result<(), CatalogueError> {
     if let Some(key) = key {
         keys::keep(address, key)?;
     }
@@ -179,7 +179,7 @@ fn name_of(model: &str) -> String {
 /// When what was kept can't be read.
 pub fn kept<T: DeserializeOwned>(model: &Model) -> Result<(Address, T), CatalogueError> {
     let read = || {
-        let Source::Address(address) = &model.source else {
+        let ModelSource::Address(address) = &model.source else {
             return None;
         };
         let address = Address::parse(address.split('#').next()?).ok()?;
@@ -209,7 +209,7 @@ fn register(
     let mut added = Vec::new();
     for found in found {
         // One address offers many models.
-        let source = Source::Address(format!("{address}#{}", found.name));
+        let source = ModelSource::Address(format!("{address}#{}", found.name));
         let known = weights::installed(models)?.models;
         let before = known.iter().find(|model| model.source == source);
         let manifest = Manifest {
@@ -224,7 +224,10 @@ fn register(
             ..Manifest::default()
         };
         let again = before.is_some();
-        weights::register(models, &Entry::new(source.clone(), Some(manifest.clone())))?;
+        weights::register(
+            models,
+            &AddedModel::new(source.clone(), Some(manifest.clone())),
+        )?;
         added.push(Added {
             model: Model::new(source, manifest),
             again,

@@ -8,9 +8,9 @@ use candle_core::Device;
 use serde_json::Value;
 
 use super::{CatalogueError, ELSEWHERE, header, identify, projector, refused, usable};
-use crate::diffusion::{OpenOptions, SchedulerConfig, StableDiffusion};
+use crate::diffusion::{SchedulerConfig, StableDiffusion, StableDiffusionOptions};
 use crate::published;
-use crate::weights::{Checkpoint, Identity, Kind, MANIFEST, Manifest};
+use crate::weights::{Checkpoint, Identity, MANIFEST, Manifest, WeightsKind};
 
 /// The longest configuration that is read.
 const LONGEST: u64 = 4 << 20;
@@ -38,7 +38,7 @@ pub(super) fn tell(dir: &Path) -> Result<Identity, CatalogueError> {
     }
     if published::is_published(dir) {
         return Ok(usable(
-            Kind::Storyteller,
+            WeightsKind::Storyteller,
             "minigpt-5",
             "the public weights of MiniGPT-5",
             "its parts are there, among them the stage-1 checkpoint (t2i_decoder_prompt)",
@@ -61,8 +61,8 @@ fn own(manifest: &Manifest) -> Identity {
         return identity.clone();
     }
     let is = match manifest.pipeline.as_str() {
-        "language-model" => Kind::LanguageModel,
-        _ => Kind::Storyteller,
+        "language-model" => WeightsKind::LanguageModel,
+        _ => WeightsKind::Storyteller,
     };
     let mut identity = usable(
         is,
@@ -104,12 +104,17 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
     if let Some((family, called)) = other_unet(class, &unet) {
         return Ok(refused(family, called, why, ELSEWHERE));
     }
-    let opened = match StableDiffusion::open(dir, OpenOptions::on(&Device::Cpu)) {
+    let opened = match StableDiffusion::open(dir, StableDiffusionOptions::on(&Device::Cpu)) {
         Ok(opened) => opened,
         Err(error) => return Err(CatalogueError::Said(error.to_string())),
     };
     let family = opened.family();
-    let mut identity = usable(Kind::Model, &family.to_string(), family.called(), why);
+    let mut identity = usable(
+        WeightsKind::Model,
+        &family.to_string(),
+        family.called(),
+        why,
+    );
     let prediction = opened.scheduler_config().get("prediction_type");
     identity.prediction = Some(
         prediction
@@ -126,7 +131,7 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
         identity.called.push_str(" inpainting");
     }
     identity.picture_size = Some(opened.picture_size().0);
-    let mut tensors = super::Tensors::default();
+    let mut tensors = super::HeaderTensors::default();
     for part in ["text_encoder", "text_encoder_2", "unet", "vae"] {
         let part = dir.join(part);
         if part.is_dir() {
@@ -272,7 +277,7 @@ fn language_model(config: &Value, path: &Path) -> Identity {
 /// # Errors
 /// A setting or tensor that is not read, by its name.
 pub(super) fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
-    let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
     Ok(opened.picture_size().0)
 }

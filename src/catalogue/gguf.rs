@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{CatalogueError, refused};
 use crate::llm::{GgufFacts, LlmError, check_gguf};
-use crate::weights::{GgufHeader, Identity, Kind};
+use crate::weights::{GgufHeader, Identity, WeightsKind};
 
 const ANOTHER: &str = "use a Q4_K_M or Q8_0 of a language model such as Llama 3, Qwen 3 or Gemma 3";
 
@@ -51,7 +51,7 @@ pub(super) fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, Catalog
 fn told(facts: &GgufFacts) -> Identity {
     let name = facts.name.as_deref();
     Identity {
-        is: Kind::LanguageModel,
+        is: WeightsKind::LanguageModel,
         family: facts.arch.clone(),
         called: name.unwrap_or("a language model").to_string(),
         supported: true,

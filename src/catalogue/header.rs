@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{CatalogueError, Info, Tensors};
+use super::{CatalogueError, HeaderTensor, HeaderTensors};
 use crate::nn::quant::MappedFile;
 use crate::weights::{Checkpoint, GgufHeader, HEAD, StoredType, trouble};
 
@@ -22,9 +22,9 @@ const MOST_DIMENSIONS: usize = 16;
 
 /// What a file says.
 #[derive(Debug)]
-pub(super) enum Header {
+pub(super) enum FileHeader {
     /// safetensors, or a pickle of PyTorch.
-    Tensors(Tensors),
+    Tensors(HeaderTensors),
     Gguf(Box<GgufHeader>),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Header {
 /// # Errors
 /// When it cannot be read, is damaged or cut short, or is no file of weights; the message says
 /// which.
-pub(super) fn read(path: &Path) -> Result<Header, CatalogueError> {
+pub(super) fn read(path: &Path) -> Result<FileHeader, CatalogueError> {
     let unreadable = |error: std::io::Error| CatalogueError::read(path, error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
@@ -56,29 +56,29 @@ pub(super) fn read(path: &Path) -> Result<Header, CatalogueError> {
         let file = MappedFile::open(path).map_err(unreadable)?;
         let header = GgufHeader::read(file.bytes());
         let header = header.map_err(|reason| CatalogueError::damaged(path, reason))?;
-        return Ok(Header::Gguf(Box::new(header)));
+        return Ok(FileHeader::Gguf(Box::new(header)));
     }
     if head.get(8) == Some(&b'{') {
         let tensors = safetensors(&mut file, length);
         return tensors
-            .map(Header::Tensors)
+            .map(FileHeader::Tensors)
             .map_err(|reason| CatalogueError::damaged(path, reason));
     }
-    Ok(Header::Tensors(of_checkpoint(&Checkpoint::open(path)?)))
+    Ok(FileHeader::Tensors(of_checkpoint(&Checkpoint::open(path)?)))
 }
 
 /// Names, types and shapes of the tensors in an open checkpoint.
-pub(super) fn of_checkpoint(checkpoint: &Checkpoint) -> Tensors {
+pub(super) fn of_checkpoint(checkpoint: &Checkpoint) -> HeaderTensors {
     let infos = checkpoint.names().filter_map(|name| {
         let info = checkpoint.info(name)?;
-        let info = Info {
+        let info = HeaderTensor {
             dtype: type_name(info.dtype).to_string(),
             shape: info.shape.clone(),
             bytes: info.bytes(),
         };
         Some((name.to_string(), info))
     });
-    Tensors {
+    HeaderTensors {
         map: infos.collect(),
         metadata: BTreeMap::new(),
     }
@@ -106,7 +106,7 @@ fn type_name(stored: StoredType) -> &'static str {
 ///
 /// # Errors
 /// What is wrong, in words.
-fn safetensors(file: &mut File, length: u64) -> Result<Tensors, String> {
+fn safetensors(file: &mut File, length: u64) -> Result<HeaderTensors, String> {
     let failed = |error: std::io::Error| error.to_string();
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut size = [0; 8];
@@ -132,14 +132,14 @@ fn safetensors(file: &mut File, length: u64) -> Result<Tensors, String> {
         .map_err(|error| format!("its header is garbled: {error}"))?;
     check(&raw, data)?;
     let map = raw.tensors.into_iter().map(|(name, tensor)| {
-        let info = Info {
+        let info = HeaderTensor {
             dtype: tensor.dtype,
             shape: tensor.shape.0,
             bytes: tensor.data_offsets.1 - tensor.data_offsets.0,
         };
         (name, info)
     });
-    Ok(Tensors {
+    Ok(HeaderTensors {
         map: map.collect(),
         metadata: raw.metadata,
     })
@@ -232,8 +232,8 @@ impl<'de> Deserialize<'de> for Shape {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Tensors;
-        impl<'de> Visitor<'de> for Tensors {
+        struct TensorsVisitor;
+        impl<'de> Visitor<'de> for TensorsVisitor {
             type Value = Raw;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of tensors")
@@ -256,7 +256,7 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(raw)
             }
         }
-        deserializer.deserialize_map(Tensors)
+        deserializer.deserialize_map(TensorsVisitor)
     }
 }
 

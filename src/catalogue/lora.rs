@@ -1,7 +1,7 @@
 //! LoRAs and the other small files that change a model's weights.
 
-use super::{Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
 /// What is beside every module of the kinds that are no LoRA.
 const OTHERS: [(&str, &str, &str); 11] = [
@@ -31,7 +31,7 @@ const DOWN: [&str; 4] = [
 
 const USE_LORA: &str = "use a plain LoRA of Stable Diffusion 1.x, 2.x or XL";
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     let (module, width) = modules(t)?;
     let base = base(t);
     let other = OTHERS.iter().find_map(|(mark, family, called)| {
@@ -69,7 +69,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
     };
     if matches!(family, "sd1" | "sd2" | "sdxl") {
         let called = format!("a LoRA of {called}");
-        let mut identity = usable(Kind::Lora, family, &called, why);
+        let mut identity = usable(WeightsKind::Lora, family, &called, why);
         if let Some((name, _)) = difference {
             identity.supported = false;
             identity.notes.push(format!(
@@ -83,7 +83,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
 }
 
 /// A module that is changed, and its width where the file is a LoRA; `None` where it is none.
-fn modules(t: &Tensors) -> Option<(String, Option<usize>)> {
+fn modules(t: &HeaderTensors) -> Option<(String, Option<usize>)> {
     let down = t.find(|name| DOWN.iter().any(|end| name.ends_with(end)));
     if let Some((name, info)) = down {
         return Some((name.to_string(), info.shape.get(1).copied()));
@@ -116,7 +116,7 @@ fn modules(t: &Tensors) -> Option<(String, Option<usize>)> {
 }
 
 /// The model that it is for: family, name for people, the tensor that tells.
-fn base(t: &Tensors) -> Option<(&'static str, &'static str, String)> {
+fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
     const NAMES: [(&str, &str, &str); 26] = [
         ("double_stream_modulation", "flux2", "a FLUX.2"),
         (
@@ -197,7 +197,7 @@ fn width_read(name: &str, shape: &[usize]) -> Option<usize> {
     down.then(|| shape.get(1).copied()).flatten()
 }
 
-fn of_unet(t: &Tensors) -> Option<(&'static str, &'static str, String)> {
+fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
     const SD1: &str = "Stable Diffusion 1.x";
     const SD2: &str = "Stable Diffusion 2.x";
     const SDXL: &str = "Stable Diffusion XL";

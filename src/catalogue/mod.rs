@@ -40,16 +40,16 @@ pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
 pub use plan::plan;
 pub use scan::{ScannedFile, scan};
-pub use tensors::{Info, Tensors};
+pub use tensors::{HeaderTensor, HeaderTensors};
 
-use crate::weights::{Identity, Kind};
+use crate::weights::{Identity, WeightsKind};
 
 /// Says what tensors are, where they are of its kind.
-type Tell = fn(&Tensors) -> Option<Identity>;
+type Identify = fn(&HeaderTensors) -> Option<Identity>;
 
 /// Every kind of file, in the order in which they are asked: files that hold parts of other kinds
 /// come before those.
-const KINDS: [Tell; 12] = [
+const KINDS: [Identify; 12] = [
     adapters::tell,
     control::tell,
     others::motion_module,
@@ -65,7 +65,7 @@ const KINDS: [Tell; 12] = [
 ];
 
 /// What tensors with these names and shapes are.
-pub fn identify_tensors(tensors: &Tensors) -> Identity {
+pub fn identify_tensors(tensors: &HeaderTensors) -> Identity {
     let known = KINDS.iter().find_map(|tell| tell(tensors));
     let known = known.or_else(|| others::tell(tensors));
     let mut identity = known.unwrap_or_else(|| unknown(tensors));
@@ -74,7 +74,7 @@ pub fn identify_tensors(tensors: &Tensors) -> Identity {
 }
 
 /// Counts tensors, and says how they are stored.
-fn measure(tensors: &Tensors, identity: &mut Identity) {
+fn measure(tensors: &HeaderTensors, identity: &mut Identity) {
     let (parameters, bytes) = tensors.size();
     identity.tensors = tensors.map.len();
     identity.parameters = parameters;
@@ -82,7 +82,7 @@ fn measure(tensors: &Tensors, identity: &mut Identity) {
     numbers::judge(tensors, identity);
 }
 
-fn unknown(tensors: &Tensors) -> Identity {
+fn unknown(tensors: &HeaderTensors) -> Identity {
     let named: Vec<&str> = tensors.names().take(3).collect();
     refused(
         "unknown",
@@ -110,8 +110,8 @@ pub fn identify(path: &Path) -> Result<Identity, CatalogueError> {
         return folders::tell(path);
     }
     match header::read(path)? {
-        header::Header::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),
-        header::Header::Gguf(header) => gguf::tell(path, &header),
+        header::FileHeader::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),
+        header::FileHeader::Gguf(header) => gguf::tell(path, &header),
     }
 }
 
@@ -120,7 +120,7 @@ const ELSEWHERE: &str =
     "use a checkpoint of Stable Diffusion 1.x, 2.x or XL here, or run this one in ComfyUI";
 
 /// Something that can be used.
-fn usable(is: Kind, family: &str, called: &str, why: impl Into<String>) -> Identity {
+fn usable(is: WeightsKind, family: &str, called: &str, why: impl Into<String>) -> Identity {
     Identity {
         is,
         family: family.to_string(),
@@ -134,7 +134,7 @@ fn usable(is: Kind, family: &str, called: &str, why: impl Into<String>) -> Ident
 /// Something that is known for what it is, and cannot be used.
 fn refused(family: &str, called: &str, why: impl Into<String>, instead: &str) -> Identity {
     Identity {
-        is: Kind::Refused,
+        is: WeightsKind::Refused,
         family: family.to_string(),
         called: called.to_string(),
         supported: false,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Tensors;
-use crate::weights::{Identity, Kind};
+use super::HeaderTensors;
+use crate::weights::{Identity, WeightsKind};
 
 /// Types that weights are read from.
 const READ: [&str; 6] = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"];
@@ -23,7 +23,7 @@ const PACKED: [(&str, &str); 10] = [
 ];
 
 /// Says how most numbers are stored, and refuses what is not read by its name.
-pub(super) fn judge(t: &Tensors, identity: &mut Identity) {
+pub(super) fn judge(t: &HeaderTensors, identity: &mut Identity) {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
     for info in t.map.values() {
         *bytes.entry(&info.dtype).or_default() += info.bytes.max(1);
@@ -43,7 +43,7 @@ pub(super) fn judge(t: &Tensors, identity: &mut Identity) {
         let said = format!("its weights are stored as {way}, which is not supported");
         identity.notes.push(said);
         identity.supported = false;
-        if identity.is != Kind::Refused {
+        if identity.is != WeightsKind::Refused {
             identity.instead =
                 Some("use the same model with f16, bf16, f32 or fp8 weights".to_string());
         }

@@ -12,7 +12,7 @@ const DEPTH: usize = 5;
 
 /// A model in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct OllamaModel {
     /// As Ollama calls it, such as `llama3.2:1b`.
     pub name: String,
     /// The file of its weights.
@@ -44,7 +44,7 @@ pub(super) fn is_store(dir: &Path) -> bool {
 }
 
 /// Every model in the store `dir`, by name.
-pub(super) fn models(dir: &Path) -> Vec<Stored> {
+pub(super) fn models(dir: &Path) -> Vec<OllamaModel> {
     let mut found = Vec::new();
     let manifests = dir.join("manifests");
     walk(dir, &manifests, &manifests, 0, &mut found);
@@ -52,7 +52,7 @@ pub(super) fn models(dir: &Path) -> Vec<Stored> {
     found
 }
 
-fn walk(store: &Path, root: &Path, folder: &Path, depth: usize, found: &mut Vec<Stored>) {
+fn walk(store: &Path, root: &Path, folder: &Path, depth: usize, found: &mut Vec<OllamaModel>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(about) = fs::metadata(&path) else {
@@ -66,7 +66,7 @@ fn walk(store: &Path, root: &Path, folder: &Path, depth: usize, found: &mut Vec<
     }
 }
 
-fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
+fn read(store: &Path, root: &Path, path: &Path) -> Option<OllamaModel> {
     let manifest: Manifest = serde_json::from_slice(&crate::files::read_whole(path).ok()?).ok()?;
     let kind = |layer: &Layer| {
         layer
@@ -91,7 +91,7 @@ fn read(store: &Path, root: &Path, path: &Path) -> Option<Stored> {
         .iter()
         .find(|layer| kind(layer) == "projector");
     let beside = manifest.layers.iter().map(kind);
-    Some(Stored {
+    Some(OllamaModel {
         name: name(path.strip_prefix(root).ok()?)?,
         blob: blob(weights)?,
         projector: projector.and_then(blob),
@@ -116,7 +116,7 @@ fn name(path: &Path) -> Option<String> {
 }
 
 /// The model that Ollama on this machine calls `name`.
-pub(super) fn find(name: &str) -> Option<Stored> {
+pub(super) fn find(name: &str) -> Option<OllamaModel> {
     let own = std::env::var_os("OLLAMA_MODELS").map(PathBuf::from);
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".ollama/models"));
     let usual = [

@@ -1,7 +1,7 @@
 //! What lies among an author's models and is none that draws or writes: upscalers, detectors,
 //! motion modules, safety checkers.
 
-use super::{ELSEWHERE, Tensors, refused};
+use super::{ELSEWHERE, HeaderTensors, refused};
 use crate::weights::Identity;
 
 const NOT_NEEDED: &str = "it is not needed here";
@@ -9,7 +9,7 @@ const NOT_NEEDED: &str = "it is not needed here";
 pub(super) const UPSCALE: &str = "it makes pictures larger where it lies";
 
 /// What to do with an upscaler.
-fn upscale(t: &Tensors) -> String {
+fn upscale(t: &HeaderTensors) -> String {
     let shapes = t.map.iter();
     let shapes = shapes.map(|(name, info)| (name.clone(), info.shape.clone()));
     match crate::upscale::describe(&shapes.collect()) {
@@ -20,7 +20,7 @@ fn upscale(t: &Tensors) -> String {
     }
 }
 
-pub(super) fn motion_module(t: &Tensors) -> Option<Identity> {
+pub(super) fn motion_module(t: &HeaderTensors) -> Option<Identity> {
     let (name, _) =
         t.find(|name| name.contains("motion_modules.") || name.contains("temporal_transformer."))?;
     let whole = t.with("resnets.")
@@ -37,7 +37,7 @@ pub(super) fn motion_module(t: &Tensors) -> Option<Identity> {
     })
 }
 
-pub(super) fn safety_checker(t: &Tensors) -> Option<Identity> {
+pub(super) fn safety_checker(t: &HeaderTensors) -> Option<Identity> {
     let name = ["concept_embeds", "special_care_embeds"]
         .into_iter()
         .find(|name| t.has(name))?;
@@ -50,7 +50,7 @@ pub(super) fn safety_checker(t: &Tensors) -> Option<Identity> {
 }
 
 /// Everything else that is known.
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     let first = |names: &[&'static str]| names.iter().copied().find(|name| t.has(name));
     let esrgan = first(&[
         "body.0.rdb1.conv1.weight",

@@ -5,11 +5,11 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::CatalogueError;
-use crate::diffusion::{BESIDE_UNET, OpenOptions, StableDiffusion};
+use crate::diffusion::{BESIDE_UNET, StableDiffusion, StableDiffusionOptions};
 use crate::llm::{CacheType, memory_of_gguf};
-use crate::published::{Placement, Plan, PlannedStep, Precision, decoding, denoising};
+use crate::published::{MemoryPlan, Placement, PlannedStep, Precision, decoding, denoising};
 use crate::vision::ProjectorFacts;
-use crate::weights::{DeviceKind, FileEntry, Kind, Model};
+use crate::weights::{DeviceKind, FileEntry, Model, WeightsKind};
 
 /// What the program itself takes: code, tokenizers, buffers of threads.
 const PROGRAM: u64 = 120_000_000;
@@ -24,11 +24,11 @@ pub fn plan(
     device: DeviceKind,
     limit: Option<u64>,
     size: Option<(u32, u32)>,
-) -> Result<Plan, CatalogueError> {
+) -> Result<MemoryPlan, CatalogueError> {
     let path = model.source.path().unwrap_or(Path::new(""));
     let identity = model.manifest.identity.as_ref();
     let stages = match identity.map(|identity| identity.is) {
-        Some(Kind::Model) => {
+        Some(WeightsKind::Model) => {
             let whole = identity.and_then(|identity| identity.precision.as_deref()) == Some("f32");
             let held = if whole {
                 Precision::F32
@@ -37,7 +37,7 @@ pub fn plan(
             };
             pictures(path, device, size, held)?
         }
-        Some(Kind::LanguageModel) => words(path, model.manifest.projector.as_ref())?,
+        Some(WeightsKind::LanguageModel) => words(path, model.manifest.projector.as_ref())?,
         _ => {
             return Err(CatalogueError::Said(format!(
                 "model {} is a {}, for which no memory is planned; name one that draws or writes",
@@ -45,7 +45,7 @@ pub fn plan(
             )));
         }
     };
-    let plan = Plan {
+    let plan = MemoryPlan {
         device,
         limit,
         stages,
@@ -69,7 +69,7 @@ fn pictures(
     size: Option<(u32, u32)>,
     held: Precision,
 ) -> Result<Vec<PlannedStep>, CatalogueError> {
-    let opened = StableDiffusion::open(path, OpenOptions::on(&Device::Cpu));
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
     let (width, height) = size.unwrap_or(opened.picture_size());
     let pixels = u64::from(width) * u64::from(height);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{CatalogueError, files, refused};
 use crate::llm::{GgufFacts, check_gguf};
 use crate::vision::{ProjectorError, ProjectorFacts};
-use crate::weights::{FileEntry, GgufHeader, Identity, Kind};
+use crate::weights::{FileEntry, GgufHeader, Identity, WeightsKind};
 
 /// What a projector is called where it cannot be used.
 const CALLED: &str = "the eyes of a vision model (mmproj), which see a picture and cannot write";
@@ -25,7 +25,7 @@ pub(super) fn is_one(header: &GgufHeader) -> bool {
 pub(super) fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
     let mut identity = match ProjectorFacts::read(path) {
         Ok(facts) => Identity {
-            is: Kind::Projector,
+            is: WeightsKind::Projector,
             family: "gemma3".to_string(),
             called: "a vision projector (mmproj) of Gemma 3".to_string(),
             supported: true,
@@ -123,7 +123,7 @@ pub(super) fn models_in(dir: &Path) -> Vec<PathBuf> {
     if weights.len() > 1 {
         weights.retain(|path| {
             let header = super::header::read(path);
-            !matches!(header, Ok(super::header::Header::Gguf(header)) if is_one(&header))
+            !matches!(header, Ok(super::header::FileHeader::Gguf(header)) if is_one(&header))
         });
     }
     weights

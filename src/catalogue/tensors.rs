@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 /// A tensor without its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
+pub struct HeaderTensor {
     /// safetensors' or ggml's name of its type, such as `F16` or `Q4_K`.
     pub dtype: String,
     /// Rows before columns, as PyTorch has them.
@@ -14,7 +14,7 @@ pub struct Info {
     pub bytes: u64,
 }
 
-impl Info {
+impl HeaderTensor {
     /// Numbers in it.
     pub fn count(&self) -> u64 {
         let sizes = self.shape.iter().map(|&size| size as u64);
@@ -24,14 +24,14 @@ impl Info {
 
 /// The tensors of a file by name, and what the file says about itself.
 #[derive(Clone, Debug, Default)]
-pub struct Tensors {
+pub struct HeaderTensors {
     /// Type, shape and size of each tensor, by name.
-    pub map: BTreeMap<String, Info>,
+    pub map: BTreeMap<String, HeaderTensor>,
     /// Key-value pairs of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
-impl Tensors {
+impl HeaderTensors {
     /// Names of all tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.map.keys().map(String::as_str)
@@ -55,7 +55,10 @@ impl Tensors {
     }
 
     /// What follows `prefix` in the names that begin so, in order, with their tensors.
-    pub fn after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Info)> {
+    pub fn after<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a HeaderTensor)> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let held = self.map.range::<str, _>(from);
         held.map_while(move |(name, info)| Some((name.strip_prefix(prefix)?, info)))
@@ -77,7 +80,7 @@ impl Tensors {
     }
 
     /// The first tensor, in order of names, whose name fits.
-    pub fn find(&self, fits: impl Fn(&str) -> bool) -> Option<(&str, &Info)> {
+    pub fn find(&self, fits: impl Fn(&str) -> bool) -> Option<(&str, &HeaderTensor)> {
         let found = self.map.iter().find(|(name, _)| fits(name));
         found.map(|(name, info)| (name.as_str(), info))
     }
@@ -92,10 +95,10 @@ impl Tensors {
 
     /// Those whose names begin so, without that beginning.
     #[must_use]
-    pub fn inside(&self, prefix: &str) -> Tensors {
+    pub fn inside(&self, prefix: &str) -> HeaderTensors {
         let held = self.after(prefix);
         let held = held.map(|(name, info)| (name.to_string(), info.clone()));
-        Tensors {
+        HeaderTensors {
             map: held.collect(),
             metadata: self.metadata.clone(),
         }
@@ -111,7 +114,7 @@ impl Tensors {
 
     /// The tensors with what wraps all of them taken away: `module.`, `state_dict.` and the like.
     #[must_use]
-    pub fn unwrapped(self) -> Tensors {
+    pub fn unwrapped(self) -> HeaderTensors {
         const WRAPPERS: [&str; 6] = [
             "module.",
             "state_dict.",
@@ -143,8 +146,8 @@ impl Tensors {
 }
 
 #[cfg(test)]
-pub(super) fn of(list: &[(&str, &[usize])]) -> Tensors {
-    let info = |shape: &[usize]| Info {
+pub(super) fn of(list: &[(&str, &[usize])]) -> HeaderTensors {
+    let info = |shape: &[usize]| HeaderTensor {
         dtype: "F16".to_string(),
         shape: shape.to_vec(),
         bytes: 2 * shape.iter().product::<usize>() as u64,
@@ -152,7 +155,7 @@ pub(super) fn of(list: &[(&str, &[usize])]) -> Tensors {
     let map = list
         .iter()
         .map(|(name, shape)| ((*name).to_string(), info(shape)));
-    Tensors {
+    HeaderTensors {
         map: map.collect(),
         metadata: BTreeMap::new(),
     }

@@ -1,7 +1,7 @@
 //! Diffusion transformers and other picture and video models that are not of Stable Diffusion's
 //! UNet, each known by tensors that only it has.
 
-use super::{ELSEWHERE, Tensors, refused};
+use super::{ELSEWHERE, HeaderTensors, refused};
 use crate::weights::Identity;
 
 /// What the file of a model is wrapped in.
@@ -18,7 +18,7 @@ const PREFIXES: [&str; 6] = [
 type Found = (&'static str, String, String);
 
 /// Families in the order in which they are asked: a later one's mark may be in an earlier one.
-const FAMILIES: [fn(&Tensors) -> Option<Found>; 9] = [
+const FAMILIES: [fn(&HeaderTensors) -> Option<Found>; 9] = [
     flux_like,
     sd3,
     lumina_like,
@@ -30,7 +30,7 @@ const FAMILIES: [fn(&Tensors) -> Option<Found>; 9] = [
     music,
 ];
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     for prefix in PREFIXES {
         if !prefix.is_empty() && !t.under(prefix) {
             continue;
@@ -50,7 +50,7 @@ fn found(family: &'static str, called: &str, name: &str) -> Option<Found> {
 }
 
 /// Blocks that see text and picture apart, then others that see both.
-fn flux_like(t: &Tensors) -> Option<Found> {
+fn flux_like(t: &HeaderTensors) -> Option<Found> {
     let modulation = t.first_under("double_stream_modulation_img.");
     if let Some(name) = modulation {
         let guided = t.with("guidance_in.") || t.with("guidance_embedder.");
@@ -111,7 +111,7 @@ fn flux(width: Option<usize>, guided: bool) -> &'static str {
     }
 }
 
-fn sd3(t: &Tensors) -> Option<Found> {
+fn sd3(t: &HeaderTensors) -> Option<Found> {
     let original = t.blocks("joint_blocks.");
     let diffusers = t.with(".attn.add_k_proj.")
         && t.has("pos_embed.proj.weight")
@@ -134,7 +134,7 @@ fn sd3(t: &Tensors) -> Option<Found> {
     found(family, called, &name)
 }
 
-fn lumina_like(t: &Tensors) -> Option<Found> {
+fn lumina_like(t: &HeaderTensors) -> Option<Found> {
     if let Some(name) = t.first_under("time_caption_embed.") {
         return match t.under("ref_image_patch_embedder.") || t.under("ref_image_refiner.") {
             true => found("omnigen2", "OmniGen2", name),
@@ -159,7 +159,7 @@ fn lumina_like(t: &Tensors) -> Option<Found> {
 }
 
 /// Families that one tensor tells.
-fn marked(t: &Tensors) -> Option<Found> {
+fn marked(t: &HeaderTensors) -> Option<Found> {
     const MARKS: [(&str, &str, &str); 17] = [
         (
             "transformer_blocks.0.img_mod.1.",
@@ -187,7 +187,7 @@ fn marked(t: &Tensors) -> Option<Found> {
     marks.find_map(|(mark, family, called)| found(family, called, t.first_under(mark)?))
 }
 
-fn pixart_like(t: &Tensors) -> Option<Found> {
+fn pixart_like(t: &HeaderTensors) -> Option<Found> {
     let original = t.has("y_embedder.y_proj.fc1.weight") && t.has("t_block.1.weight");
     let diffusers = t.under("adaln_single.") && t.under("caption_projection.");
     if original || diffusers {
@@ -209,7 +209,7 @@ fn pixart_like(t: &Tensors) -> Option<Found> {
     None
 }
 
-fn wan(t: &Tensors) -> Option<Found> {
+fn wan(t: &HeaderTensors) -> Option<Found> {
     let original = t.has("head.modulation") && t.under("blocks.0.cross_attn.");
     let diffusers = t.under("condition_embedder.text_embedder.") && t.under("blocks.0.attn2.");
     let name = match (original, diffusers) {
@@ -226,7 +226,7 @@ fn wan(t: &Tensors) -> Option<Found> {
     found("wan", called, name)
 }
 
-fn cosmos(t: &Tensors) -> Option<Found> {
+fn cosmos(t: &HeaderTensors) -> Option<Found> {
     if let Some(name) = t.first_under("blocks.block0.") {
         return found("cosmos", "Cosmos", name);
     }
@@ -243,7 +243,7 @@ fn cosmos(t: &Tensors) -> Option<Found> {
     None
 }
 
-fn cascade(t: &Tensors) -> Option<Found> {
+fn cascade(t: &HeaderTensors) -> Option<Found> {
     let marks = [
         "clip_txt_pooled_mapper.weight",
         "clip_mapper.weight",
@@ -254,7 +254,7 @@ fn cascade(t: &Tensors) -> Option<Found> {
     found("stable-cascade", "Stable Cascade", name)
 }
 
-fn music(t: &Tensors) -> Option<Found> {
+fn music(t: &HeaderTensors) -> Option<Found> {
     if let Some(name) = t.first_under("genre_embedder.") {
         return found("ace-step", "ACE-Step (music)", name);
     }

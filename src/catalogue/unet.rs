@@ -1,10 +1,10 @@
 //! UNets of Stable Diffusion and its relatives, under LDM's names or diffusers'.
 
-use super::{ELSEWHERE, Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{ELSEWHERE, HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
 /// Which UNet it is.
-pub(super) struct Family {
+pub(super) struct UnetFamily {
     /// Name of the family, such as `sdxl`.
     pub name: &'static str,
     /// Its name in the field, for people.
@@ -32,7 +32,7 @@ struct Widths {
     depth: usize,
 }
 
-fn widths(t: &Tensors) -> Option<Widths> {
+fn widths(t: &HeaderTensors) -> Option<Widths> {
     let first = ["input_blocks.0.0.weight", "conv_in.weight"];
     let first = first
         .into_iter()
@@ -69,7 +69,7 @@ fn widths(t: &Tensors) -> Option<Widths> {
 }
 
 /// Which UNet has these tensors, under its own names without a prefix.
-pub(super) fn family(t: &Tensors) -> Option<Family> {
+pub(super) fn family(t: &HeaderTensors) -> Option<UnetFamily> {
     let w = widths(t)?;
     let mut why = t.tell(w.first);
     if let Some((name, _)) = &w.text {
@@ -79,7 +79,7 @@ pub(super) fn family(t: &Tensors) -> Option<Family> {
         why = format!("{}; {why}", t.tell(name));
     }
     let (name, called, runs) = name(t, &w)?;
-    Some(Family {
+    Some(UnetFamily {
         name,
         called,
         why,
@@ -88,7 +88,7 @@ pub(super) fn family(t: &Tensors) -> Option<Family> {
     })
 }
 
-fn name(t: &Tensors, w: &Widths) -> Option<(&'static str, &'static str, bool)> {
+fn name(t: &HeaderTensors, w: &Widths) -> Option<(&'static str, &'static str, bool)> {
     let text = w.text.as_ref().map(|(_, width)| *width);
     let vector = w.vector.map(|(_, width)| width);
     let sized = w.vector.is_some_and(|(name, _)| name != "label_emb.weight");
@@ -175,7 +175,7 @@ fn distilled(depth: usize) -> (&'static str, &'static str, bool) {
 }
 
 /// A UNet without the rest.
-pub(super) fn alone(t: &Tensors) -> Option<Identity> {
+pub(super) fn alone(t: &HeaderTensors) -> Option<Identity> {
     let inner;
     let t = match ["model.diffusion_model.", "diffusion_model.", "unet."]
         .into_iter()
@@ -194,7 +194,12 @@ pub(super) fn alone(t: &Tensors) -> Option<Identity> {
             ..refused(family.name, family.called, family.why, ELSEWHERE)
         });
     }
-    let mut identity = usable(Kind::Component, family.name, "a UNet alone", family.why);
+    let mut identity = usable(
+        WeightsKind::Component,
+        family.name,
+        "a UNet alone",
+        family.why,
+    );
     identity.supported = false;
     identity.in_channels = Some(family.in_channels);
     identity.instead = Some(format!(

@@ -1,11 +1,11 @@
 //! Autoencoders between pictures and latents.
 
-use super::{ELSEWHERE, Tensors, refused, usable};
-use crate::weights::{Identity, Kind};
+use super::{ELSEWHERE, HeaderTensors, refused, usable};
+use crate::weights::{Identity, WeightsKind};
 
 const FROM_MODEL: &str = "use the VAE of Stable Diffusion 1.x, 2.x or XL, or the model's own";
 
-pub(super) fn tell(t: &Tensors) -> Option<Identity> {
+pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     let prefix = ["first_stage_model.", "vae.", ""]
         .into_iter()
         .find(|prefix| {
@@ -22,7 +22,7 @@ pub(super) fn tell(t: &Tensors) -> Option<Identity> {
 }
 
 /// TAESD: a small one for previews.
-fn tiny(t: &Tensors) -> Option<Identity> {
+fn tiny(t: &HeaderTensors) -> Option<Identity> {
     let names = [
         "decoder.layers.0.weight",
         "taesd_decoder.1.weight",
@@ -46,7 +46,7 @@ fn tiny(t: &Tensors) -> Option<Identity> {
     })
 }
 
-fn video(t: &Tensors) -> Option<Identity> {
+fn video(t: &HeaderTensors) -> Option<Identity> {
     if let Some(name) = t
         .first_under("decoder.middle.0.residual.")
         .or(t.first_under("decoder.mid_block.resnets.0.norm1.gamma"))
@@ -85,7 +85,7 @@ fn video(t: &Tensors) -> Option<Identity> {
     None
 }
 
-fn other(t: &Tensors) -> Option<Identity> {
+fn other(t: &HeaderTensors) -> Option<Identity> {
     let marks = [
         (
             "vquantizer.codebook.weight",
@@ -112,7 +112,7 @@ fn other(t: &Tensors) -> Option<Identity> {
     Some(refused(family, called, t.tell(name), FROM_MODEL))
 }
 
-fn plain(t: &Tensors) -> Option<Identity> {
+fn plain(t: &HeaderTensors) -> Option<Identity> {
     let (decoder, encoder) = ("decoder.conv_in.weight", "encoder.conv_in.weight");
     let channels = t
         .shape(decoder)
@@ -150,7 +150,12 @@ fn plain(t: &Tensors) -> Option<Identity> {
             if let Some((name, _)) = old {
                 why = format!("{why}; {} (old names)", t.tell(name));
             }
-            let mut identity = usable(Kind::Vae, "sd1/sd2/sdxl", "a VAE of Stable Diffusion", why);
+            let mut identity = usable(
+                WeightsKind::Vae,
+                "sd1/sd2/sdxl",
+                "a VAE of Stable Diffusion",
+                why,
+            );
             identity.notes.push(
                 "the VAEs of SD 1.x, 2.x and XL have the same tensors; the scaling factor is that of the model it is used with".to_string(),
             );

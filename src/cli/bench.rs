@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::options::ModelArgs;
 use super::output::JsonArgs;
-use crate::diffusion::Part;
+use crate::diffusion::BenchPart;
 use crate::engine::{ContextPanel, Engine, Event, Make, Output, Progress, Request};
 use crate::story::{PanelId, Size};
 
@@ -103,8 +103,8 @@ pub(super) fn run(
     args.what.json().check()?;
     match &args.what {
         BenchWhat::Ops(args) => speed::ops(args),
-        BenchWhat::Unet(args) => speed::part(args, Part::Unet),
-        BenchWhat::Vae(args) => speed::part(args, Part::Vae),
+        BenchWhat::Unet(args) => speed::part(args, BenchPart::Unet),
+        BenchWhat::Vae(args) => speed::part(args, BenchPart::Vae),
         BenchWhat::Picture(args) => picture::picture(args),
         BenchWhat::Llm(args) => speed::llm(args),
         BenchWhat::Tell(args) => tell(args),
@@ -113,10 +113,10 @@ pub(super) fn run(
 }
 
 /// What was measured, its value and its unit.
-type Row = (String, f64, &'static str);
+type BenchRow = (String, f64, &'static str);
 
 /// Prints the rows, and writes them to a JSON file if one is wanted.
-fn tell_rows(rows: &[Row], json: &JsonArgs) -> anyhow::Result<()> {
+fn tell_rows(rows: &[BenchRow], json: &JsonArgs) -> anyhow::Result<()> {
     for (name, value, unit) in rows {
         println!("{name:<40} {value:>8.2} {unit}");
     }

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::board::{sheet_in, warn};
 use super::output::ForceArgs;
-use crate::export::{self, EXPORTERS, Existing, Export, OptionSpec, Options};
+use crate::export::{self, EXPORTERS, Existing, Export, ExportOptions, OptionSpec};
 use crate::story::{Images, Project, Story};
 
 #[derive(Debug, Args)]
@@ -144,7 +144,7 @@ fn run_format(
     let Some(exporter) = export::exporter(format) else {
         bail!("there is no format {format}; see `vokenboard help export`");
     };
-    let mut options = Options::default();
+    let mut options = ExportOptions::default();
     for (id, value) in &args.options.0 {
         let set = options.set(exporter, id, value);
         set.map_err(anyhow::Error::msg)?;

@@ -14,9 +14,9 @@ mod panel;
 mod picture_args;
 mod regenerate;
 mod report;
+mod session;
 mod storyworld;
 mod tell;
-mod teller;
 mod train;
 mod words;
 

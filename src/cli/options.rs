@@ -39,12 +39,12 @@ impl ModelArgs {
     }
 
     /// The same as the pipeline's own type.
-    pub fn options(&self) -> pipeline::Options {
+    pub fn options(&self) -> pipeline::LoadOptions {
         let (model, recipe) = match &self.model {
             Some(model) => split_recipe(model),
             None => (DEFAULT_MODEL, None),
         };
-        pipeline::Options {
+        pipeline::LoadOptions {
             models: self.models.clone(),
             model: Some(model.to_owned()),
             writer: self.writer.clone(),

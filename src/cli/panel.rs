@@ -17,11 +17,11 @@ pub struct PanelArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(subcommand)]
-    what: What,
+    what: PanelCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum PanelCommand {
     /// Add a panel at the end
     Add {
         /// Its text
@@ -166,12 +166,12 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
     board.check_writable()?;
     let dir = &args.dir;
     let (number, done, json) = match &args.what {
-        What::Add { text, given } => {
+        PanelCommand::Add { text, given } => {
             let at = board.len();
             insert(&mut board, at, text.as_deref(), given)?;
             (at, "added", given.json)
         }
-        What::Insert { panel, text, given } => {
+        PanelCommand::Insert { panel, text, given } => {
             if *panel > board.len() {
                 bail!(
                     "{} has {} panels, so none can get the place {}; give one from 1 to {}",
@@ -184,7 +184,7 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
             insert(&mut board, *panel, text.as_deref(), given)?;
             (*panel, "inserted", given.json)
         }
-        What::Set {
+        PanelCommand::Set {
             panel,
             text,
             no_prompt,
@@ -221,13 +221,13 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
             board.edit(Edit::Together(edits))?;
             (*panel, "changed", given.json)
         }
-        What::Move { panel, to, json } => {
+        PanelCommand::Move { panel, to, json } => {
             let id = there(&board, dir, *panel)?;
             there(&board, dir, *to)?;
             board.edit(Edit::MovePanel { panel: id, to: *to })?;
             (*to, "moved", *json)
         }
-        What::Remove { panel, json } => {
+        PanelCommand::Remove { panel, json } => {
             let id = there(&board, dir, *panel)?;
             board.edit(Edit::DeletePanel(id))?;
             (*panel, "removed", *json)
@@ -247,7 +247,9 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = match &args.what {
-        What::Move { panel, .. } => format!("moved panel {} to place {}", panel + 1, number + 1),
+        PanelCommand::Move { panel, .. } => {
+            format!("moved panel {} to place {}", panel + 1, number + 1)
+        }
         _ => format!("{done} panel {}", number + 1),
     };
     let has = match panels {

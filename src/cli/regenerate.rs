@@ -11,7 +11,7 @@ use super::board::Board;
 use super::frame_args::FrameArgs;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::{Begun, EngineSession};
+use super::session::{EngineSession, PanelStarted};
 use super::words::WordsArgs;
 use crate::engine::{Description, JobId, Make, Output, Request};
 use crate::pipeline::new_seed;
@@ -90,7 +90,7 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     teller.reporter.ready(&teller.description, orders[0].1.seed);
     let candidates = args.candidates.unwrap_or(1);
     let made = orders.len();
-    let mut redrawing = Redrawing {
+    let mut redrawing = RegenerateRun {
         teller,
         board,
         elsewhere: Vec::new(),
@@ -99,7 +99,7 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         redrawing.panel(args, at, make, settings, candidates)?;
     }
     redrawing.take_in_all()?;
-    let Redrawing { mut teller, .. } = redrawing;
+    let RegenerateRun { mut teller, .. } = redrawing;
     let dir = args.dir.display();
     let what = match (args.text, candidates, made) {
         (true, 1, _) => "a text".to_string(),
@@ -162,21 +162,21 @@ fn settings(
 }
 
 /// A board that is given new takes.
-struct Redrawing {
+struct RegenerateRun {
     teller: EngineSession,
     board: Board,
-    elsewhere: Vec<Drawing>,
+    elsewhere: Vec<PendingTake>,
 }
 
 /// A picture that is drawn elsewhere.
-struct Drawing {
+struct PendingTake {
     job: JobId,
     at: usize,
     seed: u64,
     started: Instant,
 }
 
-impl Redrawing {
+impl RegenerateRun {
     fn panel(
         &mut self,
         args: &RegenerateArgs,
@@ -196,9 +196,9 @@ impl Redrawing {
             },
         };
         match self.teller.begin(at + 1, request) {
-            Ok(Begun::Done(output)) => self.keep(at, *output, seed, started),
-            Ok(Begun::Elsewhere(job, _)) => {
-                self.elsewhere.push(Drawing {
+            Ok(PanelStarted::Done(output)) => self.keep(at, *output, seed, started),
+            Ok(PanelStarted::Elsewhere(job, _)) => {
+                self.elsewhere.push(PendingTake {
                     job,
                     at,
                     seed,

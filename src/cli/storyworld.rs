@@ -11,7 +11,7 @@ use crate::storyworld::sheet;
 pub struct StoryworldArgs {
     /// What to draw
     #[arg(value_enum)]
-    pub what: What,
+    pub what: StoryworldCommand,
     /// The same number draws the same pictures
     #[arg(long, value_name = "N")]
     pub seed: u64,
@@ -23,7 +23,7 @@ pub struct StoryworldArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum What {
+pub enum StoryworldCommand {
     /// A contact sheet of scenes with their captions
     Sheet,
     /// One story
@@ -33,8 +33,8 @@ pub enum What {
 pub(super) fn run(args: &StoryworldArgs) -> anyhow::Result<()> {
     args.force.check(Some(&args.out))?;
     match args.what {
-        What::Sheet => sheet::write_sheet(args.seed, &args.out),
-        What::Story => sheet::write_story(args.seed, &args.out),
+        StoryworldCommand::Sheet => sheet::write_sheet(args.seed, &args.out),
+        StoryworldCommand::Story => sheet::write_story(args.seed, &args.out),
     }?;
     println!("{}", args.out.display());
     Ok(())

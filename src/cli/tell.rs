@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cast::Listing;
 use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
-use super::teller::{Begun, EngineSession};
+use super::session::{EngineSession, PanelStarted};
 use super::words::WordsArgs;
 use crate::engine::{JobId, Make, Output, Request};
 use crate::pipeline::writer::MOST_PLANNED;
@@ -107,7 +107,7 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     if let Some(direction) = &args.words.direction {
         board.set_direction(direction)?;
     }
-    let mut telling = Telling {
+    let mut telling = TellRun {
         args,
         teller,
         board,
@@ -169,16 +169,16 @@ fn say_unknown(teller: &mut EngineSession, opening: &str) {
 }
 
 /// A story that is being told.
-struct Telling<'a> {
+struct TellRun<'a> {
     args: &'a TellArgs,
     teller: EngineSession,
     board: Board,
     seed: u64,
-    elsewhere: Vec<Drawing>,
+    elsewhere: Vec<PendingPicture>,
 }
 
 /// A panel whose picture is drawn elsewhere.
-struct Drawing {
+struct PendingPicture {
     job: JobId,
     /// Its place from 0.
     at: usize,
@@ -186,7 +186,7 @@ struct Drawing {
     started: Instant,
 }
 
-impl Telling<'_> {
+impl TellRun<'_> {
     fn settings(&self, number: usize) -> anyhow::Result<Settings> {
         let about = &self.teller.description;
         let (takes, models) = (&about.takes, self.args.model.models.as_deref());
@@ -220,19 +220,19 @@ impl Telling<'_> {
             }
         };
         match begun {
-            Begun::Done(output) => {
+            PanelStarted::Done(output) => {
                 self.board.add_panel(text, *output)?;
                 self.board.save_made()?;
                 self.report(at, seed, started);
             }
-            Begun::Elsewhere(job, written) => {
+            PanelStarted::Elsewhere(job, written) => {
                 let output = Output {
                     text: written.map(|written| *written),
                     ..Output::default()
                 };
                 self.board.add_panel(text, output)?;
                 self.board.save_made()?;
-                self.elsewhere.push(Drawing {
+                self.elsewhere.push(PendingPicture {
                     job,
                     at,
                     seed,
@@ -251,7 +251,7 @@ impl Telling<'_> {
         let Some(at) = self.elsewhere.iter().position(|drawing| drawing.job == job) else {
             return Ok(true);
         };
-        let Drawing {
+        let PendingPicture {
             at, seed, started, ..
         } = self.elsewhere.remove(at);
         let output = match output {
@@ -302,8 +302,8 @@ impl Telling<'_> {
             .board
             .request(self.board.len(), Make::Plan(panels), settings);
         let output = match self.teller.begin(number, request) {
-            Ok(Begun::Done(output)) => *output,
-            Ok(Begun::Elsewhere(..)) => Output::default(),
+            Ok(PanelStarted::Done(output)) => *output,
+            Ok(PanelStarted::Elsewhere(..)) => Output::default(),
             // A story without a plan is better than none.
             Err(error) => {
                 eprintln!("vokenboard: the story is told without a plan, because {error}");

@@ -1,7 +1,10 @@
 //! How long a model's parts take on this machine.
 
 use super::stable::{builtin_unet, builtin_vae};
-use super::{Conditioning, Diffusion, DiffusionError, Family, Unet, Vae, same_timestep, time_ids};
+use super::{
+    Conditioning, DiffusionError, StableDiffusionFamily, TextToImageModel, Unet, Vae,
+    same_timestep, time_ids,
+};
 use crate::nn::{Params, TensorSource, noise};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -10,17 +13,17 @@ use std::time::Instant;
 
 /// A part of a picture's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BenchPart {
     /// One step with guidance: the UNet on a batch of two.
     Unet,
     /// Latents to picture.
     Vae,
 }
 
-impl Diffusion {
+impl TextToImageModel {
     /// The seconds that each of `runs` runs of a part took, shortest first, after one that is not
     /// counted.
-    pub fn time(&self, part: Part, runs: usize) -> Result<Vec<f64>, DiffusionError> {
+    pub fn time(&self, part: BenchPart, runs: usize) -> Result<Vec<f64>, DiffusionError> {
         let config = self.unet.config();
         let side = config.sample_size;
         let device = self.device();
@@ -30,31 +33,31 @@ impl Diffusion {
         let timesteps = Tensor::new(&[500f32, 500.0], device)?;
         time(runs, || {
             Ok(match part {
-                Part::Unet => {
+                BenchPart::Unet => {
                     let pooled = Some(&text.pooled);
                     self.unet.forward(&both, &timesteps, &text.states, pooled)?
                 }
-                Part::Vae => self.decode(&latents)?,
+                BenchPart::Vae => self.decode(&latents)?,
             })
         })
     }
 }
 
-/// As [`Diffusion::time`], for a network of random weights as large as the published one of
+/// As [`TextToImageModel::time`], for a network of random weights as large as the published one of
 /// `family`, held in f16: the UNet on latents of pictures of its size and 77 tokens, or the decoder
 /// of its autoencoder to such a picture.
 ///
 /// # Errors
 /// Memory that can't be had.
 pub fn time_family(
-    family: Family,
-    part: Part,
+    family: StableDiffusionFamily,
+    part: BenchPart,
     runs: usize,
     device: &Device,
 ) -> Result<Vec<f64>, DiffusionError> {
     let config = builtin_unet(family, 4);
     let drawn = |probe: &Params| -> Result<Params, DiffusionError> {
-        let source = Arc::new(Drawn {
+        let source = Arc::new(RandomWeights {
             numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
             shapes: probe.asked(),
         });
@@ -63,7 +66,7 @@ pub fn time_family(
     let probe = Params::probe(BTreeMap::new());
     let side = config.sample_size;
     match part {
-        Part::Unet => {
+        BenchPart::Unet => {
             let noise = |stream: u64, shape: &[usize]| noise(0, stream, shape, device);
             let told = Conditioning {
                 pooled: Some(noise(2, &[2, 1280])?),
@@ -76,7 +79,7 @@ pub fn time_family(
             let latents = noise(0, &[2, side, side, 4])?;
             time(runs, || Ok(unet.predict(&latents, &timesteps, &told)?))
         }
-        Part::Vae => {
+        BenchPart::Vae => {
             let config = builtin_vae(family);
             Vae::new(config.clone(), probe.clone())?;
             let vae = Vae::new(config, drawn(&probe)?)?;
@@ -88,12 +91,12 @@ pub fn time_family(
 
 /// Random weights without end: each tensor is cut from the same numbers, scaled so that what goes
 /// through a layer neither grows nor fades.
-struct Drawn {
+struct RandomWeights {
     numbers: Tensor,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
-impl TensorSource for Drawn {
+impl TensorSource for RandomWeights {
     fn contains(&self, name: &str) -> bool {
         self.shapes.contains_key(name)
     }

@@ -1,7 +1,7 @@
 //! transformers' `CLIPVisionModelWithProjection`: pictures to embeddings.
 
-use super::settings::{Others, read_others};
-use super::text::{Layer, LayerShape, TextAct};
+use super::settings::{UnknownSettings, read_others};
+use super::text::{ClipLayer, ClipLayerShape, TextActivation};
 use crate::nn::{Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result};
 use crate::resample::{Filter, resize};
 use candle_core::{Device, Tensor};
@@ -34,12 +34,12 @@ pub struct ClipVisionConfig {
     /// Channels of the pictures.
     pub num_channels: usize,
     /// Activation of the feed-forward part.
-    pub hidden_act: TextAct,
+    pub hidden_act: TextActivation,
     /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
-    pub others: Others,
+    pub others: UnknownSettings,
 }
 
 impl Default for ClipVisionConfig {
@@ -54,9 +54,9 @@ impl Default for ClipVisionConfig {
             patch_size: 32,
             projection_dim: 512,
             num_channels: 3,
-            hidden_act: TextAct::QuickGelu,
+            hidden_act: TextActivation::QuickGelu,
             layer_norm_eps: 1e-5,
-            others: Others::new(),
+            others: UnknownSettings::new(),
         }
     }
 }
@@ -86,8 +86,8 @@ impl ClipVisionConfig {
             projection_dim: *shape("visual_projection.weight")?.first()?,
             // OpenAI's are up to 1024 wide, OpenCLIP's are wider.
             hidden_act: match width > 1024 {
-                true => TextAct::Gelu,
-                false => TextAct::QuickGelu,
+                true => TextActivation::Gelu,
+                false => TextActivation::QuickGelu,
             },
             ..Self::default()
         })
@@ -104,7 +104,7 @@ pub struct ClipVision {
     /// `[1,1+patches,C]`.
     positions: Tensor,
     before: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<ClipLayer>,
     after: LayerNorm,
     projection: Linear,
 }
@@ -134,7 +134,7 @@ impl ClipVision {
             padding: Padding::Zeros(0),
             upsample: false,
         };
-        let shape = LayerShape {
+        let shape = ClipLayerShape {
             width: c,
             inner: config.intermediate_size,
             heads,
@@ -155,7 +155,7 @@ impl ClipVision {
                 .pp("pre_layrnorm")
                 .layer_norm(c, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::new(&root.pp("encoder.layers").pp(i), shape))
+                .map(|i| ClipLayer::new(&root.pp("encoder.layers").pp(i), shape))
                 .collect::<Result<_>>()?,
             after: root
                 .pp("post_layernorm")

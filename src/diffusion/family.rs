@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// The kinds of Stable Diffusion that differ in their networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Family {
+pub enum StableDiffusionFamily {
     /// Stable Diffusion 1.x.
     Sd1,
     /// Stable Diffusion 2.x.
@@ -20,43 +20,47 @@ pub enum Family {
     Sdxl,
 }
 
-impl Family {
+impl StableDiffusionFamily {
     /// The name for people.
     pub fn called(self) -> &'static str {
         match self {
-            Family::Sd1 => "Stable Diffusion 1.x",
-            Family::Sd2 => "Stable Diffusion 2.x",
-            Family::Sdxl => "Stable Diffusion XL",
+            StableDiffusionFamily::Sd1 => "Stable Diffusion 1.x",
+            StableDiffusionFamily::Sd2 => "Stable Diffusion 2.x",
+            StableDiffusionFamily::Sdxl => "Stable Diffusion XL",
         }
     }
 
     /// The family whose published models attend to texts of this width.
-    pub fn of_width(width: usize) -> Option<Family> {
+    pub fn of_width(width: usize) -> Option<StableDiffusionFamily> {
         match width {
-            768 => Some(Family::Sd1),
-            1024 => Some(Family::Sd2),
-            2048 => Some(Family::Sdxl),
+            768 => Some(StableDiffusionFamily::Sd1),
+            1024 => Some(StableDiffusionFamily::Sd2),
+            2048 => Some(StableDiffusionFamily::Sdxl),
             _ => None,
         }
     }
 }
 
-impl FromStr for Family {
+impl FromStr for StableDiffusionFamily {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Family::Sd1, Family::Sd2, Family::Sdxl];
+        let all = [
+            StableDiffusionFamily::Sd1,
+            StableDiffusionFamily::Sd2,
+            StableDiffusionFamily::Sdxl,
+        ];
         let found = all.into_iter().find(|family| family.to_string() == text);
         found.ok_or_else(|| "name sd1, sd2 or sdxl".to_string())
     }
 }
 
-impl fmt::Display for Family {
+impl fmt::Display for StableDiffusionFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Family::Sd1 => "sd1",
-            Family::Sd2 => "sd2",
-            Family::Sdxl => "sdxl",
+            StableDiffusionFamily::Sd1 => "sd1",
+            StableDiffusionFamily::Sd2 => "sd2",
+            StableDiffusionFamily::Sdxl => "sdxl",
         })
     }
 }
@@ -64,7 +68,7 @@ impl fmt::Display for Family {
 /// What the names and shapes of a checkpoint tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Detected {
-    pub family: Family,
+    pub family: StableDiffusionFamily,
     /// Channels that the UNet reads: 4, or 9 for inpainting.
     pub in_channels: usize,
     /// A marker says that the UNet predicts the velocity.
@@ -74,15 +78,20 @@ pub(super) struct Detected {
 }
 
 /// Where a checkpoint has the text encoder of its family, the one that tells first.
-const TEXTS: [(Family, &str); 3] = [
-    (Family::Sdxl, "conditioner.embedders.1.model."),
-    (Family::Sd2, "cond_stage_model.model."),
-    (Family::Sd1, "cond_stage_model.transformer."),
+const TEXTS: [(StableDiffusionFamily, &str); 3] = [
+    (
+        StableDiffusionFamily::Sdxl,
+        "conditioner.embedders.1.model.",
+    ),
+    (StableDiffusionFamily::Sd2, "cond_stage_model.model."),
+    (StableDiffusionFamily::Sd1, "cond_stage_model.transformer."),
 ];
 
 /// The family whose text encoder a checkpoint has, and the beginning of its names; `under` says
 /// whether a name begins so.
-pub fn of_text_encoder(under: impl Fn(&str) -> bool) -> Option<(Family, &'static str)> {
+pub fn of_text_encoder(
+    under: impl Fn(&str) -> bool,
+) -> Option<(StableDiffusionFamily, &'static str)> {
     TEXTS.into_iter().find(|(_, prefix)| under(prefix))
 }
 
@@ -137,10 +146,10 @@ pub(super) fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> 
             let name = format!("input_blocks.{block}.1.transformer_blocks.0.attn2.to_k.weight");
             shape(&name)?.get(1).copied()
         };
-        Family::of_width(attention("2").or_else(|| attention("4"))?)?
+        StableDiffusionFamily::of_width(attention("2").or_else(|| attention("4"))?)?
     };
     // SDXL is the only one that is told of sizes.
-    if (family == Family::Sdxl) != shape("label_emb.0.0.weight").is_some() {
+    if (family == StableDiffusionFamily::Sdxl) != shape("label_emb.0.0.weight").is_some() {
         return None;
     }
     let marker = |name: &str| shapes.contains_key(name);
@@ -168,12 +177,18 @@ mod tests {
         );
         let text = ("cond_stage_model.model.ln_final.weight", &[8][..]);
         let found = of(&[first, text]).unwrap();
-        assert_eq!((found.family, found.in_channels), (Family::Sd2, 9));
+        assert_eq!(
+            (found.family, found.in_channels),
+            (StableDiffusionFamily::Sd2, 9)
+        );
         let wide = (
             "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight",
             &[8, 768][..],
         );
-        assert_eq!(of(&[first, wide]).unwrap().family, Family::Sd1);
+        assert_eq!(
+            of(&[first, wide]).unwrap().family,
+            StableDiffusionFamily::Sd1
+        );
         assert_eq!(of(&[first]), None);
         let refiner = ("conditioner.embedders.0.model.ln_final.weight", &[8][..]);
         assert_eq!(of(&[first, refiner]), None);

@@ -6,7 +6,7 @@ use super::{
     VaeConfig,
 };
 use crate::nn::{Params, Result as TensorResult};
-use crate::weights::{Checkpoint, CheckpointError, View};
+use crate::weights::{Checkpoint, CheckpointError, TensorView};
 use candle_core::{DType, Device, Tensor};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Parameters from a file's tensors: on which device, in which type, and whether that is told.
-pub type Open<'a> = dyn Fn(View) -> Params + 'a;
+pub type Open<'a> = dyn Fn(TensorView) -> Params + 'a;
 
 /// The parts of a model folder, each of which can be read or written alone.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ impl ModelFolder {
             CheckpointError::Empty { .. } => DiffusionError::unreadable(&path, "it is not there"),
             other => DiffusionError::Checkpoint(other),
         })?;
-        let view = View::of(&Arc::new(checkpoint));
+        let view = TensorView::of(&Arc::new(checkpoint));
         build(config, open(view)).map_err(|error| {
             let sentence = sentence(&error);
             // What is wrong with the file itself names it already.
@@ -229,7 +229,7 @@ impl ModelFolder {
 }
 
 /// Parameters in f32 on `device`.
-fn plainly(device: &Device) -> impl Fn(View) -> Params {
+fn plainly(device: &Device) -> impl Fn(TensorView) -> Params {
     move |view| Params::from_source(Arc::new(view), false, device)
 }
 

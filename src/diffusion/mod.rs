@@ -32,29 +32,31 @@ mod vae;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Part, time_family};
-pub use clip::{Chunk, ClipTokenizer, Pad, Piece, chunks, pieces, weigh};
+pub use bench::{BenchPart, time_family};
+pub use clip::{ClipTokenizer, PadToken, TokenChunk, WeightedText, chunks, pieces, weigh};
 pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use error::DiffusionError;
-pub use family::{Family, guess as guess_prediction, of_text_encoder};
+pub use family::{StableDiffusionFamily, guess as guess_prediction, of_text_encoder};
 pub use folder::{ModelFolder, Open};
 pub use image_prompt::IpAdapter;
 pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};
 pub use preview::Preview;
-pub use sample::{Denoising, Diffusion, Painter, StepDone, to_picture};
+pub use sample::{DenoisingOptions, LatentDiffusion, StepDone, TextToImageModel, to_picture};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
-pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, Spacing};
+pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, TimestepSpacing};
 pub use stable::{
-    Artist, BESIDE_UNET, Follow, Followed, Guide, Heard, Look, OpenOptions, Order, Refer, Referred,
-    Said, Spoken, StableDiffusion, TextEncoders,
+    BESIDE_UNET, ControlImage, ControlNetConditioning, IpAdapterImage, PictureRequest,
+    PipelineProgress, PromptEmbeds, PromptPair, ReferenceConditioning, ReferenceImage,
+    StableDiffusion, StableDiffusionOptions, StableDiffusionPipeline, StepConditioning,
+    TextEncoders,
 };
-pub use text::{Reading, TextAct, TextConfig, TextEncoder, TextFeatures};
+pub use text::{HiddenStates, TextActivation, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;
-pub use trajectory::{Call, Taken, Trajectory};
+pub use trajectory::{StepResult, Trajectory, UnetCall};
 pub use unet::{
-    Bank, Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt,
-    PerBlock, Pick, ReferenceLatents, References, Residuals, Unet, UnetConfig, UpBlockKind,
-    guidance_embedding, same_timestep, time_ids,
+    Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt, PerBlock,
+    ReferenceBank, ReferenceLatents, References, Residuals, TokenSelection, Unet, UnetConfig,
+    UpBlockKind, guidance_embedding, same_timestep, time_ids,
 };
-pub use vae::{Moments, Vae, VaeConfig};
+pub use vae::{LatentDistribution, Vae, VaeConfig};

@@ -4,7 +4,7 @@
 //! `cell x cell` pixels. The map is fitted once, by the trainer, on latents and their pictures,
 //! and kept in the model folder as `preview.json`.
 
-use super::Family;
+use super::StableDiffusionFamily;
 use crate::nn::Result;
 use candle_core::{DType, Device, Tensor};
 use image::{Rgba, RgbaImage};
@@ -53,7 +53,7 @@ impl Preview {
     }
 
     /// For latents of the published models of a family, by the factors that ComfyUI shows them with.
-    pub fn of(family: Family, channels: usize) -> Self {
+    pub fn of(family: StableDiffusionFamily, channels: usize) -> Self {
         const XL: [[f32; 4]; 3] = [
             [0.3920, -0.2634, 0.0568, -0.3112],
             [0.4054, -0.0196, 0.1687, -0.2359],
@@ -61,7 +61,7 @@ impl Preview {
         ];
         const XL_GREY: [f32; 3] = [0.1084, -0.0175, -0.0011];
         match (family, channels) {
-            (Family::Sdxl, 4) => Self {
+            (StableDiffusionFamily::Sdxl, 4) => Self {
                 cell: 1,
                 reach: 0,
                 weights: (0..3)
@@ -289,7 +289,7 @@ mod tests {
         for channels in [1, 3, 4, 8] {
             let p = Preview::plain(channels);
             assert!(p.fits(channels));
-            assert!(Preview::of(Family::Sdxl, channels).fits(channels));
+            assert!(Preview::of(StableDiffusionFamily::Sdxl, channels).fits(channels));
             let latents = Tensor::zeros((1, 2, 3, channels), DType::F32, &Device::Cpu).unwrap();
             let picture = p.draw(&latents).unwrap();
             assert_eq!(picture.dimensions(), (3, 2));

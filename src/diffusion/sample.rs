@@ -21,7 +21,7 @@ const WHOLE: usize = 512;
 
 /// A latent diffusion model without its text encoder: UNet, autoencoder and noise schedule.
 #[derive(Clone)]
-pub struct Painter {
+pub struct LatentDiffusion {
     /// Noise prediction network.
     pub unet: Unet,
     /// Autoencoder between pictures and latents.
@@ -34,19 +34,19 @@ pub struct Painter {
 }
 
 /// A text-to-picture model: a painter with the text encoder that it was trained with.
-pub struct Diffusion {
+pub struct TextToImageModel {
     /// Text encoder that conditions the UNet.
     pub text_encoder: TextEncoder,
     /// Tokenizer of the text encoder.
     pub tokenizer: CaptionTokenizer,
     /// UNet, autoencoder and schedule.
-    pub painter: Painter,
+    pub painter: LatentDiffusion,
 }
 
-impl std::ops::Deref for Diffusion {
-    type Target = Painter;
+impl std::ops::Deref for TextToImageModel {
+    type Target = LatentDiffusion;
 
-    fn deref(&self) -> &Painter {
+    fn deref(&self) -> &LatentDiffusion {
         &self.painter
     }
 }
@@ -63,7 +63,7 @@ pub struct StepDone {
 
 /// Scheduler, number of steps and guidance scale of denoising.
 #[derive(Clone, Copy, Debug)]
-pub struct Denoising {
+pub struct DenoisingOptions {
     /// Scheduler (sampler).
     pub scheduler: SchedulerKind,
     /// Denoising steps.
@@ -72,7 +72,7 @@ pub struct Denoising {
     pub guidance: f64,
 }
 
-impl Default for Denoising {
+impl Default for DenoisingOptions {
     fn default() -> Self {
         Self {
             scheduler: SchedulerKind::Ddim,
@@ -82,7 +82,7 @@ impl Default for Denoising {
     }
 }
 
-impl Diffusion {
+impl TextToImageModel {
     /// Reads a model folder in diffusers' layout.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Diffusion {
         let model = Self {
             text_encoder: folder.read_text_encoder(device)?,
             tokenizer: folder.read_tokenizer()?,
-            painter: Painter::load(dir, device)?,
+            painter: LatentDiffusion::load(dir, device)?,
         };
         model.check(dir)?;
         Ok(model)
@@ -128,7 +128,7 @@ impl Diffusion {
         Err(DiffusionError::config(dir, why))
     }
 
-    /// Encodes captions for [`Painter::denoise`]; `""` is the unconditional one of classifier-free
+    /// Encodes captions for [`LatentDiffusion::denoise`]; `""` is the unconditional one of classifier-free
     /// guidance.
     pub fn encode_text(&self, captions: &[&str]) -> Result<TextFeatures, DiffusionError> {
         let ids: Vec<u32> = captions
@@ -154,7 +154,7 @@ impl Diffusion {
         text: &str,
         negative: &str,
         seed: u64,
-        how: Denoising,
+        how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
         let positive = self.encode_text(&[text])?;
@@ -168,7 +168,7 @@ impl Diffusion {
         &self,
         texts: &[&str],
         seeds: &[u64],
-        how: Denoising,
+        how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
         if texts.is_empty() || texts.len() != seeds.len() {
@@ -184,7 +184,7 @@ impl Diffusion {
     }
 }
 
-impl Painter {
+impl LatentDiffusion {
     /// Reads UNet, autoencoder, scheduler and preview of a model folder in diffusers' layout.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Painter {
     /// The same with parameters that `open` makes on `device`.
     ///
     /// # Errors
-    /// As [`Painter::load`].
+    /// As [`LatentDiffusion::load`].
     pub fn open(dir: &Path, device: &Device, open: &Open) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
         let vae = folder.open_vae(open)?;
@@ -238,7 +238,7 @@ impl Painter {
         positive: &TextFeatures,
         negative: &TextFeatures,
         seeds: &[u64],
-        how: Denoising,
+        how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
         let side = self.unet.config().sample_size;
@@ -273,7 +273,7 @@ impl Painter {
         &self,
         start: &Tensor,
         [positive, negative]: [&TextFeatures; 2],
-        how: Denoising,
+        how: DenoisingOptions,
         fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Tensor>, DiffusionError> {

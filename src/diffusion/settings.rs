@@ -7,11 +7,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The settings of a file that have no field of ours.
-pub(super) type Others = BTreeMap<String, Value>;
+pub(super) type UnknownSettings = BTreeMap<String, Value>;
 
 /// Reads the settings that have no field; those that begin with `_` say who wrote the file.
-pub(super) fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<Others, D::Error> {
-    let mut others = Others::deserialize(file)?;
+pub(super) fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<UnknownSettings, D::Error> {
+    let mut others = UnknownSettings::deserialize(file)?;
     others.retain(|name, _| !name.starts_with('_'));
     Ok(others)
 }
@@ -24,7 +24,7 @@ pub(super) fn read_others<'de, D: Deserializer<'de>>(file: D) -> Result<Others, 
 /// One sentence naming the first setting that is left.
 pub(super) fn refuse(
     part: &str,
-    others: &Others,
+    others: &UnknownSettings,
     neutral: &[(&str, &str)],
     inert: &[&str],
 ) -> nn::Result<()> {
@@ -65,7 +65,7 @@ mod tests {
     #[derive(Deserialize)]
     struct File {
         #[serde(flatten, deserialize_with = "read_others")]
-        others: Others,
+        others: UnknownSettings,
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn a_wider_decoder_begins_where_the_narrow_one_ended() {
 
 #[test]
 fn text_encoder_gradients() {
-    for hidden_act in [TextAct::Gelu, TextAct::QuickGelu] {
+    for hidden_act in [TextActivation::Gelu, TextActivation::QuickGelu] {
         let config = TextConfig {
             hidden_act,
             ..text_config()
@@ -237,8 +237,8 @@ fn write_model(dir: &Path) {
     folder.write_index(&scheduler).unwrap();
 }
 
-fn denoising(scheduler: SchedulerKind, guidance: f64) -> Denoising {
-    Denoising {
+fn denoising(scheduler: SchedulerKind, guidance: f64) -> DenoisingOptions {
+    DenoisingOptions {
         steps: 4,
         guidance,
         scheduler,
@@ -249,7 +249,7 @@ fn denoising(scheduler: SchedulerKind, guidance: f64) -> Denoising {
 fn a_written_model_is_read_and_draws_the_same_picture_twice() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
-    let model = Diffusion::load(dir.path(), &CPU).unwrap();
+    let model = TextToImageModel::load(dir.path(), &CPU).unwrap();
     assert_eq!(model.picture_size(), (16, 16));
     for &kind in SchedulerKind::ALL {
         for guidance in [1.0, 2.5] {
@@ -275,7 +275,7 @@ fn a_written_model_is_read_and_draws_the_same_picture_twice() {
 fn a_picture_is_cancelled_within_one_step() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
-    let model = Diffusion::load(dir.path(), &CPU).unwrap();
+    let model = TextToImageModel::load(dir.path(), &CPU).unwrap();
     for last in 1..=4 {
         let mut steps = 0;
         let how = denoising(SchedulerKind::Ddim, 2.5);
@@ -295,7 +295,7 @@ fn a_picture_is_cancelled_within_one_step() {
 fn several_pictures_at_once_are_those_drawn_alone() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
-    let model = Diffusion::load(dir.path(), &CPU).unwrap();
+    let model = TextToImageModel::load(dir.path(), &CPU).unwrap();
     let how = denoising(SchedulerKind::DpmSolverPp, 2.0);
     let sink = &mut |_: StepDone| ControlFlow::Continue(());
     let together = model
@@ -317,7 +317,7 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
         let dir = tempfile::tempdir().unwrap();
         write_model(dir.path());
         spoil(dir.path());
-        match Diffusion::load(dir.path(), &CPU) {
+        match TextToImageModel::load(dir.path(), &CPU) {
             Ok(_) => panic!("a spoilt folder was loaded"),
             Err(e) => e.to_string().replace('\n', "|"),
         }
@@ -384,8 +384,8 @@ fn what_is_wrong_with_a_folder_is_one_sentence() {
 fn parts_are_timed() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
-    let model = Diffusion::load(dir.path(), &CPU).unwrap();
-    for part in [Part::Unet, Part::Vae] {
+    let model = TextToImageModel::load(dir.path(), &CPU).unwrap();
+    for part in [BenchPart::Unet, BenchPart::Vae] {
         let seconds = model.time(part, 3).unwrap();
         assert_eq!(seconds.len(), 3);
         assert!(seconds[0] > 0.0 && seconds.is_sorted());
@@ -396,7 +396,7 @@ fn parts_are_timed() {
 fn settings_out_of_range_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     write_model(dir.path());
-    let model = Diffusion::load(dir.path(), &CPU).unwrap();
+    let model = TextToImageModel::load(dir.path(), &CPU).unwrap();
     let sink = &mut |_: StepDone| ControlFlow::Continue(());
     let mut how = denoising(SchedulerKind::Ddim, 2.0);
     how.steps = 0;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The activation of the text encoder's feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TextAct {
+pub enum TextActivation {
     /// GELU with the error function.
     Gelu,
     /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
@@ -31,7 +31,7 @@ pub struct TextConfig {
     /// Most tokens of a prompt, with its first and last; 77 in published models.
     pub max_position_embeddings: usize,
     /// Activation of the feed-forward part.
-    pub hidden_act: TextAct,
+    pub hidden_act: TextActivation,
     /// Epsilon of layer norm.
     pub layer_norm_eps: f64,
     /// Id of the token that begins a text.
@@ -54,7 +54,7 @@ impl Default for TextConfig {
             num_hidden_layers: 12,
             num_attention_heads: 8,
             max_position_embeddings: 77,
-            hidden_act: TextAct::QuickGelu,
+            hidden_act: TextActivation::QuickGelu,
             layer_norm_eps: 1e-5,
             bos_token_id: 49406,
             eos_token_id: 49407,
@@ -67,7 +67,7 @@ impl Default for TextConfig {
 /// Output of the text encoder for a batch of texts.
 #[derive(Clone, Debug)]
 pub struct TextFeatures {
-    /// `[B,T,C]`: after the final norm, or as [`Reading`] says.
+    /// `[B,T,C]`: after the final norm, or as [`HiddenStates`] says.
     pub states: Tensor,
     /// The state at each text's end token, projected where the encoder has a projection: `[B,C]`.
     pub pooled: Tensor,
@@ -110,14 +110,14 @@ impl TextFeatures {
 
 /// Which hidden states of a text encoder are its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct HiddenStates {
     /// Layers left out at the end.
     pub back: usize,
     /// Whether the final norm follows.
     pub norm: bool,
 }
 
-impl Reading {
+impl HiddenStates {
     /// The last states, normed.
     pub const LAST: Self = Self {
         back: 0,
@@ -131,7 +131,7 @@ pub struct TextEncoder {
     config: TextConfig,
     tokens: Embedding,
     positions: Embedding,
-    layers: Vec<Layer>,
+    layers: Vec<ClipLayer>,
     norm: LayerNorm,
     projection: Option<Linear>,
 }
@@ -173,7 +173,7 @@ impl TextEncoder {
                 .pp("position_embedding")
                 .embedding(config.max_position_embeddings, c)?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::new(&p.pp("encoder.layers").pp(i), LayerShape::of(&config)))
+                .map(|i| ClipLayer::new(&p.pp("encoder.layers").pp(i), ClipLayerShape::of(&config)))
                 .collect::<Result<_>>()?,
             norm: p
                 .pp("final_layer_norm")
@@ -190,14 +190,14 @@ impl TextEncoder {
 
     /// `ids [B,T]` (u32), as Stable Diffusion conditions on them: padding is seen like text.
     pub fn forward(&self, ids: &Tensor) -> Result<TextFeatures> {
-        self.run(ids, None, Reading::LAST)
+        self.run(ids, None, HiddenStates::LAST)
     }
 
     /// As [`TextEncoder::forward`], of the states that `reading` names.
     ///
     /// # Errors
     /// More layers left out than there are, or too many tokens.
-    pub fn read(&self, ids: &Tensor, reading: Reading) -> Result<TextFeatures> {
+    pub fn read(&self, ids: &Tensor, reading: HiddenStates) -> Result<TextFeatures> {
         self.run(ids, None, reading)
     }
 
@@ -213,10 +213,15 @@ impl TextEncoder {
             .flat_map(|&n| (0..t).map(move |i| if i < n { 1f32 } else { 0f32 }))
             .collect();
         let real = Tensor::from_vec(real, (b, t), ids.device())?;
-        self.run(ids, Some(&real), Reading::LAST)
+        self.run(ids, Some(&real), HiddenStates::LAST)
     }
 
-    fn run(&self, ids: &Tensor, real: Option<&Tensor>, reading: Reading) -> Result<TextFeatures> {
+    fn run(
+        &self,
+        ids: &Tensor,
+        real: Option<&Tensor>,
+        reading: HiddenStates,
+    ) -> Result<TextFeatures> {
         let (b, t) = ids.dims2()?;
         let max = self.config.max_position_embeddings;
         if t > max {
@@ -279,15 +284,15 @@ impl TextEncoder {
 
 /// The sizes of a layer of CLIP's encoders, which read texts and pictures alike.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LayerShape {
+pub(super) struct ClipLayerShape {
     pub width: usize,
     pub inner: usize,
     pub heads: usize,
-    pub act: TextAct,
+    pub act: TextActivation,
     pub eps: f64,
 }
 
-impl LayerShape {
+impl ClipLayerShape {
     fn of(config: &TextConfig) -> Self {
         Self {
             width: config.hidden_size,
@@ -300,7 +305,7 @@ impl LayerShape {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
+pub(super) struct ClipLayer {
     norm1: LayerNorm,
     q: Linear,
     k: Linear,
@@ -310,11 +315,11 @@ pub(super) struct Layer {
     widen: Linear,
     narrow: Linear,
     heads: usize,
-    act: TextAct,
+    act: TextActivation,
 }
 
-impl Layer {
-    pub(super) fn new(p: &Params, shape: LayerShape) -> Result<Self> {
+impl ClipLayer {
+    pub(super) fn new(p: &Params, shape: ClipLayerShape) -> Result<Self> {
         let (c, wide, eps) = (shape.width, shape.inner, shape.eps);
         let a = p.pp("self_attn");
         Ok(Self {
@@ -367,8 +372,8 @@ impl Layer {
         let x = (self.out.forward(seen)? + x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
         let wide = match self.act {
-            TextAct::Gelu => gelu(&wide)?,
-            TextAct::QuickGelu => quick_gelu(&wide)?,
+            TextActivation::Gelu => gelu(&wide)?,
+            TextActivation::QuickGelu => quick_gelu(&wide)?,
         };
         self.narrow.forward(&wide)? + &x
     }

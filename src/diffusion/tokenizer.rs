@@ -8,14 +8,14 @@ use tokenizers::Tokenizer;
 
 /// Turns a caption into ids of a fixed number: begin token, words, end token, padding.
 pub struct CaptionTokenizer {
-    kind: Kind,
+    kind: TokenizerKind,
     begin: u32,
     end: u32,
     pad: u32,
     length: usize,
 }
 
-enum Kind {
+enum TokenizerKind {
     Words(HashMap<String, u32>),
     Bpe(Box<Tokenizer>),
 }
@@ -26,7 +26,7 @@ const BEGIN: &str = "[bos]";
 
 /// What we read of `tokenizer_config.json`.
 #[derive(Deserialize)]
-struct Config {
+struct TokenizerConfig {
     model_max_length: usize,
     bos_token: Special,
     eos_token: Special,
@@ -75,7 +75,7 @@ impl TokenizerFiles {
         let vocab_path = dir.join("vocab.json");
         let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
         let config_path = dir.join("tokenizer_config.json");
-        let mut config: Config = read_json(&config_path)?;
+        let mut config: TokenizerConfig = read_json(&config_path)?;
         let map_path = dir.join("special_tokens_map.json");
         let map: SpecialTokens = match map_path.exists() {
             true => read_json(&map_path)?,
@@ -122,7 +122,7 @@ impl CaptionTokenizer {
             ids.entry(word).or_insert(next);
         }
         Self {
-            kind: Kind::Words(ids),
+            kind: TokenizerKind::Words(ids),
             begin: 2,
             end: 1,
             pad: 0,
@@ -141,11 +141,11 @@ impl CaptionTokenizer {
         let kind = if merges_path.exists() {
             let specials = [&*files.begin.0, &*files.end.0, &*files.pad.0];
             let merges = read_text(&merges_path)?;
-            let bpe = clip_bpe(&files.vocab, &merges, &specials, Normal::Slow)
+            let bpe = clip_bpe(&files.vocab, &merges, &specials, Normalizer::Slow)
                 .map_err(|e| DiffusionError::config(&merges_path, e.to_string()))?;
-            Kind::Bpe(Box::new(bpe))
+            TokenizerKind::Bpe(Box::new(bpe))
         } else {
-            Kind::Words(files.vocab)
+            TokenizerKind::Words(files.vocab)
         };
         Ok(Self {
             kind,
@@ -161,7 +161,7 @@ impl CaptionTokenizer {
     /// # Errors
     /// When the folder can't be written, or the tokenizer isn't a list of words.
     pub fn save(&self, dir: &Path) -> Result<(), DiffusionError> {
-        let Kind::Words(vocab) = &self.kind else {
+        let TokenizerKind::Words(vocab) = &self.kind else {
             let why = "only a list of words can be written";
             return Err(DiffusionError::unwritable(dir, why));
         };
@@ -185,8 +185,8 @@ impl CaptionTokenizer {
     /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
         match &self.kind {
-            Kind::Words(ids) => ids.values().max().map_or(0, |&m| m as usize + 1),
-            Kind::Bpe(t) => t.get_vocab_size(true),
+            TokenizerKind::Words(ids) => ids.values().max().map_or(0, |&m| m as usize + 1),
+            TokenizerKind::Bpe(t) => t.get_vocab_size(true),
         }
     }
 
@@ -204,14 +204,14 @@ impl CaptionTokenizer {
     pub fn encode_with_length(&self, caption: &str) -> (Vec<u32>, usize) {
         let mut ids = vec![self.begin];
         match &self.kind {
-            Kind::Words(vocab) => ids.extend(
+            TokenizerKind::Words(vocab) => ids.extend(
                 split_words(caption)
                     .iter()
                     .filter_map(|w| find_word(vocab, w)),
             ),
             // It can't fail but on a text beyond the regular expression engine's limits, of which
             // an empty caption is left.
-            Kind::Bpe(t) => {
+            TokenizerKind::Bpe(t) => {
                 if let Ok(encoding) = t.encode(caption, false) {
                     ids.extend(encoding.get_ids());
                 }
@@ -228,11 +228,11 @@ impl CaptionTokenizer {
     /// CLIP, which can spell anything.
     pub fn unknown_words(&self, caption: &str) -> Vec<String> {
         match &self.kind {
-            Kind::Words(vocab) => split_words(caption)
+            TokenizerKind::Words(vocab) => split_words(caption)
                 .into_iter()
                 .filter(|w| find_word(vocab, w).is_none())
                 .collect(),
-            Kind::Bpe(_) => Vec::new(),
+            TokenizerKind::Bpe(_) => Vec::new(),
         }
     }
 }
@@ -266,7 +266,7 @@ fn find_word(vocab: &HashMap<String, u32>, word: &str) -> Option<u32> {
 
 /// How texts are made even before they are split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Normal {
+pub(super) enum Normalizer {
     /// As in transformers before its version 5 where ftfy is not installed, with which MiniGPT-5
     /// was published: Chinese characters stand apart.
     Slow,
@@ -279,7 +279,7 @@ pub(super) fn clip_bpe(
     vocab: &HashMap<String, u32>,
     merges: &str,
     specials: &[&str],
-    normal: Normal,
+    normal: Normalizer,
 ) -> tokenizers::Result<Tokenizer> {
     let merges: Vec<&str> = merges
         .lines()
@@ -301,7 +301,7 @@ pub(super) fn clip_bpe(
         serde_json::json!({"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}),
         serde_json::json!({"type": "Lowercase"}),
     ];
-    if normal == Normal::Slow {
+    if normal == Normalizer::Slow {
         let apart = serde_json::json!({"type": "BertNormalizer", "clean_text": true,
             "handle_chinese_chars": true, "strip_accents": false, "lowercase": false});
         normalizers.insert(0, apart);

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use std::ops::ControlFlow;
 
 /// Latents to begin from, scaled as the UNet has them `[1,h,w,C]`.
-struct Init {
+struct InitLatents {
     latents: Tensor,
     strength: f64,
     /// `[1,h,w,1]`: 1 is drawn anew, 0 stays, where it stays by blending.
@@ -21,11 +21,11 @@ struct Init {
 /// last.
 pub struct Trajectory {
     scheduler: Scheduler,
-    init: Option<Init>,
+    init: Option<InitLatents>,
 }
 
 /// One call of the UNet: its timestep and the latents that it gets.
-pub struct Call<'a> {
+pub struct UnetCall<'a> {
     /// From 0.
     pub index: usize,
     /// How many there are.
@@ -37,7 +37,7 @@ pub struct Call<'a> {
     pub(super) scheduler: &'a Scheduler,
 }
 
-impl Call<'_> {
+impl UnetCall<'_> {
     /// Clean latents with unit noise as the UNet would see them in this call.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Call<'_> {
 }
 
 /// A denoising step that was taken.
-pub struct Taken<'a> {
+pub struct StepResult<'a> {
     /// From 0.
     pub index: usize,
     /// How many there are.
@@ -95,7 +95,7 @@ impl Trajectory {
         }
         let start = Scheduler::first_step(steps, strength);
         let scheduler = Scheduler::beginning_at(kind, config, steps, start).map_err(settings)?;
-        let init = Init {
+        let init = InitLatents {
             latents,
             strength,
             keep: None,
@@ -132,8 +132,8 @@ impl Trajectory {
         mut self,
         noise: &Tensor,
         fresh: &dyn Fn(usize) -> TensorResult<Tensor>,
-        predict: &mut dyn FnMut(&Call) -> Result<Tensor, DiffusionError>,
-        each: &mut dyn FnMut(Taken) -> Result<ControlFlow<()>, DiffusionError>,
+        predict: &mut dyn FnMut(&UnetCall) -> Result<Tensor, DiffusionError>,
+        each: &mut dyn FnMut(StepResult) -> Result<ControlFlow<()>, DiffusionError>,
     ) -> Result<Option<Tensor>, DiffusionError> {
         if let Some(init) = self.init.as_ref().filter(|init| init.strength <= 0.0) {
             // Some schedulers would call the UNet once more.
@@ -143,7 +143,7 @@ impl Trajectory {
         let mut x = self.first(noise)?;
         for (index, &timestep) in times.iter().enumerate() {
             let seen = self.scheduler.scale_input(&x, index)?;
-            let call = Call {
+            let call = UnetCall {
                 index,
                 count: times.len(),
                 timestep,
@@ -166,7 +166,7 @@ impl Trajectory {
                     remedy: "lower the guidance or the weights of the LoRAs, or choose another scheduler".into(),
                 });
             }
-            let taken = Taken {
+            let taken = StepResult {
                 index,
                 count: times.len(),
                 latents: &x,
@@ -192,7 +192,7 @@ impl Trajectory {
 
     /// The picture around the mask, as noisy as it is before call `next`.
     fn keep(&self, x: Tensor, noise: &Tensor, next: usize) -> TensorResult<Tensor> {
-        let Some(Init {
+        let Some(InitLatents {
             latents,
             keep: Some(mask),
             ..
@@ -246,8 +246,8 @@ mod tests {
 
     /// Runs with a model that always means `goal`.
     fn run(trajectory: Trajectory, goal: &Tensor) -> Vec<f32> {
-        let mut predict = |_: &Call| Ok(goal.clone());
-        let mut each = |_: Taken| Ok(ControlFlow::Continue(()));
+        let mut predict = |_: &UnetCall| Ok(goal.clone());
+        let mut each = |_: StepResult| Ok(ControlFlow::Continue(()));
         let end = trajectory.run(
             &draw(0),
             &|i| Ok(draw(9 + i as u64)),
@@ -294,11 +294,11 @@ mod tests {
     #[test]
     fn predictions_that_are_no_numbers_are_told_with_their_step() {
         let way = Trajectory::of_noise(SchedulerKind::Euler, &config(), 4).unwrap();
-        let mut predict = |call: &Call| match call.index {
+        let mut predict = |call: &UnetCall| match call.index {
             2 => Ok((call.seen / 0.0)?),
             _ => Ok(call.seen.clone()),
         };
-        let mut each = |_: Taken| Ok(ControlFlow::Continue(()));
+        let mut each = |_: StepResult| Ok(ControlFlow::Continue(()));
         let why = way.run(&draw(0), &|_| Ok(draw(1)), &mut predict, &mut each);
         let why = why.unwrap_err().to_string();
         assert!(why.contains("step 3 of 4"), "{why}");
@@ -308,11 +308,11 @@ mod tests {
     fn a_picture_is_cancelled_before_the_next_step() {
         let way = Trajectory::of_noise(SchedulerKind::Ddim, &config(), 4).unwrap();
         let mut calls = 0;
-        let mut predict = |call: &Call| {
+        let mut predict = |call: &UnetCall| {
             calls += 1;
             Ok(call.seen.clone())
         };
-        let mut each = |taken: Taken| {
+        let mut each = |taken: StepResult| {
             Ok(match taken.index {
                 1 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),

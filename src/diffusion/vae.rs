@@ -1,7 +1,7 @@
 //! diffusers' `AutoencoderKL`.
 
 use super::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
-use super::settings::{Others, read_others, refuse};
+use super::settings::{UnknownSettings, read_others, refuse};
 use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, Linear, Mask, Padding, Params, Result, attention,
 };
@@ -66,7 +66,7 @@ pub struct VaeConfig {
     pub sample_size: usize,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
-    pub others: Others,
+    pub others: UnknownSettings,
 }
 
 /// Settings of diffusers' that we build in one way only.
@@ -101,7 +101,7 @@ impl Default for VaeConfig {
             use_post_quant_conv: true,
             act_fn: "silu".into(),
             sample_size: 32,
-            others: Others::new(),
+            others: UnknownSettings::new(),
         }
     }
 }
@@ -188,14 +188,14 @@ impl VaeConfig {
 
 /// The distribution of a picture's latents, each `[B,h,w,latent_channels]`.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub struct LatentDistribution {
     /// Mean, `[B,h,w,C]`.
     pub mean: Tensor,
     /// Logarithm of the variance, `[B,h,w,C]`.
     pub logvar: Tensor,
 }
 
-impl Moments {
+impl LatentDistribution {
     /// A draw, from `noise` of the mean's shape.
     pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
         let std = (&self.logvar * 0.5)?.exp()?;
@@ -229,7 +229,7 @@ impl Vae {
     }
 
     /// `x [B,H,W,3]` in -1..1 -> moments of `[B,H/f,W/f,latent_channels]`, not yet scaled.
-    pub fn encode(&self, x: &Tensor) -> Result<Moments> {
+    pub fn encode(&self, x: &Tensor) -> Result<LatentDistribution> {
         let (_, h, w, _) = x.dims4()?;
         let f = self.config.encoder_scale();
         if h % f != 0 || w % f != 0 {
@@ -239,7 +239,7 @@ impl Vae {
         }
         let y = self.encoder.forward(x)?;
         let n = self.config.latent_channels;
-        Ok(Moments {
+        Ok(LatentDistribution {
             mean: y.narrow(3, 0, n)?.contiguous()?,
             logvar: y.narrow(3, n, n)?.contiguous()?.clamp(-30f32, 20f32)?,
         })

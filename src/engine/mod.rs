@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use crate::pipeline::{
-    Begun, ContextPanel, Description, LoadProgress, Loader, Make, Output, Pipeline, PipelineError,
-    Progress, Request,
+    ContextPanel, Description, LoadProgress, Loader, Make, Output, Pipeline, PipelineError,
+    Progress, Request, Started,
 };
 use worker::{Shared, Worker};
 

@@ -342,10 +342,10 @@ impl Pipeline for Errand {
         &mut self,
         request: &Request,
         _: &mut crate::pipeline::Sink,
-    ) -> Result<Begun, PipelineError> {
+    ) -> Result<Started, PipelineError> {
         let go = Arc::clone(&self.go);
         let text = request.text.clone().unwrap_or_default();
-        Ok(Begun::Elsewhere(Box::new(move |sink| {
+        Ok(Started::Elsewhere(Box::new(move |sink| {
             while go.load(Ordering::SeqCst) == 0 {
                 if sink(Progress::Still).is_break() {
                     return Ok(None);

@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::{
-    Begun, Event, JobId, Loader, Output, Pipeline, PipelineError, Progress, Request, lock,
+    Event, JobId, Loader, Output, Pipeline, PipelineError, Progress, Request, Started, lock,
 };
-use crate::pipeline::Elsewhere;
+use crate::pipeline::RemoteWork;
 
 /// What both sides see.
 pub(super) struct Shared {
@@ -63,22 +63,22 @@ impl Shared {
 }
 
 /// The listener has gone; the thread ends.
-struct Gone;
+struct ListenerGone;
 
-enum Work {
+enum WorkItem {
     Load(Loader),
     Job(JobId, Box<Request>),
 }
 
 /// The way to the listener, from any of the engine's threads.
-struct Teller {
+struct EventSender {
     events: SyncSender<Event>,
     wake: Mutex<Box<dyn Fn() + Send>>,
 }
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    teller: Arc<Teller>,
+    teller: Arc<EventSender>,
     pipeline: Option<Box<dyn Pipeline>>,
     /// Jobs that may be elsewhere at once.
     at_once: usize,
@@ -96,7 +96,7 @@ impl Worker {
     ) -> Worker {
         Worker {
             shared,
-            teller: Arc::new(Teller {
+            teller: Arc::new(EventSender {
                 events,
                 wake: Mutex::new(wake),
             }),
@@ -110,8 +110,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         while let Some(work) = self.next() {
             let done = match work {
-                Work::Load(loader) => self.load(loader),
-                Work::Job(id, request) => self.job(id, &request),
+                WorkItem::Load(loader) => self.load(loader),
+                WorkItem::Job(id, request) => self.job(id, &request),
             };
             if done.is_err() {
                 break;
@@ -124,20 +124,20 @@ impl Worker {
     }
 
     /// Waits for work; `None` when the engine is dropped. A new pipeline goes before the jobs.
-    fn next(&self) -> Option<Work> {
+    fn next(&self) -> Option<WorkItem> {
         let mut queue = self.shared.queue();
         loop {
             if queue.stop {
                 return None;
             }
             if let Some(loader) = queue.loader.take() {
-                return Some(Work::Load(loader));
+                return Some(WorkItem::Load(loader));
             }
             let has_room = queue.elsewhere.len() < self.at_once;
             if let Some((id, request)) = has_room.then(|| queue.jobs.pop_front()).flatten() {
                 queue.running = Some(id);
                 self.shared.cancel.store(false, Ordering::Relaxed);
-                return Some(Work::Job(id, Box::new(request)));
+                return Some(WorkItem::Job(id, Box::new(request)));
             }
             queue = self
                 .shared
@@ -147,7 +147,7 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, loader: Loader) -> Result<(), Gone> {
+    fn load(&mut self, loader: Loader) -> Result<(), ListenerGone> {
         // The old models go first: two sets may not fit in memory.
         self.pipeline = None;
         let mut gone = false;
@@ -177,7 +177,7 @@ impl Worker {
         self.teller.tell(Event::LoadFailed(failure))
     }
 
-    fn job(&mut self, id: JobId, request: &Request) -> Result<(), Gone> {
+    fn job(&mut self, id: JobId, request: &Request) -> Result<(), ListenerGone> {
         self.teller.tell(Event::Started(id))?;
         let Some(mut pipeline) = self.pipeline.take() else {
             self.shared.queue().running = None;
@@ -198,8 +198,8 @@ impl Worker {
         }));
         self.pipeline = Some(pipeline);
         let result = match result {
-            Ok(Ok(Begun::Elsewhere(rest))) => return self.leave(id, rest, started),
-            Ok(Ok(Begun::Ended(output))) => Ok(Ok(*output)),
+            Ok(Ok(Started::Elsewhere(rest))) => return self.leave(id, rest, started),
+            Ok(Ok(Started::Ended(output))) => Ok(Ok(*output)),
             Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => Err(panic),
         };
@@ -210,7 +210,7 @@ impl Worker {
     }
 
     /// Leaves a job to engines elsewhere, for which a thread without a model waits.
-    fn leave(&mut self, id: JobId, rest: Elsewhere, started: Instant) -> Result<(), Gone> {
+    fn leave(&mut self, id: JobId, rest: RemoteWork, started: Instant) -> Result<(), ListenerGone> {
         let cancel = Arc::new(AtomicBool::new(false));
         {
             let mut queue = self.shared.queue();
@@ -283,8 +283,8 @@ fn ended(
     }
 }
 
-impl Teller {
-    fn progress(&self, id: JobId, progress: Progress) -> Result<(), Gone> {
+impl EventSender {
+    fn progress(&self, id: JobId, progress: Progress) -> Result<(), ListenerGone> {
         match &progress {
             // Asked for the cancel flag alone.
             Progress::Still => return Ok(()),
@@ -302,14 +302,14 @@ impl Teller {
                 Ok(())
             }
             Err(TrySendError::Full(_)) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(Gone),
+            Err(TrySendError::Disconnected(_)) => Err(ListenerGone),
         }
     }
 
-    fn tell(&self, event: Event) -> Result<(), Gone> {
+    fn tell(&self, event: Event) -> Result<(), ListenerGone> {
         // Woken before as well: where the channel is full, the listener makes room.
         self.wake();
-        self.events.send(event).map_err(|_| Gone)?;
+        self.events.send(event).map_err(|_| ListenerGone)?;
         self.wake();
         Ok(())
     }

@@ -9,8 +9,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use crate::diffusion::{Denoising, Diffusion, to_picture};
-use crate::judges::{Expected, Recogniser, Report, Row, mean_square_error, psnr};
+use crate::diffusion::{DenoisingOptions, TextToImageModel, to_picture};
+use crate::judges::{
+    Expected, FaithfulnessReport, FaithfulnessRow, Recogniser, mean_square_error, psnr,
+};
 use crate::storyworld::{
     MAX_SUBJECTS, Renderer, Scene, SceneOptions, Split, caption_held_out, sheet,
 };
@@ -25,7 +27,7 @@ const GRID_COLUMNS: u32 = 8;
 
 /// What to judge.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct FaithfulnessOptions {
     /// Scenes in all; a third each of one, two and three subjects.
     pub samples: usize,
     /// The same seed judges the same scenes.
@@ -33,17 +35,17 @@ pub struct Options {
     /// Guidance scales that are compared.
     pub guidances: Vec<f32>,
     /// Steps and scheduler; its guidance is replaced by each of `guidances`.
-    pub how: Denoising,
+    pub how: DenoisingOptions,
 }
 
-struct Case {
+struct JudgedPicture {
     scene: Scene,
     caption: String,
     expected: Expected,
 }
 
 /// Scenes of held-out combinations, in sentence shapes that training never used.
-fn cases(samples: usize, seed: u64) -> Vec<Case> {
+fn cases(samples: usize, seed: u64) -> Vec<JudgedPicture> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..samples)
         .map(|i| {
@@ -55,7 +57,7 @@ fn cases(samples: usize, seed: u64) -> Vec<Case> {
             };
             let scene = Scene::random(&mut rng, &options);
             let caption = caption_held_out(&scene, &mut rng);
-            Case {
+            JudgedPicture {
                 expected: Expected::new(&scene, &caption),
                 scene,
                 caption,
@@ -71,18 +73,18 @@ fn cases(samples: usize, seed: u64) -> Vec<Case> {
 /// # Errors
 /// Too few samples, settings out of range, or a grid that can't be written.
 pub fn judge(
-    model: &Diffusion,
+    model: &TextToImageModel,
     recogniser: &Recogniser,
-    options: &Options,
+    options: &FaithfulnessOptions,
     grid: Option<&Path>,
     said: &mut dyn FnMut(&str),
-) -> Result<Report, EvalError> {
+) -> Result<FaithfulnessReport, EvalError> {
     if options.samples < MAX_SUBJECTS {
         return Err(EvalError::TooFew(options.samples));
     }
     let cases = cases(options.samples, options.seed);
     let (size, _) = model.picture_size();
-    let mut report = Report::default();
+    let mut report = FaithfulnessReport::default();
 
     said("real scenes");
     let real = draw(&cases, size);
@@ -112,7 +114,7 @@ pub fn judge(
         .copied()
         .min_by(|a, b| (a - 2.5).abs().total_cmp(&(b - 2.5).abs()));
     for &guidance in &options.guidances {
-        let how = Denoising {
+        let how = DenoisingOptions {
             guidance: f64::from(guidance),
             ..options.how
         };
@@ -142,13 +144,13 @@ fn row(
     source: &str,
     guidance: Option<f32>,
     recogniser: &Recogniser,
-    cases: &[Case],
+    cases: &[JudgedPicture],
     pictures: &[RgbImage],
-) -> Result<Row, EvalError> {
-    let mut row = Row {
+) -> Result<FaithfulnessRow, EvalError> {
+    let mut row = FaithfulnessRow {
         source: source.to_owned(),
         guidance,
-        ..Row::default()
+        ..FaithfulnessRow::default()
     };
     for (case, seen) in cases.iter().zip(recogniser.see(pictures)?) {
         let count = case.scene.subjects.len().clamp(1, MAX_SUBJECTS);
@@ -158,7 +160,7 @@ fn row(
 }
 
 /// The scenes at `size` pixels; the storyworld draws from 64 to 512, so others are resampled.
-fn draw(cases: &[Case], size: u32) -> Vec<RgbImage> {
+fn draw(cases: &[JudgedPicture], size: u32) -> Vec<RgbImage> {
     let renderer = Renderer::new(size);
     cases
         .iter()
@@ -175,7 +177,7 @@ fn draw(cases: &[Case], size: u32) -> Vec<RgbImage> {
         .collect()
 }
 
-fn round_trip(model: &Diffusion, pictures: &[RgbImage]) -> Result<Vec<RgbImage>, EvalError> {
+fn round_trip(model: &TextToImageModel, pictures: &[RgbImage]) -> Result<Vec<RgbImage>, EvalError> {
     pictures
         .iter()
         .map(|picture| {
@@ -205,10 +207,10 @@ fn mean_psnr(a: &[RgbImage], b: &[RgbImage]) -> Option<f64> {
 }
 
 fn generate(
-    model: &Diffusion,
-    cases: &[Case],
+    model: &TextToImageModel,
+    cases: &[JudgedPicture],
     seed: u64,
-    how: Denoising,
+    how: DenoisingOptions,
     said: &mut dyn FnMut(&str),
 ) -> Result<Vec<RgbImage>, EvalError> {
     let mut pictures: Vec<RgbImage> = Vec::with_capacity(cases.len());

@@ -45,12 +45,12 @@ impl Gaussian {
 
 /// A Gaussian that others are compared with: the root of its covariance is found once.
 #[derive(Clone, Debug)]
-pub(super) struct Reference {
+pub(super) struct ReferenceGaussian {
     gaussian: Gaussian,
     root: Vec<f64>,
 }
 
-impl Reference {
+impl ReferenceGaussian {
     /// The Gaussian with the root of its covariance, which every comparison with it needs.
     pub(super) fn new(gaussian: Gaussian) -> Self {
         let n = gaussian.mean.len();
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn gaussians_with_known_distances() {
         let a = gaussian(&[0.0, 0.0], &[1.0, 0.0, 0.0, 4.0]);
-        let reference = Reference::new(a.clone());
+        let reference = ReferenceGaussian::new(a.clone());
         close(reference.distance(&a), 0.0);
         // Moved by (3, 4): 25.
         close(
@@ -269,7 +269,7 @@ mod tests {
             gaussian(&[0.0, 0.0], &[sum, difference, difference, sum])
         };
         close(
-            Reference::new(turned(1.0, 4.0)).distance(&turned(9.0, 1.0)),
+            ReferenceGaussian::new(turned(1.0, 4.0)).distance(&turned(9.0, 1.0)),
             5.0,
         );
         // A flat one: trace of what is left.

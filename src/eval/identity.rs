@@ -15,30 +15,30 @@ use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::VokenFolder;
 
 /// What looks at pictures.
-pub enum Eye {
+pub enum IdentityEncoder {
     /// The vision tower of a voken model: the mean of what its queries say.
     Tower(Box<VisionTower>),
     /// An image encoder of CLIP.
     Clip(Box<ClipVision>),
 }
 
-impl Eye {
+impl IdentityEncoder {
     /// The vision tower in a voken model's folder.
     ///
     /// # Errors
     /// A file that is missing or damaged.
-    pub fn tower(voken: &Path) -> Result<Eye, EvalError> {
+    pub fn tower(voken: &Path) -> Result<IdentityEncoder, EvalError> {
         let tower = VokenFolder::new(voken).read_tower_alone(&Device::Cpu)?;
-        Ok(Eye::Tower(Box::new(tower)))
+        Ok(IdentityEncoder::Tower(Box::new(tower)))
     }
 
     /// An image encoder of CLIP in a file, or in a folder of transformers'.
     ///
     /// # Errors
-    /// As for [`Eye::tower`], or a file of another kind.
-    pub fn clip(path: &Path) -> Result<Eye, EvalError> {
+    /// As for [`IdentityEncoder::tower`], or a file of another kind.
+    pub fn clip(path: &Path) -> Result<IdentityEncoder, EvalError> {
         let clip = ClipVision::open(path, None, &Device::Cpu)?;
-        Ok(Eye::Clip(Box::new(clip)))
+        Ok(IdentityEncoder::Clip(Box::new(clip)))
     }
 
     /// What it says of a picture, of length 1.
@@ -47,12 +47,12 @@ impl Eye {
     /// A picture without pixels.
     pub fn look(&self, picture: &RgbaImage) -> Result<Vec<f32>, EvalError> {
         let said = match self {
-            Eye::Tower(tower) => {
+            IdentityEncoder::Tower(tower) => {
                 let how = Preprocess::seen(tower.config().image_size, Crop::WhiteSquare);
                 let seen = how.tensor_of_rgba(picture, &Device::Cpu)?;
                 tower.forward(&seen)?.mean(1)?
             }
-            Eye::Clip(clip) => {
+            IdentityEncoder::Clip(clip) => {
                 let white = crate::pixels::on_white(picture).into_owned();
                 let rgb = DynamicImage::ImageRgba8(white).to_rgb8();
                 clip.embed(&clip.pixels(&rgb, &Device::Cpu)?)?
@@ -66,7 +66,7 @@ impl Eye {
 
 /// How alike pictures are, as the mean over all pairs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Alike {
+pub struct Similarity {
     /// How many there are.
     pub pairs: usize,
     /// None without a pair.
@@ -78,14 +78,14 @@ pub struct Alike {
 
 /// A member of the cast.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MemberAlike {
+pub struct MemberSimilarity {
     /// Its name in the story.
     pub name: String,
     /// Pictures of panels that it is in.
     pub pictures: usize,
     /// Pairs of them.
     #[serde(flatten)]
-    pub alike: Alike,
+    pub alike: Similarity,
 }
 
 /// What is found on a board.
@@ -94,16 +94,16 @@ pub struct IdentityReport {
     /// Panels with a picture.
     pub pictures: usize,
     /// The cast, in its order.
-    pub members: Vec<MemberAlike>,
+    pub members: Vec<MemberSimilarity>,
     /// Pairs of panels that share a member of the cast.
-    pub shared: Alike,
+    pub shared: Similarity,
     /// Pairs of panels that share none.
-    pub apart: Alike,
+    pub apart: Similarity,
     /// All pairs of panels.
-    pub all: Alike,
+    pub all: Similarity,
 }
 
-/// Compares the pictures of a story: `seen` has for each panel what [`Eye::look`] says of its
+/// Compares the pictures of a story: `seen` has for each panel what [`IdentityEncoder::look`] says of its
 /// picture, where it has one.
 pub fn identity(story: &Story, seen: &[Option<Arc<Vec<f32>>>]) -> IdentityReport {
     let panels: Vec<_> = story
@@ -129,7 +129,7 @@ pub fn identity(story: &Story, seen: &[Option<Arc<Vec<f32>>>]) -> IdentityReport
             .iter()
             .map(|(_, centred)| *centred)
             .sum::<Option<f64>>();
-        Alike {
+        Similarity {
             pairs: count,
             cosine: (count > 0).then(|| plain / count as f64),
             centred: centred.filter(|_| count > 0).map(|sum| sum / count as f64),
@@ -143,7 +143,7 @@ pub fn identity(story: &Story, seen: &[Option<Arc<Vec<f32>>>]) -> IdentityReport
     let members = story.cast.iter().map(|member| {
         let pairs = pairs.iter();
         let own = pairs.filter(|(shared, _)| shared.contains(&&member.id));
-        MemberAlike {
+        MemberSimilarity {
             name: member.name.clone(),
             pictures: panels
                 .iter()
@@ -204,7 +204,7 @@ mod tests {
         let seen = [&seen[..], &[None]].concat();
         let report = identity(&story, &seen);
         assert_eq!(report.pictures, 3);
-        let near = |alike: &Alike, pairs, cosine: f64| {
+        let near = |alike: &Similarity, pairs, cosine: f64| {
             assert_eq!(alike.pairs, pairs);
             assert!((alike.cosine.unwrap() - cosine).abs() < 1e-6, "{alike:?}");
         };
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(report.members[0].pictures, 2);
         let alone = &report.members[1].alike;
         assert_eq!((alone.pairs, alone.cosine, alone.centred), (0, None, None));
-        let off = |alike: &Alike, wanted: f64| (alike.centred.unwrap() - wanted).abs();
+        let off = |alike: &Similarity, wanted: f64| (alike.centred.unwrap() - wanted).abs();
         assert!(off(&report.shared, -0.5547) < 1e-3 && off(&report.apart, -0.3243) < 1e-3);
     }
 }

@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use crate::files::write_in_folder;
 
 pub use crate::judges::{
-    Contrastive, ContrastiveConfig, Expected, Observation, Recogniser, RecogniserConfig, Report,
-    Row, SIZE, Share, Sighting, Tally, mean_square_error, psnr,
+    Accuracy, Contrastive, ContrastiveConfig, Expected, FaithfulnessCounts, FaithfulnessReport,
+    FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, Sighting, mean_square_error,
+    psnr,
 };
-pub use faithfulness::{GUIDANCES, Options, judge};
-pub use identity::{Alike, Eye, IdentityReport, MemberAlike, identity};
+pub use faithfulness::{FaithfulnessOptions, GUIDANCES, judge};
+pub use identity::{IdentityEncoder, IdentityReport, MemberSimilarity, Similarity, identity};
 pub use text::{TextScore, bleu, distinct_2, perplexity};
 
 /// Each message is one sentence naming the thing and the remedy.

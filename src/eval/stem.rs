@@ -6,7 +6,7 @@ pub(super) fn stem(word: &str) -> String {
     if word.len() <= 2 || !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return word.to_owned();
     }
-    let mut w = Word(word.as_bytes().to_vec());
+    let mut w = StemBuffer(word.as_bytes().to_vec());
     w.plurals();
     w.past();
     if w.ends("y") && w.has_vowel(w.0.len() - 1) {
@@ -55,9 +55,9 @@ const STEP_4: &[&str] = &[
     "ism", "ate", "iti", "ous", "ive", "ize",
 ];
 
-struct Word(Vec<u8>);
+struct StemBuffer(Vec<u8>);
 
-impl Word {
+impl StemBuffer {
     fn consonant(&self, i: usize) -> bool {
         match self.0[i] {
             b'a' | b'e' | b'i' | b'o' | b'u' => false,

@@ -12,7 +12,7 @@ use crate::story::{Images, Story};
 
 /// What an export is written to, which is what a dialog asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// A file with this ending; `kind` is what such files are called.
     File {
         /// Extension of the file, without its dot.
@@ -48,9 +48,9 @@ pub struct OptionSpec {
 /// assert!(options.set(pdf, "page", "napkin").unwrap_err().contains("a4"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(BTreeMap<&'static str, &'static str>);
+pub struct ExportOptions(BTreeMap<&'static str, &'static str>);
 
-impl Options {
+impl ExportOptions {
     /// Sets the choice `id` of `exporter`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ pub struct Export<'a> {
     /// The panel that is meant, by its place from 0, for exporters of one.
     pub panel: Option<usize>,
     /// Chosen values of the exporter's options.
-    pub options: &'a Options,
+    pub options: &'a ExportOptions,
     /// What happens to files that are there.
     pub existing: Existing,
 }
@@ -105,7 +105,7 @@ pub trait Exporter: Sync {
     fn label(&self) -> &'static str;
 
     /// Whether it writes a file or a folder.
-    fn place(&self) -> Place;
+    fn place(&self) -> Destination;
 
     /// Whether it is of one panel and not of the whole board.
     fn of_panel(&self) -> bool {
@@ -128,8 +128,8 @@ pub trait Exporter: Sync {
     /// When that would replace what is to stay, or write into the files of a story.
     fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {
         match self.place() {
-            Place::File { .. } => check_target(target, export.existing),
-            Place::Folder => check_folder(target),
+            Destination::File { .. } => check_target(target, export.existing),
+            Destination::Folder => check_folder(target),
         }
     }
 
@@ -158,8 +158,8 @@ pub fn exporter(id: &str) -> Option<&'static dyn Exporter> {
 /// `path` with the ending that the exporter's files have.
 pub fn target_of(exporter: &dyn Exporter, path: &Path) -> PathBuf {
     match exporter.place() {
-        Place::File { ending, .. } => with_ending(path, ending),
-        Place::Folder => path.to_path_buf(),
+        Destination::File { ending, .. } => with_ending(path, ending),
+        Destination::Folder => path.to_path_buf(),
     }
 }
 

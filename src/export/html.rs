@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::exporter::{Export, Exporter, Place};
+use super::exporter::{Destination, Export, Exporter};
 use super::{ExportError, failed, write_file};
 use crate::story::{Images, Panel, Story, encode_png};
 
@@ -22,8 +22,8 @@ impl Exporter for Html {
         "Web page…"
     }
 
-    fn place(&self) -> Place {
-        Place::File {
+    fn place(&self) -> Destination {
+        Destination::File {
             ending: "html",
             kind: "Web page",
         }

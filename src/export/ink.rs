@@ -12,7 +12,7 @@ pub(super) const LINE: f32 = 1.42;
 
 /// In whole pixels, so that pictures are not blurred.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct PixelRect {
     pub x: u32,
     pub y: u32,
     pub width: u32,
@@ -21,11 +21,11 @@ pub(super) struct Place {
 
 /// SVG as it is put together.
 #[derive(Default)]
-pub(super) struct Ink {
+pub(super) struct SvgBuilder {
     pub svg: String,
 }
 
-impl Ink {
+impl SvgBuilder {
     #[allow(
         clippy::too_many_arguments,
         reason = "the attributes of one SVG element"
@@ -71,7 +71,7 @@ impl Ink {
     }
 
     /// What a picture lies on: a sheet with a soft edge below it.
-    pub(super) fn card(&mut self, place: Place, radius: f32) {
+    pub(super) fn card(&mut self, place: PixelRect, radius: f32) {
         let (x, y) = (place.x as f32, place.y as f32);
         let (width, height) = (place.width as f32, place.height as f32);
         for (spread, fill) in [(3.0, "#f5efe3"), (2.0, "#eee6d6"), (1.0, "#e6dcc9")] {
@@ -81,7 +81,7 @@ impl Ink {
         self.rect(x, y, width, height, radius, CARD);
     }
 
-    pub(super) fn words(&mut self, place: Place, lines: &[String], size: f32) {
+    pub(super) fn words(&mut self, place: PixelRect, lines: &[String], size: f32) {
         let x = place.x as f32 + place.width as f32 / 2.0;
         let block = lines.len() as f32 * size * LINE;
         let mut y = place.y as f32 + (place.height as f32 - block) / 2.0 + size * 1.05;

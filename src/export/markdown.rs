@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::exporter::{Export, Exporter, Place};
+use super::exporter::{Destination, Export, Exporter};
 use super::own::{is_ours, marked_text};
 use super::{
     Existing, ExportError, check_folder, check_target, failed, must_be_in_a_folder, write_file,
@@ -24,8 +24,8 @@ impl Exporter for Markdown {
         "Markdown folder…"
     }
 
-    fn place(&self) -> Place {
-        Place::Folder
+    fn place(&self) -> Destination {
+        Destination::Folder
     }
 
     fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {

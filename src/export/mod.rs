@@ -14,7 +14,8 @@ mod sheet;
 mod typeset;
 
 pub use exporter::{
-    EXPORTERS, Export, Exporter, OptionSpec, Options, Place, export, exporter, target_of,
+    Destination, EXPORTERS, Export, ExportOptions, Exporter, OptionSpec, export, exporter,
+    target_of,
 };
 pub use guard::{Existing, answered, check_folder, check_output, check_target, with_ending};
 pub use markdown::{check_markdown, write_markdown, write_markdown_over};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use image::RgbaImage;
 use resvg::usvg;
 
-use super::ink::{ACCENT, INK, Ink, LINE, MUTED, Place};
+use super::ink::{ACCENT, INK, LINE, MUTED, PixelRect, SvgBuilder};
 use super::sheet::{cut, room_for_text};
 use super::typeset::Widths;
 use crate::story::{Images, Story};
@@ -20,7 +20,7 @@ pub(super) struct Paper {
 }
 
 /// One page: shapes and texts as SVG, and pictures with left, top, width and height, in points.
-pub(super) struct Page {
+pub(super) struct PdfPage {
     pub svg: String,
     pub pictures: Vec<(Arc<RgbaImage>, [f32; 4])>,
 }
@@ -44,7 +44,7 @@ struct Cell<'a> {
 }
 
 /// Text that its cell has no room for: the panel's number and the rest of its lines.
-type Rest = (usize, String);
+type Overflow = (usize, String);
 
 /// Lays the board out. A text that is too long for its cell goes on after the last panel.
 ///
@@ -54,7 +54,7 @@ pub(super) fn lay_out(
     story: &Story,
     images: &Images,
     paper: Paper,
-) -> Result<Vec<Page>, usvg::Error> {
+) -> Result<Vec<PdfPage>, usvg::Error> {
     let room = room_for_text(story.panels.len());
     let texts: Vec<_> = story
         .panels
@@ -92,7 +92,7 @@ pub(super) fn lay_out(
     let mut grid = None;
     // A board without panels is a page with its title.
     loop {
-        let mut sheet = Sheet::new(&widths, paper);
+        let mut sheet = PageBuilder::new(&widths, paper);
         if pages.is_empty() {
             sheet.head(&title, &style);
         }
@@ -108,7 +108,7 @@ pub(super) fn lay_out(
     for (number, text) in rest {
         let mut lines = widths.wrap(&text, false, LARGEST, paper.width - 2.0 * MARGIN);
         while !lines.is_empty() {
-            let mut sheet = Sheet::new(&widths, paper);
+            let mut sheet = PageBuilder::new(&widths, paper);
             let fits = sheet.rest(number, &lines);
             lines.drain(..fits.min(lines.len()));
             pages.push(sheet.finish(pages.len() + 1));
@@ -118,20 +118,20 @@ pub(super) fn lay_out(
 }
 
 /// A page as it is put together, from the top.
-struct Sheet<'a> {
+struct PageBuilder<'a> {
     widths: &'a Widths,
     paper: Paper,
-    ink: Ink,
+    ink: SvgBuilder,
     pictures: Vec<(Arc<RgbaImage>, [f32; 4])>,
     y: f32,
 }
 
-impl<'a> Sheet<'a> {
-    fn new(widths: &'a Widths, paper: Paper) -> Sheet<'a> {
-        Sheet {
+impl<'a> PageBuilder<'a> {
+    fn new(widths: &'a Widths, paper: Paper) -> PageBuilder<'a> {
+        PageBuilder {
             widths,
             paper,
-            ink: Ink::default(),
+            ink: SvgBuilder::default(),
             pictures: Vec::new(),
             y: MARGIN,
         }
@@ -162,7 +162,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// The panels of this page in a grid of columns and rows.
-    fn cells(&mut self, cells: &[Cell], (columns, rows): (usize, usize), rest: &mut Vec<Rest>) {
+    fn cells(&mut self, cells: &[Cell], (columns, rows): (usize, usize), rest: &mut Vec<Overflow>) {
         let height = self.paper.height - MARGIN - self.y;
         let width = (self.inner() - GAP * (columns - 1) as f32) / columns as f32;
         let height = (height - GAP * (rows - 1) as f32) / rows as f32;
@@ -192,7 +192,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// One panel: its picture whole, or its text in the picture's place, and the caption under it.
-    fn cell(&mut self, cell: &Cell, [x, y, width, height]: [f32; 4]) -> Option<Rest> {
+    fn cell(&mut self, cell: &Cell, [x, y, width, height]: [f32; 4]) -> Option<Overflow> {
         let label = cell.number.to_string();
         let (size, lines) = self.caption(cell, width, height);
         let indent = indent(&label, size);
@@ -215,7 +215,7 @@ impl<'a> Sheet<'a> {
             self.pictures.push((picture.clone(), [left, y, w, h]));
             baseline = y + h + size * 1.3;
         } else {
-            let place = Place {
+            let place = PixelRect {
                 x: x as u32,
                 y: y as u32,
                 width: width as u32,
@@ -266,12 +266,12 @@ impl<'a> Sheet<'a> {
         fits
     }
 
-    fn finish(mut self, number: usize) -> Page {
+    fn finish(mut self, number: usize) -> PdfPage {
         let Paper { width, height, .. } = self.paper;
         let foot = number.to_string();
         let (x, y) = (width - MARGIN, height - MARGIN / 2.0);
         self.ink.text(x, y, 8.0, false, MUTED, "end", 0.0, &foot);
-        Page {
+        PdfPage {
             svg: format!(
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\">{}</svg>",
                 self.ink.svg

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image::RgbaImage;
 use image::imageops::{FilterType, resize};
 
-use super::exporter::{Export, Exporter, Place};
+use super::exporter::{Destination, Export, Exporter};
 use super::{ExportError, failed, write_file};
 use crate::story::{Images, Panel, PictureTake, encode_png};
 
@@ -45,8 +45,8 @@ impl Exporter for SinglePicture {
         "Selected picture as PNG…"
     }
 
-    fn place(&self) -> Place {
-        Place::File {
+    fn place(&self) -> Destination {
+        Destination::File {
             ending: "png",
             kind: "PNG picture",
         }

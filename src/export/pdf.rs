@@ -18,8 +18,8 @@ use krilla::text::{Font, GlyphId, KrillaGlyph};
 use krilla::{Document, SerializeSettings};
 use resvg::usvg::{self, fontdb, tiny_skia_path};
 
-use super::exporter::{Export, Exporter, OptionSpec, Options, Place};
-use super::pages::{Page, Paper, lay_out};
+use super::exporter::{Destination, Export, ExportOptions, Exporter, OptionSpec};
+use super::pages::{Paper, PdfPage, lay_out};
 use super::typeset::options as svg_options;
 use super::{ExportError, write_file};
 use crate::story::{Images, Story};
@@ -72,8 +72,8 @@ impl Exporter for Pdf {
         "PDF"
     }
 
-    fn place(&self) -> Place {
-        Place::File {
+    fn place(&self) -> Destination {
+        Destination::File {
             ending: "pdf",
             kind: "PDF document",
         }
@@ -101,7 +101,7 @@ impl Exporter for Pdf {
 }
 
 /// Sizes in points, 72 of which are an inch.
-fn paper(options: &Options) -> Paper {
+fn paper(options: &ExportOptions) -> Paper {
     let (long, short) = match options.get(&PAGE) {
         "letter" => (792.0, 612.0),
         "16:9" => (960.0, 540.0),
@@ -149,7 +149,7 @@ fn document(
         .map_err(|error| unmade(format!("{error:?}")))
 }
 
-fn draw(page: &Page, surface: &mut Surface, fonts: &mut Fonts) -> Result<(), ExportError> {
+fn draw(page: &PdfPage, surface: &mut Surface, fonts: &mut Fonts) -> Result<(), ExportError> {
     let tree = usvg::Tree::from_str(&page.svg, &svg_options(&page.svg)).map_err(unmade)?;
     draw_group(tree.root(), tree.fontdb(), surface, fonts);
     for (picture, [x, y, width, height]) in &page.pictures {
@@ -288,7 +288,7 @@ mod tests {
         (document.story().clone(), images)
     }
 
-    fn pdf(story: &Story, images: &Images, options: &Options) -> String {
+    fn pdf(story: &Story, images: &Images, options: &ExportOptions) -> String {
         let settings = SerializeSettings {
             compress_content_streams: false,
             pretty: true,
@@ -299,8 +299,8 @@ mod tests {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn chosen(values: &[(&str, &str)]) -> Options {
-        let mut options = Options::default();
+    fn chosen(values: &[(&str, &str)]) -> ExportOptions {
+        let mut options = ExportOptions::default();
         for (id, value) in values {
             options.set(&Pdf, id, value).unwrap();
         }
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn letters_are_text_in_fonts_that_are_embedded() {
         let (story, images) = board(2, |_| "A fox, d\u{e9}j\u{e0} vu".into());
-        let made = pdf(&story, &images, &Options::default());
+        let made = pdf(&story, &images, &ExportOptions::default());
         assert!(made.contains("/ToUnicode"));
         assert!(made.contains("/FontFile2") || made.contains("/FontFile3"));
         assert!(made.contains("Nunito"));
@@ -355,9 +355,9 @@ mod tests {
     #[test]
     fn the_same_board_gives_the_same_bytes() {
         let (story, images) = board(4, |id| format!("Panel {id}"));
-        let once = pdf(&story, &images, &Options::default());
-        assert_eq!(once, pdf(&story, &images, &Options::default()));
-        let empty = pdf(&Story::default(), &images, &Options::default());
+        let once = pdf(&story, &images, &ExportOptions::default());
+        assert_eq!(once, pdf(&story, &images, &ExportOptions::default()));
+        let empty = pdf(&Story::default(), &images, &ExportOptions::default());
         assert_eq!(pages(&empty), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::exporter::{Export, Exporter, Place};
+use super::exporter::{Destination, Export, Exporter};
 use super::{ExportError, check_folder, check_target, failed, must_be_in_a_folder, write_file};
 use crate::story::{ImageId, PictureTake, Story, encode_png};
 
@@ -19,8 +19,8 @@ impl Exporter for Pictures {
         "Pictures as PNG…"
     }
 
-    fn place(&self) -> Place {
-        Place::Folder
+    fn place(&self) -> Destination {
+        Destination::Folder
     }
 
     fn check(&self, export: &Export, target: &Path) -> Result<(), ExportError> {

@@ -7,8 +7,8 @@ use image::imageops::{FilterType, resize};
 use image::{Rgba, RgbaImage};
 use resvg::{tiny_skia, usvg};
 
-use super::exporter::{Export, Exporter, Place as Target};
-use super::ink::{ACCENT, INK, Ink, LINE, MUTED, Place};
+use super::exporter::{Destination as Target, Export, Exporter};
+use super::ink::{ACCENT, INK, LINE, MUTED, PixelRect, SvgBuilder};
 use super::own::marked_png;
 use super::typeset::{Widths, options};
 use super::{ExportError, failed, write_file};
@@ -55,7 +55,8 @@ pub fn write_sheet(story: &Story, images: &Images, path: &Path) -> Result<(), Ex
 /// Draws the board at about two screens' width, however many panels it has. Panels without a
 /// picture, or with one whose file is missing, show their text on a card in its place.
 pub fn draw_sheet(story: &Story, images: &Images) -> Result<RgbaImage, ExportError> {
-    let sheet = Sheet::lay_out(story, images).map_err(|e| ExportError::Sheet(e.to_string()))?;
+    let sheet =
+        SheetLayout::lay_out(story, images).map_err(|e| ExportError::Sheet(e.to_string()))?;
     let too_large = || ExportError::Sheet(format!("{} by {} pixels", sheet.width, sheet.height));
     let tree = usvg::Tree::from_str(&sheet.svg, &options(&sheet.svg))
         .map_err(|e| ExportError::Sheet(e.to_string()))?;
@@ -90,12 +91,12 @@ pub(super) fn cut(text: &str, room: usize) -> Cow<'_, str> {
     }
 }
 
-struct Sheet {
+struct SheetLayout {
     width: u32,
     height: u32,
     radius: f32,
     svg: String,
-    pictures: Vec<(std::sync::Arc<RgbaImage>, Place)>,
+    pictures: Vec<(std::sync::Arc<RgbaImage>, PixelRect)>,
 }
 
 /// Columns and the width of a picture for so many panels: rows about as many as columns while
@@ -115,14 +116,14 @@ fn grid(panels: usize) -> (u32, u32) {
 }
 
 /// What stands in a panel's place: its picture, its text, or (where the text is too long) nothing.
-enum Face {
+enum CellContent {
     Picture(std::sync::Arc<RgbaImage>),
     Words(Vec<String>, f32),
     Blank,
 }
 
-impl Sheet {
-    fn lay_out(story: &Story, images: &Images) -> Result<Sheet, usvg::Error> {
+impl SheetLayout {
+    fn lay_out(story: &Story, images: &Images) -> Result<SheetLayout, usvg::Error> {
         let (columns, slot) = grid(story.panels.len());
         let faces: Vec<Option<std::sync::Arc<RgbaImage>>> = story
             .panels
@@ -152,7 +153,7 @@ impl Sheet {
         let mut texts = vec![(title, true), (&*style, false)];
         texts.extend(captions.iter().map(|caption| (&**caption, false)));
         let widths = Widths::measure(&texts)?;
-        let mut ink = Ink::default();
+        let mut ink = SvgBuilder::default();
         let mut y = margin as f32;
 
         let title_size = 46.0;
@@ -196,7 +197,7 @@ impl Sheet {
             for (column, (text, face)) in texts.iter().zip(faces).enumerate() {
                 let number = row * columns as usize + column + 1;
                 let x = margin + column as u32 * (slot + gap);
-                let place = Place {
+                let place = PixelRect {
                     x,
                     y: top,
                     width: slot,
@@ -207,7 +208,7 @@ impl Sheet {
                 let label = number.to_string();
                 let indent = size * (0.62 * label.len() as f32 + 0.55);
                 let caption = match &face {
-                    Face::Words(..) => Vec::new(),
+                    CellContent::Words(..) => Vec::new(),
                     _ => widths.wrap(text, false, size, slot as f32 - indent),
                 };
                 let mut baseline = (top + slot_height) as f32 + size * 1.65;
@@ -227,9 +228,9 @@ impl Sheet {
                     baseline += size * LINE;
                 }
                 match face {
-                    Face::Picture(picture) => pictures.push((picture, place)),
-                    Face::Words(lines, size) => ink.words(place, &lines, size),
-                    Face::Blank => {}
+                    CellContent::Picture(picture) => pictures.push((picture, place)),
+                    CellContent::Words(lines, size) => ink.words(place, &lines, size),
+                    CellContent::Blank => {}
                 }
             }
             y = (top + slot_height) as f32 + size * (0.65 + LINE * tallest as f32) + gap as f32;
@@ -240,7 +241,7 @@ impl Sheet {
              <rect width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>{}</svg>",
             ink.svg
         );
-        Ok(Sheet {
+        Ok(SheetLayout {
             width,
             height,
             radius,
@@ -254,28 +255,28 @@ fn face_of(
     text: &str,
     picture: Option<std::sync::Arc<RgbaImage>>,
     widths: &Widths,
-    place: Place,
+    place: PixelRect,
     caption: f32,
-) -> Face {
+) -> CellContent {
     if let Some(picture) = picture {
-        return Face::Picture(picture);
+        return CellContent::Picture(picture);
     }
     if text.trim().is_empty() {
-        return Face::Blank;
+        return CellContent::Blank;
     }
     let padding = place.width as f32 * 0.1;
     for factor in [1.4, 1.2, 1.0] {
         let size = caption * factor;
         let lines = widths.wrap(text, false, size, place.width as f32 - 2.0 * padding);
         if lines.len() as f32 * size * LINE <= place.height as f32 - 2.0 * padding {
-            return Face::Words(lines, size);
+            return CellContent::Words(lines, size);
         }
     }
-    Face::Blank
+    CellContent::Blank
 }
 
 /// Draws a picture whole, as large as its place allows, with rounded corners.
-fn paste(sheet: &mut RgbaImage, picture: &RgbaImage, place: Place, radius: f32) {
+fn paste(sheet: &mut RgbaImage, picture: &RgbaImage, place: PixelRect, radius: f32) {
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
         return;

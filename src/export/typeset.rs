@@ -205,13 +205,13 @@ pub(super) fn weight(bold: bool) -> u32 {
     if bold { 700 } else { 400 }
 }
 
-struct Piece<'a> {
+struct TextRun<'a> {
     text: &'a str,
     after_space: bool,
 }
 
 /// What a line may be broken between: words, and the letters of scripts without spaces.
-fn pieces_of(text: &str) -> Vec<Piece<'_>> {
+fn pieces_of(text: &str) -> Vec<TextRun<'_>> {
     let mut pieces = Vec::new();
     for word in text.split_whitespace() {
         let mut start = 0;
@@ -220,7 +220,7 @@ fn pieces_of(text: &str) -> Vec<Piece<'_>> {
         for (at, c) in word.char_indices() {
             let breaks = previous.is_some_and(|p| is_ideograph(p) || is_ideograph(c));
             if breaks && !joins(c) && !closes(c) {
-                pieces.push(Piece {
+                pieces.push(TextRun {
                     text: &word[start..at],
                     after_space,
                 });
@@ -228,7 +228,7 @@ fn pieces_of(text: &str) -> Vec<Piece<'_>> {
             }
             previous = Some(c);
         }
-        pieces.push(Piece {
+        pieces.push(TextRun {
             text: &word[start..],
             after_space,
         });

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::recogniser::{Trunk, inputs};
 use super::{JudgeError, write_file};
 use crate::cause::Cause;
-use crate::diffusion::{CaptionTokenizer, TextAct, TextConfig, TextEncoder};
+use crate::diffusion::{CaptionTokenizer, TextActivation, TextConfig, TextEncoder};
 use crate::nn::{Init, Linear, Params, Result as TensorResult};
 use crate::storyworld::vocabulary;
 
@@ -81,7 +81,7 @@ impl Contrastive {
             num_hidden_layers: config.layers,
             num_attention_heads: config.heads,
             max_position_embeddings: config.tokens,
-            hidden_act: TextAct::Gelu,
+            hidden_act: TextActivation::Gelu,
             bos_token_id: begin,
             eos_token_id: end,
             pad_token_id: pad,

@@ -91,14 +91,14 @@ impl Observation {
 
 /// How many of those judged are right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Share {
+pub struct Accuracy {
     /// Cases that were right.
     pub right: usize,
     /// All cases.
     pub of: usize,
 }
 
-impl Share {
+impl Accuracy {
     fn add(&mut self, right: usize, of: usize) {
         self.right += right;
         self.of += of;
@@ -117,26 +117,26 @@ impl Share {
 
 /// Counts over pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct FaithfulnessCounts {
     /// Pictures that were judged.
     pub pictures: usize,
     /// Of the subjects named, those seen.
-    pub recall: Share,
+    pub recall: Accuracy,
     /// Of the subjects seen, those named; a second one of the same kind is wrong.
-    pub precision: Share,
+    pub precision: Accuracy,
     /// Of neighbours named and both seen, those in the order named from left to right.
-    pub sides: Share,
+    pub sides: Accuracy,
     /// Of the places named, those seen.
-    pub place: Share,
+    pub place: Accuracy,
     /// Of the times of day named, those seen.
-    pub time: Share,
+    pub time: Accuracy,
     /// Of the weathers named, those seen.
-    pub weather: Share,
+    pub weather: Accuracy,
     /// Pictures in which all that is named is right and no other subject is seen.
-    pub all_correct: Share,
+    pub all_correct: Accuracy,
 }
 
-impl Tally {
+impl FaithfulnessCounts {
     /// Counts one picture.
     pub fn add(&mut self, expected: &Expected, seen: &Observation) {
         let mut kinds = expected.subjects.clone();
@@ -173,7 +173,7 @@ impl Tally {
 }
 
 /// Counts what is named; what is not named is never wrong.
-fn judge<T: PartialEq>(share: &mut Share, expected: Option<T>, seen: T) -> bool {
+fn judge<T: PartialEq>(share: &mut Accuracy, expected: Option<T>, seen: T) -> bool {
     let right = expected.as_ref().is_none_or(|e| *e == seen);
     if expected.is_some() {
         share.add(usize::from(right), 1);
@@ -243,13 +243,13 @@ mod tests {
         }
     }
 
-    fn share(right: usize, of: usize) -> Share {
-        Share { right, of }
+    fn share(right: usize, of: usize) -> Accuracy {
+        Accuracy { right, of }
     }
 
     #[test]
     fn counts_of_a_worked_example() {
-        let mut tally = Tally::default();
+        let mut tally = FaithfulnessCounts::default();
         // A duplicate: both named ones are there, one of three seen is too many.
         tally.add(
             &expected(&[0, 1]),
@@ -262,7 +262,7 @@ mod tests {
         );
         assert_eq!(
             tally,
-            Tally {
+            FaithfulnessCounts {
                 pictures: 2,
                 recall: share(4, 5),
                 precision: share(4, 6),
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn all_correct_needs_subjects_order_and_all_that_is_named() {
         let correct = |expected: &Expected, seen: &Observation| {
-            let mut tally = Tally::default();
+            let mut tally = FaithfulnessCounts::default();
             tally.add(expected, seen);
             tally.all_correct.right == 1
         };
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_subject_asked_for_twice_must_be_there_twice() {
-        let mut tally = Tally::default();
+        let mut tally = FaithfulnessCounts::default();
         tally.add(&expected(&[5, 5]), &seen(&[(5, 0.2, 0.9)]));
         tally.add(&expected(&[5, 5]), &seen(&[(5, 0.2, 0.9), (5, 0.8, 0.9)]));
         assert_eq!(tally.recall, share(3, 4));
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_side_of_a_duplicate_is_that_of_the_surer_one() {
-        let mut tally = Tally::default();
+        let mut tally = FaithfulnessCounts::default();
         tally.add(
             &expected(&[0, 1]),
             &seen(&[(0, 0.9, 0.5), (0, 0.1, 0.9), (1, 0.5, 0.9)]),

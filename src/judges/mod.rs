@@ -12,9 +12,11 @@ use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
-pub use metrics::{Expected, Observation, Share, Sighting, Tally, mean_square_error, psnr};
+pub use metrics::{
+    Accuracy, Expected, FaithfulnessCounts, Observation, Sighting, mean_square_error, psnr,
+};
 pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
-pub use report::{Report, Row};
+pub use report::{FaithfulnessReport, FaithfulnessRow};
 
 /// Why a judge can't be read, written or asked; each message is one sentence.
 #[derive(Debug, thiserror::Error)]

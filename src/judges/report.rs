@@ -4,25 +4,25 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::metrics::{Share, Tally};
+use super::metrics::{Accuracy, FaithfulnessCounts};
 use crate::storyworld::MAX_SUBJECTS;
 
 /// Pictures from one source.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
+pub struct FaithfulnessRow {
     /// Where the pictures come from, such as `generated`.
     pub source: String,
     /// None for pictures that were not generated.
     pub guidance: Option<f32>,
     /// Counts of scenes with one, two and three subjects.
-    pub by_subjects: [Tally; MAX_SUBJECTS],
+    pub by_subjects: [FaithfulnessCounts; MAX_SUBJECTS],
 }
 
 /// Faithfulness of pictures from several sources.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
+pub struct FaithfulnessReport {
     /// One row for each source and guidance scale.
-    pub rows: Vec<Row>,
+    pub rows: Vec<FaithfulnessRow>,
     /// Pixels a side, and the autoencoder's PSNR there in dB.
     pub psnr: Vec<(u32, Option<f64>)>,
 }
@@ -37,7 +37,7 @@ const COLUMNS: [&str; 7] = [
     "all right",
 ];
 
-fn shares(t: &Tally) -> [Share; 7] {
+fn shares(t: &FaithfulnessCounts) -> [Accuracy; 7] {
     [
         t.recall,
         t.precision,
@@ -49,7 +49,7 @@ fn shares(t: &Tally) -> [Share; 7] {
     ]
 }
 
-impl Report {
+impl FaithfulnessReport {
     /// A table for people, in per cent; `-` where nothing was judged.
     pub fn table(&self) -> String {
         let mut text = format!("{:<24} {:>8} {:>8}", "pictures", "subjects", "count");
@@ -128,17 +128,17 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_number_of_subjects_judged() {
-        let mut row = Row {
+        let mut row = FaithfulnessRow {
             source: "generated".into(),
             guidance: Some(2.5),
-            ..Row::default()
+            ..FaithfulnessRow::default()
         };
-        row.by_subjects[1] = Tally {
+        row.by_subjects[1] = FaithfulnessCounts {
             pictures: 4,
-            recall: Share { right: 7, of: 8 },
-            ..Tally::default()
+            recall: Accuracy { right: 7, of: 8 },
+            ..FaithfulnessCounts::default()
         };
-        let report = Report {
+        let report = FaithfulnessReport {
             rows: vec![row],
             psnr: vec![(128, Some(31.257))],
         };

@@ -128,12 +128,12 @@ pub(super) struct LayerCache {
 }
 
 /// What is kept of a text in all layers.
-pub(super) struct Cache {
+pub(super) struct KvCache {
     pub layers: Vec<LayerCache>,
 }
 
-impl Cache {
-    pub(super) fn new(kind: CacheType, hyper: &Hyperparameters) -> Cache {
+impl KvCache {
+    pub(super) fn new(kind: CacheType, hyper: &Hyperparameters) -> KvCache {
         let layer = |sizes: &super::hyperparameters::LayerSizes| LayerCache {
             kind,
             heads: sizes.kv_heads,
@@ -141,7 +141,7 @@ impl Cache {
             window: sizes.window,
             pages: Vec::new(),
         };
-        Cache {
+        KvCache {
             layers: hyper.layers.iter().map(layer).collect(),
         }
     }
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn pages_behind_the_window_are_dropped_and_what_they_held_is_not_gone_on_with() {
-        let mut cache = Cache {
+        let mut cache = KvCache {
             layers: vec![
                 layer(CacheType::F16, Some(100)),
                 layer(CacheType::F16, None),

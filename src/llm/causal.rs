@@ -8,7 +8,7 @@ use super::cache::CacheType;
 use super::gguf::{Gguf, MappedFiles};
 use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
-use super::network::{Input, Network, State};
+use super::network::{DecodingState, LlmNetwork, NetworkInput};
 
 /// A causal language model: logits of the next token from those before.
 pub trait CausalLm: Send {
@@ -58,7 +58,7 @@ pub trait CausalLm: Send {
 
 /// How a language model is opened.
 #[derive(Clone, Copy, Debug)]
-pub struct OpenOptions {
+pub struct LanguageModelOptions {
     /// The most tokens that a text may have; never more than the model was trained for.
     pub context: usize,
     /// How keys and values are stored.
@@ -67,8 +67,8 @@ pub struct OpenOptions {
 
 /// A language model in a GGUF file, with the text it read last still in its cache.
 pub struct GgufLm {
-    network: Network,
-    state: State,
+    network: LlmNetwork,
+    state: DecodingState,
     /// The tokens in `state`.
     read: Vec<u32>,
     /// Embeddings of pictures by the ids that stand for them.
@@ -85,7 +85,7 @@ impl GgufLm {
     /// # Errors
     /// When it can't be read, is no language model of a family in [`super::FAMILIES`], or needs
     /// something that is not read here, which is named.
-    pub fn open(path: &Path, options: &OpenOptions) -> Result<GgufLm, LlmError> {
+    pub fn open(path: &Path, options: &LanguageModelOptions) -> Result<GgufLm, LlmError> {
         let gguf = match path.is_dir() {
             true => Gguf::find(path)?,
             false => Gguf::open(path.to_path_buf())?,
@@ -93,8 +93,11 @@ impl GgufLm {
         GgufLm::from_gguf(&gguf, options)
     }
 
-    pub(super) fn from_gguf(gguf: &Gguf, options: &OpenOptions) -> Result<GgufLm, LlmError> {
-        let network = Network::read(gguf)?;
+    pub(super) fn from_gguf(
+        gguf: &Gguf,
+        options: &LanguageModelOptions,
+    ) -> Result<GgufLm, LlmError> {
+        let network = LlmNetwork::read(gguf)?;
         let (header, hyper) = (gguf.header(), network.hyperparameters());
         Ok(GgufLm {
             memory: LlmMemory::of(header, hyper, options.context, options.cache),
@@ -108,7 +111,7 @@ impl GgufLm {
     }
 
     /// The network itself.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &LlmNetwork {
         &self.network
     }
 
@@ -143,7 +146,7 @@ impl GgufLm {
         let go_on = &mut || ControlFlow::Continue(());
         let states = self
             .network
-            .extend(&mut self.state, Input::Ids(ids), go_on)?;
+            .extend(&mut self.state, NetworkInput::Ids(ids), go_on)?;
         self.read.extend_from_slice(ids);
         Ok(states.unwrap_or_default())
     }
@@ -265,9 +268,11 @@ impl CausalLm for GgufLm {
                 Piece::Picture(at, _) if at.end <= known => continue,
                 Piece::Words(words) => {
                     let new = words.start.max(known)..words.end;
-                    (new.clone(), Input::Ids(&ids[new]))
+                    (new.clone(), NetworkInput::Ids(&ids[new]))
                 }
-                Piece::Picture(at, index) => (at.clone(), Input::Picture(&self.pictures[*index].1)),
+                Piece::Picture(at, index) => {
+                    (at.clone(), NetworkInput::Picture(&self.pictures[*index].1))
+                }
             };
             let Some(read) = self.network.extend(&mut self.state, input, go_on)? else {
                 self.read.truncate(self.state.len());

@@ -3,7 +3,7 @@
 
 /// Which numbers of a head rotary position embedding turns together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairs {
+pub enum RopeType {
     /// Neighbours; the converter orders weights so. llama.cpp's NORMAL.
     Neighbours,
     /// Those of the first and of the second half. llama.cpp's NEOX.
@@ -12,7 +12,7 @@ pub enum Pairs {
 
 /// Which layers see no further back than the file's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Windows {
+pub enum SlidingWindow {
     All,
     /// All but every n-th.
     AllButEvery(usize),
@@ -22,7 +22,7 @@ pub enum Windows {
 
 /// What the feed-forward part does between its products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedActivation {
+pub enum FeedForwardActivation {
     /// `silu(gate) * up`
     Silu,
     /// `gelu(gate) * up`, by the tangent
@@ -33,15 +33,15 @@ pub enum FeedActivation {
 
 /// What the networks of an architecture have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Family {
+pub struct ModelFamily {
     /// `general.architecture` in its files, such as `llama`.
     pub architecture: &'static str,
     /// How rotary position embedding pairs the numbers of a head.
-    pub pairs: Pairs,
+    pub pairs: RopeType,
     /// Every n-th layer has no position embedding.
     pub still_every: Option<usize>,
     /// Layers with sliding-window attention.
-    pub windows: Windows,
+    pub windows: SlidingWindow,
     /// The base of rotations in layers with a window, where the file says none and it is not the
     /// other layers'; the file's scaling is then theirs alone.
     pub local_rope_base: Option<f64>,
@@ -54,7 +54,7 @@ pub struct Family {
     /// Whether what attention and the feed-forward part give is normed, too.
     pub post_norms: bool,
     /// Activation of the feed-forward part.
-    pub activation: FeedActivation,
+    pub activation: FeedForwardActivation,
     /// Whether embeddings are multiplied with the root of their width.
     pub scales_embeddings: bool,
     /// Whether the file's soft caps are read.
@@ -75,17 +75,17 @@ pub struct Family {
     pub picture_marks: Option<(&'static str, &'static str)>,
 }
 
-const PLAIN: Family = Family {
+const PLAIN: ModelFamily = ModelFamily {
     architecture: "",
-    pairs: Pairs::Halves,
+    pairs: RopeType::Halves,
     still_every: None,
-    windows: Windows::Unknown,
+    windows: SlidingWindow::Unknown,
     local_rope_base: None,
     head_norms: false,
     fused: false,
     inner_norm: "ffn_norm",
     post_norms: false,
-    activation: FeedActivation::Silu,
+    activation: FeedForwardActivation::Silu,
     scales_embeddings: false,
     caps: false,
     layers_scaled_by_width: None,
@@ -97,69 +97,69 @@ const PLAIN: Family = Family {
 };
 
 /// Every family.
-pub const FAMILIES: &[Family] = &[
+pub const FAMILIES: &[ModelFamily] = &[
     // Llama 3, Mistral and Nemo, SmolLM2.
-    Family {
+    ModelFamily {
         architecture: "llama",
-        pairs: Pairs::Neighbours,
-        windows: Windows::All,
+        pairs: RopeType::Neighbours,
+        windows: SlidingWindow::All,
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "qwen2",
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "qwen3",
         head_norms: true,
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "qwen3moe",
         head_norms: true,
         experts: true,
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "gemma2",
-        windows: Windows::AllButEvery(2),
+        windows: SlidingWindow::AllButEvery(2),
         post_norms: true,
-        activation: FeedActivation::GeluTanh,
+        activation: FeedForwardActivation::GeluTanh,
         scales_embeddings: true,
         caps: true,
         layers_scaled_by_width: Some(46),
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "gemma3",
-        windows: Windows::AllButEvery(6),
+        windows: SlidingWindow::AllButEvery(6),
         local_rope_base: Some(10_000.0),
         head_norms: true,
         post_norms: true,
-        activation: FeedActivation::GeluTanh,
+        activation: FeedForwardActivation::GeluTanh,
         scales_embeddings: true,
         layers_scaled_by_width: Some(62),
         picture_marks: Some(("<start_of_image>", "<end_of_image>")),
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "phi3",
-        windows: Windows::All,
+        windows: SlidingWindow::All,
         fused: true,
         long_factors: true,
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "smollm3",
-        pairs: Pairs::Neighbours,
+        pairs: RopeType::Neighbours,
         still_every: Some(4),
         ..PLAIN
     },
-    Family {
+    ModelFamily {
         architecture: "gpt-oss",
-        windows: Windows::AllButEvery(2),
+        windows: SlidingWindow::AllButEvery(2),
         inner_norm: "post_attention_norm",
-        activation: FeedActivation::Clamped,
+        activation: FeedForwardActivation::Clamped,
         sinks: true,
         experts: true,
         yarn_rounds: false,
@@ -167,9 +167,9 @@ pub const FAMILIES: &[Family] = &[
     },
 ];
 
-impl Family {
+impl ModelFamily {
     /// The family of `general.architecture`.
-    pub fn find(architecture: &str) -> Option<&'static Family> {
+    pub fn find(architecture: &str) -> Option<&'static ModelFamily> {
         FAMILIES.iter().find(|f| f.architecture == architecture)
     }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::gguf::Gguf;
-use super::{Hyperparameters, LlmError, LlmMemory, OpenOptions};
+use super::{Hyperparameters, LanguageModelOptions, LlmError, LlmMemory};
 use crate::weights::{GgmlType, GgufHeader, GgufValue, HEAD, trouble};
 
 /// Architectures of picture and video models that are packed as GGUF.
@@ -111,14 +111,14 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
 ///
 /// # Errors
 /// As [`check_gguf`].
-pub fn memory_of_gguf(path: &Path) -> Result<(OpenOptions, LlmMemory), LlmError> {
+pub fn memory_of_gguf(path: &Path) -> Result<(LanguageModelOptions, LlmMemory), LlmError> {
     let gguf = match path.is_dir() {
         true => Gguf::find(path)?,
         false => Gguf::open(path.to_path_buf())?,
     };
     let read = Hyperparameters::from_gguf(gguf.header());
     let read = read.map_err(|reason| gguf.unusable(reason))?;
-    let options = OpenOptions::usual(gguf.header(), &read);
+    let options = LanguageModelOptions::usual(gguf.header(), &read);
     let memory = LlmMemory::of(gguf.header(), &read, options.context, options.cache);
     Ok((options, memory))
 }

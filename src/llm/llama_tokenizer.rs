@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::LlmError;
 use super::gguf::Gguf;
-use super::sentencepiece::{Kind, Piece, SentencePiece};
+use super::sentencepiece::{PieceKind, SentencePiece, VocabularyPiece};
 use super::shield::{SHIELD, unshielded};
 
 /// Vokens that stand for one picture in the published model.
@@ -98,15 +98,15 @@ impl LlamaTokenizer {
         }
         let mut pieces = Vec::with_capacity(tokens.len());
         for ((text, score), kind) in tokens.iter().zip(scores).zip(kinds) {
-            let kind = kind.and_then(|kind| Kind::from_number(kind as u64));
-            pieces.push(Piece {
+            let kind = kind.and_then(|kind| PieceKind::from_number(kind as u64));
+            pieces.push(VocabularyPiece {
                 text: text.to_string(),
                 score,
                 kind: kind.ok_or_else(|| gguf.unusable("its tokenizer has an unknown type"))?,
             });
         }
         // What came on top of the SentencePiece model is written as user-defined at the end.
-        let is_added = |piece: &Piece| piece.kind == Kind::UserDefined;
+        let is_added = |piece: &VocabularyPiece| piece.kind == PieceKind::UserDefined;
         let model = pieces.len() - pieces.iter().rev().take_while(|p| is_added(p)).count();
         let added = pieces.split_off(model);
         let added = (0u32..).skip(model).zip(added);

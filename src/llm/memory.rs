@@ -1,7 +1,7 @@
 //! What a language model takes of the machine's memory.
 
 use super::cache::CacheType;
-use super::causal::OpenOptions;
+use super::causal::LanguageModelOptions;
 use super::hyperparameters::Hyperparameters;
 use super::network::CHUNK;
 use crate::weights::GgufHeader;
@@ -74,28 +74,32 @@ const SHORTEST: usize = 2_048;
 /// The most memory that the cache of a text may take.
 const MAX_CACHE: u64 = 1 << 30;
 
-impl OpenOptions {
+impl LanguageModelOptions {
     /// How a model is opened to write with: for texts as long as a cache of one gigabyte holds, as
-    /// [`OpenOptions::within`] says.
-    pub fn usual(header: &GgufHeader, hyper: &Hyperparameters) -> OpenOptions {
+    /// [`LanguageModelOptions::within`] says.
+    pub fn usual(header: &GgufHeader, hyper: &Hyperparameters) -> LanguageModelOptions {
         let without = LlmMemory::of(header, hyper, 0, CacheType::F16);
-        OpenOptions::within(header, hyper, without.total() + MAX_CACHE)
+        LanguageModelOptions::within(header, hyper, without.total() + MAX_CACHE)
     }
 
     /// How a model is opened so that it takes no more than `budget` bytes: for texts of 32,768
     /// tokens, or as many as it was trained for, with a cache of 16 or, where those are too many, 8
     /// bits, and for shorter ones where that is too much still, though not below 2,048.
-    pub fn within(header: &GgufHeader, hyper: &Hyperparameters, budget: u64) -> OpenOptions {
+    pub fn within(
+        header: &GgufHeader,
+        hyper: &Hyperparameters,
+        budget: u64,
+    ) -> LanguageModelOptions {
         let mut context = LONGEST.min(hyper.trained);
         loop {
             for cache in [CacheType::F16, CacheType::Q8] {
                 if LlmMemory::of(header, hyper, context, cache).total() <= budget {
-                    return OpenOptions { context, cache };
+                    return LanguageModelOptions { context, cache };
                 }
             }
             if context / 2 < SHORTEST {
                 let cache = CacheType::Q8;
-                return OpenOptions { context, cache };
+                return LanguageModelOptions { context, cache };
             }
             context /= 2;
         }

@@ -28,14 +28,14 @@ use std::path::Path;
 use candle_core::Device;
 
 pub use cache::CacheType;
-pub use causal::{CausalLm, GgufLm, OpenOptions};
+pub use causal::{CausalLm, GgufLm, LanguageModelOptions};
 pub use error::LlmError;
-pub use families::{FAMILIES, Family};
+pub use families::{FAMILIES, ModelFamily};
 pub use gguf_check::{GgufFacts, check_gguf, memory_of_gguf};
 pub use hyperparameters::Hyperparameters;
 pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use memory::LlmMemory;
-pub use network::{Input, Network, State};
+pub use network::{DecodingState, LlmNetwork, NetworkInput};
 pub use sampling::{Sampling, likeliest, log_probability};
 pub(crate) use shield::{SHIELD, shielded, unshielded};
 pub use tokenizer::{Decoder, Tokenizer};
@@ -49,7 +49,7 @@ const MAX_CONTEXT: usize = 2048;
 pub struct LanguageModel {
     lm: GgufLm,
     tokenizer: Tokenizer,
-    writer: story::Rules,
+    writer: story::TokenRules,
 }
 
 impl LanguageModel {
@@ -59,7 +59,7 @@ impl LanguageModel {
     /// When there is no such file, or it is damaged or of another kind.
     pub fn load(dir: &Path, _device: &Device) -> Result<LanguageModel, LlmError> {
         let gguf = Gguf::find(dir)?;
-        let options = OpenOptions {
+        let options = LanguageModelOptions {
             context: MAX_CONTEXT,
             cache: CacheType::F32,
         };
@@ -67,7 +67,7 @@ impl LanguageModel {
         let tokenizer = Tokenizer::read(&gguf)?;
         Ok(LanguageModel {
             lm,
-            writer: story::Rules::new(&tokenizer),
+            writer: story::TokenRules::new(&tokenizer),
             tokenizer,
         })
     }

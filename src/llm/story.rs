@@ -52,7 +52,7 @@ const LEADING: &str = "a an the and or but of in on at to with for from by into 
 const NAMELESS: &str = "he she it they his her its their this that these those there here what who";
 
 /// Which tokens may be written where.
-pub(super) struct Rules {
+pub(super) struct TokenRules {
     /// Tokens of words, spaces and `, . ! ' -` only.
     clean: Vec<bool>,
     /// Of these, those that begin a word after a space.
@@ -66,8 +66,8 @@ pub(super) struct Rules {
     closing: Vec<u32>,
 }
 
-impl Rules {
-    pub(super) fn new(tokenizer: &Tokenizer) -> Rules {
+impl TokenRules {
+    pub(super) fn new(tokenizer: &Tokenizer) -> TokenRules {
         let texts = tokenizer.texts();
         let clean = |text: &Option<String>| text.as_ref().is_some_and(|text| is_clean(text));
         let opening = |text: &Option<String>| {
@@ -89,7 +89,7 @@ impl Rules {
                 .map(|(id, _)| id)
                 .collect()
         };
-        Rules {
+        TokenRules {
             clean: texts.iter().map(clean).collect(),
             begins_word: texts.iter().map(begins_word).collect(),
             opening: texts.iter().map(opening).collect(),
@@ -158,7 +158,7 @@ impl LanguageModel {
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<String>, LlmError> {
         let limit = self.lm.context_length().saturating_sub(NEW_PAGE_TOKENS);
-        let story = Story::new(&self.tokenizer, context, limit);
+        let story = StoryPrompt::new(&self.tokenizer, context, limit);
         for attempt in 0..ATTEMPTS {
             let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
             rng.set_stream(attempt);
@@ -169,9 +169,9 @@ impl LanguageModel {
                 self.write_page(&story, &warmer(sampling, attempt), &mut rng, &mut quiet)?
             };
             match written {
-                Written::Page(text) => return Ok(Some(text)),
-                Written::Stopped => return Ok(None),
-                Written::Bad => {}
+                WrittenPage::Page(text) => return Ok(Some(text)),
+                WrittenPage::Stopped => return Ok(None),
+                WrittenPage::Bad => {}
             }
         }
         Err(LlmError::Speechless)
@@ -189,7 +189,7 @@ impl LanguageModel {
     ) -> Result<Vec<f64>, LlmError> {
         let ids = self.tokenizer.encode(page.trim());
         let limit = self.lm.context_length().saturating_sub(ids.len());
-        let mut text = Story::new(&self.tokenizer, context, limit).prompt;
+        let mut text = StoryPrompt::new(&self.tokenizer, context, limit).prompt;
         let mut logits = Vec::new();
         let mut all = Vec::with_capacity(ids.len());
         for id in ids {
@@ -203,11 +203,11 @@ impl LanguageModel {
 
     fn write_page(
         &mut self,
-        story: &Story,
+        story: &StoryPrompt,
         sampling: &Sampling,
         rng: &mut ChaCha8Rng,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Written, LlmError> {
+    ) -> Result<WrittenPage, LlmError> {
         let mut text = story.prompt.clone();
         let mut page = String::new();
         let mut logits = Vec::new();
@@ -217,7 +217,7 @@ impl LanguageModel {
                 .read(&text, &mut logits, &mut || sink(""))?
                 .is_none()
             {
-                return Ok(Written::Stopped);
+                return Ok(WrittenPage::Stopped);
             }
             let pages = &text[story.start..];
             let recent = &pages[pages.len().saturating_sub(64)..];
@@ -235,23 +235,23 @@ impl LanguageModel {
                 .as_deref()
                 .filter(|_| logits[id as usize] > f32::NEG_INFINITY)
             else {
-                return Ok(Written::Bad);
+                return Ok(WrittenPage::Bad);
             };
             text.push(id);
             page.push_str(piece);
             if sink(piece).is_break() {
-                return Ok(Written::Stopped);
+                return Ok(WrittenPage::Stopped);
             }
             if self.writer.closing.contains(&id) {
                 let good = !story.has(&page) && page.split(' ').all(is_written);
                 return Ok(if good {
-                    Written::Page(page)
+                    WrittenPage::Page(page)
                 } else {
-                    Written::Bad
+                    WrittenPage::Bad
                 });
             }
             if words(&page) > TOO_MANY_WORDS {
-                return Ok(Written::Bad);
+                return Ok(WrittenPage::Bad);
             }
         }
     }
@@ -300,7 +300,7 @@ impl LanguageModel {
     }
 }
 
-enum Written {
+enum WrittenPage {
     Page(String),
     Stopped,
     Bad,
@@ -315,28 +315,28 @@ fn warmer(sampling: &Sampling, attempt: u64) -> Sampling {
 }
 
 /// The pages so far, as the model reads them.
-struct Story {
+struct StoryPrompt {
     prompt: Vec<u32>,
     /// Where the story's own pages begin in `prompt`.
     start: usize,
     sentences: HashSet<String>,
 }
 
-impl Story {
+impl StoryPrompt {
     /// The pages in a prompt of at most `limit` tokens: of a long story fewer are read.
-    fn new(tokenizer: &Tokenizer, context: &[String], limit: usize) -> Story {
-        let story = Story::within(tokenizer, context, STORY_TOKENS);
+    fn new(tokenizer: &Tokenizer, context: &[String], limit: usize) -> StoryPrompt {
+        let story = StoryPrompt::within(tokenizer, context, STORY_TOKENS);
         match story.prompt.len().saturating_sub(limit) {
             0 => story,
             over => {
                 let room = (story.prompt.len() - story.start).saturating_sub(over);
-                Story::within(tokenizer, context, room)
+                StoryPrompt::within(tokenizer, context, room)
             }
         }
     }
 
     /// With at most `room` tokens of pages, unless the first and the last alone are longer.
-    fn within(tokenizer: &Tokenizer, context: &[String], room: usize) -> Story {
+    fn within(tokenizer: &Tokenizer, context: &[String], room: usize) -> StoryPrompt {
         let pages: Vec<String> = context
             .iter()
             .map(|page| page.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -366,7 +366,7 @@ impl Story {
             .flat_map(|page| page.split_inclusive(['.', '!', '?']))
             .map(plain)
             .collect();
-        Story {
+        StoryPrompt {
             prompt,
             start,
             sentences,

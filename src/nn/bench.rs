@@ -14,13 +14,13 @@ pub struct OpBench {
     /// `GFLOP` where it computes more than it moves, `GB` (read and written once) elsewhere.
     pub unit: &'static str,
     /// A run of our operation.
-    pub ours: Run,
+    pub ours: BenchFn,
     /// candle's own operation, in candle's own layout; none where it has none.
-    pub candle: Option<Run>,
+    pub candle: Option<BenchFn>,
 }
 
 /// Runs an operation once.
-pub type Run = Box<dyn Fn() -> Result<()>>;
+pub type BenchFn = Box<dyn Fn() -> Result<()>>;
 
 const CPU: Device = Device::Cpu;
 
@@ -28,17 +28,17 @@ fn draw(stream: u64, shape: &[usize]) -> Result<Tensor> {
     noise(11, stream, shape, &CPU)
 }
 
-fn run(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
+fn run(f: impl Fn() -> Result<Tensor> + 'static) -> BenchFn {
     Box::new(move || f().map(drop))
 }
 
 /// Forward, then backward from the mean of squares, which gives every output a gradient; ours.
-fn run_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
+fn run_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> BenchFn {
     Box::new(move || ops::mean_square(&f()?)?.backward().map(drop))
 }
 
 /// As [`run_both_ways`], by candle's own operations.
-fn run_stock_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> Run {
+fn run_stock_both_ways(f: impl Fn() -> Result<Tensor> + 'static) -> BenchFn {
     Box::new(move || f()?.sqr()?.mean_all()?.backward().map(drop))
 }
 
@@ -257,7 +257,7 @@ fn rows(all: &mut Vec<OpBench>, n: usize, c: usize) -> Result<()> {
     let (g, b) = (draw(1, &[c])?, draw(2, &[c])?);
     let wide = draw(3, &[n, 2 * c])?;
     let bytes = 4e-9 * x.elem_count() as f64;
-    let mut push = |name, work, ours: Run, candle: Run| {
+    let mut push = |name, work, ours: BenchFn, candle: BenchFn| {
         all.push(OpBench {
             name,
             shape: format!("{n}x{c}"),

@@ -93,7 +93,7 @@ pub trait TensorSource: Send + Sync {
     fn tensor(&self, name: &str, device: &Device) -> Result<Tensor>;
 }
 
-enum Source {
+enum ParamSource {
     Files(MmapedSafetensors),
     Other(Arc<dyn TensorSource>),
     Tensors(HashMap<String, Tensor>),
@@ -108,9 +108,9 @@ struct ShapeProbe {
     asked: Mutex<BTreeMap<String, Vec<usize>>>,
 }
 
-struct Store {
+struct ParamStore {
     device: Device,
-    source: Source,
+    source: ParamSource,
     trainable: bool,
     /// The type in which matrices, kernels and tables are held.
     held: DType,
@@ -120,13 +120,13 @@ struct Store {
 /// A scope in a store of parameters; `pp` goes one name deeper.
 #[derive(Clone)]
 pub struct Params {
-    store: Arc<Store>,
+    store: Arc<ParamStore>,
     prefix: String,
 }
 
 impl Params {
-    fn with(source: Source, trainable: bool, device: &Device) -> Self {
-        let store = Store {
+    fn with(source: ParamSource, trainable: bool, device: &Device) -> Self {
+        let store = ParamStore {
             device: device.clone(),
             source,
             trainable,
@@ -155,7 +155,7 @@ impl Params {
                 path: files.first().cloned().unwrap_or_default(),
                 why: e.into(),
             })?;
-        Ok(Self::with(Source::Files(files_map), false, device))
+        Ok(Self::with(ParamSource::Files(files_map), false, device))
     }
 
     /// Parameters from tensors in the file layout; trainable ones become variables.
@@ -164,22 +164,22 @@ impl Params {
         trainable: bool,
         device: &Device,
     ) -> Self {
-        Self::with(Source::Tensors(tensors), trainable, device)
+        Self::with(ParamSource::Tensors(tensors), trainable, device)
     }
 
     /// Parameters from any other source, each loaded when a layer asks for it; trainable ones
     /// become variables.
     pub fn from_source(source: Arc<dyn TensorSource>, trainable: bool, device: &Device) -> Self {
-        Self::with(Source::Other(source), trainable, device)
+        Self::with(ParamSource::Other(source), trainable, device)
     }
 
     /// Frozen parameters from any source whose matrices, kernels and tables are held as `held`,
     /// such as f16 for half the memory. Everything is computed in f32: a layer's weights are
     /// widened while it works.
     pub fn held_as(source: Arc<dyn TensorSource>, held: DType, device: &Device) -> Self {
-        let store = Store {
+        let store = ParamStore {
             device: device.clone(),
-            source: Source::Other(source),
+            source: ParamSource::Other(source),
             trainable: false,
             held,
             vars: Mutex::default(),
@@ -193,7 +193,7 @@ impl Params {
     /// New trainable parameters, drawn from `seed`.
     pub fn init(seed: u64, device: &Device) -> Self {
         Self::with(
-            Source::New(Box::new(Mutex::new(NoiseSource::new(seed, 0)))),
+            ParamSource::New(Box::new(Mutex::new(NoiseSource::new(seed, 0)))),
             true,
             device,
         )
@@ -207,13 +207,13 @@ impl Params {
             known,
             asked: Mutex::default(),
         };
-        Self::with(Source::Shapes(Box::new(probe)), false, &Device::Cpu)
+        Self::with(ParamSource::Shapes(Box::new(probe)), false, &Device::Cpu)
     }
 
     /// Names and file shapes of what was asked of a [`Params::probe`] so far.
     pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
         match &self.store.source {
-            Source::Shapes(probe) => probe
+            ParamSource::Shapes(probe) => probe
                 .asked
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -224,7 +224,7 @@ impl Params {
 
     /// Frozen parameters drawn from `seed`, to measure a network of which there are no weights.
     pub fn random(seed: u64, device: &Device) -> Self {
-        let source = Source::New(Box::new(Mutex::new(NoiseSource::new(seed, 0))));
+        let source = ParamSource::New(Box::new(Mutex::new(NoiseSource::new(seed, 0))));
         Self::with(source, false, device)
     }
 
@@ -253,11 +253,11 @@ impl Params {
     pub fn contains(&self, name: &str) -> bool {
         let name = self.path(name);
         match &self.store.source {
-            Source::Files(f) => f.get(&name).is_ok(),
-            Source::Other(source) => source.contains(&name),
-            Source::Tensors(t) => t.contains_key(&name),
-            Source::New(_) => true,
-            Source::Shapes(probe) => probe.known.contains_key(&name),
+            ParamSource::Files(f) => f.get(&name).is_ok(),
+            ParamSource::Other(source) => source.contains(&name),
+            ParamSource::Tensors(t) => t.contains_key(&name),
+            ParamSource::New(_) => true,
+            ParamSource::Shapes(probe) => probe.known.contains_key(&name),
         }
     }
 
@@ -266,11 +266,11 @@ impl Params {
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         let name = self.path(name);
         match &self.store.source {
-            Source::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
-            Source::Other(source) => source.shape(&name),
-            Source::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
-            Source::New(_) => None,
-            Source::Shapes(probe) => probe.known.get(&name).cloned(),
+            ParamSource::Files(f) => f.get(&name).ok().map(|t| t.shape().to_vec()),
+            ParamSource::Other(source) => source.shape(&name),
+            ParamSource::Tensors(t) => t.get(&name).map(|t| t.dims().to_vec()),
+            ParamSource::New(_) => None,
+            ParamSource::Shapes(probe) => probe.known.get(&name).cloned(),
         }
     }
 
@@ -281,11 +281,13 @@ impl Params {
             candle_core::Error::Msg(format!("parameter {name} is missing from the weights file"))
         };
         let raw = match &store.source {
-            Source::Files(f) => f.load(&name, &store.device).map_err(|_| missing())?,
-            Source::Other(source) if !source.contains(&name) => return Err(missing()),
-            Source::Other(source) => source.tensor(&name, &store.device)?,
-            Source::Tensors(t) => t.get(&name).ok_or_else(missing)?.to_device(&store.device)?,
-            Source::Shapes(probe) => {
+            ParamSource::Files(f) => f.load(&name, &store.device).map_err(|_| missing())?,
+            ParamSource::Other(source) if !source.contains(&name) => return Err(missing()),
+            ParamSource::Other(source) => source.tensor(&name, &store.device)?,
+            ParamSource::Tensors(t) => {
+                t.get(&name).ok_or_else(missing)?.to_device(&store.device)?
+            }
+            ParamSource::Shapes(probe) => {
                 let zero = Tensor::zeros((), DType::F32, &store.device)?;
                 let mut asked = probe
                     .asked
@@ -295,7 +297,7 @@ impl Params {
                 // One number seen everywhere, whatever the shape.
                 return zero.broadcast_as(layout.shape(file_shape));
             }
-            Source::New(rng) => match init {
+            ParamSource::New(rng) => match init {
                 Init::Zeros => Tensor::zeros(file_shape, DType::F32, &store.device)?,
                 Init::Ones => Tensor::ones(file_shape, DType::F32, &store.device)?,
                 Init::Normal(std) => {

@@ -8,10 +8,10 @@ use super::load::ResolvedModels;
 use super::painter::{Brief, Painter, PromptStyle};
 use super::recipe::{CAPTION, Recipe};
 use super::record::record;
-use super::writer::{Writer, Written};
+use super::writer::{Writer, WrittenText};
 use super::{
-    Begun, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
-    Progress, RecipeId, Request, Sink, frame, painter, picture_prompt, writer,
+    ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
+    RecipeId, Request, Sink, Started, frame, painter, picture_prompt, writer,
 };
 use crate::story::{ModelUse, Record, Size};
 use crate::weights::Model;
@@ -112,7 +112,7 @@ impl CaptionPipeline {
             Some(instruction) => self.writer.rewrite(request, instruction, pieces)?,
             None => self.writer.continue_story(request, pieces)?,
         };
-        let Some(Written { text, prompt }) = written else {
+        let Some(WrittenText { text, prompt }) = written else {
             return Ok(None);
         };
         tracing::debug!(prompt, text, "written");
@@ -372,18 +372,18 @@ impl Pipeline for CaptionPipeline {
         }
     }
 
-    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Begun, PipelineError> {
+    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Started, PipelineError> {
         let (output, sketch) = match self.prepare(request, sink)? {
-            Prepared::Ended(output) => return Ok(Begun::Ended(output)),
+            Prepared::Ended(output) => return Ok(Started::Ended(output)),
             Prepared::Drawing(drawing) => *drawing,
         };
         Ok(match self.painter.elsewhere() {
-            Some(mut painter) => Begun::Elsewhere(Box::new(move |sink| {
+            Some(mut painter) => Started::Elsewhere(Box::new(move |sink| {
                 sketch.draw(painter.as_mut(), output, sink)
             })),
             None => {
                 let output = sketch.draw(self.painter.as_mut(), output, sink)?;
-                Begun::Ended(Box::new(output))
+                Started::Ended(Box::new(output))
             }
         })
     }
@@ -400,7 +400,7 @@ impl Pipeline for CaptionPipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::painter::{Capabilities, Drawn, PainterDescription};
+    use crate::pipeline::painter::{Capabilities, PaintedPicture, PainterDescription};
     use crate::pipeline::writer::{TextSink, WriterDescription};
     use crate::pipeline::{BoardContext, ContextPanel};
     use crate::story::{PanelId, Settings};
@@ -418,12 +418,12 @@ mod tests {
             &mut self,
             request: &Request,
             sink: &mut TextSink,
-        ) -> Result<Option<Written>, PipelineError> {
+        ) -> Result<Option<WrittenText>, PipelineError> {
             let text = format!("seed {}", request.settings.seed);
             let prompt = request.told().join("|");
             Ok(sink(&text)
                 .is_continue()
-                .then_some(Written { text, prompt }))
+                .then_some(WrittenText { text, prompt }))
         }
 
         fn rewrite(
@@ -431,12 +431,12 @@ mod tests {
             request: &Request,
             instruction: &str,
             sink: &mut TextSink,
-        ) -> Result<Option<Written>, PipelineError> {
+        ) -> Result<Option<WrittenText>, PipelineError> {
             let text = format!("{instruction} {}", request.settings.seed);
             let prompt = request.text.clone().unwrap_or_default();
             Ok(sink(&text)
                 .is_continue()
-                .then_some(Written { text, prompt }))
+                .then_some(WrittenText { text, prompt }))
         }
 
         fn plan(
@@ -454,10 +454,10 @@ mod tests {
             text: &str,
             style: PromptStyle,
             _: &mut TextSink,
-        ) -> Result<Option<Written>, PipelineError> {
+        ) -> Result<Option<WrittenText>, PipelineError> {
             let text = format!("{style:?} of {text}");
             let prompt = String::new();
-            Ok(Some(Written { text, prompt }))
+            Ok(Some(WrittenText { text, prompt }))
         }
     }
 
@@ -473,7 +473,7 @@ mod tests {
             &mut self,
             brief: &Brief,
             _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-        ) -> Result<Option<Drawn>, PipelineError> {
+        ) -> Result<Option<PaintedPicture>, PipelineError> {
             let picture = RgbaImage::from_pixel(2, 2, Rgba([brief.seed as u8; 4]));
             Ok(Some(picture.into()))
         }

@@ -15,7 +15,7 @@ const DEFAULT_WRITER: &str = "smollm2";
 
 /// Which models to load, and where to.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct LoadOptions {
     /// The folder of installed models where it is not the usual one.
     pub models: Option<PathBuf>,
     /// Who draws: an installed model's id or a model folder; `None` for the built-in one.
@@ -50,7 +50,7 @@ pub fn is_writer(model: &Model) -> bool {
 }
 
 impl ResolvedModels {
-    fn new(options: &Options) -> Result<ResolvedModels, PipelineError> {
+    fn new(options: &LoadOptions) -> Result<ResolvedModels, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let model = catalogue::find(&models, name)?;
@@ -96,7 +96,7 @@ impl ResolvedModels {
 
     /// The recipe to load: of those that the model is made for the one that was asked for, else
     /// the usual one, and where a writer was chosen one that leaves the words to it.
-    fn recipe(&self, options: &Options) -> Result<RecipeId, PipelineError> {
+    fn recipe(&self, options: &LoadOptions) -> Result<RecipeId, PipelineError> {
         let id = &self.model.manifest.id;
         let known = match options.voken {
             // Whatever is missing there, loading names it.
@@ -138,7 +138,7 @@ impl ResolvedModels {
 
 /// Loads the models that `options` name, with the recipe that joins them, on whatever thread
 /// calls it.
-pub fn loader(options: Options) -> Loader {
+pub fn loader(options: LoadOptions) -> Loader {
     Box::new(move |progress| {
         let chosen = ResolvedModels::new(&options)?;
         let wanted = chosen.recipe(&options)?;

@@ -17,7 +17,7 @@ mod voken;
 pub mod writer;
 
 pub use known::unknown_words;
-pub use load::{Options, ResolvedModels, is_writer, loader};
+pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;
 pub use request::{BoardContext, ContextPanel, Make, Request, new_seed, panel_seed};
@@ -66,14 +66,14 @@ pub type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// What is left of an order when only engines elsewhere work on it: it needs no model of this
 /// program, and any thread may wait for it.
-pub type Elsewhere = Box<dyn FnOnce(&mut Sink) -> Result<Option<Output>, PipelineError> + Send>;
+pub type RemoteWork = Box<dyn FnOnce(&mut Sink) -> Result<Option<Output>, PipelineError> + Send>;
 
 /// How far an order came on the thread that owns the models.
-pub enum Begun {
+pub enum Started {
     /// To its end; `None` is cancelled.
     Ended(Box<Option<Output>>),
     /// What is left of it.
-    Elsewhere(Elsewhere),
+    Elsewhere(RemoteWork),
 }
 
 /// What was made, each with the record of how.
@@ -222,9 +222,9 @@ pub trait Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::generate`].
-    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Begun, PipelineError> {
+    fn begin(&mut self, request: &Request, sink: &mut Sink) -> Result<Started, PipelineError> {
         let output = self.generate(request, sink)?;
-        Ok(Begun::Ended(Box::new(output)))
+        Ok(Started::Ended(Box::new(output)))
     }
 
     /// Natural log probabilities of the tokens of `text`, which goes on with the story after

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::{LoadProgress, PipelineError};
-use crate::diffusion::{Diffusion, Painter};
+use crate::diffusion::{LatentDiffusion, TextToImageModel};
 use crate::llm::LlamaTokenizer;
 use crate::published::{
-    Duty, Language, LoadListener, LoadTarget, PartPaths, Plan, Published, PublishedError, check,
-    followed, free_memory, plan,
+    LoadListener, LoadTarget, MemoryPlan, PanelDuty, PartPaths, Published, PublishedError,
+    VokenLanguageWeights, check, followed, free_memory, plan,
 };
 use crate::vision::{VisionConfig, VisionTower};
-use crate::voken::{FeatureMapper, FloatReader, Reader, Speaks, Vocabulary};
+use crate::voken::{CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds};
 
 /// What is loaded: the names that authors are told.
 const SPEAKER: &str = "language model";
@@ -26,14 +26,14 @@ const SPARE: u64 = 10;
 
 /// A language model with the text that it reads, and what maps its states.
 pub(super) struct VokenLanguageModel {
-    pub reader: FloatReader,
+    pub reader: FloatCachedLm,
     pub mapper: FeatureMapper,
 }
 
 /// What is known of the language model whether or not it is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LanguageInfo {
-    pub vocabulary: Vocabulary,
+    pub vocabulary: VokenIds,
     /// The id that a sequence begins with.
     pub bos: u32,
     /// The id that ends one.
@@ -43,7 +43,7 @@ pub(super) struct LanguageInfo {
 }
 
 impl LanguageInfo {
-    pub(super) fn of(language: &Language) -> Self {
+    pub(super) fn of(language: &VokenLanguageWeights) -> Self {
         Self {
             vocabulary: language.vocabulary,
             bos: language.bos,
@@ -54,18 +54,18 @@ impl LanguageInfo {
 }
 
 /// Hears how far loading is.
-pub(super) type Progress<'a> = dyn FnMut(LoadProgress) + 'a;
+pub(super) type LoadSink<'a> = dyn FnMut(LoadProgress) + 'a;
 
 /// What draws.
 pub(super) enum ImageModel {
     /// From conditions alone.
-    Painter(Box<Painter>),
+    Painter(Box<LatentDiffusion>),
     /// From conditions; with a text encoder that descriptions can be read with.
-    Own(Box<Diffusion>, Speaks),
+    Own(Box<TextToImageModel>, PictureConditioning),
 }
 
 impl ImageModel {
-    pub(super) fn painter(&self) -> &Painter {
+    pub(super) fn painter(&self) -> &LatentDiffusion {
         match self {
             ImageModel::Painter(painter) => painter,
             ImageModel::Own(diffusion, _) => &diffusion.painter,
@@ -74,7 +74,7 @@ impl ImageModel {
 }
 
 /// Where networks that may leave are read from again.
-struct Files {
+struct ReloadFiles {
     published: Published,
     see: LoadTarget,
     write: LoadTarget,
@@ -82,9 +82,9 @@ struct Files {
 }
 
 /// The three networks.
-pub(super) struct Networks {
+pub(super) struct PipelineNetworks {
     /// None where all networks stay: those of a small model of our own, or of one in training.
-    files: Option<Files>,
+    files: Option<ReloadFiles>,
     vision: VisionConfig,
     picture_size: (u32, u32),
     /// Where the vision tower works.
@@ -96,7 +96,7 @@ pub(super) struct Networks {
     artist: Option<ImageModel>,
 }
 
-impl Networks {
+impl PipelineNetworks {
     /// Loads all that fits: everything, or the language model, which comes first in a panel.
     ///
     /// # Errors
@@ -104,18 +104,18 @@ impl Networks {
     pub(super) fn load(
         parts: PartPaths,
         device: &Device,
-        progress: &mut Progress,
-    ) -> Result<(Networks, LanguageInfo, Arc<LlamaTokenizer>), PipelineError> {
+        progress: &mut LoadSink,
+    ) -> Result<(PipelineNetworks, LanguageInfo, Arc<LlamaTokenizer>), PipelineError> {
         let plan = planned(&parts, device)?;
         let target = |task| LoadTarget::of(&plan, task, device);
         let published = Published::open(parts)?;
         let tokenizer = published.tokenizer.clone();
-        let write = target(Duty::Write);
+        let write = target(PanelDuty::Write);
         let read = |listener: LoadListener| published.read_language(&write, &listener);
         let language = follow(progress, SPEAKER, 0, read)?;
         let voice = LanguageInfo::of(&language);
-        let see = target(Duty::See);
-        let mut networks = Networks {
+        let see = target(PanelDuty::See);
+        let mut networks = PipelineNetworks {
             vision: published.sizes.vision.clone(),
             picture_size: published.picture_size()?,
             seeing: see.device.clone(),
@@ -123,8 +123,8 @@ impl Networks {
             stays: plan.stays,
             tower: None,
             artist: None,
-            files: Some(Files {
-                draw: target(Duty::Draw),
+            files: Some(ReloadFiles {
+                draw: target(PanelDuty::Draw),
                 published,
                 see,
                 write,
@@ -161,10 +161,10 @@ impl Networks {
     }
 
     /// What the language model says a picture with.
-    pub(super) fn speaks(&self) -> Speaks {
+    pub(super) fn speaks(&self) -> PictureConditioning {
         match &self.artist {
             Some(ImageModel::Own(_, speaks)) => *speaks,
-            Some(ImageModel::Painter(_)) | None => Speaks::Vokens,
+            Some(ImageModel::Painter(_)) | None => PictureConditioning::Vokens,
         }
     }
 
@@ -184,7 +184,7 @@ impl Networks {
     /// When a file was changed meanwhile or memory does not suffice.
     pub(super) fn speaker(
         &mut self,
-        progress: &mut Progress,
+        progress: &mut LoadSink,
     ) -> Result<&mut VokenLanguageModel, PipelineError> {
         if !self.stays {
             (self.tower, self.artist) = (None, None);
@@ -204,7 +204,7 @@ impl Networks {
     /// What pictures are read with, and its device.
     pub(super) fn tower(
         &mut self,
-        progress: &mut Progress,
+        progress: &mut LoadSink,
     ) -> Result<(&VisionTower, &Device), PipelineError> {
         if !self.stays {
             (self.speaker, self.artist) = (None, None);
@@ -222,7 +222,7 @@ impl Networks {
     }
 
     /// What pictures are drawn with.
-    pub(super) fn artist(&mut self, progress: &mut Progress) -> Result<&ImageModel, PipelineError> {
+    pub(super) fn artist(&mut self, progress: &mut LoadSink) -> Result<&ImageModel, PipelineError> {
         if !self.stays {
             (self.speaker, self.tower) = (None, None);
         }
@@ -240,7 +240,7 @@ impl Networks {
 }
 
 /// Where to read again what had to leave.
-fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
+fn files(files: &Option<ReloadFiles>) -> Result<&ReloadFiles, PipelineError> {
     let gone =
         "a network of this model has left the memory and can't be read again; open the model anew";
     files
@@ -249,9 +249,9 @@ fn files(files: &Option<Files>) -> Result<&Files, PipelineError> {
 }
 
 impl VokenLanguageModel {
-    pub(super) fn new(language: Language) -> Self {
+    pub(super) fn new(language: VokenLanguageWeights) -> Self {
         Self {
-            reader: FloatReader::new(language.llama),
+            reader: FloatCachedLm::new(language.llama),
             mapper: language.mapper,
         }
     }
@@ -262,7 +262,7 @@ impl VokenLanguageModel {
 }
 
 /// What lies where, in what memory `vokenboard.toml` allows or is free.
-fn planned(parts: &PartPaths, device: &Device) -> Result<Plan, PublishedError> {
+fn planned(parts: &PartPaths, device: &Device) -> Result<MemoryPlan, PublishedError> {
     let report = check(parts)?;
     let free = || free_memory(device).map(|free| free - free / SPARE);
     let limit = parts.memory().or_else(free);
@@ -277,7 +277,7 @@ fn planned(parts: &PartPaths, device: &Device) -> Result<Plan, PublishedError> {
 
 /// Reads a part, telling which and which of its layers.
 fn follow<T: Send>(
-    progress: &mut Progress,
+    progress: &mut LoadSink,
     what: &str,
     done: u32,
     read: impl FnOnce(LoadListener) -> Result<T, PublishedError> + Send,

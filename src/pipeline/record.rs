@@ -7,7 +7,7 @@ use candle_core::Device;
 use super::painter::{Capabilities, own_schedulers};
 use super::writer::WriterDescription;
 use super::{Description, PipelineError, RecipeId, Request};
-use crate::diffusion::Denoising;
+use crate::diffusion::DenoisingOptions;
 use crate::story::{Record, Settings, Size};
 use crate::weights::{self, Manifest};
 
@@ -78,9 +78,9 @@ pub(super) fn record(
 ///
 /// # Errors
 /// When the settings name a scheduler that it does not have.
-pub(super) fn denoising(settings: &Settings) -> Result<Denoising, PipelineError> {
+pub(super) fn denoising(settings: &Settings) -> Result<DenoisingOptions, PipelineError> {
     let scheduler = settings.scheduler.as_str().parse();
-    Ok(Denoising {
+    Ok(DenoisingOptions {
         scheduler: scheduler.map_err(PipelineError::Request)?,
         steps: settings.steps as usize,
         guidance: f64::from(settings.guidance),

@@ -7,12 +7,12 @@ use super::{ContextPanel, Make};
 use crate::llm::{LlamaTokenizer, Tokenizer, unshielded};
 use crate::story::Settings;
 use crate::voken::{
-    GenerationConfig, STOP, SamplingParams, ToldPanel, VistPanel, VistTask, Vocabulary, inert,
+    ContextInput, GenerationConfig, STOP, SamplingParams, VistPanel, VistTask, VokenIds, inert,
     panel_ids, tidy, vist_prompt,
 };
 
 /// Tokenizer and prompts.
-pub(super) enum Speech {
+pub(super) enum TextFormat {
     Published(Arc<LlamaTokenizer>),
     Own {
         tokenizer: Box<Tokenizer>,
@@ -20,17 +20,17 @@ pub(super) enum Speech {
     },
 }
 
-impl Speech {
+impl TextFormat {
     /// The story so far and what is asked, as text and as ids in which the vocabulary's picture
     /// id stands for each picture; where a text is asked for, the last stands for its own.
     pub(super) fn prompt(
         &self,
         told: &[ContextPanel],
         task: VistTask,
-        vocabulary: &Vocabulary,
+        vocabulary: &VokenIds,
     ) -> (String, Vec<u32>) {
         match self {
-            Speech::Published(tokenizer) => {
+            TextFormat::Published(tokenizer) => {
                 let panels: Vec<VistPanel> = told
                     .iter()
                     .map(|panel| VistPanel {
@@ -42,13 +42,13 @@ impl Speech {
                 let ids = tokenizer.encode(&prompt);
                 (unshielded(&prompt), ids)
             }
-            Speech::Own {
+            TextFormat::Own {
                 tokenizer,
                 line_end,
             } => {
-                let panels: Vec<ToldPanel> = told
+                let panels: Vec<ContextInput> = told
                     .iter()
-                    .map(|panel| ToldPanel {
+                    .map(|panel| ContextInput {
                         text: &panel.text,
                         picture: panel.picture.is_some(),
                     })
@@ -64,7 +64,7 @@ impl Speech {
                     VistTask::Text => ids.push(vocabulary.picture),
                     _ => ids.extend(encode(&asked)),
                 }
-                let line = |panel: &ToldPanel| {
+                let line = |panel: &ContextInput| {
                     let picture = if panel.picture { " <Img>" } else { "" };
                     format!("{}{picture}\n", tidy(panel.text))
                 };
@@ -78,7 +78,7 @@ impl Speech {
     pub(super) fn stop_sequences(&self) -> Vec<Vec<u32>> {
         match self {
             // `###` as the tokenizer writes it after a word and without a space.
-            Speech::Published(tokenizer) => {
+            TextFormat::Published(tokenizer) => {
                 let spaced = tokenizer.encode(STOP);
                 let joined = tokenizer.encode(&format!("a{STOP}"));
                 let alone = tokenizer.encode("a").len();
@@ -88,20 +88,20 @@ impl Speech {
                     .filter(|s| !s.is_empty())
                     .collect()
             }
-            Speech::Own { line_end, .. } => vec![vec![*line_end]],
+            TextFormat::Own { line_end, .. } => vec![vec![*line_end]],
         }
     }
 
     /// Tokens that may not come in a text.
-    pub(super) fn suppress_tokens(&self, make: Make, vocabulary: &Vocabulary) -> Vec<u32> {
+    pub(super) fn suppress_tokens(&self, make: Make, vocabulary: &VokenIds) -> Vec<u32> {
         let mut suppress_tokens = match (self, make) {
             // Without a picture wanted, none may be asked for.
-            (Speech::Published(_), Make::Text) => vocabulary.ids(),
-            (Speech::Published(_), _) => Vec::new(),
+            (TextFormat::Published(_), Make::Text) => vocabulary.ids(),
+            (TextFormat::Published(_), _) => Vec::new(),
             // The model has learnt that a text ends where it asks.
-            (Speech::Own { .. }, _) => vocabulary.ids().split_off(1),
+            (TextFormat::Own { .. }, _) => vocabulary.ids().split_off(1),
         };
-        if matches!(self, Speech::Published(_)) {
+        if matches!(self, TextFormat::Published(_)) {
             suppress_tokens.push(vocabulary.picture);
         }
         suppress_tokens
@@ -114,9 +114,9 @@ impl Speech {
             ..SamplingParams::default()
         };
         match self {
-            Speech::Published(_) => reference,
+            TextFormat::Published(_) => reference,
             // A short sentence needs its articles more than once.
-            Speech::Own { .. } => SamplingParams {
+            TextFormat::Own { .. } => SamplingParams {
                 repetition_penalty: 1.0,
                 ..reference
             },
@@ -126,7 +126,7 @@ impl Speech {
     /// The words of a generated sequence, without its first id and what ended it.
     pub(super) fn words(
         &self,
-        vocabulary: &Vocabulary,
+        vocabulary: &VokenIds,
         order: &GenerationConfig,
         stops: &[Vec<u32>],
         sequence: &[u32],
@@ -147,20 +147,20 @@ impl Speech {
     /// The ids of a panel's text.
     pub(super) fn encode(&self, text: &str) -> Vec<u32> {
         match self {
-            Speech::Published(tokenizer) => tokenizer.encode(&inert(text)),
-            Speech::Own { tokenizer, .. } => tokenizer.encode(&tidy(text)),
+            TextFormat::Published(tokenizer) => tokenizer.encode(&inert(text)),
+            TextFormat::Own { tokenizer, .. } => tokenizer.encode(&tidy(text)),
         }
     }
 
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         match self {
-            Speech::Published(tokenizer) => tokenizer.decode(ids, true),
-            Speech::Own { tokenizer, .. } => tokenizer.decode(ids),
+            TextFormat::Published(tokenizer) => tokenizer.decode(ids, true),
+            TextFormat::Own { tokenizer, .. } => tokenizer.decode(ids),
         }
     }
 
     /// Whether the model writes sentences that are to be told once.
     pub(super) fn is_own(&self) -> bool {
-        matches!(self, Speech::Own { .. })
+        matches!(self, TextFormat::Own { .. })
     }
 }

@@ -14,11 +14,11 @@ use candle_core::Tensor;
 use image::RgbaImage;
 
 use super::load::ResolvedModels;
-use super::networks::{ImageModel, LanguageInfo, Networks};
+use super::networks::{ImageModel, LanguageInfo, PipelineNetworks};
 use super::painter::Brief;
 use super::recipe::{Recipe, VOKEN};
 use super::record::{denoising, record};
-use super::speech::Speech;
+use super::speech::TextFormat;
 use super::{
     CAPTION, ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError,
     Progress, RecipeId, Request, frame,
@@ -27,8 +27,8 @@ use crate::diffusion::TextFeatures;
 use crate::llm::{LlmError, log_probability};
 use crate::story::{Images, Settings};
 use crate::voken::{
-    GenerationConfig, Reader, Speaks, Text, VistTask, VokenFolder, force_description,
-    force_picture, generate, interleave, tidy,
+    CachedLm, GenerationConfig, InterleavedText, PictureConditioning, VistTask, VokenFolder,
+    force_description, force_picture, generate, interleave, tidy,
 };
 use crate::weights::Model;
 
@@ -41,9 +41,9 @@ const FOLDER: &str = "voken";
 /// Times that a text is written anew which the story holds already.
 const ATTEMPTS: u64 = 4;
 
-pub(super) struct Kind;
+pub(super) struct VokenRecipe;
 
-impl Recipe for Kind {
+impl Recipe for VokenRecipe {
     fn id(&self) -> RecipeId {
         VOKEN
     }
@@ -76,19 +76,19 @@ pub(super) fn own_folder(model: &Model) -> VokenFolder {
 
 /// Language model, what it sees with and what draws for it.
 pub struct VokenPipeline {
-    networks: Networks,
+    networks: PipelineNetworks,
     voice: LanguageInfo,
-    speech: Speech,
+    speech: TextFormat,
     description: Description,
     /// Embeddings of pictures that were read lately, by the pictures' bytes.
     seen: Vec<(Arc<RgbaImage>, Tensor)>,
 }
 
 /// Hears of every piece and step, and breaks to cancel.
-type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+type VokenSink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// What a picture is drawn from.
-enum Drawn {
+enum PictureCondition {
     /// States at the vokens.
     States(Tensor),
     /// The story up to the picture, `[1,T,width]`.
@@ -96,7 +96,7 @@ enum Drawn {
 }
 
 /// Tells `sink` what is loaded. Cancelling is obeyed when it is done.
-fn loading<'a>(sink: &'a mut Sink) -> impl FnMut(LoadProgress) + 'a {
+fn loading<'a>(sink: &'a mut VokenSink) -> impl FnMut(LoadProgress) + 'a {
     |progress| {
         let _ = sink(Progress::Loading(progress));
     }
@@ -152,7 +152,7 @@ impl VokenPipeline {
 
     /// Whether pictures are described in words, which a text encoder reads.
     fn describes(&self) -> bool {
-        self.networks.speaks() == Speaks::Description
+        self.networks.speaks() == PictureConditioning::Description
     }
 
     /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
@@ -164,7 +164,7 @@ impl VokenPipeline {
         task: VistTask,
         own: Option<&Arc<RgbaImage>>,
         images: &Images,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
         let (told, prompt, ids) = self.told(context, task, own);
@@ -178,7 +178,7 @@ impl VokenPipeline {
             true => None,
             false => Some(Tensor::cat(&pictures, 0)?.to_device(speaker.device())?),
         };
-        let text = Text::prompt(ids);
+        let text = InterleavedText::prompt(ids);
         let embed = |ids: &[u32]| speaker.reader.embed(ids);
         let read = interleave(&text, pictures.as_ref(), &vocabulary, &embed)?;
         Ok((prompt, read.embeddings))
@@ -192,7 +192,7 @@ impl VokenPipeline {
         settings: &Settings,
         suppress_tokens: &[u32],
         suppress_initially: Vec<u32>,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let order = GenerationConfig {
             sampling: self.speech.sampling(settings),
@@ -242,19 +242,21 @@ impl VokenPipeline {
     /// Conditional and unconditional embeddings for classifier-free guidance.
     fn conditions(
         &mut self,
-        from: Drawn,
-        sink: &mut Sink,
+        from: PictureCondition,
+        sink: &mut VokenSink,
     ) -> Result<[TextFeatures; 2], PipelineError> {
         if self.describes()
-            && let Drawn::After(prompt) = &from
+            && let PictureCondition::After(prompt) = &from
         {
             return self.described(prompt, sink);
         }
         let vocabulary = self.voice.vocabulary;
         let speaker = self.networks.speaker(&mut loading(sink))?;
         let states = match from {
-            Drawn::States(states) => states,
-            Drawn::After(prompt) => force_picture(&mut speaker.reader, &prompt, &vocabulary)?,
+            PictureCondition::States(states) => states,
+            PictureCondition::After(prompt) => {
+                force_picture(&mut speaker.reader, &prompt, &vocabulary)?
+            }
         };
         let mapper = &speaker.mapper;
         let both = [
@@ -278,7 +280,7 @@ impl VokenPipeline {
     fn described(
         &mut self,
         prompt: &Tensor,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<[TextFeatures; 2], PipelineError> {
         let speaker = self.networks.speaker(&mut loading(sink))?;
         let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stop_sequences());
@@ -304,9 +306,9 @@ impl VokenPipeline {
 
     fn draw(
         &mut self,
-        from: Drawn,
+        from: PictureCondition,
         settings: &Settings,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<Option<RgbaImage>, PipelineError> {
         let [towards, away] = self.conditions(from, sink)?;
         let painter = self.networks.artist(&mut loading(sink))?.painter();
@@ -326,7 +328,7 @@ impl VokenPipeline {
         &mut self,
         request: &Request,
         prompt: &Tensor,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<Option<(String, Option<Tensor>)>, PipelineError> {
         let suppress_tokens = self
             .speech
@@ -441,8 +443,8 @@ impl Pipeline for VokenPipeline {
         if request.make.picture() {
             let started = Instant::now();
             let from = match states.filter(|_| !self.describes()) {
-                Some(states) => Drawn::States(states),
-                None => Drawn::After(embeddings),
+                Some(states) => PictureCondition::States(states),
+                None => PictureCondition::After(embeddings),
             };
             let Some(picture) = self.draw(from, &request.settings, sink)? else {
                 return Ok(None);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{PARTS_FILE, Part, PartPaths, PublishedError};
+use super::{ModelPart, PARTS_FILE, PartPaths, PublishedError};
 use crate::files::write_beside;
-use crate::weights::{self, Checkpoint, Entry, Manifest, Model, Source};
+use crate::weights::{self, AddedModel, Checkpoint, Manifest, Model, ModelSource};
 
 /// The name of the recipe that such models tell stories by.
 pub const PIPELINE: &str = "voken";
@@ -37,7 +37,7 @@ pub fn add(dir: &Path, parts: &PartPaths, models: &Path) -> Result<Model, Publis
     write_down(dir, &named, "public weights, as they came")?;
     let model = Model::open(&real)?;
     if real.parent() != fs::canonicalize(models).ok().as_deref() {
-        let entry = Entry::new(Source::Folder(real), Some(model.manifest.clone()));
+        let entry = AddedModel::new(ModelSource::Folder(real), Some(model.manifest.clone()));
         weights::register(models, &entry)?;
     }
     Ok(model)
@@ -99,7 +99,7 @@ fn id(dir: &Path) -> String {
 /// read, and what small files lie beside them.
 fn files(dir: &Path, parts: &PartPaths) -> Result<Vec<String>, PublishedError> {
     let mut files = BTreeSet::new();
-    for part in Part::ALL.iter().filter_map(|part| parts.path(*part)) {
+    for part in ModelPart::ALL.iter().filter_map(|part| parts.path(*part)) {
         if !part.is_dir() {
             files.insert(part.to_path_buf());
             continue;

@@ -14,10 +14,10 @@ use crate::diffusion::{
 use crate::llm::float::{FloatConfig, FloatLlama};
 use crate::nn::{Init, Params, Result as TensorResult};
 use crate::vision::{Eva, QFormer};
-use crate::voken::{FeatureMapper, MapperParams, Sizes};
+use crate::voken::{FeatureMapper, MapperParams, ReferenceSizes};
 use crate::weights::Checkpoint;
 
-type Shapes = BTreeMap<String, Vec<usize>>;
+type TensorShapes = BTreeMap<String, Vec<usize>>;
 
 /// How a file or folder of tensors compares with what its network needs.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ impl PartReport {
 
 /// How all parts compare.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct WeightsReport {
     /// One report for each part.
     pub parts: Vec<PartReport>,
     /// What does not fit between the parts, one sentence each.
@@ -58,7 +58,7 @@ pub struct Report {
     pub facts: ModelSizes,
 }
 
-impl Report {
+impl WeightsReport {
     /// Whether all parts are good and fit together.
     pub fn is_good(&self) -> bool {
         self.misfits.is_empty() && self.parts.iter().all(PartReport::is_good)
@@ -121,9 +121,9 @@ pub(super) const TEXT: &str = "text encoder";
 ///
 /// # Errors
 /// When a file cannot be read or a configuration is not of a kind that is supported.
-pub fn check(parts: &PartPaths) -> Result<Report, PublishedError> {
+pub fn check(parts: &PartPaths) -> Result<WeightsReport, PublishedError> {
     let sizes = parts.read_sizes()?;
-    let mut report = Report::default();
+    let mut report = WeightsReport::default();
     let rows = parts.read_tokenizer()?.vocabulary();
     let llama = language_model(parts, &mut report)?;
     vision(parts, &sizes, llama.hidden_size, &mut report)?;
@@ -132,7 +132,10 @@ pub fn check(parts: &PartPaths) -> Result<Report, PublishedError> {
     Ok(report)
 }
 
-fn language_model(parts: &PartPaths, report: &mut Report) -> Result<FloatConfig, PublishedError> {
+fn language_model(
+    parts: &PartPaths,
+    report: &mut WeightsReport,
+) -> Result<FloatConfig, PublishedError> {
     let path = &parts.llama;
     let config = if parts.is_gguf() {
         let header = read_gguf(path)?;
@@ -145,7 +148,7 @@ fn language_model(parts: &PartPaths, report: &mut Report) -> Result<FloatConfig,
             .tensors
             .iter()
             .map(|(n, t)| (n.clone(), t.shape.clone()));
-        let known: Shapes = known.collect();
+        let known: TensorShapes = known.collect();
         let mut part = compare(LLAMA, path, &known, &gguf_shapes(&config, &known));
         let read = header
             .tensors
@@ -171,7 +174,7 @@ fn language_model(parts: &PartPaths, report: &mut Report) -> Result<FloatConfig,
 }
 
 /// The tensors of a LLaMA under llama.cpp's names.
-fn gguf_shapes(config: &FloatConfig, known: &Shapes) -> Shapes {
+fn gguf_shapes(config: &FloatConfig, known: &TensorShapes) -> TensorShapes {
     let (c, inner, rows) = (
         config.hidden_size,
         config.intermediate_size,
@@ -179,7 +182,7 @@ fn gguf_shapes(config: &FloatConfig, known: &Shapes) -> Shapes {
     );
     let wide = config.num_attention_heads * config.head_width();
     let narrow = config.kv_heads() * config.head_width();
-    let mut shapes = Shapes::new();
+    let mut shapes = TensorShapes::new();
     let mut need = |name: String, shape: &[usize]| {
         shapes.insert(name, shape.to_vec());
     };
@@ -208,9 +211,9 @@ fn gguf_shapes(config: &FloatConfig, known: &Shapes) -> Shapes {
 
 fn vision(
     parts: &PartPaths,
-    sizes: &Sizes,
+    sizes: &ReferenceSizes,
     width: usize,
-    report: &mut Report,
+    report: &mut WeightsReport,
 ) -> Result<(), PublishedError> {
     let v = &sizes.vision;
     if let Err(error) = v.check() {
@@ -239,10 +242,10 @@ fn vision(
 
 fn stages(
     parts: &PartPaths,
-    sizes: &Sizes,
+    sizes: &ReferenceSizes,
     llama: &FloatConfig,
     rows: usize,
-    report: &mut Report,
+    report: &mut WeightsReport,
 ) -> Result<(), PublishedError> {
     let width = llama.hidden_size;
     let tables = |embedding: Params, head: Params| {
@@ -272,7 +275,7 @@ fn stages(
         let base = p.pp("model.llama_model.base_model.model");
         let saved = |name| base.pp(name).pp("modules_to_save.default");
         tables(saved("model.embed_tokens"), saved("lm_head"))?;
-        let mut adapted = FloatLlama::new(llama.clone(), &Params::probe(Shapes::new()))?;
+        let mut adapted = FloatLlama::new(llama.clone(), &Params::probe(TensorShapes::new()))?;
         let layers = base.pp("model");
         adapted.add_lora(&sizes.lora.clone().of_file(&layers), &layers)?;
         let adapters = p
@@ -282,7 +285,7 @@ fn stages(
         lora = adapters
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
-        let elsewhere = Params::probe(Shapes::new());
+        let elsewhere = Params::probe(TensorShapes::new());
         let params = MapperParams {
             mapper: p.clone(),
             ..MapperParams::all(&elsewhere)
@@ -293,7 +296,11 @@ fn stages(
     Ok(())
 }
 
-fn stable_diffusion(dir: &Path, sizes: &Sizes, report: &mut Report) -> Result<(), PublishedError> {
+fn stable_diffusion(
+    dir: &Path,
+    sizes: &ReferenceSizes,
+    report: &mut WeightsReport,
+) -> Result<(), PublishedError> {
     let config = |part: &str| dir.join(part).join("config.json");
     let unet: UnetConfig = read_config(&config("unet"))?;
     let vae: VaeConfig = read_config(&config("vae"))?;
@@ -347,7 +354,7 @@ fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, PublishedError> {
 
 /// Compares a file with what `build` asks for.
 fn probe(
-    report: &mut Report,
+    report: &mut WeightsReport,
     name: &str,
     path: &Path,
     build: impl FnOnce(&Params) -> TensorResult<()>,
@@ -356,7 +363,7 @@ fn probe(
     let infos = checkpoint
         .names()
         .filter_map(|name| Some((name, checkpoint.info(name)?)));
-    let known: Shapes = infos
+    let known: TensorShapes = infos
         .map(|(n, info)| (n.to_string(), info.shape.clone()))
         .collect();
     let params = Params::probe(known.clone());
@@ -375,7 +382,7 @@ fn probe(
     Ok(())
 }
 
-fn compare(name: &str, path: &Path, known: &Shapes, asked: &Shapes) -> PartReport {
+fn compare(name: &str, path: &Path, known: &TensorShapes, asked: &TensorShapes) -> PartReport {
     let mut part = PartReport {
         name: name.to_string(),
         path: path.to_path_buf(),

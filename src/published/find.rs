@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Part, PartPaths, PublishedError};
+use super::{ModelPart, PartPaths, PublishedError};
 use crate::weights::{Checkpoint, CheckpointError, GgufHeader};
 
 /// How deep parts are looked for; deeper than any download lays them.
@@ -16,7 +16,7 @@ const ENDS: [&str; 6] = ["safetensors", "pth", "pt", "bin", "ckpt", "gguf"];
 #[derive(Debug, Default)]
 pub struct FoundParts {
     /// Every candidate for a part.
-    pub parts: BTreeMap<Part, Vec<PathBuf>>,
+    pub parts: BTreeMap<ModelPart, Vec<PathBuf>>,
     /// Folders with a `tokenizer.model`.
     pub tokenizers: Vec<PathBuf>,
     /// Files with sizes that are not the published ones.
@@ -43,7 +43,7 @@ pub fn find(dir: &Path) -> Result<FoundParts, PublishedError> {
 }
 
 impl FoundParts {
-    fn add(&mut self, part: Part, path: &Path) {
+    fn add(&mut self, part: ModelPart, path: &Path) {
         self.parts.entry(part).or_default().push(path.to_path_buf());
     }
 
@@ -66,10 +66,10 @@ impl FoundParts {
             self.tokenizers.push(dir.to_path_buf());
         }
         if dir.join("model_index.json").is_file() && dir.join("unet").is_dir() {
-            return self.add(Part::StableDiffusion, dir);
+            return self.add(ModelPart::StableDiffusion, dir);
         }
         if is_llama(dir) {
-            return self.add(Part::Llama, dir);
+            return self.add(ModelPart::Llama, dir);
         }
         let mut entries: Vec<PathBuf> = match fs::read_dir(dir) {
             Ok(entries) => entries
@@ -101,7 +101,7 @@ impl FoundParts {
         if path.extension().is_some_and(|end| end == "gguf") {
             return match read_gguf(path) {
                 Ok(header) if header.string("general.architecture") == Some("llama") => {
-                    self.add(Part::Llama, path);
+                    self.add(ModelPart::Llama, path);
                 }
                 Ok(_) => self.extra.push(path.to_path_buf()),
                 Err(error) => self.unreadable.push(error),
@@ -124,11 +124,11 @@ impl FoundParts {
     pub fn choose(
         &self,
         dir: &Path,
-        given: &BTreeMap<Part, PathBuf>,
+        given: &BTreeMap<ModelPart, PathBuf>,
     ) -> Result<PartPaths, PublishedError> {
         let mut chosen = BTreeMap::new();
         let mut missing = Vec::new();
-        for part in Part::ALL {
+        for part in ModelPart::ALL {
             let found = self.parts.get(&part).map_or(&[][..], Vec::as_slice);
             match (given.get(&part), found) {
                 (Some(path), _) => {
@@ -160,18 +160,18 @@ impl FoundParts {
         }
         let mut take = |part| chosen.remove(&part).unwrap_or_default();
         let mut parts = PartPaths {
-            llama: take(Part::Llama),
+            llama: take(ModelPart::Llama),
             tokenizer: None,
-            eva_vit: take(Part::EvaVit),
-            qformer: take(Part::Qformer),
-            llama_proj: take(Part::LlamaProj),
-            stable_diffusion: take(Part::StableDiffusion),
-            stage1: take(Part::Stage1),
+            eva_vit: take(ModelPart::EvaVit),
+            qformer: take(ModelPart::Qformer),
+            llama_proj: take(ModelPart::LlamaProj),
+            stable_diffusion: take(ModelPart::StableDiffusion),
+            stage1: take(ModelPart::Stage1),
             stage2: None,
             sizes: self.sizes.first().cloned(),
             memory: None,
         };
-        parts.stage2 = chosen.remove(&Part::Stage2);
+        parts.stage2 = chosen.remove(&ModelPart::Stage2);
         if !parts.llama.join("tokenizer.model").is_file() {
             parts.tokenizer = self.tokenizers.first().cloned();
         }
@@ -200,18 +200,18 @@ fn is_sizes(path: &Path) -> bool {
         .all(|key| sizes[key].is_object())
 }
 
-fn part_of(checkpoint: &Checkpoint) -> Option<Part> {
+fn part_of(checkpoint: &Checkpoint) -> Option<ModelPart> {
     let any = |fits: &dyn Fn(&str) -> bool| checkpoint.names().any(fits);
     if any(&|name| name.contains(".lora_A.")) && any(&|name| name.starts_with("llm_to_t2i")) {
-        Some(Part::Stage2)
+        Some(ModelPart::Stage2)
     } else if checkpoint.contains("t2i_decoder_prompt") {
-        Some(Part::Stage1)
+        Some(ModelPart::Stage1)
     } else if checkpoint.contains("patch_embed.proj.weight") && checkpoint.contains("cls_token") {
-        Some(Part::EvaVit)
+        Some(ModelPart::EvaVit)
     } else if checkpoint.contains("query_tokens") {
-        Some(Part::Qformer)
+        Some(ModelPart::Qformer)
     } else if checkpoint.contains("llama_proj.weight") {
-        Some(Part::LlamaProj)
+        Some(ModelPart::LlamaProj)
     } else {
         None
     }

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use candle_core::{Device, Tensor};
 
 use crate::nn::TensorSource;
-use crate::weights::View;
+use crate::weights::TensorView;
 
 /// Callback that gets the layer being read, such as `layer 7 of 32`.
 pub type LoadListener = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Tensors whose reading is told, layer by layer.
 pub(super) struct TracedView {
-    view: View,
+    view: TensorView,
     /// Layers of each kind.
     counts: BTreeMap<String, usize>,
     listener: LoadListener,
@@ -21,7 +21,7 @@ pub(super) struct TracedView {
 }
 
 impl TracedView {
-    pub(super) fn new(view: View, listener: LoadListener) -> Self {
+    pub(super) fn new(view: TensorView, listener: LoadListener) -> Self {
         let mut counts = BTreeMap::new();
         for (kind, index) in view.names().filter_map(layer) {
             let count = counts.entry(kind).or_insert(0);

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::listener::{LoadListener, TracedView};
-use super::plan::{Duty, Plan, Precision};
+use super::plan::{MemoryPlan, PanelDuty, Precision};
 use super::{PartPaths, PublishedError};
-use crate::diffusion::{ModelFolder, Painter, UnetConfig, VaeConfig};
+use crate::diffusion::{LatentDiffusion, ModelFolder, UnetConfig, VaeConfig};
 use crate::llm::LlamaTokenizer;
 use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama};
 use crate::nn::Params;
 use crate::vision::{TowerParams, VisionTower};
-use crate::voken::{Body, FeatureMapper, Sizes, Vocabulary, VokenModel};
-use crate::weights::{Checkpoint, DeviceKind, View};
+use crate::voken::{BaseModel, FeatureMapper, ReferenceSizes, VokenIds, VokenModel};
+use crate::weights::{Checkpoint, DeviceKind, TensorView};
 
 /// The parts of a model, ready to be read.
 pub struct Published {
     parts: PartPaths,
     /// Hyperparameters of all networks.
-    pub sizes: Sizes,
+    pub sizes: ReferenceSizes,
     /// Tokenizer of the language model, with the vokens added.
     pub tokenizer: Arc<LlamaTokenizer>,
 }
@@ -36,7 +36,7 @@ pub struct LoadTarget {
 
 impl LoadTarget {
     /// Where `plan` puts what does `task`; `device` is the one that was planned for.
-    pub fn of(plan: &Plan, task: Duty, device: &Device) -> LoadTarget {
+    pub fn of(plan: &MemoryPlan, task: PanelDuty, device: &Device) -> LoadTarget {
         let (kind, precision) = plan.target(task);
         LoadTarget {
             device: match kind {
@@ -50,25 +50,25 @@ impl LoadTarget {
         }
     }
 
-    fn params(&self, view: View, listener: &LoadListener) -> Params {
+    fn params(&self, view: TensorView, listener: &LoadListener) -> Params {
         let told = TracedView::new(view, listener.clone());
         Params::held_as(Arc::new(told), self.held, &self.device)
     }
 
     fn open(&self, path: &Path, listener: &LoadListener) -> Result<Params, PublishedError> {
-        let view = View::of(&Arc::new(Checkpoint::open(path)?));
+        let view = TensorView::of(&Arc::new(Checkpoint::open(path)?));
         Ok(self.params(view, listener))
     }
 }
 
 /// A language model that speaks vokens.
-pub struct Language {
+pub struct VokenLanguageWeights {
     /// The language model, computed in floating point.
     pub llama: FloatLlama,
     /// Voken feature mapper: hidden states of the vokens to text states of the diffusion model.
     pub mapper: FeatureMapper,
     /// The vokens and what else was added to the tokenizer.
-    pub vocabulary: Vocabulary,
+    pub vocabulary: VokenIds,
     /// The id that a generated sequence begins with.
     pub bos: u32,
     /// The id that ends one.
@@ -108,7 +108,7 @@ impl Published {
         &self,
         target: &LoadTarget,
         listener: &LoadListener,
-    ) -> Result<Language, PublishedError> {
+    ) -> Result<VokenLanguageWeights, PublishedError> {
         let first = target.open(&self.parts.stage1, listener)?;
         let second = self.parts.stage2.as_deref();
         let second = second.map(|path| target.open(path, listener)).transpose()?;
@@ -128,7 +128,7 @@ impl Published {
         listener: &LoadListener,
         first: &Params,
         second: Option<&Params>,
-    ) -> Result<Language, PublishedError> {
+    ) -> Result<VokenLanguageWeights, PublishedError> {
         let parts = &self.parts;
         let usual = self.tokenizer.bos();
         let sizes = &self.sizes;
@@ -137,12 +137,12 @@ impl Published {
             let told = listener.clone();
             let file = GgufLlama::open(&parts.llama)?
                 .telling(move |layer, of| told(&format!("layer {layer} of {of}")));
-            let model = VokenModel::read(Body::Gguf(&file), sizes, usual, first, second);
+            let model = VokenModel::read(BaseModel::Gguf(&file), sizes, usual, first, second);
             (model, ends(file.config()))
         } else {
             let config = FloatConfig::read(&parts.llama)?;
             let base = target.open(&parts.llama, listener)?;
-            let body = Body::Float(&config, &base);
+            let body = BaseModel::Float(&config, &base);
             let model = VokenModel::read(body, sizes, usual, first, second);
             (model, ends(&config))
         };
@@ -161,7 +161,7 @@ impl Published {
                 ),
             });
         }
-        Ok(Language {
+        Ok(VokenLanguageWeights {
             llama: model.llama,
             mapper: model.mapper,
             vocabulary: model.vocabulary,
@@ -193,10 +193,10 @@ impl Published {
         &self,
         target: &LoadTarget,
         listener: &LoadListener,
-    ) -> Result<Painter, PublishedError> {
+    ) -> Result<LatentDiffusion, PublishedError> {
         let open = |view| target.params(view, listener);
         let dir = &self.parts.stable_diffusion;
-        Ok(Painter::open(dir, &target.device, &open)?)
+        Ok(LatentDiffusion::open(dir, &target.device, &open)?)
     }
 }
 

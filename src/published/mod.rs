@@ -21,16 +21,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use add::{PIPELINE, add, write_down};
-pub use check::{PartReport, Report, check};
+pub use check::{PartReport, WeightsReport, check};
 pub use find::{FoundParts, find};
 pub use listener::{LoadListener, followed};
-pub use load::{Language, LoadTarget, Published};
+pub use load::{LoadTarget, Published, VokenLanguageWeights};
 pub use memory::{format_bytes, free_memory, parse_bytes};
 pub use plan::{
-    Duty, Placement, Plan, PlanError, PlannedStep, Precision, decoding, denoising, plan,
+    MemoryPlan, MemoryPlanError, PanelDuty, Placement, PlannedStep, Precision, decoding, denoising,
+    plan,
 };
 
-use crate::voken::Sizes;
+use crate::voken::ReferenceSizes;
 
 /// Name of the file that names the parts.
 pub const PARTS_FILE: &str = "vokenboard.toml";
@@ -71,7 +72,7 @@ pub enum PublishedError {
         /// The folder.
         dir: PathBuf,
         /// The part that is meant.
-        part: Part,
+        part: ModelPart,
         /// The candidates.
         files: Vec<PathBuf>,
     },
@@ -81,7 +82,7 @@ pub enum PublishedError {
         /// The folder.
         dir: PathBuf,
         /// The parts that are not there.
-        parts: Vec<Part>,
+        parts: Vec<ModelPart>,
     },
     /// A file is damaged or of another kind than its part needs.
     #[error("{}: {reason}; get the file again", path.display())]
@@ -103,7 +104,7 @@ pub enum PublishedError {
     },
     /// The memory plan cannot be met.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] MemoryPlanError),
     /// A weights file cannot be read.
     #[error(transparent)]
     Weights(#[from] crate::weights::WeightsError),
@@ -123,25 +124,25 @@ fn list(files: &[PathBuf]) -> String {
     files.join(" and ")
 }
 
-fn names(parts: &[Part]) -> String {
-    let names: Vec<String> = parts.iter().map(Part::to_string).collect();
+fn names(parts: &[ModelPart]) -> String {
+    let names: Vec<String> = parts.iter().map(ModelPart::to_string).collect();
     names.join(", ")
 }
 
-fn flags(parts: &[Part]) -> String {
+fn flags(parts: &[ModelPart]) -> String {
     let flags: Vec<String> = parts.iter().map(|p| p.key().replace('_', "-")).collect();
     flags.join(", --")
 }
 
 /// Whether `dir` holds or names the public weights.
 pub fn is_published(dir: &Path) -> bool {
-    let held = || find(dir).is_ok_and(|found| found.parts.contains_key(&Part::Stage1));
+    let held = || find(dir).is_ok_and(|found| found.parts.contains_key(&ModelPart::Stage1));
     dir.join(PARTS_FILE).is_file() || held()
 }
 
 /// A part of the model that comes as a file or folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum ModelPart {
     /// The language model, a Llama.
     Llama,
     /// EVA-CLIP's ViT-g/14, the image encoder.
@@ -158,47 +159,47 @@ pub enum Part {
     Stage2,
 }
 
-impl Part {
+impl ModelPart {
     /// All parts, in the order in which reports list them.
-    pub const ALL: [Part; 7] = [
-        Part::Llama,
-        Part::EvaVit,
-        Part::Qformer,
-        Part::LlamaProj,
-        Part::StableDiffusion,
-        Part::Stage1,
-        Part::Stage2,
+    pub const ALL: [ModelPart; 7] = [
+        ModelPart::Llama,
+        ModelPart::EvaVit,
+        ModelPart::Qformer,
+        ModelPart::LlamaProj,
+        ModelPart::StableDiffusion,
+        ModelPart::Stage1,
+        ModelPart::Stage2,
     ];
 
     /// Its name in `vokenboard.toml`.
     pub fn key(self) -> &'static str {
         match self {
-            Part::Llama => "llama",
-            Part::EvaVit => "eva_vit",
-            Part::Qformer => "qformer",
-            Part::LlamaProj => "llama_proj",
-            Part::StableDiffusion => "stable_diffusion",
-            Part::Stage1 => "stage1",
-            Part::Stage2 => "stage2",
+            ModelPart::Llama => "llama",
+            ModelPart::EvaVit => "eva_vit",
+            ModelPart::Qformer => "qformer",
+            ModelPart::LlamaProj => "llama_proj",
+            ModelPart::StableDiffusion => "stable_diffusion",
+            ModelPart::Stage1 => "stage1",
+            ModelPart::Stage2 => "stage2",
         }
     }
 
     /// Whether the model works without it: stage 1 alone makes pictures, too.
     pub fn is_optional(self) -> bool {
-        self == Part::Stage2
+        self == ModelPart::Stage2
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for ModelPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Part::Llama => "the language model",
-            Part::EvaVit => "the vision transformer",
-            Part::Qformer => "the Q-Former",
-            Part::LlamaProj => "the projection to the language model",
-            Part::StableDiffusion => "the Stable Diffusion folder",
-            Part::Stage1 => "the stage-1 checkpoint",
-            Part::Stage2 => "the stage-2 checkpoint",
+            ModelPart::Llama => "the language model",
+            ModelPart::EvaVit => "the vision transformer",
+            ModelPart::Qformer => "the Q-Former",
+            ModelPart::LlamaProj => "the projection to the language model",
+            ModelPart::StableDiffusion => "the Stable Diffusion folder",
+            ModelPart::Stage1 => "the stage-1 checkpoint",
+            ModelPart::Stage2 => "the stage-2 checkpoint",
         })
     }
 }
@@ -311,15 +312,15 @@ impl PartPaths {
     }
 
     /// Where a part is; `None` where an optional one is left out.
-    pub fn path(&self, part: Part) -> Option<&Path> {
+    pub fn path(&self, part: ModelPart) -> Option<&Path> {
         Some(match part {
-            Part::Llama => &self.llama,
-            Part::EvaVit => &self.eva_vit,
-            Part::Qformer => &self.qformer,
-            Part::LlamaProj => &self.llama_proj,
-            Part::StableDiffusion => &self.stable_diffusion,
-            Part::Stage1 => &self.stage1,
-            Part::Stage2 => self.stage2.as_deref()?,
+            ModelPart::Llama => &self.llama,
+            ModelPart::EvaVit => &self.eva_vit,
+            ModelPart::Qformer => &self.qformer,
+            ModelPart::LlamaProj => &self.llama_proj,
+            ModelPart::StableDiffusion => &self.stable_diffusion,
+            ModelPart::Stage1 => &self.stage1,
+            ModelPart::Stage2 => self.stage2.as_deref()?,
         })
     }
 
@@ -348,9 +349,9 @@ impl PartPaths {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read_sizes(&self) -> Result<Sizes, PublishedError> {
+    pub fn read_sizes(&self) -> Result<ReferenceSizes, PublishedError> {
         let Some(path) = &self.sizes else {
-            return Ok(Sizes::default());
+            return Ok(ReferenceSizes::default());
         };
         let text = crate::files::read_whole(path).map_err(|error| PublishedError::Read {
             path: path.clone(),

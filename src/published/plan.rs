@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::check::{EVA, LLAMA, PROJECTION, QFORMER, Report, UNET, VAE};
+use super::check::{EVA, LLAMA, PROJECTION, QFORMER, UNET, VAE, WeightsReport};
 use super::memory::format_bytes;
 use crate::weights::DeviceKind;
 
@@ -80,7 +80,7 @@ impl PlannedStep {
 
 /// What lies where while a panel is made.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// The device that was asked for.
     pub device: DeviceKind,
     /// Bytes that may be used on the device; `None`: as many as it takes.
@@ -93,7 +93,7 @@ pub struct Plan {
 
 /// Why a model cannot be run; one sentence.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PlanError {
+pub enum MemoryPlanError {
     /// A step needs more memory than there is, even on the CPU.
     #[error(
         "{stage} takes {} on the CPU, more than the {} there are; {remedy}",
@@ -113,7 +113,7 @@ pub enum PlanError {
 
 /// What the model does for a panel; each has networks that are read and leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duty {
+pub enum PanelDuty {
     /// Reading pictures.
     See,
     /// Reading and writing text, and mapping voken states to conditions.
@@ -122,20 +122,20 @@ pub enum Duty {
     Draw,
 }
 
-impl Duty {
-    const ALL: [Duty; 3] = [Duty::See, Duty::Write, Duty::Draw];
+impl PanelDuty {
+    const ALL: [PanelDuty; 3] = [PanelDuty::See, PanelDuty::Write, PanelDuty::Draw];
 
     /// The stages in which it is done.
     fn stages(self) -> &'static [&'static str] {
         match self {
-            Duty::See => &[SEEING],
-            Duty::Write => &[WRITING],
-            Duty::Draw => &[DENOISING, DECODING],
+            PanelDuty::See => &[SEEING],
+            PanelDuty::Write => &[WRITING],
+            PanelDuty::Draw => &[DENOISING, DECODING],
         }
     }
 }
 
-impl Plan {
+impl MemoryPlan {
     /// The most bytes in use on `device` at once, and the stage at which that is.
     pub fn peak(&self, device: DeviceKind) -> (u64, &'static str) {
         let here = || self.stages.iter().filter(|stage| stage.device == device);
@@ -154,7 +154,7 @@ impl Plan {
     }
 
     /// Where what does `task` lies, and how its floating-point weights are held.
-    pub fn target(&self, duty: Duty) -> (DeviceKind, Precision) {
+    pub fn target(&self, duty: PanelDuty) -> (DeviceKind, Precision) {
         let stage = self.stages.iter().find(|s| duty.stages().contains(&s.name));
         let part = stage.and_then(|stage| stage.parts.last());
         part.map_or((DeviceKind::Cpu, Precision::F32), |part| {
@@ -168,21 +168,25 @@ impl Plan {
 ///
 /// # Errors
 /// When `device` is the CPU and a stage does not fit.
-pub fn plan(report: &Report, device: DeviceKind, limit: Option<u64>) -> Result<Plan, PlanError> {
+pub fn plan(
+    report: &WeightsReport,
+    device: DeviceKind,
+    limit: Option<u64>,
+) -> Result<MemoryPlan, MemoryPlanError> {
     let fits = |stage: &PlannedStep| limit.is_none_or(|limit| stage.total() <= limit);
     let (usual, other) = match device {
         DeviceKind::Cpu => (Precision::F32, (DeviceKind::Cpu, Precision::F16)),
         DeviceKind::Cuda | DeviceKind::Metal => (Precision::F16, (DeviceKind::Cpu, Precision::F32)),
     };
     let mut stages = Vec::new();
-    for task in Duty::ALL {
+    for task in PanelDuty::ALL {
         let first = of_task(report, task, device, usual);
         stages.extend(match first.iter().all(fits) {
             true => first,
             false => of_task(report, task, other.0, other.1),
         });
     }
-    let mut plan = Plan {
+    let mut plan = MemoryPlan {
         device,
         limit,
         stages,
@@ -198,7 +202,7 @@ pub fn plan(report: &Report, device: DeviceKind, limit: Option<u64>) -> Result<P
         .find(|stage| stage.device == device && !fits(stage));
     match large {
         None => Ok(plan),
-        Some(stage) => Err(PlanError::TooLarge {
+        Some(stage) => Err(MemoryPlanError::TooLarge {
             stage: stage.name,
             needs: stage.total(),
             limit,
@@ -220,8 +224,8 @@ const BESIDE: &str = "tables, LoRA, mapper";
 /// The stages of a task with its weights held as `precision` on `device`. Everything is computed
 /// in f32: weights of half the width are widened one by one.
 fn of_task(
-    report: &Report,
-    task: Duty,
+    report: &WeightsReport,
+    task: PanelDuty,
     device: DeviceKind,
     precision: Precision,
 ) -> Vec<PlannedStep> {
@@ -241,9 +245,9 @@ fn of_task(
         }
     };
     match task {
-        Duty::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
-        Duty::Write => vec![writing(report, device, precision)],
-        Duty::Draw => vec![
+        PanelDuty::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
+        PanelDuty::Write => vec![writing(report, device, precision)],
+        PanelDuty::Draw => vec![
             stage(DENOISING, &[UNET, VAE], {
                 let tokens = (facts.latents * facts.latents) as u64;
                 denoising(&facts.unet_channels, facts.unet_heads, tokens, device)
@@ -277,7 +281,7 @@ fn placement(
     }
 }
 
-fn writing(report: &Report, device: DeviceKind, precision: Precision) -> PlannedStep {
+fn writing(report: &WeightsReport, device: DeviceKind, precision: Precision) -> PlannedStep {
     let facts = &report.facts;
     let (numbers, stored) = report.size(LLAMA);
     // Products with quantised matrices are made on the CPU.
@@ -337,7 +341,7 @@ pub fn decoding(channels: usize, pixels: u64) -> u64 {
     4 * channels as u64 * pixels
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for stage in &self.stages {
             let (total, work) = (format_bytes(stage.total()), format_bytes(stage.work));

@@ -24,7 +24,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn checked(dir: &Path) -> Report {
+fn checked(dir: &Path) -> WeightsReport {
     check(&find(dir).unwrap().choose(dir, &Default::default()).unwrap()).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn parts_are_found_by_their_contents_whatever_their_names() {
         message.contains("2 of the vision transformer") && message.contains("--eva-vit"),
         "{message}"
     );
-    let given = [(Part::EvaVit, dir.join("b.pth"))].into();
+    let given = [(ModelPart::EvaVit, dir.join("b.pth"))].into();
     assert_eq!(
         found.choose(dir, &given).unwrap().eva_vit,
         dir.join("b.pth")
@@ -162,7 +162,7 @@ fn an_added_folder_is_in_the_catalogue_and_names_its_parts() {
 }
 
 /// The report that the published model would give.
-fn full(gguf: bool) -> Report {
+fn full(gguf: bool) -> WeightsReport {
     let part = |name: &str, numbers: u64, bytes: u64| PartReport {
         name: name.to_string(),
         numbers,
@@ -170,7 +170,7 @@ fn full(gguf: bool) -> Report {
         ..PartReport::default()
     };
     let llama = if gguf { 4_080_000_000 } else { 13_500_000_000 };
-    Report {
+    WeightsReport {
         parts: vec![
             part(check::LLAMA, 6_738_000_000, llama),
             part(check::EVA, 986_000_000, 1_970_000_000),
@@ -204,17 +204,17 @@ fn full(gguf: bool) -> Report {
 fn a_plan_keeps_to_its_memory() {
     let gb = 1_000_000_000;
     let plan_of = |gguf, device, limit| plan(&full(gguf), device, limit).unwrap();
-    let kinds = |plan: &Plan| plan.stages.iter().map(|s| s.device).collect::<Vec<_>>();
+    let kinds = |plan: &MemoryPlan| plan.stages.iter().map(|s| s.device).collect::<Vec<_>>();
     use DeviceKind::{Cpu, Cuda};
     // With plenty of memory nothing moves.
     let large = plan_of(false, Cuda, Some(48 * gb));
     assert!(large.stays && kinds(&large) == [Cuda; 4]);
-    assert_eq!(large.target(Duty::Write), (Cuda, Precision::F16));
+    assert_eq!(large.target(PanelDuty::Write), (Cuda, Precision::F16));
     // On 8 GB a quantised language model works on the CPU, and the rest stays.
     let small = plan_of(true, Cuda, Some(8 * gb));
     assert!(small.stays && small.peak(Cuda).0 <= 8 * gb);
     assert_eq!(kinds(&small), [Cuda, Cpu, Cuda, Cuda]);
-    assert_eq!(small.target(Duty::Write), (Cpu, Precision::F32));
+    assert_eq!(small.target(PanelDuty::Write), (Cpu, Precision::F32));
     let language = &small.stages[1].parts[0];
     assert_eq!(language.precision, Precision::Quantised);
     assert_eq!(language.bytes, 4_080_000_000);
@@ -230,8 +230,8 @@ fn a_plan_keeps_to_its_memory() {
     assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
     // On the CPU it fits into 24 GB held in half the width, and not into 12.
     let halved = plan_of(false, Cpu, Some(24 * gb));
-    assert_eq!(halved.target(Duty::Write), (Cpu, Precision::F16));
-    assert_eq!(halved.target(Duty::Draw), (Cpu, Precision::F32));
+    assert_eq!(halved.target(PanelDuty::Write), (Cpu, Precision::F16));
+    assert_eq!(halved.target(PanelDuty::Draw), (Cpu, Precision::F32));
     let message = plan(&full(false), Cpu, Some(12 * gb)).unwrap_err();
     let message = message.to_string();
     assert!(

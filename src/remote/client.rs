@@ -12,11 +12,11 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use super::error::{looks_like, quoted};
-use super::{Address, Key, RemoteError};
+use super::{Address, ApiKey, RemoteError};
 
 /// How long an engine is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// How often a waiting request looks whether the author has cancelled.
     pub look: Duration,
     /// Until a connection stands.
@@ -33,10 +33,10 @@ pub struct Patience {
     pub ask_often: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
         let ms = Duration::from_millis;
-        Patience {
+        Timeouts {
             look: ms(50),
             connect: ms(5_000),
             answer: ms(30_000),
@@ -60,7 +60,7 @@ pub struct Client {
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
     key: Option<HeaderValue>,
-    patience: Patience,
+    patience: Timeouts,
 }
 
 impl Client {
@@ -68,8 +68,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::with_patience`].
-    pub fn new(address: Address, key: Option<&Key>) -> Result<Client, RemoteError> {
-        Client::with_patience(address, key, Patience::default())
+    pub fn new(address: Address, key: Option<&ApiKey>) -> Result<Client, RemoteError> {
+        Client::with_patience(address, key, Timeouts::default())
     }
 
     /// Nothing is sent yet.
@@ -79,8 +79,8 @@ impl Client {
     /// carry.
     pub fn with_patience(
         address: Address,
-        key: Option<&Key>,
-        patience: Patience,
+        key: Option<&ApiKey>,
+        patience: Timeouts,
     ) -> Result<Client, RemoteError> {
         use_ring();
         let tls = |error: &dyn std::fmt::Display| RemoteError::Tls(error.to_string());
@@ -130,7 +130,7 @@ impl Client {
         &self.address
     }
 
-    pub(super) fn patience(&self) -> &Patience {
+    pub(super) fn patience(&self) -> &Timeouts {
         &self.patience
     }
 

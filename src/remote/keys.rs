@@ -17,13 +17,13 @@ const SERVICE: &str = "vokenboard";
 
 /// A key. It is never shown, not in debug output either.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub struct ApiKey(String);
 
-impl Key {
+impl ApiKey {
     /// A key from its text, without the white space around it; `None` where nothing is left.
-    pub fn new(text: &str) -> Option<Key> {
+    pub fn new(text: &str) -> Option<ApiKey> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Key(text.to_owned()))
+        (!text.is_empty()).then(|| ApiKey(text.to_owned()))
     }
 
     pub(super) fn expose(&self) -> &str {
@@ -31,24 +31,24 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
     }
 }
 
 /// The key that was kept for `address`, if any.
-pub fn find(address: &Address) -> Option<Key> {
+pub fn find(address: &Address) -> Option<ApiKey> {
     let name = address.root().to_string();
     if let Some(file) = named_file() {
-        return read(&file).remove(&name).and_then(|key| Key::new(&key));
+        return read(&file).remove(&name).and_then(|key| ApiKey::new(&key));
     }
     let kept = keyring::v1::Entry::new(SERVICE, &name).and_then(|entry| entry.get_password());
     match kept {
-        Ok(key) => Key::new(&key),
+        Ok(key) => ApiKey::new(&key),
         Err(_) => read(&own_file()?)
             .remove(&name)
-            .and_then(|key| Key::new(&key)),
+            .and_then(|key| ApiKey::new(&key)),
     }
 }
 
@@ -56,7 +56,7 @@ pub fn find(address: &Address) -> Option<Key> {
 ///
 /// # Errors
 /// When neither the keyring nor the file can be written.
-pub fn keep(address: &Address, key: &Key) -> Result<String, RemoteError> {
+pub fn keep(address: &Address, key: &ApiKey) -> Result<String, RemoteError> {
     let name = address.root().to_string();
     let failed = |reason: Cause| RemoteError::Key {
         address: address.clone(),
@@ -155,7 +155,7 @@ mod tests {
         assert!(read(&file).is_empty());
         fs::write(&file, "{broken").unwrap();
         assert!(read(&file).is_empty());
-        assert!(Key::new(" \n").is_none());
-        assert_eq!(format!("{:?}", Key::new("s3cret").unwrap()), "Key(…)");
+        assert!(ApiKey::new(" \n").is_none());
+        assert_eq!(format!("{:?}", ApiKey::new("s3cret").unwrap()), "Key(…)");
     }
 }

@@ -9,6 +9,6 @@ pub mod keys;
 pub mod openai;
 
 pub use address::Address;
-pub use client::{Cancel, Client, Patience};
+pub use client::{Cancel, Client, Timeouts};
 pub use error::RemoteError;
-pub use keys::Key;
+pub use keys::ApiKey;

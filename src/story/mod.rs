@@ -18,7 +18,7 @@ mod sweep;
 mod takes;
 mod written;
 
-pub use cast::{Member, MemberId, MemberKind, Named, Proposal, named, present, proposals};
+pub use cast::{Member, MemberId, MemberKind, NameMention, Proposal, named, present, proposals};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};
@@ -32,7 +32,7 @@ pub use record::{
 pub use record_png::{PngError, encode_png, read_record};
 pub use rescue::{Rescue, Rescued, rescue_folders};
 pub use retouch::{Retouch, Retouched};
-pub use sweep::Cleaned;
+pub use sweep::SweptFiles;
 pub use takes::{PictureTake, Take, Takes, TextTake};
 
 use std::fmt;
@@ -51,7 +51,7 @@ impl fmt::Display for PanelId {
 }
 
 /// Fields of a file that this version does not know, written back as they were read.
-pub type Unknown = serde_json::Map<String, serde_json::Value>;
+pub type UnknownFields = serde_json::Map<String, serde_json::Value>;
 
 /// Whether a field is as it is where a file leaves it out.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -86,7 +86,7 @@ pub struct Story {
     pub panels: Vec<Panel>,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 /// One place on the board: what it shows and every take made for it.
@@ -116,7 +116,7 @@ pub struct Panel {
     pub cast: Option<Vec<MemberId>>,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Story {
@@ -224,7 +224,7 @@ impl Panel {
             prompt: None,
             direction: String::new(),
             cast: None,
-            unknown: Unknown::new(),
+            unknown: UnknownFields::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::folder::{self, IMAGES_FOLDER, STORY_FILE};
 use super::images::find_file;
 use super::lock::Lock;
 use super::record_png::{encode_png, png_size, read_png};
-use super::sweep::{self, Cleaned, put_unused_into_trash};
+use super::sweep::{self, SweptFiles, put_unused_into_trash};
 use super::{Document, ImageId, Images, PictureTake, Story, owner, written};
 use crate::files::{clear_left_behind, read_file, write_beside};
 
@@ -261,7 +261,7 @@ impl Project {
     ///
     /// # Errors
     /// When the trash can't be emptied.
-    pub fn empty_trash(&self, document: &Document, all: bool) -> Result<Cleaned, ProjectError> {
+    pub fn empty_trash(&self, document: &Document, all: bool) -> Result<SweptFiles, ProjectError> {
         sweep::empty_trash(&self.dir, document.story(), all).map_err(|source| ProjectError::Write {
             path: self.dir.join(folder::TRASH_FOLDER),
             source,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, MemberId, PanelId, Retouched, Unknown, is_default};
+use super::{ImageId, MemberId, PanelId, Retouched, UnknownFields, is_default};
 
 /// What a generated text or picture was made by, of and with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Record {
     pub forced: bool,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Record {
@@ -346,7 +346,7 @@ pub struct Settings {
     pub control: Vec<Control>,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Default for Settings {
@@ -379,7 +379,7 @@ impl Default for Settings {
             references: Vec::new(),
             likeness: None,
             control: Vec::new(),
-            unknown: Unknown::new(),
+            unknown: UnknownFields::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ const MOST_FILES: usize = 20_000;
 
 /// What was thrown away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cleaned {
+pub struct SweptFiles {
     /// Pictures that were put away.
     pub pictures: usize,
     /// Size of those, in bytes.
@@ -60,9 +60,9 @@ pub(super) fn put_unused_into_trash(dir: &Path, story: &Story) {
 ///
 /// # Errors
 /// When the trash can't be looked into or emptied.
-pub(super) fn empty_trash(dir: &Path, story: &Story, all: bool) -> io::Result<Cleaned> {
+pub(super) fn empty_trash(dir: &Path, story: &Story, all: bool) -> io::Result<SweptFiles> {
     let trash = dir.join(TRASH_FOLDER);
-    let mut cleaned = Cleaned::default();
+    let mut cleaned = SweptFiles::default();
     let used: HashSet<&ImageId> = story.images().collect();
     let pictures = pictures_in(&trash);
     let named = match all || pictures.is_empty() {

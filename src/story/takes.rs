@@ -3,7 +3,7 @@
 use image::RgbaImage;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageId, Images, Record, Unknown, is_default};
+use super::{ImageId, Images, Record, UnknownFields, is_default};
 
 /// A text of a panel. `record` is `None` where the author typed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct TextTake {
     pub starred: bool,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 /// A picture of a panel; its pixels are kept in [`super::Images`].
@@ -38,7 +38,7 @@ pub struct PictureTake {
     pub starred: bool,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl TextTake {
@@ -48,7 +48,7 @@ impl TextTake {
             text: text.into(),
             record,
             starred: false,
-            unknown: Unknown::new(),
+            unknown: UnknownFields::new(),
         }
     }
 }
@@ -68,7 +68,7 @@ impl PictureTake {
             height,
             record,
             starred: false,
-            unknown: Unknown::new(),
+            unknown: UnknownFields::new(),
         }
     }
 }
@@ -115,7 +115,7 @@ pub struct Takes<T> {
     items: Vec<T>,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    unknown: Unknown,
+    unknown: UnknownFields,
 }
 
 /// As read from a file, where `active` may name no take.
@@ -126,7 +126,7 @@ struct RawTakes<T> {
     #[serde(default = "Vec::new")]
     items: Vec<T>,
     #[serde(flatten)]
-    unknown: Unknown,
+    unknown: UnknownFields,
 }
 
 impl<T> From<RawTakes<T>> for Takes<T> {
@@ -144,7 +144,7 @@ impl<T> Default for Takes<T> {
         Takes {
             active: 0,
             items: Vec::new(),
-            unknown: Unknown::new(),
+            unknown: UnknownFields::new(),
         }
     }
 }

@@ -63,7 +63,7 @@ fn write(scene: &Scene, rng: &mut impl Rng, allowed: impl Fn(usize) -> bool) -> 
     let shape = list[fitting.choose(rng).copied().unwrap_or(0)];
 
     let (lead, at) = setting(scene, rng);
-    let style = Style::random(rng, story);
+    let style = ReferringStyle::random(rng, story);
     let mut text = shape.to_owned();
     for (i, &subject) in subjects.iter().enumerate() {
         let slot = ["{a}", "{b}", "{c}"][i.min(2)];
@@ -116,7 +116,7 @@ fn uncapital(text: &str) -> String {
 
 /// How subjects are spoken of within one sentence.
 #[derive(Clone, Copy)]
-pub(super) enum Style {
+pub(super) enum ReferringStyle {
     /// "a red fox"
     Indefinite,
     /// "the fox"; things may be new ("a lantern")
@@ -127,26 +127,26 @@ pub(super) enum Style {
     Bare,
 }
 
-impl Style {
+impl ReferringStyle {
     fn random(rng: &mut impl Rng, story: bool) -> Self {
         match (story, rng.random_range(0..20)) {
-            (true, 0..7) => Style::Indefinite,
-            (true, 7..15) => Style::Definite,
-            (true, _) => Style::Name,
-            (false, 0..15) => Style::Indefinite,
-            (false, 15..18) => Style::Definite,
-            (false, _) => Style::Bare,
+            (true, 0..7) => ReferringStyle::Indefinite,
+            (true, 7..15) => ReferringStyle::Definite,
+            (true, _) => ReferringStyle::Name,
+            (false, 0..15) => ReferringStyle::Indefinite,
+            (false, 15..18) => ReferringStyle::Definite,
+            (false, _) => ReferringStyle::Bare,
         }
     }
 
     pub(super) fn noun_phrase(self, subject: SubjectId, rng: &mut impl Rng) -> String {
         let noun = bare(subject, rng);
         match self {
-            Style::Bare => noun,
-            Style::Definite if subject.is_character() || rng.random_bool(0.5) => {
+            ReferringStyle::Bare => noun,
+            ReferringStyle::Definite if subject.is_character() || rng.random_bool(0.5) => {
                 format!("the {noun}")
             }
-            Style::Name if subject.is_character() => title(subject.get().nouns[0]),
+            ReferringStyle::Name if subject.is_character() => title(subject.get().nouns[0]),
             _ => with_article(&noun),
         }
     }

@@ -22,6 +22,8 @@ pub use cast::{CHARACTERS, SUBJECTS, Subject, SubjectId, THINGS};
 pub use place::{Place, Time, Weather};
 pub use reference::{refers, unnamed};
 pub use render::Renderer;
-pub use scene::{LAYOUTS, MAX_SUBJECTS, Placed, Rect, Scene, SceneOptions, Slot, Split, held_out};
+pub use scene::{
+    LAYOUTS, MAX_SUBJECTS, PlacedSubject, Rect, Scene, SceneOptions, Split, StageThird, held_out,
+};
 pub use tale::{PLOT_COUNT, Tale};
 pub use words::{Mentions, is_drawn, is_word, mentions, synonyms, vocabulary, words};

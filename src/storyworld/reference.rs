@@ -68,7 +68,7 @@ const GROUPS: [(&str, usize); 7] = [
 
 /// How one story speaks of those it does not name.
 #[derive(Clone, Debug)]
-pub(super) struct Voice {
+pub(super) struct PronounUse {
     pub hero: Pronouns,
     pub friend: Pronouns,
     /// The hero by role.
@@ -81,7 +81,7 @@ pub(super) struct Voice {
     in_a_crowd: bool,
 }
 
-impl Voice {
+impl PronounUse {
     /// `None` where hero and friend would need the same pronouns.
     pub(super) fn random(hero: SubjectId, friend: SubjectId, rng: &mut impl Rng) -> Option<Self> {
         let she = |subject: SubjectId| match subject.name() {

@@ -26,7 +26,7 @@ const SKY: i32 = 36;
 
 /// A third of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Slot {
+pub enum StageThird {
     /// At the left.
     Left,
     /// In the middle.
@@ -37,11 +37,11 @@ pub enum Slot {
 
 /// A subject on the stage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Placed {
+pub struct PlacedSubject {
     /// Who or what.
     pub subject: SubjectId,
     /// Where on the stage.
-    pub slot: Slot,
+    pub slot: StageThird,
     /// Offset from the slot, in 1/128 of the picture.
     pub dx: i8,
     /// As `dx`, downwards.
@@ -64,7 +64,7 @@ pub struct Scene {
     /// Which variant of rain or snow.
     pub fall: u8,
     /// Subjects, from left to right.
-    pub subjects: Vec<Placed>,
+    pub subjects: Vec<PlacedSubject>,
 }
 
 /// A box in pixels; (x, y) is its top left corner.
@@ -149,20 +149,20 @@ impl Scene {
         weather: Weather,
     ) -> Self {
         let subjects = &subjects[..subjects.len().min(MAX_SUBJECTS)];
-        let slots: &[Slot] = match subjects.len() {
+        let slots: &[StageThird] = match subjects.len() {
             1 => match rng.random_range(0..10) {
-                0..8 => &[Slot::Middle],
-                8 => &[Slot::Left],
-                _ => &[Slot::Right],
+                0..8 => &[StageThird::Middle],
+                8 => &[StageThird::Left],
+                _ => &[StageThird::Right],
             },
-            2 => &[Slot::Left, Slot::Right],
-            _ => &[Slot::Left, Slot::Middle, Slot::Right],
+            2 => &[StageThird::Left, StageThird::Right],
+            _ => &[StageThird::Left, StageThird::Middle, StageThird::Right],
         };
         let wander = [8, 4, 2][subjects.len().clamp(1, MAX_SUBJECTS) - 1];
         let subjects = subjects
             .iter()
             .zip(slots)
-            .map(|(&subject, &slot)| Placed {
+            .map(|(&subject, &slot)| PlacedSubject {
                 subject,
                 slot,
                 dx: rng.random_range(-wander..=wander),
@@ -207,11 +207,11 @@ impl Scene {
         let count = self.subjects.len();
         let (w, h) = unit_size(placed.subject, count, placed.scale);
         let centre = match (count, placed.slot) {
-            (1, Slot::Left) | (2, Slot::Left) => 36,
-            (1, Slot::Right) | (2, Slot::Right) => 92,
-            (_, Slot::Left) => 23,
-            (_, Slot::Right) => 105,
-            (_, Slot::Middle) => 64,
+            (1, StageThird::Left) | (2, StageThird::Left) => 36,
+            (1, StageThird::Right) | (2, StageThird::Right) => 92,
+            (_, StageThird::Left) => 23,
+            (_, StageThird::Right) => 105,
+            (_, StageThird::Middle) => 64,
         };
         let x = (centre + i32::from(placed.dx) - w / 2).clamp(1, UNITS - 1 - w);
         let y = if placed.subject.get().sky {

@@ -8,7 +8,7 @@ use super::caption::{MOODS, finish, title, with_article};
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
 use super::plots::{Beat, PLOTS, Plot};
-use super::reference::{self, Voice, pair_held_out, refers};
+use super::reference::{self, PronounUse, pair_held_out, refers};
 use super::scene::{LAYOUTS, Scene, Split, held_out};
 use super::words::mentions;
 
@@ -62,7 +62,7 @@ impl Tale {
                 continue;
             }
             let [hero, friend, ..] = production.roles;
-            let Some(voice) = Voice::random(hero, friend, &mut rng) else {
+            let Some(voice) = PronounUse::random(hero, friend, &mut rng) else {
                 continue;
             };
             production.pronouns = voice.hero;
@@ -170,7 +170,12 @@ impl Production {
     }
 
     /// The panels of `plot`, spoken of as [`Tale::referring`] says.
-    fn refer(&self, plot: &Plot, mut voice: Voice, rng: &mut impl Rng) -> Vec<(Scene, String)> {
+    fn refer(
+        &self,
+        plot: &Plot,
+        mut voice: PronounUse,
+        rng: &mut impl Rng,
+    ) -> Vec<(Scene, String)> {
         let mut panels: Vec<(Scene, String)> = Vec::new();
         for beat in plot.beats {
             let (scene, _) = self.play(beat, rng);

@@ -26,7 +26,7 @@ pub enum Action {
     /// A sample opening.
     Open(&'static str),
     /// A word of the model, for the composer.
-    Insert(Word),
+    Insert(DrawableWord),
 
     /// Selects a panel, or none.
     Select(Option<PanelId>),
@@ -97,7 +97,7 @@ pub enum Action {
     /// A change of the story that needs nothing else.
     Apply(Box<Edit>),
     /// Changes a setting of the selected panel, or of new ones.
-    Set(Setting),
+    Set(InspectorControl),
 
     /// Takes the last edit back.
     Undo,
@@ -164,7 +164,7 @@ pub enum Action {
 
 /// A control of the inspector.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Setting {
+pub enum InspectorControl {
     /// The new value, and whether the pointer still holds the slider.
     Guidance(f32, bool),
     /// The pointer has let go of the guidance slider.
@@ -193,7 +193,7 @@ pub enum Setting {
 
 /// A word that the model knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum DrawableWord {
     /// A character.
     Character(String),
     /// A thing.
@@ -202,11 +202,11 @@ pub enum Word {
     Place(String),
 }
 
-impl Word {
+impl DrawableWord {
     /// The word itself.
     pub fn word(&self) -> &str {
         match self {
-            Word::Character(w) | Word::Thing(w) | Word::Place(w) => w,
+            DrawableWord::Character(w) | DrawableWord::Thing(w) | DrawableWord::Place(w) => w,
         }
     }
 
@@ -224,7 +224,7 @@ impl Word {
         let has_article = ["a", "an", "the"].contains(&last.as_str());
         let mut parts = Vec::new();
         match self {
-            Word::Place(_) => {
+            DrawableWord::Place(_) => {
                 if !JOINED.contains(&last.as_str()) {
                     parts.push(match word {
                         "beach" | "moon" | "mountain" => "on",
@@ -278,9 +278,9 @@ mod tests {
     #[test]
     fn words_join_a_sentence_with_their_article() {
         let known = |word: &str| word == "fox";
-        let fox = Word::Character("fox".into());
-        let owl = Word::Character("owl".into());
-        let place = |word: &str| Word::Place(word.into());
+        let fox = DrawableWord::Character("fox".into());
+        let owl = DrawableWord::Character("owl".into());
+        let place = |word: &str| DrawableWord::Place(word.into());
         assert_eq!(fox.after("", known), "A fox");
         assert_eq!(owl.after("A fox", known), " and an owl");
         assert_eq!(owl.after("A fox and", known), " an owl");
@@ -291,9 +291,12 @@ mod tests {
         assert_eq!(place("forest").after("It rained.", known), " In the forest");
         // A name of an author's model may begin with any letter, or be none.
         assert_eq!(
-            Word::Character("\u{e9}lans".into()).after("", known),
+            DrawableWord::Character("\u{e9}lans".into()).after("", known),
             "\u{c9}lans"
         );
-        assert_eq!(Word::Character(String::new()).after("A", known), " ");
+        assert_eq!(
+            DrawableWord::Character(String::new()).after("A", known),
+            " "
+        );
     }
 }

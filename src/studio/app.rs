@@ -6,7 +6,7 @@ use egui::{Frame, Id, Margin, Rect, Ui, UiBuilder, pos2};
 
 use super::actions::Action;
 use super::frame_times::FrameTimes;
-use super::preferences::Look;
+use super::preferences::ColourMode;
 use super::state::State;
 use super::textures::Textures;
 use super::{
@@ -25,7 +25,7 @@ pub struct App {
     actions: Vec<Action>,
     times: FrameTimes,
     title: String,
-    theme: Look,
+    theme: ColourMode,
     /// How large everything is drawn, as last seen.
     scale: f32,
     /// What had the keyboard when the last frame ended.

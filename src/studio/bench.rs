@@ -10,7 +10,7 @@ use super::actions::Action;
 use super::app::App;
 use super::dialogs::{Answer, Ask, Dialogs};
 use super::preferences::Preferences;
-use super::state::{Choice, Parts, State};
+use super::state::{ModelChoice, State, StudioParts};
 use crate::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
@@ -39,11 +39,11 @@ pub struct UiBench {
 pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
     let folder =
         tempfile::tempdir().map_err(|e| format!("no temporary folder can be made ({e})"))?;
-    let parts = Parts {
+    let parts = StudioParts {
         loader_for: Arc::new(|_| -> Loader { Box::new(|_| Ok(Box::new(Metronome::default()))) }),
-        choice: Choice {
+        choice: ModelChoice {
             model: "metronome".to_owned(),
-            ..Choice::default()
+            ..ModelChoice::default()
         },
         models: Vec::new(),
         writers: Vec::new(),
@@ -56,7 +56,7 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
     };
     let ctx = egui::Context::default();
     let mut app = App::new(&ctx, State::new(parts));
-    let mut stage = Stage { ctx, time: 0.0 };
+    let mut stage = HeadlessWindow { ctx, time: 0.0 };
 
     // The board is filled by the engine itself, as an author would.
     let patience = Instant::now() + Duration::from_secs(60);
@@ -109,12 +109,12 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
 }
 
 /// A window that is not there.
-struct Stage {
+struct HeadlessWindow {
     ctx: egui::Context,
     time: f64,
 }
 
-impl Stage {
+impl HeadlessWindow {
     fn frame(&mut self, app: &mut App, events: Vec<egui::Event>) {
         self.time += 1.0 / 60.0;
         let size = egui::vec2(1280.0, 800.0);

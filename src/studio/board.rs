@@ -6,7 +6,7 @@ use egui::{
 };
 
 use super::actions::Action;
-use super::card::{self, Drawn};
+use super::card::{self, CardPosition};
 use super::casting;
 use super::icons::{self, Icon};
 use super::script;
@@ -24,7 +24,7 @@ const NARROWEST: f32 = 0.787;
 const OF_HEIGHT: f32 = 0.62;
 
 /// Where cards lie: equal columns, rows as tall as their longest text.
-struct Grid {
+struct CardGrid {
     columns: usize,
     card: Vec2,
     left: f32,
@@ -32,10 +32,10 @@ struct Grid {
     tops: Vec<f32>,
 }
 
-impl Grid {
+impl CardGrid {
     /// Cards are `largest` wide at most.
     /// `more` is what they are taller by than their picture, text and margins.
-    fn new(width: f32, largest: f32, more: f32, text_heights: &[f32], slots: usize) -> Grid {
+    fn new(width: f32, largest: f32, more: f32, text_heights: &[f32], slots: usize) -> CardGrid {
         let narrowest = largest * NARROWEST;
         let fit = |card: f32| (width + GAP) / (card + GAP);
         let columns = fit(largest).round().min(fit(narrowest).floor()).max(1.0) as usize;
@@ -49,7 +49,7 @@ impl Grid {
             let text = text.min(card::LONGEST_TEXT);
             tops.push(tops[row] + card_width + more + text + card::MARGINS + GAP);
         }
-        Grid {
+        CardGrid {
             columns,
             card: Vec2::splat(card_width),
             left: ((width - used) / 2.0).max(0.0),
@@ -90,8 +90,12 @@ pub(super) fn show(
     let count = state.panels().len();
     let largest = (ui.available_height() * OF_HEIGHT).clamp(150.0, CARD_WIDTH);
     let more = casting::chips::height(state);
-    let heights = card::text_heights(ui, state, Grid::new(width, largest, more, &[], 0).card.x);
-    let grid = Grid::new(width, largest, more, &heights, count + 1);
+    let heights = card::text_heights(
+        ui,
+        state,
+        CardGrid::new(width, largest, more, &[], 0).card.x,
+    );
+    let grid = CardGrid::new(width, largest, more, &heights, count + 1);
     state.view.columns = grid.columns;
     let scroll = state
         .view
@@ -138,7 +142,13 @@ pub(super) fn show(
                 }
                 let id = state.panels()[index].id;
                 ui.scope_builder(UiBuilder::new().max_rect(rect).id_salt(id), |ui| {
-                    card::show(ui, state, textures, actions, Drawn { id, index, rect });
+                    card::show(
+                        ui,
+                        state,
+                        textures,
+                        actions,
+                        CardPosition { id, index, rect },
+                    );
                 });
             }
             let rect = grid.rect(origin, count);
@@ -213,7 +223,7 @@ fn drag(
     state: &State,
     textures: &mut Textures,
     actions: &mut Vec<Action>,
-    grid: &Grid,
+    grid: &CardGrid,
     origin: Pos2,
     count: usize,
 ) {
@@ -298,7 +308,7 @@ mod tests {
     #[test]
     fn cards_fill_the_usual_windows_without_overlap() {
         for width in [330.0, 600.0, 612.0, 960.0, 1600.0] {
-            let grid = Grid::new(width, CARD_WIDTH, 0.0, &[500.0, 20.0], 8);
+            let grid = CardGrid::new(width, CARD_WIDTH, 0.0, &[500.0, 20.0], 8);
             assert!(
                 grid.card.x >= 200.0 && grid.card.x <= 330.0,
                 "{width}: {}",
@@ -310,13 +320,13 @@ mod tests {
                 assert!(rects[i + 1..].iter().all(|b| !a.intersects(*b)), "{width}");
             }
         }
-        assert_eq!(Grid::new(960.0, CARD_WIDTH, 0.0, &[], 3).columns, 3);
-        assert_eq!(Grid::new(600.0, CARD_WIDTH, 0.0, &[], 3).columns, 2);
+        assert_eq!(CardGrid::new(960.0, CARD_WIDTH, 0.0, &[], 3).columns, 3);
+        assert_eq!(CardGrid::new(600.0, CARD_WIDTH, 0.0, &[], 3).columns, 2);
     }
 
     #[test]
     fn a_card_dropped_on_a_half_goes_to_that_side() {
-        let grid = Grid::new(960.0, CARD_WIDTH, 0.0, &[], 6);
+        let grid = CardGrid::new(960.0, CARD_WIDTH, 0.0, &[], 6);
         for index in 0..5 {
             let rect = grid.rect(Pos2::ZERO, index);
             let near = |x| Pos2::new(x, rect.center().y);

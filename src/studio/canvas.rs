@@ -32,7 +32,7 @@ impl Default for Brush {
 
 /// A grey picture that is painted on: 255 where the brush went.
 #[derive(Clone, Debug)]
-pub struct Canvas {
+pub struct MaskCanvas {
     painted: GrayImage,
     /// Of the picture that it lies over.
     size: (u32, u32),
@@ -43,13 +43,13 @@ pub struct Canvas {
     revision: u64,
 }
 
-impl Canvas {
+impl MaskCanvas {
     /// Nothing painted over a picture of `width` by `height` pixels.
-    pub fn new(width: u32, height: u32) -> Canvas {
+    pub fn new(width: u32, height: u32) -> MaskCanvas {
         let (width, height) = (width.max(1), height.max(1));
         let shrink = f64::from(LARGEST) / f64::from(width.max(height).max(LARGEST));
         let side = |side: u32| ((f64::from(side) * shrink).round() as u32).max(1);
-        Canvas {
+        MaskCanvas {
             painted: GrayImage::new(side(width), side(height)),
             size: (width, height),
             before: Vec::new(),
@@ -224,13 +224,13 @@ fn coverage(distance: f32, radius: f32, hardness: f32) -> u8 {
 mod tests {
     use super::*;
 
-    fn at(canvas: &Canvas, x: u32, y: u32) -> u8 {
+    fn at(canvas: &MaskCanvas, x: u32, y: u32) -> u8 {
         canvas.mask().get_pixel(x, y).0[0]
     }
 
     #[test]
     fn strokes_cover_the_line_and_nothing_far_from_it() {
-        let mut canvas = Canvas::new(100, 50);
+        let mut canvas = MaskCanvas::new(100, 50);
         let brush = Brush {
             size: 0.1,
             hardness: 1.0,
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_soft_brush_fades_and_crossing_it_does_not() {
-        let mut canvas = Canvas::new(100, 100);
+        let mut canvas = MaskCanvas::new(100, 100);
         let soft = Brush {
             size: 0.4,
             hardness: 0.0,
@@ -284,14 +284,14 @@ mod tests {
 
     #[test]
     fn a_large_picture_has_a_mask_of_its_size_and_black_stays_black() {
-        let mut canvas = Canvas::new(2000, 1000);
+        let mut canvas = MaskCanvas::new(2000, 1000);
         canvas.stroke([0.25, 0.5], Brush::default());
         let mask = canvas.mask();
         assert_eq!(mask.dimensions(), (2000, 1000));
         assert_eq!(mask.get_pixel(500, 500).0, [255; 4]);
         assert_eq!(mask.get_pixel(1500, 500).0, [0, 0, 0, 255]);
         assert_eq!(canvas.drawing().get_pixel(1500, 500).0, [255; 4]);
-        let mut other = Canvas::new(200, 100);
+        let mut other = MaskCanvas::new(200, 100);
         other.load(&mask);
         assert_eq!((at(&other, 50, 50), at(&other, 150, 50)), (255, 0));
     }

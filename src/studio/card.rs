@@ -18,7 +18,7 @@ use super::state::State;
 use super::textures::Textures;
 use super::theme::{self, RADIUS};
 use super::widgets;
-use super::work::Running;
+use super::work::RunningJob;
 use crate::story::{Panel, PanelId};
 use crate::typefaces::has_right_to_left;
 
@@ -31,7 +31,7 @@ const SIDE: f32 = 14.0;
 
 /// Which panel is drawn where.
 #[derive(Clone, Copy)]
-pub struct Drawn {
+pub struct CardPosition {
     pub id: PanelId,
     pub index: usize,
     pub rect: Rect,
@@ -56,10 +56,10 @@ pub(super) fn show(
     state: &mut State,
     textures: &mut Textures,
     actions: &mut Vec<Action>,
-    drawn: Drawn,
+    drawn: CardPosition,
 ) {
     let p = theme::palette(ui);
-    let Drawn { id, index, rect } = drawn;
+    let CardPosition { id, index, rect } = drawn;
     let selected = state.is_chosen(id);
     let over = ui.rect_contains_pointer(rect);
     let card = ui.interact(rect, ui.scope_id().with("card"), Sense::click());
@@ -106,11 +106,11 @@ fn face(
     state: &State,
     textures: &mut Textures,
     actions: &mut Vec<Action>,
-    drawn: Drawn,
+    drawn: CardPosition,
     square: Rect,
 ) {
     let p = theme::palette(ui);
-    let Drawn { id, index, .. } = drawn;
+    let CardPosition { id, index, .. } = drawn;
     let number = index + 1;
     let top = CornerRadius {
         nw: RADIUS,
@@ -177,7 +177,7 @@ fn face(
 }
 
 /// What the author is to see of the picture at a glance: a favourite, one older than its text.
-fn marks(ui: &Ui, state: &State, drawn: Drawn, square: Rect) {
+fn marks(ui: &Ui, state: &State, drawn: CardPosition, square: Rect) {
     let p = theme::palette(ui);
     let Some(panel) = state.panel(drawn.id) else {
         return;
@@ -239,7 +239,7 @@ pub(super) fn paint(
 }
 
 /// What an empty picture says: that it waits, or how to get one.
-fn blank(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, drawn: Drawn, square: Rect) {
+fn blank(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, drawn: CardPosition, square: Rect) {
     let p = theme::palette(ui);
     let below = square.center() + egui::vec2(0.0, 34.0);
     if state.work.waits_for(drawn.id) {
@@ -264,7 +264,7 @@ fn blank(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, drawn: Drawn, sq
 }
 
 /// "14/25" and a line along the picture's lower edge.
-fn progress(ui: &mut Ui, running: &Running, number: usize, square: Rect) {
+fn progress(ui: &mut Ui, running: &RunningJob, number: usize, square: Rect) {
     let p = theme::palette(ui);
     let words = if running.cancelled {
         "stopping".to_owned()
@@ -302,7 +302,7 @@ fn progress(ui: &mut Ui, running: &Running, number: usize, square: Rect) {
     });
 }
 
-fn grab(ui: &Ui, response: &Response, actions: &mut Vec<Action>, drawn: Drawn, any: bool) {
+fn grab(ui: &Ui, response: &Response, actions: &mut Vec<Action>, drawn: CardPosition, any: bool) {
     if response.drag_started() {
         DragAndDrop::set_payload(ui.ctx(), drawn.id);
     }
@@ -340,7 +340,13 @@ fn choose(ui: &Ui, actions: &mut Vec<Action>, id: PanelId) {
 }
 
 /// Duplicate and delete, over the picture while the pointer is there or the panel is selected.
-fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, selected: bool) {
+fn tools(
+    ui: &mut Ui,
+    actions: &mut Vec<Action>,
+    drawn: CardPosition,
+    square: Rect,
+    selected: bool,
+) {
     let over = ui.rect_contains_pointer(drawn.rect);
     let shown = ui
         .ctx()
@@ -360,7 +366,7 @@ fn tools(ui: &mut Ui, actions: &mut Vec<Action>, drawn: Drawn, square: Rect, sel
 }
 
 /// Text as it comes, with a caret after it.
-fn streaming(ui: &mut Ui, running: &Running, index: usize, rect: Rect) {
+fn streaming(ui: &mut Ui, running: &RunningJob, index: usize, rect: Rect) {
     let p = theme::palette(ui);
     let text = running.text.trim_start();
     let width = rect.width() - 8.0;
@@ -418,7 +424,7 @@ pub(super) fn picture(id: PanelId) -> egui::Id {
 
 /// A text that is read from right to left, while the cursor is not in it: egui's own field knows
 /// one direction only.
-fn at_rest(ui: &mut Ui, state: &mut State, drawn: Drawn, rect: Rect) {
+fn at_rest(ui: &mut Ui, state: &mut State, drawn: CardPosition, rect: Rect) {
     let p = theme::palette(ui);
     let text = state.text_of(drawn.id).to_owned();
     let response = ui
@@ -444,7 +450,13 @@ fn at_rest(ui: &mut Ui, state: &mut State, drawn: Drawn, rect: Rect) {
     }
 }
 
-fn editor(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>, drawn: Drawn, rect: Rect) {
+fn editor(
+    ui: &mut Ui,
+    state: &mut State,
+    actions: &mut Vec<Action>,
+    drawn: CardPosition,
+    rect: Rect,
+) {
     let p = theme::palette(ui);
     let id = drawn.id;
     let mut text = state.text_of(id).to_owned();

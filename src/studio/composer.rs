@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use egui::{Frame, Key, Margin, Modifiers, RichText, Stroke, TextEdit, Ui};
 
-use super::actions::{Action, Word};
+use super::actions::{Action, DrawableWord};
 use super::icons::{self, Icon};
-use super::state::{Readiness, State, Words};
+use super::state::{DrawableWordLists, Readiness, State};
 use super::{theme, widgets};
 use crate::engine::Make;
 
@@ -193,33 +193,33 @@ fn words(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 }
 
 /// Words of one kind.
-pub(super) struct Group<'a> {
+pub(super) struct WordGroup<'a> {
     pub name: &'static str,
     pub words: &'a [String],
-    pub make: fn(String) -> Word,
+    pub make: fn(String) -> DrawableWord,
 }
 
-pub(super) fn groups(words: Words<'_>) -> [Group<'_>; 3] {
+pub(super) fn groups(words: DrawableWordLists<'_>) -> [WordGroup<'_>; 3] {
     [
-        Group {
+        WordGroup {
             name: "Characters",
             words: words.characters,
-            make: Word::Character,
+            make: DrawableWord::Character,
         },
-        Group {
+        WordGroup {
             name: "Things",
             words: words.things,
-            make: Word::Thing,
+            make: DrawableWord::Thing,
         },
-        Group {
+        WordGroup {
             name: "Places",
             words: words.places,
-            make: Word::Place,
+            make: DrawableWord::Place,
         },
     ]
 }
 
-pub(super) fn chips(ui: &mut Ui, group: &Group<'_>, actions: &mut Vec<Action>) {
+pub(super) fn chips(ui: &mut Ui, group: &WordGroup<'_>, actions: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = egui::vec2(6.0, 6.0);
         ui.spacing_mut().button_padding = egui::vec2(10.0, 2.0);

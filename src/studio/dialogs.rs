@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-use super::framing::Use;
+use super::framing::PictureUse;
 use crate::catalogue;
-use crate::export::{self, Place};
+use crate::export::{self, Destination};
 use crate::story::{MemberId, PanelId, picture_endings};
 
 /// What is asked; the names are suggestions.
@@ -43,7 +43,7 @@ pub enum Becomes {
     /// Pictures of a member of the cast.
     Looks(MemberId),
     /// What the picture of a panel is drawn with.
-    Frame(PanelId, Use),
+    Frame(PanelId, PictureUse),
 }
 
 impl Becomes {
@@ -52,9 +52,9 @@ impl Becomes {
         match self {
             Becomes::Panels(_) => "Add a picture to the story",
             Becomes::Looks(_) => "Add a picture to the cast",
-            Becomes::Frame(_, Use::Source) => "Choose a picture to begin from",
-            Becomes::Frame(_, Use::Control) => "Choose a picture to follow",
-            Becomes::Frame(_, Use::Mask) => "Choose a mask: white is drawn anew",
+            Becomes::Frame(_, PictureUse::Source) => "Choose a picture to begin from",
+            Becomes::Frame(_, PictureUse::Control) => "Choose a picture to follow",
+            Becomes::Frame(_, PictureUse::Mask) => "Choose a mask: white is drawn anew",
         }
     }
 }
@@ -65,7 +65,7 @@ pub struct ExportAsk {
     /// Its id in [`export::EXPORTERS`].
     pub exporter: &'static str,
     /// Chosen values of the exporter's options.
-    pub options: export::Options,
+    pub options: export::ExportOptions,
     /// For an exporter of one panel.
     pub panel: Option<PanelId>,
     /// The suggested name of the file.
@@ -76,7 +76,7 @@ impl ExportAsk {
     /// Whether a file is to be named, and not a folder chosen.
     pub fn wants_file(&self) -> bool {
         let place = export::exporter(self.exporter).map(|exporter| exporter.place());
-        matches!(place, Some(Place::File { .. }))
+        matches!(place, Some(Destination::File { .. }))
     }
 }
 
@@ -172,12 +172,12 @@ impl Dialogs for SystemDialogs {
             }
             Ask::Export(what) => {
                 match export::exporter(what.exporter).map(|exporter| exporter.place()) {
-                    Some(Place::File { ending, kind }) => {
+                    Some(Destination::File { ending, kind }) => {
                         let dialog = dialog.set_title(format!("Export: {kind}"));
                         let dialog = dialog.add_filter(kind, &[ending]);
                         self.wait(ask, dialog.set_file_name(what.name).save_file());
                     }
-                    Some(Place::Folder) | None => {
+                    Some(Destination::Folder) | None => {
                         let title = "Choose a folder for the export";
                         self.wait(ask, dialog.set_title(title).pick_folder());
                     }

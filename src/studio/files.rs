@@ -10,14 +10,14 @@ use std::thread::JoinHandle;
 use image::RgbaImage;
 
 use super::dialogs::Becomes;
-use crate::export::{self, Existing, Export, ExportError, Exporter, Options};
+use crate::export::{self, Existing, Export, ExportError, ExportOptions, Exporter};
 use crate::story::{
     Document, Images, Project, ProjectError, Record, Rescue, Story, read_picture_file,
 };
 
 /// A board as it stands. `board` tells which of those opened one after another it is, so that
 /// what is said of one is not taken for another.
-pub(super) struct Snapshot {
+pub(super) struct BoardSnapshot {
     pub board: u64,
     /// The board's revision that the document shows.
     pub revision: u64,
@@ -31,12 +31,12 @@ pub(super) struct Snapshot {
 }
 
 /// What the thread is asked to do.
-pub(super) enum Task {
+pub(super) enum FileTask {
     /// Into the story's folder; a story without one gets a new folder.
-    Save(Snapshot),
-    SaveAs(PathBuf, Snapshot),
+    Save(BoardSnapshot),
+    SaveAs(PathBuf, BoardSnapshot),
     /// Another program has changed the story: its version stays, this one goes beside it.
-    KeepBoth(Snapshot),
+    KeepBoth(BoardSnapshot),
     Open(PathBuf),
     /// Where the board is kept from now on; `None` for one without a folder.
     Use(Option<Project>),
@@ -52,7 +52,7 @@ pub(super) enum Task {
 /// An export of the board as it stands.
 pub(super) struct ExportTask {
     pub exporter: &'static dyn Exporter,
-    pub options: Options,
+    pub options: ExportOptions,
     /// By its place from 0, for an exporter of one panel.
     pub panel: Option<usize>,
     pub path: PathBuf,
@@ -62,7 +62,7 @@ pub(super) struct ExportTask {
 }
 
 impl ExportTask {
-    fn run(&self) -> Result<Done, ExportError> {
+    fn run(&self) -> Result<FileResult, ExportError> {
         let what = Export {
             story: &self.story,
             images: &self.images,
@@ -75,12 +75,12 @@ impl ExportTask {
             true => Vec::new(),
             false => export::left_out(&self.story, &self.images, self.exporter.cuts_texts()),
         };
-        Ok(Done::Exported { path, left_out })
+        Ok(FileResult::Exported { path, left_out })
     }
 }
 
 /// What came of it.
-pub(super) enum Done {
+pub(super) enum FileResult {
     Saved {
         board: u64,
         dir: PathBuf,
@@ -109,22 +109,22 @@ pub(super) enum Done {
 
 /// A handle on the thread, and on the one that reads brought pictures: however long one of those
 /// takes, saving goes on.
-pub(super) struct Files {
-    tasks: Option<Sender<Task>>,
-    pictures: Option<Sender<Task>>,
-    done: Receiver<Done>,
+pub(super) struct FileThread {
+    tasks: Option<Sender<FileTask>>,
+    pictures: Option<Sender<FileTask>>,
+    done: Receiver<FileResult>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Files {
+impl FileThread {
     /// Starts the thread, which keeps copies of what it can't save in `rescues`.
     ///
     /// # Panics
     /// When the operating system refuses a thread.
-    pub(super) fn spawn(rescues: Vec<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> Files {
+    pub(super) fn spawn(rescues: Vec<PathBuf>, wake: Arc<dyn Fn() + Send + Sync>) -> FileThread {
         let (outbox, done) = channel();
         let (tasks, thread) = {
-            let mut desk = Desk {
+            let mut desk = FileWorker {
                 rescues,
                 project: None,
                 rescue: None,
@@ -133,7 +133,7 @@ impl Files {
             work("files", perform, outbox.clone(), Arc::clone(&wake))
         };
         let (pictures, _) = work("pictures", brought, outbox, wake);
-        Files {
+        FileThread {
             tasks: Some(tasks),
             pictures: Some(pictures),
             done,
@@ -141,9 +141,9 @@ impl Files {
         }
     }
 
-    pub(super) fn send(&self, task: Task) {
+    pub(super) fn send(&self, task: FileTask) {
         let tasks = match task {
-            Task::Bring { .. } => &self.pictures,
+            FileTask::Bring { .. } => &self.pictures,
             _ => &self.tasks,
         };
         if let Some(tasks) = tasks {
@@ -152,7 +152,7 @@ impl Files {
         }
     }
 
-    pub(super) fn poll(&self) -> Option<Done> {
+    pub(super) fn poll(&self) -> Option<FileResult> {
         self.done.try_recv().ok()
     }
 
@@ -165,7 +165,7 @@ impl Files {
     }
 }
 
-impl Drop for Files {
+impl Drop for FileThread {
     fn drop(&mut self) {
         self.finish();
     }
@@ -174,11 +174,11 @@ impl Drop for Files {
 /// Starts a thread that performs tasks in order.
 fn work(
     name: &str,
-    mut perform: impl FnMut(Task) -> Option<Done> + Send + 'static,
-    outbox: Sender<Done>,
+    mut perform: impl FnMut(FileTask) -> Option<FileResult> + Send + 'static,
+    outbox: Sender<FileResult>,
     wake: Arc<dyn Fn() + Send + Sync>,
-) -> (Sender<Task>, JoinHandle<()>) {
-    let (tasks, inbox) = channel::<Task>();
+) -> (Sender<FileTask>, JoinHandle<()>) {
+    let (tasks, inbox) = channel::<FileTask>();
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
@@ -194,8 +194,8 @@ fn work(
 }
 
 /// Reads the pictures of a task that brings some.
-fn brought(task: Task) -> Option<Done> {
-    let Task::Bring {
+fn brought(task: FileTask) -> Option<FileResult> {
+    let FileTask::Bring {
         board,
         paths,
         becomes,
@@ -210,7 +210,7 @@ fn brought(task: Task) -> Option<Done> {
             Err(error) => refused.push(error.to_string()),
         }
     }
-    Some(Done::Brought {
+    Some(FileResult::Brought {
         board,
         pictures,
         becomes,
@@ -218,7 +218,7 @@ fn brought(task: Task) -> Option<Done> {
     })
 }
 
-struct Desk {
+struct FileWorker {
     /// Where copies go of boards that can't be saved.
     rescues: Vec<PathBuf>,
     project: Option<Project>,
@@ -226,10 +226,10 @@ struct Desk {
     rescue: Option<(u64, Rescue)>,
 }
 
-impl Desk {
-    fn perform(&mut self, task: Task) -> Option<Done> {
+impl FileWorker {
+    fn perform(&mut self, task: FileTask) -> Option<FileResult> {
         Some(match task {
-            Task::Save(snapshot) => {
+            FileTask::Save(snapshot) => {
                 if self.project.is_none() {
                     match new_folder(&snapshot.folder, &snapshot.name) {
                         Ok(project) => self.project = Some(project),
@@ -238,20 +238,20 @@ impl Desk {
                 }
                 self.save(&snapshot)
             }
-            Task::SaveAs(dir, snapshot) => match Project::create(dir) {
+            FileTask::SaveAs(dir, snapshot) => match Project::create(dir) {
                 Ok(project) => {
                     let before = self.project.replace(project);
                     let done = self.save(&snapshot);
-                    if matches!(done, Done::SaveFailed { .. }) {
+                    if matches!(done, FileResult::SaveFailed { .. }) {
                         // The story goes on where it was.
                         self.project = before;
                     }
                     done
                 }
-                Err(error) if snapshot.saved => Done::Failed(error.to_string()),
+                Err(error) if snapshot.saved => FileResult::Failed(error.to_string()),
                 Err(error) => self.save_failed(&error, &snapshot),
             },
-            Task::KeepBoth(snapshot) => {
+            FileTask::KeepBoth(snapshot) => {
                 if let Some(project) = &self.project {
                     match project.keep_both(&snapshot.document, &snapshot.images) {
                         Ok(beside) => self.project = Some(beside),
@@ -260,30 +260,30 @@ impl Desk {
                 }
                 self.save(&snapshot)
             }
-            Task::Open(dir) => match Project::open(dir) {
+            FileTask::Open(dir) => match Project::open(dir) {
                 Ok((project, document, images)) => {
                     // Read here, so that no frame waits for the disk.
                     for panel in &document.story().panels {
                         let _ = panel.picture().and_then(|take| images.shown(&take.image));
                     }
-                    Done::Opened(Box::new((project, document, images)))
+                    FileResult::Opened(Box::new((project, document, images)))
                 }
-                Err(error) => Done::Failed(error.to_string()),
+                Err(error) => FileResult::Failed(error.to_string()),
             },
-            Task::Use(project) => {
+            FileTask::Use(project) => {
                 self.project = project;
                 return None;
             }
-            Task::Export(task) => {
+            FileTask::Export(task) => {
                 let done = task.run();
-                done.unwrap_or_else(|error| Done::Failed(error.to_string()))
+                done.unwrap_or_else(|error| FileResult::Failed(error.to_string()))
             }
             // The other thread does this.
-            Task::Bring { .. } => return None,
+            FileTask::Bring { .. } => return None,
         })
     }
 
-    fn save(&mut self, snapshot: &Snapshot) -> Done {
+    fn save(&mut self, snapshot: &BoardSnapshot) -> FileResult {
         let Some(project) = &mut self.project else {
             return self.unsaved(
                 "This story has no folder yet; use Save as.",
@@ -299,7 +299,7 @@ impl Desk {
                 {
                     rescue.forget();
                 }
-                Done::Saved {
+                FileResult::Saved {
                     board: snapshot.board,
                     dir,
                     revision: snapshot.revision,
@@ -309,13 +309,13 @@ impl Desk {
         }
     }
 
-    fn save_failed(&mut self, error: &ProjectError, snapshot: &Snapshot) -> Done {
+    fn save_failed(&mut self, error: &ProjectError, snapshot: &BoardSnapshot) -> FileResult {
         let changed = matches!(error, ProjectError::ChangedOnDisk(_));
         self.unsaved(&error.to_string(), changed, snapshot)
     }
 
     /// Keeps a copy of what could not be saved, at once: the next chance may not come.
-    fn unsaved(&mut self, reason: &str, changed: bool, snapshot: &Snapshot) -> Done {
+    fn unsaved(&mut self, reason: &str, changed: bool, snapshot: &BoardSnapshot) -> FileResult {
         let (document, images) = (&snapshot.document, &snapshot.images);
         let known = self.rescue.take_if(|(board, _)| *board == snapshot.board);
         let kept = match known {
@@ -334,7 +334,7 @@ impl Desk {
             }
             Err(error) => format!("{reason} No copy could be kept either: {error}"),
         };
-        Done::SaveFailed { reason, changed }
+        FileResult::SaveFailed { reason, changed }
     }
 }
 

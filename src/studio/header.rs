@@ -5,7 +5,7 @@ use egui::{Frame, Margin, Panel, RichText, TextEdit, Ui};
 
 use super::actions::Action;
 use super::icons::{self, Icon};
-use super::preferences::{Look, Preferences};
+use super::preferences::{ColourMode, Preferences};
 use super::sheets::Sheet;
 use super::state::{Readiness, State};
 use super::{inspector, models, theme, widgets};
@@ -336,9 +336,9 @@ fn choices(ui: &mut Ui, exporter: &dyn Exporter, state: &State, actions: &mut Ve
 /// Light or dark; the system decides until the author does.
 fn looks(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let (icon, words, theme) = if ui.visuals().dark_mode {
-        (Icon::Sun, "Light theme", Look::Light)
+        (Icon::Sun, "Light theme", ColourMode::Light)
     } else {
-        (Icon::Moon, "Dark theme", Look::Dark)
+        (Icon::Moon, "Dark theme", ColourMode::Dark)
     };
     if widgets::icon_button(ui, icon, words, true).clicked() {
         actions.push(Action::Prefer(Box::new(Preferences {

@@ -39,13 +39,13 @@ icons! {
 }
 
 /// Textures by icon and size in physical pixels, kept in egui's memory.
-type Cache = Arc<Mutex<HashMap<(Icon, u32), TextureHandle>>>;
+type IconCache = Arc<Mutex<HashMap<(Icon, u32), TextureHandle>>>;
 
 /// `icon` as a white picture of `points` by `points`, to be tinted by the widget that holds it.
 pub(super) fn image(ctx: &egui::Context, icon: Icon, points: f32) -> Image<'static> {
     let pixels = ((points * ctx.pixels_per_point()).round() as u32).clamp(8, 256);
-    let cache: Cache = ctx.data_mut(|d| {
-        d.get_temp_mut_or_default::<Cache>(egui::Id::unique("studio icons"))
+    let cache: IconCache = ctx.data_mut(|d| {
+        d.get_temp_mut_or_default::<IconCache>(egui::Id::unique("studio icons"))
             .clone()
     });
     let known = lock(&cache).get(&(icon, pixels)).cloned();

@@ -10,19 +10,19 @@ const REST: Duration = Duration::from_millis(180);
 
 /// A slider whose picture follows it, and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Slid {
+pub(super) enum PreviewSlider {
     Guidance(f32),
     /// Of image to image.
     Strength(f32),
 }
 
-impl Slid {
+impl PreviewSlider {
     /// Whether a picture was made at this value.
     pub(super) fn made(self, settings: &Settings) -> bool {
         let same = |a: f32, b: f32| (a - b).abs() < 1e-4;
         match self {
-            Slid::Guidance(value) => same(settings.guidance, value),
-            Slid::Strength(value) => {
+            PreviewSlider::Guidance(value) => same(settings.guidance, value),
+            PreviewSlider::Strength(value) => {
                 let init = settings.init.as_ref();
                 init.is_some_and(|init| same(init.strength, value))
             }
@@ -32,34 +32,34 @@ impl Slid {
 
 /// What the slider wants drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct PreviewRequest {
     pub panel: PanelId,
-    pub slid: Slid,
+    pub slid: PreviewSlider,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Change {
-    wanted: Wanted,
+struct PendingPreview {
+    wanted: PreviewRequest,
     due: Instant,
 }
 
 /// Turns the movements of a slider into values to draw.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Live {
+pub(super) struct LivePreview {
     /// A value not drawn yet.
-    pending: Option<Change>,
+    pending: Option<PendingPreview>,
     /// The pointer holds the slider: no value is settled.
     held: bool,
     /// Where a slider was moved to last.
-    last: Option<Slid>,
+    last: Option<PreviewSlider>,
 }
 
-impl Live {
+impl LivePreview {
     /// The slider of `panel` stands there now; `held` while the pointer drags it.
-    pub(super) fn moved(&mut self, panel: PanelId, slid: Slid, held: bool, now: Instant) {
-        let wanted = Wanted { panel, slid };
+    pub(super) fn moved(&mut self, panel: PanelId, slid: PreviewSlider, held: bool, now: Instant) {
+        let wanted = PreviewRequest { panel, slid };
         self.last = Some(slid);
-        self.pending = Some(Change {
+        self.pending = Some(PendingPreview {
             wanted,
             due: now + REST,
         });
@@ -75,7 +75,7 @@ impl Live {
     }
 
     /// Where a slider stands that was moved.
-    pub(super) fn last(&self) -> Option<Slid> {
+    pub(super) fn last(&self) -> Option<PreviewSlider> {
         self.last
     }
 
@@ -89,7 +89,7 @@ impl Live {
     }
 
     /// The value to draw now, told once: the slider has rested on it or was let go.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Wanted> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<PreviewRequest> {
         self.pending
             .take_if(|change| change.due <= now)
             .map(|change| change.wanted)
@@ -112,11 +112,11 @@ mod tests {
     fn a_drag_asks_only_for_values_it_rests_on() {
         let start = Instant::now();
         let ms = |n| start + Duration::from_millis(n);
-        let mut live = Live::default();
+        let mut live = LivePreview::default();
         for i in 0..50 {
             live.moved(
                 PANEL,
-                Slid::Guidance(1.0 + i as f32 * 0.1),
+                PreviewSlider::Guidance(1.0 + i as f32 * 0.1),
                 true,
                 ms(i * 16),
             );
@@ -137,19 +137,19 @@ mod tests {
     #[test]
     fn letting_go_asks_at_once_and_a_key_after_a_rest() {
         let now = Instant::now();
-        let mut live = Live::default();
-        live.moved(PANEL, Slid::Strength(0.3), true, now);
+        let mut live = LivePreview::default();
+        live.moved(PANEL, PreviewSlider::Strength(0.3), true, now);
         live.released(now);
         assert_eq!(
             live.due(now),
-            Some(Wanted {
+            Some(PreviewRequest {
                 panel: PANEL,
-                slid: Slid::Strength(0.3)
+                slid: PreviewSlider::Strength(0.3)
             })
         );
-        live.moved(PANEL, Slid::Guidance(4.0), false, now);
+        live.moved(PANEL, PreviewSlider::Guidance(4.0), false, now);
         assert_eq!(live.due(now), None, "the key may repeat");
         let due = live.due(now + REST).map(|wanted| wanted.slid);
-        assert_eq!(due, Some(Slid::Guidance(4.0)));
+        assert_eq!(due, Some(PreviewSlider::Guidance(4.0)));
     }
 }

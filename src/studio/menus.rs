@@ -3,7 +3,7 @@
 use egui::Ui;
 
 use super::actions::Action;
-use super::casting::{self, Looks};
+use super::casting::{self, ReferencePlace};
 use super::state::State;
 use super::widgets::{menu_item, roomy};
 use crate::story::PanelId;
@@ -91,6 +91,6 @@ pub(super) fn take(
 fn this_is(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId, take: usize) {
     ui.menu_button("This is", |ui| {
         roomy(ui);
-        casting::who(ui, state, actions, &Looks::Take(id, take));
+        casting::who(ui, state, actions, &ReferencePlace::Take(id, take));
     });
 }

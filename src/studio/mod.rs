@@ -42,4 +42,4 @@ pub mod work;
 
 pub use bench::{UiBench, bench_ui};
 pub use run::{StudioError, StudioOptions, projects_folder, run};
-pub use state::{Choice, Storyteller};
+pub use state::{ModelChoice, Storyteller};

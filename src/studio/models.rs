@@ -11,16 +11,16 @@ use egui::{RichText, Ui};
 
 use super::actions::Action;
 use super::sheets::Sheet;
-use super::state::{Choice, State, Storyteller};
+use super::state::{ModelChoice, State, Storyteller};
 use super::{theme, widgets};
 use crate::catalogue;
 use crate::pipeline;
-use crate::remote::Key;
+use crate::remote::ApiKey;
 use crate::weights::{self, Manifest, Model};
 
 /// What can be chosen.
 #[derive(Clone, Debug, Default)]
-pub struct Offer {
+pub struct ModelOffer {
     /// Models that tell stories.
     pub models: Vec<Storyteller>,
     /// Models that write for others.
@@ -31,7 +31,7 @@ pub struct Offer {
 
 /// All in the models folder `models` that a recipe takes, and what the command line names. What
 /// cannot be read is left out here; loading it says why.
-pub fn offer(models: &Path, chosen: &Choice) -> Offer {
+pub fn offer(models: &Path, chosen: &ModelChoice) -> ModelOffer {
     let installed = weights::catalogue(models).unwrap_or_default();
     let (there, away): (Vec<Model>, Vec<Model>) = installed
         .into_iter()
@@ -49,7 +49,7 @@ pub fn offer(models: &Path, chosen: &Choice) -> Offer {
         });
     }
     let place = |model: Model| (model.manifest.name, model.source.to_string());
-    Offer {
+    ModelOffer {
         models: all,
         writers,
         away: away.into_iter().map(place).collect(),
@@ -74,7 +74,7 @@ fn with_recipes(model: Model) -> Vec<Storyteller> {
 }
 
 /// What the thread tells.
-enum Told {
+enum AddProgress {
     /// The file that is looked at, and how many were added so far.
     Looking(String, usize),
     /// What was done, in a sentence.
@@ -133,7 +133,7 @@ pub struct EngineForm {
 impl EngineForm {
     /// Asks the engine what it has, and adds that.
     fn add(&self, models: &Path) -> Result<String, catalogue::CatalogueError> {
-        let key = Key::new(&self.key);
+        let key = ApiKey::new(&self.key);
         let address = self.address.trim();
         let bindings: Vec<String> = self
             .bindings
@@ -156,27 +156,27 @@ impl EngineForm {
 }
 
 /// The models folder, and what is being added to it.
-pub struct Library {
+pub struct ModelLibrary {
     dir: PathBuf,
     away: Vec<(String, String)>,
     wake: Arc<dyn Fn() + Send + Sync>,
-    send: Sender<Told>,
-    told: Receiver<Told>,
+    send: Sender<AddProgress>,
+    told: Receiver<AddProgress>,
     /// What is looked at now, where something is added.
     pub looking: Option<String>,
     /// The engine that the author describes.
     pub engine: EngineForm,
 }
 
-impl Library {
+impl ModelLibrary {
     /// A library over the models folder `dir`; `wake` is called when an addition has news.
     pub fn new(
         dir: PathBuf,
         away: Vec<(String, String)>,
         wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> Library {
+    ) -> ModelLibrary {
         let (send, told) = channel();
-        Library {
+        ModelLibrary {
             dir,
             away,
             wake,
@@ -208,7 +208,10 @@ impl Library {
     fn look_at(
         &mut self,
         what: String,
-        add: impl FnOnce(&Path, &dyn Fn(Told) -> bool) -> Result<String, catalogue::CatalogueError>
+        add: impl FnOnce(
+            &Path,
+            &dyn Fn(AddProgress) -> bool,
+        ) -> Result<String, catalogue::CatalogueError>
         + Send
         + 'static,
     ) {
@@ -222,15 +225,15 @@ impl Library {
         };
         let work = move || {
             tell(match add(&models, &tell) {
-                Ok(done) => Told::Done(done),
-                Err(error) => Told::Failed(error.to_string()),
+                Ok(done) => AddProgress::Done(done),
+                Err(error) => AddProgress::Failed(error.to_string()),
             });
         };
         let thread = std::thread::Builder::new()
             .name("models".to_owned())
             .spawn(work);
         if let Err(error) = thread {
-            let _ = self.send.send(Told::Failed(format!(
+            let _ = self.send.send(AddProgress::Failed(format!(
                 "the model could not be looked at ({error}); close some programs and try again"
             )));
         }
@@ -254,7 +257,7 @@ fn add_one(path: &Path, models: &Path) -> Result<String, catalogue::CatalogueErr
 fn add_all(
     dir: &Path,
     models: &Path,
-    tell: &dyn Fn(Told) -> bool,
+    tell: &dyn Fn(AddProgress) -> bool,
 ) -> Result<String, catalogue::CatalogueError> {
     let (mut added, mut others, mut broken) = (0, 0, 0);
     catalogue::scan(dir, &mut |found| {
@@ -274,7 +277,7 @@ fn add_all(
             Ok(_) => others += 1,
             Err(_) => broken += 1,
         }
-        match tell(Told::Looking(name, added)) {
+        match tell(AddProgress::Looking(name, added)) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
@@ -294,10 +297,10 @@ impl State {
         let mut done = false;
         while let Ok(told) = library.told.try_recv() {
             match told {
-                Told::Looking(name, added) => {
+                AddProgress::Looking(name, added) => {
                     library.looking = Some(format!("{name}, {added} added"));
                 }
-                Told::Done(sentence) => {
+                AddProgress::Done(sentence) => {
                     library.looking = None;
                     self.toasts.note(sentence, now);
                     if self.view.sheet == Some(Sheet::Engine) {
@@ -306,7 +309,7 @@ impl State {
                     }
                     done = true;
                 }
-                Told::Failed(sentence) => {
+                AddProgress::Failed(sentence) => {
                     library.looking = None;
                     if self.view.sheet == Some(Sheet::Engine) {
                         library.engine.trouble = Some(sentence);

@@ -13,7 +13,7 @@ const RECENT: usize = 12;
 /// Colours of the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Look {
+pub enum ColourMode {
     /// As the system has it.
     #[default]
     System,
@@ -23,13 +23,13 @@ pub enum Look {
     Dark,
 }
 
-impl Look {
+impl ColourMode {
     /// egui's name of it.
     pub fn preference(self) -> ThemePreference {
         match self {
-            Look::System => ThemePreference::System,
-            Look::Light => ThemePreference::Light,
-            Look::Dark => ThemePreference::Dark,
+            ColourMode::System => ThemePreference::System,
+            ColourMode::Light => ThemePreference::Light,
+            ColourMode::Dark => ThemePreference::Dark,
         }
     }
 }
@@ -37,7 +37,7 @@ impl Look {
 /// Where the window was and how large, in points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Place {
+pub struct WindowPlacement {
     /// Upper left corner; none where the system does not say.
     pub position: Option<[f32; 2]>,
     /// Width and height, in points.
@@ -46,7 +46,7 @@ pub struct Place {
     pub maximized: bool,
 }
 
-impl Place {
+impl WindowPlacement {
     /// Takes in where the window is now.
     pub fn follow(&mut self, ui: &egui::Ui) {
         ui.input(|i| {
@@ -73,7 +73,7 @@ impl Place {
 #[serde(default)]
 pub struct Preferences {
     /// Colours of the window.
-    pub theme: Look,
+    pub theme: ColourMode,
     /// Where new stories are kept; none is the usual place.
     pub folder: Option<PathBuf>,
     /// Locale in which dates are written, such as `de_DE`; empty is the system's.
@@ -85,19 +85,19 @@ pub struct Preferences {
     /// Folders of stories, the last one first.
     pub recent: Vec<PathBuf>,
     /// Where the window was.
-    pub window: Place,
+    pub window: WindowPlacement,
 }
 
 impl Default for Preferences {
     fn default() -> Preferences {
         Preferences {
-            theme: Look::System,
+            theme: ColourMode::System,
             folder: None,
             dates: String::new(),
             scale: 1.0,
             autosave: true,
             recent: Vec::new(),
-            window: Place::default(),
+            window: WindowPlacement::default(),
         }
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         let file = temp.path().join("config").join("preferences.toml");
         assert_eq!(Preferences::load(&file), Preferences::default());
         let mut set = Preferences {
-            theme: Look::Dark,
+            theme: ColourMode::Dark,
             folder: Some("/stories".into()),
             dates: "de_DE".into(),
             scale: 1.25,
@@ -190,7 +190,7 @@ mod tests {
         )
         .unwrap();
         let read = Preferences::load(&file);
-        assert_eq!((read.scale, read.window), (3.0, Place::default()));
+        assert_eq!((read.scale, read.window), (3.0, WindowPlacement::default()));
         fs::write(&file, "not = [toml").unwrap();
         assert_eq!(Preferences::load(&file), Preferences::default());
     }

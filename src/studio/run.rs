@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::app::App;
 use super::dialogs::SystemDialogs;
-use super::models::Library;
+use super::models::ModelLibrary;
 use super::preferences::{self, Preferences};
-use super::state::{Choice, LoaderFor, Parts, State, Storyteller};
+use super::state::{LoaderFor, ModelChoice, State, Storyteller, StudioParts};
 use crate::story::rescue_folders;
 use crate::weights::Manifest;
 
@@ -22,7 +22,7 @@ pub struct StudioOptions {
     /// Makes the loader of what is chosen; called again when the author chooses anew.
     pub loader_for: LoaderFor,
     /// The model that is loaded at the start.
-    pub choice: Choice,
+    pub choice: ModelChoice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
     /// The installed models that write for others.
@@ -87,7 +87,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ctx.request_repaint_after(PACE));
         let projects = projects_folder();
         let start = preferences.folder.clone().unwrap_or(projects.clone());
-        let mut state = State::new(Parts {
+        let mut state = State::new(StudioParts {
             loader_for: options.loader_for,
             choice: options.choice,
             models: options.models,
@@ -100,7 +100,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             preferences_file,
         });
         let library = options.library;
-        state.models.library = library.map(|dir| Library::new(dir, options.away, wake));
+        state.models.library = library.map(|dir| ModelLibrary::new(dir, options.away, wake));
         if let Some(dir) = options.project {
             state.open(dir);
         }

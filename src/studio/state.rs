@@ -25,20 +25,20 @@ use std::time::{Duration, Instant};
 use image::RgbaImage;
 
 use super::dialogs::Dialogs;
-use super::files::Files;
+use super::files::FileThread;
 use super::preferences::Preferences;
 use super::recent::Recent;
 use super::toasts::Toasts;
-use super::work::Work;
+use super::work::JobQueue;
 use crate::engine::Engine;
 use crate::export;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Rescued, Settings, Story};
 use crate::weights::Manifest;
 pub use autosave::Autosave;
 use casting::Casting;
-use controls::{Controls, Glimpse};
+use controls::{Controls, PreviewPicture};
 use framing::Framing;
-pub use model::{Choice, LoaderFor, Models, Readiness, Storyteller, Words};
+pub use model::{DrawableWordLists, LoaderFor, ModelChoice, Models, Readiness, Storyteller};
 pub use session::{Leave, Leaving};
 pub use view::View;
 
@@ -46,11 +46,11 @@ pub use view::View;
 const TYPING_REST: Duration = Duration::from_millis(1500);
 
 /// What the studio is made of, so that tests can give their own parts.
-pub struct Parts {
+pub struct StudioParts {
     /// Makes the loader of what is chosen.
     pub loader_for: LoaderFor,
     /// The model that is loaded at the start.
-    pub choice: Choice,
+    pub choice: ModelChoice,
     /// The installed models that tell stories.
     pub models: Vec<Storyteller>,
     /// The installed models that write for others.
@@ -98,15 +98,15 @@ pub struct State {
     /// Models that can be chosen, and the one that was.
     pub models: Models,
     /// What is being made, and what waits.
-    pub work: Work,
+    pub work: JobQueue,
     engine: Engine,
-    files: Files,
+    files: FileThread,
     dialogs: Box<dyn Dialogs>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Short messages over the board.
     pub toasts: Toasts,
     /// What was chosen for each exporter, by its id.
-    pub exports: BTreeMap<&'static str, export::Options>,
+    pub exports: BTreeMap<&'static str, export::ExportOptions>,
     /// What the author has set once for all stories.
     pub preferences: Preferences,
     preferences_file: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub struct State {
 
 impl State {
     /// An empty board; the engine begins to load the chosen model.
-    pub fn new(parts: Parts) -> State {
+    pub fn new(parts: StudioParts) -> State {
         let wake = Arc::clone(&parts.wake);
         let woken = Arc::clone(&wake);
         let engine = Engine::spawn((parts.loader_for)(&parts.choice), Box::new(move || woken()));
@@ -149,10 +149,10 @@ impl State {
                 loader_for: parts.loader_for,
                 readiness: Readiness::default(),
             },
-            work: Work::default(),
+            work: JobQueue::default(),
             engine,
             rescued: Rescued::all(&parts.rescues),
-            files: Files::spawn(parts.rescues, parts.wake),
+            files: FileThread::spawn(parts.rescues, parts.wake),
             dialogs: parts.dialogs,
             wake,
             toasts: Toasts::default(),

@@ -16,7 +16,7 @@ const THUMBNAIL: u32 = 108;
 /// Identifies pixels without comparing them: pictures are shared and never written to.
 type PixelsKey = usize;
 
-struct Entry {
+struct CachedTexture {
     texture: TextureHandle,
     /// Held so that its address cannot be taken by another picture.
     picture: Arc<RgbaImage>,
@@ -26,10 +26,10 @@ struct Entry {
 /// Textures of what is on the screen. What was not asked for in a frame is let go after it.
 #[derive(Default)]
 pub struct Textures {
-    panels: HashMap<PanelId, Entry>,
-    thumbnails: HashMap<ImageId, Entry>,
+    panels: HashMap<PanelId, CachedTexture>,
+    thumbnails: HashMap<ImageId, CachedTexture>,
     /// The take that the viewer shows beside another.
-    beside: HashMap<(), Entry>,
+    beside: HashMap<(), CachedTexture>,
     /// What is painted over the large picture, of which revision and in which ink.
     overlay: Option<((u64, Color32), TextureHandle, bool)>,
 }
@@ -97,7 +97,7 @@ impl Textures {
 }
 
 fn shown<K: std::hash::Hash + Eq>(
-    entries: &mut HashMap<K, Entry>,
+    entries: &mut HashMap<K, CachedTexture>,
     id: K,
     picture: &Arc<RgbaImage>,
     create: impl FnOnce(&RgbaImage) -> TextureHandle,
@@ -111,7 +111,7 @@ fn shown<K: std::hash::Hash + Eq>(
         return entry.texture.clone();
     }
     let texture = create(picture);
-    let entry = Entry {
+    let entry = CachedTexture {
         texture: texture.clone(),
         picture: Arc::clone(picture),
         used: true,

@@ -10,7 +10,7 @@ use super::{plain, theme, widgets};
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// Something was done.
     Note,
     /// Something went wrong.
@@ -21,7 +21,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Toast {
     /// Whether something was done or went wrong.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The message.
     pub sentence: String,
     until: Instant,
@@ -36,9 +36,9 @@ pub fn sentence(words: String) -> String {
 
 /// A message that was shown, kept to be read again.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct LoggedMessage {
     /// Whether something was done or went wrong.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// When it was shown.
     pub at: SystemTime,
     /// The message.
@@ -54,31 +54,39 @@ const KEPT: usize = 200;
 #[derive(Clone, Debug, Default)]
 pub struct Toasts {
     shown: Vec<Toast>,
-    history: VecDeque<Message>,
+    history: VecDeque<LoggedMessage>,
 }
 
 impl Toasts {
     /// Shows that something was done, for four seconds.
     pub fn note(&mut self, sentence: impl Into<String>, now: Instant) {
-        self.push(Kind::Note, sentence.into(), now + Duration::from_secs(4));
+        self.push(
+            MessageKind::Note,
+            sentence.into(),
+            now + Duration::from_secs(4),
+        );
     }
 
     /// Says what went wrong in an author's words; those of the system are kept beside them.
     pub fn error(&mut self, sentence: impl Into<String>, now: Instant) {
-        self.push(Kind::Error, sentence.into(), now + Duration::from_secs(20));
+        self.push(
+            MessageKind::Error,
+            sentence.into(),
+            now + Duration::from_secs(20),
+        );
     }
 
     /// All that was said, oldest first.
-    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Message> {
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &LoggedMessage> {
         self.history.iter()
     }
 
     /// A sentence that is already shown is shown longer, not twice.
-    fn push(&mut self, kind: Kind, words: String, until: Instant) {
+    fn push(&mut self, kind: MessageKind, words: String, until: Instant) {
         let (plain, detail) = plain::words(&words);
         let sentence = sentence(plain);
         if !self.shown.iter().any(|toast| toast.sentence == sentence) {
-            self.history.push_back(Message {
+            self.history.push_back(LoggedMessage {
                 kind,
                 at: SystemTime::now(),
                 sentence: sentence.clone(),
@@ -123,8 +131,8 @@ pub fn show(ui: &mut Ui, toasts: &mut Toasts, above: f32) {
         .show(ui.ctx(), |ui| {
             for (i, toast) in toasts.shown.iter().enumerate() {
                 let (icon, ink, edge) = match toast.kind {
-                    Kind::Note => (Icon::Check, p.accent, p.line),
-                    Kind::Error => (Icon::Warning, p.error, p.error),
+                    MessageKind::Note => (Icon::Check, p.accent, p.line),
+                    MessageKind::Error => (Icon::Warning, p.error, p.error),
                 };
                 Frame::NONE
                     .fill(p.paper)
@@ -167,7 +175,7 @@ mod tests {
         toasts.note("Saved.", now);
         assert_eq!(toasts.all().len(), 2);
         assert!(toasts.expire(now + Duration::from_secs(5)).is_some());
-        assert_eq!(toasts.all()[0].kind, Kind::Error);
+        assert_eq!(toasts.all()[0].kind, MessageKind::Error);
         assert_eq!(toasts.expire(now + Duration::from_secs(60)), None);
         assert!(toasts.all().is_empty());
     }

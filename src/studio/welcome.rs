@@ -7,10 +7,10 @@ use egui::{
 };
 
 use super::actions::Action;
-use super::composer::{self, Group};
+use super::composer::{self, WordGroup};
 use super::icons::{self, Icon};
 use super::recent::Recent;
-use super::state::{Readiness, State, Words};
+use super::state::{DrawableWordLists, Readiness, State};
 use super::textures::Textures;
 use super::{dates, theme, widgets};
 
@@ -264,14 +264,14 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
                     }
                 });
                 ui.add_space(4.0);
-                let group: &Group<'_> = &groups[shown.min(2)];
+                let group: &WordGroup<'_> = &groups[shown.min(2)];
                 composer::chips(ui, group, actions);
             });
         });
     state.view.words_shown = shown;
 }
 
-fn can_draw(model: &str, words: Words<'_>) -> String {
+fn can_draw(model: &str, words: DrawableWordLists<'_>) -> String {
     let counts = [
         (words.characters.len(), "character"),
         (words.things.len(), "thing"),
@@ -303,9 +303,9 @@ mod tests {
         let named = |name: &str, n| vec![name.to_owned(); n];
         let (characters, things, places) =
             (named("fox", 24), named("lantern", 1), named("forest", 12));
-        let mut words = Words {
+        let mut words = DrawableWordLists {
             characters: &characters,
-            ..Words::default()
+            ..DrawableWordLists::default()
         };
         assert_eq!(
             can_draw("Sprout", words),
@@ -317,6 +317,6 @@ mod tests {
             can_draw("Sprout", words),
             "Sprout can draw 24 characters, 1 thing and 12 places. Click a word to use it."
         );
-        assert_eq!(can_draw("X", Words::default()), "");
+        assert_eq!(can_draw("X", DrawableWordLists::default()), "");
     }
 }

@@ -14,7 +14,7 @@ use crate::story::{Edit, PanelId, Settings};
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum JobTarget {
     /// A new panel behind `after` or, without one, at the end, made when the job's turn comes.
     /// `show` if the author has just asked for it and wants to see it.
     NewPanel {
@@ -38,9 +38,9 @@ pub struct Rewrite {
 
 /// A job that waits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+pub struct QueuedJob {
     /// Where the result goes.
-    pub target: Target,
+    pub target: JobTarget,
     /// What is made.
     pub make: Make,
     /// How it is made.
@@ -53,7 +53,7 @@ pub struct Order {
 
 /// What a job has put into the story, in one step of undo.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct JobEdits {
     /// The document's revision right after it.
     pub at: u64,
     /// The edits, in order.
@@ -62,7 +62,7 @@ pub struct Made {
 
 /// The job that the engine has.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub struct RunningJob {
     /// Id of the job.
     pub job: JobId,
     /// The panel that it is made for.
@@ -76,7 +76,7 @@ pub struct Running {
     /// The panel's text that its picture was ordered for.
     pub told: Option<String>,
     /// What this job has put into the story so far.
-    pub made: Option<Made>,
+    pub made: Option<JobEdits>,
     /// Whether the author has cancelled it.
     pub cancelled: bool,
     /// The part of the model that is loaded again.
@@ -98,11 +98,11 @@ pub struct Running {
 
 /// The queue, and how long its parts take on this machine.
 #[derive(Clone, Debug, Default)]
-pub struct Work {
-    waiting: VecDeque<Order>,
-    running: Option<Running>,
+pub struct JobQueue {
+    waiting: VecDeque<QueuedJob>,
+    running: Option<RunningJob>,
     /// Jobs that only engines elsewhere work on, oldest first.
-    elsewhere: Vec<Running>,
+    elsewhere: Vec<RunningJob>,
     /// Seconds a text took, smoothed; `None` before the first.
     text_seconds: Option<f32>,
     step_seconds: Option<f32>,
@@ -112,34 +112,34 @@ fn smooth(known: &mut Option<f32>, new: f32) {
     *known = Some(known.map_or(new, |old| 0.7 * old + 0.3 * new));
 }
 
-impl Work {
+impl JobQueue {
     /// The job that the engine's own thread works on, else the oldest of those elsewhere.
-    pub fn running(&self) -> Option<&Running> {
+    pub fn running(&self) -> Option<&RunningJob> {
         self.running.as_ref().or(self.elsewhere.first())
     }
 
     /// All jobs that are worked on.
-    pub fn all(&self) -> impl Iterator<Item = &Running> {
+    pub fn all(&self) -> impl Iterator<Item = &RunningJob> {
         self.running.iter().chain(&self.elsewhere)
     }
 
     /// The same, to be changed.
-    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Running> {
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut RunningJob> {
         self.running.iter_mut().chain(&mut self.elsewhere)
     }
 
     /// The running job if it is `job`.
-    pub fn job(&self, job: JobId) -> Option<&Running> {
+    pub fn job(&self, job: JobId) -> Option<&RunningJob> {
         self.all().find(|running| running.job == job)
     }
 
     /// The same, to be changed.
-    pub fn job_mut(&mut self, job: JobId) -> Option<&mut Running> {
+    pub fn job_mut(&mut self, job: JobId) -> Option<&mut RunningJob> {
         self.all_mut().find(|running| running.job == job)
     }
 
     /// A running job for this panel.
-    pub fn on(&self, panel: PanelId) -> Option<&Running> {
+    pub fn on(&self, panel: PanelId) -> Option<&RunningJob> {
         self.all().find(|running| running.panel == panel)
     }
 
@@ -153,7 +153,7 @@ impl Work {
     pub fn waits_for(&self, panel: PanelId) -> bool {
         self.waiting
             .iter()
-            .any(|o| o.target == Target::Panel(panel))
+            .any(|o| o.target == JobTarget::Panel(panel))
     }
 
     /// Whether an order of the guidance slider waits.
@@ -168,7 +168,7 @@ impl Work {
 
     /// How many of them make a new panel.
     pub fn panels_to_come(&self) -> usize {
-        let new = |order: &&Order| matches!(order.target, Target::NewPanel { .. });
+        let new = |order: &&QueuedJob| matches!(order.target, JobTarget::NewPanel { .. });
         self.waiting.iter().filter(new).count()
     }
 
@@ -178,7 +178,7 @@ impl Work {
     }
 
     /// Puts an order at the end; a live one at the front, in place of the one before it.
-    pub fn push(&mut self, order: Order) {
+    pub fn push(&mut self, order: QueuedJob) {
         if order.live {
             self.waiting.retain(|o| !o.live);
             self.waiting.push_front(order);
@@ -189,12 +189,12 @@ impl Work {
 
     /// The next order when nothing runs on the engine's own thread and fewer than `at_once` jobs are
     /// elsewhere. A text of a writer that `sees` waits for the pictures before it.
-    pub fn take_next(&mut self, at_once: usize, sees: bool) -> Option<Order> {
+    pub fn take_next(&mut self, at_once: usize, sees: bool) -> Option<QueuedJob> {
         let room = self.running.is_none() && self.elsewhere.len() < at_once.max(1);
         let next = self.waiting.front().filter(|_| room)?;
         let waits = sees && next.make.text() && !self.elsewhere.is_empty();
         // One panel has one job at a time.
-        let busy = matches!(next.target, Target::Panel(id) if self.on(id).is_some());
+        let busy = matches!(next.target, JobTarget::Panel(id) if self.on(id).is_some());
         if waits || busy {
             return None;
         }
@@ -216,7 +216,7 @@ impl Work {
     /// New panels that were to come behind `old` come behind `new`, which stands there now.
     pub fn reanchor(&mut self, old: PanelId, new: PanelId) {
         for order in &mut self.waiting {
-            if let Target::NewPanel { after, .. } = &mut order.target
+            if let JobTarget::NewPanel { after, .. } = &mut order.target
                 && *after == Some(old)
             {
                 *after = Some(new);
@@ -227,7 +227,7 @@ impl Work {
     /// Drops what waits for panels that `gone` names.
     pub fn forget(&mut self, gone: impl Fn(PanelId) -> bool) {
         self.waiting
-            .retain(|o| !matches!(o.target, Target::Panel(id) if gone(id)));
+            .retain(|o| !matches!(o.target, JobTarget::Panel(id) if gone(id)));
     }
 
     /// The engine has taken `order` as `job` for `panel`, whose text is `told`.
@@ -235,12 +235,12 @@ impl Work {
         &mut self,
         job: JobId,
         panel: PanelId,
-        order: Order,
+        order: QueuedJob,
         told: Option<String>,
-        made: Option<Made>,
+        made: Option<JobEdits>,
         now: Instant,
     ) {
-        self.running = Some(Running {
+        self.running = Some(RunningJob {
             job,
             panel,
             make: order.make,
@@ -310,7 +310,7 @@ impl Work {
     }
 
     /// The running job ends if it is `job`.
-    pub fn end(&mut self, job: JobId) -> Option<Running> {
+    pub fn end(&mut self, job: JobId) -> Option<RunningJob> {
         let at = self.elsewhere.iter().position(|r| r.job == job);
         match at {
             Some(at) => Some(self.elsewhere.remove(at)),
@@ -341,8 +341,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn order(target: Target, live: bool) -> Order {
-        Order {
+    fn order(target: JobTarget, live: bool) -> QueuedJob {
+        QueuedJob {
             target,
             make: Make::Both,
             settings: Settings::default(),
@@ -353,24 +353,24 @@ mod tests {
 
     #[test]
     fn the_newest_live_order_goes_first_and_replaces_the_older() {
-        let mut work = Work::default();
+        let mut work = JobQueue::default();
         work.push(order(
-            Target::NewPanel {
+            JobTarget::NewPanel {
                 show: false,
                 after: None,
             },
             false,
         ));
-        work.push(order(Target::Panel(PanelId(1)), true));
-        work.push(order(Target::Panel(PanelId(2)), true));
+        work.push(order(JobTarget::Panel(PanelId(1)), true));
+        work.push(order(JobTarget::Panel(PanelId(2)), true));
         assert_eq!(work.waiting(), 2);
         assert_eq!(
             work.take_next(1, false).map(|o| o.target),
-            Some(Target::Panel(PanelId(2)))
+            Some(JobTarget::Panel(PanelId(2)))
         );
         assert_eq!(
             work.take_next(1, false).map(|o| o.target),
-            Some(Target::NewPanel {
+            Some(JobTarget::NewPanel {
                 show: false,
                 after: None
             })
@@ -379,12 +379,12 @@ mod tests {
 
     #[test]
     fn orders_for_panels_that_went_are_dropped() {
-        let mut work = Work::default();
+        let mut work = JobQueue::default();
         for id in 1..=3 {
-            work.push(order(Target::Panel(PanelId(id)), false));
+            work.push(order(JobTarget::Panel(PanelId(id)), false));
         }
         work.push(order(
-            Target::NewPanel {
+            JobTarget::NewPanel {
                 show: false,
                 after: None,
             },
@@ -398,13 +398,13 @@ mod tests {
 
     #[test]
     fn while_pictures_are_drawn_elsewhere_the_next_orders_begin() {
-        let mut work = Work::default();
+        let mut work = JobQueue::default();
         for id in 1..=4 {
-            work.push(order(Target::Panel(PanelId(id)), false));
+            work.push(order(JobTarget::Panel(PanelId(id)), false));
         }
-        let begin = |work: &mut Work, job: u64, sees| {
+        let begin = |work: &mut JobQueue, job: u64, sees| {
             let order = work.take_next(2, sees)?;
-            let Target::Panel(panel) = order.target else {
+            let JobTarget::Panel(panel) = order.target else {
                 return None;
             };
             work.started(JobId(job), panel, order, None, None, Instant::now());
@@ -433,8 +433,8 @@ mod tests {
     fn time_left_follows_the_pace_of_the_steps() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut work = Work::default();
-        let mut order = order(Target::Panel(PanelId(1)), false);
+        let mut work = JobQueue::default();
+        let mut order = order(JobTarget::Panel(PanelId(1)), false);
         order.make = Make::Picture;
         order.settings.steps = 10;
         work.started(JobId(1), PanelId(1), order, None, None, start);

@@ -5,7 +5,7 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
-use super::course::{self, Course, Stage, Step};
+use super::course::{self, Course, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError, log};
@@ -71,14 +71,14 @@ const EDGE: f64 = 2.5;
 const SCALE_SCENES: usize = 64;
 
 /// A batch: crops for the encoder, what the decoder should draw, and each pixel's weight.
-struct Batch {
+struct CropBatch {
     input: Tensor,
     target: Tensor,
     weight: Tensor,
 }
 
 /// Draws crops of scenes at the encoder's and the decoder's resolution.
-pub(super) struct Painter {
+pub(super) struct CropRenderer {
     small: Renderer,
     large: Renderer,
     pub(super) size: usize,
@@ -107,7 +107,7 @@ pub(super) fn to_pictures(t: &Tensor) -> Result<Vec<RgbImage>> {
         .collect()
 }
 
-impl Painter {
+impl CropRenderer {
     pub(super) fn new(size: usize, zoom: usize) -> Self {
         Self {
             small: Renderer::new(size as u32),
@@ -130,7 +130,7 @@ impl Painter {
         rgb
     }
 
-    fn batch(&self, s: &AutoencoderSettings, step: u64, device: &Device) -> Result<Batch> {
+    fn batch(&self, s: &AutoencoderSettings, step: u64, device: &Device) -> Result<CropBatch> {
         let (crop, out) = (s.crop, s.crop * self.zoom);
         let parts: Vec<_> = (0..s.batch)
             .into_par_iter()
@@ -171,7 +171,7 @@ impl Painter {
         }
         let mean = weight.iter().sum::<f32>() / weight.len() as f32;
         weight.iter_mut().for_each(|w| *w /= mean);
-        Ok(Batch {
+        Ok(CropBatch {
             input: Tensor::from_vec(input, (s.batch, crop, crop, 3), device)?,
             target: Tensor::from_vec(target, (s.batch, out, out, 3), device)?,
             weight: Tensor::from_vec(weight, (s.batch, out, out, 3), device)?,
@@ -253,7 +253,7 @@ struct Pass {
 fn pass(
     vae: &Vae,
     before: Option<&Vae>,
-    b: &Batch,
+    b: &CropBatch,
     noise: &Tensor,
     part: std::ops::Range<usize>,
     s: &AutoencoderSettings,
@@ -261,7 +261,7 @@ fn pass(
     let share = part.len() as f64 / b.input.dim(0)? as f64;
     let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
     let (b, noise) = (
-        Batch {
+        CropBatch {
             input: cut(&b.input)?,
             target: cut(&b.target)?,
             weight: cut(&b.weight)?,
@@ -316,7 +316,7 @@ pub fn psnr(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 /// Fixed scenes that no training step draws (another stream), as encoder input and target.
-fn held_scenes(p: &Painter, seed: u64, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
+fn held_scenes(p: &CropRenderer, seed: u64, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scenes: Vec<Scene> = (0..n)
         .map(|_| {
@@ -431,7 +431,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         vars.retain(|(name, _)| !name.starts_with("encoder.") && !name.starts_with("quant_conv."));
     }
     let mut opt = AdamW::new(vars, AdamSettings::default())?;
-    let painter = Painter::new(s.size, zoom);
+    let painter = CropRenderer::new(s.size, zoom);
     let side = s.crop / vae.config().encoder_scale();
     let mut stage = Learning {
         held: held_scenes(&painter, s.seed, SCALE_SCENES, &device)?,
@@ -466,7 +466,7 @@ struct Learning<'a> {
     /// What the latents should stay near to.
     before: Option<Vae>,
     same_latents: bool,
-    painter: Painter,
+    painter: CropRenderer,
     /// Scenes that no step draws, as encoder input and target.
     held: (Tensor, Tensor),
     /// Of the latents of a batch.
@@ -476,7 +476,7 @@ struct Learning<'a> {
 }
 
 impl Stage for Learning<'_> {
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let s = self.settings;
         let batch = self.painter.batch(s, step, &self.device)?;
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(&self.shape, &self.device)?;
@@ -485,7 +485,7 @@ impl Stage for Learning<'_> {
             .shards
             .run(|part| pass(vae, before, &batch, &noise, part, s))?;
         let losses = (0..5).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        Ok(Step {
+        Ok(StepLosses {
             losses: losses.collect(),
             grads: passes.into_iter().map(|p| p.grads).collect(),
             samples: s.batch,

@@ -24,7 +24,7 @@ pub(crate) struct Course<'a> {
 }
 
 /// What one step has found.
-pub(crate) struct Step {
+pub(crate) struct StepLosses {
     /// Of each part of the batch, already times its share.
     pub grads: Vec<GradStore>,
     pub losses: Vec<f64>,
@@ -46,7 +46,7 @@ pub(crate) trait Stage {
     }
 
     /// Gradients and losses of step `step`, counted from 0.
-    fn step(&mut self, step: u64) -> Result<Step>;
+    fn step(&mut self, step: u64) -> Result<StepLosses>;
 
     /// The learning rate of a parameter at a step.
     fn rate(&self, step: u64, name: &str) -> f64;

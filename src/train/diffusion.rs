@@ -4,8 +4,8 @@
 //! v-prediction (arXiv 2202.00512) with min-SNR weights (arXiv 2303.09556), caption dropout for
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
-use super::autoencoder::{Painter, averages, read_json, to_pictures, to_signed};
-use super::course::{self, Course, Stage, Step};
+use super::autoencoder::{CropRenderer, averages, read_json, to_pictures, to_signed};
+use super::course::{self, Course, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError, log, write_whole};
@@ -72,16 +72,16 @@ pub struct DiffusionSettings {
 }
 
 /// A scene met before: what its picture is in latents.
-struct Seen {
+struct CachedScene {
     scene: Scene,
     latents: Vec<f32>,
 }
 
 /// Draws scenes by number and keeps their latents.
-struct Scenes {
-    painter: Painter,
+struct SceneLatents {
+    painter: CropRenderer,
     vae: Vae,
-    seen: HashMap<u64, Seen>,
+    seen: HashMap<u64, CachedScene>,
     seed: u64,
     subjects: [f64; 3],
     /// Side and channels of the latents.
@@ -90,7 +90,7 @@ struct Scenes {
     device: Device,
 }
 
-impl Scenes {
+impl SceneLatents {
     fn scene(&self, index: u64) -> Scene {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index);
@@ -140,7 +140,7 @@ impl Scenes {
         let latents = (self.vae.encode(&pixels)?.mean * self.vae.config().scaling_factor)?;
         for (i, (index, (scene, _))) in new.into_iter().zip(drawn).enumerate() {
             let latents = latents.get(i)?.flatten_all()?.to_vec1()?;
-            self.seen.insert(index, Seen { scene, latents });
+            self.seen.insert(index, CachedScene { scene, latents });
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Scenes {
 }
 
 /// The networks that learn.
-pub(super) struct Networks {
+pub(super) struct DiffusionNetworks {
     pub unet: Unet,
     pub text: TextEncoder,
     pub tokenizer: CaptionTokenizer,
@@ -201,7 +201,7 @@ pub(super) struct Networks {
     pub device: Device,
 }
 
-impl Networks {
+impl DiffusionNetworks {
     pub(super) fn ids(&self, captions: &[String]) -> Result<Tensor> {
         let ids: Vec<u32> = captions
             .iter()
@@ -243,7 +243,7 @@ fn grid_captions(seed: u64) -> Vec<String> {
 
 /// Draws the captions with guidance 2.5 in 20 DDIM steps.
 fn sample(
-    nets: &Networks,
+    nets: &DiffusionNetworks,
     vae: &Vae,
     config: &SchedulerConfig,
     captions: &[String],
@@ -316,7 +316,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 
     let params = Params::init(s.seed, &device);
     let pooled = unet_config.class_embed_type.is_some();
-    let nets = Networks {
+    let nets = DiffusionNetworks {
         unet: Unet::new(unet_config, params.pp("unet"))?,
         text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
         tokenizer,
@@ -336,8 +336,8 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
     let mut stage = Learning {
-        scenes: Scenes {
-            painter: Painter::new(s.size, zoom),
+        scenes: SceneLatents {
+            painter: CropRenderer::new(s.size, zoom),
             vae,
             seen: HashMap::new(),
             seed: s.seed,
@@ -373,10 +373,10 @@ struct Learning<'a> {
     run: &'a Path,
     autoencoder: PathBuf,
     params: Params,
-    nets: Networks,
+    nets: DiffusionNetworks,
     schedule: NoiseSchedule,
     scheduler: SchedulerConfig,
-    scenes: Scenes,
+    scenes: SceneLatents,
     shards: Shards,
     /// Of the sample grid.
     captions: Vec<String>,
@@ -392,7 +392,7 @@ impl Stage for Learning<'_> {
         Ok(folder.write_index(&self.scheduler)?)
     }
 
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let Self {
             settings: s,
             nets,
@@ -441,7 +441,7 @@ impl Stage for Learning<'_> {
             Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
         })?;
         let (values, grads): (Vec<f64>, Vec<_>) = passes.into_iter().unzip();
-        Ok(Step {
+        Ok(StepLosses {
             grads,
             losses: vec![values.iter().sum()],
             samples: s.batch,
@@ -499,7 +499,7 @@ pub(super) fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
 const PREVIEW_SCENES: u64 = 256;
 
 /// Fits the map from latents to small pictures that shows a picture while it denoises.
-fn fit_preview(scenes: &mut Scenes) -> Result<Preview> {
+fn fit_preview(scenes: &mut SceneLatents) -> Result<Preview> {
     let indices: Vec<u64> = (0..PREVIEW_SCENES).collect();
     for batch in indices.chunks(32) {
         scenes.meet(batch)?;
@@ -514,7 +514,12 @@ fn fit_preview(scenes: &mut Scenes) -> Result<Preview> {
 }
 
 /// Writes what is learned so far, moving averages in f16, into the model folder `run`.
-pub(super) fn export(run: &Path, nets: &Networks, params: &Params, opt: &AdamW) -> Result<()> {
+pub(super) fn export(
+    run: &Path,
+    nets: &DiffusionNetworks,
+    params: &Params,
+    opt: &AdamW,
+) -> Result<()> {
     let folder = ModelFolder::new(run);
     let part = |name: &str| averages(&params.pp(name), opt);
     folder.write_unet(nets.unet.config(), &part("unet")?, DType::F16)?;

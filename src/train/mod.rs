@@ -120,7 +120,7 @@ pub fn run_with(
         return Err(TrainError::Stage(stage.to_owned()));
     };
     checkpoint::may_begin(run, resume)?;
-    let run = Run {
+    let run = TrainingRun {
         config,
         run,
         resume,
@@ -135,16 +135,16 @@ pub fn run_with(
 
 /// What a run is asked for.
 #[derive(Clone, Copy)]
-struct Run<'a> {
+struct TrainingRun<'a> {
     config: &'a Path,
     run: &'a Path,
     resume: bool,
     data: Option<&'a Path>,
 }
 
-impl Run<'_> {
+impl TrainingRun<'_> {
     /// A stage of MiniGPT-5, on our own model or on a published one.
-    fn voken(self, stage: voken::Stage) -> Result<()> {
+    fn voken(self, stage: voken::VokenStage) -> Result<()> {
         let train = match voken::published::names_one(self.config) {
             true => voken::published::train,
             false => voken::tune::train,
@@ -158,7 +158,7 @@ enum Train {
     /// On data that it draws itself: settings, folder of the run, whether it goes on.
     Own(fn(&Path, &Path, bool) -> Result<()>),
     /// On the author's data where there is some.
-    Voken(voken::Stage),
+    Voken(voken::VokenStage),
 }
 
 /// Every stage by its name, in the order in which a model is made.
@@ -169,8 +169,8 @@ static STAGES: &[(&str, Train)] = &[
     ("recogniser", Train::Own(judges::recogniser::train)),
     ("contrastive", Train::Own(judges::contrastive::train)),
     ("see", Train::Own(voken::see::train)),
-    ("align", Train::Voken(voken::Stage::Align)),
-    ("story", Train::Voken(voken::Stage::Story)),
+    ("align", Train::Voken(voken::VokenStage::Align)),
+    ("story", Train::Voken(voken::VokenStage::Story)),
 ];
 
 /// The names of the stages for people, such as `a, b or c`.

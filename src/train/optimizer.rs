@@ -52,7 +52,7 @@ impl AdamSettings {
 }
 
 /// State of one parameter.
-pub struct Moments {
+pub struct AdamMoments {
     /// Steps in which it got a gradient.
     pub steps: u64,
     /// First moment.
@@ -66,7 +66,7 @@ pub struct Moments {
 /// AdamW (arXiv 1711.05101) over named variables.
 pub struct AdamW {
     vars: Vec<(String, Var)>,
-    pub(super) moments: Vec<Moments>,
+    pub(super) moments: Vec<AdamMoments>,
     settings: AdamSettings,
     pub(super) step: u64,
 }
@@ -101,7 +101,7 @@ fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> candle
 /// What a step does to one parameter's elements: weight, gradients of the parts, state.
 struct Update<'a> {
     grads: &'a [&'a [f32]],
-    state: std::cell::RefCell<&'a mut Moments>,
+    state: std::cell::RefCell<&'a mut AdamMoments>,
     settings: AdamSettings,
     /// Of each part's gradient.
     scale: f32,
@@ -170,7 +170,7 @@ impl AdamW {
             .iter()
             .map(|(_, v)| {
                 let ema = values(v)?;
-                Ok(Moments {
+                Ok(AdamMoments {
                     steps: 0,
                     m: vec![0.0; ema.len()],
                     v: vec![0.0; ema.len()],

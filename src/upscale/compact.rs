@@ -1,12 +1,12 @@
 //! SRVGGNetCompact of Real-ESRGAN: convolutions one after the other at the small size.
 
-use super::{Network, Shapes};
+use super::{FileShapes, UpscaleNetwork};
 use crate::nn::{Conv2d, ConvOptions, Init, Params, Result};
 use candle_core::Tensor;
 
 /// What the shapes of a file tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Config {
+pub(super) struct CompactConfig {
     pub scale: u32,
     channels: usize,
     /// Convolutions between the first and the last.
@@ -14,7 +14,7 @@ pub(super) struct Config {
 }
 
 /// The network that a file with these tensors is; none where it is another.
-pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
+pub(super) fn detect(shapes: &FileShapes) -> Option<CompactConfig> {
     let &[channels, 3, 3, 3] = &shapes.get("body.0.weight")?[..] else {
         return None;
     };
@@ -28,7 +28,7 @@ pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
     let scale = (out / 3).isqrt();
     let slopes = shapes.get("body.1.weight")? == &[channels];
     let fits = slopes && width == channels && 3 * scale * scale == out && scale > 0;
-    (fits && count % 2 == 1).then_some(Config {
+    (fits && count % 2 == 1).then_some(CompactConfig {
         scale: scale as u32,
         channels,
         between: count / 2 - 1,
@@ -43,7 +43,7 @@ pub(super) struct Compact {
 }
 
 impl Compact {
-    pub(super) fn new(config: &Config, p: &Params) -> Result<Compact> {
+    pub(super) fn new(config: &CompactConfig, p: &Params) -> Result<Compact> {
         let (c, scale) = (config.channels, config.scale as usize);
         let same = ConvOptions::same(3);
         let body = p.pp("body");
@@ -63,7 +63,7 @@ impl Compact {
     }
 }
 
-impl Network for Compact {
+impl UpscaleNetwork for Compact {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut y = x.clone();
         for (conv, slopes) in &self.layers {

@@ -5,7 +5,7 @@ mod error;
 mod rrdb;
 
 use crate::nn::{Params, Result as TensorResult};
-use crate::weights::{Checkpoint, View};
+use crate::weights::{Checkpoint, TensorView};
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use error::UpscaleError;
 
 /// Names and shapes of a file's tensors.
-type Shapes = BTreeMap<String, Vec<usize>>;
+type FileShapes = BTreeMap<String, Vec<usize>>;
 
 /// What a file wraps its weights in, the one that is used first.
 const WRAPPERS: [&str; 4] = ["params_ema.", "params.", "state_dict.", "module."];
@@ -26,7 +26,7 @@ const TILE: u32 = 192;
 const AROUND: u32 = 16;
 
 /// A network from `[B,H,W,3]` to `[B,scale H,scale W,3]`, both about 0..1.
-trait Network {
+trait UpscaleNetwork {
     fn forward(&self, x: &Tensor) -> TensorResult<Tensor>;
 
     /// Sides that it reads are multiples of this.
@@ -38,7 +38,7 @@ trait Network {
 /// An upscaler that is loaded.
 pub struct Upscaler {
     path: PathBuf,
-    network: Box<dyn Network>,
+    network: Box<dyn UpscaleNetwork>,
     scale: u32,
     device: Device,
 }
@@ -61,7 +61,7 @@ impl Upscaler {
     pub fn open(path: &Path, device: &Device) -> Result<Upscaler, UpscaleError> {
         let file = Arc::new(Checkpoint::open(path).map_err(UpscaleError::Checkpoint)?);
         let wrapped = wrapper(&file);
-        let bare: Shapes = file
+        let bare: FileShapes = file
             .names()
             .filter_map(|name| {
                 let bare = name.strip_prefix(&wrapped)?.to_owned();
@@ -69,7 +69,7 @@ impl Upscaler {
             })
             .collect();
         let renamed = rrdb::renamed(&bare);
-        let view = View::default().and(&file, |name| {
+        let view = TensorView::default().and(&file, |name| {
             let bare = name.strip_prefix(&wrapped)?;
             match &renamed {
                 Some(names) => names.get(bare).cloned(),
@@ -82,11 +82,11 @@ impl Upscaler {
         let (network, scale) = match (rrdb::detect(&shapes), compact::detect(&shapes)) {
             (Some(config), _) => {
                 let network = rrdb::RrdbNet::new(&config, &params).map_err(|e| misfit(&e))?;
-                (Box::new(network) as Box<dyn Network>, config.scale)
+                (Box::new(network) as Box<dyn UpscaleNetwork>, config.scale)
             }
             (None, Some(config)) => {
                 let network = compact::Compact::new(&config, &params).map_err(|e| misfit(&e))?;
-                (Box::new(network) as Box<dyn Network>, config.scale)
+                (Box::new(network) as Box<dyn UpscaleNetwork>, config.scale)
             }
             (None, None) => return Err(UpscaleError::Other(path.to_owned())),
         };
@@ -191,7 +191,7 @@ fn wrapper(file: &Checkpoint) -> String {
 /// assert!(vokenboard::upscale::describe(&none).is_none());
 /// ```
 pub fn describe(shapes: &BTreeMap<String, Vec<usize>>) -> Option<(&'static str, u32)> {
-    let renamed: Shapes = match rrdb::renamed(shapes) {
+    let renamed: FileShapes = match rrdb::renamed(shapes) {
         Some(names) => shapes
             .iter()
             .filter_map(|(name, shape)| Some((names.get(name)?.clone(), shape.clone())))

@@ -1,6 +1,6 @@
 //! RRDBNet of ESRGAN (arXiv 1809.00219) and Real-ESRGAN (arXiv 2107.10833).
 
-use super::{Network, Shapes, leaky_relu};
+use super::{FileShapes, UpscaleNetwork, leaky_relu};
 use crate::nn::{Conv2d, ConvOptions, Params, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ const UPS: u32 = 4;
 
 /// What the shapes of a file tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Config {
+pub(super) struct RrdbConfig {
     /// New sides over old: 4, or 2 and 1 where pixels are first folded into channels.
     pub scale: u32,
     /// Pixels a side that are folded into channels.
@@ -24,7 +24,7 @@ pub(super) struct Config {
 }
 
 /// The network that a file with these tensors is; none where it is another.
-pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
+pub(super) fn detect(shapes: &FileShapes) -> Option<RrdbConfig> {
     let first = shapes.get("conv_first.weight")?;
     let &[channels, read, 3, 3] = &first[..] else {
         return None;
@@ -42,7 +42,7 @@ pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
         return None;
     }
     let blocks = (0..).take_while(|i| shapes.contains_key(&format!("body.{i}.rdb1.conv1.weight")));
-    Some(Config {
+    Some(RrdbConfig {
         scale: UPS / fold as u32,
         fold,
         channels,
@@ -53,7 +53,7 @@ pub(super) fn detect(shapes: &Shapes) -> Option<Config> {
 
 /// The names of ESRGAN's of 2018 (`model.1.sub.0.RDB1.conv1.0.weight`) to those of Real-ESRGAN's;
 /// none where a file has no such names.
-pub(super) fn renamed(shapes: &Shapes) -> Option<BTreeMap<String, String>> {
+pub(super) fn renamed(shapes: &FileShapes) -> Option<BTreeMap<String, String>> {
     if !shapes.contains_key("model.1.sub.0.RDB1.conv1.0.weight") {
         return None;
     }
@@ -138,8 +138,8 @@ pub(super) struct RrdbNet {
 }
 
 impl RrdbNet {
-    pub(super) fn new(config: &Config, p: &Params) -> Result<RrdbNet> {
-        let &Config {
+    pub(super) fn new(config: &RrdbConfig, p: &Params) -> Result<RrdbNet> {
+        let &RrdbConfig {
             fold,
             channels: c,
             growth,
@@ -171,7 +171,7 @@ impl RrdbNet {
     }
 }
 
-impl Network for RrdbNet {
+impl UpscaleNetwork for RrdbNet {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let first = self.first.forward(&folded(x, self.fold)?)?;
         let mut x = first.clone();

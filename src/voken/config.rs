@@ -89,7 +89,7 @@ impl MapperConfig {
 /// All sizes that no file of the public weights says, because the reference has them in its code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Sizes {
+pub struct ReferenceSizes {
     /// Image encoder, Q-Former and projection.
     #[serde(flatten)]
     pub vision: VisionConfig,
@@ -101,7 +101,7 @@ pub struct Sizes {
     pub voken_count: usize,
 }
 
-impl Default for Sizes {
+impl Default for ReferenceSizes {
     fn default() -> Self {
         Self {
             vision: VisionConfig::default(),
@@ -114,7 +114,7 @@ impl Default for Sizes {
 
 /// The ids of the tokens that were added to a language model's vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vocabulary {
+pub struct VokenIds {
     /// The id of `[IMG0]`; the other vokens follow.
     pub first: u32,
     /// How many vokens make a picture.
@@ -125,7 +125,7 @@ pub struct Vocabulary {
     pub bos: u32,
 }
 
-impl Vocabulary {
+impl VokenIds {
     /// Where the vokens and, behind them, `<ImageHere>` are the last of `rows` tokens.
     ///
     /// # Errors

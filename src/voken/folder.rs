@@ -1,7 +1,7 @@
 //! A model of our own as files: `config.json`, what it sees with (`vision.safetensors`) and what
 //! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
 
-use super::{Sizes, VokenModel};
+use super::{ReferenceSizes, VokenModel};
 use crate::cause::Cause;
 use crate::files::write_in_folder;
 use crate::llm::LlmError;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// What follows `[IMG0]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Speaks {
+pub enum PictureConditioning {
     /// The other vokens, whose states condition the picture.
     #[default]
     Vokens,
@@ -30,13 +30,13 @@ pub enum Speaks {
 pub struct FolderConfig {
     /// Sizes of the networks.
     #[serde(flatten)]
-    pub sizes: Sizes,
+    pub sizes: ReferenceSizes,
     /// Whether the language model has adapters.
     #[serde(default)]
     pub adapted: bool,
     /// How a story is laid out in its prompts.
     #[serde(default)]
-    pub speaks: Speaks,
+    pub speaks: PictureConditioning,
 }
 
 /// What can be wrong with the folder; each message is one sentence.

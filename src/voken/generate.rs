@@ -2,7 +2,7 @@
 //! in one pass (reference: `MiniGPT4.generate` and the model's `prepare_inputs_for_generation`).
 
 use super::sample::{draw, likeliest, process};
-use super::{Reader, SamplingParams, Vocabulary};
+use super::{CachedLm, SamplingParams, VokenIds};
 use crate::nn::Result;
 use candle_core::Tensor;
 use rand::SeedableRng;
@@ -37,7 +37,7 @@ pub struct GenerationConfig {
 }
 
 /// One forward pass during generation, as the callback gets it.
-pub struct Step<'a> {
+pub struct GenerationStep<'a> {
     /// The sequence so far, with the token that this call chose.
     pub sequence: &'a [u32],
     /// Tokens that were read in this call and the place of the first.
@@ -67,11 +67,11 @@ pub struct Generated {
 /// # Errors
 /// When the text gets too long for the model.
 pub fn generate(
-    reader: &mut dyn Reader,
+    reader: &mut dyn CachedLm,
     prompt: &Tensor,
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
     config: &GenerationConfig,
-    sink: &mut dyn FnMut(&Step) -> ControlFlow<()>,
+    sink: &mut dyn FnMut(&GenerationStep) -> ControlFlow<()>,
 ) -> Result<Option<Generated>> {
     let mut rng = config.seed.map(ChaCha8Rng::seed_from_u64);
     let mut sequence = vec![config.bos];
@@ -109,7 +109,7 @@ pub fn generate(
         };
         sequence.push(token);
         before = Some(last);
-        let step = Step {
+        let step = GenerationStep {
             sequence: &sequence,
             read,
             first,
@@ -146,9 +146,9 @@ pub fn generate(
 /// # Errors
 /// When the text gets too long for the model.
 pub fn force_picture(
-    reader: &mut dyn Reader,
+    reader: &mut dyn CachedLm,
     prompt: &Tensor,
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
 ) -> Result<Tensor> {
     let hidden = reader.begin(prompt)?;
     let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
@@ -162,9 +162,9 @@ pub fn force_picture(
 /// # Errors
 /// When the text gets too long for the model.
 pub fn force_description(
-    reader: &mut dyn Reader,
+    reader: &mut dyn CachedLm,
     prompt: &Tensor,
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
     line_end: u32,
     longest: usize,
 ) -> Result<Vec<u32>> {
@@ -208,7 +208,7 @@ mod tests {
     /// Likes `[IMG0]` best, then the end, then a word, whatever it reads.
     struct Eager(usize);
 
-    impl Reader for Eager {
+    impl CachedLm for Eager {
         fn begin(&mut self, prompt: &Tensor) -> Result<Tensor> {
             self.0 = 0;
             self.read(prompt)
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_may_not_come_yet_comes_after_a_few_words() {
-        let vocabulary = Vocabulary {
+        let vocabulary = VokenIds {
             first: 3,
             vokens: 1,
             picture: 4,
@@ -265,7 +265,7 @@ mod tests {
             };
             let mut reader = Eager(0);
             let prompt = reader.embed(&[2]).unwrap();
-            let go_on = &mut |_: &Step| ControlFlow::Continue(());
+            let go_on = &mut |_: &GenerationStep| ControlFlow::Continue(());
             let made = generate(&mut reader, &prompt, &vocabulary, &config, go_on).unwrap();
             made.unwrap()
         };

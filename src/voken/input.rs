@@ -1,13 +1,13 @@
 //! Interleaved input: words and pictures become one sequence of embeddings, with the labels that
 //! training needs (reference: `input_warp` and the collation of its data sets).
 
-use super::Vocabulary;
+use super::VokenIds;
 use crate::nn::Result;
 use candle_core::{DType, Tensor};
 
 /// A tokenised text in which `<ImageHere>` stands for each picture.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Text {
+pub struct InterleavedText {
     /// Token ids, with padding at the end.
     pub ids: Vec<u32>,
     /// What each token is trained to be; `None` where nothing is learned.
@@ -16,7 +16,7 @@ pub struct Text {
     pub length: usize,
 }
 
-impl Text {
+impl InterleavedText {
     /// A text to be continued.
     pub fn prompt(ids: Vec<u32>) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Text {
     /// A text whose `target` is to be learned: its words and, of its vokens, the first and the
     /// last, since the ones between are forced. Of several groups of vokens only the first is
     /// treated so, as in the reference.
-    pub fn training(prompt: &[u32], target: &[u32], vocabulary: &Vocabulary) -> Self {
+    pub fn training(prompt: &[u32], target: &[u32], vocabulary: &VokenIds) -> Self {
         let mut labels: Vec<Option<u32>> = target.iter().map(|id| Some(*id)).collect();
         if let Some(first) = target.iter().position(|id| *id == vocabulary.first) {
             let between = first + 1..first + vocabulary.vokens as usize - 1;
@@ -47,7 +47,7 @@ impl Text {
 
 /// A text with its pictures as embeddings.
 #[derive(Clone, Debug)]
-pub struct Interleaved {
+pub struct InterleavedEmbeddings {
     /// `[1,T,width]`.
     pub embeddings: Tensor,
     /// What each place is trained to predict; `None` where nothing is learned.
@@ -58,7 +58,7 @@ pub struct Interleaved {
 
 /// Sequences padded to one length.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct PaddedBatch {
     /// `[B,T,width]`; zeros behind each text.
     pub embeddings: Tensor,
     /// What each place of each text is trained to predict; `None` where nothing is learned.
@@ -74,11 +74,11 @@ pub struct Batch {
 /// # Errors
 /// An id that `embed` doesn't know, or pictures of another width.
 pub fn interleave(
-    text: &Text,
+    text: &InterleavedText,
     pictures: Option<&Tensor>,
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
     embed: &dyn Fn(&[u32]) -> Result<Tensor>,
-) -> Result<Interleaved> {
+) -> Result<InterleavedEmbeddings> {
     let mut parts = vec![embed(&[vocabulary.bos])?];
     let mut labels = vec![None];
     let mut length = 1;
@@ -106,7 +106,7 @@ pub fn interleave(
         length += text.length.saturating_sub(at).min(words);
         at += words;
     }
-    Ok(Interleaved {
+    Ok(InterleavedEmbeddings {
         embeddings: Tensor::cat(&parts, 1)?,
         labels,
         length,
@@ -117,7 +117,7 @@ pub fn interleave(
 ///
 /// # Errors
 /// When there are none, or their widths differ.
-pub fn batch(items: &[Interleaved]) -> Result<Batch> {
+pub fn batch(items: &[InterleavedEmbeddings]) -> Result<PaddedBatch> {
     let longest = items.iter().map(|i| i.labels.len()).max().unwrap_or(0);
     let embeddings: Vec<Tensor> = items
         .iter()
@@ -136,16 +136,16 @@ pub fn batch(items: &[Interleaved]) -> Result<Batch> {
         labels.resize(longest, None);
         labels
     });
-    Ok(Batch {
+    Ok(PaddedBatch {
         embeddings: Tensor::cat(&embeddings, 0)?,
         labels: labels.collect(),
         lengths: items.iter().map(|item| item.length).collect(),
     })
 }
 
-impl Batch {
+impl PaddedBatch {
     /// Where the labels call for a picture: sample and place of each `[IMG0]`.
-    pub fn spans(&self, vocabulary: &Vocabulary) -> Vec<(usize, usize)> {
+    pub fn spans(&self, vocabulary: &VokenIds) -> Vec<(usize, usize)> {
         self.labels
             .iter()
             .enumerate()
@@ -166,7 +166,7 @@ impl Batch {
 pub fn voken_states(
     hidden: &Tensor,
     spans: &[(usize, usize)],
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
 ) -> Result<Tensor> {
     let n = vocabulary.vokens as usize;
     let t = hidden.dim(1)?;
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    const VOCABULARY: Vocabulary = Vocabulary {
+    const VOCABULARY: VokenIds = VokenIds {
         first: 10,
         vokens: 3,
         picture: 13,
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn pictures_take_their_places_in_order() {
         let pictures = Tensor::new(&[[[0.1f32], [0.2]], [[0.3], [0.4]]], &Device::Cpu).unwrap();
-        let text = Text::prompt(vec![5, 13, 6, 13]);
+        let text = InterleavedText::prompt(vec![5, 13, 6, 13]);
         let two = interleave(&text, Some(&pictures), &VOCABULARY, &embed).unwrap();
         assert_eq!(row(&two.embeddings), [1.0, 5.0, 0.1, 0.2, 6.0, 0.3, 0.4]);
         assert_eq!((two.length, two.labels.len()), (7, 7));
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn only_the_first_and_last_voken_are_learned() {
-        let text = Text::training(&[5, 6], &[7, 10, 11, 12, 8], &VOCABULARY);
+        let text = InterleavedText::training(&[5, 6], &[7, 10, 11, 12, 8], &VOCABULARY);
         assert_eq!(
             text.labels,
             [None, None, Some(7), Some(10), None, Some(12), Some(8)]
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn a_batch_is_padded_behind_and_its_vokens_are_found() {
         let texts = [
-            Text::training(&[5], &[10, 11, 12], &VOCABULARY),
-            Text::training(&[], &[7], &VOCABULARY),
+            InterleavedText::training(&[5], &[10, 11, 12], &VOCABULARY),
+            InterleavedText::training(&[], &[7], &VOCABULARY),
         ];
         let items: Vec<_> = texts
             .iter()

@@ -1,10 +1,11 @@
 //! A language model that speaks vokens, with what its pictures are made from.
 
 use super::{
-    Batch, FeatureMapper, Interleaved, MapperParams, Sizes, Text, Vocabulary, batch, interleave,
+    FeatureMapper, InterleavedEmbeddings, InterleavedText, MapperParams, PaddedBatch,
+    ReferenceSizes, VokenIds, batch, interleave,
 };
 use crate::llm::LlmError;
-use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama, Tables};
+use crate::llm::float::{EmbeddingTables, FloatConfig, FloatLlama, GgufLlama};
 use crate::nn::{Params, Result};
 use candle_core::Tensor;
 
@@ -13,25 +14,25 @@ const ADAPTED: &str = "model.llama_model.base_model.model";
 
 /// The language model as it was before training.
 #[derive(Clone, Copy)]
-pub enum Body<'a> {
+pub enum BaseModel<'a> {
     /// Under Hugging Face's names.
     Float(&'a FloatConfig, &'a Params),
     /// Quantised; it can be used but not trained.
     Gguf(&'a GgufLlama),
 }
 
-impl Body<'_> {
+impl BaseModel<'_> {
     fn config(&self) -> &FloatConfig {
         match self {
-            Body::Float(config, _) => config,
-            Body::Gguf(file) => file.config(),
+            BaseModel::Float(config, _) => config,
+            BaseModel::Gguf(file) => file.config(),
         }
     }
 
-    fn with_tables(self, tables: Tables) -> std::result::Result<FloatLlama, LlmError> {
+    fn with_tables(self, tables: EmbeddingTables) -> std::result::Result<FloatLlama, LlmError> {
         match self {
-            Body::Float(config, p) => Ok(FloatLlama::with_tables(config.clone(), p, tables)?),
-            Body::Gguf(file) => {
+            BaseModel::Float(config, p) => Ok(FloatLlama::with_tables(config.clone(), p, tables)?),
+            BaseModel::Gguf(file) => {
                 let device = tables.embedding.table().device().clone();
                 file.with_tables(tables, &device)
             }
@@ -47,7 +48,7 @@ pub struct VokenModel {
     /// The voken feature mapper.
     pub mapper: FeatureMapper,
     /// The vokens and what else was added to the tokenizer.
-    pub vocabulary: Vocabulary,
+    pub vocabulary: VokenIds,
 }
 
 impl VokenModel {
@@ -62,8 +63,8 @@ impl VokenModel {
     /// # Errors
     /// A tensor that is missing, or of another shape than the sizes say.
     pub fn read(
-        base: Body,
-        sizes: &Sizes,
+        base: BaseModel,
+        sizes: &ReferenceSizes,
         bos: u32,
         first: &Params,
         second: Option<&Params>,
@@ -84,8 +85,8 @@ impl VokenModel {
         // The tables say how many tokens there are: tokenizer and `config.json` may differ.
         let rows = tables.0.shape("weight").map(|shape| shape[0]);
         let rows = rows.unwrap_or(config.vocab_size + sizes.voken_count + 1);
-        let vocabulary = Vocabulary::at_the_end(rows, sizes.voken_count, bos)?;
-        let tables = Tables::read(&tables.0, &tables.1, rows, width)?;
+        let vocabulary = VokenIds::at_the_end(rows, sizes.voken_count, bos)?;
+        let tables = EmbeddingTables::read(&tables.0, &tables.1, rows, width)?;
         let mut llama = base.with_tables(tables)?;
         if let Some(second) = second {
             let p = second.pp(ADAPTED).pp("model");
@@ -110,14 +111,19 @@ impl VokenModel {
     ///
     /// # Errors
     /// A tensor that is missing, or of another shape than the sizes say.
-    pub fn own(mut llama: FloatLlama, sizes: &Sizes, adapted: bool, p: &Params) -> Result<Self> {
+    pub fn own(
+        mut llama: FloatLlama,
+        sizes: &ReferenceSizes,
+        adapted: bool,
+        p: &Params,
+    ) -> Result<Self> {
         let (first, vokens) = (llama.rows()? as u32, sizes.voken_count as u32);
         llama.add_rows(sizes.voken_count, p)?;
         if adapted {
             llama.add_own_lora(&sizes.lora, p)?;
         }
         let width = llama.config().hidden_size;
-        let vocabulary = Vocabulary {
+        let vocabulary = VokenIds {
             first,
             vokens,
             picture: first + vokens,
@@ -134,7 +140,11 @@ impl VokenModel {
     ///
     /// # Errors
     /// An id that is not in the vocabulary.
-    pub fn interleave(&self, text: &Text, pictures: Option<&Tensor>) -> Result<Interleaved> {
+    pub fn interleave(
+        &self,
+        text: &InterleavedText,
+        pictures: Option<&Tensor>,
+    ) -> Result<InterleavedEmbeddings> {
         interleave(text, pictures, &self.vocabulary, &|ids| {
             self.llama.embed_ids(ids)
         })
@@ -144,8 +154,8 @@ impl VokenModel {
     ///
     /// # Errors
     /// As [`VokenModel::interleave`].
-    pub fn batch(&self, items: &[(&Text, Option<&Tensor>)]) -> Result<Batch> {
-        let items: Vec<Interleaved> = items
+    pub fn batch(&self, items: &[(&InterleavedText, Option<&Tensor>)]) -> Result<PaddedBatch> {
+        let items: Vec<InterleavedEmbeddings> = items
             .iter()
             .map(|(text, pictures)| self.interleave(text, *pictures))
             .collect::<Result<_>>()?;

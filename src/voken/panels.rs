@@ -4,7 +4,7 @@
 
 /// A panel that is read: what it has of text and picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ToldPanel<'a> {
+pub struct ContextInput<'a> {
     /// Text of the panel.
     pub text: &'a str,
     /// Whether the panel has a picture.
@@ -24,7 +24,7 @@ pub fn tidy(text: &str) -> String {
 
 /// The ids of `panels` with `picture` where one is seen, each ended by `line_end`.
 pub fn panel_ids(
-    panels: &[ToldPanel],
+    panels: &[ContextInput],
     picture: u32,
     line_end: u32,
     encode: &dyn Fn(&str) -> Vec<u32>,
@@ -45,15 +45,15 @@ mod tests {
     #[test]
     fn panels_are_lines_with_their_pictures() {
         let panels = [
-            ToldPanel {
+            ContextInput {
                 text: " A  fox\nruns. ",
                 picture: true,
             },
-            ToldPanel {
+            ContextInput {
                 text: "",
                 picture: true,
             },
-            ToldPanel {
+            ContextInput {
                 text: "It rains.",
                 picture: false,
             },

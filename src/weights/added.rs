@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Manifest, Model, Source, WeightsError};
+use super::{Manifest, Model, ModelSource, WeightsError};
 use crate::cause::Cause;
 use crate::files::write_beside;
 
@@ -15,9 +15,9 @@ const VERSION: u32 = 2;
 
 /// A model that lies elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct AddedModel {
     /// Where the model lies.
-    pub source: Source,
+    pub source: ModelSource,
     /// What it was when it was added; a folder with a manifest of its own is read anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
@@ -26,10 +26,10 @@ pub struct Entry {
     other: serde_json::Map<String, serde_json::Value>,
 }
 
-impl Entry {
+impl AddedModel {
     /// An entry without fields of other versions.
-    pub fn new(source: Source, manifest: Option<Manifest>) -> Entry {
-        Entry {
+    pub fn new(source: ModelSource, manifest: Option<Manifest>) -> AddedModel {
+        AddedModel {
             source,
             manifest,
             other: serde_json::Map::new(),
@@ -42,7 +42,7 @@ impl Entry {
     /// When the manifest cannot be read, or neither the folder nor the list has one.
     pub fn model(&self) -> Result<Model, WeightsError> {
         let manifest = match (&self.source, &self.manifest) {
-            (Source::Folder(dir), kept) if dir.join(super::MANIFEST).exists() => {
+            (ModelSource::Folder(dir), kept) if dir.join(super::MANIFEST).exists() => {
                 // What a model is in a folder that is not ours is kept in the list alone.
                 match (Manifest::read(dir), kept) {
                     (Ok(manifest), _) => manifest,
@@ -52,7 +52,7 @@ impl Entry {
             }
             (_, Some(kept)) => kept.clone(),
             // The first version of the list kept no more than where a model is.
-            (Source::Folder(dir), None) if !dir.exists() => {
+            (ModelSource::Folder(dir), None) if !dir.exists() => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy();
                 Manifest {
                     id: name.to_string(),
@@ -60,7 +60,7 @@ impl Entry {
                     ..Manifest::default()
                 }
             }
-            (Source::Folder(dir), None) => Manifest::read(dir)?,
+            (ModelSource::Folder(dir), None) => Manifest::read(dir)?,
             (source, None) => {
                 return Err(WeightsError::NoManifest {
                     path: PathBuf::from(source.to_string()),
@@ -83,7 +83,7 @@ struct List {
 ///
 /// # Errors
 /// When the list is there and cannot be read.
-pub(super) fn added(models: &Path) -> Result<Vec<Result<Entry, WeightsError>>, WeightsError> {
+pub(super) fn added(models: &Path) -> Result<Vec<Result<AddedModel, WeightsError>>, WeightsError> {
     let path = models.join(ADDED);
     let bad = |reason: Cause| WeightsError::BadList {
         path: path.clone(),
@@ -112,7 +112,7 @@ fn values(path: &Path) -> Result<Vec<serde_json::Value>, WeightsError> {
             serde_json::from_value(value).map_err(|error| bad(error.into()))?;
         let entries = folders
             .into_iter()
-            .map(|dir| serde_json::to_value(Entry::new(Source::Folder(dir), None)));
+            .map(|dir| serde_json::to_value(AddedModel::new(ModelSource::Folder(dir), None)));
         return entries
             .collect::<Result<_, _>>()
             .map_err(|error| bad(error.into()));
@@ -132,7 +132,7 @@ fn values(path: &Path) -> Result<Vec<serde_json::Value>, WeightsError> {
 ///
 /// # Errors
 /// When the list cannot be read or written.
-pub fn register(models: &Path, entry: &Entry) -> Result<(), WeightsError> {
+pub fn register(models: &Path, entry: &AddedModel) -> Result<(), WeightsError> {
     change(models, |list| {
         let value = serde_json::to_value(entry).map_err(|error| error.to_string())?;
         let same = |known: &serde_json::Value| known.get("source") == value.get("source");
@@ -148,7 +148,7 @@ pub fn register(models: &Path, entry: &Entry) -> Result<(), WeightsError> {
 ///
 /// # Errors
 /// When it is not in the list, or the list cannot be read or written.
-pub fn forget(models: &Path, source: &Source) -> Result<(), WeightsError> {
+pub fn forget(models: &Path, source: &ModelSource) -> Result<(), WeightsError> {
     change(models, |list| {
         let value = serde_json::to_value(source).map_err(|error| error.to_string())?;
         list.retain(|known| known.get("source") != Some(&value));

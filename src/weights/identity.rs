@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a file or folder can be used as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum WeightsKind {
     /// A whole picture model.
     Model,
     /// A network of one without the rest.
@@ -33,22 +33,22 @@ pub enum Kind {
     Refused,
 }
 
-impl Kind {
+impl WeightsKind {
     /// Its name in JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Model => "model",
-            Kind::Component => "component",
-            Kind::Vae => "vae",
-            Kind::Lora => "lora",
-            Kind::Controlnet => "controlnet",
-            Kind::IpAdapter => "ip-adapter",
-            Kind::ImageEncoder => "image-encoder",
-            Kind::Embedding => "embedding",
-            Kind::LanguageModel => "language-model",
-            Kind::Projector => "projector",
-            Kind::Storyteller => "storyteller",
-            Kind::Refused => "refused",
+            WeightsKind::Model => "model",
+            WeightsKind::Component => "component",
+            WeightsKind::Vae => "vae",
+            WeightsKind::Lora => "lora",
+            WeightsKind::Controlnet => "controlnet",
+            WeightsKind::IpAdapter => "ip-adapter",
+            WeightsKind::ImageEncoder => "image-encoder",
+            WeightsKind::Embedding => "embedding",
+            WeightsKind::LanguageModel => "language-model",
+            WeightsKind::Projector => "projector",
+            WeightsKind::Storyteller => "storyteller",
+            WeightsKind::Refused => "refused",
         }
     }
 }
@@ -58,7 +58,7 @@ impl Kind {
 #[serde(default)]
 pub struct Identity {
     /// What it is used as.
-    pub is: Kind,
+    pub is: WeightsKind,
     /// `sd1`, `sd2`, `sdxl`; an architecture; a name of what is refused.
     pub family: String,
     /// `epsilon` or `v_prediction`; `None` where the file does not say.

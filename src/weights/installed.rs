@@ -11,7 +11,7 @@ use super::{MANIFEST, MODELS_ENV, Manifest, WeightsError, added};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ModelSource {
     /// A folder.
     Folder(PathBuf),
     /// A single file, the only one that it needs or the first of its parts.
@@ -20,35 +20,35 @@ pub enum Source {
     Address(String),
 }
 
-impl Source {
+impl ModelSource {
     /// The file or folder; `None` for an address.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Source::Folder(path) | Source::File(path) => Some(path),
-            Source::Address(_) => None,
+            ModelSource::Folder(path) | ModelSource::File(path) => Some(path),
+            ModelSource::Address(_) => None,
         }
     }
 
     /// Whether the file or folder can be found at the moment; an address is not asked.
     pub fn is_there(&self) -> bool {
         match self {
-            Source::Folder(dir) => dir.is_dir(),
-            Source::File(file) => file.is_file(),
-            Source::Address(_) => true,
+            ModelSource::Folder(dir) => dir.is_dir(),
+            ModelSource::File(file) => file.is_file(),
+            ModelSource::Address(_) => true,
         }
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Folder(path) | Source::File(path) => write!(f, "{}", path.display()),
-            Source::Address(address) => f.write_str(address),
+            ModelSource::Folder(path) | ModelSource::File(path) => write!(f, "{}", path.display()),
+            ModelSource::Address(address) => f.write_str(address),
         }
     }
 }
 
-/// How a [`Source`] is written down. A path that is not UTF-8 is a list of bytes.
+/// How a [`ModelSource`] is written down. A path that is not UTF-8 is a list of bytes.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Written {
@@ -88,23 +88,23 @@ impl From<WrittenPath> for PathBuf {
     }
 }
 
-impl Serialize for Source {
+impl Serialize for ModelSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Source::Folder(path) => Written::Folder(path.as_path().into()),
-            Source::File(path) => Written::File(path.as_path().into()),
-            Source::Address(address) => Written::Address(address.clone()),
+            ModelSource::Folder(path) => Written::Folder(path.as_path().into()),
+            ModelSource::File(path) => Written::File(path.as_path().into()),
+            ModelSource::Address(address) => Written::Address(address.clone()),
         }
         .serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Source {
+impl<'de> Deserialize<'de> for ModelSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(deserializer)? {
-            Written::Folder(path) => Source::Folder(path.into()),
-            Written::File(path) => Source::File(path.into()),
-            Written::Address(address) => Source::Address(address),
+            Written::Folder(path) => ModelSource::Folder(path.into()),
+            Written::File(path) => ModelSource::File(path.into()),
+            Written::Address(address) => ModelSource::Address(address),
         })
     }
 }
@@ -115,18 +115,18 @@ pub struct Model {
     /// The folder that the manifest's files lie in; of a single file, the one that it is in.
     pub dir: PathBuf,
     /// Where it lies.
-    pub source: Source,
+    pub source: ModelSource,
     /// What it holds and what it can do.
     pub manifest: Manifest,
 }
 
 impl Model {
     /// The model that lies at `source`.
-    pub fn new(source: Source, manifest: Manifest) -> Model {
+    pub fn new(source: ModelSource, manifest: Manifest) -> Model {
         let dir = match &source {
-            Source::Folder(dir) => dir.clone(),
-            Source::File(file) => file.parent().unwrap_or(Path::new("")).to_path_buf(),
-            Source::Address(_) => PathBuf::new(),
+            ModelSource::Folder(dir) => dir.clone(),
+            ModelSource::File(file) => file.parent().unwrap_or(Path::new("")).to_path_buf(),
+            ModelSource::Address(_) => PathBuf::new(),
         };
         Model {
             dir,
@@ -141,7 +141,7 @@ impl Model {
     /// When the manifest is missing or cannot be read.
     pub fn open(dir: &Path) -> Result<Model, WeightsError> {
         let manifest = Manifest::read(dir)?;
-        Ok(Model::new(Source::Folder(dir.to_path_buf()), manifest))
+        Ok(Model::new(ModelSource::Folder(dir.to_path_buf()), manifest))
     }
 
     /// Total size of the model's files in bytes, as its manifest gives them.
@@ -299,7 +299,7 @@ pub fn find(models: &Path, name: &str) -> Result<Model, WeightsError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, forget, register};
+    use super::super::{AddedModel, forget, register};
     use super::*;
 
     fn model(dir: &Path, id: &str, bytes: &[u8]) {
@@ -377,9 +377,13 @@ mod tests {
             id: "b".to_string(),
             ..Manifest::default()
         };
-        let source = Source::File(file.clone());
-        register(&models, &Entry::new(source.clone(), Some(kept.clone()))).unwrap();
-        register(&models, &Entry::new(source.clone(), Some(kept))).unwrap();
+        let source = ModelSource::File(file.clone());
+        register(
+            &models,
+            &AddedModel::new(source.clone(), Some(kept.clone())),
+        )
+        .unwrap();
+        register(&models, &AddedModel::new(source.clone(), Some(kept))).unwrap();
         let ids = |models: &Path| -> Vec<String> {
             let all = catalogue(models).unwrap().into_iter();
             all.map(|model| model.manifest.id).collect()
@@ -402,9 +406,9 @@ mod tests {
     fn a_path_that_is_no_utf_8_comes_back() {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/\xff.gguf")).to_path_buf();
-        let source = Source::File(path);
+        let source = ModelSource::File(path);
         let text = serde_json::to_string(&source).unwrap();
-        assert_eq!(serde_json::from_str::<Source>(&text).unwrap(), source);
+        assert_eq!(serde_json::from_str::<ModelSource>(&text).unwrap(), source);
     }
 
     #[test]

@@ -38,10 +38,10 @@ pub struct Manifest {
     pub projector: Option<FileEntry>,
     /// How it was trained, where that was here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub training: Option<Training>,
+    pub training: Option<TrainingInfo>,
     /// What it can draw, for models of a small world.
-    #[serde(default, skip_serializing_if = "Draws::is_empty")]
-    pub draws: Draws,
+    #[serde(default, skip_serializing_if = "DrawableWords::is_empty")]
+    pub draws: DrawableWords,
     /// Settings that look best on this model; what is left out has the program's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_settings: Option<serde_json::Value>,
@@ -66,7 +66,7 @@ pub struct FileEntry {
 
 /// How a model's weights were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Training {
+pub struct TrainingInfo {
     /// The commands that made the weights, in order.
     #[serde(default)]
     pub commands: Vec<String>,
@@ -84,7 +84,7 @@ pub struct Training {
 /// What a model can draw, as an author would write it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Draws {
+pub struct DrawableWords {
     /// Characters.
     pub characters: Vec<String>,
     /// Things.
@@ -148,10 +148,10 @@ fn sampled(path: &Path) -> Result<(u64, String), WeightsError> {
     Ok((size, format!("{SAMPLED}{}", hex(&hasher.finalize()))))
 }
 
-impl Draws {
+impl DrawableWords {
     /// Whether nothing is listed, so that it draws whatever it is asked for.
     pub fn is_empty(&self) -> bool {
-        *self == Draws::default()
+        *self == DrawableWords::default()
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
             name: "Model".to_string(),
             pipeline: "caption".to_string(),
             licence: "MIT".to_string(),
-            training: Some(Training {
+            training: Some(TrainingInfo {
                 commands: vec!["vokenboard train".to_string()],
                 data_seeds: vec![1],
                 steps: [("unet".to_string(), 2)].into(),

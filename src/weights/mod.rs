@@ -15,20 +15,22 @@ mod installed;
 mod manifest;
 mod trouble;
 
-pub use added::{Entry, forget, register};
-pub use checkpoint::{Checkpoint, CheckpointError, StoredType, Taken, TensorInfo, View};
+pub use added::{AddedModel, forget, register};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, StoredType, TensorInfo, TensorSlice, TensorView,
+};
 pub use device::{
     DeviceChoice, DeviceError, DeviceKind, device_name, kind_of, select as select_device,
 };
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};
 pub use gguf_tensors::GgufTensors;
-pub use identity::{Identity, Kind};
-pub use installed::{Installed, Model, Source, catalogue, find, installed, models_dir};
+pub use identity::{Identity, WeightsKind};
+pub use installed::{Installed, Model, ModelSource, catalogue, find, installed, models_dir};
 pub(crate) use manifest::sha256;
-pub use manifest::{Draws, FileEntry, MANIFEST, Manifest, Training};
+pub use manifest::{DrawableWords, FileEntry, MANIFEST, Manifest, TrainingInfo};
 
-pub use trouble::{HEAD, Trouble, trouble};
+pub use trouble::{HEAD, NotWeights, trouble};
 
 use crate::cause::Cause;
 use std::path::PathBuf;

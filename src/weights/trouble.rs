@@ -3,7 +3,7 @@
 
 /// What a file is instead of weights, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct NotWeights {
     /// Goes on after the file's name.
     pub reason: String,
     /// What the author can do about it.
@@ -17,8 +17,8 @@ pub const HEAD: usize = 512;
 
 /// What is wrong with a file of `length` bytes that begins with `head`; `None` where its beginning
 /// may be that of weights.
-pub fn trouble(head: &[u8], length: u64) -> Option<Trouble> {
-    let told = |reason: String, remedy| Some(Trouble { reason, remedy });
+pub fn trouble(head: &[u8], length: u64) -> Option<NotWeights> {
+    let told = |reason: String, remedy| Some(NotWeights { reason, remedy });
     if length == 0 {
         return told("is empty".to_string(), AGAIN);
     }

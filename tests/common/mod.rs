@@ -15,7 +15,7 @@ use vokenboard::diffusion::{
     VaeConfig,
 };
 use vokenboard::nn::{Params, noise};
-use vokenboard::weights::{Draws, Manifest};
+use vokenboard::weights::{DrawableWords, Manifest};
 
 /// Writes the tiny models below `models`.
 pub fn write_tiny_models(models: &Path) {
@@ -85,11 +85,11 @@ fn write_painter(dir: &Path) {
             pipeline: "caption".to_string(),
             licence: "MIT".to_string(),
             language_model: Some("tiny-writer".to_string()),
-            draws: Draws {
+            draws: DrawableWords {
                 characters: vec!["fox".to_string(), "owl".to_string()],
                 things: vec!["lantern".to_string()],
                 places: vec!["forest".to_string()],
-                ..Draws::default()
+                ..DrawableWords::default()
             },
             ..Manifest::default()
         },

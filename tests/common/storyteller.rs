@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use vokenboard::weights::{Identity, Kind, Manifest};
+use vokenboard::weights::{Identity, Manifest, WeightsKind};
 
 const DIM: usize = 32;
 const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -87,7 +87,7 @@ pub fn write(dir: &Path, sentences: &[&str]) {
         pipeline: "language-model".to_string(),
         licence: "MIT".to_string(),
         identity: Some(Identity {
-            is: Kind::LanguageModel,
+            is: WeightsKind::LanguageModel,
             family: "llama".to_string(),
             supported: true,
             ..Identity::default()

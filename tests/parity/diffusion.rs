@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use vokenboard::diffusion::{
-    Denoising, NoiseSchedule, Scheduler, SchedulerKind, TextFeatures, Vae, VaeConfig, to_picture,
+    DenoisingOptions, NoiseSchedule, Scheduler, SchedulerKind, TextFeatures, Vae, VaeConfig,
+    to_picture,
 };
 use vokenboard::nn::Params;
 
@@ -144,7 +145,7 @@ pub fn trajectory(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         stage.close("negative_prompt_embeds", &zeros, away)?;
     }
     let features = |states: &Tensor| TextFeatures::of_states(states.clone());
-    let how = Denoising {
+    let how = DenoisingOptions {
         scheduler: kind,
         steps,
         guidance: f64::from(get(&v, "guidance_scale")?.to_scalar::<f32>()?),

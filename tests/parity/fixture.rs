@@ -5,20 +5,20 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vokenboard::diffusion::{CaptionTokenizer, ModelFolder, Painter, TextEncoder};
+use vokenboard::diffusion::{CaptionTokenizer, LatentDiffusion, ModelFolder, TextEncoder};
 use vokenboard::llm::LlamaTokenizer;
 use vokenboard::llm::float::{FloatConfig, FloatLlama};
 use vokenboard::nn::{LayerNorm, Params};
 use vokenboard::vision::{Eva, QFormer, TowerParams, VisionTower};
-use vokenboard::voken::{Body, Sizes, VokenModel};
-use vokenboard::weights::{Checkpoint, View};
+use vokenboard::voken::{BaseModel, ReferenceSizes, VokenModel};
+use vokenboard::weights::{Checkpoint, TensorView};
 
 pub type Vectors = HashMap<String, Tensor>;
 
 pub struct Fixture {
     pub name: String,
     dir: PathBuf,
-    pub sizes: Sizes,
+    pub sizes: ReferenceSizes,
     manifest: serde_json::Value,
 }
 
@@ -58,7 +58,7 @@ impl Fixture {
         // Without sizes of its own a folder has the real model's.
         let sizes = match read("checkpoint/tiny_config.json") {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(_) => Sizes::default(),
+            Err(_) => ReferenceSizes::default(),
         };
         let name = dir.file_name().unwrap_or(dir.as_os_str());
         Ok(Self {
@@ -152,18 +152,21 @@ impl Fixture {
     }
 
     fn params(&self, name: &str, trainable: bool) -> Result<Params, Error> {
-        let view = View::of(&self.checkpoint(name)?);
+        let view = TensorView::of(&self.checkpoint(name)?);
         Ok(Params::from_source(Arc::new(view), trainable, &Device::Cpu))
     }
 
     /// Stable Diffusion without its text encoder.
-    pub fn painter(&self) -> Result<Painter, Error> {
+    pub fn painter(&self) -> Result<LatentDiffusion, Error> {
         for part in ["unet", "vae"] {
             self.path(&format!("checkpoint/sd/{part}/config.json"))?;
             self.weights(&format!("checkpoint/sd/{part}"))?;
         }
         self.path("checkpoint/sd/scheduler/scheduler_config.json")?;
-        Ok(Painter::load(&self.path("checkpoint/sd")?, &Device::Cpu)?)
+        Ok(LatentDiffusion::load(
+            &self.path("checkpoint/sd")?,
+            &Device::Cpu,
+        )?)
     }
 
     /// Its text encoder and tokenizer.
@@ -215,7 +218,7 @@ impl Fixture {
         };
         let config = self.llama_config()?;
         let model = VokenModel::read(
-            Body::Float(&config, &base),
+            BaseModel::Float(&config, &base),
             &self.sizes,
             bos,
             &one,

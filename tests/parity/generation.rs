@@ -5,9 +5,10 @@ use crate::language::prompt;
 use crate::report::{Error, LIMIT, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
-use vokenboard::diffusion::{Denoising, SchedulerKind, TextFeatures, to_picture};
+use vokenboard::diffusion::{DenoisingOptions, SchedulerKind, TextFeatures, to_picture};
 use vokenboard::voken::{
-    FeatureMapper, FloatReader, GenerationConfig, SamplingParams, Text, generate as run,
+    FeatureMapper, FloatCachedLm, GenerationConfig, InterleavedText, SamplingParams,
+    generate as run,
 };
 
 /// The number after `key` in the manifest's description.
@@ -41,7 +42,7 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let said = f.description(name);
     let model = f.loaded(f.trained(name), false)?.model;
     let config = f.llama_config()?;
-    let text = Text::prompt(ids(get(&v, "prompt_ids")?)?);
+    let text = InterleavedText::prompt(ids(get(&v, "prompt_ids")?)?);
     let want = get(&v, "prompt_inputs_embeds")?;
     let prompt = or_recorded(prompt(f, &model, &text, &v, "input_images"), want)?;
     stage.close("prompt_inputs_embeds", &prompt, want)?;
@@ -67,7 +68,7 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         bos: config.bos().ok_or("config.json has no bos_token_id")?,
     };
     let mut calls = Calls::default();
-    let mut reader = FloatReader::new(model.llama.clone());
+    let mut reader = FloatCachedLm::new(model.llama.clone());
     let mut trouble = None;
     let made = run(
         &mut reader,
@@ -125,7 +126,7 @@ struct Calls {
 fn compare_step(
     v: &Vectors,
     at: usize,
-    step: &vokenboard::voken::Step,
+    step: &vokenboard::voken::GenerationStep,
     stage: &mut Stage,
 ) -> Outcome {
     let row = |key: &str| -> Result<Vec<f32>, Error> {
@@ -187,7 +188,7 @@ fn picture(
         return Ok(());
     };
     let painter = f.painter()?;
-    let how = Denoising {
+    let how = DenoisingOptions {
         scheduler: SchedulerKind::Pndm,
         steps: number(said, "diffusion steps=").unwrap_or(50.0) as usize,
         guidance: 7.5,

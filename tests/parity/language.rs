@@ -5,7 +5,9 @@ use crate::report::{Error, Outcome, Stage, values};
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use vokenboard::llm::float::{FloatLlama, resize_rows};
-use vokenboard::voken::{FloatReader, Reader, Text, VistPanel, VistTask, VokenModel, vist_prompt};
+use vokenboard::voken::{
+    CachedLm, FloatCachedLm, InterleavedText, VistPanel, VistTask, VokenModel, vist_prompt,
+};
 
 #[derive(Deserialize)]
 struct Case {
@@ -116,7 +118,7 @@ fn interleaved(
     v: &Vectors,
     stage: &mut Stage,
 ) -> Result<Tensor, Error> {
-    let text = Text::prompt(ids(get(v, &format!("{name}.prompt_ids"))?)?);
+    let text = InterleavedText::prompt(ids(get(v, &format!("{name}.prompt_ids"))?)?);
     let key = format!("{name}.inputs_embeds");
     let want = get(v, &key)?;
     let got = prompt(f, model, &text, v, &format!("{name}.images"));
@@ -129,7 +131,7 @@ fn interleaved(
 pub fn prompt(
     f: &Fixture,
     model: &VokenModel,
-    text: &Text,
+    text: &InterleavedText,
     v: &Vectors,
     images: &str,
 ) -> Result<Tensor, Error> {
@@ -139,7 +141,7 @@ pub fn prompt(
 
 /// A prompt that is kept, then the vokens in one pass, then one token.
 fn cached(model: &VokenModel, prompt: &Tensor, v: &Vectors, stage: &mut Stage) -> Outcome {
-    let mut reader = FloatReader::new(model.llama.clone());
+    let mut reader = FloatCachedLm::new(model.llama.clone());
     reader.read(prompt)?;
     for name in ["voken", "next"] {
         let tokens = match name {
@@ -252,7 +254,8 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         let (tokens, wanted) = (ids(tokens)?, labels(get(&v, &format!("{i}.labels"))?)?);
         // Everything before the first label is the prompt.
         let prompt = wanted.iter().take_while(|l| l.is_none()).count();
-        let text = Text::training(&tokens[..prompt], &tokens[prompt..], &model.vocabulary);
+        let text =
+            InterleavedText::training(&tokens[..prompt], &tokens[prompt..], &model.vocabulary);
         stage.same(&format!("{i}.labels"), &text.labels, &wanted);
         if let (Some(sample), Ok(tokenizer)) = (samples.get(i), &tokenizer) {
             let own = [
@@ -316,7 +319,7 @@ pub fn mapper(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 pub fn pictures(
     f: &Fixture,
     model: &VokenModel,
-    text: &Text,
+    text: &InterleavedText,
     v: &Vectors,
     name: &str,
 ) -> Result<Option<Tensor>, Error> {

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use vokenboard::diffusion::{OpenOptions, StableDiffusion};
+use vokenboard::diffusion::{StableDiffusion, StableDiffusionOptions};
 
 /// `case.json`; the paths in it are relative to its folder.
 #[derive(Deserialize)]
@@ -92,7 +92,7 @@ impl Case {
         let told: Told = serde_json::from_slice(&std::fs::read(dir.join("case.json"))?)?;
         let vectors =
             candle_core::safetensors::load(dir.join("vectors.safetensors"), &Device::Cpu)?;
-        let options = OpenOptions {
+        let options = StableDiffusionOptions {
             held: Some(DType::F32),
             loras: told
                 .loras
@@ -105,7 +105,7 @@ impl Case {
                 .map(|e| (dir.join(&e.file), e.token.clone()))
                 .collect(),
             vae: told.vae.as_ref().map(|file| dir.join(file)),
-            ..OpenOptions::on(&Device::Cpu)
+            ..StableDiffusionOptions::on(&Device::Cpu)
         };
         let model = StableDiffusion::open(&dir.join(&told.model), options)?;
         let name = dir.file_name().unwrap_or(dir.as_os_str());

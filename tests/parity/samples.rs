@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use crate::report::{Error, Outcome, Stage};
 use serde_json::Value;
-use vokenboard::train::voken::{Turn, cc3m as make_cc3m, mmdialog as make_mmdialog};
+use vokenboard::train::voken::{DialogTurn, cc3m as make_cc3m, mmdialog as make_mmdialog};
 
 /// Ways to ask for a picture; after the last they begin anew.
 const WORDINGS: usize = 7;
@@ -34,8 +34,8 @@ pub fn cc3m(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     Ok(())
 }
 
-fn turn(value: &Value) -> Turn {
-    let mut turn = Turn::default();
+fn turn(value: &Value) -> DialogTurn {
+    let mut turn = DialogTurn::default();
     for part in value["turn"].as_array().into_iter().flatten() {
         if let Some(text) = part["__TEXT__"].as_str() {
             turn.text = text.to_string();
@@ -59,7 +59,7 @@ pub fn mmdialog(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let made: Vec<_> = list(&recorded["conversations"])
         .iter()
         .flat_map(|conversation| {
-            let turns: Vec<Turn> = list(conversation).iter().map(turn).collect();
+            let turns: Vec<DialogTurn> = list(conversation).iter().map(turn).collect();
             let exists = |picture: &str| media.iter().any(|media| media == picture);
             make_mmdialog(&turns, exists, Some(&count), f.sizes.voken_count)
         })

@@ -6,12 +6,13 @@ use crate::language::pictures;
 use crate::report::{Error, GRADIENT_LIMIT, Outcome, Stage, values};
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use std::collections::HashMap;
-use vokenboard::diffusion::{Moments, NoiseSchedule, TextFeatures, same_timestep};
+use vokenboard::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures, same_timestep};
 use vokenboard::train::optimizer::{AdamSettings, AdamW};
 use vokenboard::train::voken::{
-    Denoiser, Draws, LossWeights, Stage as Training, image_loss, linear_rate, losses, mask_new_rows,
+    Denoiser, LossNoise, LossWeights, VokenStage as Training, image_loss, linear_rate, losses,
+    mask_new_rows,
 };
-use vokenboard::voken::{Batch, Text, voken_states};
+use vokenboard::voken::{InterleavedText, PaddedBatch, voken_states};
 
 /// `opt.param_delta_l2` is a difference of nearly equal numbers.
 const DELTA_LIMIT: f32 = 0.03;
@@ -70,7 +71,12 @@ pub fn train(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 }
 
 /// The batch, with its parts compared.
-fn assemble(f: &Fixture, loaded: &Loaded, v: &Vectors, stage: &mut Stage) -> Result<Batch, Error> {
+fn assemble(
+    f: &Fixture,
+    loaded: &Loaded,
+    v: &Vectors,
+    stage: &mut Stage,
+) -> Result<PaddedBatch, Error> {
     let model = &loaded.model;
     let tokens = get(v, "in.input_ids")?;
     let mut items = Vec::new();
@@ -81,13 +87,13 @@ fn assemble(f: &Fixture, loaded: &Loaded, v: &Vectors, stage: &mut Stage) -> Res
         let length = mask.iter().filter(|m| **m == 1.0).count();
         // Everything before the first label is the prompt.
         let prompt = wanted.iter().take_while(|l| l.is_none()).count();
-        let own = Text::training(
+        let own = InterleavedText::training(
             &tokens[..prompt],
             &tokens[prompt..length],
             &model.vocabulary,
         );
         stage.same(&format!("labels.{i}"), &own.labels[..], &wanted[..length]);
-        let text = Text {
+        let text = InterleavedText {
             ids: tokens,
             labels: wanted,
             length,
@@ -106,10 +112,10 @@ fn assemble(f: &Fixture, loaded: &Loaded, v: &Vectors, stage: &mut Stage) -> Res
     Ok(vokenboard::voken::batch(&items)?)
 }
 
-fn draws(v: &Vectors, weights: &LossWeights) -> Result<Draws, Error> {
+fn draws(v: &Vectors, weights: &LossWeights) -> Result<LossNoise, Error> {
     let uniform = values(get(v, "rng.cfg_drop_uniform")?)?;
     let steps = get(v, "rng.timesteps")?.to_dtype(DType::I64)?;
-    Ok(Draws {
+    Ok(LossNoise {
         drop: uniform
             .iter()
             .map(|u| f64::from(*u) < weights.drop)
@@ -157,9 +163,9 @@ fn captions(
 /// Everything between the input and the losses.
 fn middle(
     loaded: &Loaded,
-    batch: &Batch,
-    targets: &Moments,
-    draws: &Draws,
+    batch: &PaddedBatch,
+    targets: &LatentDistribution,
+    draws: &LossNoise,
     denoiser: &Denoiser,
     v: &Vectors,
     stage: &mut Stage,
@@ -205,7 +211,7 @@ fn middle(
 
     let samples: Vec<u32> = spans.iter().map(|(sample, _)| *sample as u32).collect();
     let samples = Tensor::new(samples, &Device::Cpu)?;
-    let targets = Moments {
+    let targets = LatentDistribution {
         mean: targets.mean.index_select(&samples, 0)?,
         logvar: targets.logvar.index_select(&samples, 0)?,
     };

@@ -14,7 +14,7 @@ use candle_core::Device;
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use vokenboard::llm::{CacheType, CausalLm, GgufLm, OpenOptions, likeliest};
+use vokenboard::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions, likeliest};
 
 /// Limit of the relative error where nothing is rounded.
 const EXACT: f32 = 2e-3;
@@ -101,7 +101,7 @@ impl Case {
     }
 
     fn open(&self, told: &Told) -> Result<GgufLm, Error> {
-        let options = OpenOptions {
+        let options = LanguageModelOptions {
             context: 2048,
             cache: CacheType::F32,
         };

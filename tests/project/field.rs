@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageBuffer, Luma, Rgba, RgbaImage};
-use vokenboard::export::{self, EXPORTERS, Existing, Export, ExportError, Options};
+use vokenboard::export::{self, EXPORTERS, Existing, Export, ExportError, ExportOptions};
 use vokenboard::story::{Document, Edit, Images, PictureTake, Project, Story, read_picture_file};
 
 /// A story with a panel for each picture.
@@ -39,7 +39,7 @@ fn opened(dir: &Path) -> (String, bool) {
 fn exports(dir: &Path) {
     let (document, images, _) = Project::read(dir).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let options = Options::default();
+    let options = ExportOptions::default();
     for exporter in EXPORTERS {
         let panel = exporter.of_panel().then_some(0);
         let what = Export {

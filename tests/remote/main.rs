@@ -12,7 +12,7 @@ mod words;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use vokenboard::remote::{Address, Client, Patience};
+use vokenboard::remote::{Address, Client, Timeouts};
 
 /// A client of the test's server, without a key.
 fn client(address: &str) -> Client {
@@ -20,9 +20,9 @@ fn client(address: &str) -> Client {
 }
 
 /// Little patience, so that servers which lie don't take long.
-fn hasty() -> Patience {
+fn hasty() -> Timeouts {
     let ms = Duration::from_millis;
-    Patience {
+    Timeouts {
         look: ms(5),
         connect: ms(1_000),
         answer: ms(1_000),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use vokenboard::llm::Sampling;
 use vokenboard::llm::chat::{ChatOptions, Message};
 use vokenboard::remote::comfy::{
-    CheckpointGraph, Guide, JobEvent, LoraNode, about, checkpoint_graph, draw, jobs, upload,
+    CheckpointGraph, InitImageNode, JobEvent, LoraNode, about, checkpoint_graph, draw, jobs, upload,
 };
 use vokenboard::remote::openai::{chat, list};
 use vokenboard::remote::{Address, Client};
@@ -81,7 +81,7 @@ fn a_real_comfyui_draws_what_it_is_asked_for_and_stops_when_told() {
     });
     let (image, mask) = (sent(&one, "one").unwrap(), sent(&half, "half").unwrap());
     for (what, mask) in [("picture to picture", None), ("inpainting", Some(mask))] {
-        let guide = Guide {
+        let guide = InitImageNode {
             image: image.clone(),
             strength: 0.5,
             mask,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::json;
 use vokenboard::llm::Sampling;
-use vokenboard::llm::chat::{ChatOptions, Finish, Message, Part, Reply as Answer};
-use vokenboard::remote::openai::{Endpoint, Server as Kind, chat, list};
-use vokenboard::remote::{Address, Client, Key, RemoteError};
+use vokenboard::llm::chat::{ChatOptions, FinishReason, Message, MessagePart, Reply as Answer};
+use vokenboard::remote::openai::{Endpoint, ServerKind as Kind, chat, list};
+use vokenboard::remote::{Address, ApiKey, Client, RemoteError};
 
 use super::server::{Asked, Reply, Server, events, json};
 use super::{client, go_on};
@@ -103,7 +103,7 @@ fn an_answer_is_streamed_without_thoughts() {
     let answer = answer.unwrap().unwrap();
     assert_eq!(
         (answer.text.as_str(), answer.finish),
-        ("Milo sprang über 鹿。", Finish::Stop)
+        ("Milo sprang über 鹿。", FinishReason::Stop)
     );
     assert_eq!(pieces, ["Milo ", "sprang über ", "鹿。"]);
     let asked = server.requests("/v1/chat/completions")[0].json();
@@ -119,12 +119,14 @@ fn an_answer_is_streamed_without_thoughts() {
 #[test]
 fn pictures_go_as_data_urls_and_the_key_in_its_header() {
     let server = Server::start(Box::new(|_| events(end(), Duration::ZERO)));
-    let key = Key::new("s3cret").unwrap();
+    let key = ApiKey::new("s3cret").unwrap();
     let client = Client::new(Address::parse(&server.address).unwrap(), Some(&key)).unwrap();
     let mut messages = question();
     messages[0]
         .parts
-        .push(Part::Picture(Arc::new(image::RgbaImage::new(1024, 2))));
+        .push(MessagePart::Picture(Arc::new(image::RgbaImage::new(
+            1024, 2,
+        ))));
     messages[0].push_str("And on.");
     chat(
         &client,

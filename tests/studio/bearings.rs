@@ -4,7 +4,7 @@ use egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::story::{Document, Edit, Images, Panel, Project};
 use vokenboard::studio::actions::Action;
-use vokenboard::studio::preferences::{Look, Preferences};
+use vokenboard::studio::preferences::{ColourMode, Preferences};
 
 use crate::window::{FOX, open, open_sized, open_with};
 
@@ -61,7 +61,7 @@ fn preferences_are_set_and_kept() {
     t.click("Choose a folder…");
     t.click("Close Preferences");
     let read = Preferences::load(&file);
-    assert_eq!(read.theme, Look::Dark);
+    assert_eq!(read.theme, ColourMode::Dark);
     assert_eq!(read.folder.as_deref(), Some(folder.as_path()));
     assert!(t.studio.ctx.theme() == Theme::Dark);
     t.write_texts(&["A hen sings."]);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use egui::{Key, Modifiers, Role, Theme};
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
-use vokenboard::studio::state::{Choice, Readiness, Storyteller};
-use vokenboard::weights::{DeviceChoice, DeviceKind, Draws, Manifest};
+use vokenboard::studio::state::{ModelChoice, Readiness, Storyteller};
+use vokenboard::weights::{DeviceChoice, DeviceKind, DrawableWords, Manifest};
 
 use crate::studio_support::Doodle;
 use crate::window::{FOX, Test, open, open_sized, open_with, opening};
@@ -63,9 +63,9 @@ fn storyteller(id: &str, name: &str, character: &str) -> Storyteller {
         manifest: Manifest {
             id: id.to_owned(),
             name: name.to_owned(),
-            draws: Draws {
+            draws: DrawableWords {
                 characters: vec![character.to_owned()],
-                ..Draws::default()
+                ..DrawableWords::default()
             },
             ..Manifest::default()
         },
@@ -75,7 +75,7 @@ fn storyteller(id: &str, name: &str, character: &str) -> Storyteller {
 
 #[test]
 fn the_author_chooses_the_model_and_the_device() {
-    let asked: Arc<Mutex<Vec<Choice>>> = Arc::default();
+    let asked: Arc<Mutex<Vec<ModelChoice>>> = Arc::default();
     let seen = Arc::clone(&asked);
     let mut t = open_with(1280.0, 800.0, Theme::Light, |parts| {
         parts.models = vec![

@@ -7,8 +7,8 @@ use std::time::Duration;
 use egui_kittest::kittest::Queryable as _;
 use serde_json::json;
 use vokenboard::pipeline;
-use vokenboard::studio::models::Library;
-use vokenboard::studio::state::{Choice, Readiness};
+use vokenboard::studio::models::ModelLibrary;
+use vokenboard::studio::state::{ModelChoice, Readiness};
 
 use crate::server::{Reply, Server, events, json as reply};
 use crate::window::open_with;
@@ -70,17 +70,17 @@ fn engines_are_added_in_the_window_and_panels_show_where_they_were_made() {
     let folder = models.clone();
     let mut t = open_with(1280.0, 800.0, egui::Theme::Light, |parts| {
         let doodle = Arc::clone(&parts.loader_for);
-        parts.loader_for = Arc::new(move |choice: &Choice| match choice.model.as_str() {
+        parts.loader_for = Arc::new(move |choice: &ModelChoice| match choice.model.as_str() {
             "doodle" => doodle(choice),
-            _ => pipeline::loader(pipeline::Options {
+            _ => pipeline::loader(pipeline::LoadOptions {
                 models: Some(folder.clone()),
                 model: Some(choice.model.clone()),
                 writer: choice.writer.clone(),
-                ..pipeline::Options::default()
+                ..pipeline::LoadOptions::default()
             }),
         });
     });
-    let library = Library::new(models, Vec::new(), Arc::new(|| {}));
+    let library = ModelLibrary::new(models, Vec::new(), Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
 

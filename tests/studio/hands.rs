@@ -2,7 +2,7 @@
 
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
-use vokenboard::studio::actions::{Action, Setting};
+use vokenboard::studio::actions::{Action, InspectorControl};
 
 use crate::window::{FOX, Test, open};
 
@@ -237,7 +237,10 @@ fn settings_belong_to_what_is_selected() {
         .clone()
         .unwrap();
     t.click("Picture 1");
-    for setting in [Setting::Guidance(11.0, false), Setting::LockSeed(true)] {
+    for setting in [
+        InspectorControl::Guidance(11.0, false),
+        InspectorControl::LockSeed(true),
+    ] {
         perform(&mut t, Action::Set(setting));
     }
     t.until("the take", |s| {
@@ -258,8 +261,8 @@ fn settings_belong_to_what_is_selected() {
     assert_eq!(made.settings.guidance, usual.settings.guidance);
     // A new story begins with the model's own settings.
     perform(&mut t, Action::Select(None));
-    perform(&mut t, Action::Set(Setting::Guidance(9.0, false)));
-    perform(&mut t, Action::Set(Setting::LockSeed(true)));
+    perform(&mut t, Action::Set(InspectorControl::Guidance(9.0, false)));
+    perform(&mut t, Action::Set(InspectorControl::LockSeed(true)));
     t.saved();
     t.key(Modifiers::COMMAND, Key::N);
     assert_eq!(t.state().shown().guidance, usual.settings.guidance);

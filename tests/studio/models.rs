@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use vokenboard::studio::models::{Library, offer};
+use vokenboard::studio::models::{ModelLibrary, offer};
 use vokenboard::studio::state::Readiness;
 
-use vokenboard::pipeline::{self, Options};
-use vokenboard::studio::state::Choice;
+use vokenboard::pipeline::{self, LoadOptions};
+use vokenboard::studio::state::ModelChoice;
 
 use crate::window::{open, open_with};
 
@@ -32,7 +32,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     let page = put("refuse/html.gguf", "page.gguf");
     put("writers/qwen2/model.gguf", "more/second.gguf");
     put("refuse/state-space.gguf", "more/other.gguf");
-    let library = Library::new(models.clone(), Vec::new(), Arc::new(|| {}));
+    let library = ModelLibrary::new(models.clone(), Vec::new(), Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
 
@@ -73,7 +73,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     let offer = offer(&models, &t.state().models.choice);
     assert_eq!(offer.writers.len(), 0);
     assert_eq!(offer.away.len(), 2);
-    let library = Library::new(models, offer.away, Arc::new(|| {}));
+    let library = ModelLibrary::new(models, offer.away, Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
     t.click(MENU);
@@ -95,17 +95,17 @@ fn a_picture_is_drawn_with_a_model_of_the_authors_own() {
     let known = models.clone();
     let mut t = open_with(1280.0, 1000.0, egui::Theme::Light, |parts| {
         let load = parts.loader_for.clone();
-        parts.loader_for = Arc::new(move |choice: &Choice| match &*choice.model {
+        parts.loader_for = Arc::new(move |choice: &ModelChoice| match &*choice.model {
             "doodle" => load(choice),
-            model => pipeline::loader(Options {
+            model => pipeline::loader(LoadOptions {
                 models: Some(known.clone()),
                 model: Some(model.to_owned()),
                 writer: Some("tiny-writer".into()),
-                ..Options::default()
+                ..LoadOptions::default()
             }),
         });
     });
-    let library = Library::new(models, Vec::new(), Arc::new(|| {}));
+    let library = ModelLibrary::new(models, Vec::new(), Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
     t.answers

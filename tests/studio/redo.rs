@@ -8,7 +8,7 @@ use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
 use vokenboard::story::{Record, Retouch};
-use vokenboard::studio::actions::{Action, Setting};
+use vokenboard::studio::actions::{Action, InspectorControl};
 
 use crate::Dropped;
 use crate::cast::drag;
@@ -33,7 +33,7 @@ fn drawn_in(width: f32, height: f32, theme: Theme) -> Test {
         });
     });
     // The same picture on every machine.
-    for setting in [Setting::Seed(7), Setting::LockSeed(true)] {
+    for setting in [InspectorControl::Seed(7), InspectorControl::LockSeed(true)] {
         let state = &mut t.studio.state_mut().state;
         state.perform(Action::Set(setting), Instant::now());
     }

@@ -7,7 +7,7 @@ use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::studio::app::App;
-use vokenboard::studio::state::{Parts, Readiness, State};
+use vokenboard::studio::state::{Readiness, State, StudioParts};
 
 use crate::studio_support::{Answers, Hold, parts};
 
@@ -31,7 +31,7 @@ pub fn open_with(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    change: impl FnOnce(&mut Parts),
+    change: impl FnOnce(&mut StudioParts),
 ) -> Test {
     let mut test = opening(width, height, theme, change);
     test.until("the model is ready", |s| {
@@ -46,7 +46,7 @@ pub fn opening(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    change: impl FnOnce(&mut Parts),
+    change: impl FnOnce(&mut StudioParts),
 ) -> Test {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().to_path_buf();

@@ -19,7 +19,7 @@ use vokenboard::story::{Record, Settings, Size};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
 use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
 use vokenboard::studio::preferences::Preferences;
-use vokenboard::studio::state::{Choice, Parts};
+use vokenboard::studio::state::{ModelChoice, StudioParts};
 
 /// Writes a sentence from the story's last one and draws a scene whose colours and places follow
 /// from the text, seed and guidance.
@@ -256,11 +256,11 @@ impl Dialogs for Answers {
 }
 
 /// Parts of a studio that keeps its stories in `projects`.
-pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
+pub fn parts(projects: PathBuf, pace: Duration) -> (StudioParts, Answers, Hold) {
     let hold = Hold::default();
     let held = hold.clone();
     let answers = Answers::default();
-    let parts = Parts {
+    let parts = StudioParts {
         loader_for: Arc::new(move |_| {
             let held = held.clone();
             let loader: Loader = Box::new(move |_| {
@@ -270,9 +270,9 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (Parts, Answers, Hold) {
             });
             loader
         }),
-        choice: Choice {
+        choice: ModelChoice {
             model: "doodle".into(),
-            ..Choice::default()
+            ..ModelChoice::default()
         },
         models: Vec::new(),
         writers: Vec::new(),

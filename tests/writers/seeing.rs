@@ -9,8 +9,8 @@ use candle_core::Device;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde::Deserialize;
-use vokenboard::llm::{CacheType, CausalLm, GgufLm, OpenOptions, likeliest};
-use vokenboard::pipeline::{ContextPanel, Options, loader};
+use vokenboard::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions, likeliest};
+use vokenboard::pipeline::{ContextPanel, LoadOptions, loader};
 use vokenboard::story::PanelId;
 use vokenboard::vision::Projector;
 
@@ -85,7 +85,7 @@ fn a_projectors_embeddings_are_those_of_transformers_in_both_spellings_of_its_fi
 #[test]
 fn a_text_with_pictures_is_read_as_transformers_reads_it_and_stays_in_the_cache() {
     let embeddings = seen("mmproj.gguf");
-    let options = OpenOptions {
+    let options = LanguageModelOptions {
         context: 512,
         cache: CacheType::F32,
     };
@@ -222,11 +222,11 @@ fn what_the_board_shows_changes_what_a_seeing_writer_says() {
     let models = tempfile::tempdir().unwrap();
     crate::common::write_tiny_models(models.path());
     let both = folder(true);
-    let options = Options {
+    let options = LoadOptions {
         models: Some(models.path().to_path_buf()),
         model: Some("tiny".to_string()),
         writer: Some(both.path().join("gemma.gguf").to_str().unwrap().to_string()),
-        ..Options::default()
+        ..LoadOptions::default()
     };
     let mut pipeline = loader(options)(&mut |_| {}).unwrap();
     assert!(pipeline.describe().writer.sees);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use image::{Rgba, RgbaImage};
 
-use super::{Row, peak_memory, tell_rows};
+use super::{BenchRow, peak_memory, tell_rows};
 use crate::catalogue;
 use crate::cli::options::{ModelArgs, SettingsArgs};
 use crate::cli::output::JsonArgs;
@@ -124,7 +124,7 @@ pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
     if modes.is_empty() {
         anyhow::bail!("the model {name} can't draw that; leave --mode out");
     }
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<BenchRow> = Vec::new();
     for mode in modes {
         let brief = mode.of(brief(&settings, about.takes.size));
         let chosen = settings.size;

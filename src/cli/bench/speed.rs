@@ -10,9 +10,9 @@ use serde_json::json;
 use super::super::options::ModelArgs;
 use super::super::output::JsonArgs;
 use super::{peak_memory, tell_rows};
-use crate::diffusion::{Diffusion, Family, Part, time_family};
-use crate::llm::{CacheType, CausalLm, GgufLm, OpenOptions};
-use crate::nn::bench::{OpBench, Run, op_benches, quantised_benches};
+use crate::diffusion::{BenchPart, StableDiffusionFamily, TextToImageModel, time_family};
+use crate::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions};
+use crate::nn::bench::{BenchFn, OpBench, op_benches, quantised_benches};
 use crate::weights;
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub struct PartBench {
     /// Random f16 weights of the size of a published model in place of the installed one: sd1, sd2
     /// or sdxl, at its own picture size
     #[arg(long, value_name = "FAMILY", conflicts_with = "model")]
-    family: Option<Family>,
+    family: Option<StableDiffusionFamily>,
     /// Runs that are counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
@@ -55,7 +55,7 @@ pub struct LlmBench {
 }
 
 /// The shortest of the runs in about `budget` seconds, at least two, after one that is not counted.
-fn shortest(run: &Run, budget: f64) -> anyhow::Result<f64> {
+fn shortest(run: &BenchFn, budget: f64) -> anyhow::Result<f64> {
     run()?;
     let mut best = f64::INFINITY;
     let start = Instant::now();
@@ -103,7 +103,7 @@ pub(super) fn ops(args: &OpsBench) -> anyhow::Result<()> {
     args.json.write(&all.into())
 }
 
-pub(super) fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
+pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
     let device = weights::select_device(args.model.device)?;
     let runs = usize::from(args.runs);
     let (name, seconds) = if let Some(family) = args.family {
@@ -116,13 +116,13 @@ pub(super) fn part(args: &PartBench, part: Part) -> anyhow::Result<()> {
         let models = weights::models_dir(args.model.models.as_deref())?;
         let name = args.model.model.as_deref();
         let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
-        let diffusion = Diffusion::load(&model.dir, &device)?;
+        let diffusion = TextToImageModel::load(&model.dir, &device)?;
         (model.manifest.id.clone(), diffusion.time(part, runs)?)
     };
     println!("{name} on {}", weights::device_name(&device));
     let what = match part {
-        Part::Unet => "UNet step, batch 2",
-        Part::Vae => "decoding a picture",
+        BenchPart::Unet => "UNet step, batch 2",
+        BenchPart::Vae => "decoding a picture",
     };
     let rows = [
         (format!("{what}, shortest"), 1e3 * seconds[0], "ms"),
@@ -145,7 +145,7 @@ pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
         let models = weights::models_dir(args.models.as_deref())?;
         path = weights::find(&models, &args.model)?.dir;
     }
-    let options = OpenOptions {
+    let options = LanguageModelOptions {
         context: READ + WRITTEN,
         cache: CacheType::F16,
     };

@@ -22,11 +22,11 @@ pub struct CastArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(subcommand)]
-    what: What,
+    what: CastCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum CastCommand {
     /// Add a character, a place or a thing
     Add(AddArgs),
     /// Tell who is in the cast
@@ -145,7 +145,7 @@ impl FieldArgs {
 /// # Errors
 /// A folder that is no project or is open elsewhere, nobody of the name, or a file that is unfit.
 pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
-    if let What::List(list) = &args.what {
+    if let CastCommand::List(list) = &args.what {
         let (document, _, warnings) = Project::read(&args.dir)?;
         warn(&warnings);
         tell(document.story(), &args.dir, list.json);
@@ -154,8 +154,8 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
     let mut board = Board::open(&args.dir)?;
     board.check_writable()?;
     let (name, done, json) = match &args.what {
-        What::List(_) => return Ok(()),
-        What::Add(add) => {
+        CastCommand::List(_) => return Ok(()),
+        CastCommand::Add(add) => {
             let name = named(&add.name)?;
             if let Some(member) = board.story().member_called(&name) {
                 bail!(
@@ -170,7 +170,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
             fields::put(&mut board, fields)?;
             (name, "added", add.fields.json)
         }
-        What::Set(set) => {
+        CastCommand::Set(set) => {
             let id = member_called(&board, &set.name)?;
             let new_name = set.new_name.as_deref().map(named).transpose()?;
             if let Some(other) = new_name
@@ -200,7 +200,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
             board.edit(Edit::SetMember(member))?;
             (name, "changed", set.fields.json)
         }
-        What::Remove(remove) => {
+        CastCommand::Remove(remove) => {
             let id = member_called(&board, &remove.name)?;
             let name = board.story().member(id).map(|member| member.name.clone());
             board.edit(Edit::RemoveMember(id))?;

@@ -6,8 +6,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::super::output::{ForceArgs, write_json};
-use crate::diffusion::{Denoising, Diffusion};
-use crate::eval::{self, GUIDANCES, Options, Recogniser};
+use crate::diffusion::{DenoisingOptions, TextToImageModel};
+use crate::eval::{self, FaithfulnessOptions, GUIDANCES, Recogniser};
 use crate::weights;
 
 #[derive(Debug, Args)]
@@ -62,13 +62,13 @@ pub(super) fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
     };
     let device = candle_core::Device::Cpu;
     let recogniser = Recogniser::load(&recogniser, &device)?;
-    let model = Diffusion::load(&dir, &device)?;
+    let model = TextToImageModel::load(&dir, &device)?;
 
-    let mut how = Denoising::default();
+    let mut how = DenoisingOptions::default();
     if let Some(steps) = args.steps {
         how.steps = steps as usize;
     }
-    let options = Options {
+    let options = FaithfulnessOptions {
         samples: args.samples,
         seed: args.seed,
         guidances: args.guidance.clone(),

@@ -9,7 +9,7 @@ use clap::Args;
 use super::super::output::JsonArgs;
 use crate::catalogue;
 use crate::cli::board::warn;
-use crate::eval::{Alike, Eye, identity};
+use crate::eval::{IdentityEncoder, Similarity, identity};
 use crate::story::Project;
 use crate::weights::{self, DEFAULT_MODEL};
 
@@ -52,13 +52,13 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     let models = weights::models_dir(args.models.as_deref())?;
     let (eye, by) = match &args.encoder {
         Some(said) => (
-            Eye::clip(&catalogue::file_of(&models, said)?)?,
+            IdentityEncoder::clip(&catalogue::file_of(&models, said)?)?,
             said.clone(),
         ),
         None => {
             let own = models.join(DEFAULT_MODEL).join("voken");
             (
-                Eye::tower(&own)?,
+                IdentityEncoder::tower(&own)?,
                 format!("the vision tower of {DEFAULT_MODEL}"),
             )
         }
@@ -72,7 +72,7 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     let report = identity(story, &seen);
     println!("{} pictures, compared by {by}", report.pictures);
     println!("{:<32} {:>6} {:>8} {:>8}", "", "pairs", "cosine", "centred");
-    let row = |name: &str, alike: &Alike| {
+    let row = |name: &str, alike: &Similarity| {
         let told = |value: Option<f64>| value.map_or("-".to_owned(), |c| format!("{c:.3}"));
         let (cosine, centred) = (told(alike.cosine), told(alike.centred));
         println!("{name:<32} {:>6} {cosine:>8} {centred:>8}", alike.pairs);

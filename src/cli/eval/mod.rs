@@ -10,11 +10,11 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     #[command(subcommand)]
-    what: What,
+    what: EvalCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum EvalCommand {
     /// Whether pictures show the subjects, place, time and weather that their captions name
     Faithfulness(faithfulness::FaithfulnessArgs),
     /// How alike the pictures of a board are, in panels that share a member of the cast and in others
@@ -31,9 +31,9 @@ enum What {
 /// A model or judge that can't be read, or a file that can't be written.
 pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
-        What::Faithfulness(args) => faithfulness::run(args),
-        What::Identity(args) => identity::run(args),
-        What::Stories(args) => stories::run(args),
-        What::Vote(args) => vote::run(args),
+        EvalCommand::Faithfulness(args) => faithfulness::run(args),
+        EvalCommand::Identity(args) => identity::run(args),
+        EvalCommand::Stories(args) => stories::run(args),
+        EvalCommand::Vote(args) => vote::run(args),
     }
 }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::super::output::{ForceArgs, write_json};
 use crate::eval::EvalError;
-use crate::eval::stories::{BUILT_IN, StoryOptions, Workshop, compare, judges, read_rows};
+use crate::eval::stories::{BUILT_IN, MethodContext, StoryOptions, compare, judges, read_rows};
 use crate::export;
 use crate::pipeline;
 use crate::story::Settings;
@@ -78,7 +78,7 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
     let built_in = weights::find(&models, weights::DEFAULT_MODEL)?;
     let mut settings = pipeline::default_settings(Settings::default(), &built_in.manifest);
     settings.steps = args.steps.unwrap_or(settings.steps);
-    let workshop = Workshop {
+    let workshop = MethodContext {
         models: &models,
         settings: &settings,
         judge: judges.contrastive.clone(),

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::catalogue::{self, Added};
-use crate::remote::{Address, Key, openai};
+use crate::remote::{Address, ApiKey, openai};
 
 /// The word before the address of a ComfyUI.
 const COMFYUI: &str = "comfyui";
@@ -80,7 +80,7 @@ fn line(added: &Added) -> String {
 }
 
 /// Keys are not given on the command line, where every program of the machine can read them.
-fn read_key(path: &Path) -> anyhow::Result<Key> {
+fn read_key(path: &Path) -> anyhow::Result<ApiKey> {
     let shown = path.display();
     let mut text = String::new();
     let read = if path == Path::new("-") {
@@ -89,5 +89,5 @@ fn read_key(path: &Path) -> anyhow::Result<Key> {
         std::fs::File::open(path).and_then(|file| file.take(KEY).read_to_string(&mut text))
     };
     read.with_context(|| format!("the key can't be read from {shown}; name a text file"))?;
-    Key::new(&text).with_context(|| format!("{shown} holds no key; put the key alone into it"))
+    ApiKey::new(&text).with_context(|| format!("{shown} holds no key; put the key alone into it"))
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::catalogue::{self, Added, ScannedFile};
-use crate::weights::{Identity, Kind, WeightsError};
+use crate::weights::{Identity, WeightsError, WeightsKind};
 
 #[derive(Debug, Args)]
 pub(super) struct IdentifyArgs {
@@ -56,16 +56,18 @@ fn verdict(identity: &Identity) -> String {
     }
     let used = match identity.is {
         _ if !identity.supported => "it cannot be used here",
-        Kind::Model => "it draws the pictures of a story",
-        Kind::LanguageModel => "it writes the words of a story",
-        Kind::Projector => "it lets a language model see pictures",
-        Kind::Storyteller => "it tells stories",
-        Kind::Lora => "it changes how a picture model draws",
-        Kind::Vae => "it takes the place of a picture model's own",
-        Kind::Embedding => "it gives a picture model a new word",
-        Kind::Controlnet => "it makes a picture follow another one",
-        Kind::IpAdapter | Kind::ImageEncoder => "it lets a picture model see reference pictures",
-        Kind::Component | Kind::Refused => "it cannot be used here",
+        WeightsKind::Model => "it draws the pictures of a story",
+        WeightsKind::LanguageModel => "it writes the words of a story",
+        WeightsKind::Projector => "it lets a language model see pictures",
+        WeightsKind::Storyteller => "it tells stories",
+        WeightsKind::Lora => "it changes how a picture model draws",
+        WeightsKind::Vae => "it takes the place of a picture model's own",
+        WeightsKind::Embedding => "it gives a picture model a new word",
+        WeightsKind::Controlnet => "it makes a picture follow another one",
+        WeightsKind::IpAdapter | WeightsKind::ImageEncoder => {
+            "it lets a picture model see reference pictures"
+        }
+        WeightsKind::Component | WeightsKind::Refused => "it cannot be used here",
     };
     match (&identity.instead, identity.supported) {
         (Some(instead), false) => format!("{used}; {instead}"),
@@ -78,8 +80,10 @@ pub(super) fn added(added: &Added) -> String {
     let manifest = &added.model.manifest;
     let id = &manifest.id;
     let how = match manifest.identity.as_ref().map(|identity| identity.is) {
-        Some(Kind::LanguageModel) => format!("tell a story with --writer {id}"),
-        Some(Kind::Model | Kind::Storyteller) | None => format!("tell a story with --model {id}"),
+        Some(WeightsKind::LanguageModel) => format!("tell a story with --writer {id}"),
+        Some(WeightsKind::Model | WeightsKind::Storyteller) | None => {
+            format!("tell a story with --model {id}")
+        }
         Some(_) => format!("name it {id}"),
     };
     let what = match &manifest.identity {

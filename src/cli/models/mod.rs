@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::catalogue::{self, CatalogueError};
-use crate::published::{Part, parse_bytes};
-use crate::weights::{self, DeviceChoice, Kind};
+use crate::published::{ModelPart, parse_bytes};
+use crate::weights::{self, DeviceChoice, WeightsKind};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -55,7 +55,7 @@ struct AddArgs {
     engine: engine::EngineArgs,
     /// What the UNet predicts, where the file does not say (Stable Diffusion 2.x)
     #[arg(long, value_name = "WHAT")]
-    prediction: Option<Prediction>,
+    prediction: Option<PredictionArg>,
     /// The vision projector (mmproj) of a language model: a file, or the id of an added one
     /// [default: the one that lies beside it]
     #[arg(long, value_name = "FILE", conflicts_with = "prediction")]
@@ -65,7 +65,7 @@ struct AddArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Prediction {
+enum PredictionArg {
     /// The noise
     Epsilon,
     /// The velocity
@@ -73,11 +73,11 @@ enum Prediction {
     V,
 }
 
-impl Prediction {
+impl PredictionArg {
     fn name(self) -> &'static str {
         match self {
-            Prediction::Epsilon => "epsilon",
-            Prediction::V => "v_prediction",
+            PredictionArg::Epsilon => "epsilon",
+            PredictionArg::V => "v_prediction",
         }
     }
 }
@@ -134,15 +134,15 @@ struct PartArgs {
 }
 
 impl PartArgs {
-    fn given(&self) -> BTreeMap<Part, PathBuf> {
+    fn given(&self) -> BTreeMap<ModelPart, PathBuf> {
         let paths = [
-            (Part::Llama, &self.llama),
-            (Part::EvaVit, &self.eva_vit),
-            (Part::Qformer, &self.qformer),
-            (Part::LlamaProj, &self.llama_proj),
-            (Part::StableDiffusion, &self.stable_diffusion),
-            (Part::Stage1, &self.stage1),
-            (Part::Stage2, &self.stage2),
+            (ModelPart::Llama, &self.llama),
+            (ModelPart::EvaVit, &self.eva_vit),
+            (ModelPart::Qformer, &self.qformer),
+            (ModelPart::LlamaProj, &self.llama_proj),
+            (ModelPart::StableDiffusion, &self.stable_diffusion),
+            (ModelPart::Stage1, &self.stage1),
+            (ModelPart::Stage2, &self.stage2),
         ];
         let given = paths
             .into_iter()
@@ -174,10 +174,11 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     if !args.parts.given().is_empty() {
         return published::add(args, models);
     }
-    let prediction = args.prediction.map(Prediction::name);
+    let prediction = args.prediction.map(PredictionArg::name);
     match catalogue::identify(&args.path) {
         Ok(found)
-            if found.is == Kind::Storyteller && !args.path.join(weights::MANIFEST).is_file() =>
+            if found.is == WeightsKind::Storyteller
+                && !args.path.join(weights::MANIFEST).is_file() =>
         {
             return published::add(args, models);
         }

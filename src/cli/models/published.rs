@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::published::{self, PartPaths, PartReport, Report, format_bytes};
+use crate::published::{self, PartPaths, PartReport, WeightsReport, format_bytes};
 use crate::weights::{self, DeviceChoice};
 
 use super::{AddArgs, PlanArgs};
@@ -42,7 +42,7 @@ pub(super) fn plan(args: &PlanArgs, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks the parts and tells what was found.
-fn checked(dir: &Path, parts: &PartPaths) -> anyhow::Result<Report> {
+fn checked(dir: &Path, parts: &PartPaths) -> anyhow::Result<WeightsReport> {
     let report = published::check(parts)?;
     for part in &report.parts {
         println!("{}", describe_part(part, dir));

@@ -1,12 +1,12 @@
 //! Prompts of any length in chunks of 75 tokens, and what their weights do.
 
-use super::{ClipTokenizer, Piece};
+use super::{ClipTokenizer, WeightedText};
 use crate::nn::Result;
 use candle_core::{DType, Tensor};
 
 /// Token ids for one pass of the text encoder, with their weights.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chunk {
+pub struct TokenChunk {
     /// With begin, end and padding.
     pub ids: Vec<u32>,
     /// One for each id.
@@ -19,13 +19,13 @@ const BACK: usize = 20;
 /// The chunks of a prompt, at least one. One that is short and has no marks is the one text that
 /// diffusers makes of it. A chunk that is full ends at its last comma where that is among its last
 /// 20 tokens, and the tokens of an embedding stay together, as in A1111.
-pub fn chunks(tokenizer: &ClipTokenizer, pieces: &[Piece]) -> Vec<Chunk> {
+pub fn chunks(tokenizer: &ClipTokenizer, pieces: &[WeightedText]) -> Vec<TokenChunk> {
     let room = tokenizer.length() - 2;
     let comma = tokenizer.items(",").concat();
-    let mut open = Open::default();
+    let mut open = OpenChunk::default();
     let mut done = Vec::new();
     for piece in pieces {
-        let Piece::Text { text, weight } = piece else {
+        let WeightedText::Text { text, weight } = piece else {
             done.push(open.close());
             continue;
         };
@@ -56,27 +56,27 @@ pub fn chunks(tokenizer: &ClipTokenizer, pieces: &[Piece]) -> Vec<Chunk> {
 
 /// A chunk in the making, without begin, end and padding.
 #[derive(Default)]
-struct Open {
+struct OpenChunk {
     ids: Vec<u32>,
     weights: Vec<f32>,
     /// Just after the last comma.
     comma: Option<usize>,
 }
 
-impl Open {
-    fn split(&mut self, at: usize) -> Open {
-        Open {
+impl OpenChunk {
+    fn split(&mut self, at: usize) -> OpenChunk {
+        OpenChunk {
             ids: self.ids.split_off(at),
             weights: self.weights.split_off(at),
             comma: None,
         }
     }
 
-    fn close(&mut self) -> Open {
+    fn close(&mut self) -> OpenChunk {
         std::mem::take(self)
     }
 
-    fn fill(self, tokenizer: &ClipTokenizer) -> Chunk {
+    fn fill(self, tokenizer: &ClipTokenizer) -> TokenChunk {
         let (begin, end, pad) = tokenizer.special_ids();
         let (mut ids, mut weights) = (vec![begin], vec![1.0]);
         ids.extend(self.ids);
@@ -84,7 +84,7 @@ impl Open {
         ids.push(end);
         ids.resize(tokenizer.length(), pad);
         weights.resize(tokenizer.length(), 1.0);
-        Chunk { ids, weights }
+        TokenChunk { ids, weights }
     }
 }
 
@@ -112,12 +112,12 @@ pub fn weigh(states: &Tensor, weights: &[f32]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Pad, pieces};
+    use super::super::{PadToken, pieces};
     use super::*;
     use candle_core::Device;
 
     fn tokenizer() -> ClipTokenizer {
-        ClipTokenizer::published(Pad::End).unwrap()
+        ClipTokenizer::published(PadToken::End).unwrap()
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 /// A part of a prompt: words of one weight, or a break.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum WeightedText {
     /// Words of one weight.
     Text {
         /// The words, without the brackets.
@@ -24,8 +24,8 @@ const MORE: f32 = 1.1;
 const LESS: f32 = 1.0 / 1.1;
 
 /// The parts of `prompt`, with equal neighbours joined.
-pub fn pieces(prompt: &str) -> Vec<Piece> {
-    let mut found: Vec<Piece> = Vec::new();
+pub fn pieces(prompt: &str) -> Vec<WeightedText> {
+    let mut found: Vec<WeightedText> = Vec::new();
     let (mut round, mut square) = (Vec::new(), Vec::new());
     let mut rest = prompt;
     while let Some(c) = rest.chars().next() {
@@ -78,15 +78,15 @@ fn weight(rest: &str) -> Option<(f32, usize)> {
     Some((weight, close + 1))
 }
 
-fn text(found: &mut Vec<Piece>, text: &str) {
-    found.push(Piece::Text {
+fn text(found: &mut Vec<WeightedText>, text: &str) {
+    found.push(WeightedText::Text {
         text: text.to_owned(),
         weight: 1.0,
     });
 }
 
 /// Text in which `BREAK` may stand as a word.
-fn words(found: &mut Vec<Piece>, all: &str) {
+fn words(found: &mut Vec<WeightedText>, all: &str) {
     let mut rest = all;
     let mut from = 0;
     while let Some(at) = rest[from..].find("BREAK").map(|at| at + from) {
@@ -97,29 +97,29 @@ fn words(found: &mut Vec<Piece>, all: &str) {
             continue;
         }
         text(found, before.trim_end());
-        found.push(Piece::Break);
+        found.push(WeightedText::Break);
         rest = after.trim_start();
         from = 0;
     }
     text(found, rest);
 }
 
-fn multiply(found: &mut [Piece], from: Option<usize>, by: f32) {
+fn multiply(found: &mut [WeightedText], from: Option<usize>, by: f32) {
     for piece in &mut found[from.unwrap_or_default()..] {
-        if let Piece::Text { weight, .. } = piece {
+        if let WeightedText::Text { weight, .. } = piece {
             *weight *= by;
         }
     }
 }
 
-fn join(found: Vec<Piece>) -> Vec<Piece> {
-    let mut joined: Vec<Piece> = Vec::new();
+fn join(found: Vec<WeightedText>) -> Vec<WeightedText> {
+    let mut joined: Vec<WeightedText> = Vec::new();
     for piece in found {
         match (joined.last_mut(), &piece) {
-            (_, Piece::Text { text, .. }) if text.is_empty() => {}
+            (_, WeightedText::Text { text, .. }) if text.is_empty() => {}
             (
-                Some(Piece::Text { text, weight }),
-                Piece::Text {
+                Some(WeightedText::Text { text, weight }),
+                WeightedText::Text {
                     text: more,
                     weight: same,
                 },
@@ -139,8 +139,8 @@ mod tests {
         pieces(prompt)
             .into_iter()
             .map(|piece| match piece {
-                Piece::Text { text, weight } => (text, rounded(weight)),
-                Piece::Break => ("BREAK".to_string(), -1.0),
+                WeightedText::Text { text, weight } => (text, rounded(weight)),
+                WeightedText::Break => ("BREAK".to_string(), -1.0),
             })
             .collect()
     }

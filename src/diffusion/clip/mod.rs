@@ -4,6 +4,6 @@ mod chunk;
 mod mark;
 mod tokenizer;
 
-pub use chunk::{Chunk, chunks, weigh};
-pub use mark::{Piece, pieces};
-pub use tokenizer::{ClipTokenizer, Pad};
+pub use chunk::{TokenChunk, chunks, weigh};
+pub use mark::{WeightedText, pieces};
+pub use tokenizer::{ClipTokenizer, PadToken};

@@ -2,7 +2,7 @@
 
 use crate::diffusion::DiffusionError;
 use crate::diffusion::error::read_text;
-use crate::diffusion::tokenizer::{Normal, TokenizerFiles, clip_bpe};
+use crate::diffusion::tokenizer::{Normalizer, TokenizerFiles, clip_bpe};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,7 @@ const LENGTH: usize = 77;
 
 /// What the published tokenizers fill a short text up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pad {
+pub enum PadToken {
     /// The end token: Stable Diffusion 1 and the first text encoder of SDXL.
     End,
     /// `!`, which then is a token by itself wherever it stands: Stable Diffusion 2 and the second
@@ -52,12 +52,12 @@ impl ClipTokenizer {
     ///
     /// # Errors
     /// None but a vocabulary that was built in damaged.
-    pub fn published(pad: Pad) -> Result<Self, DiffusionError> {
+    pub fn published(pad: PadToken) -> Result<Self, DiffusionError> {
         let vocab = published_vocabulary();
         let id = |token: &str| vocab.get(token).copied().unwrap_or_default();
         let pad = match pad {
-            Pad::End => END,
-            Pad::Bang => "!",
+            PadToken::End => END,
+            PadToken::Bang => "!",
         };
         let files = TokenizerFiles {
             begin: (BEGIN.into(), id(BEGIN)),
@@ -72,7 +72,7 @@ impl ClipTokenizer {
     fn of(files: &TokenizerFiles, merges: &str) -> tokenizers::Result<Self> {
         let specials = [&*files.begin.0, &*files.end.0, &*files.pad.0];
         Ok(Self {
-            bpe: clip_bpe(&files.vocab, merges, &specials, Normal::Fast)?,
+            bpe: clip_bpe(&files.vocab, merges, &specials, Normalizer::Fast)?,
             begin: files.begin.1,
             end: files.end.1,
             pad: files.pad.1,
@@ -187,13 +187,13 @@ mod tests {
 
     #[test]
     fn the_published_vocabulary_has_clips_ids() {
-        let t = ClipTokenizer::published(Pad::End).unwrap();
+        let t = ClipTokenizer::published(PadToken::End).unwrap();
         assert_eq!(t.special_ids(), (49406, 49407, 49407));
         // As in openai/CLIP and transformers.
         let ids = t.encode("a photo of a cat");
         assert_eq!(ids[..8], [49406, 320, 1125, 539, 320, 2368, 49407, 49407]);
         assert_eq!(ids.len(), 77);
-        let bang = ClipTokenizer::published(Pad::Bang).unwrap();
+        let bang = ClipTokenizer::published(PadToken::Bang).unwrap();
         assert_eq!(bang.special_ids(), (49406, 49407, 0));
         assert_eq!(bang.encode("cat!")[..5], [49406, 2368, 0, 49407, 0]);
         assert_eq!(t.encode("cat!")[..4], [49406, 2368, 256, 49407]);
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn embeddings_stand_for_their_names_in_any_case() {
-        let t = ClipTokenizer::published(Pad::End).unwrap();
+        let t = ClipTokenizer::published(PadToken::End).unwrap();
         let added = [
             ("<Thing>".to_string(), 49408..49410),
             ("thi".to_string(), 49410..49411),
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_and_keeps_its_end() {
-        let t = ClipTokenizer::published(Pad::Bang).unwrap();
+        let t = ClipTokenizer::published(PadToken::Bang).unwrap();
         let ids = t.encode(&"cat ".repeat(100));
         assert_eq!((ids.len(), ids[75], ids[76]), (77, 2368, 49407));
     }

@@ -1,8 +1,8 @@
 //! DDIM with eta 0 (arXiv 2010.02502).
 
-use super::plan::Plan;
-use super::way::{Call, Clip, Space, Way, combine};
-use super::{Begun, Method, Solver};
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine};
+use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;
 
@@ -18,7 +18,7 @@ pub(super) const METHOD: Method = Method {
 
 struct Ddim;
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     let times: Vec<f64> = plan
         .spread(plan.steps)
         .iter()
@@ -32,18 +32,18 @@ fn begin(plan: &Plan) -> Result<Begun> {
                 .map_or(plan.last_alpha(), |&t| plan.alpha(t)),
             false => plan.alpha_below(times[i]),
         };
-        Call {
+        ModelCall {
             timestep: times[i],
             at,
             from: at,
             to,
         }
     });
-    let way = Way {
+    let way = ModelCalls {
         prediction: plan.keys.prediction_type,
         calls: plan.begin(calls.collect()),
-        space: Space::Preserving,
-        clip: Clip::of(&plan.keys, true),
+        space: SampleSpace::Preserving,
+        clip: ClipSample::of(&plan.keys, true),
         init_noise_sigma: 1.0,
         by_level: false,
     };
@@ -53,7 +53,7 @@ fn begin(plan: &Plan) -> Result<Begun> {
 impl Solver for Ddim {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,
@@ -61,7 +61,7 @@ impl Solver for Ddim {
     ) -> Result<Tensor> {
         let call = way.calls[i];
         let noise = way.noise(answer, i, sample)?;
-        if matches!(way.clip, Clip::None) && call.from > 0.0 {
+        if matches!(way.clip, ClipSample::None) && call.from > 0.0 {
             return transfer(sample, &noise, call);
         }
         let x0 = way.predict_x0(answer, i, sample)?;
@@ -71,8 +71,8 @@ impl Solver for Ddim {
 
 /// Carries a sample from the beginning to the end of a step along `noise`: DDIM with eta 0
 /// (equation 12) and, written otherwise, PNDM's transfer part (arXiv 2202.09778, equation 11).
-pub(super) fn transfer(sample: &Tensor, noise: &Tensor, call: Call) -> Result<Tensor> {
-    let Call { from, to, .. } = call;
+pub(super) fn transfer(sample: &Tensor, noise: &Tensor, call: ModelCall) -> Result<Tensor> {
+    let ModelCall { from, to, .. } = call;
     let scale = (to / from).sqrt();
     let by = (1.0 - to).sqrt() - scale * (1.0 - from).sqrt();
     combine(sample, noise, (scale, by))

@@ -1,9 +1,9 @@
 //! DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2).
 
-use super::keys::Spacing;
-use super::plan::Plan;
-use super::way::{Call, Clip, Space, Way, combine, half_log_snr, remember};
-use super::{Begun, Method, Solver};
+use super::keys::TimestepSpacing;
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, half_log_snr, remember};
+use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ pub(super) const METHOD: Method = Method {
     label: "DPM++ 2M",
     class: "DPMSolverMultistepScheduler",
     karras: false,
-    defaults: |keys| keys.timestep_spacing = Spacing::Linspace,
+    defaults: |keys| keys.timestep_spacing = TimestepSpacing::Linspace,
     only: &[
         ("algorithm_type", r#"["dpmsolver++","deis"]"#),
         ("solver_order", "[1,2]"),
@@ -46,7 +46,7 @@ struct DpmSolver {
 }
 
 /// Timesteps spread as if there were one more, as whole numbers.
-pub(super) fn calls(plan: &Plan) -> Vec<Call> {
+pub(super) fn calls(plan: &StepPlan) -> Vec<ModelCall> {
     let times = plan.spread(plan.steps + 1);
     let times: Vec<f64> = times.iter().map(|t| t.round_ties_even()).collect();
     let mut calls = plan.by_level(&times, true);
@@ -56,7 +56,7 @@ pub(super) fn calls(plan: &Plan) -> Vec<Call> {
     plan.begin(calls)
 }
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     let keys = &plan.keys;
     let calls = calls(plan);
     let noiseless = calls.last().is_some_and(|call| call.to >= 1.0);
@@ -66,11 +66,11 @@ fn begin(plan: &Plan) -> Result<Begun> {
         heun: keys.solver_type == "heun",
         plain_end: noiseless || keys.euler_at_final || (keys.lower_order_final && plan.steps < FEW),
     };
-    let way = Way {
+    let way = ModelCalls {
         prediction: keys.prediction_type,
         calls,
-        space: Space::Preserving,
-        clip: Clip::of(keys, false),
+        space: SampleSpace::Preserving,
+        clip: ClipSample::of(keys, false),
         init_noise_sigma: 1.0,
         by_level: true,
     };
@@ -80,7 +80,7 @@ fn begin(plan: &Plan) -> Result<Begun> {
 impl Solver for DpmSolver {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,
@@ -88,7 +88,7 @@ impl Solver for DpmSolver {
     ) -> Result<Tensor> {
         let x0 = way.predict_x0(answer, i, sample)?;
         remember(&mut self.history, x0, 2);
-        let Call { from, to, .. } = way.calls[i];
+        let ModelCall { from, to, .. } = way.calls[i];
         let now = &self.history[self.history.len() - 1];
         if to >= 1.0 {
             return Ok(now.clone());

@@ -1,9 +1,9 @@
 //! Euler's method on noise levels (arXiv 2206.00364, algorithm 2 without churn).
 
-use super::keys::{Keys, Spacing};
-use super::plan::Plan;
-use super::way::{Clip, Space, Way, combine, sigma};
-use super::{Begun, Method, Solver};
+use super::keys::{Keys, TimestepSpacing};
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCalls, SampleSpace, combine, sigma};
+use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;
 
@@ -32,15 +32,15 @@ pub(super) const KARRAS: Method = Method {
 struct Euler;
 
 pub(super) fn defaults(keys: &mut Keys) {
-    keys.timestep_spacing = Spacing::Linspace;
+    keys.timestep_spacing = TimestepSpacing::Linspace;
 }
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     Ok((way(plan), Box::new(Euler)))
 }
 
 /// The calls of Euler's method, which the ancestral one shares.
-pub(super) fn way(plan: &Plan) -> Way {
+pub(super) fn way(plan: &StepPlan) -> ModelCalls {
     let times = plan.spread(plan.steps);
     // Where models of our own are spread from end to end, it is over whole timesteps.
     let times: Vec<f64> = match plan.keys.next_listed {
@@ -49,14 +49,14 @@ pub(super) fn way(plan: &Plan) -> Way {
     };
     let calls = plan.by_level(&times, false);
     let most = sigma(calls[0].at);
-    Way {
+    ModelCalls {
         prediction: plan.keys.prediction_type,
         calls: plan.begin(calls),
-        space: Space::Exploding,
-        clip: Clip::None,
+        space: SampleSpace::Exploding,
+        clip: ClipSample::None,
         init_noise_sigma: match plan.keys.timestep_spacing {
-            Spacing::Leading => (most * most + 1.0).sqrt(),
-            Spacing::Trailing | Spacing::Linspace => most,
+            TimestepSpacing::Leading => (most * most + 1.0).sqrt(),
+            TimestepSpacing::Trailing | TimestepSpacing::Linspace => most,
         },
         by_level: true,
     }
@@ -65,7 +65,7 @@ pub(super) fn way(plan: &Plan) -> Way {
 impl Solver for Euler {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,

@@ -1,8 +1,8 @@
 //! Euler's method with fresh noise after every step (k-diffusion's ancestral sampling).
 
-use super::plan::Plan;
-use super::way::{Way, combine, fresh, sigma};
-use super::{Begun, Method, Solver, euler};
+use super::plan::StepPlan;
+use super::way::{ModelCalls, combine, fresh, sigma};
+use super::{Method, Solver, Steps, euler};
 use crate::nn::Result;
 use candle_core::Tensor;
 
@@ -27,12 +27,12 @@ pub(super) const KARRAS: Method = Method {
 
 struct EulerAncestral;
 
-fn begin(plan: &Plan, karras: bool) -> Result<Begun> {
+fn begin(plan: &StepPlan, karras: bool) -> Result<Steps> {
     let mut keys = plan.keys.clone();
     // The class of diffusers knows neither key.
     keys.use_karras_sigmas = karras;
     keys.final_sigmas_type = super::keys::FinalSigma::Zero;
-    let plan = Plan {
+    let plan = StepPlan {
         keys,
         schedule: plan.schedule.clone(),
         ..*plan
@@ -43,7 +43,7 @@ fn begin(plan: &Plan, karras: bool) -> Result<Begun> {
 impl Solver for EulerAncestral {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How the steps of sampling are spread over the timesteps of training (arXiv 2305.08891, table 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Spacing {
+pub enum TimestepSpacing {
     /// Multiples of a whole stride, from the least timestep up.
     #[default]
     Leading,
@@ -35,7 +35,7 @@ pub(crate) struct Keys {
     pub trained_betas: Option<Vec<f64>>,
     pub rescale_betas_zero_snr: bool,
     pub prediction_type: Prediction,
-    pub timestep_spacing: Spacing,
+    pub timestep_spacing: TimestepSpacing,
     pub steps_offset: usize,
     /// Whether the last step of DDIM and PNDM ends without any noise, or at timestep 0.
     pub set_alpha_to_one: bool,
@@ -73,7 +73,7 @@ impl Default for Keys {
             trained_betas: None,
             rescale_betas_zero_snr: false,
             prediction_type: Prediction::Epsilon,
-            timestep_spacing: Spacing::Leading,
+            timestep_spacing: TimestepSpacing::Leading,
             steps_offset: 0,
             set_alpha_to_one: true,
             skip_prk_steps: false,

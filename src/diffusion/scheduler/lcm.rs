@@ -1,9 +1,9 @@
 //! Latent consistency models (arXiv 2310.04378): each call goes to clean latents, and fresh noise
 //! leads to the next.
 
-use super::plan::Plan;
-use super::way::{Call, Clip, Space, Way, combine, fresh};
-use super::{Begun, Method, Solver};
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, fresh};
+use super::{Method, Solver, Steps};
 use crate::diffusion::BetaSchedule;
 use crate::nn::Result;
 use candle_core::Tensor;
@@ -29,7 +29,7 @@ struct Lcm {
 /// How far consistency holds: the standard deviation of the data.
 const SIGMA_DATA: f64 = 0.5;
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     let (keys, n) = (&plan.keys, plan.trained());
     let distilled = keys.original_inference_steps;
     if distilled == 0 || distilled > n {
@@ -49,18 +49,18 @@ fn begin(plan: &Plan) -> Result<Begun> {
         .collect();
     let calls = (0..times.len()).map(|i| {
         let at = plan.alpha(times[i]);
-        Call {
+        ModelCall {
             timestep: times[i],
             at,
             from: at,
             to: times.get(i + 1).map_or(1.0, |&t| plan.alpha(t)),
         }
     });
-    let way = Way {
+    let way = ModelCalls {
         prediction: keys.prediction_type,
         calls: plan.begin(calls.collect()),
-        space: Space::Preserving,
-        clip: Clip::of(keys, true),
+        space: SampleSpace::Preserving,
+        clip: ClipSample::of(keys, true),
         init_noise_sigma: 1.0,
         by_level: false,
     };
@@ -71,7 +71,7 @@ fn begin(plan: &Plan) -> Result<Begun> {
 impl Solver for Lcm {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,

@@ -2,7 +2,7 @@
 //!
 //! Every scheduler is a file with a [`Method`] and a line in the list below. A method plans its
 //! calls of the UNet from the model's `scheduler_config.json` and then takes the steps; what all
-//! have in common is [`Way`].
+//! have in common is [`ModelCalls`].
 
 mod config;
 mod ddim;
@@ -21,14 +21,14 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub(in crate::diffusion) use keys::Keys;
-pub use keys::Spacing;
+pub use keys::TimestepSpacing;
 
 use crate::nn::Result;
 use candle_core::Tensor;
-use plan::Plan;
+use plan::StepPlan;
 use std::fmt;
 use std::str::FromStr;
-use way::Way;
+use way::ModelCalls;
 
 /// One way to take the steps, and the class of diffusers that it computes.
 struct Method {
@@ -44,11 +44,11 @@ struct Method {
     defaults: fn(&mut Keys),
     /// Keys that change the picture and are only computed with the values of that JSON list.
     only: &'static [(&'static str, &'static str)],
-    begin: fn(&Plan) -> Result<Begun>,
+    begin: fn(&StepPlan) -> Result<Steps>,
 }
 
 /// The calls of a picture, and what takes its steps.
-type Begun = (Way, Box<dyn Solver>);
+type Steps = (ModelCalls, Box<dyn Solver>);
 
 /// Takes the steps of one picture.
 trait Solver: Send {
@@ -56,7 +56,7 @@ trait Solver: Send {
     /// noise where [`Solver::draws_noise`].
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,
@@ -151,7 +151,7 @@ impl FromStr for SchedulerKind {
 /// latents plus noise of growing scale: start from noise times [`Scheduler::init_noise_sigma`]
 /// and pass samples through [`Scheduler::scale_input`] before the UNet sees them.
 pub struct Scheduler {
-    way: Way,
+    way: ModelCalls,
     solver: Box<dyn Solver>,
 }
 
@@ -173,7 +173,7 @@ impl Scheduler {
         steps: usize,
         start: usize,
     ) -> Result<Self> {
-        let plan = Plan::new(kind, config, steps, start)?;
+        let plan = StepPlan::new(kind, config, steps, start)?;
         let (way, solver) = (kind.method().begin)(&plan)?;
         way.check()?;
         Ok(Self { way, solver })

@@ -1,7 +1,7 @@
 //! What every scheduler plans its calls of the UNet from.
 
-use super::keys::{FinalSigma, Keys, Spacing};
-use super::way::{Call, sigma};
+use super::keys::{FinalSigma, Keys, TimestepSpacing};
+use super::way::{ModelCall, sigma};
 use super::{SchedulerConfig, SchedulerKind};
 use crate::diffusion::NoiseSchedule;
 use crate::nn::Result;
@@ -11,7 +11,7 @@ use crate::nn::Result;
 const LEAST: f64 = 5.960_464_477_539_063e-8;
 
 /// A model's schedule, and how many steps are to be taken.
-pub(super) struct Plan {
+pub(super) struct StepPlan {
     pub keys: Keys,
     pub schedule: NoiseSchedule,
     pub steps: usize,
@@ -19,7 +19,7 @@ pub(super) struct Plan {
     pub start: usize,
 }
 
-impl Plan {
+impl StepPlan {
     pub(super) fn new(
         kind: SchedulerKind,
         config: &SchedulerConfig,
@@ -52,15 +52,15 @@ impl Plan {
         let (n, steps) = (self.trained(), self.steps);
         let parts_used = parts - steps..parts;
         match self.keys.timestep_spacing {
-            Spacing::Leading => parts_used
+            TimestepSpacing::Leading => parts_used
                 .rev()
                 .map(|i| (i * (n / parts) + self.keys.steps_offset).min(n - 1) as f64)
                 .collect(),
-            Spacing::Trailing => (0..steps)
+            TimestepSpacing::Trailing => (0..steps)
                 .map(|i| n as f64 - i as f64 * n as f64 / steps as f64)
                 .map(|t| (t.round_ties_even() - 1.0).max(0.0))
                 .collect(),
-            Spacing::Linspace => parts_used
+            TimestepSpacing::Linspace => parts_used
                 .rev()
                 .map(|i| (n - 1) as f64 * i as f64 / (parts - 1).max(1) as f64)
                 .collect(),
@@ -124,7 +124,7 @@ impl Plan {
 
     /// Calls by noise level, for the timesteps `times`. Karras levels lie between those of the
     /// first and the last of `times`, or between the table's ends where `whole`.
-    pub(super) fn by_level(&self, times: &[f64], whole: bool) -> Vec<Call> {
+    pub(super) fn by_level(&self, times: &[f64], whole: bool) -> Vec<ModelCall> {
         let mut steps: Vec<(f64, f64)> =
             times.iter().map(|&t| (t, self.alpha_between(t))).collect();
         if self.keys.use_karras_sigmas {
@@ -147,7 +147,7 @@ impl Plan {
         };
         let ends = steps[1..].iter().map(|(_, a)| *a).chain([end]);
         let all = steps.iter().zip(ends);
-        all.map(|(&(timestep, at), to)| Call {
+        all.map(|(&(timestep, at), to)| ModelCall {
             timestep,
             at,
             from: at,
@@ -157,7 +157,7 @@ impl Plan {
     }
 
     /// Those of the calls that are not left out.
-    pub(super) fn begin(&self, mut calls: Vec<Call>) -> Vec<Call> {
+    pub(super) fn begin(&self, mut calls: Vec<ModelCall>) -> Vec<ModelCall> {
         calls.drain(..self.start.min(calls.len()));
         calls
     }

@@ -2,9 +2,9 @@
 //! Runge-Kutta steps, or by doing the first step twice, which is known as PLMS.
 
 use super::ddim::transfer;
-use super::plan::Plan;
-use super::way::{Call, Clip, Space, Way, combine, remember};
-use super::{Begun, Method, Solver};
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, remember};
+use super::{Method, Solver, Steps};
 use crate::diffusion::schedule::noise_in;
 use crate::nn::Result;
 use candle_core::Tensor;
@@ -36,7 +36,7 @@ struct Pndm {
     first: Option<Tensor>,
 }
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     if !plan.keys.skip_prk_steps {
         return begin_warm(plan);
     }
@@ -63,7 +63,7 @@ fn begin(plan: &Plan) -> Result<Begun> {
             }
             _ => (at, plan.alpha_below(timestep)),
         };
-        Call {
+        ModelCall {
             timestep,
             at,
             from,
@@ -78,7 +78,7 @@ fn begin(plan: &Plan) -> Result<Begun> {
 }
 
 /// With Runge-Kutta steps: each is four calls, at its begin, twice half way, and at its end.
-fn begin_warm(plan: &Plan) -> Result<Begun> {
+fn begin_warm(plan: &StepPlan) -> Result<Steps> {
     let times = plan.spread(plan.steps);
     let times: Vec<f64> = times.iter().map(|t| t.round_ties_even()).collect();
     if times.len() < 4 || plan.start > 0 {
@@ -98,14 +98,14 @@ fn begin_warm(plan: &Plan) -> Result<Begun> {
                 (end + half, end),
                 (end, end),
             ]
-            .map(|(timestep, to)| Call {
+            .map(|(timestep, to)| ModelCall {
                 timestep,
                 at: plan.alpha(timestep),
                 from,
                 to: plan.alpha(to.max(0.0)),
             })
         });
-    let after = times[3..].iter().map(|&timestep| Call {
+    let after = times[3..].iter().map(|&timestep| ModelCall {
         timestep,
         at: plan.alpha(timestep),
         from: plan.alpha(timestep),
@@ -118,12 +118,12 @@ fn begin_warm(plan: &Plan) -> Result<Begun> {
     Ok((way(plan, warming.chain(after).collect()), Box::new(solver)))
 }
 
-fn way(plan: &Plan, calls: Vec<Call>) -> Way {
-    Way {
+fn way(plan: &StepPlan, calls: Vec<ModelCall>) -> ModelCalls {
+    ModelCalls {
         prediction: plan.keys.prediction_type,
         calls,
-        space: Space::Preserving,
-        clip: Clip::None,
+        space: SampleSpace::Preserving,
+        clip: ClipSample::None,
         init_noise_sigma: 1.0,
         by_level: false,
     }
@@ -131,7 +131,13 @@ fn way(plan: &Plan, calls: Vec<Call>) -> Way {
 
 impl Pndm {
     /// Carries `sample` along what was weighed, which is noise or an answer.
-    fn carry(&self, way: &Way, i: usize, sample: &Tensor, weighed: &Tensor) -> Result<Tensor> {
+    fn carry(
+        &self,
+        way: &ModelCalls,
+        i: usize,
+        sample: &Tensor,
+        weighed: &Tensor,
+    ) -> Result<Tensor> {
         let call = way.calls[i];
         if self.noises {
             return transfer(sample, weighed, call);
@@ -143,7 +149,13 @@ impl Pndm {
 
 impl Pndm {
     /// A call of a Runge-Kutta step: the first three only lead to where the next one looks.
-    fn warm(&mut self, way: &Way, i: usize, sample: &Tensor, answer: &Tensor) -> Result<Tensor> {
+    fn warm(
+        &mut self,
+        way: &ModelCalls,
+        i: usize,
+        sample: &Tensor,
+        answer: &Tensor,
+    ) -> Result<Tensor> {
         let place = i % 4;
         if place == 0 {
             self.first = Some(sample.clone());
@@ -167,7 +179,7 @@ impl Pndm {
 impl Solver for Pndm {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,

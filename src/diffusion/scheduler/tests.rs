@@ -25,7 +25,11 @@ fn epsilon(x: f64, t: usize) -> f64 {
     (0.3 * x + 0.001 * t as f64).sin()
 }
 
-const SPACINGS: [Spacing; 3] = [Spacing::Leading, Spacing::Trailing, Spacing::Linspace];
+const SPACINGS: [TimestepSpacing; 3] = [
+    TimestepSpacing::Leading,
+    TimestepSpacing::Trailing,
+    TimestepSpacing::Linspace,
+];
 
 /// Stable Diffusion's file with other values laid over it.
 fn file(over: Value) -> SchedulerConfig {
@@ -40,7 +44,7 @@ fn file(over: Value) -> SchedulerConfig {
     serde_json::from_value(keys).unwrap()
 }
 
-fn config(spacing: Spacing, prediction: Prediction) -> SchedulerConfig {
+fn config(spacing: TimestepSpacing, prediction: Prediction) -> SchedulerConfig {
     file(json!({"timestep_spacing": spacing, "prediction_type": prediction}))
 }
 
@@ -94,7 +98,7 @@ fn euler_follows_its_plain_formula() {
         want.push(x);
     }
     for prediction in [Prediction::Epsilon, Prediction::VPrediction] {
-        let c = config(Spacing::Leading, prediction);
+        let c = config(TimestepSpacing::Leading, prediction);
         assert_close(&run(SchedulerKind::Euler, &c, 5, 0.7), &want);
     }
 }
@@ -125,7 +129,7 @@ fn dpm_solver_follows_its_plain_formula() {
         want.push(x);
     }
     for prediction in [Prediction::Epsilon, Prediction::VPrediction] {
-        let c = config(Spacing::Trailing, prediction);
+        let c = config(TimestepSpacing::Trailing, prediction);
         assert_close(&run(SchedulerKind::DpmSolverPp, &c, 5, 0.7), &want);
     }
 }
@@ -137,7 +141,7 @@ fn all_predictions_take_the_same_way() {
         .iter()
         .filter(|k| **k != SchedulerKind::Pndm);
     for &kind in others {
-        let way = |p| run(kind, &config(Spacing::Leading, p), 8, 0.7);
+        let way = |p| run(kind, &config(TimestepSpacing::Leading, p), 8, 0.7);
         let noise = way(Prediction::Epsilon);
         // Karras levels lie between timesteps, where this stand-in can't be asked.
         if kind.method().karras {

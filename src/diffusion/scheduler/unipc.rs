@@ -2,10 +2,10 @@
 //! order 2 on clean latents.
 
 use super::dpm_solver::calls;
-use super::keys::Spacing;
-use super::plan::Plan;
-use super::way::{Clip, Space, Way, combine, half_log_snr, remember};
-use super::{Begun, Method, Solver};
+use super::keys::TimestepSpacing;
+use super::plan::StepPlan;
+use super::way::{ClipSample, ModelCalls, SampleSpace, combine, half_log_snr, remember};
+use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;
 
@@ -14,7 +14,7 @@ pub(super) const METHOD: Method = Method {
     label: "UniPC",
     class: "UniPCMultistepScheduler",
     karras: false,
-    defaults: |keys| keys.timestep_spacing = Spacing::Linspace,
+    defaults: |keys| keys.timestep_spacing = TimestepSpacing::Linspace,
     only: &[
         ("predict_x0", "[true]"),
         ("solver_order", "[1,2]"),
@@ -37,7 +37,7 @@ struct UniPc {
     bh1: bool,
 }
 
-fn begin(plan: &Plan) -> Result<Begun> {
+fn begin(plan: &StepPlan) -> Result<Steps> {
     let keys = &plan.keys;
     let solver = UniPc {
         history: Vec::new(),
@@ -46,11 +46,11 @@ fn begin(plan: &Plan) -> Result<Begun> {
         lower_order_final: keys.lower_order_final,
         bh1: keys.solver_type == "bh1",
     };
-    let way = Way {
+    let way = ModelCalls {
         prediction: keys.prediction_type,
         calls: calls(plan),
-        space: Space::Preserving,
-        clip: Clip::of(keys, false),
+        space: SampleSpace::Preserving,
+        clip: ClipSample::of(keys, false),
         init_noise_sigma: 1.0,
         by_level: true,
     };
@@ -82,7 +82,7 @@ impl UniPc {
     }
 
     /// The sample at call `i`, corrected by the answer there, whose clean latents are `now`.
-    fn correct(&self, way: &Way, i: usize, now: &Tensor, sample: &Tensor) -> Result<Tensor> {
+    fn correct(&self, way: &ModelCalls, i: usize, now: &Tensor, sample: &Tensor) -> Result<Tensor> {
         let Some((before, order)) = &self.before else {
             return Ok(sample.clone());
         };
@@ -112,7 +112,7 @@ impl UniPc {
 impl Solver for UniPc {
     fn step(
         &mut self,
-        way: &Way,
+        way: &ModelCalls,
         answer: &Tensor,
         i: usize,
         sample: &Tensor,

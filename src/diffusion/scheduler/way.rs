@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 /// One call of the UNet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(super) struct ModelCall {
     /// The timestep that the UNet is told.
     pub timestep: f64,
     /// Signal shares (cumulative alphas): where the UNet looks, where the step begins and ends.
@@ -19,7 +19,7 @@ pub(super) struct Call {
 
 /// What samples are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Space {
+pub(super) enum SampleSpace {
     /// `sqrt(a) x0 + sqrt(1-a) noise`.
     Preserving,
     /// `x0 + sigma noise`.
@@ -28,7 +28,7 @@ pub(super) enum Space {
 
 /// What is done to clean latents that are out of range.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Clip {
+pub(super) enum ClipSample {
     None,
     /// They are cut to plus and minus that.
     Range(f64),
@@ -40,7 +40,7 @@ pub(super) enum Clip {
     },
 }
 
-impl Clip {
+impl ClipSample {
     /// As the classes have it that know both; DPM-Solver++ and UniPC only threshold.
     pub(super) fn of(keys: &Keys, cuts: bool) -> Self {
         match keys {
@@ -55,17 +55,17 @@ impl Clip {
 }
 
 /// The calls of one picture.
-pub(super) struct Way {
+pub(super) struct ModelCalls {
     pub prediction: Prediction,
-    pub calls: Vec<Call>,
-    pub space: Space,
-    pub clip: Clip,
+    pub calls: Vec<ModelCall>,
+    pub space: SampleSpace,
+    pub clip: ClipSample,
     pub init_noise_sigma: f64,
     /// Whether its calls go by noise levels.
     pub by_level: bool,
 }
 
-impl Way {
+impl ModelCalls {
     /// # Errors
     /// A call from pure noise of a UNet that predicts noise, from which nothing follows.
     pub(super) fn check(&self) -> Result<()> {
@@ -87,8 +87,8 @@ impl Way {
 
     pub(super) fn scale_input(&self, sample: &Tensor, i: usize) -> Result<Tensor> {
         match self.space {
-            Space::Exploding => sample * self.calls[i].at.sqrt(),
-            Space::Preserving => Ok(sample.clone()),
+            SampleSpace::Exploding => sample * self.calls[i].at.sqrt(),
+            SampleSpace::Preserving => Ok(sample.clone()),
         }
     }
 
@@ -101,17 +101,17 @@ impl Way {
         let seen = self.scale_input(sample, i)?;
         let x0 = combine(&seen, answer, clean(self.prediction, self.calls[i].at))?;
         match self.clip {
-            Clip::None => Ok(x0),
-            Clip::Range(most) => x0.clamp(-most, most),
-            Clip::Threshold { ratio, most } => threshold(&x0, ratio, most),
+            ClipSample::None => Ok(x0),
+            ClipSample::Range(most) => x0.clamp(-most, most),
+            ClipSample::Threshold { ratio, most } => threshold(&x0, ratio, most),
         }
     }
 
     pub(super) fn add_noise(&self, x0: &Tensor, noise: &Tensor, i: usize) -> Result<Tensor> {
         let a = self.calls[i].at;
         match self.space {
-            Space::Exploding => combine(x0, noise, (1.0, sigma(a))),
-            Space::Preserving => combine(x0, noise, (a.sqrt(), (1.0 - a).sqrt())),
+            SampleSpace::Exploding => combine(x0, noise, (1.0, sigma(a))),
+            SampleSpace::Preserving => combine(x0, noise, (a.sqrt(), (1.0 - a).sqrt())),
         }
     }
 }

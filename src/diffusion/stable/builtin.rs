@@ -1,7 +1,8 @@
 //! The configurations of the published models, for checkpoints that come in one file without any.
 
 use crate::diffusion::{
-    DownBlockKind, Family, PerBlock, TextAct, TextConfig, UnetConfig, UpBlockKind, VaeConfig,
+    DownBlockKind, PerBlock, StableDiffusionFamily, TextActivation, TextConfig, UnetConfig,
+    UpBlockKind, VaeConfig,
 };
 use serde_json::{Map, Value, json};
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) const XL_SIDE: usize = 128;
 
 /// The UNet of `family`, which reads so many channels.
-pub(crate) fn unet(family: Family, in_channels: usize) -> UnetConfig {
+pub(crate) fn unet(family: StableDiffusionFamily, in_channels: usize) -> UnetConfig {
     use DownBlockKind::{CrossAttnDownBlock2D, DownBlock2D};
     use UpBlockKind::{CrossAttnUpBlock2D, UpBlock2D};
     let sd1 = UnetConfig {
@@ -18,14 +19,14 @@ pub(crate) fn unet(family: Family, in_channels: usize) -> UnetConfig {
         ..UnetConfig::default()
     };
     match family {
-        Family::Sd1 => sd1,
-        Family::Sd2 => UnetConfig {
+        StableDiffusionFamily::Sd1 => sd1,
+        StableDiffusionFamily::Sd2 => UnetConfig {
             cross_attention_dim: 1024,
             attention_head_dim: PerBlock::Each(vec![5, 10, 20, 20]),
             use_linear_projection: true,
             ..sd1
         },
-        Family::Sdxl => UnetConfig {
+        StableDiffusionFamily::Sdxl => UnetConfig {
             sample_size: XL_SIDE,
             cross_attention_dim: 2048,
             block_out_channels: vec![320, 640, 1280],
@@ -43,27 +44,31 @@ pub(crate) fn unet(family: Family, in_channels: usize) -> UnetConfig {
 }
 
 /// Configuration of the family's published autoencoder.
-pub(crate) fn vae(family: Family) -> VaeConfig {
+pub(crate) fn vae(family: StableDiffusionFamily) -> VaeConfig {
     VaeConfig {
         block_out_channels: vec![128, 256, 512, 512],
         layers_per_block: 2,
-        sample_size: if family == Family::Sdxl { 1024 } else { 512 },
+        sample_size: if family == StableDiffusionFamily::Sdxl {
+            1024
+        } else {
+            512
+        },
         scaling_factor: scaling_factor(family),
         ..VaeConfig::default()
     }
 }
 
 /// By what latents are multiplied, which no file of an autoencoder tells.
-pub(super) fn scaling_factor(family: Family) -> f64 {
+pub(super) fn scaling_factor(family: StableDiffusionFamily) -> f64 {
     match family {
-        Family::Sd1 | Family::Sd2 => 0.182_15,
-        Family::Sdxl => 0.130_25,
+        StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => 0.182_15,
+        StableDiffusionFamily::Sdxl => 0.130_25,
     }
 }
 
 /// The text encoders of `family`.
-pub(super) fn texts(family: Family) -> Vec<TextConfig> {
-    let clip = |width: usize, layers: usize, act: TextAct| TextConfig {
+pub(super) fn texts(family: StableDiffusionFamily) -> Vec<TextConfig> {
+    let clip = |width: usize, layers: usize, act: TextActivation| TextConfig {
         hidden_size: width,
         intermediate_size: 4 * width,
         num_hidden_layers: layers,
@@ -74,20 +79,20 @@ pub(super) fn texts(family: Family) -> Vec<TextConfig> {
         projection_dim: width,
         ..TextConfig::default()
     };
-    let clip_l = clip(768, 12, TextAct::QuickGelu);
+    let clip_l = clip(768, 12, TextActivation::QuickGelu);
     match family {
-        Family::Sd1 => vec![clip_l],
+        StableDiffusionFamily::Sd1 => vec![clip_l],
         // The last of OpenCLIP's 24 layers is left out.
-        Family::Sd2 => vec![clip(1024, 23, TextAct::Gelu)],
-        Family::Sdxl => vec![clip_l, clip(1280, 32, TextAct::Gelu)],
+        StableDiffusionFamily::Sd2 => vec![clip(1024, 23, TextActivation::Gelu)],
+        StableDiffusionFamily::Sdxl => vec![clip_l, clip(1280, 32, TextActivation::Gelu)],
     }
 }
 
 /// `scheduler_config.json` of the published models.
-pub(super) fn scheduler(family: Family) -> Map<String, Value> {
+pub(super) fn scheduler(family: StableDiffusionFamily) -> Map<String, Value> {
     let class = match family {
-        Family::Sd1 | Family::Sd2 => "PNDMScheduler",
-        Family::Sdxl => "EulerDiscreteScheduler",
+        StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => "PNDMScheduler",
+        StableDiffusionFamily::Sdxl => "EulerDiscreteScheduler",
     };
     let mut all = json!({
         "_class_name": class,
@@ -102,7 +107,7 @@ pub(super) fn scheduler(family: Family) -> Map<String, Value> {
         "steps_offset": 1,
         "trained_betas": null,
     });
-    if family == Family::Sdxl {
+    if family == StableDiffusionFamily::Sdxl {
         all["timestep_spacing"] = "leading".into();
     }
     match all {

@@ -1,11 +1,13 @@
 //! One or two text encoders that speak together.
 
-use crate::diffusion::{DiffusionError, Family, Reading, TextEncoder, TextFeatures};
+use crate::diffusion::{
+    DiffusionError, HiddenStates, StableDiffusionFamily, TextEncoder, TextFeatures,
+};
 use candle_core::{DType, Device, Tensor};
 
 /// The text encoders of a model; drop them once the prompts are encoded.
 pub struct TextEncoders {
-    pub(super) family: Family,
+    pub(super) family: StableDiffusionFamily,
     pub(super) encoders: Vec<TextEncoder>,
     pub(super) device: Device,
 }
@@ -36,11 +38,11 @@ impl TextEncoders {
             )));
         }
         let reading = match self.family {
-            Family::Sd1 | Family::Sd2 => Reading {
+            StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => HiddenStates {
                 back: clip_skip,
                 norm: true,
             },
-            Family::Sdxl => Reading {
+            StableDiffusionFamily::Sdxl => HiddenStates {
                 back: clip_skip + 1,
                 norm: false,
             },

@@ -1,14 +1,14 @@
 //! What a model can be guided by beside text: a ControlNet, an IP-Adapter.
 
-use super::part::{Part, Shapes, asked};
+use super::part::{LoadablePart, Shapes, asked};
 use super::{StableDiffusion, ldm};
 use crate::diffusion::error::{read_json, sentence};
 use crate::diffusion::{
-    ClipVision, ClipVisionConfig, ControlNet, ControlNetConfig, DiffusionError, Family, IpAdapter,
-    UnetConfig,
+    ClipVision, ClipVisionConfig, ControlNet, ControlNetConfig, DiffusionError, IpAdapter,
+    StableDiffusionFamily, UnetConfig,
 };
 use crate::nn::Params;
-use crate::weights::{Checkpoint, Taken, View};
+use crate::weights::{Checkpoint, TensorSlice, TensorView};
 use candle_core::{DType, Device};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl StableDiffusion {
         };
         let (own, theirs) = (&self.unet.config, &config.unet);
         if own.cross_attention_dim != theirs.cross_attention_dim {
-            let made = Family::of_width(theirs.cross_attention_dim);
-            let made = made.map_or("another kind of model", Family::called);
+            let made = StableDiffusionFamily::of_width(theirs.cross_attention_dim);
+            let made = made.map_or("another kind of model", StableDiffusionFamily::called);
             let ours = self.family.called();
             let why = format!("is a ControlNet for {made}, and the model is {ours}");
             let remedy = format!("use one made for {ours}");
@@ -41,10 +41,10 @@ impl StableDiffusion {
         let asked = asked(path, |p| ControlNet::new(config.clone(), p))?;
         let blocks = 2 * (config.conditioning_embedding_out_channels.len() - 1);
         let unet = config.unet.clone();
-        let part = Part::new(&file, config, asked, "the ControlNet", |name| {
+        let part = LoadablePart::new(&file, config, asked, "the ControlNet", |name| {
             let ldm = ldm::control(name, &unet, blocks).map(|ldm| format!("control_model.{ldm}"));
             let names = std::iter::once(name.to_string()).chain(ldm);
-            names.map(|name| (name, Taken::Whole)).collect()
+            names.map(|name| (name, TensorSlice::Whole)).collect()
         })?;
         let config = part.config.clone();
         part.load(self.options.held, self.device(), |p| {
@@ -69,12 +69,17 @@ impl StableDiffusion {
         };
         let text = self.unet.config.cross_attention_dim;
         if width != text {
-            let made = Family::of_width(width).map_or("another kind of model", Family::called);
+            let made = StableDiffusionFamily::of_width(width)
+                .map_or("another kind of model", StableDiffusionFamily::called);
             let why = format!("is an IP-Adapter for {made}, and the model is {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
         }
         let vision = ClipVision::open(encoder, self.options.held, self.device())?;
-        let params = Params::from_source(Arc::new(View::of(&Arc::new(file))), false, self.device());
+        let params = Params::from_source(
+            Arc::new(TensorView::of(&Arc::new(file))),
+            false,
+            self.device(),
+        );
         IpAdapter::new(vision, &params, &attentions(&self.unet.asked), text)
             .map_err(|error| DiffusionError::unfit(path, sentence(&error), &remedy))
     }
@@ -94,14 +99,20 @@ impl ClipVision {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
         let config = match path.is_dir() {
             true => read_json(&path.join("config.json"))?,
-            false => ClipVisionConfig::of_shapes(&View::of(&file).shapes()).ok_or_else(|| {
-                let why = "is no image encoder of CLIP";
-                DiffusionError::unfit(path, why, "use the one that the IP-Adapter was made with")
-            })?,
+            false => {
+                ClipVisionConfig::of_shapes(&TensorView::of(&file).shapes()).ok_or_else(|| {
+                    let why = "is no image encoder of CLIP";
+                    DiffusionError::unfit(
+                        path,
+                        why,
+                        "use the one that the IP-Adapter was made with",
+                    )
+                })?
+            }
         };
         let asked = asked(path, |p| ClipVision::new(config.clone(), p))?;
-        let part = Part::new(&file, config, asked, "the image encoder", |name| {
-            vec![(name.to_string(), Taken::Whole)]
+        let part = LoadablePart::new(&file, config, asked, "the image encoder", |name| {
+            vec![(name.to_string(), TensorSlice::Whole)]
         })?;
         let config = part.config.clone();
         part.load(held, device, |p| ClipVision::new(config, p))

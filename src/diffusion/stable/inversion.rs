@@ -1,6 +1,6 @@
 //! Textual inversion (arXiv 2208.01618): files of embeddings that become rows of the token table.
 
-use crate::diffusion::{DiffusionError, Family};
+use crate::diffusion::{DiffusionError, StableDiffusionFamily};
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// A file that cannot be read, is no embedding, or is one for models of another width.
 pub(super) fn read(
     path: &Path,
-    family: Family,
+    family: StableDiffusionFamily,
     widths: &[usize],
 ) -> Result<Vec<Tensor>, DiffusionError> {
     let file = Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?;

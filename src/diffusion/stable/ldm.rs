@@ -3,7 +3,7 @@
 //! ask for.
 
 use crate::diffusion::{UnetConfig, UpBlockKind};
-use crate::weights::Taken;
+use crate::weights::TensorSlice;
 
 /// Where a number of `name` begins: `"blocks.3.x"` with `"blocks."` gives `(3, "x")`.
 fn numbered<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
@@ -117,7 +117,7 @@ pub(super) fn control(name: &str, config: &UnetConfig, blocks: usize) -> Option<
 
 /// The names of an autoencoder's parameters, without a prefix; `levels` is how many the decoder
 /// has, which counts them from the other end.
-pub(super) fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
+pub(super) fn vae(name: &str, levels: usize) -> Option<(String, TensorSlice)> {
     const ATTENTION: [(&str, &str); 5] = [
         ("group_norm.", "norm."),
         ("to_q.", "q."),
@@ -125,7 +125,7 @@ pub(super) fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
         ("to_v.", "v."),
         ("to_out.0.", "proj_out."),
     ];
-    let whole = |name: String| Some((name, Taken::Whole));
+    let whole = |name: String| Some((name, TensorSlice::Whole));
     if name.starts_with("quant_conv.") || name.starts_with("post_quant_conv.") {
         return whole(name.to_string());
     }
@@ -135,8 +135,8 @@ pub(super) fn vae(name: &str, levels: usize) -> Option<(String, Taken)> {
             let new = format!("{half}.mid.attn_1.{}", replaced(rest, &ATTENTION));
             // A linear layer is stored as a convolution there.
             let taken = match rest.starts_with("to_") && rest.ends_with(".weight") {
-                true => Taken::Flattened,
-                false => Taken::Whole,
+                true => TensorSlice::Flattened,
+                false => TensorSlice::Whole,
             };
             return Some((new, taken));
         }
@@ -182,7 +182,7 @@ pub(super) fn old_vae(name: &str) -> String {
 
 /// The names of a text encoder's parameters in OpenCLIP, without a prefix; `width` is its
 /// `hidden_size`, by which the packed queries, keys and values are told apart.
-pub(super) fn open_clip(name: &str, width: usize) -> Option<(String, Taken)> {
+pub(super) fn open_clip(name: &str, width: usize) -> Option<(String, TensorSlice)> {
     const LAYER: [(&str, &str); 5] = [
         ("layer_norm1.", "ln_1."),
         ("layer_norm2.", "ln_2."),
@@ -191,7 +191,7 @@ pub(super) fn open_clip(name: &str, width: usize) -> Option<(String, Taken)> {
         ("mlp.fc2.", "mlp.c_proj."),
     ];
     if name == "text_projection.weight" {
-        return Some(("text_projection".into(), Taken::Transposed));
+        return Some(("text_projection".into(), TensorSlice::Transposed));
     }
     let name = name.strip_prefix("text_model.")?;
     if let Some((i, rest)) = numbered(name, "encoder.layers.") {
@@ -199,18 +199,18 @@ pub(super) fn open_clip(name: &str, width: usize) -> Option<(String, Taken)> {
             let own = rest.strip_prefix("self_attn.");
             if let Some(kind) = own.and_then(|rest| rest.strip_prefix(part)) {
                 let new = format!("transformer.resblocks.{i}.attn.in_proj_{kind}");
-                return Some((new, Taken::Rows(j * width..(j + 1) * width)));
+                return Some((new, TensorSlice::Rows(j * width..(j + 1) * width)));
             }
         }
         let new = format!("transformer.resblocks.{i}.{}", replaced(rest, &LAYER));
-        return Some((new, Taken::Whole));
+        return Some((new, TensorSlice::Whole));
     }
     let new = match name {
         "embeddings.position_embedding.weight" => "positional_embedding".to_string(),
         "embeddings.token_embedding.weight" => "token_embedding.weight".to_string(),
         other => replaced(other, &[("final_layer_norm.", "ln_final.")]),
     };
-    Some((new, Taken::Whole))
+    Some((new, TensorSlice::Whole))
 }
 
 #[cfg(test)]
@@ -251,7 +251,7 @@ mod tests {
             open_clip("text_model.encoder.layers.9.self_attn.k_proj.bias", 4).unwrap(),
             (
                 "transformer.resblocks.9.attn.in_proj_bias".into(),
-                Taken::Rows(4..8)
+                TensorSlice::Rows(4..8)
             )
         );
         assert_eq!(

@@ -3,7 +3,7 @@
 
 use super::ldm;
 use super::patched::Delta;
-use crate::diffusion::{DiffusionError, Family, UnetConfig};
+use crate::diffusion::{DiffusionError, StableDiffusionFamily, UnetConfig};
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub(super) struct Targets {
     modules: HashMap<String, (Network, String)>,
     /// Shapes in the file, by network and name of the weight.
     shapes: HashMap<(Network, String), Vec<usize>>,
-    family: Family,
+    family: StableDiffusionFamily,
     /// Layers of each text encoder: later ones of a file change nothing.
     layers: Vec<usize>,
 }
@@ -67,9 +67,9 @@ const OTHERS: [(&str, &str); 9] = [
 
 /// What newer files of diffusers' say of their alphas, in the header.
 #[derive(Default)]
-struct Told(Map<String, Value>);
+struct AlphaMetadata(Map<String, Value>);
 
-impl Told {
+impl AlphaMetadata {
     fn of(file: &Checkpoint) -> Self {
         let said = file.metadata().remove("lora_adapter_metadata");
         let said = said.and_then(|said| serde_json::from_str(&said).ok());
@@ -117,7 +117,7 @@ impl Targets {
     /// The weights of these shapes: the UNet's, and those of each text encoder with its number of
     /// layers, under diffusers' names.
     pub(super) fn new(
-        family: Family,
+        family: StableDiffusionFamily,
         config: &UnetConfig,
         unet: &BTreeMap<String, Vec<usize>>,
         texts: &[(&BTreeMap<String, Vec<usize>>, usize)],
@@ -210,7 +210,7 @@ impl Targets {
         weight: f64,
     ) -> Result<Vec<(Network, String, Delta)>, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
-        let told = Told::of(&file);
+        let told = AlphaMetadata::of(&file);
         let mut deltas = Vec::new();
         for (base, module) in self.read(path, &file)? {
             let (Some(down), Some(up)) = (module.down, module.up) else {
@@ -293,7 +293,9 @@ impl Targets {
         let encoder = usize::from(text.contains("te2") || text.contains("encoder_2"));
         let layer = rest.split('_').next().and_then(|n| n.parse::<usize>().ok());
         match (layer, self.layers.get(encoder)) {
-            (Some(layer), Some(&layers)) => self.family == Family::Sd2 && layer == layers,
+            (Some(layer), Some(&layers)) => {
+                self.family == StableDiffusionFamily::Sd2 && layer == layers
+            }
             _ => false,
         }
     }
@@ -325,7 +327,7 @@ impl Targets {
             flat(name).contains("attn2_to_k") && DOWN.iter().any(|end| name.ends_with(end))
         });
         let width = attention.and_then(|name| file.info(name)?.shape.get(1).copied());
-        let theirs = width.and_then(Family::of_width);
+        let theirs = width.and_then(StableDiffusionFamily::of_width);
         let why = match theirs.filter(|theirs| *theirs != self.family) {
             Some(theirs) => format!("is a LoRA for {}, and the model is {ours}", theirs.called()),
             None => {

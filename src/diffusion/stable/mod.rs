@@ -4,10 +4,9 @@
 //! Opening reads headers and configurations and checks that everything fits; the networks are
 //! loaded one at a time, when they are asked for.
 
-mod artist;
 mod builtin;
+mod conditioning;
 mod encoders;
-mod guide;
 mod guides;
 mod inversion;
 mod ldm;
@@ -15,26 +14,32 @@ mod lora;
 mod open;
 mod part;
 mod patched;
+mod pipeline;
 mod prompts;
 mod together;
 
-pub use artist::{Artist, BESIDE_UNET, Follow, Heard, Look, Order, Refer};
 pub(super) use builtin::{unet as builtin_unet, vae as builtin_vae};
+pub use conditioning::{ControlNetConditioning, ReferenceConditioning, StepConditioning};
 pub use encoders::TextEncoders;
-pub use guide::{Followed, Guide, Referred};
-pub use prompts::{Said, Spoken};
+pub use pipeline::{
+    BESIDE_UNET, ControlImage, IpAdapterImage, PictureRequest, PipelineProgress, ReferenceImage,
+    StableDiffusionPipeline,
+};
+pub use prompts::{PromptEmbeds, PromptPair};
 
 use super::error::DiffusionError;
-use super::{Family, Prediction, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig};
+use super::{
+    Prediction, StableDiffusionFamily, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
+};
 use candle_core::{DType, Device};
-use part::Part;
+use part::LoadablePart;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// How to open a model.
 #[derive(Clone, Debug)]
-pub struct OpenOptions {
+pub struct StableDiffusionOptions {
     /// Device that the networks compute on.
     pub device: Device,
     /// The type in which weights are held; none: as the file stores them. Everything is computed
@@ -50,7 +55,7 @@ pub struct OpenOptions {
     pub prediction: Option<Prediction>,
 }
 
-impl OpenOptions {
+impl StableDiffusionOptions {
     /// The model as it is.
     pub fn on(device: &Device) -> Self {
         Self {
@@ -67,11 +72,11 @@ impl OpenOptions {
 /// A model that is open: nothing of its weights is in memory yet.
 pub struct StableDiffusion {
     path: PathBuf,
-    family: Family,
-    options: OpenOptions,
-    unet: Part<UnetConfig>,
-    vae: Part<VaeConfig>,
-    texts: Vec<Part<TextConfig>>,
+    family: StableDiffusionFamily,
+    options: StableDiffusionOptions,
+    unet: LoadablePart<UnetConfig>,
+    vae: LoadablePart<VaeConfig>,
+    texts: Vec<LoadablePart<TextConfig>>,
     scheduler: Map<String, Value>,
     /// The folder of each text encoder's tokenizer; none: CLIP's published one.
     tokenizers: Vec<Option<PathBuf>>,
@@ -87,7 +92,7 @@ impl StableDiffusion {
     ///
     /// # Errors
     /// One sentence: a file that is missing, damaged, of another kind, or doesn't fit the others.
-    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, DiffusionError> {
+    pub fn open(path: &Path, options: StableDiffusionOptions) -> Result<Self, DiffusionError> {
         let mut model = match path.is_dir() {
             true => open::folder(path, options)?,
             false => open::file(path, options)?,
@@ -104,7 +109,7 @@ impl StableDiffusion {
     }
 
     /// Whether it is 1.x, 2.x or XL.
-    pub fn family(&self) -> Family {
+    pub fn family(&self) -> StableDiffusionFamily {
         self.family
     }
 

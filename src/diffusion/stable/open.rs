@@ -1,13 +1,14 @@
 //! The parts of a model, found in a folder or in one file.
 
-use super::part::{Part, Shapes, asked};
-use super::{OpenOptions, StableDiffusion, builtin, ldm};
+use super::part::{LoadablePart, Shapes, asked};
+use super::{StableDiffusion, StableDiffusionOptions, builtin, ldm};
 use crate::diffusion::error::read_json;
 use crate::diffusion::family::{self, Detected};
 use crate::diffusion::{
-    DiffusionError, Family, Prediction, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
+    DiffusionError, Prediction, StableDiffusionFamily, TextConfig, TextEncoder, Unet, UnetConfig,
+    Vae, VaeConfig,
 };
-use crate::weights::{Checkpoint, Taken};
+use crate::weights::{Checkpoint, TensorSlice};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,11 @@ fn checkpoint(path: &Path) -> Result<Arc<Checkpoint>, DiffusionError> {
         .map_err(DiffusionError::Checkpoint)
 }
 
-fn whole(names: impl IntoIterator<Item = String>) -> Vec<(String, Taken)> {
-    names.into_iter().map(|name| (name, Taken::Whole)).collect()
+fn whole(names: impl IntoIterator<Item = String>) -> Vec<(String, TensorSlice)> {
+    names
+        .into_iter()
+        .map(|name| (name, TensorSlice::Whole))
+        .collect()
 }
 
 fn asked_text(path: &Path, config: &TextConfig, number: usize) -> Result<Shapes, DiffusionError> {
@@ -43,16 +47,19 @@ fn asked_vae(path: &Path, config: &VaeConfig) -> Result<Shapes, DiffusionError> 
 }
 
 /// The names of a parameter of an autoencoder in diffusers' files, new and old.
-fn vae_names(name: &str) -> Vec<(String, Taken)> {
-    let old = (ldm::old_vae(name), Taken::Flattened);
+fn vae_names(name: &str) -> Vec<(String, TensorSlice)> {
+    let old = (ldm::old_vae(name), TensorSlice::Flattened);
     match old.0 != name && name.ends_with(".weight") {
-        true => vec![(name.to_string(), Taken::Flattened), old],
+        true => vec![(name.to_string(), TensorSlice::Flattened), old],
         false => whole([name.to_string(), old.0]),
     }
 }
 
 /// A folder in diffusers' layout.
-pub(super) fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
+pub(super) fn folder(
+    dir: &Path,
+    options: StableDiffusionOptions,
+) -> Result<StableDiffusion, DiffusionError> {
     let unet = dir.join("unet");
     let (mut config, sized): (UnetConfig, _) = read_config(&unet.join("config.json"))?;
     if !sized && config.addition_embed_type.is_some() {
@@ -60,9 +67,9 @@ pub(super) fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion
     }
     let sdxl = config.addition_embed_type.is_some();
     let family = match (sdxl, config.use_linear_projection) {
-        (true, _) => Family::Sdxl,
-        (false, true) => Family::Sd2,
-        (false, false) => Family::Sd1,
+        (true, _) => StableDiffusionFamily::Sdxl,
+        (false, true) => StableDiffusionFamily::Sd2,
+        (false, false) => StableDiffusionFamily::Sd1,
     };
     if sdxl && !dir.join(TEXTS[0]).is_dir() {
         return Err(refiner(dir));
@@ -75,7 +82,7 @@ pub(super) fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion
             let part = dir.join(name);
             let config: TextConfig = read_json(&part.join("config.json"))?;
             let asked = asked_text(&part, &config, i)?;
-            Part::new(
+            LoadablePart::new(
                 &checkpoint(&part)?,
                 config,
                 asked,
@@ -88,7 +95,7 @@ pub(super) fn folder(dir: &Path, options: OpenOptions) -> Result<StableDiffusion
         })
         .collect::<Result<_, _>>()?;
     let asked = asked_unet(&unet, &config)?;
-    let unet = Part::new(&checkpoint(&unet)?, config, asked, "the UNet", |name| {
+    let unet = LoadablePart::new(&checkpoint(&unet)?, config, asked, "the UNet", |name| {
         whole([name.to_string()])
     })?;
     let vae = match &options.vae {
@@ -138,7 +145,7 @@ fn refiner(path: &Path) -> DiffusionError {
 
 /// The configuration of an autoencoder's folder; where it does not say by what latents are
 /// multiplied, that of the family.
-fn vae_config(dir: &Path, family: Family) -> Result<VaeConfig, DiffusionError> {
+fn vae_config(dir: &Path, family: StableDiffusionFamily) -> Result<VaeConfig, DiffusionError> {
     let path = dir.join("config.json");
     let said: Map<String, Value> = read_json(&path)?;
     let (mut config, _): (VaeConfig, _) = read_config(&path)?;
@@ -148,10 +155,13 @@ fn vae_config(dir: &Path, family: Family) -> Result<VaeConfig, DiffusionError> {
     Ok(config)
 }
 
-fn folder_vae(dir: &Path, family: Family) -> Result<Part<VaeConfig>, DiffusionError> {
+fn folder_vae(
+    dir: &Path,
+    family: StableDiffusionFamily,
+) -> Result<LoadablePart<VaeConfig>, DiffusionError> {
     let config = vae_config(dir, family)?;
     let asked = asked_vae(dir, &config)?;
-    Part::new(
+    LoadablePart::new(
         &checkpoint(dir)?,
         config,
         asked,
@@ -161,7 +171,7 @@ fn folder_vae(dir: &Path, family: Family) -> Result<Part<VaeConfig>, DiffusionEr
 }
 
 /// An autoencoder that comes by itself, for a model whose own has this configuration.
-fn other_vae(path: &Path, own: &VaeConfig) -> Result<Part<VaeConfig>, DiffusionError> {
+fn other_vae(path: &Path, own: &VaeConfig) -> Result<LoadablePart<VaeConfig>, DiffusionError> {
     let file = checkpoint(path)?;
     let mut config = own.clone();
     if path.is_dir() {
@@ -197,16 +207,17 @@ fn vae_part(
     config: VaeConfig,
     asked: Shapes,
     prefixes: &[&str],
-) -> Result<Part<VaeConfig>, DiffusionError> {
+) -> Result<LoadablePart<VaeConfig>, DiffusionError> {
     let levels = config.decoder_channels().len();
-    Part::new(file, config, asked, "the autoencoder", |name| {
+    LoadablePart::new(file, config, asked, "the autoencoder", |name| {
         let ldm = ldm::vae(name, levels);
         let names: Vec<_> = ldm.into_iter().chain(vae_names(name)).collect();
         prefixes
             .iter()
             .flat_map(|prefix| {
-                let with =
-                    |(name, taken): &(String, Taken)| (format!("{prefix}{name}"), taken.clone());
+                let with = |(name, taken): &(String, TensorSlice)| {
+                    (format!("{prefix}{name}"), taken.clone())
+                };
                 names.iter().map(with).collect::<Vec<_>>()
             })
             .collect()
@@ -223,7 +234,10 @@ struct Configs {
 }
 
 /// A checkpoint in one file.
-pub(super) fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion, DiffusionError> {
+pub(super) fn file(
+    path: &Path,
+    options: StableDiffusionOptions,
+) -> Result<StableDiffusion, DiffusionError> {
     let file = checkpoint(path)?;
     let shapes: Shapes = file
         .names()
@@ -249,7 +263,7 @@ pub(super) fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion,
 
     let asked = asked_unet(path, &configs.unet)?;
     let config = configs.unet.clone();
-    let unet = Part::new(&file, configs.unet, asked, "the UNet", |name| {
+    let unet = LoadablePart::new(&file, configs.unet, asked, "the UNet", |name| {
         let ldm = ldm::unet(name, &config).unwrap_or_else(|| name.to_string());
         whole([format!("{}{ldm}", family::UNET)])
     })?;
@@ -268,13 +282,13 @@ pub(super) fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion,
             let asked = asked_text(path, &config, i)?;
             let width = config.hidden_size;
             let prefix = match (family, i) {
-                (Family::Sd1, _) => "cond_stage_model.transformer.",
-                (Family::Sd2, _) => "cond_stage_model.model.",
-                (Family::Sdxl, 0) => "conditioner.embedders.0.transformer.",
-                (Family::Sdxl, _) => "conditioner.embedders.1.model.",
+                (StableDiffusionFamily::Sd1, _) => "cond_stage_model.transformer.",
+                (StableDiffusionFamily::Sd2, _) => "cond_stage_model.model.",
+                (StableDiffusionFamily::Sdxl, 0) => "conditioner.embedders.0.transformer.",
+                (StableDiffusionFamily::Sdxl, _) => "conditioner.embedders.1.model.",
             };
             let clip = prefix.ends_with("transformer.");
-            Part::new(
+            LoadablePart::new(
                 &file,
                 config,
                 asked,
@@ -310,7 +324,7 @@ pub(super) fn file(path: &Path, options: OpenOptions) -> Result<StableDiffusion,
         scheduler,
         tokenizers: configs.tokenizers,
         added: Vec::new(),
-        zeros_for_empty: family == Family::Sdxl,
+        zeros_for_empty: family == StableDiffusionFamily::Sdxl,
         options,
     })
 }
@@ -327,8 +341,12 @@ fn predict(scheduler: &mut Map<String, Value>, said: Option<Prediction>) {
 }
 
 /// Configurations in a folder beside the file.
-fn configs_in(dir: &Path, family: Family) -> Result<Configs, DiffusionError> {
-    let count = if family == Family::Sdxl { 2 } else { 1 };
+fn configs_in(dir: &Path, family: StableDiffusionFamily) -> Result<Configs, DiffusionError> {
+    let count = if family == StableDiffusionFamily::Sdxl {
+        2
+    } else {
+        1
+    };
     let said: Map<String, Value> = read_json(&dir.join("vae.json"))?;
     let mut vae: VaeConfig = read_json(&dir.join("vae.json"))?;
     if !said.contains_key("scaling_factor") {
@@ -355,7 +373,7 @@ fn published(file: &Checkpoint, detected: &Detected) -> Result<Configs, Diffusio
     let mut unet = builtin::unet(family, detected.in_channels);
     let texts = builtin::texts(family);
     let mut scheduler = builtin::scheduler(family);
-    if family == Family::Sd2
+    if family == StableDiffusionFamily::Sd2
         && (detected.v_prediction || family::guess(file).0 == Prediction::VPrediction)
     {
         scheduler.insert("prediction_type".into(), "v_prediction".into());

@@ -4,7 +4,7 @@ use super::patched::Patched;
 use crate::diffusion::DiffusionError;
 use crate::diffusion::error::sentence;
 use crate::nn::{Params, Result as TensorResult};
-use crate::weights::{Checkpoint, Taken, View};
+use crate::weights::{Checkpoint, TensorSlice, TensorView};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// A network that can be loaded and dropped.
 #[derive(Clone)]
-pub(super) struct Part<C> {
+pub(super) struct LoadablePart<C> {
     /// What errors name: the file, or the folder of this part.
     pub path: PathBuf,
     /// Configuration of the network.
@@ -48,10 +48,10 @@ pub(super) fn find(
     checkpoint: &Arc<Checkpoint>,
     asked: &Shapes,
     what: &str,
-    names: impl Fn(&str) -> Vec<(String, Taken)>,
-) -> Result<View, DiffusionError> {
+    names: impl Fn(&str) -> Vec<(String, TensorSlice)>,
+) -> Result<TensorView, DiffusionError> {
     let path = checkpoint.path();
-    let mut view = View::default();
+    let mut view = TensorView::default();
     for (name, shape) in asked {
         let candidates = names(name);
         let there = candidates
@@ -79,7 +79,7 @@ pub(super) fn find(
     Ok(view)
 }
 
-impl<C> Part<C> {
+impl<C> LoadablePart<C> {
     /// # Errors
     /// As for [`find`].
     pub(super) fn new(
@@ -87,7 +87,7 @@ impl<C> Part<C> {
         config: C,
         asked: Shapes,
         what: &str,
-        names: impl Fn(&str) -> Vec<(String, Taken)>,
+        names: impl Fn(&str) -> Vec<(String, TensorSlice)>,
     ) -> Result<Self, DiffusionError> {
         Ok(Self {
             path: checkpoint.path().to_path_buf(),

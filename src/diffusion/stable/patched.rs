@@ -2,7 +2,7 @@
 //! rows of embeddings added, each when a layer asks for it.
 
 use crate::nn::{Result, TensorSource};
-use crate::weights::{Checkpoint, StoredType, View};
+use crate::weights::{Checkpoint, StoredType, TensorView};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Delta {
 /// A source of parameters under diffusers' names.
 #[derive(Clone, Default)]
 pub(super) struct Patched {
-    pub view: View,
+    pub view: TensorView,
     pub deltas: HashMap<String, Vec<Delta>>,
     /// Rows after those of the token table, `[n,C]` in f32.
     pub rows: Vec<Tensor>,

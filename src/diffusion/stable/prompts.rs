@@ -1,14 +1,14 @@
 //! What a model's text encoders make of prompts of any length, with weights.
 
 use super::StableDiffusion;
-use crate::diffusion::clip::{Chunk, ClipTokenizer, Pad, chunks, pieces, weigh};
+use crate::diffusion::clip::{ClipTokenizer, PadToken, TokenChunk, chunks, pieces, weigh};
 use crate::diffusion::trajectory::is_finite;
-use crate::diffusion::{DiffusionError, Family, TextEncoders, TextFeatures};
+use crate::diffusion::{DiffusionError, StableDiffusionFamily, TextEncoders, TextFeatures};
 use candle_core::Tensor;
 
 /// Prompt and negative prompt to be encoded for one picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct PromptPair {
     /// Prompt, with weights in A1111's brackets.
     pub prompt: String,
     /// None for nothing.
@@ -21,7 +21,7 @@ pub struct Said {
 
 /// Conditional and unconditional embeddings for classifier-free guidance.
 #[derive(Clone, Debug)]
-pub struct Spoken {
+pub struct PromptEmbeds {
     /// Embeddings of the prompt.
     pub positive: TextFeatures,
     /// Embeddings of the negative prompt, or of the empty one; none without guidance.
@@ -38,10 +38,10 @@ impl StableDiffusion {
         dirs.map(|(i, dir)| {
             let tokenizer = match dir {
                 Some(dir) => ClipTokenizer::load(dir)?,
-                None if i == 1 || self.family() == Family::Sd2 => {
-                    ClipTokenizer::published(Pad::Bang)?
+                None if i == 1 || self.family() == StableDiffusionFamily::Sd2 => {
+                    ClipTokenizer::published(PadToken::Bang)?
                 }
-                None => ClipTokenizer::published(Pad::End)?,
+                None => ClipTokenizer::published(PadToken::End)?,
             };
             let added = self.added_tokens().get(i).map_or(&[][..], |added| added);
             Ok(tokenizer.with_added(added))
@@ -63,7 +63,7 @@ impl StableDiffusion {
     /// # Errors
     /// A file that is missing or damaged, more layers to skip than there are, or states that are
     /// no numbers.
-    pub fn speak(&self, all: &[Said]) -> Result<Vec<Spoken>, DiffusionError> {
+    pub fn encode_prompts(&self, all: &[PromptPair]) -> Result<Vec<PromptEmbeds>, DiffusionError> {
         let tokenizers = self.tokenizers()?;
         let encoders = self.text_encoders()?;
         let read = |said| self.read(&encoders, &tokenizers, said);
@@ -74,9 +74,9 @@ impl StableDiffusion {
         &self,
         encoders: &TextEncoders,
         tokenizers: &[ClipTokenizer],
-        said: &Said,
-    ) -> Result<Spoken, DiffusionError> {
-        let split = |text: &str| -> Vec<Vec<Chunk>> {
+        said: &PromptPair,
+    ) -> Result<PromptEmbeds, DiffusionError> {
+        let split = |text: &str| -> Vec<Vec<TokenChunk>> {
             let pieces = pieces(text);
             let of = |tokenizer| chunks(tokenizer, &pieces);
             tokenizers.iter().map(of).collect()
@@ -92,7 +92,7 @@ impl StableDiffusion {
         };
         let longest = said.iter().chain(away.iter().flatten()).map(Vec::len).max();
         let longest = longest.unwrap_or(1);
-        let read = |text: Vec<Vec<Chunk>>, skip| {
+        let read = |text: Vec<Vec<TokenChunk>>, skip| {
             let full = text
                 .into_iter()
                 .zip(tokenizers)
@@ -109,7 +109,7 @@ impl StableDiffusion {
             None if led => Some(encoders.zeros(positive.states.dim(1)?)?),
             None => None,
         };
-        Ok(Spoken { positive, negative })
+        Ok(PromptEmbeds { positive, negative })
     }
 }
 
@@ -117,13 +117,13 @@ impl StableDiffusion {
 /// each encoder, as many for one as for another.
 fn encode(
     encoders: &TextEncoders,
-    text: &[Vec<Chunk>],
+    text: &[Vec<TokenChunk>],
     clip_skip: usize,
 ) -> Result<TextFeatures, DiffusionError> {
     let mut states = Vec::new();
     let mut pooled = None;
     for at in 0..text.first().map_or(0, Vec::len) {
-        let chunk: Vec<&Chunk> = text.iter().map(|all| &all[at]).collect();
+        let chunk: Vec<&TokenChunk> = text.iter().map(|all| &all[at]).collect();
         let ids: Vec<Vec<u32>> = chunk.iter().map(|chunk| chunk.ids.clone()).collect();
         let read = encoders.encode(&ids, clip_skip)?;
         let mut from = 0;

@@ -13,13 +13,13 @@ const LAYERS: u64 = 1 << 12;
 /// Keys and values of the reference pictures of one call of the UNet, by the number of the
 /// attention. It is made anew for every call and dropped after it.
 #[derive(Clone, Debug, Default)]
-pub struct Bank {
+pub struct ReferenceBank {
     layers: BTreeMap<usize, (Tensor, Tensor)>,
 }
 
 /// Which tokens of a reference picture are kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Pick {
+pub struct TokenSelection {
     /// Seed of the picture.
     pub seed: u64,
     /// The call of the UNet, from 0.
@@ -30,7 +30,7 @@ pub struct Pick {
     pub share: f64,
 }
 
-impl Pick {
+impl TokenSelection {
     /// The places of the chosen ones among `tokens`, in order.
     fn places(&self, layer: usize, tokens: usize) -> Result<Vec<u32>> {
         let count = ((tokens as f64 * self.share).ceil() as usize).min(tokens);
@@ -51,9 +51,15 @@ impl Pick {
     }
 }
 
-impl Bank {
+impl ReferenceBank {
     /// Keeps the picked of keys and values `[1,T,C]` of the attention `layer`.
-    pub(super) fn keep(&mut self, layer: usize, k: &Tensor, v: &Tensor, pick: Pick) -> Result<()> {
+    pub(super) fn keep(
+        &mut self,
+        layer: usize,
+        k: &Tensor,
+        v: &Tensor,
+        pick: TokenSelection,
+    ) -> Result<()> {
         let places = pick.places(layer, k.dim(1)?)?;
         let count = places.len();
         if count == 0 {
@@ -92,7 +98,7 @@ mod tests {
     use crate::nn::{Mask, attention};
     use candle_core::Device;
 
-    const PICK: Pick = Pick {
+    const PICK: TokenSelection = TokenSelection {
         seed: 7,
         call: 3,
         picture: 0,
@@ -113,13 +119,13 @@ mod tests {
         assert_eq!(places.len(), 5);
         assert!(places.is_sorted() && places[4] < 9);
         assert_eq!(places, PICK.places(2, 9).unwrap());
-        let all = |pick: Pick, layer| pick.places(layer, 64).unwrap();
+        let all = |pick: TokenSelection, layer| pick.places(layer, 64).unwrap();
         let usual = all(PICK, 2);
         assert_ne!(usual, all(PICK, 3));
-        assert_ne!(usual, all(Pick { call: 4, ..PICK }, 2));
-        assert_ne!(usual, all(Pick { picture: 1, ..PICK }, 2));
-        assert_ne!(usual, all(Pick { seed: 8, ..PICK }, 2));
-        let of = |share| Pick { share, ..PICK }.places(0, 6).unwrap();
+        assert_ne!(usual, all(TokenSelection { call: 4, ..PICK }, 2));
+        assert_ne!(usual, all(TokenSelection { picture: 1, ..PICK }, 2));
+        assert_ne!(usual, all(TokenSelection { seed: 8, ..PICK }, 2));
+        let of = |share| TokenSelection { share, ..PICK }.places(0, 6).unwrap();
         assert_eq!(of(1.0), [0, 1, 2, 3, 4, 5]);
         assert!(of(0.0).is_empty());
     }
@@ -129,8 +135,8 @@ mod tests {
     fn queries_attend_to_both_pictures_at_once() {
         let (q, k, v) = (draw(0, 3), draw(1, 3), draw(2, 3));
         let (other_k, other_v) = (draw(3, 2), draw(4, 2));
-        let mut bank = Bank::default();
-        let whole = Pick { share: 1.0, ..PICK };
+        let mut bank = ReferenceBank::default();
+        let whole = TokenSelection { share: 1.0, ..PICK };
         bank.keep(6, &other_k, &other_v, whole).unwrap();
         let (joint_k, joint_v) = bank.join(6, k.clone(), v.clone()).unwrap();
         let found = attention(&q, &joint_k, &joint_v, 1, 1, &Mask::None).unwrap();
@@ -151,9 +157,9 @@ mod tests {
     #[test]
     fn pictures_stand_one_behind_the_other_and_other_layers_stay() {
         let (k, v) = (draw(1, 4), draw(2, 4));
-        let mut bank = Bank::default();
+        let mut bank = ReferenceBank::default();
         bank.keep(1, &draw(3, 6), &draw(4, 6), PICK).unwrap();
-        let second = Pick { picture: 1, ..PICK };
+        let second = TokenSelection { picture: 1, ..PICK };
         bank.keep(1, &draw(5, 8), &draw(6, 8), second).unwrap();
         let twice = |x: &Tensor| Tensor::cat(&[x, x], 0).unwrap();
         let (joint, _) = bank.join(1, twice(&k), twice(&v)).unwrap();

@@ -1,6 +1,6 @@
 //! The halves of a UNet, which a ControlNet has the first of.
 
-use super::transformer::{Seen, Transformer, TransformerShape};
+use super::transformer::{AttentionContext, Transformer, TransformerShape};
 use super::{DownBlockKind, UnetConfig, UpBlockKind};
 use crate::diffusion::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
 use crate::nn::{Conv2d, Padding, Params, Result};
@@ -9,21 +9,26 @@ use std::cell::Cell;
 
 /// Residual blocks, each followed by a transformer where the block has them, then a resampling.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(super) struct UnetBlock {
     pub layers: Vec<(ResnetBlock, Option<Transformer>)>,
     pub resample: Option<Conv2d>,
 }
 
 /// The block between the way down and the way up.
 #[derive(Clone, Debug)]
-pub(super) struct Mid {
+pub(super) struct MidBlock {
     first: ResnetBlock,
     transformer: Transformer,
     second: ResnetBlock,
 }
 
-impl Mid {
-    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, seen: Seen) -> Result<Tensor> {
+impl MidBlock {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        time: &Tensor,
+        seen: AttentionContext,
+    ) -> Result<Tensor> {
         let x = self.first.forward(x, Some(time))?;
         let x = self.transformer.forward(&x, seen)?;
         self.second.forward(&x, Some(time))
@@ -92,7 +97,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub(super) fn down(&self, p: &Params) -> Result<Vec<Block>> {
+    pub(super) fn down(&self, p: &Params) -> Result<Vec<UnetBlock>> {
         let config = self.config;
         let c = &config.block_out_channels;
         let block = |(i, kind): (usize, &DownBlockKind)| {
@@ -101,7 +106,7 @@ impl<'a> Builder<'a> {
             inputs[0] = c[i.saturating_sub(1)];
             let attends = *kind == DownBlockKind::CrossAttnDownBlock2D;
             let pad = Padding::Zeros(config.downsample_padding);
-            Ok(Block {
+            Ok(UnetBlock {
                 layers: self.layers(&p, i, &inputs, attends)?,
                 resample: match i + 1 < c.len() {
                     true => Some(downsampler(&p, c[i], pad)?),
@@ -117,7 +122,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub(super) fn up(&self, p: &Params) -> Result<Vec<Block>> {
+    pub(super) fn up(&self, p: &Params) -> Result<Vec<UnetBlock>> {
         let config = self.config;
         let c = &config.block_out_channels;
         let n = c.len();
@@ -136,7 +141,7 @@ impl<'a> Builder<'a> {
                 })
                 .collect();
             let attends = *kind == UpBlockKind::CrossAttnUpBlock2D;
-            Ok(Block {
+            Ok(UnetBlock {
                 layers: self.layers(&p, level, &inputs, attends)?,
                 resample: match level > 0 {
                     true => Some(upsampler(&p, c[level])?),
@@ -152,11 +157,11 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    pub(super) fn mid(&self, p: &Params) -> Result<Mid> {
+    pub(super) fn mid(&self, p: &Params) -> Result<MidBlock> {
         let m = p.pp("mid_block");
         let level = self.config.block_out_channels.len() - 1;
         let c = self.config.block_out_channels[level];
-        Ok(Mid {
+        Ok(MidBlock {
             first: ResnetBlock::new(&m.pp("resnets.0"), c, c, self.resnet)?,
             transformer: self.transformer(&m.pp("attentions.0"), level)?,
             second: ResnetBlock::new(&m.pp("resnets.1"), c, c, self.resnet)?,
@@ -167,10 +172,10 @@ impl<'a> Builder<'a> {
 /// The way down from `x`, which `conv_in` made: the coarsest picture and all that is kept for the
 /// way up, `x` first.
 pub(super) fn go_down(
-    blocks: &[Block],
+    blocks: &[UnetBlock],
     mut x: Tensor,
     time: &Tensor,
-    seen: Seen,
+    seen: AttentionContext,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let mut kept = vec![x.clone()];
     for block in blocks {

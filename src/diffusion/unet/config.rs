@@ -1,6 +1,6 @@
 //! What `unet/config.json` can say.
 
-use crate::diffusion::settings::{Others, read_others, refuse};
+use crate::diffusion::settings::{UnknownSettings, read_others, refuse};
 use crate::nn::Result;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ pub struct UnetConfig {
     pub reference_attention: bool,
     /// What the file says beyond this.
     #[serde(flatten, deserialize_with = "read_others")]
-    pub others: Others,
+    pub others: UnknownSettings,
 }
 
 /// Settings of diffusers' that we build in one way only.
@@ -180,7 +180,7 @@ impl Default for UnetConfig {
             dual_cross_attention: false,
             only_cross_attention: false,
             reference_attention: false,
-            others: Others::new(),
+            others: UnknownSettings::new(),
         }
     }
 }

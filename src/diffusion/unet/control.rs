@@ -1,9 +1,9 @@
 //! diffusers' `ControlNetModel`: a copy of a UNet's first half that reads a picture, and whose
 //! pictures are added to those of the UNet (arXiv 2302.05543).
 
-use super::blocks::{Block, Builder, Mid, go_down};
-use super::embedding::Embedding;
-use super::transformer::{Beside, Seen};
+use super::blocks::{Builder, MidBlock, UnetBlock, go_down};
+use super::embedding::TimeEmbedding;
+use super::transformer::{AttentionContext, ReferenceAttention};
 use super::{Conditioning, UnetConfig, UpBlockKind};
 use crate::nn::{Conv2d, ConvOptions, Params, Result, silu};
 use candle_core::Tensor;
@@ -79,9 +79,9 @@ impl Residuals {
 pub struct ControlNet {
     config: ControlNetConfig,
     conv_in: Conv2d,
-    embedding: Embedding,
-    down: Vec<Block>,
-    mid: Mid,
+    embedding: TimeEmbedding,
+    down: Vec<UnetBlock>,
+    mid: MidBlock,
     /// What reads the picture: all but the last are followed by a SiLU.
     reader: Vec<Conv2d>,
     down_out: Vec<Conv2d>,
@@ -136,7 +136,7 @@ impl ControlNet {
             conv_in: p
                 .pp("conv_in")
                 .conv2d(config.unet.in_channels, c[0], 3, same)?,
-            embedding: Embedding::new(&config.unet, &p)?,
+            embedding: TimeEmbedding::new(&config.unet, &p)?,
             down: builder.down(&p)?,
             mid: builder.mid(&p)?,
             reader,
@@ -170,10 +170,10 @@ impl ControlNet {
         scale: f64,
     ) -> Result<Residuals> {
         let time = self.embedding.forward(timesteps, told, false)?;
-        let seen = Seen {
+        let seen = AttentionContext {
             text: &told.text,
             image: None,
-            beside: Beside::Nothing,
+            beside: ReferenceAttention::Nothing,
             placed: None,
         };
         let mut read = picture.clone();

@@ -7,27 +7,27 @@ use candle_core::{DType, Device, Tensor};
 
 /// The time embedding with what is added to it.
 #[derive(Clone, Debug)]
-pub(super) struct Embedding {
+pub(super) struct TimeEmbedding {
     width: usize,
     flip: bool,
     shift: f64,
     time: [Linear; 2],
     guidance: Option<Linear>,
     class: Option<Linear>,
-    added: Option<Added>,
+    added: Option<AddEmbedding>,
     /// Marks the pass over a reference.
     reference: Option<Tensor>,
 }
 
 /// SDXL's `add_embedding`.
 #[derive(Clone, Debug)]
-struct Added {
+struct AddEmbedding {
     /// Of each size's sinusoids.
     width: usize,
     layers: [Linear; 2],
 }
 
-impl Embedding {
+impl TimeEmbedding {
     /// Reads the layers from `p`.
     pub(super) fn new(config: &UnetConfig, p: &Params) -> Result<Self> {
         let first = config.block_out_channels[0];
@@ -52,7 +52,7 @@ impl Embedding {
             _ => None,
         };
         let added = match (inp, config.addition_time_embed_dim) {
-            (Some(inp), Some(size)) if config.addition_embed_type.is_some() => Some(Added {
+            (Some(inp), Some(size)) if config.addition_embed_type.is_some() => Some(AddEmbedding {
                 width: size,
                 layers: two(&p.pp("add_embedding"), inp)?,
             }),

@@ -8,7 +8,7 @@ mod embedding;
 mod reference;
 mod transformer;
 
-pub use bank::{Bank, Pick};
+pub use bank::{ReferenceBank, TokenSelection};
 pub use config::{DownBlockKind, PerBlock, UnetConfig, UpBlockKind};
 pub use control::{ControlNet, ControlNetConfig, Residuals};
 pub use embedding::{guidance_embedding, time_ids};
@@ -17,23 +17,23 @@ pub use transformer::{ImageLayers, ImagePrompt};
 
 use super::resnet::{join_channels, upsample_like};
 use crate::nn::{Conv2d, ConvOptions, GroupNorm, Init, Params, Result};
-use blocks::{Block, Builder, Mid, go_down};
+use blocks::{Builder, MidBlock, UnetBlock, go_down};
 use candle_core::{Device, Tensor};
-use embedding::Embedding;
-use reference::{Placed, Reading};
+use embedding::TimeEmbedding;
+use reference::{ReferenceMode, TokenPositions};
 use std::cell::RefCell;
 use std::sync::Arc;
-use transformer::{Beside, Seen};
+use transformer::{AttentionContext, ReferenceAttention};
 
 /// Predicts noise (or velocity) from noisy latents, their timestep and the text.
 #[derive(Clone, Debug)]
 pub struct Unet {
     config: UnetConfig,
     conv_in: Conv2d,
-    embedding: Embedding,
-    down: Vec<Block>,
-    mid: Mid,
-    up: Vec<Block>,
+    embedding: TimeEmbedding,
+    down: Vec<UnetBlock>,
+    mid: MidBlock,
+    up: Vec<UnetBlock>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
 }
@@ -54,7 +54,7 @@ pub struct Conditioning {
     /// What a ControlNet adds.
     pub control: Option<Residuals>,
     /// What self-attention on the way up sees of reference pictures ([`Unet::remember`]).
-    pub beside: Option<Arc<Bank>>,
+    pub beside: Option<Arc<ReferenceBank>>,
     /// Pictures of the subjects.
     pub references: Option<References>,
 }
@@ -86,7 +86,7 @@ impl Unet {
         let same = ConvOptions::same(3);
         Ok(Self {
             conv_in: p.pp("conv_in").conv2d(config.in_channels, first, 3, same)?,
-            embedding: Embedding::new(&config, &p)?,
+            embedding: TimeEmbedding::new(&config, &p)?,
             down,
             mid,
             up,
@@ -140,7 +140,10 @@ impl Unet {
         timesteps: &Tensor,
         told: &Conditioning,
     ) -> Result<Tensor> {
-        let beside = told.beside.as_deref().map_or(Beside::Nothing, Beside::See);
+        let beside = told
+            .beside
+            .as_deref()
+            .map_or(ReferenceAttention::Nothing, ReferenceAttention::See);
         let (_, h, w, _) = latents.dims4()?;
         let places = match self.config.reference_attention {
             true => {
@@ -152,9 +155,9 @@ impl Unet {
             }
             false => Vec::new(),
         };
-        let placed = (!places.is_empty()).then_some(Placed {
+        let placed = (!places.is_empty()).then_some(TokenPositions {
             positions: &places,
-            reading: told.references.as_ref().map(Reading::See),
+            reading: told.references.as_ref().map(ReferenceMode::See),
         });
         let x = self.features(latents, timesteps, told, beside, placed)?;
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
@@ -170,11 +173,11 @@ impl Unet {
         latents: &Tensor,
         timesteps: &Tensor,
         told: &Conditioning,
-        pick: Pick,
-        bank: Bank,
-    ) -> Result<Bank> {
+        pick: TokenSelection,
+        bank: ReferenceBank,
+    ) -> Result<ReferenceBank> {
         let bank = RefCell::new(bank);
-        let beside = Beside::Keep(&bank, pick);
+        let beside = ReferenceAttention::Keep(&bank, pick);
         self.features(latents, timesteps, told, beside, None)?;
         Ok(bank.into_inner())
     }
@@ -185,15 +188,15 @@ impl Unet {
         latents: &Tensor,
         timesteps: &Tensor,
         told: &Conditioning,
-        beside: Beside,
-        placed: Option<Placed>,
+        beside: ReferenceAttention,
+        placed: Option<TokenPositions>,
     ) -> Result<Tensor> {
-        let reference = placed.is_some_and(|p| matches!(p.reading, Some(Reading::Keep(_))));
+        let reference = placed.is_some_and(|p| matches!(p.reading, Some(ReferenceMode::Keep(_))));
         let time = self.embedding.forward(timesteps, told, reference)?;
-        let seen = Seen {
+        let seen = AttentionContext {
             text: &told.text,
             image: told.image.as_ref(),
-            beside: Beside::Nothing,
+            beside: ReferenceAttention::Nothing,
             placed,
         };
         let x = self.conv_in.forward(latents)?;
@@ -202,7 +205,7 @@ impl Unet {
         if let Some(control) = &told.control {
             x = control.add(x, &mut kept)?;
         }
-        let seen = Seen { beside, ..seen };
+        let seen = AttentionContext { beside, ..seen };
         for block in &self.up {
             for (resnet, transformer) in &block.layers {
                 // One picture was kept for each layer of the way up: layers_per_block + 1 a block.

@@ -6,7 +6,7 @@
 //! arXiv 2311.17117). Every token knows where in the picture it stands, those of a reference where
 //! its subject is to stand: so a layout says who is where.
 
-use super::transformer::Beside;
+use super::transformer::ReferenceAttention;
 use super::{Conditioning, Unet};
 use crate::nn::{Init, Mask, Params, Result};
 use candle_core::{Device, Tensor};
@@ -44,7 +44,7 @@ pub struct ReferenceLatents {
 
 /// What the self-attentions of one pass do with references.
 #[derive(Clone, Copy)]
-pub(super) enum Reading<'a> {
+pub(super) enum ReferenceMode<'a> {
     /// Keep what would be seen of this picture.
     Keep(&'a RefCell<Vec<Option<Tensor>>>),
     /// See these.
@@ -53,10 +53,10 @@ pub(super) enum Reading<'a> {
 
 /// Positions of the tokens of one pass, and its references where it has any.
 #[derive(Clone, Copy)]
-pub(super) struct Placed<'a> {
+pub(super) struct TokenPositions<'a> {
     /// By level, `[1 or B,T,32]`.
     pub positions: &'a [Tensor],
-    pub reading: Option<Reading<'a>>,
+    pub reading: Option<ReferenceMode<'a>>,
 }
 
 /// How self-attention takes positions and references in: loudness of a position in queries and
@@ -102,13 +102,13 @@ impl Places {
     }
 
     /// Joins what the picture's tokens `x [B,T,C]` see of themselves with the references.
-    pub(super) fn join(&self, x: &Tensor, placed: Placed) -> Result<Joined> {
+    pub(super) fn join(&self, x: &Tensor, placed: TokenPositions) -> Result<Joined> {
         let missing = || candle_core::Error::Msg("a reference lacks an attention".into());
         let here = placed.positions.get(self.level).ok_or_else(missing)?;
         let query = self.spread(here, &self.query)?;
         let key = self.spread(here, &self.key)?;
         match placed.reading {
-            Some(Reading::See(references)) => {
+            Some(ReferenceMode::See(references)) => {
                 let (b, t, _) = x.dims3()?;
                 let there = references.positions.get(self.level).ok_or_else(missing)?;
                 let tokens = references.tokens.get(self.number).ok_or_else(missing)?;
@@ -123,7 +123,7 @@ impl Places {
                 })
             }
             reading => {
-                if let Some(Reading::Keep(kept)) = reading {
+                if let Some(ReferenceMode::Keep(kept)) = reading {
                     let mut kept = kept.borrow_mut();
                     if kept.len() <= self.number {
                         kept.resize(self.number + 1, None);
@@ -255,16 +255,16 @@ impl Unet {
         let levels = config.block_out_channels.len();
         let places = positions((h, w), levels, &references.corners, device)?;
         let kept = RefCell::new(Vec::new());
-        let placed = Placed {
+        let placed = TokenPositions {
             positions: &places,
-            reading: Some(Reading::Keep(&kept)),
+            reading: Some(ReferenceMode::Keep(&kept)),
         };
         let start = Tensor::zeros(n, candle_core::DType::F32, device)?;
         self.features(
             &references.latents,
             &start,
             &told,
-            Beside::Nothing,
+            ReferenceAttention::Nothing,
             Some(placed),
         )?;
         let together = |t: &Tensor| {

@@ -1,7 +1,7 @@
 //! diffusers' `Transformer2DModel`: attention among a picture's places and from them to the text.
 
-use super::bank::{Bank, Pick};
-use super::reference::{Placed, Places};
+use super::bank::{ReferenceBank, TokenSelection};
+use super::reference::{Places, TokenPositions};
 use crate::nn::{
     Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
 };
@@ -26,22 +26,22 @@ pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 
 /// What the places of the latents attend to beside themselves.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct AttentionContext<'a> {
     pub text: &'a Tensor,
     pub image: Option<&'a ImagePrompt>,
-    pub beside: Beside<'a>,
+    pub beside: ReferenceAttention<'a>,
     /// Where the tokens stand, for a UNet that draws from references.
-    pub placed: Option<Placed<'a>>,
+    pub placed: Option<TokenPositions<'a>>,
 }
 
 /// What self-attention does with other pictures.
 #[derive(Clone, Copy)]
-pub(super) enum Beside<'a> {
+pub(super) enum ReferenceAttention<'a> {
     Nothing,
     /// Keeps its keys and values.
-    Keep(&'a RefCell<Bank>, Pick),
+    Keep(&'a RefCell<ReferenceBank>, TokenSelection),
     /// Sees those that were kept beside its own.
-    See(&'a Bank),
+    See(&'a ReferenceBank),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ impl Transformer {
     }
 
     /// `x [B,H,W,C]` -> `[B,H,W,C]`.
-    pub(super) fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, seen: AttentionContext) -> Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let y = self.proj_in.forward(&self.norm.forward(x)?)?;
         let mut y = y.reshape((b, h * w, c))?;
@@ -155,7 +155,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, seen: Seen) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, seen: AttentionContext) -> Result<Tensor> {
         let n = self.norm1.forward(x)?;
         let own = match (&self.places, seen.placed) {
             (Some(places), Some(placed)) => self.itself.forward_placed(&n, places, placed)?,
@@ -205,22 +205,27 @@ impl Attention {
     }
 
     /// From `x` to itself, and to what was kept of other pictures for the attention `number`.
-    fn beside(&self, x: &Tensor, number: usize, beside: Beside) -> Result<Tensor> {
+    fn beside(&self, x: &Tensor, number: usize, beside: ReferenceAttention) -> Result<Tensor> {
         let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
         let (k, v) = match beside {
-            Beside::Nothing => (k, v),
-            Beside::Keep(bank, pick) => {
+            ReferenceAttention::Nothing => (k, v),
+            ReferenceAttention::Keep(bank, pick) => {
                 bank.borrow_mut().keep(number, &k, &v, pick)?;
                 (k, v)
             }
-            Beside::See(bank) => bank.join(number, k, v)?,
+            ReferenceAttention::See(bank) => bank.join(number, k, v)?,
         };
         let found = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
         self.out.forward(&found)
     }
 
     /// From `x` to itself and to references, by what each token holds and where it stands.
-    fn forward_placed(&self, x: &Tensor, places: &Places, placed: Placed) -> Result<Tensor> {
+    fn forward_placed(
+        &self,
+        x: &Tensor,
+        places: &Places,
+        placed: TokenPositions,
+    ) -> Result<Tensor> {
         let joined = places.join(x, placed)?;
         let q = self.q.forward(x)?.broadcast_add(&joined.query)?;
         let k = self.k.forward(&joined.tokens)?.broadcast_add(&joined.key)?;

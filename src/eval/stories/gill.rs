@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use image::RgbImage;
 
-use super::teller::{Moment, SIZE};
+use super::method::{PanelToTell, SIZE};
 use crate::eval::EvalError;
 use crate::judges::contrastive::{Contrastive, dot};
 use crate::storyworld::{Renderer, Scene, Split, Tale};
@@ -47,7 +47,7 @@ impl Gallery {
     /// When the contrastive model fails.
     pub(super) fn better(
         &self,
-        at: &Moment,
+        at: &PanelToTell,
         sentence: &str,
         drawn: RgbImage,
     ) -> Result<RgbImage, EvalError> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::keep::slug;
 use super::rows::RowConfig;
 use super::score::StoryScore;
-use super::{StoryOptions, Workshop};
+use super::{MethodContext, StoryOptions};
 use crate::eval::EvalError;
 use crate::voken::VokenFolder;
 use crate::weights;
@@ -29,7 +29,7 @@ pub(super) struct Ledger {
 /// A model that is not there.
 pub(super) fn fingerprint(
     row: &RowConfig,
-    workshop: &Workshop,
+    workshop: &MethodContext,
     options: &StoryOptions,
 ) -> Result<Value, EvalError> {
     let hash = |folder: &Option<PathBuf>| {

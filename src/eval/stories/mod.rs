@@ -7,10 +7,10 @@
 mod gill;
 mod keep;
 mod ledger;
+mod method;
 mod rows;
 mod score;
 mod table;
-mod teller;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use image::{RgbImage, RgbaImage, buffer::ConvertBuffer};
 
 use super::EvalError;
 use super::bootstrap::{Interval, centred, interval};
-use super::frechet::{Gaussian, Reference};
+use super::frechet::{Gaussian, ReferenceGaussian};
 use super::text::{TextScore, of_the_cast};
 use crate::judges::Recogniser;
 use crate::judges::contrastive::{Contrastive, dot};
@@ -30,10 +30,10 @@ use crate::story::{PanelId, Settings};
 use crate::storyworld::{Renderer, Scene, Split, Tale, description};
 
 use ledger::Ledger;
-pub use rows::{BUILT_IN, Kind, Part, RowConfig, read as read_rows};
+pub use method::{MethodContext, PanelToTell, StoryMethod, ToldContinuation};
+pub use rows::{BUILT_IN, ContextPart, MethodKind, RowConfig, read as read_rows};
 pub use score::{Metric, OF_PICTURES, OF_TEXTS, PanelScore, StoryScore, Unit};
 pub use table::{FRECHET, StoriesReport, StoryRow};
-pub use teller::{GoneOn, Moment, Teller, Workshop};
 
 /// Draws of stories for an interval; fewer for the Fréchet distance, which is slow.
 const DRAWS: usize = 1000;
@@ -95,8 +95,8 @@ impl PicturedStory {
     }
 
     /// Panel `at`, with those before it.
-    fn moment(&self, at: usize) -> Moment<'_> {
-        Moment {
+    fn moment(&self, at: usize) -> PanelToTell<'_> {
+        PanelToTell {
             context: &self.context[..at],
             panels: &self.panels[..=at],
             // Panels differ in their seeds, and rows do not.
@@ -112,7 +112,7 @@ impl PicturedStory {
 /// begin is left out.
 pub fn compare(
     rows: &[RowConfig],
-    workshop: &Workshop,
+    workshop: &MethodContext,
     judges: &Judges,
     options: &StoryOptions,
     said: &mut dyn FnMut(&str),
@@ -120,7 +120,7 @@ pub fn compare(
     if options.stories == 0 {
         return Err(EvalError::NoStories);
     }
-    let renderer = Renderer::new(teller::SIZE);
+    let renderer = Renderer::new(method::SIZE);
     let mut report = StoriesReport::new(options, judges.contrastive.is_some());
     report.met_before = met_before(options);
     said("real scenes");
@@ -173,7 +173,7 @@ impl From<EvalError> for Failed {
 /// The scores of a row's stories, those that an earlier run judged among them.
 fn tell(
     row: &RowConfig,
-    workshop: &Workshop,
+    workshop: &MethodContext,
     judges: &Judges,
     options: &StoryOptions,
     renderer: &Renderer,
@@ -215,7 +215,7 @@ fn real(
     judges: &Judges,
     renderer: &Renderer,
     count: usize,
-) -> Result<Option<Reference>, EvalError> {
+) -> Result<Option<ReferenceGaussian>, EvalError> {
     let scenes = (REAL_SEEDS..)
         .flat_map(|seed| Tale::referring(seed, Split::HeldOut).panels)
         .map(|(scene, _)| scene)
@@ -231,17 +231,17 @@ fn real(
     }
     features.extend(judges.recogniser.features(&pictures)?);
     let gaussian = Gaussian::of(features.iter().map(Vec::as_slice));
-    Ok(gaussian.map(Reference::new))
+    Ok(gaussian.map(ReferenceGaussian::new))
 }
 
 /// One story told by `teller`, its texts too if it `writes`, and its last panel as the teller told
 /// it by itself.
 fn judge(
-    teller: &mut dyn Teller,
+    teller: &mut dyn StoryMethod,
     judges: &Judges,
     told: &PicturedStory,
     writes: bool,
-) -> Result<(StoryScore, Option<GoneOn>), EvalError> {
+) -> Result<(StoryScore, Option<ToldContinuation>), EvalError> {
     let mut story = StoryScore::default();
     let texts: Vec<&str> = told.panels.iter().map(|(_, text)| text.as_str()).collect();
     for at in 1..told.panels.len() {
@@ -287,7 +287,7 @@ fn judge(
 fn summary(
     row: &RowConfig,
     stories: &[StoryScore],
-    reference: &Option<Reference>,
+    reference: &Option<ReferenceGaussian>,
     seed: u64,
 ) -> StoryRow {
     let all: Vec<&StoryScore> = stories.iter().collect();

@@ -16,7 +16,7 @@ pub const BUILT_IN: (&str, &str) = (
 /// How a row tells stories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MethodKind {
     /// A model with its own recipe writes and draws.
     Pipeline,
     /// GILL: a model draws, and its picture gives way to one of the training stories that fits the
@@ -31,7 +31,7 @@ pub enum Kind {
 /// What of the story so far a row reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum ContextPart {
     /// Texts of the panels before.
     Texts,
     /// Pictures of the panels before.
@@ -45,7 +45,7 @@ pub struct RowConfig {
     /// Name of the row in the report.
     pub name: String,
     /// How the row goes on with a story.
-    pub kind: Kind,
+    pub kind: MethodKind,
     /// Id or folder of the model.
     pub model: Option<String>,
     /// The recipe that the model must have, `voken` or `caption`.
@@ -56,7 +56,7 @@ pub struct RowConfig {
     pub writer: Option<PathBuf>,
     /// What the model reads of the panels before.
     #[serde(default = "everything")]
-    pub context: Vec<Part>,
+    pub context: Vec<ContextPart>,
     /// Where it differs from the other rows'.
     pub guidance: Option<f32>,
     /// Whether it goes on with the story's texts, too: rows that differ from another only in how
@@ -65,8 +65,8 @@ pub struct RowConfig {
     pub writes: bool,
 }
 
-fn everything() -> Vec<Part> {
-    vec![Part::Texts, Part::Pictures]
+fn everything() -> Vec<ContextPart> {
+    vec![ContextPart::Texts, ContextPart::Pictures]
 }
 
 fn yes() -> bool {
@@ -75,7 +75,7 @@ fn yes() -> bool {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct RowFile {
     row: Vec<RowConfig>,
 }
 
@@ -88,7 +88,7 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
         path: path.to_owned(),
         why,
     };
-    let mut file: File = toml::from_str(text).map_err(|e| bad(e.message().to_owned().into()))?;
+    let mut file: RowFile = toml::from_str(text).map_err(|e| bad(e.message().to_owned().into()))?;
     let base = path.parent().unwrap_or(Path::new("."));
     for row in &mut file.row {
         for folder in [&mut row.voken, &mut row.writer].into_iter().flatten() {
@@ -96,7 +96,7 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
         }
     }
     for row in &file.row {
-        if row.kind != Kind::Real && row.model.is_none() {
+        if row.kind != MethodKind::Real && row.model.is_none() {
             return Err(bad(format!("the row {:?} has no model", row.name).into()));
         }
         let named = |other: &&RowConfig| other.name == row.name;
@@ -117,14 +117,16 @@ mod tests {
     #[test]
     fn the_built_in_rows_are_those_of_the_comparison() {
         let rows = read(Path::new(BUILT_IN.0), BUILT_IN.1).unwrap();
-        let kinds: Vec<Kind> = rows.iter().map(|row| row.kind).collect();
-        assert_eq!(kinds.last(), Some(&Kind::Real));
-        for kind in [Kind::Pipeline, Kind::Gill, Kind::Unimodal] {
+        let kinds: Vec<MethodKind> = rows.iter().map(|row| row.kind).collect();
+        assert_eq!(kinds.last(), Some(&MethodKind::Real));
+        for kind in [MethodKind::Pipeline, MethodKind::Gill, MethodKind::Unimodal] {
             assert!(kinds.contains(&kind), "{kind:?}");
         }
-        let contexts = |wanted: &[Part]| rows.iter().any(|row| row.context == wanted);
-        assert!(contexts(&[Part::Texts, Part::Pictures]));
-        assert!(contexts(&[Part::Texts]) && contexts(&[Part::Pictures]) && contexts(&[]));
+        let contexts = |wanted: &[ContextPart]| rows.iter().any(|row| row.context == wanted);
+        assert!(contexts(&[ContextPart::Texts, ContextPart::Pictures]));
+        assert!(
+            contexts(&[ContextPart::Texts]) && contexts(&[ContextPart::Pictures]) && contexts(&[])
+        );
         assert!(rows.iter().any(|row| row.guidance == Some(1.0)));
     }
 

@@ -5,7 +5,7 @@ mod page;
 mod tally;
 
 pub use page::write_page;
-pub use tally::{Tally, tally};
+pub use tally::{VoteCounts, tally};
 
 /// What is voted on, as in the paper (arXiv 2310.02239, section 4): key, and what is asked.
 pub const CRITERIA: [(&str, &str); 3] = [

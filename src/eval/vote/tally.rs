@@ -35,22 +35,22 @@ enum Preference {
 }
 
 /// Share and interval of A, B and ties.
-pub(super) type Shares = [(f64, Option<Interval>); 3];
+pub(super) type VoteShares = [(f64, Option<Interval>); 3];
 
 /// The votes of one or more persons.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tally {
+pub struct VoteCounts {
     /// People who voted.
     pub people: usize,
     /// Per criterion: what was asked, how many votes, and their shares where there are any.
-    pub rows: Vec<(&'static str, usize, Option<Shares>)>,
+    pub rows: Vec<(&'static str, usize, Option<VoteShares>)>,
 }
 
 /// Counts the votes in `files`, each a download of the same page.
 ///
 /// # Errors
 /// A file that can't be read, is no ballot, or is of another page than the first.
-pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
+pub fn tally(files: &[PathBuf]) -> Result<VoteCounts, EvalError> {
     let mut votes: Vec<[Option<Preference>; CRITERIA.len()]> = Vec::new();
     let mut page: Option<String> = None;
     for path in files {
@@ -105,7 +105,7 @@ pub fn tally(files: &[PathBuf]) -> Result<Tally, EvalError> {
             (*key, cast.len(), shares)
         })
         .collect();
-    Ok(Tally {
+    Ok(VoteCounts {
         people: files.len(),
         rows,
     })
@@ -123,7 +123,7 @@ fn read(path: &Path) -> Result<Ballot, EvalError> {
     serde_json::from_str(&text).map_err(|e| bad(path, e))
 }
 
-impl Tally {
+impl VoteCounts {
     /// A Markdown table like the paper's.
     pub fn markdown(&self) -> String {
         let mut text = String::from("| | votes | A | B | tie |\n|---|---|---|---|---|\n");

@@ -9,14 +9,16 @@ use std::time::{Duration, SystemTime};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::eyes::Seeing;
+use super::images::ImageReader;
 use super::{
-    Asked, ChatModel, ChatOptions, ChatTemplate, Eyes, Finish, Message, Part, Reasoning, Reply,
-    Shelf, TemplateOptions, Visible,
+    ChatModel, ChatOptions, ChatPrompt, ChatTemplate, EmbeddingStore, FinishReason, ImageEncoder,
+    Message, MessagePart, Reasoning, Reply, TemplateOptions, VisibleText,
 };
 use crate::llm::gguf::Gguf;
 use crate::llm::sampling::{draw, log_probability, penalise};
-use crate::llm::{CausalLm, GgufLm, Hyperparameters, LlmError, OpenOptions, SHIELD, Tokenizer};
+use crate::llm::{
+    CausalLm, GgufLm, Hyperparameters, LanguageModelOptions, LlmError, SHIELD, Tokenizer,
+};
 
 /// The day that templates are told: always the same, so that the same story and seed give the same
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
@@ -38,7 +40,7 @@ pub struct LocalChat {
     never: Vec<u32>,
     /// The marks between which a picture stands, and the width of the model, where it reads any.
     pictures: Option<((&'static str, &'static str), usize)>,
-    seeing: Option<Seeing>,
+    seeing: Option<ImageReader>,
     small: bool,
 }
 
@@ -58,7 +60,7 @@ impl LocalChat {
         let template = ChatTemplate::from_header(gguf.header(), &tokenizer)?;
         let hyper = Hyperparameters::from_gguf(gguf.header());
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
-        let options = OpenOptions::usual(gguf.header(), &hyper);
+        let options = LanguageModelOptions::usual(gguf.header(), &hyper);
         let network = GgufLm::from_gguf(&gguf, &options)?;
         let marks = hyper.picture_marks(gguf.header());
         Ok(LocalChat {
@@ -101,11 +103,11 @@ impl LocalChat {
     ///
     /// # Errors
     /// When the model reads no pictures, or those of another width.
-    pub fn with_eyes(mut self, eyes: Box<dyn Eyes>) -> Result<LocalChat, LlmError> {
+    pub fn with_eyes(mut self, eyes: Box<dyn ImageEncoder>) -> Result<LocalChat, LlmError> {
         let found = eyes.width();
         match self.pictures {
             Some((_, width)) if width == found => {
-                self.seeing = Some(Seeing::new(eyes));
+                self.seeing = Some(ImageReader::new(eyes));
                 Ok(self)
             }
             _ => Err(LlmError::Blind { found }),
@@ -132,9 +134,9 @@ impl LocalChat {
         let mut parts = Vec::new();
         for part in &message.parts {
             match (part, self.seeing.is_some()) {
-                (Part::Picture(_), true) => parts.push(None),
-                (Part::Picture(_), false) => {}
-                (Part::Text(text), _) => {
+                (MessagePart::Picture(_), true) => parts.push(None),
+                (MessagePart::Picture(_), false) => {}
+                (MessagePart::Text(text), _) => {
                     let text = text.replace(PLACE, "\u{fffd}");
                     parts.push(Some(self.tokenizer.shield(&text)));
                 }
@@ -162,16 +164,16 @@ impl LocalChat {
     /// The ids of a prompt, and the prompt as people read it; `None` when `go_on` broke.
     fn encode(
         &mut self,
-        asked: Asked<'_>,
+        asked: ChatPrompt<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<(Vec<u32>, String)>, LlmError> {
         let (prompt, shown) = match asked {
-            Asked::Text(text) => (self.tokenizer.shield(text), Vec::new()),
-            Asked::Messages(messages) => {
+            ChatPrompt::Text(text) => (self.tokenizer.shield(text), Vec::new()),
+            ChatPrompt::Messages(messages) => {
                 let parts = messages.iter().flat_map(|message| &message.parts);
                 let shown = parts.filter_map(|part| match part {
-                    Part::Picture(picture) => Some(picture),
-                    Part::Text(_) => None,
+                    MessagePart::Picture(picture) => Some(picture),
+                    MessagePart::Text(_) => None,
                 });
                 (self.prompt(messages)?, shown.collect::<Vec<_>>())
             }
@@ -223,7 +225,7 @@ impl LocalChat {
 
     fn generate(
         &mut self,
-        asked: Asked<'_>,
+        asked: ChatPrompt<'_>,
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
@@ -237,8 +239,8 @@ impl LocalChat {
         let mut rng = ChaCha8Rng::seed_from_u64(options.sampling.seed);
         let mut logits = Vec::new();
         let mut decoder = self.tokenizer.decoder();
-        let mut visible = Visible::new(&prompt, &options.stop);
-        let mut finish = Finish::Length;
+        let mut visible = VisibleText::new(&prompt, &options.stop);
+        let mut finish = FinishReason::Length;
         while text.len() < end {
             let read = self.network.read(&text, &mut logits, &mut || sink(""))?;
             if read.is_none() {
@@ -253,7 +255,7 @@ impl LocalChat {
             let id = draw(&logits, &options.sampling, &mut rng);
             // A control token that ends nothing begins a turn that is not asked for.
             if self.tokenizer.is_end(id) || self.tokenizer.is_control(id) {
-                finish = Finish::Stop;
+                finish = FinishReason::Stop;
                 break;
             }
             text.push(id);
@@ -263,7 +265,7 @@ impl LocalChat {
                 return Ok(None);
             }
             if visible.is_stopped() {
-                finish = Finish::Stop;
+                finish = FinishReason::Stop;
                 break;
             }
         }
@@ -296,7 +298,7 @@ impl ChatModel for LocalChat {
         seeing.map(|seeing| seeing.eyes.tokens() + 4)
     }
 
-    fn keep_seen(&mut self, shelf: Arc<dyn Shelf>) {
+    fn keep_seen(&mut self, shelf: Arc<dyn EmbeddingStore>) {
         if let Some(seeing) = &mut self.seeing {
             seeing.shelf = Some(shelf);
         }
@@ -304,7 +306,7 @@ impl ChatModel for LocalChat {
 
     fn log_probabilities(
         &mut self,
-        asked: Asked<'_>,
+        asked: ChatPrompt<'_>,
         answer: &str,
     ) -> Result<Option<Vec<f64>>, LlmError> {
         let go_on = &mut || ControlFlow::Continue(());
@@ -335,7 +337,7 @@ impl ChatModel for LocalChat {
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        self.generate(Asked::Messages(messages), options, sink)
+        self.generate(ChatPrompt::Messages(messages), options, sink)
     }
 
     fn complete(
@@ -344,6 +346,6 @@ impl ChatModel for LocalChat {
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        self.generate(Asked::Text(text), options, sink)
+        self.generate(ChatPrompt::Text(text), options, sink)
     }
 }

@@ -4,7 +4,7 @@
 //! [`ChatModel`] is what whoever writes stories talks to. A GGUF file on this machine
 //! is one ([`LocalChat`]); an engine elsewhere can be another.
 
-mod eyes;
+mod images;
 mod local;
 mod template;
 mod visible;
@@ -12,10 +12,10 @@ mod visible;
 #[cfg(test)]
 mod tests;
 
-pub use eyes::{Eyes, Shelf};
+pub use images::{EmbeddingStore, ImageEncoder};
 pub use local::LocalChat;
 pub use template::{ChatTemplate, Reasoning, TemplateError, TemplateOptions};
-pub use visible::Visible;
+pub use visible::VisibleText;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Role {
 
 /// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum MessagePart {
     /// Words.
     Text(String),
     /// For models that see ([`ChatModel::picture_tokens`]).
@@ -65,7 +65,7 @@ pub struct Message {
     /// Who says it.
     pub role: Role,
     /// Texts and pictures, in reading order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<MessagePart>,
 }
 
 impl Message {
@@ -73,7 +73,7 @@ impl Message {
     pub fn new(role: Role, text: impl Into<String>) -> Message {
         Message {
             role,
-            parts: vec![Part::Text(text.into())],
+            parts: vec![MessagePart::Text(text.into())],
         }
     }
 
@@ -95,8 +95,8 @@ impl Message {
     /// The texts, one after the other, without the pictures.
     pub fn text(&self) -> String {
         let texts = self.parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Picture(_) => None,
+            MessagePart::Text(text) => Some(text.as_str()),
+            MessagePart::Picture(_) => None,
         });
         texts.collect()
     }
@@ -104,16 +104,16 @@ impl Message {
     /// Writes on at the end of the message.
     pub fn push_str(&mut self, more: &str) {
         match self.parts.last_mut() {
-            Some(Part::Text(text)) => text.push_str(more),
-            _ => self.parts.push(Part::Text(more.to_owned())),
+            Some(MessagePart::Text(text)) => text.push_str(more),
+            _ => self.parts.push(MessagePart::Text(more.to_owned())),
         }
     }
 
     /// The same message with each of its texts changed.
     pub fn map_texts(&self, change: impl Fn(&str) -> String) -> Message {
         let parts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => Part::Text(change(text)),
-            Part::Picture(picture) => Part::Picture(Arc::clone(picture)),
+            MessagePart::Text(text) => MessagePart::Text(change(text)),
+            MessagePart::Picture(picture) => MessagePart::Picture(Arc::clone(picture)),
         });
         Message {
             role: self.role,
@@ -124,7 +124,7 @@ impl Message {
 
 /// The prompt: messages, or a plain text.
 #[derive(Clone, Copy, Debug)]
-pub enum Asked<'a> {
+pub enum ChatPrompt<'a> {
     /// Messages to be answered.
     Messages(&'a [Message]),
     /// A text to be gone on with.
@@ -144,7 +144,7 @@ pub struct ChatOptions {
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
+pub enum FinishReason {
     /// The model ended it, or a stop sequence came.
     Stop,
     /// It reached [`ChatOptions::max_tokens`].
@@ -157,7 +157,7 @@ pub struct Reply {
     /// The text that is shown.
     pub text: String,
     /// Why it ended.
-    pub finish: Finish,
+    pub finish: FinishReason,
 }
 
 /// A language model that answers messages.
@@ -182,7 +182,7 @@ pub trait ChatModel: Send {
     }
 
     /// Where what it makes of pictures is kept from now on.
-    fn keep_seen(&mut self, shelf: Arc<dyn Shelf>) {
+    fn keep_seen(&mut self, shelf: Arc<dyn EmbeddingStore>) {
         let _ = shelf;
     }
 
@@ -193,7 +193,7 @@ pub trait ChatModel: Send {
     /// As [`ChatModel::chat`].
     fn log_probabilities(
         &mut self,
-        asked: Asked<'_>,
+        asked: ChatPrompt<'_>,
         answer: &str,
     ) -> Result<Option<Vec<f64>>, LlmError> {
         let _ = (asked, answer);

@@ -11,7 +11,7 @@ use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 
-use super::{Message, Part, Role};
+use super::{Message, MessagePart, Role};
 use crate::llm::Tokenizer;
 use crate::weights::GgufHeader;
 
@@ -265,7 +265,9 @@ fn folded(messages: &[Message]) -> Vec<Message> {
     let said: Vec<String> = system.iter().map(Message::text).collect();
     let said = said.join("\n");
     match rest.iter_mut().find(|message| message.role == Role::User) {
-        Some(first) => first.parts.insert(0, Part::Text(format!("{said}\n"))),
+        Some(first) => first
+            .parts
+            .insert(0, MessagePart::Text(format!("{said}\n"))),
         None => rest.insert(0, Message::user(said)),
     }
     rest

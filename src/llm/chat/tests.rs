@@ -228,7 +228,7 @@ fn shown(prompt: &str, answer: &str, stops: &[&str]) -> String {
     let mut all = Vec::new();
     // Whatever the pieces are, the whole is the same, and what was shown begins it.
     for size in [1, 2, 3, 7, 1000] {
-        let mut visible = Visible::new(prompt, &stops);
+        let mut visible = VisibleText::new(prompt, &stops);
         let letters: Vec<char> = answer.chars().collect();
         let mut told = String::new();
         for piece in letters.chunks(size) {
@@ -325,7 +325,7 @@ impl CausalLm for Notes {
 /// Sees the same in all pictures, and counts them.
 struct Blank(Arc<Mutex<usize>>);
 
-impl Eyes for Blank {
+impl ImageEncoder for Blank {
     fn tokens(&self) -> usize {
         25
     }
@@ -351,7 +351,7 @@ impl Eyes for Blank {
 #[derive(Default)]
 struct Kept(Mutex<HashMap<String, Vec<u8>>>);
 
-impl Shelf for Kept {
+impl EmbeddingStore for Kept {
     fn kept(&self, name: &str) -> Option<Vec<u8>> {
         self.0.lock().unwrap().get(name).cloned()
     }
@@ -440,8 +440,8 @@ fn pictures_stand_in_a_prompt_where_transformers_puts_them() {
                     .unwrap()
                     .iter()
                     .map(|part| match part["text"].as_str() {
-                        Some(text) => Part::Text(text.to_string()),
-                        None => Part::Picture(pictures.next().unwrap()),
+                        Some(text) => MessagePart::Text(text.to_string()),
+                        None => MessagePart::Picture(pictures.next().unwrap()),
                     })
                     .collect(),
             })
@@ -465,7 +465,9 @@ fn a_picture_is_looked_at_once_and_what_was_seen_is_kept() {
     let shelf = Arc::<Kept>::default();
     let ask = |chat: &mut LocalChat, greys: &[u8]| {
         let mut message = Message::user("What do you see?");
-        let pictures = greys.iter().map(|grey| Part::Picture(picture(*grey)));
+        let pictures = greys
+            .iter()
+            .map(|grey| MessagePart::Picture(picture(*grey)));
         message.parts.extend(pictures);
         chat.chat(&[message], &OPTIONS, &mut |_| ControlFlow::Continue(()))
             .unwrap()
@@ -499,7 +501,7 @@ fn a_picture_is_looked_at_once_and_what_was_seen_is_kept() {
     // Cancelled while it looks, nothing is kept of it.
     let message = Message {
         role: Role::User,
-        parts: vec![Part::Picture(picture(200))],
+        parts: vec![MessagePart::Picture(picture(200))],
     };
     let cancelled = chat.chat(&[message], &OPTIONS, &mut |_| ControlFlow::Break(()));
     assert!(cancelled.unwrap().is_none());
@@ -517,10 +519,10 @@ fn what_sees_belongs_to_a_model_of_its_width() {
     let mut chat = open("gemma3-linear");
     let text = Message::user("a fox");
     let mut shown = text.clone();
-    shown.parts.push(Part::Picture(picture(1)));
+    shown.parts.push(MessagePart::Picture(picture(1)));
     let said = |chat: &mut LocalChat, message| {
         let asked = [message];
-        let said = chat.log_probabilities(Asked::Messages(&asked), "a story");
+        let said = chat.log_probabilities(ChatPrompt::Messages(&asked), "a story");
         said.unwrap().unwrap()
     };
     let (one, other) = (said(&mut chat, text), said(&mut chat, shown));

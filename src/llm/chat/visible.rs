@@ -35,8 +35,8 @@ const FINAL: &str = "final";
 
 /// Takes an answer piece by piece and gives what may be shown of it.
 #[derive(Clone, Debug)]
-pub struct Visible {
-    state: State,
+pub struct VisibleText {
+    state: ParserState,
     /// Text that may be the beginning of a mark.
     waiting: String,
     /// All that was shown.
@@ -50,7 +50,7 @@ pub struct Visible {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+enum ParserState {
     Shown,
     /// Until this text.
     Thought(&'static str),
@@ -60,19 +60,19 @@ enum State {
     Hidden,
 }
 
-impl Visible {
+impl VisibleText {
     /// `prompt` is what the model goes on from: it may have opened a thought. The answer ends at
     /// one of `stops`.
-    pub fn new(prompt: &str, stops: &[String]) -> Visible {
+    pub fn new(prompt: &str, stops: &[String]) -> VisibleText {
         let said = prompt.trim_end();
         let open = THOUGHTS.iter().find(|(open, _)| said.ends_with(open));
         let state = match open {
-            Some((_, close)) => State::Thought(close),
-            None if said.ends_with("<|start|>assistant") => State::Hidden,
-            None => State::Shown,
+            Some((_, close)) => ParserState::Thought(close),
+            None if said.ends_with("<|start|>assistant") => ParserState::Hidden,
+            None => ParserState::Shown,
         };
         let stops = stops.iter().filter(|stop| !stop.is_empty());
-        Visible {
+        VisibleText {
             state,
             waiting: String::new(),
             shown: String::new(),
@@ -102,7 +102,7 @@ impl Visible {
 
     /// Whether nothing of what comes now would be shown: the model thinks.
     pub fn is_hidden(&self) -> bool {
-        self.state != State::Shown
+        self.state != ParserState::Shown
     }
 
     /// All that may be shown, now that the answer is over.
@@ -110,7 +110,7 @@ impl Visible {
         if !self.stopped {
             // What waited for the rest of a mark is text after all, but for the mark of gpt-oss.
             let rest = std::mem::take(&mut self.waiting);
-            if self.state == State::Shown && !starts_mark(&rest) {
+            if self.state == ParserState::Shown && !starts_mark(&rest) {
                 self.shown.push_str(&rest);
             }
         }
@@ -120,12 +120,12 @@ impl Visible {
     /// Takes the next part of what waits; `false` when there is nothing to take.
     fn step(&mut self) -> bool {
         match self.state.clone() {
-            State::Shown => self.step_shown(),
-            State::Thought(close) => match self.waiting.find(close) {
+            ParserState::Shown => self.step_shown(),
+            ParserState::Thought(close) => match self.waiting.find(close) {
                 Some(at) => {
                     self.waiting.drain(..at + close.len());
                     self.after_thought = true;
-                    self.state = State::Shown;
+                    self.state = ParserState::Shown;
                     true
                 }
                 None => {
@@ -133,26 +133,30 @@ impl Visible {
                     false
                 }
             },
-            State::Channel(mut name) => match self.waiting.find(MESSAGE) {
+            ParserState::Channel(mut name) => match self.waiting.find(MESSAGE) {
                 Some(at) => {
                     name.push_str(&self.waiting[..at]);
                     self.waiting.drain(..at + MESSAGE.len());
                     let shown = name.trim_start().starts_with(FINAL);
-                    self.state = if shown { State::Shown } else { State::Hidden };
+                    self.state = if shown {
+                        ParserState::Shown
+                    } else {
+                        ParserState::Hidden
+                    };
                     true
                 }
                 None => {
                     let keep = tail(&self.waiting, &[MESSAGE]);
                     let taken = self.waiting.len() - keep;
                     name.extend(self.waiting.drain(..taken));
-                    self.state = State::Channel(name);
+                    self.state = ParserState::Channel(name);
                     false
                 }
             },
-            State::Hidden => match self.waiting.find(CHANNEL) {
+            ParserState::Hidden => match self.waiting.find(CHANNEL) {
                 Some(at) => {
                     self.waiting.drain(..at + CHANNEL.len());
-                    self.state = State::Channel(String::new());
+                    self.state = ParserState::Channel(String::new());
                     true
                 }
                 None => {
@@ -196,11 +200,11 @@ impl Visible {
         self.shown.extend(self.waiting.drain(..at));
         self.waiting.drain(..mark.len());
         if mark == CHANNEL {
-            self.state = State::Channel(String::new());
+            self.state = ParserState::Channel(String::new());
         } else if ENDS.contains(&mark) || TURNS.contains(&mark) || stops.iter().any(|s| s == mark) {
             self.stopped = true;
         } else if let Some((_, close)) = THOUGHTS.iter().find(|(open, _)| *open == mark) {
-            self.state = State::Thought(close);
+            self.state = ParserState::Thought(close);
         } else {
             // A thought is closed that was never opened: all before it was thought.
             self.taken_back |= !self.shown.is_empty();

@@ -11,7 +11,7 @@ use std::path::Path;
 /// One id, or the first of a list, as newer files have it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Ids {
+pub(crate) enum TokenIds {
     One(i64),
     Many(Vec<i64>),
 }
@@ -60,8 +60,8 @@ pub struct FloatConfig {
     pub(crate) model_type: Option<String>,
     /// Whether the output layer is the embedding table.
     pub tie_word_embeddings: bool,
-    pub(crate) bos_token_id: Option<Ids>,
-    pub(crate) eos_token_id: Option<Ids>,
+    pub(crate) bos_token_id: Option<TokenIds>,
+    pub(crate) eos_token_id: Option<TokenIds>,
 }
 
 #[cfg(test)]
@@ -104,8 +104,8 @@ impl Default for FloatConfig {
             hidden_act: "silu".into(),
             model_type: None,
             tie_word_embeddings: false,
-            bos_token_id: Some(Ids::One(1)),
-            eos_token_id: Some(Ids::One(2)),
+            bos_token_id: Some(TokenIds::One(1)),
+            eos_token_id: Some(TokenIds::One(2)),
         }
     }
 }
@@ -142,10 +142,10 @@ fn is_plain_rope(setting: Option<&serde_json::Value>) -> bool {
         })
 }
 
-fn first(ids: Option<&Ids>) -> Option<u32> {
+fn first(ids: Option<&TokenIds>) -> Option<u32> {
     let id = match ids? {
-        Ids::One(id) => *id,
-        Ids::Many(ids) => *ids.first()?,
+        TokenIds::One(id) => *id,
+        TokenIds::Many(ids) => *ids.first()?,
     };
     u32::try_from(id).ok()
 }
@@ -156,8 +156,8 @@ fn first(ids: Option<&Ids>) -> Option<u32> {
 struct Generation {
     #[serde(rename = "_from_model_config")]
     from_model: bool,
-    bos_token_id: Option<Ids>,
-    eos_token_id: Option<Ids>,
+    bos_token_id: Option<TokenIds>,
+    eos_token_id: Option<TokenIds>,
 }
 
 impl FloatConfig {
@@ -273,7 +273,7 @@ impl FloatConfig {
 
     /// The same with other ids at the ends of a sequence.
     pub(super) fn with_ends(self, bos: Option<usize>, eos: Option<usize>) -> Self {
-        let id = |id: Option<usize>| id.and_then(|id| i64::try_from(id).ok()).map(Ids::One);
+        let id = |id: Option<usize>| id.and_then(|id| i64::try_from(id).ok()).map(TokenIds::One);
         Self {
             bos_token_id: id(bos),
             eos_token_id: id(eos),

@@ -1,8 +1,8 @@
 //! A LLaMA in a GGUF file, of any of ggml's types.
 
-use super::layer::{Layer, Pairs};
-use super::lora::{Adapted, Matrix};
-use super::{FloatConfig, FloatLlama, Tables};
+use super::layer::{FloatRopeType, Layer};
+use super::lora::{LinearWeight, LoraLinear};
+use super::{EmbeddingTables, FloatConfig, FloatLlama};
 use crate::llm::gguf::Gguf;
 use crate::llm::{LlmError, Tokenizer};
 use crate::nn::{Embedding, Linear, RmsNorm};
@@ -10,7 +10,7 @@ use candle_core::Device;
 use std::path::Path;
 
 /// Reads a matrix of that name, output width and input width.
-type ReadMatrix<'a> = dyn Fn(&str, usize, usize) -> Result<Matrix, LlmError> + 'a;
+type ReadMatrix<'a> = dyn Fn(&str, usize, usize) -> Result<LinearWeight, LlmError> + 'a;
 
 /// An open GGUF file with its settings.
 pub struct GgufLlama {
@@ -78,7 +78,7 @@ impl GgufLlama {
     ///
     /// # Errors
     /// A tensor that is missing, has another shape, or is of an unknown type; so for all of them.
-    pub fn tables(&self, device: &Device) -> Result<Tables, LlmError> {
+    pub fn tables(&self, device: &Device) -> Result<EmbeddingTables, LlmError> {
         let shape = [self.config.vocab_size, self.config.hidden_size];
         let table = self
             .file
@@ -88,7 +88,7 @@ impl GgufLlama {
             // Tied: the embedding table is the output layer too.
             false => table.clone(),
         };
-        Ok(Tables {
+        Ok(EmbeddingTables {
             embedding: Embedding::new(table),
             head: Linear::new(head.t()?.contiguous()?, None),
         })
@@ -96,15 +96,19 @@ impl GgufLlama {
 
     /// The network with `tables`, its layers as they lie in the file, on the CPU without a copy
     /// where our kernels know their type. It has no backward.
-    pub fn with_tables(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
+    pub fn with_tables(
+        &self,
+        tables: EmbeddingTables,
+        device: &Device,
+    ) -> Result<FloatLlama, LlmError> {
         self.network(tables, device, &|name, out, inp| {
             if device.is_cpu()
                 && let Ok(matrix) = self.file.matrix(name, out, inp)
             {
-                return Ok(Matrix::Mapped(matrix));
+                return Ok(LinearWeight::Mapped(matrix));
             }
             let matrix = self.file.product(name, out, inp, device)?;
-            Ok(Matrix::Quantised(matrix, out, inp))
+            Ok(LinearWeight::Quantised(matrix, out, inp))
         })
     }
 
@@ -122,26 +126,33 @@ impl GgufLlama {
             return self.with_tables(self.tables(device)?, device);
         };
         let table = self.file.float_tensor(TABLE, &[rows, width], device)?;
-        let tables = Tables {
+        let tables = EmbeddingTables {
             head: Linear::new(table.t()?, None),
             embedding: Embedding::new(table),
         };
         let mut llama = self.with_tables(tables, device)?;
-        llama.quick_head = Some(Matrix::Mapped(head));
+        llama.quick_head = Some(LinearWeight::Mapped(head));
         Ok(llama)
     }
 
     /// The network with `tables`, its layers in floating point: for training what is beside them.
-    pub fn dequantised(&self, tables: Tables, device: &Device) -> Result<FloatLlama, LlmError> {
+    pub fn dequantised(
+        &self,
+        tables: EmbeddingTables,
+        device: &Device,
+    ) -> Result<FloatLlama, LlmError> {
         self.network(tables, device, &|name, out, inp| {
             let weight = self.file.float_tensor(name, &[out, inp], device)?;
-            Ok(Matrix::Float(Linear::new(weight.t()?.contiguous()?, None)))
+            Ok(LinearWeight::Float(Linear::new(
+                weight.t()?.contiguous()?,
+                None,
+            )))
         })
     }
 
     fn network(
         &self,
-        tables: Tables,
+        tables: EmbeddingTables,
         device: &Device,
         read: &ReadMatrix,
     ) -> Result<FloatLlama, LlmError> {
@@ -184,9 +195,9 @@ impl GgufLlama {
         let matrix = |part: &str, out: usize, inp: usize| read(&named(part), out, inp);
         Ok(Layer {
             attention_norm: norm(&named("attn_norm"))?,
-            query: Adapted::new(matrix("attn_q", wide, width)?),
+            query: LoraLinear::new(matrix("attn_q", wide, width)?),
             key: matrix("attn_k", narrow, width)?,
-            value: Adapted::new(matrix("attn_v", narrow, width)?),
+            value: LoraLinear::new(matrix("attn_v", narrow, width)?),
             out: matrix("attn_output", width, wide)?,
             inner_norm: norm(&named("ffn_norm"))?,
             gate: matrix("ffn_gate", inner, width)?,
@@ -194,7 +205,7 @@ impl GgufLlama {
             down: matrix("ffn_down", width, inner)?,
             heads,
             kv_heads,
-            pairs: Pairs::Neighbours,
+            pairs: FloatRopeType::Neighbours,
         })
     }
 }

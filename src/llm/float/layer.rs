@@ -1,7 +1,7 @@
 //! One layer of the network, and what it remembers.
 
 use super::FloatConfig;
-use super::lora::{Adapted, Dropout, LoraConfig, Matrix};
+use super::lora::{Dropout, LinearWeight, LoraConfig, LoraLinear};
 use crate::nn::{
     Mask, Params, Result, RmsNorm, Segment, attention, packed_attention, rotary, swiglu,
 };
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Keys and values of the tokens read so far, for every layer.
 #[derive(Clone, Debug)]
-pub struct Cache(Vec<Option<(Tensor, Tensor)>>);
+pub struct FloatKvCache(Vec<Option<(Tensor, Tensor)>>);
 
-impl Cache {
+impl FloatKvCache {
     pub(super) fn new(layers: usize) -> Self {
         Self(vec![None; layers])
     }
@@ -52,7 +52,7 @@ impl Cache {
     ///
     /// # Errors
     /// Caches of other networks, or empty ones.
-    pub fn joined(caches: &[&Cache]) -> Result<Self> {
+    pub fn joined(caches: &[&FloatKvCache]) -> Result<Self> {
         let layers = caches.first().map_or(0, |cache| cache.0.len());
         let layer = |i: usize| -> Result<Option<(Tensor, Tensor)>> {
             let kept: Vec<&(Tensor, Tensor)> = caches
@@ -79,7 +79,7 @@ impl Cache {
 
 /// Which numbers of a head are turned together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pairs {
+pub(super) enum FloatRopeType {
     /// A number of the first half with one of the second, as Hugging Face has it.
     Halves,
     /// Neighbours, as GGUF files have it.
@@ -131,8 +131,8 @@ impl Rotation {
     }
 
     /// Turns `x [B,T,heads*head_width]`.
-    fn turn(&self, x: &Tensor, heads: usize, pairs: Pairs) -> Result<Tensor> {
-        if pairs == Pairs::Neighbours {
+    fn turn(&self, x: &Tensor, heads: usize, pairs: FloatRopeType) -> Result<Tensor> {
+        if pairs == FloatRopeType::Neighbours {
             return rotary(x, &self.turns);
         }
         let (b, t, c) = x.dims3()?;
@@ -149,17 +149,17 @@ impl Rotation {
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub attention_norm: RmsNorm,
-    pub query: Adapted,
-    pub key: Matrix,
-    pub value: Adapted,
-    pub out: Matrix,
+    pub query: LoraLinear,
+    pub key: LinearWeight,
+    pub value: LoraLinear,
+    pub out: LinearWeight,
     pub inner_norm: RmsNorm,
-    pub gate: Matrix,
-    pub up: Matrix,
-    pub down: Matrix,
+    pub gate: LinearWeight,
+    pub up: LinearWeight,
+    pub down: LinearWeight,
     pub heads: usize,
     pub kv_heads: usize,
-    pub pairs: Pairs,
+    pub pairs: FloatRopeType,
 }
 
 impl Layer {
@@ -169,12 +169,12 @@ impl Layer {
         let (wide, narrow) = (heads * config.head_width(), kv_heads * config.head_width());
         let (a, m) = (p.pp("self_attn"), p.pp("mlp"));
         let norm = |name| p.pp(name).rms_norm(c, config.rms_norm_eps);
-        let matrix = |p: Params, inp, out| p.linear(inp, out, false).map(Matrix::Float);
+        let matrix = |p: Params, inp, out| p.linear(inp, out, false).map(LinearWeight::Float);
         Ok(Self {
             attention_norm: norm("input_layernorm")?,
-            query: Adapted::new(matrix(a.pp("q_proj"), c, wide)?),
+            query: LoraLinear::new(matrix(a.pp("q_proj"), c, wide)?),
             key: matrix(a.pp("k_proj"), c, narrow)?,
-            value: Adapted::new(matrix(a.pp("v_proj"), c, narrow)?),
+            value: LoraLinear::new(matrix(a.pp("v_proj"), c, narrow)?),
             out: matrix(a.pp("o_proj"), wide, c)?,
             inner_norm: norm("post_attention_layernorm")?,
             gate: matrix(m.pp("gate_proj"), c, inner)?,
@@ -182,16 +182,23 @@ impl Layer {
             down: matrix(m.pp("down_proj"), inner, c)?,
             heads,
             kv_heads,
-            pairs: Pairs::Halves,
+            pairs: FloatRopeType::Halves,
         })
     }
 
     /// `own`: the adapters were trained on these matrices, so that their outputs lie as these do.
     pub(super) fn add_lora(&mut self, lora: &LoraConfig, p: &Params, own: bool) -> Result<()> {
-        let (heads, pairs) = (self.heads, if own { Pairs::Halves } else { self.pairs });
+        let (heads, pairs) = (
+            self.heads,
+            if own {
+                FloatRopeType::Halves
+            } else {
+                self.pairs
+            },
+        );
         let order = |up: &Tensor| match pairs {
-            Pairs::Halves => Ok(up.clone()),
-            Pairs::Neighbours => {
+            FloatRopeType::Halves => Ok(up.clone()),
+            FloatRopeType::Neighbours => {
                 let (r, out) = up.dims2()?;
                 up.reshape((r, heads, 2, out / heads / 2))?
                     .transpose(2, 3)?
@@ -218,7 +225,7 @@ impl Layer {
         self.query.freeze()?;
         self.value.freeze()?;
         let matrices = [&mut self.key, &mut self.out, &mut self.gate, &mut self.up];
-        matrices.into_iter().try_for_each(Matrix::freeze)?;
+        matrices.into_iter().try_for_each(LinearWeight::freeze)?;
         self.down.freeze()
     }
 

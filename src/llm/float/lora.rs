@@ -77,7 +77,7 @@ impl LoraConfig {
 
 /// A linear layer without bias.
 #[derive(Clone, Debug)]
-pub(super) enum Matrix {
+pub(super) enum LinearWeight {
     Float(Linear),
     /// One that training leaves as it is.
     Frozen(FrozenLinear),
@@ -87,13 +87,13 @@ pub(super) enum Matrix {
     Mapped(QuantMatrix),
 }
 
-impl Matrix {
+impl LinearWeight {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Matrix::Float(linear) => linear.forward(x),
-            Matrix::Frozen(linear) => linear.forward(x),
-            Matrix::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
-            Matrix::Mapped(matrix) => {
+            LinearWeight::Float(linear) => linear.forward(x),
+            LinearWeight::Frozen(linear) => linear.forward(x),
+            LinearWeight::Quantised(matrix, ..) => matrix.forward(&x.contiguous()?),
+            LinearWeight::Mapped(matrix) => {
                 let columns = x.flatten_all()?.to_vec1::<f32>()?;
                 let mut dims = x.dims().to_vec();
                 if dims.pop() != Some(matrix.cols()) {
@@ -117,10 +117,10 @@ impl Matrix {
 
     /// A weight in floating point is held as training needs it where it does not learn.
     pub(super) fn freeze(&mut self) -> Result<()> {
-        if let Matrix::Float(linear) = self
+        if let LinearWeight::Float(linear) = self
             && let Some(frozen) = FrozenLinear::new(linear)?
         {
-            *self = Matrix::Frozen(frozen);
+            *self = LinearWeight::Frozen(frozen);
         }
         Ok(())
     }
@@ -128,18 +128,18 @@ impl Matrix {
     /// Width of input and output.
     fn widths(&self) -> Result<(usize, usize)> {
         match self {
-            Matrix::Float(linear) => linear.weight().dims2(),
-            Matrix::Frozen(linear) => Ok(linear.widths()),
-            Matrix::Quantised(_, out, inp) => Ok((*inp, *out)),
-            Matrix::Mapped(matrix) => Ok((matrix.cols(), matrix.rows())),
+            LinearWeight::Float(linear) => linear.weight().dims2(),
+            LinearWeight::Frozen(linear) => Ok(linear.widths()),
+            LinearWeight::Quantised(_, out, inp) => Ok((*inp, *out)),
+            LinearWeight::Mapped(matrix) => Ok((matrix.cols(), matrix.rows())),
         }
     }
 }
 
 /// A matrix, perhaps with an adapter beside it.
 #[derive(Clone, Debug)]
-pub(super) struct Adapted {
-    base: Matrix,
+pub(super) struct LoraLinear {
+    base: LinearWeight,
     adapter: Option<Adapter>,
 }
 
@@ -152,8 +152,8 @@ struct Adapter {
     dropout: Option<Arc<Dropout>>,
 }
 
-impl Adapted {
-    pub(super) fn new(base: Matrix) -> Self {
+impl LoraLinear {
+    pub(super) fn new(base: LinearWeight) -> Self {
         Self {
             base,
             adapter: None,
@@ -163,8 +163,8 @@ impl Adapted {
     /// The weight `[in,out]` where it is not quantised.
     pub(super) fn weight(&self) -> Option<&Tensor> {
         match &self.base {
-            Matrix::Float(linear) => Some(linear.weight()),
-            Matrix::Frozen(_) | Matrix::Quantised(..) | Matrix::Mapped(_) => None,
+            LinearWeight::Float(linear) => Some(linear.weight()),
+            LinearWeight::Frozen(_) | LinearWeight::Quantised(..) | LinearWeight::Mapped(_) => None,
         }
     }
 
@@ -204,12 +204,12 @@ impl Adapted {
 
     /// Folds the adapter into the weight; beside a quantised one it stays.
     pub(super) fn merge(&mut self) -> Result<()> {
-        if let (Matrix::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
+        if let (LinearWeight::Float(base), Some(adapter)) = (&self.base, &self.adapter) {
             let wide = |linear: &Linear| linear.weight().to_dtype(DType::F32);
             let change = wide(&adapter.down)?.matmul(&wide(&adapter.up)?)?;
             let merged = (wide(base)? + (change * adapter.scale)?)?;
             let held = base.weight().dtype();
-            self.base = Matrix::Float(Linear::new(merged.to_dtype(held)?, None));
+            self.base = LinearWeight::Float(Linear::new(merged.to_dtype(held)?, None));
             self.adapter = None;
         }
         Ok(())

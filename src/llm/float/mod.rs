@@ -11,16 +11,16 @@ mod packed;
 
 pub use config::FloatConfig;
 pub use gguf::GgufLlama;
-pub use layer::{Cache, Rotation};
+pub use layer::{FloatKvCache, Rotation};
 pub use lora::LoraConfig;
-pub use packed::Part;
+pub use packed::PackedPart;
 
 use crate::nn::{
     Embedding, FrozenLinear, Init, Linear, Params, Result, RmsNorm, embedding, frozen_cross_entropy,
 };
 use candle_core::{D, Device, Tensor};
 use layer::Layer;
-use lora::{Dropout, Matrix};
+use lora::{Dropout, LinearWeight};
 use std::sync::Arc;
 
 /// Hugging Face's `LlamaForCausalLM`.
@@ -33,14 +33,14 @@ pub struct FloatLlama {
     head: Linear,
     /// What stands in for the output layer where that does not learn: the same weight, held so that
     /// it is read quicker.
-    quick_head: Option<Matrix>,
-    added: Option<Tables>,
+    quick_head: Option<LinearWeight>,
+    added: Option<EmbeddingTables>,
     device: Device,
 }
 
 /// The tables at both ends of the network, which grow with the vocabulary.
 #[derive(Clone, Debug)]
-pub struct Tables {
+pub struct EmbeddingTables {
     /// `[rows,width]`.
     pub embedding: Embedding,
     /// `width -> rows`.
@@ -61,14 +61,14 @@ impl FloatLlama {
         } else {
             p.pp("lm_head").linear(c, rows, false)?
         };
-        Self::with_tables(config, p, Tables { embedding, head })
+        Self::with_tables(config, p, EmbeddingTables { embedding, head })
     }
 
     /// Reads all but the tables, which come from elsewhere: a fine-tuned model keeps its own.
     ///
     /// # Errors
     /// As [`FloatLlama::new`].
-    pub fn with_tables(config: FloatConfig, p: &Params, tables: Tables) -> Result<Self> {
+    pub fn with_tables(config: FloatConfig, p: &Params, tables: EmbeddingTables) -> Result<Self> {
         config.check()?;
         let p = p.pp("model");
         Ok(Self {
@@ -95,7 +95,7 @@ impl FloatLlama {
     pub fn add_rows(&mut self, count: usize, p: &Params) -> Result<()> {
         let (embedding, head) = (p.pp("embed_tokens"), p.pp("lm_head"));
         let width = self.config.hidden_size;
-        self.added = Some(Tables::read(&embedding, &head, count, width)?);
+        self.added = Some(EmbeddingTables::read(&embedding, &head, count, width)?);
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl FloatLlama {
     /// When memory does not suffice.
     pub fn freeze(&mut self) -> Result<()> {
         self.layers.iter_mut().try_for_each(Layer::freeze)?;
-        self.quick_head = FrozenLinear::new(&self.head)?.map(Matrix::Frozen);
+        self.quick_head = FrozenLinear::new(&self.head)?.map(LinearWeight::Frozen);
         Ok(())
     }
 
@@ -170,8 +170,8 @@ impl FloatLlama {
     }
 
     /// The tables at both ends.
-    pub fn tables(&self) -> Tables {
-        Tables {
+    pub fn tables(&self) -> EmbeddingTables {
+        EmbeddingTables {
             embedding: self.embedding.clone(),
             head: self.head.clone(),
         }
@@ -234,7 +234,7 @@ impl FloatLlama {
     ///
     /// # Errors
     /// When shapes don't fit.
-    pub fn forward(&self, embeddings: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
+    pub fn forward(&self, embeddings: &Tensor, cache: Option<&mut FloatKvCache>) -> Result<Tensor> {
         let mut x = embeddings.clone();
         let mut cache = cache;
         let at = cache.as_ref().map_or(0, |c| c.len());
@@ -256,8 +256,8 @@ impl FloatLlama {
     pub fn forward_packed(
         &self,
         embeddings: &Tensor,
-        parts: &[Part],
-        cache: Option<&mut Cache>,
+        parts: &[PackedPart],
+        cache: Option<&mut FloatKvCache>,
     ) -> Result<Tensor> {
         let mut cache = cache;
         let before = cache.as_ref().map_or(0, |c| c.len());
@@ -310,7 +310,8 @@ impl FloatLlama {
     /// # Errors
     /// When shapes don't fit.
     pub fn frozen_cross_entropy(&self, hidden: &Tensor, wanted: &[u32]) -> Result<Option<Tensor>> {
-        let (Some(Matrix::Frozen(head)), Some(added)) = (&self.quick_head, &self.added) else {
+        let (Some(LinearWeight::Frozen(head)), Some(added)) = (&self.quick_head, &self.added)
+        else {
             return Ok(None);
         };
         let more = added.head.forward(hidden)?;
@@ -318,12 +319,12 @@ impl FloatLlama {
     }
 
     /// An empty cache.
-    pub fn cache(&self) -> Cache {
-        Cache::new(self.layers.len())
+    pub fn cache(&self) -> FloatKvCache {
+        FloatKvCache::new(self.layers.len())
     }
 }
 
-impl Tables {
+impl EmbeddingTables {
     /// Both tables from the names they have below `embedding` and `head`.
     ///
     /// # Errors

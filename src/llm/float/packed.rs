@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Tokens in a row, and what they see before themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PackedPart {
     /// Their places.
     pub tokens: Range<usize>,
     /// Places before them, in reading order.
@@ -15,7 +15,7 @@ pub struct Part {
 }
 
 /// Where each token stands in the text that its part sees, for `count` tokens behind `before`.
-pub(super) fn positions(parts: &[Part], before: usize, count: usize) -> Result<Vec<usize>> {
+pub(super) fn positions(parts: &[PackedPart], before: usize, count: usize) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(count);
     let mut next = before;
     for part in parts {
@@ -34,8 +34,8 @@ pub(super) fn positions(parts: &[Part], before: usize, count: usize) -> Result<V
 }
 
 /// What each part's queries see, the part itself last; neighbours are joined.
-pub(super) fn segments(parts: &[Part], before: usize) -> Arc<[Segment]> {
-    let segment = |part: &Part| {
+pub(super) fn segments(parts: &[PackedPart], before: usize) -> Arc<[Segment]> {
+    let segment = |part: &PackedPart| {
         let mut keys: Vec<Range<usize>> = Vec::with_capacity(part.sees.len() + 1);
         for next in part.sees.iter().chain([&part.tokens]) {
             match keys.last_mut() {

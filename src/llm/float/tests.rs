@@ -318,7 +318,7 @@ fn parts_that_share_a_beginning_have_the_states_of_texts_of_their_own() {
         all.narrow(1, all.dim(1).unwrap() - n, n).unwrap()
     };
     let start_of = |n: usize| Vec::from_iter(Some(0..n));
-    let part = |tokens: std::ops::Range<usize>, sees: &[std::ops::Range<usize>]| Part {
+    let part = |tokens: std::ops::Range<usize>, sees: &[std::ops::Range<usize>]| PackedPart {
         tokens,
         sees: sees.to_vec(),
     };

@@ -7,7 +7,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-use super::families::Family;
+use super::families::ModelFamily;
 use crate::weights::{GgufHeader, GgufValue};
 use keys::{Keys, refuse_keys};
 use parts::{experts, rope_scaling, windows};
@@ -54,7 +54,7 @@ pub struct LayerSizes {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hyperparameters {
     /// What all networks of its architecture have in common.
-    pub family: &'static Family,
+    pub family: &'static ModelFamily,
     /// Sizes of each layer, from the first.
     pub layers: Vec<LayerSizes>,
     /// Width of embeddings and hidden states.
@@ -99,10 +99,10 @@ impl Hyperparameters {
     pub fn from_gguf(header: &GgufHeader) -> Result<Hyperparameters, String> {
         let architecture = header.string("general.architecture");
         let architecture = architecture.ok_or("it does not say general.architecture")?;
-        let family = Family::find(architecture).ok_or_else(|| {
+        let family = ModelFamily::find(architecture).ok_or_else(|| {
             format!(
                 "its architecture is {architecture}, which this program does not read (it reads {})",
-                Family::names()
+                ModelFamily::names()
             )
         })?;
         let keys = Keys {

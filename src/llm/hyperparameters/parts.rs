@@ -2,11 +2,11 @@
 
 use super::keys::Keys;
 use super::{Experts, RopeScaling};
-use crate::llm::families::{Family, Windows};
+use crate::llm::families::{ModelFamily, SlidingWindow};
 use crate::weights::GgufValue;
 
 /// The experts of a mixture, where there is one.
-pub(super) fn experts(keys: &Keys, family: &Family) -> Result<Option<Experts>, String> {
+pub(super) fn experts(keys: &Keys, family: &ModelFamily) -> Result<Option<Experts>, String> {
     let count = keys.number("expert_count")?.filter(|count| *count != 0.0);
     let Some(count) = count else {
         return match family.experts {
@@ -51,7 +51,7 @@ pub(super) fn experts(keys: &Keys, family: &Family) -> Result<Option<Experts>, S
 /// The window of each layer.
 pub(super) fn windows(
     keys: &Keys,
-    family: &Family,
+    family: &ModelFamily,
     layers: usize,
     trained: usize,
 ) -> Result<Vec<Option<usize>>, String> {
@@ -60,7 +60,9 @@ pub(super) fn windows(
     let window = keys.number(KEY)?.filter(|window| *window != 0.0);
     let Some(window) = window else {
         return match family.windows {
-            Windows::AllButEvery(_) => Err(format!("it does not say {}.{KEY}", keys.architecture)),
+            SlidingWindow::AllButEvery(_) => {
+                Err(format!("it does not say {}.{KEY}", keys.architecture))
+            }
             _ => Ok(vec![None; layers]),
         };
     };
@@ -79,9 +81,9 @@ pub(super) fn windows(
                 .collect());
         }
         (Some(_), _) => keys.needed(PATTERN, 1 << 10)?,
-        (None, Windows::All) => usize::MAX,
-        (None, Windows::AllButEvery(n)) => n,
-        (None, Windows::Unknown) => {
+        (None, SlidingWindow::All) => usize::MAX,
+        (None, SlidingWindow::AllButEvery(n)) => n,
+        (None, SlidingWindow::Unknown) => {
             return Err(format!(
                 "its {}.{KEY} is {window}, and windows are not read with this architecture",
                 keys.architecture
@@ -94,7 +96,10 @@ pub(super) fn windows(
 }
 
 /// How frequencies are scaled, and what cosines and sines are multiplied with.
-pub(super) fn rope_scaling(keys: &Keys, family: &Family) -> Result<(RopeScaling, f32), String> {
+pub(super) fn rope_scaling(
+    keys: &Keys,
+    family: &ModelFamily,
+) -> Result<(RopeScaling, f32), String> {
     const KEY: &str = "rope.scaling.type";
     let kind = match keys.value(KEY) {
         None => None,

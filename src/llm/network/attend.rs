@@ -17,7 +17,7 @@ const TOGETHER: usize = 16;
 const WORTH_SHARING: usize = 1 << 18;
 
 /// What attention needs beside queries, keys and values.
-pub(super) struct Attention<'a> {
+pub(super) struct AttentionParameters<'a> {
     pub heads: usize,
     pub kv_heads: usize,
     pub width: usize,
@@ -30,7 +30,7 @@ pub(super) struct Attention<'a> {
     pub picture: Option<usize>,
 }
 
-impl Attention<'_> {
+impl AttentionParameters<'_> {
     /// Attention of `query`, `[tokens, heads, width]`, whose first token is at `first`, into `out`
     /// of the same shape.
     pub(super) fn attend(&self, cache: &LayerCache, query: &[f32], first: usize, out: &mut [f32]) {

@@ -1,34 +1,34 @@
 //! The feed-forward part as a mixture of experts.
 
-use super::{Linear, Network};
+use super::{LlmNetwork, QuantLinear};
 
 /// The experts of a layer.
-pub(super) struct Mixture {
-    pub router: Linear,
+pub(super) struct MixtureOfExperts {
+    pub router: QuantLinear,
     /// One of each an expert.
-    pub gate: Vec<Linear>,
-    pub up: Vec<Linear>,
-    pub down: Vec<Linear>,
+    pub gate: Vec<QuantLinear>,
+    pub up: Vec<QuantLinear>,
+    pub down: Vec<QuantLinear>,
     pub used: usize,
 }
 
 /// A token's place in an expert's batch, and the share of what comes out.
-struct Share {
+struct ExpertToken {
     token: usize,
     weight: f32,
 }
 
-impl Mixture {
+impl MixtureOfExperts {
     /// What the experts make of `x`, `[tokens, width]`, into `out` of the same shape.
-    pub(super) fn forward(&self, network: &Network, x: &[f32], out: &mut [f32]) {
+    pub(super) fn forward(&self, network: &LlmNetwork, x: &[f32], out: &mut [f32]) {
         let width = network.hyper.width;
         let mut logits = Vec::new();
         network.apply(&mut [(&self.router, &mut logits)], x, width);
         let count = self.gate.len();
-        let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<ExpertToken>> = (0..count).map(|_| Vec::new()).collect();
         for (token, logits) in logits.chunks_exact(count).enumerate() {
             for (expert, weight) in choose(logits, self.used) {
-                shares[expert].push(Share { token, weight });
+                shares[expert].push(ExpertToken { token, weight });
             }
         }
         out.fill(0.0);

@@ -1,17 +1,19 @@
 //! A network from the tensors of its file.
 
-use super::{Activation, Feed, Layer, Linear, Mixture, Network, Rope};
+use super::{
+    ActivationPrecision, FeedForwardLayer, Layer, LlmNetwork, MixtureOfExperts, QuantLinear, Rope,
+};
 use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
 use crate::llm::hyperparameters::{Hyperparameters, LayerSizes};
 use crate::nn::quant::QuantMatrix;
 
-impl Network {
+impl LlmNetwork {
     /// The network in a file.
     ///
     /// # Errors
     /// What the file lacks, or holds that is not read here, by name.
-    pub(in crate::llm) fn read(gguf: &Gguf) -> Result<Network, LlmError> {
+    pub(in crate::llm) fn read(gguf: &Gguf) -> Result<LlmNetwork, LlmError> {
         let hyper = Hyperparameters::from_gguf(gguf.header());
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
         let width = hyper.width;
@@ -42,7 +44,7 @@ impl Network {
             Some(_) => factors("rope_factors_long.weight")?,
             None => None,
         };
-        Ok(Network {
+        Ok(LlmNetwork {
             embedding,
             layers,
             norm: gguf.vector("output_norm.weight", width)?,
@@ -50,7 +52,7 @@ impl Network {
             global: Rope::global(&hyper, short.as_deref()),
             local: Rope::local(&hyper, short.as_deref()),
             long: long.map(|long| Rope::global(&hyper, Some(&long))),
-            activations: Activation::Rounded,
+            activations: ActivationPrecision::Rounded,
             hyper,
         })
     }
@@ -104,11 +106,11 @@ impl Reader<'_> {
         })
     }
 
-    fn feed(&self, sizes: &LayerSizes) -> Result<Feed, LlmError> {
+    fn feed(&self, sizes: &LayerSizes) -> Result<FeedForwardLayer, LlmError> {
         let (hyper, width) = (self.hyper, self.hyper.width);
         if let Some(experts) = hyper.experts {
             let (count, inner) = (experts.count, experts.inner);
-            return Ok(Feed::Experts(Mixture {
+            return Ok(FeedForwardLayer::Experts(MixtureOfExperts {
                 router: self.linear("ffn_gate_inp", count, width)?,
                 gate: self.experts("ffn_gate_exps", count, inner, width)?,
                 up: self.experts("ffn_up_exps", count, inner, width)?,
@@ -130,7 +132,7 @@ impl Reader<'_> {
             ),
         };
         let down = self.linear("ffn_down", width, sizes.inner)?;
-        Ok(Feed::Dense { gate, up, down })
+        Ok(FeedForwardLayer::Dense { gate, up, down })
     }
 
     fn name(&self, part: &str, end: &str) -> String {
@@ -142,9 +144,9 @@ impl Reader<'_> {
     }
 
     /// A matrix with its bias, where there is one.
-    fn linear(&self, part: &str, rows: usize, cols: usize) -> Result<Linear, LlmError> {
+    fn linear(&self, part: &str, rows: usize, cols: usize) -> Result<QuantLinear, LlmError> {
         let bias = self.name(part, "bias");
-        Ok(Linear {
+        Ok(QuantLinear {
             weight: self.gguf.matrix(&self.name(part, "weight"), rows, cols)?,
             bias: match self.gguf.has(&bias) {
                 true => Some(self.gguf.vector(&bias, rows)?),
@@ -160,7 +162,7 @@ impl Reader<'_> {
         count: usize,
         rows: usize,
         cols: usize,
-    ) -> Result<Vec<Linear>, LlmError> {
+    ) -> Result<Vec<QuantLinear>, LlmError> {
         let all: QuantMatrix = self
             .gguf
             .stack(&self.name(part, "weight"), &[count, rows, cols])?;
@@ -170,7 +172,7 @@ impl Reader<'_> {
             false => None,
         };
         Ok((0..count)
-            .map(|i| Linear {
+            .map(|i| QuantLinear {
                 weight: all.some_rows(i * rows..(i + 1) * rows),
                 bias: bias
                     .as_ref()
@@ -180,10 +182,10 @@ impl Reader<'_> {
     }
 }
 
-impl Linear {
+impl QuantLinear {
     /// Some of its rows.
-    fn rows(&self, rows: std::ops::Range<usize>) -> Linear {
-        Linear {
+    fn rows(&self, rows: std::ops::Range<usize>) -> QuantLinear {
+        QuantLinear {
             weight: self.weight.some_rows(rows.clone()),
             bias: self.bias.as_ref().map(|bias| bias[rows].to_vec()),
         }

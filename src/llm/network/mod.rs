@@ -16,50 +16,50 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use super::LlmError;
-use super::cache::{Cache, CacheType, LayerCache};
-use super::families::FeedActivation;
+use super::cache::{CacheType, KvCache, LayerCache};
+use super::families::FeedForwardActivation;
 use super::hyperparameters::Hyperparameters;
-use crate::nn::quant::{Activation, Product, QuantMatrix, multiply_as, vector};
-use attend::Attention;
-use experts::Mixture;
+use crate::nn::quant::{ActivationPrecision, Product, QuantMatrix, multiply_as, vector};
+use attend::AttentionParameters;
+use experts::MixtureOfExperts;
 use rope::Rope;
 
 /// Tokens that pass through the layers together.
 pub(super) const CHUNK: usize = 64;
 
 /// A matrix, and what is added to its products.
-struct Linear {
+struct QuantLinear {
     weight: QuantMatrix,
     bias: Option<Vec<f32>>,
 }
 
-enum Feed {
+enum FeedForwardLayer {
     Dense {
-        gate: Linear,
-        up: Linear,
-        down: Linear,
+        gate: QuantLinear,
+        up: QuantLinear,
+        down: QuantLinear,
     },
-    Experts(Mixture),
+    Experts(MixtureOfExperts),
 }
 
 struct Layer {
     attention_norm: Vec<f32>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    query: QuantLinear,
+    key: QuantLinear,
+    value: QuantLinear,
+    output: QuantLinear,
     /// Norms of each head.
     query_norm: Option<Vec<f32>>,
     key_norm: Option<Vec<f32>>,
     sinks: Option<Vec<f32>>,
     post_attention_norm: Option<Vec<f32>>,
     inner_norm: Vec<f32>,
-    feed: Feed,
+    feed: FeedForwardLayer,
     post_inner_norm: Option<Vec<f32>>,
 }
 
 /// A language model's weights, mapped from its GGUF file.
-pub struct Network {
+pub struct LlmNetwork {
     hyper: Hyperparameters,
     embedding: QuantMatrix,
     layers: Vec<Layer>,
@@ -71,12 +71,12 @@ pub struct Network {
     global: Rope,
     local: Rope,
     long: Option<Rope>,
-    activations: Activation,
+    activations: ActivationPrecision,
 }
 
 /// What goes into the network.
 #[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
+pub enum NetworkInput<'a> {
     /// Token ids.
     Ids(&'a [u32]),
     /// Embeddings in place of tokens, `[tokens, width]`.
@@ -86,17 +86,17 @@ pub enum Input<'a> {
 }
 
 /// Decoding state of one text: its key-value cache, and buffers to compute in.
-pub struct State {
+pub struct DecodingState {
     length: usize,
     /// The most tokens that it may have.
     context: usize,
     /// Whether it is read with the factors for long texts.
     long: bool,
-    cache: Cache,
+    cache: KvCache,
     buffers: Buffers,
 }
 
-impl State {
+impl DecodingState {
     /// Tokens that have been read.
     pub fn len(&self) -> usize {
         self.length
@@ -140,7 +140,7 @@ struct Buffers {
     picture: Option<usize>,
 }
 
-impl Network {
+impl LlmNetwork {
     /// Hyperparameters from the file's header.
     pub fn hyperparameters(&self) -> &Hyperparameters {
         &self.hyper
@@ -148,23 +148,23 @@ impl Network {
 
     /// Rounds no activations from now on: slow, and as near to the weights as f32 comes.
     pub fn make_exact(&mut self) {
-        self.activations = Activation::Exact;
+        self.activations = ActivationPrecision::Exact;
     }
 
     /// An empty text of at most `context` tokens, or as many as the model was trained for.
-    pub fn state(&self, context: usize, kind: CacheType) -> State {
-        State {
+    pub fn state(&self, context: usize, kind: CacheType) -> DecodingState {
+        DecodingState {
             length: 0,
             context: context.min(self.hyper.trained),
             long: false,
-            cache: Cache::new(kind, &self.hyper),
+            cache: KvCache::new(kind, &self.hyper),
             buffers: Buffers::default(),
         }
     }
 
     /// Says that the text will have as many as `tokens`: some models read long texts with other
     /// rotations from their first token on. What was read otherwise is forgotten.
-    pub fn expect(&self, state: &mut State, tokens: usize) {
+    pub fn expect(&self, state: &mut DecodingState, tokens: usize) {
         let long = self.hyper.short_context.is_some_and(|short| tokens > short);
         if long != state.long {
             state.truncate(0);
@@ -174,7 +174,7 @@ impl Network {
 
     /// Whether a text of so many tokens is read as `state` was begun. A text that was said to become
     /// long may be short still.
-    pub(super) fn suits(&self, state: &State, tokens: usize) -> bool {
+    pub(super) fn suits(&self, state: &DecodingState, tokens: usize) -> bool {
         state.long || self.hyper.short_context.is_none_or(|short| tokens <= short)
     }
 
@@ -186,11 +186,11 @@ impl Network {
     /// token do not depend on how a text is cut into calls but for what rounding does.
     ///
     /// # Errors
-    /// When the text would be longer than [`State::context`], or `input` is not of this network.
+    /// When the text would be longer than [`DecodingState::context`], or `input` is not of this network.
     pub fn extend(
         &self,
-        state: &mut State,
-        input: Input<'_>,
+        state: &mut DecodingState,
+        input: NetworkInput<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<f32>>, LlmError> {
         let width = self.hyper.width;
@@ -201,7 +201,7 @@ impl Network {
             return Err(LlmError::TooLong { tokens, limit });
         }
         let before = state.length;
-        let picture = matches!(input, Input::Picture(_)).then_some(tokens);
+        let picture = matches!(input, NetworkInput::Picture(_)).then_some(tokens);
         // What sees each other goes through the layers together.
         let chunk = match picture {
             Some(_) => embeddings.len().max(1),
@@ -218,10 +218,10 @@ impl Network {
         Ok(Some(states))
     }
 
-    fn embed(&self, input: Input<'_>) -> Result<Vec<f32>, LlmError> {
+    fn embed(&self, input: NetworkInput<'_>) -> Result<Vec<f32>, LlmError> {
         let width = self.hyper.width;
         match input {
-            Input::Embeddings(numbers) | Input::Picture(numbers) => {
+            NetworkInput::Embeddings(numbers) | NetworkInput::Picture(numbers) => {
                 match numbers.len().is_multiple_of(width) {
                     true => Ok(numbers.to_vec()),
                     false => Err(LlmError::Embeddings {
@@ -230,7 +230,7 @@ impl Network {
                     }),
                 }
             }
-            Input::Ids(ids) => self.embeddings(ids),
+            NetworkInput::Ids(ids) => self.embeddings(ids),
         }
     }
 
@@ -272,7 +272,7 @@ impl Network {
     /// Reads a few tokens' embeddings; leaves their last hidden states in `buffers.normed`.
     fn forward(
         &self,
-        state: &mut State,
+        state: &mut DecodingState,
         embeddings: &[f32],
         picture: Option<usize>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -351,7 +351,7 @@ impl Network {
             rope.rotate(&mut b.key, sizes.kv_heads * head, head, turns);
         }
         cache.write(first, &b.key, &b.value);
-        let attention = Attention {
+        let attention = AttentionParameters {
             heads: sizes.heads,
             kv_heads: sizes.kv_heads,
             width: head,
@@ -375,7 +375,7 @@ impl Network {
 
         self.rms_norm(&layer.inner_norm, &b.hidden, &mut b.normed);
         match &layer.feed {
-            Feed::Dense { gate, up, down } => {
+            FeedForwardLayer::Dense { gate, up, down } => {
                 self.apply(
                     &mut [(gate, &mut b.gate), (up, &mut b.up)],
                     &b.normed,
@@ -384,7 +384,7 @@ impl Network {
                 self.activate(&mut b.gate, &b.up);
                 self.apply(&mut [(down, &mut b.more)], &b.gate, sizes.inner);
             }
-            Feed::Experts(mixture) => {
+            FeedForwardLayer::Experts(mixture) => {
                 b.more.resize(b.hidden.len(), 0.0);
                 mixture.forward(self, &b.normed, &mut b.more);
             }
@@ -396,7 +396,7 @@ impl Network {
     }
 
     /// Multiplies `x`, `[tokens, cols]`, with each matrix, and adds its bias.
-    fn apply(&self, products: &mut [(&Linear, &mut Vec<f32>)], x: &[f32], cols: usize) {
+    fn apply(&self, products: &mut [(&QuantLinear, &mut Vec<f32>)], x: &[f32], cols: usize) {
         let tokens = x.len() / cols;
         let mut all: Vec<Product> = products
             .iter_mut()
@@ -421,9 +421,9 @@ impl Network {
     fn activate(&self, gate: &mut [f32], up: &[f32]) {
         const SHARE: usize = 1 << 13;
         let one = match self.hyper.family.activation {
-            FeedActivation::Silu => vector::swiglu,
-            FeedActivation::GeluTanh => vector::geglu_tanh,
-            FeedActivation::Clamped => vector::clamped_glu,
+            FeedForwardActivation::Silu => vector::swiglu,
+            FeedForwardActivation::GeluTanh => vector::geglu_tanh,
+            FeedForwardActivation::Clamped => vector::clamped_glu,
         };
         if gate.len() <= 4 * SHARE {
             one(gate, up);

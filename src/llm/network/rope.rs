@@ -1,6 +1,6 @@
 //! Rotary position embedding.
 
-use crate::llm::families::Pairs;
+use crate::llm::families::RopeType;
 use crate::llm::hyperparameters::{Hyperparameters, RopeScaling};
 
 /// How fast each pair of a head turns.
@@ -8,7 +8,7 @@ pub(super) struct Rope {
     /// Radians a position.
     frequencies: Vec<f64>,
     magnitude: f32,
-    pairs: Pairs,
+    pairs: RopeType,
 }
 
 impl Rope {
@@ -97,13 +97,13 @@ impl Rope {
             for head in x.chunks_exact_mut(head) {
                 let turns = turns.chunks_exact(2);
                 match self.pairs {
-                    Pairs::Neighbours => {
+                    RopeType::Neighbours => {
                         for (pair, by) in head.chunks_exact_mut(2).zip(turns) {
                             let (a, b) = pair.split_at_mut(1);
                             turn(&mut a[0], &mut b[0], by);
                         }
                     }
-                    Pairs::Halves => {
+                    RopeType::Halves => {
                         let (first, second) = head[..2 * pairs].split_at_mut(pairs);
                         for ((a, b), by) in first.iter_mut().zip(second).zip(turns) {
                             turn(a, b, by);

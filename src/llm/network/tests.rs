@@ -2,7 +2,8 @@
 //! kept in fewer bits.
 
 use crate::llm::{
-    CacheType, CausalLm, GgufLm, Hyperparameters, LlmError, LlmMemory, OpenOptions, likeliest,
+    CacheType, CausalLm, GgufLm, Hyperparameters, LanguageModelOptions, LlmError, LlmMemory,
+    likeliest,
 };
 use crate::weights::GgufHeader;
 use std::ops::ControlFlow;
@@ -15,7 +16,7 @@ fn file(case: &str) -> PathBuf {
 
 fn open(case: &str, cache: CacheType) -> GgufLm {
     let context = 4096;
-    GgufLm::open(&file(case), &OpenOptions { context, cache }).unwrap()
+    GgufLm::open(&file(case), &LanguageModelOptions { context, cache }).unwrap()
 }
 
 fn text(lm: &GgufLm, tokens: usize) -> Vec<u32> {
@@ -137,7 +138,7 @@ fn smaller_caches_move_logits_little() {
 
 #[test]
 fn a_text_longer_than_it_was_trained_for_is_refused() {
-    let options = OpenOptions {
+    let options = LanguageModelOptions {
         context: 1 << 30,
         cache: CacheType::F16,
     };
@@ -177,7 +178,7 @@ fn a_plan_counts_weights_cache_and_buffers() {
     assert!(smaller.cache * 10 < plan.cache * 6);
     // What fits decides on bits first, and then on the length of texts.
     let within = |budget| {
-        let options = OpenOptions::within(&header, &hyper, budget);
+        let options = LanguageModelOptions::within(&header, &hyper, budget);
         (options.context, options.cache)
     };
     assert_eq!(within(u64::MAX), (8192, CacheType::F16));
@@ -222,7 +223,7 @@ fn a_split_file_is_read_whole_and_a_part_that_is_missing_is_named() {
         let mut to = std::fs::File::create(path(part + 1)).unwrap();
         write(&mut to, &said, &tensors).unwrap();
     }
-    let options = OpenOptions {
+    let options = LanguageModelOptions {
         context: 512,
         cache: CacheType::F32,
     };

@@ -13,7 +13,7 @@ pub(super) const SPACE: char = '\u{2581}';
 /// What a piece is for; the numbers are those of `ModelProto.SentencePiece.Type` and of
 /// `tokenizer.ggml.token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PieceKind {
     Normal,
     Unknown,
     Control,
@@ -22,31 +22,31 @@ pub(super) enum Kind {
     Byte,
 }
 
-impl Kind {
-    pub(super) fn from_number(number: u64) -> Option<Kind> {
+impl PieceKind {
+    pub(super) fn from_number(number: u64) -> Option<PieceKind> {
         Some(match number {
-            1 => Kind::Normal,
-            2 => Kind::Unknown,
-            3 => Kind::Control,
-            4 => Kind::UserDefined,
-            5 => Kind::Unused,
-            6 => Kind::Byte,
+            1 => PieceKind::Normal,
+            2 => PieceKind::Unknown,
+            3 => PieceKind::Control,
+            4 => PieceKind::UserDefined,
+            5 => PieceKind::Unused,
+            6 => PieceKind::Byte,
             _ => return None,
         })
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(super) struct VocabularyPiece {
     pub(super) text: String,
     /// Pairs with a higher score merge first.
     pub(super) score: f32,
-    pub(super) kind: Kind,
+    pub(super) kind: PieceKind,
 }
 
 /// Text to pieces and back.
 pub(super) struct SentencePiece {
-    pieces: Vec<Piece>,
+    pieces: Vec<VocabularyPiece>,
     /// Ids of the pieces that text is merged to.
     normal: HashMap<String, u32>,
     /// Ids of the pieces for single bytes.
@@ -81,7 +81,7 @@ impl SentencePiece {
     /// # Errors
     /// When a byte has no piece, or a score is no number.
     pub(super) fn new(
-        pieces: Vec<Piece>,
+        pieces: Vec<VocabularyPiece>,
         unknown_surface: String,
     ) -> Result<SentencePiece, String> {
         let (mut normal, mut bytes) = (HashMap::new(), vec![None; 256]);
@@ -93,10 +93,10 @@ impl SentencePiece {
                 ));
             }
             match piece.kind {
-                Kind::Normal | Kind::UserDefined | Kind::Unused => {
+                PieceKind::Normal | PieceKind::UserDefined | PieceKind::Unused => {
                     normal.insert(piece.text.clone(), id);
                 }
-                Kind::Byte => {
+                PieceKind::Byte => {
                     let byte = piece
                         .text
                         .strip_prefix("<0x")
@@ -106,7 +106,7 @@ impl SentencePiece {
                         byte.ok_or_else(|| format!("its piece {} is no byte", piece.text))?;
                     bytes[usize::from(byte)] = Some(id);
                 }
-                Kind::Unknown | Kind::Control => {}
+                PieceKind::Unknown | PieceKind::Control => {}
             }
         }
         let bytes = bytes.into_iter().collect::<Option<Vec<u32>>>();
@@ -122,9 +122,11 @@ impl SentencePiece {
     /// # Errors
     /// When there is a kind of piece that LLaMA does not have.
     pub(super) fn check_kinds(&self) -> Result<(), String> {
-        let strange = |piece: &&Piece| matches!(piece.kind, Kind::UserDefined | Kind::Unused);
+        let strange = |piece: &&VocabularyPiece| {
+            matches!(piece.kind, PieceKind::UserDefined | PieceKind::Unused)
+        };
         match self.pieces.iter().find(strange) {
-            Some(Piece { text, .. }) => {
+            Some(VocabularyPiece { text, .. }) => {
                 Err(format!("its piece {text} is of no kind that LLaMA's has"))
             }
             None => Ok(()),
@@ -231,7 +233,7 @@ impl SentencePiece {
             let Some(piece) = self.pieces.get(id as usize) else {
                 continue;
             };
-            if piece.kind == Kind::Byte {
+            if piece.kind == PieceKind::Byte {
                 let byte = self.bytes.iter().position(|&known| known == id);
                 bytes.extend(byte.and_then(|byte| u8::try_from(byte).ok()));
                 continue;
@@ -239,8 +241,8 @@ impl SentencePiece {
             push_bytes(&mut text, &mut bytes);
             at_start &= text.is_empty();
             match piece.kind {
-                Kind::Control => {}
-                Kind::Unknown => text.push_str(&self.unknown_surface),
+                PieceKind::Control => {}
+                PieceKind::Unknown => text.push_str(&self.unknown_surface),
                 _ => {
                     let (mut rest, first) = (piece.text.as_str(), at_start);
                     if let Some(stripped) = rest.strip_prefix(SPACE).filter(|_| first) {

@@ -1,10 +1,10 @@
 //! The fields of `sentencepiece_model.proto` that a byte-pair model needs, from its binary form.
 
-use super::{Kind, Piece};
+use super::{PieceKind, VocabularyPiece};
 
 /// What a `tokenizer.model` says.
-pub(super) struct Model {
-    pub(super) pieces: Vec<Piece>,
+pub(super) struct ModelProto {
+    pub(super) pieces: Vec<VocabularyPiece>,
     /// 1 unigram, 2 byte pairs, 3 words, 4 letters.
     pub(super) model_type: u64,
     pub(super) byte_fallback: bool,
@@ -16,9 +16,9 @@ pub(super) struct Model {
 }
 
 /// Reads `ModelProto`; `None` when it is no such message.
-pub(super) fn read(bytes: &[u8]) -> Option<Model> {
+pub(super) fn read(bytes: &[u8]) -> Option<ModelProto> {
     // The defaults are those of the proto file.
-    let mut model = Model {
+    let mut model = ModelProto {
         pieces: Vec::new(),
         model_type: 1,
         byte_fallback: false,
@@ -40,22 +40,22 @@ pub(super) fn read(bytes: &[u8]) -> Option<Model> {
     Some(model)
 }
 
-fn piece(bytes: &[u8]) -> Option<Piece> {
-    let (mut text, mut score, mut kind) = (None, 0.0, Kind::Normal);
+fn piece(bytes: &[u8]) -> Option<VocabularyPiece> {
+    let (mut text, mut score, mut kind) = (None, 0.0, PieceKind::Normal);
     let mut fields = Fields(bytes);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
             (1, Value::Bytes(bytes)) => text = Some(String::from_utf8(bytes.to_vec()).ok()?),
             (2, Value::Bits32(bits)) => score = f32::from_bits(bits),
-            (3, Value::Number(number)) => kind = Kind::from_number(number)?,
+            (3, Value::Number(number)) => kind = PieceKind::from_number(number)?,
             _ => {}
         }
     }
     let text = text?;
-    Some(Piece { text, score, kind })
+    Some(VocabularyPiece { text, score, kind })
 }
 
-fn trainer(bytes: &[u8], model: &mut Model) -> Option<()> {
+fn trainer(bytes: &[u8], model: &mut ModelProto) -> Option<()> {
     let mut fields = Fields(bytes);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
@@ -70,7 +70,7 @@ fn trainer(bytes: &[u8], model: &mut Model) -> Option<()> {
     Some(())
 }
 
-fn normaliser(bytes: &[u8], model: &mut Model) -> Option<()> {
+fn normaliser(bytes: &[u8], model: &mut ModelProto) -> Option<()> {
     let mut fields = Fields(bytes);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {

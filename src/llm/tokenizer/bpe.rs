@@ -4,14 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::split::Split;
-use super::vocabulary::{Kind, Vocabulary};
+use super::split::PreTokenizer;
+use super::vocabulary::{PieceKind, TokenizerVocabulary};
 
 /// Stands for a byte that has no token of its own.
 const NONE: u32 = u32::MAX;
 
 pub(super) struct Bpe {
-    split: Split,
+    split: PreTokenizer,
     /// Ids of the tokens of single bytes.
     bytes: [u32; 256],
     /// Rank and result of each pair of tokens that may be merged.
@@ -26,13 +26,13 @@ impl Bpe {
     /// # Errors
     /// When a merge is no pair, in words.
     pub(super) fn new(
-        vocabulary: &Vocabulary,
+        vocabulary: &TokenizerVocabulary,
         merges: &[String],
-        split: Split,
+        split: PreTokenizer,
     ) -> Result<Bpe, String> {
         let mut ids: HashMap<&str, u32> = HashMap::new();
         for (id, token) in (0u32..).zip(vocabulary.tokens()) {
-            if !matches!(token.kind, Kind::Control | Kind::Unknown) {
+            if !matches!(token.kind, PieceKind::Control | PieceKind::Unknown) {
                 ids.insert(&token.text, id);
             }
         }
@@ -65,7 +65,7 @@ impl Bpe {
                 .filter(|id| {
                     vocabulary
                         .token(**id)
-                        .is_some_and(|t| t.kind != Kind::UserDefined)
+                        .is_some_and(|t| t.kind != PieceKind::UserDefined)
                 })
                 .map(|&id| (vocabulary.bytes(id).into_owned(), id))
                 .collect(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
 
-use super::vocabulary::{Kind, Vocabulary};
+use super::vocabulary::{PieceKind, TokenizerVocabulary};
 
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +14,13 @@ pub(super) enum Fragment {
     Token(u32),
 }
 
-pub(super) struct Marks {
+pub(super) struct ControlTokens {
     /// Longest first, as they are looked for.
-    marks: Vec<Mark>,
+    marks: Vec<ControlToken>,
     search: AhoCorasick,
 }
 
-struct Mark {
+struct ControlToken {
     id: u32,
     text: String,
     /// Whether plain text may hold it.
@@ -29,34 +29,37 @@ struct Mark {
     strips: bool,
 }
 
-impl Marks {
+impl ControlTokens {
     /// `name` is the model's: Phi-3's tokens swallow white space.
     ///
     /// # Errors
     /// When there are too many to search for.
-    pub(super) fn new(vocabulary: &Vocabulary, name: &str) -> Result<Marks, String> {
+    pub(super) fn new(
+        vocabulary: &TokenizerVocabulary,
+        name: &str,
+    ) -> Result<ControlTokens, String> {
         let name = name.to_ascii_lowercase();
         let phi3 = ["phi-3", "phi3"].iter().any(|part| name.contains(part));
-        let mut marks: Vec<Mark> = Vec::new();
+        let mut marks: Vec<ControlToken> = Vec::new();
         for (id, token) in (0u32..).zip(vocabulary.tokens()) {
             let special = matches!(
                 token.kind,
-                Kind::Control | Kind::Unknown | Kind::UserDefined
+                PieceKind::Control | PieceKind::Unknown | PieceKind::UserDefined
             );
             // An empty token would be found everywhere.
             if special && !token.text.is_empty() {
                 let keeps = ["<unk>", "<s>", "<|endoftext|>"].contains(&token.text.as_str());
-                marks.push(Mark {
+                marks.push(ControlToken {
                     id,
                     text: token.text.clone(),
-                    in_plain: token.kind == Kind::UserDefined,
+                    in_plain: token.kind == PieceKind::UserDefined,
                     strips: phi3 && !keeps,
                 });
             }
         }
         marks.sort_by_key(|mark| std::cmp::Reverse(mark.text.len()));
         let search = AhoCorasick::new(marks.iter().map(|mark| &mark.text));
-        Ok(Marks {
+        Ok(ControlTokens {
             search: search.map_err(|error| format!("its special tokens: {error}"))?,
             marks,
         })
@@ -103,7 +106,7 @@ impl Marks {
 }
 
 /// Cuts every fragment of text at each occurrence of `mark`.
-fn cut(text: &str, fragments: Vec<Fragment>, mark: &Mark) -> Vec<Fragment> {
+fn cut(text: &str, fragments: Vec<Fragment>, mark: &ControlToken) -> Vec<Fragment> {
     let mut parts = Vec::with_capacity(fragments.len());
     for fragment in fragments {
         let Fragment::Text(Range { mut start, end }) = fragment else {

@@ -19,21 +19,21 @@ pub use decoder::Decoder;
 use std::borrow::Cow;
 
 use bpe::Bpe;
-use marks::{Fragment, Marks};
-use split::Split;
-use vocabulary::{Kind, Vocabulary};
+use marks::{ControlTokens, Fragment};
+use split::PreTokenizer;
+use vocabulary::{PieceKind, TokenizerVocabulary};
 
 use super::LlmError;
 use super::gguf::Gguf;
-use super::sentencepiece::{Piece, SentencePiece};
+use super::sentencepiece::{SentencePiece, VocabularyPiece};
 use super::shield::{SHIELD, shielded, unshielded};
 use crate::weights::{GgufHeader, GgufValue};
 
 /// Text to token ids and back.
 pub struct Tokenizer {
-    vocabulary: Vocabulary,
-    marks: Marks,
-    model: Model,
+    vocabulary: TokenizerVocabulary,
+    marks: ControlTokens,
+    model: TokenizerModel,
     add_bos: bool,
     /// Each token's text where that is printable ASCII.
     texts: Vec<Option<String>>,
@@ -41,7 +41,7 @@ pub struct Tokenizer {
     acts: Vec<bool>,
 }
 
-enum Model {
+enum TokenizerModel {
     Bpe(Box<Bpe>),
     SentencePiece {
         pieces: SentencePiece,
@@ -71,24 +71,24 @@ impl Tokenizer {
         };
         let kind = header.string("tokenizer.ggml.model");
         let kind = kind.ok_or("it does not say tokenizer.ggml.model")?;
-        let vocabulary = Vocabulary::read(header, kind == "gpt2")?;
+        let vocabulary = TokenizerVocabulary::read(header, kind == "gpt2")?;
         let (model, add_bos) = match kind {
             "gpt2" => {
                 let split = header.string("tokenizer.ggml.pre").unwrap_or("default");
-                let split = Split::named(split)?;
+                let split = PreTokenizer::named(split)?;
                 let Some(GgufValue::Strings(merges)) = header.metadata.get("tokenizer.ggml.merges")
                 else {
                     return Err("its tokenizer has no merges".to_string());
                 };
                 let add_bos = split.add_bos;
                 let bpe = Bpe::new(&vocabulary, merges, split)?;
-                (Model::Bpe(Box::new(bpe)), add_bos)
+                (TokenizerModel::Bpe(Box::new(bpe)), add_bos)
             }
             "llama" => {
                 let pieces = SentencePiece::new(pieces(header, &vocabulary)?, String::new())?;
                 let space_prefix = flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
                 (
-                    Model::SentencePiece {
+                    TokenizerModel::SentencePiece {
                         pieces,
                         space_prefix,
                     },
@@ -102,13 +102,13 @@ impl Tokenizer {
             }
         };
         let name = header.string("general.name").unwrap_or_default();
-        let marks = Marks::new(&vocabulary, name)?;
+        let marks = ControlTokens::new(&vocabulary, name)?;
         let template = header.string("tokenizer.chat_template").unwrap_or_default();
         let mut acts = vec![false; vocabulary.tokens().len()];
         for (id, text) in marks.all() {
             let defined = vocabulary
                 .token(id)
-                .is_some_and(|t| t.kind == Kind::UserDefined);
+                .is_some_and(|t| t.kind == PieceKind::UserDefined);
             // Runs of spaces and the like are no more than text, wherever a template has them.
             acts[id as usize] = !defined
                 || text.starts_with("<|")
@@ -191,8 +191,8 @@ impl Tokenizer {
                 continue;
             }
             match &self.model {
-                Model::Bpe(bpe) => bpe.encode(&stretch, &mut ids),
-                Model::SentencePiece {
+                TokenizerModel::Bpe(bpe) => bpe.encode(&stretch, &mut ids),
+                TokenizerModel::SentencePiece {
                     pieces,
                     space_prefix,
                 } => {
@@ -216,7 +216,7 @@ impl Tokenizer {
     pub fn decoder(&self) -> Decoder {
         Decoder::new(matches!(
             self.model,
-            Model::SentencePiece {
+            TokenizerModel::SentencePiece {
                 space_prefix: true,
                 ..
             }
@@ -271,7 +271,7 @@ impl Tokenizer {
     /// Whether `id` is a control token.
     pub fn is_control(&self, id: u32) -> bool {
         let token = self.vocabulary.token(id);
-        token.is_some_and(|token| token.kind == Kind::Control)
+        token.is_some_and(|token| token.kind == PieceKind::Control)
     }
 
     /// Whether `id` is a control token or one that was defined for the model's own marks.
@@ -285,14 +285,14 @@ impl Tokenizer {
         let kind = token.map(|token| token.kind);
         matches!(
             kind,
-            Some(Kind::Control | Kind::Unknown | Kind::UserDefined)
+            Some(PieceKind::Control | PieceKind::Unknown | PieceKind::UserDefined)
         )
     }
 
     /// Whether `id` stands for nothing: a row that only fills up the vocabulary.
     pub fn is_unused(&self, id: u32) -> bool {
         let token = self.vocabulary.token(id);
-        token.is_none_or(|token| matches!(token.kind, Kind::Unused | Kind::Unknown))
+        token.is_none_or(|token| matches!(token.kind, PieceKind::Unused | PieceKind::Unknown))
     }
 
     /// Every token's text, where that is printable ASCII.
@@ -302,7 +302,10 @@ impl Tokenizer {
 }
 
 /// The pieces of a SentencePiece model.
-fn pieces(header: &GgufHeader, vocabulary: &Vocabulary) -> Result<Vec<Piece>, String> {
+fn pieces(
+    header: &GgufHeader,
+    vocabulary: &TokenizerVocabulary,
+) -> Result<Vec<VocabularyPiece>, String> {
     const SCORES: &str = "tokenizer.ggml.scores";
     let tokens = vocabulary.tokens();
     let scores: Vec<f32> = match header.metadata.get(SCORES) {
@@ -313,11 +316,14 @@ fn pieces(header: &GgufHeader, vocabulary: &Vocabulary) -> Result<Vec<Piece>, St
     if scores.len() < tokens.len() {
         return Err(format!("{SCORES} has not a score for each token"));
     }
-    let pieces = tokens.iter().zip(scores).map(|(token, score)| Piece {
-        text: token.text.clone(),
-        score,
-        kind: token.kind,
-    });
+    let pieces = tokens
+        .iter()
+        .zip(scores)
+        .map(|(token, score)| VocabularyPiece {
+            text: token.text.clone(),
+            score,
+            kind: token.kind,
+        });
     Ok(pieces.collect())
 }
 

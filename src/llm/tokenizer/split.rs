@@ -33,7 +33,7 @@ const GPT4O: &str = concat!(
 );
 
 /// A way to split, by the names that files have for it.
-struct Known {
+struct PreTokenizerRule {
     names: &'static [&'static str],
     patterns: &'static [&'static str],
     /// Whether a piece that is a token as a whole is taken without merging.
@@ -42,44 +42,44 @@ struct Known {
     add_bos: bool,
 }
 
-const KNOWN: [Known; 7] = [
-    Known {
+const KNOWN: [PreTokenizerRule; 7] = [
+    PreTokenizerRule {
         names: &["llama-bpe", "llama3", "llama-v3"],
         patterns: &[LLAMA3],
         whole_pieces: true,
         add_bos: true,
     },
-    Known {
+    PreTokenizerRule {
         names: &["smaug-bpe"],
         patterns: &[LLAMA3],
         whole_pieces: false,
         add_bos: false,
     },
-    Known {
+    PreTokenizerRule {
         names: &["qwen2", "deepseek-r1-qwen"],
         patterns: &[QWEN2],
         whole_pieces: false,
         add_bos: false,
     },
-    Known {
+    PreTokenizerRule {
         names: &["tekken"],
         patterns: &[TEKKEN],
         whole_pieces: true,
         add_bos: true,
     },
-    Known {
+    PreTokenizerRule {
         names: &["gpt-4o"],
         patterns: &[GPT4O],
         whole_pieces: false,
         add_bos: false,
     },
-    Known {
+    PreTokenizerRule {
         names: &["smollm"],
         patterns: &[r"\p{N}", GPT2],
         whole_pieces: false,
         add_bos: false,
     },
-    Known {
+    PreTokenizerRule {
         names: &["default"],
         patterns: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
         whole_pieces: false,
@@ -88,18 +88,18 @@ const KNOWN: [Known; 7] = [
 ];
 
 /// The split of one vocabulary.
-pub(super) struct Split {
+pub(super) struct PreTokenizer {
     patterns: Vec<Pattern>,
     pub(super) whole_pieces: bool,
     pub(super) add_bos: bool,
 }
 
-impl Split {
+impl PreTokenizer {
     /// The split that `tokenizer.ggml.pre` calls `name`.
     ///
     /// # Errors
     /// When there is none of that name, in words.
-    pub(super) fn named(name: &str) -> Result<Split, String> {
+    pub(super) fn named(name: &str) -> Result<PreTokenizer, String> {
         let known = KNOWN.iter().find(|known| known.names.contains(&name));
         let known = known.ok_or_else(|| {
             let names: Vec<&str> = KNOWN.iter().map(|known| known.names[0]).collect();
@@ -109,7 +109,7 @@ impl Split {
             )
         })?;
         let patterns = known.patterns.iter().map(|text| Pattern::new(text));
-        Ok(Split {
+        Ok(PreTokenizer {
             patterns: patterns.collect::<Result<_, String>>()?,
             whole_pieces: known.whole_pieces,
             add_bos: known.add_bos,
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn split<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
-        Split::named(name).unwrap().pieces(text)
+        PreTokenizer::named(name).unwrap().pieces(text)
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_by_name() {
-        let said = Split::named("falcon").err().unwrap();
+        let said = PreTokenizer::named("falcon").err().unwrap();
         assert!(
             said.contains("\"falcon\"") && said.contains("tekken"),
             "{said}"

@@ -126,8 +126,8 @@ fn texts() -> impl Strategy<Value = String> {
 /// hold, too, and which comes back as a space.
 fn back(tokenizer: &Tokenizer, text: &str) -> String {
     match tokenizer.model {
-        Model::Bpe(_) => text.to_string(),
-        Model::SentencePiece { .. } => text.replace('\u{2581}', " "),
+        TokenizerModel::Bpe(_) => text.to_string(),
+        TokenizerModel::SentencePiece { .. } => text.replace('\u{2581}', " "),
     }
 }
 

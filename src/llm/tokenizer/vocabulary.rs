@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use super::bpe::letters;
-pub(super) use crate::llm::sentencepiece::Kind;
+pub(super) use crate::llm::sentencepiece::PieceKind;
 use crate::llm::sentencepiece::SPACE;
 use crate::weights::{GgufHeader, GgufValue};
 
@@ -47,10 +47,10 @@ const HARMONY: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constr
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(super) kind: PieceKind,
 }
 
-pub(super) struct Vocabulary {
+pub(super) struct TokenizerVocabulary {
     tokens: Vec<Token>,
     /// Whether a token's letters stand for bytes.
     byte_level: bool,
@@ -60,25 +60,29 @@ pub(super) struct Vocabulary {
     pub(super) ends: BTreeSet<u32>,
 }
 
-impl Vocabulary {
+impl TokenizerVocabulary {
     /// Reads texts and kinds, and settles which tokens are control tokens as llama.cpp does.
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(super) fn read(header: &GgufHeader, byte_level: bool) -> Result<Vocabulary, String> {
+    pub(super) fn read(
+        header: &GgufHeader,
+        byte_level: bool,
+    ) -> Result<TokenizerVocabulary, String> {
         const TOKENS: &str = "tokenizer.ggml.tokens";
         const KINDS: &str = "tokenizer.ggml.token_type";
         let Some(GgufValue::Strings(texts)) = header.metadata.get(TOKENS) else {
             return Err("it has no list of tokens".to_string());
         };
-        let kinds: Vec<Kind> = match header.metadata.get(KINDS) {
-            None => vec![Kind::Normal; texts.len()],
+        let kinds: Vec<PieceKind> = match header.metadata.get(KINDS) {
+            None => vec![PieceKind::Normal; texts.len()],
             Some(GgufValue::Wholes(kinds)) if kinds.len() >= texts.len() => {
-                let kind = |number: &i128| u64::try_from(*number).ok().and_then(Kind::from_number);
+                let kind =
+                    |number: &i128| u64::try_from(*number).ok().and_then(PieceKind::from_number);
                 // Kinds that are not known are llama.cpp's "undefined": never recognised in text.
                 let kinds = kinds
                     .iter()
-                    .map(|number| kind(number).unwrap_or(Kind::Unused));
+                    .map(|number| kind(number).unwrap_or(PieceKind::Unused));
                 kinds.collect()
             }
             Some(_) => return Err(format!("{KINDS} is not a list of a kind for each token")),
@@ -88,7 +92,7 @@ impl Vocabulary {
             text: text.clone(),
             kind,
         });
-        let mut vocabulary = Vocabulary {
+        let mut vocabulary = TokenizerVocabulary {
             tokens: tokens.collect(),
             byte_level,
             bos: None,
@@ -143,10 +147,10 @@ impl Vocabulary {
             .chain(ends_message);
         let plain: Vec<u32> = plain.collect();
         for id in control {
-            self.tokens[id as usize].kind = Kind::Control;
+            self.tokens[id as usize].kind = PieceKind::Control;
         }
         for id in plain {
-            self.tokens[id as usize].kind = Kind::UserDefined;
+            self.tokens[id as usize].kind = PieceKind::UserDefined;
         }
         (self.bos, self.eos, self.ends) = (bos, eos, ends);
     }
@@ -171,14 +175,16 @@ impl Vocabulary {
             return Cow::Borrowed(&[]);
         };
         match token.kind {
-            Kind::Control | Kind::Unknown => Cow::Borrowed(&[]),
-            Kind::UserDefined => Cow::Borrowed(token.text.as_bytes()),
-            Kind::Byte => Cow::Owned(byte(&token.text).into_iter().collect()),
-            Kind::Normal | Kind::Unused if self.byte_level => {
+            PieceKind::Control | PieceKind::Unknown => Cow::Borrowed(&[]),
+            PieceKind::UserDefined => Cow::Borrowed(token.text.as_bytes()),
+            PieceKind::Byte => Cow::Owned(byte(&token.text).into_iter().collect()),
+            PieceKind::Normal | PieceKind::Unused if self.byte_level => {
                 let bytes: Option<Vec<u8>> = token.text.chars().map(byte_of_letter).collect();
                 bytes.map_or(Cow::Borrowed(token.text.as_bytes()), Cow::Owned)
             }
-            Kind::Normal | Kind::Unused => Cow::Owned(token.text.replace(SPACE, " ").into_bytes()),
+            PieceKind::Normal | PieceKind::Unused => {
+                Cow::Owned(token.text.replace(SPACE, " ").into_bytes())
+            }
         }
     }
 }

@@ -143,12 +143,12 @@ pub struct Product<'a> {
 ///
 /// All matrices must be `cols` wide, and each `out` must hold `columns * rows` numbers.
 pub fn multiply(products: &mut [Product<'_>], x: &[f32], cols: usize) {
-    multiply_as(Activation::Rounded, products, x, cols);
+    multiply_as(ActivationPrecision::Rounded, products, x, cols);
 }
 
 /// What activations are multiplied as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub enum ActivationPrecision {
     /// As quickly as the processor can: rounded where that helps, as said above.
     Rounded,
     /// As they are, with weights written out as f32: for comparing with reference values.
@@ -156,21 +156,21 @@ pub enum Activation {
 }
 
 /// As [`multiply`], with activations as they are wanted.
-pub fn multiply_as(how: Activation, products: &mut [Product<'_>], x: &[f32], cols: usize) {
+pub fn multiply_as(how: ActivationPrecision, products: &mut [Product<'_>], x: &[f32], cols: usize) {
     // The pool is entered once, since each entrance waits for a thread to wake.
     rayon::scope(|_| multiply_with(InstructionSet::best(), how, products, x, cols));
 }
 
 fn multiply_with(
     set: InstructionSet,
-    how: Activation,
+    how: ActivationPrecision,
     products: &mut [Product<'_>],
     x: &[f32],
     cols: usize,
 ) {
     assert!(x.len().is_multiple_of(cols));
     let columns = x.len() / cols;
-    let simd = set != InstructionSet::Portable && how == Activation::Rounded;
+    let simd = set != InstructionSet::Portable && how == ActivationPrecision::Rounded;
     let any = |f: fn(QuantType) -> bool| simd && products.iter().any(|p| f(p.matrix.kind));
     let rounded = match any(QuantType::rounds) {
         true => Rounded::of(x, cols),
@@ -182,7 +182,7 @@ fn multiply_with(
     };
     let written = |kind| {
         let there = products.iter().any(|product| product.matrix.kind == kind);
-        there && how == Activation::Rounded && written_out(set, how, kind, columns)
+        there && how == ActivationPrecision::Rounded && written_out(set, how, kind, columns)
     };
     let values = |wanted: bool, rest| match wanted {
         true => rounded.values(rest, columns, cols),
@@ -232,7 +232,7 @@ unsafe impl Sync for Out {}
 
 /// What is multiplied, `[columns, cols]`, as it is and rounded.
 struct Activations<'a> {
-    how: Activation,
+    how: ActivationPrecision,
     x: &'a [f32],
     rounded: Rounded,
     /// What rounding took away, rounded itself, for `Q8_0`.
@@ -247,7 +247,7 @@ impl Activations<'_> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn values(&self, kind: QuantType) -> &[f32] {
         match kind {
-            kind if self.how == Activation::Exact || !kind.rounds() => self.x,
+            kind if self.how == ActivationPrecision::Exact || !kind.rounds() => self.x,
             QuantType::Q8_0 => &self.sixteen,
             _ => &self.eight,
         }
@@ -278,7 +278,7 @@ fn tiles(
 
     let columns = x.x.len() / matrix.cols;
     let suits = set == InstructionSet::Avx512 && multiplies_bytes() && matrix.kind.rounds();
-    if !suits || columns < TILE || x.how == Activation::Exact {
+    if !suits || columns < TILE || x.how == ActivationPrecision::Exact {
         return rows.start;
     }
     fn one<F: Kind>(tile: &Tile, matrix: &QuantMatrix, x: &Activations, at: usize, out: Out) {
@@ -506,8 +506,13 @@ fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32
 }
 
 /// Whether weights of a kind are written out for so many columns.
-fn written_out(set: InstructionSet, how: Activation, kind: QuantType, columns: usize) -> bool {
-    let exact = how == Activation::Exact || kind.floats();
+fn written_out(
+    set: InstructionSet,
+    how: ActivationPrecision,
+    kind: QuantType,
+    columns: usize,
+) -> bool {
+    let exact = how == ActivationPrecision::Exact || kind.floats();
     if exact && set != InstructionSet::Portable {
         return true;
     }

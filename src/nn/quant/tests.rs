@@ -62,10 +62,15 @@ fn columns(count: usize, cols: usize) -> Vec<f32> {
 }
 
 fn product(set: InstructionSet, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
-    product_as(set, Activation::Rounded, matrix, x)
+    product_as(set, ActivationPrecision::Rounded, matrix, x)
 }
 
-fn product_as(set: InstructionSet, how: Activation, matrix: &QuantMatrix, x: &[f32]) -> Vec<f32> {
+fn product_as(
+    set: InstructionSet,
+    how: ActivationPrecision,
+    matrix: &QuantMatrix,
+    x: &[f32],
+) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / matrix.cols() * matrix.rows()];
     let mut products = [Product {
         matrix,
@@ -174,7 +179,7 @@ fn exact_products_round_nothing() {
                 let matrix = matrix(kind, 20, 768);
                 let x = columns(count, 768);
                 let exact = product(InstructionSet::Portable, &matrix, &x);
-                let found = product_as(set, Activation::Exact, &matrix, &x);
+                let found = product_as(set, ActivationPrecision::Exact, &matrix, &x);
                 let size = exact.iter().fold(0.0f32, |a, b| a.max(b.abs()));
                 for (found, exact) in found.iter().zip(&exact) {
                     assert!((found - exact).abs() < 3e-6 * size, "{set:?} {kind:?}");

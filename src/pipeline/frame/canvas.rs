@@ -23,7 +23,7 @@ const LONGEST: u32 = 2;
 
 /// A rectangle of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cut {
+struct CropRect {
     x: u32,
     y: u32,
     width: u32,
@@ -31,18 +31,18 @@ struct Cut {
 }
 
 /// The whole picture, and what is drawn of it.
-pub(super) struct Canvas {
+pub(super) struct FrameCanvas {
     picture: RgbImage,
     /// White is drawn anew, black stays.
     mask: GrayImage,
     /// How much of what is drawn is put over each pixel.
     over: GrayImage,
-    cut: Cut,
+    cut: CropRect,
     /// Sides of what the model draws.
     size: Size,
 }
 
-impl Canvas {
+impl FrameCanvas {
     /// None where the brief draws a whole picture as any other.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Canvas {
         brief: &Brief,
         chosen: Option<Size>,
         takes: &Capabilities,
-    ) -> Result<Option<Canvas>, PipelineError> {
+    ) -> Result<Option<FrameCanvas>, PipelineError> {
         let mask = brief.mask.as_ref().map(|mask| luma(&rgb(mask)));
         if mask.as_ref().is_some_and(|mask| !has_white(mask)) {
             return refuse("the mask has nothing white; paint white what is to be drawn anew");
@@ -84,7 +84,7 @@ impl Canvas {
         }
         let cut = match brief.region {
             Some(region) => around(&mask, region.padding),
-            None => Cut {
+            None => CropRect {
                 x: 0,
                 y: 0,
                 width: picture.width(),
@@ -99,7 +99,7 @@ impl Canvas {
             }),
             (None, _) => takes.size,
         });
-        Ok(Some(Canvas {
+        Ok(Some(FrameCanvas {
             over: faded(&mask, feather),
             picture,
             mask,
@@ -111,7 +111,7 @@ impl Canvas {
     /// What the painter is to draw.
     pub(super) fn inner(&self, brief: &Brief) -> Brief {
         let Size { width, height } = self.size;
-        let Cut { x, y, .. } = self.cut;
+        let CropRect { x, y, .. } = self.cut;
         let (wide, high) = (self.cut.width, self.cut.height);
         let (whole_width, whole_height) = self.picture.dimensions();
         let cut_out = |picture: &RgbImage| {
@@ -154,7 +154,7 @@ impl Canvas {
 
     /// The whole picture with what was drawn; what the mask leaves is as it was.
     pub(super) fn put_back(&self, drawn: &RgbaImage) -> RgbaImage {
-        let Cut {
+        let CropRect {
             x,
             y,
             width,
@@ -267,7 +267,7 @@ fn faded(mask: &GrayImage, feather: u32) -> GrayImage {
 
 /// What is not black in the mask, with so much around it, no longer than twice its other side
 /// where there is room.
-fn around(mask: &GrayImage, padding: u32) -> Cut {
+fn around(mask: &GrayImage, padding: u32) -> CropRect {
     let (width, height) = mask.dimensions();
     let painted = mask.enumerate_pixels().filter(|(.., pixel)| pixel.0[0] > 0);
     let (mut left, mut top, mut right, mut bottom) = (width, height, 0, 0);
@@ -279,7 +279,7 @@ fn around(mask: &GrayImage, padding: u32) -> Cut {
     let (y, high) = padded(top, bottom, padding, height);
     let (x, wide) = stretched(x, wide, high.div_ceil(LONGEST), width);
     let (y, high) = stretched(y, high, wide.div_ceil(LONGEST), height);
-    Cut {
+    CropRect {
         x,
         y,
         width: wide,
@@ -346,15 +346,15 @@ mod tests {
         }
     }
 
-    fn canvas(brief: &Brief) -> Canvas {
-        Canvas::of(brief, None, &takes()).unwrap().unwrap()
+    fn canvas(brief: &Brief) -> FrameCanvas {
+        FrameCanvas::of(brief, None, &takes()).unwrap().unwrap()
     }
 
     #[test]
     fn what_is_around_the_mask_is_drawn_at_the_models_size_and_the_rest_stays() {
         let brief = brief();
         let canvas = canvas(&brief);
-        let cut = Cut {
+        let cut = CropRect {
             x: 34,
             y: 14,
             width: 32,
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_said() {
         let said = |brief: Brief| {
-            let why = Canvas::of(&brief, None, &takes());
+            let why = FrameCanvas::of(&brief, None, &takes());
             why.err().map(|why| why.to_string()).unwrap_or_default()
         };
         let black = RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 255]));
@@ -465,6 +465,6 @@ mod tests {
             region: None,
             ..brief()
         };
-        assert!(Canvas::of(&plain, None, &takes()).unwrap().is_none());
+        assert!(FrameCanvas::of(&plain, None, &takes()).unwrap().is_none());
     }
 }

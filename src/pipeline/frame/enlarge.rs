@@ -8,7 +8,9 @@ use candle_core::Device;
 use image::{DynamicImage, Rgb, RgbImage, RgbaImage, imageops};
 
 use super::{Sink, outer, refuse, rgb};
-use crate::pipeline::painter::{Brief, Capabilities, Drawn, GivenControl, Hashes, Painter};
+use crate::pipeline::painter::{
+    Brief, Capabilities, GivenControl, Hashes, PaintedPicture, Painter,
+};
 use crate::pipeline::record::record;
 use crate::pipeline::{Description, Output, PipelineError, Progress, Request};
 use crate::resample::{Filter, resize};
@@ -81,7 +83,7 @@ pub(super) fn draw(
     brief: &Brief,
     chosen: Option<Size>,
     sink: &mut Sink,
-) -> Result<Option<Drawn>, PipelineError> {
+) -> Result<Option<PaintedPicture>, PipelineError> {
     let (_, strength) = begun(brief)?;
     let Some(large) = larger(brief, sink)? else {
         return Ok(None);
@@ -121,7 +123,7 @@ pub(super) fn draw(
         let drawn = resize(&rgb(&drawn.picture), wide, high, Filter::Lanczos);
         sum.add(&drawn, (x, y), tiles.overlap);
     }
-    Ok(Some(Drawn {
+    Ok(Some(PaintedPicture {
         picture: opaque(sum.picture()),
         graph,
         by,
@@ -347,7 +349,11 @@ mod tests {
             &self.0
         }
 
-        fn draw(&mut self, brief: &Brief, sink: &mut Sink) -> Result<Option<Drawn>, PipelineError> {
+        fn draw(
+            &mut self,
+            brief: &Brief,
+            sink: &mut Sink,
+        ) -> Result<Option<PaintedPicture>, PipelineError> {
             self.1.push(brief.clone());
             let (picture, _) = brief.init.as_ref().unwrap();
             let done = Progress::Step {

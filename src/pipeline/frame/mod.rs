@@ -10,10 +10,10 @@ use image::RgbImage;
 pub use edges::edges;
 pub(super) use enlarge::{enlarged, needs_no_painter};
 
-use super::painter::{Brief, Drawn, Painter};
+use super::painter::{Brief, PaintedPicture, Painter};
 use super::{PipelineError, Progress, Sink};
 use crate::story::Size;
-use canvas::Canvas;
+use canvas::FrameCanvas;
 
 /// As [`Painter::complete`], for all that a brief may ask of the frame. `chosen` is the size where
 /// one was chosen.
@@ -28,7 +28,7 @@ pub fn complete(
     if brief.upscale.is_some() {
         return enlarge::complete(painter, brief, chosen);
     }
-    let Some(canvas) = Canvas::of(&brief, chosen, &painter.describe().takes)? else {
+    let Some(canvas) = FrameCanvas::of(&brief, chosen, &painter.describe().takes)? else {
         return painter.complete(brief);
     };
     let inner = painter.complete(canvas.inner(&brief))?;
@@ -44,11 +44,11 @@ pub fn draw(
     brief: &Brief,
     chosen: Option<Size>,
     sink: &mut Sink,
-) -> Result<Option<Drawn>, PipelineError> {
+) -> Result<Option<PaintedPicture>, PipelineError> {
     if brief.upscale.is_some() {
         return enlarge::draw(painter, brief, chosen, sink);
     }
-    let Some(canvas) = Canvas::of(brief, chosen, &painter.describe().takes)? else {
+    let Some(canvas) = FrameCanvas::of(brief, chosen, &painter.describe().takes)? else {
         return painter.draw(brief, sink);
     };
     let mut within = |progress| {
@@ -66,7 +66,7 @@ pub fn draw(
         })
     };
     let drawn = painter.draw(&canvas.inner(brief), &mut within)?;
-    Ok(drawn.map(|drawn| Drawn {
+    Ok(drawn.map(|drawn| PaintedPicture {
         picture: canvas.put_back(&drawn.picture),
         graph: drawn.graph,
         by: drawn.by,

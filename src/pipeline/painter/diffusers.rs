@@ -6,19 +6,19 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::{
-    Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, PipelineError, Progress,
-    PromptStyle,
+    Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
+    Progress, PromptStyle,
 };
-use crate::diffusion::{Denoising, Diffusion, SchedulerKind};
+use crate::diffusion::{DenoisingOptions, SchedulerKind, TextToImageModel};
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
 use crate::weights::{self, Model};
 
 /// Models whose manifest says `caption`: they draw the captions of the storyworld.
-pub(super) struct Kind;
+pub(super) struct DiffusersKind;
 
-impl PainterKind for Kind {
+impl PainterKind for DiffusersKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == CAPTION.as_str()
     }
@@ -29,7 +29,7 @@ impl PainterKind for Kind {
         device: &Device,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
-        let diffusion = Diffusion::load(&model.dir, device)?;
+        let diffusion = TextToImageModel::load(&model.dir, device)?;
         let (width, height) = diffusion.picture_size();
         let manifest = &model.manifest;
         let description = PainterDescription {
@@ -60,7 +60,7 @@ pub(in crate::pipeline) fn own_schedulers() -> Vec<SchedulerName> {
 }
 
 struct DiffusersPainter {
-    diffusion: Diffusion,
+    diffusion: TextToImageModel,
     description: PainterDescription,
 }
 
@@ -73,9 +73,9 @@ impl Painter for DiffusersPainter {
         &mut self,
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<Drawn>, PipelineError> {
+    ) -> Result<Option<PaintedPicture>, PipelineError> {
         let scheduler = brief.scheduler.as_str().parse();
-        let how = Denoising {
+        let how = DenoisingOptions {
             scheduler: scheduler.map_err(PipelineError::Request)?,
             steps: brief.steps as usize,
             guidance: f64::from(brief.guidance),
@@ -90,6 +90,6 @@ impl Painter for DiffusersPainter {
                     preview: Arc::new(done.preview),
                 })
             })?;
-        Ok(picture.map(Drawn::from))
+        Ok(picture.map(PaintedPicture::from))
     }
 }

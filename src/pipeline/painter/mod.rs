@@ -23,7 +23,7 @@ pub use presets::{PRESETS, Preset};
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;
-use crate::weights::{Draws, Model};
+use crate::weights::{DrawableWords, Model};
 
 /// What a loaded painter is and can do.
 #[derive(Clone, Debug, Default)]
@@ -37,25 +37,25 @@ pub struct PainterDescription {
     /// What it can take.
     pub takes: Capabilities,
     /// Words that it knows where it knows only some.
-    pub draws: Draws,
+    pub draws: DrawableWords,
     /// Settings that look best on this model.
     pub default_settings: Settings,
 }
 
 /// A picture as it came out.
 #[derive(Clone, Debug)]
-pub struct Drawn {
+pub struct PaintedPicture {
     /// The picture.
     pub picture: RgbaImage,
     /// What an engine elsewhere was given to draw it.
     pub graph: Option<serde_json::Value>,
     /// Which of several engines that share the work drew it.
-    pub by: Option<DrawnBy>,
+    pub by: Option<RemoteEngine>,
 }
 
 /// An engine as records name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrawnBy {
+pub struct RemoteEngine {
     /// Model id.
     pub model: String,
     /// What it drew with.
@@ -64,9 +64,9 @@ pub struct DrawnBy {
     pub device: String,
 }
 
-impl From<RgbaImage> for Drawn {
-    fn from(picture: RgbaImage) -> Drawn {
-        Drawn {
+impl From<RgbaImage> for PaintedPicture {
+    fn from(picture: RgbaImage) -> PaintedPicture {
+        PaintedPicture {
             picture,
             graph: None,
             by: None,
@@ -115,7 +115,7 @@ pub trait Painter {
         &mut self,
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<Drawn>, PipelineError>;
+    ) -> Result<Option<PaintedPicture>, PipelineError>;
 }
 
 /// A kind of painter: which models are of it, and how one is loaded.
@@ -134,7 +134,11 @@ pub trait PainterKind: Sync {
 }
 
 /// Every kind of painter; the first that detects a model loads it.
-pub static PAINTERS: &[&dyn PainterKind] = &[&diffusers::Kind, &stable::Kind, &comfy::Kind];
+pub static PAINTERS: &[&dyn PainterKind] = &[
+    &diffusers::DiffusersKind,
+    &stable::StableKind,
+    &comfy::ComfyKind,
+];
 
 /// Loads the painter of a model.
 ///

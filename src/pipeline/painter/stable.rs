@@ -9,12 +9,13 @@ use image::{DynamicImage, RgbImage};
 
 use super::hashes::Hashes;
 use super::{
-    Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, PipelineError, Progress,
-    SizeRange, embeddings,
+    Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
+    Progress, SizeRange, embeddings,
 };
 use crate::diffusion::{
-    Artist, Family, Follow, Heard, Look, OpenOptions, Order, Prediction, Refer, SchedulerKind,
-    StableDiffusion, luma,
+    ControlImage, IpAdapterImage, PictureRequest, PipelineProgress, Prediction, ReferenceImage,
+    SchedulerKind, StableDiffusion, StableDiffusionFamily, StableDiffusionOptions,
+    StableDiffusionPipeline, luma,
 };
 use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
@@ -27,9 +28,9 @@ const PIPELINE: &str = "stable-diffusion";
 /// Sides of a picture that is not larger than any memory, in pixels.
 const MOST: u32 = 4096;
 
-pub(super) struct Kind;
+pub(super) struct StableKind;
 
-impl PainterKind for Kind {
+impl PainterKind for StableKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == PIPELINE && model.source.path().is_some()
     }
@@ -44,9 +45,9 @@ impl PainterKind for Kind {
         let path = model.source.path().unwrap_or(&model.dir).to_path_buf();
         let identity = model.manifest.identity.as_ref();
         let prediction = identity.and_then(|identity| identity.prediction.as_deref());
-        let plain = OpenOptions {
+        let plain = StableDiffusionOptions {
             prediction: prediction.map(prediction_of).transpose()?,
-            ..OpenOptions::on(device)
+            ..StableDiffusionOptions::on(device)
         };
         let stable = StableDiffusion::open(&path, plain.clone())?;
         let manifest = &model.manifest;
@@ -62,7 +63,7 @@ impl PainterKind for Kind {
             description,
             path,
             plain,
-            artist: Some((Extras::default(), Artist::new(stable))),
+            artist: Some((Extras::default(), StableDiffusionPipeline::new(stable))),
             hashes: Hashes::default(),
         }))
     }
@@ -108,8 +109,10 @@ fn takes(model: &StableDiffusion) -> Capabilities {
         mask: true,
         references: REFERENCES,
         control: match model.family() {
-            Family::Sd2 => Vec::new(),
-            Family::Sd1 | Family::Sdxl => CONTROLS.map(String::from).to_vec(),
+            StableDiffusionFamily::Sd2 => Vec::new(),
+            StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sdxl => {
+                CONTROLS.map(String::from).to_vec()
+            }
         },
         ..Capabilities::default()
     }
@@ -128,8 +131,8 @@ fn defaults(model: &StableDiffusion) -> Settings {
     let distilled = model.unet_config().time_cond_proj_dim.is_some();
     let (guidance, steps, scheduler) = match model.family() {
         _ if distilled => (8.0, 4, SchedulerKind::Lcm),
-        Family::Sd1 | Family::Sd2 => (7.5, 25, usual),
-        Family::Sdxl => (5.0, 25, usual),
+        StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => (7.5, 25, usual),
+        StableDiffusionFamily::Sdxl => (5.0, 25, usual),
     };
     Settings {
         guidance,
@@ -174,29 +177,29 @@ impl Extras {
 struct StablePainter {
     description: PainterDescription,
     path: PathBuf,
-    plain: OpenOptions,
+    plain: StableDiffusionOptions,
     /// The model with what was laid over it for the last picture; none after a failure.
-    artist: Option<(Extras, Artist)>,
+    artist: Option<(Extras, StableDiffusionPipeline)>,
     hashes: Hashes,
 }
 
 impl StablePainter {
     /// The model with what this brief lays over it.
-    fn artist(&mut self, brief: &Brief) -> Result<&mut Artist, PipelineError> {
+    fn artist(&mut self, brief: &Brief) -> Result<&mut StableDiffusionPipeline, PipelineError> {
         let wanted = Extras::of(brief);
         let kept = self.artist.take().filter(|(extras, _)| *extras == wanted);
         let artist = match kept {
             Some((_, artist)) => artist,
             None => {
                 let said = wanted.prediction.as_deref().map(prediction_of);
-                let options = OpenOptions {
+                let options = StableDiffusionOptions {
                     prediction: said.transpose()?.or(self.plain.prediction),
                     loras: wanted.loras.clone(),
                     embeddings: wanted.embeddings.clone(),
                     vae: wanted.vae.clone(),
                     ..self.plain.clone()
                 };
-                Artist::new(StableDiffusion::open(&self.path, options)?)
+                StableDiffusionPipeline::new(StableDiffusion::open(&self.path, options)?)
             }
         };
         Ok(&mut self.artist.insert((wanted, artist)).1)
@@ -278,7 +281,7 @@ impl Painter for StablePainter {
         &mut self,
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<Drawn>, PipelineError> {
+    ) -> Result<Option<PaintedPicture>, PipelineError> {
         let scheduler: SchedulerKind = brief
             .scheduler
             .as_str()
@@ -308,7 +311,7 @@ impl Painter for StablePainter {
             .collect();
         let artist = self.artist(brief)?;
         let negative = brief.negative.trim();
-        let order = Order {
+        let order = PictureRequest {
             prompt: &brief.prompt,
             negative: (!negative.is_empty()).then_some(negative),
             size: (brief.size.width as usize, brief.size.height as usize),
@@ -323,43 +326,43 @@ impl Painter for StablePainter {
             clip_skip: skipped(brief.clip_skip, artist.model().family()),
             init: init.as_ref().map(|(picture, by)| (picture, *by)),
             mask: mask.as_ref(),
-            follow: control
+            control_images: control
                 .iter()
                 .zip(&brief.control)
-                .map(|((picture, file), given)| Follow {
+                .map(|((picture, file), given)| ControlImage {
                     file,
                     picture,
                     scale: exact(given.how.strength),
                     share: (exact(given.how.start), exact(given.how.end)),
                 })
                 .collect(),
-            refer: referred
+            reference_images: referred
                 .iter()
-                .map(|(picture, how)| Refer {
+                .map(|(picture, how)| ReferenceImage {
                     picture,
                     prompt: &how.prompt,
                     strength: exact(how.strength),
                     share: (exact(how.start), exact(how.end)),
                 })
                 .collect(),
-            look: looked
-                .as_ref()
-                .map(|(picture, how, adapter, encoder)| Look {
+            ip_adapter_image: looked.as_ref().map(|(picture, how, adapter, encoder)| {
+                IpAdapterImage {
                     adapter: Path::new(&adapter.file),
                     encoder: Path::new(&encoder.file),
                     picture,
                     scale: exact(how.strength),
                     share: (exact(how.start), exact(how.end)),
-                }),
+                }
+            }),
         };
         let picture = artist.draw(&order, &mut |heard| {
             sink(match heard {
-                Heard::Loading(part) => Progress::Loading(LoadProgress {
+                PipelineProgress::Loading(part) => Progress::Loading(LoadProgress {
                     what: part.to_owned(),
                     done: 0,
                     of: 1,
                 }),
-                Heard::Step(done) => Progress::Step {
+                PipelineProgress::Step(done) => Progress::Step {
                     step: done.step,
                     steps: done.steps,
                     preview: Arc::new(done.preview),
@@ -370,7 +373,7 @@ impl Painter for StablePainter {
             // What failed may have left parts that are half loaded.
             self.artist = None;
         }
-        Ok(picture?.map(Drawn::from))
+        Ok(picture?.map(PaintedPicture::from))
     }
 }
 
@@ -400,10 +403,10 @@ fn exact(value: f32) -> f64 {
 
 /// Layers to skip in diffusers' counting. A1111 and ComfyUI count the last as 1, and SDXL leaves
 /// that one out by itself.
-fn skipped(clip_skip: Option<u32>, family: Family) -> usize {
+fn skipped(clip_skip: Option<u32>, family: StableDiffusionFamily) -> usize {
     let own = match family {
-        Family::Sd1 | Family::Sd2 => 1,
-        Family::Sdxl => 2,
+        StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => 1,
+        StableDiffusionFamily::Sdxl => 2,
     };
     clip_skip.map_or(0, |skip| (skip as usize).saturating_sub(own))
 }
@@ -420,8 +423,8 @@ mod tests {
             (Some(2), 1, 0),
             (Some(3), 2, 1),
         ] {
-            assert_eq!(skipped(said, Family::Sd1), sd1);
-            assert_eq!(skipped(said, Family::Sdxl), sdxl);
+            assert_eq!(skipped(said, StableDiffusionFamily::Sd1), sd1);
+            assert_eq!(skipped(said, StableDiffusionFamily::Sdxl), sdxl);
         }
     }
 }

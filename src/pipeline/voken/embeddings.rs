@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use image::RgbaImage;
 use sha2::{Digest, Sha256};
 
-use super::{Sink, VokenPipeline, loading};
+use super::{VokenPipeline, VokenSink, loading};
 use crate::pipeline::PipelineError;
 use crate::story::Images;
 use crate::vision::{Crop, Preprocess};
@@ -21,7 +21,7 @@ impl VokenPipeline {
         &mut self,
         picture: &Arc<RgbaImage>,
         images: &Images,
-        sink: &mut Sink,
+        sink: &mut VokenSink,
     ) -> Result<Tensor, PipelineError> {
         let known = |(other, _): &&(Arc<RgbaImage>, Tensor)| {
             Arc::ptr_eq(other, picture) || other.as_ref() == picture.as_ref()

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::{MAX_NEW_TOKENS, VokenPipeline};
-use crate::diffusion::{Diffusion, Painter};
+use crate::diffusion::{LatentDiffusion, TextToImageModel};
 use crate::llm::LlamaTokenizer;
 use crate::llm::float::GgufLlama;
 use crate::pipeline::load::ResolvedModels;
-use crate::pipeline::networks::{ImageModel, LanguageInfo, Networks, VokenLanguageModel};
+use crate::pipeline::networks::{ImageModel, LanguageInfo, PipelineNetworks, VokenLanguageModel};
 use crate::pipeline::recipe::VOKEN;
 use crate::pipeline::record::description;
-use crate::pipeline::speech::Speech;
+use crate::pipeline::speech::TextFormat;
 use crate::pipeline::{LoadProgress, PipelineError};
-use crate::published::{Language, PartPaths};
+use crate::published::{PartPaths, VokenLanguageWeights};
 use crate::story::{SchedulerName, Settings};
 use crate::vision::VisionTower;
-use crate::voken::FloatReader;
+use crate::voken::FloatCachedLm;
 use crate::weights::Manifest;
 
 /// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
@@ -59,7 +59,7 @@ impl VokenPipeline {
         tell("vision tower", 1);
         let tower = folder.read_tower(spoken.llama.config().hidden_size, device)?;
         tell("picture model", 2);
-        let diffusion = Diffusion::load(&model.dir, device)?;
+        let diffusion = TextToImageModel::load(&model.dir, device)?;
         let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
         if made.d_model != wanted.cross_attention_dim
             || (wanted.class_embed_type.is_some() && !made.pooled)
@@ -80,7 +80,7 @@ impl VokenPipeline {
             limit: config.max_position_embeddings.min(MOST_READ + written),
         };
         let speaker = VokenLanguageModel {
-            reader: FloatReader::new(spoken.llama),
+            reader: FloatCachedLm::new(spoken.llama),
             mapper: spoken.mapper,
         };
         let size = diffusion.picture_size();
@@ -93,11 +93,11 @@ impl VokenPipeline {
                 size,
                 Settings::default(),
             ),
-            speech: Speech::Own {
+            speech: TextFormat::Own {
                 tokenizer: Box::new(tokenizer),
                 line_end,
             },
-            networks: Networks::staying(
+            networks: PipelineNetworks::staying(
                 speaker,
                 tower,
                 ImageModel::Own(Box::new(diffusion), speaks),
@@ -117,12 +117,12 @@ impl VokenPipeline {
         let (model, device) = (&chosen.model, &chosen.device);
         model.verify_sizes()?;
         let parts = PartPaths::read(&model.dir)?;
-        let (networks, voice, tokenizer) = Networks::load(parts, device, progress)?;
+        let (networks, voice, tokenizer) = PipelineNetworks::load(parts, device, progress)?;
         let size = networks.picture_size();
         Ok(VokenPipeline {
             networks,
             voice,
-            speech: Speech::Published(tokenizer),
+            speech: TextFormat::Published(tokenizer),
             description: description(
                 &[&model.manifest],
                 VOKEN,
@@ -136,19 +136,19 @@ impl VokenPipeline {
 
     /// A published model whose networks are in memory already, as while it is trained.
     pub(crate) fn of(
-        language: Language,
+        language: VokenLanguageWeights,
         tokenizer: Arc<LlamaTokenizer>,
         tower: VisionTower,
-        painter: Painter,
+        painter: LatentDiffusion,
     ) -> VokenPipeline {
         let voice = LanguageInfo::of(&language);
         let (device, size) = (painter.device().clone(), painter.picture_size());
         let artist = ImageModel::Painter(Box::new(painter));
         let manifest = Manifest::default();
         VokenPipeline {
-            networks: Networks::staying(VokenLanguageModel::new(language), tower, artist),
+            networks: PipelineNetworks::staying(VokenLanguageModel::new(language), tower, artist),
             voice,
-            speech: Speech::Published(tokenizer),
+            speech: TextFormat::Published(tokenizer),
             description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
             seen: Vec::new(),
         }

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use super::{TextSink, Writer, WriterDescription, WriterKind, Written};
+use super::{TextSink, Writer, WriterDescription, WriterKind, WrittenText};
 use crate::llm::{LanguageModel, Sampling};
 use crate::pipeline::{ContextPanel, LoadProgress, PipelineError, Request};
 use crate::weights::{self, Model};
@@ -12,9 +12,9 @@ use crate::weights::{self, Model};
 const REPETITION_PENALTY: f32 = 1.1;
 
 /// Models whose manifest says `language-model`.
-pub(super) struct Kind;
+pub(super) struct ContinuationKind;
 
-impl WriterKind for Kind {
+impl WriterKind for ContinuationKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == "language-model"
     }
@@ -27,7 +27,7 @@ impl WriterKind for Kind {
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let mut language = LanguageModel::load(&model.dir, device)?;
         language.prepare()?;
-        Ok(Box::new(Continuation {
+        Ok(Box::new(ContinuationWriter {
             language,
             description: WriterDescription {
                 model: model.manifest.id.clone(),
@@ -41,12 +41,12 @@ impl WriterKind for Kind {
     }
 }
 
-struct Continuation {
+struct ContinuationWriter {
     language: LanguageModel,
     description: WriterDescription,
 }
 
-impl Writer for Continuation {
+impl Writer for ContinuationWriter {
     fn describe(&self) -> &WriterDescription {
         &self.description
     }
@@ -55,7 +55,7 @@ impl Writer for Continuation {
         &mut self,
         request: &Request,
         sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         let settings = &request.settings;
         let sampling = Sampling {
             seed: settings.seed,
@@ -67,7 +67,7 @@ impl Writer for Continuation {
         };
         let told = request.told();
         let text = self.language.continue_story(&told, &sampling, sink)?;
-        Ok(text.map(|text| Written {
+        Ok(text.map(|text| WrittenText {
             text,
             prompt: told.join("\n"),
         }))

@@ -8,7 +8,7 @@ use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::catalogue;
 use crate::llm::LlmError;
-use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Reply, Visible};
+use crate::llm::chat::{ChatModel, ChatOptions, FinishReason, Message, Reply, VisibleText};
 use crate::pipeline::{LoadProgress, PipelineError};
 use crate::remote::openai::{self, Endpoint};
 use crate::remote::{Address, Client, keys};
@@ -21,9 +21,9 @@ const CHARACTERS_A_TOKEN: usize = 3;
 const PICTURE_TOKENS: usize = 600;
 
 /// Models that a server was found to offer.
-pub(super) struct Kind;
+pub(super) struct EndpointKind;
 
-impl WriterKind for Kind {
+impl WriterKind for EndpointKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == openai::PIPELINE
     }
@@ -82,7 +82,7 @@ impl ChatModel for EndpointChat {
         options: &ChatOptions,
         sink: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Reply>, LlmError> {
-        let mut visible = Visible::new("", &options.stop);
+        let mut visible = VisibleText::new("", &options.stop);
         let (mut stopped, mut cancelled) = (false, false);
         let answer = openai::chat(
             &self.client,
@@ -105,7 +105,7 @@ impl ChatModel for EndpointChat {
         }
         let finish = match answer {
             Some(answer) => answer.finish,
-            None => Finish::Stop,
+            None => FinishReason::Stop,
         };
         Ok(Some(Reply {
             text: visible.finish(),

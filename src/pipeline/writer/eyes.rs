@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use image::RgbaImage;
 
 use crate::llm::LlmError;
-use crate::llm::chat::{Eyes, Shelf};
+use crate::llm::chat::{EmbeddingStore, ImageEncoder};
 use crate::story::Images;
 use crate::vision::{Projector, ProjectorError, ProjectorFacts};
 use crate::weights::FileEntry;
@@ -33,7 +33,7 @@ impl ProjectorEyes {
     }
 }
 
-impl Eyes for ProjectorEyes {
+impl ImageEncoder for ProjectorEyes {
     fn tokens(&self) -> usize {
         self.facts.config.tokens()
     }
@@ -61,7 +61,7 @@ impl Eyes for ProjectorEyes {
 }
 
 /// What models saw in the pictures of a project is kept with it.
-impl Shelf for Images {
+impl EmbeddingStore for Images {
     fn kept(&self, name: &str) -> Option<Vec<u8>> {
         Images::kept(self, name)
     }

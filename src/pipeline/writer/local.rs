@@ -7,12 +7,12 @@ use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::llm::chat::LocalChat;
 use crate::pipeline::{LoadProgress, PipelineError};
-use crate::weights::{self, Model, Source};
+use crate::weights::{self, Model, ModelSource};
 
 /// Added language models; the one that comes with the program has a recipe of its own.
-pub(super) struct Kind;
+pub(super) struct LocalKind;
 
-impl WriterKind for Kind {
+impl WriterKind for LocalKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == "language-model" && model.manifest.identity.is_some()
     }
@@ -24,8 +24,8 @@ impl WriterKind for Kind {
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let path = match &model.source {
-            Source::File(file) => file,
-            Source::Folder(_) | Source::Address(_) => &model.dir,
+            ModelSource::File(file) => file,
+            ModelSource::Folder(_) | ModelSource::Address(_) => &model.dir,
         };
         let mut chat = LocalChat::open(path)?;
         if let Some(projector) = &model.manifest.projector {

@@ -39,7 +39,7 @@ pub struct WriterDescription {
 
 /// A text and what the writer was given to write it from.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Written {
+pub struct WrittenText {
     /// The text.
     pub text: String,
     /// What the writer read, for the record.
@@ -64,7 +64,7 @@ pub trait Writer {
         &mut self,
         request: &Request,
         sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError>;
+    ) -> Result<Option<WrittenText>, PipelineError>;
 
     /// `request.text` changed after `instruction`, such as `shorter`.
     ///
@@ -75,7 +75,7 @@ pub trait Writer {
         _request: &Request,
         _instruction: &str,
         _sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         Err(self.follows_none("rewrite a text by an instruction"))
     }
 
@@ -116,7 +116,7 @@ pub trait Writer {
         _text: &str,
         _style: PromptStyle,
         _sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         Err(self.follows_none("write a picture prompt"))
     }
 
@@ -165,7 +165,11 @@ pub trait WriterKind: Sync {
 }
 
 /// Every kind of writer; the first that detects a model loads it.
-pub static WRITERS: &[&dyn WriterKind] = &[&local::Kind, &endpoint::Kind, &continuation::Kind];
+pub static WRITERS: &[&dyn WriterKind] = &[
+    &local::LocalKind,
+    &endpoint::EndpointKind,
+    &continuation::ContinuationKind,
+];
 
 /// The kind that a model is of.
 pub(super) fn kind_of(model: &Model) -> Option<&'static dyn WriterKind> {

@@ -14,7 +14,7 @@ const PREVIEW_SIDE: u32 = 4096;
 pub(super) const PICTURE_SIDE: u32 = 16_384;
 
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum SocketEvent {
     /// The queue, everybody's, has so many jobs.
     Queue(u64),
     /// The job has begun.
@@ -38,9 +38,9 @@ pub(super) enum Event {
 }
 
 /// Reads a text message about the job `id`.
-pub(super) fn of_text(text: &str, id: &str) -> Event {
+pub(super) fn of_text(text: &str, id: &str) -> SocketEvent {
     let Ok(message) = serde_json::from_str::<Value>(text) else {
-        return Event::Other;
+        return SocketEvent::Other;
     };
     let data = message.get("data").unwrap_or(&Value::Null);
     let kind = message
@@ -49,35 +49,35 @@ pub(super) fn of_text(text: &str, id: &str) -> Event {
         .unwrap_or_default();
     if kind == "status" {
         let left = data.pointer("/status/exec_info/queue_remaining");
-        return Event::Queue(left.and_then(Value::as_u64).unwrap_or_default());
+        return SocketEvent::Queue(left.and_then(Value::as_u64).unwrap_or_default());
     }
     if data.get("prompt_id").and_then(Value::as_str) != Some(id) {
-        return Event::Other;
+        return SocketEvent::Other;
     }
     match kind {
-        "execution_start" => Event::Started,
+        "execution_start" => SocketEvent::Started,
         "progress" => {
             let number = |name: &str| data.get(name).and_then(Value::as_u64);
             match (number("value"), number("max")) {
-                (Some(step), Some(steps)) if steps > 0 => Event::Progress {
+                (Some(step), Some(steps)) if steps > 0 => SocketEvent::Progress {
                     step: step.min(steps).min(10_000) as u32,
                     steps: steps.min(10_000) as u32,
                 },
-                _ => Event::Other,
+                _ => SocketEvent::Other,
             }
         }
         "executing" => match data.get("node").and_then(Value::as_str) {
-            Some(node) => Event::Executing(node.to_owned()),
-            None => Event::Done,
+            Some(node) => SocketEvent::Executing(node.to_owned()),
+            None => SocketEvent::Done,
         },
-        "execution_success" => Event::Done,
-        "execution_interrupted" => Event::Interrupted,
+        "execution_success" => SocketEvent::Done,
+        "execution_interrupted" => SocketEvent::Interrupted,
         "execution_error" => {
             let said = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
             let (node, error) = (said("node_type"), said("exception_message"));
-            Event::Failed(super::super::error::quoted(&format!("{node}: {error}")))
+            SocketEvent::Failed(super::super::error::quoted(&format!("{node}: {error}")))
         }
-        _ => Event::Other,
+        _ => SocketEvent::Other,
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn of_text(text: &str, id: &str) -> Event {
 /// its metadata; one without metadata is of the job that runs, which the server sends to its owner
 /// alone. What comes from the node `output` is no preview but the picture itself
 /// (`SaveImageWebsocket`); a message that does not say so is of the node that works, `now`.
-pub(super) fn of_bytes(bytes: &[u8], id: &str, now: &str, output: Option<&str>) -> Event {
+pub(super) fn of_bytes(bytes: &[u8], id: &str, now: &str, output: Option<&str>) -> SocketEvent {
     let number = |at: usize| {
         let four = bytes.get(at..at + 4)?;
         Some(u32::from_be_bytes(four.try_into().ok()?))
@@ -116,9 +116,9 @@ pub(super) fn of_bytes(bytes: &[u8], id: &str, now: &str, output: Option<&str>) 
         PREVIEW_SIDE
     };
     match picture.and_then(|bytes| decode(bytes, side)).map(Box::new) {
-        Some(picture) if is_result => Event::Picture(picture),
-        Some(picture) => Event::Preview(picture),
-        None => Event::Other,
+        Some(picture) if is_result => SocketEvent::Picture(picture),
+        Some(picture) => SocketEvent::Preview(picture),
+        None => SocketEvent::Other,
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
         };
         let (old, new) = (binary(1, None, &png()), binary(4, Some(own), &png()));
         assert!(
-            matches!(of_bytes(&old, "a", "", None), Event::Preview(p) if p.dimensions() == (3, 2))
+            matches!(of_bytes(&old, "a", "", None), SocketEvent::Preview(p) if p.dimensions() == (3, 2))
         );
         assert_eq!(read(&new, "a", "", None), "Preview");
         assert_eq!(read(&new, "b", "", None), "Other");
@@ -186,16 +186,16 @@ mod tests {
         // The last bytes of a PNG say only that it ends.
         for cut in 0..whole.len() - 16 {
             assert!(
-                matches!(of_bytes(&whole[..cut], "a", "", None), Event::Other),
+                matches!(of_bytes(&whole[..cut], "a", "", None), SocketEvent::Other),
                 "{cut}"
             );
         }
         let mut lie = whole;
         lie[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-        assert!(matches!(of_bytes(&lie, "a", "", None), Event::Other));
+        assert!(matches!(of_bytes(&lie, "a", "", None), SocketEvent::Other));
         assert!(matches!(
             of_bytes(&binary(9, None, b"x"), "a", "", None),
-            Event::Other
+            SocketEvent::Other
         ));
     }
 

@@ -14,7 +14,7 @@ pub struct LoraNode {
 
 /// The picture that drawing begins from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guide {
+pub struct InitImageNode {
     /// Name of the uploaded picture.
     pub image: String,
     /// 1 ignores it.
@@ -53,7 +53,7 @@ pub struct CheckpointGraph {
     /// Name of another VAE, as the server lists it.
     pub vae: Option<String>,
     /// The picture to begin from; none draws from noise alone.
-    pub guide: Option<Guide>,
+    pub guide: Option<InitImageNode>,
 }
 
 /// The graph; its picture is a preview there, which ComfyUI clears away by itself.
@@ -196,7 +196,7 @@ mod tests {
                     weight: 1.0,
                 },
             ],
-            guide: Some(Guide {
+            guide: Some(InitImageNode {
                 image: "i".into(),
                 strength: 0.6,
                 mask: Some("m".into()),

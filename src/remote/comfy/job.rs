@@ -15,7 +15,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::super::error::quoted;
 use super::super::{Client, RemoteError};
-use super::event::{self, Event, PICTURE_SIDE};
+use super::event::{self, PICTURE_SIDE, SocketEvent};
 
 /// Largest message on the WebSocket and largest picture, in bytes.
 const MESSAGE: usize = 64 << 20;
@@ -43,7 +43,7 @@ pub enum JobEvent {
 }
 
 /// Callback for the events of a job; breaks to cancel.
-pub type Follow<'a> = dyn FnMut(JobEvent) -> ControlFlow<()> + 'a;
+pub type JobCallback<'a> = dyn FnMut(JobEvent) -> ControlFlow<()> + 'a;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -57,7 +57,7 @@ pub fn draw(
     client: &Client,
     graph: &Value,
     output: Option<&str>,
-    follow: &mut Follow,
+    follow: &mut JobCallback,
 ) -> Result<Option<RgbaImage>, RemoteError> {
     let job = Job {
         client,
@@ -100,7 +100,7 @@ struct Job<'a> {
 }
 
 /// Where a job stands.
-enum Stand {
+enum JobStatus {
     Waiting(usize),
     Running,
     /// The outputs by node.
@@ -112,7 +112,7 @@ impl Job<'_> {
     async fn draw(
         &self,
         graph: &Value,
-        follow: &mut Follow<'_>,
+        follow: &mut JobCallback<'_>,
     ) -> Result<Option<RgbaImage>, RemoteError> {
         let patience = self.client.patience();
         // Without it there are no previews, but the picture comes all the same.
@@ -134,45 +134,45 @@ impl Job<'_> {
                     Ok(Some(Ok(Message::Binary(bytes)))) => {
                         event::of_bytes(&bytes, &self.id, &node, self.output)
                     }
-                    Ok(Some(Ok(_))) | Err(_) => Event::Other,
+                    Ok(Some(Ok(_))) | Err(_) => SocketEvent::Other,
                     Ok(Some(Err(_)) | None) => {
                         socket = None;
                         ask_now = true;
-                        Event::Other
+                        SocketEvent::Other
                     }
                 },
                 None => {
                     tokio::time::sleep(patience.look).await;
-                    Event::Other
+                    SocketEvent::Other
                 }
             };
             let told = match event {
-                Event::Started => {
+                SocketEvent::Started => {
                     started = true;
                     JobEvent::Waiting(0)
                 }
                 // How many are before this one is asked for, while it waits.
-                Event::Queue(jobs) => {
+                SocketEvent::Queue(jobs) => {
                     ask_now |= !started && queued.replace(jobs) != Some(jobs);
                     JobEvent::Quiet
                 }
-                Event::Executing(now) => {
+                SocketEvent::Executing(now) => {
                     (started, node) = (true, now);
                     JobEvent::Quiet
                 }
-                Event::Progress { step, steps } => JobEvent::Step { step, steps },
-                Event::Preview(picture) => JobEvent::Preview(picture),
-                Event::Picture(picture) => {
+                SocketEvent::Progress { step, steps } => JobEvent::Step { step, steps },
+                SocketEvent::Preview(picture) => JobEvent::Preview(picture),
+                SocketEvent::Picture(picture) => {
                     sent = Some(*picture);
                     JobEvent::Quiet
                 }
-                Event::Done => {
+                SocketEvent::Done => {
                     ask_now = true;
                     JobEvent::Quiet
                 }
-                Event::Failed(reason) => return Err(self.refused("this picture", &reason)),
-                Event::Interrupted => return Err(self.interrupted()),
-                Event::Other => JobEvent::Quiet,
+                SocketEvent::Failed(reason) => return Err(self.refused("this picture", &reason)),
+                SocketEvent::Interrupted => return Err(self.interrupted()),
+                SocketEvent::Other => JobEvent::Quiet,
             };
             if follow(told).is_break() {
                 return Ok(None);
@@ -187,7 +187,7 @@ impl Job<'_> {
             (asked, ask_now) = (Instant::now(), false);
             match self.stand().await {
                 // A picture that comes over the WebSocket may still be on its way.
-                Ok(Stand::Done(outputs))
+                Ok(JobStatus::Done(outputs))
                     if sent.is_none()
                         && socket.is_some()
                         && self.picture_in(&outputs).is_none() =>
@@ -197,16 +197,16 @@ impl Job<'_> {
                         return self.fetch(&outputs, sent).await.map(Some);
                     }
                 }
-                Ok(Stand::Done(outputs)) => return self.fetch(&outputs, sent).await.map(Some),
-                Ok(Stand::Waiting(before)) => {
+                Ok(JobStatus::Done(outputs)) => return self.fetch(&outputs, sent).await.map(Some),
+                Ok(JobStatus::Waiting(before)) => {
                     (failures, nowhere) = (0, 0);
                     if follow(JobEvent::Waiting(before)).is_break() {
                         return Ok(None);
                     }
                 }
-                Ok(Stand::Running) => (failures, nowhere) = (0, 0),
+                Ok(JobStatus::Running) => (failures, nowhere) = (0, 0),
                 // Between queue and history there is a moment in which a job is in neither.
-                Ok(Stand::Unknown) => {
+                Ok(JobStatus::Unknown) => {
                     nowhere += 1;
                     if nowhere >= NOWHERE {
                         return Err(self.lost("it is neither in the queue nor among what is done"));
@@ -276,7 +276,7 @@ impl Job<'_> {
         }
     }
 
-    async fn stand(&self) -> Result<Stand, RemoteError> {
+    async fn stand(&self) -> Result<JobStatus, RemoteError> {
         let address = self.client.address();
         let history = self
             .client
@@ -291,7 +291,7 @@ impl Job<'_> {
                     None => self.interrupted(),
                 });
             }
-            return Ok(Stand::Done(
+            return Ok(JobStatus::Done(
                 done.get("outputs").cloned().unwrap_or_default(),
             ));
         }
@@ -306,18 +306,18 @@ impl Job<'_> {
         let is_own = |job: &Value| job.get(1).and_then(Value::as_str) == Some(&self.id);
         let running = list("queue_running");
         if running.iter().any(is_own) {
-            return Ok(Stand::Running);
+            return Ok(JobStatus::Running);
         }
         let pending = list("queue_pending");
         let Some(own) = pending.iter().find(|job| is_own(job)) else {
-            return Ok(Stand::Unknown);
+            return Ok(JobStatus::Unknown);
         };
         let number = |job: &Value| job.get(0).and_then(Value::as_f64).unwrap_or(f64::MAX);
         let before = pending
             .iter()
             .filter(|job| number(job) < number(own))
             .count();
-        Ok(Stand::Waiting(before + running.len()))
+        Ok(JobStatus::Waiting(before + running.len()))
     }
 
     /// What the outputs say of the picture.
@@ -361,13 +361,13 @@ impl Job<'_> {
     async fn cancel(&self) -> Result<(), RemoteError> {
         let address = self.client.address();
         let mut stand = self.stand().await?;
-        if matches!(stand, Stand::Waiting(_)) {
+        if matches!(stand, JobStatus::Waiting(_)) {
             let body = json!({"delete": [self.id]});
             self.client.post(address.join("/queue"), &body).await?;
             // It may have begun meanwhile.
             stand = self.stand().await?;
         }
-        if matches!(stand, Stand::Running) {
+        if matches!(stand, JobStatus::Running) {
             let body = json!({"prompt_id": self.id});
             self.client.post(address.join("/interrupt"), &body).await?;
         }

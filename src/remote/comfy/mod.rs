@@ -10,8 +10,8 @@ mod model;
 mod server;
 mod workflow;
 
-pub use graph::{CheckpointGraph, Guide, LoraNode, checkpoint_graph};
-pub use job::{Follow, JobEvent, draw};
+pub use graph::{CheckpointGraph, InitImageNode, LoraNode, checkpoint_graph};
+pub use job::{JobCallback, JobEvent, draw};
 pub use model::{ComfyModel, PIPELINE};
-pub use server::{About, about, jobs, side, upload};
-pub use workflow::{Binding, Input, Values, Workflow};
+pub use server::{ServerInfo, about, jobs, side, upload};
+pub use workflow::{Binding, Workflow, WorkflowInput, WorkflowValues};

@@ -11,7 +11,7 @@ use super::super::{Cancel, Client, RemoteError};
 
 /// What an engine says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct ServerInfo {
     /// Version of ComfyUI.
     pub version: String,
     /// The device it computes on, for people.
@@ -32,7 +32,7 @@ pub struct About {
 ///
 /// # Errors
 /// When the server is not a ComfyUI or does not answer.
-pub fn about(client: &Client, cancel: &mut Cancel) -> Result<Option<About>, RemoteError> {
+pub fn about(client: &Client, cancel: &mut Cancel) -> Result<Option<ServerInfo>, RemoteError> {
     client.wait(cancel, async {
         let address = client.address();
         let stats = client.get(address.join("/system_stats")).await?;
@@ -43,10 +43,10 @@ pub fn about(client: &Client, cancel: &mut Cancel) -> Result<Option<About>, Remo
             let text = value.and_then(Value::as_str).unwrap_or_default();
             super::super::error::quoted(text)
         };
-        let mut about = About {
+        let mut about = ServerInfo {
             version: text(system.get("comfyui_version")),
             device: text(stats.pointer("/devices/0/name")),
-            ..About::default()
+            ..ServerInfo::default()
         };
         let folder = |name: &str| address.join(&format!("/models/{name}"));
         about.checkpoints = names(&client.get(folder("checkpoints")).await?);

@@ -13,7 +13,7 @@ use super::super::error::quoted;
 /// What a workflow can be given, and where its picture comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Input {
+pub enum WorkflowInput {
     /// Prompt.
     Prompt,
     /// Negative prompt.
@@ -47,8 +47,8 @@ pub enum Input {
 }
 
 /// An input's name, the titles by which its node is known, and the fields that may hold it.
-struct Row {
-    input: Input,
+struct InputRule {
+    input: WorkflowInput,
     name: &'static str,
     titles: &'static [&'static str],
     fields: &'static [&'static str],
@@ -58,44 +58,44 @@ const TEXT: &[&str] = &["text", "prompt", "value", "string", "t5xxl", "text_g"];
 const PICTURE: &[&str] = &["image"];
 
 #[rustfmt::skip]
-const ROWS: &[Row] = &[
-    Row { input: Input::Prompt, name: "prompt", titles: &["prompt", "positive", "positive prompt"], fields: TEXT },
-    Row { input: Input::Negative, name: "negative", titles: &["negative", "negative prompt"], fields: TEXT },
-    Row { input: Input::Seed, name: "seed", titles: &["seed"], fields: &["seed", "noise_seed", "value"] },
-    Row { input: Input::Steps, name: "steps", titles: &["steps"], fields: &["steps", "value"] },
-    Row { input: Input::Guidance, name: "guidance", titles: &["guidance", "guidance scale", "cfg"], fields: &["cfg", "guidance", "value"] },
-    Row { input: Input::Width, name: "width", titles: &["width", "size"], fields: &["width", "value"] },
-    Row { input: Input::Height, name: "height", titles: &["height", "size"], fields: &["height", "value"] },
-    Row { input: Input::Init, name: "init", titles: &["init", "init picture", "init image", "input image"], fields: PICTURE },
-    Row { input: Input::Strength, name: "strength", titles: &["strength", "denoise"], fields: &["denoise", "strength", "value"] },
-    Row { input: Input::Mask, name: "mask", titles: &["mask"], fields: PICTURE },
-    Row { input: Input::Reference1, name: "reference1", titles: &["reference", "reference 1"], fields: PICTURE },
-    Row { input: Input::Reference2, name: "reference2", titles: &["reference 2"], fields: PICTURE },
-    Row { input: Input::Reference3, name: "reference3", titles: &["reference 3"], fields: PICTURE },
-    Row { input: Input::Reference4, name: "reference4", titles: &["reference 4"], fields: PICTURE },
-    Row { input: Input::Output, name: "output", titles: &["output"], fields: &[] },
+const ROWS: &[InputRule] = &[
+    InputRule { input: WorkflowInput::Prompt, name: "prompt", titles: &["prompt", "positive", "positive prompt"], fields: TEXT },
+    InputRule { input: WorkflowInput::Negative, name: "negative", titles: &["negative", "negative prompt"], fields: TEXT },
+    InputRule { input: WorkflowInput::Seed, name: "seed", titles: &["seed"], fields: &["seed", "noise_seed", "value"] },
+    InputRule { input: WorkflowInput::Steps, name: "steps", titles: &["steps"], fields: &["steps", "value"] },
+    InputRule { input: WorkflowInput::Guidance, name: "guidance", titles: &["guidance", "guidance scale", "cfg"], fields: &["cfg", "guidance", "value"] },
+    InputRule { input: WorkflowInput::Width, name: "width", titles: &["width", "size"], fields: &["width", "value"] },
+    InputRule { input: WorkflowInput::Height, name: "height", titles: &["height", "size"], fields: &["height", "value"] },
+    InputRule { input: WorkflowInput::Init, name: "init", titles: &["init", "init picture", "init image", "input image"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Strength, name: "strength", titles: &["strength", "denoise"], fields: &["denoise", "strength", "value"] },
+    InputRule { input: WorkflowInput::Mask, name: "mask", titles: &["mask"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Reference1, name: "reference1", titles: &["reference", "reference 1"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Reference2, name: "reference2", titles: &["reference 2"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Reference3, name: "reference3", titles: &["reference 3"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Reference4, name: "reference4", titles: &["reference 4"], fields: PICTURE },
+    InputRule { input: WorkflowInput::Output, name: "output", titles: &["output"], fields: &[] },
 ];
 
 /// Classes of nodes that give pictures out, the likeliest first.
 const OUTPUTS: [&str; 3] = ["SaveImage", "PreviewImage", "SaveImageWebsocket"];
 
-impl Input {
-    fn row(self) -> &'static Row {
+impl WorkflowInput {
+    fn row(self) -> &'static InputRule {
         let mut rows = ROWS.iter();
         rows.find(|row| row.input == self)
             .expect("every input has a row")
     }
 
     /// The inputs for reference pictures, in order.
-    pub const REFERENCES: [Input; 4] = [
-        Input::Reference1,
-        Input::Reference2,
-        Input::Reference3,
-        Input::Reference4,
+    pub const REFERENCES: [WorkflowInput; 4] = [
+        WorkflowInput::Reference1,
+        WorkflowInput::Reference2,
+        WorkflowInput::Reference3,
+        WorkflowInput::Reference4,
     ];
 }
 
-impl fmt::Display for Input {
+impl fmt::Display for WorkflowInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.row().name)
     }
@@ -135,12 +135,12 @@ pub struct Workflow {
     /// The graph in ComfyUI's API format.
     pub graph: Value,
     /// Where each value is put.
-    pub inputs: BTreeMap<Input, Binding>,
+    pub inputs: BTreeMap<WorkflowInput, Binding>,
 }
 
 /// What a workflow's inputs are set to; pictures by the names under which they were uploaded.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values {
+pub struct WorkflowValues {
     /// Prompt of the picture.
     pub prompt: String,
     /// Negative prompt; empty for none.
@@ -204,11 +204,11 @@ impl Workflow {
         }
         workflow.bind_by_titles();
         workflow.bind_by_links();
-        for needed in [Input::Prompt, Input::Output] {
+        for needed in [WorkflowInput::Prompt, WorkflowInput::Output] {
             if !workflow.inputs.contains_key(&needed) {
                 return Err(bad(format!(
                     "the workflow shows no {needed}: give a node the title \"{needed}\" in ComfyUI, or bind one by --bind {needed}=NODE{}",
-                    if needed == Input::Output {
+                    if needed == WorkflowInput::Output {
                         ""
                     } else {
                         ".FIELD"
@@ -240,7 +240,7 @@ impl Workflow {
                 to.node
             ));
         };
-        if row.input != Input::Output && node["inputs"].get(&to.field).is_none() {
+        if row.input != WorkflowInput::Output && node["inputs"].get(&to.field).is_none() {
             let fields: Vec<&String> = node["inputs"]
                 .as_object()
                 .into_iter()
@@ -277,7 +277,7 @@ impl Workflow {
                     return None;
                 }
                 let field = match row.input {
-                    Input::Output => String::new(),
+                    WorkflowInput::Output => String::new(),
                     _ => own_field(node, row.fields)?,
                 };
                 Some(Binding {
@@ -305,7 +305,11 @@ impl Workflow {
         if let [id] = samplers.as_slice() {
             let node = &self.graph[id];
             let mut found = Vec::new();
-            for input in [Input::Seed, Input::Steps, Input::Guidance] {
+            for input in [
+                WorkflowInput::Seed,
+                WorkflowInput::Steps,
+                WorkflowInput::Guidance,
+            ] {
                 if let Some(field) =
                     own_field(node, &input.row().fields[..input.row().fields.len() - 1])
                 {
@@ -318,13 +322,19 @@ impl Workflow {
                     ));
                 }
             }
-            for (input, link) in [(Input::Prompt, "positive"), (Input::Negative, "negative")] {
+            for (input, link) in [
+                (WorkflowInput::Prompt, "positive"),
+                (WorkflowInput::Negative, "negative"),
+            ] {
                 if let Some(at) = self.text_behind(&node["inputs"][link]) {
                     found.push((input, at));
                 }
             }
             if let Some(size) = self.size_behind(&node["inputs"]["latent_image"]) {
-                for (input, field) in [(Input::Width, "width"), (Input::Height, "height")] {
+                for (input, field) in [
+                    (WorkflowInput::Width, "width"),
+                    (WorkflowInput::Height, "height"),
+                ] {
                     found.push((
                         input,
                         Binding {
@@ -341,8 +351,10 @@ impl Workflow {
                     .find(|(input, _)| *input == wanted)
                     .map(|(_, at)| at.clone())
             };
-            if of(Input::Prompt) == of(Input::Negative) {
-                found.retain(|(input, _)| !matches!(input, Input::Prompt | Input::Negative));
+            if of(WorkflowInput::Prompt) == of(WorkflowInput::Negative) {
+                found.retain(|(input, _)| {
+                    !matches!(input, WorkflowInput::Prompt | WorkflowInput::Negative)
+                });
             }
             for (input, at) in found {
                 self.inputs.entry(input).or_insert(at);
@@ -360,7 +372,7 @@ impl Workflow {
                 node,
                 field: String::new(),
             };
-            self.inputs.entry(Input::Output).or_insert(output);
+            self.inputs.entry(WorkflowInput::Output).or_insert(output);
         }
     }
 
@@ -389,13 +401,15 @@ impl Workflow {
     }
 
     /// Whether the author has said where this value is put.
-    pub fn takes(&self, input: Input) -> bool {
+    pub fn takes(&self, input: WorkflowInput) -> bool {
         self.inputs.contains_key(&input)
     }
 
     /// The node whose picture is the result.
     pub fn output(&self) -> &str {
-        self.inputs.get(&Input::Output).map_or("", |at| &at.node)
+        self.inputs
+            .get(&WorkflowInput::Output)
+            .map_or("", |at| &at.node)
     }
 
     /// The size of pictures that the workflow itself asks for, in pixels.
@@ -404,32 +418,38 @@ impl Workflow {
             let at: &Binding = self.inputs.get(&input)?;
             u32::try_from(self.graph[&at.node]["inputs"][&at.field].as_u64()?).ok()
         };
-        Some((number(Input::Width)?, number(Input::Height)?))
+        Some((
+            number(WorkflowInput::Width)?,
+            number(WorkflowInput::Height)?,
+        ))
     }
 
     /// The graph with `values` in its inputs; what is not bound stays as it is.
-    pub fn fill(&self, values: &Values) -> Value {
+    pub fn fill(&self, values: &WorkflowValues) -> Value {
         let mut graph = self.graph.clone();
-        let mut set = |input: Input, value: Value| {
+        let mut set = |input: WorkflowInput, value: Value| {
             if let Some(at) = self.inputs.get(&input) {
                 graph[&at.node]["inputs"][&at.field] = value;
             }
         };
-        set(Input::Prompt, json!(values.prompt));
-        set(Input::Negative, json!(values.negative));
-        set(Input::Seed, json!(values.seed));
-        set(Input::Steps, json!(values.steps));
-        set(Input::Guidance, json!(values.guidance));
-        set(Input::Width, json!(values.width));
-        set(Input::Height, json!(values.height));
+        set(WorkflowInput::Prompt, json!(values.prompt));
+        set(WorkflowInput::Negative, json!(values.negative));
+        set(WorkflowInput::Seed, json!(values.seed));
+        set(WorkflowInput::Steps, json!(values.steps));
+        set(WorkflowInput::Guidance, json!(values.guidance));
+        set(WorkflowInput::Width, json!(values.width));
+        set(WorkflowInput::Height, json!(values.height));
         if let Some(init) = &values.init {
-            set(Input::Init, json!(init));
-            set(Input::Strength, json!(values.strength));
+            set(WorkflowInput::Init, json!(init));
+            set(WorkflowInput::Strength, json!(values.strength));
         }
         if let Some(mask) = &values.mask {
-            set(Input::Mask, json!(mask));
+            set(WorkflowInput::Mask, json!(mask));
         }
-        for (input, name) in Input::REFERENCES.into_iter().zip(&values.references) {
+        for (input, name) in WorkflowInput::REFERENCES
+            .into_iter()
+            .zip(&values.references)
+        {
             set(input, json!(name));
         }
         graph
@@ -477,11 +497,11 @@ mod tests {
             "prompt: 6.text, negative: 7.text, seed: 3.seed, steps: 3.steps, guidance: 3.cfg, width: 5.width, height: 5.height, output: 9"
         );
         assert_eq!(workflow.size(), Some((512, 768)));
-        let filled = workflow.fill(&Values {
+        let filled = workflow.fill(&WorkflowValues {
             prompt: "a fox".into(),
             seed: 9,
             width: 640,
-            ..Values::default()
+            ..WorkflowValues::default()
         });
         assert_eq!(filled["6"]["inputs"]["text"], "a fox");
         assert_eq!(filled["3"]["inputs"]["seed"], 9);
@@ -499,8 +519,8 @@ mod tests {
             r#""_meta": {"title": "Vokenboard: Prompt"}, "class_type": "CLIPTextEncode", "inputs": {"text": "y""#,
         );
         let workflow = Workflow::read(&titled, &["seed=4.ckpt_name".to_owned()]).unwrap();
-        assert_eq!(workflow.inputs[&Input::Prompt].node, "7");
-        assert_eq!(workflow.inputs[&Input::Seed].node, "4");
+        assert_eq!(workflow.inputs[&WorkflowInput::Prompt].node, "7");
+        assert_eq!(workflow.inputs[&WorkflowInput::Seed].node, "4");
     }
 
     #[test]

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::super::error::looks_like;
 use super::super::{Client, RemoteError};
-use super::stream::{Piece, piece};
-use super::{Endpoint, Server};
+use super::stream::{StreamEvent, piece};
+use super::{Endpoint, ServerKind};
 use crate::llm::Sampling;
-use crate::llm::chat::{ChatOptions, Finish, Message, Part, Reply};
+use crate::llm::chat::{ChatOptions, FinishReason, Message, MessagePart, Reply};
 
 /// Bytes of a stream that are read at most: some hundred times the longest text of a panel, since
 /// every token comes in an envelope of JSON.
@@ -91,14 +91,14 @@ fn further(
     sampling: &Sampling,
 ) -> Result<Vec<(&'static str, Value)>, RemoteError> {
     let names = match endpoint.server {
-        Server::LlamaServer => [Some("top_k"), Some("min_p"), Some("repeat_penalty")],
-        Server::Vllm => [Some("top_k"), Some("min_p"), Some("repetition_penalty")],
-        Server::LmStudio => [Some("top_k"), None, Some("repeat_penalty")],
-        Server::Ollama | Server::Other => [None; 3],
+        ServerKind::LlamaServer => [Some("top_k"), Some("min_p"), Some("repeat_penalty")],
+        ServerKind::Vllm => [Some("top_k"), Some("min_p"), Some("repetition_penalty")],
+        ServerKind::LmStudio => [Some("top_k"), None, Some("repeat_penalty")],
+        ServerKind::Ollama | ServerKind::Other => [None; 3],
     };
     let top_k = match (endpoint.server, sampling.top_k) {
         // All of them; older versions of vLLM refuse 0.
-        (Server::Vllm, 0) => json!(-1),
+        (ServerKind::Vllm, 0) => json!(-1),
         (_, most) => json!(most),
     };
     let values = [
@@ -130,14 +130,14 @@ fn further(
 
 /// A message's content: its text, or texts and pictures in their order.
 fn content(message: &Message) -> Result<Value, RemoteError> {
-    let sees = |part: &Part| matches!(part, Part::Picture(_));
+    let sees = |part: &MessagePart| matches!(part, MessagePart::Picture(_));
     if !message.parts.iter().any(sees) {
         return Ok(json!(message.text()));
     }
     let parts = message.parts.iter().map(|part| {
         Ok(match part {
-            Part::Text(text) => json!({"type": "text", "text": text}),
-            Part::Picture(picture) => {
+            MessagePart::Text(text) => json!({"type": "text", "text": text}),
+            MessagePart::Picture(picture) => {
                 json!({"type": "image_url", "image_url": {"url": data_url(picture)?}})
             }
         })
@@ -270,17 +270,17 @@ fn stream(
                 Some(Err(error)) => return Err(client.unexpected(&error.to_string(), "text")),
                 // A server that dies closes the stream as well, without a word of an end.
                 None if finish.is_none() => return Err(lost("the stream ended in the middle")),
-                None => Piece::End,
+                None => StreamEvent::End,
             };
             let new = match said {
-                Piece::Text(new) => new,
-                Piece::Finish(new, why) => {
+                StreamEvent::Text(new) => new,
+                StreamEvent::Finish(new, why) => {
                     finish = Some(why);
                     new
                 }
-                Piece::Failed(reason) => return Err(lost(&reason)),
-                Piece::End => {
-                    let finish = finish.unwrap_or(Finish::Stop);
+                StreamEvent::Failed(reason) => return Err(lost(&reason)),
+                StreamEvent::End => {
+                    let finish = finish.unwrap_or(FinishReason::Stop);
                     return Ok(Some(Reply { text, finish }));
                 }
             };

@@ -14,7 +14,7 @@ pub const PIPELINE: &str = "endpoint";
 /// The servers that differ in more than their OpenAI interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Server {
+pub enum ServerKind {
     /// llama.cpp's `llama-server`.
     LlamaServer,
     /// Ollama.
@@ -27,15 +27,15 @@ pub enum Server {
     Other,
 }
 
-impl Server {
+impl ServerKind {
     /// Its name for people.
     pub fn label(self) -> &'static str {
         match self {
-            Server::LlamaServer => "llama-server",
-            Server::Ollama => "Ollama",
-            Server::LmStudio => "LM Studio",
-            Server::Vllm => "vLLM",
-            Server::Other => "OpenAI-compatible server",
+            ServerKind::LlamaServer => "llama-server",
+            ServerKind::Ollama => "Ollama",
+            ServerKind::LmStudio => "LM Studio",
+            ServerKind::Vllm => "vLLM",
+            ServerKind::Other => "OpenAI-compatible server",
         }
     }
 }
@@ -46,7 +46,7 @@ pub struct Endpoint {
     /// The server's name of it.
     pub model: String,
     /// The server program.
-    pub server: Server,
+    pub server: ServerKind,
     /// Tokens of prompt and answer together.
     pub context: usize,
     /// Reads pictures.
@@ -104,32 +104,32 @@ pub fn look_for(client: &Client, model: &str) -> Result<(), RemoteError> {
 }
 
 /// Told by `owned_by` in the list, and by what only one of them answers.
-async fn server_of(client: &Client, data: &[Value]) -> Server {
+async fn server_of(client: &Client, data: &[Value]) -> ServerKind {
     let owner = |name: &str| {
         let owned = |entry: &Value| entry.get("owned_by").and_then(Value::as_str) == Some(name);
         data.iter().any(owned)
     };
     if owner("llamacpp") {
-        return Server::LlamaServer;
+        return ServerKind::LlamaServer;
     }
     if owner("vllm") {
-        return Server::Vllm;
+        return ServerKind::Vllm;
     }
     let root = client.address().root();
     let has = |value: Result<Value, RemoteError>, field: &str| {
         value.is_ok_and(|value| value.get(field).is_some())
     };
     if has(client.get(root.join("/api/version")).await, "version") {
-        return Server::Ollama;
+        return ServerKind::Ollama;
     }
     if has(client.get(root.join("/api/v0/models")).await, "data") {
-        return Server::LmStudio;
+        return ServerKind::LmStudio;
     }
-    Server::Other
+    ServerKind::Other
 }
 
 /// What the server says of one model; `None` for one that does not write.
-async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Option<Endpoint> {
+async fn look_at(client: &Client, server: ServerKind, id: &str, entry: &Value) -> Option<Endpoint> {
     let root = client.address().root();
     let number = |value: Option<&Value>| value.and_then(Value::as_u64).map(|n| n as usize);
     let mut model = Endpoint {
@@ -139,7 +139,7 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
         sees: false,
     };
     match server {
-        Server::LlamaServer => {
+        ServerKind::LlamaServer => {
             let props = client.get(root.join("/props")).await.unwrap_or_default();
             let context = number(props.pointer("/default_generation_settings/n_ctx"))
                 .or_else(|| number(entry.pointer("/meta/n_ctx_train")));
@@ -149,10 +149,10 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
                 None => sees_images(entry),
             };
         }
-        Server::Vllm => {
+        ServerKind::Vllm => {
             model.context = number(entry.get("max_model_len")).unwrap_or(model.context);
         }
-        Server::Ollama => {
+        ServerKind::Ollama => {
             let show = client
                 .post(root.join("/api/show"), &json!({"model": id}))
                 .await
@@ -173,7 +173,7 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
             });
             model.context = set.unwrap_or(model.context);
         }
-        Server::LmStudio => {
+        ServerKind::LmStudio => {
             let all = client
                 .get(root.join("/api/v0/models"))
                 .await
@@ -192,7 +192,7 @@ async fn look_at(client: &Client, server: Server, id: &str, entry: &Value) -> Op
                 .or_else(|| number(own.get("max_context_length")));
             model.context = context.unwrap_or(model.context);
         }
-        Server::Other => {
+        ServerKind::Other => {
             let context = ["max_model_len", "context_length", "context_window"];
             let context = context.iter().find_map(|name| number(entry.get(*name)));
             model.context = context.unwrap_or(model.context);

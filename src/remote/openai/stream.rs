@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::super::error::quoted;
-use crate::llm::chat::Finish;
+use crate::llm::chat::FinishReason;
 
 /// What one event of the stream says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum StreamEvent {
     /// More of the answer; empty where the model is thinking.
     Text(String),
-    Finish(String, Finish),
+    Finish(String, FinishReason),
     /// `[DONE]`.
     End,
     /// The server broke off, and says why.
@@ -19,9 +19,9 @@ pub(super) enum Piece {
 
 /// Reads the data of one event. Thoughts (`reasoning_content`, `reasoning`) are not part of the
 /// answer. `None` where it is not one of the stream's events.
-pub(super) fn piece(data: &str) -> Option<Piece> {
+pub(super) fn piece(data: &str) -> Option<StreamEvent> {
     if data.trim() == "[DONE]" {
-        return Some(Piece::End);
+        return Some(StreamEvent::End);
     }
     let event: Value = serde_json::from_str(data).ok()?;
     if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
@@ -29,19 +29,19 @@ pub(super) fn piece(data: &str) -> Option<Piece> {
         let said = said
             .as_str()
             .map_or_else(|| said.to_string(), str::to_owned);
-        return Some(Piece::Failed(quoted(&said)));
+        return Some(StreamEvent::Failed(quoted(&said)));
     }
     let choices = event.get("choices")?.as_array()?;
     // The last event of some servers tells what was used and has no choice.
     let Some(choice) = choices.first() else {
-        return Some(Piece::Text(String::new()));
+        return Some(StreamEvent::Text(String::new()));
     };
     let text = choice.pointer("/delta/content").and_then(Value::as_str);
     let text = text.unwrap_or_default().to_owned();
     Some(match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("length") => Piece::Finish(text, Finish::Length),
-        Some(_) => Piece::Finish(text, Finish::Stop),
-        None => Piece::Text(text),
+        Some("length") => StreamEvent::Finish(text, FinishReason::Length),
+        Some(_) => StreamEvent::Finish(text, FinishReason::Stop),
+        None => StreamEvent::Text(text),
     })
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn pieces_of_the_four_servers_are_read() {
-        let text = |text: &str| Some(Piece::Text(text.to_owned()));
+        let text = |text: &str| Some(StreamEvent::Text(text.to_owned()));
         for (data, wanted) in [
             // llama-server begins with a role and no content.
             (
@@ -73,23 +73,23 @@ mod tests {
             ),
             (
                 r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
-                Some(Piece::Finish("x".into(), Finish::Stop)),
+                Some(StreamEvent::Finish("x".into(), FinishReason::Stop)),
             ),
             (
                 r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}"#,
-                Some(Piece::Finish(String::new(), Finish::Length)),
+                Some(StreamEvent::Finish(String::new(), FinishReason::Length)),
             ),
             // vLLM with usage.
             (r#"{"choices":[],"usage":{"total_tokens":9}}"#, text("")),
-            ("[DONE]", Some(Piece::End)),
+            ("[DONE]", Some(StreamEvent::End)),
             // LM Studio.
             (
                 r#"{"error":{"message":"The model has\ncrashed"}}"#,
-                Some(Piece::Failed("The model has crashed".into())),
+                Some(StreamEvent::Failed("The model has crashed".into())),
             ),
             (
                 r#"{"error":"no such model"}"#,
-                Some(Piece::Failed("no such model".into())),
+                Some(StreamEvent::Failed("no such model".into())),
             ),
             (r#"{"hello":1}"#, None),
             ("<html>", None),

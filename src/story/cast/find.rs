@@ -8,7 +8,7 @@ use super::{Member, MemberId};
 
 /// A member of the cast in a text, by where its name stands in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NameMention {
     /// The member that is named.
     pub member: MemberId,
     /// First byte of the name in the text.
@@ -36,7 +36,7 @@ struct Letter {
 
 /// What a letter is to the one beside it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LetterClass {
     /// Nothing of a word.
     Apart,
     /// Of a script that is written without spaces, in which a name may stand anywhere.
@@ -47,18 +47,18 @@ enum Kind {
     Spaced,
 }
 
-fn kind(letter: &str) -> Kind {
+fn kind(letter: &str) -> LetterClass {
     let Some(c) = letter.chars().next() else {
-        return Kind::Apart;
+        return LetterClass::Apart;
     };
     if !c.is_alphanumeric() && c != '_' {
-        return Kind::Apart;
+        return LetterClass::Apart;
     }
     match c.script() {
         // The long vowel belongs to no script of its own.
-        _ if c == '\u{30fc}' => Kind::Katakana,
-        Script::Katakana => Kind::Katakana,
-        Script::Hangul => Kind::Hangul,
+        _ if c == '\u{30fc}' => LetterClass::Katakana,
+        Script::Katakana => LetterClass::Katakana,
+        Script::Hangul => LetterClass::Hangul,
         Script::Han
         | Script::Hiragana
         | Script::Bopomofo
@@ -66,8 +66,8 @@ fn kind(letter: &str) -> Kind {
         | Script::Lao
         | Script::Khmer
         | Script::Myanmar
-        | Script::Tibetan => Kind::Unspaced,
-        _ => Kind::Spaced,
+        | Script::Tibetan => LetterClass::Unspaced,
+        _ => LetterClass::Spaced,
     }
 }
 
@@ -110,8 +110,10 @@ fn begins(text: &[Letter], at: usize) -> bool {
     };
     let first = kind(&text[at].folded);
     let joins = |at: usize| match (kind(&text[at].folded), first) {
-        (Kind::Apart, _) | (Kind::Unspaced, _) | (_, Kind::Unspaced) => false,
-        (Kind::Katakana, other) | (other, Kind::Katakana) => other == Kind::Katakana,
+        (LetterClass::Apart, _) | (LetterClass::Unspaced, _) | (_, LetterClass::Unspaced) => false,
+        (LetterClass::Katakana, other) | (other, LetterClass::Katakana) => {
+            other == LetterClass::Katakana
+        }
         _ => true,
     };
     if !joins(before) {
@@ -132,15 +134,19 @@ fn ends(text: &[Letter], end: usize) -> bool {
         return true;
     };
     match (kind(&last.folded), kind(&next.folded)) {
-        (_, Kind::Apart) | (Kind::Unspaced, _) | (_, Kind::Unspaced) => true,
-        (Kind::Hangul, Kind::Hangul) => {
+        (_, LetterClass::Apart) | (LetterClass::Unspaced, _) | (_, LetterClass::Unspaced) => true,
+        (LetterClass::Hangul, LetterClass::Hangul) => {
             let rest = text[end..].iter().map(|letter| letter.folded.as_str());
-            let rest: String = rest.take_while(|c| kind(c) == Kind::Hangul).collect();
+            let rest: String = rest
+                .take_while(|c| kind(c) == LetterClass::Hangul)
+                .collect();
             // "이" stands between a name and its particle, too.
             let rest = rest.strip_prefix('이').unwrap_or(&rest);
             rest.is_empty() || PARTICLES.iter().any(|particle| rest.starts_with(particle))
         }
-        (Kind::Katakana, other) | (other, Kind::Katakana) => other != Kind::Katakana,
+        (LetterClass::Katakana, other) | (other, LetterClass::Katakana) => {
+            other != LetterClass::Katakana
+        }
         _ => false,
     }
 }
@@ -155,7 +161,7 @@ fn ends(text: &[Letter], end: usize) -> bool {
 /// let found = named(&[milo], "Milord sees MILO's lamp.");
 /// assert_eq!((found.len(), found[0].start, found[0].end), (1, 12, 16));
 /// ```
-pub fn named(cast: &[Member], text: &str) -> Vec<Named> {
+pub fn named(cast: &[Member], text: &str) -> Vec<NameMention> {
     let text = letters(text);
     let mut hits: Vec<(usize, usize, MemberId)> = Vec::new();
     for member in cast {
@@ -188,7 +194,7 @@ pub fn named(cast: &[Member], text: &str) -> Vec<Named> {
         }
     }
     taken.sort_by_key(|(at, ..)| *at);
-    let places = taken.into_iter().map(|(at, end, member)| Named {
+    let places = taken.into_iter().map(|(at, end, member)| NameMention {
         member,
         start: text[at].start,
         end: text[end - 1].end,

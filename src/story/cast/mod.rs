@@ -7,11 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use find::{Named, named, present};
+pub use find::{NameMention, named, present};
 pub use propose::{Proposal, proposals};
 
 use super::record::{FileUse, LoraUse};
-use super::{ImageId, Panel, Story, Unknown, is_default};
+use super::{ImageId, Panel, Story, UnknownFields, is_default};
 
 /// Names a member of the cast for as long as its story lives.
 #[derive(
@@ -79,7 +79,7 @@ pub struct Member {
     pub embedding: Option<FileUse>,
     /// Fields of a newer Vokenboard, kept as they are.
     #[serde(flatten)]
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Member {

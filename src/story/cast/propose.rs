@@ -40,7 +40,7 @@ const ARTICLES: &str = " the der die das den dem des ein eine einen einem einer 
     ihre ihren mein meine meinen dein deine im am zum zur vom beim ins ans ";
 
 /// A word of a text.
-struct Word<'a> {
+struct TextWord<'a> {
     text: &'a str,
     /// It begins a sentence, or what somebody says.
     first: bool,
@@ -48,13 +48,13 @@ struct Word<'a> {
     joins: bool,
 }
 
-fn words(text: &str) -> Vec<Word<'_>> {
-    let mut words: Vec<Word> = Vec::new();
+fn words(text: &str) -> Vec<TextWord<'_>> {
+    let mut words: Vec<TextWord> = Vec::new();
     let mut between = String::new();
     let mut begins = true;
     for piece in text.split_word_bounds() {
         if piece.chars().next().is_some_and(char::is_alphabetic) {
-            words.push(Word {
+            words.push(TextWord {
                 text: piece,
                 first: begins,
                 joins: between == " ",
@@ -101,7 +101,7 @@ fn is_capitalised(word: &str) -> bool {
 /// assert_eq!(proposals(&story)[0].name, "Milo");
 /// ```
 pub fn proposals(story: &Story) -> Vec<Proposal> {
-    let texts: Vec<(PanelId, Vec<Word>)> = story
+    let texts: Vec<(PanelId, Vec<TextWord>)> = story
         .panels
         .iter()
         .map(|panel| (panel.id, words(&panel.text)))

@@ -2,7 +2,7 @@
 
 /// Kinds of pictures that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PictureFormat {
     Png,
     Jpeg,
     WebP,
@@ -10,7 +10,7 @@ pub(super) enum Kind {
 
 /// A file of another kind: what it is, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct NotAPicture {
     pub what: &'static str,
     pub remedy: &'static str,
 }
@@ -55,9 +55,9 @@ const BRANDS: [(&[u8], &str); 9] = [
 ///
 /// # Errors
 /// What it is instead, as far as that can be told.
-pub(super) fn identify(bytes: &[u8]) -> Result<Kind, Other> {
+pub(super) fn identify(bytes: &[u8]) -> Result<PictureFormat, NotAPicture> {
     let save = |what| {
-        Err(Other {
+        Err(NotAPicture {
             what,
             remedy: SAVE_AS,
         })
@@ -65,19 +65,19 @@ pub(super) fn identify(bytes: &[u8]) -> Result<Kind, Other> {
     let begins = |begin: &[u8]| bytes.starts_with(begin);
     let part = |from: usize| bytes.get(from..from + 4).unwrap_or_default();
     if bytes.is_empty() {
-        return Err(Other {
+        return Err(NotAPicture {
             what: "an empty file",
             remedy: RESTORE,
         });
     }
     if begins(b"\x89PNG\r\n\x1a\n") {
-        return Ok(Kind::Png);
+        return Ok(PictureFormat::Png);
     }
     if begins(b"\xff\xd8\xff") {
-        return Ok(Kind::Jpeg);
+        return Ok(PictureFormat::Jpeg);
     }
     if begins(b"RIFF") && part(8) == b"WEBP" {
-        return Ok(Kind::WebP);
+        return Ok(PictureFormat::WebP);
     }
     if part(4) == b"ftyp" {
         let known = BRANDS.iter().find(|(brand, _)| part(8) == *brand);
@@ -89,7 +89,7 @@ pub(super) fn identify(bytes: &[u8]) -> Result<Kind, Other> {
     text(bytes).map_or_else(
         || {
             if bytes.iter().all(|byte| *byte == 0) {
-                return Err(Other {
+                return Err(NotAPicture {
                     what: "nothing but zeros",
                     remedy: RESTORE,
                 });
@@ -101,11 +101,11 @@ pub(super) fn identify(bytes: &[u8]) -> Result<Kind, Other> {
 }
 
 /// Texts that come in place of a picture.
-fn text(bytes: &[u8]) -> Option<Other> {
+fn text(bytes: &[u8]) -> Option<NotAPicture> {
     let head = &bytes[..bytes.len().min(1024)];
     let head = String::from_utf8_lossy(head).to_lowercase();
     let head = head.trim_start_matches('\u{feff}').trim_start();
-    let other = |what, remedy| Some(Other { what, remedy });
+    let other = |what, remedy| Some(NotAPicture { what, remedy });
     if head.starts_with("version https://git-lfs") {
         let remedy = "fetch the picture itself with `git lfs pull`";
         return other("a pointer of Git LFS", remedy);

@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::{Record, record_png};
 use crate::files::read_file;
 use crate::pixels::put_on_white;
-use kind::{Kind, Other};
+use kind::{NotAPicture, PictureFormat};
 
 /// Larger pictures than this are refused: pixels of a side, pixels in all, bytes of the file and
 /// bytes that a decoder may take beside the pixels.
@@ -58,7 +58,7 @@ pub enum PictureFileError {
         /// The file.
         path: PathBuf,
         /// What it is instead, and what to do about it.
-        other: Other,
+        other: NotAPicture,
     },
     /// The file is cut short or its data are invalid.
     #[error("{} is not a whole picture ({why}); restore it from a copy.", path.display())]
@@ -104,13 +104,13 @@ pub fn read_picture_file(path: &Path) -> Result<(RgbaImage, Option<Record>), Pic
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(&bytes, kind)));
     let mut picture = match decoded {
         Ok(Ok(picture)) => picture,
-        Ok(Err(Trouble::TooLarge(why))) => return Err(too_large(path, why)),
-        Ok(Err(Trouble::Damaged(why))) => return Err(damaged(why.into())),
+        Ok(Err(PictureDamage::TooLarge(why))) => return Err(too_large(path, why)),
+        Ok(Err(PictureDamage::Damaged(why))) => return Err(damaged(why.into())),
         Err(_) => return Err(damaged("its reader gave up".to_owned().into())),
     };
     let record = match kind {
         // A record of another version is no reason to refuse the picture.
-        Kind::Png => record_png::record_in(&bytes),
+        PictureFormat::Png => record_png::record_in(&bytes),
         _ => None,
     };
     put_on_white(&mut picture);
@@ -124,30 +124,30 @@ fn too_large(path: &Path, why: String) -> PictureFileError {
     }
 }
 
-enum Trouble {
+enum PictureDamage {
     Damaged(String),
     TooLarge(String),
 }
 
-impl From<ImageError> for Trouble {
-    fn from(error: ImageError) -> Trouble {
+impl From<ImageError> for PictureDamage {
+    fn from(error: ImageError) -> PictureDamage {
         match error {
             ImageError::Limits(_) => {
-                Trouble::TooLarge("it takes more memory than a picture should".to_owned())
+                PictureDamage::TooLarge("it takes more memory than a picture should".to_owned())
             }
             other => {
                 // Decoders may say it in many lines.
                 let why = other.to_string();
                 let words: Vec<&str> = why.split_whitespace().collect();
-                Trouble::Damaged(words.join(" "))
+                PictureDamage::Damaged(words.join(" "))
             }
         }
     }
 }
 
-fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
+fn decode(bytes: &[u8], kind: PictureFormat) -> Result<RgbaImage, PictureDamage> {
     if !is_whole(bytes, kind) {
-        return Err(Trouble::Damaged("it is cut short".to_owned()));
+        return Err(PictureDamage::Damaged("it is cut short".to_owned()));
     }
     let mut decoder = decoder(bytes, kind)?;
     // Cameras write pictures as their sensor lay and note how to turn them; a note that can't be
@@ -156,10 +156,10 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
     let profile = decoder.icc_profile().ok().flatten();
     let profile = profile.and_then(|icc| colour::profile(&icc));
     let profile = match kind {
-        Kind::Png => png_colours(bytes, profile),
+        PictureFormat::Png => png_colours(bytes, profile),
         _ => profile,
     };
-    if kind == Kind::Jpeg
+    if kind == PictureFormat::Jpeg
         && let Some(picture) = jpeg::with_inks(bytes)
     {
         return Ok(turned(picture.into(), turn).into_rgba8());
@@ -186,12 +186,12 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<RgbaImage, Trouble> {
 }
 
 /// Whether the file goes on to its end, which some decoders don't mind.
-fn is_whole(bytes: &[u8], kind: Kind) -> bool {
+fn is_whole(bytes: &[u8], kind: PictureFormat) -> bool {
     match kind {
-        Kind::Png => png_is_whole(bytes),
-        Kind::Jpeg => jpeg::is_whole(bytes),
+        PictureFormat::Png => png_is_whole(bytes),
+        PictureFormat::Jpeg => jpeg::is_whole(bytes),
         // It says how long it is behind the eight bytes that begin it.
-        Kind::WebP => bytes.get(4..8).is_some_and(|said| {
+        PictureFormat::WebP => bytes.get(4..8).is_some_and(|said| {
             let said = u32::from_le_bytes([said[0], said[1], said[2], said[3]]);
             u64::from(said) + 8 <= bytes.len() as u64
         }),
@@ -217,39 +217,41 @@ fn turned(mut picture: DynamicImage, turn: Orientation) -> DynamicImage {
     picture
 }
 
-fn decoder(bytes: &[u8], kind: Kind) -> Result<Box<dyn ImageDecoder + '_>, Trouble> {
+fn decoder(bytes: &[u8], kind: PictureFormat) -> Result<Box<dyn ImageDecoder + '_>, PictureDamage> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_MEMORY);
     // A PNG begins with its size; its decoder would read on to the pixels first.
-    if let (Kind::Png, Some(size)) = (kind, bytes.get(16..24)) {
+    if let (PictureFormat::Png, Some(size)) = (kind, bytes.get(16..24)) {
         let side =
             |at: usize| u32::from_be_bytes([size[at], size[at + 1], size[at + 2], size[at + 3]]);
         must_fit(side(0), side(4))?;
     }
     let mut decoder: Box<dyn ImageDecoder + '_> = match kind {
-        Kind::Png => Box::new(PngDecoder::with_limits(Cursor::new(bytes), limits.clone())?),
-        Kind::Jpeg => Box::new(JpegDecoder::new(Cursor::new(bytes))?),
-        Kind::WebP => Box::new(WebPDecoder::new(Cursor::new(bytes))?),
+        PictureFormat::Png => {
+            Box::new(PngDecoder::with_limits(Cursor::new(bytes), limits.clone())?)
+        }
+        PictureFormat::Jpeg => Box::new(JpegDecoder::new(Cursor::new(bytes))?),
+        PictureFormat::WebP => Box::new(WebPDecoder::new(Cursor::new(bytes))?),
     };
     let (width, height) = decoder.dimensions();
     must_fit(width, height)?;
     if width == 0 || height == 0 {
-        return Err(Trouble::Damaged("it has no pixels".to_owned()));
+        return Err(PictureDamage::Damaged("it has no pixels".to_owned()));
     }
     decoder.set_limits(limits)?;
     Ok(decoder)
 }
 
-fn must_fit(width: u32, height: u32) -> Result<(), Trouble> {
+fn must_fit(width: u32, height: u32) -> Result<(), PictureDamage> {
     let is = format!("{width} by {height} pixels");
     if width > LARGEST_SIDE || height > LARGEST_SIDE {
         let why = format!("{is}, where a side has at most {LARGEST_SIDE}");
-        return Err(Trouble::TooLarge(why));
+        return Err(PictureDamage::TooLarge(why));
     }
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         let most = MOST_PIXELS / 1_000_000;
         let why = format!("{is}, where it has at most {most} million");
-        return Err(Trouble::TooLarge(why));
+        return Err(PictureDamage::TooLarge(why));
     }
     Ok(())
 }

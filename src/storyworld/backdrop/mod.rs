@@ -113,7 +113,7 @@ pub(super) fn subject_light(time: Time) -> impl Fn(Rgb) -> Rgb {
 /// The SVG, 128 units square, of a place.
 pub(super) fn svg(place: Place, time: Time, weather: Weather, layout: u8) -> String {
     let seed = 0x5ce0 + 97 * place.index() as u64 + 1009 * u64::from(layout);
-    let mut b = Painter::new(seed, time, weather, layout);
+    let mut b = BackdropPainter::new(seed, time, weather, layout);
     match place {
         Place::Forest => b.forest(),
         Place::Beach => b.beach(),
@@ -131,7 +131,7 @@ pub(super) fn svg(place: Place, time: Time, weather: Weather, layout: u8) -> Str
     b.finish()
 }
 
-struct Painter {
+struct BackdropPainter {
     time: Time,
     weather: Weather,
     rng: ChaCha8Rng,
@@ -140,7 +140,7 @@ struct Painter {
     out: String,
 }
 
-impl Painter {
+impl BackdropPainter {
     fn new(seed: u64, time: Time, weather: Weather, layout: u8) -> Self {
         Self {
             time,

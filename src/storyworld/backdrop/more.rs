@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rand::Rng;
 
-use super::{Painter, hex, rgb};
-use crate::storyworld::library::{DrawingId, Setting};
+use super::{BackdropPainter, hex, rgb};
+use crate::storyworld::library::{DrawingId, SceneSetting};
 
 /// One layer of a place: what it is, and its numbers, colours and names.
 #[derive(Clone, Debug)]
@@ -47,9 +47,9 @@ impl Layer {
 }
 
 /// The SVG, 128 units square, of a place made of layers.
-pub(crate) fn svg(setting: &Setting) -> String {
+pub(crate) fn svg(setting: &SceneSetting) -> String {
     let seed = 0x60de + 131 * setting.ground.index() as u64 + 1009 * u64::from(setting.layout);
-    let mut b = Painter::new(seed, setting.time, setting.weather, setting.layout);
+    let mut b = BackdropPainter::new(seed, setting.time, setting.weather, setting.layout);
     for layer in setting.ground.more().map_or(&[][..], |p| &p.layers) {
         b.layer(layer);
     }
@@ -61,7 +61,7 @@ fn art(name: &str) -> String {
     DrawingId::named(name).map_or_else(String::new, |id| id.get().cut_out())
 }
 
-impl Painter {
+impl BackdropPainter {
     fn layer(&mut self, l: &Layer) {
         let n = |i| l.number(i);
         match l.kind {

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{MOON, Painter, SUN, art, embed, hex, mix, recolour, rgb};
+use super::{BackdropPainter, MOON, SUN, art, embed, hex, mix, recolour, rgb};
 use crate::storyworld::place::Time;
 
 const OAK: &str = art!("oak");
@@ -20,7 +20,7 @@ const PAN: &str = art!("pan");
 const BED: &str = art!("bed");
 const PICTURE: &str = art!("picture");
 
-impl Painter {
+impl BackdropPainter {
     pub(super) fn forest(&mut self) {
         self.sky(70.0);
         self.hills(72.0, 0x2f7d3b, 0.45);

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{DrawingId, Ground, Setting};
+use super::{DrawingId, Ground, SceneSetting};
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::scene::{FALLS, LAYOUTS, Rect, Split, UNITS, to_pixels};
 
@@ -53,7 +53,7 @@ pub struct Figure {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Composition {
     /// Where and when it plays.
-    pub setting: Setting,
+    pub setting: SceneSetting,
     /// Who and what stands there.
     pub figures: Vec<Figure>,
 }
@@ -185,7 +185,7 @@ impl Composition {
         });
         let figures = figures.collect();
         Self {
-            setting: Setting {
+            setting: SceneSetting {
                 ground,
                 time,
                 weather,

@@ -19,7 +19,7 @@ use resvg::usvg;
 
 pub use composition::{CANVAS_CELLS, CELLS, Composition, CompositionOptions, Figure, MAX_FIGURES};
 pub use raster::{CompositionRenderer, PAPER};
-pub use setting::{Ground, Setting, vocabulary};
+pub use setting::{Ground, SceneSetting, vocabulary};
 
 /// A line for each drawing: name, height relative to a person, and whether it hangs in the sky.
 const TABLE: &str = include_str!("../../../assets/library/drawings.tsv");

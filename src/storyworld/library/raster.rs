@@ -3,7 +3,7 @@
 use resvg::tiny_skia::{self, Pixmap, Transform};
 
 use super::composition::{CANVAS_CELLS, CELLS, HUES, MIDDLE};
-use super::{Composition, Drawing, Figure, Ground, Setting};
+use super::{Composition, Drawing, Figure, Ground, SceneSetting};
 use crate::storyworld::backdrop;
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::render::{self, Renderer, Sprite};
@@ -62,7 +62,7 @@ impl CompositionRenderer {
         rgb
     }
 
-    fn draw_backdrop(&self, setting: &Setting, rgb: &mut [u8]) {
+    fn draw_backdrop(&self, setting: &SceneSetting, rgb: &mut [u8]) {
         if let Ground::Story(_) = setting.ground {
             return self.backdrops.draw_backdrop(&setting.scene(), rgb);
         }

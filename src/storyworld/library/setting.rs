@@ -90,7 +90,7 @@ impl Ground {
 
 /// Where, when and in what weather a composition plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Setting {
+pub struct SceneSetting {
     /// Where it plays.
     pub ground: Ground,
     /// The time of day.
@@ -103,7 +103,7 @@ pub struct Setting {
     pub fall: u8,
 }
 
-impl Setting {
+impl SceneSetting {
     /// The same as a scene without subjects; elsewhere than in a place of the stories its place
     /// says nothing.
     pub(super) fn scene(&self) -> Scene {

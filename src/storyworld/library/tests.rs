@@ -117,7 +117,7 @@ fn there_are_forty_places_and_each_looks_like_no_other() {
             .iter()
             .flat_map(|t| (0..LAYOUTS).map(move |l| (t, l)))
         {
-            let setting = Setting {
+            let setting = SceneSetting {
                 ground,
                 time,
                 weather: Weather::Clear,

@@ -4,7 +4,7 @@ use egui::{Rect, ScrollArea, Ui, UiBuilder};
 
 use super::{CastAction, called, paint_face, pill};
 use crate::studio::actions::Action;
-use crate::studio::card::Drawn;
+use crate::studio::card::CardPosition;
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
 use crate::studio::widgets::{menu_item, roomy};
@@ -26,7 +26,7 @@ pub fn show(
     state: &State,
     textures: &mut Textures,
     actions: &mut Vec<Action>,
-    drawn: Drawn,
+    drawn: CardPosition,
     rect: Rect,
 ) {
     let Some(panel) = state.panel(drawn.id) else {

@@ -21,7 +21,7 @@ use crate::story::{Member, MemberId, MemberKind, PanelId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum CastAction {
     /// Somebody new, whose sheet opens.
-    New(Looks),
+    New(ReferencePlace),
     /// The sheet of a member.
     Open(MemberId),
     /// A member as it is now.
@@ -35,7 +35,7 @@ pub enum CastAction {
     /// A name of the story's is none.
     Dismiss(String),
     /// What is seen there is this member.
-    Is(MemberId, Looks),
+    Is(MemberId, ReferencePlace),
     /// The member is in the panel, or not.
     Into(PanelId, MemberId, bool),
     /// A picture file for a member.
@@ -44,7 +44,7 @@ pub enum CastAction {
 
 /// Where a member is seen.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Looks {
+pub enum ReferencePlace {
     #[default]
     /// No picture is said.
     Nowhere,
@@ -65,7 +65,7 @@ pub fn called(member: &Member) -> &str {
 }
 
 /// The lines of a menu that says who is seen there.
-pub fn who(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, looks: &Looks) {
+pub fn who(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, looks: &ReferencePlace) {
     for member in &state.story().cast {
         if menu_item(ui, &format!("This is {}", called(member)), "", true) {
             actions.push(Action::Cast(CastAction::Is(member.id, looks.clone())));

@@ -2,7 +2,7 @@
 
 use egui::{Rect, ScrollArea, Ui, UiBuilder};
 
-use super::{CastAction, Looks, called, paint_face, pill};
+use super::{CastAction, ReferencePlace, called, paint_face, pill};
 use crate::story::Member;
 use crate::studio::actions::Action;
 use crate::studio::icons::{self, Icon};
@@ -46,7 +46,7 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                         .accessible_name("Add to the cast")
                         .on_hover_text("A character, a place or a thing that comes back");
                     if add.clicked() {
-                        actions.push(Action::Cast(CastAction::New(Looks::Nowhere)));
+                        actions.push(Action::Cast(CastAction::New(ReferencePlace::Nowhere)));
                     }
                     let told = !state.panels().is_empty() && state.work.is_idle();
                     if state.is_instructed()

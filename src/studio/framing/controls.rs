@@ -2,10 +2,10 @@
 
 use egui::{ComboBox, Slider, Ui};
 
-use super::{FrameAction, Tool, Use};
+use super::{FrameAction, PictureUse, Tool};
 use crate::pipeline::painter::Capabilities;
 use crate::story::{FileUse, Likeness, PanelId, Settings};
-use crate::studio::actions::{Action, Setting};
+use crate::studio::actions::{Action, InspectorControl};
 use crate::studio::icons::Icon;
 use crate::studio::inspector::{field, label};
 use crate::studio::state::State;
@@ -38,7 +38,7 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId) 
 }
 
 fn change(actions: &mut Vec<Action>, settings: Settings) {
-    actions.push(Action::Set(Setting::Picture(Box::new(settings))));
+    actions.push(Action::Set(InspectorControl::Picture(Box::new(settings))));
 }
 
 /// How strongly the cast's pictures work.
@@ -108,7 +108,7 @@ fn from_this(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId,
     };
     label(ui, &format!("From this picture: {words}"));
     ui.horizontal_wrapped(|ui| {
-        let scribble = Some(Tool::Scribble(Use::Source));
+        let scribble = Some(Tool::Scribble(PictureUse::Source));
         for (words, name, action) in [
             (
                 "The take",
@@ -118,7 +118,7 @@ fn from_this(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId,
             (
                 "A picture…",
                 "From a picture…",
-                FrameAction::Ask(id, Use::Source),
+                FrameAction::Ask(id, PictureUse::Source),
             ),
             (
                 "A scribble",
@@ -196,7 +196,7 @@ fn sketch(
     ui.horizontal_wrapped(|ui| {
         let picture = ui.button("A picture…").accessible_name("Follow a picture…");
         if picture.clicked() {
-            actions.push(Action::Frame(FrameAction::Ask(id, Use::Control)));
+            actions.push(Action::Frame(FrameAction::Ask(id, PictureUse::Control)));
         }
         let drawn = state
             .panel(id)
@@ -204,7 +204,7 @@ fn sketch(
         if kind == "scribble" && drawn {
             let scribble = ui.button("A scribble").accessible_name("Follow a scribble");
             if scribble.clicked() {
-                let tool = Some(Tool::Scribble(Use::Control));
+                let tool = Some(Tool::Scribble(PictureUse::Control));
                 actions.push(Action::Frame(FrameAction::Take(id, tool)));
             }
         }

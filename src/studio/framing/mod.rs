@@ -16,7 +16,7 @@ pub enum Tool {
     /// Paints what is drawn anew.
     Mask,
     /// Paints a drawing to begin from, or to follow.
-    Scribble(Use),
+    Scribble(PictureUse),
     /// Frames a member of the cast.
     Who,
     /// Frames what stays.
@@ -27,7 +27,7 @@ pub enum Tool {
 
 /// What a picture of the author's is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum PictureUse {
     /// To begin from.
     Source,
     /// To follow the shapes of.
@@ -66,7 +66,7 @@ pub enum FrameAction {
     /// What was scribbled is used.
     UseScribble(PanelId),
     /// A picture file for this.
-    Ask(PanelId, Use),
+    Ask(PanelId, PictureUse),
     /// The take that is shown is begun from.
     FromShown(PanelId),
     /// How much is drawn anew, and whether the pointer still holds the slider.

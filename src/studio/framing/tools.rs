@@ -5,11 +5,11 @@ use egui::{
     WidgetInfo,
 };
 
-use super::{FrameAction, Tool, Use};
+use super::{FrameAction, PictureUse, Tool};
 use crate::story::{Margins, PanelId, Retouch};
 use crate::studio::actions::Action;
 use crate::studio::canvas::Brush;
-use crate::studio::casting::{self, CastAction, Looks};
+use crate::studio::casting::{self, CastAction, ReferencePlace};
 use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
@@ -131,7 +131,7 @@ fn mask(ui: &mut Ui, id: PanelId, state: &State, actions: &mut Vec<Action>) {
         actions.push(Action::Frame(FrameAction::Invert));
     }
     if ui.button("Load a mask…").clicked() {
-        actions.push(Action::Frame(FrameAction::Ask(id, Use::Mask)));
+        actions.push(Action::Frame(FrameAction::Ask(id, PictureUse::Mask)));
     }
     let mut enlarged = state.framing.enlarged;
     let hint = "Only what lies around the mask is drawn, at the size that the model draws best, and put back";
@@ -159,7 +159,7 @@ fn who(ui: &mut Ui, id: PanelId, state: &State, actions: &mut Vec<Action>) {
         ui.label("Draw a box around somebody of the cast.");
         return;
     };
-    let looks = Looks::Box(id, [left, top, right - left, bottom - top]);
+    let looks = ReferencePlace::Box(id, [left, top, right - left, bottom - top]);
     for member in &state.story().cast {
         let words = format!("This is {}", casting::called(member));
         if ui.button(words).clicked() {

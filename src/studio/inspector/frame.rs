@@ -7,7 +7,7 @@ use super::words::{field, label};
 use crate::catalogue::file_of;
 use crate::pipeline::painter::{Capabilities, PRESETS, Preset, SHAPES};
 use crate::story::{Edit, FileUse, LoraUse, SchedulerName, Settings, Size};
-use crate::studio::actions::{Action, Setting};
+use crate::studio::actions::{Action, InspectorControl};
 use crate::studio::icons::Icon;
 use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
@@ -24,7 +24,7 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     }
     let shown = state.shown();
     let change = |actions: &mut Vec<Action>, settings: Settings| {
-        actions.push(Action::Set(Setting::Picture(Box::new(settings))));
+        actions.push(Action::Set(InspectorControl::Picture(Box::new(settings))));
     };
     ui.add_space(10.0);
     if let Some(size) = size(ui, takes, shown.size) {

@@ -5,7 +5,7 @@ use egui::{ComboBox, DragValue, Response, Slider, Ui, Vec2};
 
 use crate::diffusion::SchedulerKind;
 use crate::story::SchedulerName;
-use crate::studio::actions::{Action, Setting};
+use crate::studio::actions::{Action, InspectorControl};
 use crate::studio::icons::{self, Icon};
 use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
@@ -32,18 +32,18 @@ pub(super) fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         "How closely the picture follows the words: 1 is loose, 15 is strict",
     );
     if response.changed() {
-        actions.push(Action::Set(Setting::Guidance(
+        actions.push(Action::Set(InspectorControl::Guidance(
             s.guidance,
             response.dragged(),
         )));
     }
     if response.drag_stopped() {
-        actions.push(Action::Set(Setting::GuidanceReleased));
+        actions.push(Action::Set(InspectorControl::GuidanceReleased));
     }
     let slider = Slider::new(&mut s.steps, 4..=60);
     let response = widgets::named_slider(ui, "Steps", state.shown().steps.to_string(), slider);
     if response.changed() {
-        actions.push(Action::Set(Setting::Steps(s.steps)));
+        actions.push(Action::Set(InspectorControl::Steps(s.steps)));
     }
     seed(ui, state, actions);
     ui.horizontal(|ui| {
@@ -63,7 +63,7 @@ pub(super) fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                 for name in schedulers(state) {
                     let label = scheduler_label(&name);
                     if ui.selectable_label(name == s.scheduler, label).clicked() {
-                        actions.push(Action::Set(Setting::Scheduler(name)));
+                        actions.push(Action::Set(InspectorControl::Scheduler(name)));
                     }
                 }
             })
@@ -102,7 +102,7 @@ fn seed(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
             .range(0..=u64::from(u32::MAX));
         let size = egui::vec2((ui.available_width() - buttons).max(40.0), 30.0);
         if ui.add_sized(size, value).accessible_name("Seed").changed() {
-            actions.push(Action::Set(Setting::Seed(seed)));
+            actions.push(Action::Set(InspectorControl::Seed(seed)));
         }
         let locked = state.seed_locked();
         let (icon, name) = if locked {
@@ -113,10 +113,10 @@ fn seed(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         let lock = widgets::icon_button(ui, icon, name, true)
             .on_hover_text("A locked seed is used again; otherwise every picture gets a new one");
         if lock.clicked() {
-            actions.push(Action::Set(Setting::LockSeed(!locked)));
+            actions.push(Action::Set(InspectorControl::LockSeed(!locked)));
         }
         if widgets::icon_button(ui, Icon::Dice, "Roll a new seed", true).clicked() {
-            actions.push(Action::Set(Setting::Dice));
+            actions.push(Action::Set(InspectorControl::Dice));
         }
     });
 }
@@ -133,7 +133,7 @@ pub(super) fn text(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     );
     explain(&response, "How adventurous the words are");
     if response.changed() {
-        actions.push(Action::Set(Setting::Temperature(s.temperature)));
+        actions.push(Action::Set(InspectorControl::Temperature(s.temperature)));
     }
     let slider = Slider::new(&mut s.top_p, 0.1..=1.0).step_by(0.05);
     let response =
@@ -143,6 +143,6 @@ pub(super) fn text(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         "How many unlikely words are left out: 1 leaves out none",
     );
     if response.changed() {
-        actions.push(Action::Set(Setting::TopP(s.top_p)));
+        actions.push(Action::Set(InspectorControl::TopP(s.top_p)));
     }
 }

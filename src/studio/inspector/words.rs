@@ -4,7 +4,7 @@
 use egui::{ComboBox, Id, TextEdit, Ui};
 
 use crate::story::{Edit, PanelId, TextLength};
-use crate::studio::actions::{Action, Setting};
+use crate::studio::actions::{Action, InspectorControl};
 use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::widgets;
@@ -22,7 +22,7 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     length(ui, state, actions);
     let shown = state.shown();
     if let Some(tone) = field(ui, "Tone and audience", &shown.tone, "gentle, for children") {
-        actions.push(Action::Set(Setting::Tone(tone)));
+        actions.push(Action::Set(InspectorControl::Tone(tone)));
     }
     let story = state.story();
     let hint = "nobody is in danger";
@@ -59,7 +59,7 @@ fn length(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                         .selectable_label(length == chosen, name(length))
                         .clicked()
                     {
-                        actions.push(Action::Set(Setting::Length(length)));
+                        actions.push(Action::Set(InspectorControl::Length(length)));
                     }
                 }
             })

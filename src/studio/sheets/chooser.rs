@@ -16,7 +16,7 @@ use crate::studio::{theme, widgets};
 /// Entries of a folder beyond these are not listed; their names can be typed.
 const LISTED: usize = 2000;
 
-struct Entry {
+struct ChooserEntry {
     name: String,
     path: PathBuf,
     folder: bool,
@@ -27,7 +27,7 @@ struct Entry {
 pub struct Chooser {
     ask: Ask,
     dir: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<ChooserEntry>,
     /// Why the folder cannot be read.
     trouble: Option<String>,
     /// The file's name, where one is saved.
@@ -80,7 +80,7 @@ impl Chooser {
                         || (self.ask == Ask::Workflow
                             && path.extension().is_some_and(|ending| ending == "json"));
                     if !name.starts_with('.') && wanted {
-                        entries.push(Entry {
+                        entries.push(ChooserEntry {
                             story: folder && Project::is_project(&path),
                             name,
                             path,

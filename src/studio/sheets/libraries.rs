@@ -7,10 +7,10 @@ const LOCK: &str = include_str!("../../../Cargo.lock");
 const LICENCES: &str = include_str!("../../../assets/licences/libraries.txt");
 
 /// A library: its name, version and licence.
-pub(super) type Library = (&'static str, &'static str, Option<&'static str>);
+pub(super) type LibraryNotice = (&'static str, &'static str, Option<&'static str>);
 
 /// All of them, by name.
-pub(super) fn all() -> Vec<Library> {
+pub(super) fn all() -> Vec<LibraryNotice> {
     let licences: HashMap<&str, &str> = LICENCES
         .lines()
         .filter_map(|line| line.split_once(": "))
@@ -36,7 +36,7 @@ pub(super) fn all() -> Vec<Library> {
 
 /// The same as text, a line each.
 pub(super) fn list() -> String {
-    let line = |(name, version, licence): Library| {
+    let line = |(name, version, licence): LibraryNotice| {
         format!("{name} {version}: {}", licence.unwrap_or("see its source"))
     };
     all().into_iter().map(line).collect::<Vec<_>>().join("\n")

@@ -10,21 +10,21 @@ use crate::studio::dates;
 use crate::studio::plain;
 use crate::studio::state::State;
 use crate::studio::theme;
-use crate::studio::toasts::{Kind, Message};
+use crate::studio::toasts::{LoggedMessage, MessageKind};
 
 /// Bytes of the log's end that are shown.
 const SHOWN: u64 = 48 << 10;
 
 pub(super) fn show(ui: &mut Ui, state: &State) {
     let p = theme::palette(ui);
-    let history: Vec<&Message> = state.toasts.history().rev().collect();
+    let history: Vec<&LoggedMessage> = state.toasts.history().rev().collect();
     if history.is_empty() {
         note(ui, "Nothing has been said in this session yet.");
     }
     for (index, message) in history.into_iter().enumerate() {
         let ink = match message.kind {
-            Kind::Note => p.ink,
-            Kind::Error => p.error,
+            MessageKind::Note => p.ink,
+            MessageKind::Error => p.error,
         };
         ui.horizontal_top(|ui| {
             let time = RichText::new(dates::time(message.at)).monospace();
@@ -33,7 +33,7 @@ pub(super) fn show(ui: &mut Ui, state: &State) {
             ui.add(Label::new(words).wrap().selectable(true));
         });
         let detail = message.detail.as_deref().unwrap_or(&message.sentence);
-        if message.kind == Kind::Error {
+        if message.kind == MessageKind::Error {
             if message.detail.is_some() {
                 let words = RichText::new(detail).monospace().size(12.0);
                 ui.add(Label::new(words.color(p.faint_ink)).wrap().selectable(true));

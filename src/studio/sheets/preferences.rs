@@ -5,7 +5,7 @@ use egui::{ComboBox, RichText, Ui};
 use super::note;
 use crate::studio::actions::Action;
 use crate::studio::dates;
-use crate::studio::preferences::Look;
+use crate::studio::preferences::ColourMode;
 use crate::studio::state::State;
 
 const SCALES: [f32; 8] = [0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0];
@@ -19,9 +19,9 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     part(ui, "Theme");
     ui.horizontal(|ui| {
         for (look, words) in [
-            (Look::System, "As the system"),
-            (Look::Light, "Light"),
-            (Look::Dark, "Dark"),
+            (ColourMode::System, "As the system"),
+            (ColourMode::Light, "Light"),
+            (ColourMode::Dark, "Dark"),
         ] {
             ui.radio_value(&mut set.theme, look, words)
                 .accessible_name(format!("Theme: {words}"));

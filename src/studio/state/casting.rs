@@ -9,7 +9,7 @@ use super::State;
 use crate::story::{
     Edit, ImageId, Member, MemberId, PanelId, Proposal, Retouch, present, proposals,
 };
-use crate::studio::casting::{CastAction, Looks, called};
+use crate::studio::casting::{CastAction, ReferencePlace, called};
 use crate::studio::dialogs::{Ask, Becomes};
 use crate::studio::sheets::Sheet;
 
@@ -175,14 +175,14 @@ impl State {
     }
 
     /// The pictures that show somebody; `None` where one is not at hand, which is told.
-    fn looks(&mut self, looks: &Looks, now: Instant) -> Option<Vec<ImageId>> {
+    fn looks(&mut self, looks: &ReferencePlace, now: Instant) -> Option<Vec<ImageId>> {
         let found = match looks {
-            Looks::Nowhere => return Some(Vec::new()),
-            Looks::Take(panel, take) => {
+            ReferencePlace::Nowhere => return Some(Vec::new()),
+            ReferencePlace::Take(panel, take) => {
                 let takes = &self.panel(*panel)?.pictures;
                 takes.items().get(*take).map(|take| take.image.clone())
             }
-            Looks::Box(panel, [x, y, width, height]) => {
+            ReferencePlace::Box(panel, [x, y, width, height]) => {
                 self.boxed(*panel, [*x, *y, *width, *height])
             }
         };

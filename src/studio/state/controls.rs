@@ -7,10 +7,10 @@ use image::RgbaImage;
 
 use crate::pipeline::new_seed;
 use crate::story::{PanelId, Record, Settings};
-use crate::studio::live::Live;
+use crate::studio::live::LivePreview;
 
 /// A picture seen while the guidance slider is held.
-pub(super) struct Glimpse {
+pub(super) struct PreviewPicture {
     pub panel: PanelId,
     pub picture: Arc<RgbaImage>,
     pub record: Record,
@@ -28,8 +28,8 @@ pub(super) struct Controls {
     pub seed_chosen: bool,
     /// The author has chosen settings: a model's own no longer replace them.
     pub chosen: bool,
-    pub glimpse: Option<Glimpse>,
-    pub live: Live,
+    pub glimpse: Option<PreviewPicture>,
+    pub live: LivePreview,
 }
 
 impl Default for Controls {
@@ -44,7 +44,7 @@ impl Default for Controls {
             seed_chosen: false,
             chosen: false,
             glimpse: None,
-            live: Live::default(),
+            live: LivePreview::default(),
         }
     }
 }

@@ -13,11 +13,11 @@ use crate::story::{
     Control, Edit, FileUse, ImageId, InitImage, Margins, PanelId, PictureTake, Record, Region,
     Retouch, Retouched, Settings, Size, Upscale, Variation,
 };
-use crate::studio::canvas::{Brush, Canvas};
+use crate::studio::canvas::{Brush, MaskCanvas};
 use crate::studio::dialogs::{Ask, Becomes};
-use crate::studio::framing::{FrameAction, Tool, Use};
-use crate::studio::live::Slid;
-use crate::studio::work::{Order, Target};
+use crate::studio::framing::{FrameAction, PictureUse, Tool};
+use crate::studio::live::PreviewSlider;
+use crate::studio::work::{JobTarget, QueuedJob};
 
 /// Variations that are drawn with one click.
 const VARIATIONS: u64 = 4;
@@ -31,7 +31,7 @@ const SECOND_PASS: f32 = 0.3;
 pub struct Framing {
     pub tool: Option<Tool>,
     /// What is painted with it.
-    pub canvas: Option<Canvas>,
+    pub canvas: Option<MaskCanvas>,
     pub brush: Brush,
     /// Only what lies around the mask is drawn, enlarged.
     pub enlarged: bool,
@@ -152,10 +152,10 @@ impl State {
                     canvas.stroke(at, brush);
                 }
             }
-            FrameAction::Lift => canvas.iter_mut().for_each(Canvas::lift),
-            FrameAction::UndoStroke => canvas.iter_mut().for_each(Canvas::undo),
-            FrameAction::Invert => canvas.iter_mut().for_each(Canvas::invert),
-            FrameAction::Clear => canvas.iter_mut().for_each(Canvas::clear),
+            FrameAction::Lift => canvas.iter_mut().for_each(MaskCanvas::lift),
+            FrameAction::UndoStroke => canvas.iter_mut().for_each(MaskCanvas::undo),
+            FrameAction::Invert => canvas.iter_mut().for_each(MaskCanvas::invert),
+            FrameAction::Clear => canvas.iter_mut().for_each(MaskCanvas::clear),
             FrameAction::Framed(framed) => self.framing.framed = framed,
             FrameAction::Extended(sides) => self.framing.sides = sides,
             FrameAction::Enlarged(enlarged) => self.framing.enlarged = enlarged,
@@ -170,7 +170,7 @@ impl State {
             FrameAction::Strength(strength, held) => {
                 self.framing.strength = strength;
                 if let Some(id) = self.selected_with_picture() {
-                    let slid = Slid::Strength(strength);
+                    let slid = PreviewSlider::Strength(strength);
                     self.controls.live.moved(id, slid, held, now);
                 }
             }
@@ -200,16 +200,16 @@ impl State {
     }
 
     /// Brought pictures for the frame of a panel.
-    pub(super) fn put_into_frame(&mut self, id: PanelId, used: Use, picture: RgbaImage) {
+    pub(super) fn put_into_frame(&mut self, id: PanelId, used: PictureUse, picture: RgbaImage) {
         match used {
-            Use::Source => self.framing.source = Some((id, self.images.put(picture))),
-            Use::Control => {
+            PictureUse::Source => self.framing.source = Some((id, self.images.put(picture))),
+            PictureUse::Control => {
                 let kind = self
                     .takes()
                     .map(|takes| self.framing.control_kind(takes).to_owned());
                 self.follow_picture(kind.unwrap_or_default(), picture);
             }
-            Use::Mask => {
+            PictureUse::Mask => {
                 if let Some(canvas) = &mut self.framing.canvas {
                     canvas.load(&picture);
                 }
@@ -219,7 +219,7 @@ impl State {
 
     /// What is painted over a picture that is no longer shown, and is of another size, goes.
     pub(super) fn drop_tool_of_another_picture(&mut self) {
-        let Some(size) = self.framing.canvas.as_ref().map(Canvas::size) else {
+        let Some(size) = self.framing.canvas.as_ref().map(MaskCanvas::size) else {
             return;
         };
         let large = self.view.large.and_then(|id| self.panel(id)?.picture());
@@ -239,7 +239,7 @@ impl State {
             self.enlarge(Some(id));
         }
         if matches!(tool, Tool::Mask | Tool::Scribble(_)) {
-            self.framing.canvas = Some(Canvas::new(width, height));
+            self.framing.canvas = Some(MaskCanvas::new(width, height));
         }
         // A line of a drawing is thin, a mask is broad.
         self.framing.brush = match tool {
@@ -286,8 +286,8 @@ impl State {
     }
 
     fn draw_with(&mut self, id: PanelId, settings: Settings) {
-        self.order(Order {
-            target: Target::Panel(id),
+        self.order(QueuedJob {
+            target: JobTarget::Panel(id),
             make: Make::Picture,
             settings,
             live: false,
@@ -314,7 +314,7 @@ impl State {
     }
 
     fn draw_masked(&mut self, id: PanelId) {
-        let Some(mask) = self.framing.canvas.as_ref().map(Canvas::mask) else {
+        let Some(mask) = self.framing.canvas.as_ref().map(MaskCanvas::mask) else {
             return;
         };
         let shown = self.panel(id).and_then(|panel| panel.picture());
@@ -383,7 +383,7 @@ impl State {
             return;
         };
         match self.framing.tool {
-            Some(Tool::Scribble(Use::Source)) => {
+            Some(Tool::Scribble(PictureUse::Source)) => {
                 let drawing = canvas.drawing();
                 self.framing.source = Some((id, self.images.put(drawing)));
                 self.toasts.note("The scribble is what is begun from.", now);

@@ -6,10 +6,10 @@ use std::time::Instant;
 use image::RgbaImage;
 
 use super::State;
-use crate::export::{self, Existing, Place};
+use crate::export::{self, Destination, Existing};
 use crate::story::{Edit, Panel, PanelId, Record};
 use crate::studio::dialogs::{Answer, Ask, Becomes, ExportAsk};
-use crate::studio::files::{Done, ExportTask, Snapshot, Task};
+use crate::studio::files::{BoardSnapshot, ExportTask, FileResult, FileTask};
 use crate::studio::preferences::Preferences;
 use crate::studio::sheets::{Chooser, Sheet};
 
@@ -47,11 +47,11 @@ impl State {
         let panel = panel.filter(|_| known.of_panel());
         let number = panel.and_then(|id| self.index_of(id)).map(|at| at + 1);
         let name = match (known.place(), number) {
-            (Place::File { ending, .. }, Some(number)) => {
+            (Destination::File { ending, .. }, Some(number)) => {
                 format!("{} {number}.{ending}", self.file_name())
             }
-            (Place::File { ending, .. }, None) => format!("{}.{ending}", self.file_name()),
-            (Place::Folder, _) => self.file_name(),
+            (Destination::File { ending, .. }, None) => format!("{}.{ending}", self.file_name()),
+            (Destination::Folder, _) => self.file_name(),
         };
         self.ask(Ask::Export(ExportAsk {
             exporter,
@@ -91,21 +91,21 @@ impl State {
                 if let Some(leaving) = &mut self.leaving {
                     leaving.copying = true;
                 }
-                Task::SaveAs(path, self.snapshot())
+                FileTask::SaveAs(path, self.snapshot())
             }
             Ask::Export(what) => {
                 let Some(exporter) = export::exporter(what.exporter) else {
                     return;
                 };
                 let (path, existing) = match exporter.place() {
-                    Place::File { ending, .. } => export::answered(&path, ending),
-                    Place::Folder => (path, Existing::Stays),
+                    Destination::File { ending, .. } => export::answered(&path, ending),
+                    Destination::Folder => (path, Existing::Stays),
                 };
                 let panel = what.panel.and_then(|id| self.index_of(id));
                 if exporter.of_panel() && panel.is_none() {
                     return;
                 }
-                Task::Export(Box::new(ExportTask {
+                FileTask::Export(Box::new(ExportTask {
                     exporter,
                     options: what.options,
                     panel,
@@ -119,9 +119,9 @@ impl State {
         self.files.send(task);
     }
 
-    pub(super) fn done(&mut self, done: Done, now: Instant) {
+    pub(super) fn done(&mut self, done: FileResult, now: Instant) {
         match done {
-            Done::Saved {
+            FileResult::Saved {
                 board,
                 dir,
                 revision,
@@ -134,32 +134,32 @@ impl State {
                 self.project = Some(dir);
                 self.saved_before_leaving(now);
             }
-            Done::Saved { .. } => {}
-            Done::Opened(opened) => {
+            FileResult::Saved { .. } => {}
+            FileResult::Opened(opened) => {
                 let (project, document, images) = *opened;
                 // What was done while the folder was read belongs to the board before.
                 self.leave(now);
                 let dir = project.dir().to_path_buf();
                 if self.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed() {
                     // That board is in the same folder: it is read again when it is saved.
-                    self.files.send(Task::Open(dir));
+                    self.files.send(FileTask::Open(dir));
                     return;
                 }
                 for warning in project.warnings() {
                     self.toasts.error(warning.clone(), now);
                 }
-                self.files.send(Task::Use(Some(project)));
+                self.files.send(FileTask::Use(Some(project)));
                 self.remember(&dir, now);
                 self.replace(document, images, Some(dir));
             }
-            Done::Exported { path, left_out } => {
+            FileResult::Exported { path, left_out } => {
                 for sentence in left_out {
                     self.toasts.error(sentence, now);
                 }
                 self.toasts
                     .note(format!("Exported to {}.", path.display()), now);
             }
-            Done::Brought {
+            FileResult::Brought {
                 board,
                 pictures,
                 becomes,
@@ -172,7 +172,7 @@ impl State {
                     self.brought(pictures, becomes, now);
                 }
             }
-            Done::SaveFailed { reason, changed } => {
+            FileResult::SaveFailed { reason, changed } => {
                 self.toasts.error(reason.clone(), now);
                 if changed && self.leaving.is_none() {
                     self.view.sheet = Some(Sheet::Changed);
@@ -182,7 +182,7 @@ impl State {
                     (leaving.asks, leaving.copying) = (true, false);
                 }
             }
-            Done::Failed(reason) => {
+            FileResult::Failed(reason) => {
                 if let Some(leaving) = &mut self.leaving {
                     leaving.copying = false;
                 }
@@ -207,7 +207,7 @@ impl State {
 
     pub(super) fn bring(&mut self, paths: Vec<PathBuf>, becomes: Becomes) {
         let board = self.board;
-        self.files.send(Task::Bring {
+        self.files.send(FileTask::Bring {
             board,
             paths,
             becomes,
@@ -297,7 +297,7 @@ impl State {
             return;
         }
         self.autosave.send(revision, asked);
-        self.files.send(Task::Save(self.snapshot()));
+        self.files.send(FileTask::Save(self.snapshot()));
     }
 
     /// The panels that the jobs at work have made and put nothing into yet.
@@ -312,10 +312,10 @@ impl State {
     pub(super) fn keep_both(&mut self) {
         self.view.sheet = None;
         self.autosave.send(self.document.revision(), true);
-        self.files.send(Task::KeepBoth(self.snapshot()));
+        self.files.send(FileTask::KeepBoth(self.snapshot()));
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> BoardSnapshot {
         let mut document = self.document.without_history();
         // A panel in which nothing stands yet is not kept: whoever stops now finds no empty one.
         for panel in self.begun() {
@@ -323,7 +323,7 @@ impl State {
                 .apply(Edit::DeletePanel(panel))
                 .expect("the panel was just found on this board");
         }
-        Snapshot {
+        BoardSnapshot {
             board: self.board,
             revision: self.document.revision(),
             saved: !self.is_unsaved(),

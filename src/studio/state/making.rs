@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use image::RgbaImage;
 
-use super::{Glimpse, Readiness, State};
+use super::{PreviewPicture, Readiness, State};
 use crate::engine::{Event, JobId, Make, Output, Progress, Request};
 use crate::story::{Edit, Panel, PanelId, PictureTake, Record, Settings, TextTake};
 use crate::studio::toasts::sentence;
-use crate::studio::work::{Made, Order, Running, Target};
+use crate::studio::work::{JobEdits, JobTarget, QueuedJob, RunningJob};
 
 impl State {
     /// The composer's sentence becomes a panel; an empty composer continues the story.
@@ -26,8 +26,8 @@ impl State {
         self.follow(id, true);
         if make.picture() {
             let settings = self.settings_of_new();
-            self.order(Order {
-                target: Target::Panel(id),
+            self.order(QueuedJob {
+                target: JobTarget::Panel(id),
                 make: Make::Picture,
                 settings,
                 live: false,
@@ -40,7 +40,7 @@ impl State {
         let after = self.place();
         let target = match make {
             Make::Picture => match self.panel_to_draw() {
-                Some(id) => Target::Panel(id),
+                Some(id) => JobTarget::Panel(id),
                 None => {
                     let words = "There is nothing to draw yet; write a sentence first.";
                     self.toasts.note(words, Instant::now());
@@ -48,15 +48,15 @@ impl State {
                 }
             },
             Make::Text => match self.panel_to_tell() {
-                Some(id) => Target::Panel(id),
-                None => Target::NewPanel { show, after },
+                Some(id) => JobTarget::Panel(id),
+                None => JobTarget::NewPanel { show, after },
             },
             Make::Both | Make::Prompt | Make::Plan(_) | Make::Cast => {
-                Target::NewPanel { show, after }
+                JobTarget::NewPanel { show, after }
             }
         };
         let settings = self.settings_of_new();
-        self.order(Order {
+        self.order(QueuedJob {
             target,
             make,
             settings,
@@ -89,7 +89,7 @@ impl State {
     }
 
     /// Puts an order in the queue, or says why nothing can be made.
-    pub(super) fn order(&mut self, order: Order) {
+    pub(super) fn order(&mut self, order: QueuedJob) {
         match &self.models.readiness {
             Readiness::Failed(reason) => self.toasts.error(reason.clone(), Instant::now()),
             _ => self.work.push(order),
@@ -164,7 +164,7 @@ impl State {
         }
     }
 
-    fn finished(&mut self, running: &Running, output: Output, now: Instant) {
+    fn finished(&mut self, running: &RunningJob, output: Output, now: Instant) {
         let id = running.panel;
         // The slider may be let go on another value in the very frame in which this one is done.
         let moved_on = self.controls.live.is_held() || self.controls.live.wait(now).is_some();
@@ -182,7 +182,7 @@ impl State {
             let told = output.text.map(|(text, _)| text);
             record.text = record.text.or(told).or(running.told.clone());
             if in_passing {
-                self.controls.glimpse = Some(Glimpse {
+                self.controls.glimpse = Some(PreviewPicture {
                     panel: id,
                     picture: Arc::new(picture),
                     record,
@@ -217,7 +217,7 @@ impl State {
 
     /// One step of undo takes back all that came of one wish: `edit` joins what the job has
     /// `made`, if nothing else was done since.
-    fn join(&mut self, made: Option<Made>, edit: Edit, now: Instant) -> Made {
+    fn join(&mut self, made: Option<JobEdits>, edit: Edit, now: Instant) -> JobEdits {
         let mut edits = Vec::new();
         if let Some(made) = made.filter(|made| made.at == self.document.revision())
             && self.document.undo()
@@ -227,7 +227,7 @@ impl State {
         edits.push(edit);
         self.edit(Edit::Together(edits.clone()), now);
         let at = self.document.revision();
-        Made { at, edits }
+        JobEdits { at, edits }
     }
 
     /// The edit that gives the panel this picture; one of the author's own has no record.
@@ -284,8 +284,8 @@ impl State {
             return;
         };
         let (id, made) = match order.target {
-            Target::Panel(id) => (id, None),
-            Target::NewPanel { show, after } => {
+            JobTarget::Panel(id) => (id, None),
+            JobTarget::NewPanel { show, after } => {
                 // The commit keeps what is typed out of the new panel's undo step.
                 self.commit(now);
                 let id = self.add_panel(String::new(), after, now);
@@ -294,7 +294,7 @@ impl State {
                     at,
                     panel: Panel::empty(id),
                 });
-                let made = Made {
+                let made = JobEdits {
                     at: self.document.revision(),
                     edits: edits.into_iter().collect(),
                 };

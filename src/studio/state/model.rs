@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::State;
 use crate::engine::{Description, Loader};
 use crate::pipeline::RecipeId;
-use crate::studio::models::Library;
+use crate::studio::models::ModelLibrary;
 use crate::studio::toasts::sentence;
 use crate::weights::{DeviceChoice, Manifest};
 
 /// Which model tells the story, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub struct ModelChoice {
     /// An installed model's id, or a model folder.
     pub model: String,
     /// `None` for the usual one of the model.
@@ -25,7 +25,7 @@ pub struct Choice {
 /// A model that the author can choose.
 #[derive(Clone, Debug, Default)]
 pub struct Storyteller {
-    /// As [`Choice::model`] names it.
+    /// As [`ModelChoice::model`] names it.
     pub model: String,
     /// A recipe that is not the usual one of the model.
     pub recipe: Option<RecipeId>,
@@ -35,13 +35,13 @@ pub struct Storyteller {
 
 impl Storyteller {
     /// Whether it is what was chosen.
-    pub fn is(&self, choice: &Choice) -> bool {
+    pub fn is(&self, choice: &ModelChoice) -> bool {
         self.model == choice.model && self.recipe == choice.recipe
     }
 }
 
 /// Makes the loader of what was chosen.
-pub type LoaderFor = Arc<dyn Fn(&Choice) -> Loader + Send + Sync>;
+pub type LoaderFor = Arc<dyn Fn(&ModelChoice) -> Loader + Send + Sync>;
 
 /// Whether the model can be asked.
 #[derive(Clone, Debug)]
@@ -63,13 +63,13 @@ impl Default for Readiness {
 /// The models that can be chosen, the one that was, and whether it is ready.
 pub struct Models {
     /// The model that was chosen.
-    pub choice: Choice,
+    pub choice: ModelChoice,
     /// The installed models that tell stories.
     pub storytellers: Vec<Storyteller>,
     /// The installed models that write for others.
     pub writers: Vec<Manifest>,
     /// The models folder, where models can be added to it.
-    pub library: Option<Library>,
+    pub library: Option<ModelLibrary>,
     pub(super) loader_for: LoaderFor,
     /// Whether it can be asked.
     pub readiness: Readiness,
@@ -77,7 +77,7 @@ pub struct Models {
 
 /// Words that a model can draw, by kind.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Words<'a> {
+pub struct DrawableWordLists<'a> {
     /// Characters.
     pub characters: &'a [String],
     /// Things.
@@ -106,19 +106,19 @@ impl State {
     }
 
     /// What the model can draw; its manifest tells before it is loaded.
-    pub fn words(&self) -> Words<'_> {
+    pub fn words(&self) -> DrawableWordLists<'_> {
         match (&self.models.readiness, self.storyteller()) {
-            (Readiness::Ready(d), _) => Words {
+            (Readiness::Ready(d), _) => DrawableWordLists {
                 characters: &d.characters,
                 things: &d.things,
                 places: &d.places,
             },
-            (Readiness::Loading(_), Some(known)) => Words {
+            (Readiness::Loading(_), Some(known)) => DrawableWordLists {
                 characters: &known.manifest.draws.characters,
                 things: &known.manifest.draws.things,
                 places: &known.manifest.draws.places,
             },
-            _ => Words::default(),
+            _ => DrawableWordLists::default(),
         }
     }
 
@@ -134,7 +134,7 @@ impl State {
     }
 
     /// Loads what the author has chosen in place of the model at work.
-    pub(super) fn choose(&mut self, choice: Choice) {
+    pub(super) fn choose(&mut self, choice: ModelChoice) {
         self.models.readiness = Readiness::default();
         self.engine.reload((self.models.loader_for)(&choice));
         self.models.choice = choice;

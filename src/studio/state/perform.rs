@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::{Choice, Leave, State};
+use super::{Leave, ModelChoice, State};
 use crate::engine::Make;
 use crate::export;
 use crate::story::{Edit, Settings};
 use crate::studio::actions::Action;
 use crate::studio::dialogs::{Ask, Becomes};
-use crate::studio::work::{Order, Target};
+use crate::studio::work::{JobTarget, QueuedJob};
 
 impl State {
     /// Carries out what the author did.
@@ -111,8 +111,8 @@ impl State {
                     seed: self.seed_for(id),
                     ..self.settings_for(id)
                 };
-                self.order(Order {
-                    target: Target::Panel(id),
+                self.order(QueuedJob {
+                    target: JobTarget::Panel(id),
                     make: Make::Text,
                     settings,
                     live: false,
@@ -175,16 +175,16 @@ impl State {
                     let _ = options.set(known, choice, value);
                 }
             }
-            Action::Device(device) => self.choose(Choice {
+            Action::Device(device) => self.choose(ModelChoice {
                 device,
                 ..self.models.choice.clone()
             }),
-            Action::Model(model, recipe) => self.choose(Choice {
+            Action::Model(model, recipe) => self.choose(ModelChoice {
                 model,
                 recipe,
                 ..self.models.choice.clone()
             }),
-            Action::Writer(writer) => self.choose(Choice {
+            Action::Writer(writer) => self.choose(ModelChoice {
                 writer,
                 ..self.models.choice.clone()
             }),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::State;
 use crate::story::{Document, Images};
-use crate::studio::files::Task;
+use crate::studio::files::FileTask;
 use crate::studio::preferences::Preferences;
 use crate::studio::recent;
 
@@ -120,11 +120,11 @@ impl State {
         match to {
             Leave::Close => self.quit = true,
             Leave::New => {
-                self.files.send(Task::Use(None));
+                self.files.send(FileTask::Use(None));
                 self.replace(Document::default(), Images::default(), None);
                 self.look_for_recent();
             }
-            Leave::Open(dir) => self.files.send(Task::Open(dir)),
+            Leave::Open(dir) => self.files.send(FileTask::Open(dir)),
         }
     }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::framing::{with_frame, without_frame};
-use super::{Glimpse, Readiness, State};
+use super::{PreviewPicture, Readiness, State};
 use crate::engine::Make;
 use crate::pipeline::new_seed;
 use crate::story::{PanelId, Record, Settings};
-use crate::studio::actions::Setting;
-use crate::studio::live::Slid;
-use crate::studio::work::{Order, Target};
+use crate::studio::actions::InspectorControl;
+use crate::studio::live::PreviewSlider;
+use crate::studio::work::{JobTarget, QueuedJob};
 
 impl State {
     /// Changes the settings of the selected panel or, without one, of panels to come.
-    pub(super) fn set(&mut self, setting: Setting, now: Instant) {
+    pub(super) fn set(&mut self, setting: InspectorControl, now: Instant) {
         let settings = if self.view.selected.is_some() {
             &mut self.controls.panel
         } else {
@@ -22,38 +22,38 @@ impl State {
             &mut self.controls.next
         };
         match setting {
-            Setting::Guidance(value, held) => {
+            InspectorControl::Guidance(value, held) => {
                 settings.guidance = value;
                 if let Some(id) = self.selected_with_picture() {
-                    let slid = Slid::Guidance(value);
+                    let slid = PreviewSlider::Guidance(value);
                     self.controls.live.moved(id, slid, held, now);
                 }
             }
-            Setting::GuidanceReleased => {
+            InspectorControl::GuidanceReleased => {
                 self.controls.live.released(now);
                 self.keep_glimpse(now);
             }
-            Setting::Steps(steps) => settings.steps = steps,
-            Setting::Seed(seed) => {
+            InspectorControl::Steps(steps) => settings.steps = steps,
+            InspectorControl::Seed(seed) => {
                 settings.seed = seed;
                 self.controls.seed_chosen = true;
             }
-            Setting::Dice => {
+            InspectorControl::Dice => {
                 settings.seed = new_seed();
                 self.controls.seed_chosen = true;
             }
-            Setting::LockSeed(true) => {
+            InspectorControl::LockSeed(true) => {
                 self.controls.locked.insert(self.view.selected);
             }
-            Setting::LockSeed(false) => {
+            InspectorControl::LockSeed(false) => {
                 self.controls.locked.remove(&self.view.selected);
             }
-            Setting::Scheduler(kind) => settings.scheduler = kind,
-            Setting::Temperature(value) => settings.temperature = value,
-            Setting::TopP(value) => settings.top_p = value,
-            Setting::Length(length) => settings.length = length,
-            Setting::Tone(words) => settings.tone = words,
-            Setting::Picture(new) => *settings = *new,
+            InspectorControl::Scheduler(kind) => settings.scheduler = kind,
+            InspectorControl::Temperature(value) => settings.temperature = value,
+            InspectorControl::TopP(value) => settings.top_p = value,
+            InspectorControl::Length(length) => settings.length = length,
+            InspectorControl::Tone(words) => settings.tone = words,
+            InspectorControl::Picture(new) => *settings = *new,
         }
     }
 
@@ -86,8 +86,8 @@ impl State {
             settings.seed = new_seed();
         }
         self.controls.seed_chosen = false;
-        self.order(Order {
-            target: Target::Panel(id),
+        self.order(QueuedJob {
+            target: JobTarget::Panel(id),
             make: Make::Picture,
             settings,
             live: false,
@@ -96,11 +96,11 @@ impl State {
     }
 
     /// The slider rests at a value: its picture, with the seed of the one shown.
-    pub(super) fn draw_live(&mut self, id: PanelId, slid: Slid, now: Instant) {
+    pub(super) fn draw_live(&mut self, id: PanelId, slid: PreviewSlider, now: Instant) {
         let Some(record) = self
             .panel(id)
             .and_then(|p| p.pictures.active()?.record.clone())
-            .or_else(|| matches!(slid, Slid::Strength(_)).then(Record::default))
+            .or_else(|| matches!(slid, PreviewSlider::Strength(_)).then(Record::default))
         else {
             return;
         };
@@ -129,14 +129,14 @@ impl State {
             ..self.settings_for(id)
         };
         let settings = match slid {
-            Slid::Guidance(guidance) => Settings {
+            PreviewSlider::Guidance(guidance) => Settings {
                 guidance,
                 ..with_frame(settings, &record.settings)
             },
-            Slid::Strength(_) => self.begun_from_source(id, settings),
+            PreviewSlider::Strength(_) => self.begun_from_source(id, settings),
         };
-        self.order(Order {
-            target: Target::Panel(id),
+        self.order(QueuedJob {
+            target: JobTarget::Panel(id),
             make: Make::Picture,
             settings,
             live: true,
@@ -158,7 +158,7 @@ impl State {
         if !current || self.controls.live.wait(now).is_some() {
             return;
         }
-        if let Some(Glimpse {
+        if let Some(PreviewPicture {
             panel,
             picture,
             record,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::State;
 use crate::pipeline;
-use crate::story::{Named, named};
+use crate::story::{NameMention, named};
 use crate::words::{self, UnknownWord};
 
 impl State {
@@ -23,7 +23,7 @@ impl State {
             let member = story.member(id);
             member.is_some_and(|member| !member.description.trim().is_empty())
         };
-        let names: Vec<Named> = named(&story.cast, text)
+        let names: Vec<NameMention> = named(&story.cast, text)
             .into_iter()
             .filter(|name| described(name.member))
             .collect();

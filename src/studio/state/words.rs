@@ -6,7 +6,7 @@ use super::{Readiness, State};
 use crate::engine::Make;
 use crate::pipeline::writer::WriterDescription;
 use crate::story::{Edit, PanelId, Settings};
-use crate::studio::work::{Order, Rewrite, Target};
+use crate::studio::work::{JobTarget, QueuedJob, Rewrite};
 
 impl State {
     /// Who writes, once that is loaded.
@@ -27,8 +27,8 @@ impl State {
             seed: self.seed_for(id),
             ..self.settings_for(id)
         };
-        self.order(Order {
-            target: Target::Panel(id),
+        self.order(QueuedJob {
+            target: JobTarget::Panel(id),
             make,
             settings,
             live: false,

@@ -18,7 +18,7 @@ use crate::nn::Params;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
-use crate::train::course::{self, Course, Stage, Step};
+use crate::train::course::{self, Course, Stage, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::{Result, TrainError, read_config, write_whole};
 
@@ -171,10 +171,10 @@ struct Learning<'a> {
 }
 
 impl Stage for Learning<'_> {
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (x, texts) = batch(&self.renderer, self.settings, step)?;
         let loss = loss(self.net, &x, &texts)?;
-        Ok(Step {
+        Ok(StepLosses {
             losses: vec![f64::from(loss.to_scalar::<f32>()?)],
             grads: vec![loss.backward()?],
             samples: self.settings.batch,

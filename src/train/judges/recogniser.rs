@@ -15,10 +15,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::judges::recogniser::{CELL, CELLS, Scores, centre_probability};
-use crate::judges::{Expected, Recogniser, RecogniserConfig, Report, Row, SIZE, Tally};
+use crate::judges::{
+    Expected, FaithfulnessCounts, FaithfulnessReport, FaithfulnessRow, Recogniser,
+    RecogniserConfig, SIZE,
+};
 use crate::nn::Params;
 use crate::storyworld::{MAX_SUBJECTS, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId};
-use crate::train::course::{self, Course, Stage, Step};
+use crate::train::course::{self, Course, Stage, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::{Result, TrainError, read_config, write_whole};
 
@@ -49,7 +52,7 @@ const TEST_STREAM: u64 = 1;
 /// Spread, in cells, within which a map's cell near a centre is not wrong to be sure.
 const SPREAD: f32 = 0.7;
 
-struct Batch {
+struct RecogniserBatch {
     x: Tensor,
     /// 1 where a centre is, less around it.
     near: Tensor,
@@ -141,10 +144,10 @@ fn maps(scene: &Scene) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// A softened picture, where its subjects are (near and centre), and its scene.
-type Drawn = (Vec<f32>, (Vec<f32>, Vec<f32>), Scene);
+type DegradedPicture = (Vec<f32>, (Vec<f32>, Vec<f32>), Scene);
 
-fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch> {
-    let drawn: Vec<Drawn> = (0..s.batch)
+fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<RecogniserBatch> {
+    let drawn: Vec<DegradedPicture> = (0..s.batch)
         .into_par_iter()
         .map(|i| {
             let mut rng = ChaCha8Rng::seed_from_u64(s.seed);
@@ -158,7 +161,7 @@ fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch
         })
         .collect();
     let n = s.batch;
-    let join = |f: &dyn Fn(&Drawn) -> &[f32], shape| {
+    let join = |f: &dyn Fn(&DegradedPicture) -> &[f32], shape| {
         let values: Vec<f32> = drawn.iter().flat_map(|d| f(d).iter().copied()).collect();
         Tensor::from_vec(values, shape, &Device::Cpu)
     };
@@ -166,7 +169,7 @@ fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch
         let values: Vec<u32> = drawn.iter().map(|d| f(&d.2) as u32).collect();
         Tensor::from_vec(values, n, &Device::Cpu)
     };
-    Ok(Batch {
+    Ok(RecogniserBatch {
         x: join(&|d| &d.0, (n, SIZE, SIZE, 3))?,
         near: join(&|d| &d.1.0, (n, CELLS, CELLS, SUBJECTS))?,
         centre: join(&|d| &d.1.1, (n, CELLS, CELLS, SUBJECTS))?,
@@ -177,7 +180,7 @@ fn batch(renderer: &Renderer, s: &RecogniserSettings, step: u64) -> Result<Batch
 }
 
 /// The focal loss of CenterNet (arXiv 1904.07850, equation 1), a mean over pictures.
-fn centre_loss(scores: &Tensor, b: &Batch) -> candle_core::Result<Tensor> {
+fn centre_loss(scores: &Tensor, b: &RecogniserBatch) -> candle_core::Result<Tensor> {
     let p = (centre_probability(scores)? * 0.9998)?.affine(1.0, 1e-4)?;
     let not = p.affine(-1.0, 1.0)?;
     let hit = ((not.sqr()? * p.log()?)? * &b.centre)?;
@@ -187,7 +190,7 @@ fn centre_loss(scores: &Tensor, b: &Batch) -> candle_core::Result<Tensor> {
     (hit + miss)?.sum_all()? * (-1.0 / scores.dim(0)? as f64)
 }
 
-fn losses(scores: &Scores, b: &Batch) -> candle_core::Result<(Tensor, [f64; 2])> {
+fn losses(scores: &Scores, b: &RecogniserBatch) -> candle_core::Result<(Tensor, [f64; 2])> {
     let centres = centre_loss(&scores.centres, b)?;
     let setting = ((cross_entropy(&scores.place, &b.place)?
         + cross_entropy(&scores.time, &b.time)?)?
@@ -200,13 +203,13 @@ fn losses(scores: &Scores, b: &Batch) -> candle_core::Result<(Tensor, [f64; 2])>
 }
 
 /// What the recogniser sees in clean held-out scenes, and in the same with a subject twice.
-fn test(net: &Recogniser, seed: u64, count: usize) -> Result<Report> {
+fn test(net: &Recogniser, seed: u64, count: usize) -> Result<FaithfulnessReport> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(TEST_STREAM);
     let renderer = Renderer::new(SIZE as u32);
-    let mut rows = ["real", "real, one twice"].map(|source| Row {
+    let mut rows = ["real", "real, one twice"].map(|source| FaithfulnessRow {
         source: source.into(),
-        ..Row::default()
+        ..FaithfulnessRow::default()
     });
     for i in 0..count {
         let n = 1 + i % MAX_SUBJECTS;
@@ -223,11 +226,12 @@ fn test(net: &Recogniser, seed: u64, count: usize) -> Result<Report> {
             let seen = net
                 .see(&[picture])
                 .map_err(|e| candle_core::Error::Msg(e.to_string()))?;
-            let tally: &mut Tally = &mut row.by_subjects[scene.subjects.len().max(1) - 1];
+            let tally: &mut FaithfulnessCounts =
+                &mut row.by_subjects[scene.subjects.len().max(1) - 1];
             tally.add(&Expected::whole(&scene), &seen[0]);
         }
     }
-    Ok(Report {
+    Ok(FaithfulnessReport {
         rows: rows.into(),
         psnr: Vec::new(),
     })
@@ -279,10 +283,10 @@ struct Learning<'a> {
 }
 
 impl Stage for Learning<'_> {
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let b = batch(&self.renderer, self.settings, step)?;
         let (loss, parts) = losses(&self.net.forward(&b.x)?, &b)?;
-        Ok(Step {
+        Ok(StepLosses {
             grads: vec![loss.backward()?],
             losses: parts.to_vec(),
             samples: self.settings.batch,

@@ -13,8 +13,8 @@ mod scenes;
 mod tests;
 
 use super::autoencoder::read_json;
-use super::course::{self, Course, Stage, Step};
-use super::diffusion::{Networks, copy_autoencoder, export};
+use super::course::{self, Course, Stage, StepLosses};
+use super::diffusion::{DiffusionNetworks, copy_autoencoder, export};
 use super::optimizer::{AdamSettings, AdamW, learning_rate};
 use super::shards::Shards;
 use super::{Result, TrainError};
@@ -77,7 +77,7 @@ pub struct ReferenceSettings {
     pub grid_every: u64,
 }
 
-impl Networks {
+impl DiffusionNetworks {
     /// The velocity of `noisy`, told in words and by references.
     fn predict_from_references(
         &self,
@@ -204,7 +204,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 
     let params = Params::init(s.seed, &device);
     let pooled = unet_config.class_embed_type.is_some();
-    let nets = Networks {
+    let nets = DiffusionNetworks {
         unet: Unet::new(unet_config, params.pp("unet"))?,
         text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
         tokenizer,
@@ -249,7 +249,7 @@ struct Learning<'a> {
     run: &'a Path,
     autoencoder: PathBuf,
     params: Params,
-    nets: Networks,
+    nets: DiffusionNetworks,
     schedule: NoiseSchedule,
     scheduler: SchedulerConfig,
     preview: Preview,
@@ -267,7 +267,7 @@ impl Stage for Learning<'_> {
         Ok(folder.write_index(&self.scheduler)?)
     }
 
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let Self {
             settings: s,
             nets,
@@ -298,7 +298,7 @@ impl Stage for Learning<'_> {
             Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))
         })?;
         let (values, grads): (Vec<f64>, Vec<_>) = passes.into_iter().unzip();
-        Ok(Step {
+        Ok(StepLosses {
             grads,
             losses: vec![values.iter().sum()],
             samples: s.batch,

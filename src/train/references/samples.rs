@@ -6,7 +6,7 @@ use crate::diffusion::{Conditioning, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::nn::NoiseSource;
 use crate::storyworld::library::{CELLS, PAPER};
 use crate::train::autoencoder::{psnr, to_pictures, to_signed};
-use crate::train::diffusion::Networks;
+use crate::train::diffusion::DiffusionNetworks;
 use crate::train::{Result, log};
 use candle_core::Tensor;
 use image::{Rgb, RgbImage, imageops};
@@ -32,7 +32,7 @@ pub(super) struct Samples {
 impl Samples {
     /// Draws with guidance 2 in 20 DDIM steps.
     pub(super) fn draw(
-        nets: &Networks,
+        nets: &DiffusionNetworks,
         scenes: &mut Scenes,
         config: &SchedulerConfig,
         seed: u64,
@@ -103,7 +103,7 @@ impl Samples {
 
     fn pictures(
         &self,
-        nets: &Networks,
+        nets: &DiffusionNetworks,
         scenes: &Scenes,
         config: &SchedulerConfig,
         seed: u64,
@@ -170,7 +170,7 @@ fn decode(scenes: &Scenes, latents: &Tensor) -> Result<Tensor> {
 
 /// Scaled latents of scenes with as many figures each.
 fn denoise(
-    nets: &Networks,
+    nets: &DiffusionNetworks,
     scenes: &Scenes,
     config: &SchedulerConfig,
     keys: &[Key],

@@ -2,7 +2,7 @@
 
 use crate::llm::float::{FloatConfig, LoraConfig};
 use crate::nn::{NoiseSource, Result, TensorSource};
-use crate::weights::View;
+use crate::weights::TensorView;
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ const TABLES: [(&str, &str); 2] = [
 /// # Errors
 /// When `first` lacks a table, or cannot be read.
 pub fn begin_second_stage(
-    first: &View,
+    first: &TensorView,
     llama: &FloatConfig,
     lora: &LoraConfig,
     seed: u64,
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
     use crate::llm::float::FloatConfig;
     use crate::nn::Params;
-    use crate::voken::{Body, Sizes, VokenModel};
+    use crate::voken::{BaseModel, ReferenceSizes, VokenModel};
     use crate::weights::Checkpoint;
     use std::path::Path;
     use std::sync::Arc;
 
-    fn view(name: &str) -> View {
+    fn view(name: &str) -> TensorView {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public/checkpoint");
-        View::of(&Arc::new(Checkpoint::open(&dir.join(name)).unwrap()))
+        TensorView::of(&Arc::new(Checkpoint::open(&dir.join(name)).unwrap()))
     }
 
     /// It has the parameters that the reference's own stage 2 saves, and at first computes what
@@ -88,7 +88,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/public/checkpoint");
         let cpu = Device::Cpu;
         let config = FloatConfig::read(&dir.join("llama")).unwrap();
-        let sizes: Sizes =
+        let sizes: ReferenceSizes =
             serde_json::from_slice(&std::fs::read(dir.join("tiny_config.json")).unwrap()).unwrap();
         assert_eq!(sizes.lora.dropout, 0.05);
         let first = view("stage1_cc3m.ckpt");
@@ -119,7 +119,7 @@ mod tests {
         let (base, one) = (source("llama"), source("stage1_cc3m.ckpt"));
         let two = Params::from_tensors(state, true, &cpu);
         let read = |second: Option<&Params>| {
-            VokenModel::read(Body::Float(&config, &base), &sizes, 1, &one, second).unwrap()
+            VokenModel::read(BaseModel::Float(&config, &base), &sizes, 1, &one, second).unwrap()
         };
         let (before, after) = (read(None), read(Some(&two)));
         assert_eq!(two.vars().len(), recorded.names().count());

@@ -3,7 +3,7 @@
 
 use super::datasets;
 use super::left_out::{LeftOut, PictureFile};
-use crate::diffusion::{Diffusion, Moments};
+use crate::diffusion::{LatentDistribution, TextToImageModel};
 use crate::llm::Tokenizer;
 use crate::pixels::shown_rgb;
 use crate::story::read_picture_file;
@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 /// A picture, wherever it comes from.
 #[derive(Clone, Debug)]
-pub enum Picture {
+pub enum TrainingPicture {
     /// A scene of the storyworld, rendered when it is needed.
     Scene(Box<Scene>),
     /// A picture in a file, read when it is needed.
@@ -35,20 +35,20 @@ pub enum Picture {
 
 /// A panel to learn from.
 #[derive(Clone, Debug)]
-pub struct Panel {
+pub struct TrainingPanel {
     /// Text of the panel.
     pub text: String,
     /// Picture of the panel, if it has one.
-    pub picture: Option<Picture>,
+    pub picture: Option<TrainingPicture>,
     /// What is on the picture, in words that the text encoder knows; the text where nobody says.
     pub description: String,
 }
 
 /// A story of the author's files.
 #[derive(Clone, Debug)]
-pub struct Strip {
+pub struct TrainingStory {
     /// Panels in reading order.
-    pub panels: Vec<Panel>,
+    pub panels: Vec<TrainingPanel>,
     /// Whether it is a conversation of two, whose turns the panels are.
     pub spoken: bool,
 }
@@ -56,7 +56,7 @@ pub struct Strip {
 /// What is learnt from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DataKind {
     /// Single scenes with their captions.
     Pairs,
     /// Stories.
@@ -65,37 +65,37 @@ pub enum Kind {
 }
 
 /// Where stories come from.
-pub enum Source {
+pub enum StorySource {
     /// So many of the storyworld.
     World {
         /// Seed of the stories.
         seed: u64,
         /// Single scenes or stories.
-        kind: Kind,
+        kind: DataKind,
         /// How many.
         count: usize,
     },
     /// Stories that were read from files.
-    Files(Vec<Strip>),
+    Files(Vec<TrainingStory>),
 }
 
-impl Source {
+impl StorySource {
     /// The files in `data` where it is given, else the storyworld's.
     ///
     /// # Errors
     /// Data that can't be read, named by file and line.
-    pub fn open(data: Option<&Path>, seed: u64, kind: Kind, count: usize) -> Result<Self> {
+    pub fn open(data: Option<&Path>, seed: u64, kind: DataKind, count: usize) -> Result<Self> {
         match data {
-            None => Ok(Source::World { seed, kind, count }),
-            Some(dir) => Ok(Source::Files(datasets::read(dir)?)),
+            None => Ok(StorySource::World { seed, kind, count }),
+            Some(dir) => Ok(StorySource::Files(datasets::read(dir)?)),
         }
     }
 
     /// Number of stories.
     pub fn len(&self) -> usize {
         match self {
-            Source::World { count, .. } => *count,
-            Source::Files(stories) => stories.len(),
+            StorySource::World { count, .. } => *count,
+            StorySource::Files(stories) => stories.len(),
         }
     }
 
@@ -105,19 +105,19 @@ impl Source {
     }
 
     /// Story `index`.
-    pub fn story(&self, index: usize) -> Vec<Panel> {
+    pub fn story(&self, index: usize) -> Vec<TrainingPanel> {
         match self {
-            Source::Files(stories) => stories[index].panels.clone(),
-            Source::World { seed, kind, .. } => world(*seed, *kind, index),
+            StorySource::Files(stories) => stories[index].panels.clone(),
+            StorySource::World { seed, kind, .. } => world(*seed, *kind, index),
         }
     }
 }
 
-fn world(seed: u64, kind: Kind, index: usize) -> Vec<Panel> {
+fn world(seed: u64, kind: DataKind, index: usize) -> Vec<TrainingPanel> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(index as u64);
     match kind {
-        Kind::Pairs => {
+        DataKind::Pairs => {
             let options = SceneOptions {
                 subjects: 1..=3,
                 things: true,
@@ -129,75 +129,75 @@ fn world(seed: u64, kind: Kind, index: usize) -> Vec<Panel> {
                 true => roughen(&text, &mut rng),
                 false => text,
             };
-            vec![Panel {
+            vec![TrainingPanel {
                 text: tidy(&text),
                 description: description(&scene),
-                picture: Some(Picture::Scene(Box::new(scene))),
+                picture: Some(TrainingPicture::Scene(Box::new(scene))),
             }]
         }
-        Kind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
+        DataKind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
     }
 }
 
 /// A tale's panels. Every picture is described in words of one build, whatever the text says: what
 /// the mapper learns to write is then what is to be seen, not how someone happened to put it.
-pub fn told(tale: &Tale) -> Vec<Panel> {
-    let panel = |(scene, text): &(Scene, String)| Panel {
+pub fn told(tale: &Tale) -> Vec<TrainingPanel> {
+    let panel = |(scene, text): &(Scene, String)| TrainingPanel {
         text: tidy(text),
         description: description(scene),
-        picture: Some(Picture::Scene(Box::new(scene.clone()))),
+        picture: Some(TrainingPicture::Scene(Box::new(scene.clone()))),
     };
     tale.panels.iter().map(panel).collect()
 }
 
-impl Picture {
+impl TrainingPicture {
     /// Its pixels; scenes are drawn by `renderer`.
     ///
     /// # Errors
     /// A file that can't be read as a picture.
     pub fn draw(&self, renderer: &Renderer) -> Result<RgbImage> {
         match self {
-            Picture::Scene(scene) => {
+            TrainingPicture::Scene(scene) => {
                 let mut picture = RgbImage::new(renderer.size(), renderer.size());
                 renderer.draw(scene, &mut picture);
                 Ok(picture)
             }
-            Picture::File(file) => {
+            TrainingPicture::File(file) => {
                 let read = read_picture_file(&file.path);
                 let (picture, _) = read.map_err(|error| file.trouble(error.to_string()))?;
                 Ok(shown_rgb(&picture))
             }
-            Picture::Image(picture) => Ok(shown_rgb(picture)),
+            TrainingPicture::Image(picture) => Ok(shown_rgb(picture)),
         }
     }
 }
 
 /// What is known of a panel whose picture was looked at.
-pub struct MetPanel {
+pub struct EncodedPanel {
     /// Token ids of the text.
     pub text: Vec<u32>,
     /// Token ids of the description.
     pub description: Vec<u32>,
     /// The picture; none where the panel has none.
-    pub met: Option<MetPicture>,
+    pub met: Option<EncodedPicture>,
 }
 
 /// What the frozen networks make of a picture and its description.
-pub struct MetPicture {
+pub struct EncodedPicture {
     /// `[1,queries,width]`, as the language model reads it.
     pub seen: Tensor,
     /// The text encoder's features of the description, `[1,T+1,D]` with the vector for the whole
     /// as the last.
     pub features: Tensor,
-    picture: Picture,
-    /// See [`Frozen::moments`].
-    moments: OnceLock<Moments>,
+    picture: TrainingPicture,
+    /// See [`FrozenNetworks::moments`].
+    moments: OnceLock<LatentDistribution>,
 }
 
 /// The networks that don't learn.
-pub struct Frozen {
+pub struct FrozenNetworks {
     /// Picture model, whose text encoder the mapper learns from.
-    pub diffusion: Diffusion,
+    pub diffusion: TextToImageModel,
     /// Vision tower that reads pictures for the language model.
     pub tower: VisionTower,
     /// Tokenizer of the language model.
@@ -208,16 +208,16 @@ pub struct Frozen {
     pub device: Device,
 }
 
-impl Frozen {
-    fn meet(&self, picture: &Picture, description: &str) -> Result<MetPicture> {
+impl FrozenNetworks {
+    fn meet(&self, picture: &TrainingPicture, description: &str) -> Result<EncodedPicture> {
         let pixels = picture.draw(&self.renderer)?;
         let see = Preprocess::seen(self.tower.config().image_size, Crop::WhiteSquare);
         let moments = OnceLock::new();
-        if let Picture::File(_) = picture {
+        if let TrainingPicture::File(_) = picture {
             // It is not read again: it may have gone bad by then.
             let _ = moments.set(self.encoded(&pixels)?);
         }
-        Ok(MetPicture {
+        Ok(EncodedPicture {
             seen: self.tower.forward(&see.tensor(&pixels, &self.device)?)?,
             features: self.diffusion.encode_text(&[description])?.joined()?,
             picture: picture.clone(),
@@ -225,7 +225,7 @@ impl Frozen {
         })
     }
 
-    fn encoded(&self, pixels: &RgbImage) -> Result<Moments> {
+    fn encoded(&self, pixels: &RgbImage) -> Result<LatentDistribution> {
         let (size, _) = self.diffusion.picture_size();
         let pixels = Preprocess::drawn(size as usize).tensor(pixels, &self.device)?;
         Ok(self.diffusion.vae.encode(&pixels)?)
@@ -236,7 +236,7 @@ impl Frozen {
     ///
     /// # Errors
     /// A picture that can't be read.
-    pub fn moments<'a>(&self, met: &'a MetPicture) -> Result<&'a Moments> {
+    pub fn moments<'a>(&self, met: &'a EncodedPicture) -> Result<&'a LatentDistribution> {
         if let Some(known) = met.moments.get() {
             return Ok(known);
         }
@@ -256,7 +256,11 @@ impl Frozen {
     ///
     /// # Errors
     /// Too many of those.
-    pub fn story(&self, panels: &[Panel], left_out: &mut LeftOut) -> Result<Vec<MetPanel>> {
+    pub fn story(
+        &self,
+        panels: &[TrainingPanel],
+        left_out: &mut LeftOut,
+    ) -> Result<Vec<EncodedPanel>> {
         panels
             .iter()
             .map(|panel| {
@@ -270,7 +274,7 @@ impl Frozen {
                         }
                     },
                 };
-                Ok(MetPanel {
+                Ok(EncodedPanel {
                     text: self.tokenizer.encode(&tidy(&panel.text)),
                     description: self.tokenizer.encode(&tidy(&panel.description)),
                     met,
@@ -281,17 +285,17 @@ impl Frozen {
 }
 
 /// Stories that were met before are not looked at again.
-pub(super) struct Library {
-    pub source: Source,
-    met: HashMap<usize, Arc<Vec<MetPanel>>>,
+pub(super) struct StoryCache {
+    pub source: StorySource,
+    met: HashMap<usize, Arc<Vec<EncodedPanel>>>,
     left_out: LeftOut,
 }
 
-impl Library {
-    pub(super) fn new(source: Source) -> Self {
+impl StoryCache {
+    pub(super) fn new(source: StorySource) -> Self {
         let left_out = match &source {
-            Source::World { .. } => LeftOut::default(),
-            Source::Files(strips) => LeftOut::of(strips),
+            StorySource::World { .. } => LeftOut::default(),
+            StorySource::Files(strips) => LeftOut::of(strips),
         };
         Self {
             source,
@@ -305,7 +309,11 @@ impl Library {
     ///
     /// # Errors
     /// Too many pictures that can't be read.
-    pub(super) fn story(&mut self, index: usize, frozen: &Frozen) -> Result<Arc<Vec<MetPanel>>> {
+    pub(super) fn story(
+        &mut self,
+        index: usize,
+        frozen: &FrozenNetworks,
+    ) -> Result<Arc<Vec<EncodedPanel>>> {
         let count = self.source.len();
         for next in 0..count {
             let at = (index + next) % count;

@@ -1,6 +1,6 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
-use super::data::{Panel, Picture, Strip};
+use super::data::{TrainingPanel, TrainingPicture, TrainingStory};
 use super::left_out::{self, PictureFile};
 use crate::story::{Project, picture_endings, read_picture_file};
 use crate::train::{Result, TrainError};
@@ -33,7 +33,7 @@ fn bad(path: &Path, line: Option<usize>, why: impl Into<String>) -> TrainError {
 
 /// What was read, and what could not be.
 #[derive(Default)]
-struct Reading {
+struct ReadStories {
     /// Lines and pictures.
     met: usize,
     bad: Vec<TrainError>,
@@ -41,7 +41,7 @@ struct Reading {
     named: BTreeMap<PathBuf, (PathBuf, Option<usize>)>,
 }
 
-impl Reading {
+impl ReadStories {
     /// Passes on what is good, and notes what is bad.
     fn keep<T>(&mut self, met: Result<T>) -> Option<T> {
         self.met += 1;
@@ -49,14 +49,14 @@ impl Reading {
     }
 
     /// Looks at every picture file, and takes those that can't be read out of the stories.
-    fn look(&mut self, stories: &mut Vec<Strip>) {
+    fn look(&mut self, stories: &mut Vec<TrainingStory>) {
         let look = |(file, (path, line)): (&PathBuf, &(PathBuf, Option<usize>))| {
             let error = read_picture_file(file).err()?;
             Some((file.clone(), bad(path, *line, error.to_string())))
         };
         let unread: HashMap<PathBuf, TrainError> = self.named.par_iter().filter_map(look).collect();
-        let is_bad = |panel: &Panel| match &panel.picture {
-            Some(Picture::File(file)) => unread.contains_key(&file.path),
+        let is_bad = |panel: &TrainingPanel| match &panel.picture {
+            Some(TrainingPicture::File(file)) => unread.contains_key(&file.path),
             _ => false,
         };
         for story in stories.iter_mut() {
@@ -114,8 +114,8 @@ impl Reading {
 /// # Errors
 /// A file that can't be read or is of another kind; the first bad line or picture, by file and
 /// line, where more than 5 % are bad; a folder without any story.
-pub fn read(dir: &Path) -> Result<Vec<Strip>> {
-    let mut reading = Reading::default();
+pub fn read(dir: &Path) -> Result<Vec<TrainingStory>> {
+    let mut reading = ReadStories::default();
     let mut stories = Vec::new();
     if Project::is_project(dir) {
         stories.push(project(dir, &mut reading)?);
@@ -140,7 +140,11 @@ pub fn read(dir: &Path) -> Result<Vec<Strip>> {
     }
 }
 
-fn read_folder(dir: &Path, stories: &mut Vec<Strip>, reading: &mut Reading) -> Result<()> {
+fn read_folder(
+    dir: &Path,
+    stories: &mut Vec<TrainingStory>,
+    reading: &mut ReadStories,
+) -> Result<()> {
     let entries = std::fs::read_dir(dir).map_err(|e| bad(dir, None, e.to_string()))?;
     let mut paths: Vec<PathBuf> = entries
         .map(|entry| Ok(entry.map_err(|e| bad(dir, None, e.to_string()))?.path()))
@@ -162,10 +166,10 @@ fn read_folder(dir: &Path, stories: &mut Vec<Strip>, reading: &mut Reading) -> R
 }
 
 /// The panels that an author settled on.
-fn project(dir: &Path, reading: &mut Reading) -> Result<Strip> {
+fn project(dir: &Path, reading: &mut ReadStories) -> Result<TrainingStory> {
     let (document, images, _) = Project::read(dir).map_err(|e| bad(dir, None, e.to_string()))?;
     let panels = (1..).zip(&document.story().panels);
-    let panels: Vec<Panel> = panels
+    let panels: Vec<TrainingPanel> = panels
         .map(|(number, panel)| {
             let picture = panel.picture().and_then(|take| {
                 let lost = || {
@@ -177,9 +181,9 @@ fn project(dir: &Path, reading: &mut Reading) -> Result<Strip> {
                 };
                 reading.keep(images.shown(&take.image).ok_or_else(lost))
             });
-            Panel {
+            TrainingPanel {
                 text: panel.text.clone(),
-                picture: picture.map(Picture::Image),
+                picture: picture.map(TrainingPicture::Image),
                 description: panel.text.clone(),
             }
         })
@@ -196,7 +200,12 @@ fn text_of(path: &Path) -> Result<String> {
 
 /// The picture `name` (with or without ending) near the file `path`; what is in it is looked at
 /// when all are known.
-fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) -> Result<Picture> {
+fn picture(
+    path: &Path,
+    line: Option<usize>,
+    name: &str,
+    reading: &mut ReadStories,
+) -> Result<TrainingPicture> {
     if name.starts_with("http://") || name.starts_with("https://") {
         let why = format!("{name} is on the web; download the pictures and name their files");
         return Err(bad(path, line, why));
@@ -227,7 +236,7 @@ fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) 
         Some(file) => {
             let named = (path.to_owned(), line);
             reading.named.entry(file.clone()).or_insert(named);
-            Ok(Picture::File(Arc::new(PictureFile {
+            Ok(TrainingPicture::File(Arc::new(PictureFile {
                 path: file,
                 named_in: path.to_owned(),
                 line,
@@ -241,23 +250,23 @@ fn picture(path: &Path, line: Option<usize>, name: &str, reading: &mut Reading) 
     }
 }
 
-fn told(panels: Vec<Panel>) -> Strip {
-    Strip {
+fn told(panels: Vec<TrainingPanel>) -> TrainingStory {
+    TrainingStory {
         panels,
         spoken: false,
     }
 }
 
-fn without_picture(text: &str) -> Panel {
-    Panel {
+fn without_picture(text: &str) -> TrainingPanel {
+    TrainingPanel {
         text: tidy(text),
         picture: None,
         description: tidy(text),
     }
 }
 
-fn one(text: &str, picture: Picture) -> Panel {
-    Panel {
+fn one(text: &str, picture: TrainingPicture) -> TrainingPanel {
+    TrainingPanel {
         picture: Some(picture),
         ..without_picture(text)
     }
@@ -265,7 +274,7 @@ fn one(text: &str, picture: Picture) -> Panel {
 
 /// Conceptual Captions: a line a picture, caption and file name apart by a tab; a first line
 /// `caption<TAB>image` is passed over.
-fn cc3m(path: &Path, reading: &mut Reading) -> Result<Vec<Strip>> {
+fn cc3m(path: &Path, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
     let mut stories = Vec::new();
     for (number, line) in (1..).zip(text_of(path)?.lines()) {
         if line.trim().is_empty() || (number == 1 && line.starts_with("caption\t")) {
@@ -277,7 +286,12 @@ fn cc3m(path: &Path, reading: &mut Reading) -> Result<Vec<Strip>> {
     Ok(stories)
 }
 
-fn captioned(path: &Path, number: usize, line: &str, reading: &mut Reading) -> Result<Panel> {
+fn captioned(
+    path: &Path,
+    number: usize,
+    line: &str,
+    reading: &mut ReadStories,
+) -> Result<TrainingPanel> {
     let at = Some(number);
     let no_tab = || bad(path, at, "there is no tab between caption and picture");
     let (caption, name) = line.split_once('\t').ok_or_else(no_tab)?;
@@ -297,7 +311,7 @@ struct Sentence {
     text: String,
 }
 
-fn json(path: &Path, lines: bool, reading: &mut Reading) -> Result<Vec<Strip>> {
+fn json(path: &Path, lines: bool, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
     let text = text_of(path)?;
     let place = |e: &serde_json::Error| Some(e.line()).filter(|line| *line > 0);
     if !lines {
@@ -334,13 +348,13 @@ fn json(path: &Path, lines: bool, reading: &mut Reading) -> Result<Vec<Strip>> {
 }
 
 /// `{"annotations": [[{story_id, photo_flickr_id, worker_arranged_photo_order, text}]]}`.
-fn vist(path: &Path, value: &Value, reading: &mut Reading) -> Result<Vec<Strip>> {
+fn vist(path: &Path, value: &Value, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
     let annotations: Vec<Vec<Sentence>> = serde_json::from_value(value["annotations"].clone())
         .map_err(|e| bad(path, None, e.to_string()))?;
-    let mut stories: BTreeMap<String, BTreeMap<u32, Panel>> = BTreeMap::new();
+    let mut stories: BTreeMap<String, BTreeMap<u32, TrainingPanel>> = BTreeMap::new();
     for sentence in annotations.into_iter().flatten() {
         let picture = picture(path, None, &sentence.photo_flickr_id, reading);
-        let panel = Panel {
+        let panel = TrainingPanel {
             picture: reading.keep(picture),
             ..without_picture(&sentence.text)
         };
@@ -358,14 +372,14 @@ fn vist(path: &Path, value: &Value, reading: &mut Reading) -> Result<Vec<Strip>>
 fn mmdialog(
     path: &Path,
     all: impl Iterator<Item = Result<(Option<usize>, Value)>>,
-    reading: &mut Reading,
-) -> Result<Vec<Strip>> {
+    reading: &mut ReadStories,
+) -> Result<Vec<TrainingStory>> {
     let mut stories = Vec::new();
     for value in all {
         let panels = value.and_then(|(line, value)| conversation(path, line, &value, reading));
         let panels = reading.keep(panels).unwrap_or_default();
         if !panels.is_empty() {
-            stories.push(Strip {
+            stories.push(TrainingStory {
                 panels,
                 spoken: true,
             });
@@ -378,8 +392,8 @@ fn conversation(
     path: &Path,
     line: Option<usize>,
     value: &Value,
-    reading: &mut Reading,
-) -> Result<Vec<Panel>> {
+    reading: &mut ReadStories,
+) -> Result<Vec<TrainingPanel>> {
     let turns = value.get("conversation").unwrap_or(value).as_array();
     let turns = turns.ok_or_else(|| bad(path, line, "a conversation is not a list of turns"))?;
     let mut panels = Vec::new();
@@ -403,7 +417,7 @@ fn conversation(
                 }
             }
         };
-        panels.push(Panel {
+        panels.push(TrainingPanel {
             picture,
             ..without_picture(&text)
         });
@@ -426,7 +440,7 @@ mod tests {
         dir
     }
 
-    fn written(dir: &Path, name: &str, text: &str) -> Result<Vec<Strip>> {
+    fn written(dir: &Path, name: &str, text: &str) -> Result<Vec<TrainingStory>> {
         fs::write(dir.join(name), text).unwrap();
         read(dir)
     }

@@ -1,7 +1,7 @@
 //! Pictures that can't be read any more once a run is on: left out, told, and too many of them end
 //! the run.
 
-use super::data::{Picture, Strip};
+use super::data::{TrainingPicture, TrainingStory};
 use crate::train::{Result, TrainError};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -54,11 +54,11 @@ pub struct LeftOut {
 
 impl LeftOut {
     /// Counts the picture files of `strips`, none of them left out yet.
-    pub fn of(strips: &[Strip]) -> LeftOut {
+    pub fn of(strips: &[TrainingStory]) -> LeftOut {
         let panels = strips.iter().flat_map(|strip| &strip.panels);
         let files: BTreeSet<&PathBuf> = panels
             .filter_map(|panel| match &panel.picture {
-                Some(Picture::File(file)) => Some(&file.path),
+                Some(TrainingPicture::File(file)) => Some(&file.path),
                 _ => None,
             })
             .collect();
@@ -72,8 +72,8 @@ impl LeftOut {
     ///
     /// # Errors
     /// The trouble itself, where it is not of a file, or too many of the files are bad.
-    pub fn add(&mut self, picture: &Picture, trouble: TrainError) -> Result<()> {
-        let Picture::File(file) = picture else {
+    pub fn add(&mut self, picture: &TrainingPicture, trouble: TrainError) -> Result<()> {
+        let TrainingPicture::File(file) = picture else {
             return Err(trouble);
         };
         if self.bad.insert(file.path.clone()) {
@@ -97,10 +97,10 @@ impl LeftOut {
 
 #[cfg(test)]
 mod tests {
-    use crate::diffusion::Diffusion;
+    use crate::diffusion::TextToImageModel;
     use crate::llm::float::GgufLlama;
     use crate::storyworld::Renderer;
-    use crate::train::voken::data::{Frozen, Kind, Library, Source};
+    use crate::train::voken::data::{DataKind, FrozenNetworks, StoryCache, StorySource};
     use crate::train::voken::tests::{WIDTH, trained};
     use crate::voken::VokenFolder;
     use candle_core::Device;
@@ -110,9 +110,9 @@ mod tests {
     fn pictures_that_go_bad_while_a_run_is_on_are_left_out_and_too_many_end_it() {
         let dir = trained();
         let device = Device::Cpu;
-        let diffusion = Diffusion::load(&dir.join("model"), &device).unwrap();
+        let diffusion = TextToImageModel::load(&dir.join("model"), &device).unwrap();
         let vision = VokenFolder::new(dir.join("see/voken"));
-        let frozen = Frozen {
+        let frozen = FrozenNetworks {
             renderer: Renderer::new(diffusion.picture_size().0),
             diffusion,
             tower: vision.read_tower(WIDTH, &device).unwrap(),
@@ -132,9 +132,9 @@ mod tests {
             rows += &format!("fox number {number}\t{number}.png\n");
         }
         fs::write(data.path().join("train.tsv"), rows).unwrap();
-        let source = Source::open(Some(data.path()), 1, Kind::Stories, 0).unwrap();
-        let mut library = Library::new(source);
-        let text = |panels: &[crate::train::voken::MetPanel]| panels[0].text.clone();
+        let source = StorySource::open(Some(data.path()), 1, DataKind::Stories, 0).unwrap();
+        let mut library = StoryCache::new(source);
+        let text = |panels: &[crate::train::voken::EncodedPanel]| panels[0].text.clone();
         let tenth = text(&library.story(10, &frozen).unwrap());
         // It was met: what happens to its file does no harm any more.
         fs::write(file(10), "").unwrap();

@@ -1,9 +1,9 @@
 //! Text, picture and caption losses.
 
-use crate::diffusion::{Moments, NoiseSchedule, TextFeatures, Unet};
+use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures, Unet};
 use crate::llm::float::FloatLlama;
 use crate::nn::{NoiseSource, Result, mean_square};
-use crate::voken::{Batch, VokenModel, voken_states};
+use crate::voken::{PaddedBatch, VokenModel, voken_states};
 use candle_core::{D, Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -57,7 +57,7 @@ pub struct Denoiser<'a> {
 
 /// What is random in a loss, one of each for every picture.
 #[derive(Clone, Debug)]
-pub struct Draws {
+pub struct LossNoise {
     /// Whether the condition is dropped.
     pub drop: Vec<bool>,
     /// For the draw from the autoencoder's distribution, `[S,h,w,c]`.
@@ -70,7 +70,7 @@ pub struct Draws {
     pub denoised: Vec<bool>,
 }
 
-impl Draws {
+impl LossNoise {
     /// For `pictures` latents of `shape [h,w,c]`.
     ///
     /// # Errors
@@ -124,10 +124,10 @@ pub struct Losses {
 pub fn losses(
     model: &VokenModel,
     denoiser: &Denoiser,
-    batch: &Batch,
-    targets: &Moments,
+    batch: &PaddedBatch,
+    targets: &LatentDistribution,
     captions: Option<&Tensor>,
-    draws: &Draws,
+    draws: &LossNoise,
     weights: &LossWeights,
 ) -> Result<Losses> {
     let hidden = model.llama.forward(&batch.embeddings, None)?;
@@ -153,7 +153,7 @@ pub fn losses(
     let condition = model.mapper.forward(&drop_rows(&states, &draws.drop)?)?;
     let samples: Vec<u32> = spans.iter().map(|(sample, _)| *sample as u32).collect();
     let samples = Tensor::from_vec(samples, spans.len(), hidden.device())?;
-    let targets = Moments {
+    let targets = LatentDistribution {
         mean: targets.mean.index_select(&samples, 0)?,
         logvar: targets.logvar.index_select(&samples, 0)?,
     };
@@ -233,8 +233,8 @@ pub fn word_loss(llama: &FloatLlama, states: &Tensor, wanted: Vec<u32>) -> Resul
 pub fn image_loss(
     denoiser: &Denoiser,
     condition: &Tensor,
-    targets: &Moments,
-    draws: &Draws,
+    targets: &LatentDistribution,
+    draws: &LossNoise,
     weights: &LossWeights,
 ) -> Result<Tensor> {
     let condition = TextFeatures::of_states(condition.clone())?;
@@ -248,8 +248,8 @@ pub fn image_loss(
 pub fn denoising_loss(
     denoiser: &Denoiser,
     condition: &TextFeatures,
-    targets: &Moments,
-    draws: &Draws,
+    targets: &LatentDistribution,
+    draws: &LossNoise,
     weights: &LossWeights,
 ) -> Result<Tensor> {
     let device = draws.noise.device();
@@ -263,7 +263,7 @@ pub fn denoising_loss(
     let timesteps: Vec<usize> = of.iter().map(|i| draws.timesteps[*i as usize]).collect();
     let of = Tensor::new(of, device)?;
     let chosen = |all: &Tensor| all.index_select(&of, 0);
-    let targets = Moments {
+    let targets = LatentDistribution {
         mean: chosen(&targets.mean)?,
         logvar: chosen(&targets.logvar)?,
     };
@@ -323,7 +323,7 @@ mod tests {
         let weights = LossWeights::default();
         let draw = || {
             let mut rng = ChaCha8Rng::seed_from_u64(3);
-            Draws::new(2000, [1, 1, 2], &weights, 1000, &mut rng, &Device::Cpu).unwrap()
+            LossNoise::new(2000, [1, 1, 2], &weights, 1000, &mut rng, &Device::Cpu).unwrap()
         };
         let one = draw();
         let dropped = one.drop.iter().filter(|d| **d).count();

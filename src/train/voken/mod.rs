@@ -20,13 +20,18 @@ mod tests;
 pub mod tune;
 
 pub use begin::begin_second_stage;
-pub use data::{Frozen, Kind, MetPanel, MetPicture, Panel, Picture, Source, Strip, told};
+pub use data::{
+    DataKind, EncodedPanel, EncodedPicture, FrozenNetworks, StorySource, TrainingPanel,
+    TrainingPicture, TrainingStory, told,
+};
 pub use datasets::read as read_data;
 pub use left_out::{LeftOut, PictureFile};
 pub use loss::{
-    Denoiser, Draws, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
+    Denoiser, LossNoise, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
     text_loss, word_loss,
 };
-pub use pack::{Context, Objective, Pack, PanelIds, PictureTarget, Plan, Tokens};
-pub use samples::{Sample, Turn, cc3m, clean_caption, mmdialog, vist};
-pub use stage::{Stage, linear_rate, mask_new_rows};
+pub use pack::{
+    ContextParts, Objective, ObjectivePlan, Pack, PackedTokens, PanelIds, PictureTarget,
+};
+pub use samples::{DialogTurn, TrainingSample, cc3m, clean_caption, mmdialog, vist};
+pub use stage::{VokenStage, linear_rate, mask_new_rows};

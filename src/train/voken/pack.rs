@@ -4,9 +4,9 @@
 //! their tokens: a panel's picture from its text, its text and picture from the panels before,
 //! and its text from its picture. Each panel is therefore read once for all of them.
 
-use crate::llm::float::{Cache, FloatLlama, Part};
+use crate::llm::float::{FloatKvCache, FloatLlama, PackedPart};
 use crate::nn::Result;
-use crate::voken::{Speaks, Vocabulary};
+use crate::voken::{PictureConditioning, VokenIds};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub enum Objective {
 
 /// Which parts of the panels before are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Context {
+pub struct ContextParts {
     /// Whether the texts of the panels before are read.
     pub texts: bool,
     /// Whether the pictures of the panels before are read.
@@ -47,29 +47,29 @@ pub struct PanelIds<'a> {
 }
 
 /// Objectives and context of training, the same for every panel.
-pub struct Plan<'a> {
+pub struct ObjectivePlan<'a> {
     /// Objectives, each learnt of every panel.
     pub tasks: &'a [Objective],
     /// What is read of the panels before.
-    pub context: Context,
+    pub context: ContextParts,
     /// Whether pictures are asked for by vokens or by a description.
-    pub speaks: Speaks,
+    pub speaks: PictureConditioning,
     /// Embeddings of a picture.
     pub queries: usize,
     /// Id of the token that ends a line.
     pub line_end: u32,
     /// The vokens and what else was added to the tokenizer.
-    pub vocabulary: Vocabulary,
+    pub vocabulary: VokenIds,
 }
 
-impl Plan<'_> {
+impl ObjectivePlan<'_> {
     fn has(&self, task: Objective) -> bool {
         self.tasks.contains(&task)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
+enum PictureSlot {
     Word(u32),
     /// A row of the pictures' embeddings.
     Picture(u32),
@@ -77,10 +77,10 @@ enum Slot {
 
 /// Tokens that go through the network together.
 #[derive(Default)]
-pub struct Tokens {
-    slots: Vec<Slot>,
+pub struct PackedTokens {
+    slots: Vec<PictureSlot>,
     /// Texts and pictures in the order of their places.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PackedPart>,
 }
 
 /// A picture that is learnt from the vokens or the description before it.
@@ -94,7 +94,7 @@ pub struct PictureTarget {
 
 /// Something that comes behind the context, in a pass of its own.
 struct Branch {
-    slots: Vec<Slot>,
+    slots: Vec<PictureSlot>,
     sees: Vec<Range<usize>>,
     /// The last place that it sees.
     before: usize,
@@ -108,9 +108,9 @@ struct Branch {
 #[derive(Default)]
 pub struct Pack {
     /// Texts and pictures.
-    pub context: Tokens,
+    pub context: PackedTokens,
     /// Vokens or descriptions, behind the context's places.
-    pub asked: Tokens,
+    pub asked: PackedTokens,
     /// What comes after a place.
     pub labels: Vec<(u32, u32)>,
     /// Pictures that are asked for.
@@ -119,12 +119,12 @@ pub struct Pack {
     panels: usize,
 }
 
-impl Tokens {
-    fn push(&mut self, first: usize, slots: &[Slot], sees: &[Range<usize>]) -> Range<usize> {
+impl PackedTokens {
+    fn push(&mut self, first: usize, slots: &[PictureSlot], sees: &[Range<usize>]) -> Range<usize> {
         let start = first + self.slots.len();
         let tokens = start..start + slots.len();
         self.slots.extend_from_slice(slots);
-        self.parts.push(Part {
+        self.parts.push(PackedPart {
             tokens: tokens.clone(),
             sees: sees.to_vec(),
         });
@@ -150,8 +150,8 @@ impl Tokens {
             .slots
             .iter()
             .filter_map(|slot| match slot {
-                Slot::Word(id) => Some(*id),
-                Slot::Picture(_) => None,
+                PictureSlot::Word(id) => Some(*id),
+                PictureSlot::Picture(_) => None,
             })
             .collect();
         let words = llama.embed_ids(&ids)?;
@@ -165,11 +165,11 @@ impl Tokens {
             .slots
             .iter()
             .map(|slot| match slot {
-                Slot::Word(_) => {
+                PictureSlot::Word(_) => {
                     word += 1;
                     word - 1
                 }
-                Slot::Picture(row) => ids.len() as u32 + row,
+                PictureSlot::Picture(row) => ids.len() as u32 + row,
             })
             .collect();
         let order = Tensor::from_vec(order, self.slots.len(), words.device())?;
@@ -177,14 +177,14 @@ impl Tokens {
     }
 }
 
-fn words(ids: &[u32]) -> Vec<Slot> {
-    ids.iter().map(|id| Slot::Word(*id)).collect()
+fn words(ids: &[u32]) -> Vec<PictureSlot> {
+    ids.iter().map(|id| PictureSlot::Word(*id)).collect()
 }
 
 impl Pack {
     /// Adds a story.
-    pub fn story(&mut self, panels: &[PanelIds], plan: &Plan) {
-        let bos = [Slot::Word(plan.vocabulary.bos)];
+    pub fn story(&mut self, panels: &[PanelIds], plan: &ObjectivePlan) {
+        let bos = [PictureSlot::Word(plan.vocabulary.bos)];
         let mut told = vec![self.context.push(0, &bos, &[])];
         for (i, panel) in panels.iter().enumerate() {
             self.panel(i, panel, plan, &mut told);
@@ -192,10 +192,16 @@ impl Pack {
         }
     }
 
-    fn panel(&mut self, index: usize, panel: &PanelIds, plan: &Plan, told: &mut Vec<Range<usize>>) {
+    fn panel(
+        &mut self,
+        index: usize,
+        panel: &PanelIds,
+        plan: &ObjectivePlan,
+        told: &mut Vec<Range<usize>>,
+    ) {
         let row = (self.panels * plan.queries) as u32;
-        let picture: Vec<Slot> = (row..row + plan.queries as u32)
-            .map(Slot::Picture)
+        let picture: Vec<PictureSlot> = (row..row + plan.queries as u32)
+            .map(PictureSlot::Picture)
             .collect();
         let before = told.last().map_or(0, |seen| seen.end - 1) as u32;
         let written = !panel.text.is_empty();
@@ -233,7 +239,7 @@ impl Pack {
             told.extend(own);
         }
         if shows || (plan.context.texts && written) {
-            let line_end = Slot::Word(plan.line_end);
+            let line_end = PictureSlot::Word(plan.line_end);
             let mut tail = if shows { picture } else { Vec::new() };
             tail.push(line_end);
             let place = self.context.push(0, &tail, told);
@@ -251,7 +257,7 @@ impl Pack {
     fn branch(
         &mut self,
         panel: &PanelIds,
-        plan: &Plan,
+        plan: &ObjectivePlan,
         told: &[Range<usize>],
         text: &Range<usize>,
     ) {
@@ -259,7 +265,7 @@ impl Pack {
         let (ids, wanted) = match plan.speaks {
             // Of the vokens only the first and the last are learnt, as in the reference: those
             // between are forced. Nothing is read after the last.
-            Speaks::Vokens => {
+            PictureConditioning::Vokens => {
                 let read = ids.len() - 1;
                 let mut wanted = vec![None; read];
                 if let (Some(last), Some(id)) = (wanted.last_mut(), ids.last()) {
@@ -267,7 +273,7 @@ impl Pack {
                 }
                 (ids[..read].to_vec(), wanted)
             }
-            Speaks::Description => {
+            PictureConditioning::Description => {
                 let said = [&[plan.vocabulary.first], panel.description].concat();
                 let wanted = panel.description.iter().copied().chain([plan.line_end]);
                 (said, wanted.map(Some).collect())
@@ -281,7 +287,7 @@ impl Pack {
             before: text.end - 1,
             wanted,
             panel: self.panels,
-            picture: plan.speaks == Speaks::Vokens,
+            picture: plan.speaks == PictureConditioning::Vokens,
         });
     }
 
@@ -337,7 +343,7 @@ impl Pack {
 pub struct ReadContext {
     /// `[1,places,width]`.
     states: Tensor,
-    cache: Cache,
+    cache: FloatKvCache,
 }
 
 impl ReadContext {
@@ -347,10 +353,10 @@ impl ReadContext {
     /// None of them, or those of other models.
     pub fn joined(each: &[Arc<ReadContext>]) -> Result<Self> {
         let states: Vec<&Tensor> = each.iter().map(|one| &one.states).collect();
-        let caches: Vec<&Cache> = each.iter().map(|one| &one.cache).collect();
+        let caches: Vec<&FloatKvCache> = each.iter().map(|one| &one.cache).collect();
         Ok(Self {
             states: Tensor::cat(&states, 1)?,
-            cache: Cache::joined(&caches)?,
+            cache: FloatKvCache::joined(&caches)?,
         })
     }
 
@@ -363,18 +369,18 @@ impl ReadContext {
 mod tests {
     use super::*;
 
-    const VOCABULARY: Vocabulary = Vocabulary {
+    const VOCABULARY: VokenIds = VokenIds {
         first: 50,
         vokens: 3,
         picture: 53,
         bos: 1,
     };
 
-    fn plan(tasks: &[Objective], texts: bool, pictures: bool) -> Plan<'_> {
-        Plan {
+    fn plan(tasks: &[Objective], texts: bool, pictures: bool) -> ObjectivePlan<'_> {
+        ObjectivePlan {
             tasks,
-            context: Context { texts, pictures },
-            speaks: Speaks::Vokens,
+            context: ContextParts { texts, pictures },
+            speaks: PictureConditioning::Vokens,
             queries: 2,
             line_end: 9,
             vocabulary: VOCABULARY,
@@ -389,7 +395,7 @@ mod tests {
         })
     }
 
-    fn pack(plan: &Plan) -> Pack {
+    fn pack(plan: &ObjectivePlan) -> Pack {
         let mut pack = Pack::default();
         pack.story(&two(), plan);
         pack.finish();
@@ -447,8 +453,8 @@ mod tests {
 
     #[test]
     fn a_description_is_learnt_whole() {
-        let plan = Plan {
-            speaks: Speaks::Description,
+        let plan = ObjectivePlan {
+            speaks: PictureConditioning::Description,
             ..plan(&[Objective::Picture], true, false)
         };
         let pack = pack(&plan);

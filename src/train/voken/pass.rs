@@ -1,13 +1,13 @@
 //! What a step learns from its stories: forward, losses, backward.
 
-use super::data::{Frozen, Library, MetPanel, MetPicture};
-use super::loss::{Denoiser, Draws, caption_loss, denoising_loss, word_loss};
+use super::data::{EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache};
+use super::loss::{Denoiser, LossNoise, caption_loss, denoising_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
-use super::pack::{Context, Pack, PanelIds, Plan, ReadContext};
-use super::remembered::{Key, Remembered};
-use super::settings::{Learns, TuneSettings};
-use super::stage::Stage;
-use crate::diffusion::{Moments, NoiseSchedule, TextFeatures};
+use super::pack::{ContextParts, ObjectivePlan, Pack, PanelIds, ReadContext};
+use super::remembered::{BoundedCache, CacheKey};
+use super::settings::{Trainable, TuneSettings};
+use super::stage::VokenStage;
+use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
 use crate::voken::VokenModel;
 use candle_core::{DType, Tensor, backprop::GradStore};
@@ -16,66 +16,68 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// Stories that were met are kept: this is what a step learns from one.
-pub(super) struct Pick {
+pub(super) struct StepStory {
     index: usize,
-    story: Arc<Vec<MetPanel>>,
-    context: Context,
+    story: Arc<Vec<EncodedPanel>>,
+    context: ContextParts,
     rng: ChaCha8Rng,
 }
 
-impl Pick {
-    fn key(&self) -> Key {
+impl StepStory {
+    fn key(&self) -> CacheKey {
         (self.index, self.context)
     }
 }
 
 /// What no step changes of what the language model makes of a story, read once.
-pub(super) enum Memory {
+pub(super) enum LanguageModelCache {
     None,
-    Contexts(Remembered<ReadContext>),
+    Contexts(BoundedCache<ReadContext>),
     /// The states that its pictures are made from, `[pictures,vokens,width]`; none where it asks
     /// for none.
-    States(Remembered<Option<Tensor>>),
+    States(BoundedCache<Option<Tensor>>),
 }
 
-impl Memory {
-    pub(super) fn of(stage: Stage, learns: Learns) -> Self {
+impl LanguageModelCache {
+    pub(super) fn of(stage: VokenStage, learns: Trainable) -> Self {
         match (stage, learns) {
-            (_, Learns::Mapper) => Memory::States(Remembered::default()),
-            (Stage::Align, Learns::All) => Memory::Contexts(Remembered::default()),
-            (Stage::Story, Learns::All) => Memory::None,
+            (_, Trainable::Mapper) => LanguageModelCache::States(BoundedCache::default()),
+            (VokenStage::Align, Trainable::All) => {
+                LanguageModelCache::Contexts(BoundedCache::default())
+            }
+            (VokenStage::Story, Trainable::All) => LanguageModelCache::None,
         }
     }
 }
 
 /// What learns and what it learns with.
-pub(super) struct Nets {
+pub(super) struct VokenNetworks {
     pub model: VokenModel,
-    pub frozen: Frozen,
+    pub frozen: FrozenNetworks,
     pub schedule: NoiseSchedule,
     /// The text encoder's features of nothing, `[1,T+1,D]`.
     pub empty: Tensor,
     pub line_end: u32,
-    pub memory: Memory,
+    pub memory: LanguageModelCache,
     pub settings: TuneSettings,
 }
 
 /// Gradients and losses of a part of a batch, both times the part's share of it: text, image,
 /// caption.
-pub(super) struct Pass {
+pub(super) struct GradientsAndLosses {
     pub grads: GradStore,
     pub losses: [f64; 3],
 }
 
-impl Nets {
-    pub(super) fn pass(&self, picks: &[Pick], share: f64) -> Result<Pass> {
+impl VokenNetworks {
+    pub(super) fn pass(&self, picks: &[StepStory], share: f64) -> Result<GradientsAndLosses> {
         let s = &self.settings;
         let mut pack = Pack::default();
         for pick in picks {
             self.add(pick, &mut pack);
         }
         pack.finish();
-        let panels: Vec<Option<&MetPicture>> = picks
+        let panels: Vec<Option<&EncodedPicture>> = picks
             .iter()
             .flat_map(|pick| pick.story.iter().map(|panel| panel.met.as_ref()))
             .collect();
@@ -87,7 +89,7 @@ impl Nets {
             Ok(())
         };
         let states = match &self.memory {
-            Memory::States(known) => self.known_states(known, picks)?,
+            LanguageModelCache::States(known) => self.known_states(known, picks)?,
             _ => {
                 let hidden = self.read(&pack, &panels, picks)?;
                 if s.loss.text > 0.0 && !pack.labels.is_empty() {
@@ -111,16 +113,21 @@ impl Nets {
                 }
             }
         }
-        Ok(Pass {
+        Ok(GradientsAndLosses {
             grads: total.backward()?,
             losses,
         })
     }
 
     /// States of all places of the pack, `[places,width]`.
-    fn read(&self, pack: &Pack, panels: &[Option<&MetPicture>], picks: &[Pick]) -> Result<Tensor> {
+    fn read(
+        &self,
+        pack: &Pack,
+        panels: &[Option<&EncodedPicture>],
+        picks: &[StepStory],
+    ) -> Result<Tensor> {
         let context = match &self.memory {
-            Memory::Contexts(known) => self.known_contexts(known, picks)?,
+            LanguageModelCache::Contexts(known) => self.known_contexts(known, picks)?,
             _ => pack.read_context(&self.model.llama, self.seen(panels)?.as_ref())?,
         };
         Ok(pack.read(&self.model.llama, context)?.squeeze(0)?)
@@ -140,7 +147,7 @@ impl Nets {
         Ok(Some(hidden.index_select(&places, 0)?.reshape(shape)?))
     }
 
-    fn add(&self, pick: &Pick, pack: &mut Pack) {
+    fn add(&self, pick: &StepStory, pack: &mut Pack) {
         let panels: Vec<PanelIds> = pick
             .story
             .iter()
@@ -150,7 +157,7 @@ impl Nets {
                 description: &panel.description,
             })
             .collect();
-        let plan = Plan {
+        let plan = ObjectivePlan {
             tasks: &self.settings.tasks,
             context: pick.context,
             speaks: self.settings.speaks,
@@ -162,7 +169,7 @@ impl Nets {
     }
 
     /// A story by itself, with its pictures.
-    fn alone<'a>(&self, pick: &'a Pick) -> (Pack, Vec<Option<&'a MetPicture>>) {
+    fn alone<'a>(&self, pick: &'a StepStory) -> (Pack, Vec<Option<&'a EncodedPicture>>) {
         let mut pack = Pack::default();
         self.add(pick, &mut pack);
         (pack, pick.story.iter().map(|p| p.met.as_ref()).collect())
@@ -171,10 +178,10 @@ impl Nets {
     /// The contexts of a frozen language model.
     fn known_contexts(
         &self,
-        known: &Remembered<ReadContext>,
-        picks: &[Pick],
+        known: &BoundedCache<ReadContext>,
+        picks: &[StepStory],
     ) -> Result<ReadContext> {
-        let each = known.each(picks, Pick::key, |pick| {
+        let each = known.each(picks, StepStory::key, |pick| {
             let (pack, panels) = self.alone(pick);
             Ok(pack.read_context(&self.model.llama, self.seen(&panels)?.as_ref())?)
         })?;
@@ -184,10 +191,10 @@ impl Nets {
     /// The states of a frozen language model, `[pictures,vokens,width]`.
     fn known_states(
         &self,
-        known: &Remembered<Option<Tensor>>,
-        picks: &[Pick],
+        known: &BoundedCache<Option<Tensor>>,
+        picks: &[StepStory],
     ) -> Result<Option<Tensor>> {
-        let each = known.each(picks, Pick::key, |pick| {
+        let each = known.each(picks, StepStory::key, |pick| {
             let (mut pack, panels) = self.alone(pick);
             pack.finish();
             let hidden = self.read(&pack, &panels, std::slice::from_ref(pick))?;
@@ -206,14 +213,14 @@ impl Nets {
         &self,
         pack: &Pack,
         states: &Tensor,
-        panels: &[Option<&MetPicture>],
-        picks: &[Pick],
+        panels: &[Option<&EncodedPicture>],
+        picks: &[StepStory],
     ) -> Result<[(Option<Tensor>, f64); 2]> {
         let weights = &self.settings.loss;
         let asked = &pack.pictures;
         // Only panels with pictures are asked for.
-        let wanted: Vec<&MetPicture> = asked.iter().filter_map(|a| panels[a.panel]).collect();
-        let cat = |of: &dyn Fn(&MetPicture) -> Tensor| {
+        let wanted: Vec<&EncodedPicture> = asked.iter().filter_map(|a| panels[a.panel]).collect();
+        let cat = |of: &dyn Fn(&EncodedPicture) -> Tensor| {
             let all: Vec<Tensor> = wanted.iter().map(|met| of(met)).collect();
             Tensor::cat(&all, 0)
         };
@@ -256,7 +263,11 @@ impl Nets {
 
     /// The autoencoder's distributions of those pictures that are `denoised`; zeros, which nothing
     /// reads, in the place of the others.
-    fn targets(&self, pictures: &[&MetPicture], denoised: &[bool]) -> Result<Moments> {
+    fn targets(
+        &self,
+        pictures: &[&EncodedPicture],
+        denoised: &[bool],
+    ) -> Result<LatentDistribution> {
         let [h, w, c] = self.frozen.latents();
         let nothing = Tensor::zeros((1, h, w, c), DType::F32, &self.frozen.device)?;
         let mut all = [Vec::new(), Vec::new()];
@@ -273,19 +284,19 @@ impl Nets {
                 .for_each(|(all, one)| all.push(one));
         }
         let [mean, logvar] = all.map(|all| Tensor::cat(&all, 0));
-        Ok(Moments {
+        Ok(LatentDistribution {
             mean: mean?,
             logvar: logvar?,
         })
     }
 
     /// One story's draws follow from its own generator, however a batch is shared out.
-    fn draws(&self, picks: &[Pick]) -> Result<Draws> {
-        let mut all: Vec<Draws> = Vec::with_capacity(picks.len());
+    fn draws(&self, picks: &[StepStory]) -> Result<LossNoise> {
+        let mut all: Vec<LossNoise> = Vec::with_capacity(picks.len());
         for pick in picks {
             let pictures = self.asks(&pick.story);
             if pictures > 0 {
-                all.push(Draws::new(
+                all.push(LossNoise::new(
                     pictures,
                     self.frozen.latents(),
                     &self.settings.loss,
@@ -296,8 +307,8 @@ impl Nets {
             }
         }
         let cat =
-            |of: fn(&Draws) -> &Tensor| Tensor::cat(&all.iter().map(of).collect::<Vec<_>>(), 0);
-        let draws = Draws {
+            |of: fn(&LossNoise) -> &Tensor| Tensor::cat(&all.iter().map(of).collect::<Vec<_>>(), 0);
+        let draws = LossNoise {
             drop: all.iter().flat_map(|d| d.drop.clone()).collect(),
             posterior: cat(|d| &d.posterior)?,
             noise: cat(|d| &d.noise)?,
@@ -308,13 +319,13 @@ impl Nets {
     }
 
     /// Pictures of a story that are asked for.
-    fn asks(&self, story: &[MetPanel]) -> usize {
-        let asked = |panel: &&MetPanel| panel.met.is_some() && !panel.text.is_empty();
+    fn asks(&self, story: &[EncodedPanel]) -> usize {
+        let asked = |panel: &&EncodedPanel| panel.met.is_some() && !panel.text.is_empty();
         story.iter().filter(asked).count()
     }
 
     /// `[panels,queries,width]`; zeros, which nothing reads, where there is no picture.
-    fn seen(&self, panels: &[Option<&MetPicture>]) -> Result<Option<Tensor>> {
+    fn seen(&self, panels: &[Option<&EncodedPicture>]) -> Result<Option<Tensor>> {
         let Some(some) = panels.iter().flatten().next() else {
             return Ok(None);
         };
@@ -328,14 +339,18 @@ impl Nets {
 }
 
 /// The stories of a step.
-pub(super) fn pick(library: &mut Library, nets: &Nets, step: u64) -> Result<Vec<Pick>> {
+pub(super) fn pick(
+    library: &mut StoryCache,
+    nets: &VokenNetworks,
+    step: u64,
+) -> Result<Vec<StepStory>> {
     let s = &nets.settings;
     (0..s.batch as u64)
         .map(|i| {
             let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0x701d);
             rng.set_stream(step * s.batch as u64 + i);
             let index = rng.random_range(0..library.source.len());
-            Ok(Pick {
+            Ok(StepStory {
                 index,
                 story: library.story(index, &nets.frozen)?,
                 context: s.context.draw(&mut rng),

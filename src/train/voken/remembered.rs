@@ -1,7 +1,7 @@
 //! What a frozen language model makes of a story, which no step changes: read once, and kept while
 //! there is room.
 
-use super::pack::{Context, ReadContext};
+use super::pack::{ContextParts, ReadContext};
 use crate::train::Result;
 use candle_core::Tensor;
 use std::collections::HashMap;
@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex};
 const ROOM: usize = 4 << 30;
 
 /// A story and what of it is in context.
-pub(super) type Key = (usize, Context);
+pub(super) type CacheKey = (usize, ContextParts);
 
 /// What memory it takes.
-pub(super) trait Bytes {
+pub(super) trait ByteSize {
     fn bytes(&self) -> usize;
 }
 
-impl Bytes for ReadContext {
+impl ByteSize for ReadContext {
     fn bytes(&self) -> usize {
         ReadContext::bytes(self)
     }
 }
 
-impl Bytes for Option<Tensor> {
+impl ByteSize for Option<Tensor> {
     fn bytes(&self) -> usize {
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
         self.as_ref().map_or(0, bytes)
@@ -32,23 +32,23 @@ impl Bytes for Option<Tensor> {
 }
 
 /// What was read of stories. What has no room is read again, with the same result.
-pub(super) struct Remembered<T>(Mutex<Kept<T>>);
+pub(super) struct BoundedCache<T>(Mutex<CacheEntries<T>>);
 
-struct Kept<T> {
-    read: HashMap<Key, Arc<T>>,
+struct CacheEntries<T> {
+    read: HashMap<CacheKey, Arc<T>>,
     bytes: usize,
 }
 
-impl<T> Default for Remembered<T> {
+impl<T> Default for BoundedCache<T> {
     fn default() -> Self {
-        Self(Mutex::new(Kept {
+        Self(Mutex::new(CacheEntries {
             read: HashMap::new(),
             bytes: 0,
         }))
     }
 }
 
-impl<T: Bytes> Remembered<T> {
+impl<T: ByteSize> BoundedCache<T> {
     /// What was read of each of `stories`, which have `key`s. Each is read by itself, so that what
     /// comes out does not depend on the company it is met in.
     ///
@@ -57,7 +57,7 @@ impl<T: Bytes> Remembered<T> {
     pub(super) fn each<S>(
         &self,
         stories: &[S],
-        key: impl Fn(&S) -> Key,
+        key: impl Fn(&S) -> CacheKey,
         read: impl Fn(&S) -> Result<T>,
     ) -> Result<Vec<Arc<T>>> {
         let one = |story| {
@@ -72,15 +72,15 @@ impl<T: Bytes> Remembered<T> {
         stories.iter().map(one).collect()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept<T>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, CacheEntries<T>> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl<T: Bytes> Kept<T> {
-    fn add(&mut self, key: Key, made: &Arc<T>) {
+impl<T: ByteSize> CacheEntries<T> {
+    fn add(&mut self, key: CacheKey, made: &Arc<T>) {
         let bytes = self.bytes + made.bytes();
         if bytes <= ROOM && self.read.insert(key, made.clone()).is_none() {
             self.bytes = bytes;
@@ -93,21 +93,21 @@ mod tests {
     use super::*;
     use crate::llm::float::{FloatConfig, FloatLlama};
     use crate::nn::Params;
-    use crate::train::voken::pack::{Objective, Pack, PanelIds, Plan};
-    use crate::voken::{Speaks, Vocabulary};
+    use crate::train::voken::pack::{Objective, ObjectivePlan, Pack, PanelIds};
+    use crate::voken::{PictureConditioning, VokenIds};
     use candle_core::Device;
 
     const PAIRS: [&[u32]; 3] = [&[20, 21, 22], &[30, 31], &[20, 33, 34, 35]];
 
     fn pack(stories: &[usize]) -> Pack {
         let mut pack = Pack::default();
-        let plan = Plan {
+        let plan = ObjectivePlan {
             tasks: &[Objective::Picture],
             context: ALONE,
-            speaks: Speaks::Vokens,
+            speaks: PictureConditioning::Vokens,
             queries: 2,
             line_end: 9,
-            vocabulary: Vocabulary {
+            vocabulary: VokenIds {
                 first: 50,
                 vokens: 3,
                 picture: 53,
@@ -126,7 +126,7 @@ mod tests {
         pack
     }
 
-    const ALONE: Context = Context {
+    const ALONE: ContextParts = ContextParts {
         texts: false,
         pictures: false,
     };
@@ -138,7 +138,7 @@ mod tests {
             ..FloatConfig::tiny()
         };
         let llama = FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap();
-        let remembered = Remembered::default();
+        let remembered = BoundedCache::default();
         let mut reads = 0;
         // Met in other company and another order the second time.
         for stories in [&[0usize, 1][..], &[2, 1, 0]] {

@@ -10,18 +10,18 @@
 use super::loss::word_loss;
 use super::telling::line_end;
 use crate::llm::Tokenizer;
-use crate::llm::float::{FloatLlama, GgufLlama, Part};
+use crate::llm::float::{FloatLlama, GgufLlama, PackedPart};
 use crate::nn::{Linear, Params};
 use crate::storyworld::{
     Place, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
 };
 use crate::train::autoencoder::averages;
-use crate::train::course::{self, Course, Stage, Step};
+use crate::train::course::{self, Course, Stage, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, read_config};
 use crate::vision::{Crop, Preprocess, TowerParams, VisionConfig, VisionTower};
-use crate::voken::{FolderConfig, Sizes, VokenFolder, tidy};
+use crate::voken::{FolderConfig, ReferenceSizes, VokenFolder, tidy};
 use candle_core::{D, DType, Device, Tensor, backprop::GradStore};
 use image::RgbImage;
 use rand::{Rng, SeedableRng};
@@ -72,13 +72,13 @@ const BACKGROUND: f32 = 0.1;
 const HELD_OUT: usize = 240;
 
 /// The words that a query may stand for, `[classes,width]`.
-struct Words {
+struct WordEmbeddings {
     table: Tensor,
     /// At unit length, `[width,classes]`.
     directions: Tensor,
 }
 
-impl Words {
+impl WordEmbeddings {
     fn new(names: &[&str], llama: &FloatLlama, tokenizer: &Tokenizer) -> Result<Self> {
         let rows: Vec<Tensor> = names
             .iter()
@@ -102,12 +102,12 @@ fn unit(x: &Tensor) -> Result<Tensor> {
 }
 
 /// What learns, and the language model that it learns for.
-struct Nets {
+struct SeeNetworks {
     tower: VisionTower,
     /// From a patch to the subject that it shows, or none.
     patches: Linear,
-    subjects: Words,
-    settings: [Words; 3],
+    subjects: WordEmbeddings,
+    settings: [WordEmbeddings; 3],
     llama: FloatLlama,
     tokenizer: Tokenizer,
     line_end: u32,
@@ -116,7 +116,7 @@ struct Nets {
 }
 
 /// Scenes with their pictures.
-struct Batch {
+struct SceneBatch {
     /// `[B,S,S,3]`.
     pictures: Tensor,
     scenes: Vec<Scene>,
@@ -131,7 +131,7 @@ fn draw(
     step: u64,
     split: Split,
     device: &Device,
-) -> Result<Batch> {
+) -> Result<SceneBatch> {
     let batch = size as u64;
     let side = s.vision.image_size;
     let see = Preprocess::seen(side, Crop::WhiteSquare);
@@ -158,7 +158,7 @@ fn draw(
     let pictures: Vec<&Tensor> = drawn.iter().map(|(picture, ..)| picture).collect();
     let pictures = Tensor::cat(&pictures, 0)?;
     let (scenes, captions) = drawn.into_iter().map(|(_, s, c)| (s, c)).unzip();
-    Ok(Batch {
+    Ok(SceneBatch {
         pictures,
         scenes,
         captions,
@@ -215,7 +215,7 @@ fn patch_classes(scene: &Scene, size: usize, patch: usize) -> Vec<u32> {
 }
 
 /// Gradients and losses of a part of a batch, both times the part's share: patches, words, text.
-struct Pass {
+struct SeePass {
     grads: GradStore,
     losses: [f64; 3],
 }
@@ -224,8 +224,8 @@ fn number(t: &Tensor) -> Result<f64> {
     Ok(f64::from(t.to_scalar::<f32>()?))
 }
 
-impl Nets {
-    fn words(&self, query: usize) -> &Words {
+impl SeeNetworks {
+    fn words(&self, query: usize) -> &WordEmbeddings {
         match query.checked_sub(SLOTS) {
             None => &self.subjects,
             Some(i) => &self.settings[i],
@@ -233,7 +233,7 @@ impl Nets {
     }
 
     /// Patches and words.
-    fn look(&self, pictures: &Tensor, scenes: &[Scene], share: f64) -> Result<Pass> {
+    fn look(&self, pictures: &Tensor, scenes: &[Scene], share: f64) -> Result<SeePass> {
         let config = self.tower.config();
         let tokens = self
             .tower
@@ -275,14 +275,14 @@ impl Nets {
         }
         let losses = [number(&patches)? * share, number(&words)? * share, 0.0];
         let total = ((patches + words)? * share)?;
-        Ok(Pass {
+        Ok(SeePass {
             grads: total.backward()?,
             losses,
         })
     }
 
     /// The caption that the language model writes behind the picture.
-    fn describe(&self, pictures: &Tensor, captions: &[String], share: f64) -> Result<Pass> {
+    fn describe(&self, pictures: &Tensor, captions: &[String], share: f64) -> Result<SeePass> {
         let tower = &self.tower;
         let tokens = tower.norm.forward(&tower.vit.forward(pictures)?)?.detach();
         let seen = tower.projection.forward(&tower.qformer.forward(&tokens)?)?;
@@ -298,7 +298,7 @@ impl Nets {
             pieces.push(seen.narrow(0, i, 1)?);
             pieces.push(self.llama.embed_ids(&ids)?);
             let n = 1 + queries + ids.len();
-            parts.push(Part {
+            parts.push(PackedPart {
                 tokens: at..at + n,
                 sees: Vec::new(),
             });
@@ -311,7 +311,7 @@ impl Nets {
         let hidden = self.llama.forward_packed(&x, &parts, None)?.squeeze(0)?;
         let places = Tensor::from_vec(places, wanted.len(), &self.device)?;
         let text = word_loss(&self.llama, &hidden.index_select(&places, 0)?, wanted)?;
-        Ok(Pass {
+        Ok(SeePass {
             losses: [0.0, 0.0, number(&text)? * share],
             grads: (text * share)?.backward()?,
         })
@@ -379,8 +379,8 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let width = llama.config().hidden_size;
     let mut names: Vec<&str> = SubjectId::all().map(SubjectId::name).collect();
     names.push("nobody");
-    let words = |names: Vec<&str>| Words::new(&names, &llama, &tokenizer);
-    let nets = Nets {
+    let words = |names: Vec<&str>| WordEmbeddings::new(&names, &llama, &tokenizer);
+    let nets = SeeNetworks {
         tower: VisionTower::new(s.vision.clone(), width, &TowerParams::all(&tower))?,
         patches: params
             .pp("patches")
@@ -429,7 +429,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 /// What a run holds.
 struct Learning<'a> {
     settings: &'a SeeSettings,
-    nets: Nets,
+    nets: SeeNetworks,
     tower: Params,
     /// Of the first steps and of those with language.
     shards: [Shards; 2],
@@ -439,7 +439,7 @@ struct Learning<'a> {
 impl Stage for Learning<'_> {
     const ALL_LEARN: bool = false;
 
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (s, nets) = (self.settings, &self.nets);
         let spoken = step >= s.steps;
         let size = if spoken { s.language_batch } else { s.batch };
@@ -453,7 +453,7 @@ impl Stage for Learning<'_> {
             }
         })?;
         let losses = (0..3).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        Ok(Step {
+        Ok(StepLosses {
             losses: losses.collect(),
             grads: passes.into_iter().map(|p| p.grads).collect(),
             samples: size,
@@ -472,9 +472,9 @@ impl Stage for Learning<'_> {
         let s = self.settings;
         self.out.write_vision(&averages(&self.tower, opt)?)?;
         self.out.write_config(&FolderConfig {
-            sizes: Sizes {
+            sizes: ReferenceSizes {
                 vision: s.vision.clone(),
-                ..Sizes::default()
+                ..ReferenceSizes::default()
             },
             ..FolderConfig::default()
         })?;

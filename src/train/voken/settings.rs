@@ -1,10 +1,10 @@
 //! Settings of the stages `align` and `story`.
 
-use super::data::Kind;
+use super::data::DataKind;
 use super::loss::LossWeights;
-use super::pack::{Context, Objective};
+use super::pack::{ContextParts, Objective};
 use crate::llm::float::LoraConfig;
-use crate::voken::{MapperConfig, Speaks};
+use crate::voken::{MapperConfig, PictureConditioning};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Shares of the stories that are learnt with what in context.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Contexts {
+pub(super) struct ContextShares {
     /// Texts and pictures.
     pub full: f64,
     pub texts: f64,
@@ -22,7 +22,7 @@ pub(super) struct Contexts {
     pub none: f64,
 }
 
-impl Default for Contexts {
+impl Default for ContextShares {
     fn default() -> Self {
         Self {
             full: 1.0,
@@ -33,12 +33,12 @@ impl Default for Contexts {
     }
 }
 
-impl Contexts {
+impl ContextShares {
     pub(super) fn sum(&self) -> f64 {
         self.full + self.texts + self.pictures + self.none
     }
 
-    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Context {
+    pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> ContextParts {
         let mut at = rng.random_range(0.0..self.sum());
         let kinds = [
             (self.full, true, true),
@@ -48,10 +48,10 @@ impl Contexts {
         for (share, texts, pictures) in kinds {
             at -= share;
             if at < 0.0 {
-                return Context { texts, pictures };
+                return ContextParts { texts, pictures };
             }
         }
-        Context {
+        ContextParts {
             texts: false,
             pictures: false,
         }
@@ -61,7 +61,7 @@ impl Contexts {
 /// What a stage changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Learns {
+pub(super) enum Trainable {
     /// All that belongs to it.
     #[default]
     All,
@@ -83,7 +83,7 @@ pub(super) struct TuneSettings {
     /// Voken folder that it begins from (written by stage `align`).
     pub init: Option<PathBuf>,
     #[serde(default)]
-    pub learns: Learns,
+    pub learns: Trainable,
     pub seed: u64,
     pub steps: u64,
     /// Stories (or pairs) of a step.
@@ -95,15 +95,15 @@ pub(super) struct TuneSettings {
     /// Stories (or pairs) that are drawn from the storyworld in all.
     pub stories: usize,
     #[serde(default)]
-    pub data: Kind,
+    pub data: DataKind,
     /// What is learnt of each panel; all are, so they come in equal shares.
     pub tasks: Vec<Objective>,
     #[serde(default)]
-    pub context: Contexts,
+    pub context: ContextShares,
     #[serde(default)]
     pub loss: LossWeights,
     #[serde(default)]
-    pub speaks: Speaks,
+    pub speaks: PictureConditioning,
     /// Sizes of the mapper where nothing is begun from.
     #[serde(default)]
     pub mapper: MapperConfig,

@@ -8,7 +8,7 @@ pub(super) const MAPPER: [&str; 3] = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder
 
 /// A stage of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum VokenStage {
     /// Single pictures with captions: the vokens' rows, the perceptron, the mapper and its
     /// decoder sequence are learned.
     Align,
@@ -16,13 +16,13 @@ pub enum Stage {
     Story,
 }
 
-impl Stage {
+impl VokenStage {
     /// What the base learning rate is multiplied by for a parameter, named as in the
     /// reference's checkpoints: new parts learn faster while they are aligned.
     pub fn rate_factor(self, name: &str) -> f64 {
         match self {
-            Stage::Align if MAPPER.iter().any(|part| name.starts_with(part)) => 10.0,
-            Stage::Align | Stage::Story => 1.0,
+            VokenStage::Align if MAPPER.iter().any(|part| name.starts_with(part)) => 10.0,
+            VokenStage::Align | VokenStage::Story => 1.0,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Sample stories while a model learns: the opening is given, the rest is its own.
 
-use super::data::{Frozen, Panel, told};
-use crate::diffusion::{Denoising, SchedulerKind, TextFeatures};
+use super::data::{FrozenNetworks, TrainingPanel, told};
+use crate::diffusion::{DenoisingOptions, SchedulerKind, TextFeatures};
 use crate::llm::Tokenizer;
 use crate::storyworld::{Split, Tale};
 use crate::train::{Result, log, write_whole};
 use crate::vision::{Crop, Preprocess};
 use crate::voken::{
-    FloatReader, GenerationConfig, SamplingParams, Speaks, Text, ToldPanel, VokenModel,
-    force_description, force_picture, generate, interleave, panel_ids,
+    ContextInput, FloatCachedLm, GenerationConfig, InterleavedText, PictureConditioning,
+    SamplingParams, VokenModel, force_description, force_picture, generate, interleave, panel_ids,
 };
 use candle_core::Tensor;
 use image::{DynamicImage, RgbImage};
@@ -36,7 +36,7 @@ pub(super) fn line_end(tokenizer: &Tokenizer) -> Result<u32> {
 }
 
 /// A told story: its texts, each with its picture.
-pub(super) type Told = Vec<(String, RgbImage)>;
+pub(super) type GeneratedStory = Vec<(String, RgbImage)>;
 
 /// Tells two stories of held-out openings.
 ///
@@ -44,10 +44,10 @@ pub(super) type Told = Vec<(String, RgbImage)>;
 /// When the networks don't fit each other.
 pub(super) fn samples(
     model: &VokenModel,
-    frozen: &Frozen,
-    speaks: Speaks,
+    frozen: &FrozenNetworks,
+    speaks: PictureConditioning,
     seed: u64,
-) -> Result<Vec<Told>> {
+) -> Result<Vec<GeneratedStory>> {
     (0..2)
         .map(|i| {
             let tale = told(&Tale::referring(seed + i, Split::HeldOut));
@@ -56,7 +56,7 @@ pub(super) fn samples(
                 frozen,
                 speaks,
                 line_end: line_end(&frozen.tokenizer)?,
-                reader: FloatReader::new(model.llama.clone()),
+                reader: FloatCachedLm::new(model.llama.clone()),
                 seen: Vec::new(),
             };
             teller.tell(&tale, seed)
@@ -66,16 +66,16 @@ pub(super) fn samples(
 
 struct SampleTeller<'a> {
     model: &'a VokenModel,
-    frozen: &'a Frozen,
-    speaks: Speaks,
+    frozen: &'a FrozenNetworks,
+    speaks: PictureConditioning,
     line_end: u32,
-    reader: FloatReader,
+    reader: FloatCachedLm,
     seen: Vec<Tensor>,
 }
 
 impl SampleTeller<'_> {
-    fn tell(&mut self, tale: &[Panel], seed: u64) -> Result<Told> {
-        let mut told: Told = Vec::new();
+    fn tell(&mut self, tale: &[TrainingPanel], seed: u64) -> Result<GeneratedStory> {
+        let mut told: GeneratedStory = Vec::new();
         for i in 0..PANELS.min(tale.len()) {
             let text = match i {
                 0 => tale[0].text.clone(),
@@ -92,11 +92,11 @@ impl SampleTeller<'_> {
     }
 
     /// The story so far and the words of the next panel, `[1,T,width]`.
-    fn prompt(&self, told: &Told, text: &str) -> Result<Tensor> {
+    fn prompt(&self, told: &GeneratedStory, text: &str) -> Result<Tensor> {
         let vocabulary = &self.model.vocabulary;
-        let panels: Vec<ToldPanel> = told
+        let panels: Vec<ContextInput> = told
             .iter()
-            .map(|(text, _)| ToldPanel {
+            .map(|(text, _)| ContextInput {
                 text,
                 picture: true,
             })
@@ -109,11 +109,11 @@ impl SampleTeller<'_> {
             false => Some(Tensor::cat(&self.seen, 0)?),
         };
         let embed = |ids: &[u32]| self.model.llama.embed_ids(ids);
-        let text = Text::prompt(ids);
+        let text = InterleavedText::prompt(ids);
         Ok(interleave(&text, pictures.as_ref(), vocabulary, &embed)?.embeddings)
     }
 
-    fn write(&mut self, told: &Told) -> Result<String> {
+    fn write(&mut self, told: &GeneratedStory) -> Result<String> {
         let vocabulary = self.model.vocabulary;
         let order = GenerationConfig {
             sampling: SamplingParams {
@@ -131,7 +131,7 @@ impl SampleTeller<'_> {
             bos: vocabulary.bos,
         };
         let prompt = self.prompt(told, "")?;
-        let go_on = &mut |_: &crate::voken::Step| ControlFlow::Continue(());
+        let go_on = &mut |_: &crate::voken::GenerationStep| ControlFlow::Continue(());
         let made = generate(&mut self.reader, &prompt, &vocabulary, &order, go_on)?;
         let ids: Vec<u32> = made.map_or_else(Vec::new, |made| made.sequence);
         let words: Vec<u32> = ids
@@ -147,7 +147,7 @@ impl SampleTeller<'_> {
     fn draw(&mut self, prompt: &Tensor, seed: u64) -> Result<RgbImage> {
         let vocabulary = self.model.vocabulary;
         let (towards, away) = match self.speaks {
-            Speaks::Vokens => {
+            PictureConditioning::Vokens => {
                 let states = force_picture(&mut self.reader, prompt, &vocabulary)?;
                 let mapper = &self.model.mapper;
                 let features = |t: Tensor| match mapper.config().pooled {
@@ -159,7 +159,7 @@ impl SampleTeller<'_> {
                     features(mapper.unconditional(vocabulary.vokens as usize)?)?,
                 )
             }
-            Speaks::Description => {
+            PictureConditioning::Description => {
                 let end = self.line_end;
                 let ids = force_description(&mut self.reader, prompt, &vocabulary, end, LONGEST)?;
                 let said = self.frozen.tokenizer.decode(&ids);
@@ -167,7 +167,7 @@ impl SampleTeller<'_> {
                 (encode(said.trim())?, encode("")?)
             }
         };
-        let how = Denoising {
+        let how = DenoisingOptions {
             scheduler: SchedulerKind::Ddim,
             steps: 15,
             guidance: 4.0,
@@ -186,7 +186,7 @@ impl SampleTeller<'_> {
 ///
 /// # Errors
 /// When the folder can't be written.
-pub(super) fn write(stories: &[Told], run: &Path, step: u64) -> Result<()> {
+pub(super) fn write(stories: &[GeneratedStory], run: &Path, step: u64) -> Result<()> {
     let pictures: Vec<RgbImage> = stories.iter().flatten().map(|(_, p)| p.clone()).collect();
     log::write_grid(
         &run.join(format!("stories-{step:06}.png")),

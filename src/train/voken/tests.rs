@@ -1,14 +1,14 @@
 //! Each stage on a tiny model: the loss falls, the right parameters change, a run that was cut off
 //! goes on to the same weights, and what it writes can be told with.
 
-use super::{Denoiser, Draws, LossWeights, denoising_loss};
+use super::{Denoiser, LossNoise, LossWeights, denoising_loss};
 use crate::diffusion::{
-    CaptionTokenizer, Diffusion, ModelFolder, Moments, NoiseSchedule, SchedulerConfig, TextConfig,
-    TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
+    CaptionTokenizer, LatentDistribution, ModelFolder, NoiseSchedule, SchedulerConfig, TextConfig,
+    TextEncoder, TextToImageModel, Unet, UnetConfig, Vae, VaeConfig,
 };
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
-use crate::pipeline::{CAPTION, ContextPanel, Make, Options, Request, VOKEN, loader, recipes};
+use crate::pipeline::{CAPTION, ContextPanel, LoadOptions, Make, Request, VOKEN, loader, recipes};
 use crate::story::{PanelId, Settings};
 use crate::storyworld::vocabulary;
 use crate::train;
@@ -365,7 +365,7 @@ fn the_mapper_goes_on_alone_and_after_a_kill() {
 #[test]
 fn noise_that_is_predicted_for_some_pictures_stands_for_all() {
     let dir = trained();
-    let diffusion = Diffusion::load(&dir.join("model"), &Device::Cpu).unwrap();
+    let diffusion = TextToImageModel::load(&dir.join("model"), &Device::Cpu).unwrap();
     let schedule = NoiseSchedule::new(&diffusion.scheduler).unwrap();
     let empty = diffusion.encode_text(&[""]).unwrap();
     let denoiser = Denoiser {
@@ -375,7 +375,7 @@ fn noise_that_is_predicted_for_some_pictures_stands_for_all() {
         empty_caption: &empty.states,
     };
     let shape = [4usize, 4, 4, diffusion.vae.config().latent_channels];
-    let targets = Moments {
+    let targets = LatentDistribution {
         mean: noise(3, 0, &shape, &Device::Cpu).unwrap(),
         logvar: noise(3, 1, &shape, &Device::Cpu).unwrap(),
     };
@@ -387,7 +387,7 @@ fn noise_that_is_predicted_for_some_pictures_stands_for_all() {
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let shape = [shape[1], shape[2], shape[3]];
-        let mut draws = Draws::new(4, shape, &weights, 1000, &mut rng, &Device::Cpu).unwrap();
+        let mut draws = LossNoise::new(4, shape, &weights, 1000, &mut rng, &Device::Cpu).unwrap();
         for denoised in &mut draws.denoised {
             *denoised = chosen(*denoised);
         }
@@ -528,11 +528,11 @@ fn what_was_trained_tells_stories() {
         installed(dir, name, &models);
         let found = crate::weights::find(&models, "tiny").unwrap();
         assert_eq!(recipes(&found), [VOKEN, CAPTION]);
-        let options = |model: &str| Options {
+        let options = |model: &str| LoadOptions {
             models: Some(models.clone()),
             model: Some(model.to_string()),
             device: DeviceChoice::Only(DeviceKind::Cpu),
-            ..Options::default()
+            ..LoadOptions::default()
         };
         let mut pipeline = loader(options("tiny"))(&mut |_| {}).unwrap();
         assert_eq!(pipeline.describe().pipeline, "voken");

@@ -2,17 +2,17 @@
 //! model of our own, on one code path. The first teaches single pictures with their captions to
 //! new parts alone; the second stories, with adapters in the language model.
 
-use super::data::{Frozen, Library, Source};
-use super::pass::{Memory, Nets, pick};
-use super::settings::{Learns, TuneSettings};
-use super::stage::{MAPPER, Stage};
+use super::data::{FrozenNetworks, StoryCache, StorySource};
+use super::pass::{LanguageModelCache, VokenNetworks, pick};
+use super::settings::{Trainable, TuneSettings};
+use super::stage::{MAPPER, VokenStage};
 use super::telling;
-use crate::diffusion::{Diffusion, NoiseSchedule};
+use crate::diffusion::{NoiseSchedule, TextToImageModel};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
 use crate::train::autoencoder::averages;
-use crate::train::course::{self, Course, Step};
+use crate::train::course::{self, Course, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, read_config};
@@ -25,7 +25,7 @@ use std::path::Path;
 /// # Errors
 /// Settings, data or folders that can't be used, or a loss that is no longer a number.
 pub fn train(
-    stage: Stage,
+    stage: VokenStage,
     config: &Path,
     run: &Path,
     resume: bool,
@@ -48,7 +48,7 @@ pub fn train(
             "tasks must name at least one of picture, both, text, continue",
         ));
     }
-    let source = Source::open(data, s.seed, s.data, s.stories)?;
+    let source = StorySource::open(data, s.seed, s.data, s.stories)?;
     if source.is_empty() {
         return Err(bad("stories must be above 0"));
     }
@@ -58,8 +58,8 @@ pub fn train(
     llama.freeze()?;
     let vision = VokenFolder::new(base.join(&s.vision));
     let width = llama.config().hidden_size;
-    let diffusion = Diffusion::load(&base.join(&s.model), &device)?;
-    let frozen = Frozen {
+    let diffusion = TextToImageModel::load(&base.join(&s.model), &device)?;
+    let frozen = FrozenNetworks {
         renderer: Renderer::new(diffusion.picture_size().0),
         diffusion,
         tower: vision.read_tower(width, &device)?,
@@ -92,7 +92,7 @@ pub fn train(
         )?,
     }
     let mut learnt = params.vars();
-    if s.learns == Learns::Mapper {
+    if s.learns == Trainable::Mapper {
         if s.init.is_none() {
             return Err(bad("the mapper can only learn alone from init on"));
         }
@@ -107,18 +107,18 @@ pub fn train(
         },
     )?;
     let line_end = telling::line_end(&frozen.tokenizer)?;
-    let nets = Nets {
+    let nets = VokenNetworks {
         schedule: NoiseSchedule::new(&frozen.diffusion.scheduler)?,
         empty: frozen.diffusion.encode_text(&[""])?.joined()?,
         model,
         frozen,
         line_end,
-        memory: Memory::of(stage, s.learns),
+        memory: LanguageModelCache::of(stage, s.learns),
         settings: s.clone(),
     };
     let mut learning = Learning {
         out: VokenFolder::new(run.join("voken")),
-        library: Library::new(source),
+        library: StoryCache::new(source),
         shards: Shards::new(s.batch, &device)?,
         stage,
         run,
@@ -140,11 +140,11 @@ pub fn train(
 
 /// What a run holds.
 struct Learning<'a> {
-    stage: Stage,
+    stage: VokenStage,
     run: &'a Path,
-    nets: Nets,
+    nets: VokenNetworks,
     params: Params,
-    library: Library,
+    library: StoryCache,
     shards: Shards,
     vision: VokenFolder,
     folder: FolderConfig,
@@ -154,7 +154,7 @@ struct Learning<'a> {
 impl course::Stage for Learning<'_> {
     const ALL_LEARN: bool = false;
 
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (nets, batch) = (&self.nets, self.nets.settings.batch);
         let picks = pick(&mut self.library, nets, step)?;
         let passes = self.shards.run(|part| {
@@ -162,7 +162,7 @@ impl course::Stage for Learning<'_> {
             nets.pass(&picks[part], share)
         })?;
         let losses = (0..3).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
-        Ok(Step {
+        Ok(StepLosses {
             losses: losses.collect(),
             grads: passes.into_iter().map(|p| p.grads).collect(),
             samples: batch,
@@ -197,7 +197,7 @@ fn is_of_mapper(name: &str) -> bool {
 /// What the stage writes as `config.json`.
 fn folder_config(
     s: &TuneSettings,
-    stage: Stage,
+    stage: VokenStage,
     base: &Path,
     vision: &VokenFolder,
 ) -> Result<FolderConfig> {
@@ -212,7 +212,7 @@ fn folder_config(
         }
     };
     config.sizes.vision = vision.read_config()?.sizes.vision;
-    if stage == Stage::Story && !config.adapted {
+    if stage == VokenStage::Story && !config.adapted {
         config.adapted = true;
         config.sizes.lora = s.lora.clone();
     }
@@ -254,7 +254,7 @@ fn begin(model: &VokenModel, params: &Params, seed: u64, wanted: &Tensor) -> Res
 }
 
 /// The text encoder's features of the first descriptions, `[N,T,D]`.
-fn described(source: &Source, diffusion: &Diffusion) -> Result<Tensor> {
+fn described(source: &StorySource, diffusion: &TextToImageModel) -> Result<Tensor> {
     const DESCRIPTIONS: usize = 256;
     let all: Vec<Tensor> = (0..source.len())
         .flat_map(|index| source.story(index))

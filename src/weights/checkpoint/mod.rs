@@ -26,7 +26,7 @@ use super::trouble::{HEAD, trouble};
 use crate::nn::quant::MappedFile;
 
 pub use error::CheckpointError;
-pub use view::{Taken, View};
+pub use view::{TensorSlice, TensorView};
 
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

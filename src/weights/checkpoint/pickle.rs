@@ -24,7 +24,7 @@ const MOST_DIMENSIONS: usize = 64;
 
 /// Why a pickle cannot be read.
 #[derive(Debug)]
-pub(super) enum Error {
+pub(super) enum PickleError {
     /// Names the opcode or the global.
     Forbidden(String),
     Damaged(String),
@@ -127,7 +127,7 @@ impl Global {
 type Id = usize;
 
 #[derive(Clone, Debug)]
-enum Value {
+enum PickleValue {
     /// None, a number, an inert object: nothing a tensor is built from.
     Plain,
     Int(i64),
@@ -144,7 +144,7 @@ enum Value {
 
 /// What a pickle of tensors says.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct PickledTensors {
     /// By name, in the pickle's order; those of its `state_dict` or `model` where it has one.
     pub(super) tensors: Vec<(String, StorageView)>,
     /// The type of every storage that it names, by key.
@@ -157,14 +157,14 @@ pub(super) struct Read {
 ///
 /// # Errors
 /// When an opcode or a global is outside the vocabulary of tensors, or the pickle is damaged.
-pub(super) fn read(bytes: &[u8]) -> Result<Read, Error> {
-    let mut machine = Machine::new(bytes);
+pub(super) fn read(bytes: &[u8]) -> Result<PickledTensors, PickleError> {
+    let mut machine = PickleMachine::new(bytes);
     let root = machine.run()?;
     let storages = machine.values.iter().filter_map(|value| match value {
-        Value::Storage(dtype, key, _) => Some((machine.slice(key).to_owned(), *dtype)),
+        PickleValue::Storage(dtype, key, _) => Some((machine.slice(key).to_owned(), *dtype)),
         _ => None,
     });
-    Ok(Read {
+    Ok(PickledTensors {
         tensors: machine.named_tensors(root)?,
         storages: storages.collect(),
         length: machine.at,
@@ -175,16 +175,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Read, Error> {
 ///
 /// # Errors
 /// As for [`read`], or when it is no list of texts.
-pub(super) fn texts(bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
-    let mut machine = Machine::new(bytes);
+pub(super) fn texts(bytes: &[u8]) -> Result<(Vec<String>, usize), PickleError> {
+    let mut machine = PickleMachine::new(bytes);
     let root = machine.run()?;
-    let Value::List(items) = &machine.values[root] else {
+    let PickleValue::List(items) = &machine.values[root] else {
         return Err(damaged("its pickle is no list of names"));
     };
     let texts = items
         .iter()
         .map(|&item| machine.as_text(item).map(str::to_owned))
-        .collect::<Result<_, Error>>()?;
+        .collect::<Result<_, PickleError>>()?;
     Ok((texts, machine.at))
 }
 
@@ -192,27 +192,27 @@ pub(super) fn texts(bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
 ///
 /// # Errors
 /// As for [`read`].
-pub(super) fn skip(bytes: &[u8]) -> Result<usize, Error> {
-    let mut machine = Machine::new(bytes);
+pub(super) fn skip(bytes: &[u8]) -> Result<usize, PickleError> {
+    let mut machine = PickleMachine::new(bytes);
     machine.run()?;
     Ok(machine.at)
 }
 
-fn damaged(reason: impl Into<String>) -> Error {
-    Error::Damaged(reason.into())
+fn damaged(reason: impl Into<String>) -> PickleError {
+    PickleError::Damaged(reason.into())
 }
 
-struct Machine<'a> {
+struct PickleMachine<'a> {
     pickle: &'a [u8],
     at: usize,
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> PickleMachine<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
             pickle: &bytes[..bytes.len().min(LONGEST)],
@@ -225,7 +225,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Runs to the end; the value that is left.
-    fn run(&mut self) -> Result<Id, Error> {
+    fn run(&mut self) -> Result<Id, PickleError> {
         loop {
             let held = [
                 self.values.len(),
@@ -246,23 +246,23 @@ impl<'a> Machine<'a> {
                     self.bytes(8)?;
                 }
                 b'(' => self.marks.push(self.stack.len()),
-                b'N' | 0x88 | 0x89 => self.push(Value::Plain),
+                b'N' | 0x88 | 0x89 => self.push(PickleValue::Plain),
                 b'G' => {
                     self.bytes(8)?;
-                    self.push(Value::Plain);
+                    self.push(PickleValue::Plain);
                 }
                 b'J' => {
                     let number = self.u32()?.cast_signed();
-                    self.push(Value::Int(number.into()));
+                    self.push(PickleValue::Int(number.into()));
                 }
                 b'K' => {
                     let number = self.bytes(1)?[0];
-                    self.push(Value::Int(number.into()));
+                    self.push(PickleValue::Int(number.into()));
                 }
                 b'M' => {
                     let bytes = self.bytes(2)?;
                     let number = u16::from_le_bytes([bytes[0], bytes[1]]);
-                    self.push(Value::Int(number.into()));
+                    self.push(PickleValue::Int(number.into()));
                 }
                 0x8a => self.long()?,
                 b'X' => {
@@ -273,17 +273,17 @@ impl<'a> Machine<'a> {
                     let length = self.bytes(1)?[0];
                     self.text(length.into())?;
                 }
-                b')' => self.push(Value::Tuple(Vec::new())),
-                b']' => self.push(Value::List(Vec::new())),
-                b'}' => self.push(Value::Dict(Vec::new())),
+                b')' => self.push(PickleValue::Tuple(Vec::new())),
+                b']' => self.push(PickleValue::List(Vec::new())),
+                b'}' => self.push(PickleValue::Dict(Vec::new())),
                 b't' => {
                     let items = self.pop_mark()?;
-                    self.push(Value::Tuple(items));
+                    self.push(PickleValue::Tuple(items));
                 }
                 0x85..=0x87 => {
                     let count = usize::from(opcode - 0x84);
                     let items = self.pop_many(count)?;
-                    self.push(Value::Tuple(items));
+                    self.push(PickleValue::Tuple(items));
                 }
                 b'a' => {
                     let item = self.pop()?;
@@ -300,12 +300,12 @@ impl<'a> Machine<'a> {
                 b'B' => {
                     let length = self.u32()? as usize;
                     self.bytes(length)?;
-                    self.push(Value::Plain);
+                    self.push(PickleValue::Plain);
                 }
                 b'C' => {
                     let length = self.bytes(1)?[0];
                     self.bytes(length.into())?;
-                    self.push(Value::Plain);
+                    self.push(PickleValue::Plain);
                 }
                 b'U' => {
                     let length = self.bytes(1)?[0];
@@ -313,16 +313,16 @@ impl<'a> Machine<'a> {
                 }
                 0x81 => {
                     self.pop_many(2)?;
-                    self.push(Value::Plain);
+                    self.push(PickleValue::Plain);
                 }
-                0x8f => self.push(Value::Plain),
+                0x8f => self.push(PickleValue::Plain),
                 0x90 => {
                     self.pop_mark()?;
                     self.top()?;
                 }
                 0x91 => {
                     self.pop_mark()?;
-                    self.push(Value::Plain);
+                    self.push(PickleValue::Plain);
                 }
                 b's' => {
                     let pair = self.pop_many(2)?;
@@ -368,13 +368,13 @@ impl<'a> Machine<'a> {
                 _ => {
                     let name = opcode_name(opcode);
                     let what = format!("the pickle opcode {name} (0x{opcode:02x})");
-                    return Err(Error::Forbidden(what));
+                    return Err(PickleError::Forbidden(what));
                 }
             }
         }
     }
 
-    fn bytes(&mut self, count: usize) -> Result<&[u8], Error> {
+    fn bytes(&mut self, count: usize) -> Result<&[u8], PickleError> {
         let end = self.at.checked_add(count);
         let found = end.and_then(|end| self.pickle.get(self.at..end));
         let found = found.ok_or_else(|| damaged("its pickle is cut short"))?;
@@ -382,13 +382,13 @@ impl<'a> Machine<'a> {
         Ok(found)
     }
 
-    fn u32(&mut self) -> Result<u32, Error> {
+    fn u32(&mut self) -> Result<u32, PickleError> {
         let bytes = self.bytes(4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
     /// A number of any length; those that do not fit are no size of a tensor.
-    fn long(&mut self) -> Result<(), Error> {
+    fn long(&mut self) -> Result<(), PickleError> {
         let length = usize::from(self.bytes(1)?[0]);
         let bytes = self.bytes(length)?;
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -397,20 +397,20 @@ impl<'a> Machine<'a> {
             number[..length].copy_from_slice(bytes);
             i64::from_le_bytes(number)
         });
-        self.push(value.map_or(Value::Plain, Value::Int));
+        self.push(value.map_or(PickleValue::Plain, PickleValue::Int));
         Ok(())
     }
 
-    fn text(&mut self, length: usize) -> Result<(), Error> {
+    fn text(&mut self, length: usize) -> Result<(), PickleError> {
         let text = self.bytes(length)?;
         if std::str::from_utf8(text).is_err() {
             return Err(damaged("its pickle has a text that is not UTF-8"));
         }
-        self.push(Value::Text(self.at - length..self.at));
+        self.push(PickleValue::Text(self.at - length..self.at));
         Ok(())
     }
 
-    fn line(&mut self) -> Result<String, Error> {
+    fn line(&mut self) -> Result<String, PickleError> {
         let rest = &self.pickle[self.at..];
         let end = rest.iter().position(|&byte| byte == b'\n');
         let line = &rest[..end.ok_or_else(|| damaged("its pickle is cut short"))?];
@@ -418,98 +418,100 @@ impl<'a> Machine<'a> {
         Ok(String::from_utf8_lossy(line).into_owned())
     }
 
-    fn push(&mut self, value: Value) {
+    fn push(&mut self, value: PickleValue) {
         self.stack.push(self.values.len());
         self.values.push(value);
     }
 
-    fn pop(&mut self) -> Result<Id, Error> {
+    fn pop(&mut self) -> Result<Id, PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let top = (self.stack.len() > floor).then(|| self.stack.pop());
         top.flatten()
             .ok_or_else(|| damaged("its pickle takes more than it gave"))
     }
 
-    fn top(&self) -> Result<Id, Error> {
+    fn top(&self) -> Result<Id, PickleError> {
         let top = self.stack.last().copied();
         top.ok_or_else(|| damaged("its pickle takes more than it gave"))
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, Error> {
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, PickleError> {
         let mut items = (0..count)
             .map(|_| self.pop())
-            .collect::<Result<Vec<Id>, Error>>()?;
+            .collect::<Result<Vec<Id>, PickleError>>()?;
         items.reverse();
         Ok(items)
     }
 
-    fn pop_mark(&mut self) -> Result<Vec<Id>, Error> {
+    fn pop_mark(&mut self) -> Result<Vec<Id>, PickleError> {
         let mark = self.marks.pop();
         let mark = mark.ok_or_else(|| damaged("its pickle ends a list it did not begin"))?;
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 
-    fn keep(&mut self, slot: u32) -> Result<(), Error> {
+    fn keep(&mut self, slot: u32) -> Result<(), PickleError> {
         let top = self.top()?;
         self.memo.insert(slot, top);
         Ok(())
     }
 
-    fn recall(&mut self, slot: u32) -> Result<(), Error> {
+    fn recall(&mut self, slot: u32) -> Result<(), PickleError> {
         let known = self.memo.get(&slot);
         let known = known.ok_or_else(|| damaged("its pickle recalls what it never said"))?;
         self.stack.push(*known);
         Ok(())
     }
 
-    fn append(&mut self, more: Vec<Id>) -> Result<(), Error> {
+    fn append(&mut self, more: Vec<Id>) -> Result<(), PickleError> {
         let top = self.top()?;
         match &mut self.values[top] {
-            Value::List(items) => items.extend(more),
-            Value::Plain => {}
+            PickleValue::List(items) => items.extend(more),
+            PickleValue::Plain => {}
             _ => return Err(damaged("its pickle appends to what is no list")),
         }
         Ok(())
     }
 
-    fn set_items(&mut self, items: &[Id]) -> Result<(), Error> {
+    fn set_items(&mut self, items: &[Id]) -> Result<(), PickleError> {
         let top = self.top()?;
         let (pairs, rest) = items.as_chunks::<2>();
         match &mut self.values[top] {
-            Value::Dict(entries) if rest.is_empty() => {
+            PickleValue::Dict(entries) if rest.is_empty() => {
                 entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
                 Ok(())
             }
-            Value::Plain if rest.is_empty() => Ok(()),
+            PickleValue::Plain if rest.is_empty() => Ok(()),
             _ => Err(damaged("its pickle sets an item of what is no dict")),
         }
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Result<(), Error> {
+    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
         let global = Global::find(module, name);
-        let forbidden = || Error::Forbidden(format!("the Python object {module}.{name}"));
-        self.push(Value::Global(global.ok_or_else(forbidden)?));
+        let forbidden = || PickleError::Forbidden(format!("the Python object {module}.{name}"));
+        self.push(PickleValue::Global(global.ok_or_else(forbidden)?));
         Ok(())
     }
 
     /// A call, of which only those that build tensors and ordered dicts have a meaning.
-    fn reduce(&mut self) -> Result<(), Error> {
+    fn reduce(&mut self) -> Result<(), PickleError> {
         let arguments = self.pop()?;
         let function = self.pop()?;
-        let Value::Tuple(arguments) = &self.values[arguments] else {
+        let PickleValue::Tuple(arguments) = &self.values[arguments] else {
             return Err(damaged("its pickle calls with what is no tuple"));
         };
         let value = match self.values[function] {
-            Value::Global(Global::OrderedDict) if arguments.is_empty() => Value::Dict(Vec::new()),
-            Value::Global(Global::RebuildTensor) => self.tensor(arguments)?,
-            Value::Global(Global::RebuildParameter) => {
+            PickleValue::Global(Global::OrderedDict) if arguments.is_empty() => {
+                PickleValue::Dict(Vec::new())
+            }
+            PickleValue::Global(Global::RebuildTensor) => self.tensor(arguments)?,
+            PickleValue::Global(Global::RebuildParameter) => {
                 let tensor = arguments.first().map(|&id| &self.values[id]);
                 match tensor {
-                    Some(Value::Tensor(view)) => Value::Tensor(view.clone()),
+                    Some(PickleValue::Tensor(view)) => PickleValue::Tensor(view.clone()),
                     _ => return Err(damaged("its pickle has a parameter without a tensor")),
                 }
             }
-            Value::Global(Global::Inert) => Value::Plain,
+            PickleValue::Global(Global::Inert) => PickleValue::Plain,
             _ => return Err(damaged("its pickle calls what cannot be called")),
         };
         self.push(value);
@@ -517,20 +519,20 @@ impl<'a> Machine<'a> {
     }
 
     /// The attributes of an object, such as the `_metadata` of a state dict: of no use here.
-    fn build(&mut self) -> Result<(), Error> {
+    fn build(&mut self) -> Result<(), PickleError> {
         self.pop()?;
         match self.values[self.top()?] {
-            Value::Dict(_) | Value::Tensor(_) | Value::Plain => Ok(()),
+            PickleValue::Dict(_) | PickleValue::Tensor(_) | PickleValue::Plain => Ok(()),
             _ => Err(damaged("its pickle gives attributes to a plain value")),
         }
     }
 
     /// `('storage', type, key, location, count)`; files of before PyTorch 1.6 add which part of
     /// another storage it is, `(key, offset, count)`, or none.
-    fn persistent(&mut self) -> Result<(), Error> {
+    fn persistent(&mut self) -> Result<(), PickleError> {
         let id = self.pop()?;
         let wrong = || damaged("its pickle refers to what is no storage");
-        let Value::Tuple(parts) = &self.values[id] else {
+        let PickleValue::Tuple(parts) = &self.values[id] else {
             return Err(wrong());
         };
         let [tag, kind, key, ..] = parts[..] else {
@@ -540,17 +542,17 @@ impl<'a> Machine<'a> {
             return Err(wrong());
         }
         let offset = match parts.get(5).map(|&part| &self.values[part]) {
-            Some(Value::Tuple(part)) => self.size(*part.get(1).ok_or_else(wrong)?)?,
+            Some(PickleValue::Tuple(part)) => self.size(*part.get(1).ok_or_else(wrong)?)?,
             _ => 0,
         };
         let dtype = match &self.values[kind] {
-            Value::Global(Global::Storage(dtype)) => *dtype,
-            Value::Global(Global::Inert) => StoredType::Other,
+            PickleValue::Global(Global::Storage(dtype)) => *dtype,
+            PickleValue::Global(Global::Inert) => StoredType::Other,
             _ => return Err(wrong()),
         };
         match &self.values[key] {
-            Value::Text(key) => {
-                let storage = Value::Storage(dtype, key.clone(), offset);
+            PickleValue::Text(key) => {
+                let storage = PickleValue::Storage(dtype, key.clone(), offset);
                 self.push(storage);
                 Ok(())
             }
@@ -559,19 +561,19 @@ impl<'a> Machine<'a> {
     }
 
     /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
-    fn tensor(&self, arguments: &[Id]) -> Result<Value, Error> {
+    fn tensor(&self, arguments: &[Id]) -> Result<PickleValue, PickleError> {
         let wrong = || damaged("its pickle has a tensor without storage, size and stride");
         let [storage, offset, shape, strides, ..] = arguments[..] else {
             return Err(wrong());
         };
-        let Value::Storage(dtype, key, from) = &self.values[storage] else {
+        let PickleValue::Storage(dtype, key, from) = &self.values[storage] else {
             return Err(wrong());
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         if shape.len() != strides.len() || shape.len() > MOST_DIMENSIONS {
             return Err(wrong());
         }
-        Ok(Value::Tensor(Box::new(StorageView {
+        Ok(PickleValue::Tensor(Box::new(StorageView {
             dtype: *dtype,
             key: self.slice(key).to_owned(),
             offset: from.checked_add(self.size(offset)?).ok_or_else(wrong)?,
@@ -580,9 +582,9 @@ impl<'a> Machine<'a> {
         })))
     }
 
-    fn sizes(&self, id: Id) -> Result<Vec<usize>, Error> {
+    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
         match &self.values[id] {
-            Value::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
+            PickleValue::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
                 items.iter().map(|&item| self.size(item)).collect()
             }
             _ => Err(damaged(
@@ -591,9 +593,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn size(&self, id: Id) -> Result<usize, Error> {
+    fn size(&self, id: Id) -> Result<usize, PickleError> {
         let size = match self.values[id] {
-            Value::Int(number) => usize::try_from(number).ok(),
+            PickleValue::Int(number) => usize::try_from(number).ok(),
             _ => None,
         };
         size.ok_or_else(|| damaged("its pickle has a tensor whose size is no whole number"))
@@ -604,16 +606,16 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(&self.pickle[range.clone()]).unwrap_or_default()
     }
 
-    fn as_text(&self, id: Id) -> Result<&str, Error> {
+    fn as_text(&self, id: Id) -> Result<&str, PickleError> {
         match &self.values[id] {
-            Value::Text(range) => Ok(self.slice(range)),
+            PickleValue::Text(range) => Ok(self.slice(range)),
             _ => Err(damaged("its pickle has another value where a name belongs")),
         }
     }
 
-    fn named_tensors(&self, root: Id) -> Result<Vec<(String, StorageView)>, Error> {
+    fn named_tensors(&self, root: Id) -> Result<Vec<(String, StorageView)>, PickleError> {
         let dict = |id: Id| match &self.values[id] {
-            Value::Dict(entries) => Some(entries),
+            PickleValue::Dict(entries) => Some(entries),
             _ => None,
         };
         let no_dict = || damaged("its pickle is no dict of tensors");
@@ -640,11 +642,11 @@ impl<'a> Machine<'a> {
                 continue;
             };
             match &self.values[value] {
-                Value::Tensor(view) => tensors.push((name.to_owned(), (**view).clone())),
+                PickleValue::Tensor(view) => tensors.push((name.to_owned(), (**view).clone())),
                 // A dict of tensors for each part, as an IP-Adapter has.
-                Value::Dict(part) => {
+                PickleValue::Dict(part) => {
                     for &(key, value) in part {
-                        if let (Ok(key), Value::Tensor(view)) =
+                        if let (Ok(key), PickleValue::Tensor(view)) =
                             (self.as_text(key), &self.values[value])
                         {
                             tensors.push((format!("{name}.{key}"), (**view).clone()));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
-use super::pickle::{self, Error};
+use super::pickle::{self, PickleError};
 use super::*;
 use crate::nn::{Params, TensorSource};
 
@@ -96,7 +96,7 @@ fn dict(tensors: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 fn refusal(pickle: &[u8]) -> String {
     match pickle::read(pickle) {
-        Err(Error::Forbidden(what)) => what,
+        Err(PickleError::Forbidden(what)) => what,
         other => panic!("{other:?}"),
     }
 }
@@ -271,7 +271,7 @@ fn deep_and_circular_pickles_do_no_harm() {
     let mut deep = vec![b']'; 1_000_000];
     deep.extend(vec![b'a'; 999_999]);
     deep.push(b'.');
-    assert!(matches!(pickle::read(&deep), Err(Error::Damaged(_))));
+    assert!(matches!(pickle::read(&deep), Err(PickleError::Damaged(_))));
     // d = {}; d["model"] = d
     let circle = b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.";
     assert!(pickle::read(circle).unwrap().tensors.is_empty());
@@ -285,7 +285,7 @@ fn deep_and_circular_pickles_do_no_harm() {
         b"Q",
         b"}b.",
     ] {
-        assert!(matches!(pickle::read(broken), Err(Error::Damaged(_))));
+        assert!(matches!(pickle::read(broken), Err(PickleError::Damaged(_))));
     }
 }
 
@@ -317,7 +317,7 @@ fn nan_and_infinity_are_found_in_every_type_of_float() {
 fn a_view_renames_and_layers_and_feeds_parameters() {
     let base = Arc::new(open("llama"));
     let stage1 = Arc::new(open("stage1_cc3m.ckpt"));
-    let view = View::of(&base).and(&stage1, |name| {
+    let view = TensorView::of(&base).and(&stage1, |name| {
         name.strip_prefix("model.llama_model.").map(String::from)
     });
     let table = "model.embed_tokens.weight";

@@ -91,13 +91,13 @@ pub(super) fn legacy_entries(
     placed(path, read.tensors, file, |key| storages.get(key).cloned())
 }
 
-fn refused(path: &Path, error: pickle::Error) -> CheckpointError {
+fn refused(path: &Path, error: pickle::PickleError) -> CheckpointError {
     match error {
-        pickle::Error::Forbidden(what) => CheckpointError::Forbidden {
+        pickle::PickleError::Forbidden(what) => CheckpointError::Forbidden {
             path: path.to_path_buf(),
             what,
         },
-        pickle::Error::Damaged(reason) => CheckpointError::damaged(path, reason),
+        pickle::PickleError::Damaged(reason) => CheckpointError::damaged(path, reason),
     }
 }
 

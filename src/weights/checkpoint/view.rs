@@ -11,7 +11,7 @@ use crate::nn::TensorSource;
 
 /// How a tensor of a view is taken from the stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum TensorSlice {
     /// As it is.
     Whole,
     /// These of its rows (the first axis).
@@ -22,11 +22,11 @@ pub enum Taken {
     Flattened,
 }
 
-impl Taken {
+impl TensorSlice {
     fn shape(&self, stored: &[usize]) -> Vec<usize> {
         match self {
-            Taken::Whole => stored.to_vec(),
-            Taken::Rows(rows) => {
+            TensorSlice::Whole => stored.to_vec(),
+            TensorSlice::Rows(rows) => {
                 let mut shape = stored.to_vec();
                 if let Some(first) = shape.first_mut() {
                     // As many as there are of them.
@@ -34,20 +34,20 @@ impl Taken {
                 }
                 shape
             }
-            Taken::Transposed => stored.iter().rev().copied().collect(),
-            Taken::Flattened => stored.iter().take(2).copied().collect(),
+            TensorSlice::Transposed => stored.iter().rev().copied().collect(),
+            TensorSlice::Flattened => stored.iter().take(2).copied().collect(),
         }
     }
 
     fn tensor(&self, stored: Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Taken::Whole => Ok(stored),
-            Taken::Rows(rows) => {
+            TensorSlice::Whole => Ok(stored),
+            TensorSlice::Rows(rows) => {
                 let rows = rows.start..rows.end.min(stored.dim(0)?);
                 stored.narrow(0, rows.start, rows.len())?.contiguous()
             }
-            Taken::Transposed => stored.t()?.contiguous(),
-            Taken::Flattened => {
+            TensorSlice::Transposed => stored.t()?.contiguous(),
+            TensorSlice::Flattened => {
                 let shape = self.shape(stored.dims());
                 stored.reshape(shape)
             }
@@ -59,20 +59,20 @@ impl Taken {
 struct Place {
     checkpoint: Arc<Checkpoint>,
     stored: String,
-    taken: Taken,
+    taken: TensorSlice,
 }
 
 /// Tensors of one or more checkpoints, renamed; those added later take the place of earlier ones
 /// of the same name, as when `load_state_dict` is called for one file after the other.
 #[derive(Clone, Default)]
-pub struct View {
+pub struct TensorView {
     tensors: BTreeMap<String, Place>,
 }
 
-impl View {
+impl TensorView {
     /// The tensors of `checkpoint` under their own names.
-    pub fn of(checkpoint: &Arc<Checkpoint>) -> View {
-        View::default().and(checkpoint, |name| Some(name.to_string()))
+    pub fn of(checkpoint: &Arc<Checkpoint>) -> TensorView {
+        TensorView::default().and(checkpoint, |name| Some(name.to_string()))
     }
 
     /// Adds the tensors of `checkpoint` that `rename` gives a name.
@@ -81,10 +81,10 @@ impl View {
         mut self,
         checkpoint: &Arc<Checkpoint>,
         rename: impl Fn(&str) -> Option<String>,
-    ) -> View {
+    ) -> TensorView {
         for name in checkpoint.names() {
             if let Some(new) = rename(name) {
-                self.insert(new, checkpoint, name, Taken::Whole);
+                self.insert(new, checkpoint, name, TensorSlice::Whole);
             }
         }
         self
@@ -96,7 +96,7 @@ impl View {
         name: String,
         checkpoint: &Arc<Checkpoint>,
         stored: &str,
-        taken: Taken,
+        taken: TensorSlice,
     ) {
         let place = Place {
             checkpoint: checkpoint.clone(),
@@ -129,7 +129,7 @@ impl View {
     }
 }
 
-impl TensorSource for View {
+impl TensorSource for TensorView {
     fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }

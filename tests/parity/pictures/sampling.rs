@@ -9,8 +9,9 @@ use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use vokenboard::diffusion::{
-    Call, ClipTokenizer, DiffusionError, Followed, Scheduler, SchedulerConfig, SchedulerKind,
-    Spoken, Taken, Trajectory, cut_out, luma, mask_tensor, picture_tensor, to_picture,
+    ClipTokenizer, ControlNetConditioning, DiffusionError, PromptEmbeds, Scheduler,
+    SchedulerConfig, SchedulerKind, StepResult, Trajectory, UnetCall, cut_out, luma, mask_tensor,
+    picture_tensor, to_picture,
 };
 
 pub const STAGES: &[CaseStage] = &[
@@ -152,7 +153,7 @@ fn trajectory(case: &Case) -> Result<Trajectory, Error> {
 fn run(
     case: &Case,
     stage: &mut Stage,
-    predict: &mut dyn FnMut(&Call) -> Result<Tensor, Error>,
+    predict: &mut dyn FnMut(&UnetCall) -> Result<Tensor, Error>,
 ) -> Result<Tensor, Error> {
     let noise = nhwc(case.get("noise")?)?;
     let fresh = |i: usize| match case.vectors.get(&format!("noise.step.{i}")) {
@@ -161,9 +162,9 @@ fn run(
         None => noise.zeros_like(),
     };
     let mut predict =
-        |call: &Call| predict(call).map_err(|error| DiffusionError::Tensor(error.to_string()));
+        |call: &UnetCall| predict(call).map_err(|error| DiffusionError::Tensor(error.to_string()));
     let mut compared = Ok(());
-    let mut each = |taken: Taken| {
+    let mut each = |taken: StepResult| {
         let key = format!("latents.{}", taken.index);
         compared = case
             .get(&key)
@@ -193,13 +194,13 @@ fn scheduler(case: &Case, stage: &mut Stage) -> Outcome {
         let levels = list(levels.ok_or("the scheduler has no sigmas")?)?;
         case.close(stage, "sigmas", &levels, want)?;
     }
-    let mut predict = |call: &Call| Ok(nhwc(case.get(&format!("pred.{}", call.index))?)?);
+    let mut predict = |call: &UnetCall| Ok(nhwc(case.get(&format!("pred.{}", call.index))?)?);
     run(case, stage, &mut predict)?;
     Ok(())
 }
 
 /// What the text encoders make of the case's own prompts.
-fn speak(case: &Case) -> Result<Spoken, Error> {
+fn speak(case: &Case) -> Result<PromptEmbeds, Error> {
     let tokenizers = case.model.tokenizers()?;
     let encoders = case.model.text_encoders()?;
     let encode = |text: &str, skip: usize| {
@@ -215,14 +216,16 @@ fn speak(case: &Case) -> Result<Spoken, Error> {
         true => Some(encode(negative, 0)?),
         false => None,
     };
-    Ok(Spoken { positive, negative })
+    Ok(PromptEmbeds { positive, negative })
 }
 
 /// From the prompts to the picture: only noise, and the picture that is begun from, are recorded.
 fn picture(case: &Case, stage: &mut Stage) -> Outcome {
     let (w, h) = (case.told.width, case.told.height);
     let spoken = speak(case)?;
-    let mut guide = case.model.guide(&spoken, case.told.guidance, (w, h))?;
+    let mut guide = case
+        .model
+        .step_conditioning(&spoken, case.told.guidance, (w, h))?;
     if let Some(cut) = case.vectors.get("masked.latents") {
         let parts = [nhwc(case.get("mask")?)?, nhwc(cut)?];
         guide.shown = Some(Tensor::cat(&parts, 3)?);
@@ -230,7 +233,7 @@ fn picture(case: &Case, stage: &mut Stage) -> Outcome {
     if let Some(control) = &case.told.controlnet {
         let picture = image::open(case.path(&control.image))?.to_rgb8();
         let picture = picture_tensor(&picture, (w, h), &Device::Cpu)?;
-        guide.followed.push(Followed {
+        guide.controlnets.push(ControlNetConditioning {
             net: case.model.controlnet(&case.path(&control.dir))?,
             picture: picture.affine(0.5, 0.5)?,
             scale: control.scale,
@@ -246,7 +249,7 @@ fn picture(case: &Case, stage: &mut Stage) -> Outcome {
         guide.told.image = Some(adapter.prompt(&tokens, guided, ip.scale)?);
     }
     let unet = case.model.unet()?;
-    let mut predict = |call: &Call| Ok(guide.predict(&unet, call)?);
+    let mut predict = |call: &UnetCall| Ok(guide.predict(&unet, call)?);
     let latents = run(case, stage, &mut predict)?;
     let vae = case.model.vae()?;
     let decoded = vae.decode(&vae.from_unet(&latents)?)?;

@@ -1,28 +1,30 @@
 //! A painter on a ComfyUI: one of its checkpoints by a built-in graph, or the author's own workflow.
 //! Several engines that have the same share its pictures.
 
-mod crew;
-mod hand;
+mod engine_worker;
+mod pool;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use candle_core::Device;
 
-use super::{Brief, Capabilities, Drawn, Painter, PainterDescription, PainterKind, SizeRange};
+use super::{
+    Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, SizeRange,
+};
 use crate::catalogue;
 use crate::pipeline::{LoadProgress, PipelineError, Progress};
 use crate::remote::Address;
-use crate::remote::comfy::{self, ComfyModel, Input};
+use crate::remote::comfy::{self, ComfyModel, WorkflowInput};
 use crate::story::{SchedulerName, Settings, Size};
 use crate::weights::Model;
-use crew::Crew;
-use hand::{Hand, SCHEDULERS};
+use engine_worker::{EngineWorker, SCHEDULERS};
+use pool::EnginePool;
 
 /// What was found on a ComfyUI.
-pub(super) struct Kind;
+pub(super) struct ComfyKind;
 
-impl PainterKind for Kind {
+impl PainterKind for ComfyKind {
     fn detect(&self, model: &Model) -> bool {
         model.manifest.pipeline == comfy::PIPELINE
     }
@@ -41,7 +43,7 @@ impl PainterKind for Kind {
             done: 0,
             of: 1,
         });
-        let mut hand = Hand::new(&model.manifest.id, address, what)?;
+        let mut hand = EngineWorker::new(&model.manifest.id, address, what)?;
         let about = hand.look(&mut || ControlFlow::Continue(()))?;
         let about = about.cloned().unwrap_or_default();
         let what = hand.what();
@@ -59,14 +61,14 @@ impl PainterKind for Kind {
             ..PainterDescription::default()
         };
         Ok(Box::new(ComfyPainter {
-            crew: Arc::new(Crew::new(hand)),
+            crew: Arc::new(EnginePool::new(hand)),
             description,
         }))
     }
 }
 
 /// What a checkpoint there, or a workflow, can be given.
-fn takes(what: &ComfyModel, about: &comfy::About) -> Capabilities {
+fn takes(what: &ComfyModel, about: &comfy::ServerInfo) -> Capabilities {
     match what {
         ComfyModel::Checkpoint { width, height, .. } => Capabilities {
             size: Size {
@@ -95,17 +97,17 @@ fn takes(what: &ComfyModel, about: &comfy::About) -> Capabilities {
         ComfyModel::Workflow { workflow, .. } => {
             let has = |input| workflow.takes(input);
             let (width, height) = workflow.size().unwrap_or((1024, 1024));
-            let references = Input::REFERENCES
+            let references = WorkflowInput::REFERENCES
                 .into_iter()
                 .take_while(|input| has(*input));
             Capabilities {
                 size: Size { width, height },
-                sizes: (has(Input::Width) && has(Input::Height))
+                sizes: (has(WorkflowInput::Width) && has(WorkflowInput::Height))
                     .then(|| free_sizes(width * height)),
-                negative: has(Input::Negative),
+                negative: has(WorkflowInput::Negative),
                 guidance: 1.0..=30.0,
-                init: has(Input::Init),
-                mask: has(Input::Mask),
+                init: has(WorkflowInput::Init),
+                mask: has(WorkflowInput::Mask),
                 references: references.count(),
                 ..Capabilities::default()
             }
@@ -123,7 +125,7 @@ fn free_sizes(budget: u32) -> SizeRange {
 }
 
 struct ComfyPainter {
-    crew: Arc<Crew>,
+    crew: Arc<EnginePool>,
     description: PainterDescription,
 }
 
@@ -133,7 +135,7 @@ impl Painter for ComfyPainter {
     }
 
     fn share(&mut self, others: &[Model]) {
-        for other in others.iter().filter(|model| Kind.detect(model)) {
+        for other in others.iter().filter(|model| ComfyKind.detect(model)) {
             // One that can't be read is told where it is chosen itself.
             let kept: Result<(Address, ComfyModel), _> = catalogue::kept(other);
             if let Ok((address, what)) = kept {
@@ -157,7 +159,7 @@ impl Painter for ComfyPainter {
         &mut self,
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Option<Drawn>, PipelineError> {
+    ) -> Result<Option<PaintedPicture>, PipelineError> {
         self.crew.draw(brief, sink)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::clean::Flaw;
-use crate::llm::chat::{ChatModel, ChatOptions, Finish, Message, Part, TAKEN_BACK};
+use super::clean::AnswerFlaw;
+use crate::llm::chat::{ChatModel, ChatOptions, FinishReason, Message, MessagePart, TAKEN_BACK};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::writer::TextSink;
 
@@ -11,17 +11,17 @@ use crate::pipeline::writer::TextSink;
 const ATTEMPTS: u64 = 4;
 
 /// What is asked: messages, or a text to go on with where the model knows no messages.
-pub(super) enum Order {
+pub(super) enum AnswerPrompt {
     Chat(Vec<Message>),
     Text(String),
 }
 
-impl Order {
+impl AnswerPrompt {
     /// All of it as people read it.
     pub(super) fn told(&self) -> String {
         match self {
-            Order::Text(text) => text.clone(),
-            Order::Chat(messages) => {
+            AnswerPrompt::Text(text) => text.clone(),
+            AnswerPrompt::Chat(messages) => {
                 let told = messages
                     .iter()
                     .map(|m| format!("[{}] {}", m.role.name(), told(m)));
@@ -31,41 +31,41 @@ impl Order {
     }
 
     /// The same with a reminder at its end.
-    fn reminding(&self, flaw: Flaw) -> Order {
-        let Order::Chat(messages) = self else {
-            return Order::Text(self.told());
+    fn reminding(&self, flaw: AnswerFlaw) -> AnswerPrompt {
+        let AnswerPrompt::Chat(messages) = self else {
+            return AnswerPrompt::Text(self.told());
         };
         let mut messages = messages.clone();
         let reminder = match flaw {
-            Flaw::Language => "Keep to the language of the story.",
-            Flaw::Repeats => "Say something that was not said before.",
-            Flaw::TooLong | Flaw::Unfinished => "Be brief.",
-            Flaw::Lines => "Give exactly as many numbered lines as asked for.",
-            Flaw::Empty | Flaw::Refusal => "Answer with the text alone.",
+            AnswerFlaw::Language => "Keep to the language of the story.",
+            AnswerFlaw::Repeats => "Say something that was not said before.",
+            AnswerFlaw::TooLong | AnswerFlaw::Unfinished => "Be brief.",
+            AnswerFlaw::Lines => "Give exactly as many numbered lines as asked for.",
+            AnswerFlaw::Empty | AnswerFlaw::Refusal => "Answer with the text alone.",
         };
         if let Some(last) = messages.last_mut() {
             last.push_str(&format!("\n{reminder}"));
         }
-        Order::Chat(messages)
+        AnswerPrompt::Chat(messages)
     }
 }
 
 /// A message as people read it.
 fn told(message: &Message) -> String {
     let parts = message.parts.iter().map(|part| match part {
-        Part::Text(text) => text.as_str(),
-        Part::Picture(_) => "[a picture]",
+        MessagePart::Text(text) => text.as_str(),
+        MessagePart::Picture(_) => "[a picture]",
     });
     parts.collect()
 }
 
 /// What an answer is to become, and how far it is let run.
-pub(super) struct Wish<'a, T> {
-    pub(super) order: Order,
+pub(super) struct AnswerRequest<'a, T> {
+    pub(super) order: AnswerPrompt,
     pub(super) sampling: Sampling,
     pub(super) max_tokens: usize,
     /// The answer, and whether it ended by itself, become what was wished for.
-    pub(super) check: &'a dyn Fn(&str, bool) -> Result<T, Flaw>,
+    pub(super) check: &'a dyn Fn(&str, bool) -> Result<T, AnswerFlaw>,
     /// Whether so much of an answer is enough.
     pub(super) enough: &'a dyn Fn(&str) -> bool,
     /// What of an unfinished answer can be shown.
@@ -73,11 +73,11 @@ pub(super) struct Wish<'a, T> {
 }
 
 /// How asking came out.
-pub(super) enum Answered<T> {
+pub(super) enum AnswerOutcome<T> {
     Clean(T),
     Cancelled,
     /// No attempt was clean; why the last was not.
-    Never(Flaw),
+    Never(AnswerFlaw),
 }
 
 /// Asks `chat` until an answer is clean. `sink` gets what can be shown of the first attempt, whole
@@ -87,10 +87,10 @@ pub(super) enum Answered<T> {
 /// When the order is too long, or the model fails.
 pub(super) fn answer<T>(
     chat: &mut dyn ChatModel,
-    wish: &Wish<T>,
+    wish: &AnswerRequest<T>,
     sink: &mut TextSink,
-) -> Result<Answered<T>, LlmError> {
-    let mut flaw = Flaw::Empty;
+) -> Result<AnswerOutcome<T>, LlmError> {
+    let mut flaw = AnswerFlaw::Empty;
     let mut shown = String::new();
     for attempt in 0..ATTEMPTS {
         let again;
@@ -133,20 +133,20 @@ pub(super) fn answer<T>(
             }
         };
         let reply = match order {
-            Order::Chat(messages) => chat.chat(messages, &options, &mut hear)?,
-            Order::Text(text) => chat.complete(text, &options, &mut hear)?,
+            AnswerPrompt::Chat(messages) => chat.chat(messages, &options, &mut hear)?,
+            AnswerPrompt::Text(text) => chat.complete(text, &options, &mut hear)?,
         };
         let (text, ended) = match reply {
-            _ if cancelled => return Ok(Answered::Cancelled),
-            Some(reply) => (reply.text, reply.finish == Finish::Stop),
+            _ if cancelled => return Ok(AnswerOutcome::Cancelled),
+            Some(reply) => (reply.text, reply.finish == FinishReason::Stop),
             None if enough => (so_far, false),
-            None => return Ok(Answered::Cancelled),
+            None => return Ok(AnswerOutcome::Cancelled),
         };
         let checked = (wish.check)(&text, ended);
         let verdict = checked
             .as_ref()
             .err()
-            .map_or_else(|| "clean".to_string(), Flaw::to_string);
+            .map_or_else(|| "clean".to_string(), AnswerFlaw::to_string);
         tracing::info!(
             target: "vokenboard::writer",
             attempt = attempt + 1,
@@ -155,20 +155,22 @@ pub(super) fn answer<T>(
             verdict,
         );
         match checked {
-            Ok(clean) => return Ok(Answered::Clean(clean)),
+            Ok(clean) => return Ok(AnswerOutcome::Clean(clean)),
             Err(why) => flaw = why,
         }
     }
-    Ok(Answered::Never(flaw))
+    Ok(AnswerOutcome::Never(flaw))
 }
 
 /// Another seed for each attempt: freer where the model repeats itself, stricter where it strays.
-fn varied(sampling: &Sampling, attempt: u64, flaw: Flaw) -> Sampling {
+fn varied(sampling: &Sampling, attempt: u64, flaw: AnswerFlaw) -> Sampling {
     if attempt == 0 {
         return *sampling;
     }
     let temperature = match flaw {
-        Flaw::Repeats | Flaw::Empty => sampling.temperature.max(0.6) + 0.1 * attempt as f32,
+        AnswerFlaw::Repeats | AnswerFlaw::Empty => {
+            sampling.temperature.max(0.6) + 0.1 * attempt as f32
+        }
         _ => sampling.temperature.clamp(0.3, 0.6),
     };
     Sampling {

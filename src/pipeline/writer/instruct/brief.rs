@@ -1,13 +1,13 @@
 //! What a small model is asked: long orders it repeats or talks about, so that it is given the story as
 //! what it told itself, and asked what happens next.
 
-use super::ask::{Panel, Story, length, one_line};
+use super::prompts::{PromptPanel, PromptStory, length, one_line};
 use crate::llm::chat::Message;
 use crate::story::TextLength;
 
-impl Story {
-    /// As [`Story::next`], for a small model.
-    pub(super) fn next_briefly(&self, panel: &Panel, wanted: TextLength) -> Vec<Message> {
+impl PromptStory {
+    /// As [`PromptStory::next`], for a small model.
+    pub(super) fn next_briefly(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
         let language = self.language.unwrap_or("the language of the story");
         let mut system = format!("You tell a story, a little at a time. Write in {language}.");
         let directions = self.directions.iter().map(|line| one_line(line));

@@ -1,6 +1,6 @@
 //! Who comes back in a story, as the model says it.
 
-use super::clean::{Flaw, is_afterword, is_refusal, lines, plain};
+use super::clean::{AnswerFlaw, is_afterword, is_refusal, lines, plain};
 use super::sentences::words;
 use crate::story::{Member, MemberKind, present};
 
@@ -24,13 +24,13 @@ pub(super) fn order() -> String {
 ///
 /// # Errors
 /// What is wrong with the answer.
-pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Member>, Flaw> {
+pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Member>, AnswerFlaw> {
     let mut found: Vec<Member> = Vec::new();
     let mut named = 0;
     for line in lines(answer) {
         let line = plain(&line);
         if is_refusal(&line) {
-            return Err(Flaw::Refusal);
+            return Err(AnswerFlaw::Refusal);
         }
         if line.is_empty() || is_afterword(&line) {
             continue;
@@ -51,7 +51,7 @@ pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Mem
         }
     }
     match named {
-        0 => Err(Flaw::Lines),
+        0 => Err(AnswerFlaw::Lines),
         _ => Ok(found),
     }
 }
@@ -103,7 +103,7 @@ mod tests {
 
     const TOLD: &str = "Milo found a lamp. The boy ran to Captain Ann. 米洛笑了。";
 
-    fn names(answer: &str) -> Result<Vec<String>, Flaw> {
+    fn names(answer: &str) -> Result<Vec<String>, AnswerFlaw> {
         let found = cast(answer, TOLD, &[])?;
         Ok(found.into_iter().map(|member| member.name).collect())
     }

@@ -1,5 +1,5 @@
 //! What a model answered becomes the text of a panel: plain prose, in the wanted length, that says
-//! nothing twice. What can't be mended is a [`Flaw`], for which the model is asked again.
+//! nothing twice. What can't be mended is a [`AnswerFlaw`], for which the model is asked again.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -7,13 +7,13 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::language::Language;
-use super::sentences::{Print, circles, is_spaceless, is_whole, sentences, words};
+use super::language::TextLanguage;
+use super::sentences::{SentenceKey, circles, is_spaceless, is_whole, sentences, words};
 use crate::story::TextLength;
 
 /// Why an answer is no text for the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum AnswerFlaw {
     Empty,
     Repeats,
     Unfinished,
@@ -23,25 +23,25 @@ pub(super) enum Flaw {
     Lines,
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for AnswerFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Flaw::Empty => "it said nothing that belongs into a story",
-            Flaw::Repeats => "it repeated what was told before",
-            Flaw::Unfinished => "it did not end its sentence",
-            Flaw::Language => "it answered in another language",
-            Flaw::Refusal => "it talked about itself instead",
-            Flaw::TooLong => "it did not come to an end",
-            Flaw::Lines => "it did not give a line for each panel",
+            AnswerFlaw::Empty => "it said nothing that belongs into a story",
+            AnswerFlaw::Repeats => "it repeated what was told before",
+            AnswerFlaw::Unfinished => "it did not end its sentence",
+            AnswerFlaw::Language => "it answered in another language",
+            AnswerFlaw::Refusal => "it talked about itself instead",
+            AnswerFlaw::TooLong => "it did not come to an end",
+            AnswerFlaw::Lines => "it did not give a line for each panel",
         })
     }
 }
 
 /// What a text is to be.
-pub(super) struct Wanted<'a> {
+pub(super) struct TextConstraints<'a> {
     /// Texts of which no sentence may come again.
-    pub(super) told: &'a [Print],
-    pub(super) language: Option<Language>,
+    pub(super) told: &'a [SentenceKey],
+    pub(super) language: Option<TextLanguage>,
     /// Whether the text may be in another language: the author may have asked for that.
     pub(super) any_language: bool,
     pub(super) sentences: usize,
@@ -61,22 +61,26 @@ pub(super) fn limits(length: TextLength) -> (usize, usize) {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn clean(answer: &str, ended: bool, wanted: &Wanted) -> Result<String, Flaw> {
+pub(super) fn clean(
+    answer: &str,
+    ended: bool,
+    wanted: &TextConstraints,
+) -> Result<String, AnswerFlaw> {
     let text = prose(answer);
     if !text.chars().any(char::is_alphanumeric) {
-        return Err(Flaw::Empty);
+        return Err(AnswerFlaw::Empty);
     }
     if is_refusal(&text) {
-        return Err(Flaw::Refusal);
+        return Err(AnswerFlaw::Refusal);
     }
     let mut kept: Vec<String> = Vec::new();
-    let mut own: Vec<Print> = Vec::new();
+    let mut own: Vec<SentenceKey> = Vec::new();
     let (mut repeated, mut open, mut talked) = (false, false, false);
     for sentence in sentences(&text) {
         if kept.len() == wanted.sentences {
             break;
         }
-        let Some(print) = Print::of(sentence) else {
+        let Some(print) = SentenceKey::of(sentence) else {
             continue;
         };
         if TALK.is_match(sentence) {
@@ -101,7 +105,7 @@ pub(super) fn clean(answer: &str, ended: bool, wanted: &Wanted) -> Result<String
         if before + words(sentence) > wanted.words {
             match shortened(sentence, wanted.words.saturating_sub(before)) {
                 Some(short) if kept.is_empty() => kept.push(finished(short, wanted.language)),
-                _ if kept.is_empty() => return Err(Flaw::TooLong),
+                _ if kept.is_empty() => return Err(AnswerFlaw::TooLong),
                 _ => {}
             }
             break;
@@ -114,22 +118,24 @@ pub(super) fn clean(answer: &str, ended: bool, wanted: &Wanted) -> Result<String
     }
     if kept.is_empty() {
         return Err(match (repeated, open, talked) {
-            (true, _, _) => Flaw::Repeats,
-            (false, _, true) => Flaw::Refusal,
-            (false, true, false) => Flaw::Unfinished,
-            (false, false, false) => Flaw::Empty,
+            (true, _, _) => AnswerFlaw::Repeats,
+            (false, _, true) => AnswerFlaw::Refusal,
+            (false, true, false) => AnswerFlaw::Unfinished,
+            (false, false, false) => AnswerFlaw::Empty,
         });
     }
     let text = joined(&kept);
     match wanted.language {
-        Some(language) if !wanted.any_language && !language.allows(&text) => Err(Flaw::Language),
+        Some(language) if !wanted.any_language && !language.allows(&text) => {
+            Err(AnswerFlaw::Language)
+        }
         _ => Ok(text),
     }
 }
 
 /// A sentence that was left open, with its full stop.
-fn finished(sentence: &str, language: Option<Language>) -> String {
-    let stop = language.map_or('.', Language::full_stop);
+fn finished(sentence: &str, language: Option<TextLanguage>) -> String {
+    let stop = language.map_or('.', TextLanguage::full_stop);
     let sentence =
         sentence.trim_end_matches(|c: char| ",;:-–—、，；：".contains(c) || c.is_whitespace());
     format!("{sentence}{stop}")
@@ -362,7 +368,7 @@ fn longest(value: &Value) -> Option<String> {
 }
 
 /// Whether so much of an answer is enough for a text.
-pub(super) fn is_enough(answer: &str, wanted: &Wanted) -> bool {
+pub(super) fn is_enough(answer: &str, wanted: &TextConstraints) -> bool {
     let text = prose(answer);
     // One sentence more shows that the last wanted one is whole; as many again may be repeated.
     let found = sentences(&text).len();
@@ -410,14 +416,14 @@ mod tests {
 
     const ENGLISH: &str = "A fox found a glowing lantern in the snowy forest and carried it home to show it to her friend the owl.";
 
-    fn cleaned(answer: &str) -> Result<String, Flaw> {
-        let told: Vec<Print> = sentences(ENGLISH)
+    fn cleaned(answer: &str) -> Result<String, AnswerFlaw> {
+        let told: Vec<SentenceKey> = sentences(ENGLISH)
             .into_iter()
-            .filter_map(Print::of)
+            .filter_map(SentenceKey::of)
             .collect();
-        let wanted = Wanted {
+        let wanted = TextConstraints {
             told: &told,
-            language: Language::of(ENGLISH),
+            language: TextLanguage::of(ENGLISH),
             any_language: false,
             sentences: 2,
             words: 60,
@@ -460,31 +466,34 @@ mod tests {
     #[test]
     fn what_is_no_text_is_a_flaw() {
         for (answer, flaw) in [
-            ("", Flaw::Empty),
-            ("###", Flaw::Empty),
-            ("...", Flaw::Empty),
-            ("The story continues in a chapter.", Flaw::Refusal),
-            ("This is the last panel of the story.", Flaw::Refusal),
-            ("I'll write the next panel for you.", Flaw::Refusal),
+            ("", AnswerFlaw::Empty),
+            ("###", AnswerFlaw::Empty),
+            ("...", AnswerFlaw::Empty),
+            ("The story continues in a chapter.", AnswerFlaw::Refusal),
+            ("This is the last panel of the story.", AnswerFlaw::Refusal),
+            ("I'll write the next panel for you.", AnswerFlaw::Refusal),
             (
                 "The second sentence adds a twist to the story's tone.",
-                Flaw::Refusal,
+                AnswerFlaw::Refusal,
             ),
             (
                 "As an AI language model, I cannot write that.",
-                Flaw::Refusal,
+                AnswerFlaw::Refusal,
             ),
-            ("I'm sorry, but I can't help with that.", Flaw::Refusal),
-            (ENGLISH, Flaw::Repeats),
-            ("猫头鹰睁开了一只眼睛。", Flaw::Language),
+            (
+                "I'm sorry, but I can't help with that.",
+                AnswerFlaw::Refusal,
+            ),
+            (ENGLISH, AnswerFlaw::Repeats),
+            ("猫头鹰睁开了一只眼睛。", AnswerFlaw::Language),
             (
                 "and then and then and then and then and then and then and then and then",
-                Flaw::Repeats,
+                AnswerFlaw::Repeats,
             ),
         ] {
             assert_eq!(cleaned(answer), Err(flaw), "{answer}");
         }
-        let wanted = Wanted {
+        let wanted = TextConstraints {
             told: &[],
             language: None,
             any_language: false,
@@ -493,10 +502,10 @@ mod tests {
         };
         assert_eq!(
             clean("The owl opened one", false, &wanted),
-            Err(Flaw::Unfinished)
+            Err(AnswerFlaw::Unfinished)
         );
         let long = "and it went on over hill and dale and moor and fen and field and ford and stream and stone and so on and on";
-        assert_eq!(clean(long, true, &wanted), Err(Flaw::TooLong));
+        assert_eq!(clean(long, true, &wanted), Err(AnswerFlaw::TooLong));
         let cut = "The owl opened one eye, looked at the fox that stood there in the snow with the lantern, and then it slept again.";
         assert_eq!(
             clean(cut, true, &wanted).as_deref(),

@@ -9,14 +9,14 @@ const LOOKED_AT: usize = 2000;
 
 /// Script and, where that is clear, language of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Language {
+pub(super) struct TextLanguage {
     script: Script,
     known: Option<Lang>,
 }
 
-impl Language {
+impl TextLanguage {
     /// Of a text; `None` where it has no letters.
-    pub(super) fn of(text: &str) -> Option<Language> {
+    pub(super) fn of(text: &str) -> Option<TextLanguage> {
         let skipped = text.chars().count().saturating_sub(LOOKED_AT);
         let text: String = text.chars().skip(skipped).collect();
         let script = whatlang::detect_script(&text)?;
@@ -29,7 +29,7 @@ impl Language {
             }
             _ => true,
         });
-        Some(Language {
+        Some(TextLanguage {
             script,
             known: sure.map(|found| found.lang()),
         })
@@ -53,7 +53,7 @@ impl Language {
     /// Whether `text` may be of this language: its letters are the same, and nothing says that it
     /// is another language.
     pub(super) fn allows(self, text: &str) -> bool {
-        let Some(other) = Language::of(text) else {
+        let Some(other) = TextLanguage::of(text) else {
             return true;
         };
         if group(other.script) != group(self.script) {
@@ -89,23 +89,23 @@ mod tests {
 
     #[test]
     fn stories_are_told_in_one_language() {
-        let german = Language::of("Der kleine Fuchs fand eine leuchtende Laterne im verschneiten Wald und nahm sie mit nach Hause.").unwrap();
+        let german = TextLanguage::of("Der kleine Fuchs fand eine leuchtende Laterne im verschneiten Wald und nahm sie mit nach Hause.").unwrap();
         assert_eq!(german.name(), Some("German"));
         assert!(german.allows("Die Eule fragte ihn leise, woher er sie habe."));
         assert!(!german.allows(
             "The owl asked him quietly where he had found the lantern and why he was afraid of it."
         ));
         assert!(!german.allows("猫头鹰轻轻地问他。"));
-        let chinese = Language::of("一只狐狸在雪地里发现了一盏灯。").unwrap();
+        let chinese = TextLanguage::of("一只狐狸在雪地里发现了一盏灯。").unwrap();
         assert_eq!(
             (chinese.name(), chinese.full_stop()),
             (Some("Chinese"), '。')
         );
         assert!(chinese.allows("它把灯带回了家。") && !chinese.allows("It took the lamp home."));
-        let japanese = Language::of("きつねは雪の中でランタンを見つけました。").unwrap();
+        let japanese = TextLanguage::of("きつねは雪の中でランタンを見つけました。").unwrap();
         assert_eq!(japanese.name(), Some("Japanese"));
         // A few words say nothing sure.
         assert!(german.allows("Milo!"));
-        assert_eq!(Language::of("123 ..."), None);
+        assert_eq!(TextLanguage::of("123 ..."), None);
     }
 }

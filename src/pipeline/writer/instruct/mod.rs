@@ -2,12 +2,12 @@
 //! says what pictures show. A model without a chat template goes on with the story as with a text.
 
 mod answer;
-mod ask;
 mod brief;
 mod cast;
 mod clean;
 mod language;
 mod parse;
+mod prompts;
 mod sentences;
 mod window;
 
@@ -17,17 +17,17 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{MOST_PLANNED, TextSink, Writer, WriterDescription, Written};
-use crate::llm::chat::{Asked, ChatModel};
+use super::{MOST_PLANNED, TextSink, Writer, WriterDescription, WrittenText};
+use crate::llm::chat::{ChatModel, ChatPrompt};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::{ContextPanel, PipelineError, Request};
 use crate::story::{Member, Settings, TextLength};
-use answer::{Answered, Order, Wish, answer};
-use ask::{Panel, Story};
-use clean::{Flaw, Wanted, clean, is_enough, limits, preview};
-use language::Language;
-use sentences::{Print, sentences, words};
+use answer::{AnswerOutcome, AnswerPrompt, AnswerRequest, answer};
+use clean::{AnswerFlaw, TextConstraints, clean, is_enough, limits, preview};
+use language::TextLanguage;
+use prompts::{PromptPanel, PromptStory};
+use sentences::{SentenceKey, sentences, words};
 use window::Summaries;
 
 /// A little, so that a model does not circle; more of it breaks names, which a story repeats.
@@ -46,11 +46,11 @@ pub struct InstructWriter {
 }
 
 /// What of a request the model is asked with.
-struct Told {
-    story: Story,
-    language: Option<Language>,
+struct RequestContext {
+    story: PromptStory,
+    language: Option<TextLanguage>,
     /// Every sentence that was told.
-    prints: Vec<Print>,
+    prints: Vec<SentenceKey>,
 }
 
 impl InstructWriter {
@@ -74,7 +74,7 @@ impl InstructWriter {
         request: &Request,
         max_tokens: usize,
         sink: &mut TextSink,
-    ) -> Result<Option<Told>, PipelineError> {
+    ) -> Result<Option<RequestContext>, PipelineError> {
         let picture_tokens = self.chat.picture_tokens().filter(|_| self.description.sees);
         if picture_tokens.is_some() {
             self.chat.keep_seen(Arc::new(request.images.clone()));
@@ -91,22 +91,22 @@ impl InstructWriter {
             (Some(text), true) => text,
             _ => &all,
         };
-        let language = Language::of(sample);
+        let language = TextLanguage::of(sample);
         let prints = texts
             .iter()
             .flat_map(|text| sentences(text))
-            .filter_map(Print::of)
+            .filter_map(SentenceKey::of)
             .collect();
         let board = &request.board;
         let members = board.cast.iter().map(|member| {
             let names: Vec<&str> = member.names().collect();
             format!("{}: {}", names.join(", also "), member.description)
         });
-        let mut story = Story {
-            language: language.and_then(Language::name),
+        let mut story = PromptStory {
+            language: language.and_then(TextLanguage::name),
             directions: vec![board.direction.clone(), request.settings.tone.clone()],
             cast: members.collect(),
-            ..Story::default()
+            ..PromptStory::default()
         };
         let limit = self.chat.context_length();
         let own = picture_tokens.filter(|_| request.picture.is_some());
@@ -156,7 +156,7 @@ impl InstructWriter {
         story.shown = shown
             .filter_map(|(place, picture)| Some((place - start, picture?)))
             .collect();
-        Ok(Some(Told {
+        Ok(Some(RequestContext {
             story,
             language,
             prints,
@@ -166,16 +166,16 @@ impl InstructWriter {
     /// The story in short; empty where the model can't say it.
     fn summary(
         &mut self,
-        story: &Story,
-        language: Option<Language>,
+        story: &PromptStory,
+        language: Option<TextLanguage>,
         sink: &mut TextSink,
     ) -> Result<Option<String>, PipelineError> {
         if let Some(known) = self.summaries.get(&story.summary, &story.told) {
             return Ok(Some(known));
         }
         let wanted = parse::summary_wanted(language);
-        let wish = Wish {
-            order: Order::Chat(story.summarise()),
+        let wish = AnswerRequest {
+            order: AnswerPrompt::Chat(story.summarise()),
             sampling: Sampling {
                 temperature: 0.0,
                 ..Sampling::default()
@@ -186,9 +186,9 @@ impl InstructWriter {
             preview: &|_| String::new(),
         };
         let summary = match answer(self.chat.as_mut(), &wish, sink)? {
-            Answered::Clean(summary) => summary,
-            Answered::Cancelled => return Ok(None),
-            Answered::Never(_) => String::new(),
+            AnswerOutcome::Clean(summary) => summary,
+            AnswerOutcome::Cancelled => return Ok(None),
+            AnswerOutcome::Never(_) => String::new(),
         };
         self.summaries
             .keep(&story.summary, &story.told, summary.clone());
@@ -198,33 +198,33 @@ impl InstructWriter {
     /// A clean answer with what was asked for it.
     fn ask<T>(
         &mut self,
-        wish: &Wish<T>,
+        wish: &AnswerRequest<T>,
         sink: &mut TextSink,
     ) -> Result<Option<(T, String)>, PipelineError> {
         match answer(self.chat.as_mut(), wish, sink)? {
-            Answered::Clean(clean) => Ok(Some((clean, wish.order.told()))),
-            Answered::Cancelled => Ok(None),
-            Answered::Never(flaw) => Err(self.speechless(flaw)),
+            AnswerOutcome::Clean(clean) => Ok(Some((clean, wish.order.told()))),
+            AnswerOutcome::Cancelled => Ok(None),
+            AnswerOutcome::Never(flaw) => Err(self.speechless(flaw)),
         }
     }
 
     /// What is asked for the text of the next panel.
-    fn next(&self, story: &Story, request: &Request, length: TextLength) -> Order {
+    fn next(&self, story: &PromptStory, request: &Request, length: TextLength) -> AnswerPrompt {
         if !self.chat.knows_messages() {
-            return Order::Text(story.as_text());
+            return AnswerPrompt::Text(story.as_text());
         }
         let sees = self.description.sees;
-        let panel = Panel {
+        let panel = PromptPanel {
             picture: request.picture.clone().filter(|_| sees),
             ..planned(request)
         };
-        Order::Chat(match self.chat.is_small() {
+        AnswerPrompt::Chat(match self.chat.is_small() {
             true => story.next_briefly(&panel, length),
             false => story.next(&panel, length),
         })
     }
 
-    fn speechless(&self, flaw: Flaw) -> PipelineError {
+    fn speechless(&self, flaw: AnswerFlaw) -> PipelineError {
         PipelineError::Request(format!(
             "the writer {} gave no text that can be used ({flaw}); try another seed or a lower temperature, or choose a larger model with --writer (the log holds what it said)",
             self.description.model
@@ -244,8 +244,8 @@ fn sampling(settings: &Settings) -> Sampling {
 }
 
 /// Most tokens of a text of `words` words: letters of a script without spaces are tokens each.
-fn tokens(words: usize, language: Option<Language>) -> usize {
-    match language.is_some_and(Language::is_dense) {
+fn tokens(words: usize, language: Option<TextLanguage>) -> usize {
+    match language.is_some_and(TextLanguage::is_dense) {
         true => 5 * words + 32,
         false => 2 * words + 32,
     }
@@ -260,22 +260,22 @@ impl Writer for InstructWriter {
         &mut self,
         request: &Request,
         sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         let length = request.settings.length.unwrap_or(TextLength::Sentences);
         let (most, longest) = limits(length);
-        let max_tokens = tokens(longest, Language::of(&request.told().join(" ")));
+        let max_tokens = tokens(longest, TextLanguage::of(&request.told().join(" ")));
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
         let order = self.next(&told.story, request, length);
-        let wanted = Wanted {
+        let wanted = TextConstraints {
             told: &told.prints,
             language: told.language,
             any_language: false,
             sentences: most,
             words: longest,
         };
-        let wish = Wish {
+        let wish = AnswerRequest {
             order,
             sampling: sampling(&request.settings),
             max_tokens,
@@ -284,7 +284,7 @@ impl Writer for InstructWriter {
             preview: &|text| preview(text, most),
         };
         let written = self.ask(&wish, sink)?;
-        Ok(written.map(|(text, prompt)| Written { text, prompt }))
+        Ok(written.map(|(text, prompt)| WrittenText { text, prompt }))
     }
 
     fn rewrite(
@@ -292,7 +292,7 @@ impl Writer for InstructWriter {
         request: &Request,
         instruction: &str,
         sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         if !self.chat.knows_messages() {
             return Err(self.follows_none("rewrite a text by an instruction"));
         }
@@ -306,28 +306,32 @@ impl Writer for InstructWriter {
         let usual = request.settings.length.map_or((2, 60), limits);
         let most = usual.0.max(2 * sentences(text).len());
         let longest = usual.1.max(2 * words(text) + 20);
-        let max_tokens = tokens(longest, Language::of(text));
+        let max_tokens = tokens(longest, TextLanguage::of(text));
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let wanted = Wanted {
+        let wanted = TextConstraints {
             told: &told.prints,
             language: told.language,
             any_language: true,
             sentences: most,
             words: longest,
         };
-        let before = Print::of(text);
+        let before = SentenceKey::of(text);
         let check = |answer: &str, ended: bool| {
             let clean = clean(answer, ended, &wanted)?;
             let same = before
                 .as_ref()
-                .zip(Print::of(&clean))
+                .zip(SentenceKey::of(&clean))
                 .is_some_and(|(a, b)| a.is_equal(&b));
-            if same { Err(Flaw::Repeats) } else { Ok(clean) }
+            if same {
+                Err(AnswerFlaw::Repeats)
+            } else {
+                Ok(clean)
+            }
         };
-        let wish = Wish {
-            order: Order::Chat(told.story.rewrite(text, instruction, &request.direction)),
+        let wish = AnswerRequest {
+            order: AnswerPrompt::Chat(told.story.rewrite(text, instruction, &request.direction)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &check,
@@ -335,7 +339,7 @@ impl Writer for InstructWriter {
             preview: &|text| preview(text, most),
         };
         let written = self.ask(&wish, sink)?;
-        Ok(written.map(|(text, prompt)| Written { text, prompt }))
+        Ok(written.map(|(text, prompt)| WrittenText { text, prompt }))
     }
 
     fn plan(
@@ -352,13 +356,13 @@ impl Writer for InstructWriter {
                 "a plan has 1 to {MOST_PLANNED} panels, not {panels}; plan fewer at a time"
             )));
         }
-        let language = Language::of(&request.told().join(" "));
+        let language = TextLanguage::of(&request.told().join(" "));
         let max_tokens = tokens(24 * panels, language);
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let wish = Wish {
-            order: Order::Chat(told.story.plan(panels)),
+        let wish = AnswerRequest {
+            order: AnswerPrompt::Chat(told.story.plan(panels)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::plan(text, panels, told.language),
@@ -377,13 +381,13 @@ impl Writer for InstructWriter {
             return Err(self.follows_none("say who is in a story"));
         }
         let told = request.told().join("\n");
-        let max_tokens = tokens(32 * cast::MOST, Language::of(&told));
+        let max_tokens = tokens(32 * cast::MOST, TextLanguage::of(&told));
         let Some(read) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
         let known = &request.board.cast;
-        let wish = Wish {
-            order: Order::Chat(read.story.who_comes_back()),
+        let wish = AnswerRequest {
+            order: AnswerPrompt::Chat(read.story.who_comes_back()),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| cast::cast(text, &told, known),
@@ -399,13 +403,13 @@ impl Writer for InstructWriter {
         text: &str,
         style: PromptStyle,
         sink: &mut TextSink,
-    ) -> Result<Option<Written>, PipelineError> {
+    ) -> Result<Option<WrittenText>, PipelineError> {
         if !self.chat.knows_messages() {
             return Err(self.follows_none("write a picture prompt"));
         }
         if self.chat.is_small() {
             // What it says of a picture is farther from the story than the text itself.
-            return Ok(Some(Written {
+            return Ok(Some(WrittenText {
                 text: text.trim().to_string(),
                 prompt: String::new(),
             }));
@@ -414,8 +418,8 @@ impl Writer for InstructWriter {
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let wish = Wish {
-            order: Order::Chat(told.story.picture(text, &who(request), style)),
+        let wish = AnswerRequest {
+            order: AnswerPrompt::Chat(told.story.picture(text, &who(request), style)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::picture(text, style),
@@ -423,12 +427,12 @@ impl Writer for InstructWriter {
             preview: &|_| String::new(),
         };
         let written = match answer(self.chat.as_mut(), &wish, sink)? {
-            Answered::Clean(prompt) => prompt,
-            Answered::Cancelled => return Ok(None),
+            AnswerOutcome::Clean(prompt) => prompt,
+            AnswerOutcome::Cancelled => return Ok(None),
             // A picture of the words as they are is better than none.
-            Answered::Never(_) => text.trim().to_string(),
+            AnswerOutcome::Never(_) => text.trim().to_string(),
         };
-        Ok(Some(Written {
+        Ok(Some(WrittenText {
             text: written,
             prompt: wish.order.told(),
         }))
@@ -445,14 +449,14 @@ impl Writer for InstructWriter {
         };
         let length = TextLength::Sentences;
         let text = text.trim();
-        let room = tokens(limits(length).1, Language::of(text));
+        let room = tokens(limits(length).1, TextLanguage::of(text));
         let room = room.max(self.chat.count(text) + 1);
         let told = self.told(&request, room, &mut |_| ControlFlow::Continue(()))?;
         let story = told.map(|told| told.story).unwrap_or_default();
         let order = self.next(&story, &request, length);
         let asked = match &order {
-            Order::Chat(messages) => Asked::Messages(messages),
-            Order::Text(text) => Asked::Text(text),
+            AnswerPrompt::Chat(messages) => ChatPrompt::Messages(messages),
+            AnswerPrompt::Text(text) => ChatPrompt::Text(text),
         };
         let said = self.chat.log_probabilities(asked, text)?;
         said.ok_or_else(|| self.says_no_likelihood())
@@ -460,11 +464,11 @@ impl Writer for InstructWriter {
 }
 
 /// What the plan says of the panel that is asked for, and what the author wants of it.
-fn planned(request: &Request) -> Panel {
+fn planned(request: &Request) -> PromptPanel {
     let plan = &request.board.plan;
     let at = request.place;
     let line = |at: usize| plan.get(at).filter(|line| !line.trim().is_empty()).cloned();
-    Panel {
+    PromptPanel {
         plan: line(at),
         later: line(at + 1),
         last: !plan.is_empty() && at + 1 == plan.len(),

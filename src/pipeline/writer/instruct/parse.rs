@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::clean::{Flaw, Wanted, is_afterword, is_refusal, lines, plain};
-use super::language::Language;
-use super::sentences::{Print, words};
+use super::clean::{AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain};
+use super::language::TextLanguage;
+use super::sentences::{SentenceKey, words};
 use crate::pipeline::painter::PromptStyle;
 
 /// Most words of a line in a plan.
@@ -20,23 +20,23 @@ const TAGS: usize = 30;
 pub(super) fn plan(
     answer: &str,
     panels: usize,
-    language: Option<Language>,
-) -> Result<Vec<String>, Flaw> {
+    language: Option<TextLanguage>,
+) -> Result<Vec<String>, AnswerFlaw> {
     let raw = texts_of_json(answer).unwrap_or_else(|| lines(answer));
     let mut found: Vec<String> = Vec::new();
-    let mut prints: Vec<Print> = Vec::new();
+    let mut prints: Vec<SentenceKey> = Vec::new();
     for line in raw.iter().map(|line| plain(line)) {
         if is_afterword(&line) {
             continue;
         }
-        let Some(print) = Print::of(&line) else {
+        let Some(print) = SentenceKey::of(&line) else {
             continue;
         };
         if is_refusal(&line) {
-            return Err(Flaw::Refusal);
+            return Err(AnswerFlaw::Refusal);
         }
         if words(&line) > LINE {
-            return Err(Flaw::TooLong);
+            return Err(AnswerFlaw::TooLong);
         }
         if prints.iter().any(|other| other.is_same(&print)) {
             continue;
@@ -46,9 +46,9 @@ pub(super) fn plan(
     }
     if found.len() < panels {
         return Err(if found.is_empty() {
-            Flaw::Empty
+            AnswerFlaw::Empty
         } else {
-            Flaw::Lines
+            AnswerFlaw::Lines
         });
     }
     // With lines to spare the end is kept, so that the story has one.
@@ -56,7 +56,7 @@ pub(super) fn plan(
     found.truncate(panels - 1);
     found.extend(last);
     match language {
-        Some(language) if !language.allows(&found.join(" ")) => Err(Flaw::Language),
+        Some(language) if !language.allows(&found.join(" ")) => Err(AnswerFlaw::Language),
         _ => Ok(found),
     }
 }
@@ -85,7 +85,7 @@ fn texts_of_json(answer: &str) -> Option<Vec<String>> {
 ///
 /// # Errors
 /// What is wrong with the answer.
-pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Flaw> {
+pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, AnswerFlaw> {
     let is_negative = |line: &&String| line.to_lowercase().starts_with("negative");
     let lines: Vec<String> = lines(answer)
         .iter()
@@ -102,14 +102,14 @@ pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Flaw> 
         (latin + usize::from(c.is_ascii()), all + 1)
     });
     if all == 0 {
-        return Err(Flaw::Empty);
+        return Err(AnswerFlaw::Empty);
     }
     if is_refusal(&text) {
-        return Err(Flaw::Refusal);
+        return Err(AnswerFlaw::Refusal);
     }
     // Text encoders of picture models have read English.
     if latin * 10 < all * 8 {
-        return Err(Flaw::Language);
+        return Err(AnswerFlaw::Language);
     }
     Ok(text)
 }
@@ -145,8 +145,8 @@ fn sentence(text: &str) -> String {
 }
 
 /// A summary, which is prose like a panel but longer.
-pub(super) fn summary_wanted(language: Option<Language>) -> Wanted<'static> {
-    Wanted {
+pub(super) fn summary_wanted(language: Option<TextLanguage>) -> TextConstraints<'static> {
+    TextConstraints {
         told: &[],
         language,
         any_language: false,

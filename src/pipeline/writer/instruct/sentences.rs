@@ -92,14 +92,14 @@ pub(super) fn words(text: &str) -> usize {
 
 /// A sentence by its letters, so that case and punctuation do not hide that it is the same.
 #[derive(Clone, Debug)]
-pub(super) struct Print {
+pub(super) struct SentenceKey {
     letters: String,
     pairs: HashSet<(char, char)>,
 }
 
-impl Print {
+impl SentenceKey {
     /// `None` where there are no letters.
-    pub(super) fn of(sentence: &str) -> Option<Print> {
+    pub(super) fn of(sentence: &str) -> Option<SentenceKey> {
         let letters: String = sentence
             .chars()
             .filter(|c| c.is_alphanumeric())
@@ -109,16 +109,16 @@ impl Print {
             return None;
         }
         let pairs = letters.chars().zip(letters.chars().skip(1)).collect();
-        Some(Print { letters, pairs })
+        Some(SentenceKey { letters, pairs })
     }
 
     /// Whether both have the same letters.
-    pub(super) fn is_equal(&self, other: &Print) -> bool {
+    pub(super) fn is_equal(&self, other: &SentenceKey) -> bool {
         self.letters == other.letters
     }
 
     /// Whether both say the same in nearly the same words.
-    pub(super) fn is_same(&self, other: &Print) -> bool {
+    pub(super) fn is_same(&self, other: &SentenceKey) -> bool {
         if self.letters == other.letters {
             return true;
         }
@@ -185,7 +185,11 @@ mod tests {
 
     #[test]
     fn the_same_sentence_is_known_in_other_dress() {
-        let same = |a: &str, b: &str| Print::of(a).unwrap().is_same(&Print::of(b).unwrap());
+        let same = |a: &str, b: &str| {
+            SentenceKey::of(a)
+                .unwrap()
+                .is_same(&SentenceKey::of(b).unwrap())
+        };
         assert!(same("The fox, at last, sleeps.", "the fox at last sleeps!"));
         assert!(same(
             "The little fox walked slowly through the deep snow.",

@@ -9,7 +9,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::llm::chat::{ChatOptions, ChatTemplate, Finish, LocalChat, Message, Part, Reply};
+use crate::llm::chat::{
+    ChatOptions, ChatTemplate, FinishReason, LocalChat, Message, MessagePart, Reply,
+};
 use crate::llm::{CausalLm, Tokenizer};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::PanelId;
@@ -213,16 +215,19 @@ fn assert_clean(text: &str, told: &[String], length: TextLength) {
         "{text:?}"
     );
     assert!(sentences::is_whole(text), "{text:?}");
-    let prints: Vec<Print> = sentences(text).into_iter().filter_map(Print::of).collect();
+    let prints: Vec<SentenceKey> = sentences(text)
+        .into_iter()
+        .filter_map(SentenceKey::of)
+        .collect();
     for told in told
         .iter()
         .flat_map(|told| sentences(told))
-        .filter_map(Print::of)
+        .filter_map(SentenceKey::of)
     {
         assert!(!prints.iter().any(|print| print.is_same(&told)), "{text:?}");
     }
     assert!(
-        Language::of(&told.join(" ")).unwrap().allows(text),
+        TextLanguage::of(&told.join(" ")).unwrap().allows(text),
         "{text:?}"
     );
 }
@@ -553,7 +558,7 @@ impl ChatModel for Seeing {
         *self.asked.lock().unwrap() = messages.to_vec();
         Ok(Some(Reply {
             text: "A red kite sailed over the roofs.".to_string(),
-            finish: Finish::Stop,
+            finish: FinishReason::Stop,
         }))
     }
 
@@ -600,14 +605,14 @@ fn asked_with_pictures(each: Option<usize>, panels: u8) -> Message {
 fn a_model_that_sees_is_shown_the_board_s_pictures_in_their_places() {
     let shades = |message: &Message| {
         let shown = message.parts.iter().filter_map(|part| match part {
-            Part::Picture(picture) => Some(picture.get_pixel(0, 0).0[0]),
-            Part::Text(_) => None,
+            MessagePart::Picture(picture) => Some(picture.get_pixel(0, 0).0[0]),
+            MessagePart::Text(_) => None,
         });
         shown.collect::<Vec<u8>>()
     };
     let message = asked_with_pictures(Some(100), 2);
     assert_eq!(shades(&message), [0, 1, 255]);
-    let Part::Text(before) = &message.parts[2] else {
+    let MessagePart::Text(before) = &message.parts[2] else {
         panic!("{message:?}");
     };
     assert_eq!(before.trim(), "Panel 1 was told.");
@@ -629,18 +634,18 @@ fn a_model_that_sees_is_shown_the_board_s_pictures_in_their_places() {
 
 #[test]
 fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
-    let story = Story {
+    let story = PromptStory {
         told: vec!["A fox ran.".to_string(), "It slept.".to_string()],
         language: Some("English"),
         directions: vec!["for children".to_string(), String::new()],
         cast: vec!["Mila: a red fox".to_string()],
-        ..Story::default()
+        ..PromptStory::default()
     };
-    let panel = Panel {
+    let panel = PromptPanel {
         plan: Some("It wakes up.".to_string()),
         last: true,
         direction: "it is cold".to_string(),
-        ..Panel::default()
+        ..PromptPanel::default()
     };
     let messages = story.next_briefly(&panel, TextLength::Line);
     let said: Vec<(&str, String)> = messages
@@ -659,7 +664,7 @@ fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
     ] {
         assert!(said[3].1.contains(part), "{part}: {}", said[3].1);
     }
-    let first = Story::default().next_briefly(&Panel::default(), TextLength::Sentences);
+    let first = PromptStory::default().next_briefly(&PromptPanel::default(), TextLength::Sentences);
     assert_eq!(first.len(), 2);
     assert!(first[1].text().starts_with("Begin the story"));
 }

@@ -1,9 +1,9 @@
 //! An author's files as the samples that the reference learns from.
 
 use crate::llm::LlamaTokenizer;
-use crate::train::voken::data::Strip;
-use crate::train::voken::{Sample, Stage, Turn, cc3m, mmdialog, vist};
-use crate::voken::{Text, Vocabulary};
+use crate::train::voken::data::TrainingStory;
+use crate::train::voken::{DialogTurn, TrainingSample, VokenStage, cc3m, mmdialog, vist};
+use crate::voken::{InterleavedText, VokenIds};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,27 +13,27 @@ const HISTORY: usize = 4;
 const WORDINGS: usize = 42;
 
 /// A picture, by its strip and panel.
-pub(super) type Place = (usize, usize);
+pub(super) type PictureIndex = (usize, usize);
 
 /// A sample with its words as tokens.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub text: Text,
-    pub inputs: Vec<Place>,
-    pub output: Option<Place>,
+pub(super) struct TokenisedSample {
+    pub text: InterleavedText,
+    pub inputs: Vec<PictureIndex>,
+    pub output: Option<PictureIndex>,
     pub caption: Option<String>,
 }
 
 /// What there is to learn in `stage`, and how many samples are longer than `room` tokens and are
 /// left out. A picture that is read takes `queries` of them.
 pub(super) fn items(
-    strips: &[Strip],
-    stage: Stage,
+    strips: &[TrainingStory],
+    stage: VokenStage,
     tokenizer: &LlamaTokenizer,
-    vocabulary: &Vocabulary,
+    vocabulary: &VokenIds,
     (room, queries): (usize, usize),
     seed: u64,
-) -> (Vec<Item>, usize) {
+) -> (Vec<TokenisedSample>, usize) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let samples = samples(
         strips,
@@ -43,8 +43,8 @@ pub(super) fn items(
         &mut rng,
     );
     let all = samples.len();
-    let read = |sample: Sample| Item {
-        text: Text::training(
+    let read = |sample: TrainingSample| TokenisedSample {
+        text: InterleavedText::training(
             &tokenizer.encode(&sample.source),
             &tokenizer.encode(&sample.target),
             vocabulary,
@@ -53,24 +53,25 @@ pub(super) fn items(
         output: sample.output.as_deref().and_then(place),
         caption: sample.caption,
     };
-    let fits = |item: &Item| 1 + item.text.ids.len() + item.inputs.len() * queries <= room;
-    let items: Vec<Item> = samples.into_iter().map(read).filter(fits).collect();
+    let fits =
+        |item: &TokenisedSample| 1 + item.text.ids.len() + item.inputs.len() * queries <= room;
+    let items: Vec<TokenisedSample> = samples.into_iter().map(read).filter(fits).collect();
     let left_out = all - items.len();
     (items, left_out)
 }
 
-fn place(name: &str) -> Option<Place> {
+fn place(name: &str) -> Option<PictureIndex> {
     let (strip, panel) = name.split_once('/')?;
     Some((strip.parse().ok()?, panel.parse().ok()?))
 }
 
 fn samples(
-    strips: &[Strip],
-    stage: Stage,
+    strips: &[TrainingStory],
+    stage: VokenStage,
     tokenizer: &LlamaTokenizer,
     vokens: usize,
     rng: &mut ChaCha8Rng,
-) -> Vec<Sample> {
+) -> Vec<TrainingSample> {
     let mut samples = Vec::new();
     let mut row = 0;
     for (number, strip) in strips.iter().enumerate() {
@@ -84,7 +85,7 @@ fn samples(
             })
             .collect();
         match stage {
-            Stage::Align => {
+            VokenStage::Align => {
                 for (text, picture) in &told {
                     let Some(picture) = picture.as_ref().filter(|_| !text.is_empty()) else {
                         continue;
@@ -94,16 +95,16 @@ fn samples(
                     row += 1;
                 }
             }
-            Stage::Story if strip.spoken => {
-                let turn = |(text, picture): (&str, Option<String>)| Turn {
+            VokenStage::Story if strip.spoken => {
+                let turn = |(text, picture): (&str, Option<String>)| DialogTurn {
                     text: text.to_string(),
                     picture,
                 };
-                let turns: Vec<Turn> = told.into_iter().map(turn).collect();
+                let turns: Vec<DialogTurn> = told.into_iter().map(turn).collect();
                 let count = |text: &str| tokenizer.encode(text).len();
                 samples.extend(mmdialog(&turns, |_| true, Some(&count), vokens));
             }
-            Stage::Story => {
+            VokenStage::Story => {
                 let told: Vec<(&str, Option<&str>)> = told
                     .iter()
                     .map(|(text, picture)| (*text, picture.as_deref()))
@@ -151,16 +152,16 @@ fn shuffled(count: usize, epoch: u64, seed: u64) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::voken::data::{Panel, Picture};
+    use crate::train::voken::data::{TrainingPanel, TrainingPicture};
     use crate::train::voken::left_out::PictureFile;
     use std::path::Path;
     use std::sync::Arc;
 
-    fn strip(texts: &[(&str, bool)], spoken: bool) -> Strip {
-        let panel = |(text, pictured): &(&str, bool)| Panel {
+    fn strip(texts: &[(&str, bool)], spoken: bool) -> TrainingStory {
+        let panel = |(text, pictured): &(&str, bool)| TrainingPanel {
             text: text.to_string(),
             picture: pictured.then(|| {
-                Picture::File(Arc::new(PictureFile {
+                TrainingPicture::File(Arc::new(PictureFile {
                     path: "a.png".into(),
                     named_in: "a.tsv".into(),
                     line: None,
@@ -168,44 +169,48 @@ mod tests {
             }),
             description: text.to_string(),
         };
-        Strip {
+        TrainingStory {
             panels: texts.iter().map(panel).collect(),
             spoken,
         }
     }
 
-    fn made(strips: &[Strip], stage: Stage, room: usize) -> (Vec<Item>, usize) {
+    fn made(
+        strips: &[TrainingStory],
+        stage: VokenStage,
+        room: usize,
+    ) -> (Vec<TokenisedSample>, usize) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
         let dir = dir.join("tests/fixtures/public/checkpoint/llama");
         let tokenizer = LlamaTokenizer::load(&dir).unwrap().with_vokens(8);
-        let vocabulary = Vocabulary::at_the_end(tokenizer.vocabulary(), 8, 1).unwrap();
+        let vocabulary = VokenIds::at_the_end(tokenizer.vocabulary(), 8, 1).unwrap();
         items(strips, stage, &tokenizer, &vocabulary, (room, 8), 1)
     }
 
     #[test]
     fn pairs_are_the_first_stage_and_stories_the_second() {
         let tale = strip(&[("one", true), ("two", false), ("three", true)], false);
-        let (pairs, _) = made(std::slice::from_ref(&tale), Stage::Align, 2048);
+        let (pairs, _) = made(std::slice::from_ref(&tale), VokenStage::Align, 2048);
         // The first row is an instruction, too; a panel without a picture is none.
         assert_eq!(pairs.len(), 3);
         assert_eq!(pairs[2].output, Some((0, 2)));
         assert_eq!(pairs[2].caption.as_deref(), Some("three"));
-        let (told, _) = made(std::slice::from_ref(&tale), Stage::Story, 2048);
-        let outputs: Vec<Option<Place>> = told.iter().map(|item| item.output).collect();
+        let (told, _) = made(std::slice::from_ref(&tale), VokenStage::Story, 2048);
+        let outputs: Vec<Option<PictureIndex>> = told.iter().map(|item| item.output).collect();
         assert_eq!(outputs, [Some((0, 0)), Some((0, 2)), Some((0, 2)), None]);
         assert_eq!(told[3].inputs, [(0, 0), (0, 2)]);
         assert!(told.iter().all(|item| item.caption.is_none()));
-        let (short, left_out) = made(std::slice::from_ref(&tale), Stage::Story, 60);
+        let (short, left_out) = made(std::slice::from_ref(&tale), VokenStage::Story, 60);
         assert_eq!((short.len(), left_out), (0, 4));
     }
 
     #[test]
     fn a_long_story_is_learnt_five_panels_at_a_time_and_a_talk_turn_by_turn() {
         let long = strip(&[("word", true); 9], false);
-        let (told, _) = made(&[long], Stage::Story, 2048);
+        let (told, _) = made(&[long], VokenStage::Story, 2048);
         assert_eq!(told.iter().map(|item| item.inputs.len()).max(), Some(5));
         let talk = strip(&[("hello", false), ("see", true), ("nice", false)], true);
-        let (told, _) = made(&[talk], Stage::Story, 2048);
+        let (told, _) = made(&[talk], VokenStage::Story, 2048);
         assert_eq!(told.len(), 2);
         assert_eq!(
             (told[0].output, told[1].inputs.as_slice()),

@@ -7,22 +7,22 @@ mod nets;
 #[cfg(test)]
 mod tests;
 
-use super::data::Strip;
+use super::data::TrainingStory;
 use super::loss::LossWeights;
-use super::stage::{Stage, linear_rate};
+use super::stage::{VokenStage, linear_rate};
 use super::{datasets, telling};
 use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{PartPaths, is_published, write_down};
 use crate::story::{PanelId, SchedulerName, Settings};
-use crate::train::course::{self, Course, Step};
+use crate::train::course::{self, Course, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, checkpoint, read_config, write_whole};
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 use image::DynamicImage;
-use material::{Item, items, pick};
-use nets::{Nets, Pass};
+use material::{TokenisedSample, items, pick};
+use nets::{PublishedNetworks, PublishedPass};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
@@ -87,12 +87,12 @@ fn warmup() -> u64 {
 /// Whether the settings in `config` name a published model.
 pub fn names_one(config: &Path) -> bool {
     #[derive(Deserialize)]
-    struct Named {
+    struct NamedSample {
         model: PathBuf,
     }
     let text = crate::files::read_text(config).unwrap_or_default();
     let base = config.parent().unwrap_or(Path::new("."));
-    toml::from_str::<Named>(&text).is_ok_and(|named| is_published(&base.join(named.model)))
+    toml::from_str::<NamedSample>(&text).is_ok_and(|named| is_published(&base.join(named.model)))
 }
 
 /// Runs a stage to its last step.
@@ -100,7 +100,7 @@ pub fn names_one(config: &Path) -> bool {
 /// # Errors
 /// Settings, data or folders that can't be used, or a loss that is no longer a number.
 pub fn train(
-    stage: Stage,
+    stage: VokenStage,
     config: &Path,
     run: &Path,
     resume: bool,
@@ -118,7 +118,13 @@ pub fn train(
     })
 }
 
-fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Path>) -> Result<()> {
+fn learn(
+    stage: VokenStage,
+    config: &Path,
+    run: &Path,
+    resume: bool,
+    data: Option<&Path>,
+) -> Result<()> {
     let s: PublishedSettings = read_config(config)?;
     if [s.batch, s.at_once].contains(&0) || s.checkpoint_every == 0 || s.sample_every == 0 {
         return Err(TrainError::Config(
@@ -132,7 +138,7 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
     let base = config.parent().unwrap_or(Path::new("."));
     let parts = PartPaths::of_folder(&base.join(&s.model))?;
     let device = crate::train::device()?;
-    let nets = Nets::read(parts, stage, strips.clone(), s.seed, &device)?;
+    let nets = PublishedNetworks::read(parts, stage, strips.clone(), s.seed, &device)?;
     let items = learnable(&nets, &strips, stage, s.seed, data)?;
     let mut opt = AdamW::new(nets.params.vars(), AdamSettings::pytorch())?;
     let mut learning = Learning {
@@ -157,20 +163,20 @@ fn learn(stage: Stage, config: &Path, run: &Path, resume: bool, data: Option<&Pa
 /// What a run holds.
 struct Learning<'a> {
     settings: &'a PublishedSettings,
-    stage: Stage,
+    stage: VokenStage,
     run: &'a Path,
-    nets: Nets,
-    items: Vec<Item>,
-    strips: Vec<Strip>,
+    nets: PublishedNetworks,
+    items: Vec<TokenisedSample>,
+    strips: Vec<TrainingStory>,
 }
 
 impl course::Stage for Learning<'_> {
     const ALL_LEARN: bool = false;
 
-    fn step(&mut self, step: u64) -> Result<Step> {
+    fn step(&mut self, step: u64) -> Result<StepLosses> {
         let s = self.settings;
         let (grads, losses) = gradients(&mut self.nets, &self.items, s, self.stage, step)?;
-        Ok(Step {
+        Ok(StepLosses {
             grads: vec![grads],
             losses: losses.to_vec(),
             samples: s.batch,
@@ -194,12 +200,12 @@ impl course::Stage for Learning<'_> {
 
 /// The samples in `strips`, of which there is at least one.
 fn learnable(
-    nets: &Nets,
-    strips: &[Strip],
-    stage: Stage,
+    nets: &PublishedNetworks,
+    strips: &[TrainingStory],
+    stage: VokenStage,
     seed: u64,
     data: &Path,
-) -> Result<Vec<Item>> {
+) -> Result<Vec<TokenisedSample>> {
     let limit = nets.model.llama.config().max_position_embeddings;
     let queries = nets.tower.config().qformer.num_query_tokens;
     let (tokenizer, vocabulary) = (&nets.published.tokenizer, &nets.model.vocabulary);
@@ -220,10 +226,10 @@ fn learnable(
 
 /// Gradients and losses of a step, the mean over its groups.
 fn gradients(
-    nets: &mut Nets,
-    items: &[Item],
+    nets: &mut PublishedNetworks,
+    items: &[TokenisedSample],
     s: &PublishedSettings,
-    stage: Stage,
+    stage: VokenStage,
     step: u64,
 ) -> Result<(GradStore, [f64; 3])> {
     let vars = nets.params.vars();
@@ -233,9 +239,9 @@ fn gradients(
     let picked = pick(items.len(), s.batch, step, s.seed);
     let groups: Vec<&[usize]> = picked.chunks(s.at_once).collect();
     let share = 1.0 / groups.len() as f64;
-    let mut whole: Option<Pass> = None;
+    let mut whole: Option<PublishedPass> = None;
     for group in groups {
-        if stage == Stage::Story {
+        if stage == VokenStage::Story {
             let dropout = nets.published.sizes.lora.dropout;
             nets.model
                 .llama
@@ -247,7 +253,7 @@ fn gradients(
             Some(before) => sum(before, pass, &vars)?,
         });
     }
-    let Some(Pass { grads, losses }) = whole else {
+    let Some(PublishedPass { grads, losses }) = whole else {
         return Err(candle_core::Error::Msg("a step has no samples".into()).into());
     };
     Ok((grads, losses))
@@ -256,19 +262,19 @@ fn gradients(
 /// The losses of the samples `group`, in each of whose places the next one stands whose pictures
 /// can be read.
 fn pass(
-    nets: &mut Nets,
-    items: &[Item],
+    nets: &mut PublishedNetworks,
+    items: &[TokenisedSample],
     group: &[usize],
     s: &PublishedSettings,
     share: f64,
     rng: &mut ChaCha8Rng,
-) -> Result<Pass> {
+) -> Result<PublishedPass> {
     loop {
         let sound = |at: &usize| {
             let mut behind = items.iter().cycle().skip(*at).take(items.len());
             behind.find(|item| nets.has(item))
         };
-        let group: Option<Vec<&Item>> = group.iter().map(sound).collect();
+        let group: Option<Vec<&TokenisedSample>> = group.iter().map(sound).collect();
         let Some(group) = group else {
             let nothing = "none of the pictures can be read any more";
             return Err(candle_core::Error::Msg(nothing.to_owned()).into());
@@ -282,7 +288,11 @@ fn pass(
     }
 }
 
-fn sum(mut a: Pass, mut b: Pass, vars: &[(String, Var)]) -> Result<Pass> {
+fn sum(
+    mut a: PublishedPass,
+    mut b: PublishedPass,
+    vars: &[(String, Var)],
+) -> Result<PublishedPass> {
     for (_, var) in vars {
         if let Some(more) = b.grads.remove(var) {
             let sum = match a.grads.remove(var) {
@@ -298,10 +308,10 @@ fn sum(mut a: Pass, mut b: Pass, vars: &[(String, Var)]) -> Result<Pass> {
 
 /// Writes what the stage trained, under the reference's names, and makes the run a model folder:
 /// its other parts stay where they are.
-fn write(nets: &Nets, run: &Path, stage: Stage) -> Result<()> {
+fn write(nets: &PublishedNetworks, run: &Path, stage: VokenStage) -> Result<()> {
     let name = match stage {
-        Stage::Align => "stage1.safetensors",
-        Stage::Story => "stage2.safetensors",
+        VokenStage::Align => "stage1.safetensors",
+        VokenStage::Story => "stage2.safetensors",
     };
     let file = run.join(name);
     let fail = |why: String| TrainError::Write(file.clone(), why);
@@ -312,15 +322,19 @@ fn write(nets: &Nets, run: &Path, stage: Stage) -> Result<()> {
     let mut parts = parts.map_err(|e| fail(e.to_string()))?;
     match stage {
         // A second stage belongs to the first that it was trained on.
-        Stage::Align => (parts.stage1, parts.stage2) = (file.clone(), None),
-        Stage::Story => parts.stage2 = Some(file.clone()),
+        VokenStage::Align => (parts.stage1, parts.stage2) = (file.clone(), None),
+        VokenStage::Story => parts.stage2 = Some(file.clone()),
     }
     Ok(write_down(run, &parts, "trained on files of its owner")?)
 }
 
 /// Tells the first story: its opening is given, the rest is the model's own, told by the pipeline
 /// that authors use.
-fn tell(nets: &Nets, strips: &[Strip], seed: u64) -> Result<telling::Told> {
+fn tell(
+    nets: &PublishedNetworks,
+    strips: &[TrainingStory],
+    seed: u64,
+) -> Result<telling::GeneratedStory> {
     let mut pipeline = nets.teller()?;
     let opening = strips.iter().flat_map(|strip| &strip.panels);
     let opening = opening.map(|panel| panel.text.trim());

@@ -1,24 +1,26 @@
 //! The networks of a published model: those of which a stage trains a part, and those it learns
 //! with, whose answers are kept.
 
-use super::material::{Item, Place};
+use super::material::{PictureIndex, TokenisedSample};
 use crate::diffusion::{
-    CaptionTokenizer, ModelFolder, Moments, NoiseSchedule, Painter, TextEncoder,
+    CaptionTokenizer, LatentDiffusion, LatentDistribution, ModelFolder, NoiseSchedule, TextEncoder,
 };
 use crate::llm::float::FloatConfig;
 use crate::nn::Params;
 use crate::pipeline::VokenPipeline;
-use crate::published::{Language, LoadListener, LoadTarget, PartPaths, Published, PublishedError};
+use crate::published::{
+    LoadListener, LoadTarget, PartPaths, Published, PublishedError, VokenLanguageWeights,
+};
 use crate::storyworld::Renderer;
 use crate::train::Result;
-use crate::train::voken::data::Strip;
+use crate::train::voken::data::TrainingStory;
 use crate::train::voken::left_out::LeftOut;
 use crate::train::voken::{
-    Denoiser, Draws, LossWeights, Stage, begin_second_stage, losses, mask_new_rows,
+    Denoiser, LossNoise, LossWeights, VokenStage, begin_second_stage, losses, mask_new_rows,
 };
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::VokenModel;
-use crate::weights::{Checkpoint, View};
+use crate::weights::{Checkpoint, TensorView};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 /// those about a whole data set.
 const KEPT: usize = 1024;
 
-pub(super) struct Nets {
+pub(super) struct PublishedNetworks {
     pub model: VokenModel,
     /// What the stage trains, under the reference's names.
     pub params: Params,
@@ -42,17 +44,17 @@ pub(super) struct Nets {
     /// The id that ends one.
     eos: Option<u32>,
     pub tower: VisionTower,
-    painter: Painter,
+    painter: LatentDiffusion,
     schedule: NoiseSchedule,
     captions: Captions,
-    strips: Vec<Strip>,
+    strips: Vec<TrainingStory>,
     left_out: LeftOut,
     /// Pictures that can't be read any more.
-    bad: HashSet<Place>,
+    bad: HashSet<PictureIndex>,
     renderer: Renderer,
     /// What the frozen networks made of a picture and, for `true`, of its mirror image.
-    seen: HashMap<(Place, bool), Tensor>,
-    targets: HashMap<(Place, bool), Moments>,
+    seen: HashMap<(PictureIndex, bool), Tensor>,
+    targets: HashMap<(PictureIndex, bool), LatentDistribution>,
     device: Device,
 }
 
@@ -66,7 +68,7 @@ struct Captions {
 
 /// Gradients and losses of a part of a batch, both times the part's share of it: text, image,
 /// caption.
-pub(super) struct Pass {
+pub(super) struct PublishedPass {
     pub grads: GradStore,
     pub losses: [f64; 3],
 }
@@ -99,12 +101,12 @@ impl Captions {
     }
 }
 
-fn view(path: &Path) -> Result<View> {
+fn view(path: &Path) -> Result<TensorView> {
     let checkpoint = Checkpoint::open(path).map_err(PublishedError::from)?;
-    Ok(View::of(&Arc::new(checkpoint)))
+    Ok(TensorView::of(&Arc::new(checkpoint)))
 }
 
-impl Nets {
+impl PublishedNetworks {
     /// Reads the parts for `stage`. The first goes on from the folder's stage 1; the second from
     /// its stage 2 or, where it has none, begins on its stage 1 as the reference does.
     ///
@@ -112,8 +114,8 @@ impl Nets {
     /// A part that is missing or damaged, or a language model that cannot be trained.
     pub(super) fn read(
         parts: PartPaths,
-        stage: Stage,
-        strips: Vec<Strip>,
+        stage: VokenStage,
+        strips: Vec<TrainingStory>,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
@@ -139,11 +141,11 @@ impl Nets {
         let published = Published::open(parts)?;
         let parts = published.parts();
         let params = |view, learns| Params::from_source(Arc::new(view), learns, device);
-        let first = params(view(&parts.stage1)?, stage == Stage::Align);
+        let first = params(view(&parts.stage1)?, stage == VokenStage::Align);
         let second = match (stage, &parts.stage2) {
-            (Stage::Align, _) => None,
-            (Stage::Story, Some(path)) => Some(params(view(path)?, true)),
-            (Stage::Story, None) => {
+            (VokenStage::Align, _) => None,
+            (VokenStage::Story, Some(path)) => Some(params(view(path)?, true)),
+            (VokenStage::Story, None) => {
                 let config = FloatConfig::read(&parts.llama)?;
                 let lora = &published.sizes.lora;
                 let first = view(&parts.stage1)?;
@@ -182,7 +184,7 @@ impl Nets {
     pub(super) fn teller(&self) -> Result<VokenPipeline> {
         let mut llama = self.model.llama.clone();
         llama.drop_adapter_inputs(0.0, 0)?;
-        let language = Language {
+        let language = VokenLanguageWeights {
             llama,
             mapper: self.model.mapper.clone(),
             vocabulary: self.model.vocabulary,
@@ -195,13 +197,13 @@ impl Nets {
     }
 
     /// Whether all pictures of a sample could be read so far.
-    pub(super) fn has(&self, item: &Item) -> bool {
+    pub(super) fn has(&self, item: &TokenisedSample) -> bool {
         let mut places = item.inputs.iter().chain(&item.output);
         places.all(|place| !self.bad.contains(place))
     }
 
-    /// `None` where the picture can't be read any more, which [`Nets::has`] knows from then on.
-    fn picture(&mut self, place: Place, mirrored: bool) -> Result<Option<RgbImage>> {
+    /// `None` where the picture can't be read any more, which [`PublishedNetworks::has`] knows from then on.
+    fn picture(&mut self, place: PictureIndex, mirrored: bool) -> Result<Option<RgbImage>> {
         let (strip, panel) = place;
         let Some(picture) = &self.strips[strip].panels[panel].picture else {
             return Ok(Some(RgbImage::default()));
@@ -218,7 +220,7 @@ impl Nets {
     }
 
     /// A picture as the language model reads it, `[1,queries,width]`.
-    fn see(&mut self, place: Place, mirrored: bool) -> Result<Option<Tensor>> {
+    fn see(&mut self, place: PictureIndex, mirrored: bool) -> Result<Option<Tensor>> {
         if let Some(known) = self.seen.get(&(place, mirrored)) {
             return Ok(Some(known.clone()));
         }
@@ -235,7 +237,11 @@ impl Nets {
     }
 
     /// A picture as the autoencoder has it.
-    fn target(&mut self, place: Place, mirrored: bool) -> Result<Option<Moments>> {
+    fn target(
+        &mut self,
+        place: PictureIndex,
+        mirrored: bool,
+    ) -> Result<Option<LatentDistribution>> {
         if let Some(known) = self.targets.get(&(place, mirrored)) {
             return Ok(Some(known.clone()));
         }
@@ -259,11 +265,11 @@ impl Nets {
     /// Too many pictures that can't be read.
     pub(super) fn pass(
         &mut self,
-        items: &[&Item],
+        items: &[&TokenisedSample],
         weights: &LossWeights,
         share: f64,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Option<Pass>> {
+    ) -> Result<Option<PublishedPass>> {
         let (mut pictures, mut targets, mut captions) = (Vec::new(), Vec::new(), Vec::new());
         let (latents, channels) = (
             self.painter.unet.config().sample_size,
@@ -289,7 +295,7 @@ impl Nets {
                     Some(target) => target,
                     None => return Ok(None),
                 },
-                None => Moments {
+                None => LatentDistribution {
                     mean: nothing.clone(),
                     logvar: nothing.clone(),
                 },
@@ -306,11 +312,11 @@ impl Nets {
         let batch = self.model.batch(&texts)?;
         let spans = batch.spans(&self.model.vocabulary).len();
         let times = self.schedule.timesteps();
-        let draws = Draws::new(spans, shape, weights, times, rng, &self.device)?;
-        let cat = |of: fn(&Moments) -> &Tensor| {
+        let draws = LossNoise::new(spans, shape, weights, times, rng, &self.device)?;
+        let cat = |of: fn(&LatentDistribution) -> &Tensor| {
             Tensor::cat(&targets.iter().map(of).collect::<Vec<_>>(), 0)
         };
-        let targets = Moments {
+        let targets = LatentDistribution {
             mean: cat(|t| &t.mean)?,
             logvar: cat(|t| &t.logvar)?,
         };
@@ -347,7 +353,7 @@ impl Nets {
         let mut grads = (got.total * share)?.backward()?;
         let added = self.model.vocabulary.added();
         mask_new_rows(&mut grads, &self.params.vars(), added)?;
-        Ok(Some(Pass {
+        Ok(Some(PublishedPass {
             grads,
             losses: numbers,
         }))

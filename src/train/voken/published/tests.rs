@@ -206,7 +206,14 @@ fn stage_two_begins_on_the_first_and_goes_on_after_a_kill_to_the_same_weights() 
     // It is read back as any published model, and computes what was trained.
     let parts = PartPaths::read(&dir.join("whole")).unwrap();
     assert_eq!(parts.stage1, dir.join("align/stage1.safetensors"));
-    let nets = Nets::read(parts.clone(), Stage::Story, Vec::new(), 1, &Device::Cpu).unwrap();
+    let nets = PublishedNetworks::read(
+        parts.clone(),
+        VokenStage::Story,
+        Vec::new(),
+        1,
+        &Device::Cpu,
+    )
+    .unwrap();
     let read = Published::open(parts).unwrap();
     let target = crate::published::LoadTarget {
         device: Device::Cpu,
@@ -241,11 +248,12 @@ fn a_second_stage_is_gone_on_with_and_drops_inputs_of_its_adapters() {
     let s: PublishedSettings = read_config(&config).unwrap();
     let strips = datasets::read(&dir.join("data")).unwrap();
     let parts = PartPaths::of_folder(&fixture("checkpoint")).unwrap();
-    let mut nets = Nets::read(parts, Stage::Story, strips.clone(), 1, &Device::Cpu).unwrap();
-    let items = learnable(&nets, &strips, Stage::Story, 1, &dir.join("data")).unwrap();
+    let mut nets =
+        PublishedNetworks::read(parts, VokenStage::Story, strips.clone(), 1, &Device::Cpu).unwrap();
+    let items = learnable(&nets, &strips, VokenStage::Story, 1, &dir.join("data")).unwrap();
     let mut text = |step, dropout| {
         nets.published.sizes.lora.dropout = dropout;
-        let (_, losses) = gradients(&mut nets, &items, &s, Stage::Story, step).unwrap();
+        let (_, losses) = gradients(&mut nets, &items, &s, VokenStage::Story, step).unwrap();
         losses[0]
     };
     assert_eq!(text(1, 0.05), text(1, 0.05));
@@ -291,11 +299,12 @@ fn a_picture_that_goes_bad_while_a_run_is_on_is_left_out() {
     fs::write(data.path().join("train.tsv"), rows).unwrap();
     let strips = datasets::read(data.path()).unwrap();
     let parts = PartPaths::of_folder(&fixture("checkpoint")).unwrap();
-    let mut nets = Nets::read(parts, Stage::Align, strips.clone(), 5, &Device::Cpu).unwrap();
-    let items = learnable(&nets, &strips, Stage::Align, 5, data.path()).unwrap();
+    let mut nets =
+        PublishedNetworks::read(parts, VokenStage::Align, strips.clone(), 5, &Device::Cpu).unwrap();
+    let items = learnable(&nets, &strips, VokenStage::Align, 5, data.path()).unwrap();
     let config = settings(dir, "left-out", &fixture("checkpoint"), 1, 1);
     let settings: PublishedSettings = read_config(&config).unwrap();
-    let mut step = |step| gradients(&mut nets, &items, &settings, Stage::Align, step);
+    let mut step = |step| gradients(&mut nets, &items, &settings, VokenStage::Align, step);
     let drawn_from = |step| {
         let picked = pick(items.len(), 3, step, 5);
         picked

@@ -1,6 +1,6 @@
 //! Conceptual Captions: single pictures with their captions, the first stage of training.
 
-use super::{Sample, answer};
+use super::{TrainingSample, answer};
 use crate::voken::inert;
 
 /// What an instruction begins with; the turn follows without a space.
@@ -57,10 +57,10 @@ pub fn cc3m(
     picture: &str,
     wording: usize,
     vokens: usize,
-) -> Vec<Sample> {
+) -> Vec<TrainingSample> {
     let caption = clean_caption(caption);
     let asked = inert(&caption);
-    let sample = |source: String| Sample {
+    let sample = |source: String| TrainingSample {
         source,
         target: answer("", vokens),
         caption: Some(caption.clone()),
@@ -115,7 +115,7 @@ mod tests {
                 let mut samples = cc3m(row, &caption.to_uppercase(), "p", wording, 8);
                 samples.swap_remove(kind)
             });
-            let same = |made: Sample| {
+            let same = |made: TrainingSample| {
                 sample["source"] == made.source
                     && sample["target"] == made.target
                     && made.caption.as_deref() == Some(caption)

@@ -1,6 +1,6 @@
 //! MMDialog: conversations in which turns may come with a picture.
 
-use super::{Sample, answer};
+use super::{TrainingSample, answer};
 use crate::voken::inert;
 
 /// What every prompt begins with.
@@ -11,7 +11,7 @@ const LONGEST: usize = 50;
 
 /// What one of the two says; they take turns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct DialogTurn {
     /// Text of the turn.
     pub text: String,
     /// The name of the picture that comes with it.
@@ -24,12 +24,12 @@ pub struct Turn {
 /// know, and in training, where `tokens` counts those of a text, at one that is too long. A
 /// picture is `vokens` vokens.
 pub fn mmdialog(
-    turns: &[Turn],
+    turns: &[DialogTurn],
     exists: impl Fn(&str) -> bool,
     tokens: Option<&dyn Fn(&str) -> usize>,
     vokens: usize,
-) -> Vec<Sample> {
-    let ends = |turn: &&Turn| {
+) -> Vec<TrainingSample> {
+    let ends = |turn: &&DialogTurn| {
         turn.text.is_empty()
             || turn.text.ends_with(".jpg")
             || turn
@@ -53,7 +53,7 @@ pub fn mmdialog(
     samples
 }
 
-fn sample(first: usize, before: &[Turn], turn: &Turn, vokens: usize) -> Sample {
+fn sample(first: usize, before: &[DialogTurn], turn: &DialogTurn, vokens: usize) -> TrainingSample {
     let speaker = |at: usize| match at % 2 {
         0 => "###Human:",
         _ => "###Assistant:",
@@ -66,7 +66,7 @@ fn sample(first: usize, before: &[Turn], turn: &Turn, vokens: usize) -> Sample {
         }
     }
     source.push_str(&format!(" {}", speaker(first + before.len())));
-    Sample {
+    TrainingSample {
         source,
         target: answer(&turn.text, turn.picture.as_ref().map_or(0, |_| vokens)),
         caption: None,
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn turn(value: &Value) -> Turn {
-        let mut turn = Turn::default();
+    fn turn(value: &Value) -> DialogTurn {
+        let mut turn = DialogTurn::default();
         for part in value["turn"].as_array().unwrap() {
             if let Some(text) = part["__TEXT__"].as_str() {
                 turn.text = text.to_string();
@@ -111,7 +111,8 @@ mod tests {
         };
         let mut made = Vec::new();
         for conversation in recorded["conversations"].as_array().unwrap() {
-            let turns: Vec<Turn> = conversation.as_array().unwrap().iter().map(turn).collect();
+            let turns: Vec<DialogTurn> =
+                conversation.as_array().unwrap().iter().map(turn).collect();
             made.extend(mmdialog(
                 &turns,
                 exists,
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_conversation_ends_where_the_reference_ends_it() {
-        let turn = |text: &str| Turn {
+        let turn = |text: &str| DialogTurn {
             text: text.to_string(),
             picture: None,
         };

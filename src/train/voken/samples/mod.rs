@@ -7,14 +7,14 @@ mod mmdialog;
 mod vist;
 
 pub use cc3m::{cc3m, clean_caption};
-pub use mmdialog::{Turn, mmdialog};
+pub use mmdialog::{DialogTurn, mmdialog};
 pub use vist::vist;
 
 use crate::voken::{STOP, inert};
 
 /// One thing to learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub struct TrainingSample {
     /// The prompt, with `<ImageHere>` for each picture of `inputs`.
     pub source: String,
     /// The answer, with the vokens where a picture belongs.

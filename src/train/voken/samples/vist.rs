@@ -1,6 +1,6 @@
 //! VIST: stories of five pictures with a sentence each.
 
-use super::{Sample, answer};
+use super::{TrainingSample, answer};
 use crate::voken::{VistPanel, VistTask, vist_prompt};
 
 /// The samples of step `at` of a story of `(text, picture)`: a picture of its text; from the
@@ -13,7 +13,7 @@ pub fn vist(
     training: bool,
     wording: usize,
     vokens: usize,
-) -> Vec<Sample> {
+) -> Vec<TrainingSample> {
     let Some(&(text, Some(picture))) = story.get(at) else {
         return Vec::new();
     };
@@ -27,7 +27,7 @@ pub fn vist(
         .collect();
     let seen = before.iter().filter_map(|(_, picture)| *picture);
     let seen: Vec<String> = seen.map(str::to_string).collect();
-    let sample = |task: VistTask, target: String, output: bool| Sample {
+    let sample = |task: VistTask, target: String, output: bool| TrainingSample {
         source: vist_prompt(&history, task, wording),
         target,
         caption: None,
@@ -71,7 +71,7 @@ mod tests {
             ),
             ("finally it was time to go home.", Some("images/img3.png")),
         ];
-        let made: Vec<Vec<Sample>> = (0..6)
+        let made: Vec<Vec<TrainingSample>> = (0..6)
             .map(|wording| {
                 (0..4)
                     .flat_map(|at| vist(&story, at, true, wording, 8))
@@ -80,7 +80,7 @@ mod tests {
             .collect();
         assert_eq!(recorded.len(), 10);
         for (index, sample) in recorded.iter().enumerate() {
-            let same = |made: &Sample| {
+            let same = |made: &TrainingSample| {
                 let inputs: Vec<_> = sample["input_images"].as_array().unwrap().iter().collect();
                 // The reference writes a missing picture as one that is null.
                 let inputs = inputs.iter().filter_map(|i| i.as_str());

@@ -1,6 +1,6 @@
 //! Reading: a prompt with all its pictures at once, then what is written behind it.
 
-use crate::llm::float::{Cache, FloatLlama};
+use crate::llm::float::{FloatKvCache, FloatLlama};
 use crate::nn::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 const CHUNK: usize = 32;
 
 /// A language model with the key-value cache of one text.
-pub trait Reader {
+pub trait CachedLm {
     /// Forgets the text and reads a prompt, embeddings `[1,n,width]`; its hidden states after the
     /// last norm, `[1,n,width]`.
     ///
@@ -46,7 +46,7 @@ pub trait Reader {
 }
 
 /// A prompt that was read, as far as it came in whole chunks.
-struct Prompt {
+struct CachedPrompt {
     /// `[n,width]` in f32.
     embeddings: Vec<f32>,
     /// `[1,n,width]`.
@@ -54,14 +54,14 @@ struct Prompt {
 }
 
 /// A text in progress on a model in floating point.
-pub struct FloatReader {
+pub struct FloatCachedLm {
     llama: FloatLlama,
-    cache: Cache,
+    cache: FloatKvCache,
     /// What the cache begins with.
-    prompt: Option<Prompt>,
+    prompt: Option<CachedPrompt>,
 }
 
-impl FloatReader {
+impl FloatCachedLm {
     /// A reader with an empty cache.
     pub fn new(llama: FloatLlama) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl FloatReader {
     }
 }
 
-impl Reader for FloatReader {
+impl CachedLm for FloatCachedLm {
     fn begin(&mut self, prompt: &Tensor) -> Result<Tensor> {
         let (_, tokens, width) = prompt.dims3()?;
         self.fits(tokens)?;
@@ -113,7 +113,7 @@ impl Reader for FloatReader {
         let whole = tokens - tokens % CHUNK;
         self.prompt = match whole {
             0 => None,
-            _ => Some(Prompt {
+            _ => Some(CachedPrompt {
                 states: states.narrow(1, 0, whole)?,
                 embeddings: embeddings[..whole * width].to_vec(),
             }),
@@ -154,13 +154,13 @@ mod tests {
     use crate::llm::float::FloatConfig;
     use crate::nn::{Params, noise};
 
-    fn reader() -> FloatReader {
+    fn reader() -> FloatCachedLm {
         let config = FloatConfig {
             vocab_size: 60,
             max_position_embeddings: 128,
             ..FloatConfig::tiny()
         };
-        FloatReader::new(FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap())
+        FloatCachedLm::new(FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap())
     }
 
     fn bits(states: &Tensor) -> Vec<u32> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use image::{Rgba, RgbaImage};
 use serde_json::Value;
 
-use super::super::{Brief, Drawn, DrawnBy, embeddings};
+use super::super::{Brief, PaintedPicture, RemoteEngine, embeddings};
 use crate::pipeline::{PipelineError, Progress, Sink};
 use crate::remote::comfy::{
-    self, About, CheckpointGraph, ComfyModel, Guide, JobEvent, LoraNode, Values, Workflow,
+    self, CheckpointGraph, ComfyModel, InitImageNode, JobEvent, LoraNode, ServerInfo, Workflow,
+    WorkflowValues,
 };
 use crate::remote::{Address, Cancel, Client, keys};
 use crate::story::ImageId;
@@ -29,22 +30,26 @@ pub(super) const SCHEDULERS: [(&str, &str, &str); 10] = [
 ];
 
 /// An engine with what it is to draw with.
-pub(super) struct Hand {
+pub(super) struct EngineWorker {
     /// Model id.
     id: String,
     address: Address,
     what: ComfyModel,
     client: Client,
     /// What it has; not known before it is asked, and after it went away.
-    about: Option<About>,
+    about: Option<ServerInfo>,
 }
 
-impl Hand {
+impl EngineWorker {
     /// # Errors
     /// When no connection can be prepared.
-    pub(super) fn new(id: &str, address: Address, what: ComfyModel) -> Result<Hand, PipelineError> {
+    pub(super) fn new(
+        id: &str,
+        address: Address,
+        what: ComfyModel,
+    ) -> Result<EngineWorker, PipelineError> {
         let client = Client::new(address.clone(), keys::find(&address).as_ref())?;
-        Ok(Hand {
+        Ok(EngineWorker {
             id: id.to_owned(),
             address,
             what,
@@ -65,8 +70,8 @@ impl Hand {
         &self.client
     }
 
-    pub(super) fn by(&self) -> DrawnBy {
-        DrawnBy {
+    pub(super) fn by(&self) -> RemoteEngine {
+        RemoteEngine {
             model: self.id.clone(),
             weights: format!("{} of {}", self.what.label(), self.address),
             device: format!("ComfyUI at {}", self.address.host()),
@@ -82,7 +87,10 @@ impl Hand {
     ///
     /// # Errors
     /// When it does not answer, or has lost the checkpoint.
-    pub(super) fn look(&mut self, cancel: &mut Cancel) -> Result<Option<&About>, PipelineError> {
+    pub(super) fn look(
+        &mut self,
+        cancel: &mut Cancel,
+    ) -> Result<Option<&ServerInfo>, PipelineError> {
         if self.about.is_none() {
             let Some(about) = comfy::about(&self.client, cancel)? else {
                 return Ok(None);
@@ -108,11 +116,11 @@ impl Hand {
         &mut self,
         brief: &Brief,
         sink: &mut Sink,
-    ) -> Result<Option<Drawn>, PipelineError> {
+    ) -> Result<Option<PaintedPicture>, PipelineError> {
         let Some(about) = self.look(&mut || sink(Progress::Still))?.cloned() else {
             return Ok(None);
         };
-        let mut sent = Sent {
+        let mut sent = PictureUpload {
             client: &self.client,
             sink,
         };
@@ -146,7 +154,7 @@ impl Hand {
                 preview: Arc::clone(&preview),
             })
         })?;
-        Ok(picture.map(|picture| Drawn {
+        Ok(picture.map(|picture| PaintedPicture {
             picture,
             graph: Some(graph),
             by: Some(self.by()),
@@ -155,12 +163,12 @@ impl Hand {
 }
 
 /// Sends pictures to the engine.
-struct Sent<'a> {
+struct PictureUpload<'a> {
     client: &'a Client,
     sink: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
 
-impl Sent<'_> {
+impl PictureUpload<'_> {
     /// The name under which graphs find `picture`; `None` when cancelled.
     fn picture(&mut self, picture: &RgbaImage) -> Result<Option<String>, PipelineError> {
         let name = ImageId::of(picture).to_string();
@@ -169,13 +177,13 @@ impl Sent<'_> {
     }
 }
 
-impl Hand {
+impl EngineWorker {
     /// The graph with all values; `None` when cancelled while pictures were sent.
     fn graph(
         &self,
-        about: &About,
+        about: &ServerInfo,
         brief: &Brief,
-        sent: &mut Sent,
+        sent: &mut PictureUpload,
     ) -> Result<Option<Value>, PipelineError> {
         let mut init = None;
         if let Some((picture, strength)) = &brief.init {
@@ -193,7 +201,7 @@ impl Hand {
         }
         match &self.what {
             ComfyModel::Checkpoint { name, .. } => {
-                let guide = init.map(|(image, strength)| Guide {
+                let guide = init.map(|(image, strength)| InitImageNode {
                     image,
                     strength,
                     mask,
@@ -215,10 +223,10 @@ impl Hand {
 
     fn checkpoint_graph(
         &self,
-        about: &About,
+        about: &ServerInfo,
         checkpoint: &str,
         brief: &Brief,
-        guide: Option<Guide>,
+        guide: Option<InitImageNode>,
     ) -> Result<Value, PipelineError> {
         let known = SCHEDULERS
             .iter()
@@ -279,7 +287,7 @@ fn filled(
     references: Vec<String>,
 ) -> Value {
     let (init, strength) = init.map_or((None, 1.0), |(name, strength)| (Some(name), strength));
-    workflow.fill(&Values {
+    workflow.fill(&WorkflowValues {
         prompt: brief.prompt.clone(),
         negative: brief.negative.clone(),
         seed: brief.seed,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
-use crate::llm::chat::{Message, Part};
+use crate::llm::chat::{Message, MessagePart};
 use crate::pipeline::painter::PromptStyle;
 use crate::story::TextLength;
 
 /// What is known when the model is asked for words of a story.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Story {
+pub(super) struct PromptStory {
     /// The oldest panels in short, where not all can be read.
     pub(super) summary: String,
     /// The texts of the panels before, in order.
@@ -30,7 +30,7 @@ pub(super) struct Story {
 
 /// What is wanted of one panel.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Panel {
+pub(super) struct PromptPanel {
     /// What is to happen in it.
     pub(super) plan: Option<String>,
     /// What happens after it, which it must not tell yet.
@@ -53,7 +53,7 @@ pub(super) fn length(length: TextLength) -> &'static str {
     }
 }
 
-impl Story {
+impl PromptStory {
     fn in_language(&self) -> String {
         match self.language {
             Some(language) => format!("Write in {language}, the language of the story."),
@@ -100,7 +100,9 @@ impl Story {
                 message.push_str(&format!("{}\n\n", one_line(told)));
             }
             if let Some(picture) = self.shown.get(&place) {
-                message.parts.push(Part::Picture(Arc::clone(picture)));
+                message
+                    .parts
+                    .push(MessagePart::Picture(Arc::clone(picture)));
                 message.push_str("\n\n");
             }
         }
@@ -114,7 +116,7 @@ impl Story {
     }
 
     /// The next panel.
-    pub(super) fn next(&self, panel: &Panel, wanted: TextLength) -> Vec<Message> {
+    pub(super) fn next(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
         let mut order = match self.told.is_empty() {
             true => format!("Write the first panel of a story: {}.", length(wanted)),
             false => format!(
@@ -143,7 +145,9 @@ impl Story {
         };
         let mut message = self.so_far();
         message.push_str("This is the picture of the next panel:\n\n");
-        message.parts.push(Part::Picture(Arc::clone(picture)));
+        message
+            .parts
+            .push(MessagePart::Picture(Arc::clone(picture)));
         message.push_str(&format!("\n\n{order}\nTell of what its picture shows."));
         vec![self.system(), message]
     }

@@ -22,7 +22,7 @@ pub(super) struct EngineSession {
 }
 
 /// How far a panel came before the next may begin.
-pub(super) enum Begun {
+pub(super) enum PanelStarted {
     Done(Box<Output>),
     /// Its picture is drawn elsewhere; the text where one was written.
     Elsewhere(JobId, Option<Box<(String, Record)>>),
@@ -67,7 +67,11 @@ impl EngineSession {
     ///
     /// # Errors
     /// When the pipeline fails.
-    pub(super) fn begin(&mut self, number: usize, request: Request) -> anyhow::Result<Begun> {
+    pub(super) fn begin(
+        &mut self,
+        number: usize,
+        request: Request,
+    ) -> anyhow::Result<PanelStarted> {
         let job = self.engine.submit(request);
         self.elsewhere.push((job, number));
         let mut written = None;
@@ -75,7 +79,9 @@ impl EngineSession {
             let event = self.engine.wait();
             match &event {
                 Event::Started(id) if *id == job => self.reporter.panel_started(number),
-                Event::Elsewhere(id) if *id == job => return Ok(Begun::Elsewhere(job, written)),
+                Event::Elsewhere(id) if *id == job => {
+                    return Ok(PanelStarted::Elsewhere(job, written));
+                }
                 Event::Progress(id, Progress::TextDone(text, record)) if *id == job => {
                     written = Some(Box::new((text.clone(), (**record).clone())));
                 }
@@ -84,7 +90,7 @@ impl EngineSession {
             self.hear(event)?;
             if let Some(at) = self.ended.iter().position(|(id, _)| *id == job) {
                 let (_, output) = self.ended.remove(at).expect("it was just found");
-                return output.map(|output| Begun::Done(Box::new(output)));
+                return output.map(|output| PanelStarted::Done(Box::new(output)));
             }
         }
     }

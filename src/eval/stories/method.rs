@@ -7,7 +7,7 @@ use std::rc::Rc;
 use image::{RgbImage, buffer::ConvertBuffer};
 
 use super::gill::Gallery;
-use super::rows::{Kind, Part, RowConfig};
+use super::rows::{ContextPart, MethodKind, RowConfig};
 use crate::eval::EvalError;
 use crate::judges::{Contrastive, JudgeError};
 use crate::llm::LlmError;
@@ -19,7 +19,7 @@ use crate::storyworld::{Renderer, Scene};
 pub(super) const SIZE: u32 = 256;
 
 /// A panel to be told, with the panels before it.
-pub struct Moment<'a> {
+pub struct PanelToTell<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],
     /// The same panels' scenes and sentences, then this one's: only the real teller looks at the
@@ -29,7 +29,7 @@ pub struct Moment<'a> {
     pub seed: u64,
 }
 
-impl Moment<'_> {
+impl PanelToTell<'_> {
     /// This panel's sentence.
     pub fn sentence(&self) -> &str {
         self.panels.last().map_or("", |(_, text)| text)
@@ -41,7 +41,7 @@ impl Moment<'_> {
 }
 
 /// A continuation: the next panel's text and picture.
-pub struct GoneOn {
+pub struct ToldContinuation {
     /// Text of the panel.
     pub text: String,
     /// Picture of the panel.
@@ -51,34 +51,34 @@ pub struct GoneOn {
 }
 
 /// A row of the comparison: continues a story by one panel, the same each time for the same seed.
-pub trait Teller {
+pub trait StoryMethod {
     /// A picture of the panel's sentence.
     ///
     /// # Errors
     /// When a model fails.
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError>;
+    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError>;
 
     /// The next text, empty where the model finds none; `None` where the row writes no texts.
     ///
     /// # Errors
     /// When a model fails.
-    fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError>;
+    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError>;
 
     /// The next text with its picture; `None` where the row does not make both.
     ///
     /// # Errors
     /// When a model fails.
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError>;
+    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError>;
 
     /// Natural log probabilities of the sentence's tokens; `None` where the row writes no texts.
     ///
     /// # Errors
     /// When a model fails.
-    fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError>;
+    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError>;
 }
 
 /// Models, settings and judges from which the rows are built.
-pub struct Workshop<'a> {
+pub struct MethodContext<'a> {
     /// The folder of installed models.
     pub models: &'a Path,
     /// Steps, scheduler and guidance of all rows; seeds are replaced.
@@ -89,12 +89,12 @@ pub struct Workshop<'a> {
     pub gallery: usize,
 }
 
-impl Workshop<'_> {
+impl MethodContext<'_> {
     /// The teller of a row.
     ///
     /// # Errors
     /// One sentence that says what the row lacks.
-    pub fn make(&self, row: &RowConfig) -> Result<Box<dyn Teller>, EvalError> {
+    pub fn make(&self, row: &RowConfig) -> Result<Box<dyn StoryMethod>, EvalError> {
         let mut settings = self.settings.clone();
         settings.guidance = row.guidance.unwrap_or(settings.guidance);
         let model = row.model.as_deref().unwrap_or_default();
@@ -107,9 +107,9 @@ impl Workshop<'_> {
             })
         };
         Ok(match row.kind {
-            Kind::Real => Box::new(Real(Renderer::new(SIZE))),
-            Kind::Pipeline => Box::new(whole()?),
-            Kind::Gill => {
+            MethodKind::Real => Box::new(Real(Renderer::new(SIZE))),
+            MethodKind::Pipeline => Box::new(whole()?),
+            MethodKind::Gill => {
                 let Some(judge) = &self.judge else {
                     return Err(JudgeError::Contrastive {
                         path: self.models.join("sprout/contrastive"),
@@ -122,7 +122,7 @@ impl Workshop<'_> {
                     gallery: Gallery::new(judge.clone(), self.gallery)?,
                 })
             }
-            Kind::Unimodal => Box::new(Unimodal {
+            MethodKind::Unimodal => Box::new(Unimodal {
                 painter: Whole {
                     context: Vec::new(),
                     ..whole()?
@@ -130,7 +130,7 @@ impl Workshop<'_> {
                 writer: Whole {
                     pipeline: self.pipeline(model, recipe, row.writer.as_deref())?,
                     settings: settings.clone(),
-                    context: vec![Part::Texts],
+                    context: vec![ContextPart::Texts],
                 },
             }),
         })
@@ -144,12 +144,12 @@ impl Workshop<'_> {
     ) -> Result<Box<dyn Pipeline>, EvalError> {
         // Where a model knows several recipes, its usual one may be another.
         let asked = recipe.map(str::parse).transpose();
-        let loader = pipeline::loader(pipeline::Options {
+        let loader = pipeline::loader(pipeline::LoadOptions {
             models: Some(self.models.to_owned()),
             model: Some(model.to_owned()),
             recipe: asked.map_err(PipelineError::Request)?,
             voken: voken.map(Path::to_owned),
-            ..pipeline::Options::default()
+            ..pipeline::LoadOptions::default()
         });
         let pipeline = loader(&mut |_| {})?;
         let has = &pipeline.describe().pipeline;
@@ -222,7 +222,7 @@ fn missing_picture() -> EvalError {
 struct Real(Renderer);
 
 impl Real {
-    fn picture(&self, at: &Moment) -> RgbImage {
+    fn picture(&self, at: &PanelToTell) -> RgbImage {
         let mut picture = RgbImage::new(SIZE, SIZE);
         if let Some(scene) = at.scene() {
             self.0.draw(scene, &mut picture);
@@ -231,24 +231,24 @@ impl Real {
     }
 }
 
-impl Teller for Real {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+impl StoryMethod for Real {
+    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
         Ok(self.picture(at))
     }
 
-    fn write(&mut self, _: &Moment) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, _: &PanelToTell) -> Result<Option<String>, EvalError> {
         Ok(None)
     }
 
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
-        Ok(Some(GoneOn {
+    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
+        Ok(Some(ToldContinuation {
             text: at.sentence().to_owned(),
             picture: self.picture(at),
             asked: None,
         }))
     }
 
-    fn log_probabilities(&mut self, _: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, _: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
         Ok(None)
     }
 }
@@ -257,28 +257,28 @@ impl Teller for Real {
 struct Whole {
     pipeline: Box<dyn Pipeline>,
     settings: Settings,
-    context: Vec<Part>,
+    context: Vec<ContextPart>,
 }
 
 impl Whole {
-    fn context(&self, at: &Moment) -> Vec<ContextPanel> {
+    fn context(&self, at: &PanelToTell) -> Vec<ContextPanel> {
         let has = |part| self.context.contains(&part);
         if self.context.is_empty() {
             return Vec::new();
         }
         let panel = |panel: &ContextPanel| ContextPanel {
             id: panel.id,
-            text: match has(Part::Texts) {
+            text: match has(ContextPart::Texts) {
                 true => panel.text.clone(),
                 false => String::new(),
             },
-            picture: panel.picture.clone().filter(|_| has(Part::Pictures)),
+            picture: panel.picture.clone().filter(|_| has(ContextPart::Pictures)),
         };
         at.context.iter().map(panel).collect()
     }
 
     /// A picture of `sentence` in the place of the panel's own.
-    fn picture(&mut self, at: &Moment, sentence: &str) -> Result<RgbImage, EvalError> {
+    fn picture(&mut self, at: &PanelToTell, sentence: &str) -> Result<RgbImage, EvalError> {
         let request = Request {
             context: self.context(at),
             text: Some(sentence.to_owned()),
@@ -293,12 +293,12 @@ impl Whole {
     }
 }
 
-impl Teller for Whole {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+impl StoryMethod for Whole {
+    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
         self.picture(at, at.sentence())
     }
 
-    fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
         if self.context.is_empty() {
             // Without a story there is nothing to go on with.
             return Ok(None);
@@ -308,7 +308,7 @@ impl Teller for Whole {
         text(self.pipeline.as_mut(), context, &settings).map(Some)
     }
 
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
+    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
         if self.context.is_empty() {
             return Ok(None);
         }
@@ -324,14 +324,14 @@ impl Teller for Whole {
             return Ok(None);
         };
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
-        Ok(Some(GoneOn {
+        Ok(Some(ToldContinuation {
             text: made.text.map(|(text, _)| text).unwrap_or_default(),
             picture: picture.convert(),
             asked: made.asked,
         }))
     }
 
-    fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
         if self.context.is_empty() {
             return Ok(None);
         }
@@ -348,17 +348,17 @@ struct Gill {
     gallery: Gallery,
 }
 
-impl Teller for Gill {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+impl StoryMethod for Gill {
+    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
         let drawn = self.whole.draw(at)?;
         self.gallery.better(at, at.sentence(), drawn)
     }
 
-    fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
         self.whole.write(at)
     }
 
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
+    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
         let Some(mut told) = self.whole.go_on(at)? else {
             return Ok(None);
         };
@@ -366,7 +366,7 @@ impl Teller for Gill {
         Ok(Some(told))
     }
 
-    fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
         self.whole.log_probabilities(at)
     }
 }
@@ -377,27 +377,27 @@ struct Unimodal {
     writer: Whole,
 }
 
-impl Teller for Unimodal {
-    fn draw(&mut self, at: &Moment) -> Result<RgbImage, EvalError> {
+impl StoryMethod for Unimodal {
+    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
         self.painter.draw(at)
     }
 
-    fn write(&mut self, at: &Moment) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
         self.writer.write(at)
     }
 
-    fn go_on(&mut self, at: &Moment) -> Result<Option<GoneOn>, EvalError> {
+    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
         let Some(text) = self.write(at)?.filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        Ok(Some(GoneOn {
+        Ok(Some(ToldContinuation {
             picture: self.painter.picture(at, &text)?,
             text,
             asked: None,
         }))
     }
 
-    fn log_probabilities(&mut self, at: &Moment) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
         self.writer.log_probabilities(at)
     }
 }

@@ -1,11 +1,13 @@
 //! Whole pictures: from prompts, pictures and masks to pixels, with what stays loaded between.
 
-use super::{Followed, Referred, Said, Spoken, StableDiffusion};
+use super::{
+    ControlNetConditioning, PromptEmbeds, PromptPair, ReferenceConditioning, StableDiffusion,
+};
 use crate::diffusion::pixels::{cut_out, mask_tensor, paste_around, picture_tensor};
 use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{
-    Call, ControlNet, DiffusionError, Preview, SchedulerKind, StepDone, Taken, Trajectory, Unet,
-    Vae, to_picture,
+    ControlNet, DiffusionError, Preview, SchedulerKind, StepDone, StepResult, Trajectory, Unet,
+    UnetCall, Vae, to_picture,
 };
 use crate::nn::{Result as TensorResult, noise};
 use candle_core::Tensor;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub const BESIDE_UNET: usize = 384 * 384;
 
 /// A picture to be followed through the ControlNet in a file or folder.
-pub struct Follow<'a> {
+pub struct ControlImage<'a> {
     /// The ControlNet's file or folder.
     pub file: &'a Path,
     /// The picture that is followed.
@@ -30,7 +32,7 @@ pub struct Follow<'a> {
 }
 
 /// A picture whose looks are kept through the IP-Adapter in a file.
-pub struct Look<'a> {
+pub struct IpAdapterImage<'a> {
     /// The IP-Adapter's file.
     pub adapter: &'a Path,
     /// The image encoder that the adapter was made with.
@@ -44,7 +46,7 @@ pub struct Look<'a> {
 }
 
 /// A picture whose looks are kept by reference attention, without another model.
-pub struct Refer<'a> {
+pub struct ReferenceImage<'a> {
     /// The picture whose looks are kept.
     pub picture: &'a RgbImage,
     /// The prompt that it was drawn from, or what it shows.
@@ -56,7 +58,7 @@ pub struct Refer<'a> {
 }
 
 /// A generation request: prompt, size, seed, guidance, steps and what else conditions the picture.
-pub struct Order<'a> {
+pub struct PictureRequest<'a> {
     /// Prompt, with weights in A1111's brackets.
     pub prompt: &'a str,
     /// Negative prompt; `None` for none.
@@ -80,23 +82,23 @@ pub struct Order<'a> {
     /// What is white is drawn anew, what is black stays as it is in `init`.
     pub mask: Option<&'a GrayImage>,
     /// ControlNets, together.
-    pub follow: Vec<Follow<'a>>,
+    pub control_images: Vec<ControlImage<'a>>,
     /// An IP-Adapter.
-    pub look: Option<Look<'a>>,
+    pub ip_adapter_image: Option<IpAdapterImage<'a>>,
     /// Pictures for reference attention, together.
-    pub refer: Vec<Refer<'a>>,
+    pub reference_images: Vec<ReferenceImage<'a>>,
 }
 
-impl Order<'_> {
+impl PictureRequest<'_> {
     /// What the text encoders read: the picture's own prompts, then those of its references.
-    fn said(&self) -> Vec<Said> {
-        let own = Said {
+    fn prompt_pairs(&self) -> Vec<PromptPair> {
+        let own = PromptPair {
             prompt: self.prompt.to_owned(),
             negative: self.negative.map(str::to_owned),
             guidance: self.guidance,
             clip_skip: self.clip_skip,
         };
-        let others = self.refer.iter().map(|refer| Said {
+        let others = self.reference_images.iter().map(|refer| PromptPair {
             prompt: refer.prompt.to_owned(),
             negative: None,
             guidance: 1.0,
@@ -107,7 +109,7 @@ impl Order<'_> {
 }
 
 /// Progress of a generation, as the callback gets it.
-pub enum Heard {
+pub enum PipelineProgress {
     /// A part that is being loaded.
     Loading(&'static str),
     /// A denoising step is done.
@@ -116,7 +118,7 @@ pub enum Heard {
 
 /// A text-to-image pipeline over Stable Diffusion. Text encoders are freed once the prompts are
 /// encoded; UNet, autoencoder and ControlNet stay loaded for the next picture.
-pub struct Artist {
+pub struct StableDiffusionPipeline {
     model: StableDiffusion,
     preview: Preview,
     unet: Option<Unet>,
@@ -124,12 +126,12 @@ pub struct Artist {
     /// The ControlNet that was used last.
     control: Option<(PathBuf, ControlNet)>,
     /// What was read last, and what came of it: pictures of one prompt need it read once.
-    spoken: Option<(Vec<Said>, Vec<Spoken>)>,
+    spoken: Option<(Vec<PromptPair>, Vec<PromptEmbeds>)>,
 }
 
-type Sink<'a> = dyn FnMut(Heard) -> ControlFlow<()> + 'a;
+type ProgressCallback<'a> = dyn FnMut(PipelineProgress) -> ControlFlow<()> + 'a;
 
-impl Artist {
+impl StableDiffusionPipeline {
     /// Draws with `model`, whose networks are loaded when they are first needed.
     pub fn new(model: StableDiffusion) -> Self {
         let channels = model.vae_config().latent_channels;
@@ -162,32 +164,38 @@ impl Artist {
     /// Settings out of range, a file that is gone or unfit, or values that are no numbers.
     pub fn draw(
         &mut self,
-        order: &Order,
-        sink: &mut Sink,
+        order: &PictureRequest,
+        sink: &mut ProgressCallback,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
         let latents = self.latent_size(order.size)?;
-        let mut loading = |part| sink(Heard::Loading(part)).is_break();
-        let Some(spoken) = self.spoken(order, &mut loading)? else {
+        let mut loading = |part| sink(PipelineProgress::Loading(part)).is_break();
+        let Some(spoken) = self.prompt_embeds(order, &mut loading)? else {
             return Ok(None);
         };
         let guidance = order.guidance;
-        let mut guide = self.model.guide(&spoken[0], guidance, order.size)?;
+        let mut guide = self
+            .model
+            .step_conditioning(&spoken[0], guidance, order.size)?;
         guide.seed = order.seed;
-        let reads = self.sees_mask() || order.init.is_some() || !order.refer.is_empty();
+        let reads = self.sees_mask() || order.init.is_some() || !order.reference_images.is_empty();
         if reads && self.vae.is_none() && loading("autoencoder") {
             return Ok(None);
         }
         if self.sees_mask() {
-            guide.shown = Some(self.shown(order, latents)?);
+            guide.shown = Some(self.mask_channels(order, latents)?);
         }
         let trajectory = self.trajectory(order, latents)?;
-        for follow in &order.follow {
-            guide.followed.push(self.followed(follow, order.size)?);
+        for follow in &order.control_images {
+            guide
+                .controlnets
+                .push(self.controlnet_conditioning(follow, order.size)?);
         }
-        for (refer, spoken) in order.refer.iter().zip(&spoken[1..]) {
-            guide.referred.push(self.referred(refer, spoken, order)?);
+        for (refer, spoken) in order.reference_images.iter().zip(&spoken[1..]) {
+            guide
+                .references
+                .push(self.reference_conditioning(refer, spoken, order)?);
         }
-        if let Some(look) = &order.look {
+        if let Some(look) = &order.ip_adapter_image {
             let adapter = self.model.ip_adapter(look.adapter, look.encoder)?;
             let tokens = adapter.tokens(&adapter.embeds(&adapter.pixels(look.picture)?)?)?;
             let guided = guide.guidance.is_some();
@@ -197,7 +205,7 @@ impl Artist {
         if self.unet.is_none() && loading("UNet") {
             return Ok(None);
         }
-        let Some(latents) = self.walk(trajectory, order, latents, &guide, sink)? else {
+        let Some(latents) = self.denoise(trajectory, order, latents, &guide, sink)? else {
             return Ok(None);
         };
         let (width, height) = order.size;
@@ -212,29 +220,29 @@ impl Artist {
     }
 
     /// What the text encoders make of an order's prompts; none is cancelled.
-    fn spoken(
+    fn prompt_embeds(
         &mut self,
-        order: &Order,
+        order: &PictureRequest,
         loading: &mut dyn FnMut(&'static str) -> bool,
-    ) -> Result<Option<Vec<Spoken>>, DiffusionError> {
-        let said = order.said();
+    ) -> Result<Option<Vec<PromptEmbeds>>, DiffusionError> {
+        let said = order.prompt_pairs();
         let kept = self.spoken.take().filter(|(before, _)| *before == said);
         let spoken = match kept {
             Some((_, spoken)) => spoken,
             None if loading("text encoder") => return Ok(None),
-            None => self.model.speak(&said)?,
+            None => self.model.encode_prompts(&said)?,
         };
         self.spoken = Some((said, spoken.clone()));
         Ok(Some(spoken))
     }
 
     /// A reference picture in its own shape, with about as many pixels as the picture has.
-    fn referred(
+    fn reference_conditioning(
         &mut self,
-        refer: &Refer,
-        spoken: &Spoken,
-        order: &Order,
-    ) -> Result<Referred, DiffusionError> {
+        refer: &ReferenceImage,
+        spoken: &PromptEmbeds,
+        order: &PictureRequest,
+    ) -> Result<ReferenceConditioning, DiffusionError> {
         let device = self.model.device().clone();
         let size = self.as_large(refer.picture.dimensions(), order.size);
         let latents = self.encode(&picture_tensor(refer.picture, size, &device)?)?;
@@ -245,10 +253,13 @@ impl Artist {
             }
             false => None,
         };
-        Ok(Referred {
+        Ok(ReferenceConditioning {
             noise: noise(0, 0, latents.dims(), &device)?,
             latents,
-            told: self.model.guide(spoken, order.guidance, size)?.told,
+            told: self
+                .model
+                .step_conditioning(spoken, order.guidance, size)?
+                .told,
             shown,
             strength: refer.strength,
             share: refer.share,
@@ -297,12 +308,16 @@ impl Artist {
         if self.vae.is_none() {
             self.vae = Some(self.model.vae()?);
         }
-        self.vae.as_ref().ok_or_else(gone)
+        self.vae.as_ref().ok_or_else(cancelled)
     }
 
     /// What a UNet for inpainting is shown: mask and latents of the cut-out. Without a mask all is
     /// drawn anew.
-    fn shown(&mut self, order: &Order, latents: (usize, usize)) -> Result<Tensor, DiffusionError> {
+    fn mask_channels(
+        &mut self,
+        order: &PictureRequest,
+        latents: (usize, usize),
+    ) -> Result<Tensor, DiffusionError> {
         let device = self.model.device().clone();
         let (width, height) = order.size;
         let all = GrayImage::from_pixel(1, 1, image::Luma([255]));
@@ -317,7 +332,7 @@ impl Artist {
 
     fn trajectory(
         &mut self,
-        order: &Order,
+        order: &PictureRequest,
         latents: (usize, usize),
     ) -> Result<Trajectory, DiffusionError> {
         let config = self.model.schedule()?;
@@ -339,18 +354,18 @@ impl Artist {
         })
     }
 
-    fn followed(
+    fn controlnet_conditioning(
         &mut self,
-        follow: &Follow,
+        follow: &ControlImage,
         (width, height): (usize, usize),
-    ) -> Result<Followed, DiffusionError> {
+    ) -> Result<ControlNetConditioning, DiffusionError> {
         let net = match &self.control {
             Some((file, net)) if file == follow.file => net.clone(),
             _ => self.model.controlnet(follow.file)?,
         };
         self.control = Some((follow.file.to_owned(), net.clone()));
         let pixels = picture_tensor(follow.picture, (width, height), self.model.device())?;
-        Ok(Followed {
+        Ok(ControlNetConditioning {
             net,
             picture: pixels.affine(0.5, 0.5)?,
             scale: follow.scale,
@@ -359,7 +374,7 @@ impl Artist {
     }
 
     /// Unit noise for latents of `shape`.
-    fn noise(&self, order: &Order, shape: &[usize]) -> TensorResult<Tensor> {
+    fn noise(&self, order: &PictureRequest, shape: &[usize]) -> TensorResult<Tensor> {
         let of = |seed| noise(seed, 0, shape, self.model.device());
         let own = of(order.seed)?;
         match order.variation {
@@ -368,25 +383,25 @@ impl Artist {
         }
     }
 
-    fn walk(
+    fn denoise(
         &mut self,
         trajectory: Trajectory,
-        order: &Order,
+        order: &PictureRequest,
         (width, height): (usize, usize),
-        guide: &super::Guide,
-        sink: &mut Sink,
+        guide: &super::StepConditioning,
+        sink: &mut ProgressCallback,
     ) -> Result<Option<Tensor>, DiffusionError> {
         if self.unet.is_none() {
             self.unet = Some(self.model.unet()?);
         }
-        let unet = self.unet.as_ref().ok_or_else(gone)?;
+        let unet = self.unet.as_ref().ok_or_else(cancelled)?;
         let shape = [1, height, width, self.model.vae_config().latent_channels];
         let start = self.noise(order, &shape)?;
         let device = self.model.device();
         let fresh = |step: usize| noise(order.seed, 1 + step as u64, &shape, device);
-        let mut predict = |call: &Call| guide.predict(unet, call);
-        let mut each = |taken: Taken| {
-            Ok(sink(Heard::Step(StepDone {
+        let mut predict = |call: &UnetCall| guide.predict(unet, call);
+        let mut each = |taken: StepResult| {
+            Ok(sink(PipelineProgress::Step(StepDone {
                 step: taken.index as u32 + 1,
                 steps: taken.count as u32,
                 preview: self.preview.draw(&taken.clean)?,
@@ -403,7 +418,7 @@ impl Artist {
     }
 }
 
-fn gone() -> DiffusionError {
+fn cancelled() -> DiffusionError {
     DiffusionError::Tensor("a part of the model left while it was needed; try again".into())
 }
 

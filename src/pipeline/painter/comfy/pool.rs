@@ -4,8 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::{Brief, Drawn};
-use super::hand::Hand;
+use super::super::{Brief, PaintedPicture};
+use super::engine_worker::EngineWorker;
 use crate::pipeline::{PipelineError, Progress, Sink};
 use crate::remote::Address;
 use crate::remote::comfy::{self, ComfyModel};
@@ -15,33 +15,33 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long an engine that went away is asked last.
 const AWAY: Duration = Duration::from_secs(30);
 
-pub(super) struct Crew {
-    places: Mutex<Vec<Place>>,
+pub(super) struct EnginePool {
+    places: Mutex<Vec<PoolSlot>>,
 }
 
-struct Place {
+struct PoolSlot {
     /// Taken out while it draws.
-    hand: Option<Hand>,
+    hand: Option<EngineWorker>,
     went_away: Option<Instant>,
 }
 
-impl Place {
+impl PoolSlot {
     fn is_away(&self) -> bool {
         self.went_away.is_some_and(|since| since.elapsed() < AWAY)
     }
 }
 
-enum Taken {
-    Hand(usize, Box<Hand>),
+enum SlotChoice {
+    Hand(usize, Box<EngineWorker>),
     Cancelled,
     /// All were tried.
     None,
 }
 
-impl Crew {
-    pub(super) fn new(first: Hand) -> Crew {
-        Crew {
-            places: Mutex::new(vec![Place {
+impl EnginePool {
+    pub(super) fn new(first: EngineWorker) -> EnginePool {
+        EnginePool {
+            places: Mutex::new(vec![PoolSlot {
                 hand: Some(first),
                 went_away: None,
             }]),
@@ -51,15 +51,15 @@ impl Crew {
     /// Takes on another engine where it has the same; it is spoken with when a picture is for it.
     pub(super) fn join(&self, id: &str, address: Address, what: ComfyModel) {
         let mut places = self.places();
-        let fits = |place: &Place| {
+        let fits = |place: &PoolSlot| {
             let hand = place.hand.as_ref();
             hand.is_some_and(|hand| hand.what().is_same(&what) && *hand.address() != address)
         };
         if !places.iter().all(fits) {
             return;
         }
-        if let Ok(hand) = Hand::new(id, address, what) {
-            places.push(Place {
+        if let Ok(hand) = EngineWorker::new(id, address, what) {
+            places.push(PoolSlot {
                 hand: Some(hand),
                 went_away: None,
             });
@@ -79,14 +79,14 @@ impl Crew {
         &self,
         brief: &Brief,
         sink: &mut Sink,
-    ) -> Result<Option<Drawn>, PipelineError> {
+    ) -> Result<Option<PaintedPicture>, PipelineError> {
         let mut tried = Vec::new();
         let mut failed = None;
         loop {
             let (at, mut hand) = match self.take(&tried, sink) {
-                Taken::Hand(at, hand) => (at, hand),
-                Taken::Cancelled => return Ok(None),
-                Taken::None => {
+                SlotChoice::Hand(at, hand) => (at, hand),
+                SlotChoice::Cancelled => return Ok(None),
+                SlotChoice::None => {
                     let nobody = || PipelineError::Request("no engine is left".to_owned());
                     return Err(failed.unwrap_or_else(nobody));
                 }
@@ -115,7 +115,7 @@ impl Crew {
     }
 
     /// Waits for an engine that is idle and not among those `tried`.
-    fn take(&self, tried: &[usize], sink: &mut Sink) -> Taken {
+    fn take(&self, tried: &[usize], sink: &mut Sink) -> SlotChoice {
         loop {
             let free = self.free(tried);
             match free.len() {
@@ -123,17 +123,17 @@ impl Crew {
                     let places = self.places();
                     let mut others = (0..places.len()).filter(|at| !tried.contains(at));
                     if others.next().is_none() {
-                        return Taken::None;
+                        return SlotChoice::None;
                     }
                 }
                 1 => {
                     let (at, hand) = free.into_iter().next().expect("it has one");
-                    return Taken::Hand(at, Box::new(hand));
+                    return SlotChoice::Hand(at, Box::new(hand));
                 }
                 _ => return self.idlest(free, sink),
             }
             if sink(Progress::Still).is_break() {
-                return Taken::Cancelled;
+                return SlotChoice::Cancelled;
             }
             std::thread::sleep(LOOK);
         }
@@ -141,10 +141,10 @@ impl Crew {
 
     /// Takes out all that could draw now. One that went away is among them only where no other is
     /// left, drawing or not.
-    fn free(&self, tried: &[usize]) -> Vec<(usize, Hand)> {
+    fn free(&self, tried: &[usize]) -> Vec<(usize, EngineWorker)> {
         let mut places = self.places();
         let untried = |at: &usize| !tried.contains(at);
-        let at_hand = |place: &Place| !place.is_away();
+        let at_hand = |place: &PoolSlot| !place.is_away();
         let any = (0..places.len())
             .filter(untried)
             .any(|at| at_hand(&places[at]));
@@ -158,8 +158,8 @@ impl Crew {
     }
 
     /// Of several the one with the fewest jobs of others; the rest are given back.
-    fn idlest(&self, free: Vec<(usize, Hand)>, sink: &mut Sink) -> Taken {
-        let mut best: Option<(u64, usize, Hand)> = None;
+    fn idlest(&self, free: Vec<(usize, EngineWorker)>, sink: &mut Sink) -> SlotChoice {
+        let mut best: Option<(u64, usize, EngineWorker)> = None;
         let mut cancelled = false;
         for (at, hand) in free {
             let mut cancel = || {
@@ -187,14 +187,14 @@ impl Crew {
         match best {
             Some((_, at, hand)) if cancelled => {
                 self.give_back(at, hand, false);
-                Taken::Cancelled
+                SlotChoice::Cancelled
             }
-            Some((_, at, hand)) => Taken::Hand(at, Box::new(hand)),
-            None => Taken::None,
+            Some((_, at, hand)) => SlotChoice::Hand(at, Box::new(hand)),
+            None => SlotChoice::None,
         }
     }
 
-    fn give_back(&self, at: usize, mut hand: Hand, went_away: bool) {
+    fn give_back(&self, at: usize, mut hand: EngineWorker, went_away: bool) {
         if went_away {
             hand.forget();
         }
@@ -206,7 +206,7 @@ impl Crew {
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+    fn places(&self) -> MutexGuard<'_, Vec<PoolSlot>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,16 +1,17 @@
 //! What the UNet is told in every step of a picture, and the guided prediction that comes of it.
 
 use super::StableDiffusion;
-use super::prompts::Spoken;
+use super::prompts::PromptEmbeds;
 use crate::diffusion::{
-    Bank, Call, Conditioning, ControlNet, DiffusionError, Family, Pick, Residuals, SchedulerConfig,
-    Unet, guidance_embedding, same_timestep, time_ids,
+    Conditioning, ControlNet, DiffusionError, ReferenceBank, Residuals, SchedulerConfig,
+    StableDiffusionFamily, TokenSelection, Unet, UnetCall, guidance_embedding, same_timestep,
+    time_ids,
 };
 use candle_core::Tensor;
 use std::sync::Arc;
 
 /// A picture that is followed through a ControlNet.
-pub struct Followed {
+pub struct ControlNetConditioning {
     /// The network.
     pub net: ControlNet,
     /// `[1,H,W,3]` in 0..1.
@@ -23,7 +24,7 @@ pub struct Followed {
 
 /// A picture that is kept to by reference attention: noised like the picture that is drawn, it goes
 /// through the UNet with its own prompt in every step, and its tokens are seen beside the picture's.
-pub struct Referred {
+pub struct ReferenceConditioning {
     /// Scaled clean latents `[1,h,w,C]`, of any height and width.
     pub latents: Tensor,
     /// The same unit noise in every step.
@@ -40,7 +41,7 @@ pub struct Referred {
 
 /// What conditions the UNet in every step: embeddings, ControlNets, reference pictures and the
 /// guidance scale.
-pub struct Guide {
+pub struct StepConditioning {
     /// With guidance both halves, the negative first.
     pub told: Conditioning,
     /// The guidance scale where both halves are asked.
@@ -48,9 +49,9 @@ pub struct Guide {
     /// From and to which share of the steps the picture in `told` works.
     pub image_share: (f64, f64),
     /// ControlNets, whose residuals are added up.
-    pub followed: Vec<Followed>,
+    pub controlnets: Vec<ControlNetConditioning>,
     /// Pictures for reference attention.
-    pub referred: Vec<Referred>,
+    pub references: Vec<ReferenceConditioning>,
     /// From which the shares of reference tokens are drawn.
     pub seed: u64,
     /// For a UNet that sees the mask: mask and latents of the cut-out, `[1,h,w,1 + channels]`.
@@ -71,12 +72,12 @@ impl StableDiffusion {
     ///
     /// # Errors
     /// Shapes that don't fit.
-    pub fn guide(
+    pub fn step_conditioning(
         &self,
-        spoken: &Spoken,
+        spoken: &PromptEmbeds,
         guidance: f64,
         (width, height): (usize, usize),
-    ) -> Result<Guide, DiffusionError> {
+    ) -> Result<StepConditioning, DiffusionError> {
         let (positive, negative) = (&spoken.positive, spoken.negative.as_ref());
         let join = |of: fn(&crate::diffusion::TextFeatures) -> &Tensor| match negative {
             Some(negative) => Tensor::cat(&[of(negative), of(positive)], 0),
@@ -84,7 +85,7 @@ impl StableDiffusion {
         };
         let text = join(|features| &features.states)?;
         let batch = text.dim(0)?;
-        let xl = self.family() == Family::Sdxl;
+        let xl = self.family() == StableDiffusionFamily::Sdxl;
         let pooled = join(|features| &features.pooled)?;
         let told = Conditioning {
             pooled: xl.then_some(pooled),
@@ -98,24 +99,24 @@ impl StableDiffusion {
             },
             ..Conditioning::of_text(text)
         };
-        Ok(Guide {
+        Ok(StepConditioning {
             told,
             guidance: negative.map(|_| guidance),
             image_share: (0.0, 1.0),
-            followed: Vec::new(),
-            referred: Vec::new(),
+            controlnets: Vec::new(),
+            references: Vec::new(),
             seed: 0,
             shown: None,
         })
     }
 }
 
-impl Guide {
+impl StepConditioning {
     /// The guided prediction for a call.
     ///
     /// # Errors
     /// Shapes that don't fit, or memory that can't be had.
-    pub fn predict(&self, unet: &Unet, call: &Call) -> Result<Tensor, DiffusionError> {
+    pub fn predict(&self, unet: &Unet, call: &UnetCall) -> Result<Tensor, DiffusionError> {
         let halves = 1 + usize::from(self.guidance.is_some());
         let seen = call.seen.repeat((halves, 1, 1, 1))?;
         let times = same_timestep(call.timestep, halves * call.seen.dim(0)?, seen.device())?;
@@ -143,9 +144,13 @@ impl Guide {
     }
 
     /// What all reference pictures that work in this call have to see.
-    fn remembered(&self, unet: &Unet, call: &Call) -> Result<Option<Arc<Bank>>, DiffusionError> {
+    fn remembered(
+        &self,
+        unet: &Unet,
+        call: &UnetCall,
+    ) -> Result<Option<Arc<ReferenceBank>>, DiffusionError> {
         let mut bank = None;
-        for (picture, referred) in self.referred.iter().enumerate() {
+        for (picture, referred) in self.references.iter().enumerate() {
             if referred.strength <= 0.0 || !works(referred.share, call) {
                 continue;
             }
@@ -155,7 +160,7 @@ impl Guide {
                 None => seen,
             };
             let times = same_timestep(call.timestep, 1, seen.device())?;
-            let pick = Pick {
+            let pick = TokenSelection {
                 seed: self.seed,
                 call: call.index,
                 picture,
@@ -172,11 +177,11 @@ impl Guide {
         &self,
         seen: &Tensor,
         times: &Tensor,
-        call: &Call,
+        call: &UnetCall,
     ) -> Result<Option<Residuals>, DiffusionError> {
         let mut sum: Option<Residuals> = None;
-        for followed in self.followed.iter().filter(|f| works(f.share, call)) {
-            let Followed {
+        for followed in self.controlnets.iter().filter(|f| works(f.share, call)) {
+            let ControlNetConditioning {
                 net,
                 picture,
                 scale,
@@ -201,7 +206,7 @@ impl Guide {
 }
 
 /// Whether a call lies in a share of the steps.
-fn works((from, to): (f64, f64), call: &Call) -> bool {
+fn works((from, to): (f64, f64), call: &UnetCall) -> bool {
     let at = call.index as f64 / call.count as f64;
     at >= from && at < to
 }

@@ -12,7 +12,7 @@ use crate::llm::{CausalLm, LlmError};
 const HELD: usize = 48;
 
 /// An image encoder for a language model: pictures to embeddings of its width.
-pub trait Eyes: Send {
+pub trait ImageEncoder: Send {
     /// Embeddings of a picture.
     fn tokens(&self) -> usize;
 
@@ -34,7 +34,7 @@ pub trait Eyes: Send {
 }
 
 /// Where what takes long to make is kept from one run to the next, by name.
-pub trait Shelf: Send + Sync {
+pub trait EmbeddingStore: Send + Sync {
     /// What was kept under this name, if anything.
     fn kept(&self, name: &str) -> Option<Vec<u8>>;
     /// Keeps bytes under a name; failing to do so is no error.
@@ -42,16 +42,16 @@ pub trait Shelf: Send + Sync {
 }
 
 /// Eyes, and what they saw last.
-pub(super) struct Seeing {
-    pub(super) eyes: Box<dyn Eyes>,
-    pub(super) shelf: Option<Arc<dyn Shelf>>,
+pub(super) struct ImageReader {
+    pub(super) eyes: Box<dyn ImageEncoder>,
+    pub(super) shelf: Option<Arc<dyn EmbeddingStore>>,
     /// Pictures with the ids that stand for them.
     seen: Vec<(Arc<RgbaImage>, Range<u32>)>,
 }
 
-impl Seeing {
-    pub(super) fn new(eyes: Box<dyn Eyes>) -> Seeing {
-        Seeing {
+impl ImageReader {
+    pub(super) fn new(eyes: Box<dyn ImageEncoder>) -> ImageReader {
+        ImageReader {
             eyes,
             shelf: None,
             seen: Vec::new(),
