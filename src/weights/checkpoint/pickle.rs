@@ -4,14 +4,18 @@
 //! This reader knows the opcodes that the pickler of protocol 2 writes for plain data, and the
 //! names that tensors need ([`Global`], the same as those of PyTorch's `weights_only` reader).
 //! Objects of other classes, such as the callbacks of a trainer, are plain values of no use, and
-//! what a file asks to be called is never called; a name that no honest file has ([`HARMFUL`]) is an
+//! what a file asks to be called is never called; a name that no honest file has ([`globals`]) is an
 //! error all the same, and so is every other opcode. Values live in one flat list and refer to
 //! each other by index, so that neither deep nesting nor cycles can overflow the stack.
+
+mod globals;
+mod tensors;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::StoredType;
+use globals::Global;
 
 /// More than any checkpoint's pickle; storages are not part of it.
 const LONGEST: usize = 256 << 20;
@@ -30,48 +34,6 @@ pub(super) enum PickleError {
     Damaged(String),
 }
 
-/// Python modules that a file names only to do harm.
-const HARMFUL: [&str; 20] = [
-    "os",
-    "posix",
-    "nt",
-    "subprocess",
-    "sys",
-    "builtins",
-    "__builtin__",
-    "importlib",
-    "runpy",
-    "shutil",
-    "socket",
-    "webbrowser",
-    "pty",
-    "ctypes",
-    "pickle",
-    "code",
-    "commands",
-    "platform",
-    "asyncio",
-    "multiprocessing",
-];
-
-/// Functions and classes of those modules that are plain data all the same.
-const HARMLESS: [&str; 14] = [
-    "object",
-    "set",
-    "frozenset",
-    "list",
-    "dict",
-    "tuple",
-    "int",
-    "float",
-    "bool",
-    "str",
-    "bytes",
-    "bytearray",
-    "complex",
-    "slice",
-];
-
 /// A tensor's place in its storage; strides and offset count elements.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StorageView {
@@ -80,48 +42,6 @@ pub(super) struct StorageView {
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
-}
-
-/// The names a pickle may use.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(StoredType),
-    /// Plain values beside the tensors, of no use here: `torch.Size`, `torch.device`, a dtype, and
-    /// every class that is not known.
-    Inert,
-}
-
-impl Global {
-    fn find(module: &str, name: &str) -> Option<Global> {
-        let root = module.split('.').next().unwrap_or_default();
-        Some(match (module, name) {
-            ("collections", "OrderedDict") => Global::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-            ("torch", "HalfStorage") => Global::Storage(StoredType::F16),
-            ("torch", "BFloat16Storage") => Global::Storage(StoredType::BF16),
-            ("torch", "FloatStorage") => Global::Storage(StoredType::F32),
-            ("torch", "DoubleStorage") => Global::Storage(StoredType::F64),
-            ("torch", "LongStorage") => Global::Storage(StoredType::I64),
-            ("torch", "IntStorage") => Global::Storage(StoredType::I32),
-            ("torch", "ShortStorage") => Global::Storage(StoredType::I16),
-            ("torch", "ByteStorage") => Global::Storage(StoredType::U8),
-            ("torch", "BoolStorage") => Global::Storage(StoredType::Bool),
-            ("torch", "CharStorage") => Global::Storage(StoredType::Other),
-            (
-                "torch",
-                "Size" | "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64",
-            ) => Global::Inert,
-            // Functions of PyTorch that read files or run code.
-            ("torch", "load") => return None,
-            ("torch", name) if name.ends_with("Storage") => Global::Storage(StoredType::Other),
-            (_, name) if HARMFUL.contains(&root) && !HARMLESS.contains(&name) => return None,
-            _ => Global::Inert,
-        })
-    }
 }
 
 type Id = usize;
@@ -558,105 +478,6 @@ impl<'a> PickleMachine<'a> {
             }
             _ => Err(wrong()),
         }
-    }
-
-    /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
-    fn tensor(&self, arguments: &[Id]) -> Result<PickleValue, PickleError> {
-        let wrong = || damaged("its pickle has a tensor without storage, size and stride");
-        let [storage, offset, shape, strides, ..] = arguments[..] else {
-            return Err(wrong());
-        };
-        let PickleValue::Storage(dtype, key, from) = &self.values[storage] else {
-            return Err(wrong());
-        };
-        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
-        if shape.len() != strides.len() || shape.len() > MOST_DIMENSIONS {
-            return Err(wrong());
-        }
-        Ok(PickleValue::Tensor(Box::new(StorageView {
-            dtype: *dtype,
-            key: self.slice(key).to_owned(),
-            offset: from.checked_add(self.size(offset)?).ok_or_else(wrong)?,
-            shape,
-            strides,
-        })))
-    }
-
-    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
-        match &self.values[id] {
-            PickleValue::Tuple(items) if items.len() <= MOST_DIMENSIONS => {
-                items.iter().map(|&item| self.size(item)).collect()
-            }
-            _ => Err(damaged(
-                "its pickle has a tensor whose size is no short tuple",
-            )),
-        }
-    }
-
-    fn size(&self, id: Id) -> Result<usize, PickleError> {
-        let size = match self.values[id] {
-            PickleValue::Int(number) => usize::try_from(number).ok(),
-            _ => None,
-        };
-        size.ok_or_else(|| damaged("its pickle has a tensor whose size is no whole number"))
-    }
-
-    fn slice(&self, range: &Range<usize>) -> &str {
-        // Was checked to be UTF-8 when it was read.
-        std::str::from_utf8(&self.pickle[range.clone()]).unwrap_or_default()
-    }
-
-    fn as_text(&self, id: Id) -> Result<&str, PickleError> {
-        match &self.values[id] {
-            PickleValue::Text(range) => Ok(self.slice(range)),
-            _ => Err(damaged("its pickle has another value where a name belongs")),
-        }
-    }
-
-    fn named_tensors(&self, root: Id) -> Result<Vec<(String, StorageView)>, PickleError> {
-        let dict = |id: Id| match &self.values[id] {
-            PickleValue::Dict(entries) => Some(entries),
-            _ => None,
-        };
-        let no_dict = || damaged("its pickle is no dict of tensors");
-        let mut entries = dict(root).ok_or_else(no_dict)?;
-        for wrapper in [
-            "state_dict",
-            "model",
-            "string_to_param",
-            "params_ema",
-            "params",
-        ] {
-            let inner = entries
-                .iter()
-                .filter(|(key, _)| self.as_text(*key).is_ok_and(|key| key == wrapper))
-                .find_map(|&(_, value)| dict(value));
-            if let Some(inner) = inner {
-                entries = inner;
-                break;
-            }
-        }
-        let mut tensors = Vec::new();
-        for &(key, value) in entries {
-            let Ok(name) = self.as_text(key) else {
-                continue;
-            };
-            match &self.values[value] {
-                PickleValue::Tensor(view) => tensors.push((name.to_owned(), (**view).clone())),
-                // A dict of tensors for each part, as an IP-Adapter has.
-                PickleValue::Dict(part) => {
-                    for &(key, value) in part {
-                        if let (Ok(key), PickleValue::Tensor(view)) =
-                            (self.as_text(key), &self.values[value])
-                        {
-                            tensors.push((format!("{name}.{key}"), (**view).clone()));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(tensors)
     }
 }
 

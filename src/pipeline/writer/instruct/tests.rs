@@ -1,110 +1,20 @@
 //! The recipe with a scripted model that misbehaves, behind a real tokenizer and template.
 
+mod models;
+
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::llm::chat::{
-    ChatOptions, ChatTemplate, FinishReason, LocalChat, Message, MessagePart, Reply,
-};
-use crate::llm::{CausalLm, Tokenizer};
+use crate::llm::Tokenizer;
+use crate::llm::chat::{Message, MessagePart};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::PanelId;
-use crate::weights::GgufHeader;
-
-fn header() -> GgufHeader {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/tokenizers/qwen3-think/tokenizer.gguf");
-    GgufHeader::read(&std::fs::read(file).unwrap()).unwrap()
-}
-
-/// Writes what a script says, whatever it reads.
-struct Scripted {
-    vocabulary: usize,
-    /// What it says after each prompt that it has not seen, in turn; then the last again.
-    answers: Vec<Vec<u32>>,
-    asked: usize,
-    /// The text it goes on with, and how much of it was prompt.
-    text: Vec<u32>,
-    prompt: usize,
-    /// Whether an answer begins again instead of ending.
-    endless: bool,
-    end: u32,
-}
-
-impl CausalLm for Scripted {
-    fn vocabulary(&self) -> usize {
-        self.vocabulary
-    }
-
-    fn context_length(&self) -> usize {
-        4096
-    }
-
-    fn shared(&self, _: &[u32]) -> usize {
-        0
-    }
-
-    fn read(
-        &mut self,
-        ids: &[u32],
-        logits: &mut Vec<f32>,
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<Option<()>, LlmError> {
-        if go_on().is_break() {
-            return Ok(None);
-        }
-        let goes_on = ids.len() == self.text.len() + 1 && ids.starts_with(&self.text);
-        if !goes_on {
-            self.prompt = ids.len();
-            self.asked += 1;
-        }
-        self.text = ids.to_vec();
-        let answer = &self.answers[(self.asked - 1).min(self.answers.len() - 1)];
-        let at = ids.len() - self.prompt;
-        let next = match self.endless && !answer.is_empty() {
-            true => answer[at % answer.len()],
-            false => answer.get(at).copied().unwrap_or(self.end),
-        };
-        logits.clear();
-        logits.resize(self.vocabulary, -30.0);
-        logits[next as usize] = 30.0;
-        Ok(Some(()))
-    }
-}
-
-/// A writer that says `answers`, one after each prompt; control tokens in them are such.
-fn writer(answers: &[&str], endless: bool) -> InstructWriter {
-    let tokenizer = Tokenizer::from_header(&header()).unwrap();
-    let ids = answers.iter().map(|answer| tokenizer.encode_prompt(answer));
-    scripted(ids.collect(), endless)
-}
-
-fn scripted(answers: Vec<Vec<u32>>, endless: bool) -> InstructWriter {
-    let header = header();
-    let tokenizer = Tokenizer::from_header(&header).unwrap();
-    let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
-    let network = Scripted {
-        vocabulary: tokenizer.len(),
-        answers,
-        asked: 0,
-        text: Vec::new(),
-        prompt: 0,
-        endless,
-        end: tokenizer.token_id("<|im_end|>").unwrap(),
-    };
-    let chat = LocalChat::new(Box::new(network), tokenizer, template);
-    let description = WriterDescription {
-        model: "scripted".to_string(),
-        ..WriterDescription::default()
-    };
-    InstructWriter::new(Box::new(chat), description)
-}
+use models::{Seeing, header, scripted, writer};
 
 fn request(told: &[&str]) -> Request {
     let panels = told.iter().zip(1..);
@@ -524,52 +434,6 @@ fn a_model_without_a_template_goes_on_with_the_text() {
         .rewrite(&request, "shorter", &mut |_| GO_ON)
         .unwrap_err();
     assert!(said.to_string().contains("instruct model"));
-}
-
-/// Sees, and says again what it was asked.
-struct Seeing {
-    asked: std::sync::Arc<std::sync::Mutex<Vec<Message>>>,
-    each: Option<usize>,
-}
-
-impl ChatModel for Seeing {
-    fn context_length(&self) -> usize {
-        4096
-    }
-
-    fn knows_messages(&self) -> bool {
-        true
-    }
-
-    fn count(&self, text: &str) -> usize {
-        text.len() / 4
-    }
-
-    fn picture_tokens(&self) -> Option<usize> {
-        self.each
-    }
-
-    fn chat(
-        &mut self,
-        messages: &[Message],
-        _: &ChatOptions,
-        _: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Option<Reply>, LlmError> {
-        *self.asked.lock().unwrap() = messages.to_vec();
-        Ok(Some(Reply {
-            text: "A red kite sailed over the roofs.".to_string(),
-            finish: FinishReason::Stop,
-        }))
-    }
-
-    fn complete(
-        &mut self,
-        _: &str,
-        _: &ChatOptions,
-        _: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Option<Reply>, LlmError> {
-        unreachable!("it knows messages")
-    }
 }
 
 /// What a model of so many tokens a picture is asked for a panel behind `panels` with pictures.
