@@ -14,6 +14,7 @@ use super::state::{ModelChoice, State, StudioParts};
 use crate::engine::{
     Description, Loader, Make, Output, Pipeline, PipelineError, Progress, Request,
 };
+use crate::pipeline::new_seed;
 
 /// Frame times of a studio with many panels while one is made.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,7 @@ pub fn bench_ui(panels: usize, frames: u32) -> Result<UiBench, String> {
         rescues: Vec::new(),
         preferences: Preferences::default(),
         preferences_file: None,
+        seeds: new_seed,
     };
     let ctx = egui::Context::default();
     let mut app = App::new(&ctx, State::new(parts));

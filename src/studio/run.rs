@@ -9,6 +9,7 @@ use super::dialogs::SystemDialogs;
 use super::models::ModelLibrary;
 use super::preferences::{self, Preferences};
 use super::state::{LoaderFor, ModelChoice, State, Storyteller, StudioParts};
+use crate::pipeline::new_seed;
 use crate::story::rescue_folders;
 use crate::weights::Manifest;
 
@@ -98,6 +99,7 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             rescues: rescue_folders(),
             preferences,
             preferences_file,
+            seeds: new_seed,
         });
         let library = options.library;
         state.models.library = library.map(|dir| ModelLibrary::new(dir, options.away, wake));

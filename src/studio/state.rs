@@ -68,6 +68,8 @@ pub struct StudioParts {
     pub preferences: Preferences,
     /// The file that keeps them; none to forget them.
     pub preferences_file: Option<PathBuf>,
+    /// A seed for a picture or text whose seed is not locked; tests count.
+    pub seeds: fn() -> u64,
 }
 
 /// The studio without its window, in parts: the story and its autosave, the view of it, the
@@ -91,6 +93,7 @@ pub struct State {
     said_language: bool,
     /// Selection, cursor, and what lies open over the board.
     pub view: View,
+    seeds: fn() -> u64,
     casting: Casting,
     /// The tool in hand, and what the controls of the frame stand at.
     pub framing: Framing,
@@ -140,7 +143,8 @@ impl State {
             view: View::default(),
             casting: Casting::default(),
             framing: Framing::default(),
-            controls: Controls::default(),
+            controls: Controls::new((parts.seeds)()),
+            seeds: parts.seeds,
             models: Models {
                 choice: parts.choice,
                 storytellers: parts.models,

@@ -1,6 +1,7 @@
 //! A small pipeline whose words and pictures are computed from the request, and the studio's
 //! parts around it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -255,6 +256,15 @@ impl Dialogs for Answers {
     }
 }
 
+/// The same seeds in every run of a test, in each its own thread.
+fn counted() -> u64 {
+    thread_local!(static LAST: Cell<u64> = const { Cell::new(100) });
+    LAST.with(|last| {
+        last.set(last.get() + 1);
+        last.get()
+    })
+}
+
 /// Parts of a studio that keeps its stories in `projects`.
 pub fn parts(projects: PathBuf, pace: Duration) -> (StudioParts, Answers, Hold) {
     let hold = Hold::default();
@@ -282,6 +292,7 @@ pub fn parts(projects: PathBuf, pace: Duration) -> (StudioParts, Answers, Hold) 
         projects,
         preferences: Preferences::default(),
         preferences_file: None,
+        seeds: counted,
     };
     (parts, answers, hold)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
-use crate::pipeline::new_seed;
 use crate::story::{PanelId, Record, Settings};
 use crate::studio::live::LivePreview;
 
@@ -32,11 +31,12 @@ pub(super) struct Controls {
     pub live: LivePreview,
 }
 
-impl Default for Controls {
-    fn default() -> Self {
+impl Controls {
+    /// Where nothing is selected or chosen, and the next picture has this seed.
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             next: Settings {
-                seed: new_seed(),
+                seed,
                 ..Settings::default()
             },
             panel: Settings::default(),

@@ -7,7 +7,6 @@ use image::RgbaImage;
 use super::State;
 use crate::engine::Make;
 use crate::pipeline::frame::edges;
-use crate::pipeline::new_seed;
 use crate::pipeline::painter::Capabilities;
 use crate::story::{
     Control, Edit, FileUse, ImageId, InitImage, Margins, PanelId, PictureTake, Record, Region,
@@ -259,7 +258,7 @@ impl State {
         match self.controls.locked.contains(&Some(id)) {
             true => settings,
             false => Settings {
-                seed: new_seed(),
+                seed: (self.seeds)(),
                 ..settings
             },
         }
@@ -363,7 +362,7 @@ impl State {
             seed: made.settings.seed,
             ..with_frame(self.settings_for(id), &made.settings)
         };
-        let (first, strength) = (new_seed(), self.framing.variation);
+        let (first, strength) = ((self.seeds)(), self.framing.variation);
         for number in 0..VARIATIONS {
             self.draw_with(
                 id,

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::framing::{with_frame, without_frame};
 use super::{PreviewPicture, Readiness, State};
 use crate::engine::Make;
-use crate::pipeline::new_seed;
 use crate::story::{PanelId, Record, Settings};
 use crate::studio::actions::InspectorControl;
 use crate::studio::live::PreviewSlider;
@@ -39,7 +38,7 @@ impl State {
                 self.controls.seed_chosen = true;
             }
             InspectorControl::Dice => {
-                settings.seed = new_seed();
+                settings.seed = (self.seeds)();
                 self.controls.seed_chosen = true;
             }
             InspectorControl::LockSeed(true) => {
@@ -69,7 +68,7 @@ impl State {
             _ => Settings::default(),
         };
         self.controls.next = Settings {
-            seed: new_seed(),
+            seed: (self.seeds)(),
             ..usual
         };
         self.controls.locked.clear();
@@ -83,7 +82,7 @@ impl State {
         let chosen =
             self.controls.locked.contains(&Some(id)) || (self.controls.seed_chosen && selected);
         if !chosen {
-            settings.seed = new_seed();
+            settings.seed = (self.seeds)();
         }
         self.controls.seed_chosen = false;
         self.order(QueuedJob {
@@ -215,14 +214,14 @@ impl State {
         if self.controls.locked.contains(&Some(id)) {
             self.settings_for(id).seed
         } else {
-            new_seed()
+            (self.seeds)()
         }
     }
 
     pub(super) fn settings_of_new(&mut self) -> Settings {
         let chosen = std::mem::take(&mut self.controls.seed_chosen) && self.view.selected.is_none();
         if !chosen && !self.controls.locked.contains(&None) {
-            self.controls.next.seed = new_seed();
+            self.controls.next.seed = (self.seeds)();
         }
         self.controls.next.clone()
     }
