@@ -1,7 +1,7 @@
 //! Plots of friends, and of what they do together.
 
 use super::{Plot, beat, plot};
-use crate::storyworld::place::{Time::*, Weather::*};
+use crate::storyworld::place::Time::*;
 
 pub(super) const BIRTHDAY: Plot = plot(
     "a birthday",

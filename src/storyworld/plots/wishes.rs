@@ -1,7 +1,7 @@
 //! Plots of things that are looked for, mended and wished for.
 
 use super::{Plot, beat, plot};
-use crate::storyworld::place::{Time::*, Weather::*};
+use crate::storyworld::place::Time::*;
 
 pub(super) const LOST_TREASURE: Plot = plot(
     "the lost treasure",

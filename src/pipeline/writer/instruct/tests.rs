@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::llm::Tokenizer;
-use crate::llm::chat::{Message, MessagePart};
+use crate::llm::chat::{ChatTemplate, LocalChat, Message, MessagePart};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::PanelId;
-use models::{Seeing, header, scripted, writer};
+use models::{Scripted, Seeing, header, scripted, writer};
 
 fn request(told: &[&str]) -> Request {
     let panels = told.iter().zip(1..);
@@ -411,15 +411,8 @@ fn a_model_without_a_template_goes_on_with_the_text() {
     let tokenizer = Tokenizer::from_header(&header).unwrap();
     let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
     assert!(template.is_none());
-    let network = Scripted {
-        vocabulary: tokenizer.len(),
-        answers: vec![tokenizer.encode("The owl woke up.\n\nThe fox")],
-        asked: 0,
-        text: Vec::new(),
-        prompt: 0,
-        endless: false,
-        end: tokenizer.token_id("<|im_end|>").unwrap(),
-    };
+    let answer = tokenizer.encode("The owl woke up.\n\nThe fox");
+    let network = Scripted::new(&tokenizer, vec![answer], false);
     let chat = LocalChat::new(Box::new(network), tokenizer, None);
     let mut writer = InstructWriter::new(Box::new(chat), WriterDescription::default());
     assert!(!writer.describe().instructs);

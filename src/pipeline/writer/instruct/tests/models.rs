@@ -31,6 +31,20 @@ pub(super) struct Scripted {
     end: u32,
 }
 
+impl Scripted {
+    pub(super) fn new(tokenizer: &Tokenizer, answers: Vec<Vec<u32>>, endless: bool) -> Scripted {
+        Scripted {
+            vocabulary: tokenizer.len(),
+            answers,
+            asked: 0,
+            text: Vec::new(),
+            prompt: 0,
+            endless,
+            end: tokenizer.token_id("<|im_end|>").unwrap(),
+        }
+    }
+}
+
 impl CausalLm for Scripted {
     fn vocabulary(&self) -> usize {
         self.vocabulary
@@ -83,15 +97,7 @@ pub(super) fn scripted(answers: Vec<Vec<u32>>, endless: bool) -> InstructWriter 
     let header = header();
     let tokenizer = Tokenizer::from_header(&header).unwrap();
     let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
-    let network = Scripted {
-        vocabulary: tokenizer.len(),
-        answers,
-        asked: 0,
-        text: Vec::new(),
-        prompt: 0,
-        endless,
-        end: tokenizer.token_id("<|im_end|>").unwrap(),
-    };
+    let network = Scripted::new(&tokenizer, answers, endless);
     let chat = LocalChat::new(Box::new(network), tokenizer, template);
     let description = WriterDescription {
         model: "scripted".to_string(),
