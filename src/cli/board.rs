@@ -274,7 +274,8 @@ impl Board {
         &self.document.story().panels
     }
 
-    fn takes(&self, panel: PanelId, output: Output) -> Vec<Edit> {
+    fn takes(&mut self, panel: PanelId, output: Output) -> Vec<Edit> {
+        let newcomers = self.document.newcomers(output.newcomers);
         let texts = output.text.into_iter().chain(output.candidates);
         let texts = texts.map(|(text, record)| Edit::AddText {
             panel,
@@ -284,7 +285,7 @@ impl Board {
             let take = PictureTake::of(picture, Some(record), &self.images);
             Edit::AddPicture { panel, take }
         });
-        texts.chain(picture).collect()
+        texts.chain(picture).chain(newcomers).collect()
     }
 }
 

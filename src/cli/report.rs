@@ -101,6 +101,14 @@ impl Reporter {
         }
     }
 
+    /// What a model that draws from the library draws for the nouns of a text.
+    pub(super) fn drawn_as(&mut self, model: &str, words: &str) {
+        match self.style {
+            Style::Json => line(&json!({"event": "drawn-as", "words": words})),
+            _ => eprintln!("{model} draws {words}"),
+        }
+    }
+
     pub(super) fn ready(&mut self, description: &Description, seed: u64) {
         let Description {
             model,

@@ -14,8 +14,9 @@ use super::report::{PanelDone, Reporter, plain};
 use super::session::{EngineSession, PanelStarted};
 use super::words::WordsArgs;
 use crate::engine::{JobId, Make, Output, Request};
+use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::writer::MOST_PLANNED;
-use crate::pipeline::{new_seed, panel_seed, unknown_words};
+use crate::pipeline::{casting, new_seed, panel_seed, unknown_words};
 use crate::story::{Project, Settings};
 use crate::words::other_language;
 
@@ -148,9 +149,17 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what of the opening the model cannot draw.
+/// Says what of the opening the model cannot draw, or what it draws for it.
 fn say_unknown(teller: &mut EngineSession, opening: &str) {
     let known = &teller.description;
+    if known.takes.prompts == PromptStyle::Stage {
+        let casting = casting(&known.takes, &[], opening);
+        if let Some(line) = casting.line() {
+            let model = known.model.clone();
+            teller.reporter.drawn_as(&model, &line);
+        }
+        return;
+    }
     let lists = [&known.characters[..], &known.things, &known.places];
     if lists.iter().all(|list| list.is_empty()) {
         return;

@@ -22,6 +22,7 @@ mod schedule;
 mod scheduler;
 mod settings;
 mod stable;
+mod stage;
 mod text;
 mod tiles;
 mod tokenizer;
@@ -50,6 +51,7 @@ pub use stable::{
     StableDiffusion, StableDiffusionOptions, StableDiffusionPipeline, StepConditioning,
     TextEncoders,
 };
+pub use stage::{Stage, StageDiffusion};
 pub use text::{HiddenStates, TextActivation, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;

@@ -6,8 +6,8 @@ use super::preview::to_byte;
 use super::scheduler::Scheduler;
 use super::tiles::decode_tiled;
 use super::{
-    CaptionTokenizer, Preview, SchedulerConfig, SchedulerKind, TextEncoder, TextFeatures, Unet,
-    Vae, same_timestep,
+    CaptionTokenizer, Conditioning, Preview, SchedulerConfig, SchedulerKind, TextEncoder,
+    TextFeatures, Unet, Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
 use candle_core::{DType, Device, Tensor};
@@ -66,7 +66,7 @@ pub struct StepDone {
 pub struct DenoisingOptions {
     /// Scheduler (sampler).
     pub scheduler: SchedulerKind,
-    /// Denoising steps.
+    /// DenoisingOptions steps.
     pub steps: usize,
     /// 1 is none, and costs half.
     pub guidance: f64,
@@ -277,11 +277,6 @@ impl LatentDiffusion {
         fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Tensor>, DiffusionError> {
-        if !how.guidance.is_finite() {
-            return Err(DiffusionError::Settings(
-                "the guidance scale is not a number; choose one from 1 to 15".into(),
-            ));
-        }
         let batch = start.dim(0)?;
         let guided = how.guidance != 1.0;
         let join = |negative: &Tensor, positive: &Tensor| -> Result<Tensor, candle_core::Error> {
@@ -295,24 +290,78 @@ impl LatentDiffusion {
         };
         let text = join(&negative.states, &positive.states)?;
         let pooled = join(&negative.pooled, &positive.pooled)?;
+        let predict = |seen: &Tensor, t: f64| {
+            if !guided {
+                let t = same_timestep(t, batch, &self.device)?;
+                return self.unet.forward(seen, &t, &text, Some(&pooled));
+            }
+            let both = Tensor::cat(&[seen, seen], 0)?;
+            let t = same_timestep(t, 2 * batch, &self.device)?;
+            let both = self.unet.forward(&both, &t, &text, Some(&pooled))?;
+            let away = both.narrow(0, 0, batch)?;
+            let towards = both.narrow(0, batch, batch)?;
+            &away + ((towards - &away)? * how.guidance)?
+        };
+        self.run(start, how, &predict, fresh, sink)
+    }
 
+    /// Draws a picture led towards one conditioning and away from another, of which each may have
+    /// references; otherwise as [`Painter::draw`].
+    ///
+    /// # Errors
+    /// Settings out of range.
+    pub fn draw_conditioned(
+        &self,
+        [towards, away]: [&Conditioning; 2],
+        seed: u64,
+        how: DenoisingOptions,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<RgbaImage>, DiffusionError> {
+        let config = self.unet.config();
+        let shape = [
+            1,
+            config.sample_size,
+            config.sample_size,
+            config.in_channels,
+        ];
+        let start = noise(seed, 0, &shape, &self.device)?;
+        let fresh = |step: usize| noise(seed, 1 + step as u64, &shape, &self.device);
+        let predict = |seen: &Tensor, t: f64| {
+            let t = same_timestep(t, 1, &self.device)?;
+            let told = self.unet.predict(seen, &t, towards)?;
+            if how.guidance == 1.0 {
+                return Ok(told);
+            }
+            let free = self.unet.predict(seen, &t, away)?;
+            &free + ((told - &free)? * how.guidance)?
+        };
+        let Some(latents) = self.run(&start, how, &predict, &fresh, sink)? else {
+            return Ok(None);
+        };
+        Ok(Some(to_picture(&self.decode(&latents)?)?))
+    }
+
+    /// The steps of denoising; `predict` is what the network says of scaled latents at a timestep,
+    /// with guidance.
+    fn run(
+        &self,
+        start: &Tensor,
+        how: DenoisingOptions,
+        predict: &dyn Fn(&Tensor, f64) -> Result<Tensor, candle_core::Error>,
+        fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Tensor>, DiffusionError> {
+        if !how.guidance.is_finite() {
+            return Err(DiffusionError::Settings(
+                "the guidance scale is not a number; choose one from 1 to 15".into(),
+            ));
+        }
         let mut scheduler = Scheduler::new(how.scheduler, &self.scheduler, how.steps)
             .map_err(|e| DiffusionError::Settings(sentence(&e)))?;
         let times = scheduler.timesteps();
         let mut x = (start * scheduler.init_noise_sigma())?;
         for (i, &t) in times.iter().enumerate() {
-            let seen = scheduler.scale_input(&x, i)?;
-            let answer = if guided {
-                let both = Tensor::cat(&[&seen, &seen], 0)?;
-                let t = same_timestep(t, 2 * batch, &self.device)?;
-                let both = self.unet.forward(&both, &t, &text, Some(&pooled))?;
-                let away = both.narrow(0, 0, batch)?;
-                let towards = both.narrow(0, batch, batch)?;
-                (&away + ((towards - &away)? * how.guidance)?)?
-            } else {
-                let t = same_timestep(t, batch, &self.device)?;
-                self.unet.forward(&seen, &t, &text, Some(&pooled))?
-            };
+            let answer = predict(&scheduler.scale_input(&x, i)?, t)?;
             let clean = scheduler.predict_x0(&answer, i, &x)?;
             let noise = match scheduler.draws_noise() {
                 true => Some(fresh(i)?),

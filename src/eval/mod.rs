@@ -2,6 +2,7 @@
 //! comparison of ways to tell stories.
 
 mod bootstrap;
+mod drawings;
 mod faithfulness;
 mod frechet;
 mod identity;
@@ -15,11 +16,13 @@ use std::path::{Path, PathBuf};
 
 use crate::files::write_in_folder;
 
+use crate::judges::CHOICE;
 pub use crate::judges::{
     Accuracy, Contrastive, ContrastiveConfig, Expected, FaithfulnessCounts, FaithfulnessReport,
-    FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, Sighting, mean_square_error,
-    psnr,
+    FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, Sighting, Verdict,
+    mean_square_error, psnr,
 };
+pub use drawings::{DrawingOptions, DrawingReport, Hand, judge_drawings};
 pub use faithfulness::{FaithfulnessOptions, GUIDANCES, judge};
 pub use identity::{IdentityEncoder, IdentityReport, MemberSimilarity, Similarity, identity};
 pub use text::{TextScore, bleu, distinct_2, perplexity};
@@ -48,6 +51,11 @@ pub enum EvalError {
         #[source]
         why: Cause,
     },
+    /// Fewer drawings than the judge chooses from.
+    #[error(
+        "there are {0} drawings and the judge chooses among {CHOICE}; give it a folder with more"
+    )]
+    FewDrawings(usize),
     /// No stories were asked for.
     #[error("there are no stories to judge; ask for at least 1 with --stories")]
     NoStories,

@@ -99,7 +99,7 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
-    fn add(&mut self, right: usize, of: usize) {
+    pub(super) fn add(&mut self, right: usize, of: usize) {
         self.right += right;
         self.of += of;
     }

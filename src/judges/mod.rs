@@ -2,6 +2,7 @@
 //! say is counted. Whoever trains them and whoever asks them stands above.
 
 pub mod contrastive;
+mod drawings;
 pub(crate) mod metrics;
 pub(crate) mod recogniser;
 mod report;
@@ -12,6 +13,7 @@ use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
+pub use drawings::{CHOICE, DrawingJudge, ShownStage, Verdict};
 pub use metrics::{
     Accuracy, Expected, FaithfulnessCounts, Observation, Sighting, mean_square_error, psnr,
 };

@@ -13,7 +13,7 @@ use super::{
     ContextPanel, Description, LoadProgress, Make, Output, Pipeline, PipelineError, Progress,
     RecipeId, Request, Sink, Started, frame, painter, picture_prompt, writer,
 };
-use crate::story::{ModelUse, Record, Size};
+use crate::story::{Member, ModelUse, Record, Size};
 use crate::weights::Model;
 use crate::words::other_language;
 
@@ -159,6 +159,15 @@ impl CaptionPipeline {
         let takes = self.painter.describe().takes.clone();
         let style = takes.prompts;
         let instructs = self.writer.describe().instructs;
+        if style == PromptStyle::Stage {
+            if !instructs || other_language(text).is_none() {
+                return Ok(Some((request.stage_prompt(text), false)));
+            }
+            // The library's nouns are English.
+            let quietly = &mut |_: &str| sink(Progress::TextPiece(String::new()));
+            let written = self.writer.picture_prompt(request, text, style, quietly)?;
+            return Ok(written.map(|written| (request.stage_prompt(&written.text), true)));
+        }
         if style == PromptStyle::Storyworld {
             if !instructs || other_language(text).is_none() {
                 let (told, text) = (request.told_in_storyworld(), request.in_storyworld(text));
@@ -195,7 +204,20 @@ impl CaptionPipeline {
         };
         let takes = &self.painter.describe().takes;
         let usual = takes.size;
-        let request = &request.with_looks(text, takes);
+        let staged = takes.prompts == PromptStyle::Stage;
+        let newcomers = match staged {
+            true => newcomers(request, &prompt),
+            false => Vec::new(),
+        };
+        let request = &match staged {
+            // The prompt says who stands there, whoever the sentence leaves out.
+            true => Request {
+                cast: None,
+                ..request.clone()
+            }
+            .with_looks(&prompt, takes),
+            false => request.with_looks(text, takes),
+        };
         let (negative, settings) = (request.negative(), &request.settings);
         let brief = Brief::new(prompt.clone(), negative, settings, &request.images, usual)?;
         let (painter, size) = (self.painter.as_mut(), settings.size);
@@ -219,6 +241,7 @@ impl CaptionPipeline {
             brief,
             size,
             record,
+            newcomers,
             started,
         }))
     }
@@ -297,6 +320,8 @@ struct Sketch {
     /// Its size where one was chosen.
     size: Option<Size>,
     record: Record,
+    /// Who is drawn from the library and not in the cast yet.
+    newcomers: Vec<Member>,
     started: Instant,
 }
 
@@ -319,6 +344,7 @@ impl Sketch {
         }
         Ok(Some(Output {
             picture: Some((drawn.picture, record)),
+            newcomers: self.newcomers,
             ..output
         }))
     }
@@ -343,6 +369,16 @@ fn describe(writer: &dyn Writer, painter: &dyn Painter, own: bool) -> Descriptio
         at_once: painter.at_once(),
         writer: words.clone(),
     }
+}
+
+/// Those of [`Request::newcomers`] with their drawing among the pictures of the request.
+fn newcomers(request: &Request, prompt: &str) -> Vec<Member> {
+    let all = request.newcomers(prompt).into_iter();
+    all.map(|(member, drawing)| Member {
+        pictures: vec![request.images.put(drawing)],
+        ..member
+    })
+    .collect()
 }
 
 /// A picture prompt with the board's style line before it.

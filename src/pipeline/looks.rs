@@ -1,7 +1,7 @@
 //! How the cast comes into a picture: descriptions into its prompt, reference pictures, LoRAs and
 //! embeddings into its settings, and pictures before the story for a model that sees.
 
-use super::painter::{Capabilities, embedding_name};
+use super::painter::{Capabilities, PromptStyle, embedding_name};
 use super::{ContextPanel, Request};
 use crate::story::{Likeness, LoraUse, Member, MemberKind, PanelId, Reference, named, present};
 use crate::storyworld::mentions;
@@ -49,7 +49,7 @@ impl Request {
         let room = takes.references.saturating_sub(settings.references.len());
         let there = self.in_picture(text);
         if likeness.strength > 0.0 {
-            let mut references = self.references(&there, &likeness, takes.sees);
+            let mut references = self.references(&there, &likeness, takes);
             references.truncate(room);
             // An IP-Adapter reads one picture; the model itself looks at the others.
             let mut others = settings.references.iter();
@@ -82,16 +82,26 @@ impl Request {
 
     /// The first picture of each, then the second of each, and so on: with room for a few,
     /// everybody is seen.
-    fn references(&self, there: &[&Member], how: &Likeness, sees: bool) -> Vec<Reference> {
+    fn references(
+        &self,
+        there: &[&Member],
+        how: &Likeness,
+        takes: &Capabilities,
+    ) -> Vec<Reference> {
+        let (sees, staged) = (takes.sees, takes.prompts == PromptStyle::Stage);
+        // On a stage everybody stands once.
+        let one = |most: usize| if staged { most.min(1) } else { most };
         let most = there.iter().map(|member| member.pictures.len()).max();
         let mut references = Vec::new();
-        for turn in 0..most.unwrap_or(0) {
+        for turn in 0..one(most.unwrap_or(0)) {
             for member in there {
                 let Some(image) = member.pictures.get(turn) else {
                     continue;
                 };
                 let drawn_from = self.board.drawn_from.iter().find(|(id, _)| id == image);
                 let prompt = match drawn_from {
+                    // By its name the prompt says where it stands, by its looks how large it is.
+                    _ if staged => named_looks(member),
                     // Whoever sees the picture is told who it is.
                     _ if sees => introduction(member),
                     Some((_, prompt)) => prompt.clone(),
@@ -212,6 +222,15 @@ impl Request {
         }
         told.push_str(&text[at..]);
         told
+    }
+}
+
+/// `Milo: small, red scarf`
+fn named_looks(member: &Member) -> String {
+    let looks = member.description.trim().trim_end_matches('.');
+    match looks {
+        "" => member.name.trim().to_owned(),
+        looks => format!("{}: {looks}", member.name.trim()),
     }
 }
 

@@ -13,10 +13,11 @@ mod record;
 mod request;
 mod scene;
 mod speech;
+mod stage;
 mod voken;
 pub mod writer;
 
-pub use known::unknown_words;
+pub use known::{Casting, casting, unknown_words};
 pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;
@@ -91,6 +92,9 @@ pub struct Output {
     pub plan: Option<Vec<String>>,
     /// For [`Make::Cast`]: those who are not in the cast, without ids.
     pub cast: Option<Vec<Member>>,
+    /// Who was drawn from the library of drawings and is not in the cast, without ids; with the
+    /// drawing, so that it looks the same in the next picture.
+    pub newcomers: Vec<Member>,
     /// Where text and picture were wanted: whether the model asked for the picture by itself.
     /// `None` in recipes that leave it no choice.
     pub asked: Option<bool>,

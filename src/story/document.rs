@@ -1,7 +1,7 @@
 //! A story under edit: every change goes through here and can be undone.
 
 use super::edit::Change;
-use super::{Edit, EditError, MemberId, Panel, PanelId, Story};
+use super::{Edit, EditError, Member, MemberId, Panel, PanelId, Story};
 
 /// A story with its history. Undo reaches back to where the document was opened.
 ///
@@ -79,6 +79,28 @@ impl Document {
         let id = MemberId(self.next_member);
         self.next_member += 1;
         id
+    }
+
+    /// Edits that put `members` into the cast, but for those whom a name of it calls already and
+    /// those that the author has dismissed.
+    pub fn newcomers(&mut self, members: Vec<Member>) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        for member in members {
+            let story = self.story();
+            let name = member.name.trim().to_lowercase();
+            let dismissed = story
+                .dismissed
+                .iter()
+                .any(|other| other.to_lowercase() == name);
+            if dismissed || story.member_called(&member.name).is_some() {
+                continue;
+            }
+            let at = story.cast.len() + edits.len();
+            let id = self.fresh_member_id();
+            let member = Member { id, ..member };
+            edits.push(Edit::AddMember { at, member });
+        }
+        edits
     }
 
     /// The member that is named next; 0 in a story that never had a cast.

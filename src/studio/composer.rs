@@ -60,11 +60,15 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) ->
     response.rect.height()
 }
 
-/// What the model cannot draw of the sentence that is being written.
+/// What the model cannot draw of the sentence that is being written, or what it draws for it.
 fn notice(ui: &mut Ui, state: &State) {
     if let Some(words) = state.unknown_words() {
         let words = RichText::new(words).size(13.0);
         ui.add(egui::Label::new(words.color(theme::palette(ui).error)).wrap());
+    }
+    if let Some(words) = state.drawn_from_library() {
+        let words = RichText::new(words).size(13.0);
+        ui.add(egui::Label::new(words.color(theme::palette(ui).faint_ink)).wrap());
     }
 }
 

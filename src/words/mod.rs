@@ -102,7 +102,7 @@ fn spans(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// A word as it stands, and what it may be the plural of.
-fn forms(word: &str) -> Vec<String> {
+pub fn forms(word: &str) -> Vec<String> {
     let mut forms = vec![word.to_owned()];
     if let Some((_, one)) = PLURALS.iter().find(|(many, _)| *many == word) {
         forms.push((*one).to_owned());

@@ -15,11 +15,28 @@ use vokenboard::diffusion::{
     VaeConfig,
 };
 use vokenboard::nn::{Params, noise};
+use vokenboard::storyworld::library::vocabulary;
 use vokenboard::weights::{DrawableWords, Manifest};
 
 /// Writes the tiny models below `models`.
 pub fn write_tiny_models(models: &Path) {
-    write_painter(&models.join("tiny"));
+    let words = [
+        "fox", "owl", "lantern", "forest", "a", "in", "the", "finds", "snow",
+    ];
+    let unet = json!({
+        "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16],
+        "layers_per_block": 1, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "attention_head_dim": 2,
+        "cross_attention_dim": 16, "norm_num_groups": 4,
+    });
+    let draws = DrawableWords {
+        characters: vec!["fox".to_string(), "owl".to_string()],
+        things: vec!["lantern".to_string()],
+        places: vec!["forest".to_string()],
+        ..DrawableWords::default()
+    };
+    let words = words.map(str::to_string);
+    write_painter(&models.join("tiny"), "tiny", &words, (unet, 3), draws);
     writer::write(&models.join("tiny-writer"));
 }
 
@@ -30,28 +47,46 @@ pub fn write_storyteller(dir: &Path, sentences: &[&str]) {
     storyteller::write(dir, sentences);
 }
 
-fn write_painter(dir: &Path) {
-    let words: Vec<String> = [
-        "fox", "owl", "lantern", "forest", "a", "in", "the", "finds", "snow",
-    ]
-    .map(str::to_string)
-    .to_vec();
-    let tokenizer = CaptionTokenizer::from_words(&words, 24);
+/// Writes a tiny model that draws from references below `models`, with the stage of the library.
+#[allow(dead_code, reason = "not every test program draws from the library")]
+pub fn write_tiny_stage(models: &Path) {
+    let unet = json!({
+        "sample_size": 16, "in_channels": 4, "out_channels": 4, "block_out_channels": [32],
+        "layers_per_block": 1, "down_block_types": ["CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D"], "attention_head_dim": 2,
+        "cross_attention_dim": 16, "norm_num_groups": 4, "reference_attention": true,
+    });
+    let words = vocabulary();
+    let dir = models.join("tiny-stage");
+    write_painter(
+        &dir,
+        "tiny-stage",
+        &words,
+        (unet, 4),
+        DrawableWords::default(),
+    );
+}
+
+/// A painter whose autoencoder has `levels` levels.
+fn write_painter(
+    dir: &Path,
+    id: &str,
+    words: &[String],
+    (unet, levels): (serde_json::Value, usize),
+    draws: DrawableWords,
+) {
+    let tokenizer = CaptionTokenizer::from_words(words, 24);
     let (begin, end, pad) = tokenizer.special_ids();
     let text: TextConfig = config(json!({
         "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 32,
         "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 24,
         "bos_token_id": begin, "eos_token_id": end, "pad_token_id": pad,
     }));
-    let unet: UnetConfig = config(json!({
-        "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 16],
-        "layers_per_block": 1, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "attention_head_dim": 2,
-        "cross_attention_dim": 16, "norm_num_groups": 4,
-    }));
+    let unet: UnetConfig = config(unet);
     let vae: VaeConfig = config(json!({
-        "latent_channels": 4, "block_out_channels": [8, 8, 8], "layers_per_block": 1,
-        "norm_num_groups": 4, "scaling_factor": 0.5, "sample_size": 32,
+        "latent_channels": 4, "block_out_channels": vec![8; levels], "layers_per_block": 1,
+        "norm_num_groups": 4, "scaling_factor": 0.5,
+        "sample_size": unet.sample_size << (levels - 1),
     }));
     let scheduler: SchedulerConfig = config(json!({
         "prediction_type": "v_prediction", "timestep_spacing": "trailing",
@@ -80,17 +115,15 @@ fn write_painter(dir: &Path) {
     describe(
         dir,
         Manifest {
-            id: "tiny".to_string(),
-            name: "Tiny".to_string(),
+            id: id.to_string(),
+            name: match id {
+                "tiny" => "Tiny".to_string(),
+                other => other.to_string(),
+            },
             pipeline: "caption".to_string(),
             licence: "MIT".to_string(),
             language_model: Some("tiny-writer".to_string()),
-            draws: DrawableWords {
-                characters: vec!["fox".to_string(), "owl".to_string()],
-                things: vec!["lantern".to_string()],
-                places: vec!["forest".to_string()],
-                ..DrawableWords::default()
-            },
+            draws,
             ..Manifest::default()
         },
     );

@@ -85,6 +85,7 @@ impl Mode {
                         encoder: None,
                         member: None,
                     },
+                    whole: picture.clone(),
                     picture,
                 }],
                 ..brief

@@ -1,5 +1,6 @@
 //! `vokenboard eval`
 
+mod drawings;
 mod faithfulness;
 mod identity;
 mod stories;
@@ -15,6 +16,8 @@ pub struct EvalArgs {
 
 #[derive(Debug, Subcommand)]
 enum EvalCommand {
+    /// Whether subjects that are drawn from pictures come out as those show them
+    Drawings(drawings::DrawingsArgs),
     /// Whether pictures show the subjects, place, time and weather that their captions name
     Faithfulness(faithfulness::FaithfulnessArgs),
     /// How alike the pictures of a board are, in panels that share a member of the cast and in others
@@ -31,6 +34,7 @@ enum EvalCommand {
 /// A model or judge that can't be read, or a file that can't be written.
 pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
+        EvalCommand::Drawings(args) => drawings::run(args),
         EvalCommand::Faithfulness(args) => faithfulness::run(args),
         EvalCommand::Identity(args) => identity::run(args),
         EvalCommand::Stories(args) => stories::run(args),

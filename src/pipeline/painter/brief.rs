@@ -14,8 +14,10 @@ use crate::story::{
 /// A picture whose looks are to be kept, see [`Reference`].
 #[derive(Clone, Debug)]
 pub struct GivenReference {
-    /// Its pixels.
+    /// Its pixels on white.
     pub picture: Arc<RgbaImage>,
+    /// Its pixels as they were given, with what is transparent.
+    pub whole: Arc<RgbaImage>,
     /// Strength, steps and adapter.
     pub how: Reference,
 }
@@ -139,8 +141,10 @@ impl Brief {
             None => None,
         };
         let references = settings.references.iter().map(|reference| {
+            let white = picture(&reference.image)?;
             Ok(GivenReference {
-                picture: picture(&reference.image)?,
+                whole: images.get(&reference.image).unwrap_or(white.clone()),
+                picture: white,
                 how: reference.clone(),
             })
         });

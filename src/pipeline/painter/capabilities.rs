@@ -11,6 +11,9 @@ use crate::story::{SchedulerName, Size};
 pub enum PromptStyle {
     /// The captions of the storyworld, which Sprout has learnt from.
     Storyworld,
+    /// Who stands where from left to right, then place, time and weather; nouns find a drawing of
+    /// the library, names the cast's pictures.
+    Stage,
     /// Sentences that describe the picture.
     #[default]
     Sentences,
@@ -108,7 +111,7 @@ pub struct Capabilities {
     pub embeddings: bool,
     /// Most reference pictures.
     pub references: usize,
-    /// It reads them before the story, as it reads the story's own: they have no strength.
+    /// It reads them whole, as a model that sees reads the story's own: they have no strength.
     pub sees: bool,
     /// Kinds of control pictures, such as `scribble`.
     pub control: Vec<String>,

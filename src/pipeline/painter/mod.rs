@@ -6,6 +6,7 @@ mod comfy;
 mod diffusers;
 mod embeddings;
 mod hashes;
+mod library;
 mod presets;
 mod stable;
 
@@ -135,6 +136,7 @@ pub trait PainterKind: Sync {
 
 /// Every kind of painter; the first that detects a model loads it.
 pub static PAINTERS: &[&dyn PainterKind] = &[
+    &library::LibraryKind,
     &diffusers::DiffusersKind,
     &stable::StableKind,
     &comfy::ComfyKind,

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{DrawingId, Ground, SceneSetting};
+use super::{DrawingId, Ground, SceneSetting, stage};
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::scene::{FALLS, LAYOUTS, Rect, Split, UNITS, to_pixels};
 
@@ -22,9 +22,6 @@ pub const MAX_FIGURES: usize = 4;
 
 /// A cell in units of 1/128 of the picture.
 const CELL: i32 = UNITS / CELLS;
-/// Where a figure's feet are in its canvas, and the middle of one that hangs in the sky.
-pub(super) const FEET: i32 = 60;
-pub(super) const MIDDLE: i32 = 32;
 /// Sizes relative to the usual one.
 const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
 /// A turn of hue by one step is this part of a circle.
@@ -72,23 +69,14 @@ pub struct CompositionOptions {
 impl Figure {
     /// `drawing` with its usual size among `count`, in the canvas whose corner is (x, y).
     pub fn new(drawing: DrawingId, count: usize, scale: f32, (x, y): (i32, i32)) -> Self {
-        let (height, widest) = match count {
-            1 => (56.0, 60.0),
-            2 => (52.0, 54.0),
-            3 => (46.0, 42.0),
-            _ => (38.0, 32.0),
-        };
         let kind = drawing.get();
-        let aspect = kind.aspect();
-        // Narrow figures are drawn taller: all then cover about the same area.
-        let upright = if aspect < 0.75 { 1.1 } else { 1.0 };
-        let height = f32::min(height * scale * kind.scale * upright, 57.0).min(widest / aspect);
+        let (height, width) = stage::extent(count, scale * kind.scale, kind.aspect());
         Self {
             drawing,
             x,
             y,
-            height: height.round().max(8.0) as i32,
-            width: (height * aspect).round().max(4.0) as i32,
+            height,
+            width,
             hue: 0,
             mirrored: false,
         }
@@ -107,11 +95,7 @@ impl Figure {
 
     /// Its corner in its canvas, in 1/128 of the picture.
     pub(super) fn in_canvas(&self) -> (i32, i32) {
-        let x = MIDDLE - self.width / 2;
-        match self.drawing.get().sky {
-            true => (x, MIDDLE - self.height / 2),
-            false => (x, FEET - self.height),
-        }
+        stage::in_canvas(self.width, self.height, self.drawing.get().sky)
     }
 }
 
@@ -163,25 +147,9 @@ impl Composition {
         let drawings = &drawings[..drawings.len().min(MAX_FIGURES)];
         let count = drawings.len();
         let figures = drawings.iter().enumerate().map(|(i, &drawing)| {
-            // The canvas's corner in cells, and how far it may wander to the right.
-            let (x, wander) = match (count, i) {
-                (1, _) => match rng.random_range(0..10) {
-                    0..8 => (3, 2),
-                    8 => (0, 1),
-                    _ => (7, 1),
-                },
-                (2, _) => ([0, 7][i], 1),
-                (3, _) => ([-1, 4, 9][i], 0),
-                _ => ([-2, 2, 6, 10][i], 0),
-            };
-            let x = x + rng.random_range(0..=wander);
-            let y = match drawing.get().sky {
-                true => rng.random_range(0..=2) - i32::from(count > 2),
-                false if count < 3 && rng.random_bool(0.25) => 6,
-                false => 7,
-            };
+            let corner = stage::corner(rng, count, i, drawing.get().sky);
             let scale = *SCALES.choose(rng).unwrap_or(&1.0);
-            Figure::new(drawing, count, scale, (x, y))
+            Figure::new(drawing, count, scale, corner)
         });
         let figures = figures.collect();
         Self {

@@ -6,8 +6,12 @@
 //! drawings it never saw can be measured.
 
 mod composition;
+mod cut_out;
+mod names;
+mod prompt;
 mod raster;
 mod setting;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +22,15 @@ use flate2::read::GzDecoder;
 use resvg::usvg;
 
 pub use composition::{CANVAS_CELLS, CELLS, Composition, CompositionOptions, Figure, MAX_FIGURES};
-pub use raster::{CompositionRenderer, PAPER};
-pub use setting::{Ground, SceneSetting, vocabulary};
+pub use cut_out::cut_out;
+pub use names::{Likeness, Named, drawings_called, named};
+pub use prompt::{Shown, StagePrompt};
+pub use raster::{CompositionRenderer, DRAWING_SIDE, PAPER, drawing};
+pub use setting::{Ground, Said, SceneSetting, vocabulary};
+pub use stage::{Side, Subject};
 
-/// A line for each drawing: name, height relative to a person, and whether it hangs in the sky.
+/// A line for each drawing: name, height relative to a person, whether it hangs in the sky, what it
+/// shows, and the nouns that it is called by, the usual one first.
 const TABLE: &str = include_str!("../../../assets/library/drawings.tsv");
 /// The same drawings: name, view box, and the elements of its SVG, gzip-compressed.
 const ART: &[u8] = include_bytes!("../../../assets/library/drawings.svg.gz");
@@ -29,6 +38,42 @@ const ART: &[u8] = include_bytes!("../../../assets/library/drawings.svg.gz");
 /// A drawing of the library, by its place in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DrawingId(u16);
+
+/// What a drawing shows, broadly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A person, or what acts as one: a ghost, a robot.
+    Person,
+    /// An animal, dragons among them.
+    Animal,
+    /// A plant or a part of one.
+    Plant,
+    /// Food and drink.
+    Food,
+    /// What somebody goes in or on.
+    Vehicle,
+    /// A building.
+    Building,
+    /// Any other thing.
+    Thing,
+}
+
+impl Kind {
+    const ALL: [(&'static str, Self); 7] = [
+        ("person", Self::Person),
+        ("animal", Self::Animal),
+        ("plant", Self::Plant),
+        ("food", Self::Food),
+        ("vehicle", Self::Vehicle),
+        ("building", Self::Building),
+        ("thing", Self::Thing),
+    ];
+
+    /// Whether it can act in a story.
+    pub fn is_character(self) -> bool {
+        matches!(self, Self::Person | Self::Animal)
+    }
+}
 
 /// What is known of a drawing.
 #[derive(Debug)]
@@ -39,6 +84,10 @@ pub struct Drawing {
     pub scale: f32,
     /// It hangs in the sky instead of standing on the ground.
     pub sky: bool,
+    /// What it shows.
+    pub kind: Kind,
+    /// What it is called, the usual noun first; `~` stands before those that are mostly verbs.
+    pub nouns: Vec<&'static str>,
     /// Its view box and elements, as in the file.
     view: String,
     body: String,
@@ -55,6 +104,9 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
         let mut fields = line.split('\t');
         let mut next = || fields.next().unwrap_or_default();
         let (name, scale, place) = (next(), next(), next());
+        let word = next();
+        let kind = Kind::ALL.iter().find(|(name, _)| *name == word);
+        let nouns = next().split(", ").collect();
         let mut parts = drawn.splitn(3, '\t').skip(1);
         let (view, body) = (
             parts.next().unwrap_or_default(),
@@ -64,6 +116,8 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
             name,
             scale: scale.parse().unwrap_or(1.0),
             sky: place == "sky",
+            kind: kind.map_or(Kind::Thing, |(_, kind)| *kind),
+            nouns,
             view: view.to_owned(),
             body: body.to_owned(),
             tree: OnceLock::new(),
@@ -115,6 +169,12 @@ impl Drawing {
             usvg::Tree::from_str(&svg, &usvg::Options::default())
                 .expect("the library's SVG is well formed")
         })
+    }
+
+    /// The usual noun that it is called by.
+    pub fn noun(&self) -> &'static str {
+        let noun = self.nouns.first().copied().unwrap_or(self.name);
+        noun.trim_start_matches('~')
     }
 
     /// An SVG cut to what is drawn on.

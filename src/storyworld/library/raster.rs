@@ -1,9 +1,11 @@
 //! Compositions and references to pixels.
 
+use image::{Rgba, RgbaImage};
 use resvg::tiny_skia::{self, Pixmap, Transform};
 
-use super::composition::{CANVAS_CELLS, CELLS, HUES, MIDDLE};
-use super::{Composition, Drawing, Figure, Ground, SceneSetting};
+use super::composition::{CANVAS_CELLS, CELLS, HUES};
+use super::stage::{self, MIDDLE, Subject};
+use super::{Composition, Drawing, DrawingId, Figure, Ground, SceneSetting};
 use crate::storyworld::backdrop;
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::render::{self, Renderer, Sprite};
@@ -13,7 +15,10 @@ use std::sync::OnceLock;
 /// What lies behind a drawing in its reference.
 pub const PAPER: [u8; 3] = [150, 152, 160];
 
-/// Draws compositions and references at one size; shared by reference between threads.
+/// Pixels along the longer side of a drawing that joins a story's cast.
+pub const DRAWING_SIDE: u32 = 384;
+
+/// DrawableWords compositions and references at one size; shared by reference between threads.
 pub struct CompositionRenderer {
     backdrops: Renderer,
     /// Of the places that are no story's.
@@ -53,7 +58,8 @@ impl CompositionRenderer {
             let (x, y, _, _) = figure.unit_box();
             let (x, y) = (self.pixels(x), self.pixels(y));
             if !figure.drawing.get().sky {
-                self.shadow(figure).blend(x, y, &mut rgb, side);
+                self.shadow((figure.width, figure.height))
+                    .blend(x, y, &mut rgb, side);
             }
             self.sprite(figure, time).blend(x, y, &mut rgb, side);
         }
@@ -90,6 +96,50 @@ impl CompositionRenderer {
         rgb
     }
 
+    /// The same of any subject that stands among `count`.
+    pub fn reference_of(&self, subject: &Subject, count: usize) -> Vec<u8> {
+        let side = self.reference_size() as i32;
+        let (width, height) = subject.extent(count);
+        let (x, y) = stage::in_canvas(width, height, subject.is_sky());
+        let mut rgb = PAPER.repeat((side * side) as usize);
+        self.lit(self.bare(subject, (width, height)), 0, Time::Day)
+            .blend(self.pixels(x), self.pixels(y), &mut rgb, side);
+        rgb
+    }
+
+    /// Subjects in a setting, each with the corner of its canvas in cells, as RGB rows of
+    /// `size * size * 3` bytes.
+    pub fn draw_stage(&self, setting: &SceneSetting, stage: &[(Subject, (i32, i32))]) -> Vec<u8> {
+        let side = self.size as i32;
+        let mut rgb = vec![0; (self.size * self.size * 3) as usize];
+        self.draw_backdrop(setting, &mut rgb);
+        for (subject, (cell_x, cell_y)) in stage {
+            let extent = subject.extent(stage.len());
+            let (x, y) = stage::in_canvas(extent.0, extent.1, subject.is_sky());
+            let cell = UNITS / CELLS;
+            let (x, y) = (
+                self.pixels(cell * cell_x + x),
+                self.pixels(cell * cell_y + y),
+            );
+            if !subject.is_sky() {
+                self.shadow(extent).blend(x, y, &mut rgb, side);
+            }
+            let sprite = self.lit(self.bare(subject, extent), 0, setting.time);
+            sprite.blend(x, y, &mut rgb, side);
+        }
+        self.backdrops.draw_fall(&setting.scene(), &mut rgb);
+        rgb
+    }
+
+    /// A subject alone, by daylight, in a size in 1/128 of the picture.
+    fn bare(&self, subject: &Subject, (width, height): (i32, i32)) -> Pixmap {
+        let size = (self.pixels(width), self.pixels(height));
+        match subject {
+            Subject::Drawing(drawing) => rasterise(drawing.get(), size, false),
+            Subject::Picture { picture, .. } => resized(picture, size),
+        }
+    }
+
     fn pixels(&self, units: i32) -> i32 {
         // Beyond the left or upper edge, too.
         to_pixels(units + UNITS, self.size) as i32 - self.size as i32
@@ -97,8 +147,13 @@ impl CompositionRenderer {
 
     fn sprite(&self, figure: &Figure, time: Time) -> Sprite {
         let size = (self.pixels(figure.width), self.pixels(figure.height));
-        let mut map = rasterise(figure.drawing.get(), size, figure.mirrored);
-        let turn = turned(figure.hue);
+        let map = rasterise(figure.drawing.get(), size, figure.mirrored);
+        self.lit(map, figure.hue, time)
+    }
+
+    /// With its hue turned, in the light of that time.
+    fn lit(&self, mut map: Pixmap, hue: u8, time: Time) -> Sprite {
+        let turn = turned(hue);
         let light = backdrop::subject_light(time);
         for pixel in map.data_mut().chunks_exact_mut(4) {
             let alpha = f32::from(pixel[3]) / 255.0;
@@ -118,8 +173,9 @@ impl CompositionRenderer {
         Sprite::new(&map, 0, 0)
     }
 
-    fn shadow(&self, figure: &Figure) -> Sprite {
-        let (width, height) = (figure.width + 4, 6);
+    /// Under a figure of that width and height in 1/128 of the picture.
+    fn shadow(&self, (wide, high): (i32, i32)) -> Sprite {
+        let (width, height) = (wide + 4, 6);
         let (w, h) = (self.pixels(width), self.pixels(height));
         let mut map = pixmap(w, h);
         let mut ink = tiny_skia::Paint::default();
@@ -132,13 +188,82 @@ impl CompositionRenderer {
             let rule = tiny_skia::FillRule::Winding;
             map.fill_path(&oval, &ink, rule, Transform::identity(), None);
         }
-        let down = self.pixels(figure.height) - self.pixels(height / 2);
+        let down = self.pixels(high) - self.pixels(height / 2);
         Sprite::new(&map, -self.pixels(2), down)
     }
 }
 
 fn pixmap(width: i32, height: i32) -> Pixmap {
     Pixmap::new(width.max(1) as u32, height.max(1) as u32).expect("the size is not zero")
+}
+
+/// The drawing alone on transparent ground, its longer side `side` pixels.
+pub fn drawing(id: DrawingId, side: u32) -> RgbaImage {
+    let aspect = id.get().aspect();
+    let long = side.max(1) as f32;
+    let (width, height) = match aspect < 1.0 {
+        true => (long * aspect, long),
+        false => (long, long / aspect),
+    };
+    let map = rasterise(
+        id.get(),
+        (width.round() as i32, height.round() as i32),
+        false,
+    );
+    let colours = map.pixels().iter().map(|pixel| {
+        let colour = pixel.demultiply();
+        Rgba([colour.red(), colour.green(), colour.blue(), colour.alpha()])
+    });
+    let mut picture = RgbaImage::new(map.width(), map.height());
+    for (out, colour) in picture.pixels_mut().zip(colours) {
+        *out = colour;
+    }
+    picture
+}
+
+/// A picture in another size.
+fn resized(picture: &RgbaImage, (w, h): (i32, i32)) -> Pixmap {
+    let mut map = pixmap(picture.width() as i32, picture.height() as i32);
+    for (out, pixel) in map.data_mut().chunks_exact_mut(4).zip(picture.pixels()) {
+        let [r, g, b, a] = pixel.0.map(u16::from);
+        let times = |v: u16| ((v * a + 127) / 255) as u8;
+        out.copy_from_slice(&[times(r), times(g), times(b), a as u8]);
+    }
+    // tiny-skia takes single pixels of what it makes much smaller, so that is halved first.
+    while map.width() > 2 * w as u32 && map.height() > 2 * h as u32 {
+        map = halved(&map);
+    }
+    let mut small = pixmap(w, h);
+    let (sx, sy) = (
+        w as f32 / map.width() as f32,
+        h as f32 / map.height() as f32,
+    );
+    let paint = tiny_skia::PixmapPaint {
+        quality: tiny_skia::FilterQuality::Bilinear,
+        ..tiny_skia::PixmapPaint::default()
+    };
+    let fit = Transform::from_scale(sx, sy);
+    small.draw_pixmap(0, 0, map.as_ref(), &paint, fit, None);
+    small
+}
+
+/// Half as wide and high, each pixel the mean of four.
+fn halved(map: &Pixmap) -> Pixmap {
+    let (width, height) = (map.width() / 2, map.height() / 2);
+    let mut half = pixmap(width as i32, height as i32);
+    let from = map.data();
+    let row = map.width() as usize * 4;
+    for y in 0..height as usize {
+        for x in 0..width as usize {
+            for c in 0..4 {
+                let at = 2 * y * row + 8 * x + c;
+                let sum = [at, at + 4, at + row, at + row + 4].map(|i| u16::from(from[i]));
+                half.data_mut()[(y * width as usize + x) * 4 + c] =
+                    ((sum.iter().sum::<u16>() + 2) / 4) as u8;
+            }
+        }
+    }
+    half
 }
 
 /// The drawing, cut to what is drawn on and stretched to (width, height) pixels.

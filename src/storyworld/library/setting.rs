@@ -1,6 +1,7 @@
 //! Where and when a composition plays: the places of the stories, and as many more again.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use rand::Rng;
@@ -10,7 +11,7 @@ use crate::storyworld::backdrop::{Layer, layers};
 use crate::storyworld::caption::{finish, setting_caption};
 use crate::storyworld::place::{Place, Time, Weather};
 use crate::storyworld::scene::Scene;
-use crate::storyworld::words::{vocabulary as of_stories, words};
+use crate::storyworld::words::{mentions, vocabulary as of_stories, words};
 
 /// A line for each place beside those of the stories: its name, how sentences say that somebody is
 /// there, and its layers.
@@ -147,6 +148,151 @@ impl SceneSetting {
         }
         finish("", &parts.join(" "), false)
     }
+}
+
+impl SceneSetting {
+    /// Says all of it in words of training captions, always the same: "in the harbour in the rain
+    /// at night"; daylight and clear weather go without saying.
+    pub fn description(&self) -> String {
+        let place = match self.ground {
+            Ground::Story(place) => place.phrases().first(),
+            Ground::More(_) => self.ground.more().and_then(|place| place.phrases.first()),
+        };
+        let wet = self.ground.has_weather() && self.weather != Weather::Clear;
+        let weather = self.weather.phrases(self.time).first().filter(|_| wet);
+        // Some phrases of weather say the time, too.
+        let told = weather.is_some_and(|phrase| phrase.ends_with("night"));
+        let late = self.time != Time::Day && !told;
+        let time = self.time.phrases(self.weather).first().filter(|_| late);
+        let parts = [place, weather, time].into_iter().flatten().copied();
+        parts.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What a text says of where, when and in what weather.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The first place that it names.
+    pub ground: Option<Ground>,
+    /// The time of day.
+    pub time: Option<Time>,
+    /// The weather.
+    pub weather: Option<Weather>,
+    /// Where places are named, in bytes: what is drawn as a place is no subject.
+    pub places: Vec<Range<usize>>,
+}
+
+/// Words after which the name of a place says where something happens.
+const PREPOSITIONS: [&str; 33] = [
+    "in", "into", "on", "onto", "at", "to", "through", "from", "inside", "under", "near", "by",
+    "along", "across", "over", "beside", "around", "outside", "above", "among", "between",
+    "towards", "toward", "up", "down", "deep", "aboard", "past", "within", "reach", "reached",
+    "leave", "entered",
+];
+
+/// Most words between such a word and the place: "in the old and dark forest".
+const BETWEEN: usize = 4;
+
+/// Words that no place is looked for behind.
+const BREAKS: [&str; 12] = [
+    "with", "of", "who", "that", "when", "then", "but", "for", "and", "left", "right", "middle",
+];
+
+/// Words before "of" that say where in a place something is.
+const PARTS: [&str; 10] = [
+    "top", "edge", "foot", "side", "end", "bottom", "heart", "out", "middle", "shore",
+];
+
+/// Nouns and phrases of places, in lower case words.
+static NAMES: LazyLock<Vec<(Vec<&'static str>, Ground, bool)>> = LazyLock::new(|| {
+    let mut all: Vec<(Vec<&str>, Ground, bool)> = Vec::new();
+    let mut add = |text: &'static str, ground, whole| {
+        let words: Vec<&str> = text.split(' ').collect();
+        if !all.iter().any(|(other, ..)| *other == words) {
+            all.push((words, ground, whole));
+        }
+    };
+    for ground in Ground::all() {
+        add(ground.name(), ground, false);
+    }
+    for ground in Ground::all() {
+        let more = ground
+            .more()
+            .map(|place| &place.phrases[..])
+            .unwrap_or_default();
+        for phrase in more {
+            add(phrase, ground, true);
+            let noun = phrase.rsplit_once(" the ").or(phrase.rsplit_once(" a "));
+            // "in the lab" says that "lab" is the place; "by the boats" does not.
+            let inside = phrase.starts_with("in the ") || phrase.starts_with("at the ");
+            if let Some((_, noun)) = noun.filter(|_| inside) {
+                add(noun, ground, false);
+            }
+        }
+    }
+    for &place in Place::ALL {
+        for noun in place.also() {
+            add(noun, Ground::Story(place), false);
+        }
+    }
+    all.sort_by_key(|(words, ..)| std::cmp::Reverse(words.len()));
+    all
+});
+
+impl Said {
+    /// Reads an English text.
+    ///
+    /// ```
+    /// use vokenboard::storyworld::library::Said;
+    ///
+    /// let said = Said::of("At night the boat lay in the old harbour.");
+    /// assert_eq!(said.ground.unwrap().name(), "harbour");
+    /// assert_eq!(Said::of("She drew a castle.").ground, None);
+    /// ```
+    pub fn of(text: &str) -> Said {
+        let mentions = mentions(text);
+        let mut said = Said {
+            time: mentions.time,
+            weather: mentions.weather,
+            ..Said::default()
+        };
+        let words = super::names::words(text);
+        let mut at = 0;
+        while at < words.len() {
+            let hit = NAMES.iter().find(|(name, _, whole)| {
+                let there = words[at..].iter().map(|(_, word)| &**word);
+                words.len() - at >= name.len()
+                    && there.zip(name).all(|(a, b)| a == *b)
+                    && (*whole || is_where(&words, at))
+            });
+            let Some((name, ground, _)) = hit else {
+                at += 1;
+                continue;
+            };
+            let end = at + name.len();
+            said.ground = said.ground.or(Some(*ground));
+            said.places.push(words[at].0.start..words[end - 1].0.end);
+            at = end;
+        }
+        said
+    }
+}
+
+/// Whether what stands at `at` is where something happens.
+fn is_where(words: &[(Range<usize>, String)], at: usize) -> bool {
+    let before: Vec<&str> = words[..at].iter().map(|(_, word)| &**word).collect();
+    for (i, word) in before.iter().enumerate().rev().take(BETWEEN) {
+        if *word == "of" && i > 0 && PARTS.contains(&before[i - 1]) {
+            return true;
+        }
+        if PREPOSITIONS.contains(word) {
+            return true;
+        }
+        if BREAKS.contains(word) {
+            return false;
+        }
+    }
+    false
 }
 
 /// The words of [`crate::storyworld::vocabulary`], and behind them those of the other places.

@@ -151,3 +151,29 @@ fn there_are_forty_places_and_each_looks_like_no_other() {
         }
     }
 }
+
+#[test]
+fn nouns_find_the_drawing_that_fits() {
+    let drawn = |text: &str| -> Vec<(String, &str, Likeness)> {
+        let found = named(text).into_iter();
+        found
+            .map(|n| (n.noun, n.drawing.get().name, n.likeness))
+            .collect()
+    };
+    for (text, noun, drawing) in [
+        ("my grandmother sang", "grandmother", "old-woman"),
+        ("Two WOLVES howled", "wolves", "wolf"),
+        ("the fire engine came", "fire engine", "fire-engine"),
+        ("a lighthouse on the shore", "lighthouse", "tokyo-tower"),
+        ("The wizard's tower", "wizard", "man-mage"),
+    ] {
+        let all = drawn(text);
+        assert!(
+            all.contains(&(noun.into(), drawing, Likeness::Same)),
+            "{text}: {all:?}"
+        );
+    }
+    let (_, name, likeness) = drawn("a spaniel")[0].clone();
+    assert_eq!((name, likeness), ("dog", Likeness::Kind));
+    assert_eq!(drawn("justice and mercy prevailed"), []);
+}

@@ -1,6 +1,7 @@
 //! The cast in the window: the strip above the board, the sheet of a member, the chips on cards.
 
 pub mod chips;
+mod drawings;
 pub mod sheet;
 pub mod strip;
 
@@ -16,6 +17,7 @@ use super::textures::Textures;
 use super::theme;
 use super::widgets::{self, menu_item};
 use crate::story::{Member, MemberId, MemberKind, PanelId};
+use crate::storyworld::library::DrawingId;
 
 /// What the author does with the cast.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,8 @@ pub enum CastAction {
     Into(PanelId, MemberId, bool),
     /// A picture file for a member.
     AskPicture(MemberId),
+    /// A member looks like a drawing of the library.
+    Drawn(MemberId, DrawingId),
 }
 
 /// Where a member is seen.

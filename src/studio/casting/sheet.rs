@@ -2,7 +2,8 @@
 
 use egui::{ComboBox, Image, Rect, Sense, Slider, TextEdit, Ui, Vec2, WidgetInfo};
 
-use super::CastAction;
+use super::{CastAction, drawings};
+use crate::pipeline::painter::PromptStyle;
 use crate::story::{FileUse, ImageId, LoraUse, Member, MemberId, MemberKind};
 use crate::studio::actions::Action;
 use crate::studio::icons::Icon;
@@ -53,6 +54,12 @@ pub fn show(
         }
         description(ui, member, &mut new);
         pictures(ui, state, textures, actions, &mut new);
+        if state
+            .takes()
+            .is_some_and(|takes| takes.prompts == PromptStyle::Stage)
+        {
+            drawings::choose(ui, textures, actions, member);
+        }
         files(ui, &mut new);
         if new != *member {
             actions.push(Action::Cast(CastAction::Set(Box::new(new))));

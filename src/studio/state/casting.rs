@@ -9,6 +9,7 @@ use super::State;
 use crate::story::{
     Edit, ImageId, Member, MemberId, PanelId, Proposal, Retouch, present, proposals,
 };
+use crate::storyworld::library::{self, DrawingId};
 use crate::studio::casting::{CastAction, ReferencePlace, called};
 use crate::studio::dialogs::{Ask, Becomes};
 use crate::studio::sheets::Sheet;
@@ -135,6 +136,7 @@ impl State {
                 let cast = self.story().panel_cast_with(there, member, is_in);
                 self.edit(Edit::SetPanelCast { panel, cast }, now);
             }
+            CastAction::Drawn(id, drawing) => self.drawn_as(id, drawing, now),
             CastAction::AskPicture(id) => self.ask(Ask::Bring(Becomes::Looks(id))),
         }
         self.look_for_names();
@@ -148,6 +150,28 @@ impl State {
         let (id, at) = (member.id, self.story().cast.len());
         self.edit(Edit::AddMember { at, member }, now);
         id
+    }
+
+    /// A member looks like `drawing` from now on.
+    fn drawn_as(&mut self, id: MemberId, drawing: DrawingId, now: Instant) {
+        let Some(member) = self.story().member(id).cloned() else {
+            return;
+        };
+        let picture = library::drawing(drawing, library::DRAWING_SIDE);
+        // A description that says what the drawing before showed is no word of the author's.
+        let before = member.description.trim();
+        let told = library::named(before)
+            .iter()
+            .all(|n| n.drawing.get().noun() == before);
+        let member = Member {
+            description: match told {
+                true => drawing.get().noun().to_owned(),
+                false => member.description,
+            },
+            pictures: vec![self.images.put(picture)],
+            ..member
+        };
+        self.edit(Edit::SetMember(member), now);
     }
 
     /// Brought pictures of a member.

@@ -190,7 +190,11 @@ impl State {
             } else {
                 self.controls.glimpse = None;
                 let take = self.picture_take(id, picture, Some(record));
-                self.join(running.made.clone(), take, now);
+                let made = self.join(running.made.clone(), take, now);
+                let newcomers = self.document.newcomers(output.newcomers);
+                if !newcomers.is_empty() {
+                    self.join(Some(made), Edit::Together(newcomers), now);
+                }
             }
         }
         // While the slider moves on, it must not jump back to the value just drawn.

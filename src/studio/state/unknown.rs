@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::State;
-use crate::pipeline;
+use crate::pipeline::painter::PromptStyle;
+use crate::pipeline::{self, Casting};
 use crate::story::{NameMention, named};
 use crate::words::{self, UnknownWord};
 
@@ -11,6 +12,9 @@ impl State {
     /// Where in `text` stand words that the model has never seen; none for a model whose words are
     /// not listed, which knows far more than a list could say.
     pub fn unknown_in(&self, text: &str) -> Vec<UnknownWord> {
+        if let Some(casting) = self.casting_of(text) {
+            return casting.unknown;
+        }
         let known = self.words();
         let lists = [known.characters, known.things, known.places];
         let mut found = pipeline::unknown_words(&lists, text);
@@ -35,14 +39,43 @@ impl State {
         found
     }
 
+    /// What is drawn for the nouns of `text`, where that is from the library.
+    fn casting_of(&self, text: &str) -> Option<Casting> {
+        let takes = self.takes()?;
+        let staged = takes.prompts == PromptStyle::Stage;
+        staged.then(|| pipeline::casting(takes, &self.story().cast, text))
+    }
+
+    /// The sentence in the composer or, without one, the text of the selected panel.
+    fn sentence(&self) -> &str {
+        let composer = self.view.composer.trim();
+        match composer.is_empty() {
+            true => self.view.selected.map_or("", |id| self.text_of(id)),
+            false => composer,
+        }
+    }
+
+    /// "Draws bees: bee; lighthouse: tower, the nearest there is", of the sentence in the composer
+    /// or, without one, of the selected panel.
+    pub fn drawn_from_library(&self) -> Option<String> {
+        let text = self.sentence();
+        let casting = self.casting_of(text)?;
+        let model = self.model_name();
+        match words::other_language(text) {
+            Some(language) if !self.is_instructed() => Some(format!(
+                "{model} knows English only, and draws nothing of a text in {language}"
+            )),
+            _ => Some(format!("{model} draws {}", casting.line()?)),
+        }
+    }
+
     /// "Sprout does not know: grandmother, bees", of the sentence in the composer or, without
     /// one, of the selected panel.
     pub fn unknown_words(&self) -> Option<String> {
-        let composer = self.view.composer.trim();
-        let text = match composer.is_empty() {
-            true => self.view.selected.map_or("", |id| self.text_of(id)),
-            false => composer,
-        };
+        let text = self.sentence();
+        if self.casting_of(text).is_some() {
+            return None;
+        }
         let mut names: Vec<String> = Vec::new();
         for UnknownWord { word, .. } in self.unknown_in(text) {
             if !names.contains(&word) {

@@ -6,7 +6,6 @@
 //! weight inside the subjects' boxes, words and references left out for classifier-free guidance
 //! (arXiv 2207.12598).
 
-mod judge;
 mod samples;
 mod scenes;
 #[cfg(test)]

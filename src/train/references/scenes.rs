@@ -4,7 +4,7 @@ use super::ReferenceSettings;
 use crate::diffusion::{ReferenceLatents, Vae};
 use crate::storyworld::Split;
 use crate::storyworld::library::{
-    CANVAS_CELLS, CELLS, Composition, CompositionOptions, CompositionRenderer, MAX_FIGURES,
+    CANVAS_CELLS, CELLS, Composition, CompositionOptions, CompositionRenderer, Figure, MAX_FIGURES,
 };
 use crate::train::Result;
 use crate::train::autoencoder::to_signed;
@@ -101,7 +101,15 @@ impl Scenes {
                 false => self.recoloured,
             },
         };
-        Composition::random(&mut rng, &options)
+        let mut made = Composition::random(&mut rng, &options);
+        if key.held_out {
+            // As large and as turned as authors' pictures are shown.
+            for figure in &mut made.figures {
+                let corner = (figure.x, figure.y);
+                *figure = Figure::new(figure.drawing, key.count, 1.0, corner);
+            }
+        }
+        made
     }
 
     /// Encodes those scenes that are new.

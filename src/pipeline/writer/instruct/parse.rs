@@ -95,7 +95,9 @@ pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Answer
         .collect();
     let text = match style {
         PromptStyle::Tags => tags(&lines.join(", ")),
-        PromptStyle::Sentences | PromptStyle::Storyworld => sentence(&lines.join(" ")),
+        PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Stage => {
+            sentence(&lines.join(" "))
+        }
     };
     let letters = text.chars().filter(|c| c.is_alphabetic());
     let (latin, all) = letters.fold((0, 0), |(latin, all), c| {

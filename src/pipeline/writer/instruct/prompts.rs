@@ -190,7 +190,7 @@ impl PromptStory {
             PromptStyle::Tags => {
                 "Answer with comma-separated tags in English, at most 25 of one to three words: first who is in the picture and how many (such as 1boy or fox), how they look, what they do, then where, light and camera. No sentences."
             }
-            PromptStyle::Sentences | PromptStyle::Storyworld => {
+            PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Stage => {
                 "Answer with one or two plain sentences in English, at most 50 words: who is in the picture and how they look, what they do, where, then light and camera."
             }
         };

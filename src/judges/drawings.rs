@@ -1,0 +1,203 @@
+//! Which drawing does a picture show? The judge learns nothing and so knows no drawing by heart: it
+//! puts each of a hundred where the figure should stand, draws the scene, and takes the one that the
+//! picture comes nearest to.
+
+use crate::storyworld::LAYOUTS;
+use crate::storyworld::library::{
+    CANVAS_CELLS, CELLS, CompositionRenderer, DrawingId, SceneSetting, Subject,
+};
+use image::{RgbImage, imageops};
+use rayon::prelude::*;
+
+use super::Accuracy;
+
+/// How many drawings it chooses from.
+pub const CHOICE: usize = 100;
+/// Pixels at which it compares: detail below that is not held against a picture.
+const SIDE: u32 = 64;
+
+/// Takes each figure of a picture for one of [`CHOICE`] drawings.
+pub struct DrawingJudge {
+    renderer: CompositionRenderer,
+    choice: Vec<Subject>,
+}
+
+/// What a picture should show: subjects with the corners of their canvases in cells.
+#[derive(Clone, Debug)]
+pub struct ShownStage {
+    /// Where and when it plays; which variant of the place nobody says.
+    pub setting: SceneSetting,
+    /// Who stands there. Each is one of the judge's choice, or takes the place of the last of it.
+    pub figures: Vec<(Subject, (i32, i32))>,
+}
+
+/// How many figures were taken for what they are, by how many figures the picture shows, from one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict(pub [Accuracy; 4]);
+
+impl Verdict {
+    /// All figures.
+    pub fn all(&self) -> Accuracy {
+        let mut all = Accuracy::default();
+        for share in &self.0 {
+            all.add(share.right, share.of);
+        }
+        all
+    }
+
+    /// Shares right, such as `26 of 32, with two 20 of 24`.
+    pub fn say(&self) -> String {
+        let words = ["one", "two", "three", "four"];
+        let all = self.all();
+        let mut said = format!("{} of {}", all.right, all.of);
+        for (word, share) in words.iter().zip(&self.0).filter(|(_, share)| share.of > 0) {
+            said += &format!(", with {word} {} of {}", share.right, share.of);
+        }
+        said
+    }
+}
+
+impl DrawingJudge {
+    /// Chooses from the first [`CHOICE`] of `choice`.
+    pub fn new(mut choice: Vec<Subject>) -> Self {
+        choice.truncate(CHOICE);
+        Self {
+            renderer: CompositionRenderer::new(SIDE),
+            choice,
+        }
+    }
+
+    /// Chooses from drawings of the library that are held out of training.
+    pub fn of_held_out() -> Self {
+        let held_out = DrawingId::all().filter(|id| id.held_out());
+        Self::new(held_out.map(Subject::Drawing).collect())
+    }
+
+    /// Whether figure `i` of `picture` comes nearest to what it should be.
+    fn is_nearest(&self, picture: &RgbImage, stage: &ShownStage, i: usize) -> bool {
+        let (subject, corner) = &stage.figures[i];
+        let far = |other: &Subject| {
+            let mut figures = stage.figures.clone();
+            figures[i].0 = other.clone();
+            let distances = (0..LAYOUTS).map(|layout| {
+                let setting = SceneSetting {
+                    layout,
+                    ..stage.setting
+                };
+                let drawn = self.renderer.draw_stage(&setting, &figures);
+                distance(picture, &drawn, *corner)
+            });
+            distances.min().unwrap_or(u64::MAX)
+        };
+        let own = far(subject);
+        let others = self.choice.iter().filter(|other| *other != subject);
+        let mut others = others.take(CHOICE - 1);
+        others.all(|other| far(other) > own)
+    }
+
+    /// Judges pictures of any size by what they should show.
+    pub fn judge(&self, shown: &[(&RgbImage, &ShownStage)]) -> Verdict {
+        let small: Vec<RgbImage> = shown
+            .iter()
+            .map(|(picture, _)| {
+                imageops::resize(*picture, SIDE, SIDE, imageops::FilterType::Triangle)
+            })
+            .collect();
+        let figures: Vec<(usize, usize)> = shown
+            .iter()
+            .enumerate()
+            .flat_map(|(at, (_, stage))| (0..stage.figures.len()).map(move |i| (at, i)))
+            .collect();
+        let right: Vec<bool> = figures
+            .par_iter()
+            .map(|&(at, i)| self.is_nearest(&small[at], shown[at].1, i))
+            .collect();
+        let mut verdict = Verdict::default();
+        for ((at, _), right) in figures.into_iter().zip(right) {
+            let count = shown[at].1.figures.len().clamp(1, 4) - 1;
+            verdict.0[count].add(usize::from(right), 1);
+        }
+        verdict
+    }
+}
+
+/// Squared differences of colours within the canvas whose corner is given in cells.
+fn distance(picture: &RgbImage, scene: &[u8], (x, y): (i32, i32)) -> u64 {
+    let cell = SIDE as i32 / CELLS;
+    let span = |from: i32| {
+        let to = ((from + CANVAS_CELLS) * cell).clamp(0, SIDE as i32);
+        ((from * cell).clamp(0, SIDE as i32) as usize)..to as usize
+    };
+    let side = SIDE as usize;
+    let mut sum = 0;
+    for row in span(y) {
+        for column in span(x) {
+            let at = (row * side + column) * 3;
+            for c in 0..3 {
+                let off = i32::from(picture.as_raw()[at + c]) - i32::from(scene[at + c]);
+                sum += (off * off) as u64;
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storyworld::library::Ground;
+    use crate::storyworld::{Time, Weather};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// On real scenes of another variant of the place it is nearly always right; of scenes that
+    /// show other drawings nearly never.
+    #[test]
+    fn real_figures_are_taken_for_what_they_are_and_others_are_not() {
+        let judge = DrawingJudge::of_held_out();
+        assert_eq!(judge.choice.len(), CHOICE);
+        let renderer = CompositionRenderer::new(128);
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let grounds: Vec<Ground> = Ground::all().collect();
+        let made: Vec<ShownStage> = (0..24)
+            .map(|n| {
+                let count = 1 + n % 2;
+                let figures = (0..count).map(|i| {
+                    let subject = judge.choice[rng.random_range(0..CHOICE)].clone();
+                    let corner = subject.corner(&mut rng, count, i, None);
+                    (subject, corner)
+                });
+                let figures = figures.collect();
+                ShownStage {
+                    figures,
+                    setting: SceneSetting {
+                        ground: grounds[rng.random_range(0..grounds.len())],
+                        time: Time::Day,
+                        weather: Weather::Clear,
+                        layout: rng.random_range(0..LAYOUTS),
+                        fall: 0,
+                    },
+                }
+            })
+            .collect();
+        let picture = |stage: &ShownStage| {
+            let rgb = renderer.draw_stage(&stage.setting, &stage.figures);
+            RgbImage::from_raw(128, 128, rgb).unwrap()
+        };
+        let real: Vec<RgbImage> = made.iter().map(picture).collect();
+        let shown: Vec<_> = real.iter().zip(&made).collect();
+        let verdict = judge.judge(&shown);
+        let all = verdict.all();
+        assert!(all.right * 100 >= all.of * 95, "{}", verdict.say());
+        // The same pictures, held to show what stands in the next one's place.
+        let mut wrong = made.clone();
+        for (i, stage) in wrong.iter_mut().enumerate() {
+            for figure in &mut stage.figures {
+                figure.0 = judge.choice[(7 * i + 3) % CHOICE].clone();
+            }
+        }
+        let shown: Vec<_> = real.iter().zip(&wrong).collect();
+        let verdict = judge.judge(&shown);
+        assert!(verdict.all().right <= 4, "{}", verdict.say());
+    }
+}

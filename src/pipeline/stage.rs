@@ -1,0 +1,355 @@
+//! Picture prompts for a painter that draws from the library: who is in a panel, from left to
+//! right, where and when.
+//!
+//! A sentence in a story leaves out what the reader knows: who "she" is, where everybody still is.
+//! That is carried over from the panels before. Who is in the cast is called by name; every other
+//! noun finds its drawing in the library.
+
+use image::RgbaImage;
+
+use super::Request;
+use crate::story::{Member, MemberId, MemberKind, named as names_of};
+use crate::storyworld::library::{
+    DRAWING_SIDE, DrawingId, Ground, Kind, Likeness, Said, SceneSetting, StagePrompt, drawing,
+    named,
+};
+use crate::storyworld::{Place, Time, Weather, words};
+
+/// Most that are drawn of what a sentence names: pictures of four come out small.
+const MOST: usize = 3;
+/// Most that stand there when some are carried over from the panel before.
+const CARRIED: usize = 2;
+
+const PLURAL: [&str; 5] = ["they", "them", "together", "both", "friends"];
+const SINGULAR: [&str; 4] = ["he", "she", "him", "her"];
+
+/// Somebody or something of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entity {
+    /// What the prompt calls it.
+    name: String,
+    who: Who,
+    /// Whether it acts.
+    character: bool,
+    /// Lower is drawn first where there is no room for all.
+    rank: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Member(MemberId),
+    Drawing(DrawingId),
+}
+
+/// Who is there, where and when, as far as the story has said it.
+#[derive(Clone, Debug, Default)]
+struct Scene {
+    entities: Vec<Entity>,
+    ground: Option<Ground>,
+    time: Option<Time>,
+    weather: Option<Weather>,
+}
+
+impl Request {
+    /// The prompt of a picture of `text`.
+    pub(super) fn stage_prompt(&self, text: &str) -> String {
+        let told = self.told();
+        let before = told.iter().fold(Scene::default(), |before, text| {
+            self.after(&before, text, None)
+        });
+        let scene = self.after(&before, text, self.cast.as_deref());
+        let ground = scene
+            .ground
+            .unwrap_or_else(|| some_ground(told.first().map_or(text, String::as_str)));
+        let setting = SceneSetting {
+            ground,
+            time: scene.time.unwrap_or(Time::Day),
+            weather: scene.weather.unwrap_or(Weather::Clear),
+            layout: 0,
+            fall: 0,
+        };
+        let names: Vec<&str> = scene.entities.iter().map(|e| e.name.as_str()).collect();
+        StagePrompt::write(&names, &setting.description())
+    }
+
+    /// Those whom a picture of `text` shows and who are not in the cast yet, each with its drawing,
+    /// without ids.
+    pub(super) fn newcomers(&self, prompt: &str) -> Vec<(Member, RgbaImage)> {
+        let mut all: Vec<(Member, RgbaImage)> = Vec::new();
+        for entity in self.entities(prompt) {
+            let Who::Drawing(id) = entity.who else {
+                continue;
+            };
+            let known = |member: &Member| {
+                let mut names = member.names();
+                names.any(|name| named(name).iter().any(|named| named.drawing == id))
+            };
+            if self.board.cast.iter().any(known) || all.iter().any(|(member, _)| known(member)) {
+                continue;
+            }
+            let member = Member {
+                kind: match entity.character {
+                    true => MemberKind::Character,
+                    false => MemberKind::Thing,
+                },
+                name: entity.name,
+                description: id.get().noun().to_owned(),
+                ..Member::default()
+            };
+            all.push((member, drawing(id, DRAWING_SIDE)));
+        }
+        all
+    }
+
+    /// What `text` says, completed by what was so `before`; `cast` is whom the author put there.
+    fn after(&self, before: &Scene, text: &str, cast: Option<&[MemberId]>) -> Scene {
+        let said = Said::of(text);
+        let moved = said.ground.is_some() && said.ground != before.ground;
+        let mut entities = self.entities(text);
+        if let Some(ids) = cast {
+            entities.retain(|entity| !matches!(entity.who, Who::Member(_)));
+            let there = ids
+                .iter()
+                .filter_map(|id| self.member(*id))
+                .collect::<Vec<_>>();
+            entities.splice(0..0, there);
+        } else {
+            join(&before.entities, text, &mut entities);
+        }
+        choose(&mut entities);
+        let place = || {
+            let members = names_of(&self.board.cast, text).into_iter();
+            let members = members.filter_map(|name| self.member_of(name.member));
+            let mut places = members.filter(|member| member.kind == MemberKind::Place);
+            places.find_map(|member| {
+                let said = Said::of(&format!("in the {}", member.description));
+                said.ground
+            })
+        };
+        Scene {
+            entities,
+            ground: said.ground.or_else(place).or(before.ground),
+            time: said.time.or(before.time),
+            // Elsewhere the sky may be another.
+            weather: said.weather.or(if moved { None } else { before.weather }),
+        }
+    }
+
+    fn member_of(&self, id: MemberId) -> Option<&Member> {
+        self.board.cast.iter().find(|member| member.id == id)
+    }
+
+    /// A member as it is drawn: by its picture, else by the first noun of its description or name
+    /// that has a drawing; none for places and for whom nothing tells how they look.
+    fn member(&self, id: MemberId) -> Option<Entity> {
+        let member = self.member_of(id)?;
+        if member.kind == MemberKind::Place {
+            return None;
+        }
+        let described = || {
+            let texts = [member.description.as_str(), member.name.as_str()];
+            texts
+                .into_iter()
+                .find_map(|text| named(text).into_iter().next())
+        };
+        let name = match member.pictures.is_empty() {
+            false => member.name.trim().to_owned(),
+            true => described()?.noun,
+        };
+        Some(Entity {
+            name,
+            who: Who::Member(id),
+            character: member.kind == MemberKind::Character,
+            rank: 0,
+        })
+    }
+
+    /// Whom and what `text` names, in its order, each once.
+    fn entities(&self, text: &str) -> Vec<Entity> {
+        let members = names_of(&self.board.cast, text);
+        let places = Said::of(text).places;
+        let mut all: Vec<(usize, Entity)> = members
+            .iter()
+            .filter_map(|name| Some((name.start, self.member(name.member)?)))
+            .collect();
+        for found in named(text) {
+            let apart = |start: usize, end: usize| found.at.end <= start || end <= found.at.start;
+            let free = members.iter().all(|name| apart(name.start, name.end))
+                && places.iter().all(|place| apart(place.start, place.end));
+            if free {
+                let entity = Entity {
+                    name: found.noun,
+                    who: Who::Drawing(found.drawing),
+                    character: found.drawing.get().kind.is_character(),
+                    rank: rank(found.drawing.get().kind, found.likeness),
+                };
+                all.push((found.at.start, entity));
+            }
+        }
+        all.sort_by_key(|(at, _)| *at);
+        let mut once: Vec<Entity> = Vec::new();
+        for (_, entity) in all {
+            if !once.iter().any(|other| other.who == entity.who) {
+                once.push(entity);
+            }
+        }
+        once
+    }
+}
+
+fn rank(kind: Kind, likeness: Likeness) -> u8 {
+    let near = match likeness {
+        Likeness::Same => 0,
+        Likeness::Kind => 1,
+        Likeness::Near => 3,
+    };
+    1 + near + 2 * u8::from(!kind.is_character())
+}
+
+/// Those of the panel before join where a sentence names nobody, where a pronoun stands for them,
+/// and the first of them where it names things only.
+fn join(before: &[Entity], text: &str, named: &mut Vec<Entity>) {
+    let has = |any: &[&str]| words(text).any(|word| any.contains(&word.as_str()));
+    let characters = before.iter().filter(|entity| entity.character);
+    let joining: Vec<&Entity> = if named.is_empty() {
+        before.iter().collect()
+    } else if has(&PLURAL) {
+        characters.collect()
+    } else if has(&SINGULAR) || !named.iter().any(|entity| entity.character) {
+        characters.take(1).collect()
+    } else {
+        Vec::new()
+    };
+    let joining: Vec<Entity> = joining
+        .into_iter()
+        .filter(|entity| !named.iter().any(|other| other.who == entity.who))
+        .take(CARRIED.saturating_sub(named.len()).max(1))
+        .cloned()
+        .collect();
+    named.splice(0..0, joining);
+}
+
+/// Leaves as many as there is room for, in their order.
+fn choose(entities: &mut Vec<Entity>) {
+    let mut ranks: Vec<(u8, usize)> = entities.iter().map(|e| e.rank).zip(0..).collect();
+    ranks.sort_unstable();
+    ranks.truncate(MOST);
+    let mut at = 0;
+    entities.retain(|_| {
+        at += 1;
+        ranks.iter().any(|(_, kept)| *kept == at - 1)
+    });
+}
+
+/// A place for a story that names none, the same in all its panels.
+fn some_ground(opening: &str) -> Ground {
+    const PLAIN: [Place; 5] = [
+        Place::Forest,
+        Place::Garden,
+        Place::Village,
+        Place::River,
+        Place::Beach,
+    ];
+    let hash = opening
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    Ground::Story(PLAIN[(hash % PLAIN.len() as u64) as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::ContextPanel;
+    use crate::story::{ImageId, PanelId};
+
+    fn request(told: &[&str]) -> Request {
+        let context = told.iter().map(|text| ContextPanel {
+            id: PanelId(1),
+            text: (*text).to_owned(),
+            picture: None,
+        });
+        Request {
+            context: context.collect(),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn nouns_stand_from_left_to_right_and_places_behind_them() {
+        let alone = request(&[]);
+        assert_eq!(
+            alone.stage_prompt("My grandmother kept bees in the garden."),
+            "grandmother on the left and bees on the right in the garden"
+        );
+        let none = alone.stage_prompt("A knight and a pony meet a queen at night.");
+        assert!(
+            none.starts_with("knight on the left, pony in the middle and queen on the right "),
+            "{none}"
+        );
+        assert!(none.ends_with("at night"), "{none}");
+        assert_eq!(
+            none,
+            alone.stage_prompt("A knight and a pony meet a queen at night.")
+        );
+    }
+
+    #[test]
+    fn a_prompt_means_when_it_is_read_what_it_meant_when_it_was_written() {
+        let alone = request(&[]);
+        let text = "An owl, a mountain and a knight, at the top of the tower at night.";
+        let prompt = alone.stage_prompt(text);
+        assert_eq!(
+            prompt,
+            "owl on the left, mountain in the middle and knight on the right in the tower at night"
+        );
+        assert_eq!(alone.stage_prompt(&prompt), prompt);
+    }
+
+    #[test]
+    fn who_and_where_is_carried_over() {
+        let before = request(&["A wizard finds an egg in the cave."]);
+        assert_eq!(
+            before.stage_prompt("It was warm."),
+            "wizard on the left and egg on the right in the cave"
+        );
+        assert_eq!(
+            before.stage_prompt("She carried a lamp to the castle."),
+            "wizard on the left and lamp on the right in the castle yard"
+        );
+    }
+
+    #[test]
+    fn the_cast_is_called_by_name_and_newcomers_join_it() {
+        let mut request = request(&[]);
+        let text = "Milo and his dog find a key in the forest.";
+        let new = |request: &Request, prompt: &str| -> Vec<String> {
+            let all = request.newcomers(prompt).into_iter();
+            all.map(|(member, _)| member.name).collect()
+        };
+        let prompt = request.stage_prompt(text);
+        assert_eq!(new(&request, &prompt), ["dog", "key"]);
+        let mut milo = Member {
+            name: "Milo".into(),
+            ..Member::new(MemberId(1))
+        };
+        milo.description = "a small fox with a scarf".into();
+        request.board.cast.push(milo);
+        let prompt = request.stage_prompt(text);
+        assert!(
+            prompt.starts_with("fox on the left, dog in the middle"),
+            "{prompt}"
+        );
+        request.board.cast[0].pictures = vec![ImageId::of(&RgbaImage::new(2, 2))];
+        let prompt = request.stage_prompt(text);
+        assert_eq!(
+            prompt,
+            "Milo on the left, dog in the middle and key on the right in the forest"
+        );
+        assert_eq!(new(&request, &prompt), ["dog", "key"]);
+        // Whom the author took out is not drawn.
+        request.cast = Some(Vec::new());
+        assert!(request.stage_prompt(text).starts_with("dog on the left"));
+    }
+}

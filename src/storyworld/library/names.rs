@@ -1,0 +1,205 @@
+//! Which drawing stands for a noun.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::{DRAWINGS, DrawingId};
+use crate::words::forms;
+
+/// Nouns that no drawing is called by, each with the drawing that stands for it: from WordNet, by
+/// synonyms and by what a thing is a kind of. Each line is a drawing, how like it is, and the nouns.
+const NEAREST: &str = include_str!("../../../assets/library/nearest.tsv");
+
+/// How well a drawing fits a noun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Likeness {
+    /// The noun is one that the drawing is called by, or a synonym.
+    Same,
+    /// The noun is a kind of what is drawn: a spaniel is drawn as a dog.
+    Kind,
+    /// The nearest that there is: a hut is drawn for a kennel.
+    Near,
+}
+
+/// A noun of a text and its drawing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The noun as it stands in the text, lower case; it may be several words.
+    pub noun: String,
+    /// Where it stands in the text, in bytes.
+    pub at: Range<usize>,
+    /// What stands for it.
+    pub drawing: DrawingId,
+    /// How well that fits.
+    pub likeness: Likeness,
+}
+
+/// Longest noun, in words.
+const LONGEST: usize = 4;
+
+/// Words after which one that is a verb as well is that verb.
+const BEFORE_VERBS: [&str; 24] = [
+    "i", "you", "he", "she", "it", "we", "they", "who", "that", "to", "not", "can", "could",
+    "will", "would", "must", "may", "might", "should", "did", "do", "does", "and", "then",
+];
+
+/// What a noun is drawn as.
+#[derive(Clone, Copy)]
+struct Entry {
+    drawing: DrawingId,
+    likeness: Likeness,
+    /// It is more often a verb or an adjective.
+    doubtful: bool,
+}
+
+static NOUNS: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
+    let mut nouns = HashMap::new();
+    let mut add = |noun: &'static str, drawing, likeness| {
+        let entry = Entry {
+            drawing,
+            likeness,
+            doubtful: noun.starts_with('~'),
+        };
+        nouns.entry(noun.trim_start_matches('~')).or_insert(entry);
+    };
+    // What a drawing is usually called before what it may be called.
+    let longest = DRAWINGS.iter().map(|d| d.nouns.len()).max().unwrap_or(0);
+    for rank in 0..longest {
+        for id in DrawingId::all() {
+            if let Some(noun) = id.get().nouns.get(rank) {
+                add(noun, id, Likeness::Same);
+            }
+        }
+    }
+    let by_name: HashMap<&str, DrawingId> =
+        DrawingId::all().map(|id| (id.get().name, id)).collect();
+    for line in NEAREST.lines() {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().unwrap_or_default();
+        let (drawing, likeness, nouns) = (next(), next(), next());
+        let likeness = match likeness {
+            "same" => Likeness::Same,
+            "kind" => Likeness::Kind,
+            _ => Likeness::Near,
+        };
+        if let Some(&id) = by_name.get(drawing) {
+            nouns.split(' ').for_each(|noun| add(noun, id, likeness));
+        }
+    }
+    nouns
+});
+
+/// The nouns of an English text that a drawing of the library stands for, in the order of the
+/// text. Of nouns within one another the longest counts: "fire engine" is no fire.
+///
+/// ```
+/// use vokenboard::storyworld::library::{Likeness, named};
+///
+/// let found = named("My grandmother kept bees");
+/// let drawn: Vec<_> = found.iter().map(|n| n.drawing.get().name).collect();
+/// assert_eq!(drawn, ["old-woman", "honeybee"]);
+/// assert!(found.iter().all(|n| n.likeness == Likeness::Same));
+/// ```
+pub fn named(text: &str) -> Vec<Named> {
+    let words = words(text);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let before = at.checked_sub(1).map(|before| &*words[before].1);
+        let verb = before.is_none_or(|word| BEFORE_VERBS.contains(&word));
+        let mut ends = (at + 1..=(at + LONGEST).min(words.len())).rev();
+        let hit = ends.find_map(|end| {
+            let parts: Vec<&str> = words[at..end].iter().map(|(_, word)| &**word).collect();
+            let noun = parts.join(" ");
+            let entry = forms(&noun)
+                .iter()
+                .find_map(|form| NOUNS.get(form.as_str()));
+            let entry = entry.filter(|entry| !(entry.doubtful && verb));
+            entry.map(|entry| (noun, *entry, end))
+        });
+        let Some((noun, entry, end)) = hit else {
+            at += 1;
+            continue;
+        };
+        found.push(Named {
+            noun,
+            at: words[at].0.start..words[end - 1].0.end,
+            drawing: entry.drawing,
+            likeness: entry.likeness,
+        });
+        at = end;
+    }
+    found
+}
+
+/// The drawings that are called by `words` or by nouns that begin with them or contain them, the
+/// best fit first.
+///
+/// ```
+/// use vokenboard::storyworld::library::drawings_called;
+///
+/// let names: Vec<&str> = drawings_called("cat").iter().map(|id| id.get().name).collect();
+/// assert_eq!(names[0], "cat");
+/// assert!(names.contains(&"black-cat"));
+/// ```
+pub fn drawings_called(words: &str) -> Vec<DrawingId> {
+    let wanted = words.trim().to_lowercase();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let mut found: Vec<DrawingId> = named(&wanted).iter().map(|named| named.drawing).collect();
+    let mut more: Vec<(u8, DrawingId)> = DrawingId::all()
+        .filter_map(|id| {
+            let drawing = id.get();
+            let nouns = drawing
+                .nouns
+                .iter()
+                .map(|noun| noun.trim_start_matches('~'));
+            let name = drawing.name.replace('-', " ");
+            let fits = nouns.chain([name.as_str()]).filter_map(|noun| match noun {
+                noun if noun == wanted => Some(0),
+                noun if noun.starts_with(&wanted) => Some(1),
+                noun if noun.contains(&wanted) => Some(2),
+                _ => None,
+            });
+            Some((fits.min()?, id))
+        })
+        .collect();
+    more.sort_unstable();
+    for (_, id) in more {
+        if !found.contains(&id) {
+            found.push(id);
+        }
+    }
+    found
+}
+
+/// The words of a text in lower case, without a possessive's ending, and where they stand in bytes.
+pub(super) fn words(text: &str) -> Vec<(Range<usize>, String)> {
+    const APOSTROPHES: [char; 2] = ['\'', '\u{2019}'];
+    let inside = |c: char| c.is_alphanumeric() || c == '-' || APOSTROPHES.contains(&c);
+    let mut found = Vec::new();
+    let mut start = None;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        match (inside(c), start) {
+            (true, None) => start = Some(at),
+            (false, Some(from)) => {
+                start = None;
+                let all = &text[from..at];
+                let word = all.trim_start_matches(|c| c == '-' || APOSTROPHES.contains(&c));
+                let from = from + all.len() - word.len();
+                let word = word.trim_end_matches(|c| c == '-' || APOSTROPHES.contains(&c));
+                let word = APOSTROPHES
+                    .iter()
+                    .find_map(|mark| word.strip_suffix('s')?.strip_suffix(*mark))
+                    .unwrap_or(word);
+                if !word.is_empty() {
+                    found.push((from..from + word.len(), word.to_lowercase()));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,199 @@
+//! Picture prompts of the library: who stands where, and where and when it plays.
+//!
+//! "grandmother on the left and bees on the right in the garden at night": what stands first is on
+//! the left, unless it says otherwise.
+
+use std::ops::Range;
+
+use super::{DrawingId, MAX_FIGURES, Named, Said, Side, named};
+
+/// Who is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The member of the cast with that number.
+    Member(usize),
+    /// A drawing of the library.
+    Drawing(DrawingId),
+}
+
+/// A picture prompt as it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StagePrompt {
+    /// Who stands there, from left to right, and where that is said.
+    pub figures: Vec<(Shown, Option<Side>)>,
+    /// Where and when it plays, as far as it is said.
+    pub said: Said,
+}
+
+/// Words that say a side.
+const SIDES: [(&str, Side); 6] = [
+    ("left", Side::Left),
+    ("right", Side::Right),
+    ("middle", Side::Middle),
+    ("centre", Side::Middle),
+    ("center", Side::Middle),
+    ("between", Side::Middle),
+];
+
+impl StagePrompt {
+    /// Reads a prompt in which members of the cast are named at `members`: of each the bytes and
+    /// its number. Each subject counts once, and the first four.
+    ///
+    /// ```
+    /// use vokenboard::storyworld::library::{Side, StagePrompt};
+    ///
+    /// let read = StagePrompt::read("owl on the right and fox on the left in the forest", &[]);
+    /// assert_eq!(read.figures.len(), 2);
+    /// assert_eq!(read.figures[0].1, Some(Side::Left));
+    /// ```
+    pub fn read(prompt: &str, members: &[(Range<usize>, usize)]) -> StagePrompt {
+        let said = Said::of(prompt);
+        let within = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        let mut all: Vec<(Range<usize>, Shown)> = members
+            .iter()
+            .map(|(at, number)| (at.clone(), Shown::Member(*number)))
+            .collect();
+        for Named { at, drawing, .. } in named(prompt) {
+            let taken = members.iter().any(|(other, _)| within(&at, other));
+            if !taken && !said.places.iter().any(|place| within(&at, place)) {
+                all.push((at, Shown::Drawing(drawing)));
+            }
+        }
+        all.sort_by_key(|(at, _)| at.start);
+        let mut figures: Vec<(Shown, Option<Side>)> = Vec::new();
+        for (i, (at, shown)) in all.iter().enumerate() {
+            let next = all.get(i + 1).map_or(prompt.len(), |(next, _)| next.start);
+            let behind = prompt.get(at.end..next).unwrap_or_default();
+            let side = side(behind);
+            match figures.iter_mut().find(|(other, _)| other == shown) {
+                Some((_, known)) => *known = known.or(side),
+                None => figures.push((shown.clone(), side)),
+            }
+        }
+        figures.truncate(MAX_FIGURES);
+        let last = figures.len().saturating_sub(1).max(1) as f32;
+        let mut placed: Vec<(f32, (Shown, Option<Side>))> = figures
+            .into_iter()
+            .enumerate()
+            .map(|(i, (shown, side))| {
+                let along = match side {
+                    Some(Side::Left) => 0.0,
+                    Some(Side::Middle) => 0.5,
+                    Some(Side::Right) => 1.0,
+                    None => i as f32 / last,
+                };
+                (along, (shown, side))
+            })
+            .collect();
+        placed.sort_by(|a, b| a.0.total_cmp(&b.0));
+        StagePrompt {
+            figures: placed.into_iter().map(|(_, figure)| figure).collect(),
+            said,
+        }
+    }
+
+    /// The prompt that shows those who are called `names` from left to right, in a setting that is
+    /// described in `setting`.
+    pub fn write(names: &[&str], setting: &str) -> String {
+        let sides: &[&str] = match names.len() {
+            2 => &[" on the left", " on the right"],
+            3 => &[" on the left", " in the middle", " on the right"],
+            _ => &[],
+        };
+        let mut prompt = String::new();
+        for (i, name) in names.iter().enumerate() {
+            prompt += match i {
+                0 => "",
+                _ if i + 1 == names.len() => " and ",
+                _ => ", ",
+            };
+            prompt += name;
+            prompt += sides.get(i).unwrap_or(&"");
+        }
+        if !prompt.is_empty() && !setting.is_empty() {
+            prompt += " ";
+        }
+        prompt + setting
+    }
+}
+
+/// The side that is said first in what stands behind a subject.
+fn side(behind: &str) -> Option<Side> {
+    let mut words = behind.split(|c: char| !c.is_alphabetic());
+    words.find_map(|word| {
+        let word = word.to_lowercase();
+        SIDES
+            .iter()
+            .find(|(side, _)| *side == word)
+            .map(|(_, side)| *side)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(prompt: &str) -> (Vec<(&'static str, Option<Side>)>, Option<&'static str>) {
+        let read = StagePrompt::read(prompt, &[]);
+        let name = |shown: &Shown| match shown {
+            Shown::Drawing(drawing) => drawing.get().name,
+            Shown::Member(_) => "",
+        };
+        let figures = read
+            .figures
+            .iter()
+            .map(|(shown, side)| (name(shown), *side));
+        (
+            figures.collect(),
+            read.said.ground.map(|ground| ground.name()),
+        )
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        use Side::{Left, Middle, Right};
+        let setting = "in the harbour at night";
+        for (names, drawn) in [
+            (&["bee"][..], &["honeybee"][..]),
+            (&["grandmother", "bees"], &["old-woman", "honeybee"]),
+            (&["fox", "key", "owl"], &["fox", "key", "owl"]),
+            (
+                &["fox", "key", "owl", "boat"],
+                &["fox", "key", "owl", "sailboat"],
+            ),
+        ] {
+            let prompt = StagePrompt::write(names, setting);
+            let (figures, place) = read(&prompt);
+            assert_eq!(
+                figures.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+                drawn
+            );
+            assert_eq!(place, Some("harbour"), "{prompt}");
+            let sides: Vec<_> = figures.iter().filter_map(|(_, side)| *side).collect();
+            let all = [Left, Middle, Right];
+            match names.len() {
+                2 => assert_eq!(sides, [Left, Right]),
+                3 => assert_eq!(sides, all),
+                _ => assert_eq!(sides, []),
+            }
+        }
+    }
+
+    #[test]
+    fn sides_are_obeyed_and_a_place_is_no_subject() {
+        let (figures, place) = read("A wolf on the right side, a queen left of it, in the castle");
+        assert_eq!(figures[0].1, Some(Side::Left));
+        assert_eq!(figures[1].0, "wolf");
+        assert_eq!((figures.len(), place), (2, Some("castle yard")));
+        let (figures, place) = read("a castle and a knight");
+        assert_eq!((figures.len(), place), (2, None));
+    }
+
+    #[test]
+    fn members_of_the_cast_come_before_nouns() {
+        let prompt = "Fox and an owl";
+        let read = StagePrompt::read(prompt, &[(0..3, 7)]);
+        assert_eq!(read.figures[0].0, Shown::Member(7));
+        assert_eq!(read.figures.len(), 2);
+    }
+}

@@ -1,0 +1,166 @@
+//! Stories whose subjects come from pictures: the cast's, and the library's drawings.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use assert_cmd::Command;
+use image::{Rgba, RgbaImage};
+use predicates::str::contains;
+use vokenboard::story::{MemberKind, Project, Record, Story};
+
+fn models() -> PathBuf {
+    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = MODELS.get_or_init(|| {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        common::write_tiny_models(dir.path());
+        common::write_tiny_stage(dir.path());
+        dir
+    });
+    made.path().to_path_buf()
+}
+
+fn vokenboard(desk: &Path, args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("vokenboard").unwrap();
+    command
+        .env("VOKENBOARD_MODELS", models())
+        .env("XDG_DATA_HOME", desk.join("data"))
+        .current_dir(desk)
+        .args(args);
+    command
+}
+
+fn story(desk: &Path) -> Story {
+    let (_, document, _) = Project::open(desk.join("story")).unwrap();
+    document.story().clone()
+}
+
+fn record(story: &Story, panel: usize) -> Record {
+    let take = story.panels[panel].picture().unwrap();
+    take.record.clone().unwrap()
+}
+
+const TELL: [&str; 9] = [
+    "tell",
+    "My grandmother kept bees behind the lighthouse in the garden.",
+    "--model",
+    "tiny-stage",
+    "--steps",
+    "2",
+    "--seed",
+    "3",
+    "--out",
+];
+
+#[test]
+fn nouns_find_their_drawings_and_join_the_cast() {
+    let desk = tempfile::tempdir().unwrap();
+    let args = [&TELL[..], &["story", "--panels", "1"]].concat();
+    vokenboard(desk.path(), &args)
+        .assert()
+        .success()
+        .stderr(contains(
+            "bees: bee; lighthouse: tower, the nearest there is",
+        ));
+    let told = story(desk.path());
+    let cast: Vec<(&str, MemberKind, usize)> = told
+        .cast
+        .iter()
+        .map(|member| (&*member.name, member.kind, member.pictures.len()))
+        .collect();
+    assert_eq!(
+        cast,
+        [
+            ("grandmother", MemberKind::Character, 1),
+            ("bees", MemberKind::Character, 1),
+            ("lighthouse", MemberKind::Thing, 1),
+        ]
+    );
+    let prompt =
+        "grandmother on the left, bees in the middle and lighthouse on the right in the garden";
+    assert_eq!(record(&told, 0).prompt, prompt);
+
+    // Another picture shows them as the cast does.
+    let again = [
+        "regenerate",
+        "story",
+        "--panel",
+        "1",
+        "--seed",
+        "4",
+        "--model",
+        "tiny-stage",
+    ];
+    vokenboard(desk.path(), &again).assert().success();
+    let told = story(desk.path());
+    let drawn = record(&told, 0);
+    let shown: Vec<&str> = drawn
+        .settings
+        .references
+        .iter()
+        .map(|r| &*r.prompt)
+        .collect();
+    assert_eq!(
+        shown,
+        ["grandmother: old woman", "bees: bee", "lighthouse: tower"]
+    );
+    assert_eq!(told.cast.len(), 3);
+    let first = fs::read(desk.path().join("story/story.json")).unwrap();
+
+    // The same settings give the same bytes.
+    vokenboard(desk.path(), &again).assert().success();
+    let takes = story(desk.path()).panels[0].pictures.items().to_vec();
+    assert_eq!(takes.len(), 3);
+    assert_eq!(takes[1].image, takes[2].image);
+    assert_ne!(
+        first,
+        fs::read(desk.path().join("story/story.json")).unwrap()
+    );
+}
+
+#[test]
+fn a_drawing_of_the_authors_takes_the_place_of_the_librarys() {
+    let desk = tempfile::tempdir().unwrap();
+    let args = [&TELL[..], &["story", "--panels", "1"]].concat();
+    vokenboard(desk.path(), &args).assert().success();
+    let blob = RgbaImage::from_fn(60, 80, |x, y| {
+        let inside = (x as f32 - 30.0).hypot(y as f32 - 40.0) < 25.0;
+        if inside {
+            Rgba([30, 140, 90, 255])
+        } else {
+            Rgba([255; 4])
+        }
+    });
+    blob.save(desk.path().join("bee.png")).unwrap();
+    for args in [
+        &["cast", "story", "remove", "bees"][..],
+        &["cast", "story", "add", "bees", "--picture", "bee.png"],
+        &[
+            "regenerate",
+            "story",
+            "--panel",
+            "1",
+            "--model",
+            "tiny-stage",
+        ],
+    ] {
+        vokenboard(desk.path(), args).assert().success();
+    }
+    let told = story(desk.path());
+    let takes = told.panels[0].pictures.items();
+    let drawn = record(&told, 0);
+    assert!(drawn.settings.references.iter().any(|r| r.prompt == "bees"));
+    assert_ne!(takes[0].image, takes[1].image);
+}
+
+#[test]
+fn what_such_a_model_cannot_take_is_refused_by_name() {
+    let desk = tempfile::tempdir().unwrap();
+    let args = [&TELL[..], &["story", "--panels", "1", "--size", "512x512"]].concat();
+    vokenboard(desk.path(), &args)
+        .assert()
+        .code(1)
+        .stderr(contains("tiny-stage draws pictures of 128x128 pixels only"));
+}
