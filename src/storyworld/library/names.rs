@@ -39,9 +39,9 @@ pub struct Named {
 const LONGEST: usize = 4;
 
 /// Words after which one that is a verb as well is that verb.
-const BEFORE_VERBS: [&str; 24] = [
+const BEFORE_VERBS: [&str; 23] = [
     "i", "you", "he", "she", "it", "we", "they", "who", "that", "to", "not", "can", "could",
-    "will", "would", "must", "may", "might", "should", "did", "do", "does", "and", "then",
+    "will", "would", "must", "may", "might", "should", "did", "do", "does", "then",
 ];
 
 /// What a noun is drawn as.
