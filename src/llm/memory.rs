@@ -3,7 +3,7 @@
 use super::cache::CacheType;
 use super::causal::LanguageModelOptions;
 use super::hyperparameters::Hyperparameters;
-use super::network::CHUNK;
+use super::network::chunk;
 use crate::weights::GgufHeader;
 
 /// Bytes that a language model takes while it writes.
@@ -56,7 +56,7 @@ impl LlmMemory {
             let heads = (2 * sizes.heads + 2 * sizes.kv_heads) * hyper.head_width;
             4 * hyper.width + heads + 2 * inner
         });
-        let buffers = CHUNK * widest.max().unwrap_or(0) + hyper.vocabulary;
+        let buffers = chunk(hyper) * widest.max().unwrap_or(0) + hyper.vocabulary;
         LlmMemory {
             weights,
             read_for_a_token: read,

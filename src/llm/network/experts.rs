@@ -32,6 +32,9 @@ impl MixtureOfExperts {
             }
         }
         out.fill(0.0);
+        if x.len() == width {
+            return self.one(network, x, &shares, out);
+        }
         let (mut batch, mut gate, mut up, mut made) = Default::default();
         for (expert, shares) in shares.iter().enumerate() {
             if shares.is_empty() {
@@ -53,6 +56,34 @@ impl MixtureOfExperts {
                     .zip(made)
                     .for_each(|(out, made)| *out += share.weight * made);
             }
+        }
+    }
+}
+
+impl MixtureOfExperts {
+    /// [`MixtureOfExperts::forward`] of one token, whose experts read it together: handing out work
+    /// once for all of them takes less time.
+    fn one(&self, network: &LlmNetwork, x: &[f32], shares: &[Vec<ExpertToken>], out: &mut [f32]) {
+        let width = x.len();
+        let chosen = shares.iter().enumerate();
+        let chosen = chosen.filter_map(|(expert, shares)| Some((expert, shares.first()?)));
+        let chosen: Vec<(usize, &ExpertToken)> = chosen.collect();
+        let mut inner: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
+        inner.resize_with(chosen.len(), Default::default);
+        let mut products = Vec::with_capacity(2 * chosen.len());
+        for ((expert, _), (gate, up)) in chosen.iter().zip(&mut inner) {
+            products.push((&self.gate[*expert], gate));
+            products.push((&self.up[*expert], up));
+        }
+        network.apply(&mut products, x, width);
+        let mut made = Vec::new();
+        for ((expert, share), (gate, up)) in chosen.iter().zip(&mut inner) {
+            network.activate(gate, up);
+            let cols = gate.len();
+            network.apply(&mut [(&self.down[*expert], &mut made)], gate, cols);
+            out.iter_mut()
+                .zip(&made)
+                .for_each(|(out, made)| *out += share.weight * made);
         }
     }
 }

@@ -24,8 +24,14 @@ use attend::AttentionParameters;
 use experts::MixtureOfExperts;
 use rope::Rope;
 
-/// Tokens that pass through the layers together.
-pub(super) const CHUNK: usize = 64;
+/// Tokens that pass through the layers together; of a mixture of experts more, since each expert has
+/// but a few of them.
+pub(super) fn chunk(hyper: &Hyperparameters) -> usize {
+    match hyper.experts {
+        Some(_) => 256,
+        None => 64,
+    }
+}
 
 /// A matrix, and what is added to its products.
 struct QuantLinear {
@@ -205,7 +211,7 @@ impl LlmNetwork {
         // What sees each other goes through the layers together.
         let chunk = match picture {
             Some(_) => embeddings.len().max(1),
-            None => CHUNK * width,
+            None => chunk(&self.hyper) * width,
         };
         let mut states = Vec::with_capacity(embeddings.len());
         for chunk in embeddings.chunks(chunk) {

@@ -30,7 +30,9 @@ pub(super) unsafe trait Format {
     unsafe fn part(block: *const u8, head: Self::Head, part: usize) -> [__m256; 4];
 }
 
-pub(super) struct Q4_0;
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
 pub(super) struct Q4_1;
 pub(super) struct Q8_0;
 pub(super) struct Q4K;
@@ -181,26 +183,6 @@ unsafe fn weights(numbers: __m256i, scale: __m256, minimum: __m256) -> __m256 {
 }
 
 // SAFETY: the methods stay within the block that the caller promises.
-unsafe impl Format for Q4_0 {
-    const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    type Head = ();
-
-    #[inline(always)]
-    unsafe fn head(_: *const u8) {}
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
-        // SAFETY: see above.
-        unsafe {
-            let scale = _mm256_set1_ps(half(block));
-            let minimum = _mm256_mul_ps(scale, _mm256_set1_ps(-8.0));
-            nibbles(block.add(2), scale, minimum)
-        }
-    }
-}
-
-// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;
@@ -316,6 +298,61 @@ unsafe impl Format for Q6K {
                 let scale = _mm256_set1_ps(scales[i / 2]);
                 let minimum = _mm256_set1_ps(-32.0 * scales[i / 2]);
                 weights(numbers, scale, minimum)
+            })
+        }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for F32 {
+    const BYTES: usize = 128;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe { std::array::from_fn(|i| _mm256_loadu_ps(block.add(32 * i).cast())) }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for F16 {
+    const BYTES: usize = 64;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            std::array::from_fn(|i| _mm256_cvtph_ps(_mm_loadu_si128(block.add(16 * i).cast())))
+        }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for Bf16 {
+    const BYTES: usize = 64;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            std::array::from_fn(|i| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(block.add(16 * i).cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
             })
         }
     }

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::BLOCK;
-use super::avx2::half;
+use super::avx2::fetch_ahead;
 
 /// A way to store weights.
 ///
@@ -31,7 +31,9 @@ pub(super) unsafe trait Format {
     unsafe fn part(block: *const u8, head: Self::Head, part: usize) -> (__m512, __m512);
 }
 
-pub(super) struct Q4_0;
+pub(super) struct F32;
+pub(super) struct F16;
+pub(super) struct Bf16;
 pub(super) struct Q4_1;
 
 /// The dot product of each row of weights with each column.
@@ -50,6 +52,12 @@ pub(super) unsafe fn dot<F: Format, const R: usize, const N: usize>(
             let mut blocks = [std::ptr::null(); R];
             for r in 0..R {
                 blocks[r] = rows[r].as_ptr().add(index * F::BYTES);
+                // Columns of a tile find the rows in the cache.
+                if N == 1 {
+                    for line in (0..F::BYTES).step_by(64) {
+                        fetch_ahead(blocks[r].wrapping_add(line), R * rows[r].len());
+                    }
+                }
             }
             let mut heads = [F::head(blocks[0]); R];
             for r in 1..R {
@@ -134,26 +142,6 @@ unsafe fn look_up(at: *const u8, weights: __m512) -> (__m512, __m512) {
 }
 
 // SAFETY: the methods stay within the block that the caller promises.
-unsafe impl Format for Q4_0 {
-    const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    type Head = ();
-
-    #[inline(always)]
-    unsafe fn head(_: *const u8) {}
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (): (), _: usize) -> (__m512, __m512) {
-        // SAFETY: see above.
-        unsafe {
-            let eights = _mm512_sub_ps(numbers(), _mm512_set1_ps(8.0));
-            let scale = _mm512_set1_ps(half(block));
-            look_up(block.add(2), _mm512_mul_ps(eights, scale))
-        }
-    }
-}
-
-// SAFETY: the methods stay within the block that the caller promises.
 unsafe impl Format for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;
@@ -171,6 +159,71 @@ unsafe impl Format for Q4_1 {
             let scale = _mm512_broadcastss_ps(scales);
             let minimum = _mm512_broadcastss_ps(_mm_movehdup_ps(scales));
             look_up(block.add(4), _mm512_fmadd_ps(numbers(), scale, minimum))
+        }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for F32 {
+    const BYTES: usize = 128;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            (
+                _mm512_loadu_ps(block.cast()),
+                _mm512_loadu_ps(block.add(64).cast()),
+            )
+        }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for F16 {
+    const BYTES: usize = 64;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            (
+                _mm512_cvtph_ps(_mm256_loadu_si256(block.cast())),
+                _mm512_cvtph_ps(_mm256_loadu_si256(block.add(32).cast())),
+            )
+        }
+    }
+}
+
+// SAFETY: the methods stay within the 32 weights that the caller promises.
+unsafe impl Format for Bf16 {
+    const BYTES: usize = 64;
+    const PARTS: usize = 1;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: *const u8) {}
+
+    #[inline(always)]
+    unsafe fn part(block: *const u8, (): (), _: usize) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(block.cast()));
+            let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(block.add(32).cast()));
+            (
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(low)),
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(high)),
+            )
         }
     }
 }

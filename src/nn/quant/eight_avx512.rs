@@ -49,22 +49,34 @@ pub(super) unsafe trait Format {
     }
 }
 
+/// What there is of a column beside a block of 256 weights.
+#[derive(Clone, Copy)]
+pub(super) struct Beside {
+    /// The scales of the eight parts.
+    pub each: *const f32,
+    /// The sums of the parts' activations.
+    pub shares: *const f32,
+    /// The sums of each sixteen rounded activations.
+    pub sums: *const i32,
+}
+
 /// A [`Format`] of blocks of 256 whose scales can be multiplied with those of a column at once.
 ///
 /// # Safety
 /// As [`Format`].
 pub(super) unsafe trait Scaled: Format {
-    /// What a head is to be multiplied by, from the scales of a column's eight parts and the sums
-    /// of their activations.
+    /// What a head is multiplied by.
+    type Spread: Copy;
+    /// What a head is to be multiplied by, from what lies beside its block.
     ///
     /// # Safety
-    /// As the trait says; both point to eight floats.
-    unsafe fn spread(each: *const f32, shares: *const f32) -> __m512;
+    /// As the trait says; the pointers are to eight and sixteen numbers.
+    unsafe fn spread(beside: Beside) -> Self::Spread;
     /// The head whose scales are multiplied, and `sum` after minima were taken away.
     ///
     /// # Safety
     /// As the trait says.
-    unsafe fn scaled(head: Self::Head, spread: __m512, sum: __m512) -> (Self::Head, __m512);
+    unsafe fn scaled(head: Self::Head, spread: Self::Spread, sum: __m512) -> (Self::Head, __m512);
 }
 
 pub(super) struct Q8_0;
@@ -282,14 +294,17 @@ unsafe impl Format for Q4K {
     }
 }
 
-// SAFETY: nothing but the eight floats is read.
+// SAFETY: nothing but what lies beside the block is read.
 unsafe impl Scaled for Q4K {
+    type Spread = __m512;
+
     #[inline(always)]
-    unsafe fn spread(each: *const f32, shares: *const f32) -> __m512 {
+    unsafe fn spread(beside: Beside) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let shares = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(shares));
-            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(each)), shares)
+            let shares = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(beside.shares));
+            let each = _mm512_castps256_ps512(_mm256_loadu_ps(beside.each));
+            _mm512_insertf32x8::<1>(each, shares)
         }
     }
 
@@ -365,13 +380,15 @@ unsafe impl Format for Q6K {
     }
 }
 
-// SAFETY: nothing but the eight floats is read.
+// SAFETY: nothing but what lies beside the block is read.
 unsafe impl Scaled for Q6K {
+    type Spread = __m512;
+
     #[inline(always)]
-    unsafe fn spread(each: *const f32, _: *const f32) -> __m512 {
+    unsafe fn spread(beside: Beside) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let each = _mm512_castps256_ps512(_mm256_loadu_ps(each));
+            let each = _mm512_castps256_ps512(_mm256_loadu_ps(beside.each));
             let which = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
             _mm512_permutexvar_ps(which, each)
         }

@@ -131,7 +131,8 @@ impl QuantType {
     pub(super) const fn unpacks(self) -> bool {
         matches!(
             self,
-            QuantType::Q5_0
+            QuantType::Q4_0
+                | QuantType::Q5_0
                 | QuantType::Q5_1
                 | QuantType::Q2K
                 | QuantType::Q3K

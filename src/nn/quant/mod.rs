@@ -2,8 +2,8 @@
 //! CPU.
 //!
 //! The weights stay as they lie in the memory-mapped GGUF file (row major, blocks of 32 along a
-//! row) and are unpacked in registers. With weights of 4 bits in blocks of 32 (`Q4_0`, `Q4_1`)
-//! activations stay f32: rounding them saves little time there, and can turn the likeliest token
+//! row) and are unpacked in registers. With `Q4_1`, of which the built-in language model is,
+//! activations stay f32: rounding them can turn the likeliest token
 //! into another. With `Q4_K` and `Q6_K` they are rounded to 8 bits, as in ggml (`eight`), which
 //! is several times faster and, for activations spread evenly, moves a result by about 0.4 % of
 //! the results' usual size; so are they with the other formats, whose weights are unpacked to bytes
@@ -29,6 +29,10 @@ mod eight;
 mod eight_avx512;
 #[cfg(target_arch = "x86_64")]
 mod eight_tile;
+#[cfg(target_arch = "x86_64")]
+mod fours_avx512;
+#[cfg(target_arch = "x86_64")]
+mod k_avx512;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -61,6 +65,8 @@ const BLOCK: usize = 32;
 const TASK_ROWS: usize = 96;
 /// Rows whose weights stay in the first-level cache while all columns pass by.
 const CACHED_ROWS: usize = 24;
+/// Columns for which weights that are not quantised are written out.
+const FEW: usize = 4;
 /// Columns computed together; what is left over is computed one by one.
 const TILE: usize = 8;
 /// Rows computed together with a tile of columns, so that registers hold all sums.
@@ -275,6 +281,7 @@ fn tiles(
 ) -> usize {
     use eight_avx512::{Q4K, Q6K, Q8_0};
     use eight_tile::{Kind, Packed, ROWS, Tile, Unpacked};
+    use k_avx512::Q5K;
 
     let columns = x.x.len() / matrix.cols;
     let suits = set == InstructionSet::Avx512 && multiplies_bytes() && matrix.kind.rounds();
@@ -335,6 +342,11 @@ fn tiles(
                 unsafe { tile.pack::<Q6K>(&bytes) };
                 one::<Packed<Q6K>>(&tile, matrix, x, at, out);
             }
+            QuantType::Q5K => {
+                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
+                unsafe { tile.pack::<Q5K>(&bytes) };
+                one::<Packed<Q5K>>(&tile, matrix, x, at, out);
+            }
             kind => unpack::with_format!(kind, F => {
                 // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
                 unsafe { tile.pack_unpacked::<F>(&bytes) };
@@ -359,8 +371,14 @@ fn rows(
         rest: x.rest.column(index),
     };
     let columns = x.x.len() / matrix.cols;
+    // What is not quantised goes through the kernels as it is, unless many columns pass by.
+    let straight = cfg!(target_arch = "x86_64")
+        && matrix.kind.floats()
+        && x.how == ActivationPrecision::Rounded
+        && columns < FEW
+        && matrix.cols.is_multiple_of(BLOCK);
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    if written_out(set, x.how, matrix.kind, columns) {
+    if !straight && written_out(set, x.how, matrix.kind, columns) {
         return written::rows(set, matrix, x.values(matrix.kind), rows, out);
     }
     let mut first = 0;
@@ -419,20 +437,28 @@ fn dot<const R: usize, const N: usize>(
         let rest = columns.map(|column| column.rest);
         let (rounded, rest) = (&rounded, &rest);
         match (set, kind) {
-            (InstructionSet::Avx512, QuantType::Q4_0) => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe { avx512::dot::<avx512::Q4_0, R, N>(rows, &x) };
-            }
             (InstructionSet::Avx512, QuantType::Q4_1) => {
                 // SAFETY: an instruction set is only asked for when the processor has it.
                 return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx512, QuantType::F16) => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
+                return unsafe { avx512::dot::<avx512::F16, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx512, QuantType::Bf16) => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
+                return unsafe { avx512::dot::<avx512::Bf16, R, N>(rows, &x) };
+            }
+            (InstructionSet::Avx512, QuantType::F32) => {
+                // SAFETY: an instruction set is only asked for when the processor has it.
+                return unsafe { avx512::dot::<avx512::F32, R, N>(rows, &x) };
             }
             (InstructionSet::Portable, _) => {}
             (InstructionSet::Avx512, kind) if multiplies_bytes() && kind.unpacks() => {
                 let mut values = [[0.0; N]; R];
                 for n in 0..N {
                     // SAFETY: an instruction set is only asked for when the processor has it.
-                    let column = unsafe { unpacked::dot_avx512(kind, rows, &rounded[n]) };
+                    let column = unsafe { single_unpacked(kind, rows, &rounded[n]) };
                     (0..R).for_each(|r| values[r][n] = column[r]);
                 }
                 return values;
@@ -472,7 +498,9 @@ fn dot<const R: usize, const N: usize>(
                 // SAFETY: an instruction set is only asked for when the processor has it.
                 let values: [f32; R] = unsafe {
                     match kind {
-                        QuantType::Q4_0 => avx2::dot::<avx2::Q4_0, R>(rows, x[0]),
+                        QuantType::F32 => avx2::dot::<avx2::F32, R>(rows, x[0]),
+                        QuantType::F16 => avx2::dot::<avx2::F16, R>(rows, x[0]),
+                        QuantType::Bf16 => avx2::dot::<avx2::Bf16, R>(rows, x[0]),
                         QuantType::Q4_1 => avx2::dot::<avx2::Q4_1, R>(rows, x[0]),
                         QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
                         QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
@@ -495,6 +523,28 @@ fn dot<const R: usize, const N: usize>(
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = set;
     rows.map(|row| portable::dot(kind, row, &x))
+}
+
+/// The dot product of each row of a type that [`QuantType::unpacks`] with a column, with AVX-512.
+///
+/// # Safety
+/// The processor has AVX-512F, BW, DQ, VL and VNNI; rows and column hold the same number of
+/// weights.
+#[cfg(target_arch = "x86_64")]
+unsafe fn single_unpacked<const R: usize>(
+    kind: QuantType,
+    rows: &[&[u8]; R],
+    column: &RoundedColumn,
+) -> [f32; R] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            QuantType::Q2K => single_avx512::dot::<k_avx512::Q2K, R>(rows, column),
+            QuantType::Q3K => single_avx512::dot::<k_avx512::Q3K, R>(rows, column),
+            QuantType::Q5K => single_avx512::dot::<k_avx512::Q5K, R>(rows, column),
+            kind => fours_avx512::dot(kind, rows, column),
+        }
+    }
 }
 
 /// Adds `other` to `values`, one by one.

@@ -27,7 +27,6 @@ pub(super) unsafe trait Format {
     unsafe fn part(block: *const u8, head: Self::Head, part: usize) -> [float32x4_t; 8];
 }
 
-pub(super) struct Q4_0;
 pub(super) struct Q4_1;
 pub(super) struct Q8_0;
 pub(super) struct Q4K;
@@ -197,24 +196,6 @@ unsafe fn nibbles(at: *const u8, scale: f32, minimum: f32) -> [float32x4_t; 8] {
 }
 
 // SAFETY (all): the methods stay within the block that the caller promises.
-unsafe impl Format for Q4_0 {
-    const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    type Head = ();
-
-    #[inline(always)]
-    unsafe fn head(_: *const u8) {}
-
-    #[inline(always)]
-    unsafe fn part(block: *const u8, (): (), _: usize) -> [float32x4_t; 8] {
-        // SAFETY: see above.
-        unsafe {
-            let scale = half(block);
-            nibbles(block.add(2), scale, -8.0 * scale)
-        }
-    }
-}
-
 unsafe impl Format for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;

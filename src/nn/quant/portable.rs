@@ -39,10 +39,6 @@ dispatch! {
 #[inline(always)]
 fn dequantise(kind: QuantType, block: &[u8], out: &mut [f32]) {
     match kind {
-        QuantType::Q4_0 => {
-            let scale = half_at(block, 0);
-            nibbles(&block[2..], scale, -8.0 * scale, out);
-        }
         QuantType::Q4_1 => nibbles(&block[4..], half_at(block, 0), half_at(block, 2), out),
         QuantType::Q8_0 => {
             let scale = half_at(block, 0);

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::BLOCK;
 use super::eight::RoundedColumn;
-use super::eight_avx512::Scaled;
+use super::eight_avx512::{Beside, Scaled};
 
 /// The dot product of each row of weights with a column, for blocks of 256.
 ///
@@ -27,8 +27,11 @@ pub(super) unsafe fn dot<F: Scaled, const R: usize>(
         // fetched ahead may lie anywhere.
         unsafe {
             let at = |r: usize| rows[r].as_ptr().wrapping_add(index * F::BYTES);
-            let each = column.each.as_ptr().add(part);
-            let spread = F::spread(each, column.shares.as_ptr().add(part));
+            let spread = F::spread(Beside {
+                each: column.each.as_ptr().add(part),
+                shares: column.shares.as_ptr().add(part),
+                sums: column.sums.as_ptr().add(2 * part),
+            });
             let mut heads = [F::head(at(0)); R];
             for r in 0..R {
                 // The rows that come next lie behind these.

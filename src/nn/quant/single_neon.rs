@@ -100,7 +100,6 @@ pub(super) unsafe fn dot<const R: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match kind {
-            QuantType::Q4_0 => neon::dot::<neon::Q4_0, R>(rows, x),
             QuantType::Q4_1 => neon::dot::<neon::Q4_1, R>(rows, x),
             QuantType::Q8_0 if dots => dot_q8_0::<Dot, R>(rows, rounded, rest),
             QuantType::Q8_0 => dot_q8_0::<Wide, R>(rows, rounded, rest),

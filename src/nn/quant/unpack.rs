@@ -83,6 +83,10 @@ pub(super) fn group<F: Unpack>(row: &[u8], first: usize, count: usize, to: &mut 
 macro_rules! with_format {
     ($kind:expr, $format:ident => $body:expr) => {
         match $kind {
+            $crate::nn::quant::QuantType::Q4_0 => {
+                type $format = $crate::nn::quant::unpack::Q4_0;
+                $body
+            }
             $crate::nn::quant::QuantType::Q5_0 => {
                 type $format = $crate::nn::quant::unpack::Q5_0;
                 $body
@@ -140,6 +144,29 @@ fn dequantise<F: Unpack>(row: &[u8], out: &mut [f32]) {
             for (out, number) in out.iter_mut().zip(numbers) {
                 *out = scale * f32::from(*number) - minimum;
             }
+        }
+    }
+}
+
+/// What the nibbles of `Q4_0` stand for.
+const EIGHTS: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
+
+pub(super) struct Q4_0;
+impl Unpack for Q4_0 {
+    const BYTES: usize = 18;
+    const PARTS: usize = 1;
+
+    #[inline(always)]
+    fn unpack(block: &[u8], to: &mut Group, part: usize) {
+        to.scale(part, half_at(block, 0));
+        bytes::look_up(&EIGHTS, &block[2..18], to.numbers(part));
+    }
+
+    #[inline(always)]
+    fn unpack_all(blocks: &[u8], to: &mut Group) {
+        bytes::halves::<{ Self::BYTES }>(blocks, 0, &mut to.scales);
+        for (part, block) in blocks.chunks_exact(Self::BYTES).enumerate() {
+            bytes::look_up(&EIGHTS, &block[2..18], to.numbers(part));
         }
     }
 }
@@ -233,6 +260,19 @@ impl Unpack for Q2K {
     }
 }
 
+/// The scales of a `Q3_K` block's sixteen halves of parts before the block's own, with 32 added, a byte
+/// each, from the block's 12 bytes of them.
+#[inline(always)]
+pub(super) fn q3_k_scales(packed: &[u8; 12]) -> [u64; 2] {
+    // Four bits of each of the sixteen scales, then the two above them.
+    let four = u64::from_le_bytes(packed.as_chunks::<8>().0[0]);
+    let two = u64::from(u32::from_le_bytes(packed[8..].as_chunks::<4>().0[0]));
+    const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    const TWO: u64 = 0x0303_0303_0303_0303;
+    let above = |by: u32| ((two >> by | two << 32 >> (by + 2) & (u64::MAX << 32)) & TWO) << 4;
+    [four & FOUR | above(0), four >> 4 & FOUR | above(4)]
+}
+
 pub(super) struct Q3K;
 impl Unpack for Q3K {
     const BYTES: usize = 110;
@@ -242,13 +282,7 @@ impl Unpack for Q3K {
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
         let scale = half_at(block, 108);
-        // Four bits of each of the sixteen scales, then the two above them.
-        let four = u64::from_le_bytes(block[96..].as_chunks::<8>().0[0]);
-        let two = u64::from(u32::from_le_bytes(block[104..].as_chunks::<4>().0[0]));
-        const FOUR: u64 = 0x0f0f_0f0f_0f0f_0f0f;
-        const TWO: u64 = 0x0303_0303_0303_0303;
-        let above = |by: u32| ((two >> by | two << 32 >> (by + 2) & (u64::MAX << 32)) & TWO) << 4;
-        let scales = [four & FOUR | above(0), four >> 4 & FOUR | above(4)];
+        let scales = q3_k_scales(&block[96..].as_chunks::<12>().0[0]);
         bytes::scaled(scales, 32, scale, &mut to.scales);
         let thirds = block.as_chunks::<BLOCK>().0;
         let high = bytes::load(&thirds[0]);
@@ -285,11 +319,11 @@ impl Unpack for Q5K {
 }
 
 /// The weights that the formats `IQ4` choose from.
-const IQ4: [i8; 16] = [
+pub(super) const IQ4: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 /// Twice the 4-bit floats (one bit of sign, two of exponent, one of mantissa).
-const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(super) const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 pub(super) struct Iq4Nl;
 impl Unpack for Iq4Nl {
@@ -311,6 +345,22 @@ impl Unpack for Iq4Nl {
     }
 }
 
+/// The scales of an `IQ4_XS` block's eight parts before the block's own, with 32 added, a byte each, from
+/// the block's first eight bytes.
+#[inline(always)]
+pub(super) fn iq4_xs_scales(head: &[u8; 8]) -> u64 {
+    // Of each scale four bits, then the two above them, moved apart to a byte each.
+    let mut low = u64::from(u32::from_le_bytes(head[4..].as_chunks::<4>().0[0]));
+    low = (low | low << 16) & 0x0000_ffff_0000_ffff;
+    low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
+    low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let mut high = u64::from(u16::from_le_bytes([head[2], head[3]]));
+    high = (high | high << 24) & 0x0000_00ff_0000_00ff;
+    high = (high | high << 12) & 0x000f_000f_000f_000f;
+    high = (high | high << 6) & 0x0303_0303_0303_0303;
+    low | high << 4
+}
+
 pub(super) struct Iq4Xs;
 impl Unpack for Iq4Xs {
     const BYTES: usize = 136;
@@ -318,16 +368,7 @@ impl Unpack for Iq4Xs {
 
     #[inline(always)]
     fn unpack(block: &[u8], to: &mut Group, _: usize) {
-        // Of each scale four bits, then the two above them, moved apart to a byte each.
-        let mut low = u64::from(u32::from_le_bytes(block[4..].as_chunks::<4>().0[0]));
-        low = (low | low << 16) & 0x0000_ffff_0000_ffff;
-        low = (low | low << 8) & 0x00ff_00ff_00ff_00ff;
-        low = (low | low << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-        let mut high = u64::from(u16::from_le_bytes([block[2], block[3]]));
-        high = (high | high << 24) & 0x0000_00ff_0000_00ff;
-        high = (high | high << 12) & 0x000f_000f_000f_000f;
-        high = (high | high << 6) & 0x0303_0303_0303_0303;
-        let scales = twice(low | high << 4);
+        let scales = twice(iq4_xs_scales(&block.as_chunks::<8>().0[0]));
         bytes::scaled(scales, 32, half_at(block, 0), &mut to.scales);
         for part in 0..PARTS {
             bytes::look_up(&IQ4, &block[8 + 16 * part..][..16], to.numbers(part));

@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use super::avx2::{self as kernels, Q4_0, Q4_1, Q4K, Q6K, Q8_0, write_out};
+use super::avx2::{self as kernels, Q4_1, Q4K, Q6K, Q8_0, write_out};
 #[cfg(target_arch = "aarch64")]
-use super::neon::{self as kernels, Q4_0, Q4_1, Q4K, Q6K, Q8_0, write_out};
+use super::neon::{self as kernels, Q4_1, Q4K, Q6K, Q8_0, write_out};
 use super::{InstructionSet, Out, QuantMatrix, QuantType, portable};
 use crate::nn::kernels::gemm::with_scratch;
 
@@ -41,7 +41,6 @@ pub(super) fn rows(
                 // there is room for a row.
                 unsafe {
                     match matrix.kind {
-                        QuantType::Q4_0 => write_out::<Q4_0>(bytes, weights),
                         QuantType::Q4_1 => write_out::<Q4_1>(bytes, weights),
                         QuantType::Q8_0 => write_out::<Q8_0>(bytes, weights),
                         QuantType::Q4K => write_out::<Q4K>(bytes, weights),
