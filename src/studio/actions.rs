@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::casting::CastAction;
-use super::dialogs::Answer;
+use super::dialogs::{Answer, WeightsFor};
 use super::framing::FrameAction;
 use super::preferences::Preferences;
 use super::sheets::Sheet;
@@ -134,6 +134,8 @@ pub enum Action {
     AskModels,
     /// A workflow for the engine that is being added.
     AskWorkflow,
+    /// A file of weights that pictures are drawn with.
+    AskWeights(WeightsFor),
     /// The engine that the sheet describes.
     AddEngine,
     /// The answer of our own file chooser.

@@ -96,6 +96,7 @@ pub(super) fn show(
         CardGrid::new(width, largest, more, &[], 0).card.x,
     );
     let grid = CardGrid::new(width, largest, more, &heights, count + 1);
+    state.view.cards.clear();
     state.view.columns = grid.columns;
     let scroll = state
         .view
@@ -141,6 +142,8 @@ pub(super) fn show(
                     break;
                 }
                 let id = state.panels()[index].id;
+                let in_view = rect.intersect(ui.clip_rect());
+                state.view.cards.push((id, in_view));
                 ui.scope_builder(UiBuilder::new().max_rect(rect).id_salt(id), |ui| {
                     card::show(
                         ui,

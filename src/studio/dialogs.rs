@@ -31,6 +31,8 @@ pub enum Ask {
     Models,
     /// A workflow of ComfyUI in API format.
     Workflow,
+    /// A file of weights that pictures are drawn with.
+    Weights(WeightsFor),
     /// Where an export goes.
     Export(ExportAsk),
 }
@@ -55,6 +57,42 @@ impl Becomes {
             Becomes::Frame(_, PictureUse::Source) => "Choose a picture to begin from",
             Becomes::Frame(_, PictureUse::Control) => "Choose a picture to follow",
             Becomes::Frame(_, PictureUse::Mask) => "Choose a mask: white is drawn anew",
+        }
+    }
+}
+
+/// What a file of weights is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightsFor {
+    /// A LoRA beside those that there are.
+    Lora,
+    /// In place of the model's own VAE.
+    Vae,
+    /// Follows a sketch.
+    Controlnet,
+    /// Makes pictures larger.
+    Upscaler,
+    /// An IP-Adapter.
+    Adapter,
+    /// The image encoder of an IP-Adapter.
+    Encoder,
+    /// A LoRA of a member of the cast.
+    MemberLora(MemberId),
+    /// An embedding of a member of the cast.
+    MemberEmbedding(MemberId),
+}
+
+impl WeightsFor {
+    /// What a dialog says.
+    pub fn title(self) -> &'static str {
+        match self {
+            WeightsFor::Lora | WeightsFor::MemberLora(_) => "Choose the file of a LoRA",
+            WeightsFor::Vae => "Choose the file of a VAE",
+            WeightsFor::Controlnet => "Choose the file of a ControlNet",
+            WeightsFor::Upscaler => "Choose the file of an upscaler",
+            WeightsFor::Adapter => "Choose the file of an IP-Adapter",
+            WeightsFor::Encoder => "Choose the file of the image encoder",
+            WeightsFor::MemberEmbedding(_) => "Choose the file of an embedding",
         }
     }
 }
@@ -164,6 +202,12 @@ impl Dialogs for SystemDialogs {
                 let dialog = dialog
                     .set_title("Choose a workflow in API format")
                     .add_filter("Workflows", &["json"]);
+                self.wait(ask, dialog.pick_file());
+            }
+            Ask::Weights(what) => {
+                let dialog = dialog
+                    .set_title(what.title())
+                    .add_filter("Weights", &catalogue::endings());
                 self.wait(ask, dialog.pick_file());
             }
             Ask::Models => {

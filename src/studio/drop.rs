@@ -11,6 +11,9 @@ use super::state::State;
 use super::theme;
 use crate::story::PanelId;
 
+/// Seconds that files wait for where they were let go.
+const PATIENCE: f64 = 0.25;
+
 /// Says what letting go will do while files hang over the window, and takes those let go.
 pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
     let (hovering, dropped) = ui.input(|i| {
@@ -27,16 +30,24 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         }
         return;
     }
-    // Where the pointer is while files are dragged is not told on every system, so the panel
-    // that a picture is for is the one that is open large, or the selected one that has none.
-    let waits = |id: &PanelId| {
-        let panel = state.panel(*id);
-        panel.is_some_and(|panel| panel.pictures.is_empty())
+    let bare = aim(ui, state);
+    let now = ui.input(|i| i.time);
+    let kept = Id::unique("files let go over the window");
+    let waiting = ui.data_mut(|data| data.remove_temp::<(Vec<PathBuf>, f64)>(kept));
+    let waiting = match dropped.is_empty() {
+        true => waiting,
+        false => Some((dropped, now)),
     };
-    let bare = state.view.large.or(state.view.selected.filter(waits));
-    if !dropped.is_empty() {
-        let into = bare.filter(|_| dropped.len() == 1);
-        actions.push(Action::Drop(dropped, into));
+    if let Some((paths, since)) = waiting {
+        // Some systems tell where the pointer is only once the files were let go.
+        let known = ui.input(|i| i.pointer.hover_pos()).is_some() || state.view.large.is_some();
+        if known || now - since >= PATIENCE {
+            let into = bare.filter(|_| paths.len() == 1);
+            actions.push(Action::Drop(paths, into));
+        } else {
+            ui.data_mut(|data| data.insert_temp(kept, (paths, since)));
+            ui.request_repaint();
+        }
     }
     if hovering == 0 {
         return;
@@ -49,6 +60,23 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         None => "Drop pictures to add them to the story, or a story's folder to open it".to_owned(),
     };
     say(ui, &words);
+}
+
+/// The panel that a picture is for: the one that is open large, or under the pointer; where no system
+/// says where that is, the selected one that has none.
+fn aim(ui: &Ui, state: &State) -> Option<PanelId> {
+    if state.view.large.is_some() {
+        return state.view.large;
+    }
+    let Some(at) = ui.input(|i| i.pointer.hover_pos()) else {
+        let bare = |id: &PanelId| {
+            let panel = state.panel(*id);
+            panel.is_some_and(|panel| panel.pictures.is_empty())
+        };
+        return state.view.selected.filter(bare);
+    };
+    let mut cards = state.view.cards.iter();
+    cards.find(|(_, rect)| rect.contains(at)).map(|(id, _)| *id)
 }
 
 fn say(ui: &Ui, words: &str) {

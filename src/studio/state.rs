@@ -14,6 +14,7 @@ mod session;
 mod settings;
 mod unknown;
 mod view;
+mod weights;
 mod words;
 
 use std::collections::BTreeMap;

@@ -75,6 +75,8 @@ pub struct RunningJob {
     pub live: bool,
     /// The panel's text that its picture was ordered for.
     pub told: Option<String>,
+    /// Versions of a text that were asked for.
+    pub versions: u32,
     /// What this job has put into the story so far.
     pub made: Option<JobEdits>,
     /// Whether the author has cancelled it.
@@ -246,6 +248,7 @@ impl JobQueue {
             make: order.make,
             live: order.live,
             told,
+            versions: order.rewrite.as_ref().map_or(1, |wish| wish.candidates),
             made,
             cancelled: false,
             loading: None,

@@ -7,7 +7,7 @@ use egui::{Key, Modifiers, Role, Theme};
 use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
-use vokenboard::story::{Record, Retouch};
+use vokenboard::story::{Edit, Member, MemberId, Record, Retouch};
 use vokenboard::studio::actions::{Action, InspectorControl};
 
 use crate::Dropped;
@@ -365,4 +365,106 @@ fn the_viewer_with_a_mask_looks_as_it_did() {
             .max_failed_pixels(1500);
         egui_kittest::image_snapshot_options(&part.to_image(), name, &options);
     }
+}
+
+/// Lets a picture go over the window.
+fn drop_picture(t: &mut Test, name: &str, blue: u8) {
+    let photo = t.dir.join(name);
+    let pixels = image::RgbImage::from_pixel(64, 40, image::Rgb([10, 120, blue]));
+    pixels.save(&photo).unwrap();
+    let file = Arc::new(Dropped(photo));
+    t.studio.input_mut().dropped_files.push(file);
+}
+
+#[test]
+fn a_picture_is_dropped_into_the_panel_under_the_pointer() {
+    let mut t = drawn();
+    t.write("The fox slept.");
+    t.idle();
+    assert_eq!(t.chosen(), [2]);
+    let first = t.studio.get_by_label("Picture 1").rect();
+    t.studio.hover_at(first.center());
+    t.studio.run_steps(2);
+    drop_picture(&mut t, "one.png", 1);
+    t.until("the picture", |s| {
+        s.state().state.panels()[0].pictures.len() == 2
+    });
+    assert_eq!((t.texts().len(), t.takes(1)), (2, 1));
+    // Beside the cards it is a panel of its own.
+    t.studio
+        .hover_at(first.left_bottom() + egui::vec2(10.0, 300.0));
+    t.studio.run_steps(2);
+    drop_picture(&mut t, "two.png", 2);
+    t.until("the panel", |s| s.state().state.panels().len() == 3);
+    // Where no system says where the pointer is, the selected panel has it that waits for one.
+    t.click("Add panel");
+    t.studio.event(egui::Event::PointerGone);
+    t.studio.run_steps(2);
+    let panels = t.texts().len();
+    let bare = t.chosen()[0] - 1;
+    drop_picture(&mut t, "three.png", 3);
+    t.until("the picture", |s| {
+        s.state().state.panels()[bare].pictures.len() == 1
+    });
+    assert_eq!(t.texts().len(), panels);
+}
+
+#[test]
+fn likeness_begins_and_ends_where_the_author_says() {
+    let mut t = drawn();
+    let image = t.state().panels()[0].picture().unwrap().image.clone();
+    let member = Member {
+        id: MemberId(1),
+        name: "Fox".to_owned(),
+        pictures: vec![image],
+        ..Member::default()
+    };
+    let edit = Action::Apply(Box::new(Edit::AddMember { at: 0, member }));
+    t.studio.state_mut().state.perform(edit, Instant::now());
+    t.studio.run_steps(3);
+    slide(&mut t, "Likeness begins", 0.2);
+    slide(&mut t, "Likeness ends", 0.7);
+    press(&mut t, "Regenerate image");
+    t.idle();
+    let likeness = record(&t).settings.likeness.unwrap();
+    assert_eq!((likeness.start, likeness.end), (0.2, 0.7));
+    // What begins after its end would never work.
+    slide(&mut t, "Likeness ends", 0.1);
+    assert!(t.state().shown().likeness.as_ref().unwrap().start <= 0.1 + 1e-6);
+    let file = t.dir.join("adapter.safetensors");
+    t.answers.paths.lock().unwrap().push_back(file.clone());
+    press(&mut t, "Choose a file: IP-Adapter");
+    t.studio.run_steps(3);
+    let used = t.state().shown().likeness.clone().unwrap().adapter.unwrap();
+    assert_eq!(used.file, file.to_string_lossy());
+    let file = t.dir.join("canny.safetensors");
+    t.answers.paths.lock().unwrap().push_back(file.clone());
+    press(&mut t, "Choose a file: ControlNet");
+    t.studio.run_steps(3);
+    assert_eq!(t.state().framing.controlnet, file.to_string_lossy());
+}
+
+#[test]
+fn a_seed_that_was_chosen_is_that_of_the_next_picture() {
+    let mut t = open_with(1280.0, 800.0, Theme::Light, |_| {});
+    let choose = |t: &mut Test, seed| {
+        let state = &mut t.studio.state_mut().state;
+        state.perform(Action::Set(InspectorControl::Seed(seed)), Instant::now());
+    };
+    let seed = |t: &Test, panel: usize| {
+        let take = t.state().panels()[panel].picture().unwrap();
+        take.record.as_ref().unwrap().settings.seed
+    };
+    choose(&mut t, 99);
+    t.write(FOX);
+    t.idle();
+    assert_eq!(seed(&t, 0), 99);
+    t.write("The fox slept.");
+    t.idle();
+    assert_ne!(seed(&t, 1), 99, "not locked");
+    // The field shows the seed of the selected panel then, and what is chosen there is the next one.
+    choose(&mut t, 5);
+    t.write("An owl came.");
+    t.idle();
+    assert_eq!(seed(&t, 2), 5);
 }

@@ -138,7 +138,34 @@ fn an_instruction_gives_three_versions_side_by_side_as_takes() {
     let versions = [1, 2, 3].map(|number| format!("spookier, version {number}."));
     assert_eq!(all[0], FOX);
     assert_eq!(all[1..], versions);
+    // They stand beside each other in a sheet, the newest first, and a click takes one.
+    t.studio.run_steps(4);
+    let at = |t: &Test, text: &str| {
+        let found = t.studio.get_all_by_label(text);
+        let mut places = found
+            .map(|node| node.rect())
+            .filter(|rect| rect.width() < 300.0);
+        places.next().unwrap()
+    };
+    let places = versions.each_ref().map(|text| at(&t, text));
+    assert!(
+        (places[0].top() - places[2].top()).abs() < 2.0,
+        "{places:?}"
+    );
+    assert!(places[2].right() < places[1].left() && places[1].right() < places[0].left());
     t.shot("three-versions");
+    t.click("Use text 3");
+    assert_eq!(t.state().panels()[0].text, versions[1]);
+    t.studio.run_steps(3);
+    t.studio.get_by_label("Text 3 (shown)");
+    t.click("Delete text 2");
+    assert_eq!(t.state().panels()[0].texts.items().len(), 3);
+    t.click("Close Versions of the text");
+    t.click("Undo");
+    t.click("Texts side by side");
+    t.studio.run_steps(3);
+    t.studio.get_by_label("Use text 4");
+    t.click("Close Versions of the text");
     t.click("Rewrite by instruction");
     t.idle();
     assert_eq!(asked.lock().unwrap().last().unwrap().candidates, 1);

@@ -6,8 +6,9 @@ use super::{CastAction, drawings};
 use crate::pipeline::painter::PromptStyle;
 use crate::story::{FileUse, ImageId, LoraUse, Member, MemberId, MemberKind};
 use crate::studio::actions::Action;
+use crate::studio::dialogs::WeightsFor;
 use crate::studio::icons::Icon;
-use crate::studio::inspector::{field, label};
+use crate::studio::inspector::{field, file_field, label};
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
 use crate::studio::{theme, widgets};
@@ -60,7 +61,7 @@ pub fn show(
         {
             drawings::choose(ui, textures, actions, member);
         }
-        files(ui, &mut new);
+        files(ui, actions, &mut new);
         if new != *member {
             actions.push(Action::Cast(CastAction::Set(Box::new(new))));
         }
@@ -163,13 +164,15 @@ fn picture(ui: &mut Ui, state: &State, textures: &mut Textures, id: &ImageId, at
 }
 
 /// A LoRA and an embedding, by their paths.
-fn files(ui: &mut Ui, member: &mut Member) {
+fn files(ui: &mut Ui, actions: &mut Vec<Action>, member: &mut Member) {
     let file = member
         .lora
         .as_ref()
         .map_or("", |lora| &lora.file)
         .to_owned();
-    if let Some(file) = field(ui, "LoRA that was trained on it", &file, "its file") {
+    let line = ("LoRA that was trained on it", file.as_str(), "its file");
+    let what = WeightsFor::MemberLora(member.id);
+    if let Some(file) = file_field(ui, actions, line, what) {
         let file = file.trim().to_owned();
         let weight = member.lora.as_ref().map_or(1.0, |lora| lora.weight);
         member.lora = (!file.is_empty()).then_some(LoraUse {
@@ -188,7 +191,13 @@ fn files(ui: &mut Ui, member: &mut Member) {
         .as_ref()
         .map_or("", |used| &used.file)
         .to_owned();
-    if let Some(file) = field(ui, "Embedding that was trained on it", &file, "its file") {
+    let line = (
+        "Embedding that was trained on it",
+        file.as_str(),
+        "its file",
+    );
+    let what = WeightsFor::MemberEmbedding(member.id);
+    if let Some(file) = file_field(ui, actions, line, what) {
         let file = file.trim().to_owned();
         member.embedding = (!file.is_empty()).then_some(FileUse {
             file,

@@ -6,8 +6,9 @@ use super::{FrameAction, PictureUse, Tool};
 use crate::pipeline::painter::Capabilities;
 use crate::story::{FileUse, Likeness, PanelId, Settings};
 use crate::studio::actions::{Action, InspectorControl};
+use crate::studio::dialogs::WeightsFor;
 use crate::studio::icons::Icon;
-use crate::studio::inspector::{field, label};
+use crate::studio::inspector::{file_field, label};
 use crate::studio::state::State;
 use crate::studio::widgets;
 
@@ -68,12 +69,34 @@ fn likeness(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, takes: &Capab
         let slider = Slider::new(&mut new.strength, 0.0..=1.0).step_by(0.05);
         let slider = widgets::named_slider(ui, "Likeness to the cast", value, slider);
         slider.on_hover_text("How closely the pictures of whoever is in the panel are kept to");
-        for (name, file) in [
-            ("IP-Adapter", &mut new.adapter),
-            ("Its image encoder", &mut new.encoder),
+        for (name, share, hint) in [
+            (
+                "Likeness begins",
+                &mut new.start,
+                "Share of the steps after which they begin to work: 0 is at once",
+            ),
+            (
+                "Likeness ends",
+                &mut new.end,
+                "Share of the steps after which the picture is left to itself: 1 is never",
+            ),
+        ] {
+            let value = format!("{share:.2}");
+            let slider = Slider::new(share, 0.0..=1.0).step_by(0.05);
+            widgets::named_slider(ui, name, value, slider).on_hover_text(hint);
+        }
+        // What begins after its end would not work at all.
+        match new.start.to_bits() == now.start.to_bits() {
+            true => new.start = new.start.min(new.end),
+            false => new.end = new.end.max(new.start),
+        }
+        for (name, file, what) in [
+            ("IP-Adapter", &mut new.adapter, WeightsFor::Adapter),
+            ("Its image encoder", &mut new.encoder, WeightsFor::Encoder),
         ] {
             let path = file.as_ref().map_or("", |used| &used.file).to_owned();
-            if let Some(path) = field(ui, name, &path, "none: the model itself") {
+            let line = (name, path.as_str(), "none: the model itself");
+            if let Some(path) = file_field(ui, actions, line, what) {
                 *file = used(&path);
             }
         }
@@ -209,7 +232,8 @@ fn sketch(
             }
         }
     });
-    if let Some(file) = field(ui, "ControlNet", &state.framing.controlnet, "its file") {
+    let line = ("ControlNet", state.framing.controlnet.as_str(), "its file");
+    if let Some(file) = file_field(ui, actions, line, WeightsFor::Controlnet) {
         let file = FrameAction::Controlnet(file.trim().to_owned());
         actions.push(Action::Frame(file));
     }
@@ -248,7 +272,12 @@ fn larger(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: PanelId, id
         }
     });
     let hint = "none: drawn over in tiles";
-    if let Some(file) = field(ui, "Upscaler (Real-ESRGAN)", &state.framing.upscaler, hint) {
+    let line = (
+        "Upscaler (Real-ESRGAN)",
+        state.framing.upscaler.as_str(),
+        hint,
+    );
+    if let Some(file) = file_field(ui, actions, line, WeightsFor::Upscaler) {
         let file = FrameAction::Upscaler(file.trim().to_owned());
         actions.push(Action::Frame(file));
     }

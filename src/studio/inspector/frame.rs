@@ -3,11 +3,12 @@
 
 use egui::{ComboBox, DragValue, Slider, Ui};
 
-use super::words::{field, label};
+use super::words::{field, file_field, label};
 use crate::catalogue::file_of;
 use crate::pipeline::painter::{Capabilities, PRESETS, Preset, SHAPES};
 use crate::story::{Edit, FileUse, LoraUse, SchedulerName, Settings, Size};
 use crate::studio::actions::{Action, InspectorControl};
+use crate::studio::dialogs::WeightsFor;
 use crate::studio::icons::Icon;
 use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
@@ -80,7 +81,8 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     if takes.vae {
         let vae = shown.vae.as_ref().map(|used| used.file.as_str());
         let hint = "the model's own; a file or id";
-        if let Some(said) = field(ui, "VAE", vae.unwrap_or_default(), hint) {
+        let field = ("VAE", vae.unwrap_or_default(), hint);
+        if let Some(said) = file_field(ui, actions, field, WeightsFor::Vae) {
             let vae = Some(used(&said)).filter(|_| !said.trim().is_empty());
             change(
                 actions,
@@ -101,7 +103,7 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         }
     }
     if takes.loras
-        && let Some(loras) = loras(ui, &shown.loras)
+        && let Some(loras) = loras(ui, actions, &shown.loras)
     {
         let settings = Settings {
             loras,
@@ -182,7 +184,7 @@ fn used(said: &str) -> FileUse {
 }
 
 /// The LoRAs with their weights, and a line for another's file; the new list where it is changed.
-fn loras(ui: &mut Ui, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
+fn loras(ui: &mut Ui, actions: &mut Vec<Action>, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
     let mut new = None;
     label(ui, "LoRAs");
     for (at, lora) in chosen.iter().enumerate() {
@@ -203,7 +205,8 @@ fn loras(ui: &mut Ui, chosen: &[LoraUse]) -> Option<Vec<LoraUse>> {
             new = Some(loras);
         }
     }
-    if let Some(said) = field(ui, "Add a LoRA", "", "its file or id") {
+    let line = ("Add a LoRA", "", "its file or id");
+    if let Some(said) = file_field(ui, actions, line, WeightsFor::Lora) {
         let mut loras = chosen.to_vec();
         let FileUse { file, hash } = used(&said);
         loras.push(LoraUse {

@@ -5,7 +5,7 @@ mod settings;
 mod takes;
 mod words;
 
-pub(super) use words::{field, label};
+pub(super) use words::{field, file_field, label};
 
 use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 

@@ -5,6 +5,7 @@ use egui::{Image, Key, Rect, Response, Sense, Stroke, Ui, Vec2, WidgetInfo};
 use crate::story::{PanelId, PictureTake};
 use crate::studio::actions::Action;
 use crate::studio::icons::{self, Icon};
+use crate::studio::sheets::Sheet;
 use crate::studio::state::State;
 use crate::studio::textures::Textures;
 use crate::studio::{menus, theme, widgets};
@@ -134,16 +135,21 @@ pub(super) fn texts(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: P
             actions.push(Action::TextTake(id, at + 1));
         }
     };
-    let mut deleted = false;
+    let (mut deleted, mut compared) = (false, false);
     widgets::line(
         ui,
         "text buttons",
         |ui, _| previous(ui, actions),
         |ui| {
             deleted = widgets::icon_button(ui, Icon::Trash, "Delete text", true).clicked();
+            compared =
+                widgets::icon_button(ui, Icon::Compare, "Texts side by side", true).clicked();
         },
     );
     if deleted {
         actions.push(Action::DeleteText(id, at));
+    }
+    if compared {
+        actions.push(Action::Show(Some(Sheet::Versions(id))));
     }
 }

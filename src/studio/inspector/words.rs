@@ -1,10 +1,11 @@
 //! The words of the story, where the writer follows instructions: length, tone and directions,
 //! the plan, a rewriting by an instruction, and the picture prompt.
 
-use egui::{ComboBox, Id, TextEdit, Ui};
+use egui::{Align, ComboBox, Id, Layout, TextEdit, Ui};
 
 use crate::story::{Edit, PanelId, TextLength};
 use crate::studio::actions::{Action, InspectorControl};
+use crate::studio::dialogs::WeightsFor;
 use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::widgets;
@@ -146,9 +147,34 @@ pub(crate) fn label(ui: &mut Ui, words: &str) {
     widgets::caption(ui, words);
 }
 
+/// A [`field`] for a file, with a button that asks for it.
+pub(crate) fn file_field(
+    ui: &mut Ui,
+    actions: &mut Vec<Action>,
+    (name, value, hint): (&str, &str, &str),
+    what: WeightsFor,
+) -> Option<String> {
+    ui.add_space(4.0);
+    ui.horizontal(|ui| {
+        widgets::caption(ui, name);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let name = format!("Choose a file: {name}");
+            if widgets::icon_button(ui, Icon::Folder, &name, true).clicked() {
+                actions.push(Action::AskWeights(what));
+            }
+        });
+    });
+    edited(ui, name, value, hint)
+}
+
 /// A line of text with its name above it; what the author made of it once it is left.
 pub(crate) fn field(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
     label(ui, name);
+    edited(ui, name, value, hint)
+}
+
+/// The line of a [`field`].
+fn edited(ui: &mut Ui, name: &str, value: &str, hint: &str) -> Option<String> {
     let kept: Id = ui.scope_id().with(name);
     let typed = ui.data_mut(|data| data.get_temp::<String>(kept));
     let mut text = typed.unwrap_or_else(|| value.to_owned());

@@ -50,7 +50,8 @@ impl Chooser {
             | Ask::Model
             | Ask::ModelFolder
             | Ask::Models
-            | Ask::Workflow => String::new(),
+            | Ask::Workflow
+            | Ask::Weights(_) => String::new(),
         };
         let mut chooser = Chooser {
             ask,
@@ -76,7 +77,8 @@ impl Chooser {
                     let folder = path.is_dir();
                     let wanted = folder
                         || (self.wants_pictures() && is_picture(&path))
-                        || (self.ask == Ask::Model && catalogue::may_be_weights(&path))
+                        || (matches!(self.ask, Ask::Model | Ask::Weights(_))
+                            && catalogue::may_be_weights(&path))
                         || (self.ask == Ask::Workflow
                             && path.extension().is_some_and(|ending| ending == "json"));
                     if !name.starts_with('.') && wanted {
@@ -113,7 +115,8 @@ impl Chooser {
             | Ask::Model
             | Ask::ModelFolder
             | Ask::Models
-            | Ask::Workflow => false,
+            | Ask::Workflow
+            | Ask::Weights(_) => false,
         }
     }
 
@@ -127,6 +130,7 @@ impl Chooser {
             Ask::ModelFolder => "Add a model: choose its folder",
             Ask::Models => "Add all models in a folder",
             Ask::Workflow => "Choose a workflow in API format",
+            Ask::Weights(what) => what.title(),
             Ask::Export(what) if what.wants_file() => "Choose a name for the export",
             Ask::Export(_) => "Choose a folder for the export",
         }
@@ -196,7 +200,7 @@ pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
             ui.label(RichText::new(words).color(theme::palette(ui).error));
         }
         ui.horizontal(|ui| {
-            let wants_file = matches!(chooser.ask, Ask::Model | Ask::Workflow);
+            let wants_file = matches!(chooser.ask, Ask::Model | Ask::Workflow | Ask::Weights(_));
             if !chooser.wants_pictures() && !wants_file {
                 let there = chooser.dir.join(chooser.name.trim());
                 let asked = chooser.replaces.as_ref() == Some(&there);

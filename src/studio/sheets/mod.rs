@@ -10,6 +10,7 @@ mod leaving;
 mod libraries;
 mod messages;
 mod preferences;
+mod versions;
 
 use egui::{Frame, Id, Modal, ScrollArea, Ui};
 
@@ -18,7 +19,7 @@ use super::casting::sheet as member;
 use super::state::State;
 use super::textures::Textures;
 use super::theme;
-use crate::story::MemberId;
+use crate::story::{MemberId, PanelId};
 
 pub use chooser::Chooser;
 
@@ -39,6 +40,8 @@ pub enum Sheet {
     Changed,
     /// A member of the cast.
     Member(MemberId),
+    /// The texts of a panel side by side.
+    Versions(PanelId),
 }
 
 /// Draws what is open.
@@ -60,6 +63,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
         Sheet::About => ("About Vokenboard", 520.0),
         Sheet::Changed => ("Changed by another program", 460.0),
         Sheet::Member(_) => ("Member of the cast", 520.0),
+        Sheet::Versions(_) => ("Versions of the text", 860.0),
     };
     let closed = modal(ui, name, width, |ui| match sheet {
         Sheet::Help => help::show(ui),
@@ -69,6 +73,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
         Sheet::About => about::show(ui, state),
         Sheet::Changed => changed::show(ui, state, actions),
         Sheet::Member(id) => member::show(ui, state, textures, actions, id),
+        Sheet::Versions(id) => versions::show(ui, state, actions, id),
     });
     if closed {
         actions.push(Action::Show(None));

@@ -453,7 +453,7 @@ pub(super) fn with_frame(settings: Settings, made: &Settings) -> Settings {
     }
 }
 
-fn file_use(path: &str) -> Option<FileUse> {
+pub(super) fn file_use(path: &str) -> Option<FileUse> {
     let file = path.trim().to_owned();
     (!file.is_empty()).then_some(FileUse {
         file,

@@ -79,6 +79,7 @@ impl State {
                 }
                 return;
             }
+            Ask::Weights(what) => return self.put_weights(what, &path, now),
             Ask::Folder => {
                 let folder = Some(path);
                 let preferences = Preferences {

@@ -8,6 +8,7 @@ use image::RgbaImage;
 use super::{PreviewPicture, Readiness, State};
 use crate::engine::{Event, JobId, Make, Output, Progress, Request};
 use crate::story::{Edit, Panel, PanelId, PictureTake, Record, Settings, TextTake};
+use crate::studio::sheets::Sheet;
 use crate::studio::toasts::sentence;
 use crate::studio::work::{JobEdits, JobTarget, QueuedJob, RunningJob};
 
@@ -22,10 +23,11 @@ impl State {
         }
         self.view.composer.clear();
         self.speak_of_language(&sentence, now);
+        // The new panel is selected, whose settings are not those that the author has chosen.
+        let settings = make.picture().then(|| self.settings_of_new());
         let id = self.add_panel(sentence, self.place(), now);
         self.follow(id, true);
-        if make.picture() {
-            let settings = self.settings_of_new();
+        if let Some(settings) = settings {
             self.order(QueuedJob {
                 target: JobTarget::Panel(id),
                 make: Make::Picture,
@@ -153,7 +155,11 @@ impl State {
             }
             Event::Finished(job, output) => {
                 if let Some(running) = self.work.end(job) {
+                    let panel = running.panel;
                     self.finished(&running, output, now);
+                    if running.versions > 1 && self.view.sheet.is_none() {
+                        self.view.sheet = Some(Sheet::Versions(panel));
+                    }
                 }
             }
             Event::Cancelled(job) => self.stopped(job, now),

@@ -151,6 +151,7 @@ impl State {
             Action::AskModelFolder => self.ask(Ask::ModelFolder),
             Action::AskModels => self.ask(Ask::Models),
             Action::AskWorkflow => self.ask(Ask::Workflow),
+            Action::AskWeights(what) => self.ask(Ask::Weights(what)),
             Action::AddEngine => self.add_engine(),
             Action::Chosen(answer) => {
                 self.view.chooser = None;

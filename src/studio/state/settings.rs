@@ -219,8 +219,10 @@ impl State {
     }
 
     pub(super) fn settings_of_new(&mut self) -> Settings {
-        let chosen = std::mem::take(&mut self.controls.seed_chosen) && self.view.selected.is_none();
-        if !chosen && !self.controls.locked.contains(&None) {
+        // What the author reads in the field is what comes next, whichever panel it is.
+        if std::mem::take(&mut self.controls.seed_chosen) {
+            self.controls.next.seed = self.shown().seed;
+        } else if !self.controls.locked.contains(&None) {
             self.controls.next.seed = (self.seeds)();
         }
         self.controls.next.clone()

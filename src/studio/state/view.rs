@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use egui::Rect;
+
 use crate::story::PanelId;
 use crate::studio::sheets::{Chooser, Sheet};
 
@@ -25,6 +27,8 @@ pub struct View {
     pub scroll_to: Option<PanelId>,
     /// The cursor goes into the text of this panel once it is drawn.
     pub write_in: Option<PanelId>,
+    /// Where the cards in view lie, as last drawn.
+    pub cards: Vec<(PanelId, Rect)>,
     /// Cards in a row, and rows in view, as last drawn.
     pub columns: usize,
     /// Rows in view, as last drawn.
@@ -51,6 +55,7 @@ impl Default for View {
             editing: false,
             scroll_to: None,
             write_in: None,
+            cards: Vec::new(),
             columns: 3,
             rows: 1,
             inspector: None,
