@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CatalogueError, files, refused};
 use crate::llm::{GgufFacts, check_gguf};
-use crate::vision::{ProjectorError, ProjectorFacts};
+use crate::vision::{ProjectorError, ProjectorFacts, has_projector};
 use crate::weights::{FileEntry, GgufHeader, Identity, WeightsKind};
 
 /// What a projector is called where it cannot be used.
@@ -67,7 +67,7 @@ pub(super) fn of_model(
             fits(path, &facts, model)?;
             Some(path.to_path_buf())
         }
-        None => beside(model, &facts),
+        None => within(model, &facts).or_else(|| beside(model, &facts)),
     };
     path.map(|path| entry(&path)).transpose()
 }
@@ -106,6 +106,16 @@ fn fits(path: &Path, facts: &GgufFacts, model: &Path) -> Result<(), CatalogueErr
         path.display(),
         model.display()
     )))
+}
+
+/// The model's own file, where it holds a projector that fits it, as Ollama's do.
+fn within(model: &Path, facts: &GgufFacts) -> Option<PathBuf> {
+    facts.picture_width?;
+    let Ok(super::header::FileHeader::Gguf(header)) = super::header::read(model) else {
+        return None;
+    };
+    let fits = has_projector(&header) && fits(model, facts, model).is_ok();
+    fits.then(|| model.to_path_buf())
 }
 
 /// The projector in the folder of `model` that fits it.

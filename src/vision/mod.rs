@@ -16,7 +16,7 @@ mod tower;
 pub use config::{EvaConfig, QFormerConfig, VisionConfig};
 pub use eva::Eva;
 pub use preprocess::{Crop, Preprocess, pad_to_square};
-pub use projector::{Projector, ProjectorError, ProjectorFacts};
+pub use projector::{Projector, ProjectorError, ProjectorFacts, has_projector};
 pub use qformer::QFormer;
 pub use siglip::{Siglip, SiglipConfig};
 pub use tower::{TowerParams, VisionTower};

@@ -1,5 +1,6 @@
 //! A vision projector beside a language model (`mmproj`): a GGUF file of the architecture `clip`,
-//! with which Gemma 3 reads pictures.
+//! with which Gemma 3 reads pictures; or its tensors within the model's own file, as Ollama puts
+//! them there.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ impl ProjectorFacts {
     /// # Errors
     /// When it cannot be read, or is no projector that is read here.
     pub fn read(path: &Path) -> Result<ProjectorFacts, ProjectorError> {
-        let tensors = GgufTensors::open(path)?;
+        let tensors = opened(path)?;
         ProjectorFacts::of(&tensors).map_err(|reason| unusable(path, reason))
     }
 
@@ -126,7 +127,7 @@ impl Projector {
     /// # Errors
     /// When the file cannot be read, or is no projector that is read here.
     pub fn open(path: &Path) -> Result<Projector, ProjectorError> {
-        let tensors = GgufTensors::open(path)?;
+        let tensors = opened(path)?;
         let facts = ProjectorFacts::of(&tensors).map_err(|reason| unusable(path, reason))?;
         let source = Arc::new(tensors);
         let params = Params::from_source(source.clone(), false, &Device::Cpu);
@@ -175,6 +176,45 @@ impl Projector {
     }
 }
 
+/// Whether a language model's own file holds a projector.
+pub fn has_projector(header: &GgufHeader) -> bool {
+    is_merged(header) && header.tensors.keys().any(|name| name.starts_with("mm."))
+}
+
+/// Whether the header is that of a language model which may hold a projector.
+fn is_merged(header: &GgufHeader) -> bool {
+    header.string("general.architecture") == Some(GEMMA3)
+}
+
+/// What Ollama calls tensors within a model's own file, and llama.cpp in a file of their own.
+const MERGED: [(&str, &str); 10] = [
+    ("v.patch_embedding.", "v.patch_embd."),
+    ("v.position_embedding.", "v.position_embd."),
+    ("v.post_layernorm.", "v.post_ln."),
+    (".layer_norm1.", ".ln1."),
+    (".layer_norm2.", ".ln2."),
+    (".attn_output.", ".attn_out."),
+    (".mlp.fc1.", ".ffn_up."),
+    (".mlp.fc2.", ".ffn_down."),
+    ("mm.mm_input_projection.", "mm.input_projection."),
+    ("mm.mm_soft_emb_norm.", "mm.soft_emb_norm."),
+];
+
+/// The tensors of a projector, wherever they lie.
+fn opened(path: &Path) -> Result<GgufTensors, WeightsError> {
+    let tensors = GgufTensors::open(path)?;
+    if !is_merged(tensors.header()) {
+        return Ok(tensors);
+    }
+    Ok(tensors.select(|name| {
+        let of_vision = name.starts_with("v.") || name.starts_with("mm.");
+        of_vision.then(|| {
+            let names = MERGED.iter();
+            names.fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
+        })
+    }))
+}
+
 fn unusable(path: &Path, reason: String) -> ProjectorError {
     ProjectorError::Unusable {
         path: path.to_path_buf(),
@@ -202,6 +242,68 @@ fn held(header: &GgufHeader) -> DType {
 
 /// The sizes in a projector's header, where all that it says is read here.
 fn config(header: &GgufHeader) -> Result<SiglipConfig, String> {
+    let merged = is_merged(header);
+    if merged && header.tensors.is_empty() {
+        return Err("it is a language model without one".to_string());
+    }
+    if !merged {
+        check_kind(header)?;
+    }
+    let of = if merged {
+        "gemma3.vision"
+    } else {
+        "clip.vision"
+    };
+    let missing = |key: &str| format!("it does not say {key}");
+    let size_of = |key: &str| -> Result<usize, String> {
+        let number = header.number(key).ok_or_else(|| missing(key))?;
+        let whole = number.fract() == 0.0 && (1.0..=f64::from(1 << 20)).contains(&number);
+        match whole {
+            true => Ok(number as usize),
+            false => Err(format!("its {key} is out of range")),
+        }
+    };
+    let size = |key: &str| size_of(&format!("{of}.{key}"));
+    let number = |key: &str| header.number(&format!("{of}.{key}"));
+    let (image_size, patch_size) = (size("image_size")?, size("patch_size")?);
+    let pool = match (merged, number("projector.scale_factor")) {
+        (false, Some(_)) => size("projector.scale_factor")?,
+        (false, None) => 4,
+        (true, _) => {
+            let key = "gemma3.mm.tokens_per_image";
+            let tokens = match header.number(key) {
+                Some(_) => size_of(key)?,
+                None => 256,
+            };
+            let side = tokens.isqrt();
+            if side * side != tokens {
+                return Err(format!("its {key} is no square"));
+            }
+            image_size / patch_size / side
+        }
+    };
+    let config = SiglipConfig {
+        image_size,
+        patch_size,
+        hidden: size("embedding_length")?,
+        inner: size("feed_forward_length")?,
+        depth: size("block_count")?,
+        heads: size("attention.head_count")?,
+        epsilon: number("attention.layer_norm_epsilon")
+            .ok_or_else(|| missing(&format!("{of}.attention.layer_norm_epsilon")))?,
+        pool,
+        projection: match merged {
+            true => size_of("gemma3.embedding_length")?,
+            false => size("projection_dim")?,
+        },
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// # Errors
+/// What of a file of its own says that it is another projector.
+fn check_kind(header: &GgufHeader) -> Result<(), String> {
     let arch = header.string("general.architecture").unwrap_or_default();
     if arch != "clip" {
         return Err(format!("its general.architecture is {arch:?}, not clip"));
@@ -221,33 +323,7 @@ fn config(header: &GgufHeader) -> Result<SiglipConfig, String> {
     if !yes("clip.use_gelu") || yes("clip.use_silu") {
         return Err("its activation is not GELU (clip.use_gelu)".to_string());
     }
-    let number = |key: &str| header.number(&format!("clip.vision.{key}"));
-    let missing = |key: &str| format!("it does not say clip.vision.{key}");
-    let size = |key: &str| -> Result<usize, String> {
-        let number = number(key).ok_or_else(|| missing(key))?;
-        let whole = number.fract() == 0.0 && (1.0..=f64::from(1 << 20)).contains(&number);
-        match whole {
-            true => Ok(number as usize),
-            false => Err(format!("its clip.vision.{key} is out of range")),
-        }
-    };
-    let config = SiglipConfig {
-        image_size: size("image_size")?,
-        patch_size: size("patch_size")?,
-        hidden: size("embedding_length")?,
-        inner: size("feed_forward_length")?,
-        depth: size("block_count")?,
-        heads: size("attention.head_count")?,
-        epsilon: number("attention.layer_norm_epsilon")
-            .ok_or_else(|| missing("attention.layer_norm_epsilon"))?,
-        pool: match number("projector.scale_factor") {
-            Some(_) => size("projector.scale_factor")?,
-            None => 4,
-        },
-        projection: size("projection_dim")?,
-    };
-    config.check()?;
-    Ok(config)
+    Ok(())
 }
 
 /// Three numbers, one a colour.

@@ -46,6 +46,15 @@ impl GgufTensors {
         &self.header
     }
 
+    /// The tensors that `named` names, by that name; those that it does not name are left out.
+    #[must_use]
+    pub fn select(mut self, named: impl Fn(&str) -> Option<String>) -> GgufTensors {
+        let tensors = std::mem::take(&mut self.header.tensors).into_iter();
+        let tensors = tensors.filter_map(|(name, tensor)| Some((named(&name)?, tensor)));
+        self.header.tensors = tensors.collect();
+        self
+    }
+
     /// Names and shapes of all tensors.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let tensors = self.header.tensors.iter();

@@ -205,6 +205,103 @@ fn a_story_is_written_by_one_engine_and_drawn_by_another() {
 }
 
 #[test]
+fn the_cast_s_pictures_go_into_the_reference_inputs_of_a_workflow() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Comfy::start("");
+    // Two inputs for references, known by their titles; a third loads what the author chose there.
+    let load = |title: &str| {
+        json!({"class_type": "LoadImage", "inputs": {"image": format!("{title}.png")},
+            "_meta": {"title": title}})
+    };
+    let graph = json!({
+        "1": load("Reference"),
+        "2": load("reference 2"),
+        "3": load("backdrop"),
+        "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}, "_meta": {"title": "Prompt"}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+    });
+    let workflow = home.path().join("edit.json");
+    std::fs::write(&workflow, graph.to_string()).unwrap();
+    let added = run(
+        home.path(),
+        &[
+            "models",
+            "add",
+            "comfyui",
+            &server.address,
+            "--workflow",
+            workflow.to_str().unwrap(),
+        ],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    let mut cast = Vec::new();
+    for (name, colour) in [("Milo", [250, 0, 0]), ("the owl", [0, 0, 250])] {
+        let file = format!("{}.png", name.replace(' ', "-"));
+        let picture = image::RgbImage::from_pixel(16, 16, image::Rgb(colour));
+        picture.save(home.path().join(&file)).unwrap();
+        cast.push(json!({"name": name, "description": "", "pictures": [file]}));
+    }
+    let file = home.path().join("cast.json");
+    std::fs::write(&file, json!({"cast": cast}).to_string()).unwrap();
+
+    // The names of the pictures that a panel's graph loads, and the colours that were sent for it.
+    let mut seen = (0, 0);
+    let mut drawn = |opening: &str, out: &str| {
+        let told = run(
+            home.path(),
+            &[
+                "tell",
+                opening,
+                "--model",
+                "edit",
+                "--cast",
+                file.to_str().unwrap(),
+                "--panels",
+                "1",
+                "--seed",
+                "4",
+                "--out",
+                home.path().join(out).to_str().unwrap(),
+            ],
+        );
+        assert!(told.status.success(), "{}", said(&told));
+        let (graphs, sent) = (server.requests("/prompt"), server.requests("/upload/image"));
+        assert_eq!(graphs.len(), seen.0 + 1);
+        let graph = graphs.last().unwrap().json()["prompt"].clone();
+        let names = ["1", "2", "3"].map(|node| graph[node]["inputs"]["image"].clone());
+        let colours: Vec<[u8; 3]> = sent[seen.1..]
+            .iter()
+            .map(|asked| colour(&asked.body))
+            .collect();
+        seen = (graphs.len(), sent.len());
+        (names, colours)
+    };
+    let sent = || json!("vokenboard/a.png");
+    let (names, colours) = drawn("Milo meets the owl.", "both");
+    assert_eq!(names, [sent(), sent(), json!("backdrop.png")]);
+    assert_eq!(colours, [[250, 0, 0], [0, 0, 250]]);
+    // One alone is in both: the picture of the author's example is nobody of this story.
+    let (names, colours) = drawn("An old tree stood where the owl slept.", "one");
+    assert_eq!(names, [sent(), sent(), json!("backdrop.png")]);
+    assert_eq!(colours, [[0, 0, 250]]);
+    // Without anybody the workflow is as it was.
+    let (names, colours) = drawn("It snowed all night.", "none");
+    assert_eq!(
+        names,
+        ["Reference.png", "reference 2.png", "backdrop.png"].map(|name| json!(name))
+    );
+    assert!(colours.is_empty());
+}
+
+/// The colour of the picture in a form that was sent.
+fn colour(form: &[u8]) -> [u8; 3] {
+    let magic = b"\x89PNG";
+    let at = form.windows(4).position(|bytes| bytes == magic).unwrap();
+    let picture = image::load_from_memory_with_format(&form[at..], image::ImageFormat::Png);
+    picture.unwrap().to_rgb8().get_pixel(8, 8).0
+}
+
+#[test]
 fn an_engine_that_went_away_is_named_and_nothing_is_left_behind() {
     let home = tempfile::tempdir().unwrap();
     let pictures = Comfy::start("");

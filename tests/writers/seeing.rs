@@ -70,9 +70,9 @@ fn seen(mmproj: &str) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn a_projectors_embeddings_are_those_of_transformers_in_both_spellings_of_its_file() {
+fn a_projectors_embeddings_are_those_of_transformers_in_every_spelling_of_its_file() {
     let want = recorded("features");
-    for mmproj in ["mmproj.gguf", "mmproj-legacy.gguf"] {
+    for mmproj in ["mmproj.gguf", "mmproj-legacy.gguf", "merged.gguf"] {
         let off = off(&seen(mmproj).concat(), &want);
         assert!(off < 1e-4, "{mmproj}: {off}");
     }
@@ -195,6 +195,8 @@ fn a_projector_is_named_and_added_with_its_model() {
     sees(add(&model, &["--mmproj", mmproj]).assert());
     sees(add(&both.path().join("gemma.gguf"), &[]).assert());
     sees(add(both.path(), &[]).assert());
+    // Within the model's own file, as Ollama has it.
+    sees(add(&file("merged.gguf"), &[]).assert());
     // By the id of one that was added by itself.
     add(&path, &[])
         .assert()

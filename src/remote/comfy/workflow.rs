@@ -446,10 +446,10 @@ impl Workflow {
         if let Some(mask) = &values.mask {
             set(WorkflowInput::Mask, json!(mask));
         }
-        for (input, name) in WorkflowInput::REFERENCES
-            .into_iter()
-            .zip(&values.references)
-        {
+        // With fewer pictures than inputs they come again, so that the workflow's own pictures do not
+        // mix in; without any these stay.
+        let names = values.references.iter().cycle();
+        for (input, name) in WorkflowInput::REFERENCES.into_iter().zip(names) {
             set(input, json!(name));
         }
         graph

@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 
 use super::clean::AnswerFlaw;
-use crate::llm::chat::{ChatModel, ChatOptions, FinishReason, Message, MessagePart, TAKEN_BACK};
+use super::prompts::{PromptPanel, one_line};
+use super::sentences::{SentenceKey, sentences};
+use crate::llm::chat::{
+    ChatModel, ChatOptions, FinishReason, Message, MessagePart, Role, TAKEN_BACK,
+};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::writer::TextSink;
 
@@ -28,6 +32,36 @@ impl AnswerPrompt {
                 told.collect::<Vec<_>>().join("\n\n")
             }
         }
+    }
+
+    /// The sentences in which it is asked, which a small model says again: of the system and of the last
+    /// message, but not what is planned, which may well be told in the words of the plan.
+    pub(super) fn said(&self, panel: &PromptPanel) -> Vec<SentenceKey> {
+        let AnswerPrompt::Chat(messages) = self else {
+            return Vec::new();
+        };
+        let system = messages.iter().filter(|m| m.role == Role::System);
+        let orders = system.chain(messages.last()).map(told);
+        let planned = panel.plan.iter().chain(&panel.later);
+        let planned = planned.chain([&panel.direction]).map(|line| one_line(line));
+        let planned: Vec<String> = planned.filter(|line| !line.is_empty()).collect();
+        // The order stands behind the story, which is compared by itself.
+        let lines = orders.flat_map(|text| {
+            let lines = text
+                .lines()
+                .rev()
+                .take_while(|line| !line.trim().is_empty());
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        });
+        let lines = lines.filter(|line| !planned.iter().any(|plan| line.contains(plan.as_str())));
+        lines
+            .flat_map(|line| {
+                sentences(&line)
+                    .into_iter()
+                    .filter_map(SentenceKey::of)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     /// The same with a reminder at its end.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::language::TextLanguage;
 use super::sentences::{SentenceKey, circles, is_spaceless, is_whole, sentences, words};
+use super::talk::is_talk;
 use crate::story::TextLength;
 
 /// Why an answer is no text for the board.
@@ -83,7 +84,7 @@ pub(super) fn clean(
         let Some(print) = SentenceKey::of(sentence) else {
             continue;
         };
-        if TALK.is_match(sentence) {
+        if is_talk(sentence) {
             talked = true;
             continue;
         }
@@ -163,7 +164,7 @@ fn joined(sentences: &[String]) -> String {
     text
 }
 
-fn regex(pattern: &str) -> Regex {
+pub(super) fn regex(pattern: &str) -> Regex {
     // Every pattern is written here and compiled in the tests.
     Regex::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
@@ -204,13 +205,6 @@ static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) fn is_afterword(line: &str) -> bool {
     AFTERWORD.is_match(line)
 }
-
-/// Talk about the text in place of a text.
-static TALK: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)^\W{0,3}(?:the|this|our) (?:story|panel|chapter|scene|text|sentence|paragraph|narrative)\b[^.!?]{0,40}\b(?:begins?|began|continues?|ends?|starts?|tells?|describes?|shows?|is about|goes on)\b|\bthis is the (?:next|last|first|final|second|third) (?:part|panel|chapter|scene|thing|sentence)|\b(?:in|of) (?:this|the (?:next|last|first|final)) (?:panel|chapter|scene|paragraph)|\bthe (?:next|last|first) (?:panel|sentence|paragraph)\b|\bco-author\b|\b(?:the|this) (?:story|text|panel|sentence)['’]s\b|\b(?:second|third|next|previous) sentence\b|^\W{0,3}i(?:['’]m going to|['’]ll| will| can) (?:write|continue|create|add|make|rewrite|describe|provide|help)\b|^\W{0,3}(?:这个|本)?故事(?:从|开始|继续|结束)",
-    )
-});
 
 pub(super) fn is_refusal(text: &str) -> bool {
     REFUSAL.is_match(text)
@@ -370,13 +364,18 @@ fn longest(value: &Value) -> Option<String> {
 /// Whether so much of an answer is enough for a text.
 pub(super) fn is_enough(answer: &str, wanted: &TextConstraints) -> bool {
     let text = prose(answer);
-    // One sentence more shows that the last wanted one is whole; as many again may be repeated.
+    // One sentence more shows that the last wanted one is whole; as many again may be talk. One that
+    // has only repeated itself so far goes on to do so.
     let found = sentences(&text).len();
     found > 2 * wanted.sentences + 1
         || words(&text) > 2 * wanted.words
         || circles(&text)
         || answer.chars().count() > 40 * wanted.words
-        || (found > wanted.sentences && clean(answer, false, wanted).is_ok())
+        || (found > wanted.sentences
+            && matches!(
+                clean(answer, false, wanted),
+                Ok(_) | Err(AnswerFlaw::Repeats)
+            ))
 }
 
 /// What of an unfinished answer can be shown: whole words of its text.

@@ -9,6 +9,7 @@ mod language;
 mod parse;
 mod prompts;
 mod sentences;
+mod talk;
 mod window;
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ impl InstructWriter {
         }))
     }
 
-    /// The story in short; empty where the model can't say it.
+    /// The story in short; sentences of it where the model can't say it.
     fn summary(
         &mut self,
         story: &PromptStory,
@@ -188,7 +189,7 @@ impl InstructWriter {
         let summary = match answer(self.chat.as_mut(), &wish, sink)? {
             AnswerOutcome::Clean(summary) => summary,
             AnswerOutcome::Cancelled => return Ok(None),
-            AnswerOutcome::Never(_) => String::new(),
+            AnswerOutcome::Never(_) => window::extract(&story.summary, &story.told),
         };
         self.summaries
             .keep(&story.summary, &story.told, summary.clone());
@@ -268,6 +269,8 @@ impl Writer for InstructWriter {
             return Ok(None);
         };
         let order = self.next(&told.story, request, length);
+        let mut told = told;
+        told.prints.extend(order.said(&planned(request)));
         let wanted = TextConstraints {
             told: &told.prints,
             language: told.language,

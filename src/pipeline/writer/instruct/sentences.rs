@@ -122,18 +122,21 @@ impl SentenceKey {
         if self.letters == other.letters {
             return true;
         }
-        let (a, b) = (self.pairs.len(), other.pairs.len());
-        // Short sentences are alike by chance; and lengths far apart are never the same.
-        if a.min(b) < 12 || 2 * a.min(b) < a.max(b) {
-            return false;
-        }
-        let common = self.pairs.intersection(&other.pairs).count();
-        let (common, all) = (2.0 * common as f64, (a + b) as f64);
         let (long, short) = match self.letters.len() > other.letters.len() {
             true => (self.letters.len(), other.letters.len()),
             false => (other.letters.len(), self.letters.len()),
         };
-        common / all >= SAME && short as f64 / long as f64 >= SAME
+        // Lengths far apart are never the same, and told at once.
+        if (short as f64 / long as f64) < SAME {
+            return false;
+        }
+        let (a, b) = (self.pairs.len(), other.pairs.len());
+        // Short sentences are alike by chance.
+        if a.min(b) < 12 || 2 * a.min(b) < a.max(b) {
+            return false;
+        }
+        let common = self.pairs.intersection(&other.pairs).count();
+        2.0 * common as f64 / (a + b) as f64 >= SAME
     }
 }
 

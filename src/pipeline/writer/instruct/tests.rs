@@ -395,6 +395,61 @@ fn the_same_request_gives_the_same_text_and_a_long_story_is_shortened_in_steps()
 }
 
 #[test]
+fn a_summary_is_the_model_s_own_and_else_sentences_of_the_story() {
+    let long: Vec<String> = (0..240)
+        .map(|at| {
+            format!("Day {at}: the fox walked on through valley {at} and met a {at} year old tree.")
+        })
+        .collect();
+    let texts: Vec<&str> = long.iter().map(String::as_str).collect();
+    let last = "Then the sea lay before her.";
+    let ask = |answers: &[&str]| {
+        let request = request(&texts);
+        let mut writer = writer(answers, false);
+        let mut sink = |_: &str| GO_ON;
+        let written = writer.continue_story(&request, &mut sink);
+        written.unwrap().unwrap()
+    };
+    // What follows from one summary is in the next one's order.
+    let own = [
+        "The fox walked far.",
+        "She met trees.",
+        "She went on.",
+        last,
+    ];
+    let written = ask(&own);
+    assert!(
+        written.prompt.contains("in short:\n\nShe went on."),
+        "{}",
+        written.prompt
+    );
+    assert_eq!(written.text, last);
+    // Each is asked for four times at most; then the story says it itself.
+    let refusal = "I'm sorry, but I can't help with that.";
+    let refusals = [refusal; 12].into_iter().chain([last]);
+    let written = ask(&refusals.collect::<Vec<_>>());
+    let short = written.prompt.split("in short:\n\n").nth(1).unwrap();
+    assert!(short.starts_with("Day "), "{short}");
+    assert_eq!(written.text, last);
+}
+
+#[test]
+fn a_model_that_says_the_order_again_is_asked_again() {
+    let mut writer = writer(
+        &[
+            "Something new happens in it.",
+            "At the end of each message stands an order: answer with what it asks for and nothing else.",
+            "The owl opened one eye.",
+        ],
+        false,
+    );
+    let request = request(&[STORIES[0].0]);
+    let mut sink = |_: &str| GO_ON;
+    let written = writer.continue_story(&request, &mut sink);
+    assert_eq!(written.unwrap().unwrap().text, "The owl opened one eye.");
+}
+
+#[test]
 fn a_model_without_a_template_goes_on_with_the_text() {
     let mut header = header();
     header.metadata.remove("tokenizer.chat_template");

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::sentences::{sentences, words};
+
 /// Steps back for which a summary is made of the one before; what is older is in it no more.
 const CHAIN: usize = 3;
 
@@ -46,6 +48,34 @@ pub(super) fn stretches(starts: &[usize]) -> Vec<(usize, usize)> {
     let before = starts[..from].last().copied().unwrap_or(0);
     let firsts = std::iter::once(before).chain(starts[from..].iter().copied());
     firsts.zip(starts[from..].iter().copied()).collect()
+}
+
+/// Words that an extract has at most.
+const EXTRACT: usize = 120;
+
+/// The first sentences of some panels, from the first to the last, behind what was told of those
+/// before: in place of a summary.
+pub(super) fn extract(before: &str, told: &[String]) -> String {
+    let firsts: Vec<&str> = told
+        .iter()
+        .filter_map(|text| sentences(text).first().copied())
+        .collect();
+    let mut all = before.trim().to_owned();
+    let mut left = EXTRACT.saturating_sub(words(before) / 2);
+    // As far apart as leaves room for about twelve words each.
+    let step = firsts.len().div_ceil(EXTRACT / 12).max(1);
+    for sentence in firsts.iter().step_by(step) {
+        let count = words(sentence);
+        if count > left {
+            break;
+        }
+        left -= count;
+        if !all.is_empty() {
+            all.push(' ');
+        }
+        all.push_str(sentence);
+    }
+    all
 }
 
 /// Summaries by what they are of. Each is a function of the panels alone, so that keeping it
@@ -94,6 +124,23 @@ mod tests {
         assert!(stretches(&[]).is_empty());
         assert_eq!(stretches(&[4]), [(0, 4)]);
         assert_eq!(stretches(&[4, 8, 12, 16]), [(4, 8), (8, 12), (12, 16)]);
+    }
+
+    #[test]
+    fn an_extract_has_sentences_from_the_first_panel_to_the_last() {
+        let told: Vec<String> = (0..40)
+            .map(|day| format!("On day {day} the fox came to another hill. It slept there."))
+            .collect();
+        let extract = extract("The fox left home.", &told);
+        assert!(
+            extract.starts_with("The fox left home. On day 0 "),
+            "{extract}"
+        );
+        assert!(
+            extract.contains("On day 36 ") && !extract.contains("slept"),
+            "{extract}"
+        );
+        assert!(words(&extract) <= EXTRACT + 4);
     }
 
     #[test]
