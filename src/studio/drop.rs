@@ -75,8 +75,10 @@ fn aim(ui: &Ui, state: &State) -> Option<PanelId> {
         };
         return state.view.selected.filter(bare);
     };
+    // They may be those of a board that is shown no more.
     let mut cards = state.view.cards.iter();
-    cards.find(|(_, rect)| rect.contains(at)).map(|(id, _)| *id)
+    let (id, _) = cards.find(|(_, rect)| rect.contains(at))?;
+    state.index_of(*id).map(|_| *id)
 }
 
 fn say(ui: &Ui, words: &str) {
