@@ -5,8 +5,8 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
-use super::course::{self, Course, Stage, StepLosses};
-use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError, log};
 use crate::diffusion::{ModelFolder, Vae, VaeConfig};
@@ -449,7 +449,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Cosine { from: s.decay_from },
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
         losses: &["l2", "l1", "edge", "kl", "moved"],
@@ -490,11 +495,6 @@ impl Stage for Learning<'_> {
             grads: passes.into_iter().map(|p| p.grads).collect(),
             samples: s.batch,
         })
-    }
-
-    fn rate(&self, step: u64, _: &str) -> f64 {
-        let s = self.settings;
-        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
     }
 
     fn export(&mut self, opt: &AdamW) -> Result<()> {

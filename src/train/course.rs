@@ -1,7 +1,7 @@
 //! The loop that every stage of training runs in: steps, divergence, log, checkpoints, samples and
 //! resume. What a stage learns from, and what it writes, is its own.
 
-use super::optimizer::AdamW;
+use super::optimizer::{AdamW, learning_rate, linear_rate};
 use super::{Result, TrainError, checkpoint, log};
 use candle_core::backprop::GradStore;
 use std::path::Path;
@@ -10,17 +10,63 @@ use std::path::Path;
 const LOG_EVERY: u64 = 25;
 
 /// How long a run is, and how often it writes what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Course<'a> {
     /// Folder of the run.
     pub run: &'a Path,
     pub resume: bool,
-    pub steps: u64,
+    /// The parts of the run, one after the other.
+    pub phases: Vec<Phase>,
     pub checkpoint_every: u64,
     /// 0 where there are no samples to make.
     pub sample_every: u64,
     /// What the losses of a step are called; the gradient's norm comes behind them.
     pub losses: &'static [&'static str],
+}
+
+/// Steps of a run and the learning rate over them: up to `peak` in `warmup` steps, and down to zero
+/// at the last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    pub peak: f64,
+    pub warmup: u64,
+    pub steps: u64,
+    pub decay: Decay,
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decay {
+    /// Constant up to this share of the steps, then half a cosine.
+    Cosine { from: f64 },
+    /// transformers' `get_linear_schedule_with_warmup`.
+    Linear,
+}
+
+impl Phase {
+    fn rate(&self, step: u64) -> f64 {
+        match self.decay {
+            Decay::Cosine { from } => learning_rate(self.peak, step, self.warmup, self.steps, from),
+            Decay::Linear => linear_rate(self.peak, step, self.warmup, self.steps),
+        }
+    }
+}
+
+impl Course<'_> {
+    fn steps(&self) -> u64 {
+        self.phases.iter().map(|phase| phase.steps).sum()
+    }
+
+    /// The learning rate of a step, counted from 0.
+    fn rate(&self, mut step: u64) -> f64 {
+        for phase in &self.phases {
+            if step < phase.steps {
+                return phase.rate(step);
+            }
+            step -= phase.steps;
+        }
+        0.0
+    }
 }
 
 /// What one step has found.
@@ -48,11 +94,15 @@ pub(crate) trait Stage {
     /// Gradients and losses of step `step`, counted from 0.
     fn step(&mut self, step: u64) -> Result<StepLosses>;
 
-    /// The learning rate of a parameter at a step.
-    fn rate(&self, step: u64, name: &str) -> f64;
+    /// What the learning rate is multiplied by for the parameter of this name.
+    fn rate_factor(&self, _name: &str) -> f64 {
+        1.0
+    }
 
-    /// Writes what has been learnt, beside each checkpoint.
-    fn export(&mut self, opt: &AdamW) -> Result<()>;
+    /// Writes what has been learnt, beside each checkpoint; some stages do at the end only.
+    fn export(&mut self, _opt: &AdamW) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes samples to look at; `last` at the end of the run.
     fn sample(&mut self, _opt: &AdamW, _last: bool) -> Result<()> {
@@ -65,7 +115,7 @@ pub(crate) trait Stage {
 /// # Errors
 /// A folder that can't be used, a loss that is no longer a number, and whatever the stage meets.
 pub(crate) fn run<S: Stage>(course: &Course, opt: &mut AdamW, stage: &mut S) -> Result<()> {
-    let Course { run, steps, .. } = *course;
+    let (run, steps) = (course.run, course.steps());
     checkpoint::open(run, course.resume, opt)?;
     let mut losses = log::LossLog::open(run, course.losses)?;
     stage.begin()?;
@@ -79,7 +129,8 @@ pub(crate) fn run<S: Stage>(course: &Course, opt: &mut AdamW, stage: &mut S) -> 
         if S::ALL_LEARN {
             opt.all_learn(&found.grads)?;
         }
-        let norm = opt.step_each(&found.grads, |name| stage.rate(step, name))?;
+        let rate = course.rate(step);
+        let norm = opt.step_each(&found.grads, |name| rate * stage.rate_factor(name))?;
         losses.add(&[&found.losses[..], &[norm]].concat());
         bar.inc(1);
         let step = opt.steps();
@@ -99,4 +150,34 @@ pub(crate) fn run<S: Stage>(course: &Course, opt: &mut AdamW, stage: &mut S) -> 
     }
     bar.finish();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_run_has_its_own_warm_up_and_decay() {
+        let phase = |peak, decay| Phase {
+            peak,
+            warmup: 2,
+            steps: 4,
+            decay,
+        };
+        let course = Course {
+            run: Path::new(""),
+            resume: false,
+            phases: vec![
+                phase(1.0, Decay::Linear),
+                phase(8.0, Decay::Cosine { from: 0.5 }),
+            ],
+            checkpoint_every: 1,
+            sample_every: 0,
+            losses: &[],
+        };
+        let rates: Vec<f64> = (0..course.steps()).map(|step| course.rate(step)).collect();
+        assert_eq!(rates[..4], [0.0, 0.5, 1.0, 0.5]);
+        assert_eq!(rates[4..7], [4.0, 8.0, 8.0]);
+        assert!(rates[7] < 8.0 && course.rate(8) == 0.0);
+    }
 }

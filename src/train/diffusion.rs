@@ -5,8 +5,8 @@
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
 use super::autoencoder::{CropRenderer, averages, read_json, to_pictures, to_signed};
-use super::course::{self, Course, Stage, StepLosses};
-use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError, log, write_whole};
 use crate::diffusion::{
@@ -202,6 +202,38 @@ pub(super) struct DiffusionNetworks {
 }
 
 impl DiffusionNetworks {
+    /// UNet and text encoder as the configurations in the folder `model` say, for texts of this
+    /// tokenizer: with the weights in `params`, which are those of the model folder `init` where
+    /// names and shapes are the same.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, or no configuration of ours.
+    pub(super) fn begin(
+        model: &Path,
+        init: Option<&Path>,
+        tokenizer: CaptionTokenizer,
+        params: &Params,
+    ) -> Result<Self> {
+        let unet: UnetConfig = read_json(&model.join("unet/config.json"))?;
+        let mut text: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
+        text.vocab_size = tokenizer.vocab_size();
+        (text.bos_token_id, text.eos_token_id, text.pad_token_id) = tokenizer.special_ids();
+        text.max_position_embeddings = tokenizer.length();
+        let nets = Self {
+            pooled: unet.class_embed_type.is_some(),
+            unet: Unet::new(unet, params.pp("unet"))?,
+            text: TextEncoder::new(text, params.pp("text_encoder"))?,
+            tokenizer,
+            device: params.device().clone(),
+        };
+        if let Some(init) = init {
+            let folder = ModelFolder::new(init);
+            super::adopt(&params.pp("unet"), &folder.unet_weights())?;
+            super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
+        }
+        Ok(nets)
+    }
+
     pub(super) fn ids(&self, captions: &[String]) -> Result<Tensor> {
         let ids: Vec<u32> = captions
             .iter()
@@ -281,8 +313,6 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let s: DiffusionSettings = super::read_config(config)?;
     let base = config.parent().unwrap_or(Path::new("."));
     let model = base.join(&s.model);
-    let unet_config: UnetConfig = read_json(&model.join("unet/config.json"))?;
-    let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
     let scheduler_config: SchedulerConfig =
         read_json(&model.join("scheduler/scheduler_config.json"))?;
     let scheduler_config = scheduler_config.with_own_defaults();
@@ -305,29 +335,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             "unet_only needs init, whose text encoder stays".into(),
         ));
     }
-    let tokenizer = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
-    text_config.vocab_size = tokenizer.vocab_size();
-    (
-        text_config.bos_token_id,
-        text_config.eos_token_id,
-        text_config.pad_token_id,
-    ) = tokenizer.special_ids();
-    text_config.max_position_embeddings = s.tokens;
-
+    let init = s.init.as_ref().map(|init| base.join(init));
+    let of_captions = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
     let params = Params::init(s.seed, &device);
-    let pooled = unet_config.class_embed_type.is_some();
-    let nets = DiffusionNetworks {
-        unet: Unet::new(unet_config, params.pp("unet"))?,
-        text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
-        tokenizer,
-        pooled,
-        device: device.clone(),
-    };
-    if let Some(init) = &s.init {
-        let folder = ModelFolder::new(base.join(init));
-        super::adopt(&params.pp("unet"), &folder.unet_weights())?;
-        super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
-    }
+    let nets = DiffusionNetworks::begin(&model, init.as_deref(), of_captions, &params)?;
     let mut learnt = params.vars();
     learnt.retain(|(name, _)| !s.unet_only || name.starts_with("unet."));
     let mut opt = AdamW::new(learnt, AdamSettings::default())?;
@@ -359,7 +370,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Cosine { from: s.decay_from },
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
         losses: &["loss"],
@@ -446,11 +462,6 @@ impl Stage for Learning<'_> {
             losses: vec![values.iter().sum()],
             samples: s.batch,
         })
-    }
-
-    fn rate(&self, step: u64, _: &str) -> f64 {
-        let s = self.settings;
-        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
     }
 
     fn export(&mut self, opt: &AdamW) -> Result<()> {

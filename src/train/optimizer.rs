@@ -331,9 +331,26 @@ pub fn learning_rate(base: f64, step: u64, warmup: u64, total: u64, decay_from: 
     base * 0.5 * (1.0 + (std::f64::consts::PI * at.clamp(0.0, 1.0)).cos())
 }
 
+/// Learning rate of step `step` (from 0): up from zero over `warmup` steps, then down to zero at
+/// `total` (transformers' `get_linear_schedule_with_warmup`).
+pub fn linear_rate(base: f64, step: u64, warmup: u64, total: u64) -> f64 {
+    if step < warmup {
+        return base * step as f64 / warmup as f64;
+    }
+    let left = total.saturating_sub(step) as f64;
+    base * left / (total.saturating_sub(warmup).max(1)) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls_linearly() {
+        let rates: Vec<f64> = (0..6).map(|step| linear_rate(1.0, step, 2, 6)).collect();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
+        assert_eq!(linear_rate(1.0, 9, 2, 6), 0.0);
+    }
 
     #[test]
     fn finds_the_minimum_of_a_parabola() {

@@ -7,10 +7,9 @@ use crate::report::{Error, GRADIENT_LIMIT, Outcome, Stage, values};
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use std::collections::HashMap;
 use vokenboard::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures, same_timestep};
-use vokenboard::train::optimizer::{AdamSettings, AdamW};
+use vokenboard::train::optimizer::{AdamSettings, AdamW, linear_rate};
 use vokenboard::train::voken::{
-    Denoiser, LossNoise, LossWeights, VokenStage as Training, image_loss, linear_rate, losses,
-    mask_new_rows,
+    Denoiser, LossNoise, LossWeights, VokenStage as Training, image_loss, losses, mask_new_rows,
 };
 use vokenboard::voken::{InterleavedText, PaddedBatch, voken_states};
 

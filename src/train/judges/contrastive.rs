@@ -18,8 +18,8 @@ use crate::nn::Params;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
-use crate::train::course::{self, Course, Stage, StepLosses};
-use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
+use crate::train::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, read_config, write_whole};
 
 /// Settings of the stage (TOML).
@@ -142,7 +142,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Cosine { from: s.decay_from },
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: 0,
         losses: &["contrast"],
@@ -179,16 +184,6 @@ impl Stage for Learning<'_> {
             grads: vec![loss.backward()?],
             samples: self.settings.batch,
         })
-    }
-
-    fn rate(&self, step: u64, _: &str) -> f64 {
-        let s = self.settings;
-        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
-    }
-
-    /// It is written at the end only.
-    fn export(&mut self, _: &AdamW) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -12,14 +12,14 @@ mod scenes;
 mod tests;
 
 use super::autoencoder::read_json;
-use super::course::{self, Course, Stage, StepLosses};
+use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
 use super::diffusion::{DiffusionNetworks, copy_autoencoder, export};
-use super::optimizer::{AdamSettings, AdamW, learning_rate};
+use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError};
 use crate::diffusion::{
     CaptionTokenizer, Conditioning, ModelFolder, NoiseSchedule, Preview, ReferenceLatents,
-    SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig,
+    SchedulerConfig, UnetConfig,
 };
 use crate::nn::{NoiseSource, Params};
 use crate::storyworld::library::{MAX_FIGURES, vocabulary};
@@ -185,36 +185,16 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let base = config.parent().unwrap_or(Path::new("."));
     let model = base.join(&s.model);
     let unet_config: UnetConfig = read_json(&model.join("unet/config.json"))?;
-    let mut text_config: TextConfig = read_json(&model.join("text_encoder/config.json"))?;
     let scheduler: SchedulerConfig = read_json(&model.join("scheduler/scheduler_config.json"))?;
     let scheduler = scheduler.with_own_defaults();
     let device = super::device()?;
     let autoencoder = base.join(&s.autoencoder);
     let vae = ModelFolder::new(&autoencoder).read_vae(&device)?;
     check(&s, config, &unet_config, vae.config().encoder_scale())?;
-    let tokenizer = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
-    text_config.vocab_size = tokenizer.vocab_size();
-    (
-        text_config.bos_token_id,
-        text_config.eos_token_id,
-        text_config.pad_token_id,
-    ) = tokenizer.special_ids();
-    text_config.max_position_embeddings = s.tokens;
-
+    let init = s.init.as_ref().map(|init| base.join(init));
+    let of_captions = CaptionTokenizer::from_words(&vocabulary(), s.tokens);
     let params = Params::init(s.seed, &device);
-    let pooled = unet_config.class_embed_type.is_some();
-    let nets = DiffusionNetworks {
-        unet: Unet::new(unet_config, params.pp("unet"))?,
-        text: TextEncoder::new(text_config, params.pp("text_encoder"))?,
-        tokenizer,
-        pooled,
-        device: device.clone(),
-    };
-    if let Some(init) = &s.init {
-        let folder = ModelFolder::new(base.join(init));
-        super::adopt(&params.pp("unet"), &folder.unet_weights())?;
-        super::adopt(&params.pp("text_encoder"), &folder.text_encoder_weights())?;
-    }
+    let nets = DiffusionNetworks::begin(&model, init.as_deref(), of_captions, &params)?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     let schedule = NoiseSchedule::new(&scheduler)?;
     let channels = vae.config().latent_channels;
@@ -234,7 +214,12 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Cosine { from: s.decay_from },
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
         losses: &["loss"],
@@ -302,11 +287,6 @@ impl Stage for Learning<'_> {
             losses: vec![values.iter().sum()],
             samples: s.batch,
         })
-    }
-
-    fn rate(&self, step: u64, _: &str) -> f64 {
-        let s = self.settings;
-        learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from)
     }
 
     fn export(&mut self, opt: &AdamW) -> Result<()> {

@@ -34,4 +34,4 @@ pub use pack::{
     ContextParts, Objective, ObjectivePlan, Pack, PackedTokens, PanelIds, PictureTarget,
 };
 pub use samples::{DialogTurn, TrainingSample, cc3m, clean_caption, mmdialog, vist};
-pub use stage::{VokenStage, linear_rate, mask_new_rows};
+pub use stage::{VokenStage, mask_new_rows};

@@ -16,8 +16,8 @@ use crate::storyworld::{
     Place, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId, Time, Weather, caption,
 };
 use crate::train::autoencoder::averages;
-use crate::train::course::{self, Course, Stage, StepLosses};
-use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
+use crate::train::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, read_config};
 use crate::vision::{Crop, Preprocess, TowerParams, VisionConfig, VisionTower};
@@ -415,10 +415,23 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         tower,
         nets,
     };
+    let decay = Decay::Cosine { from: s.decay_from };
+    let of_pictures = Phase {
+        peak: s.learning_rate,
+        warmup: s.warmup,
+        steps: s.steps,
+        decay,
+    };
+    let of_language = Phase {
+        peak: s.language_rate,
+        warmup: 10,
+        steps: s.language_steps,
+        decay,
+    };
     let course = Course {
         run,
         resume,
-        steps: s.steps + s.language_steps,
+        phases: vec![of_pictures, of_language],
         checkpoint_every: s.checkpoint_every,
         sample_every: 0,
         losses: &["patches", "words", "text"],
@@ -458,14 +471,6 @@ impl Stage for Learning<'_> {
             grads: passes.into_iter().map(|p| p.grads).collect(),
             samples: size,
         })
-    }
-
-    fn rate(&self, step: u64, _: &str) -> f64 {
-        let s = self.settings;
-        match step.checked_sub(s.steps) {
-            None => learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from),
-            Some(step) => learning_rate(s.language_rate, step, 10, s.language_steps, s.decay_from),
-        }
     }
 
     fn export(&mut self, opt: &AdamW) -> Result<()> {

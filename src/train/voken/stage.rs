@@ -1,4 +1,4 @@
-//! The two stages: learning rates, and which rows of the tables are learned.
+//! The two stages: what learns how fast, and which rows of the tables are learned.
 
 use crate::nn::Result;
 use candle_core::{Tensor, Var, backprop::GradStore};
@@ -17,6 +17,9 @@ pub enum VokenStage {
 }
 
 impl VokenStage {
+    /// What its losses are called.
+    pub(super) const LOSSES: &[&str] = &["text", "image", "caption"];
+
     /// What the base learning rate is multiplied by for a parameter, named as in the
     /// reference's checkpoints: new parts learn faster while they are aligned.
     pub fn rate_factor(self, name: &str) -> f64 {
@@ -25,16 +28,6 @@ impl VokenStage {
             VokenStage::Align | VokenStage::Story => 1.0,
         }
     }
-}
-
-/// Learning rate of step `step` (from 0): up from zero over `warmup` steps, then down to zero at
-/// `total` (transformers' `get_linear_schedule_with_warmup`).
-pub fn linear_rate(base: f64, step: u64, warmup: u64, total: u64) -> f64 {
-    if step < warmup {
-        return base * step as f64 / warmup as f64;
-    }
-    let left = total.saturating_sub(step) as f64;
-    base * left / (total.saturating_sub(warmup).max(1)) as f64
 }
 
 /// Keeps of the gradients of embedding table and output layer only those of the last `added`
@@ -69,13 +62,6 @@ pub fn mask_new_rows(grads: &mut GradStore, vars: &[(String, Var)], added: usize
 mod tests {
     use super::*;
     use candle_core::Device;
-
-    #[test]
-    fn the_rate_rises_and_falls_linearly() {
-        let rates: Vec<f64> = (0..6).map(|step| linear_rate(1.0, step, 2, 6)).collect();
-        assert_eq!(rates, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
-        assert_eq!(linear_rate(1.0, 9, 2, 6), 0.0);
-    }
 
     #[test]
     fn only_new_rows_keep_their_gradients() {

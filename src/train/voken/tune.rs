@@ -12,8 +12,8 @@ use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
 use crate::train::autoencoder::averages;
-use crate::train::course::{self, Course, StepLosses};
-use crate::train::optimizer::{AdamSettings, AdamW, learning_rate};
+use crate::train::course::{self, Course, Decay, Phase, StepLosses};
+use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, read_config};
 use crate::voken::{FolderConfig, VokenFolder, VokenModel};
@@ -130,10 +130,15 @@ pub fn train(
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Cosine { from: s.decay_from },
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: s.sample_every,
-        losses: &["text", "image", "caption"],
+        losses: VokenStage::LOSSES,
     };
     course::run(&course, &mut opt, &mut learning)
 }
@@ -169,10 +174,8 @@ impl course::Stage for Learning<'_> {
         })
     }
 
-    fn rate(&self, step: u64, name: &str) -> f64 {
-        let s = &self.nets.settings;
-        let rate = learning_rate(s.learning_rate, step, s.warmup, s.steps, s.decay_from);
-        rate * self.stage.rate_factor(name)
+    fn rate_factor(&self, name: &str) -> f64 {
+        self.stage.rate_factor(name)
     }
 
     fn export(&mut self, opt: &AdamW) -> Result<()> {

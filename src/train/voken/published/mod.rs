@@ -9,13 +9,13 @@ mod tests;
 
 use super::data::TrainingStory;
 use super::loss::LossWeights;
-use super::stage::{VokenStage, linear_rate};
+use super::stage::VokenStage;
 use super::{datasets, telling};
 use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{PartPaths, is_published, write_down};
 use crate::story::{PanelId, SchedulerName, Settings};
-use crate::train::course::{self, Course, StepLosses};
+use crate::train::course::{self, Course, Decay, Phase, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::{Result, TrainError, checkpoint, read_config, write_whole};
 use candle_core::Var;
@@ -152,10 +152,15 @@ fn learn(
     let course = Course {
         run,
         resume,
-        steps: s.steps,
+        phases: vec![Phase {
+            peak: s.learning_rate,
+            warmup: s.warmup,
+            steps: s.steps,
+            decay: Decay::Linear,
+        }],
         checkpoint_every: s.checkpoint_every,
         sample_every: s.sample_every,
-        losses: &["text", "image", "caption"],
+        losses: VokenStage::LOSSES,
     };
     course::run(&course, &mut opt, &mut learning)
 }
@@ -183,9 +188,8 @@ impl course::Stage for Learning<'_> {
         })
     }
 
-    fn rate(&self, step: u64, name: &str) -> f64 {
-        let s = self.settings;
-        linear_rate(s.learning_rate, step, s.warmup, s.steps) * self.stage.rate_factor(name)
+    fn rate_factor(&self, name: &str) -> f64 {
+        self.stage.rate_factor(name)
     }
 
     fn export(&mut self, _: &AdamW) -> Result<()> {

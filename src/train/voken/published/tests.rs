@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::published::Published;
+use crate::train::optimizer::linear_rate;
 use crate::train::run_with;
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device, Tensor};
