@@ -96,7 +96,7 @@ fn write(dir: &Path) -> Result<()> {
 fn asked(build: impl FnOnce(&Params)) -> Shapes {
     let params = Params::probe(Shapes::new());
     build(&params);
-    params.asked()
+    params.required_tensors()
 }
 
 /// Stable Diffusion 2.1-base's sizes; its small files are those of the tests.

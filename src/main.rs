@@ -108,7 +108,7 @@ fn open_studio(mut arguments: Cli) -> anyhow::Result<()> {
     let library = weights::models_dir(models.as_deref()).ok();
     let offer = library
         .as_deref()
-        .map(|dir| studio::models::offer(dir, &choice));
+        .map(|dir| studio::models::offered_models(dir, &choice));
     let offer = offer.unwrap_or_default();
     studio::run(StudioOptions {
         project: arguments.project,

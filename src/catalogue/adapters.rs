@@ -3,9 +3,9 @@
 use super::{HeaderTensors, refused, usable};
 use crate::weights::{Identity, WeightsKind};
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     let (name, keys) = t.find(|name| name.ends_with("to_k_ip.weight"))?;
-    let why = t.tell(name);
+    let why = t.describe(name);
     let width = keys.shape.get(1).copied();
     let family = match width {
         Some(768) => "sd1",
@@ -14,7 +14,8 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         Some(4096) => "flux",
         _ => by_number(t),
     };
-    let faces = t.with(".to_q_lora.") || t.with(".to_k_lora.") || t.with("perceiver_resampler");
+    let faces =
+        t.has_part(".to_q_lora.") || t.has_part(".to_k_lora.") || t.has_part("perceiver_resampler");
     let faces = faces
         || t.has("image_proj.proj.2.weight") && t.dim("image_proj.proj.0.weight", 1) == Some(512);
     if faces {
@@ -43,8 +44,8 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
     }
     let plus = t.has("image_proj.latents");
     let tells = match plus {
-        true => t.tell("image_proj.latents"),
-        false => t.tell("image_proj.proj.weight"),
+        true => t.describe("image_proj.latents"),
+        false => t.describe("image_proj.proj.weight"),
     };
     if !plus && !t.has("image_proj.proj.weight") {
         return Some(refused(

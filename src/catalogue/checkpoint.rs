@@ -8,11 +8,11 @@ use crate::weights::{Checkpoint, Identity, WeightsKind};
 
 const UNET: &str = "model.diffusion_model.";
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
-    if !t.under(UNET) {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
+    if !t.has_prefix(UNET) {
         return None;
     }
-    let inside = t.inside(UNET);
+    let inside = t.without_prefix(UNET);
     let family = unet::family(&inside)?;
     let mut identity = judge(t, family);
     identity.prediction = identity
@@ -31,7 +31,11 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         identity
     };
     if t.has("cc_projection.weight") {
-        return refuse("zero123", "Zero-1-to-3", &t.tell("cc_projection.weight"));
+        return refuse(
+            "zero123",
+            "Zero-1-to-3",
+            &t.describe("cc_projection.weight"),
+        );
     }
     if t.has("edm_mean") || t.has("edm_std") {
         return refuse(
@@ -40,7 +44,7 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
             "edm_mean and edm_std: it samples as EDM does",
         );
     }
-    if t.with("edm_vpred.sigma") {
+    if t.has_part("edm_vpred.sigma") {
         return refuse(
             "cosxl",
             "CosXL",
@@ -48,9 +52,10 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         );
     }
     if name == "sdxl-refiner"
-        || (t.under("conditioner.embedders.0.model.") && !t.under("conditioner.embedders.1."))
+        || (t.has_prefix("conditioner.embedders.0.model.")
+            && !t.has_prefix("conditioner.embedders.1."))
     {
-        let text = t.first_under("conditioner.embedders.0.model.");
+        let text = t.first_with_prefix("conditioner.embedders.0.model.");
         let text = text.map_or(String::new(), |name| {
             format!("{name} (one OpenCLIP encoder, no embedders.1); ")
         });
@@ -63,8 +68,8 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         return refuse(name, called, &why);
     }
     // What the text encoder is tells more than widths do.
-    let encoder = of_text_encoder(|prefix| t.under(prefix));
-    let vae = t.under("first_stage_model.decoder.");
+    let encoder = of_text_encoder(|prefix| t.has_prefix(prefix));
+    let vae = t.has_prefix("first_stage_model.decoder.");
     let Some((of_text, prefix)) = encoder.filter(|_| vae) else {
         let lacks = match (encoder, vae) {
             (None, true) => "its text encoder",
@@ -79,7 +84,7 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         ));
         return identity;
     };
-    if let Some(text) = t.first_under(prefix) {
+    if let Some(text) = t.first_with_prefix(prefix) {
         why = format!("{text}; {why}");
     }
     let family_of_text = of_text.to_string();
@@ -95,7 +100,7 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         StableDiffusionFamily::Sd2 => 768,
         StableDiffusionFamily::Sd1 => 512,
     });
-    if t.with("cond_proj.") {
+    if t.has_part("cond_proj.") {
         identity
             .notes
             .push("it is LCM-distilled: use the scheduler lcm".to_string());

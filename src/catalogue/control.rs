@@ -5,7 +5,7 @@ use crate::weights::{Identity, WeightsKind};
 
 const USE_CONTROLNET: &str = "use a ControlNet of Stable Diffusion 1.x or XL";
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     lite(t)
         .or_else(|| of_transformer(t))
         .or_else(|| union(t))
@@ -14,8 +14,8 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
 }
 
 fn lite(t: &HeaderTensors) -> Option<Identity> {
-    if let Some(name) = t.first_under("lllite_unet") {
-        let why = t.tell(name);
+    if let Some(name) = t.first_with_prefix("lllite_unet") {
+        let why = t.describe(name);
         return Some(refused(
             "controlnet-lllite",
             "ControlNet-LLLite",
@@ -23,7 +23,7 @@ fn lite(t: &HeaderTensors) -> Option<Identity> {
             USE_CONTROLNET,
         ));
     }
-    let lora = t.has("lora_controlnet") || t.under("input_hint_block.") && t.with(".down");
+    let lora = t.has("lora_controlnet") || t.has_prefix("input_hint_block.") && t.has_part(".down");
     lora.then(|| {
         let why = "lora_controlnet, input_hint_block.*: the differences from a UNet";
         refused("control-lora", "a ControlNet LoRA", why, USE_CONTROLNET)
@@ -36,15 +36,18 @@ fn of_transformer(t: &HeaderTensors) -> Option<Identity> {
         name.starts_with("controlnet_blocks.") || name.starts_with("controlnet_single_blocks.")
     });
     let (name, _) = name?;
-    let why = t.tell(name);
-    let (family, called) = if t.with("img_mod.") {
+    let why = t.describe(name);
+    let (family, called) = if t.has_part("img_mod.") {
         ("qwen-image", "a Qwen-Image ControlNet")
-    } else if t.under("double_blocks.")
-        || t.under("single_transformer_blocks.")
+    } else if t.has_prefix("double_blocks.")
+        || t.has_prefix("single_transformer_blocks.")
         || t.has("controlnet_x_embedder.weight")
     {
         ("flux", "a FLUX ControlNet")
-    } else if t.with(".add_k_proj.") || t.under("joint_blocks.") || t.under("pos_embed_input.") {
+    } else if t.has_part(".add_k_proj.")
+        || t.has_prefix("joint_blocks.")
+        || t.has_prefix("pos_embed_input.")
+    {
         ("sd3", "a Stable Diffusion 3 ControlNet")
     } else {
         ("controlnet", "a ControlNet of a diffusion transformer")
@@ -62,26 +65,26 @@ fn union(t: &HeaderTensors) -> Option<Identity> {
     Some(refused(
         "sdxl-controlnet-union",
         "ControlNet Union",
-        t.tell(name),
+        t.describe(name),
         "use a ControlNet of one kind, such as canny or depth",
     ))
 }
 
 fn plain(t: &HeaderTensors) -> Option<Identity> {
-    let (hint, blocks) = if t.under("control_model.") {
+    let (hint, blocks) = if t.has_prefix("control_model.") {
         (
             "control_model.input_hint_block.0.weight",
-            t.inside("control_model."),
+            t.without_prefix("control_model."),
         )
-    } else if t.under("controlnet_cond_embedding.") {
+    } else if t.has_prefix("controlnet_cond_embedding.") {
         ("controlnet_cond_embedding.conv_in.weight", t.clone())
-    } else if t.under("input_hint_block.") && t.under("zero_convs.") {
+    } else if t.has_prefix("input_hint_block.") && t.has_prefix("zero_convs.") {
         ("input_hint_block.0.weight", t.clone())
     } else {
         return None;
     };
     let family = unet::family(&blocks)?;
-    let why = format!("{}; {}", t.tell(hint), family.why);
+    let why = format!("{}; {}", t.describe(hint), family.why);
     // Some ControlNets of XL have fewer blocks than its UNet.
     let name = match family.name {
         "ssd-1b" | "segmind-vega" | "sdxl-distilled" => "sdxl",
@@ -101,12 +104,12 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
 }
 
 fn t2i_adapter(t: &HeaderTensors) -> Option<Identity> {
-    let t = match t.under("adapter.") {
-        true => t.inside("adapter."),
+    let t = match t.has_prefix("adapter.") {
+        true => t.without_prefix("adapter."),
         false => t.clone(),
     };
-    let body = t.first_under("body.0.resnets.0.block1.weight");
-    let body = body.or_else(|| t.first_under("body.0.block1.weight"))?;
+    let body = t.first_with_prefix("body.0.resnets.0.block1.weight");
+    let body = body.or_else(|| t.first_with_prefix("body.0.block1.weight"))?;
     let full = t.has("conv_in.weight");
-    full.then(|| refused("t2i-adapter", "a T2I-Adapter", t.tell(body), ELSEWHERE))
+    full.then(|| refused("t2i-adapter", "a T2I-Adapter", t.describe(body), ELSEWHERE))
 }

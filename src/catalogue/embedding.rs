@@ -8,7 +8,7 @@ const MOST: usize = 8;
 /// More rows than an embedding has.
 const ROWS: usize = 256;
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     let rows = |name: &str| -> Option<usize> {
         match t.shape(name)? {
             [width] => Some(*width),
@@ -20,7 +20,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         return None;
     }
     if let (Some(_), Some(_)) = (rows("clip_l"), rows("clip_g")) {
-        let why = format!("{}; {}", t.tell("clip_l"), t.tell("clip_g"));
+        let why = format!("{}; {}", t.describe("clip_l"), t.describe("clip_g"));
         return Some(usable(
             WeightsKind::Embedding,
             "sdxl",
@@ -49,10 +49,15 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
             return Some(refused(
                 "embedding",
                 "an embedding of another model",
-                t.tell(name),
+                t.describe(name),
                 instead,
             ));
         }
     };
-    Some(usable(WeightsKind::Embedding, family, called, t.tell(name)))
+    Some(usable(
+        WeightsKind::Embedding,
+        family,
+        called,
+        t.describe(name),
+    ))
 }

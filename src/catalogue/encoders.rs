@@ -13,11 +13,11 @@ pub(super) fn image(t: &HeaderTensors) -> Option<Identity> {
         "visual.patch_embed.proj.weight",
     ];
     let name = names.into_iter().find(|name| t.has(name))?;
-    let mut why = t.tell(name);
+    let mut why = t.describe(name);
     if t.has("visual_projection.weight") {
-        why = format!("{why}, {}", t.tell("visual_projection.weight"));
+        why = format!("{why}, {}", t.describe("visual_projection.weight"));
     }
-    if t.under("vision_model.head.") {
+    if t.has_prefix("vision_model.head.") {
         return Some(refused(
             "siglip",
             "a SigLIP image encoder",
@@ -42,7 +42,7 @@ pub(super) fn image(t: &HeaderTensors) -> Option<Identity> {
     };
     // OpenCLIP's own names are not read.
     let hugging = name == names[0];
-    if t.under("text_model.") || t.has("token_embedding.weight") {
+    if t.has_prefix("text_model.") || t.has("token_embedding.weight") {
         return Some(refused(
             family,
             "a whole CLIP, for texts and pictures",
@@ -102,7 +102,7 @@ fn clip(t: &HeaderTensors) -> Option<Identity> {
     Some(refused(
         family,
         called,
-        format!("{}, nothing else", t.tell(&name)),
+        format!("{}, nothing else", t.describe(&name)),
         WITH_MODEL,
     ))
 }
@@ -112,7 +112,7 @@ fn t5(t: &HeaderTensors) -> Option<Identity> {
     let (name, info) = t.find(|name| name.ends_with(query))?;
     let width = info.shape.get(1).copied();
     // Every layer of UMT5 has a bias of its own.
-    let own = t.with("encoder.block.1.layer.0.SelfAttention.relative_attention_bias");
+    let own = t.has_part("encoder.block.1.layer.0.SelfAttention.relative_attention_bias");
     let size = match width {
         Some(4096) => "xxl",
         Some(2048) => "xl",
@@ -124,7 +124,7 @@ fn t5(t: &HeaderTensors) -> Option<Identity> {
     let kind = if own { "umt5" } else { "t5" };
     let family = [kind, size].join("-").trim_end_matches('-').to_string();
     let called = format!("a {} text encoder alone", family.to_uppercase());
-    Some(refused(&family, &called, t.tell(name), WITH_MODEL))
+    Some(refused(&family, &called, t.describe(name), WITH_MODEL))
 }
 
 fn bert(t: &HeaderTensors) -> Option<Identity> {
@@ -134,12 +134,12 @@ fn bert(t: &HeaderTensors) -> Option<Identity> {
     });
     let (family, called) = match (
         chat,
-        name.contains("embeddings.word_embeddings.weight") && t.with("attention.self.query"),
+        name.contains("embeddings.word_embeddings.weight") && t.has_part("attention.self.query"),
     ) {
         (_, true) => ("bert", "a BERT text encoder"),
         _ => ("chatglm", "ChatGLM, the text encoder of Kolors"),
     };
-    Some(refused(family, called, t.tell(name), WITH_MODEL))
+    Some(refused(family, called, t.describe(name), WITH_MODEL))
 }
 
 fn language(t: &HeaderTensors) -> Option<Identity> {
@@ -148,7 +148,8 @@ fn language(t: &HeaderTensors) -> Option<Identity> {
             || name.ends_with("tok_embeddings.weight")
             || name == "transformer.wte.weight"
     })?;
-    let sees = t.under("visual.") || t.under("vision_tower.") || t.under("model.visual.");
+    let sees =
+        t.has_prefix("visual.") || t.has_prefix("vision_tower.") || t.has_prefix("model.visual.");
     let called = match sees {
         true => "a vision-language model in safetensors or PyTorch form, without its configuration",
         false => "a language model in safetensors or PyTorch form, without its configuration",
@@ -156,7 +157,7 @@ fn language(t: &HeaderTensors) -> Option<Identity> {
     Some(refused(
         "language-model",
         called,
-        t.tell(name),
+        t.describe(name),
         "use the model as a GGUF file",
     ))
 }

@@ -12,12 +12,12 @@ const ANOTHER: &str = "use a Q4_K_M or Q8_0 of a language model such as Llama 3,
 ///
 /// # Errors
 /// When one of its parts cannot be read or is damaged.
-pub(super) fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
+pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
     let arch = header.string("general.architecture");
     let kind = header.string("general.type");
     let family = arch.or(kind).unwrap_or("unknown");
     if super::projector::is_one(header) {
-        return super::projector::tell(path, header);
+        return super::projector::identify(path, header);
     }
     match check_gguf(path) {
         Ok(facts) => Ok(told(&facts)),

@@ -31,7 +31,7 @@ const DOWN: [&str; 4] = [
 
 const USE_LORA: &str = "use a plain LoRA of Stable Diffusion 1.x, 2.x or XL";
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     let (module, width) = modules(t)?;
     let base = base(t);
     let other = OTHERS.iter().find_map(|(mark, family, called)| {
@@ -46,7 +46,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         return Some(refused(
             family,
             called,
-            format!("{}{of}: it is no plain LoRA", t.tell(name)),
+            format!("{}{of}: it is no plain LoRA", t.describe(name)),
             USE_LORA,
         ));
     }
@@ -55,7 +55,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         return Some(refused(
             "lycoris-full",
             "LyCORIS full differences",
-            t.tell(name),
+            t.describe(name),
             USE_LORA,
         ));
     }
@@ -159,7 +159,7 @@ fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
     ];
     let named = NAMES.iter().find_map(|(part, family, called)| {
         let (name, _) = t.find(|name| name.contains(part))?;
-        Some((*family, *called, t.tell(name)))
+        Some((*family, *called, t.describe(name)))
     });
     // The names of transformers' blocks are inside a UNet's, too.
     let unet = t.find(|name| {
@@ -201,7 +201,7 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
     const SD1: &str = "Stable Diffusion 1.x";
     const SD2: &str = "Stable Diffusion 2.x";
     const SDXL: &str = "Stable Diffusion XL";
-    let told = |name: &str| t.tell(name);
+    let told = |name: &str| t.describe(name);
     // What only XL has: a second text encoder, more than one block at an attention.
     let two = t.find(|name| {
         name.starts_with("lora_te2_")

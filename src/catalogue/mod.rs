@@ -50,24 +50,24 @@ type Identify = fn(&HeaderTensors) -> Option<Identity>;
 /// Every kind of file, in the order in which they are asked: files that hold parts of other kinds
 /// come before those.
 const KINDS: [Identify; 12] = [
-    adapters::tell,
-    control::tell,
+    adapters::identify,
+    control::identify,
     others::motion_module,
-    lora::tell,
-    checkpoint::tell,
-    transformers::tell,
+    lora::identify,
+    checkpoint::identify,
+    transformers::identify,
     unet::alone,
     others::safety_checker,
     encoders::image,
-    vae::tell,
+    vae::identify,
     encoders::text,
-    embedding::tell,
+    embedding::identify,
 ];
 
 /// What tensors with these names and shapes are.
 pub fn identify_tensors(tensors: &HeaderTensors) -> Identity {
     let known = KINDS.iter().find_map(|tell| tell(tensors));
-    let known = known.or_else(|| others::tell(tensors));
+    let known = known.or_else(|| others::identify(tensors));
     let mut identity = known.unwrap_or_else(|| unknown(tensors));
     measure(tensors, &mut identity);
     identity
@@ -107,11 +107,11 @@ pub fn enlarges(identity: &Identity) -> bool {
 /// When it cannot be read, is damaged, or is no file of weights.
 pub fn identify(path: &Path) -> Result<Identity, CatalogueError> {
     if path.is_dir() {
-        return folders::tell(path);
+        return folders::identify(path);
     }
     match header::read(path)? {
         header::FileHeader::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),
-        header::FileHeader::Gguf(header) => gguf::tell(path, &header),
+        header::FileHeader::Gguf(header) => gguf::identify(path, &header),
     }
 }
 

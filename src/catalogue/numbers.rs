@@ -30,7 +30,7 @@ pub(super) fn judge(t: &HeaderTensors, identity: &mut Identity) {
     }
     let most = bytes.iter().max_by_key(|(_, bytes)| **bytes);
     identity.precision = most.map(|(dtype, _)| name(dtype));
-    let packed = PACKED.iter().find(|(mark, _)| t.with(mark));
+    let packed = PACKED.iter().find(|(mark, _)| t.has_part(mark));
     let way = packed.map(|(_, way)| (*way).to_string()).or_else(|| {
         // Counters and position ids are whole numbers in every file.
         let large = t.map.iter().find(|(_, info)| {

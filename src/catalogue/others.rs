@@ -23,15 +23,15 @@ fn upscale(t: &HeaderTensors) -> String {
 pub(super) fn motion_module(t: &HeaderTensors) -> Option<Identity> {
     let (name, _) =
         t.find(|name| name.contains("motion_modules.") || name.contains("temporal_transformer."))?;
-    let whole = t.with("resnets.")
-        || t.with("lora")
-        || t.under("controlnet_cond_embedding.")
-        || t.under("model.diffusion_model.");
+    let whole = t.has_part("resnets.")
+        || t.has_part("lora")
+        || t.has_prefix("controlnet_cond_embedding.")
+        || t.has_prefix("model.diffusion_model.");
     (!whole).then(|| {
         refused(
             "animatediff",
             "an AnimateDiff motion module",
-            t.tell(name),
+            t.describe(name),
             ELSEWHERE,
         )
     })
@@ -44,13 +44,13 @@ pub(super) fn safety_checker(t: &HeaderTensors) -> Option<Identity> {
     Some(refused(
         "safety-checker",
         "a safety checker",
-        t.tell(name),
+        t.describe(name),
         NOT_NEEDED,
     ))
 }
 
 /// Everything else that is known.
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     let first = |names: &[&'static str]| names.iter().copied().find(|name| t.has(name));
     let esrgan = first(&[
         "body.0.rdb1.conv1.weight",
@@ -58,7 +58,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         "model.1.sub.0.RDB1.conv1.0.weight",
     ]);
     if let Some(name) = esrgan {
-        let why = format!("{}, {}", t.tell("conv_first.weight"), t.tell(name));
+        let why = format!("{}, {}", t.describe("conv_first.weight"), t.describe(name));
         return Some(refused(
             "upscaler-esrgan",
             "an ESRGAN upscaler",
@@ -169,7 +169,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         .iter()
         .find_map(|(names, family, called)| Some((first(names)?, family, called)))
     {
-        return Some(refused(family, called, t.tell(name), NOT_NEEDED));
+        return Some(refused(family, called, t.describe(name), NOT_NEEDED));
     }
     // Compact networks of Real-ESRGAN: convolutions one after the other.
     let plain = t
@@ -179,7 +179,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         return Some(refused(
             "upscaler-compact",
             "a compact ESRGAN upscaler",
-            t.tell("body.0.weight"),
+            t.describe("body.0.weight"),
             &upscale(t),
         ));
     }
@@ -188,7 +188,7 @@ pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
         refused(
             "upscaler",
             "an upscaler",
-            t.tell("conv_first.weight"),
+            t.describe("conv_first.weight"),
             NOT_NEEDED,
         )
     })

@@ -22,7 +22,7 @@ pub(super) fn is_one(header: &GgufHeader) -> bool {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn tell(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
+pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, CatalogueError> {
     let mut identity = match ProjectorFacts::read(path) {
         Ok(facts) => Identity {
             is: WeightsKind::Projector,

@@ -43,19 +43,19 @@ impl HeaderTensors {
     }
 
     /// Whether a name begins so.
-    pub fn under(&self, prefix: &str) -> bool {
-        self.first_under(prefix).is_some()
+    pub fn has_prefix(&self, prefix: &str) -> bool {
+        self.first_with_prefix(prefix).is_some()
     }
 
     /// The first of the names that begin so.
-    pub fn first_under(&self, prefix: &str) -> Option<&str> {
+    pub fn first_with_prefix(&self, prefix: &str) -> Option<&str> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let (name, _) = self.map.range::<str, _>(from).next()?;
         name.starts_with(prefix).then_some(name)
     }
 
     /// What follows `prefix` in the names that begin so, in order, with their tensors.
-    pub fn after<'a>(
+    pub fn after_prefix<'a>(
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a HeaderTensor)> {
@@ -65,7 +65,7 @@ impl HeaderTensors {
     }
 
     /// Whether a name contains this.
-    pub fn with(&self, part: &str) -> bool {
+    pub fn has_part(&self, part: &str) -> bool {
         self.names().any(|name| name.contains(part))
     }
 
@@ -88,15 +88,15 @@ impl HeaderTensors {
     /// One more than the highest number that follows `prefix` in a name: how many blocks there are.
     pub fn blocks(&self, prefix: &str) -> usize {
         let numbers = self
-            .after(prefix)
+            .after_prefix(prefix)
             .filter_map(|(rest, _)| rest.split('.').next()?.parse::<usize>().ok());
         numbers.max().map_or(0, |last| last.saturating_add(1))
     }
 
     /// Those whose names begin so, without that beginning.
     #[must_use]
-    pub fn inside(&self, prefix: &str) -> HeaderTensors {
-        let held = self.after(prefix);
+    pub fn without_prefix(&self, prefix: &str) -> HeaderTensors {
+        let held = self.after_prefix(prefix);
         let held = held.map(|(name, info)| (name.to_string(), info.clone()));
         HeaderTensors {
             map: held.collect(),
@@ -105,7 +105,7 @@ impl HeaderTensors {
     }
 
     /// `name [sizes]`, as it is told to people.
-    pub fn tell(&self, name: &str) -> String {
+    pub fn describe(&self, name: &str) -> String {
         match self.shape(name) {
             Some(shape) => format!("{name} {shape:?}"),
             None => name.to_string(),
@@ -131,7 +131,7 @@ impl HeaderTensors {
             let Some(prefix) = WRAPPERS.iter().find(all) else {
                 break;
             };
-            tensors = tensors.inside(prefix);
+            tensors = tensors.without_prefix(prefix);
         }
         tensors
     }
@@ -174,9 +174,12 @@ mod tests {
         let tensors = tensors.unwrapped();
         assert_eq!(tensors.blocks("blocks."), 12);
         assert_eq!(tensors.dim("blocks.11.a", 0), Some(2));
-        assert!(tensors.under("blocks.1") && !tensors.under("blocks.2"));
+        assert!(tensors.has_prefix("blocks.1") && !tensors.has_prefix("blocks.2"));
         assert_eq!(
-            tensors.inside("blocks.").names().collect::<Vec<_>>(),
+            tensors
+                .without_prefix("blocks.")
+                .names()
+                .collect::<Vec<_>>(),
             ["0.a", "11.a"]
         );
     }

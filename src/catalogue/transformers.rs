@@ -30,16 +30,16 @@ const FAMILIES: [fn(&HeaderTensors) -> Option<Found>; 9] = [
     music,
 ];
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     for prefix in PREFIXES {
-        if !prefix.is_empty() && !t.under(prefix) {
+        if !prefix.is_empty() && !t.has_prefix(prefix) {
             continue;
         }
-        let inner = t.inside(prefix);
+        let inner = t.without_prefix(prefix);
         let Some((family, called, name)) = FAMILIES.iter().find_map(|tell| tell(&inner)) else {
             continue;
         };
-        let why = format!("{prefix}{}", inner.tell(&name));
+        let why = format!("{prefix}{}", inner.describe(&name));
         return Some(refused(family, &called, why, ELSEWHERE));
     }
     None
@@ -51,27 +51,27 @@ fn found(family: &'static str, called: &str, name: &str) -> Option<Found> {
 
 /// Blocks that see text and picture apart, then others that see both.
 fn flux_like(t: &HeaderTensors) -> Option<Found> {
-    let modulation = t.first_under("double_stream_modulation_img.");
+    let modulation = t.first_with_prefix("double_stream_modulation_img.");
     if let Some(name) = modulation {
-        let guided = t.with("guidance_in.") || t.with("guidance_embedder.");
+        let guided = t.has_part("guidance_in.") || t.has_part("guidance_embedder.");
         let called = match guided {
             true => "FLUX.2 dev",
             false => "FLUX.2 klein",
         };
         return found("flux2", called, name);
     }
-    if let Some(name) = t.first_under("txt_in.individual_token_refiner.") {
-        let called = match t.under("byt5_in.") || t.under("vision_in.") {
+    if let Some(name) = t.first_with_prefix("txt_in.individual_token_refiner.") {
+        let called = match t.has_prefix("byt5_in.") || t.has_prefix("vision_in.") {
             true => "HunyuanVideo 1.5 or HunyuanImage",
             false => "HunyuanVideo",
         };
         return found("hunyuan-video", called, name);
     }
-    if let Some(name) = t.first_under("context_embedder.token_refiner.") {
+    if let Some(name) = t.first_with_prefix("context_embedder.token_refiner.") {
         return found("hunyuan-video", "HunyuanVideo", name);
     }
-    if let Some(name) = t.first_under("distilled_guidance_layer.") {
-        let radiance = t.under("nerf_image_embedder.");
+    if let Some(name) = t.first_with_prefix("distilled_guidance_layer.") {
+        let radiance = t.has_prefix("nerf_image_embedder.");
         return found(
             "chroma",
             if radiance {
@@ -82,20 +82,23 @@ fn flux_like(t: &HeaderTensors) -> Option<Found> {
             name,
         );
     }
-    if let Some(name) = t.first_under("latent_in.").filter(|_| t.under("cond_in.")) {
+    if let Some(name) = t
+        .first_with_prefix("latent_in.")
+        .filter(|_| t.has_prefix("cond_in."))
+    {
         return found("hunyuan3d", "Hunyuan3D", name);
     }
-    let original = t.first_under("double_blocks.0.img_attn.");
+    let original = t.first_with_prefix("double_blocks.0.img_attn.");
     if let Some(name) = original {
         let name = ["double_blocks.0.img_attn.norm.key_norm.scale", name]
             .into_iter()
             .find(|name| t.has(name))?;
-        let guided = t.under("guidance_in.");
+        let guided = t.has_prefix("guidance_in.");
         return found("flux", flux(t.dim("img_in.weight", 1), guided), name);
     }
-    if t.under("single_transformer_blocks.") && t.with(".norm_added_k.") {
-        let guided = t.under("time_text_embed.guidance_embedder.");
-        let name = t.first_under("single_transformer_blocks.")?;
+    if t.has_prefix("single_transformer_blocks.") && t.has_part(".norm_added_k.") {
+        let guided = t.has_prefix("time_text_embed.guidance_embedder.");
+        let name = t.first_with_prefix("single_transformer_blocks.")?;
         return found("flux", flux(t.dim("x_embedder.weight", 1), guided), name);
     }
     None
@@ -113,13 +116,13 @@ fn flux(width: Option<usize>, guided: bool) -> &'static str {
 
 fn sd3(t: &HeaderTensors) -> Option<Found> {
     let original = t.blocks("joint_blocks.");
-    let diffusers = t.with(".attn.add_k_proj.")
+    let diffusers = t.has_part(".attn.add_k_proj.")
         && t.has("pos_embed.proj.weight")
-        && t.under("context_embedder.");
+        && t.has_prefix("context_embedder.");
     let (blocks, both) = match (original, diffusers) {
         (0, false) => return None,
-        (0, true) => (t.blocks("transformer_blocks."), t.with(".attn2.")),
-        (blocks, _) => (blocks, t.with(".x_block.attn2.")),
+        (0, true) => (t.blocks("transformer_blocks."), t.has_part(".attn2.")),
+        (blocks, _) => (blocks, t.has_part(".x_block.attn2.")),
     };
     let name = match original {
         0 => "pos_embed.proj.weight".to_string(),
@@ -135,16 +138,17 @@ fn sd3(t: &HeaderTensors) -> Option<Found> {
 }
 
 fn lumina_like(t: &HeaderTensors) -> Option<Found> {
-    if let Some(name) = t.first_under("time_caption_embed.") {
-        return match t.under("ref_image_patch_embedder.") || t.under("ref_image_refiner.") {
+    if let Some(name) = t.first_with_prefix("time_caption_embed.") {
+        return match t.has_prefix("ref_image_patch_embedder.") || t.has_prefix("ref_image_refiner.")
+        {
             true => found("omnigen2", "OmniGen2", name),
             false => found("lumina2", "Lumina-Image 2.0", name),
         };
     }
-    if t.under("all_x_embedder.") && t.under("noise_refiner.") {
-        return found("z-image", "Z-Image", t.first_under("cap_embedder.")?);
+    if t.has_prefix("all_x_embedder.") && t.has_prefix("noise_refiner.") {
+        return found("z-image", "Z-Image", t.first_with_prefix("cap_embedder.")?);
     }
-    if t.under("cap_embedder.") && t.under("noise_refiner.") {
+    if t.has_prefix("cap_embedder.") && t.has_prefix("noise_refiner.") {
         // Both read captions through `cap_embedder.0`; only one pads with tokens of its own.
         let z = t.has("cap_pad_token") || t.dim("cap_embedder.0.weight", 0) == Some(2560);
         return match z {
@@ -152,7 +156,7 @@ fn lumina_like(t: &HeaderTensors) -> Option<Found> {
             false => found("lumina2", "Lumina-Image 2.0", "cap_embedder.0.weight"),
         };
     }
-    if let Some(name) = t.first_under("layers.0.attention.wk_y.") {
+    if let Some(name) = t.first_with_prefix("layers.0.attention.wk_y.") {
         return found("lumina-next", "Lumina-Next", name);
     }
     None
@@ -184,19 +188,19 @@ fn marked(t: &HeaderTensors) -> Option<Found> {
         ("token_refiner.", "video-transformer", "a video transformer"),
     ];
     let mut marks = MARKS.iter();
-    marks.find_map(|(mark, family, called)| found(family, called, t.first_under(mark)?))
+    marks.find_map(|(mark, family, called)| found(family, called, t.first_with_prefix(mark)?))
 }
 
 fn pixart_like(t: &HeaderTensors) -> Option<Found> {
     let original = t.has("y_embedder.y_proj.fc1.weight") && t.has("t_block.1.weight");
-    let diffusers = t.under("adaln_single.") && t.under("caption_projection.");
+    let diffusers = t.has_prefix("adaln_single.") && t.has_prefix("caption_projection.");
     if original || diffusers {
         // Alpha is told of sizes, and reads latents of 4 channels as Sigma does.
-        let told = t.under("csize_embedder.") || t.with(".resolution_embedder.");
+        let told = t.has_prefix("csize_embedder.") || t.has_part(".resolution_embedder.");
         let called = if told { "PixArt-Alpha" } else { "PixArt-Sigma" };
         let name = match original {
             true => "y_embedder.y_proj.fc1.weight",
-            false => t.first_under("adaln_single.")?,
+            false => t.first_with_prefix("adaln_single.")?,
         };
         if t.shape("proj_in.weight")
             .is_some_and(|shape| shape.len() == 2)
@@ -210,15 +214,16 @@ fn pixart_like(t: &HeaderTensors) -> Option<Found> {
 }
 
 fn wan(t: &HeaderTensors) -> Option<Found> {
-    let original = t.has("head.modulation") && t.under("blocks.0.cross_attn.");
-    let diffusers = t.under("condition_embedder.text_embedder.") && t.under("blocks.0.attn2.");
+    let original = t.has("head.modulation") && t.has_prefix("blocks.0.cross_attn.");
+    let diffusers =
+        t.has_prefix("condition_embedder.text_embedder.") && t.has_prefix("blocks.0.attn2.");
     let name = match (original, diffusers) {
         (true, _) => "head.modulation",
-        (_, true) => t.first_under("condition_embedder.text_embedder.")?,
+        (_, true) => t.first_with_prefix("condition_embedder.text_embedder.")?,
         _ => return None,
     };
     let video = t.dim("patch_embedding.weight", 1).unwrap_or(16);
-    let called = match (t.under("img_emb.") || video == 36, video) {
+    let called = match (t.has_prefix("img_emb.") || video == 36, video) {
         (true, _) => "Wan (picture to video)",
         (_, 48) => "Wan 2.2 5B",
         _ => "Wan (text to video)",
@@ -227,17 +232,17 @@ fn wan(t: &HeaderTensors) -> Option<Found> {
 }
 
 fn cosmos(t: &HeaderTensors) -> Option<Found> {
-    if let Some(name) = t.first_under("blocks.block0.") {
+    if let Some(name) = t.first_with_prefix("blocks.block0.") {
         return found("cosmos", "Cosmos", name);
     }
     if t.has("t_embedding_norm.weight") && t.has("x_embedder.proj.1.weight") {
-        let called = match t.under("llm_adapter.") {
+        let called = match t.has_prefix("llm_adapter.") {
             true => "Anima",
             false => "Cosmos Predict2",
         };
         return found("cosmos", called, "x_embedder.proj.1.weight");
     }
-    if t.under("patch_embed.proj.") && t.has("time_embed.norm.weight") {
+    if t.has_prefix("patch_embed.proj.") && t.has("time_embed.norm.weight") {
         return found("cosmos", "Cosmos", "time_embed.norm.weight");
     }
     None
@@ -255,9 +260,9 @@ fn cascade(t: &HeaderTensors) -> Option<Found> {
 }
 
 fn music(t: &HeaderTensors) -> Option<Found> {
-    if let Some(name) = t.first_under("genre_embedder.") {
+    if let Some(name) = t.first_with_prefix("genre_embedder.") {
         return found("ace-step", "ACE-Step (music)", name);
     }
-    let name = t.first_under("conditioner.conditioners.seconds_total.")?;
+    let name = t.first_with_prefix("conditioner.conditioners.seconds_total.")?;
     found("stable-audio", "Stable Audio (sound)", name)
 }

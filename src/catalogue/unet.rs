@@ -37,7 +37,7 @@ fn widths(t: &HeaderTensors) -> Option<Widths> {
     let first = first
         .into_iter()
         .find(|name| t.shape(name).is_some_and(|s| s.len() == 4))?;
-    if !t.under("input_blocks.1.") && !t.under("down_blocks.0.") {
+    if !t.has_prefix("input_blocks.1.") && !t.has_prefix("down_blocks.0.") {
         return None;
     }
     let text = t.find(|name| name.ends_with("attn2.to_k.weight") && !name.contains("time_stack"));
@@ -52,7 +52,7 @@ fn widths(t: &HeaderTensors) -> Option<Widths> {
         .find_map(|name| Some((name, t.dim(name, 1)?)));
     let linear = t.find(|name| name.ends_with(".proj_in.weight"));
     let depth = |prefix: &str| -> usize {
-        let numbers = t.after(prefix).filter_map(|(rest, _)| {
+        let numbers = t.after_prefix(prefix).filter_map(|(rest, _)| {
             let (_, after) = rest.split_once("transformer_blocks.")?;
             after.split('.').next()?.parse::<usize>().ok()
         });
@@ -71,12 +71,12 @@ fn widths(t: &HeaderTensors) -> Option<Widths> {
 /// Which UNet has these tensors, under its own names without a prefix.
 pub(super) fn family(t: &HeaderTensors) -> Option<UnetFamily> {
     let w = widths(t)?;
-    let mut why = t.tell(w.first);
+    let mut why = t.describe(w.first);
     if let Some((name, _)) = &w.text {
-        why = format!("{}; {why}", t.tell(name));
+        why = format!("{}; {why}", t.describe(name));
     }
     if let Some((name, _)) = w.vector {
-        why = format!("{}; {why}", t.tell(name));
+        why = format!("{}; {why}", t.describe(name));
     }
     let (name, called, runs) = name(t, &w)?;
     Some(UnetFamily {
@@ -92,16 +92,19 @@ fn name(t: &HeaderTensors, w: &Widths) -> Option<(&'static str, &'static str, bo
     let text = w.text.as_ref().map(|(_, width)| *width);
     let vector = w.vector.map(|(_, width)| width);
     let sized = w.vector.is_some_and(|(name, _)| name != "label_emb.weight");
-    if t.with("time_stack") || t.with("temporal_transformer_blocks") || t.with("time_mixer") {
+    if t.has_part("time_stack")
+        || t.has_part("temporal_transformer_blocks")
+        || t.has_part("time_mixer")
+    {
         return Some(("svd", "Stable Video Diffusion", false));
     }
-    if t.with("motion_modules.") {
+    if t.has_part("motion_modules.") {
         return Some(("animatediff", "an AnimateDiff UNet", false));
     }
-    if t.with(".fuser.") || t.under("position_net.") {
+    if t.has_part(".fuser.") || t.has_prefix("position_net.") {
         return Some(("gligen", "GLIGEN", false));
     }
-    if t.under("encoder_hid_proj.image_embeds") || t.under("add_embedding.image_") {
+    if t.has_prefix("encoder_hid_proj.image_embeds") || t.has_prefix("add_embedding.image_") {
         return Some(("kandinsky", "Kandinsky", false));
     }
     if t.has("add_embedding.pool.positional_embedding") {
@@ -179,10 +182,10 @@ pub(super) fn alone(t: &HeaderTensors) -> Option<Identity> {
     let inner;
     let t = match ["model.diffusion_model.", "diffusion_model.", "unet."]
         .into_iter()
-        .find(|p| t.under(p))
+        .find(|p| t.has_prefix(p))
     {
         Some(prefix) => {
-            inner = t.inside(prefix);
+            inner = t.without_prefix(prefix);
             &inner
         }
         None => t,
@@ -206,7 +209,7 @@ pub(super) fn alone(t: &HeaderTensors) -> Option<Identity> {
         "use a whole checkpoint or diffusers folder of {}, which has the VAE and text encoders as well",
         family.called
     ));
-    if t.with("cond_proj.") {
+    if t.has_part("cond_proj.") {
         identity
             .notes
             .push("it is LCM-distilled: use the scheduler lcm".to_string());

@@ -5,14 +5,15 @@ use crate::weights::{Identity, WeightsKind};
 
 const FROM_MODEL: &str = "use the VAE of Stable Diffusion 1.x, 2.x or XL, or the model's own";
 
-pub(super) fn tell(t: &HeaderTensors) -> Option<Identity> {
+pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     let prefix = ["first_stage_model.", "vae.", ""]
         .into_iter()
         .find(|prefix| {
-            t.under(&format!("{prefix}decoder.")) || t.under(&format!("{prefix}encoder.conv"))
+            t.has_prefix(&format!("{prefix}decoder."))
+                || t.has_prefix(&format!("{prefix}encoder.conv"))
         });
     let t = &match prefix {
-        Some(prefix) => t.inside(prefix),
+        Some(prefix) => t.without_prefix(prefix),
         None => t.clone(),
     };
     tiny(t)
@@ -32,7 +33,9 @@ fn tiny(t: &HeaderTensors) -> Option<Identity> {
         || t.has("2.conv.0.weight") && t.has("0.weight");
     let name = match names.into_iter().find(|name| t.has(name)) {
         Some(name) => name,
-        None if plain => t.first_under("3.conv.0.").or(t.first_under("2.conv.0."))?,
+        None if plain => t
+            .first_with_prefix("3.conv.0.")
+            .or(t.first_with_prefix("2.conv.0."))?,
         None => return None,
     };
     let small = t.shape(name).is_some_and(|shape| shape.len() == 4);
@@ -40,7 +43,7 @@ fn tiny(t: &HeaderTensors) -> Option<Identity> {
         refused(
             "taesd",
             "TAESD, a small VAE for previews",
-            t.tell(name),
+            t.describe(name),
             FROM_MODEL,
         )
     })
@@ -48,13 +51,13 @@ fn tiny(t: &HeaderTensors) -> Option<Identity> {
 
 fn video(t: &HeaderTensors) -> Option<Identity> {
     if let Some(name) = t
-        .first_under("decoder.middle.0.residual.")
-        .or(t.first_under("decoder.mid_block.resnets.0.norm1.gamma"))
+        .first_with_prefix("decoder.middle.0.residual.")
+        .or(t.first_with_prefix("decoder.mid_block.resnets.0.norm1.gamma"))
     {
         return Some(refused(
             "wan-vae",
             "the VAE of Wan or Qwen-Image",
-            t.tell(name),
+            t.describe(name),
             FROM_MODEL,
         ));
     }
@@ -70,11 +73,14 @@ fn video(t: &HeaderTensors) -> Option<Identity> {
         return Some(refused(
             "video-vae",
             "a VAE of a video model",
-            t.tell(name),
+            t.describe(name),
             FROM_MODEL,
         ));
     }
-    if t.under("decoder.time_mixer") || t.with("time_mixer") || t.with("temporal_res_block") {
+    if t.has_prefix("decoder.time_mixer")
+        || t.has_part("time_mixer")
+        || t.has_part("temporal_res_block")
+    {
         return Some(refused(
             "svd-vae",
             "the VAE of Stable Video Diffusion",
@@ -109,7 +115,7 @@ fn other(t: &HeaderTensors) -> Option<Identity> {
         ),
     ];
     let (name, family, called) = marks.into_iter().find(|(name, ..)| t.has(name))?;
-    Some(refused(family, called, t.tell(name), FROM_MODEL))
+    Some(refused(family, called, t.describe(name), FROM_MODEL))
 }
 
 fn plain(t: &HeaderTensors) -> Option<Identity> {
@@ -121,13 +127,13 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
     let attention = t
         .shape("decoder.up_blocks.0.resnets.0.conv1.weight")
         .is_some()
-        || t.under("decoder.up.0.block.")
-        || t.under("decoder.up_blocks.0.");
+        || t.has_prefix("decoder.up.0.block.")
+        || t.has_prefix("decoder.up_blocks.0.");
     match channels {
         None if t.has(encoder) => Some(refused(
             "vae-encoder",
             "a VAE's encoder alone",
-            t.tell(encoder),
+            t.describe(encoder),
             FROM_MODEL,
         )),
         None => None,
@@ -135,20 +141,24 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
         Some(4) if !t.has(encoder) => Some(refused(
             "vae-decoder",
             "a VAE's decoder alone",
-            t.tell(decoder),
+            t.describe(decoder),
             FROM_MODEL,
         )),
-        Some(4) if t.under("decoder.condition_encoder.") => Some(refused(
+        Some(4) if t.has_prefix("decoder.condition_encoder.") => Some(refused(
             "asymmetric-vae",
             "an asymmetric VAE",
             "decoder.condition_encoder.*",
             FROM_MODEL,
         )),
         Some(4) => {
-            let mut why = format!("{}; {}", t.tell(encoder), t.tell("quant_conv.weight"));
+            let mut why = format!(
+                "{}; {}",
+                t.describe(encoder),
+                t.describe("quant_conv.weight")
+            );
             let old = t.find(|name| name.ends_with("attentions.0.query.weight"));
             if let Some((name, _)) = old {
-                why = format!("{why}; {} (old names)", t.tell(name));
+                why = format!("{why}; {} (old names)", t.describe(name));
             }
             let mut identity = usable(
                 WeightsKind::Vae,
@@ -164,19 +174,19 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
         Some(16) => Some(refused(
             "flux-vae",
             "a 16-channel VAE (FLUX, SD3)",
-            t.tell(decoder),
+            t.describe(decoder),
             FROM_MODEL,
         )),
         Some(32) => Some(refused(
             "flux2-vae",
             "a 32-channel VAE (FLUX.2)",
-            t.tell(decoder),
+            t.describe(decoder),
             FROM_MODEL,
         )),
         Some(_) => Some(refused(
             "vae",
             "a VAE of an unknown model",
-            t.tell(decoder),
+            t.describe(decoder),
             ELSEWHERE,
         )),
     }

@@ -87,7 +87,7 @@ impl FrameArgs {
     ///
     /// # Errors
     /// A file that is no picture, or a panel without one.
-    pub(super) fn over(
+    pub(super) fn apply_to(
         &self,
         board: &Board,
         at: usize,

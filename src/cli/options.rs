@@ -90,17 +90,17 @@ impl SettingsArgs {
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub(super) fn over(
+    pub(super) fn apply_to(
         &self,
         base: Settings,
         takes: &Capabilities,
         models: Option<&Path>,
     ) -> anyhow::Result<Settings> {
         let base = match self.preset {
-            Some(preset) => preset.over(base),
+            Some(preset) => preset.apply_to(base),
             None => base,
         };
-        let base = self.picture.over(base, takes, models)?;
+        let base = self.picture.apply_to(base, takes, models)?;
         Ok(Settings {
             seed: self.seed.unwrap_or(base.seed),
             guidance: self.guidance.unwrap_or(base.guidance),

@@ -50,7 +50,7 @@ impl PictureArgs {
     ///
     /// # Errors
     /// A size or a LoRA that is none.
-    pub(super) fn over(
+    pub(super) fn apply_to(
         &self,
         base: Settings,
         takes: &Capabilities,
@@ -212,13 +212,13 @@ mod tests {
         };
         let none = PictureArgs::default();
         let takes = Capabilities::default();
-        assert_eq!(none.over(base.clone(), &takes, None).unwrap(), base);
+        assert_eq!(none.apply_to(base.clone(), &takes, None).unwrap(), base);
         assert!(!none.is_given());
         let some = PictureArgs {
             negative: Some("text".into()),
             ..PictureArgs::default()
         };
-        assert_eq!(some.over(base, &takes, None).unwrap().negative, "text");
+        assert_eq!(some.apply_to(base, &takes, None).unwrap().negative, "text");
         assert!(some.is_given());
     }
 }

@@ -157,8 +157,10 @@ fn settings(
     if args.frame.reshapes() {
         base.size = None;
     }
-    let settings = args.words.over(args.settings.over(base, takes, models)?);
-    args.frame.over(board, at, takes, models, settings)
+    let settings = args
+        .words
+        .apply_to(args.settings.apply_to(base, takes, models)?);
+    args.frame.apply_to(board, at, takes, models, settings)
 }
 
 /// A board that is given new takes.

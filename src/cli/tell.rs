@@ -200,10 +200,10 @@ impl TellRun<'_> {
         let about = &self.teller.description;
         let (takes, models) = (&about.takes, self.args.model.models.as_deref());
         let defaults = about.default_settings.clone();
-        let settings = self.args.settings.over(defaults, takes, models)?;
+        let settings = self.args.settings.apply_to(defaults, takes, models)?;
         Ok(Settings {
             seed: panel_seed(self.seed, number),
-            ..self.args.words.over(settings)
+            ..self.args.words.apply_to(settings)
         })
     }
 

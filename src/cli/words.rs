@@ -31,7 +31,7 @@ pub(super) struct WordsArgs {
 
 impl WordsArgs {
     /// `base` with what was given on the command line.
-    pub(super) fn over(&self, base: Settings) -> Settings {
+    pub(super) fn apply_to(&self, base: Settings) -> Settings {
         Settings {
             length: self.length.or(base.length),
             tone: self.tone.clone().unwrap_or(base.tone),

@@ -59,7 +59,7 @@ pub fn time_family(
     let drawn = |probe: &Params| -> Result<Params, DiffusionError> {
         let source = Arc::new(RandomWeights {
             numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
-            shapes: probe.asked(),
+            shapes: probe.required_tensors(),
         });
         Ok(Params::held_as(source, DType::F16, device))
     };

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Parameters from a file's tensors: on which device, in which type, and whether that is told.
+/// Makes parameters from a view of a file's tensors: it chooses device and type, and may report
+/// layers as they load.
 pub type Open<'a> = dyn Fn(TensorView) -> Params + 'a;
 
 /// The parts of a model folder, each of which can be read or written alone.

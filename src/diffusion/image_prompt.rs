@@ -180,8 +180,8 @@ impl IpAdapter {
         self.vision.pixels(picture, &self.device)
     }
 
-    /// What the image encoder says of `pixels`, after what stands for no picture: `[2,E]`, or the
-    /// states of all patches `[2,T,D]`.
+    /// Image embeddings for guidance, unconditional before conditional: `[2,E]`, or patch states
+    /// `[2,T,D]` where the adapter reads those.
     ///
     /// # Errors
     /// Pixels of another size.
@@ -198,7 +198,7 @@ impl IpAdapter {
         }
     }
 
-    /// The tokens of those: `[2,N,C]`.
+    /// Image prompt tokens `[2,N,C]`, projected from [`IpAdapter::embeds`].
     ///
     /// # Errors
     /// An image encoder of another width.
@@ -217,7 +217,8 @@ impl IpAdapter {
         }
     }
 
-    /// Tokens at work: for both halves of a guided batch, or for one.
+    /// The image prompt as cross-attention takes it: both halves of a guided batch, or the
+    /// conditional one.
     ///
     /// # Errors
     /// Tokens without two halves.

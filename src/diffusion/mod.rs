@@ -34,7 +34,9 @@ mod vae;
 mod tests;
 
 pub use bench::{BenchPart, time_family};
-pub use clip::{ClipTokenizer, PadToken, TokenChunk, WeightedText, chunks, pieces, weigh};
+pub use clip::{
+    ClipTokenizer, PadToken, TokenChunk, WeightedText, apply_weights, parse_weights, split_chunks,
+};
 pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use error::DiffusionError;
 pub use family::{StableDiffusionFamily, guess as guess_prediction, of_text_encoder};

@@ -4,7 +4,7 @@ use crate::nn::{Embedding, LayerNorm, Linear, Mask, Params, Result, attention, g
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// The activation of the text encoder's feed-forward layers.
+/// Activation of the text encoder's feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextActivation {
@@ -108,7 +108,7 @@ impl TextFeatures {
     }
 }
 
-/// Which hidden states of a text encoder are its output.
+/// Which hidden states of a text encoder condition the UNet (clip skip).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HiddenStates {
     /// Layers left out at the end.
@@ -336,7 +336,7 @@ impl ClipLayer {
         })
     }
 
-    /// Every place sees all others, as in a picture.
+    /// Self-attention without a causal mask, as in a vision transformer.
     pub(super) fn forward_all(&self, x: &Tensor) -> Result<Tensor> {
         let [q, k, v] = self.queries_keys_values(x)?;
         let seen = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;

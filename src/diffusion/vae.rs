@@ -72,7 +72,7 @@ impl Vae {
         })
     }
 
-    /// The encoder's latents (a mean or a draw) as the UNet sees them.
+    /// Scales and shifts the encoder's latents (a mean or a draw) to those that the UNet works on.
     pub fn to_unet(&self, x: &Tensor) -> Result<Tensor> {
         let (m, s) = self
             .config

@@ -70,7 +70,7 @@ enum WorkItem {
     Job(JobId, Box<Request>),
 }
 
-/// The way to the listener, from any of the engine's threads.
+/// Sends events to the listener, from any of the engine's threads.
 struct EventSender {
     events: SyncSender<Event>,
     wake: Mutex<Box<dyn Fn() + Send>>,

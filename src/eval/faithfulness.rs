@@ -152,7 +152,7 @@ fn row(
         guidance,
         ..FaithfulnessRow::default()
     };
-    for (case, seen) in cases.iter().zip(recogniser.see(pictures)?) {
+    for (case, seen) in cases.iter().zip(recogniser.recognise(pictures)?) {
         let count = case.scene.subjects.len().clamp(1, MAX_SUBJECTS);
         row.by_subjects[count - 1].add(&case.expected, &seen);
     }

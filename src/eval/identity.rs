@@ -14,7 +14,7 @@ use crate::story::Story;
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::VokenFolder;
 
-/// What looks at pictures.
+/// The image encoder that pictures are compared with.
 pub enum IdentityEncoder {
     /// The vision tower of a voken model: the mean of what its queries say.
     Tower(Box<VisionTower>),
@@ -41,11 +41,11 @@ impl IdentityEncoder {
         Ok(IdentityEncoder::Clip(Box::new(clip)))
     }
 
-    /// What it says of a picture, of length 1.
+    /// The embedding of a picture, of length 1.
     ///
     /// # Errors
     /// A picture without pixels.
-    pub fn look(&self, picture: &RgbaImage) -> Result<Vec<f32>, EvalError> {
+    pub fn embed(&self, picture: &RgbaImage) -> Result<Vec<f32>, EvalError> {
         let said = match self {
             IdentityEncoder::Tower(tower) => {
                 let how = Preprocess::seen(tower.config().image_size, Crop::WhiteSquare);
@@ -64,7 +64,7 @@ impl IdentityEncoder {
     }
 }
 
-/// How alike pictures are, as the mean over all pairs.
+/// Cosine similarity of pictures, as the mean over all pairs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Similarity {
     /// How many there are.
@@ -103,7 +103,7 @@ pub struct IdentityReport {
     pub all: Similarity,
 }
 
-/// Compares the pictures of a story: `seen` has for each panel what [`IdentityEncoder::look`] says of its
+/// Compares the pictures of a story: `seen` has for each panel what [`IdentityEncoder::embed`] says of its
 /// picture, where it has one.
 pub fn identity(story: &Story, seen: &[Option<Arc<Vec<f32>>>]) -> IdentityReport {
     let panels: Vec<_> = story

@@ -108,7 +108,7 @@ pub fn check_markdown(story: &Story, dir: &Path, existing: Existing) -> Result<(
 }
 
 fn markdown(story: &Story, shown: &HashSet<&ImageId>) -> String {
-    let title = one_line(&story.called());
+    let title = one_line(&story.display_title());
     let mut blocks = vec![match title.is_empty() {
         true => "# Untitled story".to_string(),
         false => format!("# {}", escape_line(&title)),

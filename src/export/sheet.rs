@@ -141,7 +141,7 @@ impl SheetLayout {
         let inner = columns * slot + (columns - 1) * gap;
         let width = inner + 2 * margin;
         let size = (slot as f32 * 0.05).clamp(15.0, 24.0);
-        let called = story.called();
+        let called = story.display_title();
         let title = match called.as_str() {
             "" => "Untitled story",
             title => title,

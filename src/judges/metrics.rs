@@ -34,8 +34,8 @@ impl Expected {
         }
     }
 
-    /// All that `scene` shows, whatever a caption would say.
-    pub fn whole(scene: &Scene) -> Self {
+    /// All that `scene` shows, whatever a caption would say of it.
+    pub fn of_scene(scene: &Scene) -> Self {
         Self {
             subjects: scene.subjects.iter().map(|p| p.subject).collect(),
             place: Some(scene.place),

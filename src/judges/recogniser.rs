@@ -220,8 +220,9 @@ impl Recogniser {
         Ok(all)
     }
 
-    /// What each picture shows. Pictures of other sizes are resampled to 128 x 128.
-    pub fn see(&self, pictures: &[RgbImage]) -> Result<Vec<Observation>, JudgeError> {
+    /// Subjects, place, time and weather of each picture. Pictures of other sizes are resampled to
+    /// 128 x 128.
+    pub fn recognise(&self, pictures: &[RgbImage]) -> Result<Vec<Observation>, JudgeError> {
         let mut all = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(32) {
             let scores = self.forward(&inputs(batch, &self.device)?)?;
@@ -354,9 +355,9 @@ mod tests {
         Recogniser::save(dir.path(), &config, &params.to_file_layout(None).unwrap()).unwrap();
         let again = Recogniser::load(dir.path(), &Device::Cpu).unwrap();
         let picture = RgbImage::from_fn(256, 256, |x, y| image::Rgb([x as u8, y as u8, 90]));
-        let seen = net.see(std::slice::from_ref(&picture)).unwrap();
+        let seen = net.recognise(std::slice::from_ref(&picture)).unwrap();
         assert!(!seen[0].subjects.is_empty());
-        assert_eq!(seen, again.see(&[picture]).unwrap());
+        assert_eq!(seen, again.recognise(&[picture]).unwrap());
 
         let path = dir.path().join("config.json");
         let other = std::fs::read_to_string(&path)

@@ -234,7 +234,7 @@ impl CausalLm for GgufLm {
     }
 
     fn expect(&mut self, tokens: usize) {
-        self.network.expect(&mut self.state, tokens);
+        self.network.expect_length(&mut self.state, tokens);
         self.read.truncate(self.state.len());
     }
 
@@ -247,7 +247,7 @@ impl CausalLm for GgufLm {
         self.files.check()?;
         // The last token is always read, since its hidden state is needed.
         let last = ids.len().checked_sub(1).ok_or(LlmError::NoTokens)?;
-        if !self.network.suits(&self.state, ids.len()) {
+        if !self.network.suits_length(&self.state, ids.len()) {
             self.expect(ids.len());
         }
         let pieces = self.pieces(ids)?;

@@ -1,7 +1,7 @@
 //! The families of language models that are read, one entry each: what a network does that its
 //! file does not say. Names are llama.cpp's (`general.architecture`).
 
-/// Which numbers of a head rotary position embedding turns together.
+/// Which dimensions of a head rotary position embedding pairs: llama.cpp's `NORM` and `NEOX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeType {
     /// Neighbours; the converter orders weights so. llama.cpp's NORMAL.
@@ -10,7 +10,7 @@ pub enum RopeType {
     Halves,
 }
 
-/// Which layers see no further back than the file's window.
+/// Which layers attend within the file's sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlidingWindow {
     All,

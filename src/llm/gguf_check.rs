@@ -94,7 +94,7 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     Ok(GgufFacts {
         arch: arch.to_string(),
         name: header.string("general.name").map(str::to_owned),
-        picture_width: hyper.picture_marks(header).map(|_| hyper.width),
+        picture_width: hyper.image_tokens(header).map(|_| hyper.width),
         context_length: header.whole(&format!("{arch}.context_length")),
         tensors: tensors.len(),
         parameters: header.parameters(),

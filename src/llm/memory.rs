@@ -47,7 +47,7 @@ impl LlmMemory {
             };
         }
         let layers = hyper.layers.iter().enumerate().map(|(index, sizes)| {
-            let positions = hyper.kept(index, context.min(hyper.trained));
+            let positions = hyper.cached_tokens(index, context.min(hyper.trained));
             let row = cache.bytes(hyper.head_width);
             2 * (positions * sizes.kv_heads * row) as u64
         });

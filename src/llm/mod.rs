@@ -95,7 +95,7 @@ impl LanguageModel {
             self.lm.read(&text, &mut logits, go_on)?;
             let next = likeliest(&logits);
             text.push(next);
-            if self.tokenizer.is_end(next) {
+            if self.tokenizer.is_end_token(next) {
                 break;
             }
         }

@@ -42,7 +42,7 @@ pub fn log_probability(logits: &[f32], id: u32) -> f64 {
     own.map_or(f64::NEG_INFINITY, |l| f64::from(l) - most - sum.ln())
 }
 
-/// The likeliest token; the first of those that are equally likely.
+/// Greedy choice: the likeliest token; the first of those that are equally likely.
 pub fn likeliest(logits: &[f32]) -> u32 {
     let start = (0, f32::NEG_INFINITY);
     let (best, _) =

@@ -200,7 +200,7 @@ impl Params {
     }
 
     /// Parameters without values, which take no memory: a network that is built from them tells
-    /// what it needs ([`Params::asked`]). `known` are names and shapes that the file has,
+    /// what it needs ([`Params::required_tensors`]). `known` are names and shapes that the file has,
     /// which decide where networks read files of more than one kind.
     pub fn probe(known: BTreeMap<String, Vec<usize>>) -> Self {
         let probe = ShapeProbe {
@@ -211,7 +211,7 @@ impl Params {
     }
 
     /// Names and file shapes of what was asked of a [`Params::probe`] so far.
-    pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
+    pub fn required_tensors(&self) -> BTreeMap<String, Vec<usize>> {
         match &self.store.source {
             ParamSource::Shapes(probe) => probe
                 .asked

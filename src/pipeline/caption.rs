@@ -456,7 +456,7 @@ mod tests {
             sink: &mut TextSink,
         ) -> Result<Option<WrittenText>, PipelineError> {
             let text = format!("seed {}", request.settings.seed);
-            let prompt = request.told().join("|");
+            let prompt = request.texts_before().join("|");
             Ok(sink(&text)
                 .is_continue()
                 .then_some(WrittenText { text, prompt }))

@@ -123,8 +123,8 @@ impl Request {
         references
     }
 
-    /// What a model that sees reads before the story: the pictures that the settings name, each
-    /// with its words.
+    /// The reference pictures of the settings with their captions, which a model that sees reads
+    /// before the story.
     pub(super) fn introduced(&self) -> Vec<ContextPanel> {
         let references = self.settings.references.iter();
         let panels = references.map(|reference| ContextPanel {
@@ -177,7 +177,7 @@ impl Request {
     /// some place there is called that.
     pub(super) fn told_in_storyworld(&self) -> Vec<String> {
         let everybody: Vec<&Member> = self.board.cast.iter().collect();
-        let told = self.told();
+        let told = self.texts_before();
         let told = told.iter().map(|text| self.renamed(text, &everybody));
         told.collect()
     }

@@ -35,7 +35,7 @@ use crate::weights::{Manifest, WeightsError};
 use painter::Capabilities;
 use writer::WriterDescription;
 
-/// What a pipeline tells while it works.
+/// Progress of a generation, as the callback gets it.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// Part of the model had to leave for want of memory and is loaded again.
@@ -62,16 +62,16 @@ pub enum Progress {
     },
 }
 
-/// Hears of every piece and step, and breaks to cancel.
+/// Callback for progress, which is also asked while nothing happens; breaks to cancel.
 pub type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
-/// What is left of an order when only engines elsewhere work on it: it needs no model of this
-/// program, and any thread may wait for it.
+/// The rest of a request that only engines elsewhere work on. It needs no model of this program, so
+/// that any thread may run it.
 pub type RemoteWork = Box<dyn FnOnce(&mut Sink) -> Result<Option<Output>, PipelineError> + Send>;
 
-/// How far an order came on the thread that owns the models.
+/// How far a request came on the thread that owns the models.
 pub enum Started {
-    /// To its end; `None` is cancelled.
+    /// Finished; `None` is cancelled.
     Ended(Box<Option<Output>>),
     /// What is left of it.
     Elsewhere(RemoteWork),
@@ -95,8 +95,8 @@ pub struct Output {
     /// Who was drawn from the library of drawings and is not in the cast, without ids; with the
     /// drawing, so that it looks the same in the next picture.
     pub newcomers: Vec<Member>,
-    /// Where text and picture were wanted: whether the model asked for the picture by itself.
-    /// `None` in recipes that leave it no choice.
+    /// Where text and picture were wanted: whether the model began the picture by itself with
+    /// `[IMG0]`. `None` in recipes that leave it no choice.
     pub asked: Option<bool>,
 }
 
@@ -132,7 +132,7 @@ pub struct Description {
 pub struct LoadProgress {
     /// What is being loaded, such as `language model`.
     pub what: String,
-    /// PartPaths done and parts in all.
+    /// Parts loaded so far.
     pub done: u32,
     /// Parts in all.
     pub of: u32,

@@ -10,7 +10,7 @@ use crate::diffusion::{LatentDiffusion, TextToImageModel};
 use crate::llm::LlamaTokenizer;
 use crate::published::{
     LoadListener, LoadTarget, MemoryPlan, PanelDuty, PartPaths, Published, PublishedError,
-    VokenLanguageWeights, check, followed, free_memory, plan,
+    VokenLanguageWeights, check, free_memory, plan, read_with_listener,
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds};
@@ -24,13 +24,13 @@ const PARTS: u32 = 3;
 /// Of the memory that is free, what the rest of the machine is left.
 const SPARE: u64 = 10;
 
-/// A language model with the text that it reads, and what maps its states.
+/// The language model with its key-value cache, and the feature mapper.
 pub(super) struct VokenLanguageModel {
     pub reader: FloatCachedLm,
     pub mapper: FeatureMapper,
 }
 
-/// What is known of the language model whether or not it is loaded.
+/// Facts about the language model, loaded or not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LanguageInfo {
     pub vocabulary: VokenIds,
@@ -53,10 +53,10 @@ impl LanguageInfo {
     }
 }
 
-/// Hears how far loading is.
+/// Callback for the progress of loading.
 pub(super) type LoadSink<'a> = dyn FnMut(LoadProgress) + 'a;
 
-/// What draws.
+/// The diffusion model.
 pub(super) enum ImageModel {
     /// From conditions alone.
     Painter(Box<LatentDiffusion>),
@@ -73,7 +73,7 @@ impl ImageModel {
     }
 }
 
-/// Where networks that may leave are read from again.
+/// Where networks that are dropped to save memory are loaded from again.
 struct ReloadFiles {
     published: Published,
     see: LoadTarget,
@@ -81,7 +81,8 @@ struct ReloadFiles {
     draw: LoadTarget,
 }
 
-/// The three networks.
+/// Language model, vision tower and diffusion model; those that do not fit in memory together take
+/// turns.
 pub(super) struct PipelineNetworks {
     /// None where all networks stay: those of a small model of our own, or of one in training.
     files: Option<ReloadFiles>,
@@ -131,8 +132,8 @@ impl PipelineNetworks {
             }),
         };
         if networks.stays {
-            networks.tower(progress)?;
-            networks.artist(progress)?;
+            networks.vision_tower(progress)?;
+            networks.image_model(progress)?;
         }
         progress(LoadProgress {
             what: PAINTER.to_string(),
@@ -160,8 +161,8 @@ impl PipelineNetworks {
         }
     }
 
-    /// What the language model says a picture with.
-    pub(super) fn speaks(&self) -> PictureConditioning {
+    /// Whether vokens or a description condition the picture.
+    pub(super) fn conditioning(&self) -> PictureConditioning {
         match &self.artist {
             Some(ImageModel::Own(_, speaks)) => *speaks,
             Some(ImageModel::Painter(_)) | None => PictureConditioning::Vokens,
@@ -177,12 +178,12 @@ impl PipelineNetworks {
         self.picture_size
     }
 
-    /// The language model, read again if it had to leave. Where not all stay the others leave; so
-    /// for each of the three.
+    /// The language model, loaded again if it was dropped. Where not all fit in memory the others
+    /// are dropped; so for each of the three.
     ///
     /// # Errors
     /// When a file was changed meanwhile or memory does not suffice.
-    pub(super) fn speaker(
+    pub(super) fn language_model(
         &mut self,
         progress: &mut LoadSink,
     ) -> Result<&mut VokenLanguageModel, PipelineError> {
@@ -201,8 +202,8 @@ impl PipelineNetworks {
         Ok(self.speaker.insert(speaker))
     }
 
-    /// What pictures are read with, and its device.
-    pub(super) fn tower(
+    /// The vision tower and its device, loaded again if it was dropped.
+    pub(super) fn vision_tower(
         &mut self,
         progress: &mut LoadSink,
     ) -> Result<(&VisionTower, &Device), PipelineError> {
@@ -221,8 +222,11 @@ impl PipelineNetworks {
         Ok((self.tower.insert(tower), &self.seeing))
     }
 
-    /// What pictures are drawn with.
-    pub(super) fn artist(&mut self, progress: &mut LoadSink) -> Result<&ImageModel, PipelineError> {
+    /// The diffusion model, loaded again if it was dropped.
+    pub(super) fn image_model(
+        &mut self,
+        progress: &mut LoadSink,
+    ) -> Result<&ImageModel, PipelineError> {
         if !self.stays {
             (self.speaker, self.tower) = (None, None);
         }
@@ -231,7 +235,7 @@ impl PipelineNetworks {
             None => {
                 let files = files(&self.files)?;
                 let read =
-                    |listener: LoadListener| files.published.read_painter(&files.draw, &listener);
+                    |listener: LoadListener| files.published.read_diffusion(&files.draw, &listener);
                 ImageModel::Painter(Box::new(follow(progress, PAINTER, 2, read)?))
             }
         };
@@ -287,7 +291,7 @@ fn follow<T: Send>(
         progress(LoadProgress { what, done, of });
     };
     tell(what.to_string());
-    Ok(followed(
+    Ok(read_with_listener(
         &mut |layer| tell(format!("{what}, {layer}")),
         read,
     )?)

@@ -117,7 +117,7 @@ pub struct Request {
 impl Request {
     /// What to ask for the panel at `at` of `story`, or for one that is to come there: with all
     /// that the story says of it. The text is given where a picture or its prompt is wanted;
-    /// where a text is wanted, the picture that it is to tell of ([`Panel::told_by`]).
+    /// where a text is wanted, the picture that it is to tell of ([`Panel::picture_to_describe`]).
     pub fn of_panel(
         story: &Story,
         images: &Images,
@@ -153,7 +153,7 @@ impl Request {
                 request.text = (!text.is_empty()).then(|| text.to_owned());
             }
             Make::Text => {
-                let told_by = panel.told_by();
+                let told_by = panel.picture_to_describe();
                 request.picture = told_by.and_then(|take| images.shown(&take.image));
             }
             Make::Both | Make::Plan(_) | Make::Cast => {}
@@ -179,7 +179,7 @@ impl Request {
     }
 
     /// The texts of the panels before, without those that have none.
-    pub fn told(&self) -> Vec<String> {
+    pub fn texts_before(&self) -> Vec<String> {
         let texts = self.context.iter().map(|panel| &panel.text);
         let texts = texts.filter(|text| !text.trim().is_empty());
         texts.cloned().collect()
@@ -291,7 +291,7 @@ mod tests {
         // The panel with a picture counts, the empty one doesn't.
         let context: Vec<PanelId> = drawn.context.iter().map(|panel| panel.id).collect();
         assert_eq!(context, [one]);
-        assert!(drawn.told().is_empty() && !context.contains(&empty));
+        assert!(drawn.texts_before().is_empty() && !context.contains(&empty));
         // A written prompt is written anew when it is asked for.
         assert_eq!(ask(2, Make::Prompt).prompt, None);
         // The first panel's text is to tell of its picture; one to come has nothing of its own.

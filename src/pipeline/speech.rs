@@ -11,7 +11,7 @@ use crate::voken::{
     panel_ids, tidy, vist_prompt,
 };
 
-/// Tokenizer and prompts.
+/// Tokenizer and prompt format of a voken model.
 pub(super) enum TextFormat {
     Published(Arc<LlamaTokenizer>),
     Own {

@@ -152,7 +152,7 @@ impl VokenPipeline {
 
     /// Whether pictures are described in words, which a text encoder reads.
     fn describes(&self) -> bool {
-        self.networks.speaks() == PictureConditioning::Description
+        self.networks.conditioning() == PictureConditioning::Description
     }
 
     /// The story so far and what is asked, as text and as embeddings `[1,T,width]`; `own` is the
@@ -167,13 +167,13 @@ impl VokenPipeline {
         sink: &mut VokenSink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
-        let (told, prompt, ids) = self.told(context, task, own);
+        let (told, prompt, ids) = self.visible_context(context, task, own);
         let mut pictures = Vec::new();
         let shown = told.iter().filter_map(|panel| panel.picture.as_ref());
         for picture in shown.chain(own) {
             pictures.push(self.see(picture, images, sink)?);
         }
-        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let speaker = self.networks.language_model(&mut loading(sink))?;
         let pictures = match pictures.is_empty() {
             true => None,
             false => Some(Tensor::cat(&pictures, 0)?.to_device(speaker.device())?),
@@ -213,7 +213,7 @@ impl VokenPipeline {
         let (speech, vocabulary) = (&self.speech, self.voice.vocabulary);
         let stop_sequences = speech.stop_sequences();
         let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stop_sequences, sequence);
-        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let speaker = self.networks.language_model(&mut loading(sink))?;
         let mut told = String::new();
         let made = generate(
             &mut speaker.reader,
@@ -251,7 +251,7 @@ impl VokenPipeline {
             return self.described(prompt, sink);
         }
         let vocabulary = self.voice.vocabulary;
-        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let speaker = self.networks.language_model(&mut loading(sink))?;
         let states = match from {
             PictureCondition::States(states) => states,
             PictureCondition::After(prompt) => {
@@ -265,7 +265,11 @@ impl VokenPipeline {
         ];
         let pooled = mapper.config().pooled;
         // From here on the language model is not needed.
-        let device = self.networks.artist(&mut loading(sink))?.painter().device();
+        let device = self
+            .networks
+            .image_model(&mut loading(sink))?
+            .painter()
+            .device();
         let [towards, away] = both.map(|all| {
             let all = all.to_device(device)?;
             match pooled {
@@ -282,7 +286,7 @@ impl VokenPipeline {
         prompt: &Tensor,
         sink: &mut VokenSink,
     ) -> Result<[TextFeatures; 2], PipelineError> {
-        let speaker = self.networks.speaker(&mut loading(sink))?;
+        let speaker = self.networks.language_model(&mut loading(sink))?;
         let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stop_sequences());
         let line_end = ends.iter().flatten().copied().next().unwrap_or_default();
         let ids = force_description(
@@ -293,7 +297,7 @@ impl VokenPipeline {
             DESCRIBED,
         )?;
         let said = self.speech.decode(&ids);
-        match self.networks.artist(&mut loading(sink))? {
+        match self.networks.image_model(&mut loading(sink))? {
             ImageModel::Own(diffusion, _) => Ok([
                 diffusion.encode_text(&[said.trim()])?,
                 diffusion.encode_text(&[""])?,
@@ -311,7 +315,7 @@ impl VokenPipeline {
         sink: &mut VokenSink,
     ) -> Result<Option<RgbaImage>, PipelineError> {
         let [towards, away] = self.conditions(from, sink)?;
-        let painter = self.networks.artist(&mut loading(sink))?.painter();
+        let painter = self.networks.image_model(&mut loading(sink))?.painter();
         let (seeds, how) = ([settings.seed], denoising(settings)?);
         let pictures = painter.draw(&towards, &away, &seeds, how, &mut |done| {
             sink(Progress::Step {
@@ -473,7 +477,7 @@ impl Pipeline for VokenPipeline {
         let Some((_, before)) = ids.split_last() else {
             return Ok(Vec::new());
         };
-        let reader = &mut self.networks.speaker(&mut |_| {})?.reader;
+        let reader = &mut self.networks.language_model(&mut |_| {})?.reader;
         let hidden = reader.begin(&prompt)?;
         let mut states = vec![hidden.narrow(1, hidden.dim(1)? - 1, 1)?];
         if !before.is_empty() {

@@ -279,7 +279,7 @@ fn stages(
         let layers = base.pp("model");
         adapted.add_lora(&sizes.lora.clone().of_file(&layers), &layers)?;
         let adapters = p
-            .asked()
+            .required_tensors()
             .into_iter()
             .filter(|(name, _)| name.contains(".lora_"));
         lora = adapters
@@ -368,7 +368,7 @@ fn probe(
         .collect();
     let params = Params::probe(known.clone());
     let built = build(&params);
-    let mut part = compare(name, path, &known, &params.asked());
+    let mut part = compare(name, path, &known, &params.required_tensors());
     part.bytes = known
         .keys()
         .filter(|name| !part.extra.contains(name))

@@ -70,8 +70,8 @@ fn layer(name: &str) -> Option<(String, usize)> {
     })
 }
 
-/// Runs `read` on a thread of its own, so that `told` hears of every layer at once on this one.
-pub fn followed<T: Send>(
+/// Runs `read` on a thread of its own and calls `told` on this one for every layer at once.
+pub fn read_with_listener<T: Send>(
     told: &mut dyn FnMut(&str),
     read: impl FnOnce(LoadListener) -> T + Send,
 ) -> T {
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_read_elsewhere_is_heard_here_in_order() {
         let mut heard = Vec::new();
-        let sum = followed(&mut |layer| heard.push(layer.to_string()), |listener| {
+        let sum = read_with_listener(&mut |layer| heard.push(layer.to_string()), |listener| {
             listener("layer 1 of 2");
             listener("layer 2 of 2");
             3

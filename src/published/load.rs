@@ -136,7 +136,7 @@ impl Published {
         let (model, (bos, eos)) = if parts.is_gguf() {
             let told = listener.clone();
             let file = GgufLlama::open(&parts.llama)?
-                .telling(move |layer, of| told(&format!("layer {layer} of {of}")));
+                .with_listener(move |layer, of| told(&format!("layer {layer} of {of}")));
             let model = VokenModel::read(BaseModel::Gguf(&file), sizes, usual, first, second);
             (model, ends(file.config()))
         } else {
@@ -170,7 +170,7 @@ impl Published {
         })
     }
 
-    /// What it sees with.
+    /// The vision tower.
     pub fn read_tower(
         &self,
         target: &LoadTarget,
@@ -188,8 +188,8 @@ impl Published {
             .map_err(|error| misfit(&parts.qformer, &error))
     }
 
-    /// What it draws with.
-    pub fn read_painter(
+    /// UNet, autoencoder and scheduler.
+    pub fn read_diffusion(
         &self,
         target: &LoadTarget,
         listener: &LoadListener,

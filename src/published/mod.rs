@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use add::{PIPELINE, add, write_down};
 pub use check::{PartReport, WeightsReport, check};
 pub use find::{FoundParts, find};
-pub use listener::{LoadListener, followed};
+pub use listener::{LoadListener, read_with_listener};
 pub use load::{LoadTarget, Published, VokenLanguageWeights};
 pub use memory::{format_bytes, free_memory, parse_bytes};
 pub use plan::{

@@ -111,7 +111,7 @@ pub enum MemoryPlanError {
     },
 }
 
-/// What the model does for a panel; each has networks that are read and leave together.
+/// A task of the model for a panel; the networks of one task are loaded and dropped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PanelDuty {
     /// Reading pictures.

@@ -305,7 +305,7 @@ fn parts_held_in_f16_compute_what_they_do_in_f32() {
     };
     let language = off(&write(&wide), &write(&half));
     let draw = |target| {
-        let painter = published.read_painter(target, &listener).unwrap();
+        let painter = published.read_diffusion(target, &listener).unwrap();
         let latents = noise(2, 0, &[1, 16, 16, 4], &Device::Cpu).unwrap();
         let width = painter.unet.config().cross_attention_dim;
         let text = noise(3, 0, &[1, 7, width], &Device::Cpu).unwrap();

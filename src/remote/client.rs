@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::error::{looks_like, quoted};
 use super::{Address, ApiKey, RemoteError};
 
-/// How long an engine is waited for.
+/// Timeouts of connections and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// How often a waiting request looks whether the author has cancelled.

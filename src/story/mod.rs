@@ -125,9 +125,9 @@ impl Story {
         self.panels.iter().find(|panel| panel.id == id)
     }
 
-    /// What the story is called: its title or, without one, the words that it opens with; empty
-    /// where there are none yet.
-    pub fn called(&self) -> String {
+    /// The title or, without one, the words that the story opens with; empty where there are none
+    /// yet.
+    pub fn display_title(&self) -> String {
         let title = self.title.trim();
         if !title.is_empty() {
             return title.to_owned();
@@ -260,9 +260,9 @@ impl Panel {
         self.pictures.active()
     }
 
-    /// The picture that a new text is to tell of: one that there is no text to yet, or that is
-    /// the author's own. A picture that was drawn from the text does not stand in the way of another.
-    pub fn told_by(&self) -> Option<&PictureTake> {
+    /// The picture that a new text is to describe: one that has no text yet, or that is the
+    /// author's own. A picture that was drawn from the text does not stand in the way of another.
+    pub fn picture_to_describe(&self) -> Option<&PictureTake> {
         let drawn = |take: &&PictureTake| take.record.as_ref().is_some_and(Record::is_drawn);
         let own = |take: &&PictureTake| self.text.trim().is_empty() || !drawn(take);
         self.picture().filter(own)
@@ -304,7 +304,7 @@ mod tests {
                 panels: panels.collect(),
                 ..Story::default()
             };
-            story.called()
+            story.display_title()
         };
         assert_eq!(called(&[]), "");
         assert_eq!(

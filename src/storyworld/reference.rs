@@ -110,7 +110,7 @@ impl PronounUse {
     }
 
     /// Notes who comes into the story by `template`.
-    pub(super) fn hear(&mut self, template: &str) {
+    pub(super) fn introduce(&mut self, template: &str) {
         let comes = |slot| template.contains(slot);
         self.together |= comes("{h1}") && comes("{f1}");
         self.in_a_crowd |= comes("{f1}") && comes("{g1}");
@@ -118,7 +118,7 @@ impl PronounUse {
 
     /// `text` with its known roles spoken of by pronoun or role; slots that introduce somebody
     /// stay.
-    pub(super) fn speak(&self, text: &str, rng: &mut impl Rng) -> String {
+    pub(super) fn refer(&self, text: &str, rng: &mut impl Rng) -> String {
         let mut text = text.to_owned();
         for (group, count) in GROUPS {
             while let Some(at) = text.find(group) {

@@ -182,11 +182,11 @@ impl Production {
             let before = panels.last().map(|(scene, _)| scene);
             let text = beat.texts.choose(rng).copied().unwrap_or_default();
             let opens = text.starts_with('{');
-            voice.hear(text);
+            voice.introduce(text);
             let mut text = match before {
                 None if voice.shown_only => voice.conceal(text),
                 None => text.to_owned(),
-                Some(_) if rng.random_bool(0.9) => voice.speak(text, rng),
+                Some(_) if rng.random_bool(0.9) => voice.refer(text, rng),
                 Some(_) => text.to_owned(),
             };
             // Where nothing has changed it is mostly left out.

@@ -30,7 +30,7 @@ pub(super) struct BoardSnapshot {
     pub name: String,
 }
 
-/// What the thread is asked to do.
+/// A task of the thread that saves and exports.
 pub(super) enum FileTask {
     /// Into the story's folder; a story without one gets a new folder.
     Save(BoardSnapshot),
@@ -79,7 +79,7 @@ impl ExportTask {
     }
 }
 
-/// What came of it.
+/// The result of a task.
 pub(super) enum FileResult {
     Saved {
         board: u64,

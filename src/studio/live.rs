@@ -8,7 +8,7 @@ use crate::story::{PanelId, Settings};
 /// How long the slider must rest before its value is drawn.
 const REST: Duration = Duration::from_millis(180);
 
-/// A slider whose picture follows it, and where it stands.
+/// A slider with a live preview, and its value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum PreviewSlider {
     Guidance(f32),
@@ -30,7 +30,7 @@ impl PreviewSlider {
     }
 }
 
-/// What the slider wants drawn.
+/// A live preview to be drawn: panel and value of the slider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PreviewRequest {
     pub panel: PanelId,
@@ -43,7 +43,7 @@ struct PendingPreview {
     due: Instant,
 }
 
-/// Turns the movements of a slider into values to draw.
+/// Debounces the movements of a slider into values to draw.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LivePreview {
     /// A value not drawn yet.

@@ -18,7 +18,7 @@ use crate::pipeline;
 use crate::remote::ApiKey;
 use crate::weights::{self, Manifest, Model};
 
-/// What can be chosen.
+/// The models, writers and recipes that can be chosen.
 #[derive(Clone, Debug, Default)]
 pub struct ModelOffer {
     /// Models that tell stories.
@@ -31,7 +31,7 @@ pub struct ModelOffer {
 
 /// All in the models folder `models` that a recipe takes, and what the command line names. What
 /// cannot be read is left out here; loading it says why.
-pub fn offer(models: &Path, chosen: &ModelChoice) -> ModelOffer {
+pub fn offered_models(models: &Path, chosen: &ModelChoice) -> ModelOffer {
     let installed = weights::catalogue(models).unwrap_or_default();
     let (there, away): (Vec<Model>, Vec<Model>) = installed
         .into_iter()
@@ -73,7 +73,7 @@ fn with_recipes(model: Model) -> Vec<Storyteller> {
     all.collect()
 }
 
-/// What the thread tells.
+/// Progress of the thread that adds models.
 enum AddProgress {
     /// The file that is looked at, and how many were added so far.
     Looking(String, usize),
@@ -320,10 +320,10 @@ impl State {
             }
         }
         if done {
-            let offer = offer(&library.dir, &self.models.choice);
-            library.away = offer.away;
-            self.models.storytellers = offer.models;
-            self.models.writers = offer.writers;
+            let offer = offered_models(&library.dir, &self.models.choice);
+            library.away = offered_models.away;
+            self.models.storytellers = offered_models.models;
+            self.models.writers = offered_models.writers;
         }
     }
 

@@ -61,7 +61,7 @@ fn read(dir: &Path) -> Option<Recent> {
     let changed = fs::metadata(dir.join("story.json")).and_then(|meta| meta.modified());
     Some(Recent {
         dir: dir.to_owned(),
-        title: story.called(),
+        title: story.display_title(),
         panels: story.panels.len(),
         changed: changed.ok(),
         picture,

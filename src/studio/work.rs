@@ -12,7 +12,7 @@ use image::RgbaImage;
 use crate::engine::{JobId, Make};
 use crate::story::{Edit, PanelId, Settings};
 
-/// Where a result goes.
+/// The panel that a job's result goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobTarget {
     /// A new panel behind `after` or, without one, at the end, made when the job's turn comes.
@@ -36,7 +36,7 @@ pub struct Rewrite {
     pub candidates: u32,
 }
 
-/// A job that waits.
+/// A job that waits in the queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueuedJob {
     /// Where the result goes.
@@ -51,7 +51,7 @@ pub struct QueuedJob {
     pub rewrite: Option<Rewrite>,
 }
 
-/// What a job has put into the story, in one step of undo.
+/// The edits of a finished job, one step of undo.
 #[derive(Clone, Debug)]
 pub struct JobEdits {
     /// The document's revision right after it.
@@ -60,7 +60,7 @@ pub struct JobEdits {
     pub edits: Vec<Edit>,
 }
 
-/// The job that the engine has.
+/// A job that the engine is working on.
 #[derive(Clone, Debug)]
 pub struct RunningJob {
     /// Id of the job.
@@ -98,7 +98,7 @@ pub struct RunningJob {
     stepped: Instant,
 }
 
-/// The queue, and how long its parts take on this machine.
+/// Waiting and running jobs, with the time that texts and steps take on this machine.
 #[derive(Clone, Debug, Default)]
 pub struct JobQueue {
     waiting: VecDeque<QueuedJob>,

@@ -115,7 +115,7 @@ impl SceneLatents {
     }
 
     /// Encodes those of `indices` that are new, in one batch.
-    fn meet(&mut self, indices: &[u64]) -> Result<()> {
+    fn encode_new(&mut self, indices: &[u64]) -> Result<()> {
         let mut new: Vec<u64> = indices
             .iter()
             .copied()
@@ -421,7 +421,7 @@ impl Stage for Learning<'_> {
         let indices: Vec<u64> = (0..s.batch)
             .map(|_| rng.random_range(0..s.scenes))
             .collect();
-        scenes.meet(&indices)?;
+        scenes.encode_new(&indices)?;
         let told: Vec<String> = indices
             .iter()
             .map(|i| match rng.random_bool(s.caption_dropout) {
@@ -513,7 +513,7 @@ const PREVIEW_SCENES: u64 = 256;
 fn fit_preview(scenes: &mut SceneLatents) -> Result<Preview> {
     let indices: Vec<u64> = (0..PREVIEW_SCENES).collect();
     for batch in indices.chunks(32) {
-        scenes.meet(batch)?;
+        scenes.encode_new(batch)?;
     }
     let n = scenes.painter.size;
     let pictures: Vec<f32> = indices

@@ -76,7 +76,7 @@ impl ProjectorFacts {
         let shapes = tensors.shapes();
         let probe = Params::probe(shapes.clone());
         Siglip::new(facts.config.clone(), &probe, &probe).map_err(|error| first_line(&error))?;
-        let asked = probe.asked();
+        let asked = probe.required_tensors();
         for (name, shape) in &asked {
             match shapes.get(name) {
                 None => return Err(format!("it has no tensor {name}")),

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 /// Where stage 2 of training puts adapters: peft's names around those of the language model.
 const ADAPTED: &str = "model.llama_model.base_model.model";
 
-/// The language model as it was before training.
+/// The base language model, before training.
 #[derive(Clone, Copy)]
 pub enum BaseModel<'a> {
     /// Under Hugging Face's names.

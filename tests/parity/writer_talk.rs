@@ -60,7 +60,7 @@ pub fn ids(case: &Case, stage: &mut Stage) -> Outcome {
     stage.same("whether it is added", &tokenizer.adds_bos(), &told.add_bos);
     stage.same(
         "the tokens that end an answer",
-        &tokenizer.ends(),
+        &tokenizer.end_tokens(),
         &told.eog,
     );
     Ok(())

@@ -12,6 +12,7 @@ mod redo;
 #[path = "../remote/server.rs"]
 #[allow(dead_code, reason = "the tests of engines use all of it")]
 mod server;
+mod state;
 #[path = "../studio_support/mod.rs"]
 mod studio_support;
 mod window;

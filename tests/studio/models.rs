@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use vokenboard::studio::models::{ModelLibrary, offer};
+use vokenboard::studio::models::{ModelLibrary, offered_models};
 use vokenboard::studio::state::Readiness;
 
 use vokenboard::pipeline::{self, LoadOptions};
@@ -70,10 +70,10 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     });
 
     fs::rename(&disk, t.dir.join("unplugged")).unwrap();
-    let offer = offer(&models, &t.state().models.choice);
+    let offer = offered_models(&models, &t.state().models.choice);
     assert_eq!(offer.writers.len(), 0);
     assert_eq!(offer.away.len(), 2);
-    let library = ModelLibrary::new(models, offer.away, Arc::new(|| {}));
+    let library = ModelLibrary::new(models, offered_models.away, Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
     t.click(MENU);

@@ -337,7 +337,7 @@ fn a_picture_is_dropped_into_the_panel_that_is_open_large() {
     t.studio.run_steps(3);
     t.click("Flip upside down");
     let panel = &t.state().panels()[0];
-    assert!(!record(&t).is_drawn() && panel.told_by().is_some());
+    assert!(!record(&t).is_drawn() && panel.picture_to_describe().is_some());
 }
 
 #[test]

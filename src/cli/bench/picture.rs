@@ -118,7 +118,7 @@ pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
     let about = painter.describe().clone();
     let settings = about.default_settings.clone();
     let models = args.model.models.as_deref();
-    let settings = args.settings.over(settings, &about.takes, models)?;
+    let settings = args.settings.apply_to(settings, &about.takes, models)?;
     let all = Mode::value_variants().iter().copied();
     let modes = all.filter(|mode| args.mode.is_none_or(|only| only == *mode));
     let modes: Vec<Mode> = modes.filter(|mode| mode.is_taken(&about.takes)).collect();

@@ -27,7 +27,7 @@ pub(super) struct Fields {
 
 impl Fields {
     /// `member` with what is given.
-    pub(super) fn over(self, board: &Board, mut member: Member) -> Member {
+    pub(super) fn apply_to(self, board: &Board, mut member: Member) -> Member {
         if let Some(name) = self.name {
             member.name = name.trim().to_owned();
         }
@@ -59,12 +59,12 @@ pub(super) fn put(board: &mut Board, fields: Fields) -> anyhow::Result<()> {
     let name = fields.name.clone().unwrap_or_default();
     let known = board.story().member_called(&name).cloned();
     let edit = match known {
-        Some(member) => Edit::SetMember(fields.over(board, member)),
+        Some(member) => Edit::SetMember(fields.apply_to(board, member)),
         None => {
             let member = Member::new(board.fresh_member_id());
             Edit::AddMember {
                 at: board.story().cast.len(),
-                member: fields.over(board, member),
+                member: fields.apply_to(board, member),
             }
         }
     };

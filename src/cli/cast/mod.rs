@@ -195,7 +195,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
                 fields.embedding = Some(None);
             }
             let member = board.story().member(id).cloned().unwrap_or_default();
-            let member = fields.over(&board, member);
+            let member = fields.apply_to(&board, member);
             let name = member.name.clone();
             board.edit(Edit::SetMember(member))?;
             (name, "changed", set.fields.json)

@@ -65,7 +65,7 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     };
     let look = |picture: &Option<_>| {
         let picture: &Option<Arc<image::RgbaImage>> = picture;
-        let seen = picture.as_ref().map(|picture| eye.look(picture));
+        let seen = picture.as_ref().map(|picture| eye.embed(picture));
         Ok(seen.transpose()?.map(Arc::new))
     };
     let seen: Vec<_> = shown.iter().map(look).collect::<anyhow::Result<_>>()?;

@@ -107,7 +107,7 @@ struct PlanArgs {
     size: Option<(u32, u32)>,
 }
 
-/// PartPaths that are named rather than found.
+/// Parts that are named rather than found.
 #[derive(Debug, Args)]
 struct PartArgs {
     /// The language model: a folder in Hugging Face's layout, or a GGUF file

@@ -19,7 +19,7 @@ const BACK: usize = 20;
 /// The chunks of a prompt, at least one. One that is short and has no marks is the one text that
 /// diffusers makes of it. A chunk that is full ends at its last comma where that is among its last
 /// 20 tokens, and the tokens of an embedding stay together, as in A1111.
-pub fn chunks(tokenizer: &ClipTokenizer, pieces: &[WeightedText]) -> Vec<TokenChunk> {
+pub fn split_chunks(tokenizer: &ClipTokenizer, pieces: &[WeightedText]) -> Vec<TokenChunk> {
     let room = tokenizer.length() - 2;
     let comma = tokenizer.items(",").concat();
     let mut open = OpenChunk::default();
@@ -92,7 +92,7 @@ impl OpenChunk {
 ///
 /// # Errors
 /// Weights that are not one for each token.
-pub fn weigh(states: &Tensor, weights: &[f32]) -> Result<Tensor> {
+pub fn apply_weights(states: &Tensor, weights: &[f32]) -> Result<Tensor> {
     if weights.iter().all(|weight| *weight == 1.0) {
         return Ok(states.clone());
     }
@@ -112,7 +112,7 @@ pub fn weigh(states: &Tensor, weights: &[f32]) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PadToken, pieces};
+    use super::super::{PadToken, parse_weights};
     use super::*;
     use candle_core::Device;
 
@@ -124,42 +124,42 @@ mod tests {
     fn a_short_plain_prompt_is_diffusers_one_text() {
         let t = tokenizer();
         for text in ["", "a photo of a cat", "A fox, by the sea!"] {
-            let all = chunks(&t, &pieces(text));
+            let all = split_chunks(&t, &parse_weights(text));
             assert_eq!(all.len(), 1);
             assert_eq!(all[0].ids, t.encode(text));
             assert!(all[0].weights.iter().all(|w| *w == 1.0));
         }
         let full = "cat ".repeat(75);
-        let all = chunks(&t, &pieces(&full));
+        let all = split_chunks(&t, &parse_weights(&full));
         assert_eq!((all.len(), &all[0].ids), (1, &t.encode(&full)));
     }
 
     #[test]
     fn weights_stand_at_their_tokens() {
-        let all = chunks(&tokenizer(), &pieces("a (red:1.3) fox"));
+        let all = split_chunks(&tokenizer(), &parse_weights("a (red:1.3) fox"));
         assert_eq!(all[0].weights[..5], [1.0, 1.0, 1.3, 1.0, 1.0]);
     }
 
     #[test]
     fn a_long_prompt_goes_on_in_the_next_chunk() {
         let t = tokenizer();
-        let all = chunks(&t, &pieces(&"cat ".repeat(80)));
+        let all = split_chunks(&t, &parse_weights(&"cat ".repeat(80)));
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].ids, t.encode(&"cat ".repeat(75)));
         assert_eq!(all[1].ids, t.encode(&"cat ".repeat(5)));
         // At a comma, where one is near.
         let text = format!("{}, {}", "cat ".repeat(69), "dog ".repeat(10));
-        let all = chunks(&t, &pieces(&text));
+        let all = split_chunks(&t, &parse_weights(&text));
         assert_eq!(all[0].ids, t.encode(&format!("{},", "cat ".repeat(69))));
         assert_eq!(all[1].ids, t.encode(&"dog ".repeat(10)));
-        let told = chunks(&t, &pieces("a fox BREAK an owl"));
+        let told = split_chunks(&t, &parse_weights("a fox BREAK an owl"));
         assert_eq!(told[1].ids, t.encode("an owl"));
     }
 
     #[test]
     fn an_embedding_is_not_torn() {
         let t = tokenizer().with_added(&[("style".to_string(), 49408..49418)]);
-        let all = chunks(&t, &pieces(&format!("{}style", "cat ".repeat(70))));
+        let all = split_chunks(&t, &parse_weights(&format!("{}style", "cat ".repeat(70))));
         assert_eq!(all.len(), 2);
         assert_eq!(all[1].ids[1..11], (49408..49418).collect::<Vec<u32>>());
     }
@@ -167,11 +167,11 @@ mod tests {
     #[test]
     fn weighing_keeps_the_mean() {
         let states = Tensor::new(&[[[1f32, 3.0], [2.0, 2.0]]], &Device::Cpu).unwrap();
-        let weighed = weigh(&states, &[1.0, 3.0]).unwrap();
+        let weighed = apply_weights(&states, &[1.0, 3.0]).unwrap();
         let values = weighed.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         // (1, 3, 6, 6) has mean 4, and it was 2.
         assert_eq!(values, [0.5, 1.5, 3.0, 3.0]);
-        let same = weigh(&states, &[1.0, 1.0]).unwrap();
+        let same = apply_weights(&states, &[1.0, 1.0]).unwrap();
         assert_eq!(
             same.to_vec3::<f32>().unwrap(),
             states.to_vec3::<f32>().unwrap()

@@ -24,7 +24,7 @@ const MORE: f32 = 1.1;
 const LESS: f32 = 1.0 / 1.1;
 
 /// The parts of `prompt`, with equal neighbours joined.
-pub fn pieces(prompt: &str) -> Vec<WeightedText> {
+pub fn parse_weights(prompt: &str) -> Vec<WeightedText> {
     let mut found: Vec<WeightedText> = Vec::new();
     let (mut round, mut square) = (Vec::new(), Vec::new());
     let mut rest = prompt;
@@ -136,7 +136,7 @@ mod tests {
 
     fn told(prompt: &str) -> Vec<(String, f32)> {
         let rounded = |w: f32| (w * 1e4).round() / 1e4;
-        pieces(prompt)
+        parse_weights(prompt)
             .into_iter()
             .map(|piece| match piece {
                 WeightedText::Text { text, weight } => (text, rounded(weight)),

@@ -15,7 +15,7 @@ const END: &str = "<|endoftext|>";
 /// Tokens of a text, begin and end among them.
 const LENGTH: usize = 77;
 
-/// What the published tokenizers fill a short text up with.
+/// The padding token of a published tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PadToken {
     /// The end token: Stable Diffusion 1 and the first text encoder of SDXL.
@@ -81,8 +81,8 @@ impl ClipTokenizer {
         })
     }
 
-    /// The same with words that are embeddings: in a text, the ids of each stand in its place,
-    /// whatever its case, and inside of other words too.
+    /// The tokenizer with textual-inversion words added: in a text, the ids of each stand in its
+    /// place, whatever its case, and inside other words too.
     pub fn with_added(mut self, added: &[(String, Range<u32>)]) -> Self {
         self.added = added.to_vec();
         // Of words that begin alike, the longest is meant.

@@ -1,7 +1,7 @@
 //! DDIM with eta 0 (arXiv 2010.02502).
 
+use super::model_calls::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine};
 use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;

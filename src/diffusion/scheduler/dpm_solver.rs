@@ -1,8 +1,10 @@
 //! DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2).
 
 use super::keys::TimestepSpacing;
+use super::model_calls::{
+    ClipSample, ModelCall, ModelCalls, SampleSpace, combine, half_log_snr, remember,
+};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, half_log_snr, remember};
 use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;

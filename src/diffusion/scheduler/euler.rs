@@ -1,8 +1,8 @@
 //! Euler's method on noise levels (arXiv 2206.00364, algorithm 2 without churn).
 
 use super::keys::{Keys, TimestepSpacing};
+use super::model_calls::{ClipSample, ModelCalls, SampleSpace, combine, sigma};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCalls, SampleSpace, combine, sigma};
 use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;
@@ -36,11 +36,11 @@ pub(super) fn defaults(keys: &mut Keys) {
 }
 
 fn begin(plan: &StepPlan) -> Result<Steps> {
-    Ok((way(plan), Box::new(Euler)))
+    Ok((model_calls(plan), Box::new(Euler)))
 }
 
 /// The calls of Euler's method, which the ancestral one shares.
-pub(super) fn way(plan: &StepPlan) -> ModelCalls {
+pub(super) fn model_calls(plan: &StepPlan) -> ModelCalls {
     let times = plan.spread(plan.steps);
     // Where models of our own are spread from end to end, it is over whole timesteps.
     let times: Vec<f64> = match plan.keys.next_listed {

@@ -1,7 +1,7 @@
 //! Euler's method with fresh noise after every step (k-diffusion's ancestral sampling).
 
+use super::model_calls::{ModelCalls, combine, fresh, sigma};
 use super::plan::StepPlan;
-use super::way::{ModelCalls, combine, fresh, sigma};
 use super::{Method, Solver, Steps, euler};
 use crate::nn::Result;
 use candle_core::Tensor;
@@ -37,7 +37,7 @@ fn begin(plan: &StepPlan, karras: bool) -> Result<Steps> {
         schedule: plan.schedule.clone(),
         ..*plan
     };
-    Ok((euler::way(&plan), Box::new(EulerAncestral)))
+    Ok((euler::model_calls(&plan), Box::new(EulerAncestral)))
 }
 
 impl Solver for EulerAncestral {

@@ -1,8 +1,8 @@
 //! Latent consistency models (arXiv 2310.04378): each call goes to clean latents, and fresh noise
 //! leads to the next.
 
+use super::model_calls::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, fresh};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, fresh};
 use super::{Method, Solver, Steps};
 use crate::diffusion::BetaSchedule;
 use crate::nn::Result;

@@ -11,10 +11,10 @@ mod euler;
 mod euler_ancestral;
 mod keys;
 mod lcm;
+mod model_calls;
 mod plan;
 mod pndm;
 mod unipc;
-mod way;
 
 #[cfg(test)]
 mod tests;
@@ -25,10 +25,10 @@ pub use keys::TimestepSpacing;
 
 use crate::nn::Result;
 use candle_core::Tensor;
+use model_calls::ModelCalls;
 use plan::StepPlan;
 use std::fmt;
 use std::str::FromStr;
-use way::ModelCalls;
 
 /// One way to take the steps, and the class of diffusers that it computes.
 struct Method {

@@ -1,7 +1,7 @@
 //! What every scheduler plans its calls of the UNet from.
 
 use super::keys::{FinalSigma, Keys, TimestepSpacing};
-use super::way::{ModelCall, sigma};
+use super::model_calls::{ModelCall, sigma};
 use super::{SchedulerConfig, SchedulerKind};
 use crate::diffusion::NoiseSchedule;
 use crate::nn::Result;

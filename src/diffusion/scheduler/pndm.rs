@@ -2,8 +2,8 @@
 //! Runge-Kutta steps, or by doing the first step twice, which is known as PLMS.
 
 use super::ddim::transfer;
+use super::model_calls::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, remember};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCall, ModelCalls, SampleSpace, combine, remember};
 use super::{Method, Solver, Steps};
 use crate::diffusion::schedule::noise_in;
 use crate::nn::Result;

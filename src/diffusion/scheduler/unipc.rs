@@ -3,8 +3,8 @@
 
 use super::dpm_solver::calls;
 use super::keys::TimestepSpacing;
+use super::model_calls::{ClipSample, ModelCalls, SampleSpace, combine, half_log_snr, remember};
 use super::plan::StepPlan;
-use super::way::{ClipSample, ModelCalls, SampleSpace, combine, half_log_snr, remember};
 use super::{Method, Solver, Steps};
 use crate::nn::Result;
 use candle_core::Tensor;

@@ -10,7 +10,7 @@ use crate::diffusion::{
 use candle_core::Tensor;
 use std::sync::Arc;
 
-/// A picture that is followed through a ControlNet.
+/// A ControlNet with its conditioning picture.
 pub struct ControlNetConditioning {
     /// The network.
     pub net: ControlNet,
@@ -22,15 +22,15 @@ pub struct ControlNetConditioning {
     pub share: (f64, f64),
 }
 
-/// A picture that is kept to by reference attention: noised like the picture that is drawn, it goes
-/// through the UNet with its own prompt in every step, and its tokens are seen beside the picture's.
+/// A picture for reference attention: noised like the picture that is drawn, it goes through the
+/// UNet with its own prompt in every step, and its keys and values are seen beside the picture's.
 pub struct ReferenceConditioning {
     /// Scaled clean latents `[1,h,w,C]`, of any height and width.
     pub latents: Tensor,
     /// The same unit noise in every step.
     pub noise: Tensor,
     /// Of its own prompt, without a negative half.
-    pub told: Conditioning,
+    pub conditioning: Conditioning,
     /// For a UNet that sees the mask: an empty one and the latents, `[1,h,w,1 + channels]`.
     pub shown: Option<Tensor>,
     /// The share of its tokens that is seen, 0 to 1.
@@ -68,7 +68,8 @@ impl StableDiffusion {
         SchedulerConfig::try_from(map).map_err(|why| DiffusionError::config(self.path(), why))
     }
 
-    /// What the UNet is told of both prompts in a picture of `width` x `height` pixels.
+    /// Conditioning of the UNet for a picture of `width` x `height` pixels: unconditional and
+    /// conditional half, with SDXL's time ids.
     ///
     /// # Errors
     /// Shapes that don't fit.
@@ -125,7 +126,7 @@ impl StepConditioning {
             told.image = None;
         }
         told.control = self.control(&seen, &times, call)?;
-        told.beside = self.remembered(unet, call)?;
+        told.beside = self.reference_bank(unet, call)?;
         let seen = match &self.shown {
             Some(shown) => {
                 let shown = shown.repeat((seen.dim(0)?, 1, 1, 1))?;
@@ -144,7 +145,7 @@ impl StepConditioning {
     }
 
     /// What all reference pictures that work in this call have to see.
-    fn remembered(
+    fn reference_bank(
         &self,
         unet: &Unet,
         call: &UnetCall,
@@ -167,7 +168,8 @@ impl StepConditioning {
                 share: referred.strength,
             };
             let before = bank.take().unwrap_or_default();
-            bank = Some(unet.remember(&seen, &times, &referred.told, pick, before)?);
+            bank =
+                Some(unet.bank_reference(&seen, &times, &referred.conditioning, pick, before)?);
         }
         Ok(bank.map(Arc::new))
     }

@@ -1,6 +1,6 @@
 //! What a model can be guided by beside text: a ControlNet, an IP-Adapter.
 
-use super::part::{LoadablePart, Shapes, asked};
+use super::part::{LoadablePart, Shapes, required_tensors};
 use super::{StableDiffusion, ldm};
 use crate::diffusion::error::{read_json, sentence};
 use crate::diffusion::{
@@ -38,7 +38,7 @@ impl StableDiffusion {
             let remedy = format!("use one made for {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
         }
-        let asked = asked(path, |p| ControlNet::new(config.clone(), p))?;
+        let asked = required_tensors(path, |p| ControlNet::new(config.clone(), p))?;
         let blocks = 2 * (config.conditioning_embedding_out_channels.len() - 1);
         let unet = config.unet.clone();
         let part = LoadablePart::new(&file, config, asked, "the ControlNet", |name| {
@@ -110,7 +110,7 @@ impl ClipVision {
                 })?
             }
         };
-        let asked = asked(path, |p| ClipVision::new(config.clone(), p))?;
+        let asked = required_tensors(path, |p| ClipVision::new(config.clone(), p))?;
         let part = LoadablePart::new(&file, config, asked, "the image encoder", |name| {
             vec![(name.to_string(), TensorSlice::Whole)]
         })?;

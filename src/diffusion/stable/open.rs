@@ -1,6 +1,6 @@
 //! The parts of a model, found in a folder or in one file.
 
-use super::part::{LoadablePart, Shapes, asked};
+use super::part::{LoadablePart, Shapes, required_tensors};
 use super::{StableDiffusion, StableDiffusionOptions, builtin, ldm};
 use crate::diffusion::error::read_json;
 use crate::diffusion::family::{self, Detected};
@@ -32,18 +32,18 @@ fn whole(names: impl IntoIterator<Item = String>) -> Vec<(String, TensorSlice)> 
 
 fn asked_text(path: &Path, config: &TextConfig, number: usize) -> Result<Shapes, DiffusionError> {
     let config = config.clone();
-    asked(path, |p| match number {
+    required_tensors(path, |p| match number {
         0 => TextEncoder::new(config, p),
         _ => TextEncoder::with_projection(config, p),
     })
 }
 
 fn asked_unet(path: &Path, config: &UnetConfig) -> Result<Shapes, DiffusionError> {
-    asked(path, |p| Unet::new(config.clone(), p))
+    required_tensors(path, |p| Unet::new(config.clone(), p))
 }
 
 fn asked_vae(path: &Path, config: &VaeConfig) -> Result<Shapes, DiffusionError> {
-    asked(path, |p| Vae::new(config.clone(), p))
+    required_tensors(path, |p| Vae::new(config.clone(), p))
 }
 
 /// The names of a parameter of an autoencoder in diffusers' files, new and old.

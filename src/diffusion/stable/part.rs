@@ -30,13 +30,13 @@ pub(super) struct LoadablePart<C> {
 ///
 /// # Errors
 /// A configuration that it can't be built from.
-pub(super) fn asked<M>(
+pub(super) fn required_tensors<M>(
     path: &Path,
     build: impl FnOnce(Params) -> TensorResult<M>,
 ) -> Result<Shapes, DiffusionError> {
     let probe = Params::probe(BTreeMap::new());
     build(probe.clone()).map_err(|error| DiffusionError::config(path, sentence(&error)))?;
-    Ok(probe.asked())
+    Ok(probe.required_tensors())
 }
 
 /// Finds all that is asked for in `checkpoint`, under the first name there of those that `names`

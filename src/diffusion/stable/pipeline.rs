@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// other: at 512x512 the decoder's work is two thirds of a UNet's weights in f16.
 pub const BESIDE_UNET: usize = 384 * 384;
 
-/// A picture to be followed through the ControlNet in a file or folder.
+/// A conditioning picture for the ControlNet in a file or folder.
 pub struct ControlImage<'a> {
     /// The ControlNet's file or folder.
     pub file: &'a Path,
@@ -31,7 +31,7 @@ pub struct ControlImage<'a> {
     pub share: (f64, f64),
 }
 
-/// A picture whose looks are kept through the IP-Adapter in a file.
+/// An image prompt for the IP-Adapter in a file.
 pub struct IpAdapterImage<'a> {
     /// The IP-Adapter's file.
     pub adapter: &'a Path,
@@ -45,7 +45,7 @@ pub struct IpAdapterImage<'a> {
     pub share: (f64, f64),
 }
 
-/// A picture whose looks are kept by reference attention, without another model.
+/// A picture for reference attention, which needs no other model.
 pub struct ReferenceImage<'a> {
     /// The picture whose looks are kept.
     pub picture: &'a RgbImage,
@@ -256,7 +256,7 @@ impl StableDiffusionPipeline {
         Ok(ReferenceConditioning {
             noise: noise(0, 0, latents.dims(), &device)?,
             latents,
-            told: self
+            conditioning: self
                 .model
                 .step_conditioning(spoken, order.guidance, size)?
                 .told,

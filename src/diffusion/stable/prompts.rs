@@ -1,7 +1,9 @@
 //! What a model's text encoders make of prompts of any length, with weights.
 
 use super::StableDiffusion;
-use crate::diffusion::clip::{ClipTokenizer, PadToken, TokenChunk, chunks, pieces, weigh};
+use crate::diffusion::clip::{
+    ClipTokenizer, PadToken, TokenChunk, apply_weights, parse_weights, split_chunks,
+};
 use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{DiffusionError, StableDiffusionFamily, TextEncoders, TextFeatures};
 use candle_core::Tensor;
@@ -77,8 +79,8 @@ impl StableDiffusion {
         said: &PromptPair,
     ) -> Result<PromptEmbeds, DiffusionError> {
         let split = |text: &str| -> Vec<Vec<TokenChunk>> {
-            let pieces = pieces(text);
-            let of = |tokenizer| chunks(tokenizer, &pieces);
+            let pieces = parse_weights(text);
+            let of = |tokenizer| split_chunks(tokenizer, &parse_weights);
             tokenizers.iter().map(of).collect()
         };
         let (guidance, negative) = (said.guidance, said.negative.as_deref());
@@ -97,7 +99,7 @@ impl StableDiffusion {
                 .into_iter()
                 .zip(tokenizers)
                 .map(|(mut all, tokenizer)| {
-                    let empty = chunks(tokenizer, &[]);
+                    let empty = split_chunks(tokenizer, &[]);
                     all.resize(longest, empty[0].clone());
                     all
                 });
@@ -130,7 +132,7 @@ fn encode(
         let mut weighed = Vec::new();
         for (width, chunk) in encoders.widths().into_iter().zip(chunk) {
             let own = read.states.narrow(2, from, width)?;
-            weighed.push(weigh(&own, &chunk.weights)?);
+            weighed.push(apply_weights(&own, &chunk.weights)?);
             from += width;
         }
         states.push(Tensor::cat(&weighed, 2)?);

@@ -17,7 +17,7 @@ pub struct ReferenceBank {
     layers: BTreeMap<usize, (Tensor, Tensor)>,
 }
 
-/// Which tokens of a reference picture are kept.
+/// Which tokens of a reference picture are kept as keys and values.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenSelection {
     /// Seed of the picture.

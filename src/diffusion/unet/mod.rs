@@ -53,7 +53,7 @@ pub struct Conditioning {
     pub image: Option<ImagePrompt>,
     /// What a ControlNet adds.
     pub control: Option<Residuals>,
-    /// What self-attention on the way up sees of reference pictures ([`Unet::remember`]).
+    /// What self-attention on the way up sees of reference pictures ([`Unet::bank_reference`]).
     pub beside: Option<Arc<ReferenceBank>>,
     /// Pictures of the subjects.
     pub references: Option<References>,
@@ -163,12 +163,12 @@ impl Unet {
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
     }
 
-    /// Adds to `bank` what self-attention on the way up sees of a reference picture: `latents
-    /// [1,h,w,in]` at the timestep of the picture that is drawn.
+    /// Adds to `bank` the keys and values of a reference picture for self-attention on the way up:
+    /// `latents [1,h,w,in]`, noised to the timestep of the picture that is drawn.
     ///
     /// # Errors
     /// As [`Unet::predict`].
-    pub fn remember(
+    pub fn bank_reference(
         &self,
         latents: &Tensor,
         timesteps: &Tensor,

@@ -19,7 +19,7 @@ const WAVELENGTHS: [f32; 2] = [2.5, 64.0];
 /// How loud a position is among what it is added to.
 const LOUDNESS: f32 = 1.5;
 
-/// What references are to each self-attention of a UNet, for a batch of pictures.
+/// Keys and values of references for each self-attention of a UNet, for a batch of pictures.
 #[derive(Clone, Debug)]
 pub struct References {
     /// By the number of the attention: `[B,R*T,C]`.
@@ -42,7 +42,7 @@ pub struct ReferenceLatents {
     pub left_out: Vec<bool>,
 }
 
-/// What the self-attentions of one pass do with references.
+/// Whether the self-attentions of a pass record references or attend to them.
 #[derive(Clone, Copy)]
 pub(super) enum ReferenceMode<'a> {
     /// Keep what would be seen of this picture.

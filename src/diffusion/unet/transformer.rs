@@ -24,7 +24,7 @@ pub struct ImagePrompt {
 #[derive(Clone, Debug)]
 pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 
-/// What the places of the latents attend to beside themselves.
+/// What the attentions of a pass read beside the latents: text states, image prompt, references.
 #[derive(Clone, Copy)]
 pub(super) struct AttentionContext<'a> {
     pub text: &'a Tensor,
@@ -34,7 +34,7 @@ pub(super) struct AttentionContext<'a> {
     pub placed: Option<TokenPositions<'a>>,
 }
 
-/// What self-attention does with other pictures.
+/// How self-attention takes part in reference attention: it records, reads, or does neither.
 #[derive(Clone, Copy)]
 pub(super) enum ReferenceAttention<'a> {
     Nothing,

@@ -77,7 +77,7 @@ pub trait StoryMethod {
     fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError>;
 }
 
-/// Models, settings and judges from which the rows are built.
+/// Models, settings and judges that the rows are built from.
 pub struct MethodContext<'a> {
     /// The folder of installed models.
     pub models: &'a Path,
@@ -94,7 +94,7 @@ impl MethodContext<'_> {
     ///
     /// # Errors
     /// One sentence that says what the row lacks.
-    pub fn make(&self, row: &RowConfig) -> Result<Box<dyn StoryMethod>, EvalError> {
+    pub fn method_of_row(&self, row: &RowConfig) -> Result<Box<dyn StoryMethod>, EvalError> {
         let mut settings = self.settings.clone();
         settings.guidance = row.guidance.unwrap_or(settings.guidance);
         let model = row.model.as_deref().unwrap_or_default();

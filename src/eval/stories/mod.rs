@@ -192,7 +192,7 @@ fn tell(
         return Ok(stories);
     }
     said(&format!("{}: loading", row.name));
-    let mut teller = workshop.make(row).map_err(Failed::Begin)?;
+    let mut teller = workshop.method_of_row(row).map_err(Failed::Begin)?;
     for i in stories.len()..options.stories {
         let (number, of) = (i + 1, options.stories);
         said(&format!("{}: story {number} of {of}", row.name));
@@ -251,7 +251,7 @@ fn judge(
         let picture = teller.draw(&moment)?;
         let seconds = started.elapsed().as_secs_f64();
         let pictures = std::slice::from_ref(&picture);
-        let seen = judges.recogniser.see(pictures)?;
+        let seen = judges.recogniser.recognise(pictures)?;
         let mut score = PanelScore::new(scene, sentence, &seen[0]);
         score.seconds = seconds;
         score.features = judges.recogniser.features(pictures)?.remove(0);

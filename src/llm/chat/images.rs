@@ -33,7 +33,7 @@ pub trait ImageEncoder: Send {
     ) -> Result<Option<Vec<f32>>, LlmError>;
 }
 
-/// Where what takes long to make is kept from one run to the next, by name.
+/// Keeps embeddings, which take long to compute, from one run to the next, by name.
 pub trait EmbeddingStore: Send + Sync {
     /// What was kept under this name, if anything.
     fn kept(&self, name: &str) -> Option<Vec<u8>>;
@@ -41,7 +41,7 @@ pub trait EmbeddingStore: Send + Sync {
     fn keep(&self, name: &str, bytes: &[u8]);
 }
 
-/// Eyes, and what they saw last.
+/// An image encoder with the pictures that it encoded last.
 pub(super) struct ImageReader {
     pub(super) eyes: Box<dyn ImageEncoder>,
     pub(super) shelf: Option<Arc<dyn EmbeddingStore>>,
@@ -58,7 +58,7 @@ impl ImageReader {
         }
     }
 
-    /// The ids that stand for each of `pictures`; `None` when `go_on` broke.
+    /// The placeholder token ids of each of `pictures`; `None` when `go_on` broke.
     ///
     /// # Errors
     /// When one cannot be looked at.

@@ -62,7 +62,7 @@ impl LocalChat {
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
         let options = LanguageModelOptions::usual(gguf.header(), &hyper);
         let network = GgufLm::from_gguf(&gguf, &options)?;
-        let marks = hyper.picture_marks(gguf.header());
+        let marks = hyper.image_tokens(gguf.header());
         Ok(LocalChat {
             pictures: marks.map(|marks| (marks, hyper.width)),
             small: gguf.header().parameters() < SMALL,
@@ -99,11 +99,14 @@ impl LocalChat {
         self.network = network;
     }
 
-    /// The same with eyes, so that it reads the pictures in messages.
+    /// The same with an image encoder, so that it reads the pictures in messages.
     ///
     /// # Errors
     /// When the model reads no pictures, or those of another width.
-    pub fn with_eyes(mut self, eyes: Box<dyn ImageEncoder>) -> Result<LocalChat, LlmError> {
+    pub fn with_image_encoder(
+        mut self,
+        eyes: Box<dyn ImageEncoder>,
+    ) -> Result<LocalChat, LlmError> {
         let found = eyes.width();
         match self.pictures {
             Some((_, width)) if width == found => {
@@ -254,7 +257,7 @@ impl LocalChat {
             }
             let id = draw(&logits, &options.sampling, &mut rng);
             // A control token that ends nothing begins a turn that is not asked for.
-            if self.tokenizer.is_end(id) || self.tokenizer.is_control(id) {
+            if self.tokenizer.is_end_token(id) || self.tokenizer.is_control(id) {
                 finish = FinishReason::Stop;
                 break;
             }

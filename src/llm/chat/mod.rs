@@ -122,7 +122,7 @@ impl Message {
     }
 }
 
-/// The prompt: messages, or a plain text.
+/// The prompt: chat messages, or a plain text to be completed.
 #[derive(Clone, Copy, Debug)]
 pub enum ChatPrompt<'a> {
     /// Messages to be answered.

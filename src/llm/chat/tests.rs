@@ -388,7 +388,9 @@ fn noted() -> Noted {
         pictures: 0,
     }));
     let looked = Arc::<Mutex<usize>>::default();
-    let chat = chat.with_eyes(Box::new(Blank(looked.clone()))).unwrap();
+    let chat = chat
+        .with_image_encoder(Box::new(Blank(looked.clone())))
+        .unwrap();
     Noted { chat, ids, looked }
 }
 
@@ -512,7 +514,7 @@ fn what_sees_belongs_to_a_model_of_its_width() {
     let open =
         |case: &str| LocalChat::open(&fixture(&format!("writers/{case}/model.gguf"))).unwrap();
     for case in ["qwen2", "llama32-tied"] {
-        let error = open(case).with_eyes(Box::new(Blank(Arc::default())));
+        let error = open(case).with_image_encoder(Box::new(Blank(Arc::default())));
         assert!(matches!(error, Err(LlmError::Blind { found: 64 })));
     }
     // Without eyes a picture is left out, not read as something else.

@@ -20,7 +20,7 @@ pub struct GgufLlama {
     hear: Option<Box<HearLayer>>,
 }
 
-/// Is told a layer's number, from 1, and how many there are.
+/// Callback that gets the number of the layer being read, from 1, and how many there are.
 type HearLayer = dyn Fn(usize, usize) + Send + Sync;
 
 impl GgufLlama {
@@ -62,9 +62,9 @@ impl GgufLlama {
         })
     }
 
-    /// Tells `hear` of every layer, from 1, as it is read, and how many there are.
+    /// Calls `hear` with each layer's number, from 1, as it is read, and how many there are.
     #[must_use]
-    pub fn telling(mut self, hear: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+    pub fn with_listener(mut self, hear: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
         self.hear = Some(Box::new(hear));
         self
     }

@@ -77,7 +77,7 @@ impl FloatKvCache {
     }
 }
 
-/// Which numbers of a head are turned together.
+/// Which dimensions of a head are rotated in pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FloatRopeType {
     /// A number of the first half with one of the second, as Hugging Face has it.

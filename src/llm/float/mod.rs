@@ -38,7 +38,7 @@ pub struct FloatLlama {
     device: Device,
 }
 
-/// The tables at both ends of the network, which grow with the vocabulary.
+/// Embedding table and output layer, which grow with the vocabulary.
 #[derive(Clone, Debug)]
 pub struct EmbeddingTables {
     /// `[rows,width]`.

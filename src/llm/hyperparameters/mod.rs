@@ -229,7 +229,7 @@ impl Hyperparameters {
 
     /// The tokens between which a picture stands, where the family reads pictures and the file's
     /// vocabulary has them.
-    pub fn picture_marks(&self, header: &GgufHeader) -> Option<(&'static str, &'static str)> {
+    pub fn image_tokens(&self, header: &GgufHeader) -> Option<(&'static str, &'static str)> {
         let Some(GgufValue::Strings(tokens)) = header.metadata.get("tokenizer.ggml.tokens") else {
             return None;
         };
@@ -239,7 +239,7 @@ impl Hyperparameters {
     }
 
     /// The most tokens that a layer's cache holds of a text of `context`.
-    pub fn kept(&self, layer: usize, context: usize) -> usize {
+    pub fn cached_tokens(&self, layer: usize, context: usize) -> usize {
         match self.layers[layer].window {
             Some(window) => context.min(window + super::cache::BEHIND_WINDOW),
             None => context,

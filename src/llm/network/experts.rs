@@ -12,7 +12,7 @@ pub(super) struct MixtureOfExperts {
     pub used: usize,
 }
 
-/// A token's place in an expert's batch, and the share of what comes out.
+/// A token in an expert's batch, with the router's weight.
 struct ExpertToken {
     token: usize,
     weight: f32,

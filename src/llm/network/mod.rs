@@ -80,7 +80,7 @@ pub struct LlmNetwork {
     activations: ActivationPrecision,
 }
 
-/// What goes into the network.
+/// Token ids, or embeddings in their place.
 #[derive(Clone, Copy, Debug)]
 pub enum NetworkInput<'a> {
     /// Token ids.
@@ -168,9 +168,9 @@ impl LlmNetwork {
         }
     }
 
-    /// Says that the text will have as many as `tokens`: some models read long texts with other
-    /// rotations from their first token on. What was read otherwise is forgotten.
-    pub fn expect(&self, state: &mut DecodingState, tokens: usize) {
+    /// Sets the length that the text will have: some models use other rotary frequencies for long
+    /// texts from the first token on. What was read with others is forgotten.
+    pub fn expect_length(&self, state: &mut DecodingState, tokens: usize) {
         let long = self.hyper.short_context.is_some_and(|short| tokens > short);
         if long != state.long {
             state.truncate(0);
@@ -180,7 +180,7 @@ impl LlmNetwork {
 
     /// Whether a text of so many tokens is read as `state` was begun. A text that was said to become
     /// long may be short still.
-    pub(super) fn suits(&self, state: &DecodingState, tokens: usize) -> bool {
+    pub(super) fn suits_length(&self, state: &DecodingState, tokens: usize) -> bool {
         state.long || self.hyper.short_context.is_none_or(|short| tokens <= short)
     }
 

@@ -7,7 +7,7 @@
 
 mod bpe;
 mod decoder;
-mod marks;
+mod special_tokens;
 mod split;
 mod vocabulary;
 
@@ -19,7 +19,7 @@ pub use decoder::Decoder;
 use std::borrow::Cow;
 
 use bpe::Bpe;
-use marks::{ControlTokens, Fragment};
+use special_tokens::{ControlTokens, Fragment};
 use split::PreTokenizer;
 use vocabulary::{PieceKind, TokenizerVocabulary};
 
@@ -259,12 +259,12 @@ impl Tokenizer {
     }
 
     /// Whether `id` ends what the model has to say.
-    pub fn is_end(&self, id: u32) -> bool {
+    pub fn is_end_token(&self, id: u32) -> bool {
         self.vocabulary.ends.contains(&id)
     }
 
     /// All tokens that end what the model has to say, in order.
-    pub fn ends(&self) -> Vec<u32> {
+    pub fn end_tokens(&self) -> Vec<u32> {
         self.vocabulary.ends.iter().copied().collect()
     }
 
@@ -275,7 +275,7 @@ impl Tokenizer {
     }
 
     /// Whether `id` is a control token or one that was defined for the model's own marks.
-    pub fn is_mark(&self, id: u32) -> bool {
+    pub fn is_special(&self, id: u32) -> bool {
         self.acts.get(id as usize).is_some_and(|acts| *acts)
     }
 

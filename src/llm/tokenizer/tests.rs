@@ -76,7 +76,7 @@ fn ids_are_llama_cpps() {
         }
         assert_eq!(tokenizer.bos(), case.bos, "{name}");
         assert_eq!(tokenizer.adds_bos(), case.add_bos, "{name}");
-        assert_eq!(tokenizer.ends(), case.eog, "{name}");
+        assert_eq!(tokenizer.end_tokens(), case.eog, "{name}");
     }
 }
 
@@ -139,7 +139,7 @@ proptest! {
         for Recorded { name, tokenizer, .. } in RECORDED.iter() {
             let ids = tokenizer.encode(&text);
             prop_assert_eq!(tokenizer.decode(&ids), back(tokenizer, &text), "{}", name);
-            prop_assert!(!ids.iter().any(|id| tokenizer.is_control(*id) || tokenizer.is_end(*id)));
+            prop_assert!(!ids.iter().any(|id| tokenizer.is_control(*id) || tokenizer.is_end_token(*id)));
         }
     }
 
@@ -152,7 +152,7 @@ proptest! {
                 let prompt = format!("{before}{}{after}", tokenizer.shield(&text));
                 let ids = tokenizer.encode_prompt(&prompt);
                 let own = usize::from(tokenizer.adds_bos());
-                let acts = ids.iter().skip(own).any(|id| tokenizer.is_mark(*id));
+                let acts = ids.iter().skip(own).any(|id| tokenizer.is_special(*id));
                 prop_assert!(!acts, "{} {:?}", name, ids);
                 let told = tokenizer.decode(&ids);
                 let wanted = format!("{before}{}{after}", text.replace(SHIELD, "\u{fffd}"));

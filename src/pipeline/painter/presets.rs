@@ -37,7 +37,7 @@ impl Preset {
     /// let fast = PRESETS[0].over(Settings::default());
     /// assert_eq!((fast.steps, fast.scheduler.as_str()), (4, "lcm"));
     /// ```
-    pub fn over(&self, settings: Settings) -> Settings {
+    pub fn apply_to(&self, settings: Settings) -> Settings {
         Settings {
             scheduler: SchedulerName::from(self.scheduler),
             steps: self.steps,

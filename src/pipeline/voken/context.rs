@@ -12,9 +12,9 @@ use crate::voken::VistTask;
 const ASKED: usize = 256;
 
 impl VokenPipeline {
-    /// The part of the story so far that is read: all of it or, where the model can't read so
-    /// much, its later part. See [`later_part`].
-    pub(super) fn told(
+    /// The panels that fit into the context window: all of them, or the later part. See
+    /// [`later_part`].
+    pub(super) fn visible_context(
         &self,
         (cast, context): (&[ContextPanel], &[ContextPanel]),
         task: VistTask,

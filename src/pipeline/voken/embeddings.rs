@@ -36,7 +36,7 @@ impl VokenPipeline {
                 // Nothing of a picture is cut off, whatever its shape.
                 let side = self.networks.vision().image_size;
                 let how = Preprocess::seen(side, Crop::WhiteSquare);
-                let (tower, device) = self.networks.tower(&mut loading(sink))?;
+                let (tower, device) = self.networks.vision_tower(&mut loading(sink))?;
                 let made = tower.forward(&how.tensor_of_rgba(picture, device)?)?;
                 // They outlive the tower, so they wait where memory is not short.
                 let made = made.to_device(&Device::Cpu)?;

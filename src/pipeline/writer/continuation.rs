@@ -65,7 +65,7 @@ impl Writer for ContinuationWriter {
             min_p: settings.min_p.unwrap_or(0.0),
             repetition_penalty: settings.repetition_penalty.unwrap_or(REPETITION_PENALTY),
         };
-        let told = request.told();
+        let told = request.texts_before();
         let text = self.language.continue_story(&told, &sampling, sink)?;
         Ok(text.map(|text| WrittenText {
             text,

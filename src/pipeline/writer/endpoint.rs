@@ -42,7 +42,7 @@ impl WriterKind for EndpointKind {
             of: 1,
         });
         let client = Client::new(address.clone(), keys::find(&address).as_ref())?;
-        openai::look_for(&client, &endpoint.model)?;
+        openai::check_offered(&client, &endpoint.model)?;
         let description = WriterDescription {
             model: model.manifest.id.clone(),
             weights: format!("{} of {address}", endpoint.model),

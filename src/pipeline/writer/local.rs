@@ -30,7 +30,7 @@ impl WriterKind for LocalKind {
         let mut chat = LocalChat::open(path)?;
         if let Some(projector) = &model.manifest.projector {
             let eyes = ProjectorEyes::new(projector)?;
-            chat = chat.with_eyes(Box::new(eyes))?;
+            chat = chat.with_image_encoder(Box::new(eyes))?;
         }
         let description = WriterDescription {
             model: model.manifest.id.clone(),

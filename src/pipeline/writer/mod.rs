@@ -19,7 +19,7 @@ use crate::weights::Model;
 /// Most panels that are planned at a time.
 pub const MOST_PLANNED: u32 = 40;
 
-/// Is told every piece of a text as it is written, and breaks to cancel.
+/// Callback for every piece of a text as it is written; breaks to cancel.
 pub type TextSink<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
 
 /// What a loaded writer is and can do.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::RemoteError;
 use super::super::error::quoted;
 
-/// What a workflow can be given, and where its picture comes out.
+/// An input of a workflow, or its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkflowInput {

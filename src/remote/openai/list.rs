@@ -82,11 +82,11 @@ pub fn list(client: &Client, cancel: &mut Cancel) -> Result<Option<Vec<Endpoint>
     })
 }
 
-/// Whether the server still offers `model`.
+/// Checks that the server still offers `model`.
 ///
 /// # Errors
 /// When it does not, or does not answer.
-pub fn look_for(client: &Client, model: &str) -> Result<(), RemoteError> {
+pub fn check_offered(client: &Client, model: &str) -> Result<(), RemoteError> {
     let answer = client.run(client.get(client.address().join("/models")))?;
     let data = answer.get("data").and_then(Value::as_array);
     let mut names = data

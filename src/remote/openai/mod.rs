@@ -5,4 +5,4 @@ mod list;
 mod stream;
 
 pub use chat::chat;
-pub use list::{Endpoint, PIPELINE, ServerKind, list, look_for};
+pub use list::{Endpoint, PIPELINE, ServerKind, check_offered, list};

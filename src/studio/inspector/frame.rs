@@ -99,7 +99,7 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     };
     for preset in PRESETS.iter().filter(fits) {
         if ui.button(preset.label).clicked() {
-            change(actions, preset.over(shown.clone()));
+            change(actions, preset.apply_to(shown.clone()));
         }
     }
     if takes.loras

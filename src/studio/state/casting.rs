@@ -66,7 +66,7 @@ impl State {
     }
 
     /// The writer has said who comes back.
-    pub(super) fn told_the_cast(&mut self, cast: Vec<Member>, now: Instant) {
+    pub(super) fn cast_proposed(&mut self, cast: Vec<Member>, now: Instant) {
         if cast.is_empty() {
             let words = "The writer found nobody who is not in the cast.";
             self.toasts.note(words, now);

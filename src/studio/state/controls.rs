@@ -8,7 +8,7 @@ use image::RgbaImage;
 use crate::story::{PanelId, Record, Settings};
 use crate::studio::live::LivePreview;
 
-/// A picture seen while the guidance slider is held.
+/// The live preview that is shown while a slider is held.
 pub(super) struct PreviewPicture {
     pub panel: PanelId,
     pub picture: Arc<RgbaImage>,

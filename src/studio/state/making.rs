@@ -181,7 +181,7 @@ impl State {
         }
         self.worded(id, output.prompt.clone(), output.plan.clone(), now);
         if let Some(cast) = output.cast.clone() {
-            self.told_the_cast(cast, now);
+            self.cast_proposed(cast, now);
         }
         if let Some((picture, mut record)) = output.picture {
             // What was drawn is told by the text then, however the author changes it now.

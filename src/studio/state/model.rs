@@ -75,7 +75,7 @@ pub struct Models {
     pub readiness: Readiness,
 }
 
-/// Words that a model can draw, by kind.
+/// Characters, things and places that a model can draw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DrawableWordLists<'a> {
     /// Characters.

@@ -35,7 +35,7 @@ pub struct Leaving {
 impl State {
     /// What the story is called: its title or its opening; empty before there is either.
     pub fn called(&self) -> String {
-        self.story().called()
+        self.story().display_title()
     }
 
     /// Where new stories are kept.

@@ -224,11 +224,11 @@ fn test(net: &Recogniser, seed: u64, count: usize) -> Result<FaithfulnessReport>
             let mut picture = RgbImage::new(SIZE as u32, SIZE as u32);
             renderer.draw(&scene, &mut picture);
             let seen = net
-                .see(&[picture])
+                .recognise(&[picture])
                 .map_err(|e| candle_core::Error::Msg(e.to_string()))?;
             let tally: &mut FaithfulnessCounts =
                 &mut row.by_subjects[scene.subjects.len().max(1) - 1];
-            tally.add(&Expected::whole(&scene), &seen[0]);
+            tally.add(&Expected::of_scene(&scene), &seen[0]);
         }
     }
     Ok(FaithfulnessReport {

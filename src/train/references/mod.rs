@@ -129,7 +129,7 @@ impl Batch {
         let keys: Vec<_> = (0..s.batch)
             .map(|_| scenes.key(count, rng.random_range(0.0..1.0)))
             .collect();
-        scenes.meet(&keys)?;
+        scenes.encode_new(&keys)?;
         let [words, references, both] = s.dropout;
         let mut batch = Self {
             timesteps: (0..s.batch)

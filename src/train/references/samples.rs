@@ -51,7 +51,7 @@ impl Samples {
                 })
             })
             .collect();
-        scenes.meet(&keys)?;
+        scenes.encode_new(&keys)?;
         let mut rng = ChaCha8Rng::seed_from_u64(0x9e37);
         let captions = keys
             .iter()

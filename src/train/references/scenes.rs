@@ -113,7 +113,7 @@ impl Scenes {
     }
 
     /// Encodes those scenes that are new.
-    pub(super) fn meet(&mut self, keys: &[Key]) -> Result<()> {
+    pub(super) fn encode_new(&mut self, keys: &[Key]) -> Result<()> {
         let mut new: Vec<Key> = keys
             .iter()
             .copied()

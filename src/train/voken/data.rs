@@ -172,7 +172,7 @@ impl TrainingPicture {
     }
 }
 
-/// What is known of a panel whose picture was looked at.
+/// A training panel after the frozen networks have encoded its picture.
 pub struct EncodedPanel {
     /// Token ids of the text.
     pub text: Vec<u32>,
@@ -182,7 +182,7 @@ pub struct EncodedPanel {
     pub met: Option<EncodedPicture>,
 }
 
-/// What the frozen networks make of a picture and its description.
+/// A picture after the frozen networks: its embeddings, latents and caption states.
 pub struct EncodedPicture {
     /// `[1,queries,width]`, as the language model reads it.
     pub seen: Tensor,
@@ -194,7 +194,7 @@ pub struct EncodedPicture {
     moments: OnceLock<LatentDistribution>,
 }
 
-/// The networks that don't learn.
+/// The networks that are not trained.
 pub struct FrozenNetworks {
     /// Picture model, whose text encoder the mapper learns from.
     pub diffusion: TextToImageModel,
@@ -284,7 +284,7 @@ impl FrozenNetworks {
     }
 }
 
-/// Stories that were met before are not looked at again.
+/// Encoded stories, so that each is encoded once.
 pub(super) struct StoryCache {
     pub source: StorySource,
     met: HashMap<usize, Arc<Vec<EncodedPanel>>>,

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
-/// Stories that were met are kept: this is what a step learns from one.
+/// What a step learns from one story.
 pub(super) struct StepStory {
     index: usize,
     story: Arc<Vec<EncodedPanel>>,
@@ -29,7 +29,7 @@ impl StepStory {
     }
 }
 
-/// What no step changes of what the language model makes of a story, read once.
+/// Outputs of the language model that no step changes, computed once for each story.
 pub(super) enum LanguageModelCache {
     None,
     Contexts(BoundedCache<ReadContext>),

@@ -13,7 +13,7 @@ const ROOM: usize = 4 << 30;
 /// A story and what of it is in context.
 pub(super) type CacheKey = (usize, ContextParts);
 
-/// What memory it takes.
+/// Bytes that a value takes in memory.
 pub(super) trait ByteSize {
     fn bytes(&self) -> usize;
 }
@@ -31,7 +31,8 @@ impl ByteSize for Option<Tensor> {
     }
 }
 
-/// What was read of stories. What has no room is read again, with the same result.
+/// A cache of what was computed of stories, bounded in bytes. What has no room is computed again,
+/// with the same result.
 pub(super) struct BoundedCache<T>(Mutex<CacheEntries<T>>);
 
 struct CacheEntries<T> {

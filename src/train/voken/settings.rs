@@ -58,7 +58,7 @@ impl ContextShares {
     }
 }
 
-/// What a stage changes.
+/// Which parameters a stage changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Trainable {

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use super::{Checkpoint, TensorInfo};
 use crate::nn::TensorSource;
 
-/// How a tensor of a view is taken from the stored one.
+/// Which part of a stored tensor a tensor of the view is, and in which order of axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TensorSlice {
     /// As it is.

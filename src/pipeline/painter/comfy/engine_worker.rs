@@ -29,7 +29,7 @@ pub(super) const SCHEDULERS: [(&str, &str, &str); 10] = [
     ("lcm", "lcm", "sgm_uniform"),
 ];
 
-/// An engine with what it is to draw with.
+/// A ComfyUI engine with the checkpoint or workflow that it draws with.
 pub(super) struct EngineWorker {
     /// Model id.
     id: String,
@@ -78,7 +78,7 @@ impl EngineWorker {
         }
     }
 
-    /// What was known of it may have changed.
+    /// Drops what is known of the engine, which may have changed.
     pub(super) fn forget(&mut self) {
         self.about = None;
     }

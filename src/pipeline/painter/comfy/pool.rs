@@ -15,6 +15,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long an engine that went away is asked last.
 const AWAY: Duration = Duration::from_secs(30);
 
+/// Engines with the same checkpoint, which share the pictures of a story.
 pub(super) struct EnginePool {
     places: Mutex<Vec<PoolSlot>>,
 }
@@ -48,7 +49,8 @@ impl EnginePool {
         }
     }
 
-    /// Takes on another engine where it has the same; it is spoken with when a picture is for it.
+    /// Adds another engine where it has the same checkpoint or workflow; it is asked when a picture
+    /// is for it.
     pub(super) fn join(&self, id: &str, address: Address, what: ComfyModel) {
         let mut places = self.places();
         let fits = |place: &PoolSlot| {

@@ -14,7 +14,7 @@ use crate::pipeline::writer::TextSink;
 /// Times that a model is asked for one text.
 const ATTEMPTS: u64 = 4;
 
-/// What is asked: messages, or a text to go on with where the model knows no messages.
+/// The prompt: chat messages, or a plain text to be completed where the model has no chat template.
 pub(super) enum AnswerPrompt {
     Chat(Vec<Message>),
     Text(String),
@@ -93,7 +93,7 @@ fn told(message: &Message) -> String {
     parts.collect()
 }
 
-/// What an answer is to become, and how far it is let run.
+/// A prompt with sampling, length, and how the answer is checked.
 pub(super) struct AnswerRequest<'a, T> {
     pub(super) order: AnswerPrompt,
     pub(super) sampling: Sampling,
@@ -106,7 +106,7 @@ pub(super) struct AnswerRequest<'a, T> {
     pub(super) preview: &'a dyn Fn(&str) -> String,
 }
 
-/// How asking came out.
+/// A checked answer, or why there is none.
 pub(super) enum AnswerOutcome<T> {
     Clean(T),
     Cancelled,

@@ -38,7 +38,7 @@ impl fmt::Display for AnswerFlaw {
     }
 }
 
-/// What a text is to be.
+/// Length, language and earlier texts that an answer is checked against.
 pub(super) struct TextConstraints<'a> {
     /// Texts of which no sentence may come again.
     pub(super) told: &'a [SentenceKey],

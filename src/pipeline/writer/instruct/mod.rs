@@ -264,7 +264,7 @@ impl Writer for InstructWriter {
     ) -> Result<Option<WrittenText>, PipelineError> {
         let length = request.settings.length.unwrap_or(TextLength::Sentences);
         let (most, longest) = limits(length);
-        let max_tokens = tokens(longest, TextLanguage::of(&request.told().join(" ")));
+        let max_tokens = tokens(longest, TextLanguage::of(&request.texts_before().join(" ")));
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
         };
@@ -359,7 +359,7 @@ impl Writer for InstructWriter {
                 "a plan has 1 to {MOST_PLANNED} panels, not {panels}; plan fewer at a time"
             )));
         }
-        let language = TextLanguage::of(&request.told().join(" "));
+        let language = TextLanguage::of(&request.texts_before().join(" "));
         let max_tokens = tokens(24 * panels, language);
         let Some(told) = self.told(request, max_tokens, sink)? else {
             return Ok(None);
@@ -383,7 +383,7 @@ impl Writer for InstructWriter {
         if !self.chat.knows_messages() {
             return Err(self.follows_none("say who is in a story"));
         }
-        let told = request.told().join("\n");
+        let told = request.texts_before().join("\n");
         let max_tokens = tokens(32 * cast::MOST, TextLanguage::of(&told));
         let Some(read) = self.told(request, max_tokens, sink)? else {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::llm::chat::{Message, MessagePart};
 use crate::pipeline::painter::PromptStyle;
 use crate::story::TextLength;
 
-/// What is known when the model is asked for words of a story.
+/// The story as prompts give it: summary, texts, pictures, language, directions and cast.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PromptStory {
     /// The oldest panels in short, where not all can be read.
@@ -28,7 +28,7 @@ pub(super) struct PromptStory {
     pub(super) cast: Vec<String>,
 }
 
-/// What is wanted of one panel.
+/// The panel that is asked for: its line of the plan, direction, picture and cast.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PromptPanel {
     /// What is to happen in it.

@@ -90,7 +90,7 @@ pub(super) fn words(text: &str) -> usize {
     spaced + dense.div_ceil(2)
 }
 
-/// A sentence by its letters, so that case and punctuation do not hide that it is the same.
+/// A sentence without case and punctuation, by which repeated ones are found.
 #[derive(Clone, Debug)]
 pub(super) struct SentenceKey {
     letters: String,

@@ -154,7 +154,7 @@ impl PublishedNetworks {
             }
         };
         let language = published.read_trained(&target, &listener, &first, second.as_ref())?;
-        let painter = published.read_painter(&target, &listener)?;
+        let painter = published.read_diffusion(&target, &listener)?;
         let (size, _) = painter.picture_size();
         Ok(Self {
             tower: published.read_tower(&target, &listener)?,

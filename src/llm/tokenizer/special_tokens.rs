@@ -65,8 +65,8 @@ impl ControlTokens {
         })
     }
 
-    /// Cuts `text` at its marks: the longest are looked for first, in the whole text, as llama.cpp
-    /// does. Without `control` only those that plain text may hold are found.
+    /// Splits `text` at its special tokens: the longest are looked for first, in the whole text, as
+    /// llama.cpp does. Without `control` only user-defined tokens are found.
     pub(super) fn partition(&self, text: &str, control: bool) -> Vec<Fragment> {
         let mut fragments = vec![Fragment::Text(0..text.len())];
         for index in self.present(text) {

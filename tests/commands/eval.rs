@@ -1,7 +1,5 @@
 //! `vokenboard eval` on a tiny random model: the numbers mean nothing, but the report is whole.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -13,7 +11,7 @@ use vokenboard::nn::Params;
 
 /// The tiny model with a recogniser that has learnt nothing.
 fn model(dir: &Path) -> PathBuf {
-    common::write_tiny_models(dir);
+    crate::common::write_tiny_models(dir);
     let model = dir.join("tiny");
     let params = Params::init(8, &Device::Cpu);
     let config = RecogniserConfig::default();

@@ -376,7 +376,7 @@ fn reference_attention_gives_the_recorded_values() {
                 share,
             };
             let reference = nhwc(&format!("{name}.ref"));
-            let bank = unet.remember(
+            let bank = unet.bank_reference(
                 &reference,
                 &time(1),
                 &told("ref_"),

@@ -1,7 +1,5 @@
 //! An author's own picture model, a tiny random Stable Diffusion in a single file, end to end.
 
-mod common;
-
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -23,7 +21,7 @@ impl Disk {
     fn new() -> Disk {
         let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let disk = Disk(temp);
-        common::write_tiny_models(&disk.models());
+        crate::common::write_tiny_models(&disk.models());
         let from = Path::new(FIXTURES).join("09b-sd1-ckpt-legacy");
         copy(&from.join("config"), &disk.path("mine/config"));
         fs::copy(from.join("model.ckpt"), disk.path("mine/ink.ckpt")).unwrap();

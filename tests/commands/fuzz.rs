@@ -4,8 +4,6 @@
 //! The changes are the same in every run. `VOKENBOARD_FUZZ_SECONDS` runs each reader for that
 //! long instead; bytes that break one are kept in the temporary folder.
 
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -140,7 +138,7 @@ fn safetensors_headers() {
 #[test]
 fn gguf_headers() {
     let temp = tempfile::tempdir().unwrap();
-    common::write_tiny_models(temp.path());
+    crate::common::write_tiny_models(temp.path());
     let whole = std::fs::read(temp.path().join("tiny-writer/tiny.gguf")).unwrap();
     fuzz("gguf", &whole, 6000, |bytes| {
         let _ = GgufHeader::read(&bytes);
@@ -178,7 +176,7 @@ fn files_that_are_identified() {
     identify_changed("identify-safetensors", whole, header + 8);
     identify_changed("identify-pickle", &fixture("minigpt4.pth"), 2000);
     let temp = tempfile::tempdir().unwrap();
-    common::write_tiny_models(temp.path());
+    crate::common::write_tiny_models(temp.path());
     let whole = std::fs::read(temp.path().join("tiny-writer/tiny.gguf")).unwrap();
     identify_changed("identify-gguf", &whole, 6000);
 }

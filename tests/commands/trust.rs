@@ -2,9 +2,6 @@
 //! others and paths are odd: nothing is lost, and what is wrong is one sentence. `.ci/run` runs it
 //! with the other tests; what this machine does not permit (mounting, another user) is left out
 //! and said.
-#![cfg(unix)]
-
-mod common;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -20,7 +17,7 @@ fn bench() -> &'static (tempfile::TempDir, PathBuf) {
     BENCH.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        common::write_tiny_models(&dir.path().join("models"));
+        crate::common::write_tiny_models(&dir.path().join("models"));
         let program = dir.path().join("vokenboard");
         let built = env!("CARGO_BIN_EXE_vokenboard");
         if fs::hard_link(built, &program).is_err() {
@@ -531,7 +528,7 @@ fn a_disk_that_fills_up_costs_no_panel() {
 fn a_model_that_is_cut_while_it_is_used_costs_no_panel_and_is_one_sentence() {
     let home = home();
     let models = home.path().join("models");
-    common::write_tiny_models(&models);
+    crate::common::write_tiny_models(&models);
     let largest = |dir: &Path| {
         let files = fs::read_dir(dir)
             .unwrap()
@@ -581,7 +578,7 @@ fn a_model_that_is_cut_while_it_is_used_costs_no_panel_and_is_one_sentence() {
         assert!(panels() >= 2);
         if cut {
             fs::remove_dir_all(&models).unwrap();
-            common::write_tiny_models(&models);
+            crate::common::write_tiny_models(&models);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What an author does at the command line, end to end, on a tiny random model.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -23,7 +21,7 @@ fn tiny_models() -> PathBuf {
     MODELS
         .get_or_init(|| {
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            common::write_tiny_models(dir.path());
+            crate::common::write_tiny_models(dir.path());
             dir
         })
         .path()
@@ -551,7 +549,7 @@ fn a_model_with_a_broken_file_is_one_sentence() {
     let temp = tempfile::tempdir().unwrap();
     let models = temp.path().join("models");
     let out = temp.path().join("story");
-    common::write_tiny_models(&models);
+    crate::common::write_tiny_models(&models);
     let on_these = |more: &[&str]| {
         let mut command = tell(&out, more);
         command.env("VOKENBOARD_MODELS", &models);

@@ -1,12 +1,10 @@
 //! The studio without its window: what the author does, what the engine and the disk answer.
 
-mod studio_support;
-
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use studio_support::{Answers, Hold, parts};
+use crate::studio_support::{Answers, Hold, parts};
 use vokenboard::engine::{Loader, Make, PipelineError};
 use vokenboard::story::{Document, Images, PictureTake, Project};
 use vokenboard::studio::actions::{Action, InspectorControl};

@@ -17,7 +17,7 @@ pub(super) struct ModelCall {
     pub to: f64,
 }
 
-/// What samples are made of.
+/// Which scaling the samples have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SampleSpace {
     /// `sqrt(a) x0 + sqrt(1-a) noise`.
@@ -54,7 +54,7 @@ impl ClipSample {
     }
 }
 
-/// The calls of one picture.
+/// The UNet calls of one picture: timesteps, noise levels, and how predictions are read.
 pub(super) struct ModelCalls {
     pub prediction: Prediction,
     pub calls: Vec<ModelCall>,

@@ -1,7 +1,5 @@
 //! The cast and the panels of a story at the command line.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -16,7 +14,7 @@ fn tiny_models() -> PathBuf {
     static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = MODELS.get_or_init(|| {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        common::write_tiny_models(dir.path());
+        crate::common::write_tiny_models(dir.path());
         dir
     });
     made.path().to_path_buf()
@@ -381,7 +379,7 @@ fn own_model() -> (Desk, PathBuf) {
     let models = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .unwrap()
         .keep();
-    common::write_tiny_models(&models);
+    crate::common::write_tiny_models(&models);
     let from =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/09b-sd1-ckpt-legacy");
     let to = desk.path("mine");

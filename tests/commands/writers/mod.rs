@@ -1,7 +1,5 @@
 //! Stories from language models that authors own, end to end on tiny GGUF files.
 
-mod common;
-#[path = "writers/seeing.rs"]
 mod seeing;
 
 use std::ops::ControlFlow;
@@ -43,9 +41,9 @@ fn models() -> PathBuf {
     MODELS
         .get_or_init(|| {
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            common::write_tiny_models(dir.path());
-            common::write_storyteller(&dir.path().join("english"), &ENGLISH);
-            common::write_storyteller(&dir.path().join("chinese"), &CHINESE);
+            crate::common::write_tiny_models(dir.path());
+            crate::common::write_storyteller(&dir.path().join("english"), &ENGLISH);
+            crate::common::write_storyteller(&dir.path().join("chinese"), &CHINESE);
             dir
         })
         .path()

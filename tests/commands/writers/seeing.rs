@@ -163,7 +163,7 @@ fn folder(beside: bool) -> tempfile::TempDir {
 #[test]
 fn a_projector_is_named_and_added_with_its_model() {
     let identify = |path: &Path| {
-        let mut command = crate::vokenboard();
+        let mut command = super::vokenboard();
         command.args(["models", "identify"]).arg(path);
         command
     };
@@ -174,7 +174,7 @@ fn a_projector_is_named_and_added_with_its_model() {
     );
     let models = tempfile::tempdir().unwrap();
     let add = |path: &Path, more: &[&str]| {
-        let mut command = crate::vokenboard();
+        let mut command = super::vokenboard();
         let command_line = command
             .args(["models", "add", "--models"])
             .arg(models.path());

@@ -1,0 +1,13 @@
+//! What a user does on the command line, one module a subject. One program for all of them, since
+//! each would link the whole library.
+
+mod cast;
+mod cli;
+#[path = "../common/mod.rs"]
+mod common;
+mod eval;
+mod fuzz;
+mod own_models;
+#[cfg(unix)]
+mod trust;
+mod writers;
