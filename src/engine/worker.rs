@@ -172,7 +172,7 @@ impl Worker {
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_sentence("loading the model", panic.as_ref()),
         };
-        tracing::warn!(reason = failure, "nothing was loaded");
+        tracing::warn!(reason = failure, "loading a model failed");
         self.reason.clone_from(&failure);
         self.teller.tell(Event::LoadFailed(failure))
     }
@@ -265,19 +265,19 @@ fn ended(
     let seconds = started.elapsed().as_secs_f32();
     match result {
         Ok(Ok(Some(output))) => {
-            tracing::info!(job = id.0, seconds, "made");
+            tracing::info!(job = id.0, seconds, "job done");
             Event::Finished(id, output)
         }
         Ok(Ok(None)) => {
-            tracing::info!(job = id.0, seconds, "cancelled");
+            tracing::info!(job = id.0, seconds, "job cancelled");
             Event::Cancelled(id)
         }
         Ok(Err(error)) => {
-            tracing::warn!(job = id.0, seconds, %error, "failed");
+            tracing::warn!(job = id.0, seconds, %error, "job failed");
             Event::Failed(id, error.to_string())
         }
         Err(panic) => {
-            tracing::error!(job = id.0, seconds, "a fault of the program");
+            tracing::error!(job = id.0, seconds, "job panicked");
             Event::Failed(id, panic_sentence("this job", panic.as_ref()))
         }
     }

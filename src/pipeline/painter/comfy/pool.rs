@@ -104,7 +104,7 @@ impl EnginePool {
                     let left = self.len() - tried.len();
                     if left > 0 {
                         let words = format!("{error}; another engine draws on");
-                        tracing::warn!(reason = %error, left, "another engine draws on");
+                        tracing::warn!(reason = %error, left, "an engine went away; another takes its picture");
                         if sink(Progress::Note(words)).is_break() {
                             return Ok(None);
                         }
