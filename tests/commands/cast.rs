@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use assert_cmd::Command;
 use image::{Rgba, RgbaImage};
@@ -10,15 +9,7 @@ use predicates::str::contains;
 use serde_json::Value;
 use vokenboard::story::{Project, Story};
 
-fn tiny_models() -> PathBuf {
-    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = MODELS.get_or_init(|| {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        crate::common::write_tiny_models(dir.path());
-        dir
-    });
-    made.path().to_path_buf()
-}
+use crate::support::{copy, tiny_models};
 
 /// A folder of an author's, with a story of two panels and pictures beside it.
 struct Desk(tempfile::TempDir);
@@ -388,18 +379,6 @@ fn own_model() -> (Desk, PathBuf) {
     let mut add = desk.command(&["models", "add", "mine/ink.ckpt"]);
     add.env("VOKENBOARD_MODELS", &models).assert().success();
     (desk, models)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &to),
-            false => drop(fs::copy(&path, &to).unwrap()),
-        }
-    }
 }
 
 #[test]

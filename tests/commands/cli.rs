@@ -5,41 +5,19 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
-use std::sync::OnceLock;
 
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
-const OPENING: &str = "A fox finds a glowing lantern in the snowy forest.";
+use crate::support::tiny_models;
 
-/// A models folder with `tiny` (a caption pipeline) and `tiny-writer` (its language model), made
-/// once per test program.
-fn tiny_models() -> PathBuf {
-    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    MODELS
-        .get_or_init(|| {
-            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            crate::common::write_tiny_models(dir.path());
-            dir
-        })
-        .path()
-        .to_path_buf()
-}
+const OPENING: &str = "A fox finds a glowing lantern in the snowy forest.";
 
 /// The program, on the tiny models.
 fn vokenboard() -> Command {
-    let mut command = Command::cargo_bin("vokenboard").unwrap();
-    command.env(
-        "VOKENBOARD_DATA",
-        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
-    );
-    command
-        .env("VOKENBOARD_MODELS", tiny_models())
-        .env_remove("DISPLAY")
-        .env_remove("WAYLAND_DISPLAY");
-    command
+    crate::support::vokenboard(&tiny_models())
 }
 
 fn tell(out: &Path, more: &[&str]) -> Command {

@@ -8,6 +8,7 @@ mod common;
 mod eval;
 mod fuzz;
 mod own_models;
+mod support;
 #[cfg(unix)]
 mod trust;
 mod writers;

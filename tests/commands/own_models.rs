@@ -10,6 +10,8 @@ use predicates::str::contains;
 use vokenboard::pipeline::{self, LoadOptions, Make, Request};
 use vokenboard::story::{Images, Project, Record, Story, encode_png, read_record};
 
+use crate::support::copy;
+
 const OPENING: &str = "An old man rides a horse.";
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pictures");
 
@@ -40,12 +42,8 @@ impl Disk {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("vokenboard").unwrap();
-        command.env(
-            "VOKENBOARD_DATA",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
-        );
-        command.env("VOKENBOARD_MODELS", self.models()).args(args);
+        let mut command = crate::support::vokenboard(&self.models());
+        command.args(args);
         command
     }
 
@@ -91,18 +89,6 @@ impl Disk {
             .args(["--panel", "1", "--writer", "tiny-writer"]);
         command.args(more);
         command
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &to),
-            false => drop(fs::copy(&path, &to).unwrap()),
-        }
     }
 }
 

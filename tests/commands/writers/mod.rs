@@ -51,16 +51,7 @@ fn models() -> PathBuf {
 }
 
 fn vokenboard() -> Command {
-    let mut command = Command::cargo_bin("vokenboard").unwrap();
-    command.env(
-        "VOKENBOARD_DATA",
-        concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
-    );
-    command
-        .env("VOKENBOARD_MODELS", models())
-        .env_remove("DISPLAY")
-        .env_remove("WAYLAND_DISPLAY");
-    command
+    crate::support::vokenboard(&models())
 }
 
 fn tell(opening: &str, writer: &str, out: &Path, more: &[&str]) -> Command {
