@@ -53,7 +53,7 @@ struct Scene {
 impl Request {
     /// The prompt of a picture of `text`.
     pub(super) fn stage_prompt(&self, text: &str) -> String {
-        let told = self.told();
+        let told = self.texts_before();
         let before = told.iter().fold(Scene::default(), |before, text| {
             self.after(&before, text, None)
         });
