@@ -19,7 +19,7 @@ const LONGEST: u64 = 4 << 20;
 ///
 /// # Errors
 /// When it cannot be read, or what it holds is damaged or is more than one thing.
-pub(super) fn identify(dir: &Path) -> Result<Identity, CatalogueError> {
+pub(super) fn identify_folder(dir: &Path) -> Result<Identity, CatalogueError> {
     fs::read_dir(dir).map_err(|error| CatalogueError::read(dir, error))?;
     if dir.join(MANIFEST).is_file()
         && let Ok(manifest) = Manifest::read(dir)

@@ -107,7 +107,7 @@ pub fn enlarges(identity: &Identity) -> bool {
 /// When it cannot be read, is damaged, or is no file of weights.
 pub fn identify(path: &Path) -> Result<Identity, CatalogueError> {
     if path.is_dir() {
-        return folders::identify(path);
+        return folders::identify_folder(path);
     }
     match header::read(path)? {
         header::FileHeader::Tensors(tensors) => Ok(identify_tensors(&tensors.unwrapped())),

@@ -321,9 +321,9 @@ impl State {
         }
         if done {
             let offer = offered_models(&library.dir, &self.models.choice);
-            library.away = offered_models.away;
-            self.models.storytellers = offered_models.models;
-            self.models.writers = offered_models.writers;
+            library.away = offer.away;
+            self.models.storytellers = offer.models;
+            self.models.writers = offer.writers;
         }
     }
 

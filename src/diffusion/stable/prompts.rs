@@ -80,7 +80,7 @@ impl StableDiffusion {
     ) -> Result<PromptEmbeds, DiffusionError> {
         let split = |text: &str| -> Vec<Vec<TokenChunk>> {
             let pieces = parse_weights(text);
-            let of = |tokenizer| split_chunks(tokenizer, &parse_weights);
+            let of = |tokenizer| split_chunks(tokenizer, &pieces);
             tokenizers.iter().map(of).collect()
         };
         let (guidance, negative) = (said.guidance, said.negative.as_deref());

@@ -275,7 +275,7 @@ impl Tokenizer {
     }
 
     /// Whether `id` is a control token or one that was defined for the model's own marks.
-    pub fn is_special(&self, id: u32) -> bool {
+    pub fn is_special_token(&self, id: u32) -> bool {
         self.acts.get(id as usize).is_some_and(|acts| *acts)
     }
 

@@ -152,7 +152,7 @@ proptest! {
                 let prompt = format!("{before}{}{after}", tokenizer.shield(&text));
                 let ids = tokenizer.encode_prompt(&prompt);
                 let own = usize::from(tokenizer.adds_bos());
-                let acts = ids.iter().skip(own).any(|id| tokenizer.is_special(*id));
+                let acts = ids.iter().skip(own).any(|id| tokenizer.is_special_token(*id));
                 prop_assert!(!acts, "{} {:?}", name, ids);
                 let told = tokenizer.decode(&ids);
                 let wanted = format!("{before}{}{after}", text.replace(SHIELD, "\u{fffd}"));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::diffusion::{DownBlockKind, PerBlock, References, UpBlockKind, Vae, VaeConfig};
+use crate::diffusion::{DownBlockKind, PerBlock, References, Unet, UpBlockKind, Vae, VaeConfig};
 use crate::nn::noise;
 use candle_core::{DType, Device};
 use std::fs;
