@@ -73,7 +73,7 @@ fn models_are_added_where_they_lie_and_one_that_is_away_says_where_it_was() {
     let offer = offered_models(&models, &t.state().models.choice);
     assert_eq!(offer.writers.len(), 0);
     assert_eq!(offer.away.len(), 2);
-    let library = ModelLibrary::new(models, offered_models.away, Arc::new(|| {}));
+    let library = ModelLibrary::new(models, offer.away, Arc::new(|| {}));
     t.studio.state_mut().state.models.library = Some(library);
     t.studio.run_steps(2);
     t.click(MENU);
