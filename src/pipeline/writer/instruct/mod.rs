@@ -36,6 +36,9 @@ const REPETITION_PENALTY: f32 = 1.05;
 /// Tokens of the prompt beside the story; rounded up, so that a longer direction doesn't move the
 /// window.
 const ORDER_TOKENS: usize = 512;
+/// Tokens that a small model reads at most: it makes nothing of more, and the first panel after a long
+/// story was opened would wait for all of them.
+const SMALL_WINDOW: usize = 2048;
 /// Fewest tokens of the story that must fit.
 const LEAST_ROOM: usize = 96;
 
@@ -109,7 +112,10 @@ impl InstructWriter {
             cast: members.collect(),
             ..PromptStory::default()
         };
-        let limit = self.chat.context_length();
+        let limit = match self.chat.is_small() {
+            true => self.chat.context_length().min(SMALL_WINDOW),
+            false => self.chat.context_length(),
+        };
         let own = picture_tokens.filter(|_| request.picture.is_some());
         let used = max_tokens + ORDER_TOKENS + own.unwrap_or(0);
         let room = limit.saturating_sub(used);
@@ -164,7 +170,7 @@ impl InstructWriter {
         }))
     }
 
-    /// The story in short; sentences of it where the model can't say it.
+    /// The story in short; sentences of it where the model can't say it or is small.
     fn summary(
         &mut self,
         story: &PromptStory,
@@ -173,6 +179,10 @@ impl InstructWriter {
     ) -> Result<Option<String>, PipelineError> {
         if let Some(known) = self.summaries.get(&story.summary, &story.told) {
             return Ok(Some(known));
+        }
+        if self.chat.is_small() {
+            // What it says in short is not the story.
+            return Ok(Some(window::extract(&story.summary, &story.told)));
         }
         let wanted = parse::summary_wanted(language);
         let wish = AnswerRequest {

@@ -490,6 +490,7 @@ fn asked_with_pictures(each: Option<usize>, panels: u8) -> Message {
     let seeing = Seeing {
         asked: std::sync::Arc::clone(&asked),
         each,
+        small: false,
     };
     let mut writer = InstructWriter::new(Box::new(seeing), WriterDescription::default());
     assert_eq!(writer.describe().sees, each.is_some());
@@ -579,4 +580,37 @@ fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
     let first = PromptStory::default().next_briefly(&PromptPanel::default(), TextLength::Sentences);
     assert_eq!(first.len(), 2);
     assert!(first[1].text().starts_with("Begin the story"));
+}
+
+#[test]
+fn a_small_model_reads_the_end_of_a_long_story_and_sentences_of_what_came_before() {
+    let asked = std::sync::Arc::default();
+    let chat = Seeing {
+        asked: std::sync::Arc::clone(&asked),
+        each: None,
+        small: true,
+    };
+    let mut writer = InstructWriter::new(Box::new(chat), WriterDescription::default());
+    let long: Vec<String> = (0..300)
+        .map(|at| format!("On day {at} the fox went on. It slept under a {at} year old tree."))
+        .collect();
+    let texts: Vec<&str> = long.iter().map(String::as_str).collect();
+    let written = writer.continue_story(&request(&texts), &mut |_| GO_ON);
+    assert_eq!(
+        written.unwrap().unwrap().text,
+        "A red kite sailed over the roofs."
+    );
+    let asked: Vec<Message> = asked.lock().unwrap().clone();
+    let told = asked[2].text();
+    // Nothing was asked for before: these are sentences of the story.
+    assert!(
+        told.contains("tree.") && told.contains("On day 299 "),
+        "{told}"
+    );
+    assert!(
+        !told.contains("On day 150 the fox went on. It slept"),
+        "{told}"
+    );
+    assert!(told.len() / 4 < SMALL_WINDOW, "{}", told.len());
+    assert!(told.starts_with("On day "), "{told}");
 }

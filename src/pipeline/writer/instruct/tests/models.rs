@@ -110,6 +110,7 @@ pub(super) fn scripted(answers: Vec<Vec<u32>>, endless: bool) -> InstructWriter 
 pub(super) struct Seeing {
     pub(super) asked: std::sync::Arc<std::sync::Mutex<Vec<Message>>>,
     pub(super) each: Option<usize>,
+    pub(super) small: bool,
 }
 
 impl ChatModel for Seeing {
@@ -127,6 +128,10 @@ impl ChatModel for Seeing {
 
     fn picture_tokens(&self) -> Option<usize> {
         self.each
+    }
+
+    fn is_small(&self) -> bool {
+        self.small
     }
 
     fn chat(
