@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::gguf::Gguf;
-use super::{Hyperparameters, LanguageModelOptions, LlmError, LlmMemory};
+use super::{Hyperparameters, LanguageModelOptions, LlmError, LlmMemory, Tokenizer};
 use crate::weights::{GgmlType, GgufHeader, GgufValue, HEAD, trouble};
 
 /// Architectures of picture and video models that are packed as GGUF.
@@ -83,6 +83,7 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     let gguf = Gguf::open(path.to_path_buf())?;
     let header = gguf.header();
     let hyper = Hyperparameters::from_gguf(header).map_err(|reason| gguf.unusable(reason))?;
+    Tokenizer::check_kind(header).map_err(|reason| gguf.unusable(reason))?;
     let arch = gguf.string("general.architecture")?;
     let mut bytes = BTreeMap::new();
     for tensor in header.tensors.values() {

@@ -59,6 +59,22 @@ impl Tokenizer {
         Tokenizer::from_header(gguf.header()).map_err(|reason| gguf.unusable(reason))
     }
 
+    /// Whether the kind of tokenizer that a file's header names, and its way to split words, are
+    /// read; told before the lists are.
+    ///
+    /// # Errors
+    /// What is not known, in words.
+    pub fn check_kind(header: &GgufHeader) -> Result<(), String> {
+        match header.string("tokenizer.ggml.model") {
+            Some("gpt2") => {
+                let split = header.string("tokenizer.ggml.pre").unwrap_or("default");
+                PreTokenizer::named(split).map(|_| ())
+            }
+            Some("llama") | None => Ok(()),
+            Some(other) => Err(unknown_kind(other)),
+        }
+    }
+
     /// Reads the lists in a file's header.
     ///
     /// # Errors
@@ -96,9 +112,7 @@ impl Tokenizer {
                 )
             }
             other => {
-                return Err(format!(
-                    "its tokenizer is of the kind {other:?}, not gpt2 (byte pairs) or llama (SentencePiece)"
-                ));
+                return Err(unknown_kind(other));
             }
         };
         let name = header.string("general.name").unwrap_or_default();
@@ -299,6 +313,10 @@ impl Tokenizer {
     pub(super) fn texts(&self) -> &[Option<String>] {
         &self.texts
     }
+}
+
+fn unknown_kind(kind: &str) -> String {
+    format!("its tokenizer is of the kind {kind:?}, not gpt2 (byte pairs) or llama (SentencePiece)")
 }
 
 /// The pieces of a SentencePiece model.

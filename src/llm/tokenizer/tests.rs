@@ -217,3 +217,20 @@ fn an_empty_added_token_is_never_found() {
     let tokenizer = Tokenizer::from_header(&header).unwrap();
     assert_eq!(tokenizer.decode(&tokenizer.encode("a fox")), "a fox");
 }
+
+#[test]
+fn a_kind_that_is_not_read_is_told_before_the_lists_are() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tokenizers/llama32/tokenizer.gguf");
+    let mut header = GgufHeader::read(&std::fs::read(file).unwrap()).unwrap();
+    assert!(Tokenizer::check_kind(&header).is_ok());
+    for (key, value) in [
+        ("tokenizer.ggml.pre", "viking"),
+        ("tokenizer.ggml.model", "rwkv"),
+    ] {
+        let text = GgufValue::String(value.to_string());
+        header.metadata.insert(key.to_string(), text);
+        let said = Tokenizer::check_kind(&header).unwrap_err();
+        assert!(said.contains(value), "{said}");
+    }
+}

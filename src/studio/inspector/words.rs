@@ -1,7 +1,7 @@
 //! The words of the story, where the writer follows instructions: length, tone and directions,
 //! the plan, a rewriting by an instruction, and the picture prompt.
 
-use egui::{Align, ComboBox, Id, Layout, TextEdit, Ui};
+use egui::{ComboBox, Id, TextEdit, Ui};
 
 use crate::story::{Edit, PanelId, TextLength};
 use crate::studio::actions::{Action, InspectorControl};
@@ -154,17 +154,15 @@ pub(crate) fn file_field(
     (name, value, hint): (&str, &str, &str),
     what: WeightsFor,
 ) -> Option<String> {
-    ui.add_space(4.0);
-    ui.horizontal(|ui| {
-        widgets::caption(ui, name);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let name = format!("Choose a file: {name}");
-            if widgets::icon_button(ui, Icon::Folder, &name, true).clicked() {
-                actions.push(Action::AskWeights(what));
-            }
-        });
-    });
-    edited(ui, name, value, hint)
+    label(ui, name);
+    let row = |ui: &mut Ui| {
+        let button = format!("Choose a file: {name}");
+        if widgets::icon_button(ui, Icon::Folder, &button, true).clicked() {
+            actions.push(Action::AskWeights(what));
+        }
+        edited(ui, name, value, hint)
+    };
+    ui.horizontal(row).inner
 }
 
 /// A line of text with its name above it; what the author made of it once it is left.
