@@ -38,11 +38,16 @@ pub struct Named {
 /// Longest noun, in words.
 const LONGEST: usize = 4;
 
-/// Words after which one that is a verb as well is that verb.
-const BEFORE_VERBS: [&str; 23] = [
-    "i", "you", "he", "she", "it", "we", "they", "who", "that", "to", "not", "can", "could",
-    "will", "would", "must", "may", "might", "should", "did", "do", "does", "then",
+/// Words one or two behind which stands a noun, where a word can be a verb as well: "the saw", "a
+/// rusty saw", but not "the dragon saw".
+const BEFORE_NOUNS: [&str; 28] = [
+    "a", "an", "the", "my", "your", "his", "her", "its", "our", "their", "this", "that", "these",
+    "those", "some", "any", "no", "one", "two", "three", "of", "with", "old", "little", "big",
+    "red", "golden", "small",
 ];
+
+/// Words of a side, which stand behind nouns in picture prompts.
+const SIDES: [&str; 3] = ["left", "middle", "right"];
 
 /// What a noun is drawn as.
 #[derive(Clone, Copy)]
@@ -106,8 +111,6 @@ pub fn named(text: &str) -> Vec<Named> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        let before = at.checked_sub(1).map(|before| &*words[before].1);
-        let verb = before.is_none_or(|word| BEFORE_VERBS.contains(&word));
         let mut ends = (at + 1..=(at + LONGEST).min(words.len())).rev();
         let hit = ends.find_map(|end| {
             let parts: Vec<&str> = words[at..end].iter().map(|(_, word)| &**word).collect();
@@ -115,22 +118,47 @@ pub fn named(text: &str) -> Vec<Named> {
             let entry = forms(&noun)
                 .iter()
                 .find_map(|form| NOUNS.get(form.as_str()));
-            let entry = entry.filter(|entry| !(entry.doubtful && verb));
+            let entry = entry.filter(|entry| !entry.doubtful || is_noun(text, &words, at, end));
             entry.map(|entry| (noun, *entry, end))
         });
         let Some((noun, entry, end)) = hit else {
             at += 1;
             continue;
         };
-        found.push(Named {
+        let next = Named {
             noun,
             at: words[at].0.start..words[end - 1].0.end,
             drawing: entry.drawing,
             likeness: entry.likeness,
-        });
+        };
+        match found.last_mut().filter(|last: &&mut Named| {
+            let between = text.get(last.at.end..next.at.start).unwrap_or_default();
+            between.trim().is_empty() || between == "-"
+        }) {
+            // "the pirate captain" is one: a pirate; "an apple tree" is a tree.
+            Some(last) if is_character(last) && is_character(&next) => last.at.end = next.at.end,
+            Some(last) => *last = next,
+            None => found.push(next),
+        }
         at = end;
     }
     found
+}
+
+fn is_character(named: &Named) -> bool {
+    named.drawing.get().kind.is_character()
+}
+
+/// Whether words that can be a verb as well are a noun at `at..end`.
+fn is_noun(text: &str, words: &[(Range<usize>, String)], at: usize, end: usize) -> bool {
+    let word = |i: Option<usize>| i.and_then(|i| words.get(i)).map_or("", |(_, word)| &**word);
+    let before = |n: usize| BEFORE_NOUNS.contains(&word(at.checked_sub(n)));
+    // "the dragon saw": a noun stands between.
+    let adjective = !NOUNS.contains_key(word(at.checked_sub(1)));
+    let side = SIDES.contains(&word(Some(end + 2)));
+    // Of a list.
+    let listed = at > 0 && text[words[at - 1].0.end..words[at].0.start].contains(',');
+    listed || before(1) || (before(2) && adjective) || side || words.len() == end - at
 }
 
 /// The drawings that are called by `words` or by nouns that begin with them or contain them, the

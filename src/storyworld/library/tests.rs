@@ -164,7 +164,7 @@ fn nouns_find_the_drawing_that_fits() {
         ("my grandmother sang", "grandmother", "old-woman"),
         ("Two WOLVES howled", "wolves", "wolf"),
         ("the fire engine came", "fire engine", "fire-engine"),
-        ("a dog and key", "key", "key"),
+        ("a dog and a key", "key", "key"),
         ("The wizard's tower", "wizard", "man-mage"),
     ] {
         let all = drawn(text);
@@ -173,6 +173,17 @@ fn nouns_find_the_drawing_that_fits() {
             "{text}: {all:?}"
         );
     }
+    let nouns =
+        |text: &str| -> Vec<String> { named(text).into_iter().map(|named| named.noun).collect() };
+    assert_eq!(
+        nouns("The little dragon saw a mirror"),
+        ["dragon", "mirror"]
+    );
+    assert_eq!(nouns("He took a rusty saw"), ["saw"]);
+    assert_eq!(
+        nouns("The pirate captain sat in the apple tree"),
+        ["pirate", "tree"]
+    );
     let (_, name, likeness) = drawn("a spaniel")[0].clone();
     assert_eq!((name, likeness), ("dog", Likeness::Kind));
     let (_, name, likeness) = drawn("a lighthouse")[0].clone();
