@@ -16,8 +16,9 @@ use super::words::WordsArgs;
 use crate::engine::{JobId, Make, Output, Request};
 use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::writer::MOST_PLANNED;
-use crate::pipeline::{casting, new_seed, panel_seed, unknown_words};
+use crate::pipeline::{casting, from_library, new_seed, panel_seed, unknown_words};
 use crate::story::{Project, Settings};
+use crate::weights;
 use crate::words::other_language;
 
 #[derive(Debug, Args)]
@@ -86,7 +87,7 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     teller.reporter.ready(&teller.description, seed);
     args.words.check(&teller.description.writer)?;
     if let Some(opening) = opening {
-        say_unknown(&mut teller, opening);
+        say_unknown(&mut teller, args.model.models.as_deref(), opening);
     }
 
     let mut board = match going_on {
@@ -149,8 +150,16 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The id of an installed model that draws from the library.
+fn library_model(models: Option<&Path>) -> Option<String> {
+    let installed = weights::installed(&weights::models_dir(models).ok()?).ok()?;
+    let mut models = installed.models.into_iter();
+    let found = models.find(|model| model.manifest.draws.library)?;
+    Some(found.manifest.id)
+}
+
 /// Says what of the opening the model cannot draw, or what it draws for it.
-fn say_unknown(teller: &mut EngineSession, opening: &str) {
+fn say_unknown(teller: &mut EngineSession, models: Option<&Path>, opening: &str) {
     let known = &teller.description;
     if known.takes.prompts == PromptStyle::Stage {
         let casting = casting(&known.takes, &[], opening);
@@ -175,6 +184,12 @@ fn say_unknown(teller: &mut EngineSession, opening: &str) {
     // Another writer keeps to the language of the story.
     let writes = !teller.description.writer.instructs;
     teller.reporter.unknown(&model, &words, language, writes);
+    if !words.is_empty()
+        && let Some(other) = library_model(models)
+        && let Some(line) = from_library(&[], opening).line()
+    {
+        teller.reporter.drawn_as(&format!("--model {other}"), &line);
+    }
 }
 
 /// A story that is being told.

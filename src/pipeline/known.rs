@@ -36,7 +36,15 @@ pub struct Casting {
 /// What is drawn for the nouns of an English `text`; none for a painter that does not draw from the
 /// library, and none in other languages.
 pub fn casting(takes: &Capabilities, cast: &[Member], text: &str) -> Casting {
-    if takes.prompts != PromptStyle::Stage || words::other_language(text).is_some() {
+    match takes.prompts {
+        PromptStyle::Stage => from_library(cast, text),
+        _ => Casting::default(),
+    }
+}
+
+/// What the library has for the nouns of an English text.
+pub fn from_library(cast: &[Member], text: &str) -> Casting {
+    if words::other_language(text).is_some() {
         return Casting::default();
     }
     let mut taken: Vec<Range<usize>> = Said::of(text).places;

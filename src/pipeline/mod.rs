@@ -17,7 +17,7 @@ mod stage;
 mod voken;
 pub mod writer;
 
-pub use known::{Casting, casting, unknown_words};
+pub use known::{Casting, casting, from_library, unknown_words};
 pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;

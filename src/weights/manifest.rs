@@ -95,6 +95,9 @@ pub struct DrawableWords {
     pub times: Vec<String>,
     /// Weathers.
     pub weathers: Vec<String>,
+    /// Whatever else has a drawing in the library.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub library: bool,
 }
 
 /// Begins the hash of a file that was not read whole.

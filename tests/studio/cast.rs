@@ -1,15 +1,18 @@
 //! The cast above the board: its members, their pictures, and who is in a panel.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers, Role, Theme};
 use egui_kittest::kittest::Queryable as _;
-use vokenboard::engine::Make;
+use vokenboard::engine::{Loader, Make};
+use vokenboard::pipeline::painter::PromptStyle;
 use vokenboard::story::Project;
 use vokenboard::studio::actions::Action;
 
 use crate::Dropped;
-use crate::window::{FOX, Test, open, open_sized};
+use crate::studio_support::Doodle;
+use crate::window::{FOX, Test, open, open_sized, open_with};
 
 fn called_milo(t: &mut Test) {
     t.write_texts(&["A boy called Milo runs.", "Rain falls on Ann and Milo."]);
@@ -234,4 +237,49 @@ fn the_cast_fits_small_and_dark_windows() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn what_is_drawn_from_the_library_is_said_and_can_be_another_drawing() {
+    let mut t = open_with(1280.0, 800.0, Theme::Light, |parts| {
+        parts.loader_for = Arc::new(|_| {
+            let loader: Loader = Box::new(|_| {
+                let doodle = Doodle::new(Duration::from_millis(1));
+                Ok(Box::new(doodle.that_takes(|takes| {
+                    takes.prompts = PromptStyle::Stage;
+                    takes.references = 4;
+                    takes.sees = true;
+                })))
+            });
+            loader
+        });
+    });
+    let sentence = "My grandmother kept bees behind the lighthouse.";
+    t.studio.get_by_label("Composer").focus();
+    t.studio.run_steps(2);
+    t.studio.get_by_label("Composer").type_text(sentence);
+    t.studio.run_steps(2);
+    t.studio.get_by_label(
+        "Doodle draws grandmother: old woman; bees: bee; lighthouse: tower, the nearest there is",
+    );
+    t.shot("cast-drawn-from-the-library");
+    t.click("Add to the cast");
+    fill(&mut t, "Name", "Merlin");
+    let none = t.state().story().cast[0].pictures.len();
+    assert_eq!(none, 0);
+    let field = "Look for a drawing";
+    t.studio
+        .get_by_role_and_label(Role::TextInput, field)
+        .focus();
+    t.studio.run_steps(2);
+    t.studio
+        .get_by_role_and_label(Role::TextInput, field)
+        .type_text("wiz");
+    t.studio.run_steps(3);
+    t.click("Drawing of: wizard");
+    let member = t.state().story().cast[0].clone();
+    assert_eq!((member.pictures.len(), &*member.description), (1, "wizard"));
+    t.click("Close Member of the cast");
+    t.click("Undo");
+    assert!(t.state().story().cast[0].pictures.is_empty());
 }

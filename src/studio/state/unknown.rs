@@ -82,8 +82,21 @@ impl State {
                 names.push(word);
             }
         }
+        if names.is_empty() {
+            return None;
+        }
         let model = self.model_name();
-        (!names.is_empty()).then(|| format!("{model} does not know: {}", names.join(", ")))
+        let mut words = format!("{model} does not know: {}", names.join(", "));
+        // Another model that is there may draw them.
+        let mut others = self.models.storytellers.iter();
+        let other = others.find(|other| other.manifest.draws.library);
+        let casting = pipeline::from_library(&self.story().cast, text);
+        let drawn = |name: &String| casting.drawn.iter().any(|named| named.noun == *name);
+        if let Some(other) = other.filter(|_| names.iter().all(drawn)) {
+            let it = if names.len() == 1 { "it" } else { "them" };
+            words.push_str(&format!("; {} draws {it}", other.manifest.name));
+        }
+        Some(words)
     }
 
     /// Says once a board that the model writes English where the author writes another language.
