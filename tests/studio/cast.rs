@@ -254,6 +254,7 @@ fn what_is_drawn_from_the_library_is_said_and_can_be_another_drawing() {
             loader
         });
     });
+    t.write_texts(&["Rain falls."]);
     let sentence = "My grandmother kept bees behind the lighthouse.";
     t.studio.get_by_label("Composer").focus();
     t.studio.run_steps(2);
