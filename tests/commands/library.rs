@@ -1,7 +1,5 @@
 //! Stories whose subjects come from pictures: the cast's, and the library's drawings.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,20 +13,16 @@ fn models() -> PathBuf {
     static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = MODELS.get_or_init(|| {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        common::write_tiny_models(dir.path());
-        common::write_tiny_stage(dir.path());
+        crate::common::write_tiny_models(dir.path());
+        crate::common::write_tiny_stage(dir.path());
         dir
     });
     made.path().to_path_buf()
 }
 
 fn vokenboard(desk: &Path, args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("vokenboard").unwrap();
-    command
-        .env("VOKENBOARD_MODELS", models())
-        .env("XDG_DATA_HOME", desk.join("data"))
-        .current_dir(desk)
-        .args(args);
+    let mut command = crate::support::vokenboard(&models());
+    command.current_dir(desk).args(args);
     command
 }
 
