@@ -183,7 +183,7 @@ static TAGS: LazyLock<Regex> = LazyLock::new(|| {
 });
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)^\W{0,4}(?:(?:next |new |the )?(?:panel|scene|page|picture|frame|image|prompt|tags|description|summary|story|text|continuation|continued|answer|output|response|result|narrator|assistant|caption|rewritten(?: text| panel)?|rewrite|version|take|option|viñeta|panel|escena|texto|szene|bild|text|geschichte|fortsetzung|case|scène|texte|vignetta|scena|testo|cena|quadro|场景|画面|面板|分镜|故事|正文|续写|コマ|シーン|本文|장면)(?:\s*(?:no\.?\s*)?[0-9一二三四五六七八九十]{0,4})?|第\s*[0-9一二三四五六七八九十]+\s*[格幕页场段])\W{0,4}?\s*[:：][\s*_]{0,4}",
+        r"(?i)^\W{0,4}(?:(?:the |our )?(?:next |new |first |second |third |fourth |fifth |sixth |seventh |eighth |last |final )?(?:panel|scene|page|picture|frame|image|prompt|tags|description|summary|story|text|continuation|continued|answer|output|response|result|narrator|assistant|caption|rewritten(?: text| panel)?|rewrite|version|take|option|viñeta|panel|escena|texto|szene|bild|text|geschichte|fortsetzung|case|scène|texte|vignetta|scena|testo|cena|quadro|场景|画面|面板|分镜|故事|正文|续写|コマ|シーン|本文|장면)(?:\s*(?:no\.?\s*)?[0-9一二三四五六七八九十]{0,4})?|第\s*[0-9一二三四五六七八九十]+\s*[格幕页场段])\W{0,4}?\s*[:：][\s*_]{0,4}",
     )
 });
 static PREAMBLE: LazyLock<Regex> = LazyLock::new(|| {
@@ -455,6 +455,8 @@ mod tests {
             "A fox found a glowing lantern in the snowy forest and carried it home to show it to her friend the owl. The owl opened one eye.",
             "The owl opened one eye.\nUser: and then?",
             "The story goes on. The owl opened one eye.",
+            "The second panel: \"The owl opened one eye.\"",
+            "The owl opened one eye. This is the end of the story.",
             "第3格：The owl opened one eye.",
             "The story goes on. The owl opened one eye.",
         ] {

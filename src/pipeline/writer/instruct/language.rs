@@ -4,6 +4,13 @@ use whatlang::{Lang, Script};
 
 /// Letters from which on a language is believed.
 const ENOUGH: usize = 40;
+/// English words from which on a text of another language is none of it.
+const DRIFT: usize = 3;
+/// English words that no other language in Latin letters has, and that stand in nearly every sentence.
+const ENGLISH: [&str; 22] = [
+    "the", "and", "she", "they", "with", "that", "this", "which", "but", "from", "would", "could",
+    "their", "there", "when", "because", "it", "wasn't", "didn't", "through", "who", "were",
+];
 /// Of a story the end is looked at.
 const LOOKED_AT: usize = 2000;
 
@@ -59,7 +66,12 @@ impl TextLanguage {
         if group(other.script) != group(self.script) {
             return false;
         }
+        // A few words of English within a sentence are what a small model drifts into.
+        let drifts = self.script == Script::Latin
+            && self.known.is_some_and(|own| own != Lang::Eng)
+            && english_words(text) >= DRIFT;
         match (self.known, other.known) {
+            _ if drifts => false,
             (Some(own), Some(found)) => own == found,
             _ => true,
         }
@@ -73,6 +85,15 @@ impl TextLanguage {
             _ => '.',
         }
     }
+}
+
+/// How many words of [`ENGLISH`] there are in a text.
+fn english_words(text: &str) -> usize {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '’');
+    let words = words.map(|word| word.replace('’', "'").to_lowercase());
+    words
+        .filter(|word| ENGLISH.contains(&word.as_str()))
+        .count()
 }
 
 /// Scripts that one language mixes are one.
@@ -104,6 +125,15 @@ mod tests {
         assert!(chinese.allows("它把灯带回了家。") && !chinese.allows("It took the lamp home."));
         let japanese = TextLanguage::of("きつねは雪の中でランタンを見つけました。").unwrap();
         assert_eq!(japanese.name(), Some("Japanese"));
+        let spanish = TextLanguage::of(
+            "Una niña encontró una llave dorada en la playa y la guardó en su bolsillo.",
+        )
+        .unwrap();
+        assert_eq!(spanish.name(), Some("Spanish"));
+        assert!(!spanish.allows(
+            "Una niña encontró una llave dorada, but it wasn't to stop her, for she was too busy to stop."
+        ));
+        assert!(spanish.allows("La niña abrió la puerta con la llave y entró en la casa."));
         // A few words say nothing sure.
         assert!(german.allows("Milo!"));
         assert_eq!(TextLanguage::of("123 ..."), None);

@@ -378,7 +378,7 @@ impl Writer for InstructWriter {
             order: AnswerPrompt::Chat(told.story.plan(panels)),
             sampling: sampling(&request.settings),
             max_tokens,
-            check: &|text, _| parse::plan(text, panels, told.language),
+            check: &|text, _| parse::plan(text, panels, told.language, &told.prints),
             enough: &|text| clean::lines(text).len() > 2 * panels + 4,
             preview: &|_| String::new(),
         };

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::clean::{AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain};
 use super::language::TextLanguage;
 use super::sentences::{SentenceKey, words};
+use super::talk::is_talk;
 use crate::pipeline::painter::PromptStyle;
 
 /// Most words of a line in a plan.
@@ -21,12 +22,19 @@ pub(super) fn plan(
     answer: &str,
     panels: usize,
     language: Option<TextLanguage>,
+    told: &[SentenceKey],
 ) -> Result<Vec<String>, AnswerFlaw> {
     let raw = texts_of_json(answer).unwrap_or_else(|| lines(answer));
     let mut found: Vec<String> = Vec::new();
     let mut prints: Vec<SentenceKey> = Vec::new();
+    let mut strayed = false;
     for line in raw.iter().map(|line| plain(line)) {
-        if is_afterword(&line) {
+        // Neither what is said about a story, nor what was told, nor another language is what happens.
+        if is_afterword(&line) || is_talk(&line) {
+            continue;
+        }
+        if language.is_some_and(|language| !language.allows(&line)) {
+            strayed = true;
             continue;
         }
         let Some(print) = SentenceKey::of(&line) else {
@@ -38,17 +46,17 @@ pub(super) fn plan(
         if words(&line) > LINE {
             return Err(AnswerFlaw::TooLong);
         }
-        if prints.iter().any(|other| other.is_same(&print)) {
+        if prints.iter().chain(told).any(|other| other.is_same(&print)) {
             continue;
         }
         prints.push(print);
         found.push(line);
     }
     if found.len() < panels {
-        return Err(if found.is_empty() {
-            AnswerFlaw::Empty
-        } else {
-            AnswerFlaw::Lines
+        return Err(match (strayed, found.is_empty()) {
+            (true, _) => AnswerFlaw::Language,
+            (false, true) => AnswerFlaw::Empty,
+            (false, false) => AnswerFlaw::Lines,
         });
     }
     // With lines to spare the end is kept, so that the story has one.
