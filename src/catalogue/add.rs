@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CatalogueError, folders, identify, ollama, projector};
+use candle_core::Device;
+
+use super::{CatalogueError, dit, folders, identify, ollama, projector};
+use crate::diffusion::Dit;
 use crate::llm::check_gguf;
 use crate::published::format_bytes;
 use crate::weights::{
@@ -13,6 +16,7 @@ use crate::weights::{
 
 /// The recipes' names of what is added, by what it is.
 const PAINTER: &str = "stable-diffusion";
+pub(super) const TRANSFORMER: &str = "diffusion-transformer";
 const WRITER: &str = "language-model";
 
 /// A model that was added.
@@ -41,7 +45,34 @@ pub fn add(
         return add_own(path, models);
     }
     let known = weights::installed(models)?.models;
-    register(look(path, name, prediction, None, &known)?, models, &known)
+    let asked = AddOptions {
+        name,
+        prediction,
+        ..AddOptions::default()
+    };
+    register(look(path, &asked, &known)?, models, &known)
+}
+
+/// Adds the transformer `path` of FLUX.1 or Z-Image with its text encoders and its VAE in `parts`,
+/// files or ids of added ones; those that are not named are looked for beside it.
+///
+/// # Errors
+/// As [`add`]; when it is no such transformer, or a part does not belong to it.
+pub fn add_with_parts(
+    path: &Path,
+    parts: &[PathBuf],
+    models: &Path,
+) -> Result<Added, CatalogueError> {
+    let known = weights::installed(models)?.models;
+    let files = parts.iter().map(|part| match part.to_str() {
+        Some(said) if !part.exists() => file_of(models, said),
+        _ => Ok(part.clone()),
+    });
+    let asked = AddOptions {
+        parts: &files.collect::<Result<Vec<_>, _>>()?,
+        ..AddOptions::default()
+    };
+    register(look(path, &asked, &known)?, models, &known)
 }
 
 /// Adds the language model `path` with the vision projector `projector`, a file or the id of one that
@@ -63,11 +94,20 @@ pub fn add_with_projector(
         Some(path) if !projector.exists() => path,
         _ => projector,
     };
-    register(
-        look(path, None, None, Some(projector), &known)?,
-        models,
-        &known,
-    )
+    let asked = AddOptions {
+        projector: Some(projector),
+        ..AddOptions::default()
+    };
+    register(look(path, &asked, &known)?, models, &known)
+}
+
+/// What is said about a file that is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddOptions<'a> {
+    name: Option<&'a str>,
+    prediction: Option<&'a str>,
+    projector: Option<&'a Path>,
+    parts: &'a [PathBuf],
 }
 
 fn register(model: Model, models: &Path, known: &[Model]) -> Result<Added, CatalogueError> {
@@ -105,21 +145,15 @@ pub fn find(models: &Path, name: &str) -> Result<Model, CatalogueError> {
         Err(WeightsError::NoSuchModel { .. } | WeightsError::NoManifest { .. })
             if Path::new(name).exists() =>
         {
-            look(Path::new(name), None, None, None, &[])
+            look(Path::new(name), &AddOptions::default(), &[])
         }
         found => Ok(found?),
     }
 }
 
 /// What is at `path` as a model; `known` have their ids already.
-fn look(
-    path: &Path,
-    name: Option<&str>,
-    prediction: Option<&str>,
-    mmproj: Option<&Path>,
-    known: &[Model],
-) -> Result<Model, CatalogueError> {
-    let mut name = name.map(str::to_owned);
+fn look(path: &Path, asked: &AddOptions, known: &[Model]) -> Result<Model, CatalogueError> {
+    let mut name = asked.name.map(str::to_owned);
     let mut path = path.to_path_buf();
     let mut ollamas = None;
     if !path.exists()
@@ -131,9 +165,15 @@ fn look(
     }
     let identity = identify(&path)?;
     let path = only_file(&path)?;
+    let (identity, parts) = completed(identity, &path, asked.parts)?;
     let mut identity = judged(identity, &path)?;
-    predicts(&mut identity, prediction, &path)?;
-    if identity.is == WeightsKind::Model {
+    predicts(&mut identity, asked.prediction, &path)?;
+    if dit::family(&identity).is_some() {
+        let files: Vec<PathBuf> = parts.iter().map(|part| PathBuf::from(&part.path)).collect();
+        let opened = Dit::open(&path, &files, &Device::Cpu);
+        let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+        identity.picture_size = Some(opened.picture_size().0);
+    } else if identity.is == WeightsKind::Model {
         identity.picture_size = Some(folders::trained_size(&path)?);
     }
     let source = match path.is_dir() {
@@ -148,7 +188,8 @@ fn look(
     };
     let is = identity.is;
     let mut manifest = manifest(id, name, identity, &path)?;
-    match (is, mmproj.or(ollamas.as_deref())) {
+    manifest.parts = parts;
+    match (is, asked.projector.or(ollamas.as_deref())) {
         (WeightsKind::LanguageModel, named) if path.is_file() => {
             manifest.projector = projector::of_model(&path, named)?;
         }
@@ -164,6 +205,28 @@ fn look(
         manifest.summary.push_str(", sees pictures");
     }
     Ok(Model::new(source, manifest))
+}
+
+/// A transformer of FLUX.1 or Z-Image with the files of its other parts, where it has to be
+/// completed.
+fn completed(
+    mut identity: Identity,
+    path: &Path,
+    named: &[PathBuf],
+) -> Result<(Identity, Vec<FileEntry>), CatalogueError> {
+    match dit::family(&identity) {
+        Some(family) if path.is_file() => {
+            let parts = dit::parts(path, family, named)?;
+            dit::used(&mut identity);
+            Ok((identity, parts))
+        }
+        _ if named.is_empty() => Ok((identity, Vec::new())),
+        _ => Err(CatalogueError::Said(format!(
+            "{} is {}, which is used without other files; leave --with away",
+            path.display(),
+            identity.called
+        ))),
+    }
 }
 
 /// Adds a folder with a manifest of ours.
@@ -249,7 +312,7 @@ fn predicts(
     given: Option<&str>,
     path: &Path,
 ) -> Result<(), CatalogueError> {
-    if identity.is != WeightsKind::Model {
+    if identity.is != WeightsKind::Model || dit::family(identity).is_some() {
         return match given {
             None => Ok(()),
             Some(_) => Err(CatalogueError::Said(format!(
@@ -307,6 +370,7 @@ fn manifest(
         id,
         name,
         pipeline: match identity.is {
+            WeightsKind::Model if dit::family(&identity).is_some() => TRANSFORMER,
             WeightsKind::Model => PAINTER,
             WeightsKind::LanguageModel => WRITER,
             other => other.name(),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::Value;
 
-use super::{CatalogueError, ELSEWHERE, header, identify, projector, refused, usable};
-use crate::diffusion::{SchedulerConfig, StableDiffusion, StableDiffusionOptions};
+use super::{CatalogueError, ELSEWHERE, dit, header, identify, projector, refused, usable};
+use crate::diffusion::{Dit, SchedulerConfig, StableDiffusion, StableDiffusionOptions};
 use crate::published;
 use crate::weights::{Checkpoint, Identity, MANIFEST, Manifest, WeightsKind};
 
@@ -98,7 +98,11 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
     let unet = dir.join("unet/config.json");
     if !unet.is_file() {
         let (family, called) = other_pipeline(class);
-        return Ok(refused(family, called, why, ELSEWHERE));
+        let identity = refused(family, called, why, ELSEWHERE);
+        return match TRANSFORMERS.contains(&class) && dir.join("transformer").is_dir() {
+            true => transformer(dir, identity),
+            false => Ok(identity),
+        };
     }
     let unet = read_json(&unet)?;
     if let Some((family, called)) = other_unet(class, &unet) {
@@ -131,8 +135,39 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
         identity.called.push_str(" inpainting");
     }
     identity.picture_size = Some(opened.picture_size().0);
+    let tensors = tensors_of(dir, &["text_encoder", "text_encoder_2", "unet", "vae"])?;
+    super::measure(&tensors, &mut identity);
+    Ok(identity)
+}
+
+/// Pipelines of FLUX.1 and Z-Image that draw from words.
+const TRANSFORMERS: [&str; 5] = [
+    "FluxPipeline",
+    "FluxImg2ImgPipeline",
+    "FluxInpaintPipeline",
+    "ZImagePipeline",
+    "ZImageImg2ImgPipeline",
+];
+
+/// A folder of FLUX.1 or Z-Image.
+fn transformer(dir: &Path, mut identity: Identity) -> Result<Identity, CatalogueError> {
+    let opened = Dit::open(dir, &[], &Device::Cpu);
+    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    dit::used(&mut identity);
+    identity.called = opened.called().to_string();
+    identity.picture_size = Some(opened.picture_size().0);
+    let tensors = tensors_of(
+        dir,
+        &["text_encoder", "text_encoder_2", "transformer", "vae"],
+    )?;
+    super::measure(&tensors, &mut identity);
+    Ok(identity)
+}
+
+/// The tensors of these parts of a folder, each behind its part's path.
+fn tensors_of(dir: &Path, parts: &[&str]) -> Result<super::HeaderTensors, CatalogueError> {
     let mut tensors = super::HeaderTensors::default();
-    for part in ["text_encoder", "text_encoder_2", "unet", "vae"] {
+    for part in parts {
         let part = dir.join(part);
         if part.is_dir() {
             let read = header::of_checkpoint(&Checkpoint::open(&part)?);
@@ -140,8 +175,7 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
             tensors.map.extend(read.map.into_iter().map(name));
         }
     }
-    super::measure(&tensors, &mut identity);
-    Ok(identity)
+    Ok(tensors)
 }
 
 /// Pipelines without a UNet.
@@ -286,6 +320,7 @@ pub(super) fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
 pub(super) fn parts_of(dir: &Path) -> Vec<PathBuf> {
     let parts = [
         "unet",
+        "transformer",
         "vae",
         "text_encoder",
         "text_encoder_2",

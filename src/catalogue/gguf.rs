@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CatalogueError, refused};
+use super::{CatalogueError, dit, refused, transformers};
 use crate::llm::{GgufFacts, LlmError, check_gguf};
 use crate::weights::{GgufHeader, Identity, WeightsKind};
 
@@ -18,6 +18,13 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
     let family = arch.or(kind).unwrap_or("unknown");
     if super::projector::is_one(header) {
         return super::projector::identify(path, header);
+    }
+    let tensors = dit::of_gguf(header);
+    if let Some(mut identity) = transformers::tell(&tensors)
+        && dit::family(&identity).is_some()
+    {
+        super::measure(&tensors, &mut identity);
+        return Ok(identity);
     }
     match check_gguf(path) {
         Ok(facts) => Ok(told(&facts)),

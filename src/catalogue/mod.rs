@@ -9,6 +9,7 @@ mod adapters;
 mod add;
 mod checkpoint;
 mod control;
+mod dit;
 mod embedding;
 mod encoders;
 mod engines;
@@ -34,7 +35,7 @@ mod tests;
 
 use std::path::Path;
 
-pub use add::{Added, add, add_with_projector, file_of, find, line, remove};
+pub use add::{Added, add, add_with_parts, add_with_projector, file_of, find, line, remove};
 pub use engines::{add_comfy, add_endpoint, kept};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::CatalogueError;
-use crate::diffusion::{BESIDE_UNET, StableDiffusion, StableDiffusionOptions};
+use crate::diffusion::{BESIDE_UNET, Dit, StableDiffusion, StableDiffusionOptions};
 use crate::llm::{CacheType, memory_of_gguf};
 use crate::published::{MemoryPlan, Placement, PlannedStep, Precision, decoding, denoising};
 use crate::vision::ProjectorFacts;
@@ -28,6 +28,9 @@ pub fn plan(
     let path = model.source.path().unwrap_or(Path::new(""));
     let identity = model.manifest.identity.as_ref();
     let stages = match identity.map(|identity| identity.is) {
+        Some(WeightsKind::Model) if model.manifest.pipeline == super::add::TRANSFORMER => {
+            transformer(model, device, size)?
+        }
         Some(WeightsKind::Model) => {
             let whole = identity.and_then(|identity| identity.precision.as_deref()) == Some("f32");
             let held = if whole {
@@ -108,6 +111,59 @@ fn pictures(
                 false => vec![place("VAE", vae)],
             },
             decoding(fine, pixels) + 3 * pixels,
+        ),
+    ])
+}
+
+/// A picture of FLUX.1 or Z-Image.
+fn transformer(
+    model: &Model,
+    device: DeviceKind,
+    size: Option<(u32, u32)>,
+) -> Result<Vec<PlannedStep>, CatalogueError> {
+    let path = model.source.path().unwrap_or(Path::new(""));
+    let opened = Dit::open(path, &model.manifest.part_paths(), &Device::Cpu);
+    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let (width, height) = size.unwrap_or(opened.picture_size());
+    let pixels = u64::from(width) * u64::from(height);
+    let (texts, network, vae) = opened.weight_bytes();
+    let identity = model.manifest.identity.as_ref();
+    let precision = match identity.and_then(|identity| identity.precision.as_deref()) {
+        Some("f32") => Precision::F32,
+        Some("f16" | "bf16") => Precision::F16,
+        _ => Precision::Quantised,
+    };
+    let place = |part, bytes| Placement {
+        part,
+        device,
+        precision,
+        bytes,
+    };
+    let stage = |name, parts, numbers: u64| PlannedStep {
+        name,
+        device,
+        parts,
+        work: numbers * 4 + PROGRAM,
+    };
+    let fine = opened.vae_config().block_out_channels.first().copied();
+    let beside = pixels <= BESIDE_UNET as u64;
+    let mut last = vec![place("VAE", vae)];
+    if beside {
+        last.push(place("transformer", network));
+    }
+    let work = opened.step_numbers((width as usize, height as usize));
+    Ok(vec![
+        stage("reading the prompt", vec![place("text encoder", texts)], 0),
+        // From the second picture on the VAE is there as well.
+        stage(
+            "denoising",
+            vec![place("transformer", network), place("VAE", vae)],
+            work,
+        ),
+        stage(
+            "decoding",
+            last,
+            decoding(fine.unwrap_or(0), pixels) + 3 * pixels,
         ),
     ])
 }

@@ -73,7 +73,7 @@ pub(super) fn of_model(
 }
 
 /// Where a projector lies and which it is.
-fn entry(path: &Path) -> Result<FileEntry, CatalogueError> {
+pub(super) fn entry(path: &Path) -> Result<FileEntry, CatalogueError> {
     let whole = std::path::absolute(path).map_err(|error| CatalogueError::read(path, error))?;
     let Some(text) = whole.to_str() else {
         return Err(CatalogueError::Said(format!(

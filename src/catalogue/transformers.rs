@@ -1,7 +1,7 @@
 //! Diffusion transformers and other picture and video models that are not of Stable Diffusion's
 //! UNet, each known by tensors that only it has.
 
-use super::{ELSEWHERE, HeaderTensors, refused};
+use super::{ELSEWHERE, HeaderTensors, dit, refused};
 use crate::weights::Identity;
 
 /// What the file of a model is wrapped in.
@@ -39,8 +39,8 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
         let Some((family, called, name)) = FAMILIES.iter().find_map(|tell| tell(&inner)) else {
             continue;
         };
-        let why = format!("{prefix}{}", inner.describe(&name));
-        return Some(refused(family, &called, why, ELSEWHERE));
+        let why = format!("{prefix}{}", inner.tell(&name));
+        return Some(dit::judged(t, refused(family, &called, why, ELSEWHERE)));
     }
     None
 }

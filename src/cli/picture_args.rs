@@ -37,6 +37,12 @@ pub(super) struct PictureArgs {
     /// How closely the pictures of whoever of the cast is in the panel are kept to, 0 (not at all) to 1 [default: 0.5]
     #[arg(long, value_name = "X", value_parser = share)]
     pub likeness: Option<f32>,
+    /// The share of the steps, 0 to 1, at which they begin to work [default: 0]
+    #[arg(long, value_name = "X", value_parser = share)]
+    pub likeness_start: Option<f32>,
+    /// The share of the steps at which they end [default: 1]
+    #[arg(long, value_name = "X", value_parser = share)]
+    pub likeness_end: Option<f32>,
 }
 
 fn share(text: &str) -> Result<f32, String> {
@@ -73,17 +79,22 @@ impl PictureArgs {
             Some(file) => Some(file_use(file, models)?),
             None => base.vae,
         };
-        let likeness = match self.likeness {
-            Some(_) if takes.references == 0 => {
+        let likeness = match self.keeps_likeness() {
+            true if takes.references == 0 => {
                 bail!(
                     "this model takes no pictures of the cast; leave --likeness out or choose another model"
                 )
             }
-            Some(strength) => Some(Likeness {
-                strength,
-                ..base.likeness.clone().unwrap_or_default()
-            }),
-            None => base.likeness.clone(),
+            true => {
+                let was = base.likeness.clone().unwrap_or_default();
+                Some(Likeness {
+                    strength: self.likeness.unwrap_or(was.strength),
+                    start: self.likeness_start.unwrap_or(was.start),
+                    end: self.likeness_end.unwrap_or(was.end),
+                    ..was
+                })
+            }
+            false => base.likeness.clone(),
         };
         Ok(Settings {
             likeness,
@@ -106,7 +117,12 @@ impl PictureArgs {
             || self.vae.is_some()
             || self.clip_skip.is_some()
             || self.prediction.is_some()
-            || self.likeness.is_some()
+            || self.keeps_likeness()
+    }
+
+    fn keeps_likeness(&self) -> bool {
+        let given = [self.likeness, self.likeness_start, self.likeness_end];
+        given.iter().any(Option::is_some)
     }
 }
 

@@ -217,8 +217,18 @@ impl IpAdapter {
         }
     }
 
-    /// The image prompt as cross-attention takes it: both halves of a guided batch, or the
-    /// conditional one.
+    /// The tokens of several pictures side by side, as diffusers has them: `[2,N of each,C]`.
+    ///
+    /// # Errors
+    /// No picture, or what [`IpAdapter::pixels`] says.
+    pub fn tokens_of(&self, pictures: &[&RgbImage]) -> Result<Tensor> {
+        let tokens = pictures
+            .iter()
+            .map(|picture| self.tokens(&self.embeds(&self.pixels(picture)?)?));
+        Tensor::cat(&tokens.collect::<Result<Vec<_>>>()?, 1)
+    }
+
+    /// Tokens at work: for both halves of a guided batch, or for one.
     ///
     /// # Errors
     /// Tokens without two halves.

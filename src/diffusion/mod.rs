@@ -10,6 +10,7 @@
 mod bench;
 mod clip;
 mod clip_vision;
+mod dit;
 mod error;
 mod family;
 mod folder;
@@ -38,6 +39,10 @@ pub use clip::{
     ClipTokenizer, PadToken, TokenChunk, WeightedText, apply_weights, parse_weights, split_chunks,
 };
 pub use clip_vision::{ClipVision, ClipVisionConfig};
+pub use dit::{
+    Dit, DitFamily, DitNetwork, DitPart, DitPipeline, DitRequest, FlowConfig, Told as DitTold,
+    part_of,
+};
 pub use error::DiffusionError;
 pub use family::{StableDiffusionFamily, guess as guess_prediction, of_text_encoder};
 pub use folder::{ModelFolder, Open};

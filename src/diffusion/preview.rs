@@ -72,6 +72,30 @@ impl Preview {
         }
     }
 
+    /// For the latents of 16 channels that FLUX.1 and Z-Image share, by the factors that ComfyUI shows
+    /// them with.
+    pub fn of_sixteen() -> Self {
+        const FACTORS: [[f32; 17]; 3] = [
+            [
+                -0.0346, 0.0034, 0.0275, -0.0174, 0.0859, 0.0004, 0.0405, -0.0236, -0.0245, 0.1008,
+                -0.0515, 0.0428, 0.0817, -0.1264, -0.0280, -0.1262, -0.0329,
+            ],
+            [
+                0.0244, 0.0210, -0.0668, 0.0160, 0.0721, 0.0383, 0.0861, -0.0185, 0.0250, 0.0755,
+                0.0201, -0.0012, 0.0765, -0.0522, -0.0881, -0.0982, -0.0718,
+            ],
+            [
+                0.0681, 0.0687, -0.0433, 0.0617, 0.0329, 0.0115, 0.0915, -0.0259, 0.1180, -0.0421,
+                0.0011, -0.0036, 0.0749, -0.1103, -0.0499, -0.0778, -0.0851,
+            ],
+        ];
+        Self {
+            cell: 1,
+            reach: 0,
+            weights: FACTORS.iter().map(|row| row.to_vec()).collect(),
+        }
+    }
+
     /// Fits the map by least squares: `latents [N,h,w,C]` (scaled) and the pictures they stand for,
     /// `images [N,H,W,3]` in -1..1, whose sides are a multiple of the latents'. A few hundred
     /// pictures are enough.
@@ -286,6 +310,7 @@ mod tests {
 
     #[test]
     fn a_plain_preview_fits_any_latents() {
+        assert!(Preview::of_sixteen().fits(16));
         for channels in [1, 3, 4, 8] {
             let p = Preview::plain(channels);
             assert!(p.fits(channels));

@@ -68,12 +68,71 @@ pub(super) struct TokenizerFiles {
     pub length: usize,
 }
 
+/// Vocabulary and merges in one file, as newer versions of transformers write them.
+const MERGED: &str = "tokenizer.json";
+
+#[derive(Deserialize)]
+struct Merged {
+    model: MergedModel,
+}
+
+#[derive(Deserialize)]
+struct MergedModel {
+    vocab: HashMap<String, u32>,
+    merges: Vec<Merge>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Line(String),
+    Pair(String, String),
+}
+
+impl Merged {
+    /// The file in `dir`, where vocabulary and merges have no files of their own.
+    fn read(dir: &Path) -> Result<Option<Self>, DiffusionError> {
+        let path = dir.join(MERGED);
+        match dir.join("vocab.json").exists() || !path.exists() {
+            true => Ok(None),
+            false => read_json(&path).map(Some),
+        }
+    }
+}
+
+/// The file with a tokenizer's merges and its lines, the first of which says nothing.
+///
+/// # Errors
+/// A file that is missing or isn't what its name says.
+pub(super) fn read_merges(dir: &Path) -> Result<(std::path::PathBuf, String), DiffusionError> {
+    let Some(merged) = Merged::read(dir)? else {
+        let path = dir.join("merges.txt");
+        let text = read_text(&path)?;
+        return Ok((path, text));
+    };
+    let mut text = String::from("#version\n");
+    for merge in merged.model.merges {
+        match merge {
+            Merge::Line(line) => text.push_str(&line),
+            Merge::Pair(a, b) => text.extend([a.as_str(), " ", b.as_str()]),
+        }
+        text.push('\n');
+    }
+    Ok((dir.join(MERGED), text))
+}
+
 impl TokenizerFiles {
     /// # Errors
     /// A file that is missing or isn't what its name says.
     pub(super) fn read(dir: &Path) -> Result<Self, DiffusionError> {
-        let vocab_path = dir.join("vocab.json");
-        let vocab: HashMap<String, u32> = read_json(&vocab_path)?;
+        let (vocab_path, vocab) = match Merged::read(dir)? {
+            Some(merged) => (dir.join(MERGED), merged.model.vocab),
+            None => {
+                let path = dir.join("vocab.json");
+                let vocab: HashMap<String, u32> = read_json(&path)?;
+                (path, vocab)
+            }
+        };
         let config_path = dir.join("tokenizer_config.json");
         let mut config: TokenizerConfig = read_json(&config_path)?;
         let map_path = dir.join("special_tokens_map.json");

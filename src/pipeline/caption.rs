@@ -249,7 +249,12 @@ impl CaptionPipeline {
     /// All but the picture, and what that is drawn from.
     fn prepare(&mut self, request: &Request, sink: &mut Sink) -> Result<Prepared, PipelineError> {
         if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
-            let enlarged = frame::enlarged(&self.description, request, sink)?;
+            let enlarged = frame::enlarged(
+                &self.description,
+                &self.painter.computes_on(),
+                request,
+                sink,
+            )?;
             return Ok(Prepared::ended(enlarged));
         }
         let mut output = Output::default();

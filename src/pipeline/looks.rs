@@ -51,11 +51,13 @@ impl Request {
         if likeness.strength > 0.0 {
             let mut references = self.references(&there, &likeness, takes);
             references.truncate(room);
-            // An IP-Adapter reads one picture; the model itself looks at the others.
+            // One IP-Adapter reads all pictures that it is given, in one way; where the author gave
+            // it others, the model itself looks at these.
             let mut others = settings.references.iter();
-            let read = others.any(|other| other.adapter.is_some());
-            for other in references.iter_mut().skip(usize::from(!read)) {
-                (other.adapter, other.encoder) = (None, None);
+            if others.any(|other| other.adapter.is_some()) {
+                for other in &mut references {
+                    (other.adapter, other.encoder) = (None, None);
+                }
             }
             settings.references.extend(references);
         }
@@ -374,7 +376,7 @@ mod tests {
             .iter()
             .map(|r| r.adapter.is_some())
             .collect();
-        assert_eq!(read, [true, false, false]);
+        assert_eq!(read, [true, true, true]);
         let mut off = request.clone();
         off.settings.likeness = Some(Likeness {
             strength: 0.0,

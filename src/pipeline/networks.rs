@@ -178,8 +178,15 @@ impl PipelineNetworks {
         self.picture_size
     }
 
-    /// The language model, loaded again if it was dropped. Where not all fit in memory the others
-    /// are dropped; so for each of the three.
+    /// Where pictures are drawn.
+    pub(super) fn drawing(&self) -> Device {
+        let loaded = self.artist.as_ref().map(|artist| artist.painter().device());
+        let loaded = loaded.or(self.files.as_ref().map(|files| &files.draw.device));
+        loaded.cloned().unwrap_or(Device::Cpu)
+    }
+
+    /// The language model, read again if it had to leave. Where not all stay the others leave; so
+    /// for each of the three.
     ///
     /// # Errors
     /// When a file was changed meanwhile or memory does not suffice.

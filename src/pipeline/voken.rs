@@ -402,7 +402,7 @@ impl Pipeline for VokenPipeline {
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<Output>, PipelineError> {
         if request.make == Make::Picture && frame::needs_no_painter(&request.settings) {
-            return frame::enlarged(&self.description, request, sink);
+            return frame::enlarged(&self.description, &self.networks.drawing(), request, sink);
         }
         let request = &self.with_cast(request);
         self.check(request)?;

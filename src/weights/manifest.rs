@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ pub struct Manifest {
     pub id: String,
     /// Name for people.
     pub name: String,
-    /// `caption` or `voken` (tell stories), `stable-diffusion` (draws) or `language-model` (writes).
+    /// `caption` or `voken` (tell stories), `stable-diffusion` or `diffusion-transformer` (draw) or `language-model` (writes).
     pub pipeline: String,
     /// SPDX expression.
     pub licence: String,
@@ -36,6 +36,9 @@ pub struct Manifest {
     /// The file with which a language model sees pictures (mmproj), by its whole path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projector: Option<FileEntry>,
+    /// Files that a transformer is used with, its text encoders and its VAE, by their whole paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<FileEntry>,
     /// How it was trained, where that was here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingInfo>,
@@ -238,6 +241,14 @@ impl Manifest {
         Ok(self)
     }
 
+    /// Where the files of its other parts lie.
+    pub fn part_paths(&self) -> Vec<PathBuf> {
+        self.parts
+            .iter()
+            .map(|part| PathBuf::from(&part.path))
+            .collect()
+    }
+
     /// One hash for all of a model's files, short enough to read: the first 16 hex digits of the
     /// SHA-256 over every path and checksum.
     pub fn weights_hash(&self) -> String {
@@ -249,8 +260,8 @@ impl Manifest {
             hasher.update([0]);
         }
         // Wherever it lies.
-        if let Some(projector) = &self.projector {
-            hasher.update(projector.sha256.as_bytes());
+        for beside in self.projector.iter().chain(&self.parts) {
+            hasher.update(beside.sha256.as_bytes());
         }
         let mut hex = hex(&hasher.finalize());
         hex.truncate(16);
@@ -258,7 +269,7 @@ impl Manifest {
     }
 
     pub(super) fn verify_sizes(&self, dir: &Path) -> Result<(), WeightsError> {
-        for file in self.files.iter().chain(&self.projector) {
+        for file in self.files.iter().chain(&self.projector).chain(&self.parts) {
             let path = dir.join(&file.path);
             let found = match fs::metadata(&path) {
                 Ok(metadata) => metadata.len(),
@@ -282,7 +293,7 @@ impl Manifest {
 
     pub(super) fn verify_checksums(&self, dir: &Path) -> Result<(), WeightsError> {
         self.verify_sizes(dir)?;
-        for file in self.files.iter().chain(&self.projector) {
+        for file in self.files.iter().chain(&self.projector).chain(&self.parts) {
             let path = dir.join(&file.path);
             let found = match file.sha256.starts_with(SAMPLED) {
                 true => sampled(&path)?.1,

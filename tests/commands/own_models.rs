@@ -1,11 +1,18 @@
 //! An author's own picture model, a tiny random Stable Diffusion in a single file, end to end.
 
+mod common;
+#[path = "own_models/inpainting.rs"]
+mod inpainting;
+#[path = "own_models/transformers.rs"]
+mod transformers;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use image::{GrayImage, Luma, RgbaImage};
+use predicates::prelude::*;
 use predicates::str::contains;
 use vokenboard::pipeline::{self, LoadOptions, Make, Request};
 use vokenboard::story::{Images, Project, Record, Story, encode_png, read_record};
@@ -437,4 +444,60 @@ fn embeddings_beside_the_model_are_called_by_name() {
     fs::copy(xl, folder.join("xlstyle.safetensors")).unwrap();
     let refused = disk.regenerate(&out, &["--negative", "xlstyle"]).assert();
     refused.failure().stderr(contains("xlstyle.safetensors"));
+}
+
+#[test]
+fn added_files_are_called_by_their_ids() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let lora = disk.path("mine/brush.safetensors");
+    let vae = disk.path("mine/soft.safetensors");
+    let from = Path::new(FIXTURES).join("18-sd1-vae-file/extra/vae.safetensors");
+    fs::copy(from, &vae).unwrap();
+    for file in [&lora, &vae] {
+        disk.run(&["models", "add"], &[file]);
+    }
+    let seed = ["--seed", "5"];
+    let draw = |more: &[&str]| {
+        disk.regenerate(&out, &[&seed, more].concat())
+            .assert()
+            .success();
+    };
+    draw(&["--no-lora"]);
+    draw(&["--lora", "brush:0.8"]);
+    draw(&["--lora", "brush:0.8", "--vae", "soft"]);
+    let all = takes(&out);
+    // By its id it is the same as by its path.
+    assert_eq!(all[2], all[0]);
+    assert!(all[1] != all[0] && all[3] != all[0]);
+    let made = record(&out).settings;
+    assert_eq!(Path::new(&made.loras[0].file), lora);
+    assert_eq!((made.loras[0].weight, made.loras[0].hash.len()), (0.8, 64));
+    assert_eq!(Path::new(&made.vae.unwrap().file), vae);
+    let unknown = disk.regenerate(&out, &["--lora", "brusch:0.8"]).assert();
+    unknown.failure().stderr(contains("brusch"));
+}
+
+#[test]
+fn a_picture_that_memory_cannot_hold_and_a_file_that_was_cut_are_told() {
+    let disk = Disk::new();
+    let out = disk.told();
+    let large = [
+        "models",
+        "plan",
+        "ink",
+        "--size",
+        "4096x4096",
+        "--memory",
+        "1GB",
+    ];
+    let refused = disk.command(&large).assert().failure();
+    refused.stderr(contains("more than the 1").and(contains("choose smaller pictures")));
+    let file = disk.path("mine/ink.ckpt");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let cut = disk.regenerate(&out, &[]).assert().failure();
+    cut.stderr(contains("ink.ckpt").and(contains("bytes")));
+    let added = disk.command(&["models", "add"]).arg(&file).assert();
+    added.failure().stderr(contains("ink.ckpt"));
 }

@@ -6,6 +6,8 @@
 mod networks;
 #[path = "pictures/sampling.rs"]
 mod sampling;
+#[path = "pictures/transformers.rs"]
+mod transformers;
 
 use crate::report::{Error, Outcome, Stage};
 use candle_core::{DType, Device, Tensor};
@@ -29,6 +31,9 @@ pub struct Told {
     pub clip_skip: Option<usize>,
     #[serde(default)]
     pub loras: Vec<ToldLora>,
+    /// Text encoders and VAE of a transformer, where they are files of their own.
+    #[serde(default)]
+    pub parts: Vec<PathBuf>,
     #[serde(default)]
     pub embeddings: Vec<ToldEmbedding>,
     pub vae: Option<PathBuf>,
@@ -57,6 +62,9 @@ pub struct ToldEmbedding {
 pub struct ToldIpAdapter {
     pub file: PathBuf,
     pub image: PathBuf,
+    /// Pictures beside it.
+    #[serde(default)]
+    pub more: Vec<PathBuf>,
     pub scale: f64,
     pub image_encoder: PathBuf,
 }
@@ -88,8 +96,7 @@ pub struct CaseStage {
 const INPUTS: [&str; 2] = ["noise", "unet.in"];
 
 impl Case {
-    fn open(dir: &Path) -> Result<Self, Error> {
-        let told: Told = serde_json::from_slice(&std::fs::read(dir.join("case.json"))?)?;
+    fn open(dir: &Path, told: Told) -> Result<Self, Error> {
         let vectors =
             candle_core::safetensors::load(dir.join("vectors.safetensors"), &Device::Cpu)?;
         let options = StableDiffusionOptions {
@@ -122,6 +129,15 @@ impl Case {
         self.dir.join(file)
     }
 
+    /// The pictures that the case's IP-Adapter reads.
+    pub fn looked_at(&self) -> Result<Vec<image::RgbImage>, Error> {
+        let ip = self.told.ip_adapter.iter();
+        let files = ip.flat_map(|ip| std::iter::once(&ip.image).chain(&ip.more));
+        files
+            .map(|file| Ok(image::open(self.path(file))?.to_rgb8()))
+            .collect()
+    }
+
     pub fn get(&self, name: &str) -> Result<&Tensor, Error> {
         let found = self.vectors.get(name);
         found.ok_or_else(|| format!("{name} is not among the recorded values").into())
@@ -142,9 +158,7 @@ impl Case {
             // stands in for infinity.
             _ if self.vectors.contains_key("timestep_cond") => 3e-4,
             _ if zero_snr && self.vectors.contains_key("sigmas") => 3e-4,
-            // Small activations on purpose.
-            "sd2" => 1e-4,
-            _ => 3e-5,
+            family => cases_limit(family),
         }
     }
 
@@ -158,6 +172,15 @@ impl Case {
     /// Compares with the case's tolerance.
     pub fn close(&self, stage: &mut Stage, what: &str, got: &Tensor, want: &Tensor) -> Outcome {
         stage.against(self.limit(), what, got, want)
+    }
+}
+
+/// How far values of a family may be off, where nothing else is said.
+fn cases_limit(family: &str) -> f32 {
+    match family {
+        // Small activations on purpose.
+        "sd2" => 1e-4,
+        _ => 3e-5,
     }
 }
 
@@ -189,7 +212,18 @@ pub fn run(dir: &Path, wanted: &str) -> bool {
         return !line.contains(wanted)
             || crate::report::line(&line, |stage| sampling::tokens(dir, stage));
     }
-    let case = match Case::open(dir) {
+    let told = || -> Result<Told, Error> {
+        Ok(serde_json::from_slice(&std::fs::read(
+            dir.join("case.json"),
+        )?)?)
+    };
+    let told = match told() {
+        Ok(told) if transformers::is_one(&told) => {
+            return transformers::run(&name, dir, &told, wanted);
+        }
+        told => told,
+    };
+    let case = match told.and_then(|told| Case::open(dir, told)) {
         Ok(case) => case,
         Err(error) => {
             println!("{name}: fail ({error})");

@@ -3,11 +3,12 @@
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vokenboard::diffusion::{
-    Conditioning, ReferenceBank, StableDiffusion, StableDiffusionOptions, TokenSelection,
-    same_timestep,
+    Conditioning, PictureRequest, ReferenceBank, SchedulerKind, StableDiffusion,
+    StableDiffusionOptions, StableDiffusionPipeline, TokenSelection, same_timestep,
 };
 use vokenboard::nn::noise;
 
@@ -494,4 +495,58 @@ fn a_whole_model_in_e5m2_is_read() {
         write("wide.safetensors", false),
     );
     assert_eq!(apart(&narrow, &wide), 0.0);
+}
+
+#[test]
+fn a_picture_that_comes_to_nothing_names_the_stage() {
+    let temp = tempfile::tempdir().unwrap();
+    let drawn = |part: &str, name: &str, value: f32| -> String {
+        let dir = temp.path().join(part).join(name);
+        copy(&sd1(), &dir);
+        let file = match part {
+            "text_encoder" => dir.join(part).join("model.safetensors"),
+            _ => dir.join(part).join("diffusion_pytorch_model.safetensors"),
+        };
+        let mut tensors = load(&file);
+        let changed = tensors[name].ones_like().unwrap();
+        tensors.insert(name.to_owned(), (changed * f64::from(value)).unwrap());
+        candle_core::safetensors::save(&tensors, &file).unwrap();
+        let request = PictureRequest {
+            prompt: "a fox",
+            negative: None,
+            size: (32, 24),
+            seed: 1,
+            variation: None,
+            guidance: 1.0,
+            steps: 2,
+            scheduler: SchedulerKind::Ddim,
+            clip_skip: 0,
+            init: None,
+            mask: None,
+            control_images: Vec::new(),
+            ip_adapter_image: None,
+            reference_images: Vec::new(),
+        };
+        let mut pipeline = StableDiffusionPipeline::new(open(&dir, options()));
+        let picture = pipeline.draw(&request, &mut |_| ControlFlow::Continue(()));
+        picture.err().expect("a picture was drawn").to_string()
+    };
+    let text = drawn("text_encoder", "text_model.final_layer_norm.bias", 3e38);
+    assert!(
+        text.contains("UNet") || text.contains("text encoder"),
+        "{text}"
+    );
+    let unet = drawn("unet", "conv_out.bias", 3e38);
+    assert!(unet.contains("the UNet in step 1 of 2"), "{unet}");
+    let vae = drawn("vae", "decoder.conv_in.weight", 3e38);
+    assert!(
+        vae.contains("the autoencoder, drawing the picture"),
+        "{vae}"
+    );
+    assert!(vae.contains("choose another VAE"), "{vae}");
+    let nan = drawn("unet", "conv_in.weight", f32::NAN);
+    assert!(
+        nan.contains("conv_in.weight") && nan.contains("NaN"),
+        "{nan}"
+    );
 }

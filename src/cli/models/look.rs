@@ -99,6 +99,15 @@ pub(super) fn added(added: &Added) -> String {
         Some(projector) => format!("{what}, sees pictures with {}", projector.path),
         None => what,
     };
+    let parts: Vec<&str> = manifest
+        .parts
+        .iter()
+        .map(|part| part.path.as_str())
+        .collect();
+    let what = match parts.is_empty() {
+        true => what,
+        false => format!("{what}, with {}", parts.join(" and ")),
+    };
     let before = if added.again {
         " (it was there before)"
     } else {

@@ -60,6 +60,10 @@ struct AddArgs {
     /// [default: the one that lies beside it]
     #[arg(long, value_name = "FILE", conflicts_with = "prediction")]
     mmproj: Option<PathBuf>,
+    /// A text encoder or the VAE of FLUX.1 or Z-Image where they are files of their own: a file, or the
+    /// id of an added one; once for each [default: those that lie beside it]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prediction", "mmproj"])]
+    with: Vec<PathBuf>,
     #[command(flatten)]
     parts: PartArgs,
 }
@@ -192,6 +196,7 @@ fn run_add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     }
     let added = match &args.mmproj {
         Some(projector) => catalogue::add_with_projector(&args.path, projector, models)?,
+        None if !args.with.is_empty() => catalogue::add_with_parts(&args.path, &args.with, models)?,
         None => catalogue::add(&args.path, None, prediction, models)?,
     };
     println!("{}", look::added(&added));

@@ -1,8 +1,7 @@
 //! CLIP's byte-pair encoding as transformers 5 has it, with words of textual inversion.
 
 use crate::diffusion::DiffusionError;
-use crate::diffusion::error::read_text;
-use crate::diffusion::tokenizer::{Normalizer, TokenizerFiles, clip_bpe};
+use crate::diffusion::tokenizer::{Normalizer, TokenizerFiles, clip_bpe, read_merges};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -38,14 +37,14 @@ pub struct ClipTokenizer {
 
 impl ClipTokenizer {
     /// Reads a `tokenizer` folder: `vocab.json`, `merges.txt`, `tokenizer_config.json` and
-    /// `special_tokens_map.json`.
+    /// `special_tokens_map.json`; newer ones have vocabulary and merges in `tokenizer.json`.
     ///
     /// # Errors
     /// A file that is missing or isn't what its name says.
     pub fn load(dir: &Path) -> Result<Self, DiffusionError> {
         let files = TokenizerFiles::read(dir)?;
-        let path = dir.join("merges.txt");
-        Self::of(&files, &read_text(&path)?).map_err(|e| DiffusionError::config(&path, e))
+        let (path, merges) = read_merges(dir)?;
+        Self::of(&files, &merges).map_err(|e| DiffusionError::config(&path, e))
     }
 
     /// The published vocabulary of 49408 tokens.
@@ -165,20 +164,25 @@ fn begins_with(text: &str, word: &str) -> Option<usize> {
 
 /// Bytes as characters, bytes that end a word, merges, begin and end, in that order.
 fn published_vocabulary() -> HashMap<String, u32> {
-    let visible = (0u8..=255).filter(|b| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff));
-    let other = (0u8..=255).filter(|b| !matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff));
-    let shifted = (0u32..).map(|i| 256 + i).zip(other).map(|(c, _)| c);
-    let bytes: Vec<String> = visible
-        .map(u32::from)
-        .chain(shifted)
-        .filter_map(char::from_u32)
-        .map(String::from)
-        .collect();
+    let bytes = byte_characters();
     let ends: Vec<String> = bytes.iter().map(|byte| format!("{byte}</w>")).collect();
     let merged = MERGES.lines().skip(1).map(|merge| merge.replace(' ', ""));
     let all = bytes.into_iter().chain(ends).chain(merged);
     let specials = [BEGIN, END].into_iter().map(String::from);
     all.chain(specials).zip(0..).collect()
+}
+
+/// The characters that stand for the 256 bytes in byte-level vocabularies, in the order of their ids.
+pub(in crate::diffusion) fn byte_characters() -> Vec<String> {
+    let visible = (0u8..=255).filter(|b| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff));
+    let other = (0u8..=255).filter(|b| !matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff));
+    let shifted = (0u32..).map(|i| 256 + i).zip(other).map(|(c, _)| c);
+    visible
+        .map(u32::from)
+        .chain(shifted)
+        .filter_map(char::from_u32)
+        .map(String::from)
+        .collect()
 }
 
 #[cfg(test)]

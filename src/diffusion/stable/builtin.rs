@@ -67,7 +67,7 @@ pub(super) fn scaling_factor(family: StableDiffusionFamily) -> f64 {
 }
 
 /// The text encoders of `family`.
-pub(super) fn texts(family: StableDiffusionFamily) -> Vec<TextConfig> {
+pub(crate) fn texts(family: StableDiffusionFamily) -> Vec<TextConfig> {
     let clip = |width: usize, layers: usize, act: TextActivation| TextConfig {
         hidden_size: width,
         intermediate_size: 4 * width,

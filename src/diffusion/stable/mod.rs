@@ -18,13 +18,16 @@ mod pipeline;
 mod prompts;
 mod together;
 
-pub(super) use builtin::{unet as builtin_unet, vae as builtin_vae};
+pub(super) use builtin::{texts as builtin_texts, unet as builtin_unet, vae as builtin_vae};
 pub use conditioning::{ControlNetConditioning, ReferenceConditioning, StepConditioning};
 pub use encoders::TextEncoders;
+pub(super) use open::{asked_text, asked_vae, checkpoint, read_config, vae_part};
+pub(super) use part::LoadablePart;
 pub use pipeline::{
     BESIDE_UNET, ControlImage, IpAdapterImage, PictureRequest, PipelineProgress, ReferenceImage,
     StableDiffusionPipeline,
 };
+pub(super) use pipeline::{check, slerp};
 pub use prompts::{PromptEmbeds, PromptPair};
 
 use super::error::DiffusionError;
@@ -32,7 +35,6 @@ use super::{
     Prediction, StableDiffusionFamily, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
 use candle_core::{DType, Device};
-use part::LoadablePart;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::{Path, PathBuf};

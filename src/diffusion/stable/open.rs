@@ -17,7 +17,7 @@ use std::sync::Arc;
 const TEXTS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
-fn checkpoint(path: &Path) -> Result<Arc<Checkpoint>, DiffusionError> {
+pub(in crate::diffusion) fn checkpoint(path: &Path) -> Result<Arc<Checkpoint>, DiffusionError> {
     Checkpoint::open(path)
         .map(Arc::new)
         .map_err(DiffusionError::Checkpoint)
@@ -30,7 +30,11 @@ fn whole(names: impl IntoIterator<Item = String>) -> Vec<(String, TensorSlice)> 
         .collect()
 }
 
-fn asked_text(path: &Path, config: &TextConfig, number: usize) -> Result<Shapes, DiffusionError> {
+pub(in crate::diffusion) fn asked_text(
+    path: &Path,
+    config: &TextConfig,
+    number: usize,
+) -> Result<Shapes, DiffusionError> {
     let config = config.clone();
     required_tensors(path, |p| match number {
         0 => TextEncoder::new(config, p),
@@ -42,8 +46,11 @@ fn asked_unet(path: &Path, config: &UnetConfig) -> Result<Shapes, DiffusionError
     required_tensors(path, |p| Unet::new(config.clone(), p))
 }
 
-fn asked_vae(path: &Path, config: &VaeConfig) -> Result<Shapes, DiffusionError> {
-    required_tensors(path, |p| Vae::new(config.clone(), p))
+pub(in crate::diffusion) fn asked_vae(
+    path: &Path,
+    config: &VaeConfig,
+) -> Result<Shapes, DiffusionError> {
+    asked(path, |p| Vae::new(config.clone(), p))
 }
 
 /// The names of a parameter of an autoencoder in diffusers' files, new and old.
@@ -128,7 +135,9 @@ pub(super) fn folder(
 
 /// A network's configuration, and whether it says its `sample_size`: some files have null there,
 /// which means no more than that it was left out.
-fn read_config<T: DeserializeOwned>(path: &Path) -> Result<(T, bool), DiffusionError> {
+pub(in crate::diffusion) fn read_config<T: DeserializeOwned>(
+    path: &Path,
+) -> Result<(T, bool), DiffusionError> {
     let mut said: Map<String, Value> = read_json(path)?;
     let sized = said.get("sample_size").is_some_and(|size| !size.is_null());
     if !sized {
@@ -202,7 +211,7 @@ fn other_vae(path: &Path, own: &VaeConfig) -> Result<LoadablePart<VaeConfig>, Di
 }
 
 /// An autoencoder in a file, under LDM's names or diffusers', with one of these prefixes.
-fn vae_part(
+pub(in crate::diffusion) fn vae_part(
     file: &Arc<Checkpoint>,
     config: VaeConfig,
     asked: Shapes,

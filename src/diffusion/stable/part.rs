@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Names and shapes under diffusers' names.
-pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
+pub(in crate::diffusion) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// A network that can be loaded and dropped.
 #[derive(Clone)]
-pub(super) struct LoadablePart<C> {
+pub(in crate::diffusion) struct LoadablePart<C> {
     /// What errors name: the file, or the folder of this part.
     pub path: PathBuf,
     /// Configuration of the network.
@@ -82,7 +82,7 @@ pub(super) fn find(
 impl<C> LoadablePart<C> {
     /// # Errors
     /// As for [`find`].
-    pub(super) fn new(
+    pub(in crate::diffusion) fn new(
         checkpoint: &Arc<Checkpoint>,
         config: C,
         asked: Shapes,
@@ -101,7 +101,7 @@ impl<C> LoadablePart<C> {
     }
 
     /// Bytes that its weights take in memory, held as `held` or as they are stored.
-    pub(super) fn bytes(&self, held: Option<DType>) -> u64 {
+    pub(in crate::diffusion) fn bytes(&self, held: Option<DType>) -> u64 {
         let held = held.unwrap_or_else(|| self.source.stored());
         let one = |shape: &Vec<usize>| {
             let count = shape.iter().product::<usize>() as u64;
@@ -120,7 +120,7 @@ impl<C> LoadablePart<C> {
     ///
     /// # Errors
     /// A file that vanished or is damaged, or NaN among the weights.
-    pub(super) fn load<M>(
+    pub(in crate::diffusion) fn load<M>(
         &self,
         held: Option<DType>,
         device: &Device,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What a LoRA adds to a weight: `scale * up down`.
 #[derive(Clone)]
-pub(super) struct Delta {
+pub(in crate::diffusion) struct Delta {
     pub file: Arc<Checkpoint>,
     /// Names in the file.
     pub up: String,
@@ -32,7 +32,7 @@ impl Delta {
 
 /// A source of parameters under diffusers' names.
 #[derive(Clone, Default)]
-pub(super) struct Patched {
+pub(in crate::diffusion) struct Patched {
     pub view: TensorView,
     pub deltas: HashMap<String, Vec<Delta>>,
     /// Rows after those of the token table, `[n,C]` in f32.

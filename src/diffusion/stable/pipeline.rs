@@ -31,15 +31,15 @@ pub struct ControlImage<'a> {
     pub share: (f64, f64),
 }
 
-/// An image prompt for the IP-Adapter in a file.
+/// Pictures whose looks are kept through the IP-Adapter in a file.
 pub struct IpAdapterImage<'a> {
     /// The IP-Adapter's file.
     pub adapter: &'a Path,
     /// The image encoder that the adapter was made with.
     pub encoder: &'a Path,
-    /// The picture whose looks are kept.
-    pub picture: &'a RgbImage,
-    /// How much of it is added to the text's attention; 1 is full.
+    /// The pictures whose looks are kept: the UNet attends to the tokens of all of them.
+    pub pictures: Vec<&'a RgbImage>,
+    /// How much of them is added to the text's attention; 1 is full.
     pub scale: f64,
     /// From and to which share of the steps it works.
     pub share: (f64, f64),
@@ -197,7 +197,7 @@ impl StableDiffusionPipeline {
         }
         if let Some(look) = &order.ip_adapter_image {
             let adapter = self.model.ip_adapter(look.adapter, look.encoder)?;
-            let tokens = adapter.tokens(&adapter.embeds(&adapter.pixels(look.picture)?)?)?;
+            let tokens = adapter.tokens_of(&look.pictures)?;
             let guided = guide.guidance.is_some();
             guide.told.image = Some(adapter.prompt(&tokens, guided, look.scale)?);
             guide.image_share = look.share;
@@ -422,7 +422,8 @@ fn cancelled() -> DiffusionError {
     DiffusionError::Tensor("a part of the model left while it was needed; try again".into())
 }
 
-fn check(x: &Tensor, stage: &str) -> Result<(), DiffusionError> {
+/// Whether all values are numbers; `stage` is named where they are not.
+pub(in crate::diffusion) fn check(x: &Tensor, stage: &str) -> Result<(), DiffusionError> {
     match is_finite(x)? {
         true => Ok(()),
         false => Err(DiffusionError::NotNumbers {
@@ -433,7 +434,7 @@ fn check(x: &Tensor, stage: &str) -> Result<(), DiffusionError> {
 }
 
 /// Between two noises along the sphere, so that it stays noise of unit size.
-fn slerp(a: &Tensor, b: &Tensor, by: f64) -> TensorResult<Tensor> {
+pub(in crate::diffusion) fn slerp(a: &Tensor, b: &Tensor, by: f64) -> TensorResult<Tensor> {
     let dot = |x: &Tensor, y: &Tensor| -> TensorResult<f64> {
         Ok(f64::from((x * y)?.sum_all()?.to_scalar::<f32>()?))
     };

@@ -39,3 +39,38 @@ pub fn edges(picture: &RgbaImage) -> RgbaImage {
     }
     DynamicImage::ImageLuma8(canny(&grey, THRESHOLDS.0, THRESHOLDS.1)).to_rgba8()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgba;
+
+    #[test]
+    fn edges_lie_where_light_and_dark_meet_and_drawn_lines_stay() {
+        let square = RgbaImage::from_fn(48, 40, |x, y| {
+            match (12..36).contains(&x) && (10..30).contains(&y) {
+                true => Rgba([230, 200, 90, 255]),
+                false => Rgba([10, 10, 10, 255]),
+            }
+        });
+        let lines = edges(&square);
+        assert_eq!(lines.dimensions(), (48, 40));
+        let white = |x: u32, y: u32| lines.get_pixel(x, y).0 == [255; 4];
+        // All four sides, and nothing inside or outside.
+        for at in [16, 24, 30] {
+            assert!((10..14).any(|x| white(x, at.min(27))), "left at {at}");
+            assert!((34..38).any(|x| white(x, at.min(27))), "right at {at}");
+            assert!((8..12).any(|y| white(at, y)), "top at {at}");
+            assert!((28..32).any(|y| white(at, y)), "bottom at {at}");
+        }
+        assert!(!white(24, 20) && !white(3, 3) && !white(45, 37));
+        let all = lines.pixels().filter(|p| p.0 == [255; 4]).count();
+        assert!((60..200).contains(&all), "{all}");
+        assert_eq!(edges(&lines), lines);
+        // A picture without edges has none, and one too small for the detector stays as it is.
+        let plain = RgbaImage::from_pixel(32, 32, Rgba([128, 128, 128, 255]));
+        assert!(edges(&plain).pixels().all(|p| p.0 == [0, 0, 0, 255]));
+        let dot = RgbaImage::from_pixel(2, 2, Rgba([9, 200, 30, 255]));
+        assert_eq!(edges(&dot).dimensions(), (2, 2));
+    }
+}

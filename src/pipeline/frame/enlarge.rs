@@ -39,6 +39,7 @@ pub(crate) fn needs_no_painter(settings: &Settings) -> bool {
 /// As [`complete`], or an upscaler that can't be read.
 pub(crate) fn enlarged(
     description: &Description,
+    device: &Device,
     request: &Request,
     sink: &mut Sink,
 ) -> Result<Option<Output>, PipelineError> {
@@ -47,7 +48,7 @@ pub(crate) fn enlarged(
     let prompt = request.prompt.clone().unwrap_or_default();
     let brief = Brief::new(prompt, request.negative(), settings, &request.images, usual)?;
     let brief = checked(brief)?;
-    let Some(large) = larger(&brief, sink)? else {
+    let Some(large) = larger(&brief, device, sink)? else {
         return Ok(None);
     };
     let mut record = record(description, request, brief.prompt.clone(), started);
@@ -85,7 +86,7 @@ pub(super) fn draw(
     sink: &mut Sink,
 ) -> Result<Option<PaintedPicture>, PipelineError> {
     let (_, strength) = begun(brief)?;
-    let Some(large) = larger(brief, sink)? else {
+    let Some(large) = larger(brief, &painter.computes_on(), sink)? else {
         return Ok(None);
     };
     if strength <= 0.0 {
@@ -176,7 +177,11 @@ fn sides(picture: &RgbaImage, brief: &Brief) -> (u32, u32) {
 }
 
 /// The picture of a brief in its larger size, before anything is drawn over it.
-fn larger(brief: &Brief, sink: &mut Sink) -> Result<Option<RgbImage>, PipelineError> {
+fn larger(
+    brief: &Brief,
+    device: &Device,
+    sink: &mut Sink,
+) -> Result<Option<RgbImage>, PipelineError> {
     let (picture, _) = begun(brief)?;
     let (width, height) = sides(picture, brief);
     let picture = rgb(picture);
@@ -186,7 +191,7 @@ fn larger(brief: &Brief, sink: &mut Sink) -> Result<Option<RgbImage>, PipelineEr
         .and_then(|Upscale { file, .. }| file.as_ref());
     let grown = match file {
         Some(file) => {
-            let upscaler = Upscaler::open(Path::new(&file.file), &Device::Cpu)?;
+            let upscaler = Upscaler::open(Path::new(&file.file), device)?;
             let preview = Arc::new(small(&picture));
             let mut each = |step, steps| {
                 sink(Progress::Step {
@@ -415,7 +420,7 @@ mod tests {
         });
         let drawn = drawn.unwrap().unwrap().picture;
         assert_eq!(drawn.dimensions(), (150, 100));
-        let plain = larger(&brief, &mut |_| ControlFlow::Continue(())).unwrap();
+        let plain = larger(&brief, &Device::Cpu, &mut |_| ControlFlow::Continue(())).unwrap();
         let plain = opaque(plain.unwrap());
         for (a, b) in drawn.pixels().zip(plain.pixels()) {
             let near = (0..3).all(|c| a.0[c].abs_diff(b.0[c]) <= 1);

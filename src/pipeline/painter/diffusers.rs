@@ -69,6 +69,10 @@ impl Painter for DiffusersPainter {
         &self.description
     }
 
+    fn computes_on(&self) -> Device {
+        self.diffusion.painter.device().clone()
+    }
+
     fn draw(
         &mut self,
         brief: &Brief,

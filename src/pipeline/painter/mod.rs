@@ -4,6 +4,7 @@ mod brief;
 mod capabilities;
 mod comfy;
 mod diffusers;
+mod dit;
 mod embeddings;
 mod hashes;
 mod library;
@@ -100,6 +101,11 @@ pub trait Painter {
         1
     }
 
+    /// The device of this machine that it computes on; upscalers work there too.
+    fn computes_on(&self) -> Device {
+        Device::Cpu
+    }
+
     /// A second handle on the engines elsewhere that draw, for any thread; `None` where pictures are
     /// drawn here.
     fn elsewhere(&self) -> Option<Box<dyn Painter + Send>> {
@@ -139,6 +145,7 @@ pub static PAINTERS: &[&dyn PainterKind] = &[
     &library::LibraryKind,
     &diffusers::DiffusersKind,
     &stable::StableKind,
+    &dit::DitKind,
     &comfy::ComfyKind,
 ];
 

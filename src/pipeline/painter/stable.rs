@@ -211,6 +211,10 @@ impl Painter for StablePainter {
         &self.description
     }
 
+    fn computes_on(&self) -> Device {
+        self.plain.device.clone()
+    }
+
     fn complete(&mut self, mut brief: Brief) -> Result<Brief, PipelineError> {
         let about = &self.description;
         about.takes.check(&brief, &about.model)?;
@@ -220,11 +224,18 @@ impl Painter for StablePainter {
         if let Some(vae) = &mut brief.vae {
             self.hashes.fill("VAE", &vae.file, &mut vae.hash)?;
         }
-        let read = brief.references.iter();
-        let read = read.filter(|given| given.how.adapter.is_some());
-        if read.count() > 1 {
+        let mut read = brief.references.iter().map(|given| &given.how);
+        let first = read.find(|how| how.adapter.is_some());
+        let unlike = |how: &&Reference| {
+            let way = |how: &Reference| (how.strength, how.start, how.end);
+            first.is_some_and(|first| way(how) != way(first) || files_of(how) != files_of(first))
+        };
+        if read
+            .filter(|how| how.adapter.is_some())
+            .any(|how| unlike(&how))
+        {
             return Err(PipelineError::Request(
-                "an IP-Adapter reads one reference picture; leave the others out, or give them without an IP-Adapter".into(),
+                "several reference pictures are read by one IP-Adapter with one image encoder, one strength and the same steps; give them alike, or some without an IP-Adapter".into(),
             ));
         }
         for given in &mut brief.references {
@@ -300,10 +311,11 @@ impl Painter for StablePainter {
                 Some((rgb(&given.picture), PathBuf::from(&file.file)))
             })
             .collect();
-        let looked = brief.references.iter().find_map(|given| {
-            let (adapter, encoder) = (given.how.adapter.as_ref()?, given.how.encoder.as_ref()?);
-            Some((rgb(&given.picture), &given.how, adapter, encoder))
-        });
+        let looked = brief.references.iter();
+        let looked = looked.filter(|given| given.how.adapter.is_some());
+        let looked: Vec<(RgbImage, &Reference)> = looked
+            .map(|given| (rgb(&given.picture), &given.how))
+            .collect();
         let referred = brief.references.iter();
         let referred = referred.filter(|given| given.how.adapter.is_none());
         let referred: Vec<(RgbImage, &Reference)> = referred
@@ -345,14 +357,14 @@ impl Painter for StablePainter {
                     share: (exact(how.start), exact(how.end)),
                 })
                 .collect(),
-            ip_adapter_image: looked.as_ref().map(|(picture, how, adapter, encoder)| {
-                IpAdapterImage {
-                    adapter: Path::new(&adapter.file),
-                    encoder: Path::new(&encoder.file),
-                    picture,
+            ip_adapter_image: looked.first().and_then(|(_, how)| {
+                Some(IpAdapterImage {
+                    adapter: Path::new(&how.adapter.as_ref()?.file),
+                    encoder: Path::new(&how.encoder.as_ref()?.file),
+                    pictures: looked.iter().map(|(picture, _)| picture).collect(),
                     scale: exact(how.strength),
                     share: (exact(how.start), exact(how.end)),
-                }
+                })
             }),
         };
         let picture = artist.draw(&order, &mut |heard| {
@@ -377,6 +389,11 @@ impl Painter for StablePainter {
     }
 }
 
+/// The adapter and the image encoder that read a reference picture.
+fn files_of(how: &Reference) -> [Option<&str>; 2] {
+    [&how.adapter, &how.encoder].map(|file| file.as_ref().map(|file| file.file.as_str()))
+}
+
 /// Bytes that a picture takes at its most, with the weights that are loaded then.
 fn memory(model: &StableDiffusion, Size { width, height }: Size) -> u64 {
     const F32: u64 = 4;
@@ -397,7 +414,7 @@ fn memory(model: &StableDiffusion, Size { width, height }: Size) -> u64 {
 }
 
 /// The number that was meant: 0.6 as it is written, not as it is rounded to f32.
-fn exact(value: f32) -> f64 {
+pub(super) fn exact(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

@@ -152,10 +152,14 @@ fn ip_adapter(case: &Case) -> Result<(IpAdapter, f64), Error> {
 /// From the picture to the tokens, each step from what was recorded before it.
 fn image_prompt(case: &Case, stage: &mut Stage) -> Outcome {
     let (adapter, _) = ip_adapter(case)?;
-    let picture = case.told.ip_adapter.as_ref().map(|ip| case.path(&ip.image));
-    let picture = image::open(picture.unwrap_or_default())?.to_rgb8();
+    let pictures = case.looked_at()?;
+    if pictures.len() > 1 {
+        let tokens = adapter.tokens_of(&pictures.iter().collect::<Vec<_>>())?;
+        let want = case.get("ip.tokens")?.flatten(1, 2)?;
+        return case.close(stage, "ip.tokens", &tokens, &want);
+    }
     let pixels = nhwc(case.get("ip.image")?)?;
-    case.close(stage, "ip.image", &adapter.pixels(&picture)?, &pixels)?;
+    case.close(stage, "ip.image", &adapter.pixels(&pictures[0])?, &pixels)?;
     let embeds = case.get("ip.embeds")?.squeeze(1)?;
     case.close(stage, "ip.embeds", &adapter.embeds(&pixels)?, &embeds)?;
     let tokens = case.get("ip.tokens")?.squeeze(1)?;

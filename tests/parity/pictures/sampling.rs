@@ -243,8 +243,8 @@ fn picture(case: &Case, stage: &mut Stage) -> Outcome {
     if let Some(ip) = &case.told.ip_adapter {
         let (file, encoder) = (case.path(&ip.file), case.path(&ip.image_encoder));
         let adapter = case.model.ip_adapter(&file, &encoder)?;
-        let picture = image::open(case.path(&ip.image))?.to_rgb8();
-        let tokens = adapter.tokens(&adapter.embeds(&adapter.pixels(&picture)?)?)?;
+        let pictures = case.looked_at()?;
+        let tokens = adapter.tokens_of(&pictures.iter().collect::<Vec<_>>())?;
         let guided = guide.guidance.is_some();
         guide.told.image = Some(adapter.prompt(&tokens, guided, ip.scale)?);
     }

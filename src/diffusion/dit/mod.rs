@@ -1,0 +1,271 @@
+//! FLUX.1 and Z-Image: transformers that candle-transformers implements, with the text encoders and
+//! the scheduler of diffusers' pipelines around them, and our own autoencoder.
+//!
+//! What candle's modules can't do: attention holds the scores of all heads at once, so that memory
+//! grows with the square of the pixels; on the CPU a product with bf16 weights widens them anew each
+//! time; in files with half precision FLUX.1 computes the angles of its positions in bf16.
+
+mod find;
+mod flow;
+mod flux;
+mod names;
+mod open;
+mod pipeline;
+mod source;
+mod texts;
+mod z_image;
+
+pub use find::{DitPart, part_of};
+pub use flow::FlowConfig;
+pub use pipeline::{DitPipeline, DitRequest};
+pub use texts::Told;
+
+use super::stable::LoadablePart;
+use super::{DiffusionError, Vae, VaeConfig};
+use crate::nn::Result as TensorResult;
+use candle_core::{Device, Tensor};
+use flux::{FluxConfig, FluxNetwork, FluxWeights};
+use source::Weights;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use texts::Texts;
+use z_image::{ZImageConfig, ZImageNetwork};
+
+/// The transformers that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DitFamily {
+    /// FLUX.1 schnell and dev.
+    Flux,
+    /// Z-Image and Z-Image Turbo.
+    ZImage,
+}
+
+impl fmt::Display for DitFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DitFamily::Flux => "flux",
+            DitFamily::ZImage => "z-image",
+        })
+    }
+}
+
+/// Where the transformer lies, by its kind.
+#[derive(Clone)]
+enum Transformer {
+    Flux(FluxConfig, FluxWeights),
+    ZImage(ZImageConfig, Weights),
+}
+
+/// A model that is open: nothing of its weights is in memory yet.
+pub struct Dit {
+    path: PathBuf,
+    transformer: Transformer,
+    texts: Texts,
+    vae: LoadablePart<VaeConfig>,
+    flow: FlowConfig,
+    device: Device,
+}
+
+/// The transformer in memory.
+pub struct DitNetwork(Loaded);
+
+enum Loaded {
+    Flux(FluxNetwork),
+    ZImage(Box<ZImageNetwork>),
+}
+
+/// Latents that are one token, along a side.
+const PATCH: usize = 2;
+
+impl Dit {
+    /// Opens a folder in diffusers' layout, or a file with the transformer: a whole checkpoint, or
+    /// with `parts` that hold its text encoders and autoencoder. A folder `config` beside such a file
+    /// with `transformer.json`, `vae.json`, `scheduler.json`, configurations of the text encoders and
+    /// tokenizers takes the place of the published configuration.
+    ///
+    /// # Errors
+    /// One sentence: a file that is missing, damaged, of another kind, or doesn't fit the others.
+    pub fn open(path: &Path, parts: &[PathBuf], device: &Device) -> Result<Self, DiffusionError> {
+        match path.is_dir() {
+            true => open::folder(path, device),
+            false => open::file(path, parts, device),
+        }
+    }
+
+    /// The file or folder that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which transformer it has.
+    pub fn family(&self) -> DitFamily {
+        match self.transformer {
+            Transformer::Flux(..) => DitFamily::Flux,
+            Transformer::ZImage(..) => DitFamily::ZImage,
+        }
+    }
+
+    /// The name for people.
+    pub fn called(&self) -> &'static str {
+        match &self.transformer {
+            Transformer::Flux(config, _) if config.guidance_embeds => "FLUX.1 dev",
+            Transformer::Flux(..) => "FLUX.1 schnell",
+            Transformer::ZImage(..) => "Z-Image",
+        }
+    }
+
+    /// Whether guidance is an input of the transformer, which then is asked once a step.
+    pub fn reads_guidance(&self) -> bool {
+        matches!(&self.transformer, Transformer::Flux(config, _) if config.guidance_embeds)
+    }
+
+    /// Whether a negative prompt is read where guidance is above 1.
+    pub fn takes_negative(&self) -> bool {
+        matches!(self.transformer, Transformer::ZImage(..))
+    }
+
+    /// Device that the networks compute on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Configuration of the autoencoder.
+    pub fn vae_config(&self) -> &VaeConfig {
+        &self.vae.config
+    }
+
+    /// The scheduler's configuration.
+    pub fn flow(&self) -> &FlowConfig {
+        &self.flow
+    }
+
+    /// Pixels of a side come in multiples of this.
+    pub fn step(&self) -> usize {
+        PATCH * self.vae.config.decoder_scale()
+    }
+
+    /// Most pixels of a side that the transformer has places for.
+    pub fn longest_side(&self) -> Option<usize> {
+        match &self.transformer {
+            Transformer::Flux(..) => None,
+            Transformer::ZImage(config, _) => {
+                Some(config.longest_side() * self.vae.config.decoder_scale())
+            }
+        }
+    }
+
+    /// Width and height of the pictures that it was trained with.
+    pub fn picture_size(&self) -> (u32, u32) {
+        let side = match self.vae.config.decoder_scale() {
+            8 => 1024,
+            // A small one for tests.
+            scale => 16 * scale as u32,
+        };
+        (side, side)
+    }
+
+    /// Tokens of a picture of so many pixels.
+    pub fn tokens(&self, (width, height): (usize, usize)) -> usize {
+        width / self.step() * (height / self.step())
+    }
+
+    /// Bytes that the weights of the largest text encoder, the transformer and the autoencoder take.
+    pub fn weight_bytes(&self) -> (u64, u64, u64) {
+        let transformer = match &self.transformer {
+            Transformer::Flux(_, weights) => weights.bytes(),
+            Transformer::ZImage(_, weights) => weights.bytes(),
+        };
+        (self.texts.bytes(), transformer, self.vae.bytes(None))
+    }
+
+    /// Numbers that a step of denoising holds at its most beside the weights: candle's attention has
+    /// the scores of all heads twice.
+    pub fn step_numbers(&self, size: (usize, usize)) -> u64 {
+        let (text, heads, wide) = match &self.transformer {
+            Transformer::Flux(config, _) => (
+                config.text_tokens(),
+                config.heads(),
+                config.work_per_token(),
+            ),
+            Transformer::ZImage(config, _) => (
+                config.text_tokens(),
+                config.heads(),
+                config.work_per_token(),
+            ),
+        };
+        let tokens = (self.tokens(size) + text) as u64;
+        2 * heads as u64 * tokens * tokens + tokens * wide
+    }
+
+    /// The ids that each text encoder gets for a prompt.
+    ///
+    /// # Errors
+    /// A tokenizer that is missing or damaged.
+    pub fn ids(&self, text: &str) -> Result<Vec<Vec<u32>>, DiffusionError> {
+        self.texts.ids(text)
+    }
+
+    /// Loads the text encoders, reads all `prompts` and lets the encoders go.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, or memory that can't be had.
+    pub fn speak(&self, prompts: &[&str]) -> Result<Vec<Told>, DiffusionError> {
+        self.texts.speak(prompts, &self.device)
+    }
+
+    /// Loads the transformer.
+    ///
+    /// # Errors
+    /// A file that vanished or is damaged, or NaN among its weights; so for the autoencoder.
+    pub fn network(&self) -> Result<DitNetwork, DiffusionError> {
+        Ok(DitNetwork(match &self.transformer {
+            Transformer::Flux(config, weights) => Loaded::Flux(weights.load(config, &self.device)?),
+            Transformer::ZImage(config, weights) => {
+                Loaded::ZImage(Box::new(config.load(weights, &self.device)?))
+            }
+        }))
+    }
+
+    /// Loads the autoencoder.
+    ///
+    /// # Errors
+    /// As for [`Dit::network`].
+    pub fn vae(&self) -> Result<Vae, DiffusionError> {
+        let config = self.vae.config.clone();
+        self.vae.load(None, &self.device, |p| Vae::new(config, p))
+    }
+}
+
+impl DitNetwork {
+    /// The velocity `[1,h,w,C]` from pictures to noise at `latents [1,h,w,C]` and noise level
+    /// `sigma`. Where there is a negative prompt, it is led away from that by `guidance`, 1 being
+    /// none; where guidance is an input of the transformer, it is given that.
+    ///
+    /// # Errors
+    /// Latents with odd sides, and what candle says.
+    pub fn predict(
+        &self,
+        latents: &Tensor,
+        sigma: f64,
+        (told, away): (&Told, Option<&Told>),
+        guidance: f64,
+    ) -> TensorResult<Tensor> {
+        let (_, h, w, _) = latents.dims4()?;
+        if h % PATCH != 0 || w % PATCH != 0 {
+            candle_core::bail!("latents of {w}x{h} can't be cut into squares of {PATCH}");
+        }
+        let one = |told: &Told| match &self.0 {
+            Loaded::Flux(net) => {
+                let pooled = told.pooled.as_ref().unwrap_or(&told.states);
+                net.predict(latents, sigma, (&told.states, pooled), guidance)
+            }
+            Loaded::ZImage(net) => net.predict(latents, sigma, &told.states),
+        };
+        let towards = one(told)?;
+        let Some(away) = away else {
+            return Ok(towards);
+        };
+        let away = one(away)?;
+        &away + ((&towards - &away)? * guidance)?
+    }
+}
