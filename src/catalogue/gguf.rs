@@ -20,7 +20,7 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
         return super::projector::identify(path, header);
     }
     let tensors = dit::of_gguf(header);
-    if let Some(mut identity) = transformers::tell(&tensors)
+    if let Some(mut identity) = transformers::identify(&tensors)
         && dit::family(&identity).is_some()
     {
         super::measure(&tensors, &mut identity);

@@ -39,7 +39,7 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
         let Some((family, called, name)) = FAMILIES.iter().find_map(|tell| tell(&inner)) else {
             continue;
         };
-        let why = format!("{prefix}{}", inner.tell(&name));
+        let why = format!("{prefix}{}", inner.describe(&name));
         return Some(dit::judged(t, refused(family, &called, why, ELSEWHERE)));
     }
     None

@@ -228,7 +228,8 @@ impl IpAdapter {
         Tensor::cat(&tokens.collect::<Result<Vec<_>>>()?, 1)
     }
 
-    /// Tokens at work: for both halves of a guided batch, or for one.
+    /// The image prompt as cross-attention takes it: both halves of a guided batch, or the
+    /// conditional one.
     ///
     /// # Errors
     /// Tokens without two halves.

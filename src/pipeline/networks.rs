@@ -185,8 +185,8 @@ impl PipelineNetworks {
         loaded.cloned().unwrap_or(Device::Cpu)
     }
 
-    /// The language model, read again if it had to leave. Where not all stay the others leave; so
-    /// for each of the three.
+    /// The language model, loaded again if it was dropped. Where not all fit in memory the others
+    /// are dropped; so for each of the three.
     ///
     /// # Errors
     /// When a file was changed meanwhile or memory does not suffice.

@@ -1,6 +1,5 @@
 //! An author's own picture model, a tiny random Stable Diffusion in a single file, end to end.
 
-mod common;
 #[path = "own_models/inpainting.rs"]
 mod inpainting;
 #[path = "own_models/transformers.rs"]

@@ -4,7 +4,7 @@ mod chunk;
 mod mark;
 mod tokenizer;
 
-pub use chunk::{TokenChunk, chunks, weigh};
-pub use mark::{WeightedText, pieces};
+pub use chunk::{TokenChunk, apply_weights, split_chunks};
+pub use mark::{WeightedText, parse_weights};
 pub(in crate::diffusion) use tokenizer::byte_characters;
 pub use tokenizer::{ClipTokenizer, PadToken};

@@ -50,7 +50,7 @@ pub(in crate::diffusion) fn asked_vae(
     path: &Path,
     config: &VaeConfig,
 ) -> Result<Shapes, DiffusionError> {
-    asked(path, |p| Vae::new(config.clone(), p))
+    required_tensors(path, |p| Vae::new(config.clone(), p))
 }
 
 /// The names of a parameter of an autoencoder in diffusers' files, new and old.
