@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Names and shapes that a network asks for.
@@ -118,11 +118,6 @@ impl Weights {
             (Held::Widened, _) | (Held::Computed, StoredType::F32 | StoredType::F64) => DType::F32,
             (Held::Computed, _) => DType::BF16,
         }
-    }
-
-    /// The file or folder.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Bytes that the parameters take in memory.

@@ -69,11 +69,11 @@ impl ZImageConfig {
                 config.all_patch_size
             ));
         }
-        if config.dim % heads != 0
+        if !config.dim.is_multiple_of(heads)
             || axes != config.dim / heads
             || config.axes_dims.len() != 3
             || config.axes_lens.len() != 3
-            || config.dim % 3 != 0
+            || !config.dim.is_multiple_of(3)
         {
             return Err(format!(
                 "the transformer's width {} does not go with its {heads} heads and axes_dims {:?}",
