@@ -529,7 +529,7 @@ fn a_picture_that_comes_to_nothing_names_the_stage() {
         };
         let mut pipeline = StableDiffusionPipeline::new(open(&dir, options()));
         let picture = pipeline.draw(&request, &mut |_| ControlFlow::Continue(()));
-        picture.err().expect("a picture was drawn").to_string()
+        picture.expect_err("a picture was drawn").to_string()
     };
     let text = drawn("text_encoder", "text_model.final_layer_norm.bias", 3e38);
     assert!(
