@@ -42,6 +42,9 @@ pub enum Action {
     Enlarge(Option<PanelId>),
     /// In the viewer, beside the picture shown: this take of the panel, or none any more.
     Compare(Option<usize>),
+    /// Both takes lie over each other, and the shown one ends at this share of the width; side by side at
+    /// 0.
+    Divide(f32),
     /// An empty panel at the end.
     AddPanel,
     /// An empty panel right behind this one, to write in.

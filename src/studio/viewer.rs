@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use egui::{CornerRadius, Image, Rect, RichText, Sense, Ui, Vec2, WidgetInfo};
+use egui::{CornerRadius, Image, Rect, RichText, Sense, Slider, Ui, Vec2, WidgetInfo};
 use image::RgbaImage;
 
 use super::actions::Action;
@@ -15,6 +15,8 @@ use crate::story::PanelId;
 
 /// Room at either side for the buttons that turn the page, in points.
 const SIDE: f32 = 52.0;
+/// Height of the slider below two takes.
+const DIVIDER: f32 = 48.0;
 
 pub(super) fn show(
     ui: &mut Ui,
@@ -48,9 +50,15 @@ pub(super) fn show(
         let picture = state.panel(id)?.pictures.items().get(take)?;
         Some((take, state.images.shown(&picture.image)?))
     });
+    let divider = state.view.divider;
+    let pictures = match &other {
+        Some(_) => space.with_max_y(space.bottom() - DIVIDER),
+        None => space,
+    };
     let (left, right) = match &other {
-        Some(_) => space.split_left_right_at_fraction(0.5),
-        None => (space, Rect::NOTHING),
+        Some(_) if divider > 0.0 => (pictures, pictures),
+        Some(_) => pictures.split_left_right_at_fraction(0.5),
+        None => (pictures, Rect::NOTHING),
     };
     if let Some(picture) = picture {
         let place = if other.is_some() {
@@ -84,7 +92,11 @@ pub(super) fn show(
     if let Some((take, picture)) = other {
         let texture = textures.beside(ui.ctx(), &picture);
         let name = format!("Take {} beside it", take + 1);
-        let rect = framed(ui, texture.id(), &picture, right.shrink(6.0));
+        let rect = match divider > 0.0 {
+            true => over(ui, texture.id(), &picture, right.shrink(6.0), divider),
+            false => framed(ui, texture.id(), &picture, right.shrink(6.0)),
+        };
+        divide(ui, space.with_min_y(pictures.bottom()), divider, actions);
         let response = ui.interact(rect, ui.scope_id().with("beside"), Sense::click());
         response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &name));
     }
@@ -168,6 +180,42 @@ fn head(ui: &mut Ui, id: PanelId, index: usize, state: &State, actions: &mut Vec
             actions.push(Action::Enlarge(None));
         }
     });
+}
+
+/// The slider with which one take is drawn over the other.
+fn divide(ui: &mut Ui, place: Rect, divider: f32, actions: &mut Vec<Action>) {
+    ui.scope_builder(egui::UiBuilder::new().max_rect(place), |ui| {
+        let mut share = divider;
+        let words = match divider > 0.0 {
+            true => format!("{:.0} %", 100.0 * divider),
+            false => "side by side".to_owned(),
+        };
+        let slider = Slider::new(&mut share, 0.0..=1.0).step_by(0.01);
+        if widgets::named_slider(ui, "Divider", words, slider).changed() {
+            actions.push(Action::Divide(share));
+        }
+    });
+}
+
+/// Draws what lies to the right of the divider over another picture in the same place, and returns where
+/// that is.
+fn over(
+    ui: &Ui,
+    texture: egui::TextureId,
+    picture: &Arc<RgbaImage>,
+    place: Rect,
+    divider: f32,
+) -> Rect {
+    let size = Vec2::new(picture.width() as f32, picture.height() as f32);
+    let rect = widgets::fitted(size, place);
+    let at = rect.left() + divider * rect.width();
+    let seen = rect.with_min_x(at);
+    let painter = ui.painter().with_clip_rect(seen.intersect(ui.clip_rect()));
+    let whole = Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1.0, 1.0));
+    painter.image(texture, rect, whole, egui::Color32::WHITE);
+    let line = egui::Stroke::new(2.0, theme::palette(ui).accent);
+    ui.painter().vline(at, rect.y_range(), line);
+    seen
 }
 
 /// Draws a picture whole in its place and returns where it lies.

@@ -1,6 +1,6 @@
 //! Clicks, keys and menus on the board do what they do elsewhere.
 
-use egui::{Key, Modifiers};
+use egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::studio::actions::{Action, InspectorControl};
 
@@ -205,6 +205,20 @@ fn takes_have_a_menu_and_two_stand_side_by_side() {
     t.studio.get_by_label("Large picture 1");
     t.studio.get_by_label("Take 1 beside it");
     t.shot("compare");
+    // Over each other by a slider, which says how much of the picture is whose.
+    let divide = |t: &mut Test, share: f64| {
+        let slider = t.studio.get_by_role_and_label(Role::Slider, "Divider");
+        slider.set_value_accesskit(share);
+        t.studio.run_steps(3);
+        let rect = |label: &str| t.studio.get_by_label(label).rect();
+        (rect("Large picture 1"), rect("Take 1 beside it"))
+    };
+    let (shown, other) = divide(&mut t, 0.25);
+    let at = shown.left() + 0.25 * shown.width();
+    assert!((other.left() - at).abs() < 2.0 && (other.right() - shown.right()).abs() < 2.0);
+    t.shot("compare-divided");
+    let (shown, other) = divide(&mut t, 0.0);
+    assert!(shown.right() <= other.left());
     t.click("Show the right one");
     assert_eq!(t.shown(0), Some(0));
     t.studio.get_by_label("Take 2 beside it");

@@ -8,6 +8,7 @@ use crate::export;
 use crate::story::{Edit, Settings};
 use crate::studio::actions::Action;
 use crate::studio::dialogs::{Ask, Becomes};
+use crate::studio::framing::FrameAction;
 use crate::studio::work::{JobTarget, QueuedJob};
 
 impl State {
@@ -42,7 +43,14 @@ impl State {
             Action::SelectAll => self.select_all(),
             Action::Step(step) => self.step(step),
             Action::Enlarge(id) => self.enlarge(id),
-            Action::Compare(take) => self.view.compare = take,
+            Action::Compare(take) => {
+                // A tool is for one picture alone.
+                if let Some(id) = self.view.large.filter(|_| take.is_some()) {
+                    self.frame(FrameAction::Take(id, None), now);
+                }
+                self.view.compare = take;
+            }
+            Action::Divide(share) => self.view.divider = share.clamp(0.0, 1.0),
             Action::AddPanel => self.write_new(None, now),
             Action::InsertAfter(id) => self.write_new(Some(id), now),
             Action::TellAfter(id) => {

@@ -17,6 +17,9 @@ pub struct View {
     pub large: Option<PanelId>,
     /// The take of that panel that is shown beside it.
     pub compare: Option<usize>,
+    /// Which share of the picture the shown take has where both lie over each other; 0 where they stand
+    /// side by side.
+    pub divider: f32,
     /// Text of the composer, as typed.
     pub composer: String,
     /// The cursor goes into the composer in the next frame.
@@ -50,6 +53,7 @@ impl Default for View {
             also: BTreeSet::new(),
             large: None,
             compare: None,
+            divider: 0.0,
             composer: String::new(),
             focus_composer: true,
             editing: false,
