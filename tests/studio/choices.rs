@@ -155,6 +155,8 @@ fn words_of_the_model_are_there_while_it_loads() {
             })
         });
     });
+    // Dropped before the studio, which waits for the loader, where the test fails.
+    let go = go;
     t.studio.run_steps(3);
     assert!(matches!(t.state().models.readiness, Readiness::Loading(_)));
     t.shot("loading");

@@ -7,6 +7,7 @@ mod choices;
 mod common;
 mod engines;
 mod hands;
+mod looks;
 mod models;
 mod redo;
 #[path = "../remote/server.rs"]
@@ -373,9 +374,8 @@ fn the_board_looks_right_in_every_size_and_theme() {
         t.write_texts(&[long.trim(), "Two."]);
         t.click("Tell 5 panels");
         t.until("the third", |s| s.state().state.panels().len() > 5);
-        t.studio.run_steps(12);
-        t.shot(name);
         t.idle();
+        t.shot(name);
         let window = egui::Rect::from_min_size(egui::Pos2::ZERO, egui::vec2(width, height));
         for label in [
             "Composer",

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers, Role, Theme};
-use egui_kittest::SnapshotOptions;
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
 use vokenboard::story::{Edit, Member, MemberId, Record, Retouch};
@@ -353,17 +352,6 @@ fn the_viewer_with_a_mask_looks_as_it_did() {
         t.studio.remove_cursor();
         t.studio.run_steps(4);
         t.shot(name);
-        let rect = t.studio.get_by_label("Large picture 1").rect();
-        let bar = t.studio.get_by_label("Redraw a part").rect();
-        let whole = t.studio.render().unwrap();
-        let (top, bottom) = (bar.top() as u32, rect.bottom() as u32);
-        let (left, right) = (bar.left() as u32, rect.right() as u32);
-        let part = image::imageops::crop_imm(&whole, left, top, right - left, bottom - top);
-        // Letters and edges differ by a shade from one driver to another.
-        let options = SnapshotOptions::new()
-            .threshold(3.0)
-            .max_failed_pixels(1500);
-        egui_kittest::image_snapshot_options(&part.to_image(), name, &options);
     }
 }
 

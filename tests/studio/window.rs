@@ -1,17 +1,53 @@
 //! A studio of any size with a model that needs no weights.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use egui::{Key, Modifiers};
-use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable as _;
+use egui::{FullOutput, Key, Modifiers, TexturesDelta};
+use egui_kittest::kittest::{By, Queryable as _};
+use egui_kittest::{
+    Harness, LazyRenderer, OsThreshold, SnapshotOptions, TestRenderer, try_image_snapshot_options,
+};
+use image::RgbaImage;
+use image::imageops::{FilterType, resize};
 use vokenboard::studio::app::App;
 use vokenboard::studio::state::{Readiness, State, StudioParts};
 
 use crate::studio_support::{Answers, Hold, parts};
 
 pub type Studio = Harness<'static, App>;
+
+/// Draws the window where a picture of it is wanted. Devices are made, used and dropped one at a
+/// time: software devices that several threads ask at once may wait for ever.
+#[derive(Default)]
+struct OneAtATime(Option<LazyRenderer>);
+
+static DEVICES: Mutex<()> = Mutex::new(());
+
+fn devices() -> MutexGuard<'static, ()> {
+    // A test that failed inside leaves nothing half done.
+    DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TestRenderer for OneAtATime {
+    fn handle_delta(&mut self, delta: &mut TexturesDelta) {
+        let _one = devices();
+        self.0.get_or_insert_default().handle_delta(delta);
+    }
+
+    fn render(&mut self, ctx: &egui::Context, output: &FullOutput) -> Result<RgbaImage, String> {
+        let _one = devices();
+        self.0.get_or_insert_default().render(ctx, output)
+    }
+}
+
+impl Drop for OneAtATime {
+    fn drop(&mut self) {
+        let _one = devices();
+        self.0 = None;
+    }
+}
 
 /// A studio on the screen, and what an author does in it.
 pub struct Test {
@@ -57,7 +93,7 @@ pub fn opening(
         .with_theme(theme)
         .with_max_steps(8)
         .with_step_dt(1.0 / 30.0)
-        .wgpu()
+        .renderer(OneAtATime::default())
         .build_eframe(move |cc| App::new(&cc.egui_ctx, State::new(parts)));
     Test {
         studio,
@@ -171,11 +207,52 @@ impl Test {
         self.until("saved", |s| s.state().state.saved_words() == Some("saved"));
     }
 
-    /// A picture of the window for the one who draws it, where `STUDIO_SHOTS` names a folder.
+    /// Paints over texts that name this run's folder, the day or the time, in the colour beside them.
+    fn cover_what_changes(&self, window: &mut RgbaImage) {
+        let folder = self.dir.file_name().unwrap().to_string_lossy().into_owned();
+        let year = chrono::Local::now().format(" %Y").to_string();
+        let changes = |text: String| {
+            let is_time = text.len() == 5 && text.as_bytes()[2] == b':';
+            is_time || text.contains(&folder) || text.ends_with(&year)
+        };
+        let covered = By::new().predicate(|node| {
+            node.label().is_some_and(changes) || node.value().is_some_and(changes)
+        });
+        for node in self.studio.query_all(covered) {
+            let rect = node.rect();
+            let (left, right) = (rect.left() as u32, rect.right().ceil() as u32 + 1);
+            let middle = rect.center().y as u32;
+            let beside = *window.get_pixel(left.saturating_sub(2), middle);
+            for y in rect.top() as u32..(rect.bottom().ceil() as u32).min(window.height()) {
+                for x in left..right.min(window.width()) {
+                    window.put_pixel(x, y, beside);
+                }
+            }
+        }
+    }
+
+    /// Compares the window with its picture in `tests/snapshots/window`, which is half as large and
+    /// written anew with `UPDATE_SNAPSHOTS=1`; `STUDIO_SHOTS` names a folder for pictures in full
+    /// size.
+    ///
+    /// # Panics
+    /// Where it looks otherwise.
     pub fn shot(&mut self, name: &str) {
+        // Traces of the pointer and what moves have gone by then.
+        self.studio.run_steps(20);
+        let mut whole = self.studio.render().unwrap();
+        self.cover_what_changes(&mut whole);
         if let Ok(out) = std::env::var("STUDIO_SHOTS") {
-            let picture = self.studio.render().unwrap();
-            picture.save(format!("{out}/{name}.png")).unwrap();
+            whole.save(format!("{out}/{name}.png")).unwrap();
+        }
+        let (width, height) = whole.dimensions();
+        let half = resize(&whole, width / 2, height / 2, FilterType::Triangle);
+        let options = SnapshotOptions::new()
+            .output_path("tests/snapshots/window")
+            // Other systems' devices smooth edges in their own way.
+            .max_failed_pixels(OsThreshold::new(60).macos(2000).windows(2000));
+        if let Err(difference) = try_image_snapshot_options(&half, name, &options) {
+            panic!("{name}: {difference}");
         }
     }
 }
