@@ -207,22 +207,25 @@ impl Test {
         self.until("saved", |s| s.state().state.saved_words() == Some("saved"));
     }
 
-    /// Paints over texts that name this run's folder, the day or the time, in the colour beside them.
+    /// Paints over texts that are others in every run, in the colour beside them: this run's folder,
+    /// day and time, how long is left, and whether all is saved yet.
     fn cover_what_changes(&self, window: &mut RgbaImage) {
         let folder = self.dir.file_name().unwrap().to_string_lossy().into_owned();
         let year = chrono::Local::now().format(" %Y").to_string();
         let changes = |text: String| {
             let is_time = text.len() == 5 && text.as_bytes()[2] == b':';
-            is_time || text.contains(&folder) || text.ends_with(&year)
+            let is_passing = text == "saved" || text == "saving…" || text.ends_with(" s left");
+            is_time || is_passing || text.contains(&folder) || text.ends_with(&year)
         };
         let covered = By::new().predicate(|node| {
             node.label().is_some_and(changes) || node.value().is_some_and(changes)
         });
         for node in self.studio.query_all(covered) {
-            let rect = node.rect();
-            let (left, right) = (rect.left() as u32, rect.right().ceil() as u32 + 1);
-            let middle = rect.center().y as u32;
-            let beside = *window.get_pixel(left.saturating_sub(2), middle);
+            // With the frame of a message, which is as wide as its text.
+            let rect = node.rect().expand2(egui::vec2(44.0, 8.0));
+            let (left, right) = (rect.left().max(2.0) as u32, rect.right().ceil() as u32);
+            let middle = (rect.center().y as u32).min(window.height() - 1);
+            let beside = *window.get_pixel(left - 2, middle);
             for y in rect.top() as u32..(rect.bottom().ceil() as u32).min(window.height()) {
                 for x in left..right.min(window.width()) {
                     window.put_pixel(x, y, beside);

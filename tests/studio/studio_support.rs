@@ -36,8 +36,6 @@ pub struct Hold(Arc<AtomicU8>);
 
 const IN_THE_TEXT: u8 = 1;
 const IN_THE_PICTURE: u8 = 2;
-
-#[allow(dead_code, reason = "only the tests of the window hold doodles")]
 impl Hold {
     pub fn in_the_text(&self) {
         self.0.store(IN_THE_TEXT, Ordering::SeqCst);
@@ -99,7 +97,6 @@ impl Doodle {
     }
 
     /// The same, asked for more.
-    #[allow(dead_code, reason = "only the tests of the window ask for more")]
     pub fn that_takes(mut self, change: impl FnOnce(&mut painter::Capabilities)) -> Doodle {
         change(&mut self.description.takes);
         self
