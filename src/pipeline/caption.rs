@@ -17,9 +17,9 @@ use crate::story::{Member, ModelUse, Record, Size};
 use crate::weights::Model;
 use crate::words::other_language;
 
-pub(super) struct Kind;
+pub(super) struct CaptionRecipe;
 
-impl Recipe for Kind {
+impl Recipe for CaptionRecipe {
     fn id(&self) -> RecipeId {
         CAPTION
     }

@@ -71,7 +71,7 @@ pub trait Recipe: Sync {
 }
 
 /// Every recipe. Of those that a model is made for the first is its usual one.
-pub static RECIPES: &[&dyn Recipe] = &[&voken::VokenRecipe, &caption::Kind];
+pub static RECIPES: &[&dyn Recipe] = &[&voken::VokenRecipe, &caption::CaptionRecipe];
 
 /// The recipes that a model is made for, the usual one first.
 pub fn recipes(model: &Model) -> Vec<RecipeId> {
