@@ -209,24 +209,31 @@ impl Test {
 
     /// Paints over texts that are others in every run, in the colour beside them: this run's folder,
     /// day and time, how long is left, and whether all is saved yet.
-    fn cover_what_changes(&self, window: &mut RgbaImage) {
+    fn cover_what_changes(&self, window: &mut RgbaImage, labels: &[&str]) {
         let folder = self.dir.file_name().unwrap().to_string_lossy().into_owned();
         let year = chrono::Local::now().format(" %Y").to_string();
         let changes = |text: String| {
             let is_time = text.len() == 5 && text.as_bytes()[2] == b':';
             let is_passing = text == "saved" || text == "saving…" || text.ends_with(" s left");
-            is_time || is_passing || text.contains(&folder) || text.ends_with(&year)
+            labels.contains(&text.as_str())
+                || is_time
+                || is_passing
+                || text.contains(&folder)
+                || text.ends_with(&year)
         };
         let covered = By::new().predicate(|node| {
             node.label().is_some_and(changes) || node.value().is_some_and(changes)
         });
         for node in self.studio.query_all(covered) {
             // With the frame of a message, which is as wide as its text.
-            let rect = node.rect().expand2(egui::vec2(44.0, 8.0));
+            let rect = node.rect().expand2(egui::vec2(64.0, 8.0));
             let (left, right) = (rect.left().max(2.0) as u32, rect.right().ceil() as u32);
-            let middle = (rect.center().y as u32).min(window.height() - 1);
-            let beside = *window.get_pixel(left - 2, middle);
-            for y in rect.top() as u32..(rect.bottom().ceil() as u32).min(window.height()) {
+            let top = rect.top().max(0.0) as u32;
+            if left - 2 >= window.width() || top >= window.height() {
+                continue;
+            }
+            let beside = *window.get_pixel(left - 2, top);
+            for y in top..(rect.bottom().ceil() as u32).min(window.height()) {
                 for x in left..right.min(window.width()) {
                     window.put_pixel(x, y, beside);
                 }
@@ -241,10 +248,15 @@ impl Test {
     /// # Panics
     /// Where it looks otherwise.
     pub fn shot(&mut self, name: &str) {
+        self.shot_without(name, &[]);
+    }
+
+    /// As [`Test::shot`], but for what is at these labels.
+    pub fn shot_without(&mut self, name: &str, labels: &[&str]) {
         // Traces of the pointer and what moves have gone by then.
         self.studio.run_steps(20);
         let mut whole = self.studio.render().unwrap();
-        self.cover_what_changes(&mut whole);
+        self.cover_what_changes(&mut whole, labels);
         if let Ok(out) = std::env::var("STUDIO_SHOTS") {
             whole.save(format!("{out}/{name}.png")).unwrap();
         }
