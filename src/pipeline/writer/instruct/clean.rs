@@ -301,7 +301,7 @@ fn tidy(text: &str) -> String {
 }
 
 /// A text without the quotation marks that are around the whole.
-fn unquoted(text: &str) -> &str {
+pub(super) fn unquoted(text: &str) -> &str {
     for (open, close) in [
         ('"', '"'),
         ('“', '”'),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::clean::{AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain};
+use super::clean::{AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain, unquoted};
 use super::language::TextLanguage;
 use super::sentences::{SentenceKey, words};
 use super::talk::is_talk;
@@ -30,6 +30,8 @@ pub(super) fn plan(
     let mut strayed = false;
     for line in raw.iter().map(|line| plain(line)) {
         // Neither what is said about a story, nor what was told, nor another language is what happens.
+        // What is quoted as a whole is said by nobody.
+        let line = unquoted(&line).to_owned();
         if is_afterword(&line) || is_talk(&line) {
             continue;
         }
