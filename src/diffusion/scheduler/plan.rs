@@ -72,9 +72,14 @@ impl StepPlan {
         self.schedule.alpha_cumprod(timestep as usize)
     }
 
-    /// The same, never so small that its noise level is infinite.
+    /// The same; where the schedule ends in pure noise, never so small that its noise level is
+    /// infinite. Others may come near it: a cosine schedule ends at a level of some 20,000.
     pub(super) fn finite_alpha(&self, timestep: f64) -> f64 {
-        self.alpha(timestep).max(LEAST)
+        let alpha = self.alpha(timestep);
+        match self.keys.rescale_betas_zero_snr || alpha <= 0.0 {
+            true => alpha.max(LEAST),
+            false => alpha,
+        }
     }
 
     /// The signal's share where DDIM and PNDM end.
