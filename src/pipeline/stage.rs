@@ -281,7 +281,7 @@ mod tests {
         let alone = request(&[]);
         assert_eq!(
             alone.stage_prompt("My grandmother kept bees in the garden."),
-            "grandmother on the left and bees on the right in the garden"
+            "grandmother on the left and bees on the right in the garden on a sunny day"
         );
         let none = alone.stage_prompt("A knight and a pony meet a queen at night.");
         assert!(
@@ -312,11 +312,11 @@ mod tests {
         let before = request(&["A wizard finds an egg in the cave."]);
         assert_eq!(
             before.stage_prompt("It was warm."),
-            "wizard on the left and egg on the right in the cave"
+            "wizard on the left and egg on the right in the cave by day"
         );
         assert_eq!(
             before.stage_prompt("She carried a lamp to the castle."),
-            "wizard on the left and lamp on the right in the castle yard"
+            "wizard on the left and lamp on the right in the castle yard on a sunny day"
         );
     }
 
@@ -345,7 +345,7 @@ mod tests {
         let prompt = request.stage_prompt(text);
         assert_eq!(
             prompt,
-            "Milo on the left, dog in the middle and key on the right in the forest"
+            "Milo on the left, dog in the middle and key on the right in the forest on a sunny day"
         );
         assert_eq!(new(&request, &prompt), ["dog", "key"]);
         // Whom the author took out is not drawn.

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use assert_cmd::Command;
+use candle_core::Device;
 use image::{Rgba, RgbaImage};
 use predicates::str::contains;
+use vokenboard::diffusion::{DenoisingOptions, StageDiffusion};
+use vokenboard::eval::{DrawingOptions, Hand, judge_drawings};
 use vokenboard::story::{MemberKind, Project, Record, Story};
 
 fn models() -> PathBuf {
@@ -72,8 +75,7 @@ fn nouns_find_their_drawings_and_join_the_cast() {
             ("lighthouse", MemberKind::Thing, 1),
         ]
     );
-    let prompt =
-        "grandmother on the left, bees in the middle and lighthouse on the right in the garden";
+    let prompt = "grandmother on the left, bees in the middle and lighthouse on the right in the garden on a sunny day";
     assert_eq!(record(&told, 0).prompt, prompt);
 
     // Another picture shows them as the cast does.
@@ -157,4 +159,24 @@ fn what_such_a_model_cannot_take_is_refused_by_name() {
         .assert()
         .code(1)
         .stderr(contains("tiny-stage draws pictures of 128x128 pixels only"));
+}
+
+#[test]
+fn the_built_in_model_draws_what_it_never_saw() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sprout-open");
+    let model = StageDiffusion::load(&dir, &Device::Cpu).unwrap();
+    let options = DrawingOptions {
+        samples: 3,
+        seed: 2,
+        how: DenoisingOptions {
+            steps: 12,
+            guidance: 2.0,
+            ..DenoisingOptions::default()
+        },
+        hand: Hand::HeldOut,
+    };
+    let report = judge_drawings(&model, &options, None, &mut |_| {}).unwrap();
+    let (real, drawn) = (report.real.all(), report.drawn.all());
+    assert_eq!((real.of, drawn.of), (18, 18));
+    assert!(real.right >= 17 && drawn.right >= 15, "{report:?}");
 }

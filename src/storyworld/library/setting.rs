@@ -124,6 +124,28 @@ impl SceneSetting {
     /// Says where, when and in what weather: "in the harbour at night". What goes without saying
     /// is mostly left out.
     pub fn caption(&self, rng: &mut impl Rng) -> String {
+        let caption = self.silent_caption(rng);
+        // Said often enough that rain and snow stay away when it is.
+        let fair = self.fair().filter(|_| rng.random_bool(0.6));
+        match fair.filter(|fair| !caption.contains(fair)) {
+            Some(fair) => format!("{caption} {fair}").trim_start().to_owned(),
+            None => caption,
+        }
+    }
+
+    /// How it is said that it is day and the sky clear, where it is.
+    fn fair(&self) -> Option<&'static str> {
+        if self.time != Time::Day {
+            return None;
+        }
+        match (self.ground.has_weather(), self.weather) {
+            (false, _) => Some("by day"),
+            (true, Weather::Clear) => Some("on a sunny day"),
+            (true, _) => None,
+        }
+    }
+
+    fn silent_caption(&self, rng: &mut impl Rng) -> String {
         let Some(place) = self.ground.more() else {
             return setting_caption(&self.scene(), rng);
         };
@@ -152,7 +174,8 @@ impl SceneSetting {
 
 impl SceneSetting {
     /// Says all of it in words of training captions, always the same: "in the harbour in the rain
-    /// at night"; daylight and clear weather go without saying.
+    /// at night", "on the beach on a sunny day". Training captions leave daylight and clear weather
+    /// out mostly, and then other times and weathers as well at times: so they are said.
     pub fn description(&self) -> String {
         let place = match self.ground {
             Ground::Story(place) => place.phrases().first(),
@@ -164,7 +187,9 @@ impl SceneSetting {
         let told = weather.is_some_and(|phrase| phrase.ends_with("night"));
         let late = self.time != Time::Day && !told;
         let time = self.time.phrases(self.weather).first().filter(|_| late);
-        let parts = [place, weather, time].into_iter().flatten().copied();
+        let fair = self.fair();
+        let fair = fair.as_ref();
+        let parts = [place, weather, time, fair].into_iter().flatten().copied();
         parts.collect::<Vec<_>>().join(" ")
     }
 }
