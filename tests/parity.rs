@@ -10,6 +10,8 @@
 //! token ids are exact, pictures to one grey level. An argument runs only the stages whose line
 //! contains it.
 //!
+//! Where there is a GPU for wgpu (software too), the picture models run there as well, within 2e-3.
+//!
 //! Models that authors own come as cases: a folder with `case.json`, or one that holds such folders;
 //! picture models (see `pictures`) and language models (see `writers`), which the keys in it tell
 //! apart. There nothing is skipped: each value is compared, or the case fails.
@@ -37,10 +39,12 @@ mod writer_talk;
 #[path = "parity/writers.rs"]
 mod writers;
 
+use candle_core::Device;
 use fixture::Fixture;
 use report::{Outcome, Stage, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use vokenboard::weights::{DeviceChoice, Place, select_device};
 
 const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
 
@@ -93,17 +97,30 @@ fn main() -> ExitCode {
     }
 }
 
+/// The processor, and a GPU through wgpu where there is one: software too, as automatic tests have.
+fn places() -> Vec<Place> {
+    let mut places = vec![Place::of(&Device::Cpu)];
+    match select_device(DeviceChoice::Gpu(Some(0))) {
+        Ok(place) => places.push(place),
+        Err(error) => println!("no GPU: skipped ({error})"),
+    }
+    places
+}
+
 /// Whether everything passed, and there was something.
 fn run() -> bool {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let wanted = wanted.unwrap_or_default();
     let folders = folders();
     let mut good = !folders.is_empty();
+    let places = places();
     for folder in folders {
         let (drawn, written) = (pictures::cases(&folder), writers::cases(&folder));
         if !drawn.is_empty() || !written.is_empty() {
-            for case in drawn {
-                good &= pictures::run(&case, &wanted);
+            for place in &places {
+                for case in &drawn {
+                    good &= pictures::run(case, &wanted, place);
+                }
             }
             for case in written {
                 good &= writers::run(&case, &wanted);

@@ -1,5 +1,6 @@
 //! `vokenboard bench`
 
+mod gpu;
 mod picture;
 mod speed;
 
@@ -30,6 +31,8 @@ pub enum BenchWhat {
     Vae(speed::PartBench),
     /// Whole pictures: from words, from a picture, in a region, with a reference
     Picture(Box<picture::PictureBench>),
+    /// Kernels and networks on a GPU through wgpu, as a table to send us
+    Gpu(Box<gpu::GpuBench>),
     /// The language model: reading 512 tokens, and writing
     Llm(speed::LlmBench),
     /// Load the model and tell a story: time to load, to the first token, to the first preview
@@ -45,6 +48,7 @@ impl BenchWhat {
             BenchWhat::Ops(args) => &args.json,
             BenchWhat::Unet(args) | BenchWhat::Vae(args) => &args.json,
             BenchWhat::Picture(args) => &args.json,
+            BenchWhat::Gpu(args) => &args.json,
             BenchWhat::Llm(args) => &args.json,
             BenchWhat::Tell(args) => &args.json,
             BenchWhat::Ui(args) => &args.json,
@@ -106,6 +110,7 @@ pub(super) fn run(
         BenchWhat::Unet(args) => speed::part(args, BenchPart::Unet),
         BenchWhat::Vae(args) => speed::part(args, BenchPart::Vae),
         BenchWhat::Picture(args) => picture::picture(args),
+        BenchWhat::Gpu(args) => gpu::run(args),
         BenchWhat::Llm(args) => speed::llm(args),
         BenchWhat::Tell(args) => tell(args),
         BenchWhat::Ui(args) => bench_ui(args),

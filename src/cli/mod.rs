@@ -4,6 +4,7 @@ mod bench;
 mod board;
 mod cast;
 mod clean;
+mod devices;
 mod eval;
 mod export;
 mod frame_args;
@@ -68,6 +69,8 @@ pub enum Command {
     Clean(clean::CleanArgs),
     /// List the installed models
     Models(models::ModelsArgs),
+    /// List what models can be computed on
+    Devices(devices::DevicesArgs),
     /// Train a stage of the built-in model
     Train(train::TrainArgs),
     /// Judge how well pictures show what texts say, alone and in stories
@@ -109,6 +112,7 @@ pub fn run(
         Command::Export(args) => export::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Storyworld(args) => storyworld::run(&args),

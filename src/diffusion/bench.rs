@@ -6,6 +6,7 @@ use super::{
     same_timestep, time_ids,
 };
 use crate::nn::{Params, TensorSource, noise};
+use crate::weights::Place;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,10 +21,21 @@ pub enum BenchPart {
     Vae,
 }
 
+/// One run of a part.
+type Run<'a> = Box<dyn Fn() -> candle_core::Result<Tensor> + 'a>;
+
 impl TextToImageModel {
     /// The seconds that each of `runs` runs of a part took, shortest first, after one that is not
     /// counted.
     pub fn time(&self, part: BenchPart, runs: usize) -> Result<Vec<f64>, DiffusionError> {
+        time(runs, &*self.once(part)?)
+    }
+
+    /// What runs a part once.
+    ///
+    /// # Errors
+    /// A text that can't be encoded.
+    pub fn once(&self, part: BenchPart) -> Result<Run<'_>, DiffusionError> {
         let config = self.unet.config();
         let side = config.sample_size;
         let device = self.device();
@@ -31,21 +43,19 @@ impl TextToImageModel {
         let text = self.encode_text(&["", ""])?;
         let both = Tensor::cat(&[&latents, &latents], 0)?;
         let timesteps = Tensor::new(&[500f32, 500.0], device)?;
-        time(runs, || {
-            Ok(match part {
-                BenchPart::Unet => {
-                    let pooled = Some(&text.pooled);
-                    self.unet.forward(&both, &timesteps, &text.states, pooled)?
-                }
-                BenchPart::Vae => self.decode(&latents)?,
-            })
+        Ok(match part {
+            BenchPart::Unet => Box::new(move || {
+                let pooled = Some(&text.pooled);
+                self.unet.forward(&both, &timesteps, &text.states, pooled)
+            }),
+            BenchPart::Vae => {
+                Box::new(move || self.decode(&latents).map_err(candle_core::Error::wrap))
+            }
         })
     }
 }
 
-/// As [`TextToImageModel::time`], for a network of random weights as large as the published one of
-/// `family`, held in f16: the UNet on latents of pictures of its size and 77 tokens, or the decoder
-/// of its autoencoder to such a picture.
+/// As [`TextToImageModel::time`], for a [`RandomPart`].
 ///
 /// # Errors
 /// Memory that can't be had.
@@ -53,39 +63,66 @@ pub fn time_family(
     family: StableDiffusionFamily,
     part: BenchPart,
     runs: usize,
-    device: &Device,
+    place: &Place,
 ) -> Result<Vec<f64>, DiffusionError> {
-    let config = builtin_unet(family, 4);
-    let drawn = |probe: &Params| -> Result<Params, DiffusionError> {
-        let source = Arc::new(RandomWeights {
-            numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
-            shapes: probe.required_tensors(),
-        });
-        Ok(Params::held_as(source, DType::F16, device))
-    };
-    let probe = Params::probe(BTreeMap::new());
-    let side = config.sample_size;
-    match part {
-        BenchPart::Unet => {
-            let noise = |stream: u64, shape: &[usize]| noise(0, stream, shape, device);
-            let told = Conditioning {
-                pooled: Some(noise(2, &[2, 1280])?),
-                time_ids: Some(time_ids(8 * side, 8 * side, 2, device)?),
-                ..Conditioning::of_text(noise(1, &[2, 77, config.cross_attention_dim])?)
-            };
-            Unet::new(config.clone(), probe.clone())?;
-            let unet = Unet::new(config, drawn(&probe)?)?;
-            let timesteps = same_timestep(500.0, 2, device)?;
-            let latents = noise(0, &[2, side, side, 4])?;
-            time(runs, || Ok(unet.predict(&latents, &timesteps, &told)?))
-        }
-        BenchPart::Vae => {
-            let config = builtin_vae(family);
-            Vae::new(config.clone(), probe.clone())?;
-            let vae = Vae::new(config, drawn(&probe)?)?;
-            let latents = noise(0, 0, &[1, side, side, 4], device)?;
-            time(runs, || Ok(vae.decode(&latents)?))
-        }
+    let part = RandomPart::new(family, part, place)?;
+    time(runs, &|| part.run())
+}
+
+/// A network of random weights as large as the published one of a family, held in f16, and what it
+/// reads: the UNet latents of pictures of its size and 77 tokens, or the decoder of its autoencoder
+/// the latents of such a picture.
+pub struct RandomPart(Run<'static>);
+
+impl RandomPart {
+    /// # Errors
+    /// Memory that can't be had.
+    pub fn new(
+        family: StableDiffusionFamily,
+        part: BenchPart,
+        place: &Place,
+    ) -> Result<Self, DiffusionError> {
+        let device = &place.device;
+        let config = builtin_unet(family, 4);
+        let drawn = |probe: &Params| -> Result<Params, DiffusionError> {
+            let source = Arc::new(RandomWeights {
+                numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
+                shapes: probe.required_tensors(),
+            });
+            Ok(Params::held_as(source, DType::F16, device).on(place.gpu.as_ref()))
+        };
+        let probe = Params::probe(BTreeMap::new());
+        let side = config.sample_size;
+        Ok(Self(match part {
+            BenchPart::Unet => {
+                let noise = |stream: u64, shape: &[usize]| noise(0, stream, shape, device);
+                let told = Conditioning {
+                    pooled: Some(noise(2, &[2, 1280])?),
+                    time_ids: Some(time_ids(8 * side, 8 * side, 2, device)?),
+                    ..Conditioning::of_text(noise(1, &[2, 77, config.cross_attention_dim])?)
+                };
+                Unet::new(config.clone(), probe.clone())?;
+                let unet = Unet::new(config, drawn(&probe)?)?;
+                let timesteps = same_timestep(500.0, 2, device)?;
+                let latents = noise(0, &[2, side, side, 4])?;
+                Box::new(move || unet.predict(&latents, &timesteps, &told))
+            }
+            BenchPart::Vae => {
+                let config = builtin_vae(family);
+                Vae::new(config.clone(), probe.clone())?;
+                let vae = Vae::new(config, drawn(&probe)?)?;
+                let latents = noise(0, 0, &[1, side, side, 4], device)?;
+                Box::new(move || vae.decode(&latents))
+            }
+        }))
+    }
+
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// Memory that can't be had, or a device that fails.
+    pub fn run(&self) -> candle_core::Result<Tensor> {
+        (self.0)()
     }
 }
 
@@ -125,7 +162,7 @@ impl TensorSource for RandomWeights {
 
 fn time(
     runs: usize,
-    run: impl Fn() -> Result<Tensor, DiffusionError>,
+    run: &dyn Fn() -> candle_core::Result<Tensor>,
 ) -> Result<Vec<f64>, DiffusionError> {
     let mut seconds = Vec::with_capacity(runs);
     for i in 0..=runs {

@@ -65,7 +65,12 @@ impl ModelFolder {
 
     /// Reads the text encoder, in f32.
     pub fn read_text_encoder(&self, device: &Device) -> Result<TextEncoder, DiffusionError> {
-        self.read(TEXT, &plainly(device), TextEncoder::new)
+        self.open_text_encoder(&plainly(device))
+    }
+
+    /// As [`ModelFolder::read_text_encoder`], with parameters that `open` makes.
+    pub fn open_text_encoder(&self, open: &Open) -> Result<TextEncoder, DiffusionError> {
+        self.read(TEXT, open, TextEncoder::new)
     }
 
     /// Reads the tokenizer.

@@ -23,8 +23,8 @@ pub struct IpAdapter {
 enum Projection {
     /// From one embedding, as the base adapters have it.
     Linear {
-        linear: Linear,
-        norm: LayerNorm,
+        linear: Box<Linear>,
+        norm: Box<LayerNorm>,
         tokens: usize,
     },
     /// From the states of all patches, as the plus adapters have it.
@@ -137,7 +137,8 @@ impl IpAdapter {
     /// # Errors
     /// An adapter of a kind that isn't supported, or for another model.
     pub fn new(vision: ClipVision, p: &Params, channels: &[usize], text: usize) -> Result<Self> {
-        let image = p.pp("image_proj");
+        // A picture is read once; what the UNet multiplies in every step lies where the UNet does.
+        let image = p.pp("image_proj").on(None);
         let projection = if image.contains("latents") {
             Projection::Resampler(Box::new(Resampler::new(&image)?))
         } else if image.contains("proj.weight") {
@@ -146,8 +147,8 @@ impl IpAdapter {
                 candle_core::bail!("image_proj.proj.weight has the shape {own:?}");
             };
             Projection::Linear {
-                linear: image.pp("proj").linear(width, rows, true)?,
-                norm: image.pp("norm").layer_norm(out, 1e-5)?,
+                linear: Box::new(image.pp("proj").linear(width, rows, true)?),
+                norm: Box::new(image.pp("norm").layer_norm(out, 1e-5)?),
                 tokens: rows / out.max(1),
             }
         } else {

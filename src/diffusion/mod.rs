@@ -34,7 +34,7 @@ mod vae;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{BenchPart, time_family};
+pub use bench::{BenchPart, RandomPart, time_family};
 pub use clip::{
     ClipTokenizer, PadToken, TokenChunk, WeightedText, apply_weights, parse_weights, split_chunks,
 };

@@ -1,10 +1,8 @@
 //! The residual block and the resampling that UNet and autoencoder share.
 
 use crate::nn::{
-    self, Conv2d, ConvOptions, GroupNorm, Init, Linear, Padding, Params, Result, add_channels,
-    upsample_nearest,
+    Array, Conv2d, ConvOptions, GroupNorm, Init, Linear, Padding, Params, Result, dims_of,
 };
-use candle_core::Tensor;
 
 /// diffusers' `ResnetBlock2D`: norm, SiLU, convolution, twice, with the time embedding added
 /// between and a shortcut around.
@@ -56,15 +54,15 @@ impl ResnetBlock {
     }
 
     /// `x [B,H,W,cin]`, `time [B,width]` after its SiLU -> `[B,H,W,cout]`.
-    pub(super) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
+    pub(super) fn forward<A: Array>(&self, x: &A, time: Option<&A>) -> Result<A> {
         let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
         if let (Some(layer), Some(t)) = (&self.time, time) {
-            h = add_channels(&h, &layer.forward(t)?)?;
+            h = h.add_channels(&layer.forward(t)?)?;
         }
         let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
         match &self.shortcut {
-            Some(s) => s.forward(x)? + h,
-            None => x + h,
+            Some(s) => s.forward(x)?.plus(&h),
+            None => x.plus(&h),
         }
     }
 }
@@ -90,30 +88,26 @@ pub(super) fn upsampler(p: &Params, channels: usize) -> Result<Conv2d> {
 
 /// The same where the finer picture `like` was not twice as high and wide: one row or column less,
 /// since a side that is odd is halved upwards.
-pub(super) fn upsample_like(
-    conv: &Conv2d,
-    x: &Tensor,
-    like: Option<&Tensor>,
-) -> nn::Result<Tensor> {
-    let (_, h, w, _) = x.dims4()?;
-    let (_, high, wide, _) = like.unwrap_or(x).dims4()?;
+pub(super) fn upsample_like<A: Array>(conv: &Conv2d, x: &A, like: Option<&A>) -> Result<A> {
+    let [_, h, w, _] = dims_of(x)?;
+    let [_, high, wide, _] = dims_of(like.unwrap_or(x))?;
     if like.is_none() || (high, wide) == (2 * h, 2 * w) {
         return conv.forward(x);
     }
-    let x = upsample_nearest(x)?;
-    let x = x.narrow(1, 0, high)?.narrow(2, 0, wide)?.contiguous()?;
+    let x = x.upsample_nearest()?.cut(1, 0, high)?.cut(2, 0, wide)?;
     conv.with(ConvOptions::same(3)).forward(&x)
 }
 
 /// Joins two pictures' channels.
-pub(super) fn join_channels(a: &Tensor, b: &Tensor) -> nn::Result<Tensor> {
-    Tensor::cat(&[a, b], 3)
+pub(super) fn join_channels<A: Array>(a: &A, b: &A) -> Result<A> {
+    A::join(&[a, b], 3)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::nn;
+    use candle_core::{Device, Tensor};
 
     /// PyTorch's `interpolate(size, mode = "nearest")` takes row `i * h / size`.
     #[test]

@@ -10,6 +10,7 @@ use super::{
     TextFeatures, Unet, Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
+use crate::weights::Place;
 use candle_core::{DType, Device, Tensor};
 use image::RgbaImage;
 use std::ops::ControlFlow;
@@ -88,11 +89,23 @@ impl TextToImageModel {
     /// # Errors
     /// A file that is missing, damaged or doesn't fit the others.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
+        Self::load_at(dir, &Place::of(device))
+    }
+
+    /// The same for wherever models are loaded to.
+    ///
+    /// # Errors
+    /// As [`TextToImageModel::load`], or a GPU that fails.
+    pub fn load_at(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
+        let plainly = |view| {
+            let params = Params::from_source(Arc::new(view), false, &place.device);
+            params.on(place.gpu.as_ref())
+        };
         let model = Self {
-            text_encoder: folder.read_text_encoder(device)?,
+            text_encoder: folder.open_text_encoder(&plainly)?,
             tokenizer: folder.read_tokenizer()?,
-            painter: LatentDiffusion::load(dir, device)?,
+            painter: LatentDiffusion::open(dir, &place.device, &plainly)?,
         };
         model.check(dir)?;
         Ok(model)
@@ -385,9 +398,12 @@ impl LatentDiffusion {
         let config = self.vae.config();
         let z = (latents / config.scaling_factor)?.contiguous()?;
         let scale = config.decoder_scale();
-        Ok(decode_tiled(&z, (WHOLE / scale).max(4), scale, |z| {
-            self.vae.decode(z)
-        })?)
+        let picture = decode_tiled(&z, (WHOLE / scale).max(4), scale, |z| self.vae.decode(z))?;
+        // Other programs want the memory that nothing needs before the next picture.
+        if let Some(gpu) = self.unet.gpu() {
+            gpu.trim();
+        }
+        Ok(picture)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::{RgbImage, RgbaImage};
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     picture_tensor,
 };
 use crate::storyworld::library::{CELLS, CompositionRenderer, Subject};
+use crate::weights::Place;
 
 /// What is to be drawn.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +34,8 @@ impl StageDiffusion {
     /// # Errors
     /// As [`TextToImageModel::load`], or a UNet without reference attention or with other latents than the
     /// stage has.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
-        let diffusion = TextToImageModel::load(dir, device)?;
+    pub fn load(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
+        let diffusion = TextToImageModel::load_at(dir, place)?;
         let config = diffusion.unet.config();
         if !config.reference_attention || config.sample_size != CELLS as usize {
             let why = format!(

@@ -1,6 +1,7 @@
 //! transformers' `CLIPTextModel`.
 
-use crate::nn::{Embedding, LayerNorm, Linear, Mask, Params, Result, attention, gelu, quick_gelu};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{Array, Embedding, LayerNorm, Linear, Mask, Params, Result, dims_of};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +135,7 @@ pub struct TextEncoder {
     layers: Vec<ClipLayer>,
     norm: LayerNorm,
     projection: Option<Linear>,
+    gpu: Option<Gpu>,
 }
 
 impl TextEncoder {
@@ -179,6 +181,7 @@ impl TextEncoder {
                 .pp("final_layer_norm")
                 .layer_norm(c, config.layer_norm_eps)?,
             projection: None,
+            gpu: p.gpu().cloned(),
             config,
         })
     }
@@ -222,16 +225,45 @@ impl TextEncoder {
         real: Option<&Tensor>,
         reading: HiddenStates,
     ) -> Result<TextFeatures> {
-        let (b, t) = ids.dims2()?;
+        let (_, t) = ids.dims2()?;
         let max = self.config.max_position_embeddings;
         if t > max {
             candle_core::bail!("{t} tokens are more than the text encoder's {max}");
         }
         let positions = Tensor::arange(0u32, t as u32, ids.device())?;
-        let mut x = self
+        let x = self
             .tokens
             .forward(ids)?
             .broadcast_add(&self.positions.forward(&positions)?)?;
+        let ends = self.ends(ids)?;
+        match &self.gpu {
+            None => {
+                let (states, pooled) = self.encode(x, real, reading, &ends)?;
+                Ok(TextFeatures { states, pooled })
+            }
+            // The table of tokens stays with the processor: only the rows that are read travel.
+            Some(gpu) => {
+                let x = GpuTensor::upload(gpu, &x)?;
+                let (states, pooled) = self.encode(x, real, reading, &ends)?;
+                Ok(TextFeatures {
+                    states: states.download()?,
+                    pooled: pooled.download()?,
+                })
+            }
+        }
+    }
+
+    /// From the embedded tokens `x [B,T,C]` the states, and those at each text's end.
+    fn encode<A: Array>(
+        &self,
+        mut x: A,
+        real: Option<&Tensor>,
+        reading: HiddenStates,
+        ends: &[u32],
+    ) -> Result<(A, A)> {
+        let [b, t, c] = dims_of(&x)?;
+        let padded = real.map(|real| Padded::new(real, &x));
+        let padded = padded.transpose()?;
         let n = self.layers.len();
         let Some(wanted) = n.checked_sub(reading.back) else {
             candle_core::bail!(
@@ -241,7 +273,7 @@ impl TextEncoder {
         };
         let mut states = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, real)?;
+            x = layer.forward(&x, padded.as_ref())?;
             if i + 1 == wanted {
                 states = x.clone();
             }
@@ -252,14 +284,11 @@ impl TextEncoder {
             (true, _) => self.norm.forward(&states)?,
             (false, _) => states,
         };
-        let ends = self.ends(ids)?;
-        let mut pooled = last
-            .reshape((b * t, self.config.hidden_size))?
-            .index_select(&Tensor::from_vec(ends, b, ids.device())?, 0)?;
+        let mut pooled = last.reshape(&[b * t, c])?.select(ends, 0)?;
         if let Some(projection) = &self.projection {
             pooled = projection.forward(&pooled)?;
         }
-        Ok(TextFeatures { states, pooled })
+        Ok((states, pooled))
     }
 
     /// Where each text's end token is, counted through the whole batch.
@@ -279,6 +308,27 @@ impl TextEncoder {
             .enumerate()
             .map(|(i, row)| (i * row.len() + at(row).unwrap_or(row.len() - 1)) as u32)
             .collect())
+    }
+}
+
+/// Which tokens are text and which are padding.
+struct Padded<A> {
+    /// `[B,T]`, 1 for text.
+    real: Tensor,
+    /// `[B,T,C]`, 1 for text.
+    text: A,
+    /// `[B,T,C]`, 1 for padding.
+    padding: A,
+}
+
+impl<A: Array> Padded<A> {
+    fn new(real: &Tensor, like: &A) -> Result<Self> {
+        let all = real.unsqueeze(2)?.broadcast_as(like.dims())?.contiguous()?;
+        Ok(Self {
+            real: real.clone(),
+            padding: like.beside(&all.affine(-1.0, 1.0)?)?,
+            text: like.beside(&all)?,
+        })
     }
 }
 
@@ -337,13 +387,13 @@ impl ClipLayer {
     }
 
     /// Self-attention without a causal mask, as in a vision transformer.
-    pub(super) fn forward_all(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward_all<A: Array>(&self, x: &A) -> Result<A> {
         let [q, k, v] = self.queries_keys_values(x)?;
-        let seen = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
+        let seen = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
         self.rest(x, &seen)
     }
 
-    fn queries_keys_values(&self, x: &Tensor) -> Result<[Tensor; 3]> {
+    fn queries_keys_values<A: Array>(&self, x: &A) -> Result<[A; 3]> {
         let n = self.norm1.forward(x)?;
         Ok([
             self.q.forward(&n)?,
@@ -352,29 +402,32 @@ impl ClipLayer {
         ])
     }
 
-    fn forward(&self, x: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A, padded: Option<&Padded<A>>) -> Result<A> {
         let [q, k, v] = self.queries_keys_values(x)?;
-        let see = |mask: &Mask| attention(&q, &k, &v, self.heads, self.heads, mask);
+        let see = |mask: &Mask| q.attention(&k, &v, (self.heads, self.heads), mask);
         let mut seen = see(&Mask::Causal)?;
-        if let Some(real) = real {
+        if let Some(Padded {
+            real,
+            text,
+            padding,
+        }) = padded
+        {
             // Padding comes last, so real tokens never see it under the causal mask, and for
             // padding the causal mask adds nothing to hiding the padding.
             let hidden = see(&Mask::Keys(real.clone()))?;
-            let real = real.unsqueeze(2)?;
-            let padding = real.affine(-1.0, 1.0)?;
-            seen = (seen.broadcast_mul(&real)? + hidden.broadcast_mul(&padding)?)?;
+            seen = seen.times(text)?.plus(&hidden.times(padding)?)?;
         }
         self.rest(x, &seen)
     }
 
     /// What follows once it is known what each place of `x` saw.
-    fn rest(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
-        let x = (self.out.forward(seen)? + x)?;
+    fn rest<A: Array>(&self, x: &A, seen: &A) -> Result<A> {
+        let x = self.out.forward(seen)?.plus(x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
         let wide = match self.act {
-            TextActivation::Gelu => gelu(&wide)?,
-            TextActivation::QuickGelu => quick_gelu(&wide)?,
+            TextActivation::Gelu => wide.gelu()?,
+            TextActivation::QuickGelu => wide.quick_gelu()?,
         };
-        self.narrow.forward(&wide)? + &x
+        self.narrow.forward(&wide)?.plus(&x)
     }
 }

@@ -5,8 +5,10 @@ mod config;
 pub use config::VaeConfig;
 
 use super::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
+use super::tiles::decode_tiled;
+use crate::nn::gpu::{Gpu, GpuTensor};
 use crate::nn::{
-    Conv2d, ConvOptions, GroupNorm, Init, Linear, Mask, Padding, Params, Result, attention,
+    Array, Conv2d, ConvOptions, GroupNorm, Init, Linear, Mask, Padding, Params, Result, dims_of,
 };
 use candle_core::Tensor;
 
@@ -36,6 +38,7 @@ pub struct Vae {
     config: VaeConfig,
     encoder: Encoder,
     decoder: Decoder,
+    gpu: Option<Gpu>,
 }
 
 impl Vae {
@@ -46,6 +49,7 @@ impl Vae {
         Ok(Self {
             encoder: Encoder::new(&config, &p)?,
             decoder: Decoder::new(&config, &p)?,
+            gpu: p.gpu().cloned(),
             config,
         })
     }
@@ -64,7 +68,13 @@ impl Vae {
                 "a picture of {w}x{h} can't be encoded; make both sides multiples of {f}"
             );
         }
-        let y = self.encoder.forward(x)?;
+        let y = match &self.gpu {
+            None => self.encoder.forward(x)?,
+            Some(gpu) => self
+                .encoder
+                .forward(&GpuTensor::upload(gpu, x)?)?
+                .download()?,
+        };
         let n = self.config.latent_channels;
         Ok(LatentDistribution {
             mean: y.narrow(3, 0, n)?.contiguous()?,
@@ -94,7 +104,32 @@ impl Vae {
 
     /// `z [B,h,w,latent_channels]`, divided by the scaling factor -> `[B,H,W,3]`, about -1..1.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
-        self.decoder.forward(z)
+        match &self.gpu {
+            None => self.decoder.forward(z),
+            Some(gpu) => {
+                let decode = |z: &Tensor| {
+                    self.decoder
+                        .forward(&GpuTensor::upload(gpu, z)?)?
+                        .download()
+                };
+                let (_, h, w, _) = z.dims4()?;
+                match self.tile(gpu) {
+                    tile if h.max(w) > tile => {
+                        decode_tiled(z, tile, self.config.decoder_scale(), decode)
+                    }
+                    _ => decode(z),
+                }
+            }
+        }
+    }
+}
+
+impl Vae {
+    /// The side of the latents whose picture a GPU can hold in one buffer while it is drawn.
+    fn tile(&self, gpu: &Gpu) -> usize {
+        let widest = self.config.decoder_channels().iter().take(2).max();
+        let pixels = gpu.largest() / 4 / widest.copied().unwrap_or(1).max(1) as u64;
+        (pixels.isqrt() as usize / self.config.decoder_scale()).max(4)
     }
 }
 
@@ -148,7 +183,7 @@ impl Block {
             .collect()
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         let mut x = x.clone();
         for r in &self.resnets {
             x = r.forward(&x, None)?;
@@ -218,7 +253,7 @@ impl Encoder {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         let mut x = self.conv_in.forward(&to_patches(x, self.patch)?)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
@@ -273,7 +308,7 @@ impl Decoder {
         })
     }
 
-    fn forward(&self, z: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, z: &A) -> Result<A> {
         let z = match &self.quant {
             Some(conv) => conv.forward(z)?,
             None => z.clone(),
@@ -288,28 +323,28 @@ impl Decoder {
 }
 
 /// `[B,H,W,C]` to `[B,H/p,W/p,p*p*C]`, each square's pixels row by row.
-fn to_patches(x: &Tensor, p: usize) -> Result<Tensor> {
+fn to_patches<A: Array>(x: &A, p: usize) -> Result<A> {
     if p == 1 {
         return Ok(x.clone());
     }
-    let (b, h, w, c) = x.dims4()?;
+    let [b, h, w, c] = dims_of(x)?;
     if h % p != 0 || w % p != 0 {
         candle_core::bail!("a {w}x{h} picture can't be read in squares of {p} pixels");
     }
-    x.reshape(&[b, h / p, p, w / p, p, c][..])?
-        .permute([0, 1, 3, 2, 4, 5])?
-        .reshape((b, h / p, w / p, p * p * c))
+    x.reshape(&[b, h / p, p, w / p, p, c])?
+        .turn(&[0, 1, 3, 2, 4, 5])?
+        .reshape(&[b, h / p, w / p, p * p * c])
 }
 
 /// The way back from [`to_patches`].
-fn from_patches(x: &Tensor, p: usize) -> Result<Tensor> {
+fn from_patches<A: Array>(x: &A, p: usize) -> Result<A> {
     if p == 1 {
         return Ok(x.clone());
     }
-    let (b, h, w, c) = x.dims4()?;
-    x.reshape(&[b, h, w, p, p, c / (p * p)][..])?
-        .permute([0, 1, 3, 2, 4, 5])?
-        .reshape((b, h * p, w * p, c / (p * p)))
+    let [b, h, w, c] = dims_of(x)?;
+    x.reshape(&[b, h, w, p, p, c / (p * p)])?
+        .turn(&[0, 1, 3, 2, 4, 5])?
+        .reshape(&[b, h * p, w * p, c / (p * p)])
 }
 
 #[derive(Clone, Debug)]
@@ -336,7 +371,7 @@ impl Mid {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         let mut x = self.first.forward(x, None)?;
         if let Some(a) = &self.attention {
             x = a.forward(&x)?;
@@ -371,9 +406,9 @@ impl MidAttention {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, h, w, c) = x.dims4()?;
-        let y = self.norm.forward(x)?.reshape((b, h * w, c))?;
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        let [b, h, w, c] = dims_of(x)?;
+        let y = self.norm.forward(x)?.reshape(&[b, h * w, c])?;
         let (q, k, v) = (
             self.q.forward(&y)?,
             self.k.forward(&y)?,
@@ -381,8 +416,8 @@ impl MidAttention {
         );
         let y = self
             .out
-            .forward(&attention(&q, &k, &v, 1, 1, &Mask::None)?)?;
-        y.reshape((b, h, w, c))? + x
+            .forward(&q.attention(&k, &v, (1, 1), &Mask::None)?)?;
+        y.reshape(&[b, h, w, c])?.plus(x)
     }
 }
 

@@ -9,6 +9,7 @@ use super::gguf::{Gguf, MappedFiles};
 use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
 use super::network::{DecodingState, LlmNetwork, NetworkInput};
+use crate::nn::gpu::Gpu;
 
 /// A causal language model: logits of the next token from those before.
 pub trait CausalLm: Send {
@@ -125,6 +126,16 @@ impl GgufLm {
         self.memory
     }
 
+    /// Has the layers compute on a GPU; what for which there is no kernel comes back, and then they
+    /// stay.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory.
+    pub fn move_to(&mut self, gpu: &Gpu) -> Result<Option<&'static str>, LlmError> {
+        self.forget();
+        self.network.move_to(gpu)
+    }
+
     /// Rounds no activations from now on, for comparing with reference values.
     pub fn make_exact(&mut self) {
         self.network.make_exact();
@@ -158,7 +169,7 @@ impl GgufLm {
     pub fn all_logits(&mut self, ids: &[u32]) -> Result<Vec<f32>, LlmError> {
         let states = self.hidden_states(ids)?;
         let mut logits = Vec::new();
-        self.network.logits(&states, &mut logits);
+        self.network.logits(&states, &mut logits)?;
         Ok(logits)
     }
 }
@@ -282,7 +293,8 @@ impl CausalLm for GgufLm {
             states = read;
         }
         let width = self.hyperparameters().width;
-        self.network.logits(&states[states.len() - width..], logits);
+        self.network
+            .logits(&states[states.len() - width..], logits)?;
         Ok(Some(()))
     }
 }

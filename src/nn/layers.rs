@@ -1,58 +1,62 @@
 //! The functions of [`super::ops`] with their parameters.
 
-use super::{Activation, ConvOptions, Result, ops};
+use super::weight::Weight;
+use super::{Activation, Array, ConvOptions, Result, ops};
 use candle_core::Tensor;
 
 /// `x [.., in] -> [.., out]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Weight>,
 }
 
 impl Linear {
     /// `weight` is `[in,out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self {
+            weight: weight.into(),
+            bias: bias.map(Weight::from),
+        }
     }
 
     /// `[..,in]` -> `[..,out]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+    pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        x.linear(self)
     }
 
-    /// `[in,out]`.
+    /// `[in,out]`; of a layer on a GPU through wgpu only the shape.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        self.weight.shaped()
     }
 
-    /// `[out]`, if it has one.
+    /// `[out]`, if it has one; of a layer on a GPU through wgpu only the shape.
     pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
+        self.bias.as_ref().map(Weight::shaped)
     }
 }
 
 /// `x [B,H,W,in] -> [B,H',W',out]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    options: ConvOptions,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Weight>,
+    pub(super) options: ConvOptions,
 }
 
 impl Conv2d {
     /// `weight` is `[kh,kw,in,out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>, options: ConvOptions) -> Self {
         Self {
-            weight,
-            bias,
+            weight: weight.into(),
+            bias: bias.map(Weight::from),
             options,
         }
     }
 
     /// `[B,H,W,in]` -> `[B,H',W',out]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight, self.bias.as_ref(), self.options)
+    pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        x.conv2d(self)
     }
 
     /// The same weights at work in another way.
@@ -68,50 +72,36 @@ impl Conv2d {
 /// Group normalisation over all but the first axis, channels last.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
-    pub(super) gamma: Tensor,
-    pub(super) beta: Tensor,
+    pub(super) gamma: Weight,
+    pub(super) beta: Weight,
     pub(super) groups: usize,
     pub(super) eps: f64,
 }
 
 impl GroupNorm {
     /// Normalises groups of channels of `[B,H,W,C]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::group_norm(
-            x,
-            &self.gamma,
-            &self.beta,
-            self.groups,
-            self.eps,
-            Activation::None,
-        )
+    pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        x.group_norm(self, Activation::None)
     }
 
     /// Norm and SiLU in one pass.
-    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        ops::group_norm(
-            x,
-            &self.gamma,
-            &self.beta,
-            self.groups,
-            self.eps,
-            Activation::Silu,
-        )
+    pub fn forward_silu<A: Array>(&self, x: &A) -> Result<A> {
+        x.group_norm(self, Activation::Silu)
     }
 }
 
 /// Layer norm over the last axis, with scale and bias.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    pub(super) gamma: Tensor,
-    pub(super) beta: Tensor,
+    pub(super) gamma: Weight,
+    pub(super) beta: Weight,
     pub(super) eps: f64,
 }
 
 impl LayerNorm {
     /// Normalises the last axis; the shape stays.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::layer_norm(x, &self.gamma, &self.beta, self.eps)
+    pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        x.layer_norm(self)
     }
 }
 

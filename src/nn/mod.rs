@@ -10,10 +10,12 @@
 //! operations that have a backward (candle's fused `softmax_last_dim`, `layer_norm`, `rms_norm`,
 //! `rope` and `sdpa` have none).
 
+mod array;
 pub mod bench;
 mod cut;
 mod driver;
 mod frozen;
+pub mod gpu;
 mod kernels;
 mod layers;
 mod memory;
@@ -24,8 +26,10 @@ pub mod quant;
 mod random;
 mod relayout;
 mod threads;
+mod weight;
 mod widen;
 
+pub use array::{Array, Held, dims_of};
 pub use cut::tell_of_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};

@@ -1,6 +1,8 @@
 //! Named parameters: read from safetensors in PyTorch's layout, or drawn anew for training.
 
+use super::gpu::Gpu;
 use super::relayout::relaid;
+use super::weight::Weight;
 use super::widen::widened;
 use super::{
     Conv2d, ConvOptions, Embedding, GroupNorm, LayerNorm, Linear, NoiseSource, Result, RmsNorm,
@@ -122,6 +124,8 @@ struct ParamStore {
 pub struct Params {
     store: Arc<ParamStore>,
     prefix: String,
+    /// Where layers are to compute, if that is no device of candle's.
+    gpu: Option<Gpu>,
 }
 
 impl Params {
@@ -136,6 +140,7 @@ impl Params {
         Self {
             store: Arc::new(store),
             prefix: String::new(),
+            gpu: None,
         }
     }
 
@@ -187,6 +192,7 @@ impl Params {
         Self {
             store: Arc::new(store),
             prefix: String::new(),
+            gpu: None,
         }
     }
 
@@ -237,7 +243,40 @@ impl Params {
         Self {
             store: self.store.clone(),
             prefix,
+            gpu: self.gpu.clone(),
         }
+    }
+
+    /// Has the layers that are built from now on lie on a GPU, where there is one. Trainable
+    /// parameters, and tensors that are asked for alone, stay.
+    #[must_use]
+    pub fn on(self, gpu: Option<&Gpu>) -> Self {
+        Self {
+            gpu: gpu.cloned(),
+            ..self
+        }
+    }
+
+    /// Where the layers lie, if that is a GPU through wgpu.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref()
+    }
+
+    /// A layer's parameter, where the layer is to compute.
+    fn weight(
+        &self,
+        file_shape: &[usize],
+        name: &str,
+        init: Init,
+        layout: Layout,
+    ) -> Result<Weight> {
+        let host = self.get(file_shape, name, init, layout)?;
+        let probed = matches!(self.store.source, ParamSource::Shapes(_));
+        let gpu = self
+            .gpu
+            .as_ref()
+            .filter(|_| !self.store.trainable && !probed);
+        Weight::placed(host, gpu)
     }
 
     /// Device that the parameters lie on.
@@ -349,12 +388,12 @@ impl Params {
 
     /// A linear layer whose weight begins as `init`.
     pub fn linear_init(&self, inp: usize, out: usize, bias: bool, init: Init) -> Result<Linear> {
-        let w = self.get(&[out, inp], "weight", init, Layout::Transposed)?;
-        let b = match bias {
-            true => Some(self.tensor(&[out], "bias", Init::Zeros)?),
+        let weight = self.weight(&[out, inp], "weight", init, Layout::Transposed)?;
+        let bias = match bias {
+            true => Some(self.weight(&[out], "bias", Init::Zeros, Layout::AsFile)?),
             false => None,
         };
-        Ok(Linear::new(w, b))
+        Ok(Linear { weight, bias })
     }
 
     /// A linear layer whose tensors have other names than `weight` and `bias`, as the packed
@@ -366,9 +405,9 @@ impl Params {
         (weight, bias): (&str, &str),
         init: Init,
     ) -> Result<Linear> {
-        let w = self.get(&[out, inp], weight, init, Layout::Transposed)?;
-        let b = self.tensor(&[out], bias, Init::Zeros)?;
-        Ok(Linear::new(w, Some(b)))
+        let weight = self.weight(&[out, inp], weight, init, Layout::Transposed)?;
+        let bias = Some(self.weight(&[out], bias, Init::Zeros, Layout::AsFile)?);
+        Ok(Linear { weight, bias })
     }
 
     /// A convolution with a bias, `weight [cout,cin,kernel,kernel]` in the file.
@@ -392,9 +431,12 @@ impl Params {
         o: ConvOptions,
         init: Init,
     ) -> Result<Conv2d> {
-        let w = self.get(&[cout, cin, kernel, kernel], "weight", init, Layout::Hwio)?;
-        let b = self.tensor(&[cout], "bias", Init::Zeros)?;
-        Ok(Conv2d::new(w, Some(b), o))
+        let shape = [cout, cin, kernel, kernel];
+        Ok(Conv2d {
+            weight: self.weight(&shape, "weight", init, Layout::Hwio)?,
+            bias: Some(self.weight(&[cout], "bias", Init::Zeros, Layout::AsFile)?),
+            options: o,
+        })
     }
 
     /// Group norm, `weight` and `bias` `[channels]`; fails where `groups` does not divide
@@ -406,8 +448,8 @@ impl Params {
                 self.prefix
             );
         }
-        let gamma = self.tensor(&[channels], "weight", Init::Ones)?;
-        let beta = self.tensor(&[channels], "bias", Init::Zeros)?;
+        let gamma = self.weight(&[channels], "weight", Init::Ones, Layout::AsFile)?;
+        let beta = self.weight(&[channels], "bias", Init::Zeros, Layout::AsFile)?;
         Ok(GroupNorm {
             gamma,
             beta,
@@ -418,8 +460,8 @@ impl Params {
 
     /// Layer norm, `weight` and `bias` `[dim]`.
     pub fn layer_norm(&self, dim: usize, eps: f64) -> Result<LayerNorm> {
-        let gamma = self.tensor(&[dim], "weight", Init::Ones)?;
-        let beta = self.tensor(&[dim], "bias", Init::Zeros)?;
+        let gamma = self.weight(&[dim], "weight", Init::Ones, Layout::AsFile)?;
+        let beta = self.weight(&[dim], "bias", Init::Zeros, Layout::AsFile)?;
         Ok(LayerNorm { gamma, beta, eps })
     }
 

@@ -62,7 +62,7 @@ impl CaptionPipeline {
                 of: 2,
             });
         };
-        let (model, device) = (&chosen.model, &chosen.device);
+        let (model, place) = (&chosen.model, &chosen.place);
         let words = chosen.writer()?;
         let unfit = || PipelineError::not_a_storyteller(&model.manifest);
         let painter_kind = painter::kind_of(model).ok_or_else(unfit)?;
@@ -73,9 +73,9 @@ impl CaptionPipeline {
             ))
         })?;
         tell(progress, "language model", 0);
-        let writer = writer_kind.load(&words, device, progress)?;
+        let writer = writer_kind.load(&words, place, progress)?;
         tell(progress, "picture model", 1);
-        let mut painter = painter_kind.load(model, device, progress)?;
+        let mut painter = painter_kind.load(model, place, progress)?;
         painter.share(&chosen.others());
         tell(progress, "picture model", 2);
         let own = model.manifest.language_model.as_deref() == Some(&words.manifest.id);

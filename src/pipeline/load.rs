@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use candle_core::Device;
-
 use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
 use super::{Loader, PipelineError, voken, writer};
 use crate::catalogue;
 use crate::voken::VokenFolder;
-use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model};
+use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, Place};
 
 /// The writer of a model that names none.
 const DEFAULT_WRITER: &str = "smollm2";
@@ -39,7 +37,7 @@ pub struct ResolvedModels {
     /// The folder of installed models.
     models: PathBuf,
     /// The device that works.
-    pub device: Device,
+    pub place: Place,
     /// The voken folder: the one that was named, or the model's own.
     pub voken: VokenFolder,
 }
@@ -64,7 +62,7 @@ impl ResolvedModels {
                 .map(|name| catalogue::find(&models, name))
                 .transpose()?,
             model,
-            device: weights::select_device(options.device)?,
+            place: weights::select_device(options.device)?,
             models,
         })
     }

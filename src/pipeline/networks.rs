@@ -14,6 +14,7 @@ use crate::published::{
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds};
+use crate::weights::Place;
 
 /// What is loaded: the names that authors are told.
 const SPEAKER: &str = "language model";
@@ -104,9 +105,10 @@ impl PipelineNetworks {
     /// When a part is missing or broken, or needs more memory than there is.
     pub(super) fn load(
         parts: PartPaths,
-        device: &Device,
+        place: &Place,
         progress: &mut LoadSink,
     ) -> Result<(PipelineNetworks, LanguageInfo, Arc<LlamaTokenizer>), PipelineError> {
+        let device = &place.device;
         let plan = planned(&parts, device)?;
         let target = |task| LoadTarget::of(&plan, task, device);
         let published = Published::open(parts)?;
@@ -115,7 +117,10 @@ impl PipelineNetworks {
         let read = |listener: LoadListener| published.read_language(&write, &listener);
         let language = follow(progress, SPEAKER, 0, read)?;
         let voice = LanguageInfo::of(&language);
-        let see = target(PanelDuty::See);
+        let see = LoadTarget {
+            gpu: place.gpu.clone(),
+            ..target(PanelDuty::See)
+        };
         let mut networks = PipelineNetworks {
             vision: published.sizes.vision.clone(),
             picture_size: published.picture_size()?,
@@ -125,7 +130,10 @@ impl PipelineNetworks {
             tower: None,
             artist: None,
             files: Some(ReloadFiles {
-                draw: target(PanelDuty::Draw),
+                draw: LoadTarget {
+                    gpu: place.gpu.clone(),
+                    ..target(PanelDuty::Draw)
+                },
                 published,
                 see,
                 write,

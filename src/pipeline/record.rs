@@ -2,30 +2,29 @@
 
 use std::time::{Instant, SystemTime};
 
-use candle_core::Device;
-
 use super::painter::{Capabilities, own_schedulers};
 use super::writer::WriterDescription;
 use super::{Description, PipelineError, RecipeId, Request};
 use crate::diffusion::DenoisingOptions;
 use crate::story::{Record, Settings, Size};
-use crate::weights::{self, Manifest};
+use crate::weights::Manifest;
 
 /// Most pictures of the cast that are read before a story.
 const MOST_SEEN: usize = 4;
 
 /// What a voken model says of itself, writer and painter in one. `manifests` are those of all weights in it,
-/// the model's first; `width` and `height` are pixels of its pictures.
+/// the model's first; `device` is what it draws on, and
+/// `width` and `height` are pixels of its pictures.
 pub(super) fn description(
     manifests: &[&Manifest],
     pipeline: RecipeId,
-    device: &Device,
+    device: String,
     (width, height): (u32, u32),
     defaults: Settings,
 ) -> Description {
     let hashes: Vec<String> = manifests.iter().map(|m| m.weights_hash()).collect();
     let model = manifests[0];
-    let (weights, device) = (hashes.join("+"), weights::device_name(device));
+    let weights = hashes.join("+");
     Description {
         model: model.id.clone(),
         pipeline: pipeline.to_string(),

@@ -12,6 +12,7 @@ use crate::diffusion::{LatentDiffusion, ModelFolder, UnetConfig, VaeConfig};
 use crate::llm::LlamaTokenizer;
 use crate::llm::float::{FloatConfig, FloatLlama, GgufLlama};
 use crate::nn::Params;
+use crate::nn::gpu::Gpu;
 use crate::vision::{TowerParams, VisionTower};
 use crate::voken::{BaseModel, FeatureMapper, ReferenceSizes, VokenIds, VokenModel};
 use crate::weights::{Checkpoint, DeviceKind, TensorView};
@@ -32,6 +33,8 @@ pub struct LoadTarget {
     pub device: Device,
     /// Data type that the weights are held in there.
     pub held: DType,
+    /// Where its layers compute instead, if that is a GPU through wgpu.
+    pub gpu: Option<Gpu>,
 }
 
 impl LoadTarget {
@@ -47,12 +50,13 @@ impl LoadTarget {
                 Precision::F16 => DType::F16,
                 Precision::F32 | Precision::Quantised => DType::F32,
             },
+            gpu: None,
         }
     }
 
     fn params(&self, view: TensorView, listener: &LoadListener) -> Params {
         let told = TracedView::new(view, listener.clone());
-        Params::held_as(Arc::new(told), self.held, &self.device)
+        Params::held_as(Arc::new(told), self.held, &self.device).on(self.gpu.as_ref())
     }
 
     fn open(&self, path: &Path, listener: &LoadListener) -> Result<Params, PublishedError> {

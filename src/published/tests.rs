@@ -273,6 +273,7 @@ fn parts_held_in_f16_compute_what_they_do_in_f32() {
     let target = |held| LoadTarget {
         device: Device::Cpu,
         held,
+        gpu: None,
     };
     let (wide, half) = (target(DType::F32), target(DType::F16));
     let off = |a: &Tensor, b: &Tensor| {

@@ -212,6 +212,11 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
         let kinds = DeviceKind::ALL.into_iter().filter(|kind| kind.compiled());
         let choices = std::iter::once((DeviceChoice::Auto, "Best device that works".to_owned()))
             .chain(kinds.map(|kind| (DeviceChoice::Only(kind), kind.to_string().to_uppercase())));
+        let gpus = state.models.gpus.get().map_or(&[][..], Vec::as_slice);
+        let choices = choices.chain(gpus.iter().map(|gpu| {
+            let words = format!("{} ({})", gpu.name, gpu.backend);
+            (DeviceChoice::Gpu(Some(gpu.index)), words)
+        }));
         for (choice, words) in choices {
             if ui.selectable_label(choice == chosen, words).clicked() {
                 actions.push(Action::Device(choice));

@@ -101,6 +101,9 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
             preferences_file,
             seeds: new_seed,
         });
+        // Drivers take their time to answer, and no frame waits for them.
+        let gpus = Arc::clone(&state.models.gpus);
+        std::thread::spawn(move || gpus.set(crate::nn::gpu::adapters()));
         let library = options.library;
         state.models.library = library.map(|dir| ModelLibrary::new(dir, options.away, wake));
         if let Some(dir) = options.project {

@@ -150,6 +150,7 @@ impl State {
                 choice: parts.choice,
                 storytellers: parts.models,
                 writers: parts.writers,
+                gpus: Arc::default(),
                 library: None,
                 loader_for: parts.loader_for,
                 readiness: Readiness::default(),

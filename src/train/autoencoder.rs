@@ -408,7 +408,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         );
         return Err(TrainError::Config(config.to_owned(), why));
     }
-    let device = super::device()?;
+    let device = super::device();
     let params = Params::init(s.seed, &device);
     let init = s.init.as_ref().map(|init| {
         let base = config.parent().unwrap_or(Path::new("."));

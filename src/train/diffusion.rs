@@ -316,7 +316,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let scheduler_config: SchedulerConfig =
         read_json(&model.join("scheduler/scheduler_config.json"))?;
     let scheduler_config = scheduler_config.with_own_defaults();
-    let device = super::device()?;
+    let device = super::device();
     let autoencoder = base.join(&s.autoencoder);
     let vae = ModelFolder::new(&autoencoder).read_vae(&device)?;
     if s.batch == 0

@@ -17,7 +17,7 @@ pub mod voken;
 
 use crate::files::write_in_folder;
 use crate::nn::Params;
-use crate::weights::{DeviceChoice, select_device};
+use crate::weights::select_for_training;
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -183,8 +183,8 @@ fn stage_names() -> String {
 }
 
 /// Where a stage runs: on a GPU where there is one that works.
-pub(crate) fn device() -> Result<Device> {
-    select_device(DeviceChoice::Auto).map_err(|e| candle_core::Error::wrap(e).into())
+pub(crate) fn device() -> Device {
+    select_for_training()
 }
 
 /// Begins from the parameters in `file` that have the same name and shape.

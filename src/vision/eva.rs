@@ -3,9 +3,9 @@
 
 use super::EvaConfig;
 use crate::nn::{
-    Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, attention, gelu,
+    Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, dims_of,
 };
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 /// Pictures `[B,H,W,3]` to tokens `[B,1+patches,C]`.
 #[derive(Clone, Debug)]
@@ -46,18 +46,18 @@ impl Eva {
     }
 
     /// The picture's patches with class token and positions, `[B,1+patches,C]`.
-    pub fn embed(&self, pictures: &Tensor) -> Result<Tensor> {
+    pub fn embed<A: Array>(&self, pictures: &A) -> Result<A> {
         let x = self.patches.forward(pictures)?;
-        let (b, h, w, c) = x.dims4()?;
-        let x = x.reshape((b, h * w, c))?;
+        let [b, h, w, c] = dims_of(&x)?;
+        let x = x.reshape(&[b, h * w, c])?;
         if h * w + 1 != self.positions.dim(1)? {
             candle_core::bail!(
                 "pictures of {h} x {w} patches don't fit the vision transformer's {} positions",
                 self.positions.dim(1)? - 1
             );
         }
-        let class = self.class.broadcast_as((b, 1, c))?;
-        Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.positions)
+        let class = x.beside(&self.class)?.repeat_to(&[b, 1, c])?;
+        A::join(&[&class, &x], 1)?.plus(&x.beside(&self.positions)?)
     }
 
     /// The tokens after each block, first to last.
@@ -73,7 +73,7 @@ impl Eva {
     }
 
     /// The tokens after the last block, without a norm.
-    pub fn forward(&self, pictures: &Tensor) -> Result<Tensor> {
+    pub fn forward<A: Array>(&self, pictures: &A) -> Result<A> {
         let x = self.embed(pictures)?;
         self.blocks.iter().try_fold(x, |x, block| block.forward(&x))
     }
@@ -110,15 +110,16 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
-        let qkv = qkv.chunk(3, D::Minus1)?;
-        let q = qkv[0].broadcast_add(&self.query_bias)?;
-        let v = qkv[2].broadcast_add(&self.value_bias)?;
-        let seen = attention(&q, &qkv[1], &v, self.heads, self.heads, &Mask::None)?;
-        let x = (x + self.out.forward(&seen)?)?;
-        let wide = gelu(&self.widen.forward(&self.norm2.forward(&x)?)?)?;
-        &x + self.narrow.forward(&wide)?
+        let c = self.query_bias.dim(0)?;
+        let part = |i: usize| qkv.cut(2, i * c, c);
+        let q = part(0)?.plus(&x.beside(&self.query_bias)?)?;
+        let v = part(2)?.plus(&x.beside(&self.value_bias)?)?;
+        let seen = q.attention(&part(1)?, &v, (self.heads, self.heads), &Mask::None)?;
+        let x = x.plus(&self.out.forward(&seen)?)?;
+        let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu()?;
+        x.plus(&self.narrow.forward(&wide)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //! pictures: learned queries that look at each other and, every other layer, at the picture.
 
 use super::QFormerConfig;
-use crate::nn::{Init, LayerNorm, Linear, Mask, Params, Result, attention, gelu};
+use crate::nn::{Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of};
 use candle_core::Tensor;
 
 /// Picture tokens `[B,T,encoder_width]` to `[B,queries,hidden_size]`.
@@ -35,10 +35,10 @@ impl QFormer {
     }
 
     /// The queries after the embedding norm and after each layer; the last are the output.
-    pub fn states(&self, picture: &Tensor) -> Result<Vec<Tensor>> {
-        let (_, n, c) = self.queries.dims3()?;
-        let queries = self.queries.broadcast_as((picture.dim(0)?, n, c))?;
-        let mut states = vec![self.norm.forward(&queries.contiguous()?)?];
+    pub fn states<A: Array>(&self, picture: &A) -> Result<Vec<A>> {
+        let ([batch, _, _], (_, n, c)) = (dims_of(picture)?, self.queries.dims3()?);
+        let queries = picture.beside(&self.queries)?.repeat_to(&[batch, n, c])?;
+        let mut states = vec![self.norm.forward(&queries)?];
         for layer in &self.layers {
             let next = layer.forward(&states[states.len() - 1], picture)?;
             states.push(next);
@@ -47,7 +47,7 @@ impl QFormer {
     }
 
     /// Output of the last layer, `[B,queries,C]`, for the image embeddings `picture [B,T,C']`.
-    pub fn forward(&self, picture: &Tensor) -> Result<Tensor> {
+    pub fn forward<A: Array>(&self, picture: &A) -> Result<A> {
         let mut states = self.states(picture)?;
         Ok(states.swap_remove(states.len() - 1))
     }
@@ -78,13 +78,13 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, picture: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A, picture: &A) -> Result<A> {
         let mut x = self.itself.forward(x, x)?;
         if let Some(look) = &self.picture {
             x = look.forward(&x, picture)?;
         }
-        let wide = gelu(&self.widen.forward(&x)?)?;
-        self.norm.forward(&(self.narrow.forward(&wide)? + &x)?)
+        let wide = self.widen.forward(&x)?.gelu()?;
+        self.norm.forward(&self.narrow.forward(&wide)?.plus(&x)?)
     }
 }
 
@@ -113,15 +113,13 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
-        let got = attention(
-            &self.query.forward(x)?,
-            &self.key.forward(seen)?,
-            &self.value.forward(seen)?,
-            self.heads,
-            self.heads,
-            &Mask::None,
-        )?;
-        self.norm.forward(&(self.out.forward(&got)? + x)?)
+    fn forward<A: Array>(&self, x: &A, seen: &A) -> Result<A> {
+        let (q, k, v) = (
+            self.query.forward(x)?,
+            self.key.forward(seen)?,
+            self.value.forward(seen)?,
+        );
+        let got = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
+        self.norm.forward(&self.out.forward(&got)?.plus(x)?)
     }
 }

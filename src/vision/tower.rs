@@ -1,7 +1,8 @@
 //! The whole tower: ViT, norm, Q-Former, projection.
 
 use super::{Eva, QFormer, VisionConfig};
-use crate::nn::{LayerNorm, Linear, Params, Result};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{Array, LayerNorm, Linear, Params, Result};
 use candle_core::Tensor;
 
 /// Where the tower's tensors come from: the public weights are in three files.
@@ -37,6 +38,7 @@ pub struct VisionTower {
     /// Projection into the width of the language model.
     pub projection: Linear,
     config: VisionConfig,
+    gpu: Option<Gpu>,
 }
 
 impl VisionTower {
@@ -59,6 +61,7 @@ impl VisionTower {
                 true,
             )?,
             config,
+            gpu: p.vit.gpu().cloned(),
         })
     }
 
@@ -69,6 +72,17 @@ impl VisionTower {
 
     /// `pictures [B,S,S,3]`, normalised by [`super::Preprocess`].
     pub fn forward(&self, pictures: &Tensor) -> Result<Tensor> {
+        match &self.gpu {
+            None => self.embed(pictures),
+            Some(gpu) => {
+                let seen = self.embed(&GpuTensor::upload(gpu, pictures)?)?.download();
+                gpu.trim();
+                seen
+            }
+        }
+    }
+
+    fn embed<A: Array>(&self, pictures: &A) -> Result<A> {
         let tokens = self.norm.forward(&self.vit.forward(pictures)?)?;
         self.projection.forward(&self.qformer.forward(&tokens)?)
     }

@@ -8,6 +8,7 @@ use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
 use crate::nn::Params;
 use crate::vision::{TowerParams, VisionTower};
+use crate::weights::Place;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -110,9 +111,14 @@ impl VokenFolder {
 
     /// What it sees with, for a language model of `width`.
     pub fn read_tower(&self, width: usize, device: &Device) -> Result<VisionTower, FolderError> {
+        self.read_tower_at(width, &Place::of(device))
+    }
+
+    /// The same for wherever models are loaded to.
+    pub fn read_tower_at(&self, width: usize, place: &Place) -> Result<VisionTower, FolderError> {
         let config = self.read_config()?.sizes.vision;
         let path = self.vision_file();
-        let p = self.params(&path, device)?;
+        let p = self.params(&path, &place.device)?.on(place.gpu.as_ref());
         VisionTower::new(config, width, &TowerParams::all(&p)).map_err(|e| unreadable(&path, &e))
     }
 

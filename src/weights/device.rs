@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+
+use crate::nn::gpu::{AdapterKind, Gpu, GpuError, GpuOptions, GpuTensor, adapters};
+use crate::nn::{self, Array};
 
 /// What the author asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,9 +16,11 @@ pub enum DeviceChoice {
     Auto,
     /// This one, or an error where it does not work.
     Only(DeviceKind),
+    /// A GPU through wgpu: the one with this number, or the best that is no software.
+    Gpu(Option<usize>),
 }
 
-/// A kind of device.
+/// A kind of device that candle knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
     /// The processor.
@@ -55,6 +60,8 @@ impl fmt::Display for DeviceChoice {
         match self {
             DeviceChoice::Auto => f.write_str("auto"),
             DeviceChoice::Only(kind) => kind.fmt(f),
+            DeviceChoice::Gpu(None) => f.write_str("gpu"),
+            DeviceChoice::Gpu(Some(number)) => write!(f, "gpu:{number}"),
         }
     }
 }
@@ -68,9 +75,13 @@ impl FromStr for DeviceChoice {
             "cpu" => Ok(DeviceChoice::Only(DeviceKind::Cpu)),
             "cuda" => Ok(DeviceChoice::Only(DeviceKind::Cuda)),
             "metal" => Ok(DeviceChoice::Only(DeviceKind::Metal)),
-            _ => Err(format!(
-                "\"{name}\" is not a device; choose auto, cpu, cuda or metal"
-            )),
+            "gpu" => Ok(DeviceChoice::Gpu(None)),
+            other => match other.strip_prefix("gpu:").map(str::parse) {
+                Some(Ok(number)) => Ok(DeviceChoice::Gpu(Some(number))),
+                _ => Err(format!(
+                    "\"{name}\" is not a device; choose auto, cpu, cuda, metal, gpu or a GPU by its number in `vokenboard devices`, such as gpu:0"
+                )),
+            },
         }
     }
 }
@@ -80,7 +91,7 @@ impl FromStr for DeviceChoice {
 pub enum DeviceError {
     /// The program was built without support for the device.
     #[error(
-        "this program was built without {kind}; build it with `cargo run --release --features {kind}` or use --device cpu"
+        "this program was built without {kind}; build it with `cargo run --release --features {kind}`, or use --device gpu or --device cpu"
     )]
     NotCompiled {
         /// The device.
@@ -94,21 +105,128 @@ pub enum DeviceError {
         /// What the driver said.
         reason: String,
     },
+    /// The GPU is missing, or its driver fails.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
 }
 
-/// Opens the device of `choice`: for [`DeviceChoice::Auto`] the first of CUDA, Metal and the
-/// processor that this program was built with and that answers.
+/// Where models are loaded to: a device of candle's, and a GPU beside it for the networks that
+/// compute there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What all tensors are on that are not the GPU's.
+    pub device: Device,
+    /// Where the networks of diffusion models compute instead, if there.
+    pub gpu: Option<Gpu>,
+    /// Why it was taken, as a part of a sentence.
+    pub why: String,
+}
+
+impl Place {
+    /// A device of candle's alone.
+    pub fn of(device: &Device) -> Place {
+        Place {
+            device: device.clone(),
+            gpu: None,
+            why: "it was asked for".to_owned(),
+        }
+    }
+
+    /// The name of what pictures are drawn on, such as `CPU (2 threads)`.
+    pub fn name(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => format!("{} ({})", gpu.info().name, gpu.info().backend),
+            None => device_name(&self.device),
+        }
+    }
+}
+
+/// Opens the device of `choice`: for [`DeviceChoice::Auto`] the first that answers of CUDA, Metal, a
+/// GPU through wgpu that is no software, and the processor.
 ///
 /// # Errors
 /// When a device that was asked for by name is not built in or does not answer.
-pub fn select(choice: DeviceChoice) -> Result<Device, DeviceError> {
-    match choice {
-        DeviceChoice::Only(kind) => open(kind),
-        DeviceChoice::Auto => Ok(DeviceKind::ALL
-            .into_iter()
-            .filter(|kind| kind.compiled())
-            .find_map(|kind| open(kind).ok())
-            .unwrap_or(Device::Cpu)),
+pub fn select(choice: DeviceChoice) -> Result<Place, DeviceError> {
+    let place = match choice {
+        DeviceChoice::Only(kind) => Place::of(&open(kind)?),
+        DeviceChoice::Gpu(number) => Place {
+            gpu: Some(open_gpu(number)?),
+            ..Place::of(&Device::Cpu)
+        },
+        DeviceChoice::Auto => best(),
+    };
+    tracing::info!("computing on {}: {}", place.name(), place.why);
+    Ok(place)
+}
+
+/// The best device of candle's, on which alone models are trained.
+pub fn select_for_training() -> Device {
+    best_of_candle().unwrap_or(Device::Cpu)
+}
+
+/// The first of candle's GPUs that this program was built with and that answers.
+fn best_of_candle() -> Option<Device> {
+    let kinds = DeviceKind::ALL.into_iter();
+    kinds
+        .filter(|kind| kind.compiled() && *kind != DeviceKind::Cpu)
+        .find_map(|kind| open(kind).ok())
+}
+
+fn best() -> Place {
+    if let Some(device) = best_of_candle() {
+        let why = format!(
+            "this program was built with {} and it works",
+            kind_of(&device)
+        );
+        return Place {
+            why,
+            ..Place::of(&device)
+        };
+    }
+    let cpu = |why: String| Place {
+        why,
+        ..Place::of(&Device::Cpu)
+    };
+    let all = adapters();
+    let Some(first) = all.first() else {
+        return cpu("no GPU has a driver for Vulkan, Metal or DirectX 12".to_owned());
+    };
+    if first.kind == AdapterKind::Software {
+        return cpu(format!(
+            "there is no GPU but the software one {}, which is slower",
+            first.name
+        ));
+    }
+    match open_gpu(Some(first.index)) {
+        Ok(gpu) => Place {
+            why: format!("it is the best GPU that works ({})", first.kind),
+            gpu: Some(gpu),
+            ..Place::of(&Device::Cpu)
+        },
+        Err(error) => cpu(error.to_string()),
+    }
+}
+
+/// Opens a GPU, which works when it gives back the right sum.
+fn open_gpu(number: Option<usize>) -> Result<Gpu, GpuError> {
+    let gpu = Gpu::open(number, GpuOptions::default())?;
+    let sum = || -> candle_core::Result<f32> {
+        let ones = Tensor::ones((1, 8), candle_core::DType::F32, &Device::Cpu)?;
+        let layer = nn::Linear::new(ones.reshape((8, 1))?, None);
+        let sum = GpuTensor::upload(&gpu, &ones)?.linear(&layer)?;
+        sum.download()?.flatten_all()?.get(0)?.to_scalar()
+    };
+    let name = gpu.info().name.clone();
+    match sum() {
+        Ok(8.0) => Ok(gpu),
+        Ok(other) => Err(GpuError::Closed {
+            name,
+            why: format!("it sums eight ones to {other}"),
+        }),
+        Err(error) => Err(gpu.fault().unwrap_or(GpuError::Closed {
+            name,
+            why: first_line(&error.to_string()),
+        })),
     }
 }
 
@@ -185,16 +303,42 @@ mod tests {
 
     #[test]
     fn names_go_to_choices_and_back() {
-        for name in ["auto", "cpu", "cuda", "metal"] {
+        for name in ["auto", "cpu", "cuda", "metal", "gpu", "gpu:0", "gpu:12"] {
             assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
-        assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("metal"));
+        for name in ["vulkan", "gpu:", "gpu:-1", "gpu:x", "gpu0", ""] {
+            let error = name.parse::<DeviceChoice>().unwrap_err();
+            assert!(
+                error.contains("metal") && error.contains("gpu:0"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
     fn auto_always_finds_a_device_that_works() {
-        let device = select(DeviceChoice::Auto).unwrap();
-        assert!(!device_name(&device).is_empty());
+        let place = select(DeviceChoice::Auto).unwrap();
+        assert!(!place.name().is_empty() && !place.why.is_empty());
+    }
+
+    #[test]
+    fn software_is_taken_only_by_its_number() {
+        let all = adapters();
+        let software = |kind| kind == AdapterKind::Software;
+        if all.is_empty() || !all.iter().all(|adapter| software(adapter.kind)) {
+            eprintln!("this machine has not only software adapters: nothing is tested");
+            return;
+        }
+        let auto = select(DeviceChoice::Auto).unwrap();
+        assert!(
+            auto.gpu.is_none() && auto.why.contains(&all[0].name),
+            "{}",
+            auto.why
+        );
+        let error = select(DeviceChoice::Gpu(None)).unwrap_err().to_string();
+        assert!(error.contains("--device gpu:0"), "{error}");
+        let named = select(DeviceChoice::Gpu(Some(0))).unwrap();
+        assert!(named.name().contains(&all[0].name));
     }
 
     #[cfg(not(feature = "cuda"))]

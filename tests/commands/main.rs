@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod eval;
 mod fuzz;
+mod gpu;
 mod library;
 mod own_models;
 mod support;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use vokenboard::diffusion::{StableDiffusion, StableDiffusionOptions};
+use vokenboard::weights::Place;
 
 /// `case.json`; the paths in it are relative to its folder.
 #[derive(Deserialize)]
@@ -83,6 +84,8 @@ pub struct Case {
     pub told: Told,
     pub vectors: HashMap<String, Tensor>,
     pub model: StableDiffusion,
+    /// What its line calls the device, if it is not the processor.
+    device: String,
 }
 
 /// A stage: its name, whether it compares this vector, and how.
@@ -92,11 +95,14 @@ pub struct CaseStage {
     pub run: fn(&Case, &mut Stage) -> Outcome,
 }
 
+/// How far values may be off that a GPU computed, whose sums come in another order.
+const GPU_LIMIT: f32 = 2e-3;
+
 /// What goes into the stages and is compared by none.
 const INPUTS: [&str; 2] = ["noise", "unet.in"];
 
 impl Case {
-    fn open(dir: &Path, told: Told) -> Result<Self, Error> {
+    fn open(dir: &Path, told: Told, place: &Place) -> Result<Self, Error> {
         let vectors =
             candle_core::safetensors::load(dir.join("vectors.safetensors"), &Device::Cpu)?;
         let options = StableDiffusionOptions {
@@ -112,7 +118,7 @@ impl Case {
                 .map(|e| (dir.join(&e.file), e.token.clone()))
                 .collect(),
             vae: told.vae.as_ref().map(|file| dir.join(file)),
-            ..StableDiffusionOptions::on(&Device::Cpu)
+            ..StableDiffusionOptions::at(place)
         };
         let model = StableDiffusion::open(&dir.join(&told.model), options)?;
         let name = dir.file_name().unwrap_or(dir.as_os_str());
@@ -122,6 +128,10 @@ impl Case {
             told,
             vectors,
             model,
+            device: match &place.gpu {
+                Some(gpu) => format!(" on {}", gpu.info().name),
+                None => String::new(),
+            },
         })
     }
 
@@ -152,6 +162,9 @@ impl Case {
 
     /// How far values may be off, relative to the largest of them or 1.
     pub fn limit(&self) -> f32 {
+        if self.model.gpu().is_some() {
+            return GPU_LIMIT;
+        }
         let zero_snr = self.scheduler_says("rescale_betas_zero_snr");
         match self.told.family.as_str() {
             // A guidance embedding is only so good in f32, and so are steps from the sigma that
@@ -203,11 +216,14 @@ pub fn cases(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs the stages of the case in `dir` whose line contains `wanted`, a line each; whether all of
-/// them passed.
-pub fn run(dir: &Path, wanted: &str) -> bool {
+/// Runs the stages of the case in `dir` whose line contains `wanted` on `place`, a line each;
+/// whether all of them passed.
+pub fn run(dir: &Path, wanted: &str, place: &Place) -> bool {
     let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
     if !dir.join("vectors.safetensors").exists() {
+        if place.gpu.is_some() {
+            return true;
+        }
         let line = format!("{name} tokens");
         return !line.contains(wanted)
             || crate::report::line(&line, |stage| sampling::tokens(dir, stage));
@@ -219,11 +235,12 @@ pub fn run(dir: &Path, wanted: &str) -> bool {
     };
     let told = match told() {
         Ok(told) if transformers::is_one(&told) => {
-            return transformers::run(&name, dir, &told, wanted);
+            // Those compute on candle's devices alone.
+            return place.gpu.is_some() || transformers::run(&name, dir, &told, wanted);
         }
         told => told,
     };
-    let case = match told.and_then(|told| Case::open(dir, told)) {
+    let case = match told.and_then(|told| Case::open(dir, told, place)) {
         Ok(case) => case,
         Err(error) => {
             println!("{name}: fail ({error})");
@@ -236,7 +253,7 @@ pub fn run(dir: &Path, wanted: &str) -> bool {
     for stage in networks::STAGES.iter().chain(sampling::STAGES) {
         let before = left.len();
         left.retain(|vector| !(stage.covers)(vector));
-        let line = format!("{} {}", case.name, stage.name);
+        let line = format!("{} {}{}", case.name, stage.name, case.device);
         if left.len() < before && line.contains(wanted) {
             good &= crate::report::line(&line, |found| (stage.run)(&case, found));
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use egui::{Key, Modifiers, Role, Theme};
 use egui_kittest::kittest::Queryable as _;
 use vokenboard::engine::Loader;
+use vokenboard::nn::gpu::{AdapterInfo, AdapterKind};
 use vokenboard::studio::state::{ModelChoice, Readiness, Storyteller};
 use vokenboard::weights::{DeviceChoice, DeviceKind, DrawableWords, Manifest};
 
@@ -55,6 +56,42 @@ fn a_take_is_discarded_and_undo_brings_it_back() {
     assert_eq!(t.texts()[0], FOX);
     t.click("Undo");
     assert_eq!(t.state().panels()[0].texts, texts);
+}
+
+#[test]
+fn a_gpu_is_chosen_by_its_name() {
+    let asked: Arc<Mutex<Vec<DeviceChoice>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    let mut t = open_with(1280.0, 800.0, Theme::Light, |parts| {
+        parts.models = vec![storyteller("doodle", "Doodle", "fox")];
+        parts.loader_for = Arc::new(move |choice| -> Loader {
+            seen.lock().unwrap().push(choice.device);
+            Box::new(|_| Ok(Box::new(Doodle::new(Duration::from_millis(2)))))
+        });
+    });
+    let gpu = |index: usize, name: &str| AdapterInfo {
+        index,
+        name: name.to_owned(),
+        kind: AdapterKind::Discrete,
+        backend: "Vulkan".to_owned(),
+        driver: String::new(),
+        memory: None,
+        f16: false,
+        subgroups: None,
+        cooperative_matrices: false,
+        largest_buffer: 1 << 27,
+        workgroup_memory: 1 << 14,
+        workgroup_size: 256,
+    };
+    let both = vec![gpu(0, "Radeon"), gpu(1, "Arc")];
+    t.state().models.gpus.set(both).unwrap();
+    t.click("Model and device: Doodle · CPU");
+    t.click("Arc (Vulkan)");
+    t.until("ready again", |s| {
+        matches!(s.state().state.models.readiness, Readiness::Ready(_))
+    });
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked, [DeviceChoice::Auto, DeviceChoice::Gpu(Some(1))]);
 }
 
 fn storyteller(id: &str, name: &str, character: &str) -> Storyteller {

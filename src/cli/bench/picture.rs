@@ -110,11 +110,11 @@ pub struct PictureBench {
 }
 
 pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
-    let device = weights::select_device(args.model.device)?;
+    let place = weights::select_device(args.model.device)?;
     let models = weights::models_dir(args.model.models.as_deref())?;
     let name = args.model.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let model = catalogue::find(&models, name)?;
-    let mut painter = load(&model, &device, &mut |_| {})?;
+    let mut painter = load(&model, &place, &mut |_| {})?;
     let about = painter.describe().clone();
     let settings = about.default_settings.clone();
     let models = args.model.models.as_deref();

@@ -104,10 +104,10 @@ pub(super) fn ops(args: &OpsBench) -> anyhow::Result<()> {
 }
 
 pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
-    let device = weights::select_device(args.model.device)?;
+    let place = weights::select_device(args.model.device)?;
     let runs = usize::from(args.runs);
     let (name, seconds) = if let Some(family) = args.family {
-        let seconds = time_family(family, part, runs, &device)?;
+        let seconds = time_family(family, part, runs, &place)?;
         (
             format!("random weights as large as {}", family.called()),
             seconds,
@@ -116,10 +116,10 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
         let models = weights::models_dir(args.model.models.as_deref())?;
         let name = args.model.model.as_deref();
         let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
-        let diffusion = TextToImageModel::load(&model.dir, &device)?;
+        let diffusion = TextToImageModel::load_at(&model.dir, &place)?;
         (model.manifest.id.clone(), diffusion.time(part, runs)?)
     };
-    println!("{name} on {}", weights::device_name(&device));
+    println!("{name} on {}", place.name());
     let what = match part {
         BenchPart::Unet => "UNet step, batch 2",
         BenchPart::Vae => "decoding a picture",

@@ -12,7 +12,7 @@ use crate::diffusion::{DenoisingOptions, StageDiffusion};
 use crate::eval::{Accuracy, DrawingOptions, Hand, Verdict, judge_drawings};
 use crate::story::read_picture_file;
 use crate::storyworld::library::{Subject, cut_out};
-use crate::weights;
+use crate::weights::{self, Place};
 
 /// The built-in model that draws from references.
 const OPEN_MODEL: &str = "sprout-open";
@@ -78,7 +78,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
         (None, Whose::Trained) => Hand::Trained,
         (None, Whose::HeldOut) => Hand::HeldOut,
     };
-    let model = StageDiffusion::load(&dir, &candle_core::Device::Cpu)?;
+    let model = StageDiffusion::load(&dir, &Place::of(&candle_core::Device::Cpu))?;
     let options = DrawingOptions {
         samples: args.samples,
         seed: args.seed,

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::catalogue::{self, CatalogueError};
 use crate::published::{ModelPart, parse_bytes};
-use crate::weights::{self, DeviceChoice, WeightsKind};
+use crate::weights::{self, DeviceChoice, DeviceKind, WeightsKind};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -100,7 +100,7 @@ struct PlanArgs {
     model: PathBuf,
     #[command(flatten)]
     parts: PartArgs,
-    /// auto, cpu, cuda or metal; auto takes the best that works
+    /// auto, cpu, cuda, metal, gpu, or a GPU by its number in `vokenboard devices` such as gpu:0; auto takes the best that works
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// How much memory may be used on the device, such as 8GB [default: as much as it takes]
@@ -211,6 +211,16 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     sides.ok_or_else(|| "give a size such as 1024x768".to_string())
 }
 
+/// The device of candle's that a plan is made for. A network takes as much on a GPU through wgpu as
+/// beside the processor.
+fn planned_on(choice: DeviceChoice) -> anyhow::Result<DeviceKind> {
+    Ok(match choice {
+        DeviceChoice::Only(kind) => kind,
+        DeviceChoice::Gpu(_) => DeviceKind::Cpu,
+        DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?.device),
+    })
+}
+
 fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
     let known = args.model.to_str().map(|id| weights::find(models, id));
     let model = match known {
@@ -224,10 +234,7 @@ fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
         Some(Err(error)) => return Err(error.into()),
         None => anyhow::bail!("{} is no id of a model", args.model.display()),
     };
-    let device = match args.device {
-        DeviceChoice::Only(kind) => kind,
-        choice @ DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?),
-    };
+    let device = planned_on(args.device)?;
     println!(
         "{}",
         catalogue::plan(&model, device, args.memory, args.size)?

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
+use super::{AddArgs, PlanArgs, planned_on};
 use crate::published::{self, PartPaths, PartReport, WeightsReport, format_bytes};
-use crate::weights::{self, DeviceChoice};
-
-use super::{AddArgs, PlanArgs};
 
 pub(super) fn add(args: &AddArgs, models: &Path) -> anyhow::Result<()> {
     let found = published::find(&args.path)?;
@@ -31,10 +29,7 @@ pub(super) fn plan(args: &PlanArgs, dir: &Path) -> anyhow::Result<()> {
         true => PartPaths::of_folder(dir)?,
         false => published::find(dir)?.choose(dir, &given)?,
     };
-    let device = match args.device {
-        DeviceChoice::Only(kind) => kind,
-        choice @ DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?),
-    };
+    let device = planned_on(args.device)?;
     let report = checked(dir, &parts)?;
     let memory = args.memory.or(parts.memory());
     println!("{}", published::plan(&report, device, memory)?);

@@ -191,15 +191,7 @@ impl StepConditioning {
             } = followed;
             let more = net.forward(seen, times, &self.told, picture, *scale)?;
             sum = Some(match sum {
-                Some(before) => Residuals {
-                    down: before
-                        .down
-                        .iter()
-                        .zip(&more.down)
-                        .map(|(a, b)| a + b)
-                        .collect::<Result<_, _>>()?,
-                    mid: (before.mid + more.mid)?,
-                },
+                Some(before) => before.plus(&more)?,
                 None => more,
             });
         }

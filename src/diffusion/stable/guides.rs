@@ -47,9 +47,7 @@ impl StableDiffusion {
             names.map(|name| (name, TensorSlice::Whole)).collect()
         })?;
         let config = part.config.clone();
-        part.load(self.options.held, self.device(), |p| {
-            ControlNet::new(config, p)
-        })
+        part.load_with(&self.options, |p| ControlNet::new(config, p))
     }
 
     /// Loads an IP-Adapter (base or plus) for this model with the image encoder that it was made
@@ -79,7 +77,8 @@ impl StableDiffusion {
             Arc::new(TensorView::of(&Arc::new(file))),
             false,
             self.device(),
-        );
+        )
+        .on(self.gpu());
         IpAdapter::new(vision, &params, &attentions(&self.unet.asked), text)
             .map_err(|error| DiffusionError::unfit(path, sentence(&error), &remedy))
     }

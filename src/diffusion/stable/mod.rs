@@ -34,6 +34,8 @@ use super::error::DiffusionError;
 use super::{
     Prediction, StableDiffusionFamily, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
+use crate::nn::gpu::Gpu;
+use crate::weights::Place;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 use std::ops::Range;
@@ -44,6 +46,8 @@ use std::path::{Path, PathBuf};
 pub struct StableDiffusionOptions {
     /// Device that the networks compute on.
     pub device: Device,
+    /// Where the networks compute instead, if that is a GPU through wgpu.
+    pub gpu: Option<Gpu>,
     /// The type in which weights are held; none: as the file stores them. Everything is computed
     /// in f32.
     pub held: Option<DType>,
@@ -58,10 +62,19 @@ pub struct StableDiffusionOptions {
 }
 
 impl StableDiffusionOptions {
+    /// The same for wherever models are loaded to.
+    pub fn at(place: &Place) -> Self {
+        Self {
+            gpu: place.gpu.clone(),
+            ..Self::on(&place.device)
+        }
+    }
+
     /// The model as it is.
     pub fn on(device: &Device) -> Self {
         Self {
             device: device.clone(),
+            gpu: None,
             held: None,
             loras: Vec::new(),
             embeddings: Vec::new(),
@@ -120,6 +133,11 @@ impl StableDiffusion {
         &self.options.device
     }
 
+    /// Where the networks compute instead, if that is a GPU through wgpu.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.options.gpu.as_ref()
+    }
+
     /// Configuration of the UNet.
     pub fn unet_config(&self) -> &UnetConfig {
         &self.unet.config
@@ -170,7 +188,7 @@ impl StableDiffusion {
             .enumerate()
             .map(|(i, part)| {
                 let config = part.config.clone();
-                part.load(self.options.held, self.device(), |p| match i {
+                part.load_with(&self.options, |p| match i {
                     0 => TextEncoder::new(config, p),
                     _ => TextEncoder::with_projection(config, p),
                 })
@@ -189,8 +207,7 @@ impl StableDiffusion {
     /// As for [`StableDiffusion::text_encoders`].
     pub fn unet(&self) -> Result<Unet, DiffusionError> {
         let config = self.unet.config.clone();
-        self.unet
-            .load(self.options.held, self.device(), |p| Unet::new(config, p))
+        self.unet.load_with(&self.options, |p| Unet::new(config, p))
     }
 
     /// Loads the autoencoder.
@@ -199,7 +216,6 @@ impl StableDiffusion {
     /// As for [`StableDiffusion::text_encoders`].
     pub fn vae(&self) -> Result<Vae, DiffusionError> {
         let config = self.vae.config.clone();
-        self.vae
-            .load(self.options.held, self.device(), |p| Vae::new(config, p))
+        self.vae.load_with(&self.options, |p| Vae::new(config, p))
     }
 }

@@ -1,5 +1,6 @@
 //! One network of a model: its configuration, and where its weights lie.
 
+use super::StableDiffusionOptions;
 use super::patched::Patched;
 use crate::diffusion::DiffusionError;
 use crate::diffusion::error::sentence;
@@ -126,12 +127,29 @@ impl<C> LoadablePart<C> {
         device: &Device,
         build: impl FnOnce(Params) -> TensorResult<M>,
     ) -> Result<M, DiffusionError> {
+        let options = StableDiffusionOptions {
+            held,
+            ..StableDiffusionOptions::on(device)
+        };
+        self.load_with(&options, build)
+    }
+
+    /// The same as the options of its model say.
+    ///
+    /// # Errors
+    /// As there, or a GPU that fails.
+    pub(in crate::diffusion) fn load_with<M>(
+        &self,
+        options: &StableDiffusionOptions,
+        build: impl FnOnce(Params) -> TensorResult<M>,
+    ) -> Result<M, DiffusionError> {
         let source = Arc::new(self.source.clone());
-        let params = match held.unwrap_or_else(|| self.source.stored()) {
+        let (device, gpu) = (&options.device, options.gpu.as_ref());
+        let params = match options.held.unwrap_or_else(|| self.source.stored()) {
             DType::F32 => Params::from_source(source, false, device),
             held => Params::held_as(source, held, device),
         };
-        build(params).map_err(|error| {
+        build(params.on(gpu)).map_err(|error| {
             let sentence = sentence(&error);
             // What is wrong with the file itself names it already.
             match sentence.starts_with(&*self.path.to_string_lossy()) {

@@ -213,6 +213,10 @@ impl StableDiffusionPipeline {
             self.unet = None;
         }
         let picture = self.decode(&latents)?;
+        // Other programs want the memory that nothing needs before the next picture.
+        if let Some(gpu) = self.model.gpu() {
+            gpu.trim();
+        }
         Ok(Some(match (order.init, order.mask) {
             (Some((init, _)), Some(mask)) => paste_around(&picture, init, mask),
             _ => picture,

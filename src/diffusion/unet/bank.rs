@@ -1,8 +1,7 @@
 //! Reference attention: what the self-attention of a UNet's way up saw of other pictures, so that
 //! a picture attends to them beside itself (StoryDiffusion, arXiv 2405.01434).
 
-use crate::nn::{Result, noise};
-use candle_core::Tensor;
+use crate::nn::{Array, Held, Result, dims_of, noise};
 use std::collections::BTreeMap;
 
 /// The stream of noise from which tokens are drawn, beyond those of the steps.
@@ -14,7 +13,7 @@ const LAYERS: u64 = 1 << 12;
 /// attention. It is made anew for every call and dropped after it.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceBank {
-    layers: BTreeMap<usize, (Tensor, Tensor)>,
+    layers: BTreeMap<usize, (Held, Held)>,
 }
 
 /// Which tokens of a reference picture are kept as keys and values.
@@ -53,40 +52,39 @@ impl TokenSelection {
 
 impl ReferenceBank {
     /// Keeps the picked of keys and values `[1,T,C]` of the attention `layer`.
-    pub(super) fn keep(
+    pub(super) fn keep<A: Array>(
         &mut self,
         layer: usize,
-        k: &Tensor,
-        v: &Tensor,
+        k: &A,
+        v: &A,
         pick: TokenSelection,
     ) -> Result<()> {
-        let places = pick.places(layer, k.dim(1)?)?;
-        let count = places.len();
-        if count == 0 {
+        let [_, tokens, _] = dims_of(k)?;
+        let places = pick.places(layer, tokens)?;
+        if places.is_empty() {
             return Ok(());
         }
-        let places = Tensor::from_vec(places, count, k.device())?;
-        let of = |x: &Tensor| x.contiguous()?.index_select(&places, 1);
-        let (k, v) = (of(k)?, of(v)?);
+        let (k, v) = (k.select(&places, 1)?, v.select(&places, 1)?);
         let both = match self.layers.remove(&layer) {
             Some((before, values)) => (
-                Tensor::cat(&[&before, &k], 1)?,
-                Tensor::cat(&[&values, &v], 1)?,
+                A::join(&[&k.beside_held(&before)?, &k], 1)?,
+                A::join(&[&v.beside_held(&values)?, &v], 1)?,
             ),
             None => (k, v),
         };
-        self.layers.insert(layer, both);
+        self.layers.insert(layer, (both.0.hold(), both.1.hold()));
         Ok(())
     }
 
     /// Keys and values `[B,T,C]` of the attention `layer` with those that were kept behind them.
-    pub(super) fn join(&self, layer: usize, k: Tensor, v: Tensor) -> Result<(Tensor, Tensor)> {
+    pub(super) fn join<A: Array>(&self, layer: usize, k: A, v: A) -> Result<(A, A)> {
         let Some((more_k, more_v)) = self.layers.get(&layer) else {
             return Ok((k, v));
         };
-        let batch = k.dim(0)?;
-        let with = |own: &Tensor, more: &Tensor| {
-            Tensor::cat(&[own.clone(), more.repeat((batch, 1, 1))?], 1)
+        let with = |own: &A, more: &Held| {
+            let more = own.beside_held(more)?;
+            let ([batch, _, _], [_, tokens, width]) = (dims_of(own)?, dims_of(&more)?);
+            A::join(&[own, &more.repeat_to(&[batch, tokens, width])?], 1)
         };
         Ok((with(&k, more_k)?, with(&v, more_v)?))
     }
@@ -96,7 +94,7 @@ impl ReferenceBank {
 mod tests {
     use super::*;
     use crate::nn::{Mask, attention};
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
 
     const PICK: TokenSelection = TokenSelection {
         seed: 7,

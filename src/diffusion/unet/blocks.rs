@@ -3,8 +3,7 @@
 use super::transformer::{AttentionContext, Transformer, TransformerShape};
 use super::{DownBlockKind, UnetConfig, UpBlockKind};
 use crate::diffusion::resnet::{ResnetBlock, ResnetShape, downsampler, upsampler};
-use crate::nn::{Conv2d, Padding, Params, Result};
-use candle_core::Tensor;
+use crate::nn::{Array, Conv2d, Padding, Params, Result};
 use std::cell::Cell;
 
 /// Residual blocks, each followed by a transformer where the block has them, then a resampling.
@@ -23,12 +22,12 @@ pub(super) struct MidBlock {
 }
 
 impl MidBlock {
-    pub(super) fn forward(
+    pub(super) fn forward<A: Array>(
         &self,
-        x: &Tensor,
-        time: &Tensor,
-        seen: AttentionContext,
-    ) -> Result<Tensor> {
+        x: &A,
+        time: &A,
+        seen: AttentionContext<A>,
+    ) -> Result<A> {
         let x = self.first.forward(x, Some(time))?;
         let x = self.transformer.forward(&x, seen)?;
         self.second.forward(&x, Some(time))
@@ -171,12 +170,12 @@ impl<'a> Builder<'a> {
 
 /// The way down from `x`, which `conv_in` made: the coarsest picture and all that is kept for the
 /// way up, `x` first.
-pub(super) fn go_down(
+pub(super) fn go_down<A: Array>(
     blocks: &[UnetBlock],
-    mut x: Tensor,
-    time: &Tensor,
-    seen: AttentionContext,
-) -> Result<(Tensor, Vec<Tensor>)> {
+    mut x: A,
+    time: &A,
+    seen: AttentionContext<A>,
+) -> Result<(A, Vec<A>)> {
     let mut kept = vec![x.clone()];
     for block in blocks {
         for (resnet, transformer) in &block.layers {

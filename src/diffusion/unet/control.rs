@@ -5,7 +5,8 @@ use super::blocks::{Builder, MidBlock, UnetBlock, go_down};
 use super::embedding::TimeEmbedding;
 use super::transformer::{AttentionContext, ReferenceAttention};
 use super::{Conditioning, UnetConfig, UpBlockKind};
-use crate::nn::{Conv2d, ConvOptions, Params, Result, silu};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{Array, Conv2d, ConvOptions, Held, Params, Result, dims_of};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -52,14 +53,26 @@ fn three() -> usize {
 #[derive(Clone, Debug)]
 pub struct Residuals {
     /// Each `[B,h,w,C]`, in the order of the way down.
-    pub down: Vec<Tensor>,
+    pub down: Vec<Held>,
     /// That of the middle block, `[B,h,w,C]`.
-    pub mid: Tensor,
+    pub mid: Held,
 }
 
 impl Residuals {
+    /// Those of two ControlNets, added up.
+    ///
+    /// # Errors
+    /// Shapes that don't fit each other.
+    pub fn plus(&self, other: &Self) -> Result<Self> {
+        let both = self.down.iter().zip(&other.down);
+        Ok(Self {
+            down: both.map(|(a, b)| a.plus(b)).collect::<Result<_>>()?,
+            mid: self.mid.plus(&other.mid)?,
+        })
+    }
+
     /// Adds the pictures of the way down to `kept`, and that of the middle to `x`.
-    pub(super) fn add(&self, x: Tensor, kept: &mut [Tensor]) -> Result<Tensor> {
+    pub(super) fn add<A: Array>(&self, x: &A, kept: &mut [A]) -> Result<A> {
         if kept.len() != self.down.len() {
             candle_core::bail!(
                 "the ControlNet has {} pictures for the UNet's {}; use one made for this model",
@@ -68,9 +81,9 @@ impl Residuals {
             );
         }
         for (kept, more) in kept.iter_mut().zip(&self.down) {
-            *kept = (&*kept + more)?;
+            *kept = kept.plus(&kept.beside_held(more)?)?;
         }
-        x + &self.mid
+        x.plus(&x.beside_held(&self.mid)?)
     }
 }
 
@@ -86,6 +99,7 @@ pub struct ControlNet {
     reader: Vec<Conv2d>,
     down_out: Vec<Conv2d>,
     mid_out: Conv2d,
+    gpu: Option<Gpu>,
 }
 
 impl ControlNet {
@@ -142,6 +156,7 @@ impl ControlNet {
             reader,
             down_out,
             mid_out: p.pp("controlnet_mid_block").conv2d(last, last, 1, one)?,
+            gpu: p.gpu().cloned(),
             config,
         })
     }
@@ -169,41 +184,58 @@ impl ControlNet {
         picture: &Tensor,
         scale: f64,
     ) -> Result<Residuals> {
-        let time = self.embedding.forward(timesteps, told, false)?;
+        match &self.gpu {
+            None => self.read(latents, timesteps, told, picture, scale),
+            Some(gpu) => {
+                let latents = GpuTensor::upload(gpu, latents)?;
+                self.read(&latents, timesteps, told, picture, scale)
+            }
+        }
+    }
+
+    fn read<A: Array>(
+        &self,
+        latents: &A,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        picture: &Tensor,
+        scale: f64,
+    ) -> Result<Residuals> {
+        let time = self.embedding.forward(latents, timesteps, told, false)?;
         let seen = AttentionContext {
-            text: &told.text,
+            text: &latents.beside(&told.text)?,
             image: None,
             beside: ReferenceAttention::Nothing,
             placed: None,
         };
-        let mut read = picture.clone();
+        let mut read = latents.beside(picture)?;
         for (i, conv) in self.reader.iter().enumerate() {
             read = conv.forward(&read)?;
             if i + 1 < self.reader.len() {
-                read = silu(&read)?;
+                read = read.silu()?;
             }
         }
         let x = self.conv_in.forward(latents)?;
         if read.dims()[1..] != x.dims()[1..] {
             let factor = self.picture_scale();
-            let (_, h, w, _) = x.dims4()?;
+            let [_, h, w, _] = dims_of(&x)?;
             candle_core::bail!(
                 "the picture to follow must be {}x{} pixels for this size; resize it",
                 w * factor,
                 h * factor
             );
         }
-        let x = x.broadcast_add(&read)?;
+        let x = x.plus(&read)?;
         let (x, kept) = go_down(&self.down, x, &time, seen)?;
         let x = self.mid.forward(&x, &time, seen)?;
         let down = kept
             .iter()
             .zip(&self.down_out)
-            .map(|(x, conv)| conv.forward(x)? * scale)
+            .map(|(x, conv)| Ok(conv.forward(x)?.scaled(scale)?.hold()))
             .collect::<Result<_>>()?;
         Ok(Residuals {
             down,
-            mid: (self.mid_out.forward(&x)? * scale)?,
+            mid: self.mid_out.forward(&x)?.scaled(scale)?.hold(),
         })
     }
 }

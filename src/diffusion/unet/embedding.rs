@@ -2,7 +2,7 @@
 //! whole text, the sizes of the picture, and the guidance scale.
 
 use super::{Conditioning, UnetConfig};
-use crate::nn::{Init, Linear, Params, Result, silu};
+use crate::nn::{Array, Init, Linear, Params, Result};
 use candle_core::{DType, Device, Tensor};
 
 /// The time embedding with what is added to it.
@@ -75,29 +75,30 @@ impl TimeEmbedding {
     }
 
     /// `timesteps [B]` -> `[B, 4 * block_out_channels[0]]`, with the SiLU that every residual block
-    /// would apply to it again. `reference` marks the pass over a reference.
-    pub(super) fn forward(
+    /// would apply to it again. `reference` marks the pass over a reference. `x` is where it is
+    /// computed.
+    pub(super) fn forward<A: Array>(
         &self,
+        x: &A,
         timesteps: &Tensor,
         told: &Conditioning,
         reference: bool,
-    ) -> Result<Tensor> {
-        let mut waves = sinusoids(timesteps, self.width, self.flip, self.shift)?;
+    ) -> Result<A> {
+        let mut waves = x.beside(&sinusoids(timesteps, self.width, self.flip, self.shift)?)?;
         if let Some(layer) = &self.guidance {
             let Some(guidance) = &told.timestep_cond else {
                 candle_core::bail!("this UNet needs an embedding of the guidance scale");
             };
-            waves = (waves + layer.forward(guidance)?)?;
+            waves = waves.plus(&layer.forward(&x.beside(guidance)?)?)?;
         }
-        let two =
-            |layers: &[Linear; 2], x: &Tensor| layers[1].forward(&silu(&layers[0].forward(x)?)?);
+        let two = |layers: &[Linear; 2], x: &A| layers[1].forward(&layers[0].forward(x)?.silu()?);
         let mut t = two(&self.time, &waves)?;
         let pooled = || {
             let pooled = told.pooled.as_ref();
             pooled.ok_or_else(|| candle_core::Error::Msg("this UNet needs the pooled text".into()))
         };
         if let Some(layer) = &self.class {
-            t = (t + layer.forward(pooled()?)?)?;
+            t = t.plus(&layer.forward(&x.beside(pooled()?)?)?)?;
         }
         if let Some(added) = &self.added {
             let Some(ids) = &told.time_ids else {
@@ -107,12 +108,12 @@ impl TimeEmbedding {
             let sizes = sinusoids(&ids.flatten_all()?, added.width, self.flip, self.shift)?;
             let sizes = sizes.reshape((b, n * added.width))?;
             let both = Tensor::cat(&[pooled()?, &sizes], 1)?;
-            t = (t + two(&added.layers, &both)?)?;
+            t = t.plus(&two(&added.layers, &x.beside(&both)?)?)?;
         }
         if let (Some(mark), true) = (&self.reference, reference) {
-            t = t.broadcast_add(mark)?;
+            t = t.plus(&x.beside(mark)?)?;
         }
-        silu(&t)
+        t.silu()
     }
 }
 

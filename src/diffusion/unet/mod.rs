@@ -16,7 +16,8 @@ pub use reference::{ReferenceLatents, References};
 pub use transformer::{ImageLayers, ImagePrompt};
 
 use super::resnet::{join_channels, upsample_like};
-use crate::nn::{Conv2d, ConvOptions, GroupNorm, Init, Params, Result};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{Array, Conv2d, ConvOptions, GroupNorm, Init, Params, Result};
 use blocks::{Builder, MidBlock, UnetBlock, go_down};
 use candle_core::{Device, Tensor};
 use embedding::TimeEmbedding;
@@ -36,6 +37,7 @@ pub struct Unet {
     up: Vec<UnetBlock>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
+    gpu: Option<Gpu>,
 }
 
 /// Conditioning of the UNet beside latents and timestep, each for the whole batch.
@@ -102,8 +104,14 @@ impl Unet {
                 same,
                 Init::Zeros,
             )?,
+            gpu: p.gpu().cloned(),
             config,
         })
+    }
+
+    /// Where it computes, if that is a GPU through wgpu.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref()
     }
 
     /// Configuration that it was built with.
@@ -159,8 +167,47 @@ impl Unet {
             positions: &places,
             reading: told.references.as_ref().map(ReferenceMode::See),
         });
+        match &self.gpu {
+            None => self.answer(latents, timesteps, told, beside, placed),
+            Some(gpu) => {
+                let latents = GpuTensor::upload(gpu, latents)?;
+                let answer = self.answer(&latents, timesteps, told, beside, placed)?;
+                answer.download()
+            }
+        }
+    }
+
+    fn answer<A: Array>(
+        &self,
+        latents: &A,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        beside: ReferenceAttention,
+        placed: Option<TokenPositions>,
+    ) -> Result<A> {
         let x = self.features(latents, timesteps, told, beside, placed)?;
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+
+    /// A pass that is made for what it keeps.
+    fn read(
+        &self,
+        latents: &Tensor,
+        timesteps: &Tensor,
+        told: &Conditioning,
+        beside: ReferenceAttention,
+        placed: Option<TokenPositions>,
+    ) -> Result<()> {
+        match &self.gpu {
+            None => self
+                .features(latents, timesteps, told, beside, placed)
+                .map(drop),
+            Some(gpu) => {
+                let latents = GpuTensor::upload(gpu, latents)?;
+                self.features(&latents, timesteps, told, beside, placed)
+                    .map(drop)
+            }
+        }
     }
 
     /// Adds to `bank` the keys and values of a reference picture for self-attention on the way up:
@@ -178,23 +225,25 @@ impl Unet {
     ) -> Result<ReferenceBank> {
         let bank = RefCell::new(bank);
         let beside = ReferenceAttention::Keep(&bank, pick);
-        self.features(latents, timesteps, told, beside, None)?;
+        self.read(latents, timesteps, told, beside, None)?;
         Ok(bank.into_inner())
     }
 
     /// What the last convolution reads.
-    fn features(
+    fn features<A: Array>(
         &self,
-        latents: &Tensor,
+        latents: &A,
         timesteps: &Tensor,
         told: &Conditioning,
         beside: ReferenceAttention,
         placed: Option<TokenPositions>,
-    ) -> Result<Tensor> {
+    ) -> Result<A> {
         let reference = placed.is_some_and(|p| matches!(p.reading, Some(ReferenceMode::Keep(_))));
-        let time = self.embedding.forward(timesteps, told, reference)?;
+        let time = self
+            .embedding
+            .forward(latents, timesteps, told, reference)?;
         let seen = AttentionContext {
-            text: &told.text,
+            text: &latents.beside(&told.text)?,
             image: told.image.as_ref(),
             beside: ReferenceAttention::Nothing,
             placed,
@@ -203,7 +252,7 @@ impl Unet {
         let (x, mut kept) = go_down(&self.down, x, &time, seen)?;
         let mut x = self.mid.forward(&x, &time, seen)?;
         if let Some(control) = &told.control {
-            x = control.add(x, &mut kept)?;
+            x = control.add(&x, &mut kept)?;
         }
         let seen = AttentionContext { beside, ..seen };
         for block in &self.up {

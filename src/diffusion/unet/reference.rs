@@ -8,7 +8,7 @@
 
 use super::transformer::ReferenceAttention;
 use super::{Conditioning, Unet};
-use crate::nn::{Init, Mask, Params, Result};
+use crate::nn::{Array, Held, Init, Mask, Params, Result, dims_of};
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 
@@ -23,7 +23,7 @@ const LOUDNESS: f32 = 1.5;
 #[derive(Clone, Debug)]
 pub struct References {
     /// By the number of the attention: `[B,R*T,C]`.
-    tokens: Vec<Tensor>,
+    tokens: Vec<Held>,
     /// By level, `[B,R*T,32]`.
     positions: Vec<Tensor>,
     /// 1 where a picture sees that reference: `[B,R]`.
@@ -46,7 +46,7 @@ pub struct ReferenceLatents {
 #[derive(Clone, Copy)]
 pub(super) enum ReferenceMode<'a> {
     /// Keep what would be seen of this picture.
-    Keep(&'a RefCell<Vec<Option<Tensor>>>),
+    Keep(&'a RefCell<Vec<Option<Held>>>),
     /// See these.
     See(&'a References),
 }
@@ -72,11 +72,11 @@ pub(super) struct Places {
 }
 
 /// Queries, keys and values of self-attention before their projections, and what is added behind.
-pub(super) struct Joined {
+pub(super) struct Joined<A> {
     /// `[B,T+R*T',C]`.
-    pub tokens: Tensor,
-    pub query: Tensor,
-    pub key: Tensor,
+    pub tokens: A,
+    pub query: A,
+    pub key: A,
     pub mask: Mask,
 }
 
@@ -95,31 +95,34 @@ impl Places {
     }
 
     /// `[1 or B,T,32]` -> `[1 or B,T,C]`: the same for every 32 channels, times `loudness [C]`.
-    fn spread(&self, positions: &Tensor, loudness: &Tensor) -> Result<Tensor> {
+    fn spread<A: Array>(&self, positions: &A, loudness: &Tensor) -> Result<A> {
         let times = loudness.dim(0)? / CHANNELS;
-        let all = Tensor::cat(&vec![positions; times], 2)?;
-        all.broadcast_mul(loudness)
+        let all = A::join(&vec![positions; times], 2)?;
+        all.times(&positions.beside(loudness)?)
     }
 
     /// Joins what the picture's tokens `x [B,T,C]` see of themselves with the references.
-    pub(super) fn join(&self, x: &Tensor, placed: TokenPositions) -> Result<Joined> {
+    pub(super) fn join<A: Array>(&self, x: &A, placed: TokenPositions) -> Result<Joined<A>> {
         let missing = || candle_core::Error::Msg("a reference lacks an attention".into());
         let here = placed.positions.get(self.level).ok_or_else(missing)?;
+        let here = &x.beside(here)?;
         let query = self.spread(here, &self.query)?;
         let key = self.spread(here, &self.key)?;
         match placed.reading {
             Some(ReferenceMode::See(references)) => {
-                let (b, t, _) = x.dims3()?;
+                let [b, t, _] = dims_of(x)?;
                 let there = references.positions.get(self.level).ok_or_else(missing)?;
                 let tokens = references.tokens.get(self.number).ok_or_else(missing)?;
-                let there = self.spread(there, &self.key)?.broadcast_add(&self.mark)?;
-                let (_, _, c) = key.dims3()?;
-                let key = key.broadcast_as((b, t, c))?;
+                let there = self.spread(&x.beside(there)?, &self.key)?;
+                let there = there.plus(&x.beside(&self.mark)?)?;
+                let tokens = x.beside_held(tokens)?;
+                let ([_, _, c], [_, others, _]) = (dims_of(&key)?, dims_of(&tokens)?);
+                let key = key.repeat_to(&[b, t, c])?;
                 Ok(Joined {
-                    tokens: Tensor::cat(&[x, tokens], 1)?,
+                    tokens: A::join(&[x, &tokens], 1)?,
                     query,
-                    key: Tensor::cat(&[&key.contiguous()?, &there], 1)?,
-                    mask: references.mask(t, tokens.dim(1)?, x.device())?,
+                    key: A::join(&[&key, &there], 1)?,
+                    mask: references.mask(t, others, &x.device())?,
                 })
             }
             reading => {
@@ -128,7 +131,7 @@ impl Places {
                     if kept.len() <= self.number {
                         kept.resize(self.number + 1, None);
                     }
-                    kept[self.number] = Some(x.clone());
+                    kept[self.number] = Some(x.clone().hold());
                 }
                 Ok(Joined {
                     tokens: x.clone(),
@@ -260,25 +263,29 @@ impl Unet {
             reading: Some(ReferenceMode::Keep(&kept)),
         };
         let start = Tensor::zeros(n, candle_core::DType::F32, device)?;
-        self.features(
+        self.read(
             &references.latents,
             &start,
             &told,
             ReferenceAttention::Nothing,
             Some(placed),
         )?;
-        let together = |t: &Tensor| {
-            let (_, t_each, c) = t.dims3()?;
-            t.reshape((batch, each * t_each, c))
+        let together = |t: Held| match t.dims() {
+            &[_, t_each, c] => t.reshape(&[batch, each * t_each, c]),
+            other => candle_core::bail!("an attention read {other:?}"),
         };
         let tokens = kept.into_inner().into_iter().map(|t| {
             let t = t.ok_or_else(|| candle_core::Error::Msg("an attention read nothing".into()))?;
-            together(&t)
+            together(t)
         });
+        let side_by_side = |t: &Tensor| {
+            let (_, t_each, c) = t.dims3()?;
+            t.reshape((batch, each * t_each, c))
+        };
         let seen = |left_out: &bool| if *left_out { 0.0 } else { 1.0 };
         Ok(References {
             tokens: tokens.collect::<Result<_>>()?,
-            positions: places.iter().map(together).collect::<Result<_>>()?,
+            positions: places.iter().map(side_by_side).collect::<Result<_>>()?,
             seen: references.left_out.iter().map(seen).collect(),
             each,
         })

@@ -3,7 +3,7 @@
 use super::bank::{ReferenceBank, TokenSelection};
 use super::reference::{Places, TokenPositions};
 use crate::nn::{
-    Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, attention, geglu,
+    Array, Conv2d, ConvOptions, GroupNorm, Init, LayerNorm, Linear, Mask, Params, Result, dims_of,
 };
 use candle_core::Tensor;
 use std::cell::RefCell;
@@ -25,14 +25,21 @@ pub struct ImagePrompt {
 pub struct ImageLayers(pub Vec<(Linear, Linear)>);
 
 /// What the attentions of a pass read beside the latents: text states, image prompt, references.
-#[derive(Clone, Copy)]
-pub(super) struct AttentionContext<'a> {
-    pub text: &'a Tensor,
+pub(super) struct AttentionContext<'a, A> {
+    pub text: &'a A,
     pub image: Option<&'a ImagePrompt>,
     pub beside: ReferenceAttention<'a>,
     /// Where the tokens stand, for a UNet that draws from references.
     pub placed: Option<TokenPositions<'a>>,
 }
+
+impl<A> Clone for AttentionContext<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for AttentionContext<'_, A> {}
 
 /// How self-attention takes part in reference attention: it records, reads, or does neither.
 #[derive(Clone, Copy)]
@@ -79,7 +86,7 @@ impl Projection {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         match self {
             Self::Linear(l) => l.forward(x),
             Self::Conv(c) => c.forward(x),
@@ -111,14 +118,14 @@ impl Transformer {
     }
 
     /// `x [B,H,W,C]` -> `[B,H,W,C]`.
-    pub(super) fn forward(&self, x: &Tensor, seen: AttentionContext) -> Result<Tensor> {
-        let (b, h, w, c) = x.dims4()?;
+    pub(super) fn forward<A: Array>(&self, x: &A, seen: AttentionContext<A>) -> Result<A> {
+        let [b, h, w, c] = dims_of(x)?;
         let y = self.proj_in.forward(&self.norm.forward(x)?)?;
-        let mut y = y.reshape((b, h * w, c))?;
+        let mut y = y.reshape(&[b, h * w, c])?;
         for block in &self.blocks {
             y = block.forward(&y, seen)?;
         }
-        self.proj_out.forward(&y.reshape((b, h, w, c))?)? + x
+        self.proj_out.forward(&y.reshape(&[b, h, w, c])?)?.plus(x)
     }
 }
 
@@ -155,13 +162,13 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, seen: AttentionContext) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A, seen: AttentionContext<A>) -> Result<A> {
         let n = self.norm1.forward(x)?;
         let own = match (&self.places, seen.placed) {
             (Some(places), Some(placed)) => self.itself.forward_placed(&n, places, placed)?,
             _ => self.itself.beside(&n, self.number, seen.beside)?,
         };
-        let x = (own + x)?;
+        let x = own.plus(x)?;
         let n = self.norm2.forward(&x)?;
         let image = match seen.image {
             Some(image) => {
@@ -170,14 +177,14 @@ impl Block {
                         "the IP-Adapter has too few layers for this model; use one made for it"
                     );
                 };
-                let tokens = &image.tokens;
+                let tokens = &x.beside(&image.tokens)?;
                 Some((k.forward(tokens)?, v.forward(tokens)?, image.scale))
             }
             None => None,
         };
-        let x = (self.to_text.forward(&n, seen.text, image)? + &x)?;
-        let wide = geglu(&self.widen.forward(&self.norm3.forward(&x)?)?)?;
-        self.narrow.forward(&wide)? + &x
+        let x = self.to_text.forward(&n, seen.text, image)?.plus(&x)?;
+        let wide = self.widen.forward(&self.norm3.forward(&x)?)?.geglu()?;
+        self.narrow.forward(&wide)?.plus(&x)
     }
 }
 
@@ -205,7 +212,7 @@ impl Attention {
     }
 
     /// From `x` to itself, and to what was kept of other pictures for the attention `number`.
-    fn beside(&self, x: &Tensor, number: usize, beside: ReferenceAttention) -> Result<Tensor> {
+    fn beside<A: Array>(&self, x: &A, number: usize, beside: ReferenceAttention) -> Result<A> {
         let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
         let (k, v) = match beside {
             ReferenceAttention::Nothing => (k, v),
@@ -215,41 +222,38 @@ impl Attention {
             }
             ReferenceAttention::See(bank) => bank.join(number, k, v)?,
         };
-        let found = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
-        self.out.forward(&found)
+        self.out.forward(&self.attend(&q, &k, &v, &Mask::None)?)
+    }
+
+    fn attend<A: Array>(&self, q: &A, k: &A, v: &A, mask: &Mask) -> Result<A> {
+        q.attention(k, v, (self.heads, self.heads), mask)
     }
 
     /// From `x` to itself and to references, by what each token holds and where it stands.
-    fn forward_placed(
+    fn forward_placed<A: Array>(
         &self,
-        x: &Tensor,
+        x: &A,
         places: &Places,
         placed: TokenPositions,
-    ) -> Result<Tensor> {
+    ) -> Result<A> {
         let joined = places.join(x, placed)?;
-        let q = self.q.forward(x)?.broadcast_add(&joined.query)?;
-        let k = self.k.forward(&joined.tokens)?.broadcast_add(&joined.key)?;
+        let q = self.q.forward(x)?.plus(&joined.query)?;
+        let k = self.k.forward(&joined.tokens)?.plus(&joined.key)?;
         let v = self.v.forward(&joined.tokens)?;
-        let found = attention(&q, &k, &v, self.heads, self.heads, &joined.mask)?;
-        self.out.forward(&found)
+        self.out.forward(&self.attend(&q, &k, &v, &joined.mask)?)
     }
 
     /// From `x` to `seen`, and to keys and values of a picture, of which so much is added.
-    fn forward(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        image: Option<(Tensor, Tensor, f64)>,
-    ) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A, seen: &A, image: Option<(A, A, f64)>) -> Result<A> {
         let (q, k, v) = (
             self.q.forward(x)?,
             self.k.forward(seen)?,
             self.v.forward(seen)?,
         );
-        let to = |k: &Tensor, v: &Tensor| attention(&q, k, v, self.heads, self.heads, &Mask::None);
-        let mut found = to(&k, &v)?;
+        let mut found = self.attend(&q, &k, &v, &Mask::None)?;
         if let Some((k, v, scale)) = image {
-            found = (found + (to(&k, &v)? * scale)?)?;
+            let more = self.attend(&q, &k, &v, &Mask::None)?;
+            found = found.plus(&more.scaled(scale)?)?;
         }
         self.out.forward(&found)
     }

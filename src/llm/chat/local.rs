@@ -19,6 +19,7 @@ use crate::llm::sampling::{draw, log_probability, penalise};
 use crate::llm::{
     CausalLm, GgufLm, Hyperparameters, LanguageModelOptions, LlmError, SHIELD, Tokenizer,
 };
+use crate::nn::gpu::Gpu;
 
 /// The day that templates are told: always the same, so that the same story and seed give the same
 /// text on every day. It is the one that Llama's own template falls back to, 26 July 2024.
@@ -52,6 +53,18 @@ impl LocalChat {
     /// # Errors
     /// When it can't be read, or is no language model that can be used here.
     pub fn open(path: &Path) -> Result<LocalChat, LlmError> {
+        Ok(Self::open_on(path, None)?.0)
+    }
+
+    /// The same with its layers on a GPU, where there is one and a kernel for all that they do; what
+    /// there is none for comes back.
+    ///
+    /// # Errors
+    /// As [`LocalChat::open`], or a GPU that fails.
+    pub fn open_on(
+        path: &Path,
+        gpu: Option<&Gpu>,
+    ) -> Result<(LocalChat, Option<&'static str>), LlmError> {
         let gguf = match path.is_dir() {
             true => Gguf::find(path)?,
             false => Gguf::open(path.to_path_buf())?,
@@ -61,13 +74,15 @@ impl LocalChat {
         let hyper = Hyperparameters::from_gguf(gguf.header());
         let hyper = hyper.map_err(|reason| gguf.unusable(reason))?;
         let options = LanguageModelOptions::usual(gguf.header(), &hyper);
-        let network = GgufLm::from_gguf(&gguf, &options)?;
+        let mut network = GgufLm::from_gguf(&gguf, &options)?;
+        let lacking = gpu.map(|gpu| network.move_to(gpu)).transpose()?.flatten();
         let marks = hyper.image_tokens(gguf.header());
-        Ok(LocalChat {
+        let chat = LocalChat {
             pictures: marks.map(|marks| (marks, hyper.width)),
             small: gguf.header().parameters() < SMALL,
             ..LocalChat::new(Box::new(network), tokenizer, template)
-        })
+        };
+        Ok((chat, lacking))
     }
 
     /// A model from its parts; without a template it follows no instructions, only goes on with

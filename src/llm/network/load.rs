@@ -53,6 +53,7 @@ impl LlmNetwork {
             local: Rope::local(&hyper, short.as_deref()),
             long: long.map(|long| Rope::global(&hyper, Some(&long))),
             activations: ActivationPrecision::Rounded,
+            gpu: None,
             hyper,
         })
     }

@@ -6,6 +6,7 @@
 
 mod attend;
 mod experts;
+mod gpu;
 mod load;
 mod rope;
 #[cfg(test)]
@@ -19,9 +20,11 @@ use super::LlmError;
 use super::cache::{CacheType, KvCache, LayerCache};
 use super::families::FeedForwardActivation;
 use super::hyperparameters::Hyperparameters;
+use crate::nn::gpu::GpuCache;
 use crate::nn::quant::{ActivationPrecision, Product, QuantMatrix, multiply_as, vector};
 use attend::AttentionParameters;
 use experts::MixtureOfExperts;
+use gpu::GpuLayers;
 use rope::Rope;
 
 /// Tokens that pass through the layers together; of a mixture of experts more, since each expert has
@@ -78,6 +81,8 @@ pub struct LlmNetwork {
     local: Rope,
     long: Option<Rope>,
     activations: ActivationPrecision,
+    /// Where the layers compute, if that is a GPU through wgpu.
+    gpu: Option<GpuLayers>,
 }
 
 /// Token ids, or embeddings in their place.
@@ -99,6 +104,8 @@ pub struct DecodingState {
     /// Whether it is read with the factors for long texts.
     long: bool,
     cache: KvCache,
+    /// Keys and values of each layer where the layers compute on a GPU.
+    gpu: Vec<GpuCache>,
     buffers: Buffers,
 }
 
@@ -122,7 +129,8 @@ impl DecodingState {
     /// before to go on.
     pub fn truncate(&mut self, length: usize) {
         if length < self.length {
-            self.length = if self.cache.holds(length) { length } else { 0 };
+            let holds = !self.gpu.is_empty() || self.cache.holds(length);
+            self.length = if holds { length } else { 0 };
             self.cache.truncate(self.length);
         }
     }
@@ -164,6 +172,7 @@ impl LlmNetwork {
             context: context.min(self.hyper.trained),
             long: false,
             cache: KvCache::new(kind, &self.hyper),
+            gpu: Vec::new(),
             buffers: Buffers::default(),
         }
     }
@@ -215,7 +224,11 @@ impl LlmNetwork {
         };
         let mut states = Vec::with_capacity(embeddings.len());
         for chunk in embeddings.chunks(chunk) {
-            if self.forward(state, chunk, picture, go_on).is_break() {
+            let read = match &self.gpu {
+                Some(gpu) => self.forward_on(gpu, state, chunk, go_on)?,
+                None => self.forward(state, chunk, picture, go_on),
+            };
+            if read.is_break() {
                 state.truncate(before);
                 return Ok(None);
             }
@@ -260,8 +273,16 @@ impl LlmNetwork {
 
     /// The logits of every token of the vocabulary after each hidden state, `[tokens, width]`, into
     /// `logits`, `[tokens, vocabulary]`.
-    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) {
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<(), LlmError> {
         let width = self.hyper.width;
+        if let Some(gpu) = &self.gpu {
+            *logits = gpu.logits(hidden, width)?;
+            self.cap(logits);
+            return Ok(());
+        }
         logits.resize(hidden.len() / width * self.hyper.vocabulary, 0.0);
         let (matrix, out) = (&self.head, logits.as_mut_slice());
         multiply_as(
@@ -270,9 +291,37 @@ impl LlmNetwork {
             hidden,
             width,
         );
+        self.cap(logits);
+        Ok(())
+    }
+
+    fn cap(&self, logits: &mut [f32]) {
         if let Some(cap) = self.hyper.logit_cap {
             vector::cap(logits, cap);
         }
+    }
+
+    /// As [`LlmNetwork::forward`], on a GPU.
+    fn forward_on(
+        &self,
+        gpu: &GpuLayers,
+        state: &mut DecodingState,
+        embeddings: &[f32],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, LlmError> {
+        let tokens = embeddings.len() / self.hyper.width;
+        if go_on().is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let rope = match &self.long {
+            Some(long) if state.long => long,
+            _ => &self.global,
+        };
+        let mut turns = Vec::new();
+        rope.turns(state.length, tokens, &mut turns);
+        state.buffers.normed = gpu.forward(&self.hyper, state, embeddings, &turns)?;
+        state.length += tokens;
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Reads a few tokens' embeddings; leaves their last hidden states in `buffers.normed`.

@@ -36,6 +36,7 @@ mod k_avx512;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod packed;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod single_avx2;
@@ -56,6 +57,7 @@ use super::kernels::simd::{Isa, isa};
 use eight::{Rounded, RoundedColumn};
 use half::f16;
 pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
+pub(crate) use packed::{Packed, packed};
 use rayon::prelude::*;
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.

@@ -318,3 +318,42 @@ fn a_matrix_outside_its_file_is_refused() {
     assert!(QuantMatrix::from_bytes(&[0; 144], 1, 256, QuantType::Q4K).is_ok());
     assert!(QuantMatrix::from_bytes(&[0; 144], 1, 288, QuantType::Q4K).is_err());
 }
+
+#[test]
+fn a_gpu_unpacks_every_format_to_the_same_weights() {
+    use crate::nn::gpu::{Gpu, GpuOptions, GpuQuantMatrix, GpuTensor, adapters};
+    use candle_core::{Device, Tensor};
+    if adapters().is_empty() {
+        eprintln!(
+            "no adapter of Vulkan, Metal or DirectX 12 is on this machine: nothing is tested"
+        );
+        return;
+    }
+    let gpu = Gpu::open(Some(0), GpuOptions::default()).unwrap();
+    for kind in KINDS {
+        // More tokens than go together, and rows that no workgroup divides.
+        for (rows, cols, tokens) in [(1, 256, 1), (7, 512, 5), (70, 256, 2)] {
+            let matrix = matrix(kind, rows, cols);
+            let x = columns(tokens, cols);
+            let bias: Vec<f32> = (0..rows).map(|i| i as f32 / 8.0).collect();
+            let exact = ActivationPrecision::Exact;
+            let mut want = product_as(InstructionSet::Portable, exact, &matrix, &x);
+            for (i, want) in want.iter_mut().enumerate() {
+                *want += bias[i % rows];
+            }
+            let there = GpuQuantMatrix::upload(&gpu, &matrix, Some(&bias)).unwrap();
+            let x = Tensor::from_vec(x, (1, tokens, cols), &Device::Cpu).unwrap();
+            let got = there
+                .multiply(&GpuTensor::upload(&gpu, &x).unwrap())
+                .unwrap();
+            assert_eq!(got.dims(), [1, tokens, rows]);
+            let got = got.download().unwrap().flatten_all().unwrap();
+            let got = got.to_vec1::<f32>().unwrap();
+            let largest = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+            for (got, want) in got.iter().zip(&want) {
+                let off = (got - want).abs() / largest;
+                assert!(off < 1e-4, "{kind:?} {rows}x{cols}: {got} for {want}");
+            }
+        }
+    }
+}

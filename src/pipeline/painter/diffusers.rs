@@ -13,7 +13,7 @@ use crate::diffusion::{DenoisingOptions, SchedulerKind, TextToImageModel};
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::{self, Model};
+use crate::weights::{Model, Place};
 
 /// Models whose manifest says `caption`: they draw the captions of the storyworld.
 pub(super) struct DiffusersKind;
@@ -26,16 +26,16 @@ impl PainterKind for DiffusersKind {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
-        let diffusion = TextToImageModel::load(&model.dir, device)?;
+        let diffusion = TextToImageModel::load_at(&model.dir, place)?;
         let (width, height) = diffusion.picture_size();
         let manifest = &model.manifest;
         let description = PainterDescription {
             model: manifest.id.clone(),
             weights: manifest.weights_hash(),
-            device: weights::device_name(device),
+            device: place.name(),
             takes: Capabilities {
                 size: Size { width, height },
                 prompts: PromptStyle::Storyworld,

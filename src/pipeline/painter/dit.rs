@@ -18,7 +18,7 @@ use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, format_bytes, free_memory};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::{self, Model};
+use crate::weights::{self, Model, Place};
 
 /// What such a model's manifest says.
 const PIPELINE: &str = "diffusion-transformer";
@@ -36,17 +36,18 @@ impl PainterKind for DitKind {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         model.verify_sizes()?;
         let path = model.source.path().unwrap_or(&model.dir);
         let manifest = &model.manifest;
-        let dit = Dit::open(path, &manifest.part_paths(), device)?;
+        let dit = Dit::open(path, &manifest.part_paths(), &place.device)?;
         let description = PainterDescription {
             model: manifest.id.clone(),
             weights: manifest.weights_hash(),
-            device: weights::device_name(device),
+            // candle-transformers knows candle's devices alone.
+            device: weights::device_name(&place.device),
             takes: takes(&dit),
             draws: manifest.draws.clone(),
             default_settings: default_settings(defaults(&dit), manifest),

@@ -4,7 +4,6 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -20,7 +19,7 @@ use crate::storyworld::library::{
     MAX_FIGURES, SceneSetting, Shown, Side, StagePrompt, Subject, cut_out, named as nouns,
 };
 use crate::storyworld::{Time, Weather};
-use crate::weights::{self, Model};
+use crate::weights::{Model, Place};
 
 /// Models whose manifest says `caption` and whose UNet draws from references.
 pub(super) struct LibraryKind;
@@ -35,17 +34,17 @@ impl PainterKind for LibraryKind {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let manifest = &model.manifest;
-        let model = StageDiffusion::load(&model.dir, device)?;
+        let model = StageDiffusion::load(&model.dir, place)?;
         let (width, height) = model.diffusion().picture_size();
         Ok(Box::new(LibraryPainter {
             description: PainterDescription {
                 model: manifest.id.clone(),
                 weights: manifest.weights_hash(),
-                device: weights::device_name(device),
+                device: place.name(),
                 takes: Capabilities {
                     size: Size { width, height },
                     prompts: PromptStyle::Stage,

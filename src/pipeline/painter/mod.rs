@@ -25,7 +25,7 @@ pub use presets::{PRESETS, Preset};
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;
-use crate::weights::{DrawableWords, Model};
+use crate::weights::{DrawableWords, Model, Place};
 
 /// What a loaded painter is and can do.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +135,7 @@ pub trait PainterKind: Sync {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError>;
 }
@@ -155,11 +155,11 @@ pub static PAINTERS: &[&dyn PainterKind] = &[
 /// As [`PainterKind::load`], or a model that draws nothing.
 pub fn load(
     model: &Model,
-    device: &Device,
+    place: &Place,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Box<dyn Painter>, PipelineError> {
     match kind_of(model) {
-        Some(kind) => kind.load(model, device, progress),
+        Some(kind) => kind.load(model, place, progress),
         None => Err(PipelineError::not_a_storyteller(&model.manifest)),
     }
 }

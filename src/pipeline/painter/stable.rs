@@ -21,7 +21,7 @@ use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, denoising, format_bytes, free_memory};
 use crate::story::{FileUse, Reference, SchedulerName, Settings, Size};
-use crate::weights::{self, DeviceKind, Model};
+use crate::weights::{DeviceKind, Model, Place};
 
 /// What such a model's manifest says.
 const PIPELINE: &str = "stable-diffusion";
@@ -38,7 +38,7 @@ impl PainterKind for StableKind {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         model.verify_sizes()?;
@@ -47,14 +47,14 @@ impl PainterKind for StableKind {
         let prediction = identity.and_then(|identity| identity.prediction.as_deref());
         let plain = StableDiffusionOptions {
             prediction: prediction.map(prediction_of).transpose()?,
-            ..StableDiffusionOptions::on(device)
+            ..StableDiffusionOptions::at(place)
         };
         let stable = StableDiffusion::open(&path, plain.clone())?;
         let manifest = &model.manifest;
         let description = PainterDescription {
             model: manifest.id.clone(),
             weights: manifest.weights_hash(),
-            device: weights::device_name(device),
+            device: place.name(),
             takes: takes(&stable),
             draws: manifest.draws.clone(),
             default_settings: default_settings(defaults(&stable), manifest),
@@ -278,9 +278,13 @@ impl Painter for StablePainter {
         let artist = self.artist(&brief)?;
         // What is loaded already is not needed once more.
         let needed = memory(artist.model(), brief.size).saturating_sub(artist.loaded());
-        match free_memory(artist.model().device()) {
+        let free = match artist.model().gpu() {
+            Some(gpu) => gpu.own_memory(),
+            None => free_memory(artist.model().device()),
+        };
+        match free {
             Some(free) if needed > free => Err(PipelineError::Request(format!(
-                "a picture of {width}x{height} pixels needs about {} of memory more than is loaded, and {} are free; choose a smaller size or close other programs",
+                "a picture of {width}x{height} pixels needs about {} of memory more than is loaded, and there are {}; choose a smaller size or close other programs",
                 format_bytes(needed),
                 format_bytes(free)
             ))),

@@ -16,7 +16,7 @@ use crate::published::{PartPaths, VokenLanguageWeights};
 use crate::story::{SchedulerName, Settings};
 use crate::vision::VisionTower;
 use crate::voken::FloatCachedLm;
-use crate::weights::Manifest;
+use crate::weights::{Manifest, device_name};
 
 /// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
 /// its own panels. Reading eight times as much took 22 s when a long story was opened again.
@@ -39,7 +39,7 @@ impl VokenPipeline {
                 of: 3,
             });
         };
-        let (model, device) = (&chosen.model, &chosen.device);
+        let (model, device) = (&chosen.model, &chosen.place.device);
         let manifest = &model.manifest;
         let writer = chosen.writer()?;
         tell("language model", 0);
@@ -57,9 +57,9 @@ impl VokenPipeline {
             }
         };
         tell("vision tower", 1);
-        let tower = folder.read_tower(spoken.llama.config().hidden_size, device)?;
+        let tower = folder.read_tower_at(spoken.llama.config().hidden_size, &chosen.place)?;
         tell("picture model", 2);
-        let diffusion = TextToImageModel::load(&model.dir, device)?;
+        let diffusion = TextToImageModel::load_at(&model.dir, &chosen.place)?;
         let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
         if made.d_model != wanted.cross_attention_dim
             || (wanted.class_embed_type.is_some() && !made.pooled)
@@ -89,7 +89,7 @@ impl VokenPipeline {
             description: description(
                 &[manifest, &writer.manifest],
                 VOKEN,
-                device,
+                chosen.place.name(),
                 size,
                 Settings::default(),
             ),
@@ -114,10 +114,10 @@ impl VokenPipeline {
         chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<VokenPipeline, PipelineError> {
-        let (model, device) = (&chosen.model, &chosen.device);
+        let (model, place) = (&chosen.model, &chosen.place);
         model.verify_sizes()?;
         let parts = PartPaths::read(&model.dir)?;
-        let (networks, voice, tokenizer) = PipelineNetworks::load(parts, device, progress)?;
+        let (networks, voice, tokenizer) = PipelineNetworks::load(parts, place, progress)?;
         let size = networks.picture_size();
         Ok(VokenPipeline {
             networks,
@@ -126,7 +126,7 @@ impl VokenPipeline {
             description: description(
                 &[&model.manifest],
                 VOKEN,
-                device,
+                place.name(),
                 size,
                 reference_settings(),
             ),
@@ -149,7 +149,13 @@ impl VokenPipeline {
             networks: PipelineNetworks::staying(VokenLanguageModel::new(language), tower, artist),
             voice,
             speech: TextFormat::Published(tokenizer),
-            description: description(&[&manifest], VOKEN, &device, size, reference_settings()),
+            description: description(
+                &[&manifest],
+                VOKEN,
+                device_name(&device),
+                size,
+                reference_settings(),
+            ),
             seen: Vec::new(),
         }
     }

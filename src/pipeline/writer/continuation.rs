@@ -5,7 +5,7 @@ use candle_core::Device;
 use super::{TextSink, Writer, WriterDescription, WriterKind, WrittenText};
 use crate::llm::{LanguageModel, Sampling};
 use crate::pipeline::{ContextPanel, LoadProgress, PipelineError, Request};
-use crate::weights::{self, Model};
+use crate::weights::{self, Model, Place};
 
 /// A little, so that a small model does not circle; more of it breaks names, which a story
 /// repeats.
@@ -22,10 +22,10 @@ impl WriterKind for ContinuationKind {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
-        let mut language = LanguageModel::load(&model.dir, device)?;
+        let mut language = LanguageModel::load(&model.dir, &place.device)?;
         language.prepare()?;
         Ok(Box::new(ContinuationWriter {
             language,

@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::Device;
-
 use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::catalogue;
@@ -12,7 +10,7 @@ use crate::llm::chat::{ChatModel, ChatOptions, FinishReason, Message, Reply, Vis
 use crate::pipeline::{LoadProgress, PipelineError};
 use crate::remote::openai::{self, Endpoint};
 use crate::remote::{Address, Client, keys};
-use crate::weights::Model;
+use crate::weights::{Model, Place};
 
 /// Characters of a token, about: less than in English, so that other scripts fit, too.
 const CHARACTERS_A_TOKEN: usize = 3;
@@ -32,7 +30,7 @@ impl WriterKind for EndpointKind {
     fn load(
         &self,
         model: &Model,
-        _device: &Device,
+        _place: &Place,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let (address, endpoint): (Address, Endpoint) = catalogue::kept(model)?;

@@ -7,7 +7,7 @@ use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::llm::chat::LocalChat;
 use crate::pipeline::{LoadProgress, PipelineError};
-use crate::weights::{self, Model, ModelSource};
+use crate::weights::{self, Model, ModelSource, Place};
 
 /// Added language models; the one that comes with the program has a recipe of its own.
 pub(super) struct LocalKind;
@@ -20,23 +20,32 @@ impl WriterKind for LocalKind {
     fn load(
         &self,
         model: &Model,
-        _device: &Device,
+        place: &Place,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let path = match &model.source {
             ModelSource::File(file) => file,
             ModelSource::Folder(_) | ModelSource::Address(_) => &model.dir,
         };
-        let mut chat = LocalChat::open(path)?;
+        let (mut chat, lacking) = LocalChat::open_on(path, place.gpu.as_ref())?;
         if let Some(projector) = &model.manifest.projector {
             let eyes = ProjectorEyes::new(projector)?;
             chat = chat.with_image_encoder(Box::new(eyes))?;
         }
+        if let Some(what) = lacking {
+            tracing::warn!(
+                model = model.manifest.id,
+                "the words are made on the processor: no GPU kernel for {what} yet"
+            );
+        }
         let description = WriterDescription {
             model: model.manifest.id.clone(),
             weights: model.manifest.weights_hash(),
-            // It runs on the processor whatever the device is.
-            device: weights::device_name(&Device::Cpu),
+            device: match (&place.gpu, lacking) {
+                (Some(_), None) => place.name(),
+                // It runs on the processor whatever else the device is.
+                _ => weights::device_name(&Device::Cpu),
+            },
             ..WriterDescription::default()
         };
         Ok(Box::new(InstructWriter::new(Box::new(chat), description)))

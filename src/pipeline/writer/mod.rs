@@ -9,12 +9,10 @@ mod local;
 
 use std::ops::ControlFlow;
 
-use candle_core::Device;
-
 use super::painter::PromptStyle;
 use super::{ContextPanel, LoadProgress, PipelineError, Request};
 use crate::story::Member;
-use crate::weights::Model;
+use crate::weights::{Model, Place};
 
 /// Most panels that are planned at a time.
 pub const MOST_PLANNED: u32 = 40;
@@ -159,7 +157,7 @@ pub trait WriterKind: Sync {
     fn load(
         &self,
         model: &Model,
-        device: &Device,
+        place: &Place,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError>;
 }

@@ -1,9 +1,10 @@
 //! Which model tells the story: what can be chosen, and what is known of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::State;
 use crate::engine::{Description, Loader};
+use crate::nn::gpu::AdapterInfo;
 use crate::pipeline::RecipeId;
 use crate::studio::models::ModelLibrary;
 use crate::studio::toasts::sentence;
@@ -68,6 +69,8 @@ pub struct Models {
     pub storytellers: Vec<Storyteller>,
     /// The installed models that write for others.
     pub writers: Vec<Manifest>,
+    /// The GPUs of this machine, once they are known.
+    pub gpus: Arc<OnceLock<Vec<AdapterInfo>>>,
     /// The models folder, where models can be added to it.
     pub library: Option<ModelLibrary>,
     pub(super) loader_for: LoaderFor,

@@ -187,7 +187,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let unet_config: UnetConfig = read_json(&model.join("unet/config.json"))?;
     let scheduler: SchedulerConfig = read_json(&model.join("scheduler/scheduler_config.json"))?;
     let scheduler = scheduler.with_own_defaults();
-    let device = super::device()?;
+    let device = super::device();
     let autoencoder = base.join(&s.autoencoder);
     let vae = ModelFolder::new(&autoencoder).read_vae(&device)?;
     check(&s, config, &unet_config, vae.config().encoder_scale())?;

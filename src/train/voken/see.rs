@@ -369,7 +369,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             ),
         ));
     }
-    let device = crate::train::device()?;
+    let device = crate::train::device();
     let file = GgufLlama::find(&base.join(&s.language_model))?;
     let mut llama = file.dequantised(file.tables(&device)?, &device)?;
     llama.freeze()?;

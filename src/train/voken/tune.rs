@@ -52,7 +52,7 @@ pub fn train(
     if source.is_empty() {
         return Err(bad("stories must be above 0"));
     }
-    let device = crate::train::device()?;
+    let device = crate::train::device();
     let file = GgufLlama::find(&base.join(&s.language_model))?;
     let mut llama = file.dequantised(file.tables(&device)?, &device)?;
     llama.freeze()?;

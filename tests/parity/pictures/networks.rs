@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use vokenboard::diffusion::{
     Conditioning, IpAdapter, Residuals, TextEncoders, TextFeatures, guidance_embedding, time_ids,
 };
+use vokenboard::nn::Held;
 
 pub const STAGES: &[CaseStage] = &[
     CaseStage {
@@ -105,12 +106,12 @@ fn told(case: &Case) -> Result<Conditioning, Error> {
     let optional = |name: &str| case.vectors.get(name).cloned();
     let mut down = Vec::new();
     while let Some(x) = case.vectors.get(&format!("control.down.{}", down.len())) {
-        down.push(nhwc(x)?);
+        down.push(Held::Tensor(nhwc(x)?));
     }
     let control = match case.vectors.get("control.mid") {
         Some(mid) => Some(Residuals {
             down,
-            mid: nhwc(mid)?,
+            mid: Held::Tensor(nhwc(mid)?),
         }),
         None => None,
     };
@@ -189,12 +190,12 @@ fn control(case: &Case, stage: &mut Stage) -> Outcome {
     )?;
     for (i, got) in got.down.iter().enumerate() {
         let name = format!("control.down.{i}");
-        case.close(stage, &name, got, &nhwc(case.get(&name)?)?)?;
+        case.close(stage, &name, &got.tensor()?, &nhwc(case.get(&name)?)?)?;
     }
     case.close(
         stage,
         "control.mid",
-        &got.mid,
+        &got.mid.tensor()?,
         &nhwc(case.get("control.mid")?)?,
     )
 }

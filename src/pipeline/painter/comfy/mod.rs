@@ -7,8 +7,6 @@ mod pool;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use candle_core::Device;
-
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, SizeRange,
 };
@@ -17,7 +15,7 @@ use crate::pipeline::{LoadProgress, PipelineError, Progress};
 use crate::remote::Address;
 use crate::remote::comfy::{self, ComfyModel, WorkflowInput};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::Model;
+use crate::weights::{Model, Place};
 use engine_worker::{EngineWorker, SCHEDULERS};
 use pool::EnginePool;
 
@@ -34,7 +32,7 @@ impl PainterKind for ComfyKind {
     fn load(
         &self,
         model: &Model,
-        _device: &Device,
+        _place: &Place,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let (address, what): (Address, ComfyModel) = catalogue::kept(model)?;

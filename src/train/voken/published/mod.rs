@@ -137,7 +137,7 @@ fn learn(
     let strips = datasets::read(data)?;
     let base = config.parent().unwrap_or(Path::new("."));
     let parts = PartPaths::of_folder(&base.join(&s.model))?;
-    let device = crate::train::device()?;
+    let device = crate::train::device();
     let nets = PublishedNetworks::read(parts, stage, strips.clone(), s.seed, &device)?;
     let items = learnable(&nets, &strips, stage, s.seed, data)?;
     let mut opt = AdamW::new(nets.params.vars(), AdamSettings::pytorch())?;

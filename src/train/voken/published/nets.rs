@@ -136,6 +136,7 @@ impl PublishedNetworks {
         let target = LoadTarget {
             device: device.clone(),
             held,
+            gpu: None,
         };
         let listener: LoadListener = Arc::new(|_| {});
         let published = Published::open(parts)?;

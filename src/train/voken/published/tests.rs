@@ -219,6 +219,7 @@ fn stage_two_begins_on_the_first_and_goes_on_after_a_kill_to_the_same_weights() 
     let target = crate::published::LoadTarget {
         device: Device::Cpu,
         held: DType::F32,
+        gpu: None,
     };
     let language = read
         .read_language(&target, &(Arc::new(|_: &str| {}) as _))

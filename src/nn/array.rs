@@ -1,0 +1,238 @@
+//! What networks are written with: tensors of candle's, or of a GPU that candle does not know.
+
+use super::gpu::GpuTensor;
+use super::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, ops};
+use candle_core::{Device, Tensor};
+use std::fmt::Debug;
+
+/// A tensor on the device that a network lies on, with what networks do to it. A network that is
+/// generic over it is written once for candle's devices, where all of this has a backward, and for
+/// [`super::gpu`], where nothing leaves the GPU in between.
+pub trait Array: Clone + Debug {
+    /// Sizes of the axes.
+    fn dims(&self) -> &[usize];
+    /// The same numbers under another shape.
+    ///
+    /// # Errors
+    /// Shapes that don't fit, or a device that fails; so for all that follow.
+    fn reshape(&self, dims: &[usize]) -> Result<Self>;
+    /// Places `start .. start + len` of an axis, contiguous.
+    fn cut(&self, axis: usize, start: usize, len: usize) -> Result<Self>;
+    /// One behind the other along an axis.
+    fn join(parts: &[&Self], axis: usize) -> Result<Self>;
+    /// Axis `i` of the result is axis `axes[i]` of this, contiguous.
+    fn turn(&self, axes: &[usize]) -> Result<Self>;
+    /// The places of an axis in another order, or some of them.
+    fn select(&self, places: &[u32], axis: usize) -> Result<Self>;
+    /// Repeats axes of size 1, contiguous.
+    fn repeat_to(&self, dims: &[usize]) -> Result<Self>;
+    /// Adds another of the same shape, or of the shape's end but for leading ones.
+    fn plus(&self, other: &Self) -> Result<Self>;
+    /// Multiplies by another, as [`Array::plus`] adds.
+    fn times(&self, other: &Self) -> Result<Self>;
+    /// Multiplies all numbers.
+    fn scaled(&self, by: f64) -> Result<Self>;
+    /// See [`ops::add_channels`].
+    fn add_channels(&self, t: &Self) -> Result<Self>;
+    /// `x * sigmoid(x)`.
+    fn silu(&self) -> Result<Self>;
+    /// GELU by the error function.
+    fn gelu(&self) -> Result<Self>;
+    /// `x * sigmoid(1.702 x)`.
+    fn quick_gelu(&self) -> Result<Self>;
+    /// See [`ops::geglu`].
+    fn geglu(&self) -> Result<Self>;
+    /// See [`ops::upsample_nearest`].
+    fn upsample_nearest(&self) -> Result<Self>;
+    /// See [`ops::attention`].
+    fn attention(&self, k: &Self, v: &Self, heads: (usize, usize), mask: &Mask) -> Result<Self>;
+    /// What a linear layer makes of it.
+    fn linear(&self, layer: &Linear) -> Result<Self>;
+    /// What a convolution makes of it.
+    fn conv2d(&self, layer: &Conv2d) -> Result<Self>;
+    /// What a group norm, and what follows in the same pass, makes of it.
+    fn group_norm(&self, layer: &GroupNorm, act: Activation) -> Result<Self>;
+    /// What a layer norm makes of it.
+    fn layer_norm(&self, layer: &LayerNorm) -> Result<Self>;
+    /// The device of candle's whose tensors this one takes as masks.
+    fn device(&self) -> Device;
+    /// `t`, which changes no more, on the device that this one is on.
+    fn beside(&self, t: &Tensor) -> Result<Self>;
+    /// The same for what may be on a device already.
+    fn beside_held(&self, held: &Held) -> Result<Self>;
+    /// Keeps it for another pass.
+    fn hold(self) -> Held;
+}
+
+/// What one pass through a network keeps for another, on the network's device.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// On a device of candle's.
+    Tensor(Tensor),
+    /// On a GPU through wgpu.
+    Gpu(GpuTensor),
+}
+
+impl Held {
+    /// Sizes of the axes.
+    pub fn dims(&self) -> &[usize] {
+        match self {
+            Held::Tensor(t) => t.dims(),
+            Held::Gpu(t) => t.dims(),
+        }
+    }
+
+    /// It on a device of candle's: copied from the GPU where it is on one.
+    ///
+    /// # Errors
+    /// A GPU that is lost.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Held::Tensor(t) => Ok(t.clone()),
+            Held::Gpu(t) => t.download(),
+        }
+    }
+
+    /// The same numbers under another shape.
+    ///
+    /// # Errors
+    /// A shape of another size.
+    pub fn reshape(&self, dims: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Held::Tensor(t) => Held::Tensor(t.reshape(dims)?),
+            Held::Gpu(t) => Held::Gpu(t.reshape(dims)?),
+        })
+    }
+
+    /// Adds another of the same shape.
+    ///
+    /// # Errors
+    /// Another shape, or a device that fails.
+    pub fn plus(&self, other: &Self) -> Result<Self> {
+        Ok(match self {
+            Held::Tensor(t) => t.plus(&t.beside_held(other)?)?.hold(),
+            Held::Gpu(t) => t.plus(&t.beside_held(other)?)?.hold(),
+        })
+    }
+}
+
+/// The sizes of `N` axes.
+///
+/// # Errors
+/// More axes or fewer.
+pub fn dims_of<const N: usize>(x: &impl Array) -> Result<[usize; N]> {
+    x.dims()
+        .try_into()
+        .map_err(|_| candle_core::Error::Msg(format!("{:?} has not {N} axes", x.dims())))
+}
+
+impl Array for Tensor {
+    fn dims(&self) -> &[usize] {
+        self.dims()
+    }
+
+    fn reshape(&self, dims: &[usize]) -> Result<Self> {
+        self.reshape(dims)
+    }
+
+    fn cut(&self, axis: usize, start: usize, len: usize) -> Result<Self> {
+        self.narrow(axis, start, len)?.contiguous()
+    }
+
+    fn join(parts: &[&Self], axis: usize) -> Result<Self> {
+        Tensor::cat(parts, axis)
+    }
+
+    fn turn(&self, axes: &[usize]) -> Result<Self> {
+        self.permute(axes)?.contiguous()
+    }
+
+    fn select(&self, places: &[u32], axis: usize) -> Result<Self> {
+        let places = Tensor::new(places, self.device())?;
+        self.contiguous()?.index_select(&places, axis)
+    }
+
+    fn repeat_to(&self, dims: &[usize]) -> Result<Self> {
+        self.broadcast_as(dims)?.contiguous()
+    }
+
+    fn plus(&self, other: &Self) -> Result<Self> {
+        match self.dims() == other.dims() {
+            true => self + other,
+            false => self.broadcast_add(other),
+        }
+    }
+
+    fn times(&self, other: &Self) -> Result<Self> {
+        match self.dims() == other.dims() {
+            true => self * other,
+            false => self.broadcast_mul(other),
+        }
+    }
+
+    fn scaled(&self, by: f64) -> Result<Self> {
+        self * by
+    }
+
+    fn add_channels(&self, t: &Self) -> Result<Self> {
+        ops::add_channels(self, t)
+    }
+
+    fn silu(&self) -> Result<Self> {
+        ops::silu(self)
+    }
+
+    fn gelu(&self) -> Result<Self> {
+        ops::gelu(self)
+    }
+
+    fn quick_gelu(&self) -> Result<Self> {
+        ops::quick_gelu(self)
+    }
+
+    fn geglu(&self) -> Result<Self> {
+        ops::geglu(self)
+    }
+
+    fn upsample_nearest(&self) -> Result<Self> {
+        ops::upsample_nearest(self)
+    }
+
+    fn attention(&self, k: &Self, v: &Self, heads: (usize, usize), mask: &Mask) -> Result<Self> {
+        ops::attention(self, k, v, heads.0, heads.1, mask)
+    }
+
+    fn linear(&self, layer: &Linear) -> Result<Self> {
+        let bias = layer.bias.as_ref().map(|bias| bias.host());
+        ops::linear(self, layer.weight.host()?, bias.transpose()?)
+    }
+
+    fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
+        let bias = layer.bias.as_ref().map(|bias| bias.host());
+        ops::conv2d(self, layer.weight.host()?, bias.transpose()?, layer.options)
+    }
+
+    fn group_norm(&self, n: &GroupNorm, act: Activation) -> Result<Self> {
+        ops::group_norm(self, n.gamma.host()?, n.beta.host()?, n.groups, n.eps, act)
+    }
+
+    fn layer_norm(&self, n: &LayerNorm) -> Result<Self> {
+        ops::layer_norm(self, n.gamma.host()?, n.beta.host()?, n.eps)
+    }
+
+    fn device(&self) -> Device {
+        self.device().clone()
+    }
+
+    fn beside(&self, t: &Tensor) -> Result<Self> {
+        Ok(t.clone())
+    }
+
+    fn beside_held(&self, held: &Held) -> Result<Self> {
+        held.tensor()
+    }
+
+    fn hold(self) -> Held {
+        Held::Tensor(self)
+    }
+}

@@ -1,0 +1,119 @@
+//! What networks do to tensors, on a GPU.
+
+use super::tensor::GpuTensor;
+use super::{attend, elementwise, norm, product, strided};
+use crate::nn::array::{Array, Held};
+use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result};
+use candle_core::{Device, Tensor};
+
+impl Array for GpuTensor {
+    fn dims(&self) -> &[usize] {
+        self.dims()
+    }
+
+    fn reshape(&self, dims: &[usize]) -> Result<Self> {
+        self.reshape(dims)
+    }
+
+    fn cut(&self, axis: usize, start: usize, len: usize) -> Result<Self> {
+        strided::narrow(self, axis, start, len)
+    }
+
+    fn join(parts: &[&Self], axis: usize) -> Result<Self> {
+        strided::cat(parts, axis)
+    }
+
+    fn turn(&self, axes: &[usize]) -> Result<Self> {
+        strided::permute(self, axes)
+    }
+
+    fn select(&self, places: &[u32], axis: usize) -> Result<Self> {
+        strided::select(self, places, axis)
+    }
+
+    fn repeat_to(&self, dims: &[usize]) -> Result<Self> {
+        strided::broadcast(self, dims)
+    }
+
+    fn plus(&self, other: &Self) -> Result<Self> {
+        elementwise::combine(self, other, "+")
+    }
+
+    fn times(&self, other: &Self) -> Result<Self> {
+        elementwise::combine(self, other, "*")
+    }
+
+    fn scaled(&self, by: f64) -> Result<Self> {
+        elementwise::each(self, "x[i] * s.by", by)
+    }
+
+    fn add_channels(&self, t: &Self) -> Result<Self> {
+        elementwise::add_channels(self, t)
+    }
+
+    fn silu(&self) -> Result<Self> {
+        elementwise::each(self, "silu(x[i])", 0.0)
+    }
+
+    fn gelu(&self) -> Result<Self> {
+        elementwise::each(self, "gelu(x[i])", 0.0)
+    }
+
+    fn quick_gelu(&self) -> Result<Self> {
+        elementwise::each(self, "quick_gelu(x[i])", 0.0)
+    }
+
+    fn geglu(&self) -> Result<Self> {
+        elementwise::geglu(self)
+    }
+
+    fn upsample_nearest(&self) -> Result<Self> {
+        strided::upsample_nearest(self)
+    }
+
+    fn attention(&self, k: &Self, v: &Self, heads: (usize, usize), mask: &Mask) -> Result<Self> {
+        attend::attention(self, k, v, heads.0, heads.1, mask)
+    }
+
+    fn linear(&self, layer: &Linear) -> Result<Self> {
+        let bias = layer.bias.as_ref().map(|bias| bias.on(self.gpu()));
+        let weight = layer.weight.on(self.gpu())?;
+        product::linear(self, &weight, bias.transpose()?.as_ref())
+    }
+
+    fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
+        let bias = layer.bias.as_ref().map(|bias| bias.on(self.gpu()));
+        let weight = layer.weight.on(self.gpu())?;
+        product::conv2d(self, &weight, bias.transpose()?.as_ref(), layer.options)
+    }
+
+    fn group_norm(&self, n: &GroupNorm, act: Activation) -> Result<Self> {
+        let (gamma, beta) = (n.gamma.on(self.gpu())?, n.beta.on(self.gpu())?);
+        norm::group_norm(self, &gamma, &beta, n.groups, n.eps, act)
+    }
+
+    fn layer_norm(&self, n: &LayerNorm) -> Result<Self> {
+        let (gamma, beta) = (n.gamma.on(self.gpu())?, n.beta.on(self.gpu())?);
+        norm::layer_norm(self, &gamma, &beta, n.eps)
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    fn beside(&self, t: &Tensor) -> Result<Self> {
+        self.gpu().remembered(t)
+    }
+
+    fn beside_held(&self, held: &Held) -> Result<Self> {
+        match held {
+            Held::Tensor(t) => self.beside(t),
+            Held::Gpu(t) if t.gpu().is(self.gpu()) => Ok(t.clone()),
+            Held::Gpu(t) => GpuTensor::upload(self.gpu(), &t.download()?),
+        }
+    }
+
+    fn hold(self) -> Held {
+        Held::Gpu(self)
+    }
+}

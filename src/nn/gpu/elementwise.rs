@@ -1,0 +1,170 @@
+//! What is done number by number.
+
+use super::device::Run;
+use super::product::MOST_GROUPS;
+use super::tensor::GpuTensor;
+use crate::nn::Result;
+
+/// Invocations of a workgroup.
+const GROUP: usize = 256;
+
+/// Workgroups of so many invocations or a few more, along two axes where one is too short.
+pub(super) fn spread(count: usize) -> [u32; 3] {
+    let groups = count.div_ceil(GROUP);
+    let across = groups.clamp(1, MOST_GROUPS);
+    [across as u32, groups.div_ceil(across) as u32, 1]
+}
+
+/// A kernel that makes each number of a new tensor from those at some place of one or two others.
+pub(super) struct Elementwise<'a> {
+    /// In WGSL: the value at `i`, from `x`, `z` and the sizes `s`.
+    pub value: &'a str,
+    /// Shape of the new tensor.
+    pub dims: Vec<usize>,
+    pub row: usize,
+    pub each: usize,
+    pub by: f32,
+}
+
+impl Elementwise<'_> {
+    pub(super) fn of(self, x: &GpuTensor) -> Result<GpuTensor> {
+        let bindings = "@group(0) @binding(2) var<storage, read_write> y: array<f32>;";
+        self.run(&[x], bindings)
+    }
+
+    pub(super) fn of_two(self, x: &GpuTensor, z: &GpuTensor, item: &str) -> Result<GpuTensor> {
+        let bindings = format!(
+            "@group(0) @binding(2) var<storage, read> z: array<{item}>;
+             @group(0) @binding(3) var<storage, read_write> y: array<f32>;"
+        );
+        self.run(&[x, z], &bindings)
+    }
+
+    fn run(self, from: &[&GpuTensor], bindings: &str) -> Result<GpuTensor> {
+        let gpu = from[0].gpu();
+        let y = GpuTensor::new(gpu, self.dims)?;
+        if y.count() == 0 {
+            return Ok(y);
+        }
+        let reads: Vec<_> = from.iter().map(|t| t.buffer()).collect();
+        gpu.run(&Run {
+            kernel: self.value,
+            source: &|| {
+                include_str!("kernels/elementwise.wgsl")
+                    .replace("BINDINGS", bindings)
+                    .replace("VALUE", self.value)
+            },
+            sizes: &[
+                y.count() as u32,
+                self.row as u32,
+                self.each as u32,
+                self.by.to_bits(),
+            ],
+            reads: &reads,
+            writes: y.buffer(),
+            groups: spread(y.count()),
+            flops: 4 * y.count() as u64,
+            bytes: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
+            asked: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
+        })?;
+        Ok(y)
+    }
+}
+
+/// A function of each number: `value` in WGSL, from `x[i]` and `s.by`.
+pub(super) fn each(x: &GpuTensor, value: &str, by: f64) -> Result<GpuTensor> {
+    Elementwise {
+        value,
+        dims: x.dims().to_vec(),
+        row: 1,
+        each: 1,
+        by: by as f32,
+    }
+    .of(x)
+}
+
+/// `[.., 2C] -> [.., C]`: the first half times GELU of the second.
+pub(super) fn geglu(x: &GpuTensor) -> Result<GpuTensor> {
+    let mut dims = x.dims().to_vec();
+    let Some(last) = dims.last_mut().filter(|last| last.is_multiple_of(2)) else {
+        candle_core::bail!("{:?} has not two halves", x.dims());
+    };
+    *last /= 2;
+    let row = *last;
+    let value = "x[i / s.row * 2u * s.row + i % s.row] * gelu(x[(i / s.row * 2u + 1u) * s.row + i % s.row])";
+    let by = 0.0;
+    Elementwise {
+        value,
+        dims,
+        row,
+        each: 1,
+        by,
+    }
+    .of(x)
+}
+
+/// `value` in WGSL at each place of `x`, with `z` seen at `at`: rows of `row` numbers, the next
+/// one after `each` numbers of `x`.
+fn with(x: &GpuTensor, z: &GpuTensor, sign: &str, row: usize, each: usize) -> Result<GpuTensor> {
+    let value = format!("x[i] {sign} z[i / s.each * s.row + i % s.row]");
+    Elementwise {
+        value: &value,
+        dims: x.dims().to_vec(),
+        row,
+        each,
+        by: 0.0,
+    }
+    .of_two(x, z, "f32")
+}
+
+impl GpuTensor {
+    /// SwiGLU: SiLU of this times `up`, of the same shape.
+    ///
+    /// # Errors
+    /// Another shape, or a GPU that fails.
+    pub fn swiglu(&self, up: &Self) -> Result<Self> {
+        if self.dims() != up.dims() {
+            candle_core::bail!("{:?} times {:?}", self.dims(), up.dims());
+        }
+        Elementwise {
+            value: "silu(x[i]) * z[i]",
+            dims: self.dims().to_vec(),
+            row: 1,
+            each: 1,
+            by: 0.0,
+        }
+        .of_two(self, up, "f32")
+    }
+}
+
+/// Adds or multiplies (`sign`) two tensors of one shape, or one whose shape is the end of the
+/// other's but for leading ones.
+pub(super) fn combine(x: &GpuTensor, z: &GpuTensor, sign: &str) -> Result<GpuTensor> {
+    let shape = z.dims();
+    let shape = &shape[shape.iter().take_while(|dim| **dim == 1).count()..];
+    if !x.dims().ends_with(shape) {
+        candle_core::bail!("{:?} can't be joined with {:?}", x.dims(), z.dims());
+    }
+    with(x, z, sign, z.count().max(1), x.count().max(1))
+}
+
+/// Adds `t [B,C]` to every place of `x [B,H,W,C]`.
+pub(super) fn add_channels(x: &GpuTensor, t: &GpuTensor) -> Result<GpuTensor> {
+    let (Some(&batch), Some(&channels)) = (x.dims().first(), x.dims().last()) else {
+        candle_core::bail!("channels of {:?}", x.dims());
+    };
+    if t.dims() != [batch, channels] {
+        candle_core::bail!(
+            "{:?} can't be added to the channels of {:?}",
+            t.dims(),
+            x.dims()
+        );
+    }
+    with(
+        x,
+        t,
+        "+",
+        channels.max(1),
+        (x.count() / batch.max(1)).max(1),
+    )
+}

@@ -1,0 +1,127 @@
+// Attention without the matrix of scores: tiles of 32 queries against tiles of 32 keys, with a
+// running maximum and sum for each query (online softmax, as in arXiv 2205.14135).
+
+struct Sizes {
+    queries: u32, keys: u32, heads: u32, key_heads: u32,
+    width: u32, first: u32, scale: f32, unused: u32,
+}
+
+@group(0) @binding(0) var<uniform> s: Sizes;
+@group(0) @binding(1) var<storage, read> q: array<ITEM>;
+@group(0) @binding(2) var<storage, read> k: array<ITEM>;
+@group(0) @binding(3) var<storage, read> v: array<ITEM>;
+MASK_BINDING
+@group(0) @binding(Y_BINDING) var<storage, read_write> y: array<ITEM>;
+
+const TILE = 32u;
+// Quads of four columns: of a head that are multiplied at a time, and of the output that are summed.
+const QUADS = QUADS_VALUEu;
+const PITCH = QUADS + 1u;
+const PARTS = PARTS_VALUEu;
+const OUT_PARTS = OUT_PARTS_VALUEu;
+const SCORE_PITCH = 33u;
+const SOME_PITCH = 17u;
+const LEAST = -1e30;
+
+var<workgroup> staged: array<vec4<f32>, STAGED_VALUEu>;
+var<workgroup> weights: array<f32, TILE * SCORE_PITCH>;
+var<workgroup> largest: array<f32, TILE * SOME_PITCH>;
+
+LOADERS
+
+@compute @workgroup_size(16, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) id: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let first = (s.first + group.x) * TILE;
+    let head = group.y;
+    let key_head = head / (s.heads / s.key_heads);
+    let batch = group.z;
+    let row = id.y * 4u;
+
+    var found: array<array<vec4<f32>, 4>, OUT_PARTS>;
+    for (var part = 0u; part < OUT_PARTS; part++) {
+        for (var i = 0u; i < 4u; i++) { found[part][i] = vec4<f32>(0.0); }
+    }
+    var most = vec4<f32>(LEAST);
+    var total = vec4<f32>(0.0);
+
+    for (var key = 0u; key < s.keys; key += TILE) {
+        var scores: array<vec2<f32>, 4>;
+        for (var i = 0u; i < 4u; i++) { scores[i] = vec2<f32>(0.0); }
+        for (var part = 0u; part < PARTS; part++) {
+            for (var at = thread; at < TILE * QUADS; at += 128u) {
+                let r = at / QUADS;
+                let quad = part * QUADS + at % QUADS;
+                staged[r * PITCH + at % QUADS] =
+                    load_q(batch * s.queries + first + r, first + r < s.queries, head, quad);
+                staged[(TILE + r) * PITCH + at % QUADS] =
+                    load_k(batch * s.keys + key + r, key + r < s.keys, key_head, quad);
+            }
+            workgroupBarrier();
+            for (var quad = 0u; quad < QUADS; quad++) {
+                let k0 = staged[(TILE + id.x) * PITCH + quad];
+                let k1 = staged[(TILE + id.x + 16u) * PITCH + quad];
+                for (var i = 0u; i < 4u; i++) {
+                    let one = staged[(row + i) * PITCH + quad];
+                    scores[i] += vec2<f32>(dot(one, k0), dot(one, k1));
+                }
+            }
+            workgroupBarrier();
+        }
+        for (var i = 0u; i < 4u; i++) {
+            let query = first + row + i;
+            scores[i] = vec2<f32>(
+                seen(batch, query, key + id.x, scores[i].x * s.scale),
+                seen(batch, query, key + id.x + 16u, scores[i].y * s.scale),
+            );
+            largest[(row + i) * SOME_PITCH + id.x] = max(scores[i].x, scores[i].y);
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < 4u; i++) {
+            var now = most[i];
+            for (var j = 0u; j < 16u; j++) {
+                now = max(now, largest[(row + i) * SOME_PITCH + j]);
+            }
+            let shrunk = exp(most[i] - now);
+            most[i] = now;
+            // A query that has seen nothing yet gives hidden keys no weight either.
+            let p = select(vec2<f32>(0.0), exp(scores[i] - now), scores[i] > vec2<f32>(LEAST));
+            total[i] = total[i] * shrunk + p.x + p.y;
+            weights[(row + i) * SCORE_PITCH + id.x] = p.x;
+            weights[(row + i) * SCORE_PITCH + id.x + 16u] = p.y;
+            for (var part = 0u; part < OUT_PARTS; part++) { found[part][i] *= shrunk; }
+        }
+        for (var part = 0u; part < OUT_PARTS; part++) {
+            for (var at = thread; at < TILE * 16u; at += 128u) {
+                let r = at / 16u;
+                staged[at] = load_v(
+                    batch * s.keys + key + r, key + r < s.keys, key_head, part * 16u + at % 16u);
+            }
+            workgroupBarrier();
+            for (var j = 0u; j < TILE; j++) {
+                let value = staged[j * 16u + id.x];
+                for (var i = 0u; i < 4u; i++) {
+                    found[part][i] += weights[(row + i) * SCORE_PITCH + j] * value;
+                }
+            }
+            workgroupBarrier();
+        }
+    }
+
+    for (var i = 0u; i < 4u; i++) { largest[(row + i) * SOME_PITCH + id.x] = total[i]; }
+    workgroupBarrier();
+    for (var i = 0u; i < 4u; i++) {
+        var sum = 0.0;
+        for (var j = 0u; j < 16u; j++) { sum += largest[(row + i) * SOME_PITCH + j]; }
+        if first + row + i >= s.queries || sum == 0.0 { sum = 1.0; }
+        for (var part = 0u; part < OUT_PARTS; part++) {
+            if first + row + i < s.queries {
+                store(batch * s.queries + first + row + i, head, part * 16u + id.x,
+                    found[part][i] / sum);
+            }
+        }
+    }
+}

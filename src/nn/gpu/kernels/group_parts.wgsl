@@ -1,0 +1,35 @@
+// Group norm, first: mean and squares about it of one channel over a slice of places.
+
+struct Sizes { count: u32, places: u32, channels: u32, slices: u32 }
+
+@group(0) @binding(0) var<uniform> s: Sizes;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> parts: array<vec2<f32>>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.x + id.y * groups.x * 256u;
+    if i >= s.count { return; }
+    let channel = i % s.channels;
+    let slice = i / s.channels % s.slices;
+    let sample = i / s.channels / s.slices;
+    let each = (s.places + s.slices - 1u) / s.slices;
+    let first = min(slice * each, s.places);
+    let last = min(first + each, s.places);
+    let base = sample * s.places * s.channels + channel;
+    if first == last {
+        parts[i] = vec2<f32>(0.0);
+        return;
+    }
+    // Sums about the first value lose nothing where the mean is large.
+    let about = x[base + first * s.channels];
+    var sum = 0.0;
+    var squares = 0.0;
+    for (var place = first; place < last; place++) {
+        let off = x[base + place * s.channels] - about;
+        sum += off;
+        squares += off * off;
+    }
+    let n = f32(last - first);
+    parts[i] = vec2<f32>(about + sum / n, max(squares - sum * sum / n, 0.0));
+}

@@ -1,0 +1,55 @@
+// Products of a quantised matrix, rows by columns, with the columns of a few tokens. The weights of
+// four rows are unpacked once for four tokens; sixteen invocations share a row.
+
+struct Sizes { rows: u32, columns: u32, tokens: u32, has_bias: u32 }
+
+@group(0) @binding(0) var<uniform> s: Sizes;
+@group(0) @binding(1) var<storage, read> numbers: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+
+const LANES = 16u;
+const ROWS = 4u;
+const TOKENS = 4u;
+
+var<workgroup> parts: array<vec4<f32>, ROWS * LANES>;
+
+struct Eight { a: vec4<f32>, b: vec4<f32> }
+
+LOADER
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) id: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = (group.x + group.z * groups.x) * ROWS + id.y;
+    let first = group.y * TOKENS;
+    let octets = s.columns / 8u;
+    let count = select(0u, octets, row < s.rows);
+    var sums = vec4<f32>(0.0);
+    for (var octet = id.x; octet < count; octet += LANES) {
+        let w = eight(row * octets + octet);
+        for (var t = 0u; t < TOKENS; t++) {
+            if first + t < s.tokens {
+                let at = (first + t) * octets * 2u + octet * 2u;
+                sums[t] += dot(w.a, x[at]) + dot(w.b, x[at + 1u]);
+            }
+        }
+    }
+    parts[thread] = sums;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        if id.x < half { parts[thread] += parts[thread + half]; }
+        workgroupBarrier();
+    }
+    if id.x < TOKENS && first + id.x < s.tokens && row < s.rows {
+        var offset = 0.0;
+        if s.has_bias != 0u { offset = bias[row]; }
+        y[(first + id.x) * s.rows + row] = parts[id.y * LANES][id.x] + offset;
+    }
+}

@@ -1,0 +1,39 @@
+//! GPUs through wgpu (Vulkan, Metal, DirectX 12): networks that were loaded onto one compute there,
+//! in the ordinary build.
+//!
+//! candle has no such device, and a custom operation of it would carry every tensor to the GPU and
+//! back. So tensors there are our own ([`GpuTensor`]), and networks are written for either kind
+//! ([`super::Array`]). Activations are f32; weights that are stored in half the width stay so and
+//! are unpacked while they are multiplied, which needs no feature of the GPU and overflows nowhere.
+//!
+//! One kernel a file under `kernels/`, in WGSL. They keep to what WebGPU guarantees: 256
+//! invocations and 16 KB a workgroup, 8 buffers.
+
+mod adapters;
+mod array;
+mod attend;
+mod bench;
+mod cache;
+mod device;
+mod elementwise;
+mod error;
+mod norm;
+mod pool;
+mod product;
+mod quant;
+mod rotary;
+mod strided;
+mod tensor;
+mod work;
+
+pub use adapters::{AdapterInfo, AdapterKind, adapters};
+pub use bench::{Measured, kernels, measure};
+pub use cache::GpuCache;
+pub use device::{Gpu, GpuOptions};
+pub use error::GpuError;
+pub use quant::GpuQuantMatrix;
+pub use tensor::GpuTensor;
+pub use work::Counts;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Group norm and layer norm.
+
+use super::device::Run;
+use super::elementwise::{Elementwise, spread};
+use super::product::{MOST_GROUPS, padded};
+use super::tensor::GpuTensor;
+use crate::nn::{Activation, Result};
+
+/// Places that one invocation sums up at least.
+const LEAST_PLACES: usize = 32;
+/// Slices of a picture at most.
+const MOST_SLICES: usize = 256;
+
+/// Normalises each group of channels of `x [B, .., C]` over all places of its sample.
+pub(super) fn group_norm(
+    x: &GpuTensor,
+    gamma: &GpuTensor,
+    beta: &GpuTensor,
+    groups: usize,
+    eps: f64,
+    act: Activation,
+) -> Result<GpuTensor> {
+    let (Some(&samples), Some(&channels)) = (x.dims().first(), x.dims().last()) else {
+        candle_core::bail!("group norm of {:?}", x.dims());
+    };
+    let fits = groups > 0 && channels.is_multiple_of(groups);
+    if x.dims().len() < 2 || !fits || gamma.dims() != [channels] || beta.dims() != [channels] {
+        candle_core::bail!("group norm in {groups} groups of {:?}", x.dims());
+    }
+    let gpu = x.gpu();
+    if x.count() == 0 {
+        return Ok(x.clone());
+    }
+    let places = x.count() / samples / channels;
+    let slices = (places / LEAST_PLACES).clamp(1, MOST_SLICES);
+    let count = samples * slices * channels;
+    let parts = GpuTensor::new(gpu, vec![count, 2])?;
+    gpu.run(&Run {
+        kernel: "group norm, parts",
+        source: &|| include_str!("kernels/group_parts.wgsl").to_owned(),
+        sizes: &[count, places, channels, slices].map(|size| size as u32),
+        reads: &[x.buffer()],
+        writes: parts.buffer(),
+        groups: spread(count),
+        flops: 4 * x.count() as u64,
+        bytes: x.bytes() + parts.bytes(),
+        asked: x.bytes() + parts.bytes(),
+    })?;
+    let scales = GpuTensor::new(gpu, vec![samples, channels, 2])?;
+    let mut sizes = [places, channels, slices, groups]
+        .map(|size| size as u32)
+        .to_vec();
+    sizes.push((eps as f32).to_bits());
+    gpu.run(&Run {
+        kernel: "group norm, joined",
+        source: &|| include_str!("kernels/group_join.wgsl").to_owned(),
+        sizes: &padded(sizes),
+        reads: &[parts.buffer(), gamma.buffer(), beta.buffer()],
+        writes: scales.buffer(),
+        groups: [groups as u32, samples as u32, 1],
+        flops: 8 * count as u64,
+        bytes: parts.bytes() + scales.bytes(),
+        asked: parts.bytes() + scales.bytes(),
+    })?;
+    let scaled =
+        "(x[i] * z[i / s.each * s.row + i % s.row].x + z[i / s.each * s.row + i % s.row].y)";
+    let value = match act {
+        Activation::None => scaled.to_owned(),
+        Activation::Silu => format!("silu({scaled})"),
+    };
+    Elementwise {
+        value: &value,
+        dims: x.dims().to_vec(),
+        row: channels,
+        each: places * channels,
+        by: 0.0,
+    }
+    .of_two(x, &scales, "vec2<f32>")
+}
+
+/// Normalises the last axis.
+pub(super) fn layer_norm(
+    x: &GpuTensor,
+    gamma: &GpuTensor,
+    beta: &GpuTensor,
+    eps: f64,
+) -> Result<GpuTensor> {
+    rows(x, gamma, Some(beta), eps)
+}
+
+impl GpuTensor {
+    /// Divides each `C` numbers in a row by their root mean square and multiplies them by
+    /// `gamma [C]`.
+    ///
+    /// # Errors
+    /// Rows that are no whole number of these, or a GPU that fails.
+    pub fn rms_norm(&self, gamma: &Self, eps: f64) -> Result<Self> {
+        rows(self, gamma, None, eps)
+    }
+}
+
+fn rows(x: &GpuTensor, gamma: &GpuTensor, beta: Option<&GpuTensor>, eps: f64) -> Result<GpuTensor> {
+    let width = gamma.count();
+    let last = x.dims().last().copied().unwrap_or(0);
+    // A norm of each head is narrower than a row.
+    let fits = match beta {
+        Some(beta) => last == width && beta.dims() == [width],
+        None => width > 0 && last.is_multiple_of(width),
+    };
+    if !fits {
+        candle_core::bail!("a norm of {width} numbers can't read {:?}", x.dims());
+    }
+    if x.count() == 0 {
+        return Ok(x.clone());
+    }
+    let rows = x.count() / width;
+    let y = GpuTensor::new(x.gpu(), x.dims().to_vec())?;
+    let across = rows.min(MOST_GROUPS);
+    let mut reads = vec![x.buffer(), gamma.buffer()];
+    reads.extend(beta.map(GpuTensor::buffer));
+    x.gpu().run(&Run {
+        kernel: if beta.is_some() {
+            "layer norm"
+        } else {
+            "RMS norm"
+        },
+        source: &|| {
+            let binding = "@group(0) @binding(3) var<storage, read> beta: array<f32>;";
+            let (binding, at, mean, offset) = match beta {
+                Some(_) => (binding, "4", "mean_of(first, width, thread)", "beta[i]"),
+                None => ("", "3", "0.0", "0.0"),
+            };
+            include_str!("kernels/rows.wgsl")
+                .replace("BETA_BINDING", binding)
+                .replace("Y_BINDING", at)
+                .replace("MEAN", mean)
+                .replace("BETA", offset)
+        },
+        sizes: &[rows as u32, width as u32, (eps as f32).to_bits(), 0],
+        reads: &reads,
+        writes: y.buffer(),
+        groups: [across as u32, rows.div_ceil(across) as u32, 1],
+        flops: 8 * x.count() as u64,
+        bytes: x.bytes() + y.bytes(),
+        asked: x.bytes() + y.bytes(),
+    })?;
+    Ok(y)
+}

@@ -1,0 +1,158 @@
+//! Products of quantised matrices, which stay packed in the GPU's memory.
+//!
+//! All formats of ggml become one of two layouts that hold the same numbers: four bits with a scale
+//! and a minimum for each 32 weights, or eight bits with both for each 16. What is not quantised is
+//! held in f16, or in f32 where f16 can't hold it.
+
+use super::device::{Gpu, Run};
+use super::pool::Buffer;
+use super::product::MOST_GROUPS;
+use super::tensor::GpuTensor;
+use crate::nn::Result;
+use crate::nn::quant::{Packed, QuantMatrix, packed};
+use candle_core::{Device, Tensor};
+use std::sync::Arc;
+
+/// Rows and tokens of a workgroup.
+const ROWS: usize = 4;
+const TOKENS: usize = 4;
+
+/// A quantised matrix with its bias, if it has one, on a GPU.
+#[derive(Clone)]
+pub struct GpuQuantMatrix {
+    gpu: Gpu,
+    numbers: Arc<Buffer>,
+    scales: Arc<Buffer>,
+    bias: Option<GpuTensor>,
+    bits: u32,
+    rows: usize,
+    columns: usize,
+    bytes: u64,
+}
+
+impl GpuQuantMatrix {
+    /// Copies it there.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory, or rows that are no whole number of eights.
+    pub fn upload(gpu: &Gpu, matrix: &QuantMatrix, bias: Option<&[f32]>) -> Result<Self> {
+        let (rows, columns) = (matrix.rows(), matrix.cols());
+        if !columns.is_multiple_of(8) {
+            candle_core::bail!("a row of {columns} weights is no whole number of eights");
+        }
+        let Packed {
+            bits,
+            numbers,
+            scales,
+        } = packed(matrix);
+        let scales: Vec<u8> = match scales.is_empty() {
+            true => vec![0; 8],
+            false => scales.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        };
+        let put = |bytes: &[u8]| -> Result<Arc<Buffer>> {
+            let buffer = gpu.buffer(bytes.len() as u64, true)?;
+            gpu.write(&buffer, bytes)?;
+            Ok(Arc::new(buffer))
+        };
+        let bias = bias.map(|bias| GpuTensor::upload(gpu, &Tensor::new(bias, &Device::Cpu)?));
+        Ok(Self {
+            gpu: gpu.clone(),
+            bytes: (numbers.len() + scales.len()) as u64,
+            numbers: put(&numbers)?,
+            scales: put(&scales)?,
+            bias: bias.transpose()?,
+            bits,
+            rows,
+            columns,
+        })
+    }
+
+    /// `x [.., columns]` -> `[.., rows]`.
+    ///
+    /// # Errors
+    /// Another width, or a GPU that fails.
+    pub fn multiply(&self, x: &GpuTensor) -> Result<GpuTensor> {
+        let mut dims = x.dims().to_vec();
+        match dims.last_mut() {
+            Some(width) if *width == self.columns => *width = self.rows,
+            _ => candle_core::bail!(
+                "a matrix of {} columns can't read {:?}",
+                self.columns,
+                x.dims()
+            ),
+        }
+        let y = GpuTensor::new(&self.gpu, dims)?;
+        let tokens = x.count() / self.columns;
+        if y.count() == 0 {
+            return Ok(y);
+        }
+        let groups = self.rows.div_ceil(ROWS);
+        let across = groups.min(MOST_GROUPS);
+        let passes = tokens.div_ceil(TOKENS);
+        let bias = self.bias.as_ref().map_or(&*self.scales, GpuTensor::buffer);
+        self.gpu.run(&Run {
+            kernel: &format!("quantised product of {} bits", self.bits),
+            source: &|| source(self.bits),
+            sizes: &[
+                self.rows as u32,
+                self.columns as u32,
+                tokens as u32,
+                u32::from(self.bias.is_some()),
+            ],
+            reads: &[&self.numbers, &self.scales, x.buffer(), bias],
+            writes: y.buffer(),
+            groups: [across as u32, passes as u32, groups.div_ceil(across) as u32],
+            flops: 2 * (self.rows * self.columns * tokens) as u64,
+            bytes: self.bytes + x.bytes() + y.bytes(),
+            asked: self.bytes * passes as u64 + x.bytes() * groups as u64 + y.bytes(),
+        })?;
+        Ok(y)
+    }
+}
+
+fn source(bits: u32) -> String {
+    let loader = match bits {
+        4 => {
+            "fn eight(octet: u32) -> Eight {
+                let all = numbers[octet];
+                let scale = scales[octet / 4u];
+                let low = vec4<u32>(all, all >> 4u, all >> 8u, all >> 12u) & vec4<u32>(15u);
+                let high = vec4<u32>(all >> 16u, all >> 20u, all >> 24u, all >> 28u) & vec4<u32>(15u);
+                return Eight(
+                    vec4<f32>(low) * scale.x + vec4<f32>(scale.y),
+                    vec4<f32>(high) * scale.x + vec4<f32>(scale.y),
+                );
+            }"
+        }
+        8 => {
+            "fn bytes(all: u32) -> vec4<f32> {
+                let each = vec4<i32>(vec4<u32>(all << 24u, all << 16u, all << 8u, all));
+                return vec4<f32>(each >> vec4<u32>(24u));
+            }
+            fn eight(octet: u32) -> Eight {
+                let scale = scales[octet / 2u];
+                return Eight(
+                    bytes(numbers[octet * 2u]) * scale.x + vec4<f32>(scale.y),
+                    bytes(numbers[octet * 2u + 1u]) * scale.x + vec4<f32>(scale.y),
+                );
+            }"
+        }
+        16 => {
+            "fn eight(octet: u32) -> Eight {
+                let at = octet * 4u;
+                return Eight(
+                    vec4<f32>(unpack2x16float(numbers[at]), unpack2x16float(numbers[at + 1u])),
+                    vec4<f32>(unpack2x16float(numbers[at + 2u]), unpack2x16float(numbers[at + 3u])),
+                );
+            }"
+        }
+        _ => {
+            "fn four(at: u32) -> vec4<f32> {
+                return bitcast<vec4<f32>>(
+                    vec4<u32>(numbers[at], numbers[at + 1u], numbers[at + 2u], numbers[at + 3u]));
+            }
+            fn eight(octet: u32) -> Eight { return Eight(four(octet * 8u), four(octet * 8u + 4u)); }"
+        }
+    };
+    include_str!("kernels/quant.wgsl").replace("LOADER", loader)
+}

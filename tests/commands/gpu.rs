@@ -1,0 +1,242 @@
+//! Pictures on a GPU through wgpu: the software one that automatic tests have, or a real one.
+//! Where there is none at all a sentence says so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{common, support::copy};
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use vokenboard::nn::gpu::{AdapterKind, Gpu, GpuOptions, adapters};
+
+const OPENING: &str = "A fox finds a lantern in the snowy forest.";
+
+fn there_is_a_gpu() -> bool {
+    let there = !adapters().is_empty();
+    if !there {
+        eprintln!(
+            "no adapter of Vulkan, Metal or DirectX 12 is on this machine: nothing is tested"
+        );
+    }
+    there
+}
+
+fn vokenboard(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("vokenboard").unwrap();
+    let data = concat!(env!("CARGO_TARGET_TMPDIR"), "/data");
+    command.env("VOKENBOARD_DATA", data).args(args);
+    command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+    command
+}
+
+/// Tells a panel and gives its picture.
+fn told(out: &Path, device: &str, more: &[&str]) -> image::RgbImage {
+    let mut command = vokenboard(&["tell", OPENING, "--panels", "1", "--seed", "3"]);
+    command.args(["--device", device]).args(more);
+    command.arg("--out").arg(out).assert().success();
+    let pictures = fs::read_dir(out.join("images")).unwrap();
+    let pictures: Vec<PathBuf> = pictures.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(pictures.len(), 1);
+    image::open(&pictures[0]).unwrap().to_rgb8()
+}
+
+/// Peak signal-to-noise ratio in dB; 40 is more than the eye tells apart.
+fn psnr(a: &image::RgbImage, b: &image::RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    let squares = a.as_raw().iter().zip(b.as_raw());
+    let sum: f64 = squares
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum();
+    10.0 * (255.0f64.powi(2) / (sum / a.as_raw().len() as f64).max(1e-9)).log10()
+}
+
+#[test]
+fn devices_lists_adapters_and_what_auto_takes() {
+    let all = adapters();
+    let mut listed = vokenboard(&["devices"]).assert().success();
+    listed = listed
+        .stdout(contains("cpu"))
+        .stdout(contains("auto   takes"));
+    for adapter in &all {
+        listed = listed.stdout(contains(format!("gpu:{}", adapter.index)));
+        listed = listed
+            .stdout(contains(&adapter.name))
+            .stdout(contains("workgroup"));
+    }
+    if all
+        .iter()
+        .all(|adapter| adapter.kind == AdapterKind::Software)
+    {
+        listed.stdout(contains("auto   takes CPU"));
+    }
+}
+
+#[test]
+fn devices_that_are_not_there_are_named() {
+    vokenboard(&["tell", OPENING, "--device", "gpu:x"])
+        .assert()
+        .failure()
+        .stderr(contains("gpu:x").and(contains("gpu:0")));
+    vokenboard(&["tell", OPENING, "--device", "gpu:77"])
+        .assert()
+        .failure()
+        .stderr(contains("77").and(contains("vokenboard devices")));
+}
+
+/// The model that comes with the program, both ways in which it draws.
+#[test]
+fn the_built_in_model_draws_the_same_on_a_gpu() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for pipeline in ["caption", "voken"] {
+        let how = ["--pipeline", pipeline, "--steps", "3"];
+        let cpu = told(&temp.path().join(format!("{pipeline}-cpu")), "cpu", &how);
+        let out = temp.path().join(format!("{pipeline}-gpu"));
+        let gpu = told(&out, "gpu:0", &how);
+        let alike = psnr(&cpu, &gpu);
+        assert!(alike > 40.0, "{pipeline}: {alike} dB");
+        let dark = gpu.as_raw().iter().all(|value| *value < 8);
+        assert!(!dark, "{pipeline}: the picture is black");
+        let story = fs::read_to_string(out.join("story.json")).unwrap();
+        assert!(
+            story.contains(&adapters()[0].name),
+            "the record names the GPU"
+        );
+    }
+}
+
+/// An author's own Stable Diffusion, from a file of tiny random weights.
+#[test]
+fn an_authors_own_model_draws_the_same_on_a_gpu_and_again() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let models = temp.path().join("models");
+    common::write_tiny_models(&models);
+    let from =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/09b-sd1-ckpt-legacy");
+    let mine = temp.path().join("mine");
+    fs::create_dir_all(mine.join("config")).unwrap();
+    copy(&from.join("config"), &mine.join("config"));
+    fs::copy(from.join("model.ckpt"), mine.join("ink.ckpt")).unwrap();
+    let folder = models.to_str().unwrap();
+    let file = mine.join("ink.ckpt");
+    let add = ["models", "add", file.to_str().unwrap(), "--models", folder];
+    vokenboard(&add).assert().success();
+    let how = [
+        "--models",
+        folder,
+        "--model",
+        "ink",
+        "--writer",
+        "tiny-writer",
+        "--steps",
+        "2",
+    ];
+    let cpu = told(&temp.path().join("cpu"), "cpu", &how);
+    let gpu = told(&temp.path().join("gpu"), "gpu:0", &how);
+    let again = told(&temp.path().join("again"), "gpu:0", &how);
+    assert!(psnr(&cpu, &gpu) > 40.0);
+    assert_eq!(
+        gpu, again,
+        "the same seed draws the same picture on one device"
+    );
+}
+
+/// Language models of authors: each family either computes there what it does on the processor, or
+/// says what there is no kernel for.
+#[test]
+fn language_models_write_the_same_on_a_gpu() {
+    use std::ops::ControlFlow;
+    use vokenboard::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions};
+    if !there_is_a_gpu() {
+        return;
+    }
+    let gpu = Gpu::open(Some(0), GpuOptions::default()).unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/writers");
+    let options = LanguageModelOptions {
+        context: 128,
+        cache: CacheType::F32,
+    };
+    let mut moved = Vec::new();
+    for family in fs::read_dir(models).unwrap() {
+        let family = family.unwrap();
+        let file = family.path().join("model.gguf");
+        let name = family.file_name().to_string_lossy().into_owned();
+        if !file.exists() {
+            continue;
+        }
+        let (mut cpu, mut lm) = (
+            GgufLm::open(&file, &options).unwrap(),
+            GgufLm::open(&file, &options).unwrap(),
+        );
+        if let Some(what) = lm.move_to(&gpu).unwrap() {
+            eprintln!("{name} stays on the processor: {what}");
+            continue;
+        }
+        cpu.make_exact();
+        let ids: Vec<u32> = (0..70).map(|i| (i * 37 + 11) % 90).collect();
+        let alike = |got: &[f32], want: &[f32], what: &str| {
+            let largest = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+            let off = got.iter().zip(want).map(|(a, b)| (a - b).abs());
+            let off = off.fold(0f32, f32::max) / largest;
+            assert!(off < 2e-3, "{name}, {what}: {off} apart");
+        };
+        let (got, want) = (lm.all_logits(&ids).unwrap(), cpu.all_logits(&ids).unwrap());
+        alike(&got, &want, "a text at once");
+        // Token by token behind what was read, and taken back.
+        let mut go_on = || ControlFlow::Continue(());
+        for length in [60, 61, 62, 40, 41] {
+            let (mut got, mut want) = (Vec::new(), Vec::new());
+            lm.read(&ids[..length], &mut got, &mut go_on).unwrap();
+            cpu.read(&ids[..length], &mut want, &mut go_on).unwrap();
+            alike(&got, &want, &format!("{length} tokens"));
+        }
+        moved.push(name);
+    }
+    for family in ["llama", "qwen2", "smollm2"] {
+        let there = moved.iter().any(|name| name.starts_with(family));
+        assert!(there, "{family} is not among {moved:?}");
+    }
+}
+
+/// A table for authors to send: every kernel, and the model that comes with the program.
+#[test]
+fn bench_gpu_prints_a_table() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let json = temp.path().join("gpu.json");
+    vokenboard(&["bench", "gpu", "--device", "gpu:0", "--runs", "1", "--json"])
+        .arg(&json)
+        .assert()
+        .success()
+        .stdout(contains("convolution 3x3").and(contains("sprout, UNet step")));
+    let told: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let measured = told["measured"].as_array().unwrap();
+    for row in measured {
+        for what in ["seconds", "flops", "dispatches", "least_bytes"] {
+            assert!(
+                row[what].as_f64().unwrap() > 0.0,
+                "{what} of {}",
+                row["name"]
+            );
+        }
+    }
+    // What a step brings to the GPU and back is its latents, texts and answer, not its layers.
+    let step = measured
+        .iter()
+        .find(|row| row["name"] == "sprout, UNet step, batch 2")
+        .unwrap();
+    let moved = step["uploaded"].as_u64().unwrap() + step["downloaded"].as_u64().unwrap();
+    assert!(moved < 1 << 20, "{moved} bytes moved in a step");
+    vokenboard(&["bench", "gpu", "--device", "cpu"])
+        .assert()
+        .failure()
+        .stderr(contains("no GPU through wgpu"));
+}
