@@ -29,8 +29,9 @@ fn main() -> ExitCode {
 /// Apart from `main`, where no instruction may stand that the processor lacks.
 #[inline(never)]
 fn start() -> ExitCode {
-    vokenboard::logging::start();
+    vokenboard::nn::ask_no_session();
     vokenboard::nn::share_cores();
+    vokenboard::logging::start();
     vokenboard::nn::keep_memory();
     vokenboard::nn::tell_of_cut_files();
     match run(Cli::parse()) {

@@ -107,7 +107,7 @@ pub(super) fn parts(
             Some((file, _)) => found.push((*part, file.clone())),
             None => {
                 return Err(CatalogueError::Said(format!(
-                    "{} is the transformer of {family} without {}; name that file with --with, or put it into the same folder",
+                    "{} is the transformer of the picture model {family} without {}; name that file with --with, or put it into the same folder",
                     path.display(),
                     part.called()
                 )));

@@ -40,10 +40,10 @@ pub struct OptionSpec {
 /// Values of an exporter's choices.
 ///
 /// ```
-/// use vokenboard::export::{Options, exporter};
+/// use vokenboard::export::{ExportOptions, exporter};
 ///
 /// let pdf = exporter("pdf").unwrap();
-/// let mut options = Options::default();
+/// let mut options = ExportOptions::default();
 /// options.set(pdf, "page", "letter").unwrap();
 /// assert!(options.set(pdf, "page", "napkin").unwrap_err().contains("a4"));
 /// ```

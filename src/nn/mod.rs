@@ -43,7 +43,7 @@ pub use ops::{
 };
 pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};
-pub use threads::share_cores;
+pub use threads::{ask_no_session, share_cores};
 
 /// Result of a tensor operation.
 pub type Result<T> = candle_core::Result<T>;

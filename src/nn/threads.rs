@@ -15,6 +15,21 @@ pub fn share_cores() {
     }
 }
 
+/// Keeps Mesa from asking a Wayland session which GPU it prefers where there is none, of which it
+/// complains on stderr for every adapter that is listed; call it first in `main`, as
+/// [`share_cores`].
+pub fn ask_no_session() {
+    const NAME: &str = "NODEVICE_SELECT";
+    if cfg!(target_os = "linux")
+        && std::env::var_os("XDG_RUNTIME_DIR").is_none()
+        && std::env::var_os(NAME).is_none()
+        && is_only_thread()
+    {
+        // SAFETY: no other thread exists that could read the environment meanwhile.
+        unsafe { std::env::set_var(NAME, "1") };
+    }
+}
+
 /// Whether this thread is the only one of the program; false where that can't be told.
 fn is_only_thread() -> bool {
     #[cfg(target_os = "linux")]

@@ -78,7 +78,10 @@ fn devices_that_are_not_there_are_named() {
         .assert()
         .failure()
         .stderr(contains("gpu:x").and(contains("gpu:0")));
-    vokenboard(&["tell", OPENING, "--device", "gpu:77"])
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let out = temp.path().join("story");
+    let out = out.to_str().unwrap();
+    vokenboard(&["tell", OPENING, "--out", out, "--device", "gpu:77"])
         .assert()
         .failure()
         .stderr(contains("77").and(contains("vokenboard devices")));

@@ -218,7 +218,7 @@ fn the_cast_s_pictures_go_into_the_reference_inputs_of_a_workflow() {
         "2": load("reference 2"),
         "3": load("backdrop"),
         "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}, "_meta": {"title": "Prompt"}},
-        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
     });
     let workflow = home.path().join("edit.json");
     std::fs::write(&workflow, graph.to_string()).unwrap();

@@ -34,7 +34,7 @@ impl Preset {
     /// use vokenboard::pipeline::painter::PRESETS;
     /// use vokenboard::story::Settings;
     ///
-    /// let fast = PRESETS[0].over(Settings::default());
+    /// let fast = PRESETS[0].apply_to(Settings::default());
     /// assert_eq!((fast.steps, fast.scheduler.as_str()), (4, "lcm"));
     /// ```
     pub fn apply_to(&self, settings: Settings) -> Settings {
