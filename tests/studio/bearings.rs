@@ -121,8 +121,8 @@ fn help_messages_and_versions_are_a_key_away() {
     let libraries = "The libraries that it is built from";
     t.studio.get_by_label(libraries).click_accesskit();
     t.studio.run_steps(10);
+    // No picture: the list changes with every dependency.
     t.studio.get_by_label_contains("moxcms 0.");
-    t.shot("libraries");
 }
 
 #[test]
