@@ -319,7 +319,7 @@ impl LatentDiffusion {
     }
 
     /// Draws a picture led towards one conditioning and away from another, of which each may have
-    /// references; otherwise as [`Painter::draw`].
+    /// references; otherwise as [`LatentDiffusion::draw`].
     ///
     /// # Errors
     /// Settings out of range.
