@@ -264,8 +264,8 @@ impl Test {
         let half = resize(&whole, width / 2, height / 2, FilterType::Triangle);
         let options = SnapshotOptions::new()
             .output_path("tests/snapshots/window")
-            // Other systems' devices smooth edges in their own way.
-            .max_failed_pixels(OsThreshold::new(60).macos(2000).windows(2000));
+            // Other processors and devices smooth edges in their own way; what moves changes thousands.
+            .max_failed_pixels(OsThreshold::new(400).macos(2000).windows(2000));
         if let Err(difference) = try_image_snapshot_options(&half, name, &options) {
             panic!("{name}: {difference}");
         }
