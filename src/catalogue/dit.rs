@@ -51,7 +51,7 @@ pub(super) fn of_gguf(header: &GgufHeader) -> HeaderTensors {
         let info = HeaderTensor {
             dtype: tensor
                 .kind
-                .map_or_else(String::new, |kind| format!("{kind:?}")),
+                .map_or_else(String::new, |kind| kind.name().to_string()),
             shape: tensor.shape.clone(),
             bytes: tensor.bytes as u64,
         };

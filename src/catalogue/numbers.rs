@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::HeaderTensors;
-use crate::weights::{Identity, WeightsKind};
+use crate::weights::{GgmlType, Identity, WeightsKind};
 
 /// Types that weights are read from.
 const READ: [&str; 6] = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"];
+
+/// Whether weights of a type, by safetensors' name or by llama.cpp's, can be read.
+fn is_read(dtype: &str) -> bool {
+    let mut ggml = GgmlType::ALL.iter();
+    READ.contains(&dtype) || ggml.any(|kind| kind.name() == dtype && kind.quant().is_some())
+}
 
 /// Ways to pack weights that only their own libraries read, by what is beside every weight.
 const PACKED: [(&str, &str); 10] = [
@@ -33,9 +39,10 @@ pub(super) fn judge(t: &HeaderTensors, identity: &mut Identity) {
     let packed = PACKED.iter().find(|(mark, _)| t.has_part(mark));
     let way = packed.map(|(_, way)| (*way).to_string()).or_else(|| {
         // Counters and position ids are whole numbers in every file.
-        let large = t.map.iter().find(|(_, info)| {
-            info.shape.len() > 1 && info.count() > 4096 && !READ.contains(&info.dtype.as_str())
-        });
+        let large = t
+            .map
+            .iter()
+            .find(|(_, info)| info.shape.len() > 1 && info.count() > 4096 && !is_read(&info.dtype));
         let (name, info) = large.filter(|(name, _)| !name.ends_with("position_ids"))?;
         Some(format!("{} ({name})", info.dtype))
     });

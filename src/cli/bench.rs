@@ -2,6 +2,7 @@
 
 mod gpu;
 mod picture;
+mod precision;
 mod speed;
 
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub enum BenchWhat {
     Vae(speed::PartBench),
     /// Whole pictures: from words, from a picture, in a region, with a reference
     Picture(Box<picture::PictureBench>),
+    /// Pictures drawn in f32 and in bf16, and how far they differ (PSNR)
+    Precision(Box<precision::PrecisionBench>),
     /// Kernels and networks on a GPU through wgpu, as a table to send us
     Gpu(Box<gpu::GpuBench>),
     /// The language model: reading 512 tokens, and writing
@@ -48,6 +51,7 @@ impl BenchWhat {
             BenchWhat::Ops(args) => &args.json,
             BenchWhat::Unet(args) | BenchWhat::Vae(args) => &args.json,
             BenchWhat::Picture(args) => &args.json,
+            BenchWhat::Precision(args) => &args.json,
             BenchWhat::Gpu(args) => &args.json,
             BenchWhat::Llm(args) => &args.json,
             BenchWhat::Tell(args) => &args.json,
@@ -110,6 +114,7 @@ pub(super) fn run(
         BenchWhat::Unet(args) => speed::part(args, BenchPart::Unet),
         BenchWhat::Vae(args) => speed::part(args, BenchPart::Vae),
         BenchWhat::Picture(args) => picture::picture(args),
+        BenchWhat::Precision(args) => precision::run(args),
         BenchWhat::Gpu(args) => gpu::run(args),
         BenchWhat::Llm(args) => speed::llm(args),
         BenchWhat::Tell(args) => tell(args),

@@ -63,9 +63,10 @@ pub fn time_family(
     family: StableDiffusionFamily,
     part: BenchPart,
     runs: usize,
+    bf16: bool,
     place: &Place,
 ) -> Result<Vec<f64>, DiffusionError> {
-    let part = RandomPart::new(family, part, place)?;
+    let part = RandomPart::new(family, part, bf16, place)?;
     time(runs, &|| part.run())
 }
 
@@ -80,6 +81,7 @@ impl RandomPart {
     pub fn new(
         family: StableDiffusionFamily,
         part: BenchPart,
+        bf16: bool,
         place: &Place,
     ) -> Result<Self, DiffusionError> {
         let device = &place.device;
@@ -89,7 +91,8 @@ impl RandomPart {
                 numbers: noise(1, 0, &[1 << 20], &Device::Cpu)?,
                 shapes: probe.required_tensors(),
             });
-            Ok(Params::held_as(source, DType::F16, device).on(place.gpu.as_ref()))
+            let params = Params::held_as(source, DType::F16, device);
+            Ok(params.on(place.gpu.as_ref()).in_bf16(bf16))
         };
         let probe = Params::probe(BTreeMap::new());
         let side = config.sample_size;

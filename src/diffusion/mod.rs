@@ -37,6 +37,7 @@ mod tests;
 pub use bench::{BenchPart, RandomPart, time_family};
 pub use clip::{
     ClipTokenizer, PadToken, TokenChunk, WeightedText, apply_weights, parse_weights, split_chunks,
+    weighted_words,
 };
 pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use dit::{

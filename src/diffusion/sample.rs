@@ -97,10 +97,18 @@ impl TextToImageModel {
     /// # Errors
     /// As [`TextToImageModel::load`], or a GPU that fails.
     pub fn load_at(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
+        Self::load_with(dir, place, false)
+    }
+
+    /// The same with the UNet's matrices multiplied in bf16, where the processor does that.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(dir: &Path, place: &Place, bf16: bool) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
         let plainly = |view| {
             let params = Params::from_source(Arc::new(view), false, &place.device);
-            params.on(place.gpu.as_ref())
+            params.on(place.gpu.as_ref()).in_bf16(bf16)
         };
         let model = Self {
             text_encoder: folder.open_text_encoder(&plainly)?,

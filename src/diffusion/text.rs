@@ -146,6 +146,7 @@ impl TextEncoder {
     /// As for [`TextEncoder::new`].
     pub fn with_projection(config: TextConfig, p: Params) -> Result<Self> {
         let (width, out) = (config.hidden_size, config.projection_dim);
+        let p = p.in_bf16(false);
         let projection = p.pp("text_projection").linear(width, out, false)?;
         Ok(Self {
             projection: Some(projection),
@@ -156,6 +157,8 @@ impl TextEncoder {
     /// # Errors
     /// A configuration that doesn't fit, or a tensor that is missing or has another shape.
     pub fn new(config: TextConfig, p: Params) -> Result<Self> {
+        // A text is read once, whatever the picture's steps.
+        let p = p.in_bf16(false);
         let (c, heads) = (config.hidden_size, config.num_attention_heads);
         if heads == 0 || c % heads != 0 {
             candle_core::bail!(

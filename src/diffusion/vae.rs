@@ -46,6 +46,8 @@ impl Vae {
     /// A configuration that isn't supported, or a tensor that is missing or has another shape.
     pub fn new(config: VaeConfig, p: Params) -> Result<Self> {
         config.check()?;
+        // Pixels show what is rounded here.
+        let p = p.in_bf16(false);
         Ok(Self {
             encoder: Encoder::new(&config, &p)?,
             decoder: Decoder::new(&config, &p)?,

@@ -2,6 +2,7 @@
 //! comparison of ways to tell stories.
 
 mod bootstrap;
+mod cast;
 mod drawings;
 mod faithfulness;
 mod frechet;
@@ -22,6 +23,7 @@ pub use crate::judges::{
     FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, Sighting, Verdict,
     mean_square_error, psnr,
 };
+pub use cast::{CastOptions, CastRow, Share, judge_cast};
 pub use drawings::{DrawingOptions, DrawingReport, Hand, judge_drawings};
 pub use faithfulness::{FaithfulnessOptions, GUIDANCES, judge};
 pub use identity::{IdentityEncoder, IdentityReport, MemberSimilarity, Similarity, identity};

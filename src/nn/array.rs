@@ -1,7 +1,7 @@
 //! What networks are written with: tensors of candle's, or of a GPU that candle does not know.
 
 use super::gpu::GpuTensor;
-use super::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, ops};
+use super::{Activation, Conv2d, ConvOptions, GroupNorm, LayerNorm, Linear, Mask, Result, ops};
 use candle_core::{Device, Tensor};
 use std::fmt::Debug;
 
@@ -56,7 +56,7 @@ pub trait Array: Clone + Debug {
     fn layer_norm(&self, layer: &LayerNorm) -> Result<Self>;
     /// The device of candle's whose tensors this one takes as masks.
     fn device(&self) -> Device;
-    /// `t`, which changes no more, on the device that this one is on.
+    /// `t`, which changes no more, on the device that this one is on and in its precision.
     fn beside(&self, t: &Tensor) -> Result<Self>;
     /// The same for what may be on a device already.
     fn beside_held(&self, held: &Held) -> Result<Self>;
@@ -204,11 +204,21 @@ impl Array for Tensor {
 
     fn linear(&self, layer: &Linear) -> Result<Self> {
         let bias = layer.bias.as_ref().map(|bias| bias.host());
+        if let Some(packed) = layer.weight.packed() {
+            return ops::linear_in_bf16(self, packed, bias.transpose()?);
+        }
         ops::linear(self, layer.weight.host()?, bias.transpose()?)
     }
 
     fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
         let bias = layer.bias.as_ref().map(|bias| bias.host());
+        if let Some(packed) = layer.weight.packed() {
+            let plain = ConvOptions::same(1) == layer.options;
+            return match plain {
+                true => ops::linear_in_bf16(self, packed, bias.transpose()?),
+                false => candle_core::bail!("a packed kernel convolves in one way only"),
+            };
+        }
         ops::conv2d(self, layer.weight.host()?, bias.transpose()?, layer.options)
     }
 
@@ -225,11 +235,11 @@ impl Array for Tensor {
     }
 
     fn beside(&self, t: &Tensor) -> Result<Self> {
-        Ok(t.clone())
+        t.to_dtype(self.dtype())
     }
 
     fn beside_held(&self, held: &Held) -> Result<Self> {
-        held.tensor()
+        held.tensor()?.to_dtype(self.dtype())
     }
 
     fn hold(self) -> Held {

@@ -45,5 +45,10 @@ pub use params::{Init, ParamError, Params, TensorSource};
 pub use random::{NoiseSource, noise};
 pub use threads::{ask_no_session, share_cores};
 
+/// Whether this processor multiplies matrices in bf16, see [`Params::in_bf16`].
+pub fn multiplies_bf16() -> bool {
+    kernels::bf16::available()
+}
+
 /// Result of a tensor operation.
 pub type Result<T> = candle_core::Result<T>;

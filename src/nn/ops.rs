@@ -7,10 +7,13 @@ mod half;
 mod norm;
 mod position;
 
+use super::kernels::bf16;
 use super::kernels::elementwise::Unary;
+use super::kernels::gemm::fresh;
 use super::kernels::norm::RowNorm;
 use super::{Result, plain};
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -139,6 +142,34 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
             has_bias: b.is_some(),
         },
     )
+}
+
+/// As [`linear`], with a weight that is packed in bf16, to which `x` is rounded; sums are f32. It
+/// has no backward.
+pub(super) fn linear_in_bf16(x: &Tensor, w: &bf16::Packed, b: Option<&Tensor>) -> Result<Tensor> {
+    let mut dims = x.dims().to_vec();
+    let (inp, out) = w.widths();
+    if dims.pop() != Some(inp) || !ours(&[x]) {
+        candle_core::bail!(
+            "a layer reads {inp} numbers in f32, and is given {:?}",
+            x.dims()
+        );
+    }
+    dims.push(out);
+    let bias = or_zeros(b, out, x)?;
+    let y = with_slices([x, &bias], |[x, bias]| {
+        let mut y = fresh(x.len() / inp * out);
+        w.multiply(x, &mut y);
+        if b.is_some() {
+            y.par_chunks_mut(64 * out).for_each(|rows| {
+                for row in rows.chunks_exact_mut(out) {
+                    row.iter_mut().zip(bias).for_each(|(sum, b)| *sum += b);
+                }
+            });
+        }
+        y
+    })?;
+    Tensor::from_vec(y, dims, x.device())
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.

@@ -126,6 +126,8 @@ pub struct Params {
     prefix: String,
     /// Where layers are to compute, if that is no device of candle's.
     gpu: Option<Gpu>,
+    /// Whether matrices are to be multiplied in bf16.
+    bf16: bool,
 }
 
 impl Params {
@@ -141,6 +143,7 @@ impl Params {
             store: Arc::new(store),
             prefix: String::new(),
             gpu: None,
+            bf16: false,
         }
     }
 
@@ -193,6 +196,7 @@ impl Params {
             store: Arc::new(store),
             prefix: String::new(),
             gpu: None,
+            bf16: false,
         }
     }
 
@@ -244,6 +248,7 @@ impl Params {
             store: self.store.clone(),
             prefix,
             gpu: self.gpu.clone(),
+            bf16: self.bf16,
         }
     }
 
@@ -255,6 +260,14 @@ impl Params {
             gpu: gpu.cloned(),
             ..self
         }
+    }
+
+    /// Has the linear layers and 1x1 convolutions that are built from now on multiply in bf16, with
+    /// sums in f32, where the processor does that and they don't learn: their weights are rounded
+    /// and packed when they are loaded, and their inputs are rounded.
+    #[must_use]
+    pub fn in_bf16(self, bf16: bool) -> Self {
+        Self { bf16, ..self }
     }
 
     /// Where the layers lie, if that is a GPU through wgpu.
@@ -272,6 +285,10 @@ impl Params {
     ) -> Result<Weight> {
         let host = self.get(file_shape, name, init, layout)?;
         let probed = matches!(self.store.source, ParamSource::Shapes(_));
+        let matrix = matches!(layout, Layout::Transposed | Layout::Hwio);
+        if self.bf16 && matrix && self.gpu.is_none() && !probed && !self.store.trainable {
+            return Weight::rounded(host);
+        }
         let gpu = self
             .gpu
             .as_ref()

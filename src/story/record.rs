@@ -317,6 +317,9 @@ pub struct Settings {
     /// What the UNet predicts where its file does not tell, `epsilon` or `v_prediction`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub prediction: Option<String>,
+    /// The UNet's matrices are multiplied in bf16: quicker, and rounded.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bf16: bool,
     /// How far the initial noise moves towards that of another seed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub variation: Option<Variation>,
@@ -370,6 +373,7 @@ impl Default for Settings {
             vae: None,
             embeddings: Vec::new(),
             prediction: None,
+            bf16: false,
             variation: None,
             init: None,
             mask: None,

@@ -80,6 +80,11 @@ impl SubjectId {
         self.get().name
     }
 
+    /// Its usual noun with the article, such as `an owl`.
+    pub fn with_article(self) -> String {
+        super::caption::with_article(self.get().nouns[0])
+    }
+
     /// Width of its clip art divided by the height.
     pub(crate) fn aspect(self) -> f32 {
         static ASPECTS: LazyLock<Vec<f32>> = LazyLock::new(|| {

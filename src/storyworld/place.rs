@@ -57,6 +57,12 @@ impl Place {
         !self.indoors() && self != Place::Moon
     }
 
+    /// One of the phrases for being here, as they follow a verb: `on the beach`.
+    pub fn somewhere(self, rng: &mut impl rand::Rng) -> &'static str {
+        use rand::seq::IndexedRandom;
+        self.phrases().choose(rng).copied().unwrap_or_default()
+    }
+
     /// Whole phrases for being here, as they follow a verb.
     pub(super) fn phrases(self) -> &'static [&'static str] {
         match self {

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
+use image::RgbaImage;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use resvg::{tiny_skia, usvg};
@@ -50,6 +51,25 @@ impl Renderer {
     /// Width and height of the pictures in pixels.
     pub fn size(&self) -> u32 {
         self.size
+    }
+
+    /// A subject alone by day, in the middle of a white picture of `size` pixels a side.
+    pub fn portrait(subject: SubjectId, size: u32) -> RgbaImage {
+        const SIDE: f32 = 100.0;
+        let room = SIDE * 0.8;
+        let aspect = subject.aspect();
+        let (w, h) = match aspect > 1.0 {
+            true => (room, room / aspect),
+            false => (room * aspect, room),
+        };
+        let (x, y) = ((SIDE - w) / 2.0, (SIDE - h) / 2.0);
+        let art = backdrop::embed(subject.get().svg, x, y, w, h);
+        let svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {SIDE} {SIDE}\"><rect width=\"{SIDE}\" height=\"{SIDE}\" fill=\"#ffffff\"/>{art}</svg>"
+        );
+        let size = size.max(1);
+        // White is everywhere behind it, so nothing is left of what it is multiplied by.
+        RgbaImage::from_raw(size, size, rasterise(&svg, size, size)).unwrap_or_default()
     }
 
     /// Draws `scene` into `rgb`, rows of `size * size * 3` bytes.

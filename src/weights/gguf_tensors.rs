@@ -64,6 +64,30 @@ impl GgufTensors {
     }
 }
 
+impl GgufTensors {
+    /// A tensor as the matrix that it is stored as, with all axes but the last as its rows; a vector
+    /// is one row. It stays in the mapped file.
+    ///
+    /// # Errors
+    /// When there is none of that name, it is of a type that is not read, or the file was changed.
+    pub fn matrix(&self, name: &str) -> candle_core::Result<QuantMatrix> {
+        let fault = |reason: String| candle_core::Error::Msg(format!("{name}: {reason}"));
+        self.file
+            .check()
+            .map_err(|error| fault(error.to_string()))?;
+        let tensor = self.header.tensors.get(name);
+        let tensor = tensor.ok_or_else(|| fault("it is missing from the weights".to_string()))?;
+        let kind = tensor.kind.and_then(GgmlType::quant).ok_or_else(|| {
+            let kind = tensor.kind.map_or("an unknown type", GgmlType::name);
+            fault(format!("it is stored as {kind}, which is not read"))
+        })?;
+        let cols = tensor.shape.last().copied().unwrap_or(1);
+        let rows = tensor.shape.iter().rev().skip(1).product();
+        let matrix = QuantMatrix::new(self.file.clone(), tensor.offset, rows, cols, kind);
+        matrix.map_err(|error| fault(error.to_string()))
+    }
+}
+
 impl TensorSource for GgufTensors {
     fn contains(&self, name: &str) -> bool {
         self.header.tensors.contains_key(name)
@@ -75,30 +99,20 @@ impl TensorSource for GgufTensors {
     }
 
     fn tensor(&self, name: &str, device: &Device) -> candle_core::Result<Tensor> {
-        let fault = |reason: String| candle_core::Error::Msg(format!("{name}: {reason}"));
-        self.file
-            .check()
-            .map_err(|error| fault(error.to_string()))?;
-        let tensor = self.header.tensors.get(name);
-        let tensor = tensor.ok_or_else(|| fault("it is missing from the weights".to_string()))?;
-        let shape = tensor.shape.as_slice();
+        let matrix = self.matrix(name)?;
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let Some(tensor) = self.header.tensors.get(name) else {
+            candle_core::bail!("{name}: it is missing from the weights");
+        };
         if tensor.kind == Some(GgmlType::F16) {
             // Was checked to lie inside the file when the header was read.
             let bytes = &self.file.bytes()[tensor.offset..tensor.offset + tensor.bytes];
-            return Tensor::from_raw_buffer(bytes, DType::F16, shape, device);
+            return Tensor::from_raw_buffer(bytes, DType::F16, &tensor.shape, device);
         }
-        let kind = tensor.kind.and_then(GgmlType::quant).ok_or_else(|| {
-            let kind = tensor.kind.map_or("an unknown type", GgmlType::name);
-            fault(format!("it is stored as {kind}, which is not read"))
-        })?;
-        let cols = shape.last().copied().unwrap_or(1);
-        let rows = shape.iter().rev().skip(1).product();
-        let matrix = QuantMatrix::new(self.file.clone(), tensor.offset, rows, cols, kind)
-            .map_err(|error| fault(error.to_string()))?;
         let mut numbers = vec![0.0; rows * cols];
         for (row, to) in numbers.chunks_exact_mut(cols).enumerate() {
             matrix.dequantise_row(row, to);
         }
-        Tensor::from_vec(numbers, shape, device)
+        Tensor::from_vec(numbers, tensor.shape.as_slice(), device)
     }
 }

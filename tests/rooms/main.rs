@@ -9,4 +9,5 @@ mod gradients;
 mod llm;
 mod stable_diffusion;
 mod train;
+mod transformers;
 mod voken;

@@ -97,7 +97,7 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
             (BenchPart::Vae, "decoding a picture"),
         ] {
             let name = format!("{}, {what}", family.called());
-            let random = RandomPart::new(family, part, &place)?;
+            let random = RandomPart::new(family, part, false, &place)?;
             tell(measure(gpu, &name, runs, &|| random.run().map(drop))?);
             drop(random);
             gpu.trim();

@@ -165,7 +165,7 @@ pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
     tell_rows(&rows, &args.json)
 }
 
-fn brief(settings: &Settings, usual: Size) -> Brief {
+pub(super) fn brief(settings: &Settings, usual: Size) -> Brief {
     Brief {
         prompt: PROMPT.to_owned(),
         size: settings.size.unwrap_or(usual),
@@ -177,6 +177,7 @@ fn brief(settings: &Settings, usual: Size) -> Brief {
         loras: settings.loras.clone(),
         vae: settings.vae.clone(),
         prediction: settings.prediction.clone(),
+        bf16: settings.bf16,
         ..Brief::default()
     }
 }

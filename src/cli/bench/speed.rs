@@ -33,6 +33,9 @@ pub struct PartBench {
     /// or sdxl, at its own picture size
     #[arg(long, value_name = "FAMILY", conflicts_with = "model")]
     family: Option<StableDiffusionFamily>,
+    /// Matrices of the UNet multiplied in bf16, where the processor does that
+    #[arg(long)]
+    bf16: bool,
     /// Runs that are counted
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
@@ -107,7 +110,7 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
     let place = weights::select_device(args.model.device)?;
     let runs = usize::from(args.runs);
     let (name, seconds) = if let Some(family) = args.family {
-        let seconds = time_family(family, part, runs, &place)?;
+        let seconds = time_family(family, part, runs, args.bf16, &place)?;
         (
             format!("random weights as large as {}", family.called()),
             seconds,
@@ -116,7 +119,7 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
         let models = weights::models_dir(args.model.models.as_deref())?;
         let name = args.model.model.as_deref();
         let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
-        let diffusion = TextToImageModel::load_at(&model.dir, &place)?;
+        let diffusion = TextToImageModel::load_with(&model.dir, &place, args.bf16)?;
         (model.manifest.id.clone(), diffusion.time(part, runs)?)
     };
     println!("{name} on {}", place.name());

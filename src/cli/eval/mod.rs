@@ -1,5 +1,6 @@
 //! `vokenboard eval`
 
+mod cast;
 mod drawings;
 mod faithfulness;
 mod identity;
@@ -16,6 +17,8 @@ pub struct EvalArgs {
 
 #[derive(Debug, Subcommand)]
 enum EvalCommand {
+    /// Whether characters stay themselves from panel to panel, with the cast and without it
+    Cast(cast::CastArgs),
     /// Whether subjects that are drawn from pictures come out as those show them
     Drawings(drawings::DrawingsArgs),
     /// Whether pictures show the subjects, place, time and weather that their captions name
@@ -34,6 +37,7 @@ enum EvalCommand {
 /// A model or judge that can't be read, or a file that can't be written.
 pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
+        EvalCommand::Cast(args) => cast::run(args),
         EvalCommand::Drawings(args) => drawings::run(args),
         EvalCommand::Faithfulness(args) => faithfulness::run(args),
         EvalCommand::Identity(args) => identity::run(args),

@@ -78,6 +78,28 @@ fn weight(rest: &str) -> Option<(f32, usize)> {
     Some((weight, close + 1))
 }
 
+/// The first `(words:1.2)` of a prompt, for a model that weighs no words. A larger number is no
+/// weight but part of the text, as in `(at 3:30)`.
+pub fn weighted_words(prompt: &str) -> Option<&str> {
+    const LARGEST: f32 = 10.0;
+    let mut open = None;
+    for (at, c) in prompt.char_indices() {
+        match c {
+            '(' if !prompt[..at].ends_with('\\') => open = Some(at),
+            ')' => open = None,
+            ':' => {
+                if let (Some(from), Some((by, length))) = (open, weight(&prompt[at..]))
+                    && by < LARGEST
+                {
+                    return Some(&prompt[from..at + length]);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 fn text(found: &mut Vec<WeightedText>, text: &str) {
     found.push(WeightedText::Text {
         text: text.to_owned(),
@@ -133,6 +155,15 @@ fn join(found: Vec<WeightedText>) -> Vec<WeightedText> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_with_a_number_are_found() {
+        let found = weighted_words("a (boy), (red scarf:1.3) at sea");
+        assert_eq!(found, Some("(red scarf:1.3)"));
+        for plain in ["a (boy)", "\\(x:1.2\\)", "ratio 3:2", "(at 3:30)", "(a: b)"] {
+            assert_eq!(weighted_words(plain), None, "{plain}");
+        }
+    }
 
     fn told(prompt: &str) -> Vec<(String, f32)> {
         let rounded = |w: f32| (w * 1e4).round() / 1e4;

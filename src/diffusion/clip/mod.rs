@@ -5,6 +5,6 @@ mod mark;
 mod tokenizer;
 
 pub use chunk::{TokenChunk, apply_weights, split_chunks};
-pub use mark::{WeightedText, parse_weights};
+pub use mark::{WeightedText, parse_weights, weighted_words};
 pub(in crate::diffusion) use tokenizer::byte_characters;
 pub use tokenizer::{ClipTokenizer, PadToken};

@@ -1,13 +1,16 @@
-//! FLUX.1 and Z-Image: transformers that candle-transformers implements, with the text encoders and
-//! the scheduler of diffusers' pipelines around them, and our own autoencoder.
+//! FLUX.1 and Z-Image: the text encoders are candle-transformers' (T5, Qwen3) and ours (CLIP), the
+//! scheduler is diffusers', the autoencoder ours.
 //!
-//! What candle's modules can't do: attention holds the scores of all heads at once, so that memory
-//! grows with the square of the pixels; on the CPU a product with bf16 weights widens them anew each
-//! time; in files with half precision FLUX.1 computes the angles of its positions in bf16.
+//! The transformers are ours as well, since candle-transformers' hold the attention scores of all
+//! tokens to all others at once, multiply with half precision slowly on the CPU, compute the angles
+//! of FLUX.1's positions in bf16, and leave out the tokens with which Z-Image fills text and picture
+//! up. Weights are held as the file has them: f32, f16, bf16 (fp8 becomes that), or quantised in a
+//! GGUF file, in which they stay.
 
 mod find;
 mod flow;
 mod flux;
+mod layers;
 mod names;
 mod open;
 mod pipeline;
@@ -23,8 +26,9 @@ pub use texts::Told;
 use super::stable::LoadablePart;
 use super::{DiffusionError, Vae, VaeConfig};
 use crate::nn::Result as TensorResult;
-use candle_core::{Device, Tensor};
-use flux::{FluxConfig, FluxNetwork, FluxWeights};
+use candle_core::{DType, Device, Tensor};
+use flux::{FluxConfig, FluxNetwork};
+use layers::PATCH;
 use source::Weights;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -52,7 +56,7 @@ impl fmt::Display for DitFamily {
 /// Where the transformer lies, by its kind.
 #[derive(Clone)]
 enum Transformer {
-    Flux(FluxConfig, FluxWeights),
+    Flux(FluxConfig, Weights),
     ZImage(ZImageConfig, Weights),
 }
 
@@ -70,12 +74,9 @@ pub struct Dit {
 pub struct DitNetwork(Loaded);
 
 enum Loaded {
-    Flux(FluxNetwork),
+    Flux(Box<FluxNetwork>),
     ZImage(Box<ZImageNetwork>),
 }
-
-/// Latents that are one token, along a side.
-const PATCH: usize = 2;
 
 impl Dit {
     /// Opens a folder in diffusers' layout, or a file with the transformer: a whole checkpoint, or
@@ -171,30 +172,25 @@ impl Dit {
 
     /// Bytes that the weights of the largest text encoder, the transformer and the autoencoder take.
     pub fn weight_bytes(&self) -> (u64, u64, u64) {
-        let transformer = match &self.transformer {
-            Transformer::Flux(_, weights) => weights.bytes(),
-            Transformer::ZImage(_, weights) => weights.bytes(),
-        };
+        let transformer = self.transformer_weights().bytes();
         (self.texts.bytes(), transformer, self.vae.bytes(None))
     }
 
-    /// Numbers that a step of denoising holds at its most beside the weights: candle's attention has
-    /// the scores of all heads twice.
+    fn transformer_weights(&self) -> &Weights {
+        match &self.transformer {
+            Transformer::Flux(_, weights) | Transformer::ZImage(_, weights) => weights,
+        }
+    }
+
+    /// Numbers that a step of denoising holds at its most beside the weights: those of every token
+    /// in a block, and the largest matrix while it is widened.
     pub fn step_numbers(&self, size: (usize, usize)) -> u64 {
-        let (text, heads, wide) = match &self.transformer {
-            Transformer::Flux(config, _) => (
-                config.text_tokens(),
-                config.heads(),
-                config.work_per_token(),
-            ),
-            Transformer::ZImage(config, _) => (
-                config.text_tokens(),
-                config.heads(),
-                config.work_per_token(),
-            ),
+        let (text, wide) = match &self.transformer {
+            Transformer::Flux(config, _) => (config.text_tokens(), config.work_per_token()),
+            Transformer::ZImage(config, _) => (config.text_tokens(), config.work_per_token()),
         };
         let tokens = (self.tokens(size) + text) as u64;
-        2 * heads as u64 * tokens * tokens + tokens * wide
+        tokens * wide + self.transformer_weights().widest()
     }
 
     /// The ids that each text encoder gets for a prompt.
@@ -219,7 +215,9 @@ impl Dit {
     /// A file that vanished or is damaged, or NaN among its weights; so for the autoencoder.
     pub fn network(&self) -> Result<DitNetwork, DiffusionError> {
         Ok(DitNetwork(match &self.transformer {
-            Transformer::Flux(config, weights) => Loaded::Flux(weights.load(config, &self.device)?),
+            Transformer::Flux(config, weights) => {
+                Loaded::Flux(Box::new(config.load(weights, &self.device)?))
+            }
             Transformer::ZImage(config, weights) => {
                 Loaded::ZImage(Box::new(config.load(weights, &self.device)?))
             }
@@ -236,6 +234,9 @@ impl Dit {
     }
 }
 
+/// Whether a picture was cancelled; asked often.
+type Cancelled<'a> = dyn FnMut() -> bool + 'a;
+
 impl DitNetwork {
     /// The velocity `[1,h,w,C]` from pictures to noise at `latents [1,h,w,C]` and noise level
     /// `sigma`. Where there is a negative prompt, it is led away from that by `guidance`, 1 being
@@ -247,25 +248,48 @@ impl DitNetwork {
         &self,
         latents: &Tensor,
         sigma: f64,
-        (told, away): (&Told, Option<&Told>),
+        told: (&Told, Option<&Told>),
         guidance: f64,
     ) -> TensorResult<Tensor> {
+        let found = self.predict_unless(latents, sigma, told, guidance, &mut || false)?;
+        found.ok_or_else(|| candle_core::Error::Msg("a prediction was cancelled".into()))
+    }
+
+    /// The same unless it is `cancelled`, which is asked before every block.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn predict_unless(
+        &self,
+        latents: &Tensor,
+        sigma: f64,
+        (told, away): (&Told, Option<&Told>),
+        guidance: f64,
+        cancelled: &mut Cancelled,
+    ) -> TensorResult<Option<Tensor>> {
         let (_, h, w, _) = latents.dims4()?;
         if h % PATCH != 0 || w % PATCH != 0 {
             candle_core::bail!("latents of {w}x{h} can't be cut into squares of {PATCH}");
         }
-        let one = |told: &Told| match &self.0 {
+        // Half precision where the hardware has units for it: bf16, since FLUX.1 leaves f16's range.
+        let latents = &match latents.device() {
+            Device::Cpu => latents.clone(),
+            Device::Cuda(_) | Device::Metal(_) => latents.to_dtype(DType::BF16)?,
+        };
+        let mut one = |told: &Told| match &self.0 {
             Loaded::Flux(net) => {
                 let pooled = told.pooled.as_ref().unwrap_or(&told.states);
-                net.predict(latents, sigma, (&told.states, pooled), guidance)
+                net.predict(latents, sigma, (&told.states, pooled), guidance, cancelled)
             }
-            Loaded::ZImage(net) => net.predict(latents, sigma, &told.states),
+            Loaded::ZImage(net) => net.predict(latents, sigma, &told.states, cancelled),
         };
         let towards = one(told)?;
-        let Some(away) = away else {
+        let (Some(towards), Some(away)) = (&towards, away) else {
             return Ok(towards);
         };
-        let away = one(away)?;
-        &away + ((&towards - &away)? * guidance)?
+        let Some(away) = one(away)? else {
+            return Ok(None);
+        };
+        Ok(Some((&away + ((towards - &away)? * guidance)?)?))
     }
 }

@@ -1,7 +1,8 @@
 //! The parts of a transformer model, found in a folder, in one file or in several.
 
 use super::find::{DitPart, part_of};
-use super::flux::{FluxConfig, FluxWeights};
+use super::flux::FluxConfig;
+use super::source::WeightsFile;
 use super::texts::{FluxTexts, Texts, ZImageTexts, find_qwen, find_t5};
 use super::z_image::ZImageConfig;
 use super::{Dit, DitFamily, FlowConfig, Transformer};
@@ -10,7 +11,7 @@ use crate::diffusion::stable::{
     LoadablePart, asked_text, asked_vae, builtin_texts, checkpoint, read_config, vae_part,
 };
 use crate::diffusion::{DiffusionError, StableDiffusionFamily, TextConfig, VaeConfig};
-use crate::weights::{Checkpoint, GgufTensors, TensorSlice};
+use crate::weights::{Checkpoint, TensorSlice};
 use candle_core::Device;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -38,12 +39,13 @@ pub(super) fn folder(dir: &Path, device: &Device) -> Result<Dit, DiffusionError>
         }
     };
     let text = |name: &str| checkpoint(&dir.join(name));
+    let plain = |name: &str| text(name).map(WeightsFile::Checkpoint);
     let settings = |name: &str| dir.join(name).join("config.json");
     let texts = match family {
         DitFamily::Flux => {
             let clip = text("text_encoder")?;
             let config = read_json(&settings("text_encoder"))?;
-            let t5 = find_t5(&text("text_encoder_2")?, Some(&settings("text_encoder_2")))?;
+            let t5 = find_t5(&plain("text_encoder_2")?, Some(&settings("text_encoder_2")))?;
             flux_texts(
                 &clip,
                 config,
@@ -52,7 +54,7 @@ pub(super) fn folder(dir: &Path, device: &Device) -> Result<Dit, DiffusionError>
             )?
         }
         DitFamily::ZImage => {
-            let qwen = find_qwen(&text("text_encoder")?, Some(&settings("text_encoder")))?;
+            let qwen = find_qwen(&plain("text_encoder")?, Some(&settings("text_encoder")))?;
             z_image_texts(qwen, Some(dir.join("tokenizer")))
         }
     };
@@ -63,23 +65,16 @@ pub(super) fn folder(dir: &Path, device: &Device) -> Result<Dit, DiffusionError>
         scheduler: read_json(&dir.join("scheduler/scheduler_config.json"))?,
         texts,
     };
-    join(dir, family, Some(&file), parts, device)
+    join(dir, family, &WeightsFile::Checkpoint(file), parts, device)
 }
 
 /// A file with the transformer, and where the rest lies.
 pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit, DiffusionError> {
-    let packed = is_gguf(path);
-    let (family, own) = match packed {
-        true => (DitFamily::Flux, None),
-        false => {
-            let file = checkpoint(path)?;
-            let Some(family) = DitFamily::of(&|name| file.contains(name)) else {
-                let why = "holds no transformer of FLUX.1 or Z-Image";
-                let remedy = "`vokenboard models identify` says what it is";
-                return Err(DiffusionError::unfit(path, why, remedy));
-            };
-            (family, Some(file))
-        }
+    let own = WeightsFile::open(path)?;
+    let Some(family) = DitFamily::of(&|name| own.contains(name)) else {
+        let why = "holds no transformer of FLUX.1 or Z-Image";
+        let remedy = "`vokenboard models identify` says what it is";
+        return Err(DiffusionError::unfit(path, why, remedy));
     };
     let mut found: Vec<(DitPart, Arc<Checkpoint>)> = Vec::new();
     for path in more {
@@ -95,9 +90,12 @@ pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit
         if let Some((_, file)) = found.iter().find(|(part, _)| *part == wanted) {
             return Ok(file.clone());
         }
-        let inside = own
-            .clone()
-            .filter(|own| wanted.is_in(&|name| own.contains(name)));
+        let inside = match &own {
+            WeightsFile::Checkpoint(own) => wanted
+                .is_in(&|name| own.contains(name))
+                .then(|| own.clone()),
+            WeightsFile::Gguf(..) => None,
+        };
         inside.ok_or_else(|| {
             let why = format!("holds the transformer without {}", wanted.called());
             let remedy = "name the file of that part with --with when you add it, or put it into the same folder";
@@ -113,28 +111,18 @@ pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit
                 Some(path) => read_json(&path)?,
                 None => published_clip(),
             };
-            let t5 = find_t5(&part(DitPart::T5)?, said("text_encoder_2.json").as_deref())?;
+            let t5 = WeightsFile::Checkpoint(part(DitPart::T5)?);
+            let t5 = find_t5(&t5, said("text_encoder_2.json").as_deref())?;
             let tokenizers = [said("tokenizer"), said("tokenizer_2")];
             flux_texts(&part(DitPart::Clip)?, config, t5, tokenizers)?
         }
         DitFamily::ZImage => {
             let config = said("text_encoder.json");
-            z_image_texts(
-                find_qwen(&part(DitPart::Qwen3)?, config.as_deref())?,
-                said("tokenizer"),
-            )
+            let qwen = WeightsFile::Checkpoint(part(DitPart::Qwen3)?);
+            z_image_texts(find_qwen(&qwen, config.as_deref())?, said("tokenizer"))
         }
     };
-    let guided = own.as_ref().is_none_or(|own| {
-        let names = [
-            "guidance_in.in_layer.weight",
-            "time_text_embed.guidance_embedder.linear_1.weight",
-        ];
-        let mut names = names.iter();
-        names.any(|name| {
-            own.contains(name) || own.contains(&format!("model.diffusion_model.{name}"))
-        })
-    });
+    let guided = is_guided(&own);
     let config = said("transformer.json");
     let parts = Parts {
         config: config.as_deref(),
@@ -151,7 +139,7 @@ pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit
         },
         texts,
     };
-    join(path, family, own.as_ref(), parts, device)
+    join(path, family, &own, parts, device)
 }
 
 /// All but the transformer.
@@ -166,45 +154,22 @@ struct Parts<'a> {
 fn join(
     path: &Path,
     family: DitFamily,
-    file: Option<&Arc<Checkpoint>>,
+    file: &WeightsFile,
     parts: Parts,
     device: &Device,
 ) -> Result<Dit, DiffusionError> {
     let mut texts = parts.texts;
     let transformer = match family {
         DitFamily::Flux => {
-            let (config, weights) = match file {
-                Some(file) => {
-                    let config = match parts.config {
-                        Some(path) => read_json(path)?,
-                        None => FluxConfig::published(
-                            super::names::flux("guidance_in.in_layer.weight", 0)
-                                .iter()
-                                .any(|found| file.contains(&found[0].0)),
-                        ),
-                    };
-                    (config, None)
-                }
-                None => {
-                    let (guided, bytes) = packed(path)?;
-                    let config = match parts.config {
-                        Some(path) => read_json(path)?,
-                        None => FluxConfig::published(guided),
-                    };
-                    (config, Some(FluxWeights::Packed(path.to_path_buf(), bytes)))
-                }
+            let config = match parts.config {
+                Some(path) => read_json(path)?,
+                None => FluxConfig::published(is_guided(file)),
             };
             let about = parts.config.unwrap_or(path);
             config
                 .check()
                 .map_err(|e| DiffusionError::config(about, sentence(&e)))?;
-            let weights = match (weights, file) {
-                (Some(weights), _) => weights,
-                (None, Some(file)) => FluxWeights::find(file, &config)?,
-                (None, None) => {
-                    return Err(DiffusionError::config(path, "it holds no transformer"));
-                }
-            };
+            let weights = config.weights(file)?;
             if let Texts::Flux(texts) = &mut texts {
                 texts.length = config.text_tokens();
             }
@@ -217,9 +182,6 @@ fn join(
                     config.map_err(|why| DiffusionError::config(path, why))?
                 }
                 None => ZImageConfig::published(),
-            };
-            let Some(file) = file else {
-                return Err(DiffusionError::config(path, "it holds no transformer"));
             };
             let weights = config.weights(file)?;
             if let Texts::ZImage(texts) = &mut texts {
@@ -299,26 +261,11 @@ fn z_image_texts(
     }))
 }
 
-fn is_gguf(path: &Path) -> bool {
-    use std::io::Read;
-    let mut head = [0; 4];
-    let read = crate::files::open_file(path).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && head == *b"GGUF"
-}
-
-/// Of a FLUX.1 in a GGUF file: whether it takes guidance, and the bytes of its tensors.
-fn packed(path: &Path) -> Result<(bool, u64), DiffusionError> {
-    let tensors = GgufTensors::open(path);
-    let tensors = tensors.map_err(|e| DiffusionError::Settings(e.to_string()))?;
-    let shapes = tensors.shapes();
-    if !shapes.contains_key("double_blocks.0.img_attn.qkv.weight") {
-        let why = "is a GGUF file without the transformer of FLUX.1";
-        let remedy = "`vokenboard models identify` says what it is";
-        return Err(DiffusionError::unfit(path, why, remedy));
-    }
-    let bytes = tensors.header().tensors.values();
-    let bytes = bytes.map(|tensor| tensor.bytes as u64).sum();
-    Ok((shapes.contains_key("guidance_in.in_layer.weight"), bytes))
+/// Whether a FLUX.1 takes guidance as an input.
+fn is_guided(file: &WeightsFile) -> bool {
+    let names = super::names::flux("guidance_in.in_layer.weight", 0);
+    let mut firsts = names.iter().filter_map(|joined| joined.first());
+    firsts.any(|(name, _)| file.contains(name))
 }
 
 fn published_clip() -> TextConfig {

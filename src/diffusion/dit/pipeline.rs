@@ -76,8 +76,8 @@ impl DitPipeline {
         of(self.network.is_some(), network) + of(self.vae.is_some(), vae)
     }
 
-    /// Draws a picture; `sink` breaks to cancel, which is obeyed before the next part, step or
-    /// decoding. `None` is cancelled. The same request gives the same picture on one machine.
+    /// Draws a picture; `sink` breaks to cancel, which is obeyed before the next part, block of the
+    /// transformer, step or decoding. `None` is cancelled. The same request gives the same picture on one machine.
     ///
     /// # Errors
     /// Settings out of range, a file that is gone, or values that are no numbers.
@@ -228,7 +228,12 @@ impl DitPipeline {
         let count = (steps - start) as u32;
         for (i, pair) in sigmas.windows(2).enumerate().skip(start) {
             let told = (&told[0], told.get(1));
-            let velocity = network.predict(&x, pair[0], told, request.guidance)?;
+            let mut cancelled = || sink(PipelineProgress::Still).is_break();
+            let guidance = request.guidance;
+            let velocity = network.predict_unless(&x, pair[0], told, guidance, &mut cancelled)?;
+            let Some(velocity) = velocity else {
+                return Ok(None);
+            };
             let clean = (&x - (&velocity * pair[0])?)?;
             x = (&x + (velocity * (pair[1] - pair[0]))?)?;
             if let Some(Init {

@@ -1,18 +1,21 @@
-//! Weights of one network of candle-transformers: what it asks for, and where in a file it lies.
+//! Weights of one network: what it asks for, and where in a file it lies.
 
+use super::layers::Layers;
 use crate::diffusion::DiffusionError;
 use crate::diffusion::error::sentence;
-use crate::nn::TensorSource;
-use crate::weights::{Checkpoint, StoredType, TensorSlice, TensorView};
+use crate::diffusion::stable::checkpoint;
+use crate::nn::quant::QuantMatrix;
+use crate::nn::{Params, TensorSource};
+use crate::weights::{Checkpoint, GgufTensors, StoredType, TensorSlice};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Names and shapes that a network asks for.
-type Shapes = BTreeMap<String, Vec<usize>>;
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Stored tensors, or parts of them, that make one parameter when joined on their first axis.
 pub(super) type Joined = Vec<(String, TensorSlice)>;
@@ -22,44 +25,109 @@ pub(super) fn one(name: impl Into<String>) -> Joined {
     vec![(name.into(), TensorSlice::Whole)]
 }
 
+/// A file of weights that is open.
+#[derive(Clone)]
+pub(super) enum WeightsFile {
+    /// safetensors or a pickle.
+    Checkpoint(Arc<Checkpoint>),
+    /// A GGUF file, whose matrices stay as they lie in it.
+    Gguf(PathBuf, Arc<GgufTensors>),
+}
+
+impl WeightsFile {
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub(super) fn open(path: &Path) -> std::result::Result<Self, DiffusionError> {
+        if !is_gguf(path) {
+            return Ok(WeightsFile::Checkpoint(checkpoint(path)?));
+        }
+        let tensors = GgufTensors::open(path);
+        let tensors = tensors.map_err(|e| DiffusionError::Settings(e.to_string()))?;
+        Ok(WeightsFile::Gguf(path.to_path_buf(), Arc::new(tensors)))
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            WeightsFile::Checkpoint(file) => file.path(),
+            WeightsFile::Gguf(path, _) => path,
+        }
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        match self {
+            WeightsFile::Checkpoint(file) => file.contains(name),
+            WeightsFile::Gguf(_, file) => file.contains(name),
+        }
+    }
+
+    /// Shape and type of a stored tensor; a quantised one counts as f16.
+    fn info(&self, name: &str) -> Option<(Vec<usize>, StoredType)> {
+        match self {
+            WeightsFile::Checkpoint(file) => {
+                let info = file.info(name)?;
+                Some((info.shape.clone(), info.dtype))
+            }
+            WeightsFile::Gguf(_, file) => Some((file.shape(name)?, StoredType::F16)),
+        }
+    }
+
+    fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
+        match self {
+            WeightsFile::Checkpoint(file) => file
+                .stored_tensor(name, device)
+                .map_err(|error| candle_core::Error::Msg(error.to_string())),
+            WeightsFile::Gguf(path, file) => file.tensor(name, device).map_err(|error| {
+                let why = sentence(&error);
+                candle_core::Error::Msg(format!("{}: {why}", path.display()))
+            }),
+        }
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = [0; 4];
+    let read = crate::files::open_file(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *b"GGUF"
+}
+
 /// The type in which a parameter is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// All in the type that the network computes in.
+    /// All in the type that the network computes in: f32 where the file has it, else bf16, which has
+    /// the range that f16 lacks. For candle's networks.
     Computed,
-    /// Matrices as the file has them, each widened when it is multiplied by; the rest in f32.
-    /// candle's T5 can do so.
+    /// Matrices in half precision where the file has them so, each widened when it is multiplied
+    /// by; the rest in f32.
     Widened,
 }
 
 /// Where the parameters of a network lie; nothing of them is in memory.
 #[derive(Clone)]
 pub(super) struct Weights {
-    path: PathBuf,
-    view: TensorView,
-    /// For each parameter its shape, and how many stored pieces it is joined of.
-    places: BTreeMap<String, (Vec<usize>, usize)>,
+    file: WeightsFile,
+    /// For each parameter its shape, and the stored pieces that it is joined of.
+    places: BTreeMap<String, (Vec<usize>, Joined)>,
     held: Held,
     /// The type of the largest stored tensor.
     stored: StoredType,
 }
 
 impl Weights {
-    /// Finds all that `build` asks for in `file`, under the first of those `names` that are there.
+    /// Finds all that is `asked` for in `file`, under the first of those `names` that are there.
     ///
     /// # Errors
-    /// A configuration that the network can't be built from; a tensor that is missing or has another
-    /// shape. `what` is the network.
-    pub(super) fn find<M>(
-        file: &Arc<Checkpoint>,
+    /// A tensor that is missing or has another shape. `what` is the network.
+    pub(super) fn find(
+        file: &WeightsFile,
         what: &str,
         held: Held,
-        build: impl FnOnce(VarBuilder) -> Result<M>,
+        asked: Shapes,
         names: impl Fn(&str) -> Vec<Joined>,
     ) -> std::result::Result<Self, DiffusionError> {
         let path = file.path();
-        let asked = asked(build).map_err(|e| DiffusionError::config(path, sentence(&e)))?;
-        let mut view = TensorView::default();
         let mut places = BTreeMap::new();
         let mut largest = (0, StoredType::F32);
         for (name, shape) in asked {
@@ -76,17 +144,19 @@ impl Weights {
                 ));
             };
             let mut found: Option<Vec<usize>> = None;
-            for (i, (stored, taken)) in joined.iter().enumerate() {
-                let piece = piece(&name, i);
-                view.insert(piece.clone(), file, stored, taken.clone());
-                let Some(info) = view.info(&piece) else {
+            for (stored, taken) in joined {
+                let Some((whole, dtype)) = file.info(stored) else {
                     continue;
                 };
-                largest = largest.max_by_count(info.count(), info.dtype);
+                let piece = taken.shape(&whole);
+                let count = piece.iter().product();
+                if count > largest.0 {
+                    largest = (count, dtype);
+                }
                 found = Some(match found {
-                    None => info.shape,
+                    None => piece,
                     Some(mut all) => {
-                        if let (Some(rows), Some(more)) = (all.first_mut(), info.shape.first()) {
+                        if let (Some(rows), Some(more)) = (all.first_mut(), piece.first()) {
                             *rows += more;
                         }
                         all
@@ -100,47 +170,104 @@ impl Weights {
                 let remedy = "use a file that belongs to this kind of model";
                 return Err(DiffusionError::unfit(path, why, remedy));
             }
-            places.insert(name, (shape, joined.len()));
+            places.insert(name, (shape, joined.clone()));
         }
         Ok(Self {
-            path: path.to_path_buf(),
-            view,
+            file: file.clone(),
             places,
             held,
             stored: largest.1,
         })
     }
 
-    /// The type that the network computes in: f32 where the file has it, else bf16, which has the
-    /// range that f16 lacks.
-    pub(super) fn computes(&self) -> DType {
+    /// The type that one of candle's networks computes in.
+    fn computes(&self) -> DType {
         match (self.held, self.stored) {
             (Held::Widened, _) | (Held::Computed, StoredType::F32 | StoredType::F64) => DType::F32,
             (Held::Computed, _) => DType::BF16,
         }
     }
 
+    /// The type in which matrices are held.
+    fn matrices(&self) -> DType {
+        match (self.held, self.stored) {
+            (Held::Computed, _) => self.computes(),
+            (Held::Widened, StoredType::F32 | StoredType::F64) => DType::F32,
+            (Held::Widened, StoredType::F16) => DType::F16,
+            // Has room for all that fp8 has.
+            (Held::Widened, _) => DType::BF16,
+        }
+    }
+
+    fn type_of(&self, name: &str, shape: &[usize]) -> DType {
+        // candle's T5 takes these as they are.
+        let table = name.ends_with("shared.weight") || name.contains("relative_attention_bias");
+        match self.held {
+            Held::Widened if table || shape.len() < 2 => DType::F32,
+            Held::Widened | Held::Computed => self.matrices(),
+        }
+    }
+
     /// Bytes that the parameters take in memory.
     pub(super) fn bytes(&self) -> u64 {
-        let one = |(name, (shape, _)): (&String, &(Vec<usize>, usize))| {
+        let one = |(name, (shape, joined)): (&String, &(Vec<usize>, Joined))| {
             let count = shape.iter().product::<usize>() as u64;
-            count * self.type_of(name, shape).size_in_bytes() as u64
+            let packed = self.packed(shape, joined);
+            let packed = packed.and_then(|(file, name, _)| file.header().tensors.get(name));
+            match packed {
+                Some(tensor) => {
+                    let all = tensor.shape.iter().product::<usize>().max(1) as u64;
+                    tensor.bytes as u64 * count / all
+                }
+                None => count * self.type_of(name, shape).size_in_bytes() as u64,
+            }
         };
         self.places.iter().map(one).sum()
     }
 
-    fn type_of(&self, name: &str, shape: &[usize]) -> DType {
-        let table = name.ends_with("shared.weight") || name.contains("relative_attention_bias");
-        match (self.held, self.stored) {
-            (Held::Computed, _) => self.computes(),
-            (Held::Widened, _) if table || shape.len() < 2 => DType::F32,
-            (Held::Widened, StoredType::F32 | StoredType::F64) => DType::F32,
-            (Held::Widened, StoredType::BF16) => DType::BF16,
-            (Held::Widened, _) => DType::F16,
+    /// Numbers of its largest matrix, which is widened while it is multiplied by.
+    pub(super) fn widest(&self) -> u64 {
+        let wide = self.places.values().filter(|(shape, _)| shape.len() > 1);
+        let counts = wide.map(|(shape, _)| shape.iter().product::<usize>() as u64);
+        match self.matrices() {
+            DType::F32 => 0,
+            _ => counts.max().unwrap_or(0),
         }
     }
 
-    /// Builds the network on `device`.
+    /// Where a matrix lies that stays in its GGUF file.
+    fn packed<'a>(
+        &'a self,
+        shape: &[usize],
+        joined: &'a Joined,
+    ) -> Option<(&'a GgufTensors, &'a str, &'a TensorSlice)> {
+        match (&self.file, joined.as_slice()) {
+            (WeightsFile::Gguf(_, file), [(name, taken)]) if shape.len() == 2 => {
+                let slice = matches!(taken, TensorSlice::Whole | TensorSlice::Rows(_));
+                slice.then_some((&**file, name.as_str(), taken))
+            }
+            _ => None,
+        }
+    }
+
+    /// The matrix `name`, where it stays as it lies in a GGUF file.
+    ///
+    /// # Errors
+    /// A type that is not read, or a file that was changed.
+    pub(super) fn matrix(&self, name: &str) -> Result<Option<QuantMatrix>> {
+        let place = self.places.get(name);
+        let place = place.and_then(|(shape, joined)| self.packed(shape, joined));
+        let Some((file, stored, taken)) = place else {
+            return Ok(None);
+        };
+        let matrix = file.matrix(stored)?;
+        Ok(Some(match taken {
+            TensorSlice::Rows(rows) => matrix.some_rows(rows.clone()),
+            _ => matrix,
+        }))
+    }
+
+    /// Builds one of candle's networks on `device`.
     ///
     /// # Errors
     /// A file that vanished or is damaged, or NaN among the weights.
@@ -150,37 +277,64 @@ impl Weights {
         build: impl FnOnce(VarBuilder) -> Result<M>,
     ) -> std::result::Result<M, DiffusionError> {
         let backend: Box<dyn SimpleBackend> = Box::new(self.clone());
-        let built = build(VarBuilder::from_backend(
-            backend,
-            self.computes(),
-            device.clone(),
-        ));
-        built.map_err(|error| {
-            let sentence = sentence(&error);
-            match sentence.starts_with(&*self.path.to_string_lossy()) {
-                true => DiffusionError::Tensor(sentence),
-                false => DiffusionError::misfit(&self.path, sentence),
-            }
-        })
+        let builder = VarBuilder::from_backend(backend, self.computes(), device.clone());
+        build(builder).map_err(|error| self.unfit(&error))
     }
-}
 
-/// Of two counts with their types the larger.
-trait Larger {
-    fn max_by_count(self, count: usize, stored: StoredType) -> Self;
-}
+    /// Builds one of our networks on `device`.
+    ///
+    /// # Errors
+    /// As for [`Weights::load`].
+    pub(super) fn load_layers<M>(
+        &self,
+        device: &Device,
+        build: impl FnOnce(&Layers) -> Result<M>,
+    ) -> std::result::Result<M, DiffusionError> {
+        let source = Arc::new(self.clone());
+        let params = match self.matrices() {
+            DType::F32 => Params::from_source(source, false, device),
+            held => Params::held_as(source, held, device),
+        };
+        build(&Layers::new(params, Some(self.clone()))).map_err(|error| self.unfit(&error))
+    }
 
-impl Larger for (usize, StoredType) {
-    fn max_by_count(self, count: usize, stored: StoredType) -> Self {
-        match count > self.0 {
-            true => (count, stored),
-            false => self,
+    fn unfit(&self, error: &candle_core::Error) -> DiffusionError {
+        let (sentence, path) = (sentence(error), self.file.path());
+        match sentence.starts_with(&*path.to_string_lossy()) {
+            true => DiffusionError::Tensor(sentence),
+            false => DiffusionError::misfit(path, sentence),
+        }
+    }
+
+    fn read(&self, name: &str, held: Option<DType>, device: &Device) -> Result<Tensor> {
+        let Some((shape, joined)) = self.places.get(name) else {
+            candle_core::bail!("parameter {name} is missing from the weights");
+        };
+        let held = held.unwrap_or_else(|| self.type_of(name, shape));
+        let pieces = joined.iter().map(|(stored, taken)| {
+            let whole = self.file.tensor(stored, device)?;
+            taken.of(whole)?.to_dtype(held)
+        });
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        match pieces.as_slice() {
+            [only] => Ok(only.clone()),
+            several => Tensor::cat(several, 0),
         }
     }
 }
 
-fn piece(name: &str, i: usize) -> String {
-    format!("{name}#{i}")
+impl TensorSource for Weights {
+    fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.places.get(name).map(|(shape, _)| shape.clone())
+    }
+
+    fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
+        self.read(name, None, device)
+    }
 }
 
 impl SimpleBackend for Weights {
@@ -192,27 +346,15 @@ impl SimpleBackend for Weights {
         _: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        let Some((known, pieces)) = self.places.get(name) else {
-            candle_core::bail!("parameter {name} is missing from the weights");
-        };
-        if *known != shape.dims() {
+        let known = self.shape(name);
+        if known.as_deref() != Some(shape.dims()) {
             candle_core::bail!("parameter {name} has shape {known:?}, not {shape:?}");
         }
-        let held = self.type_of(name, known);
-        let read = |i| self.view.tensor(&piece(name, i), device)?.to_dtype(held);
-        match *pieces {
-            1 => read(0),
-            many => {
-                let all = (0..many).map(read).collect::<Result<Vec<_>>>()?;
-                Tensor::cat(&all, 0)
-            }
-        }
+        self.read(name, None, device)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let shape = self.places.get(name).map(|(shape, _)| shape.clone());
-        let shape = Shape::from(shape.unwrap_or_default());
-        self.get(shape, name, candle_nn::Init::Const(0.0), dtype, device)
+        self.read(name, Some(dtype), device)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
@@ -247,11 +389,32 @@ impl SimpleBackend for Probe {
     }
 }
 
-/// What a network asks for when it is built.
-fn asked<M>(build: impl FnOnce(VarBuilder) -> Result<M>) -> Result<Shapes> {
+/// What one of candle's networks asks for when it is built; `path` is named where it can't be.
+///
+/// # Errors
+/// A configuration that it can't be built from.
+pub(super) fn asked_of_candle<M>(
+    path: &Path,
+    build: impl FnOnce(VarBuilder) -> Result<M>,
+) -> std::result::Result<Shapes, DiffusionError> {
     let asked = Arc::new(Mutex::new(Shapes::new()));
     let probe: Box<dyn SimpleBackend> = Box::new(Probe(asked.clone()));
-    build(VarBuilder::from_backend(probe, DType::F32, Device::Cpu))?;
+    build(VarBuilder::from_backend(probe, DType::F32, Device::Cpu))
+        .map_err(|error| DiffusionError::config(path, sentence(&error)))?;
     let asked = asked.lock().map(|asked| asked.clone());
     Ok(asked.unwrap_or_default())
+}
+
+/// The same of one of ours.
+///
+/// # Errors
+/// As there.
+pub(super) fn asked_of_ours<M>(
+    path: &Path,
+    build: impl FnOnce(&Layers) -> Result<M>,
+) -> std::result::Result<Shapes, DiffusionError> {
+    let probe = Params::probe(BTreeMap::new());
+    build(&Layers::new(probe.clone(), None))
+        .map_err(|error| DiffusionError::config(path, sentence(&error)))?;
+    Ok(probe.required_tensors())
 }

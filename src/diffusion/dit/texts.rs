@@ -1,12 +1,11 @@
 //! What the transformers' text encoders make of prompts: CLIP and T5 for FLUX.1, Qwen3 for Z-Image.
 
 use super::names;
-use super::source::{Held, Weights};
+use super::source::{Held, Weights, WeightsFile, asked_of_candle};
 use crate::diffusion::clip::{ClipTokenizer, PadToken, byte_characters};
 use crate::diffusion::error::read_json;
 use crate::diffusion::stable::LoadablePart;
 use crate::diffusion::{DiffusionError, TextConfig, TextEncoder};
-use crate::weights::Checkpoint;
 use candle_core::{DType, Device, Tensor};
 use candle_transformers::models::t5;
 use candle_transformers::models::z_image::{TextEncoderConfig, ZImageTextEncoder};
@@ -15,7 +14,6 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tokenizers::Tokenizer;
 
 /// The tokenizers of the published models, for files that come without.
@@ -152,7 +150,7 @@ impl Texts {
 /// # Errors
 /// A setting that isn't read, or a tensor that is missing or has another shape.
 pub(super) fn find_t5(
-    file: &Arc<Checkpoint>,
+    file: &WeightsFile,
     config: Option<&Path>,
 ) -> Result<(Weights, t5::Config), DiffusionError> {
     let config = match config {
@@ -182,13 +180,8 @@ pub(super) fn find_t5(
             ..t5::Config::default()
         },
     };
-    let weights = Weights::find(
-        file,
-        "T5",
-        Held::Widened,
-        |vb| t5::T5EncoderModel::load(vb, &config),
-        names::t5,
-    )?;
+    let asked = asked_of_candle(file.path(), |vb| t5::T5EncoderModel::load(vb, &config))?;
+    let weights = Weights::find(file, "T5", Held::Widened, asked, names::t5)?;
     Ok((weights, config))
 }
 
@@ -197,7 +190,7 @@ pub(super) fn find_t5(
 /// # Errors
 /// As for [`find_t5`].
 pub(super) fn find_qwen(
-    file: &Arc<Checkpoint>,
+    file: &WeightsFile,
     config: Option<&Path>,
 ) -> Result<(Weights, TextEncoderConfig), DiffusionError> {
     let config = match config {
@@ -233,13 +226,8 @@ pub(super) fn find_qwen(
         max_position_embeddings: config.max_position_embeddings.min(1024),
         ..config
     };
-    let weights = Weights::find(
-        file,
-        "Qwen3",
-        Held::Computed,
-        |vb| ZImageTextEncoder::new(&config, vb),
-        names::qwen3,
-    )?;
+    let asked = asked_of_candle(file.path(), |vb| ZImageTextEncoder::new(&config, vb))?;
+    let weights = Weights::find(file, "Qwen3", Held::Computed, asked, names::qwen3)?;
     Ok((weights, config))
 }
 

@@ -1,26 +1,23 @@
-//! Z-Image's transformer from candle-transformers' blocks.
+//! Z-Image's transformer, with candle-transformers' configuration.
 //!
-//! candle's own forward pass hides the tokens that fill text and picture up to a multiple of 32 and
-//! leaves the learnt ones out; the published model sees them. So the blocks are candle's, and the
-//! way through them is diffusers'.
+//! candle's own network hides the tokens that fill text and picture up to a multiple of 32 and
+//! leaves the learnt ones out, which the published model sees, and its attention holds the scores of
+//! all tokens to all others at once.
 
+use super::Cancelled;
+use super::layers::{
+    HeadNorms, Layer, Layers, PATCH, PatchOrder, attend, norm_heads, of_tokens, sinusoids,
+    to_tokens, turns, two,
+};
 use super::names;
-use super::source::{Held, Weights};
+use super::source::{Held, Weights, WeightsFile, asked_of_ours};
 use crate::diffusion::DiffusionError;
-use crate::nn::Result as TensorResult;
-use crate::weights::Checkpoint;
-use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{Linear, VarBuilder};
-use candle_transformers::models::with_tracing::RmsNorm;
+use crate::nn::{Result as TensorResult, layer_norm, rms_norm, silu, swiglu};
+use candle_core::{DType, Device, Tensor};
 use candle_transformers::models::z_image::transformer::{
-    ADALN_EMBED_DIM, Config, FinalLayer, RopeEmbedder, SEQ_MULTI_OF, TimestepEmbedder,
-    ZImageTransformerBlock, create_coordinate_grid, patchify, unpatchify,
+    ADALN_EMBED_DIM, Config, FREQUENCY_EMBEDDING_SIZE, SEQ_MULTI_OF,
 };
 use serde_json::{Map, Value};
-use std::sync::Arc;
-
-/// Side of the squares of latents that are one token.
-const PATCH: usize = 2;
 
 /// What `transformer/config.json` says.
 #[derive(Clone, Debug)]
@@ -101,27 +98,19 @@ impl ZImageConfig {
 
     /// Numbers of a token inside of a block at once.
     pub(super) fn work_per_token(&self) -> u64 {
-        (5 * self.0.dim + 2 * self.0.hidden_dim()) as u64
-    }
-
-    /// Attention heads.
-    pub(super) fn heads(&self) -> usize {
-        self.0.n_heads
+        (10 * self.0.dim + 3 * self.0.hidden_dim()) as u64
     }
 
     /// Finds the weights in `file`.
     ///
     /// # Errors
     /// A tensor that is missing or has another shape.
-    pub(super) fn weights(&self, file: &Arc<Checkpoint>) -> Result<Weights, DiffusionError> {
+    pub(super) fn weights(&self, file: &WeightsFile) -> Result<Weights, DiffusionError> {
         let width = self.0.dim;
-        Weights::find(
-            file,
-            "the transformer",
-            Held::Computed,
-            |vb| ZImageNetwork::new(&self.0, &vb),
-            |name| names::z_image(name, width),
-        )
+        let asked = asked_of_ours(file.path(), |p| ZImageNetwork::new(&self.0, p))?;
+        Weights::find(file, "the transformer", Held::Widened, asked, |name| {
+            names::z_image(name, width)
+        })
     }
 
     /// Loads the network.
@@ -133,62 +122,60 @@ impl ZImageConfig {
         weights: &Weights,
         device: &Device,
     ) -> Result<ZImageNetwork, DiffusionError> {
-        weights.load(device, |vb| ZImageNetwork::new(&self.0, &vb))
+        weights.load_layers(device, |p| ZImageNetwork::new(&self.0, p))
     }
 }
+
+/// Of the norms of queries and keys.
+const HEAD_EPS: f64 = 1e-5;
 
 /// The transformer in memory.
 pub(super) struct ZImageNetwork {
     config: Config,
-    computes: DType,
-    time: TimestepEmbedder,
-    text_norm: RmsNorm,
-    text: Linear,
-    picture: Linear,
-    noise_refiner: Vec<ZImageTransformerBlock>,
-    context_refiner: Vec<ZImageTransformerBlock>,
-    layers: Vec<ZImageTransformerBlock>,
-    last: FinalLayer,
+    time: [Layer; 2],
+    text_norm: Tensor,
+    text: Layer,
+    picture: Layer,
+    noise_refiner: Vec<Block>,
+    context_refiner: Vec<Block>,
+    layers: Vec<Block>,
+    last_scale: Layer,
+    last: Layer,
     /// What fills the picture up, and what fills the text up: `[1,C]`.
     pads: (Tensor, Tensor),
-    rope: RopeEmbedder,
 }
 
 impl ZImageNetwork {
-    fn new(config: &Config, vb: &VarBuilder) -> TensorResult<Self> {
+    fn new(config: &Config, p: &Layers) -> TensorResult<Self> {
         let (dim, text) = (config.dim, config.cap_feat_dim);
         let patch = PATCH * PATCH * config.in_channels;
+        let time = dim.min(ADALN_EMBED_DIM);
         let blocks = |name: &str, count: usize, modulated: bool| {
-            let of = |i| ZImageTransformerBlock::new(config, modulated, vb.pp(name).pp(i));
+            let of = |i| Block::new(config, modulated, &p.pp(name).pp(i));
             (0..count).map(of).collect::<TensorResult<Vec<_>>>()
         };
+        let mlp = p.pp("t_embedder.mlp");
+        let last = p.pp("all_final_layer.2-1");
         Ok(Self {
-            computes: vb.dtype(),
-            time: TimestepEmbedder::new(dim.min(ADALN_EMBED_DIM), 1024, vb.pp("t_embedder"))?,
-            text_norm: RmsNorm::new(text, config.norm_eps, vb.pp("cap_embedder.0"))?,
-            text: candle_nn::linear(text, dim, vb.pp("cap_embedder.1"))?,
-            picture: candle_nn::linear(patch, dim, vb.pp("all_x_embedder.2-1"))?,
+            time: [
+                mlp.linear("0", FREQUENCY_EMBEDDING_SIZE, 1024, true)?,
+                mlp.linear("2", 1024, time, true)?,
+            ],
+            text_norm: p.vector("cap_embedder.0.weight", text)?,
+            text: p.linear("cap_embedder.1", text, dim, true)?,
+            picture: p.linear("all_x_embedder.2-1", patch, dim, true)?,
             noise_refiner: blocks("noise_refiner", config.n_refiner_layers, true)?,
             context_refiner: blocks("context_refiner", config.n_refiner_layers, false)?,
             layers: blocks("layers", config.n_layers, true)?,
-            last: FinalLayer::new(dim, patch, vb.pp("all_final_layer.2-1"))?,
-            pads: (
-                vb.get((1, dim), "x_pad_token")?,
-                vb.get((1, dim), "cap_pad_token")?,
-            ),
-            rope: RopeEmbedder::new(
-                config.rope_theta,
-                config.axes_dims.clone(),
-                config.axes_lens.clone(),
-                vb.device(),
-                vb.dtype(),
-            )?,
+            last_scale: last.linear("adaLN_modulation.1", time, dim, true)?,
+            last: last.linear("linear", dim, patch, true)?,
+            pads: (p.row("x_pad_token", dim)?, p.row("cap_pad_token", dim)?),
             config: config.clone(),
         })
     }
 
     /// The velocity `[1,h,w,16]` at `latents [1,h,w,16]` and noise level `sigma`, for text states
-    /// `[1,T,C]`.
+    /// `[1,T,C]`. None is cancelled, which is asked before every block.
     ///
     /// # Errors
     /// Sides that are odd, and what candle says.
@@ -197,54 +184,183 @@ impl ZImageNetwork {
         latents: &Tensor,
         sigma: f64,
         states: &Tensor,
-    ) -> TensorResult<Tensor> {
-        let device = latents.device();
-        let (_, h, w, channels) = latents.dims4()?;
-        let time = Tensor::new(&[((1.0 - sigma) * self.config.t_scale) as f32], device)?;
-        let time = self.time.forward(&time)?;
+        cancelled: &mut Cancelled,
+    ) -> TensorResult<Option<Tensor>> {
+        let (_, h, w, _) = latents.dims4()?;
+        let (device, kept) = (latents.device(), latents.dtype());
+        let time = ((1.0 - sigma) * self.config.t_scale) as f32;
+        let waves = sinusoids(time, FREQUENCY_EMBEDDING_SIZE, device)?;
+        let time = two(&self.time, &waves.to_dtype(kept)?)?;
 
-        let text = self.text_norm.forward(&states.to_dtype(self.computes)?)?;
-        let text = filled(&text.apply(&self.text)?, &self.pads.1)?;
-        let words = text.dim(1)?;
-        let text_places = create_coordinate_grid((words, 1, 1), (1, 0, 0), device)?;
-
-        let pixels = latents.to_dtype(self.computes)?.permute((0, 3, 1, 2))?;
-        let (patches, size) = patchify(&pixels.contiguous()?.unsqueeze(2)?, PATCH, 1)?;
-        let tokens = patches.dim(1)?;
-        let picture = filled(&patches.apply(&self.picture)?, &self.pads.0)?;
-        let start = (words + 1, 0, 0);
-        let places = create_coordinate_grid((1, h / PATCH, w / PATCH), start, device)?;
-        let more = picture.dim(1)? - tokens;
-        let places = Tensor::cat(
-            &[&places, &Tensor::zeros((more, 3), DType::U32, device)?],
-            0,
+        let text = rms_norm(
+            &states.to_dtype(kept)?,
+            &self.text_norm,
+            self.config.norm_eps,
         )?;
+        let text = filled(&self.text.forward(&text)?, &self.pads.1)?;
+        let words = text.dim(1)?;
+        let text_places: Vec<[usize; 3]> = (0..words).map(|i| [1 + i, 0, 0]).collect();
 
-        let text = self.through(&self.context_refiner, text, &text_places, None)?;
-        let picture = self.through(&self.noise_refiner, picture, &places, Some(&time))?;
+        let tokens = to_tokens(latents, PatchOrder::ChannelsLast)?;
+        let count = tokens.dim(1)?;
+        let picture = filled(&self.picture.forward(&tokens)?, &self.pads.0)?;
+        let columns = w / PATCH;
+        let squares = (0..count).map(|i| [words + 1, i / columns, i % columns]);
+        let mut places: Vec<[usize; 3]> = squares.collect();
+        places.resize(picture.dim(1)?, [0; 3]);
+
+        let text = self.through(&self.context_refiner, text, &text_places, None, cancelled)?;
+        let time_of = Some(&time);
+        let picture = self.through(&self.noise_refiner, picture, &places, time_of, cancelled)?;
+        let (Some(text), Some(picture)) = (text, picture) else {
+            return Ok(None);
+        };
         let both = Tensor::cat(&[&picture, &text], 1)?;
-        let places = Tensor::cat(&[&places, &text_places], 0)?;
-        let both = self.through(&self.layers, both, &places, Some(&time))?;
-        let picture = both.narrow(1, 0, tokens)?.contiguous()?;
-        let velocity = self.last.forward(&picture, &time)?;
-        let velocity = unpatchify(&velocity, size, PATCH, 1, channels)?.squeeze(2)?;
-        let velocity = velocity.permute((0, 2, 3, 1))?.contiguous()?;
+        places.extend(text_places);
+        let Some(both) = self.through(&self.layers, both, &places, time_of, cancelled)? else {
+            return Ok(None);
+        };
+        let picture = both.narrow(1, 0, count)?;
+        let scale = (self.last_scale.forward(&silu(&time)?)?.flatten_all()? + 1.0)?;
+        let picture = layer_norm(&picture, &scale, &scale.zeros_like()?, 1e-6)?;
+        let velocity = self.last.forward(&picture)?;
+        let velocity = of_tokens(&velocity, (h, w), PatchOrder::ChannelsLast)?;
         // It points from noise to the picture, a scheduler's the other way.
-        velocity.to_dtype(DType::F32)?.neg()
+        Ok(Some(velocity.to_dtype(DType::F32)?.neg()?))
     }
 
     fn through(
         &self,
-        blocks: &[ZImageTransformerBlock],
+        blocks: &[Block],
         mut x: Tensor,
-        places: &Tensor,
+        places: &[[usize; 3]],
         time: Option<&Tensor>,
-    ) -> TensorResult<Tensor> {
-        let (cos, sin) = self.rope.forward(places)?;
+        cancelled: &mut Cancelled,
+    ) -> TensorResult<Option<Tensor>> {
+        let Config {
+            axes_dims,
+            rope_theta,
+            n_heads,
+            ..
+        } = &self.config;
+        let turns = turns(places, axes_dims, *rope_theta, x.device())?;
         for block in blocks {
-            x = block.forward(&x, None, &cos, &sin, time)?;
+            if cancelled() {
+                return Ok(None);
+            }
+            x = block.forward(&x, time, &turns, *n_heads)?;
         }
-        Ok(x)
+        Ok(Some(x))
+    }
+}
+
+/// Attention and a wide layer, each with a norm before and one behind it.
+struct Block {
+    eps: f64,
+    queries: [Layer; 3],
+    heads: Option<HeadNorms>,
+    out: Layer,
+    wide: [Layer; 3],
+    /// Before and behind attention, before and behind the wide layer.
+    norms: [Tensor; 4],
+    modulation: Option<Layer>,
+}
+
+impl Block {
+    fn new(config: &Config, modulated: bool, p: &Layers) -> TensorResult<Self> {
+        let (dim, inner) = (config.dim, config.hidden_dim());
+        let (attention, feed) = (p.pp("attention"), p.pp("feed_forward"));
+        let plain = |name: &str| attention.linear(name, dim, dim, false);
+        let norm = |name: &str| p.vector(&format!("{name}.weight"), dim);
+        Ok(Self {
+            eps: config.norm_eps,
+            queries: [plain("to_q")?, plain("to_k")?, plain("to_v")?],
+            heads: match config.qk_norm {
+                true => Some(HeadNorms {
+                    query: attention.vector("norm_q.weight", config.head_dim())?,
+                    key: attention.vector("norm_k.weight", config.head_dim())?,
+                    eps: HEAD_EPS,
+                }),
+                false => None,
+            },
+            out: plain("to_out.0")?,
+            wide: [
+                feed.linear("w1", dim, inner, false)?,
+                feed.linear("w2", inner, dim, false)?,
+                feed.linear("w3", dim, inner, false)?,
+            ],
+            norms: [
+                norm("attention_norm1")?,
+                norm("attention_norm2")?,
+                norm("ffn_norm1")?,
+                norm("ffn_norm2")?,
+            ],
+            modulation: match modulated {
+                true => {
+                    let time = dim.min(ADALN_EMBED_DIM);
+                    Some(p.linear("adaLN_modulation.0", time, 4 * dim, true)?)
+                }
+                false => None,
+            },
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        time: Option<&Tensor>,
+        turns: &Tensor,
+        heads: usize,
+    ) -> TensorResult<Tensor> {
+        let change = match (&self.modulation, time) {
+            (Some(layer), Some(time)) => {
+                let parts = layer.forward(time)?.flatten_all()?.chunk(4, 0)?;
+                let [scale, gate, wide_scale, wide_gate] = parts.as_slice() else {
+                    candle_core::bail!("a layer's output is too narrow");
+                };
+                let two = |scale: &Tensor, gate: &Tensor| Ok(((scale + 1.0)?, gate.tanh()?));
+                let both: TensorResult<_> = two(scale, gate);
+                Some([both?, two(wide_scale, wide_gate)?])
+            }
+            _ => None,
+        };
+        let change = |i: usize| change.as_ref().map(|parts| &parts[i]);
+        let x = self.half(x, 0, change(0), |x| self.attention(x, turns, heads))?;
+        self.half(&x, 2, change(1), |x| {
+            let wide = swiglu(&self.wide[0].forward(x)?, &self.wide[2].forward(x)?)?;
+            self.wide[1].forward(&wide)
+        })
+    }
+
+    /// `x` with what `inner` makes of it, between the norms `first` and the next.
+    fn half(
+        &self,
+        x: &Tensor,
+        first: usize,
+        change: Option<&(Tensor, Tensor)>,
+        inner: impl FnOnce(&Tensor) -> TensorResult<Tensor>,
+    ) -> TensorResult<Tensor> {
+        let before = &self.norms[first];
+        let before = match change {
+            Some((scale, _)) => (before * scale.to_dtype(DType::F32)?)?,
+            None => before.clone(),
+        };
+        let found = inner(&rms_norm(x, &before, self.eps)?)?;
+        let found = rms_norm(&found, &self.norms[first + 1], self.eps)?;
+        match change {
+            Some((_, gate)) => x + found.broadcast_mul(gate)?,
+            None => x + found,
+        }
+    }
+
+    fn attention(&self, x: &Tensor, turns: &Tensor, heads: usize) -> TensorResult<Tensor> {
+        let [q, k, v] = &self.queries;
+        let (mut q, mut k, v) = (q.forward(x)?, k.forward(x)?, v.forward(x)?);
+        if let Some(norms) = &self.heads {
+            q = norm_heads(&q, &norms.query, norms.eps)?;
+            k = norm_heads(&k, &norms.key, norms.eps)?;
+        }
+        self.out.forward(&attend((&q, &k, &v), turns, heads)?)
     }
 }
 
@@ -254,8 +370,9 @@ fn filled(x: &Tensor, pad: &Tensor) -> TensorResult<Tensor> {
     match tokens.next_multiple_of(SEQ_MULTI_OF) - tokens {
         0 => Ok(x.clone()),
         more => {
-            let pad = pad.unsqueeze(0)?.broadcast_as((1, more, width))?;
-            Tensor::cat(&[x, &pad.contiguous()?], 1)
+            let pad = pad.to_dtype(x.dtype())?.unsqueeze(0)?;
+            let pad = pad.broadcast_as((1, more, width))?.contiguous()?;
+            Tensor::cat(&[x, &pad], 1)
         }
     }
 }

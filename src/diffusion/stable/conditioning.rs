@@ -2,13 +2,22 @@
 
 use super::StableDiffusion;
 use super::prompts::PromptEmbeds;
+use crate::diffusion::trajectory::is_finite;
 use crate::diffusion::{
     Conditioning, ControlNet, DiffusionError, ReferenceBank, Residuals, SchedulerConfig,
     StableDiffusionFamily, TokenSelection, Unet, UnetCall, guidance_embedding, same_timestep,
     time_ids,
 };
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
+
+/// The type of the UNet's activations on a device: f16 where the hardware has units for it.
+fn activations(device: &Device) -> DType {
+    match device {
+        Device::Cpu => DType::F32,
+        Device::Cuda(_) | Device::Metal(_) => DType::F16,
+    }
+}
 
 /// A ControlNet with its conditioning picture.
 pub struct ControlNetConditioning {
@@ -56,6 +65,9 @@ pub struct StepConditioning {
     pub seed: u64,
     /// For a UNet that sees the mask: mask and latents of the cut-out, `[1,h,w,1 + channels]`.
     pub shown: Option<Tensor>,
+    /// The type of the UNet's activations. Where f16 has no room for one of them, the prediction is
+    /// made once more in f32.
+    pub activations: DType,
 }
 
 impl StableDiffusion {
@@ -108,6 +120,7 @@ impl StableDiffusion {
             references: Vec::new(),
             seed: 0,
             shown: None,
+            activations: activations(self.device()),
         })
     }
 }
@@ -134,7 +147,7 @@ impl StepConditioning {
             }
             None => seen,
         };
-        let answer = unet.predict(&seen, &times, &told)?;
+        let answer = self.answer(unet, &seen, &times, &told)?;
         let Some(guidance) = self.guidance else {
             return Ok(answer);
         };
@@ -142,6 +155,21 @@ impl StepConditioning {
         let away = answer.narrow(0, 0, batch)?;
         let towards = answer.narrow(0, batch, batch)?;
         Ok((&away + ((towards - &away)? * guidance)?)?)
+    }
+
+    fn answer(
+        &self,
+        unet: &Unet,
+        seen: &Tensor,
+        times: &Tensor,
+        told: &Conditioning,
+    ) -> Result<Tensor, DiffusionError> {
+        let within = seen.to_dtype(self.activations)?;
+        let answer = unet.predict(&within, times, told)?.to_dtype(DType::F32)?;
+        match self.activations == DType::F32 || is_finite(&answer)? {
+            true => Ok(answer),
+            false => Ok(unet.predict(seen, times, told)?),
+        }
     }
 
     /// What all reference pictures that work in this call have to see.

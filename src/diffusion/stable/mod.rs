@@ -51,6 +51,8 @@ pub struct StableDiffusionOptions {
     /// The type in which weights are held; none: as the file stores them. Everything is computed
     /// in f32.
     pub held: Option<DType>,
+    /// Whether the UNet multiplies its matrices in bf16, where the processor does that.
+    pub bf16: bool,
     /// Files with their weights.
     pub loras: Vec<(PathBuf, f64)>,
     /// Files with the words by which they are called.
@@ -76,6 +78,7 @@ impl StableDiffusionOptions {
             device: device.clone(),
             gpu: None,
             held: None,
+            bf16: false,
             loras: Vec::new(),
             embeddings: Vec::new(),
             vae: None,

@@ -149,7 +149,7 @@ impl<C> LoadablePart<C> {
             DType::F32 => Params::from_source(source, false, device),
             held => Params::held_as(source, held, device),
         };
-        build(params.on(gpu)).map_err(|error| {
+        build(params.on(gpu).in_bf16(options.bf16)).map_err(|error| {
             let sentence = sentence(&error);
             // What is wrong with the file itself names it already.
             match sentence.starts_with(&*self.path.to_string_lossy()) {

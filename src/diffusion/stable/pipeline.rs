@@ -112,6 +112,8 @@ impl PictureRequest<'_> {
 pub enum PipelineProgress {
     /// A part that is being loaded.
     Loading(&'static str),
+    /// Nothing new: asked so that a cancel is obeyed within a long step.
+    Still,
     /// A denoising step is done.
     Step(StepDone),
 }

@@ -61,6 +61,11 @@ impl Packed {
         Self { k, n, strips }
     }
 
+    /// Rows and columns.
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
     /// `x [m, k] * self`, `m * n` numbers into `out`.
     ///
     /// # Panics

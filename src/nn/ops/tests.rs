@@ -5,6 +5,7 @@ use super::*;
 use crate::nn::kernels::simd::on_every_isa;
 use crate::nn::noise;
 use candle_core::Var;
+use std::collections::HashMap;
 
 const CPU: Device = Device::Cpu;
 
@@ -298,6 +299,107 @@ fn attention_matches() {
             );
         }
     }
+}
+
+#[test]
+fn packed_layers_are_those_of_rounded_weights() {
+    use crate::nn::Params;
+    let f = |stream, shape: &[usize]| draw(stream, shape).as_tensor().detach();
+    let tensors = HashMap::from([
+        ("wide.weight".to_string(), f(0, &[70, 37])),
+        ("wide.bias".to_string(), f(1, &[70])),
+        ("kernel.weight".to_string(), f(2, &[20, 16, 1, 1])),
+        ("kernel.bias".to_string(), f(3, &[20])),
+        ("large.weight".to_string(), f(4, &[8, 16, 3, 3])),
+        ("large.bias".to_string(), f(5, &[8])),
+    ]);
+    let all = |bf16: bool| -> Vec<Tensor> {
+        let p = Params::from_tensors(tensors.clone(), false, &CPU).in_bf16(bf16);
+        let wide = p.pp("wide").linear(37, 70, true).unwrap();
+        let kernel = p
+            .pp("kernel")
+            .conv2d(16, 20, 1, ConvOptions::same(1))
+            .unwrap();
+        let large = p
+            .pp("large")
+            .conv2d(16, 8, 3, ConvOptions::same(3))
+            .unwrap();
+        assert_eq!(wide.weight().dims(), [37, 70]);
+        let picture = f(7, &[2, 3, 5, 16]);
+        vec![
+            wide.forward(&f(6, &[3, 11, 37])).unwrap(),
+            kernel.forward(&picture).unwrap(),
+            large.forward(&picture).unwrap(),
+        ]
+    };
+    for (i, (packed, plain)) in all(true).iter().zip(&all(false)).enumerate() {
+        let off = apart(packed, plain);
+        assert!(off < 1e-2, "layer {i}: {off}");
+        // Kernels of 3x3 and processors without such products stay as they are.
+        let rounds = i < 2 && crate::nn::multiplies_bf16();
+        assert_eq!(off > 1e-6, rounds, "layer {i}: {off}");
+    }
+}
+
+#[test]
+fn attention_by_rows_is_attention_of_all_at_once() {
+    let (b, tq, tk, heads, kv, d) = (2, 7, 9, 4, 2, 8);
+    let wide = |stream, shape: &[usize]| draw(stream, shape).to_dtype(DType::F64).unwrap();
+    let q = wide(0, &[b, tq, heads * d]);
+    let (k, v) = (wide(1, &[b, tk, kv * d]), wide(2, &[b, tk, kv * d]));
+    let seen: Vec<f32> = (0..b * tk).map(|i| (i % 3 != 1) as u8 as f32).collect();
+    let seen = Tensor::from_vec(seen, (b, tk), &CPU).unwrap();
+    for mask in [Mask::None, Mask::Causal, Mask::Keys(seen)] {
+        let rows = |rows| {
+            let found = plain::attention_by_rows(rows, &q, &k, &v, (heads, kv), &mask);
+            found.unwrap()
+        };
+        let all = rows(tq);
+        for some in [1, 3, 5, 100] {
+            assert!(apart(&rows(some), &all) < 1e-12, "{some} rows, {mask:?}");
+        }
+    }
+}
+
+#[test]
+fn activations_in_half_precision_give_nearly_the_same() {
+    let f = |stream, shape: &[usize]| draw(stream, shape).as_tensor().detach();
+    let (x, picture) = (f(0, &[2, 6, 16]), f(1, &[2, 6, 6, 16]));
+    let (w, kernel) = (f(2, &[16, 16]), f(3, &[3, 3, 16, 16]));
+    let (gamma, beta) = (f(4, &[16]), f(5, &[16]));
+    let turns = rotations(6, 8, 100.0, &CPU).unwrap();
+    let all = |x: &Tensor, picture: &Tensor| -> Vec<Tensor> {
+        let attended = attention(x, x, x, 2, 2, &Mask::None);
+        vec![
+            linear(x, &w, Some(&beta)).unwrap(),
+            layer_norm(x, &gamma, &beta, 1e-5).unwrap(),
+            rms_norm(x, &gamma, 1e-5).unwrap(),
+            attended.unwrap(),
+            rotary(x, &turns).unwrap(),
+            geglu(x).unwrap(),
+            conv2d(picture, &kernel, Some(&beta), ConvOptions::same(3)).unwrap(),
+            group_norm(picture, &gamma, &beta, 4, 1e-5, Activation::Silu).unwrap(),
+            add_channels(picture, &x.narrow(1, 0, 1).unwrap().squeeze(1).unwrap()).unwrap(),
+        ]
+    };
+    let whole = all(&x, &picture);
+    let half = |t: &Tensor| t.to_dtype(DType::F16).unwrap();
+    for (i, (half, whole)) in all(&half(&x), &half(&picture))
+        .iter()
+        .zip(&whole)
+        .enumerate()
+    {
+        assert_eq!(half.dtype(), DType::F16, "operation {i}");
+        assert!(
+            apart(half, whole) < 5e-3,
+            "operation {i}: {}",
+            apart(half, whole)
+        );
+    }
+    // A sum of squares that f16 has no room for.
+    let large = half(&(&x * 300.0).unwrap());
+    let normed = rms_norm(&large, &gamma, 1e-5).unwrap();
+    assert!(apart(&normed, &whole[2]) < 5e-3);
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Brief {
     pub embeddings: Vec<FileUse>,
     /// What the UNet predicts, where its file does not say.
     pub prediction: Option<String>,
+    /// The UNet's matrices are multiplied in bf16.
+    pub bf16: bool,
     /// How far the initial noise moves towards that of another seed.
     pub variation: Option<Variation>,
     /// Image to image: the picture and the strength, where 1 ignores it.
@@ -104,6 +106,7 @@ impl Default for Brief {
             vae: None,
             embeddings: Vec::new(),
             prediction: None,
+            bf16: false,
             variation: None,
             init: None,
             mask: None,
@@ -168,6 +171,7 @@ impl Brief {
             vae: settings.vae.clone(),
             embeddings: settings.embeddings.clone(),
             prediction: settings.prediction.clone(),
+            bf16: settings.bf16,
             variation: settings.variation.clone(),
             init,
             mask: settings.mask.as_ref().map(picture).transpose()?,
@@ -210,6 +214,7 @@ impl Brief {
         settings.vae.clone_from(&self.vae);
         settings.embeddings.clone_from(&self.embeddings);
         settings.prediction.clone_from(&self.prediction);
+        settings.bf16 = self.bf16;
         settings.variation.clone_from(&self.variation);
         let given = settings.init.take().map(|init| init.image);
         settings.init = self.init.as_ref().map(|(picture, strength)| InitImage {
@@ -254,6 +259,7 @@ mod tests {
             vae: Some(FileUse::default()),
             embeddings: vec![FileUse::default()],
             prediction: Some("epsilon".into()),
+            bf16: true,
             variation: Some(Variation {
                 seed: 8,
                 strength: 0.2,

@@ -1,8 +1,9 @@
 //! What a painter can take: the studio shows the controls for it, and the rest is refused by name.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
-use super::Brief;
+use super::{Brief, embeddings};
 use crate::pipeline::PipelineError;
 use crate::story::{SchedulerName, Size};
 
@@ -101,6 +102,8 @@ pub struct Capabilities {
     pub vae: bool,
     /// What the UNet predicts can be said.
     pub prediction: bool,
+    /// Products of matrices in bf16, where the processor makes them.
+    pub bf16: bool,
     /// Noise between two seeds.
     pub variation: bool,
     /// Image to image.
@@ -135,6 +138,7 @@ impl Default for Capabilities {
             loras: false,
             vae: false,
             prediction: false,
+            bf16: false,
             variation: false,
             init: false,
             mask: false,
@@ -162,6 +166,8 @@ impl Capabilities {
     /// ```
     pub fn check(&self, brief: &Brief, model: &str) -> Result<(), PipelineError> {
         let refuse = |sentence: String| Err(PipelineError::Request(sentence));
+        let texts = [brief.prompt.as_str(), brief.negative.as_str()];
+        let called = !embeddings::named(Path::new(""), &texts, &brief.embeddings).is_empty();
         let asked = [
             (
                 !brief.negative.trim().is_empty() && !self.negative,
@@ -174,6 +180,7 @@ impl Capabilities {
                 brief.prediction.is_some() && !self.prediction,
                 "another prediction",
             ),
+            (brief.bf16 && !self.bf16, "products in bf16 on this machine"),
             (
                 brief.variation.is_some() && !self.variation,
                 "variations of a seed",
@@ -195,6 +202,7 @@ impl Capabilities {
                 !brief.references.is_empty() && self.references == 0,
                 "reference pictures",
             ),
+            (called && !self.embeddings, "embeddings"),
             (
                 !brief.control.is_empty() && self.control.is_empty(),
                 "control pictures",

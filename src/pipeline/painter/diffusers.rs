@@ -1,10 +1,12 @@
 //! A text-to-picture model of our own in diffusers' folder layout, such as Sprout.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::Device;
 
+use super::stable::in_bf16;
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle,
@@ -40,6 +42,7 @@ impl PainterKind for DiffusersKind {
                 size: Size { width, height },
                 prompts: PromptStyle::Storyworld,
                 negative: true,
+                bf16: in_bf16(&place.device, place.gpu.is_some()),
                 schedulers: own_schedulers(),
                 ..Capabilities::default()
             },
@@ -47,6 +50,9 @@ impl PainterKind for DiffusersKind {
             default_settings: default_settings(Settings::default(), manifest),
         };
         Ok(Box::new(DiffusersPainter {
+            dir: model.dir.clone(),
+            place: place.clone(),
+            bf16: false,
             diffusion,
             description,
         }))
@@ -60,6 +66,10 @@ pub(in crate::pipeline) fn own_schedulers() -> Vec<SchedulerName> {
 }
 
 struct DiffusersPainter {
+    dir: PathBuf,
+    place: Place,
+    /// Whether `diffusion` multiplies in bf16.
+    bf16: bool,
     diffusion: TextToImageModel,
     description: PainterDescription,
 }
@@ -84,6 +94,10 @@ impl Painter for DiffusersPainter {
             steps: brief.steps as usize,
             guidance: f64::from(brief.guidance),
         };
+        if brief.bf16 != self.bf16 {
+            self.diffusion = TextToImageModel::load_with(&self.dir, &self.place, brief.bf16)?;
+            self.bf16 = brief.bf16;
+        }
         let (prompt, negative) = (&brief.prompt, brief.negative.trim());
         let picture = self
             .diffusion

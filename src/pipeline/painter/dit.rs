@@ -9,10 +9,10 @@ use image::{DynamicImage, RgbImage, RgbaImage};
 use super::stable::exact;
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
-    Progress, SizeRange,
+    Progress, SizeRange, embeddings,
 };
 use crate::diffusion::{
-    Dit, DitFamily, DitPipeline, DitRequest, PipelineProgress, SchedulerKind, luma,
+    Dit, DitFamily, DitPipeline, DitRequest, PipelineProgress, SchedulerKind, luma, weighted_words,
 };
 use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
@@ -115,8 +115,27 @@ impl Painter for DitPainter {
         self.pipeline.model().device().clone()
     }
 
-    fn complete(&mut self, brief: Brief) -> Result<Brief, PipelineError> {
+    fn complete(&mut self, mut brief: Brief) -> Result<Brief, PipelineError> {
         let about = &self.description;
+        let texts = [brief.prompt.as_str(), brief.negative.as_str()];
+        let path = self.pipeline.model().path();
+        let named = embeddings::named(path, &texts, &brief.embeddings);
+        if let Some(used) = named.first() {
+            return Err(PipelineError::Request(format!(
+                "the model {} reads no embeddings, and the prompt names {} ({}); leave that word out or choose a Stable Diffusion model",
+                about.model,
+                super::embedding_name(&used.file),
+                used.file
+            )));
+        }
+        if let Some(words) = texts.iter().find_map(|text| weighted_words(text)) {
+            return Err(PipelineError::Request(format!(
+                "the model {} reads sentences and weighs no words; write the words of {words} without brackets and number, or choose a Stable Diffusion model",
+                about.model
+            )));
+        }
+        // Of a take before, whose prompt named them.
+        brief.embeddings.clear();
         about.takes.check(&brief, &about.model)?;
         let model = self.pipeline.model();
         let takes = &about.takes;
@@ -186,6 +205,7 @@ impl Painter for DitPainter {
                     done: 0,
                     of: 1,
                 }),
+                PipelineProgress::Still => Progress::Still,
                 PipelineProgress::Step(done) => Progress::Step {
                     step: done.step,
                     steps: done.steps,

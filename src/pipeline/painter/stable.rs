@@ -17,6 +17,7 @@ use crate::diffusion::{
     SchedulerKind, StableDiffusion, StableDiffusionFamily, StableDiffusionOptions,
     StableDiffusionPipeline, luma,
 };
+use crate::nn::multiplies_bf16;
 use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, denoising, format_bytes, free_memory};
@@ -87,6 +88,8 @@ fn takes(model: &StableDiffusion) -> Capabilities {
     let others = SchedulerKind::ALL.iter().copied();
     let others = others.filter(|kind| Some(*kind) != usual);
     let schedulers = usual.into_iter().chain(others);
+    // One that was distilled with guidance as an input is asked once a step.
+    let distilled = model.unet_config().time_cond_proj_dim.is_some();
     Capabilities {
         size: Size { width, height },
         sizes: Some(SizeRange {
@@ -95,7 +98,7 @@ fn takes(model: &StableDiffusion) -> Capabilities {
             most: MOST / step * step,
             budget: width * height,
         }),
-        negative: true,
+        negative: !distilled,
         schedulers: schedulers
             .map(|kind| SchedulerName::from(kind.name()))
             .collect(),
@@ -104,6 +107,7 @@ fn takes(model: &StableDiffusion) -> Capabilities {
         embeddings: true,
         vae: true,
         prediction: true,
+        bf16: in_bf16(model.device(), model.gpu().is_some()),
         variation: true,
         init: true,
         mask: true,
@@ -149,6 +153,7 @@ struct Extras {
     embeddings: Vec<(PathBuf, String)>,
     vae: Option<PathBuf>,
     prediction: Option<String>,
+    bf16: bool,
 }
 
 impl Extras {
@@ -170,8 +175,14 @@ impl Extras {
                 .collect(),
             vae: brief.vae.as_ref().map(|vae| PathBuf::from(&vae.file)),
             prediction: brief.prediction.clone(),
+            bf16: brief.bf16,
         }
     }
+}
+
+/// Whether networks can multiply in bf16 there.
+pub(super) fn in_bf16(device: &Device, gpu: bool) -> bool {
+    device.is_cpu() && !gpu && multiplies_bf16()
 }
 
 struct StablePainter {
@@ -197,6 +208,7 @@ impl StablePainter {
                     loras: wanted.loras.clone(),
                     embeddings: wanted.embeddings.clone(),
                     vae: wanted.vae.clone(),
+                    bf16: wanted.bf16,
                     ..self.plain.clone()
                 };
                 StableDiffusionPipeline::new(StableDiffusion::open(&self.path, options)?)
@@ -224,20 +236,8 @@ impl Painter for StablePainter {
         if let Some(vae) = &mut brief.vae {
             self.hashes.fill("VAE", &vae.file, &mut vae.hash)?;
         }
-        let mut read = brief.references.iter().map(|given| &given.how);
-        let first = read.find(|how| how.adapter.is_some());
-        let unlike = |how: &&Reference| {
-            let way = |how: &Reference| (how.strength, how.start, how.end);
-            first.is_some_and(|first| way(how) != way(first) || files_of(how) != files_of(first))
-        };
-        if read
-            .filter(|how| how.adapter.is_some())
-            .any(|how| unlike(&how))
-        {
-            return Err(PipelineError::Request(
-                "several reference pictures are read by one IP-Adapter with one image encoder, one strength and the same steps; give them alike, or some without an IP-Adapter".into(),
-            ));
-        }
+        let how: Vec<&Reference> = brief.references.iter().map(|given| &given.how).collect();
+        check_adapters(&how)?;
         for given in &mut brief.references {
             match (&mut given.how.adapter, &mut given.how.encoder) {
                 (Some(adapter), Some(encoder)) => {
@@ -378,6 +378,7 @@ impl Painter for StablePainter {
                     done: 0,
                     of: 1,
                 }),
+                PipelineProgress::Still => Progress::Still,
                 PipelineProgress::Step(done) => Progress::Step {
                     step: done.step,
                     steps: done.steps,
@@ -393,9 +394,25 @@ impl Painter for StablePainter {
     }
 }
 
-/// The adapter and the image encoder that read a reference picture.
-fn files_of(how: &Reference) -> [Option<&str>; 2] {
-    [&how.adapter, &how.encoder].map(|file| file.as_ref().map(|file| file.file.as_str()))
+/// One IP-Adapter reads all pictures that it is given, in one way.
+///
+/// # Errors
+/// Pictures that are to be read by another file or in another way than the first.
+fn check_adapters(references: &[&Reference]) -> Result<(), PipelineError> {
+    let files = |how: &Reference| {
+        [&how.adapter, &how.encoder].map(|file| file.as_ref().map(|file| file.file.clone()))
+    };
+    let way = |how: &Reference| (how.strength, how.start, how.end, files(how));
+    let mut read = references.iter().filter(|how| how.adapter.is_some());
+    let Some(first) = read.next() else {
+        return Ok(());
+    };
+    match read.all(|how| way(how) == way(first)) {
+        true => Ok(()),
+        false => Err(PipelineError::Request(
+            "several reference pictures are read by one IP-Adapter with one image encoder, one strength and the same steps; give them alike, or some without an IP-Adapter".into(),
+        )),
+    }
 }
 
 /// Bytes that a picture takes at its most, with the weights that are loaded then.
@@ -435,6 +452,57 @@ fn skipped(clip_skip: Option<u32>, family: StableDiffusionFamily) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::story::ImageId;
+
+    #[test]
+    fn an_ip_adapter_reads_all_pictures_in_one_way() {
+        let file = |file: &str| {
+            Some(FileUse {
+                file: file.into(),
+                hash: String::new(),
+            })
+        };
+        let seen = Reference {
+            image: ImageId::of(&image::RgbaImage::new(1, 1)),
+            strength: 0.6,
+            start: 0.0,
+            end: 1.0,
+            prompt: String::new(),
+            adapter: file("plus.safetensors"),
+            encoder: file("vit-h"),
+            member: None,
+        };
+        let plain = Reference {
+            strength: 0.3,
+            adapter: None,
+            encoder: None,
+            ..seen.clone()
+        };
+        assert!(check_adapters(&[]).is_ok());
+        assert!(check_adapters(&[&plain, &seen, &seen, &plain]).is_ok());
+        let unlike = [
+            Reference {
+                strength: 0.5,
+                ..seen.clone()
+            },
+            Reference {
+                end: 0.5,
+                ..seen.clone()
+            },
+            Reference {
+                adapter: file("base.safetensors"),
+                ..seen.clone()
+            },
+            Reference {
+                encoder: file("vit-g"),
+                ..seen.clone()
+            },
+        ];
+        for other in &unlike {
+            let refused = check_adapters(&[&seen, &plain, other]).unwrap_err();
+            assert!(refused.to_string().contains("give them alike"), "{refused}");
+        }
+    }
 
     #[test]
     fn clip_skip_counts_as_a1111_does() {

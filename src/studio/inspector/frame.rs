@@ -1,7 +1,7 @@
 //! What a picture model of the author's own takes: size, prompts, LoRAs, clip skip. The painter
 //! says which of these there are.
 
-use egui::{ComboBox, DragValue, Slider, Ui};
+use egui::{Checkbox, ComboBox, DragValue, Slider, Ui};
 
 use super::words::{field, file_field, label};
 use crate::catalogue::file_of;
@@ -91,6 +91,23 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                     ..shown.clone()
                 },
             );
+        }
+    }
+    if takes.prediction {
+        let mut bf16 = shown.bf16;
+        let can = takes.bf16 || bf16;
+        let check = Checkbox::new(&mut bf16, "Quicker, in bf16");
+        let about = match takes.bf16 {
+            true => "The UNet multiplies in bf16, and the picture differs by very little",
+            false => "This processor or GPU does not multiply in bf16",
+        };
+        let check = ui.add_enabled(can, check);
+        if check.on_hover_text(about).changed() {
+            let settings = Settings {
+                bf16,
+                ..shown.clone()
+            };
+            change(actions, settings);
         }
     }
     let fits = |preset: &&Preset| {

@@ -23,7 +23,8 @@ pub enum TensorSlice {
 }
 
 impl TensorSlice {
-    fn shape(&self, stored: &[usize]) -> Vec<usize> {
+    /// The shape of it, of a stored tensor with this one.
+    pub fn shape(&self, stored: &[usize]) -> Vec<usize> {
         match self {
             TensorSlice::Whole => stored.to_vec(),
             TensorSlice::Rows(rows) => {
@@ -39,7 +40,11 @@ impl TensorSlice {
         }
     }
 
-    fn tensor(&self, stored: Tensor) -> candle_core::Result<Tensor> {
+    /// It, of a stored tensor.
+    ///
+    /// # Errors
+    /// A tensor with other axes.
+    pub fn of(&self, stored: Tensor) -> candle_core::Result<Tensor> {
         match self {
             TensorSlice::Whole => Ok(stored),
             TensorSlice::Rows(rows) => {
@@ -146,6 +151,6 @@ impl TensorSource for TensorView {
             .checkpoint
             .stored_tensor(&place.stored, device)
             .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
-        place.taken.tensor(stored)
+        place.taken.of(stored)
     }
 }

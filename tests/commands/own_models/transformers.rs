@@ -78,6 +78,17 @@ fn a_flux_folder_tells_a_story_and_says_what_it_cannot_take() {
     refused(&["--clip-skip", "2"], "a clip skip");
     let lora = disk.path("mine/brush.safetensors").display().to_string();
     refused(&["--lora", &lora], "LoRAs");
+    let prompt = |words: &str| {
+        let mut set = disk.command(&["panel"]);
+        set.arg(&out).args(["set", "1", "--prompt", words]);
+        set.assert().success();
+    };
+    prompt("a (red:1.3) fox");
+    refused(&[], "weighs no words; write the words of (red:1.3)");
+    fs::create_dir_all(disk.path("embeddings")).unwrap();
+    fs::write(disk.path("embeddings/inkfox.pt"), "").unwrap();
+    prompt("an inkfox at sea");
+    refused(&[], "reads no embeddings, and the prompt names inkfox");
     assert_eq!(takes(&out).len(), 3);
 
     let plan = disk
