@@ -1,7 +1,10 @@
 //! The keys and values of the tokens that were read, in pages: a page is made when a text reaches
 //! it, and of layers with a window those are dropped that no token to come will see.
 
+use std::sync::Arc;
+
 use super::hyperparameters::Hyperparameters;
+use crate::nn::quant::halves;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -36,6 +39,7 @@ impl CacheType {
 }
 
 /// Rows of numbers, `[heads, PAGE, width]`.
+#[derive(Clone)]
 enum Store {
     F32(Vec<f32>),
     F16(Vec<f16>),
@@ -112,22 +116,42 @@ impl Store {
     }
 }
 
+/// Keys or values of positions that follow each other, as attention reads them.
+pub(super) enum CacheRows<'a> {
+    Floats(&'a [f32]),
+    /// Where there is a kernel that reads them.
+    Halves(&'a [f16]),
+}
+
+impl CacheRows<'_> {
+    /// How many positions there are, of heads so wide.
+    pub(super) fn count(&self, width: usize) -> usize {
+        match self {
+            CacheRows::Floats(rows) => rows.len() / width,
+            CacheRows::Halves(rows) => rows.len() / width,
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Page {
     keys: Store,
     values: Store,
 }
 
-/// The keys and values of a layer.
+/// The keys and values of a layer. Clones share their pages until one of them writes.
+#[derive(Clone)]
 pub(super) struct LayerCache {
     kind: CacheType,
     heads: usize,
     width: usize,
     window: Option<usize>,
     /// `None` where a page was dropped.
-    pages: Vec<Option<Page>>,
+    pages: Vec<Option<Arc<Page>>>,
 }
 
 /// What is kept of a text in all layers.
+#[derive(Clone)]
 pub(super) struct KvCache {
     pub layers: Vec<LayerCache>,
 }
@@ -170,10 +194,10 @@ impl LayerCache {
         let tokens = keys.len() / row;
         while self.pages.len() < (first + tokens).div_ceil(PAGE) {
             let store = || Store::new(self.kind, self.heads * PAGE, self.width);
-            self.pages.push(Some(Page {
+            self.pages.push(Some(Arc::new(Page {
                 keys: store(),
                 values: store(),
-            }));
+            })));
         }
         for (token, (keys, values)) in keys
             .chunks_exact(row)
@@ -184,6 +208,7 @@ impl LayerCache {
             let Some(page) = &mut self.pages[position / PAGE] else {
                 continue;
             };
+            let page = Arc::make_mut(page);
             let heads = keys
                 .chunks_exact(self.width)
                 .zip(values.chunks_exact(self.width));
@@ -211,15 +236,25 @@ impl LayerCache {
         from: usize,
         to: usize,
         room: &mut Vec<f32>,
-        mut f: impl FnMut(usize, &[f32]),
+        mut f: impl FnMut(usize, CacheRows),
     ) {
+        let halves = halves::suits(self.width);
         let mut at = from;
         while at < to {
             let count = (PAGE - at % PAGE).min(to - at);
             if let Some(page) = &self.pages[at / PAGE] {
                 let store = if values { &page.values } else { &page.keys };
                 let first = head * PAGE + at % PAGE;
-                f(at, store.rows(first, count, self.width, room));
+                f(
+                    at,
+                    match store {
+                        Store::F16(rows) if halves => {
+                            let rows = &rows[first * self.width..];
+                            CacheRows::Halves(&rows[..count * self.width])
+                        }
+                        _ => CacheRows::Floats(store.rows(first, count, self.width, room)),
+                    },
+                );
             }
             at += count;
         }
@@ -263,6 +298,10 @@ mod tests {
             layer.write(300, &keys[half..], &values[half..]);
             let mut seen = 0;
             layer.each(true, 1, 10, 590, &mut Vec::new(), |first, rows| {
+                let rows: Vec<f32> = match rows {
+                    CacheRows::Floats(rows) => rows.to_vec(),
+                    CacheRows::Halves(rows) => rows.iter().map(|x| x.to_f32()).collect(),
+                };
                 for (i, row) in rows.chunks_exact(48).enumerate() {
                     let want = &values[(first + i) * 96 + 48..][..48];
                     let close = row.iter().zip(want).all(|(a, b)| (a - b).abs() <= error);

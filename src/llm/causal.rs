@@ -9,6 +9,7 @@ use super::gguf::{Gguf, MappedFiles};
 use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
 use super::network::{DecodingState, LlmNetwork, NetworkInput};
+use super::slots::{NEARER, Slot, Slots, WORTH, shared};
 use crate::nn::gpu::Gpu;
 
 /// A causal language model: logits of the next token from those before.
@@ -19,7 +20,7 @@ pub trait CausalLm: Send {
     /// The most tokens that a text may have.
     fn context_length(&self) -> usize;
 
-    /// How many of the first `ids` were read last and stay, so that they are not read again.
+    /// How many of the first `ids` were read and stay, so that they are not read again.
     fn shared(&self, ids: &[u32]) -> usize;
 
     /// Takes the embeddings of a picture, `[tokens, width]`, and gives the ids, beyond the
@@ -43,7 +44,7 @@ pub trait CausalLm: Send {
         let _ = tokens;
     }
 
-    /// Reads a text, of which only what differs from the one read last is new, and writes the
+    /// Reads a text, of which only what differs from those that are kept is new, and writes the
     /// logits after its last token, `[vocabulary]`. `None` when `go_on` broke, which is asked
     /// before each token that is written and several times in each 64 that are read.
     ///
@@ -66,12 +67,15 @@ pub struct LanguageModelOptions {
     pub cache: CacheType,
 }
 
-/// A language model in a GGUF file, with the text it read last still in its cache.
+/// A language model in a GGUF file, with the text it read last still in its cache, and a few that it
+/// read before as far as the memory that is planned for one text of the whole context holds them.
 pub struct GgufLm {
     network: LlmNetwork,
     state: DecodingState,
     /// The tokens in `state`.
     read: Vec<u32>,
+    aside: Slots,
+    cache: CacheType,
     /// Embeddings of pictures by the ids that stand for them.
     pictures: Vec<(Range<u32>, Vec<f32>)>,
     /// The first id that stands for nothing yet.
@@ -104,6 +108,8 @@ impl GgufLm {
             memory: LlmMemory::of(header, hyper, options.context, options.cache),
             state: network.state(options.context, options.cache),
             read: Vec::new(),
+            aside: Slots::default(),
+            cache: options.cache,
             pictures: Vec::new(),
             free: u32::try_from(network.hyperparameters().vocabulary).unwrap_or(u32::MAX),
             files: gguf.files(),
@@ -146,6 +152,7 @@ impl GgufLm {
     pub fn forget(&mut self) {
         self.state.truncate(0);
         self.read.clear();
+        self.aside.clear();
     }
 
     /// The hidden states of `ids` after the last layer and its norm, `[ids, width]`.
@@ -182,6 +189,47 @@ enum Piece {
 }
 
 impl GgufLm {
+    /// Makes the text current that shares most of its beginning with `ids`. What has to go of it, or
+    /// of the one before, is kept aside where it was long.
+    fn take_up(&mut self, ids: &[u32]) {
+        let here = shared(&self.read, &self.state, ids);
+        let nearest = self.aside.nearest(ids, self.state.is_long());
+        match nearest.filter(|(_, there)| *there >= here + NEARER) {
+            Some((place, there)) => {
+                let before = self.aside.take(place);
+                self.set_current(before);
+                self.fork(there);
+            }
+            None => self.fork(here),
+        }
+        if !self.aside.is_empty() {
+            let context = self.state.context();
+            self.aside
+                .fit(self.network.hyperparameters(), ids.len(), context);
+        }
+    }
+
+    /// Makes a text current and keeps the other one.
+    fn set_current(&mut self, slot: Slot) {
+        let last = Slot {
+            state: std::mem::replace(&mut self.state, slot.state),
+            read: std::mem::replace(&mut self.read, slot.read),
+        };
+        if !last.state.is_on_gpu() {
+            self.aside.keep(last);
+        }
+    }
+
+    /// Keeps the current text as it is, where much of it lies behind the first `known` tokens.
+    fn fork(&mut self, known: usize) {
+        if self.read.len() - known >= WORTH
+            && let Some(state) = self.state.fork()
+        {
+            let read = self.read.clone();
+            self.aside.keep(Slot { read, state });
+        }
+    }
+
     /// The words and pictures of a text.
     ///
     /// # Errors
@@ -222,8 +270,9 @@ impl CausalLm for GgufLm {
     }
 
     fn shared(&self, ids: &[u32]) -> usize {
-        let same = self.read.iter().zip(ids);
-        same.take_while(|(a, b)| a == b).count()
+        let there = self.aside.nearest(ids, self.state.is_long());
+        let there = there.map_or(0, |(_, tokens)| tokens);
+        shared(&self.read, &self.state, ids).max(there)
     }
 
     fn take_picture(&mut self, embeddings: Vec<f32>) -> Result<Range<u32>, LlmError> {
@@ -245,6 +294,11 @@ impl CausalLm for GgufLm {
     }
 
     fn expect(&mut self, tokens: usize) {
+        if self.network.reads_as_long(tokens) != self.state.is_long() && !self.state.is_on_gpu() {
+            let state = self.network.state(self.state.context(), self.cache);
+            let read = Vec::new();
+            self.set_current(Slot { read, state });
+        }
         self.network.expect_length(&mut self.state, tokens);
         self.read.truncate(self.state.len());
     }
@@ -262,7 +316,8 @@ impl CausalLm for GgufLm {
             self.expect(ids.len());
         }
         let pieces = self.pieces(ids)?;
-        let known = self.shared(ids).min(last);
+        self.take_up(ids);
+        let known = shared(&self.read, &self.state, ids).min(last);
         // A picture is read as a whole.
         let whole = pieces.iter().find_map(|piece| match piece {
             Piece::Picture(at, _) if at.contains(&known) => Some(at.start),

@@ -6,8 +6,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::chat::{ChatTemplate, TemplateError};
 use super::gguf::Gguf;
-use super::{Hyperparameters, LanguageModelOptions, LlmError, LlmMemory, Tokenizer};
+use super::{Hyperparameters, LanguageModelOptions, LlmError, LlmMemory, LlmNetwork, Tokenizer};
 use crate::weights::{GgmlType, GgufHeader, GgufValue, HEAD, trouble};
 
 /// Architectures of picture and video models that are packed as GGUF.
@@ -84,6 +85,9 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
     let header = gguf.header();
     let hyper = Hyperparameters::from_gguf(header).map_err(|reason| gguf.unusable(reason))?;
     Tokenizer::check_kind(header).map_err(|reason| gguf.unusable(reason))?;
+    check_lists(&gguf, &hyper)?;
+    // Looks for every tensor that the architecture needs; of the weights nothing is read yet.
+    LlmNetwork::read(&gguf)?;
     let arch = gguf.string("general.architecture")?;
     let mut bytes = BTreeMap::new();
     for tensor in header.tensors.values() {
@@ -105,6 +109,29 @@ pub fn check_gguf(path: &Path) -> Result<GgufFacts, LlmError> {
         precision: most.map(GgmlType::name),
         files: gguf.paths()?,
     })
+}
+
+/// Looks at the number of tokens and at the chat template.
+fn check_lists(gguf: &Gguf, hyper: &Hyperparameters) -> Result<(), LlmError> {
+    let header = gguf.header();
+    if let Some(GgufValue::Strings(tokens)) = header.metadata.get("tokenizer.ggml.tokens")
+        && tokens.len() > hyper.vocabulary
+    {
+        return Err(gguf.unusable(format!(
+            "it has {} tokens, but a table of embeddings for {}",
+            tokens.len(),
+            hyper.vocabulary
+        )));
+    }
+    if let Some(template) = header.string("tokenizer.chat_template") {
+        ChatTemplate::new(template, None, None).map_err(|error| {
+            let (TemplateError::Raised(reason)
+            | TemplateError::Unbounded(reason)
+            | TemplateError::Unusable(reason)) = error;
+            gguf.unusable(format!("its chat template cannot be used ({reason})"))
+        })?;
+    }
+    Ok(())
 }
 
 /// How the language model in the GGUF file `path` is opened to write with, and what it takes of

@@ -19,6 +19,7 @@ mod network;
 mod sampling;
 mod sentencepiece;
 mod shield;
+mod slots;
 mod story;
 mod tokenizer;
 

@@ -12,6 +12,7 @@
 
 mod array;
 pub mod bench;
+pub(crate) mod crew;
 mod cut;
 mod driver;
 mod frozen;
@@ -34,7 +35,7 @@ pub use cut::tell_of_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
-pub use memory::keep_memory;
+pub use memory::{keep_memory, read_bandwidth};
 pub use ops::{
     Activation, ConvOptions, Mask, Padding, Segment, add_channels, attention, conv2d, embedding,
     embedding_masked, geglu, gelu, gelu_tanh, group_norm, layer_norm, linear, mean_square,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use candle_core::quantized::{QTensor, ggml_file, gguf_file};
 use flate2::read::GzDecoder;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -432,6 +433,75 @@ fn what_cannot_be_used_is_not_added_and_says_what_to_use_instead() {
         run(&models, &["models", "identify", text(&path)])
             .success()
             .stdout(contains(said).and(contains("cannot be used")));
+    }
+    assert!(listed(&models).is_empty());
+}
+
+/// A copy of a recorded language model whose tensors were changed.
+fn changed_model(to: &Path, change: &dyn Fn(&mut Vec<(String, QTensor)>)) {
+    let path = fixtures().join("writers/llama32-tied/model.gguf");
+    let mut file = fs::File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let mut names: Vec<&String> = content.tensor_infos.keys().collect();
+    names.sort();
+    let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    for name in names {
+        let tensor = content.tensor(&mut file, name, &candle_core::Device::Cpu);
+        tensors.push((name.clone(), tensor.unwrap()));
+    }
+    change(&mut tensors);
+    let tensors: Vec<_> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let said: Vec<_> = content
+        .metadata
+        .iter()
+        .map(|(k, v)| (k.as_str(), v))
+        .collect();
+    gguf_file::write(&mut fs::File::create(to).unwrap(), &said, &tensors).unwrap();
+}
+
+#[test]
+fn a_tensor_that_is_missing_or_of_another_shape_is_named_before_anything_is_added() {
+    let (_temp, models, disk) = empty();
+    let path = disk.join("model.gguf");
+    changed_model(&path, &|_| {});
+    run(&models, &["models", "identify", text(&path)])
+        .success()
+        .stdout(contains("cannot be used").not());
+    let needed = [
+        "token_embd.weight",
+        "output_norm.weight",
+        "blk.0.attn_norm.weight",
+        "blk.1.attn_k.weight",
+        "blk.1.attn_output.weight",
+        "blk.0.ffn_down.weight",
+    ];
+    for name in needed {
+        changed_model(&path, &|tensors| tensors.retain(|(other, _)| other != name));
+        run(&models, &["models", "add", text(&path)])
+            .code(1)
+            .stderr(sentence().and(contains(format!("no tensor {name}"))));
+    }
+    for (name, like) in [
+        ("blk.0.ffn_gate.weight", "blk.0.attn_q.weight"),
+        ("blk.1.attn_norm.weight", "rope_freqs.weight"),
+    ] {
+        changed_model(&path, &|tensors| {
+            let at = |name: &str| tensors.iter().position(|(other, _)| other == name).unwrap();
+            let (at, like) = (at(name), at(like));
+            let data = tensors[like].1.data().unwrap().into_owned();
+            let shape = tensors[like].1.shape().dims().to_vec();
+            let kind = tensors[like].1.dtype();
+            tensors[at].1 =
+                ggml_file::qtensor_from_ggml(kind, &data, shape, &candle_core::Device::Cpu)
+                    .unwrap();
+        });
+        run(&models, &["models", "identify", text(&path)])
+            .success()
+            .stdout(
+                contains("cannot be used")
+                    .and(contains(name))
+                    .and(contains("shape")),
+            );
     }
     assert!(listed(&models).is_empty());
 }

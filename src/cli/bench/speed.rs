@@ -12,6 +12,7 @@ use super::super::output::JsonArgs;
 use super::{peak_memory, tell_rows};
 use crate::diffusion::{BenchPart, StableDiffusionFamily, TextToImageModel, time_family};
 use crate::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions};
+use crate::nn;
 use crate::nn::bench::{BenchFn, OpBench, op_benches, quantised_benches};
 use crate::weights;
 
@@ -179,6 +180,7 @@ pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
         writing = writing.max(WRITTEN as f64 / start.elapsed().as_secs_f64());
     }
     let each = lm.memory().read_for_a_token as f64;
+    let memory = nn::read_bandwidth();
     let rows = [
         (format!("reading {READ} tokens"), reading, "tokens/s"),
         (format!("writing {WRITTEN} tokens"), writing, "tokens/s"),
@@ -186,6 +188,12 @@ pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
             "weights read while writing".to_string(),
             writing * each / 1e9,
             "GB/s",
+        ),
+        ("this memory, only read".to_string(), memory / 1e9, "GB/s"),
+        (
+            "share of that while writing".to_string(),
+            100.0 * writing * each / memory,
+            "%",
         ),
         (
             "peak memory".to_string(),

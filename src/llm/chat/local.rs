@@ -104,6 +104,13 @@ impl LocalChat {
         }
     }
 
+    /// The same, taken for too small to follow long orders.
+    #[cfg(test)]
+    pub(crate) fn small(mut self) -> LocalChat {
+        self.small = true;
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -254,6 +261,8 @@ impl LocalChat {
         let start = text.len();
         let end = limit.min(start + options.max_tokens);
         self.network.expect(end);
+        let known = self.network.shared(&text);
+        tracing::debug!(tokens = start, known, "a prompt is read");
         let mut rng = ChaCha8Rng::seed_from_u64(options.sampling.seed);
         let mut logits = Vec::new();
         let mut decoder = self.tokenizer.decoder();

@@ -20,6 +20,7 @@ use super::LlmError;
 use super::cache::{CacheType, KvCache, LayerCache};
 use super::families::FeedForwardActivation;
 use super::hyperparameters::Hyperparameters;
+use crate::nn::crew;
 use crate::nn::gpu::GpuCache;
 use crate::nn::quant::{ActivationPrecision, Product, QuantMatrix, multiply_as, vector};
 use attend::AttentionParameters;
@@ -120,17 +121,44 @@ impl DecodingState {
         self.length == 0
     }
 
+    /// Whether it is read with the factors for long texts.
+    pub(super) fn is_long(&self) -> bool {
+        self.long
+    }
+
+    /// Whether its keys and values lie on a GPU.
+    pub(super) fn is_on_gpu(&self) -> bool {
+        !self.gpu.is_empty()
+    }
+
+    /// The same text once more, which shares what is kept of it until one of the two goes on; `None`
+    /// on a GPU.
+    pub(super) fn fork(&self) -> Option<DecodingState> {
+        (!self.is_on_gpu()).then(|| DecodingState {
+            length: self.length,
+            context: self.context,
+            long: self.long,
+            cache: self.cache.clone(),
+            gpu: Vec::new(),
+            buffers: Buffers::default(),
+        })
+    }
+
     /// The most tokens that the text may have.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Whether enough is kept to go on after the first `length` tokens.
+    pub(super) fn holds(&self, length: usize) -> bool {
+        self.is_on_gpu() || self.cache.holds(length)
     }
 
     /// Forgets all tokens after the first `length`; all of them where too little is kept of those
     /// before to go on.
     pub fn truncate(&mut self, length: usize) {
         if length < self.length {
-            let holds = !self.gpu.is_empty() || self.cache.holds(length);
-            self.length = if holds { length } else { 0 };
+            self.length = if self.holds(length) { length } else { 0 };
             self.cache.truncate(self.length);
         }
     }
@@ -180,17 +208,22 @@ impl LlmNetwork {
     /// Sets the length that the text will have: some models use other rotary frequencies for long
     /// texts from the first token on. What was read with others is forgotten.
     pub fn expect_length(&self, state: &mut DecodingState, tokens: usize) {
-        let long = self.hyper.short_context.is_some_and(|short| tokens > short);
+        let long = self.reads_as_long(tokens);
         if long != state.long {
             state.truncate(0);
             state.long = long;
         }
     }
 
+    /// Whether a text of so many tokens is read with the factors for long ones.
+    pub(super) fn reads_as_long(&self, tokens: usize) -> bool {
+        self.hyper.short_context.is_some_and(|short| tokens > short)
+    }
+
     /// Whether a text of so many tokens is read as `state` was begun. A text that was said to become
     /// long may be short still.
     pub(super) fn suits_length(&self, state: &DecodingState, tokens: usize) -> bool {
-        state.long || self.hyper.short_context.is_none_or(|short| tokens <= short)
+        state.long || !self.reads_as_long(tokens)
     }
 
     /// Reads `input` after what `state` holds, and returns the hidden states of its tokens after
@@ -344,16 +377,20 @@ impl LlmNetwork {
         };
         rope.turns(first, tokens, &mut b.turns);
         self.local.turns(first, tokens, &mut b.local_turns);
-        let layers = self.layers.iter().zip(&mut state.cache.layers);
         go_on()?;
         if tokens == 1 {
-            // On a thread of the pool, so that handing out work does not wait for one to wake.
-            rayon::scope(|_| {
-                for (index, (layer, cache)) in layers.enumerate() {
-                    self.layer(index, layer, cache, b, first, rope);
-                }
-            });
+            let stretch = self.stretch();
+            let layers = self.layers.chunks(stretch);
+            let caches = state.cache.layers.chunks_mut(stretch);
+            for (part, (layers, caches)) in layers.zip(caches).enumerate() {
+                crew::together(|| {
+                    for (at, (layer, cache)) in layers.iter().zip(caches).enumerate() {
+                        self.layer(part * stretch + at, layer, cache, b, first, rope);
+                    }
+                });
+            }
         } else {
+            let layers = self.layers.iter().zip(&mut state.cache.layers);
             for (index, (layer, cache)) in layers.enumerate() {
                 if index > 0 {
                     go_on()?;
@@ -365,6 +402,15 @@ impl LlmNetwork {
         self.rms_norm(&self.norm, &b.hidden, &mut b.normed);
         state.length += tokens;
         ControlFlow::Continue(())
+    }
+
+    /// Layers that a token goes through without giving threads back to the pool: some milliseconds.
+    fn stretch(&self) -> usize {
+        const WORTH: usize = 1 << 27;
+        let (width, sizes) = (self.hyper.width, &self.hyper.layers[0]);
+        let inner = self.hyper.experts.map_or(sizes.inner, |e| e.inner * e.used);
+        let heads = (sizes.heads + sizes.kv_heads) * self.hyper.head_width;
+        (WORTH / (width * (2 * heads + 3 * inner)).max(1)).max(1)
     }
 
     fn layer(
@@ -491,26 +537,12 @@ impl LlmNetwork {
 
     /// RMS norm of every row of `x`, as long as `weight`.
     fn rms_norm(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
-        let width = weight.len();
-        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            out.copy_from_slice(x);
-            self.norm_row(weight, out);
-        }
+        out.copy_from_slice(x);
+        self.rms_norm_in_place(weight, out);
     }
 
     fn rms_norm_in_place(&self, weight: &[f32], x: &mut [f32]) {
-        for x in x.chunks_exact_mut(weight.len()) {
-            self.norm_row(weight, x);
-        }
-    }
-
-    fn norm_row(&self, weight: &[f32], x: &mut [f32]) {
-        let squares: f64 = x.iter().map(|x| f64::from(x * x)).sum();
-        let mean = (squares / weight.len() as f64) as f32;
-        let scale = 1.0 / (mean + self.hyper.norm_epsilon).sqrt();
-        for (x, weight) in x.iter_mut().zip(weight) {
-            *x = *x * scale * weight;
-        }
+        vector::rms_norm(x, weight, self.hyper.norm_epsilon);
     }
 }
 

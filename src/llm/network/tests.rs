@@ -71,6 +71,41 @@ fn what_a_text_shares_with_the_last_one_is_not_read_again() {
 }
 
 #[test]
+fn a_long_text_stays_while_another_is_read_as_far_as_the_planned_memory_goes() {
+    for case in ["llama32-tied", "gemma2", "phi35-long"] {
+        let options = LanguageModelOptions {
+            context: 1400,
+            cache: CacheType::F32,
+        };
+        let mut lm = GgufLm::open(&file(case), &options).unwrap();
+        lm.make_exact();
+        lm.expect(900);
+        let story = text(&lm, 800);
+        let whole = after(&mut lm, &story);
+        // An early panel is told anew, and then the story goes on.
+        let mut early = story[..300].to_vec();
+        early.extend((0..50).map(|id| (id % 7) + 3));
+        assert_eq!(lm.shared(&early), 300, "{case}");
+        let early_logits = after(&mut lm, &early);
+        assert_eq!(lm.shared(&story), 800, "{case}");
+        near(&after(&mut lm, &story), &whole, 1e-5);
+        assert_eq!(lm.shared(&early), 350, "{case}");
+        near(&after(&mut lm, &early), &early_logits, 1e-5);
+        // What was shared is written to by neither.
+        lm.forget();
+        assert_eq!(lm.shared(&story), 0);
+        near(&after(&mut lm, &early), &early_logits, 1e-5);
+        near(&after(&mut lm, &story), &whole, 1e-5);
+        // Texts that don't fit beside each other make room, the oldest first.
+        let other: Vec<u32> = text(&lm, 1100).into_iter().rev().collect();
+        after(&mut lm, &other[..300]);
+        assert_eq!(lm.shared(&story), 800, "{case}");
+        after(&mut lm, &other);
+        assert!(lm.shared(&story) < 800, "{case}");
+    }
+}
+
+#[test]
 fn a_text_taken_back_behind_what_windows_keep_is_read_anew() {
     let mut lm = open("gemma2", CacheType::F16);
     let ids = text(&lm, 1600);

@@ -42,24 +42,77 @@ struct PreTokenizerRule {
     add_bos: bool,
 }
 
-const KNOWN: [PreTokenizerRule; 7] = [
+/// Those of GPT-2's kind, one after the other, behind each digit alone.
+const DIGITS_GPT2: &[&str] = &[r"\p{N}", GPT2];
+/// Words of Finnish and other Nordic models.
+const NORDIC: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+/// Letters of the Latin, Greek, Cyrillic, Armenian, Georgian and Cherokee scripts, and their kin, with
+/// a space before them.
+const LATIN_AND_KIN: &str = concat!(
+    r"\s?[A-Za-z",
+    r"\x{b5}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{1ba}\x{1bc}-\x{1bf}\x{1c4}-\x{293}",
+    r"\x{295}-\x{2af}\x{370}-\x{373}\x{376}\x{377}\x{37b}-\x{37d}\x{37f}\x{386}\x{388}-\x{38a}",
+    r"\x{38c}\x{38e}-\x{3a1}\x{3a3}-\x{3f5}\x{3f7}-\x{481}\x{48a}-\x{52f}\x{531}-\x{556}",
+    r"\x{10a0}-\x{10c5}\x{13a0}-\x{13f5}\x{13f8}-\x{13fd}\x{1c90}-\x{1cba}\x{1cbd}-\x{1cbf}",
+    r"\x{1d00}-\x{1d2b}\x{1d6b}-\x{1d77}\x{1d79}-\x{1d9a}\x{1e00}-\x{1f15}\x{1f18}-\x{1f1d}",
+    r"\x{1f20}-\x{1f45}\x{1f48}-\x{1f4d}\x{1f50}-\x{1f57}\x{1f59}\x{1f5b}\x{1f5d}",
+    r"\x{1f5f}-\x{1f7d}\x{1f80}-\x{1fb4}\x{1fb6}-\x{1fbc}\x{1fbe}\x{1fc2}-\x{1fc4}",
+    r"\x{1fc6}-\x{1fcc}\x{1fd0}-\x{1fd3}\x{1fd6}-\x{1fdb}\x{1fe0}-\x{1fec}\x{1ff2}-\x{1ff4}",
+    r"\x{1ff6}-\x{1ffc}\x{2102}\x{2107}\x{210a}-\x{2113}\x{2115}\x{2119}-\x{211d}\x{2124}",
+    r"\x{2126}\x{2128}\x{212a}-\x{212d}\x{212f}-\x{2134}\x{2139}\x{213c}-\x{213f}",
+    r"\x{2145}-\x{2149}\x{214e}\x{2183}\x{2184}\x{2c00}-\x{2c7b}\x{2c7e}-\x{2ce4}",
+    r"\x{2ceb}-\x{2cee}\x{2cf2}\x{2cf3}\x{a640}-\x{a66d}\x{a680}-\x{a69b}\x{a722}-\x{a76f}",
+    r"\x{a771}-\x{a787}\x{a78b}-\x{a78e}\x{ab70}-\x{abbf}\x{fb00}-\x{fb06}\x{fb13}-\x{fb17}",
+    r"\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}\x{10400}-\x{1044f}\x{104b0}-\x{104d3}",
+    r"\x{104d8}-\x{104fb}\x{10c80}-\x{10cb2}\x{10cc0}-\x{10cf2}\x{118a0}-\x{118df}",
+    r"\x{1e900}-\x{1e943}",
+    r"]+"
+);
+const EAST_ASIAN: &str = r"[\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+";
+const SEED: &str = concat!(
+    contraction!(),
+    r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+"
+);
+const MINICPM: &str = concat!(
+    contraction!(),
+    r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
+);
+
+const PLAIN: PreTokenizerRule = PreTokenizerRule {
+    names: &[],
+    patterns: &[],
+    whole_pieces: false,
+    add_bos: false,
+};
+
+/// By llama.cpp's names, of which those that mean the same stand together, the usual one first: all that
+/// files of the families that are read are known to have.
+const KNOWN: [PreTokenizerRule; 14] = [
     PreTokenizerRule {
-        names: &["llama-bpe", "llama3", "llama-v3"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+        ],
         patterns: &[LLAMA3],
         whole_pieces: true,
         add_bos: true,
     },
     PreTokenizerRule {
-        names: &["smaug-bpe"],
+        // Phi 4 has DBRX's.
+        names: &["smaug-bpe", "dbrx"],
         patterns: &[LLAMA3],
-        whole_pieces: false,
-        add_bos: false,
+        ..PLAIN
     },
     PreTokenizerRule {
-        names: &["qwen2", "deepseek-r1-qwen"],
+        names: &["qwen2", "deepseek-r1-qwen", "kormo", "megrez"],
         patterns: &[QWEN2],
-        whole_pieces: false,
-        add_bos: false,
+        ..PLAIN
     },
     PreTokenizerRule {
         names: &["tekken"],
@@ -68,22 +121,72 @@ const KNOWN: [PreTokenizerRule; 7] = [
         add_bos: true,
     },
     PreTokenizerRule {
-        names: &["gpt-4o"],
+        names: &["gpt-4o", "llama4", "kanana2"],
         patterns: &[GPT4O],
-        whole_pieces: false,
-        add_bos: false,
+        ..PLAIN
     },
     PreTokenizerRule {
-        names: &["smollm"],
-        patterns: &[r"\p{N}", GPT2],
-        whole_pieces: false,
-        add_bos: false,
+        names: &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+        ],
+        patterns: DIGITS_GPT2,
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &[
+            "gpt-2", "mpt", "olmo", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "trillion",
+        ],
+        patterns: &[GPT2],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["deepseek-llm"],
+        patterns: &[
+            r"[\r\n]",
+            LATIN_AND_KIN,
+            r"\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+",
+            r"\s+$",
+            EAST_ASIAN,
+            r"\p{N}+",
+        ],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["deepseek-coder"],
+        patterns: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["viking"],
+        patterns: &[NORDIC, r"\p{N}"],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["poro-chat"],
+        patterns: &[NORDIC],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["seed-coder"],
+        patterns: &[SEED],
+        ..PLAIN
+    },
+    PreTokenizerRule {
+        names: &["minicpm5"],
+        patterns: &[r"\p{N}{1,3}", MINICPM],
+        whole_pieces: true,
+        ..PLAIN
     },
     PreTokenizerRule {
         names: &["default"],
         patterns: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
-        whole_pieces: false,
-        add_bos: false,
+        ..PLAIN
     },
 ];
 
@@ -213,6 +316,27 @@ mod tests {
             split("default", "a->b 1234"),
             ["a", "->", "b", " ", "123", "4"]
         );
+    }
+
+    #[test]
+    fn all_that_is_known_splits_any_text_without_loss() {
+        let text = "Don't!\r\n\r\n  12345 Wörter, ΣΊΣΥΦΟΣ και 狐狸走了。 \u{1f98a}x\u{301} \t y\n ";
+        for known in &KNOWN {
+            for name in known.names {
+                assert_eq!(split(name, text).concat(), text, "{name}");
+            }
+        }
+        assert_eq!(split("dbrx", "a 1234"), ["a", " ", "123", "4"]);
+        assert_eq!(
+            split("deepseek-coder", "int x1 = 12;"),
+            ["int", " x", "1", " ", "=", " ", "1", "2", ";"]
+        );
+        assert_eq!(
+            split("deepseek-llm", "Der Fuchs, 123!"),
+            ["Der", " Fuchs", ",", " ", "123", "!"]
+        );
+        assert_eq!(split("minicpm5", "a 12345"), ["a", " ", "123", "45"]);
+        assert_eq!(split("seed-coder", "a;\n\nb"), ["a", ";", "\n\n", "b"]);
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn a_kind_that_is_not_read_is_told_before_the_lists_are() {
     let mut header = GgufHeader::read(&std::fs::read(file).unwrap()).unwrap();
     assert!(Tokenizer::check_kind(&header).is_ok());
     for (key, value) in [
-        ("tokenizer.ggml.pre", "viking"),
+        ("tokenizer.ggml.pre", "superbpe"),
         ("tokenizer.ggml.model", "rwkv"),
     ] {
         let text = GgufValue::String(value.to_string());

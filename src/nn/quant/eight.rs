@@ -77,6 +77,19 @@ impl Rounded {
             shares: vec![0.0; columns * blocks],
             sums: vec![0; columns * blocks * 2],
         };
+        if columns == 1 {
+            // As when a text is written: handing out work would take longer than doing it.
+            let mut column = ColumnMut {
+                numbers: &mut to.numbers,
+                scales: &mut to.scales,
+                each: &mut to.each,
+                shares: &mut to.shares,
+                sums: &mut to.sums,
+            };
+            write(0, x, &mut column);
+            finish(&mut column);
+            return to;
+        }
         let parts = to.numbers.par_chunks_mut(wide);
         let parts = parts.zip(to.scales.par_chunks_mut(blocks * SCALES));
         let parts = parts.zip(to.each.par_chunks_mut(blocks));

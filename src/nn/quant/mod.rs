@@ -31,6 +31,7 @@ mod eight_avx512;
 mod eight_tile;
 #[cfg(target_arch = "x86_64")]
 mod fours_avx512;
+pub mod halves;
 #[cfg(target_arch = "x86_64")]
 mod k_avx512;
 mod matrix;
@@ -53,12 +54,15 @@ pub mod vector;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod written;
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
+
+use super::crew;
 use super::kernels::simd::{Isa, isa};
 use eight::{Rounded, RoundedColumn};
 use half::f16;
 pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
 pub(crate) use packed::{Packed, packed};
-use rayon::prelude::*;
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.
 const BLOCK: usize = 32;
@@ -208,17 +212,19 @@ fn multiply_with(
         eight,
         sixteen,
     };
-    let mut tasks = Vec::new();
+    let mut tasks = Vec::with_capacity(64);
     for product in products.iter_mut() {
         assert_eq!(product.matrix.cols, cols);
         assert_eq!(product.out.len(), columns * product.matrix.rows);
         let out = Out(product.out.as_mut_ptr());
-        for first in (0..product.matrix.rows).step_by(TASK_ROWS) {
-            tasks.push((product.matrix, out, first));
+        let share = task_rows(product.matrix.rows, columns);
+        for first in (0..product.matrix.rows).step_by(share) {
+            tasks.push((product.matrix, out, first, share));
         }
     }
-    tasks.par_iter().for_each(|&(matrix, out, first)| {
-        let last = (first + TASK_ROWS).min(matrix.rows);
+    crew::each(tasks.len(), |task| {
+        let (matrix, out, first, share) = tasks[task];
+        let last = (first + share).min(matrix.rows);
         #[cfg(target_arch = "x86_64")]
         let first = tiles(set, matrix, &x, first..last, out);
         for start in (first..last).step_by(CACHED_ROWS) {
@@ -226,6 +232,16 @@ fn multiply_with(
             rows(set, matrix, &x, start..end, out);
         }
     });
+}
+
+/// Rows of a task: of a matrix with few rows and a single column fewer than usual, so that all threads
+/// are done at the same time.
+fn task_rows(rows: usize, columns: usize) -> usize {
+    let share = rows.div_ceil(4 * rayon::current_num_threads());
+    match columns {
+        1 => share.next_multiple_of(SINGLE_ROWS).min(TASK_ROWS),
+        _ => TASK_ROWS,
+    }
 }
 
 /// Where a product's result goes; tasks write to disjoint rows of it.
@@ -582,10 +598,14 @@ fn written_out(
 /// Whether the processor has AVX-512's instructions for bytes.
 #[cfg(target_arch = "x86_64")]
 fn multiplies_bytes() -> bool {
-    is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
+    // Asked once for every few rows.
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+    });
+    *THERE
 }
 
 /// The scales and minima of the eight parts of a `Q4K` block, before the block's own, from its 12

@@ -69,19 +69,89 @@ dispatch! {
 
 #[inline(always)]
 fn softmax_body<const FMA: bool>(scores: &mut [f32], sink: f32) {
-    let largest = scores
-        .iter()
-        .fold(sink, |largest, score| largest.max(*score));
+    let largest = largest(scores).max(sink);
     for score in scores.iter_mut() {
         *score = exp::<FMA>(*score - largest);
     }
-    let total: f32 = scores.iter().sum();
+    let total = total(scores);
     let total = match sink > f32::NEG_INFINITY {
         true => total + exp::<FMA>(sink - largest),
         false => total,
     };
+    let share = 1.0 / total;
     for score in scores.iter_mut() {
-        *score /= total;
+        *score *= share;
+    }
+}
+
+/// The largest of some numbers; minus infinity of none.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (parts, rest) = x.as_chunks::<LANES>();
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for part in parts {
+        for lane in 0..LANES {
+            // Not `max`, which has a rule for what is no number.
+            most[lane] = if part[lane] > most[lane] {
+                part[lane]
+            } else {
+                most[lane]
+            };
+        }
+    }
+    most.iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b))
+}
+
+/// The sum of some numbers, in lanes.
+#[inline(always)]
+fn total(x: &[f32]) -> f32 {
+    let (parts, rest) = x.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for part in parts {
+        for lane in 0..LANES {
+            sums[lane] += part[lane];
+        }
+    }
+    let rest: f32 = rest.iter().sum();
+    folded(sums) + rest
+}
+
+/// The sum of all lanes, halves onto halves, which takes a step for each halving.
+#[inline(always)]
+fn folded(mut sums: [f32; LANES]) -> f32 {
+    let mut step = LANES / 2;
+    while step > 0 {
+        for lane in 0..step {
+            sums[lane] += sums[lane + step];
+        }
+        step /= 2;
+    }
+    sums[0]
+}
+
+dispatch! {
+    /// RMS norm of every row of `x`, `[rows, weight]`, in its place.
+    pub fn rms_norm(x: &mut [f32], weight: &[f32], epsilon: f32) = rms_norm_body
+}
+
+#[inline(always)]
+fn rms_norm_body<const FMA: bool>(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    for x in x.chunks_exact_mut(weight.len()) {
+        let mut sums = [0.0f64; LANES];
+        let (parts, rest) = x.as_chunks::<LANES>();
+        for part in parts {
+            for lane in 0..LANES {
+                sums[lane] += f64::from(part[lane] * part[lane]);
+            }
+        }
+        let rest: f64 = rest.iter().map(|x| f64::from(x * x)).sum();
+        let mean = ((sums.iter().sum::<f64>() + rest) / weight.len() as f64) as f32;
+        let scale = 1.0 / (mean + epsilon).sqrt();
+        for (x, weight) in x.iter_mut().zip(weight) {
+            *x = *x * scale * weight;
+        }
     }
 }
 
@@ -155,7 +225,7 @@ fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
         sums[lane] = fused::<FMA>(*a, *b, sums[lane]);
     }
-    sums.iter().sum()
+    folded(sums)
 }
 
 /// `a * b + c`; rounded once only where that is one instruction, since it is a slow call elsewhere.
@@ -261,6 +331,29 @@ mod tests {
             let gate = x.min(7.0);
             let sigmoid = 1.0 / (1.0 + (-1.702 * gate).exp());
             near(clamped[i], gate * sigmoid * (up.clamp(-7.0, 7.0) + 1.0));
+        }
+    }
+
+    #[test]
+    fn norms_and_long_softmaxes_are_those_of_their_formulas() {
+        let x: Vec<f32> = (0..2 * 100)
+            .map(|i| ((i * 37) % 101) as f32 / 10.0 - 4.0)
+            .collect();
+        let weight: Vec<f32> = (0..100).map(|i| 0.5 + i as f32 / 100.0).collect();
+        let mut normed = x.clone();
+        rms_norm(&mut normed, &weight, 1e-5);
+        for (row, normed) in x.chunks(100).zip(normed.chunks(100)) {
+            let mean: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / 100.0;
+            for i in 0..100 {
+                let want = f64::from(row[i]) / (mean + 1e-5).sqrt() * f64::from(weight[i]);
+                assert!((f64::from(normed[i]) - want).abs() < 1e-5);
+            }
+        }
+        let mut found = x.clone();
+        softmax(&mut found, f32::NEG_INFINITY);
+        let all: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+        for (found, x) in found.iter().zip(&x) {
+            assert!((f64::from(*found) - f64::from(*x).exp() / all).abs() < 1e-6);
         }
     }
 

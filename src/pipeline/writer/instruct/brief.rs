@@ -9,21 +9,23 @@ impl PromptStory {
     /// As [`PromptStory::next`], for a small model.
     pub(super) fn next_briefly(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
         let language = self.language.unwrap_or("the language of the story");
-        let mut system = format!("You tell a story, a little at a time. Write in {language}.");
+        let system = format!("You tell a story, a little at a time. Write in {language}.");
+        // What may change from panel to panel stands behind the story, which stays in the cache.
+        let mut order = String::new();
+        for line in &self.cast {
+            order.push_str(&format!("{}. ", one_line(line).trim_end_matches('.')));
+        }
         let directions = self.directions.iter().map(|line| one_line(line));
         for line in directions.filter(|line| !line.is_empty()) {
-            system.push_str(&format!(" The story is: {line}."));
+            order.push_str(&format!("The story is: {}. ", line.trim_end_matches('.')));
         }
-        for line in &self.cast {
-            system.push_str(&format!(" {}.", one_line(line).trim_end_matches('.')));
-        }
-        let mut order = match self.told.is_empty() {
+        order.push_str(&match self.told.is_empty() {
             true => format!("Begin the story in {}.", length(wanted)),
             false => format!(
                 "What happens next in the story? Tell it in {}.",
                 length(wanted)
             ),
-        };
+        });
         if let Some(plan) = &panel.plan {
             order.push_str(&format!(" This happens: {}", one_line(plan)));
         }

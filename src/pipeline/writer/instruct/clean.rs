@@ -202,6 +202,12 @@ static REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// A sentence without the label that stands before it, or what a model says as it begins anew.
+pub(super) fn unlabelled(sentence: &str) -> String {
+    let sentence = PREAMBLE.replace(sentence, "");
+    LABEL.replace(&sentence, "").trim().to_owned()
+}
+
 pub(super) fn is_afterword(line: &str) -> bool {
     AFTERWORD.is_match(line)
 }
@@ -231,7 +237,8 @@ pub(super) fn prose(answer: &str) -> String {
             .into_iter()
             .take_while(|sentence| !AFTERWORD.is_match(sentence))
             .collect();
-        let kept: Vec<String> = kept.into_iter().map(str::to_owned).collect();
+        let kept = kept.into_iter().map(unlabelled);
+        let kept: Vec<String> = kept.filter(|part| !part.is_empty()).collect();
         parts.push(joined(&kept));
     }
     unquoted(&tidy(&joined(&parts))).to_string()
@@ -287,11 +294,21 @@ pub(super) fn plain(line: &str) -> String {
             || (0xe000..=0xf8ff).contains(&code)
             || matches!(code, 0x200b | 0x200e | 0x200f | 0x202a..=0x202e | 0x2060..=0x2069 | 0xfeff)
     };
+    // What joins the parts of an emoji joins letters in other scripts.
+    let mut pictured = false;
     let line: String = line
         .chars()
-        .filter(|c| !is_markup(c) && !is_none(c))
+        .filter(|c| {
+            pictured = is_pictograph(*c) || (pictured && *c == '\u{200d}');
+            !pictured && !is_markup(c) && !is_none(c)
+        })
         .collect();
     tidy(&line)
+}
+
+/// Whether a character is an emoji, a part of one, or another little picture.
+fn is_pictograph(c: char) -> bool {
+    matches!(u32::from(c), 0x2600..=0x27bf | 0x2b50..=0x2b55 | 0xfe0e..=0xfe0f | 0x1f000..=0x1faff | 0x20e3)
 }
 
 /// Single spaces, and none before a comma that lost its word.

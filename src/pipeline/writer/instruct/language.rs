@@ -42,6 +42,27 @@ impl TextLanguage {
         })
     }
 
+    /// Of a story: as soon as its beginning says it surely that language holds, so that it is not
+    /// another from panel to panel; but where the end of the story is surely in another one, its
+    /// author has gone over to that.
+    pub(super) fn of_story(texts: &[String]) -> Option<TextLanguage> {
+        let end = TextLanguage::of(&texts.join(" "));
+        let mut beginning = String::new();
+        for text in texts {
+            beginning.push_str(text);
+            beginning.push(' ');
+            let found = TextLanguage::of(&beginning).filter(|found| found.known.is_some());
+            if let Some(found) = found {
+                let now = end.filter(|end| end.known.is_some());
+                return now.or(Some(found));
+            }
+            if beginning.len() > LOOKED_AT {
+                break;
+            }
+        }
+        end
+    }
+
     /// Its English name.
     pub(super) fn name(self) -> Option<&'static str> {
         match (self.known, self.script) {
@@ -134,6 +155,18 @@ mod tests {
             "Una niña encontró una llave dorada, but it wasn't to stop her, for she was too busy to stop."
         ));
         assert!(spanish.allows("La niña abrió la puerta con la llave y entró en la casa."));
+        let told = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
+            TextLanguage::of_story(&texts).and_then(TextLanguage::name)
+        };
+        let opening = "Der kleine Fuchs fand eine leuchtende Laterne im verschneiten Wald.";
+        assert_eq!(told(&[opening, "Milo!", "123"]), Some("German"));
+        assert_eq!(
+            told(&["Oh!", opening, "Der Fuchs lief nach Hause."]),
+            Some("German")
+        );
+        let gone_over = "猫头鹰睁开一只眼睛，问这是谁的灯。".repeat(80);
+        assert_eq!(told(&[opening, &gone_over]), Some("Chinese"));
         // A few words say nothing sure.
         assert!(german.allows("Milo!"));
         assert_eq!(TextLanguage::of("123 ..."), None);

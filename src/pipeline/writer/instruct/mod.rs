@@ -23,7 +23,7 @@ use crate::llm::chat::{ChatModel, ChatPrompt};
 use crate::llm::{LlmError, Sampling};
 use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::{ContextPanel, PipelineError, Request};
-use crate::story::{Member, Settings, TextLength};
+use crate::story::{Member, PanelId, Settings, TextLength};
 use answer::{AnswerOutcome, AnswerPrompt, AnswerRequest, answer};
 use clean::{AnswerFlaw, TextConstraints, clean, is_enough, limits, preview};
 use language::TextLanguage;
@@ -36,6 +36,11 @@ const REPETITION_PENALTY: f32 = 1.05;
 /// Tokens of the prompt beside the story; rounded up, so that a longer direction doesn't move the
 /// window.
 const ORDER_TOKENS: usize = 512;
+/// Tokens of what the author says of the whole story that have room in these; more of them count in
+/// steps of as many.
+const ABOUT_TOKENS: usize = 256;
+/// Tokens that are left free for the longest order, so that the window is the same for all of them.
+const RESERVE: (usize, usize) = (1024, 4096);
 /// Tokens that a small model reads at most: it makes nothing of more, and the first panel after a long
 /// story was opened would wait for all of them.
 const SMALL_WINDOW: usize = 2048;
@@ -90,12 +95,13 @@ impl InstructWriter {
         let says =
             |(text, picture): &(String, Option<_>)| !text.trim().is_empty() || picture.is_some();
         let (texts, pictures): (Vec<String>, Vec<Option<_>>) = panels.filter(says).unzip();
-        let all = texts.join(" ");
-        let sample = match (&request.text, all.trim().is_empty()) {
-            (Some(text), true) => text,
-            _ => &all,
+        let language = match (
+            &request.text,
+            texts.iter().all(|text| text.trim().is_empty()),
+        ) {
+            (Some(text), true) => TextLanguage::of(text),
+            _ => TextLanguage::of_story(&texts),
         };
-        let language = TextLanguage::of(sample);
         let prints = texts
             .iter()
             .flat_map(|text| sentences(text))
@@ -117,7 +123,13 @@ impl InstructWriter {
             false => self.chat.context_length(),
         };
         let own = picture_tokens.filter(|_| request.picture.is_some());
-        let used = max_tokens + ORDER_TOKENS + own.unwrap_or(0);
+        let about = self.chat.count(&story.about());
+        let about = about
+            .saturating_sub(ABOUT_TOKENS)
+            .next_multiple_of(ABOUT_TOKENS);
+        let used = max_tokens + ORDER_TOKENS + about + own.unwrap_or(0);
+        let reserve = (limit / 4).clamp(RESERVE.0, RESERVE.1).min(limit / 2);
+        let used = used.max(reserve);
         let room = limit.saturating_sub(used);
         if room < LEAST_ROOM {
             return Err(LlmError::TooLong {
@@ -428,11 +440,22 @@ impl Writer for InstructWriter {
             }));
         }
         let max_tokens = 160;
-        let Some(told) = self.told(request, max_tokens, sink)? else {
+        // The panel itself is the last one of the story that is read.
+        let panel = ContextPanel {
+            id: PanelId(u64::MAX),
+            text: text.to_string(),
+            picture: None,
+        };
+        let context = request.context.iter().cloned().chain([panel]);
+        let whole = Request {
+            context: context.collect(),
+            ..request.clone()
+        };
+        let Some(told) = self.told(&whole, max_tokens, sink)? else {
             return Ok(None);
         };
         let wish = AnswerRequest {
-            order: AnswerPrompt::Chat(told.story.picture(text, &who(request), style)),
+            order: AnswerPrompt::Chat(told.story.picture(&who(request), style)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::picture(text, style),

@@ -1,10 +1,16 @@
 //! Answers that are no prose: the lines of a plan, and picture prompts.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::Value;
 
-use super::clean::{AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain, unquoted};
+use super::clean::{
+    AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain, regex, unlabelled,
+    unquoted,
+};
 use super::language::TextLanguage;
-use super::sentences::{SentenceKey, words};
+use super::sentences::{SentenceKey, sentences, words};
 use super::talk::is_talk;
 use crate::pipeline::painter::PromptStyle;
 
@@ -25,13 +31,19 @@ pub(super) fn plan(
     told: &[SentenceKey],
 ) -> Result<Vec<String>, AnswerFlaw> {
     let raw = texts_of_json(answer).unwrap_or_else(|| lines(answer));
+    let mut raw: Vec<String> = raw.iter().flat_map(|line| items(line)).collect();
+    if raw.len() < panels {
+        // Told as prose: a sentence a panel.
+        let told = raw.iter().flat_map(|line| sentences(line));
+        raw = told.map(str::to_owned).collect();
+    }
     let mut found: Vec<String> = Vec::new();
     let mut prints: Vec<SentenceKey> = Vec::new();
     let mut strayed = false;
     for line in raw.iter().map(|line| plain(line)) {
         // Neither what is said about a story, nor what was told, nor another language is what happens.
         // What is quoted as a whole is said by nobody.
-        let line = unquoted(&line).to_owned();
+        let line = plain(unquoted(&line));
         if is_afterword(&line) || is_talk(&line) {
             continue;
         }
@@ -71,6 +83,20 @@ pub(super) fn plan(
     }
 }
 
+/// The numbered items of a line that holds several, or the line itself.
+fn items(line: &str) -> Vec<String> {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:^|\s)\(?[0-9]{1,2}[.)、:]\s+"));
+    let starts: Vec<usize> = NUMBER.find_iter(line).map(|found| found.start()).collect();
+    if starts.len() < 2 {
+        return vec![line.to_owned()];
+    }
+    let ends = starts[1..].iter().copied().chain([line.len()]);
+    let items = starts.iter().zip(ends);
+    items
+        .map(|(start, end)| line[*start..end].trim().to_owned())
+        .collect()
+}
+
 /// The texts in an answer that is JSON with a list, or an object with one text for each panel.
 fn texts_of_json(answer: &str) -> Option<Vec<String>> {
     let body = answer.trim();
@@ -103,11 +129,17 @@ pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Answer
         .map(|line| plain(line))
         .filter(|line| !line.is_empty())
         .collect();
+    // What follows the description is talk.
+    let whole = lines.join(match style {
+        PromptStyle::Tags => ", ",
+        _ => " ",
+    });
+    let parts = sentences(&whole).into_iter().map(unlabelled);
+    let parts = parts.take_while(|part| !is_afterword(part));
+    let parts: Vec<String> = parts.filter(|part| !is_talk(part)).collect();
     let text = match style {
-        PromptStyle::Tags => tags(&lines.join(", ")),
-        PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Stage => {
-            sentence(&lines.join(" "))
-        }
+        PromptStyle::Tags => tags(&parts.join(" ")),
+        PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Stage => sentence(&parts),
     };
     let letters = text.chars().filter(|c| c.is_alphabetic());
     let (latin, all) = letters.fold((0, 0), |(latin, all), c| {
@@ -138,9 +170,16 @@ fn tags(text: &str) -> String {
     tags.join(", ")
 }
 
-fn sentence(text: &str) -> String {
+fn sentence(parts: &[String]) -> String {
     let mut kept = String::new();
-    for sentence in super::sentences::sentences(text) {
+    let mut keys: Vec<SentenceKey> = Vec::new();
+    for sentence in parts {
+        let Some(key) = SentenceKey::of(sentence) else {
+            continue;
+        };
+        if keys.iter().any(|other| other.is_same(&key)) {
+            continue;
+        }
         if !kept.is_empty() && words(&kept) + words(sentence) > PROMPT {
             break;
         }
@@ -148,12 +187,13 @@ fn sentence(text: &str) -> String {
             kept.push(' ');
         }
         kept.push_str(sentence);
+        keys.push(key);
     }
     if words(&kept) > PROMPT {
         let cut: Vec<&str> = kept.split_whitespace().take(PROMPT).collect();
         kept = cut.join(" ");
     }
-    kept.trim_matches(['"', '“', '”']).trim().to_string()
+    unquoted(&kept).to_string()
 }
 
 /// A summary, which is prose like a panel but longer.

@@ -1,6 +1,7 @@
 //! What an instruct model is asked, so that it goes on with a story as its author would.
 //!
-//! The story comes first and the order last: what was read for the panel before stays in the cache.
+//! What is the same for every order comes first, then the story, which only grows, and what may be
+//! another with each panel last: so all that was read for the panel before stays in the cache.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,24 +64,31 @@ impl PromptStory {
 
     /// The same for every order, so that what was read for one is known for the next.
     fn system(&self) -> Message {
-        let mut text = format!(
+        Message::system(format!(
             "You are the co-author of an illustrated story that is told panel by panel. {} \
              At the end of each message stands an order: answer with what it asks for and nothing else. \
              Texts of the story are plain prose without a title, headings, panel numbers, lists, markup, emoji or remarks; \
              they never repeat what was told, and never speak about the story, the author or yourself.",
             self.in_language()
-        );
-        let directions = self.directions.iter().map(|line| line.trim());
-        for direction in directions.filter(|line| !line.is_empty()) {
-            text.push_str(&format!("\nThe author wants: {}", one_line(direction)));
-        }
+        ))
+    }
+
+    /// What the author says of the whole story, between the story and an order: the cast grows as the
+    /// story does, and a direction may change at any time.
+    pub(super) fn about(&self) -> String {
+        let mut text = String::new();
         if !self.cast.is_empty() {
-            text.push_str("\nWho and what comes back in the story:");
+            text.push_str("Who and what comes back in the story:\n");
             for line in &self.cast {
-                text.push_str(&format!("\n- {}", one_line(line)));
+                text.push_str(&format!("- {}\n", one_line(line)));
             }
         }
-        Message::system(text)
+        for direction in self.directions.iter().map(|line| one_line(line)) {
+            if !direction.is_empty() {
+                text.push_str(&format!("The author wants: {direction}\n"));
+            }
+        }
+        text
     }
 
     /// The story as it was told, each picture behind the text of its panel.
@@ -111,6 +119,7 @@ impl PromptStory {
 
     fn ask(&self, order: &str) -> Vec<Message> {
         let mut message = self.so_far();
+        message.push_str(&self.about());
         message.push_str(order);
         vec![self.system(), message]
     }
@@ -148,7 +157,10 @@ impl PromptStory {
         message
             .parts
             .push(MessagePart::Picture(Arc::clone(picture)));
-        message.push_str(&format!("\n\n{order}\nTell of what its picture shows."));
+        let about = self.about();
+        message.push_str(&format!(
+            "\n\n{about}{order}\nTell of what its picture shows."
+        ));
         vec![self.system(), message]
     }
 
@@ -184,34 +196,40 @@ impl PromptStory {
         self.ask(&super::cast::order())
     }
 
-    /// What a picture of `text` shows, for a model that draws.
-    pub(super) fn picture(&self, text: &str, who: &[String], style: PromptStyle) -> Vec<Message> {
+    /// What a picture of the last panel of `self` shows, for a model that draws. The panel is read
+    /// where the next order has it as well.
+    pub(super) fn picture(&self, who: &[String], style: PromptStyle) -> Vec<Message> {
         let form = match style {
             PromptStyle::Tags => {
                 "Answer with comma-separated tags in English, at most 25 of one to three words: first who is in the picture and how many (such as 1boy or fox), how they look, what they do, then where, light and camera. No sentences."
             }
-            PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Stage => {
+            // It draws what nouns name, from left to right.
+            PromptStyle::Stage => {
+                "Answer with one line in English: first who and what is in the picture, at most three, from left to right, each by the plainest noun for what it is (such as fox, old woman or boat) or by a name of the cast; then where, the time of day and the weather (such as: in the forest at night, snow)."
+            }
+            PromptStyle::Sentences | PromptStyle::Storyworld => {
                 "Answer with one or two plain sentences in English, at most 50 words: who is in the picture and how they look, what they do, where, then light and camera."
             }
         };
         let who = match who.is_empty() {
             true => String::new(),
-            false => format!("In the picture: {}.\n\n", who.join(", ")),
+            false => format!(" In the picture: {}.", who.join(", ")),
         };
         let order = format!(
-            "This happens in the next panel:\n\n{}\n\n{who}\
-             Describe the picture of it for a program that draws and knows nothing of the story. {form} \
-             Say only what can be seen, looks instead of names, no thoughts, no sounds, no writing in the picture, no style of drawing.",
-            text.trim()
+            "Describe the picture of the last panel of the story for a program that draws and knows nothing of the story.{who} {form} \
+             Say only what can be seen, looks instead of names, no thoughts, no sounds, no writing in the picture, no style of drawing."
         );
         self.ask(&order)
     }
 
     /// The panels of `self` in short.
     pub(super) fn summarise(&self) -> Vec<Message> {
-        self.ask(
+        // Of the story alone, since it is kept for all that is asked later.
+        let mut message = self.so_far();
+        message.push_str(
             "Tell in at most eight short sentences what happened so far: who the characters are, how they look, where they are, and what is still open.",
-        )
+        );
+        vec![self.system(), message]
     }
 
     /// The story as a text to be continued by a model that follows no orders.

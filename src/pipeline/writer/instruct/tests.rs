@@ -1,20 +1,19 @@
 //! The recipe with a scripted model that misbehaves, behind a real tokenizer and template.
 
+mod boards;
+mod cache;
 mod models;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::llm::Tokenizer;
 use crate::llm::chat::{ChatTemplate, LocalChat, Message, MessagePart};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::PanelId;
-use models::{Scripted, Seeing, header, scripted, writer};
+use boards::assert_clean;
+use models::{Scripted, Seeing, header, writer};
 
 fn request(told: &[&str]) -> Request {
     let panels = told.iter().zip(1..);
@@ -81,135 +80,6 @@ const STORIES: [(&str, &[&str]); 4] = [
         ],
     ),
 ];
-
-/// What a misbehaving model makes of a good sentence.
-fn misbehaved(kind: u32, good: &str, told: &str, other: &str) -> String {
-    match kind {
-        0 => good.to_string(),
-        1 => told.to_string(),
-        2 => format!("{good} {}", "la la la ".repeat(40)),
-        3 => format!("# Panel 2\n\n**{good}**\n\n- *The end*\n\n---\n`code`"),
-        4 => format!(
-            "```json\n{{\"panel\": 2, \"text\": \"{}\"}}\n```",
-            good.replace('"', "'")
-        ),
-        5 => format!("{{\"story\": \"{}", good.replace('"', "'")),
-        6 => format!("<think>\nI should write about a fox.\n</think>\n\n{good}"),
-        7 => format!("The user wants more. Let me think.\n</think>\n{good}"),
-        8 => "<think>I think and think and never".to_string(),
-        9 => other.to_string(),
-        10 => format!("{good}<|im_end|>\n<|im_start|>user\nMore!"),
-        11 => format!("<|im_start|>assistant\n{good}<tool_call>{{}}</tool_call>"),
-        12 => format!("Sure! Here is the next panel:\n\n\"{good}\"\n\nLet me know if you like it."),
-        13 => "As an AI language model, I cannot continue this story.".to_string(),
-        14 => String::new(),
-        15 => format!("{good}\u{fffd}\u{fffd} [IMG0][IMG1] ### Human: more"),
-        16 => format!("{told} {good}"),
-        17 => format!("{good}\n\n{good}\n\n{good}"),
-        18 => "and then and then and then and then ".repeat(30),
-        _ => format!("<b>{good}</b> <|eot_id|></s>[/INST]"),
-    }
-}
-
-fn assert_clean(text: &str, told: &[String], length: TextLength) {
-    let bad = |c: char| "*_#`|<>{}[]\\~\n\u{fffd}".contains(c) || (c.is_control());
-    assert!(!text.contains(bad), "{text:?}");
-    for word in [
-        "think", "Panel", "Sure", "im_end", "IMG", "Human:", "json", "AI ",
-    ] {
-        assert!(!text.contains(word), "{text:?}");
-    }
-    let (most, longest) = limits(length);
-    assert!(
-        sentences(text).len() <= most && words(text) <= longest,
-        "{text:?}"
-    );
-    assert!(sentences::is_whole(text), "{text:?}");
-    let prints: Vec<SentenceKey> = sentences(text)
-        .into_iter()
-        .filter_map(SentenceKey::of)
-        .collect();
-    for told in told
-        .iter()
-        .flat_map(|told| sentences(told))
-        .filter_map(SentenceKey::of)
-    {
-        assert!(!prints.iter().any(|print| print.is_same(&told)), "{text:?}");
-    }
-    assert!(
-        TextLanguage::of(&told.join(" ")).unwrap().allows(text),
-        "{text:?}"
-    );
-}
-
-#[test]
-fn what_reaches_two_hundred_boards_is_clean_or_says_what_to_do() {
-    let tokenizer = Tokenizer::from_header(&header()).unwrap();
-    let (mut clean, mut refused) = (0, 0);
-    for board in 0..200u64 {
-        let mut rng = ChaCha8Rng::seed_from_u64(board);
-        let (opening, pool) = STORIES.choose(&mut rng).unwrap();
-        let (_, foreign) = STORIES.iter().find(|(other, _)| other != opening).unwrap();
-        let length = *[
-            TextLength::Line,
-            TextLength::Sentences,
-            TextLength::Paragraph,
-        ]
-        .choose(&mut rng)
-        .unwrap();
-        let mut told = vec![opening.to_string()];
-        for panel in 0..rng.random_range(1..4) {
-            let good = pool[(board as usize + panel) % pool.len()];
-            let other = foreign.choose(&mut rng).unwrap();
-            let answers: Vec<Vec<u32>> = (0..5)
-                .map(|_| {
-                    let kind = rng.random_range(0..20);
-                    let said = misbehaved(kind, good, &told[told.len() - 1], other);
-                    let mut ids = match kind {
-                        // Only these write real control tokens.
-                        10 | 11 => tokenizer.encode_prompt(&said),
-                        _ => tokenizer.encode(&said),
-                    };
-                    if rng.random_range(0..4) == 0 {
-                        // Half a character.
-                        ids.push(tokenizer.encode("狐")[0]);
-                    }
-                    ids
-                })
-                .collect();
-            let endless = rng.random_range(0..3) == 0;
-            let mut writer = scripted(answers, endless);
-            let texts: Vec<&str> = told.iter().map(String::as_str).collect();
-            let mut request = request(&texts);
-            request.settings.length = Some(length);
-            request.settings.seed = board;
-            let mut pieces = String::new();
-            let written = writer.continue_story(&request, &mut |piece| {
-                pieces.push_str(piece);
-                GO_ON
-            });
-            assert!(
-                !pieces.contains(['\u{fffd}', '*', '`', '<', '{']),
-                "{pieces:?}"
-            );
-            match written {
-                Ok(Some(written)) => {
-                    assert_clean(&written.text, &told, length);
-                    told.push(written.text);
-                    clean += 1;
-                }
-                Ok(None) => panic!("nobody cancelled"),
-                Err(error) => {
-                    let said = error.to_string();
-                    assert!(said.contains("--writer") && said.contains("seed"), "{said}");
-                    assert!(!said.contains('\n'), "{said}");
-                    refused += 1;
-                }
-            }
-        }
-    }
-    assert!(clean > 200 && refused > 0, "{clean} {refused}");
-}
 
 #[test]
 fn a_story_is_continued_in_its_language_and_length_after_its_plan_and_directions() {
@@ -293,6 +163,8 @@ fn a_plan_has_a_line_for_each_panel_and_keeps_the_end() {
         "Here is the plan:\n\n**Panel 1:** The owl asks.\n**Panel 2:** They search.\n**Panel 3:** They find it.\n\nLet me know!",
         "[\"The owl asks.\", \"They search.\", \"They find it.\"]",
         "- The owl asks.\n- They search.\n- They wait.\n- They find it.",
+        "1. The owl asks. 2. They search. 3. They find it.",
+        "The owl asks. They search. They find it.",
     ] {
         assert_eq!(plan(answer).unwrap(), wanted, "{answer}");
     }
@@ -566,9 +438,10 @@ fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
         .map(|message| (message.role.name(), message.text()))
         .collect();
     assert_eq!(said.len(), 4);
-    assert!(said[0].1.contains("for children") && said[0].1.contains("Mila"));
     assert_eq!(said[2], ("assistant", "A fox ran. It slept.".to_string()));
     for part in [
+        "for children",
+        "Mila: a red fox.",
         "What happens next",
         "twelve words",
         "wakes up",

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::llm::chat::{
     ChatModel, ChatOptions, ChatTemplate, FinishReason, LocalChat, Message, Reply,
 };
-use crate::llm::{CausalLm, LlmError, Tokenizer};
+use crate::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions, LlmError, Tokenizer};
 use crate::pipeline::writer::WriterDescription;
 use crate::pipeline::writer::instruct::InstructWriter;
 use crate::weights::GgufHeader;
@@ -84,6 +86,69 @@ impl CausalLm for Scripted {
         logits[next as usize] = 30.0;
         Ok(Some(()))
     }
+}
+
+/// Says what a script says, while a real network reads along, and counts what that has to read.
+pub(super) struct Counting {
+    script: Scripted,
+    network: GgufLm,
+    read: Arc<AtomicUsize>,
+}
+
+impl CausalLm for Counting {
+    fn vocabulary(&self) -> usize {
+        self.script.vocabulary()
+    }
+
+    fn context_length(&self) -> usize {
+        self.network.context_length()
+    }
+
+    fn shared(&self, ids: &[u32]) -> usize {
+        self.network.shared(ids)
+    }
+
+    fn expect(&mut self, tokens: usize) {
+        self.network.expect(tokens);
+    }
+
+    fn read(
+        &mut self,
+        ids: &[u32],
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<()>, LlmError> {
+        let new = ids.len() - self.network.shared(ids);
+        self.read.fetch_add(new, Ordering::Relaxed);
+        self.network.read(ids, logits, go_on)?;
+        self.script.read(ids, logits, go_on)
+    }
+}
+
+/// A writer that says `answers`, with the number of tokens that its network has read so far.
+pub(super) fn counting(
+    answers: &[String],
+    context: usize,
+    small: bool,
+) -> (InstructWriter, Arc<AtomicUsize>) {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/writers/qwen3-think/model.gguf");
+    let cache = CacheType::F16;
+    let network = GgufLm::open(&file, &LanguageModelOptions { context, cache }).unwrap();
+    let header = header();
+    let tokenizer = Tokenizer::from_header(&header).unwrap();
+    let template = ChatTemplate::from_header(&header, &tokenizer).unwrap();
+    let ids = answers.iter().map(|answer| tokenizer.encode(answer));
+    let read = Arc::default();
+    let counting = Counting {
+        script: Scripted::new(&tokenizer, ids.collect(), false),
+        network,
+        read: Arc::clone(&read),
+    };
+    let chat = LocalChat::new(Box::new(counting), tokenizer, template);
+    let chat = if small { chat.small() } else { chat };
+    let writer = InstructWriter::new(Box::new(chat), WriterDescription::default());
+    (writer, read)
 }
 
 /// A writer that says `answers`, one after each prompt; control tokens in them are such.
