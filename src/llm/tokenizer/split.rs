@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(split("dbrx", "a 1234"), ["a", " ", "123", "4"]);
         assert_eq!(
             split("deepseek-coder", "int x1 = 12;"),
-            ["int", " x", "1", " ", "=", " ", "1", "2", ";"]
+            ["int", " x", "1", " = ", "1", "2", ";"]
         );
         assert_eq!(
             split("deepseek-llm", "Der Fuchs, 123!"),

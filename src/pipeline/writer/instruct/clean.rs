@@ -152,7 +152,8 @@ fn shortened(sentence: &str, most: usize) -> Option<&str> {
     parts.rfind(fits)
 }
 
-fn joined(sentences: &[String]) -> String {
+/// Sentences with a space between them where their script has such.
+pub(super) fn joined(sentences: &[String]) -> String {
     let mut text = String::new();
     for sentence in sentences {
         let tight = text.chars().next_back().is_none_or(is_spaceless);

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::clean::{
-    AnswerFlaw, TextConstraints, is_afterword, is_refusal, lines, plain, regex, unlabelled,
+    AnswerFlaw, TextConstraints, is_afterword, is_refusal, joined, lines, plain, regex, unlabelled,
     unquoted,
 };
 use super::language::TextLanguage;
@@ -44,6 +44,9 @@ pub(super) fn plan(
         // Neither what is said about a story, nor what was told, nor another language is what happens.
         // What is quoted as a whole is said by nobody.
         let line = plain(unquoted(&line));
+        let parts = sentences(&line).into_iter().map(unlabelled);
+        let parts = parts.take_while(|part| !is_afterword(part));
+        let line = joined(&parts.filter(|part| !part.is_empty()).collect::<Vec<_>>());
         if is_afterword(&line) || is_talk(&line) {
             continue;
         }
