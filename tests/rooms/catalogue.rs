@@ -437,14 +437,17 @@ fn what_cannot_be_used_is_not_added_and_says_what_to_use_instead() {
     assert!(listed(&models).is_empty());
 }
 
+/// The tensors of a file with their names.
+type NamedTensors = Vec<(String, QTensor)>;
+
 /// A copy of a recorded language model whose tensors were changed.
-fn changed_model(to: &Path, change: &dyn Fn(&mut Vec<(String, QTensor)>)) {
+fn changed_model(to: &Path, change: &dyn Fn(&mut NamedTensors)) {
     let path = fixtures().join("writers/llama32-tied/model.gguf");
     let mut file = fs::File::open(path).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
     let mut names: Vec<&String> = content.tensor_infos.keys().collect();
     names.sort();
-    let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    let mut tensors = NamedTensors::new();
     for name in names {
         let tensor = content.tensor(&mut file, name, &candle_core::Device::Cpu);
         tensors.push((name.clone(), tensor.unwrap()));
