@@ -44,7 +44,8 @@ use fixture::Fixture;
 use report::{Outcome, Stage, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vokenboard::weights::{DeviceChoice, Place, select_device};
+use vokenboard::nn::gpu::{Gpu, GpuOptions};
+use vokenboard::weights::Place;
 
 const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
 
@@ -86,6 +87,27 @@ const STAGES: &[(&str, Run)] = &[
     ("train_stage2_textonly", training::train),
 ];
 
+/// Those that run on a GPU as well: networks that a model of this program loads onto one.
+const ON_GPU: [&str; 17] = [
+    "qformer_proj",
+    "input_warp",
+    "mapper",
+    "generate_stage1_natural",
+    "generate_stage1_forced",
+    "generate_stage2_natural",
+    "generate_stage2_forced",
+    "generate_playground",
+    "generate_stop",
+    "generate_eos",
+    "clip_text",
+    "unet",
+    "vae",
+    "pndm",
+    "ddim",
+    "euler",
+    "dpmpp",
+];
+
 /// candle's backward pass walks the graph by recursion, deeper than a thread's usual stack.
 const STACK: usize = 256 << 20;
 
@@ -100,8 +122,16 @@ fn main() -> ExitCode {
 /// The processor, and a GPU through wgpu where there is one: software too, as automatic tests have.
 fn places() -> Vec<Place> {
     let mut places = vec![Place::of(&Device::Cpu)];
-    match select_device(DeviceChoice::Gpu(Some(0))) {
-        Ok(place) => places.push(place),
+    // Reference values were computed in f32.
+    let options = GpuOptions {
+        half: Some(false),
+        ..GpuOptions::default()
+    };
+    match Gpu::open(Some(0), options) {
+        Ok(gpu) => places.push(Place {
+            gpu: Some(gpu),
+            ..Place::of(&Device::Cpu)
+        }),
         Err(error) => println!("no GPU: skipped ({error})"),
     }
     places
@@ -138,9 +168,19 @@ fn run() -> bool {
         let asked = STAGES
             .iter()
             .filter(|(name, _)| format!("{} {name}", fixture.name).contains(&wanted));
-        let verdicts: Vec<Verdict> = asked
+        let mut verdicts: Vec<Verdict> = asked
+            .clone()
             .map(|(name, check)| report::run(&fixture, name, *check))
             .collect();
+        for gpu in places.iter().filter_map(|place| place.gpu.as_ref()) {
+            let there = Fixture {
+                name: format!("{} on {}", fixture.name, gpu.info().name),
+                gpu: Some(gpu.clone()),
+                ..Fixture::open(&folder).expect("it was opened before")
+            };
+            let asked = asked.clone().filter(|(name, _)| ON_GPU.contains(name));
+            verdicts.extend(asked.map(|(name, check)| report::run(&there, name, *check)));
+        }
         good &= !verdicts.contains(&Verdict::Fail);
         // What this repository records is there whole.
         if folder.starts_with(own()) && verdicts.contains(&Verdict::Skipped) {

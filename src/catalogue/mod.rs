@@ -39,7 +39,7 @@ pub use add::{Added, add, add_with_parts, add_with_projector, file_of, find, lin
 pub use engines::{add_comfy, add_endpoint, kept};
 pub use error::CatalogueError;
 pub use files::{endings, may_be_weights};
-pub use plan::plan;
+pub use plan::{plan, plan_on_gpu};
 pub use scan::{ScannedFile, scan};
 pub use tensors::{HeaderTensor, HeaderTensors};
 

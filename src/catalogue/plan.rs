@@ -5,9 +5,11 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::CatalogueError;
-use crate::diffusion::{BESIDE_UNET, Dit, StableDiffusion, StableDiffusionOptions};
+use crate::diffusion::{BESIDE_UNET, Dit, StableDiffusion, StableDiffusionOptions, counted};
 use crate::llm::{CacheType, memory_of_gguf};
-use crate::published::{MemoryPlan, Placement, PlannedStep, Precision, decoding, denoising};
+use crate::published::{
+    MemoryPlan, Placement, PlannedStep, Precision, decoding, denoising, format_bytes,
+};
 use crate::vision::ProjectorFacts;
 use crate::weights::{DeviceKind, FileEntry, Model, WeightsKind};
 
@@ -64,6 +66,50 @@ pub fn plan(
         ))),
         _ => Ok(plan),
     }
+}
+
+/// What a step and the decoding of a picture of a model do on a GPU through wgpu and hold there, in
+/// lines for people; none for a model that does not draw by steps there.
+///
+/// # Errors
+/// When the model cannot be read, or can't draw pictures of that size.
+pub fn plan_on_gpu(
+    model: &Model,
+    size: Option<(u32, u32)>,
+) -> Result<Option<String>, CatalogueError> {
+    let said = |error: &dyn std::fmt::Display| CatalogueError::Said(error.to_string());
+    let identity = model.manifest.identity.as_ref();
+    let draws = identity.is_some_and(|identity| identity.is == WeightsKind::Model)
+        && model.manifest.pipeline != super::add::TRANSFORMER;
+    if !draws {
+        return Ok(None);
+    }
+    let path = model.source.path().unwrap_or(Path::new(""));
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
+    let opened = opened.map_err(|error| said(&error))?;
+    let half = identity.and_then(|identity| identity.precision.as_deref()) != Some("f32");
+    let configs = (opened.unet_config(), opened.vae_config());
+    let size = size.unwrap_or(opened.picture_size());
+    let parts = counted(configs, size, half).map_err(|error| said(&error))?;
+    let bytes = format_bytes;
+    let lines = parts.iter().map(|part| {
+        let (all, counts) = (part.counts.most_held, part.counts);
+        format!(
+            "{}: {} at most ({} of weights, {} to work in); {} runs of kernels, {:.0} GFLOP, {} moved, {:.2} times the least; {} there and {} back",
+            part.name,
+            bytes(all),
+            bytes(part.weights),
+            bytes(all.saturating_sub(part.weights)),
+            counts.dispatches,
+            counts.flops as f64 / 1e9,
+            bytes(counts.moved),
+            counts.moved as f64 / counts.bytes.max(1) as f64,
+            bytes(counts.uploaded),
+            bytes(counts.downloaded),
+        )
+    });
+    let lines: Vec<String> = lines.collect();
+    Ok(Some(format!("on a GPU\n  {}", lines.join("\n  "))))
 }
 
 fn pictures(

@@ -24,7 +24,7 @@ pub struct ModelArgs {
     /// voken (the story so far makes the picture) or caption (its sentence alone does) [default: what the model does best]
     #[arg(long, value_name = "NAME")]
     pub pipeline: Option<RecipeId>,
-    /// auto, cpu, cuda, metal, gpu, or a GPU by its number in `vokenboard devices` such as gpu:0; auto takes the best that works
+    /// auto, cpu, cuda, metal, gpu, or a GPU by its number in `vokenboard devices` such as gpu:0; with ",cpu" behind a GPU the processor goes on where it fails; auto takes the best that works, and then the processor
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// The folder of installed models [default: VOKENBOARD_MODELS, or the one that comes with the program]

@@ -2,7 +2,10 @@
 
 use super::settings::{UnknownSettings, read_others};
 use super::text::{ClipLayer, ClipLayerShape, TextActivation};
-use crate::nn::{Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{
+    Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result, dims_of,
+};
 use crate::resample::{Filter, resize};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
@@ -107,6 +110,7 @@ pub struct ClipVision {
     layers: Vec<ClipLayer>,
     after: LayerNorm,
     projection: Linear,
+    gpu: Option<Gpu>,
 }
 
 impl ClipVision {
@@ -144,7 +148,8 @@ impl ClipVision {
         let positions =
             e.pp("position_embedding")
                 .tensor(&[count, c], "weight", Init::Normal(0.02))?;
-        Ok(Self {
+        let gpu = p.gpu().cloned();
+        let built = Self {
             patches: Conv2d::new(kernel.permute((2, 3, 1, 0))?.contiguous()?, None, options),
             class: e
                 .tensor(&[c], "class_embedding", Init::Normal(0.02))?
@@ -163,8 +168,10 @@ impl ClipVision {
             projection: p
                 .pp("visual_projection")
                 .linear(c, config.projection_dim, false)?,
+            gpu: None,
             config,
-        })
+        };
+        built.placed(gpu.as_ref())
     }
 
     /// Configuration that it was built with.
@@ -202,21 +209,46 @@ impl ClipVision {
         Tensor::from_vec(values, (1, side, side, 3), device)
     }
 
+    /// Has it compute on a GPU from now on.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory.
+    fn placed(self, gpu: Option<&Gpu>) -> Result<Self> {
+        Ok(match gpu {
+            Some(gpu) => Self {
+                patches: self.patches.placed(gpu)?,
+                gpu: Some(gpu.clone()),
+                ..self
+            },
+            None => self,
+        })
+    }
+
     /// `pictures [B,S,S,3]`, normalised -> the states after all layers but the last `back`,
     /// `[B,1+patches,C]`, without a norm.
     ///
     /// # Errors
     /// Pictures of another size.
     pub fn states(&self, pictures: &Tensor, back: usize) -> Result<Tensor> {
-        let (b, h, w, _) = pictures.dims4()?;
+        match &self.gpu {
+            None => self.layered(pictures, back),
+            Some(gpu) => self
+                .layered(&GpuTensor::upload(gpu, pictures)?, back)?
+                .download(),
+        }
+    }
+
+    fn layered<A: Array>(&self, pictures: &A, back: usize) -> Result<A> {
+        let [b, h, w, _] = dims_of(pictures)?;
         let side = self.config.image_size;
         if (h, w) != (side, side) {
             candle_core::bail!("the image encoder reads {side}x{side} pixels, not {w}x{h}");
         }
         let c = self.config.hidden_size;
-        let x = self.patches.forward(pictures)?.reshape((b, (), c))?;
-        let class = self.class.broadcast_as((b, 1, c))?;
-        let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.positions)?;
+        let patches = (side / self.config.patch_size).pow(2);
+        let x = self.patches.forward(pictures)?.reshape(&[b, patches, c])?;
+        let class = x.beside(&self.class)?.repeat_to(&[b, 1, c])?;
+        let x = A::join(&[&class, &x], 1)?.plus(&x.beside(&self.positions)?)?;
         let mut x = self.before.forward(&x)?;
         for layer in &self.layers[..self.layers.len().saturating_sub(back)] {
             x = layer.forward_all(&x)?;
@@ -229,8 +261,18 @@ impl ClipVision {
     /// # Errors
     /// Pictures of another size.
     pub fn embed(&self, pictures: &Tensor) -> Result<Tensor> {
-        let class = self.states(pictures, 0)?.narrow(1, 0, 1)?;
-        let class = class.squeeze(1)?.contiguous()?;
+        match &self.gpu {
+            None => self.embedded(pictures),
+            Some(gpu) => self
+                .embedded(&GpuTensor::upload(gpu, pictures)?)?
+                .download(),
+        }
+    }
+
+    fn embedded<A: Array>(&self, pictures: &A) -> Result<A> {
+        let states = self.layered(pictures, 0)?;
+        let [b, _, c] = dims_of(&states)?;
+        let class = states.cut(1, 0, 1)?.reshape(&[b, c])?;
         self.projection.forward(&self.after.forward(&class)?)
     }
 }

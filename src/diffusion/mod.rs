@@ -10,6 +10,7 @@
 mod bench;
 mod clip;
 mod clip_vision;
+mod counted;
 mod dit;
 mod error;
 mod family;
@@ -40,6 +41,7 @@ pub use clip::{
     weighted_words,
 };
 pub use clip_vision::{ClipVision, ClipVisionConfig};
+pub use counted::{CountedPart, counted};
 pub use dit::{
     Dit, DitFamily, DitNetwork, DitPart, DitPipeline, DitRequest, FlowConfig, Told as DitTold,
     part_of,

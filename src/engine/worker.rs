@@ -185,6 +185,7 @@ impl Worker {
             return self.teller.tell(Event::Failed(id, reason));
         };
         let started = Instant::now();
+        let device = pipeline.describe().device.clone();
         let result = catch_unwind(AssertUnwindSafe(|| {
             pipeline.begin(request, &mut |progress| {
                 if self.shared.cancel.load(Ordering::Relaxed)
@@ -196,6 +197,11 @@ impl Worker {
                 }
             })
         }));
+        let now = pipeline.describe();
+        if now.device != device {
+            // A GPU failed, and the processor goes on.
+            self.teller.tell(Event::Ready(now.clone()))?;
+        }
         self.pipeline = Some(pipeline);
         let result = match result {
             Ok(Ok(Started::Elsewhere(rest))) => return self.leave(id, rest, started),

@@ -137,7 +137,7 @@ impl GgufLm {
     ///
     /// # Errors
     /// A GPU that is lost or short of memory.
-    pub fn move_to(&mut self, gpu: &Gpu) -> Result<Option<&'static str>, LlmError> {
+    pub fn move_to(&mut self, gpu: &Gpu) -> Result<Option<String>, LlmError> {
         self.forget();
         self.network.move_to(gpu)
     }

@@ -1,7 +1,9 @@
 //! What networks are written with: tensors of candle's, or of a GPU that candle does not know.
 
 use super::gpu::GpuTensor;
-use super::{Activation, Conv2d, ConvOptions, GroupNorm, LayerNorm, Linear, Mask, Result, ops};
+use super::{
+    Activation, Conv2d, ConvOptions, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm, ops,
+};
 use candle_core::{Device, Tensor};
 use std::fmt::Debug;
 
@@ -40,6 +42,10 @@ pub trait Array: Clone + Debug {
     fn gelu(&self) -> Result<Self>;
     /// `x * sigmoid(1.702 x)`.
     fn quick_gelu(&self) -> Result<Self>;
+    /// GELU by the tangent.
+    fn gelu_tanh(&self) -> Result<Self>;
+    /// What is negative becomes zero.
+    fn relu(&self) -> Result<Self>;
     /// See [`ops::geglu`].
     fn geglu(&self) -> Result<Self>;
     /// See [`ops::upsample_nearest`].
@@ -48,16 +54,22 @@ pub trait Array: Clone + Debug {
     fn attention(&self, k: &Self, v: &Self, heads: (usize, usize), mask: &Mask) -> Result<Self>;
     /// What a linear layer makes of it.
     fn linear(&self, layer: &Linear) -> Result<Self>;
+    /// What `count` of a linear layer's outputs, from the one numbered `from` on, make of it.
+    fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self>;
     /// What a convolution makes of it.
     fn conv2d(&self, layer: &Conv2d) -> Result<Self>;
     /// What a group norm, and what follows in the same pass, makes of it.
     fn group_norm(&self, layer: &GroupNorm, act: Activation) -> Result<Self>;
     /// What a layer norm makes of it.
     fn layer_norm(&self, layer: &LayerNorm) -> Result<Self>;
+    /// What a root mean square norm makes of it.
+    fn rms_norm(&self, layer: &RmsNorm) -> Result<Self>;
     /// The device of candle's whose tensors this one takes as masks.
     fn device(&self) -> Device;
     /// `t`, which changes no more, on the device that this one is on and in its precision.
     fn beside(&self, t: &Tensor) -> Result<Self>;
+    /// `t`, which is asked for but once, on that device.
+    fn sent(&self, t: &Tensor) -> Result<Self>;
     /// The same for what may be on a device already.
     fn beside_held(&self, held: &Held) -> Result<Self>;
     /// Keeps it for another pass.
@@ -190,6 +202,14 @@ impl Array for Tensor {
         ops::quick_gelu(self)
     }
 
+    fn gelu_tanh(&self) -> Result<Self> {
+        ops::gelu_tanh(self)
+    }
+
+    fn relu(&self) -> Result<Self> {
+        self.relu()
+    }
+
     fn geglu(&self) -> Result<Self> {
         ops::geglu(self)
     }
@@ -208,6 +228,13 @@ impl Array for Tensor {
             return ops::linear_in_bf16(self, packed, bias.transpose()?);
         }
         ops::linear(self, layer.weight.host()?, bias.transpose()?)
+    }
+
+    fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self> {
+        let weight = layer.weight.host()?.narrow(1, from, count)?;
+        let bias = layer.bias.as_ref().map(|bias| bias.host());
+        let bias = bias.transpose()?.map(|bias| bias.narrow(0, from, count));
+        ops::linear(self, &weight, bias.transpose()?.as_ref())
     }
 
     fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
@@ -230,11 +257,19 @@ impl Array for Tensor {
         ops::layer_norm(self, n.gamma.host()?, n.beta.host()?, n.eps)
     }
 
+    fn rms_norm(&self, n: &RmsNorm) -> Result<Self> {
+        ops::rms_norm(self, &n.gamma, n.eps)
+    }
+
     fn device(&self) -> Device {
         self.device().clone()
     }
 
     fn beside(&self, t: &Tensor) -> Result<Self> {
+        t.to_dtype(self.dtype())
+    }
+
+    fn sent(&self, t: &Tensor) -> Result<Self> {
         t.to_dtype(self.dtype())
     }
 

@@ -1,5 +1,6 @@
 //! The functions of [`super::ops`] with their parameters.
 
+use super::gpu::Gpu;
 use super::weight::Weight;
 use super::{Activation, Array, ConvOptions, Result, ops};
 use candle_core::Tensor;
@@ -12,6 +13,18 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// The same on a GPU, where its weights stay.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory; so for other layers.
+    pub fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        let bias = self.bias.as_ref().map(|bias| bias.moved(gpu));
+        Ok(Self {
+            weight: self.weight.moved(gpu)?,
+            bias: bias.transpose()?,
+        })
+    }
+
     /// `weight` is `[in,out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
         Self {
@@ -45,6 +58,19 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
+    /// The same on a GPU, where its weights stay.
+    ///
+    /// # Errors
+    /// As [`Linear::placed`].
+    pub fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        let bias = self.bias.as_ref().map(|bias| bias.moved(gpu));
+        Ok(Self {
+            weight: self.weight.moved(gpu)?,
+            bias: bias.transpose()?,
+            options: self.options,
+        })
+    }
+
     /// `weight` is `[kh,kw,in,out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>, options: ConvOptions) -> Self {
         Self {
@@ -99,6 +125,18 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// The same on a GPU, where its weights stay.
+    ///
+    /// # Errors
+    /// As [`Linear::placed`].
+    pub fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            gamma: self.gamma.moved(gpu)?,
+            beta: self.beta.moved(gpu)?,
+            eps: self.eps,
+        })
+    }
+
     /// Normalises the last axis; the shape stays.
     pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
         x.layer_norm(self)
@@ -113,14 +151,19 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// Its scale, `[C]`, and what is added under the root.
+    pub fn parts(&self) -> (&Tensor, f64) {
+        (&self.gamma, self.eps)
+    }
+
     /// A norm with this scale, `[C]`.
     pub fn new(gamma: Tensor, eps: f64) -> Self {
         Self { gamma, eps }
     }
 
     /// Normalises the last axis; the shape stays.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rms_norm(x, &self.gamma, self.eps)
+    pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        x.rms_norm(self)
     }
 }
 

@@ -292,7 +292,7 @@ impl Params {
         let gpu = self
             .gpu
             .as_ref()
-            .filter(|_| !self.store.trainable && !probed);
+            .filter(|gpu| !self.store.trainable && (!probed || gpu.counts_only()));
         Weight::placed(host, gpu)
     }
 

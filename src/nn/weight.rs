@@ -70,6 +70,18 @@ impl Weight {
         self.packed.as_deref()
     }
 
+    /// The same on a GPU.
+    pub(super) fn moved(&self, gpu: &Gpu) -> Result<Self> {
+        if self.packed.is_some() {
+            candle_core::bail!("weights that are packed for the processor can't be moved");
+        }
+        match &self.gpu {
+            Some(there) if there.gpu().is(gpu) => Ok(self.clone()),
+            Some(_) => candle_core::bail!("the layer's weights are on another GPU"),
+            None => Self::placed(self.host.clone(), Some(gpu)),
+        }
+    }
+
     /// It on its device of candle's.
     pub(super) fn host(&self) -> Result<&Tensor> {
         match (&self.gpu, &self.packed) {

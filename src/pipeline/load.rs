@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::fallback::with_fallback;
 use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
 use super::{Loader, PipelineError, voken, writer};
 use crate::catalogue;
@@ -48,7 +49,7 @@ pub fn is_writer(model: &Model) -> bool {
 }
 
 impl ResolvedModels {
-    fn new(options: &LoadOptions) -> Result<ResolvedModels, PipelineError> {
+    pub(super) fn new(options: &LoadOptions) -> Result<ResolvedModels, PipelineError> {
         let models = weights::models_dir(options.models.as_deref())?;
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let model = catalogue::find(&models, name)?;
@@ -142,6 +143,10 @@ pub fn loader(options: LoadOptions) -> Loader {
         let wanted = chosen.recipe(&options)?;
         let unfit = || PipelineError::not_a_storyteller(&chosen.model.manifest);
         let recipe = RECIPES.iter().find(|recipe| recipe.id() == wanted);
-        recipe.ok_or_else(unfit)?.load(&chosen, progress)
+        let loaded = recipe.ok_or_else(unfit)?.load(&chosen, progress);
+        match &chosen.place.gpu {
+            Some(gpu) if chosen.place.falls_back => with_fallback(loaded, gpu, &options, progress),
+            _ => loaded,
+        }
     })
 }

@@ -2,6 +2,7 @@
 //! is the panel's text and picture.
 
 mod caption;
+mod fallback;
 pub mod frame;
 mod known;
 mod load;

@@ -8,13 +8,15 @@ use candle_core::Device;
 use super::{LoadProgress, PipelineError};
 use crate::diffusion::{LatentDiffusion, TextToImageModel};
 use crate::llm::LlamaTokenizer;
+use crate::llm::float::FloatLlama;
+use crate::nn::gpu::Gpu;
 use crate::published::{
     LoadListener, LoadTarget, MemoryPlan, PanelDuty, PartPaths, Published, PublishedError,
     VokenLanguageWeights, check, free_memory, plan, read_with_listener,
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds};
-use crate::weights::Place;
+use crate::weights::{Place, device_name};
 
 /// What is loaded: the names that authors are told.
 const SPEAKER: &str = "language model";
@@ -125,7 +127,11 @@ impl PipelineNetworks {
             vision: published.sizes.vision.clone(),
             picture_size: published.picture_size()?,
             seeing: see.device.clone(),
-            speaker: Some(VokenLanguageModel::new(language)),
+            speaker: Some(VokenLanguageModel::new(
+                language.llama,
+                language.mapper,
+                place.gpu.as_ref(),
+            )?),
             stays: plan.stays,
             tower: None,
             artist: None,
@@ -167,6 +173,12 @@ impl PipelineNetworks {
             tower: Some(tower),
             artist: Some(artist),
         }
+    }
+
+    /// What all is computed on, for people.
+    pub(super) fn computes_on(&self, place: &Place) -> String {
+        let speaker = self.speaker.as_ref();
+        speaker.map_or_else(|| place.name(), |speaker| speaker.computes_on(place))
     }
 
     /// Whether vokens or a description condition the picture.
@@ -211,7 +223,9 @@ impl PipelineNetworks {
                 let files = files(&self.files)?;
                 let read =
                     |listener: LoadListener| files.published.read_language(&files.write, &listener);
-                VokenLanguageModel::new(follow(progress, SPEAKER, 0, read)?)
+                let language = follow(progress, SPEAKER, 0, read)?;
+                let gpu = files.draw.gpu.as_ref();
+                VokenLanguageModel::new(language.llama, language.mapper, gpu)?
             }
         };
         Ok(self.speaker.insert(speaker))
@@ -268,10 +282,34 @@ fn files(files: &Option<ReloadFiles>) -> Result<&ReloadFiles, PipelineError> {
 }
 
 impl VokenLanguageModel {
-    pub(super) fn new(language: VokenLanguageWeights) -> Self {
-        Self {
-            reader: FloatCachedLm::new(language.llama),
-            mapper: language.mapper,
+    /// On the GPU of `place`, where it has one that takes it.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory.
+    pub(super) fn new(
+        mut llama: FloatLlama,
+        mut mapper: FeatureMapper,
+        gpu: Option<&Gpu>,
+    ) -> Result<Self, PipelineError> {
+        if let Some(gpu) = gpu {
+            match llama.move_to(gpu)? {
+                None => mapper.move_to(gpu)?,
+                Some(what) => tracing::warn!(
+                    "the words are made on the processor: no GPU kernel for {what} yet"
+                ),
+            }
+        }
+        Ok(Self {
+            reader: FloatCachedLm::new(llama),
+            mapper,
+        })
+    }
+
+    /// What all is computed on, for people: where words are made elsewhere than pictures, both.
+    pub(super) fn computes_on(&self, place: &Place) -> String {
+        match place.gpu.is_some() && !self.reader.is_on_gpu() {
+            true => format!("{}, words on {}", place.name(), device_name(&place.device)),
+            false => place.name(),
         }
     }
 

@@ -213,13 +213,30 @@ fn device(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
         let choices = std::iter::once((DeviceChoice::Auto, "Best device that works".to_owned()))
             .chain(kinds.map(|kind| (DeviceChoice::Only(kind), kind.to_string().to_uppercase())));
         let gpus = state.models.gpus.get().map_or(&[][..], Vec::as_slice);
+        let (on_gpu, or_cpu) = match chosen {
+            DeviceChoice::Gpu(number) => (Some(number), false),
+            DeviceChoice::GpuOrCpu(number) => (Some(number), true),
+            _ => (None, false),
+        };
+        let gpu_choice = |number, or_cpu| match or_cpu {
+            true => DeviceChoice::GpuOrCpu(number),
+            false => DeviceChoice::Gpu(number),
+        };
         let choices = choices.chain(gpus.iter().map(|gpu| {
             let words = format!("{} ({})", gpu.name, gpu.backend);
-            (DeviceChoice::Gpu(Some(gpu.index)), words)
+            (gpu_choice(Some(gpu.index), or_cpu), words)
         }));
         for (choice, words) in choices {
             if ui.selectable_label(choice == chosen, words).clicked() {
                 actions.push(Action::Device(choice));
+                ui.close();
+            }
+        }
+        if let Some(number) = on_gpu {
+            let mut goes_on = or_cpu;
+            let words = "The processor goes on where it fails";
+            if ui.checkbox(&mut goes_on, words).changed() {
+                actions.push(Action::Device(gpu_choice(number, goes_on)));
                 ui.close();
             }
         }

@@ -11,6 +11,7 @@ use image::{Rgb, RgbImage, RgbaImage};
 
 use super::{Crop, Preprocess, Siglip, SiglipConfig};
 use crate::nn::Params;
+use crate::nn::gpu::Gpu;
 use crate::pixels::on_white;
 use crate::resample::{Filter, resize};
 use crate::weights::{GgmlType, GgufHeader, GgufTensors, GgufValue, WeightsError};
@@ -124,14 +125,16 @@ pub struct Projector {
 }
 
 impl Projector {
+    /// Opens it, for a GPU where one is given.
+    ///
     /// # Errors
     /// When the file cannot be read, or is no projector that is read here.
-    pub fn open(path: &Path) -> Result<Projector, ProjectorError> {
+    pub fn open(path: &Path, gpu: Option<&Gpu>) -> Result<Projector, ProjectorError> {
         let tensors = opened(path)?;
         let facts = ProjectorFacts::of(&tensors).map_err(|reason| unusable(path, reason))?;
         let source = Arc::new(tensors);
-        let params = Params::from_source(source.clone(), false, &Device::Cpu);
-        let blocks = Params::held_as(source, facts.held, &Device::Cpu);
+        let params = Params::from_source(source.clone(), false, &Device::Cpu).on(gpu);
+        let blocks = Params::held_as(source, facts.held, &Device::Cpu).on(gpu);
         let tower = Siglip::new(facts.config.clone(), &params, &blocks)
             .map_err(|error| unusable(path, first_line(&error)))?;
         Ok(Projector { tower, facts })

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
+use crate::nn::gpu::{Gpu, GpuTensor};
 use crate::nn::{
-    Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, RmsNorm,
-    attention, gelu_tanh,
+    Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, RmsNorm,
+    dims_of,
 };
 
 /// Sizes of the tower.
@@ -90,6 +91,7 @@ pub struct Siglip {
     norm: LayerNorm,
     soft_norm: RmsNorm,
     projection: Linear,
+    gpu: Option<Gpu>,
 }
 
 impl Siglip {
@@ -122,7 +124,11 @@ impl Siglip {
             norm: vision.pp("post_ln").layer_norm(c, config.epsilon)?,
             // The file's weight holds the "+1" of Gemma's norms.
             soft_norm: p.pp("mm.soft_emb_norm").rms_norm(c, config.epsilon)?,
-            projection: Linear::new(projection, None),
+            projection: match p.gpu() {
+                Some(gpu) => Linear::new(projection, None).placed(gpu)?,
+                None => Linear::new(projection, None),
+            },
+            gpu: p.gpu().cloned(),
             config,
         })
     }
@@ -137,9 +143,24 @@ impl Siglip {
         pictures: &Tensor,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Tensor>> {
+        let Some(gpu) = &self.gpu else {
+            return self.embed(pictures, go_on);
+        };
+        let seen = self.embed(&GpuTensor::upload(gpu, pictures)?, go_on)?;
+        let seen = seen.map(|seen| seen.download()).transpose();
+        gpu.trim();
+        seen
+    }
+
+    fn embed<A: Array>(
+        &self,
+        pictures: &A,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<A>> {
         let x = self.patches.forward(pictures)?;
-        let (b, h, w, c) = x.dims4()?;
-        let mut x = x.reshape((b, h * w, c))?.broadcast_add(&self.positions)?;
+        let [b, h, w, c] = dims_of(&x)?;
+        let positions = x.beside(&self.positions)?;
+        let mut x = x.reshape(&[b, h * w, c])?.plus(&positions)?;
         for block in &self.blocks {
             if go_on().is_break() {
                 return Ok(None);
@@ -148,15 +169,21 @@ impl Siglip {
         }
         let x = self.norm.forward(&x)?;
         let (side, pool) = (self.config.grid() / self.config.pool, self.config.pool);
-        let x = x
-            .reshape((b * side, pool, side, pool * c))?
-            .mean(1)?
-            .reshape((b * side * side, pool, c))?
-            .mean(1)?
-            .reshape((b, side * side, c))?;
-        let x = self.soft_norm.forward(&x)?;
+        let x = averaged(&x.reshape(&[b * side, pool, side * pool * c])?)?;
+        let x = averaged(&x.reshape(&[b * side * side, pool, c])?)?;
+        let x = self.soft_norm.forward(&x.reshape(&[b, side * side, c])?)?;
         self.projection.forward(&x).map(Some)
     }
+}
+
+/// The mean over the middle axis.
+fn averaged<A: Array>(x: &A) -> Result<A> {
+    let [_, count, _] = dims_of(x)?;
+    let mut sum = x.cut(1, 0, 1)?;
+    for at in 1..count {
+        sum = sum.plus(&x.cut(1, at, 1)?)?;
+    }
+    sum.scaled(1.0 / count as f64)
 }
 
 struct Block {
@@ -194,13 +221,13 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         let normed = self.norm1.forward(x)?;
         let (q, k) = (self.query.forward(&normed)?, self.key.forward(&normed)?);
         let v = self.value.forward(&normed)?;
-        let seen = attention(&q, &k, &v, self.heads, self.heads, &Mask::None)?;
-        let x = (x + self.out.forward(&seen)?)?;
-        let wide = gelu_tanh(&self.widen.forward(&self.norm2.forward(&x)?)?)?;
-        &x + self.narrow.forward(&wide)?
+        let seen = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
+        let x = x.plus(&self.out.forward(&seen)?)?;
+        let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu_tanh()?;
+        x.plus(&self.narrow.forward(&wide)?)
     }
 }

@@ -71,6 +71,11 @@ impl FloatCachedLm {
         }
     }
 
+    /// Whether its layers compute on a GPU through wgpu.
+    pub fn is_on_gpu(&self) -> bool {
+        self.llama.is_on_gpu()
+    }
+
     fn fits(&self, tokens: usize) -> Result<()> {
         let limit = self.limit();
         if tokens > limit {

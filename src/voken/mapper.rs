@@ -3,8 +3,9 @@
 //! `fc`, `llm_to_t2i_mapping` and `t2i_decoder_prompt`).
 
 use super::MapperConfig;
-use crate::nn::{Init, LayerNorm, Linear, Mask, Params, Result, attention, gelu, linear};
-use candle_core::{D, Tensor};
+use crate::nn::gpu::{Gpu, GpuTensor};
+use crate::nn::{Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of};
+use candle_core::Tensor;
 
 /// Where the tensors come from: the second stage of training keeps only the transformer.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ pub struct FeatureMapper {
     encoder_norm: LayerNorm,
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
+    gpu: Option<Gpu>,
 }
 
 impl FeatureMapper {
@@ -70,6 +72,7 @@ impl FeatureMapper {
                 .map(|i| DecoderLayer::new(&config, &dec.pp("layers").pp(i)))
                 .collect::<Result<_>>()?,
             decoder_norm: norm(dec.pp("norm"))?,
+            gpu: None,
             config,
             width,
         })
@@ -80,16 +83,36 @@ impl FeatureMapper {
         &self.config
     }
 
+    /// Has it compute on a GPU from now on.
+    ///
+    /// # Errors
+    /// A GPU that is lost or short of memory.
+    pub fn move_to(&mut self, gpu: &Gpu) -> Result<()> {
+        for linear in &mut self.fc {
+            *linear = linear.placed(gpu)?;
+        }
+        for layer in &mut self.encoder {
+            *layer = layer.placed(gpu)?;
+        }
+        for layer in &mut self.decoder {
+            *layer = layer.placed(gpu)?;
+        }
+        self.encoder_norm = self.encoder_norm.placed(gpu)?;
+        self.decoder_norm = self.decoder_norm.placed(gpu)?;
+        self.gpu = Some(gpu.clone());
+        Ok(())
+    }
+
     /// The perceptron alone, `[B,vokens,H] -> [B,vokens,D]`.
     ///
     /// # Errors
     /// When shapes don't fit; so for all of them.
-    pub fn fc(&self, states: &Tensor) -> Result<Tensor> {
-        self.fc[1].forward(&gelu(&self.fc[0].forward(states)?)?)
+    pub fn fc<A: Array>(&self, states: &A) -> Result<A> {
+        self.fc[1].forward(&self.fc[0].forward(states)?.gelu()?)
     }
 
     /// The encoder alone, `[B,vokens,D] -> [B,vokens,D]`.
-    pub fn encode(&self, features: &Tensor) -> Result<Tensor> {
+    pub fn encode<A: Array>(&self, features: &A) -> Result<A> {
         let mut x = features.clone();
         for layer in &self.encoder {
             x = layer.forward(&x)?;
@@ -98,12 +121,10 @@ impl FeatureMapper {
     }
 
     /// The decoder alone, `[B,vokens,D] -> [B,prompt_tokens,D]`.
-    pub fn decode(&self, memory: &Tensor) -> Result<Tensor> {
+    pub fn decode<A: Array>(&self, memory: &A) -> Result<A> {
+        let [b, _, _] = dims_of(memory)?;
         let (_, n, d) = self.prompt.dims3()?;
-        let mut x = self
-            .prompt
-            .broadcast_as((memory.dim(0)?, n, d))?
-            .contiguous()?;
+        let mut x = memory.beside(&self.prompt)?.repeat_to(&[b, n, d])?;
         for layer in &self.decoder {
             x = layer.forward(&x, memory)?;
         }
@@ -112,7 +133,13 @@ impl FeatureMapper {
 
     /// All of it.
     pub fn forward(&self, states: &Tensor) -> Result<Tensor> {
-        self.decode(&self.encode(&self.fc(states)?)?)
+        match &self.gpu {
+            None => self.decode(&self.encode(&self.fc(states)?)?),
+            Some(gpu) => {
+                let features = self.fc(&GpuTensor::upload(gpu, states)?)?;
+                self.decode(&self.encode(&features)?)?.download()
+            }
+        }
     }
 
     /// Zero states, the unconditional input of classifier-free guidance.
@@ -149,25 +176,31 @@ impl MultiHead {
         })
     }
 
-    /// Columns `from .. from + count` of the packed projections, in widths of the model.
-    fn project(&self, x: &Tensor, from: usize, count: usize) -> Result<Vec<Tensor>> {
-        let d = x.dim(D::Minus1)?;
-        let w = self.packed.weight().narrow(1, from * d, count * d)?;
-        let b = self.packed.bias().map(|b| b.narrow(0, from * d, count * d));
-        linear(x, &w, b.transpose()?.as_ref())?.chunk(count, D::Minus1)
+    fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            packed: self.packed.placed(gpu)?,
+            out: self.out.placed(gpu)?,
+            heads: self.heads,
+        })
     }
 
-    fn forward(&self, x: &Tensor, seen: Option<&Tensor>) -> Result<Tensor> {
-        let qkv = match seen {
-            None => self.packed.forward(x)?.chunk(3, D::Minus1)?,
+    fn forward<A: Array>(&self, x: &A, seen: Option<&A>) -> Result<A> {
+        let width = x.dims().last().copied().unwrap_or(0);
+        let own = |x: &A, from: usize, count: usize| {
+            x.linear_columns(&self.packed, from * width, count * width)
+        };
+        let part = |of: &A, index: usize| of.cut(of.dims().len() - 1, index * width, width);
+        let [q, k, v] = match seen {
+            None => {
+                let all = self.packed.forward(x)?;
+                [part(&all, 0)?, part(&all, 1)?, part(&all, 2)?]
+            }
             Some(seen) => {
-                let mut qkv = self.project(x, 0, 1)?;
-                qkv.extend(self.project(seen, 1, 2)?);
-                qkv
+                let both = own(seen, 1, 2)?;
+                [own(x, 0, 1)?, part(&both, 0)?, part(&both, 1)?]
             }
         };
-        let heads = self.heads;
-        let got = attention(&qkv[0], &qkv[1], &qkv[2], heads, heads, &Mask::None)?;
+        let got = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
         self.out.forward(&got)
     }
 }
@@ -185,7 +218,11 @@ impl FeedForward {
         ))
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        Ok(Self(self.0.placed(gpu)?, self.1.placed(gpu)?))
+    }
+
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
         self.1.forward(&self.0.forward(x)?.relu()?)
     }
 }
@@ -209,9 +246,18 @@ impl EncoderLayer {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.itself.forward(&self.norm1.forward(x)?, None)?)?;
-        &x + self.feed.forward(&self.norm2.forward(&x)?)?
+    fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            norm1: self.norm1.placed(gpu)?,
+            itself: self.itself.placed(gpu)?,
+            norm2: self.norm2.placed(gpu)?,
+            feed: self.feed.placed(gpu)?,
+        })
+    }
+
+    fn forward<A: Array>(&self, x: &A) -> Result<A> {
+        let x = x.plus(&self.itself.forward(&self.norm1.forward(x)?, None)?)?;
+        x.plus(&self.feed.forward(&self.norm2.forward(&x)?)?)
     }
 }
 
@@ -238,10 +284,21 @@ impl DecoderLayer {
         })
     }
 
-    fn forward(&self, x: &Tensor, memory: &Tensor) -> Result<Tensor> {
-        let x = (x + self.itself.forward(&self.norm1.forward(x)?, None)?)?;
+    fn placed(&self, gpu: &Gpu) -> Result<Self> {
+        Ok(Self {
+            norm1: self.norm1.placed(gpu)?,
+            itself: self.itself.placed(gpu)?,
+            norm2: self.norm2.placed(gpu)?,
+            memory: self.memory.placed(gpu)?,
+            norm3: self.norm3.placed(gpu)?,
+            feed: self.feed.placed(gpu)?,
+        })
+    }
+
+    fn forward<A: Array>(&self, x: &A, memory: &A) -> Result<A> {
+        let x = x.plus(&self.itself.forward(&self.norm1.forward(x)?, None)?)?;
         let n = self.norm2.forward(&x)?;
-        let x = (&x + self.memory.forward(&n, Some(memory))?)?;
-        &x + self.feed.forward(&self.norm3.forward(&x)?)?
+        let x = x.plus(&self.memory.forward(&n, Some(memory))?)?;
+        x.plus(&self.feed.forward(&self.norm3.forward(&x)?)?)
     }
 }

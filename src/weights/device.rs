@@ -18,6 +18,8 @@ pub enum DeviceChoice {
     Only(DeviceKind),
     /// A GPU through wgpu: the one with this number, or the best that is no software.
     Gpu(Option<usize>),
+    /// The same, and the processor where it fails.
+    GpuOrCpu(Option<usize>),
 }
 
 /// A kind of device that candle knows.
@@ -62,6 +64,7 @@ impl fmt::Display for DeviceChoice {
             DeviceChoice::Only(kind) => kind.fmt(f),
             DeviceChoice::Gpu(None) => f.write_str("gpu"),
             DeviceChoice::Gpu(Some(number)) => write!(f, "gpu:{number}"),
+            DeviceChoice::GpuOrCpu(number) => write!(f, "{},cpu", DeviceChoice::Gpu(*number)),
         }
     }
 }
@@ -76,12 +79,23 @@ impl FromStr for DeviceChoice {
             "cuda" => Ok(DeviceChoice::Only(DeviceKind::Cuda)),
             "metal" => Ok(DeviceChoice::Only(DeviceKind::Metal)),
             "gpu" => Ok(DeviceChoice::Gpu(None)),
-            other => match other.strip_prefix("gpu:").map(str::parse) {
-                Some(Ok(number)) => Ok(DeviceChoice::Gpu(Some(number))),
-                _ => Err(format!(
-                    "\"{name}\" is not a device; choose auto, cpu, cuda, metal, gpu or a GPU by its number in `vokenboard devices`, such as gpu:0"
-                )),
-            },
+            other => {
+                let (gpu, or_cpu) = match other.strip_suffix(",cpu") {
+                    Some(gpu) => (gpu, true),
+                    None => (other, false),
+                };
+                let number = match gpu.strip_prefix("gpu:").map(str::parse) {
+                    Some(Ok(number)) => Some(Some(number)),
+                    _ => (gpu == "gpu").then_some(None),
+                };
+                match (number, or_cpu) {
+                    (Some(number), true) => Ok(DeviceChoice::GpuOrCpu(number)),
+                    (Some(number), false) => Ok(DeviceChoice::Gpu(number)),
+                    (None, _) => Err(format!(
+                        "\"{name}\" is not a device; choose auto, cpu, cuda, metal, gpu or a GPU by its number in `vokenboard devices`, such as gpu:0, with \",cpu\" behind it where the processor may go on when it fails"
+                    )),
+                }
+            }
         }
     }
 }
@@ -120,6 +134,8 @@ pub struct Place {
     pub gpu: Option<Gpu>,
     /// Why it was taken, as a part of a sentence.
     pub why: String,
+    /// Whether the processor may go on where the GPU fails.
+    pub falls_back: bool,
 }
 
 impl Place {
@@ -129,6 +145,7 @@ impl Place {
             device: device.clone(),
             gpu: None,
             why: "it was asked for".to_owned(),
+            falls_back: false,
         }
     }
 
@@ -152,6 +169,17 @@ pub fn select(choice: DeviceChoice) -> Result<Place, DeviceError> {
         DeviceChoice::Gpu(number) => Place {
             gpu: Some(open_gpu(number)?),
             ..Place::of(&Device::Cpu)
+        },
+        DeviceChoice::GpuOrCpu(number) => match open_gpu(number) {
+            Ok(gpu) => Place {
+                gpu: Some(gpu),
+                falls_back: true,
+                ..Place::of(&Device::Cpu)
+            },
+            Err(error) => Place {
+                why: error.to_string(),
+                ..Place::of(&Device::Cpu)
+            },
         },
         DeviceChoice::Auto => best(),
     };
@@ -201,6 +229,7 @@ fn best() -> Place {
         Ok(gpu) => Place {
             why: format!("it is the best GPU that works ({})", first.kind),
             gpu: Some(gpu),
+            falls_back: true,
             ..Place::of(&Device::Cpu)
         },
         Err(error) => cpu(error.to_string()),
@@ -209,7 +238,13 @@ fn best() -> Place {
 
 /// Opens a GPU, which works when it gives back the right sum.
 fn open_gpu(number: Option<usize>) -> Result<Gpu, GpuError> {
-    let gpu = Gpu::open(number, GpuOptions::default())?;
+    // Unit tests leave the author's folder alone.
+    let folder = crate::files::data_folder().filter(|_| !cfg!(test));
+    let options = GpuOptions {
+        store: folder.map(|folder| folder.join("gpu")),
+        ..GpuOptions::default()
+    };
+    let gpu = Gpu::open(number, options)?;
     let sum = || -> candle_core::Result<f32> {
         let ones = Tensor::ones((1, 8), candle_core::DType::F32, &Device::Cpu)?;
         let layer = nn::Linear::new(ones.reshape((8, 1))?, None);
@@ -303,10 +338,23 @@ mod tests {
 
     #[test]
     fn names_go_to_choices_and_back() {
-        for name in ["auto", "cpu", "cuda", "metal", "gpu", "gpu:0", "gpu:12"] {
+        for name in [
+            "auto",
+            "cpu",
+            "cuda",
+            "metal",
+            "gpu",
+            "gpu:0",
+            "gpu:12",
+            "gpu,cpu",
+            "gpu:1,cpu",
+        ] {
             assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
-        for name in ["vulkan", "gpu:", "gpu:-1", "gpu:x", "gpu0", ""] {
+        for name in [
+            "vulkan", "gpu:", "gpu:-1", "gpu:x", "gpu0", "", "cpu,gpu", "gpu,cuda", ",cpu",
+            "auto,cpu",
+        ] {
             let error = name.parse::<DeviceChoice>().unwrap_err();
             assert!(
                 error.contains("metal") && error.contains("gpu:0"),

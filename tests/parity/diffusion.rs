@@ -62,7 +62,7 @@ pub fn unet(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
     f.path("checkpoint/sd/unet/config.json")?;
     f.weights("checkpoint/sd/unet")?;
-    let unet = f.stable_diffusion()?.read_unet(&Device::Cpu)?;
+    let unet = f.unet()?;
     let latents = nhwc(get(&v, "latents")?)?;
     let text = get(&v, "encoder_hidden_states")?;
     for t in get(&v, "timesteps")?.to_vec1::<i64>()? {
@@ -87,7 +87,7 @@ pub fn vae(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         "checkpoint_alt/vae_modern_names.safetensors",
     ];
     for file in files.iter().filter_map(|file| f.path(file).ok()) {
-        let params = Params::from_safetensors(&[file], &Device::Cpu)?;
+        let params = Params::from_safetensors(&[file], &Device::Cpu)?.on(f.gpu.as_ref());
         let vae = Vae::new(config.clone(), params)?;
         let moments = vae.encode(&nhwc(get(&v, "image")?)?)?;
         stage.close("mean", &moments.mean, &nhwc(get(&v, "moments_mean")?)?)?;

@@ -5,9 +5,10 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vokenboard::diffusion::{CaptionTokenizer, LatentDiffusion, ModelFolder, TextEncoder};
+use vokenboard::diffusion::{CaptionTokenizer, LatentDiffusion, ModelFolder, TextEncoder, Unet};
 use vokenboard::llm::LlamaTokenizer;
 use vokenboard::llm::float::{FloatConfig, FloatLlama};
+use vokenboard::nn::gpu::Gpu;
 use vokenboard::nn::{LayerNorm, Params};
 use vokenboard::vision::{Eva, QFormer, TowerParams, VisionTower};
 use vokenboard::voken::{BaseModel, ReferenceSizes, VokenModel};
@@ -19,6 +20,8 @@ pub struct Fixture {
     pub name: String,
     dir: PathBuf,
     pub sizes: ReferenceSizes,
+    /// Where networks compute that a model of this program loads onto a GPU through wgpu.
+    pub gpu: Option<Gpu>,
     manifest: serde_json::Value,
 }
 
@@ -65,6 +68,7 @@ impl Fixture {
             name: name.to_string_lossy().into_owned(),
             dir: dir.to_path_buf(),
             sizes,
+            gpu: None,
             manifest,
         })
     }
@@ -156,6 +160,32 @@ impl Fixture {
         Ok(Params::from_source(Arc::new(view), trainable, &Device::Cpu))
     }
 
+    /// Those of a network that may compute on the GPU.
+    fn placed(&self, name: &str) -> Result<Params, Error> {
+        Ok(self.params(name, false)?.on(self.gpu.as_ref()))
+    }
+
+    /// What opens the networks of Stable Diffusion where they are to compute.
+    fn open_placed(&self) -> impl Fn(TensorView) -> Params {
+        let gpu = self.gpu.clone();
+        move |view| Params::from_source(Arc::new(view), false, &Device::Cpu).on(gpu.as_ref())
+    }
+
+    pub fn unet(&self) -> Result<Unet, Error> {
+        Ok(self.stable_diffusion()?.open_unet(&self.open_placed())?)
+    }
+
+    /// Moves what a loaded model speaks with to the GPU, where there is one.
+    pub fn move_to_gpu(&self, model: &mut VokenModel) -> Result<(), Error> {
+        let Some(gpu) = &self.gpu else {
+            return Ok(());
+        };
+        if let Some(why) = model.llama.move_to(gpu)? {
+            return Err(format!("the language model can't be moved: {why}").into());
+        }
+        Ok(model.mapper.move_to(gpu)?)
+    }
+
     /// Stable Diffusion without its text encoder.
     pub fn painter(&self) -> Result<LatentDiffusion, Error> {
         for part in ["unet", "vae"] {
@@ -163,10 +193,9 @@ impl Fixture {
             self.weights(&format!("checkpoint/sd/{part}"))?;
         }
         self.path("checkpoint/sd/scheduler/scheduler_config.json")?;
-        Ok(LatentDiffusion::load(
-            &self.path("checkpoint/sd")?,
-            &Device::Cpu,
-        )?)
+        let dir = self.path("checkpoint/sd")?;
+        let open = self.open_placed();
+        Ok(LatentDiffusion::open(&dir, &Device::Cpu, &open)?)
     }
 
     /// Its text encoder and tokenizer.
@@ -177,7 +206,7 @@ impl Fixture {
         self.weights("checkpoint/sd/text_encoder")?;
         let folder = self.stable_diffusion()?;
         Ok((
-            folder.read_text_encoder(&Device::Cpu)?,
+            folder.open_text_encoder(&self.open_placed())?,
             folder.read_tokenizer()?,
         ))
     }
@@ -250,9 +279,9 @@ impl Fixture {
 
     pub fn tower(&self) -> Result<VisionTower, Error> {
         let params = TowerParams {
-            vit: self.params("eva_vit_g.pth", false)?,
-            qformer: self.params("blip2_pretrained_flant5xxl.pth", false)?,
-            projection: self.params("minigpt4.pth", false)?,
+            vit: self.placed("eva_vit_g.pth")?,
+            qformer: self.placed("blip2_pretrained_flant5xxl.pth")?,
+            projection: self.placed("minigpt4.pth")?,
         };
         let shape = params.projection.shape("llama_proj.weight");
         let width = shape.ok_or("minigpt4.pth has no llama_proj.weight")?[0];

@@ -40,13 +40,14 @@ fn stop_sequences(description: &str) -> Vec<Vec<u32>> {
 pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
     let said = f.description(name);
-    let model = f.loaded(f.trained(name), false)?.model;
+    let mut model = f.loaded(f.trained(name), false)?.model;
     let config = f.llama_config()?;
     let text = InterleavedText::prompt(ids(get(&v, "prompt_ids")?)?);
     let want = get(&v, "prompt_inputs_embeds")?;
     let prompt = or_recorded(prompt(f, &model, &text, &v, "input_images"), want)?;
     stage.close("prompt_inputs_embeds", &prompt, want)?;
 
+    f.move_to_gpu(&mut model)?;
     let wanted = ids(get(&v, "sequences")?)?;
     let default = SamplingParams::default();
     let setting = |key: &str, other: f32| number(said, key).map_or(other, |n| n as f32);
@@ -180,7 +181,9 @@ fn picture(
     let zeros = mapper.zeros(1, states.dim(1)?)?;
     for (kind, states) in [("cond", states), ("uncond", &zeros)] {
         let key = format!("fc_output_{kind}");
-        stage.close(&key, &mapper.fc(states)?, get(v, &key)?)?;
+        if f.gpu.is_none() {
+            stage.close(&key, &mapper.fc(states)?, get(v, &key)?)?;
+        }
         let key = format!("mapping_feature_{kind}");
         stage.close(&key, &mapper.forward(states)?, get(v, &key)?)?;
     }

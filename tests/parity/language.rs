@@ -297,18 +297,22 @@ pub fn input_warp(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
 
 pub fn mapper(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     let v = f.vectors(name)?;
-    let model = f.loaded(f.trained(name), false)?.model;
+    let mut model = f.loaded(f.trained(name), false)?.model;
+    f.move_to_gpu(&mut model)?;
     let mapper = &model.mapper;
     let states = get(&v, "voken_hidden")?;
-    let fc = mapper.fc(states)?;
-    stage.close("fc_output", &fc, get(&v, "fc_output")?)?;
-    let memory = mapper.encode(&fc)?;
-    stage.close("encoder_memory", &memory, get(&v, "encoder_memory")?)?;
+    let vokens = f.sizes.voken_count;
+    // On a GPU only the whole comes back.
+    if f.gpu.is_none() {
+        let fc = mapper.fc(states)?;
+        stage.close("fc_output", &fc, get(&v, "fc_output")?)?;
+        let memory = mapper.encode(&fc)?;
+        stage.close("encoder_memory", &memory, get(&v, "encoder_memory")?)?;
+        let zeros = mapper.fc(&mapper.zeros(1, vokens)?)?;
+        stage.close("empty_fc_output", &zeros, get(&v, "empty_fc_output")?)?;
+    }
     let whole = mapper.forward(states)?;
     stage.close("mapping_feature", &whole, get(&v, "mapping_feature")?)?;
-    let vokens = f.sizes.voken_count;
-    let zeros = mapper.fc(&mapper.zeros(1, vokens)?)?;
-    stage.close("empty_fc_output", &zeros, get(&v, "empty_fc_output")?)?;
     let empty = mapper.unconditional(vokens)?;
     let want = get(&v, "empty_mapping_feature")?;
     stage.close("empty_mapping_feature", &empty, want)

@@ -90,8 +90,21 @@ fn a_gpu_is_chosen_by_its_name() {
     t.until("ready again", |s| {
         matches!(s.state().state.models.readiness, Readiness::Ready(_))
     });
+    t.click("Model and device: Doodle · CPU");
+    t.click("The processor goes on where it fails");
+    t.until("ready once more", |s| {
+        matches!(s.state().state.models.readiness, Readiness::Ready(_))
+    });
     let asked = asked.lock().unwrap().clone();
-    assert_eq!(asked, [DeviceChoice::Auto, DeviceChoice::Gpu(Some(1))]);
+    let gpu = Some(1);
+    assert_eq!(
+        asked,
+        [
+            DeviceChoice::Auto,
+            DeviceChoice::Gpu(gpu),
+            DeviceChoice::GpuOrCpu(gpu)
+        ]
+    );
 }
 
 fn storyteller(id: &str, name: &str, character: &str) -> Storyteller {

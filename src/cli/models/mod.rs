@@ -100,7 +100,7 @@ struct PlanArgs {
     model: PathBuf,
     #[command(flatten)]
     parts: PartArgs,
-    /// auto, cpu, cuda, metal, gpu, or a GPU by its number in `vokenboard devices` such as gpu:0; auto takes the best that works
+    /// auto, cpu, cuda, metal, gpu, or a GPU by its number in `vokenboard devices` such as gpu:0; with ",cpu" behind a GPU the processor goes on where it fails; auto takes the best that works, and then the processor
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// How much memory may be used on the device, such as 8GB [default: as much as it takes]
@@ -216,7 +216,7 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
 fn planned_on(choice: DeviceChoice) -> anyhow::Result<DeviceKind> {
     Ok(match choice {
         DeviceChoice::Only(kind) => kind,
-        DeviceChoice::Gpu(_) => DeviceKind::Cpu,
+        DeviceChoice::Gpu(_) | DeviceChoice::GpuOrCpu(_) => DeviceKind::Cpu,
         DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?.device),
     })
 }
@@ -239,5 +239,12 @@ fn run_plan(args: &PlanArgs, models: &Path) -> anyhow::Result<()> {
         "{}",
         catalogue::plan(&model, device, args.memory, args.size)?
     );
+    let on_gpu = matches!(
+        args.device,
+        DeviceChoice::Gpu(_) | DeviceChoice::GpuOrCpu(_)
+    );
+    if on_gpu && let Some(more) = catalogue::plan_on_gpu(&model, args.size)? {
+        println!("{more}");
+    }
     Ok(())
 }

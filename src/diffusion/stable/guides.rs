@@ -1,7 +1,7 @@
 //! What a model can be guided by beside text: a ControlNet, an IP-Adapter.
 
 use super::part::{LoadablePart, Shapes, required_tensors};
-use super::{StableDiffusion, ldm};
+use super::{StableDiffusion, StableDiffusionOptions, ldm};
 use crate::diffusion::error::{read_json, sentence};
 use crate::diffusion::{
     ClipVision, ClipVisionConfig, ControlNet, ControlNetConfig, DiffusionError, IpAdapter,
@@ -72,7 +72,7 @@ impl StableDiffusion {
             let why = format!("is an IP-Adapter for {made}, and the model is {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
         }
-        let vision = ClipVision::open(encoder, self.options.held, self.device())?;
+        let vision = ClipVision::open_with(encoder, &self.options)?;
         let params = Params::from_source(
             Arc::new(TensorView::of(&Arc::new(file))),
             false,
@@ -95,6 +95,18 @@ impl ClipVision {
         held: Option<DType>,
         device: &Device,
     ) -> Result<ClipVision, DiffusionError> {
+        let options = StableDiffusionOptions {
+            held,
+            ..StableDiffusionOptions::on(device)
+        };
+        ClipVision::open_with(path, &options)
+    }
+
+    /// The same as the options of a model say.
+    fn open_with(
+        path: &Path,
+        options: &StableDiffusionOptions,
+    ) -> Result<ClipVision, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
         let config = match path.is_dir() {
             true => read_json(&path.join("config.json"))?,
@@ -114,7 +126,7 @@ impl ClipVision {
             vec![(name.to_string(), TensorSlice::Whole)]
         })?;
         let config = part.config.clone();
-        part.load(held, device, |p| ClipVision::new(config, p))
+        part.load_with(options, |p| ClipVision::new(config, p))
     }
 }
 

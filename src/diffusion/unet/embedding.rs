@@ -84,7 +84,7 @@ impl TimeEmbedding {
         told: &Conditioning,
         reference: bool,
     ) -> Result<A> {
-        let mut waves = x.beside(&sinusoids(timesteps, self.width, self.flip, self.shift)?)?;
+        let mut waves = x.sent(&sinusoids(timesteps, self.width, self.flip, self.shift)?)?;
         if let Some(layer) = &self.guidance {
             let Some(guidance) = &told.timestep_cond else {
                 candle_core::bail!("this UNet needs an embedding of the guidance scale");
@@ -108,7 +108,7 @@ impl TimeEmbedding {
             let sizes = sinusoids(&ids.flatten_all()?, added.width, self.flip, self.shift)?;
             let sizes = sizes.reshape((b, n * added.width))?;
             let both = Tensor::cat(&[pooled()?, &sizes], 1)?;
-            t = t.plus(&two(&added.layers, &x.beside(&both)?)?)?;
+            t = t.plus(&two(&added.layers, &x.sent(&both)?)?)?;
         }
         if let (Some(mark), true) = (&self.reference, reference) {
             t = t.plus(&x.beside(mark)?)?;

@@ -64,7 +64,7 @@ impl LocalChat {
     pub fn open_on(
         path: &Path,
         gpu: Option<&Gpu>,
-    ) -> Result<(LocalChat, Option<&'static str>), LlmError> {
+    ) -> Result<(LocalChat, Option<String>), LlmError> {
         let gguf = match path.is_dir() {
             true => Gguf::find(path)?,
             false => Gguf::open(path.to_path_buf())?,

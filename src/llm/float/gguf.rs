@@ -177,6 +177,7 @@ impl GgufLlama {
             head: tables.head,
             quick_head: None,
             added: None,
+            gpu: None,
             config: c.clone(),
         })
     }

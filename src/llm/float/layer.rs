@@ -2,6 +2,7 @@
 
 use super::FloatConfig;
 use super::lora::{Dropout, LinearWeight, LoraConfig, LoraLinear};
+use crate::nn::gpu::GpuCache;
 use crate::nn::{
     Mask, Params, Result, RmsNorm, Segment, attention, packed_attention, rotary, swiglu,
 };
@@ -10,21 +11,43 @@ use std::sync::Arc;
 
 /// Keys and values of the tokens read so far, for every layer.
 #[derive(Clone, Debug)]
-pub struct FloatKvCache(Vec<Option<(Tensor, Tensor)>>);
+pub struct FloatKvCache {
+    layers: Vec<Option<(Tensor, Tensor)>>,
+    /// Those of a network on a GPU, and how many tokens they hold.
+    gpu: (Vec<GpuCache>, usize),
+}
 
 impl FloatKvCache {
     pub(super) fn new(layers: usize) -> Self {
-        Self(vec![None; layers])
+        Self::holding(vec![None; layers])
+    }
+
+    fn holding(layers: Vec<Option<(Tensor, Tensor)>>) -> Self {
+        Self {
+            layers,
+            gpu: (Vec::new(), 0),
+        }
     }
 
     pub(super) fn layer(&mut self, index: usize) -> &mut Option<(Tensor, Tensor)> {
-        &mut self.0[index]
+        &mut self.layers[index]
+    }
+
+    /// Those on a GPU of each of so many layers.
+    pub(super) fn on_gpu(&mut self, layers: usize) -> &mut [GpuCache] {
+        self.gpu.0.resize_with(layers, GpuCache::default);
+        &mut self.gpu.0
+    }
+
+    /// So many tokens more were read there.
+    pub(super) fn read_on_gpu(&mut self, tokens: usize) {
+        self.gpu.1 += tokens;
     }
 
     /// Tokens read.
     pub fn len(&self) -> usize {
-        let first = self.0.first().and_then(Option::as_ref);
-        first.map_or(0, |(k, _)| k.dims()[1])
+        let first = self.layers.first().and_then(Option::as_ref);
+        first.map_or(self.gpu.1, |(k, _)| k.dims()[1])
     }
 
     /// Whether no token was read yet.
@@ -37,12 +60,13 @@ impl FloatKvCache {
     /// # Errors
     /// When the device fails.
     pub fn truncate(&mut self, tokens: usize) -> Result<()> {
-        for (k, v) in self.0.iter_mut().flatten() {
+        for (k, v) in self.layers.iter_mut().flatten() {
             let kept = tokens.min(k.dim(1)?);
             (*k, *v) = (k.narrow(1, 0, kept)?, v.narrow(1, 0, kept)?);
         }
+        self.gpu.1 = self.gpu.1.min(tokens);
         if tokens == 0 {
-            self.0.fill(None);
+            self.layers.fill(None);
         }
         Ok(())
     }
@@ -53,11 +77,11 @@ impl FloatKvCache {
     /// # Errors
     /// Caches of other networks, or empty ones.
     pub fn joined(caches: &[&FloatKvCache]) -> Result<Self> {
-        let layers = caches.first().map_or(0, |cache| cache.0.len());
+        let layers = caches.first().map_or(0, |cache| cache.layers.len());
         let layer = |i: usize| -> Result<Option<(Tensor, Tensor)>> {
             let kept: Vec<&(Tensor, Tensor)> = caches
                 .iter()
-                .filter_map(|cache| cache.0.get(i)?.as_ref())
+                .filter_map(|cache| cache.layers.get(i)?.as_ref())
                 .collect();
             if kept.len() < caches.len() {
                 candle_core::bail!("a cache that is to be joined holds nothing for layer {i}");
@@ -67,12 +91,13 @@ impl FloatKvCache {
             };
             Ok(Some((cat(|(k, _)| k)?, cat(|(_, v)| v)?)))
         };
-        Ok(Self((0..layers).map(layer).collect::<Result<_>>()?))
+        let layers = (0..layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self::holding(layers))
     }
 
     /// Numbers held.
     pub fn elements(&self) -> usize {
-        let kept = self.0.iter().flatten();
+        let kept = self.layers.iter().flatten();
         kept.map(|(k, v)| k.elem_count() + v.elem_count()).sum()
     }
 }
@@ -128,6 +153,11 @@ impl Rotation {
         let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
         let turns = Tensor::stack(&[&cos, &sin], 4)?.reshape((count, half, 2))?;
         Ok(Self { cos, sin, turns })
+    }
+
+    /// Cosines and sines, `[T,head_width/2,2]`.
+    pub(super) fn turns(&self) -> &Tensor {
+        &self.turns
     }
 
     /// Turns `x [B,T,heads*head_width]`.

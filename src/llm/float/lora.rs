@@ -160,6 +160,17 @@ impl LoraLinear {
         }
     }
 
+    /// The matrix.
+    pub(super) fn base(&self) -> &LinearWeight {
+        &self.base
+    }
+
+    /// The adapter beside it: down, up, and what is made is scaled by.
+    pub(super) fn adapter(&self) -> Option<(&Linear, &Linear, f64)> {
+        let adapter = self.adapter.as_ref()?;
+        Some((&adapter.down, &adapter.up, adapter.scale))
+    }
+
     /// The weight `[in,out]` where it is not quantised.
     pub(super) fn weight(&self) -> Option<&Tensor> {
         match &self.base {

@@ -5,6 +5,7 @@
 
 mod config;
 mod gguf;
+mod gpu;
 mod layer;
 mod lora;
 mod packed;
@@ -19,6 +20,7 @@ use crate::nn::{
     Embedding, FrozenLinear, Init, Linear, Params, Result, RmsNorm, embedding, frozen_cross_entropy,
 };
 use candle_core::{D, Device, Tensor};
+use gpu::GpuLlama;
 use layer::Layer;
 use lora::{Dropout, LinearWeight};
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub struct FloatLlama {
     quick_head: Option<LinearWeight>,
     added: Option<EmbeddingTables>,
     device: Device,
+    /// Where the layers compute, if that is a GPU through wgpu; then none is in `layers`.
+    gpu: Option<Arc<GpuLlama>>,
 }
 
 /// Embedding table and output layer, which grow with the vocabulary.
@@ -83,6 +87,7 @@ impl FloatLlama {
             head: tables.head,
             quick_head: None,
             added: None,
+            gpu: None,
             config,
         })
     }
@@ -235,6 +240,10 @@ impl FloatLlama {
     /// # Errors
     /// When shapes don't fit.
     pub fn forward(&self, embeddings: &Tensor, cache: Option<&mut FloatKvCache>) -> Result<Tensor> {
+        if let Some(gpu) = &self.gpu {
+            let mut own = self.cache();
+            return gpu.forward(&self.config, embeddings, cache.unwrap_or(&mut own));
+        }
         let mut x = embeddings.clone();
         let mut cache = cache;
         let at = cache.as_ref().map_or(0, |c| c.len());
@@ -294,6 +303,9 @@ impl FloatLlama {
     /// # Errors
     /// When shapes don't fit.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        if let Some(gpu) = &self.gpu {
+            return gpu.logits(hidden);
+        }
         let logits = match &self.quick_head {
             Some(head) => head.forward(hidden)?,
             None => self.head.forward(hidden)?,
@@ -320,7 +332,7 @@ impl FloatLlama {
 
     /// An empty cache.
     pub fn cache(&self) -> FloatKvCache {
-        FloatKvCache::new(self.layers.len())
+        FloatKvCache::new(self.config.num_hidden_layers)
     }
 }
 

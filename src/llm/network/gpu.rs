@@ -5,7 +5,9 @@ use super::{DecodingState, FeedForwardLayer, LlmNetwork, QuantLinear};
 use crate::llm::LlmError;
 use crate::llm::families::{FeedForwardActivation, RopeType};
 use crate::llm::hyperparameters::Hyperparameters;
-use crate::nn::gpu::{Gpu, GpuCache, GpuQuantMatrix, GpuTensor};
+use crate::nn::gpu::{
+    CausalAttention, ChosenExperts, Gate, Gpu, GpuCache, GpuExperts, GpuQuantMatrix, GpuTensor,
+};
 use crate::nn::{Array, Result};
 use candle_core::{Device, Tensor};
 
@@ -25,31 +27,40 @@ struct GpuLayer {
     output: GpuQuantMatrix,
     query_norm: Option<GpuTensor>,
     key_norm: Option<GpuTensor>,
+    sinks: Option<GpuTensor>,
+    post_attention_norm: Option<GpuTensor>,
     inner_norm: GpuTensor,
-    gate: GpuQuantMatrix,
-    up: GpuQuantMatrix,
-    down: GpuQuantMatrix,
+    feed: GpuFeedForward,
+    post_inner_norm: Option<GpuTensor>,
 }
 
-/// Why a network's layers can't be computed on a GPU yet, if so.
-fn unfit(hyper: &Hyperparameters) -> Option<&'static str> {
-    let family = hyper.family;
-    [
-        (hyper.experts.is_some(), "a mixture of experts"),
-        (
-            hyper.layers.iter().any(|layer| layer.window.is_some()),
-            "attention with a window",
-        ),
-        (hyper.score_cap.is_some(), "capped scores of attention"),
-        (family.sinks, "attention sinks"),
-        (family.post_norms, "norms behind its layers"),
-        (
-            family.activation != FeedForwardActivation::Silu,
-            "an activation other than SiLU",
-        ),
-    ]
-    .into_iter()
-    .find_map(|(there, what)| there.then_some(what))
+enum GpuFeedForward {
+    Dense {
+        gate: GpuQuantMatrix,
+        up: GpuQuantMatrix,
+        down: GpuQuantMatrix,
+    },
+    Experts {
+        router: GpuQuantMatrix,
+        gate: GpuExperts,
+        up: GpuExperts,
+        down: GpuExperts,
+        used: usize,
+    },
+}
+
+/// Why a network's layers can't be computed on a GPU, if so.
+fn unfit(network: &LlmNetwork) -> Option<String> {
+    let hyper = &network.hyper;
+    let inner = hyper.layers.iter().map(|layer| layer.inner);
+    let heads = hyper.layers.iter().map(|l| l.heads * hyper.head_width);
+    let experts = hyper.experts.iter().map(|experts| experts.inner);
+    let mut widths = [hyper.width].into_iter().chain(heads).chain(experts);
+    let dense = hyper.experts.is_none();
+    let odd = |width: &usize| !GpuQuantMatrix::takes(*width);
+    let found = widths.find(odd);
+    let found = found.or_else(|| inner.filter(|_| dense).find(|width| odd(width)));
+    found.map(|width| format!("rows of {width} weights, which are no whole number of eights"))
 }
 
 impl LlmNetwork {
@@ -58,8 +69,8 @@ impl LlmNetwork {
     ///
     /// # Errors
     /// A GPU that is lost or short of memory.
-    pub fn move_to(&mut self, gpu: &Gpu) -> std::result::Result<Option<&'static str>, LlmError> {
-        if let Some(what) = unfit(&self.hyper) {
+    pub fn move_to(&mut self, gpu: &Gpu) -> std::result::Result<Option<String>, LlmError> {
+        if let Some(what) = unfit(self) {
             return Ok(Some(what));
         }
         self.gpu = Some(GpuLayers::new(self, gpu)?);
@@ -81,8 +92,23 @@ impl GpuLayers {
             there.transpose()
         };
         let layers = network.layers.iter().map(|layer| {
-            let FeedForwardLayer::Dense { gate, up, down } = &layer.feed else {
-                candle_core::bail!("a mixture of experts can't be computed on a GPU");
+            let experts = |all: &[QuantLinear]| {
+                let all = all.iter().map(|one| (&one.weight, one.bias.as_deref()));
+                GpuExperts::upload(gpu, &all.collect::<Vec<_>>())
+            };
+            let feed = match &layer.feed {
+                FeedForwardLayer::Dense { gate, up, down } => GpuFeedForward::Dense {
+                    gate: matrix(gate)?,
+                    up: matrix(up)?,
+                    down: matrix(down)?,
+                },
+                FeedForwardLayer::Experts(mixture) => GpuFeedForward::Experts {
+                    router: matrix(&mixture.router)?,
+                    gate: experts(&mixture.gate)?,
+                    up: experts(&mixture.up)?,
+                    down: experts(&mixture.down)?,
+                    used: mixture.used,
+                },
             };
             Ok(GpuLayer {
                 attention_norm: vector(gpu, &layer.attention_norm)?,
@@ -92,10 +118,11 @@ impl GpuLayers {
                 output: matrix(&layer.output)?,
                 query_norm: norm(&layer.query_norm)?,
                 key_norm: norm(&layer.key_norm)?,
+                sinks: norm(&layer.sinks)?,
+                post_attention_norm: norm(&layer.post_attention_norm)?,
                 inner_norm: vector(gpu, &layer.inner_norm)?,
-                gate: matrix(gate)?,
-                up: matrix(up)?,
-                down: matrix(down)?,
+                feed,
+                post_inner_norm: norm(&layer.post_inner_norm)?,
             })
         });
         Ok(Self {
@@ -106,33 +133,41 @@ impl GpuLayers {
         })
     }
 
-    /// Reads a few tokens' embeddings behind the `first` that the caches hold; gives their last
-    /// hidden states, `[tokens, width]`.
+    /// Reads a few tokens' embeddings behind those that the caches hold, which end with a picture
+    /// up to `picture`; `turns` are those of layers that see all of a text and of those with a
+    /// window. Gives the last hidden states, `[tokens, width]`.
     pub(super) fn forward(
         &self,
         hyper: &Hyperparameters,
         state: &mut DecodingState,
         embeddings: &[f32],
-        turns: &[f32],
+        turns: (&[f32], &[f32]),
+        picture: Option<usize>,
     ) -> Result<Vec<f32>> {
         let (width, first) = (hyper.width, state.length);
         let tokens = embeddings.len() / width;
         let eps = f64::from(hyper.norm_epsilon);
         let mut x = vector(&self.gpu, embeddings)?.reshape(&[1, tokens, width])?;
-        let turns = vector(&self.gpu, turns)?;
+        let turns = (vector(&self.gpu, turns.0)?, vector(&self.gpu, turns.1)?);
         let halves = hyper.family.pairs == RopeType::Halves;
+        let normed = |x: GpuTensor, norm: &Option<GpuTensor>| match norm {
+            Some(norm) => x.rms_norm(norm, eps),
+            None => Ok(x),
+        };
         state.gpu.resize_with(self.layers.len(), GpuCache::default);
         let layers = self.layers.iter().zip(&hyper.layers);
         for ((layer, sizes), cache) in layers.zip(&mut state.gpu) {
             let head = hyper.head_width;
             let n = x.rms_norm(&layer.attention_norm, eps)?;
+            let turns = if sizes.window.is_some() {
+                &turns.1
+            } else {
+                &turns.0
+            };
             let turned = |matrix: &GpuQuantMatrix, norm: &Option<GpuTensor>| {
-                let mut y = matrix.multiply(&n)?;
-                if let Some(norm) = norm {
-                    y = y.rms_norm(norm, eps)?;
-                }
+                let y = normed(matrix.multiply(&n)?, norm)?;
                 match sizes.turns {
-                    true => y.rotary(&turns, head, hyper.rotated / 2, halves),
+                    true => y.rotary(turns, head, hyper.rotated / 2, halves),
                     false => Ok(y),
                 }
             };
@@ -140,12 +175,19 @@ impl GpuLayers {
             let k = turned(&layer.key, &layer.key_norm)?;
             let v = layer.value.multiply(&n)?;
             let (k, v) = cache.extended(first, &k, &v)?;
-            let heads = (sizes.heads, sizes.kv_heads);
-            let seen = q.attention_scaled(&k, &v, heads, hyper.attention_scale)?;
-            x = layer.output.multiply(&seen)?.plus(&x)?;
+            let how = CausalAttention {
+                heads: (sizes.heads, sizes.kv_heads),
+                scale: hyper.attention_scale,
+                window: sizes.window,
+                cap: hyper.score_cap,
+                sinks: layer.sinks.as_ref(),
+                picture,
+            };
+            let seen = layer.output.multiply(&q.causal_attention(&k, &v, how)?)?;
+            x = normed(seen, &layer.post_attention_norm)?.plus(&x)?;
             let n = x.rms_norm(&layer.inner_norm, eps)?;
-            let wide = layer.gate.multiply(&n)?.swiglu(&layer.up.multiply(&n)?)?;
-            x = layer.down.multiply(&wide)?.plus(&x)?;
+            let made = layer.feed.forward(&n, gate_of(hyper))?;
+            x = normed(made, &layer.post_inner_norm)?.plus(&x)?;
         }
         let states = x.rms_norm(&self.norm, eps)?.download()?;
         states.flatten_all()?.to_vec1()
@@ -156,5 +198,38 @@ impl GpuLayers {
         let x = vector(&self.gpu, hidden)?.reshape(&[hidden.len() / width, width])?;
         let logits = self.head.multiply(&x)?.download()?;
         logits.flatten_all()?.to_vec1()
+    }
+}
+
+fn gate_of(hyper: &Hyperparameters) -> Gate {
+    match hyper.family.activation {
+        FeedForwardActivation::Silu => Gate::Silu,
+        FeedForwardActivation::GeluTanh => Gate::GeluTanh,
+        FeedForwardActivation::Clamped => Gate::Clamped,
+    }
+}
+
+impl GpuFeedForward {
+    /// `[1, tokens, width]` to the same.
+    fn forward(&self, x: &GpuTensor, how: Gate) -> Result<GpuTensor> {
+        match self {
+            GpuFeedForward::Dense { gate, up, down } => {
+                down.multiply(&gate.multiply(x)?.gated(&up.multiply(x)?, how)?)
+            }
+            GpuFeedForward::Experts {
+                router,
+                gate,
+                up,
+                down,
+                used,
+            } => {
+                let chosen = ChosenExperts::best(&router.multiply(x)?, *used)?;
+                let gate = gate.multiply(x, &chosen)?;
+                let wide = gate.gated(&up.multiply(x, &chosen)?, how)?;
+                chosen
+                    .joined(&down.multiply(&wide, &chosen)?)?
+                    .reshape(x.dims())
+            }
+        }
     }
 }

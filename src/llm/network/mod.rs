@@ -258,7 +258,7 @@ impl LlmNetwork {
         let mut states = Vec::with_capacity(embeddings.len());
         for chunk in embeddings.chunks(chunk) {
             let read = match &self.gpu {
-                Some(gpu) => self.forward_on(gpu, state, chunk, go_on)?,
+                Some(gpu) => self.forward_on(gpu, state, chunk, picture, go_on)?,
                 None => self.forward(state, chunk, picture, go_on),
             };
             if read.is_break() {
@@ -340,6 +340,7 @@ impl LlmNetwork {
         gpu: &GpuLayers,
         state: &mut DecodingState,
         embeddings: &[f32],
+        picture: Option<usize>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, LlmError> {
         let tokens = embeddings.len() / self.hyper.width;
@@ -350,9 +351,11 @@ impl LlmNetwork {
             Some(long) if state.long => long,
             _ => &self.global,
         };
-        let mut turns = Vec::new();
-        rope.turns(state.length, tokens, &mut turns);
-        state.buffers.normed = gpu.forward(&self.hyper, state, embeddings, &turns)?;
+        let (mut global, mut local) = (Vec::new(), Vec::new());
+        rope.turns(state.length, tokens, &mut global);
+        self.local.turns(state.length, tokens, &mut local);
+        let turns = (global.as_slice(), local.as_slice());
+        state.buffers.normed = gpu.forward(&self.hyper, state, embeddings, turns, picture)?;
         state.length += tokens;
         Ok(ControlFlow::Continue(()))
     }

@@ -72,6 +72,26 @@ pub struct AdapterInfo {
     pub workgroup_size: u32,
 }
 
+impl AdapterInfo {
+    /// One that is on no machine.
+    pub(super) fn imagined(name: &str, kind: AdapterKind) -> Self {
+        Self {
+            index: 0,
+            name: name.to_owned(),
+            kind,
+            backend: "nothing".to_owned(),
+            driver: String::new(),
+            memory: None,
+            f16: false,
+            subgroups: None,
+            cooperative_matrices: false,
+            largest_buffer: 0,
+            workgroup_memory: 0,
+            workgroup_size: 0,
+        }
+    }
+}
+
 /// An adapter, and what opens it.
 pub(super) struct Found {
     pub adapter: wgpu::Adapter,

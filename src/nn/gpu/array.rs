@@ -3,7 +3,7 @@
 use super::tensor::GpuTensor;
 use super::{attend, elementwise, norm, product, strided};
 use crate::nn::array::{Array, Held};
-use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result};
+use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm};
 use candle_core::{Device, Tensor};
 
 impl Array for GpuTensor {
@@ -63,6 +63,14 @@ impl Array for GpuTensor {
         elementwise::each(self, "quick_gelu(x[i])", 0.0)
     }
 
+    fn gelu_tanh(&self) -> Result<Self> {
+        elementwise::each(self, "gelu_tanh(x[i])", 0.0)
+    }
+
+    fn relu(&self) -> Result<Self> {
+        elementwise::each(self, "max(x[i], 0.0)", 0.0)
+    }
+
     fn geglu(&self) -> Result<Self> {
         elementwise::geglu(self)
     }
@@ -72,13 +80,18 @@ impl Array for GpuTensor {
     }
 
     fn attention(&self, k: &Self, v: &Self, heads: (usize, usize), mask: &Mask) -> Result<Self> {
-        attend::attention(self, k, v, heads.0, heads.1, mask)
+        attend::attention(self, k, v, heads, mask)
     }
 
     fn linear(&self, layer: &Linear) -> Result<Self> {
         let bias = layer.bias.as_ref().map(|bias| bias.on(self.gpu()));
         let weight = layer.weight.on(self.gpu())?;
         product::linear(self, &weight, bias.transpose()?.as_ref())
+    }
+
+    fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self> {
+        let all = self.linear(layer)?;
+        strided::narrow(&all, all.dims().len() - 1, from, count)
     }
 
     fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
@@ -97,12 +110,20 @@ impl Array for GpuTensor {
         norm::layer_norm(self, &gamma, &beta, n.eps)
     }
 
+    fn rms_norm(&self, n: &RmsNorm) -> Result<Self> {
+        GpuTensor::rms_norm(self, &self.beside(&n.gamma)?, n.eps)
+    }
+
     fn device(&self) -> Device {
         Device::Cpu
     }
 
     fn beside(&self, t: &Tensor) -> Result<Self> {
         self.gpu().remembered(t)
+    }
+
+    fn sent(&self, t: &Tensor) -> Result<Self> {
+        Self::upload(self.gpu(), t)
     }
 
     fn beside_held(&self, held: &Held) -> Result<Self> {

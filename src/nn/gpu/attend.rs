@@ -3,55 +3,80 @@
 use super::device::Run;
 use super::product::padded;
 use super::tensor::GpuTensor;
+use super::traffic;
 use crate::nn::{Mask, Result};
 
-/// Queries and keys of a tile.
+/// Rows and keys of a tile.
 const TILE: usize = 32;
+
+/// Attention of a language model's tokens to those before them.
+#[derive(Clone, Copy, Debug)]
+pub struct CausalAttention<'a> {
+    /// Heads of queries, and of keys and values.
+    pub heads: (usize, usize),
+    /// What products are multiplied by.
+    pub scale: f32,
+    /// Tokens that a token sees, itself among them, where it does not see all.
+    pub window: Option<usize>,
+    /// What scores are kept below, smoothly.
+    pub cap: Option<f32>,
+    /// One more logit for each head, `[heads]`, whose weight is dropped.
+    pub sinks: Option<&'a GpuTensor>,
+    /// Where the picture ends that the queries are of: they see each other whatever their order.
+    pub picture: Option<usize>,
+}
+
+/// Which keys count, and how.
+enum Seen<'a> {
+    /// All, or those that a mask lets.
+    Masked(&'a Mask),
+    /// Those before.
+    Causal(CausalAttention<'a>),
+}
 
 /// `q [B,Tq,heads*D]`, `k`/`v [B,Tk,kv_heads*D]` -> `[B,Tq,heads*D]`.
 pub(super) fn attention(
     q: &GpuTensor,
     k: &GpuTensor,
     v: &GpuTensor,
-    heads: usize,
-    kv_heads: usize,
+    heads: (usize, usize),
     mask: &Mask,
 ) -> Result<GpuTensor> {
-    let width = q.dims().last().map_or(0, |all| all / heads.max(1));
-    scaled(
-        q,
-        k,
-        v,
-        (heads, kv_heads),
-        mask,
-        1.0 / (width as f32).sqrt(),
-    )
+    let width = q.dims().last().map_or(0, |all| all / heads.0.max(1));
+    let scale = 1.0 / (width as f32).sqrt();
+    let causal = CausalAttention {
+        heads,
+        scale,
+        window: None,
+        cap: None,
+        sinks: None,
+        picture: None,
+    };
+    let seen = match mask {
+        Mask::Causal => Seen::Causal(causal),
+        mask => Seen::Masked(mask),
+    };
+    attend(q, k, v, (heads, scale), &seen)
 }
 
 impl GpuTensor {
-    /// Causal attention of the last tokens of one text to all of it, whose products are multiplied
-    /// by `scale`: `self [1,T,heads*D]` to `k`/`v [1,N,kv_heads*D]`.
+    /// Attention of the last tokens of one text to all of it: `self [1,T,heads*D]` to
+    /// `k`/`v [1,N,kv_heads*D]`.
     ///
     /// # Errors
     /// Shapes that don't fit, or a GPU that fails.
-    pub fn attention_scaled(
-        &self,
-        k: &Self,
-        v: &Self,
-        heads: (usize, usize),
-        scale: f32,
-    ) -> Result<Self> {
-        scaled(self, k, v, heads, &Mask::Causal, scale)
+    pub fn causal_attention(&self, k: &Self, v: &Self, how: CausalAttention) -> Result<Self> {
+        let (heads, scale) = (how.heads, how.scale);
+        attend(self, k, v, (heads, scale), &Seen::Causal(how))
     }
 }
 
-fn scaled(
+fn attend(
     q: &GpuTensor,
     k: &GpuTensor,
     v: &GpuTensor,
-    (heads, kv_heads): (usize, usize),
-    mask: &Mask,
-    scale: f32,
+    ((heads, kv_heads), scale): ((usize, usize), f32),
+    seen: &Seen,
 ) -> Result<GpuTensor> {
     let (&[batch, queries, all], &[_, keys, _]) = (q.dims(), k.dims()) else {
         candle_core::bail!("attention of {:?} to {:?}", q.dims(), k.dims());
@@ -62,7 +87,8 @@ fn scaled(
         && kv_heads > 0
         && heads.is_multiple_of(kv_heads)
         && k.dims() == there
-        && v.dims() == there;
+        && v.dims() == there
+        && (queries <= keys || matches!(seen, Seen::Masked(_)));
     if !fits {
         candle_core::bail!(
             "attention of {heads} heads of {:?} to {:?} and {:?}",
@@ -76,71 +102,110 @@ fn scaled(
     if y.count() == 0 {
         return Ok(y);
     }
-    let hidden = match mask {
-        Mask::Keys(mask) if mask.elem_count() != batch * keys => {
+    let more = match seen {
+        Seen::Masked(Mask::Keys(mask)) if mask.elem_count() != batch * keys => {
             candle_core::bail!("a mask of {:?} for {batch} x {keys} keys", mask.dims());
         }
-        Mask::Keys(mask) => Some(GpuTensor::upload(gpu, mask)?),
-        Mask::None | Mask::Causal => None,
+        Seen::Masked(Mask::Keys(mask)) => Some(gpu.remembered(mask)?),
+        Seen::Masked(_) => None,
+        Seen::Causal(how) => match how.sinks {
+            Some(sinks) if sinks.dims() != [heads] => {
+                candle_core::bail!("sinks of {:?} for {heads} heads", sinks.dims());
+            }
+            sinks => sinks.cloned(),
+        },
     };
-    let quads = width.is_multiple_of(4);
-    let kind = match mask {
-        Mask::None => "",
-        Mask::Causal => " causal",
-        Mask::Keys(_) => " masked",
+    let (window, picture, cap) = match seen {
+        Seen::Causal(how) => (how.window, how.picture, how.cap),
+        Seen::Masked(_) => (None, None, None),
     };
-    let name = format!(
-        "attention {width}{}{kind}",
-        if quads { " in fours" } else { "" }
-    );
-    let source = || source(width, quads, mask);
+    let variant = Variant {
+        width,
+        quads: width.is_multiple_of(4),
+        causal: matches!(seen, Seen::Causal(_)),
+        windowed: window.is_some(),
+        capped: cap.is_some(),
+        sinks: matches!(seen, Seen::Causal(_)) && more.is_some(),
+        masked: matches!(seen, Seen::Masked(_)) && more.is_some(),
+    };
     let mut reads = vec![q.buffer(), k.buffer(), v.buffer()];
-    reads.extend(hidden.as_ref().map(GpuTensor::buffer));
-
-    let tiles = queries.div_ceil(TILE);
-    let flops = |tiles: usize| (4 * batch * heads * tiles * TILE * keys * width) as u64;
-    let at_once = (gpu.portion() / flops(1).max(1)) as usize;
-    let at_once = at_once.clamp(1, tiles);
-    for first in (0..tiles).step_by(at_once) {
-        let now = at_once.min(tiles - first);
-        let share = |bytes: u64| bytes * now as u64 / tiles as u64;
-        let mut sizes: Vec<u32> = [queries, keys, heads, kv_heads, width, first]
-            .map(|size| size as u32)
-            .to_vec();
-        sizes.push(scale.to_bits());
-        gpu.run(&Run {
-            kernel: &name,
-            source: &source,
-            sizes: &padded(sizes),
-            reads: &reads,
-            writes: y.buffer(),
-            groups: [now as u32, heads as u32, batch as u32],
-            flops: flops(now),
-            bytes: share(q.bytes() + y.bytes()) + k.bytes() + v.bytes(),
-            // Queries are read again for each tile of keys, keys and values for each of queries.
-            asked: share(q.bytes()) * keys.div_ceil(TILE) as u64
-                + share(y.bytes())
-                + (k.bytes() + v.bytes()) * now as u64,
-        })?;
-    }
+    reads.extend(more.as_ref().map(GpuTensor::buffer));
+    let rows = queries * (heads / kv_heads);
+    let tiles = rows.div_ceil(TILE);
+    let mut sizes: Vec<u32> = [
+        queries,
+        keys,
+        heads,
+        kv_heads,
+        width,
+        window.unwrap_or(keys).min(keys),
+        picture.unwrap_or(0),
+        0,
+    ]
+    .map(|size| size as u32)
+    .to_vec();
+    sizes.extend([scale.to_bits(), cap.unwrap_or(1.0).to_bits()]);
+    let read = traffic::attention(tiles, batch * kv_heads, k.bytes() + v.bytes());
+    gpu.run(&Run {
+        kernel: &variant.name(),
+        source: &|| variant.source(),
+        sizes: &padded(sizes),
+        reads: &reads,
+        writes: y.buffer(),
+        groups: [tiles, kv_heads, batch].map(|groups| groups as u32),
+        flops: (4 * batch * heads * queries * keys * width) as u64,
+        bytes: q.bytes() + y.bytes() + k.bytes() + v.bytes(),
+        moved: q.bytes() + y.bytes() + read,
+    })?;
     Ok(y)
 }
 
-fn source(width: usize, quads: bool, mask: &Mask) -> String {
-    let all = width.div_ceil(4);
-    let parts = all.div_ceil(8);
-    let each = all.div_ceil(parts);
-    let staged = (2 * TILE * (each + 1)).max(TILE * 16);
-    let load = |name: &str| match quads {
-        true => format!(
-            "fn load_{name}(row: u32, there: bool, head: u32, quad: u32) -> vec4<f32> {{
+/// What the kernel is made for.
+struct Variant {
+    width: usize,
+    /// Whether rows are read in fours.
+    quads: bool,
+    causal: bool,
+    windowed: bool,
+    capped: bool,
+    sinks: bool,
+    masked: bool,
+}
+
+impl Variant {
+    fn name(&self) -> String {
+        let mut name = format!("attention {}", self.width);
+        for (there, what) in [
+            (self.quads, " in fours"),
+            (self.causal, " causal"),
+            (self.windowed, " windowed"),
+            (self.capped, " capped"),
+            (self.sinks, " with sinks"),
+            (self.masked, " masked"),
+        ] {
+            if there {
+                name.push_str(what);
+            }
+        }
+        name
+    }
+
+    fn source(&self) -> String {
+        let quads = self.quads;
+        let all = self.width.div_ceil(4);
+        let parts = all.div_ceil(8);
+        let each = all.div_ceil(parts);
+        let staged = (2 * TILE * (each + 1)).max(TILE * 16);
+        let load = |name: &str| match quads {
+            true => format!(
+                "fn load_{name}(row: u32, there: bool, head: u32, quad: u32) -> vec4<f32> {{
                 if !there || quad >= s.width / 4u {{ return vec4<f32>(0.0); }}
                 return {name}[(row * {0} + head) * (s.width / 4u) + quad];
             }}\n",
-            heads_of(name)
-        ),
-        false => format!(
-            "fn load_{name}(row: u32, there: bool, head: u32, quad: u32) -> vec4<f32> {{
+                heads_of(name)
+            ),
+            false => format!(
+                "fn load_{name}(row: u32, there: bool, head: u32, quad: u32) -> vec4<f32> {{
                 var four = vec4<f32>(0.0);
                 for (var j = 0u; j < 4u; j++) {{
                     if there && quad * 4u + j < s.width {{
@@ -149,52 +214,71 @@ fn source(width: usize, quads: bool, mask: &Mask) -> String {
                 }}
                 return four;
             }}\n",
-            heads_of(name)
-        ),
-    };
-    let store = match quads {
-        true => {
-            "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
+                heads_of(name)
+            ),
+        };
+        let store = match quads {
+            true => {
+                "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
                 if quad < s.width / 4u { y[(row * s.heads + head) * (s.width / 4u) + quad] = four; }
             }\n"
-        }
-        false => {
-            "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
+            }
+            false => {
+                "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
                 for (var j = 0u; j < 4u; j++) {
                     if quad * 4u + j < s.width {
                         y[(row * s.heads + head) * s.width + quad * 4u + j] = four[j];
                     }
                 }
             }\n"
-        }
-    };
-    let condition = match mask {
-        Mask::None => "key < s.keys",
-        Mask::Causal => "key < s.keys && key + s.queries <= query + s.keys",
-        Mask::Keys(_) => "key < s.keys && hidden[batch * s.keys + min(key, s.keys - 1u)] != 0.0",
-    };
-    let seen = format!(
-        "fn seen(batch: u32, query: u32, key: u32, score: f32) -> f32 {{
+            }
+        };
+        let condition = match (self.causal, self.masked) {
+            (true, _) => "key >= from_key(query) && key < to_key(query)",
+            (_, true) => "key < s.keys && more[batch * s.keys + min(key, s.keys - 1u)] != 0.0",
+            (_, false) => "key < s.keys",
+        };
+        let score = if self.capped {
+            "s.cap * tanh(score / s.cap)"
+        } else {
+            "score"
+        };
+        let seen = format!(
+            "fn seen(batch: u32, query: u32, key: u32, score: f32) -> f32 {{
             return select(LEAST, score, {condition});
-        }}\n"
-    );
-    let masked = matches!(mask, Mask::Keys(_));
-    let loaders = [&load("q"), &load("k"), &load("v"), store, &seen].concat();
-    include_str!("kernels/attention.wgsl")
-        .replace("LOADERS", &loaders)
-        .replace(
-            "MASK_BINDING",
-            match masked {
-                true => "@group(0) @binding(4) var<storage, read> hidden: array<f32>;",
-                false => "",
-            },
-        )
-        .replace("Y_BINDING", if masked { "5" } else { "4" })
-        .replace("ITEM", if quads { "vec4<f32>" } else { "f32" })
-        .replace("STAGED_VALUE", &staged.to_string())
-        .replace("OUT_PARTS_VALUE", &all.div_ceil(16).to_string())
-        .replace("PARTS_VALUE", &parts.to_string())
-        .replace("QUADS_VALUE", &each.to_string())
+        }}
+        fn capped(score: f32) -> f32 {{ return {score}; }}\n"
+        );
+        let more = self.masked || self.sinks;
+        let sinks = "for (var i = 0u; i < 4u; i++) {
+        let one = first + row + i;
+        if one < all {
+            most[i] = more[key_head * together + one % together];
+            // The parts of a sum lie with the invocations of its row.
+            if id.x == 0u { total[i] = 1.0; }
+        }
+    }";
+        let yes = |is: bool| if is { "true" } else { "false" };
+        let loaders = [&load("q"), &load("k"), &load("v"), store, &seen].concat();
+        include_str!("kernels/attention.wgsl")
+            .replace("LOADERS", &loaders)
+            .replace(
+                "MORE_BINDING",
+                match more {
+                    true => "@group(0) @binding(4) var<storage, read> more: array<f32>;",
+                    false => "",
+                },
+            )
+            .replace("Y_BINDING", if more { "5" } else { "4" })
+            .replace("SINKS", if self.sinks { sinks } else { "" })
+            .replace("WINDOWED", yes(self.windowed))
+            .replace("CAUSAL", yes(self.causal))
+            .replace("ITEM", if quads { "vec4<f32>" } else { "f32" })
+            .replace("STAGED_VALUE", &staged.to_string())
+            .replace("OUT_PARTS_VALUE", &all.div_ceil(16).to_string())
+            .replace("PARTS_VALUE", &parts.to_string())
+            .replace("QUADS_VALUE", &each.to_string())
+    }
 }
 
 fn heads_of(name: &str) -> &'static str {

@@ -1,23 +1,31 @@
-//! An open GPU: its queue, its kernels, and what was recorded for it.
+//! An open GPU: its memory, its work, and what is known of it.
 
 use super::adapters::{AdapterInfo, AdapterKind, Found, choose, find};
-use super::error::{GpuError, first_line, readable};
-use super::pool::{Buffer, Pool};
+use super::driver::Driver;
+use super::error::{GpuError, readable};
+use super::kept::{Measurements, Store};
+use super::pace::Pace;
+use super::pool::{Buffer, Memory, Pool};
 use super::tensor::GpuTensor;
-use super::work::{Counts, Work};
+use super::work::{Counts, KernelCounts, Work};
 use candle_core::{Tensor, TensorId};
-use futures_util::FutureExt;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a GPU is to be opened; tests ask for less than it could.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// Only what WebGPU guarantees everywhere: its lowest limits and no feature.
     pub lowest: bool,
     /// Per cent of the memory that is free at the start, beyond which memory is refused.
     pub budget: Option<u8>,
+    /// Whether products with weights in f16 are computed in f16 where the adapter can; where it is
+    /// not said, where that was measured to be quicker.
+    pub half: Option<bool>,
+    /// A folder where compiled kernels and measurements are kept; nothing is measured without one.
+    pub store: Option<PathBuf>,
 }
 
 /// A GPU that networks compute on, through wgpu. Copies are the same one.
@@ -27,16 +35,35 @@ pub struct Gpu(Arc<Inner>);
 struct Inner {
     number: u64,
     info: AdapterInfo,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    /// None where nothing is computed but all is counted.
+    driver: Option<Driver>,
     largest: u64,
-    /// Bind group layouts by how many buffers a kernel reads.
-    layouts: Vec<(wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
-    kernels: Mutex<HashMap<String, wgpu::ComputePipeline>>,
+    ways: Ways,
     pool: Arc<Mutex<Pool>>,
     work: Mutex<Work>,
     remembered: Mutex<VecDeque<(TensorId, GpuTensor)>>,
     fault: Arc<Mutex<Option<GpuError>>>,
+    /// The last of its failures that nobody has asked for.
+    failure: Mutex<Option<GpuError>>,
+    store: Option<Store>,
+    /// How many kernels were compiled when these were last kept.
+    kept_kernels: Mutex<Option<u64>>,
+    /// The quickest variants, as measured, and whether one is new among them.
+    variants: Mutex<(BTreeMap<String, String>, bool)>,
+}
+
+/// What kernels may do beyond what every GPU can.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ways {
+    /// Compute in f16.
+    pub f16: bool,
+    /// Whether they should, if that was said.
+    pub half: Option<bool>,
+    /// Add up within a subgroup.
+    pub subgroups: bool,
+    /// Invocations and bytes of a workgroup.
+    pub invocations: u32,
+    pub shared: u32,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -52,9 +79,8 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Most tensors whose copies are kept.
 const MOST_REMEMBERED: usize = 256;
-
-/// Most buffers that a kernel reads.
-const MOST_READ: u32 = 4;
+/// Bytes that are written before they are submitted.
+const LARGEST_WRITE: u64 = 64 << 20;
 
 /// One run of a kernel.
 pub(super) struct Run<'a> {
@@ -62,7 +88,7 @@ pub(super) struct Run<'a> {
     pub kernel: &'a str,
     /// WGSL of the variant, made where it was not compiled yet.
     pub source: &'a dyn Fn() -> String,
-    /// The uniform block.
+    /// The uniform block behind the place of the piece.
     pub sizes: &'a [u32],
     pub reads: &'a [&'a Buffer],
     pub writes: &'a Buffer,
@@ -71,8 +97,8 @@ pub(super) struct Run<'a> {
     pub flops: u64,
     /// The least bytes that it must read and write.
     pub bytes: u64,
-    /// The bytes that it asks of the caches, what is read again by other workgroups too.
-    pub asked: u64,
+    /// Bytes that go between memory and a cache of 2 MB.
+    pub moved: u64,
 }
 
 impl Gpu {
@@ -86,48 +112,84 @@ impl Gpu {
             for_device_loss: None,
         };
         let Found { adapter, info } = choose(number, find(thresholds))?;
-        let closed = |why: &str| GpuError::Closed {
-            name: info.name.clone(),
-            why: first_line(why),
+        let wanted = match options.lowest {
+            true => wgpu::Features::empty(),
+            false => {
+                wgpu::Features::SHADER_F16
+                    | wgpu::Features::SUBGROUP
+                    | wgpu::Features::PIPELINE_CACHE
+            }
         };
+        let features = adapter.features() & wanted;
         let limits = match options.lowest {
             true => wgpu::Limits::defaults(),
             false => adapter.limits(),
         };
+        let ways = Ways {
+            f16: features.contains(wgpu::Features::SHADER_F16) && options.half != Some(false),
+            half: options.half,
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            invocations: limits.max_compute_invocations_per_workgroup,
+            shared: limits.max_compute_workgroup_storage_size,
+        };
         let largest = limits
             .max_storage_buffer_binding_size
             .min(limits.max_buffer_size);
-        let asked = adapter
-            .request_device(&wgpu::DeviceDescriptor {
-                label: Some("networks"),
-                required_limits: limits,
-                memory_hints: wgpu::MemoryHints::MemoryUsage,
-                ..Default::default()
-            })
-            .now_or_never();
-        let (device, queue) = match asked {
-            Some(opened) => opened.map_err(|why| closed(&why.to_string()))?,
-            None => return Err(closed("the driver does not answer")),
-        };
+        let used = format!("{ways:?}");
+        let store = options
+            .store
+            .map(|folder| Store::new(&folder, &info, &used));
         let fault = Arc::new(Mutex::new(None));
-        report(&device, &info.name, &fault);
-        let layouts = (0..=MOST_READ)
-            .map(|reads| layout(&device, reads))
-            .collect();
+        let driver = Driver::open(&adapter, &info, (features, limits), store.as_ref(), &fault)?;
+        Ok(Self::with(
+            info,
+            Some(driver),
+            largest,
+            ways,
+            (store, fault),
+        ))
+    }
+
+    /// One that computes nothing and holds nothing, and counts all that it would: what a network
+    /// takes and does is known without weights and without a GPU.
+    /// Matrices and kernels of convolutions are held in f16 if they are `half`.
+    pub fn counting(largest: u64, half: bool) -> Self {
+        let ways = Ways {
+            f16: false,
+            half: Some(half),
+            subgroups: false,
+            invocations: 256,
+            shared: 16384,
+        };
+        let info = AdapterInfo::imagined("a GPU that only counts", AdapterKind::Discrete);
+        Self::with(info, None, largest, ways, (None, Arc::default()))
+    }
+
+    fn with(
+        info: AdapterInfo,
+        driver: Option<Driver>,
+        largest: u64,
+        ways: Ways,
+        (store, fault): (Option<Store>, Arc<Mutex<Option<GpuError>>>),
+    ) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        Ok(Self(Arc::new(Inner {
+        let known = store.as_ref().map(Store::measurements).unwrap_or_default();
+        let pace = Pace::new(info.kind, known.rates);
+        Self(Arc::new(Inner {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            layouts,
-            kernels: Mutex::default(),
             pool: Arc::default(),
-            work: Mutex::new(Work::new(&device, &info)),
+            work: Mutex::new(Work::new(driver.as_ref(), pace)),
             remembered: Mutex::default(),
             fault,
+            failure: Mutex::default(),
+            store,
+            kept_kernels: Mutex::new(Some(0)),
+            variants: Mutex::new((known.variants, false)),
             largest,
+            ways,
             info,
-            device,
-            queue,
-        })))
+            driver,
+        }))
     }
 
     /// What the adapter is.
@@ -138,6 +200,11 @@ impl Gpu {
     /// Whether both are the same open GPU.
     pub fn is(&self, other: &Gpu) -> bool {
         self.0.number == other.0.number
+    }
+
+    /// Whether it computes nothing and only counts.
+    pub fn counts_only(&self) -> bool {
+        self.0.driver.is_none()
     }
 
     /// Bytes of memory of its own, for a card.
@@ -151,9 +218,31 @@ impl Gpu {
         self.0.largest
     }
 
+    pub(super) fn ways(&self) -> Ways {
+        self.0.ways
+    }
+
     /// Why it can't be used any more, if so.
     pub fn fault(&self) -> Option<GpuError> {
         locked(&self.0.fault).clone()
+    }
+
+    /// Why it failed last, if it did since this was last asked: it was lost, refused memory or does
+    /// not take a kernel.
+    pub fn take_failure(&self) -> Option<GpuError> {
+        locked(&self.0.failure).take().or_else(|| self.fault())
+    }
+
+    /// Notes a failure; the fault that ended its use goes before what came of it.
+    pub(super) fn failed(&self, error: GpuError) -> GpuError {
+        let error = self.fault().unwrap_or(error);
+        *locked(&self.0.failure) = Some(error.clone());
+        error
+    }
+
+    /// The same by kernel.
+    pub fn by_kernel(&self) -> BTreeMap<String, KernelCounts> {
+        locked(&self.0.work).by_kernel.clone()
     }
 
     /// What was done since it was opened.
@@ -161,13 +250,31 @@ impl Gpu {
         let mut counts = locked(&self.0.work).counts;
         let pool = locked(&self.0.pool);
         (counts.held, counts.most_held) = (pool.bytes, pool.most);
+        counts.allocated = pool.made;
         counts
     }
 
-    /// Gives memory back that was kept for the next tensors.
+    /// Gives memory back that was kept for the next tensors, and keeps on the disk what was learned.
     pub fn trim(&self) {
         locked(&self.0.remembered).clear();
         locked(&self.0.pool).trim();
+        self.0.keep();
+    }
+
+    /// The variant of a kind of kernel that was measured to be the quickest.
+    pub(super) fn variant(&self, kind: &str) -> Option<String> {
+        locked(&self.0.variants).0.get(kind).cloned()
+    }
+
+    pub(super) fn keep_variant(&self, kind: &str, variant: &str) {
+        let mut variants = locked(&self.0.variants);
+        variants.0.insert(kind.to_owned(), variant.to_owned());
+        variants.1 = true;
+    }
+
+    /// Whether variants are measured: where what comes out of it can be kept.
+    pub(super) fn measures(&self) -> bool {
+        self.0.store.is_some()
     }
 
     /// A copy of a tensor that changes no more and is asked for in every step, such as what
@@ -189,15 +296,25 @@ impl Gpu {
         Ok(there)
     }
 
+    /// Notes that so much memory was not there.
+    pub fn refuse(&self, bytes: u64) -> GpuError {
+        self.failed(GpuError::Memory {
+            name: self.0.info.name.clone(),
+            wanted: readable(bytes),
+        })
+    }
+
     /// Gives the GPU up as a driver does that loses it.
     #[cfg(test)]
-    pub(super) fn lose(&self) {
-        self.0.device.destroy();
-        let _ = self.0.device.poll(wgpu::PollType::Poll);
+    pub(crate) fn lose(&self) {
+        if let Some(driver) = &self.0.driver {
+            driver.device.destroy();
+            let _ = driver.device.poll(wgpu::PollType::Poll);
+        }
     }
 
     pub(super) fn sound(&self) -> Result<(), GpuError> {
-        self.fault().map_or(Ok(()), Err)
+        self.fault().map_or(Ok(()), |fault| Err(self.failed(fault)))
     }
 
     /// A buffer of so many bytes with anything in it; `kept` for weights, which are not handed
@@ -206,65 +323,40 @@ impl Gpu {
         self.sound()?;
         let (name, wanted) = (|| self.0.info.name.clone(), || readable(bytes));
         if bytes > self.0.largest {
-            return Err(GpuError::TooLarge {
+            return Err(self.failed(GpuError::TooLarge {
                 name: name(),
                 most: readable(self.0.largest),
                 wanted: wanted(),
-            });
+            }));
         }
         let size = Pool::size_of(bytes, kept).min(self.0.largest / 4 * 4);
-        if !kept && let Some(buffer) = locked(&self.0.pool).take(size) {
-            return Ok(Buffer::lent(buffer, self.0.pool.clone()));
+        let ours = |memory| Buffer::new(memory, self.0.pool.clone(), kept);
+        if !kept && let Some(memory) = locked(&self.0.pool).take(size) {
+            return Ok(ours(memory));
         }
-        let made = self.allocate(size).or_else(|_| {
+        let Some(driver) = &self.0.driver else {
+            locked(&self.0.pool).made(size);
+            return Ok(ours(Memory { raw: None, size }));
+        };
+        let made = driver.allocate(size).or_else(|_| {
             // What is kept for later is given back first, once the work that uses it is done.
             self.finish()?;
             self.trim();
-            self.0.device.poll(wgpu::PollType::wait_indefinitely()).ok();
-            self.allocate(size)
+            self.wait()?;
+            driver.allocate(size)
         });
-        match made {
-            Ok(buffer) => {
-                locked(&self.0.pool).made(size);
-                Ok(match kept {
-                    true => Buffer::kept(buffer, self.0.pool.clone()),
-                    false => Buffer::lent(buffer, self.0.pool.clone()),
-                })
-            }
-            Err(lost @ GpuError::Lost { .. }) => Err(lost),
-            Err(_) => Err(GpuError::Memory {
+        self.sound()?;
+        let made = made.map_err(|_| {
+            self.failed(GpuError::Memory {
                 name: name(),
                 wanted: wanted(),
-            }),
-        }
-    }
-
-    fn allocate(&self, size: u64) -> Result<wgpu::Buffer, GpuError> {
-        let device = &self.0.device;
-        let scopes = [
-            wgpu::ErrorFilter::Internal,
-            wgpu::ErrorFilter::Validation,
-            wgpu::ErrorFilter::OutOfMemory,
-        ]
-        .map(|filter| device.push_error_scope(filter));
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
+            })
+        })?;
+        locked(&self.0.pool).made(size);
+        Ok(ours(Memory {
+            raw: Some(made),
             size,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_DST
-                | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        let errors = scopes.into_iter().rev().map(popped);
-        let errors: Vec<_> = errors.collect();
-        self.sound()?;
-        match errors.into_iter().flatten().next() {
-            None => Ok(buffer),
-            Some(_) => Err(GpuError::Memory {
-                name: self.0.info.name.clone(),
-                wanted: readable(size),
-            }),
-        }
+        }))
     }
 
     /// Writes bytes, a multiple of four of them, to the beginning of a buffer.
@@ -273,220 +365,116 @@ impl Gpu {
         self.submit()?;
         let mut work = locked(&self.0.work);
         work.counts.uploaded += bytes.len() as u64;
-        self.0.queue.write_buffer(to.raw(), 0, bytes);
+        let (Some(driver), Some(raw)) = (&self.0.driver, to.raw()) else {
+            return Ok(());
+        };
+        driver.queue.write_buffer(raw, 0, bytes);
         // What is written is copied by the next submission; large weights should not pile up.
         work.written += bytes.len() as u64;
         if work.written > LARGEST_WRITE {
             drop(work);
-            self.0.queue.submit([]);
+            driver.queue.submit([]);
             self.wait()?;
         }
         self.sound()
     }
 
-    /// Reads so many bytes from the beginning of a buffer, when all that was recorded is done.
+    /// Reads so many bytes from the beginning of a buffer, when all that was recorded is done;
+    /// zeros where nothing is computed.
     pub(super) fn read(&self, from: &Buffer, bytes: u64) -> Result<Vec<u8>, GpuError> {
         self.submit()?;
-        let device = &self.0.device;
-        let staging = device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: bytes,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(from.raw(), 0, &staging, 0, bytes);
-        self.0.queue.submit([encoder.finish()]);
-        staging.slice(..).map_async(wgpu::MapMode::Read, |_| {});
-        self.wait()?;
-        let lost = |why: &dyn std::fmt::Display| {
-            self.fault().unwrap_or_else(|| GpuError::Lost {
-                name: self.0.info.name.clone(),
-                why: first_line(&why.to_string()),
-            })
+        let read = match (&self.0.driver, from.raw()) {
+            (Some(driver), Some(raw)) => {
+                locked(&self.0.work).drain(driver);
+                driver
+                    .read(raw, bytes)
+                    .map_err(|error| self.failed(error))?
+            }
+            _ => vec![0; bytes as usize],
         };
-        let mapped = staging.slice(..).get_mapped_range();
-        let read = mapped.map_err(|why| lost(&why))?.to_vec();
-        staging.unmap();
-        locked(&self.0.work).counts.downloaded += bytes;
+        self.sound()?;
+        let mut work = locked(&self.0.work);
+        work.settled();
+        work.counts.downloaded += bytes;
         Ok(read)
     }
 
     /// Records a run of a kernel; what was recorded is submitted in portions.
     pub(super) fn run(&self, run: &Run) -> Result<(), GpuError> {
         self.sound()?;
-        let reads = run.reads.len();
-        let pipeline = self.pipeline(run.kernel, run.source, reads)?;
         let mut work = locked(&self.0.work);
-        if work.is_full() {
-            self.submit_held(&mut work)?;
+        work.count(run);
+        let Some(driver) = &self.0.driver else {
+            return Ok(());
+        };
+        let (kernel, new) = driver.kernel(run).map_err(|error| self.failed(error))?;
+        if new {
+            work.counts.compiled += 1;
         }
-        let (layout, _) = &self.0.layouts[reads];
-        let mut entries = vec![wgpu::BindGroupEntry {
-            binding: 0,
-            resource: wgpu::BindingResource::Buffer(work.block()),
-        }];
-        let buffers = run.reads.iter().copied().chain([run.writes]);
-        entries.extend(
-            buffers
-                .zip(1..)
-                .map(|(buffer, binding)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: buffer.raw().as_entire_binding(),
-                }),
-        );
-        let bound = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout,
-            entries: &entries,
-        });
-        drop(entries);
-        work.record(pipeline, bound, run);
-        if work.is_enough() {
-            self.submit_held(&mut work)?;
-        }
-        Ok(())
-    }
-
-    /// So many floating point operations are done in the time of one portion.
-    pub(super) fn portion(&self) -> u64 {
-        locked(&self.0.work).portion()
+        work.run(driver, &kernel, run);
+        drop(work);
+        self.sound()
     }
 
     /// Submits what was recorded.
     pub(super) fn submit(&self) -> Result<(), GpuError> {
-        self.submit_held(&mut locked(&self.0.work))
-    }
-
-    fn submit_held(&self, work: &mut Work) -> Result<(), GpuError> {
-        work.submit(&self.0.device, &self.0.queue);
+        if let Some(driver) = &self.0.driver {
+            locked(&self.0.work).submit(driver);
+        }
         self.sound()
     }
 
     /// Submits what was recorded and waits until it is done.
+    ///
+    /// # Errors
+    /// A GPU that is lost.
     pub fn finish(&self) -> Result<(), GpuError> {
         self.submit()?;
         self.wait()
     }
 
     fn wait(&self) -> Result<(), GpuError> {
-        let waited = self.0.device.poll(wgpu::PollType::wait_indefinitely());
-        locked(&self.0.work).settled();
+        let Some(driver) = &self.0.driver else {
+            return Ok(());
+        };
+        let mut work = locked(&self.0.work);
+        work.drain(driver);
+        let waited = driver.wait();
+        work.settled();
+        drop(work);
         self.sound()?;
-        match waited {
-            Ok(_) => Ok(()),
-            Err(why) => Err(GpuError::Lost {
-                name: self.0.info.name.clone(),
-                why: first_line(&why.to_string()),
-            }),
-        }
+        waited.map_err(|error| self.failed(error))
     }
+}
 
-    fn pipeline(
-        &self,
-        kernel: &str,
-        source: &dyn Fn() -> String,
-        reads: usize,
-    ) -> Result<wgpu::ComputePipeline, GpuError> {
-        let mut kernels = locked(&self.0.kernels);
-        if let Some(pipeline) = kernels.get(kernel) {
-            return Ok(pipeline.clone());
-        }
-        let device = &self.0.device;
-        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-            .map(|filter| device.push_error_scope(filter));
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(kernel),
-            source: wgpu::ShaderSource::Wgsl(source().into()),
-        });
-        let (_, layout) = &self.0.layouts[reads];
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel),
-            layout: Some(layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        let errors: Vec<_> = scopes.into_iter().rev().map(popped).collect();
-        self.sound()?;
-        if let Some(error) = errors.into_iter().flatten().next() {
-            return Err(GpuError::Kernel {
-                name: self.0.info.name.clone(),
-                kernel: kernel.to_owned(),
-                why: first_line(&error.to_string()),
+impl Inner {
+    /// Keeps on the disk what is new of compiled kernels and measurements.
+    fn keep(&self) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        let mut work = locked(&self.work);
+        let (rates, new_rates) = work.pace.rates();
+        let mut variants = locked(&self.variants);
+        if new_rates || std::mem::take(&mut variants.1) {
+            store.keep_measurements(&Measurements {
+                rates: rates.clone(),
+                variants: variants.0.clone(),
             });
         }
-        kernels.insert(kernel.to_owned(), pipeline.clone());
-        Ok(pipeline)
+        let compiled = work.counts.compiled;
+        drop(work);
+        if locked(&self.kept_kernels).replace(compiled) == Some(compiled) {
+            return;
+        }
+        if let Some(compiled) = self.driver.as_ref().and_then(Driver::compiled) {
+            store.keep_kernels(&compiled);
+        }
     }
 }
 
-/// Bytes that are written before they are submitted.
-const LARGEST_WRITE: u64 = 64 << 20;
-
-fn popped(scope: wgpu::ErrorScopeGuard) -> Option<wgpu::Error> {
-    scope.pop().now_or_never().flatten()
-}
-
-/// Has whatever the driver reports later end the GPU's use.
-fn report(device: &wgpu::Device, name: &str, fault: &Arc<Mutex<Option<GpuError>>>) {
-    let keep = |fault: &Mutex<Option<GpuError>>, error: GpuError| {
-        tracing::error!("{error}");
-        locked(fault).get_or_insert(error);
-    };
-    let (at, of) = (fault.clone(), name.to_owned());
-    device.set_device_lost_callback(move |reason, why| {
-        let why = match reason {
-            wgpu::DeviceLostReason::Destroyed => "it was closed".to_owned(),
-            wgpu::DeviceLostReason::Unknown => first_line(&why),
-        };
-        let name = of.clone();
-        keep(&at, GpuError::Lost { name, why });
-    });
-    let (at, of) = (fault.clone(), name.to_owned());
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        let name = of.clone();
-        let why = first_line(&error.to_string());
-        let fault = match error {
-            wgpu::Error::OutOfMemory { .. } => GpuError::Memory {
-                name,
-                wanted: "a few bytes".to_owned(),
-            },
-            _ => GpuError::Lost { name, why },
-        };
-        keep(&at, fault);
-    }));
-}
-
-/// One uniform block that moves along, `reads` buffers that are read, one that is written.
-fn layout(device: &wgpu::Device, reads: u32) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
-    let entry = |binding, ty, moves| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset: moves,
-            min_binding_size: None,
-        },
-        count: None,
-    };
-    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-    entries.extend((1..=reads).map(|binding| entry(binding, storage(true), false)));
-    entries.push(entry(reads + 1, storage(false), false));
-    let groups = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: None,
-        entries: &entries,
-    });
-    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: None,
-        bind_group_layouts: &[Some(&groups)],
-        immediate_size: 0,
-    });
-    (groups, pipeline)
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.keep();
+    }
 }

@@ -65,7 +65,7 @@ impl Elementwise<'_> {
             groups: spread(y.count()),
             flops: 4 * y.count() as u64,
             bytes: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
-            asked: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
+            moved: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
         })?;
         Ok(y)
     }
@@ -117,17 +117,32 @@ fn with(x: &GpuTensor, z: &GpuTensor, sign: &str, row: usize, each: usize) -> Re
     .of_two(x, z, "f32")
 }
 
+/// What stands between the products of a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// SiLU of the gate.
+    Silu,
+    /// GELU of the gate, by the tangent.
+    GeluTanh,
+    /// gpt-oss: `gate * sigmoid(1.702 gate) * (up + 1)`, the gate at most 7, the other from -7 to 7.
+    Clamped,
+}
+
 impl GpuTensor {
-    /// SwiGLU: SiLU of this times `up`, of the same shape.
+    /// This as a gate for `up`, of the same shape.
     ///
     /// # Errors
     /// Another shape, or a GPU that fails.
-    pub fn swiglu(&self, up: &Self) -> Result<Self> {
+    pub fn gated(&self, up: &Self, how: Gate) -> Result<Self> {
         if self.dims() != up.dims() {
             candle_core::bail!("{:?} times {:?}", self.dims(), up.dims());
         }
         Elementwise {
-            value: "silu(x[i]) * z[i]",
+            value: match how {
+                Gate::Silu => "silu(x[i]) * z[i]",
+                Gate::GeluTanh => "gelu_tanh(x[i]) * z[i]",
+                Gate::Clamped => "quick_gelu(min(x[i], 7.0)) * (clamp(z[i], -7.0, 7.0) + 1.0)",
+            },
             dims: self.dims().to_vec(),
             row: 1,
             each: 1,

@@ -15,25 +15,35 @@ mod attend;
 mod bench;
 mod cache;
 mod device;
+mod driver;
 mod elementwise;
 mod error;
+mod experts;
+mod kept;
 mod norm;
+mod pace;
 mod pool;
 mod product;
+mod product_source;
 mod quant;
 mod rotary;
 mod strided;
 mod tensor;
+mod tile;
+mod traffic;
 mod work;
 
 pub use adapters::{AdapterInfo, AdapterKind, adapters};
+pub use attend::CausalAttention;
 pub use bench::{Measured, kernels, measure};
 pub use cache::GpuCache;
 pub use device::{Gpu, GpuOptions};
+pub use elementwise::Gate;
 pub use error::GpuError;
+pub use experts::{ChosenExperts, GpuExperts};
 pub use quant::GpuQuantMatrix;
 pub use tensor::GpuTensor;
-pub use work::Counts;
+pub use work::{Counts, KernelCounts};
 
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ pub(super) fn group_norm(
         groups: spread(count),
         flops: 4 * x.count() as u64,
         bytes: x.bytes() + parts.bytes(),
-        asked: x.bytes() + parts.bytes(),
+        moved: x.bytes() + parts.bytes(),
     })?;
     let scales = GpuTensor::new(gpu, vec![samples, channels, 2])?;
     let mut sizes = [places, channels, slices, groups]
@@ -60,7 +60,7 @@ pub(super) fn group_norm(
         groups: [groups as u32, samples as u32, 1],
         flops: 8 * count as u64,
         bytes: parts.bytes() + scales.bytes(),
-        asked: parts.bytes() + scales.bytes(),
+        moved: parts.bytes() + scales.bytes(),
     })?;
     let scaled =
         "(x[i] * z[i / s.each * s.row + i % s.row].x + z[i / s.each * s.row + i % s.row].y)";
@@ -116,21 +116,35 @@ fn rows(x: &GpuTensor, gamma: &GpuTensor, beta: Option<&GpuTensor>, eps: f64) ->
     let rows = x.count() / width;
     let y = GpuTensor::new(x.gpu(), x.dims().to_vec())?;
     let across = rows.min(MOST_GROUPS);
+    let subgroups = x.gpu().ways().subgroups;
     let mut reads = vec![x.buffer(), gamma.buffer()];
     reads.extend(beta.map(GpuTensor::buffer));
     x.gpu().run(&Run {
-        kernel: if beta.is_some() {
-            "layer norm"
-        } else {
-            "RMS norm"
-        },
+        kernel: &format!(
+            "{}{}",
+            if beta.is_some() {
+                "layer norm"
+            } else {
+                "RMS norm"
+            },
+            if subgroups { " by subgroups" } else { "" },
+        ),
         source: &|| {
             let binding = "@group(0) @binding(3) var<storage, read> beta: array<f32>;";
             let (binding, at, mean, offset) = match beta {
-                Some(_) => (binding, "4", "mean_of(first, width, thread)", "beta[i]"),
+                Some(_) => (
+                    binding,
+                    "4",
+                    "mean_of(first, width, thread, lane)",
+                    "beta[i]",
+                ),
                 None => ("", "3", "0.0", "0.0"),
             };
+            let (sum, inputs, lane) = sum_of_all(subgroups);
             include_str!("kernels/rows.wgsl")
+                .replace("SUM_OF_ALL", sum)
+                .replace("LANE_INPUTS", inputs)
+                .replace("THIS_LANE", lane)
                 .replace("BETA_BINDING", binding)
                 .replace("Y_BINDING", at)
                 .replace("MEAN", mean)
@@ -142,7 +156,23 @@ fn rows(x: &GpuTensor, gamma: &GpuTensor, beta: Option<&GpuTensor>, eps: f64) ->
         groups: [across as u32, rows.div_ceil(across) as u32, 1],
         flops: 8 * x.count() as u64,
         bytes: x.bytes() + y.bytes(),
-        asked: x.bytes() + y.bytes(),
+        moved: x.bytes() + y.bytes(),
     })?;
     Ok(y)
+}
+
+/// How a kernel adds up over a workgroup, in WGSL: the function, what `main` takes for it, and what
+/// it is given.
+fn sum_of_all(subgroups: bool) -> (&'static str, &'static str, &'static str) {
+    match subgroups {
+        true => (
+            include_str!("kernels/sum_subgroups.wgsl"),
+            "
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) within: u32,",
+            "Lane(subgroup, subgroups, within)",
+        ),
+        false => (include_str!("kernels/sum.wgsl"), "", "Lane(thread)"),
+    }
 }

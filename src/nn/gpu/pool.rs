@@ -8,14 +8,22 @@ use super::device::locked;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+/// Memory of one buffer: none where a GPU only counts.
+pub(super) struct Memory {
+    pub raw: Option<wgpu::Buffer>,
+    pub size: u64,
+}
+
 /// Free buffers by size, and how much there is of all.
 #[derive(Default)]
 pub(super) struct Pool {
-    free: HashMap<u64, Vec<wgpu::Buffer>>,
+    free: HashMap<u64, Vec<Memory>>,
     /// Bytes of all buffers, free ones too.
     pub(super) bytes: u64,
     /// The most that they were.
     pub(super) most: u64,
+    /// Buffers that were made.
+    pub(super) made: u64,
 }
 
 impl Pool {
@@ -30,62 +38,55 @@ impl Pool {
         bytes.next_multiple_of(step)
     }
 
-    pub(super) fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
+    pub(super) fn take(&mut self, size: u64) -> Option<Memory> {
         self.free.get_mut(&size)?.pop()
     }
 
     pub(super) fn made(&mut self, size: u64) {
+        self.made += 1;
         self.bytes += size;
         self.most = self.most.max(self.bytes);
     }
 
     pub(super) fn trim(&mut self) {
-        for buffer in std::mem::take(&mut self.free).into_values().flatten() {
-            self.bytes -= buffer.size();
+        for memory in std::mem::take(&mut self.free).into_values().flatten() {
+            self.bytes -= memory.size;
         }
     }
 }
 
 /// A buffer that goes back to its pool.
 pub(super) struct Buffer {
-    buffer: wgpu::Buffer,
+    memory: Option<Memory>,
     pool: Arc<Mutex<Pool>>,
     kept: bool,
 }
 
 impl Buffer {
-    /// One that is handed on when it is dropped.
-    pub(super) fn lent(buffer: wgpu::Buffer, pool: Arc<Mutex<Pool>>) -> Self {
+    /// One that is handed on when it is dropped, or, if it is `kept`, whose memory is given back.
+    pub(super) fn new(memory: Memory, pool: Arc<Mutex<Pool>>, kept: bool) -> Self {
         Self {
-            buffer,
+            memory: Some(memory),
             pool,
-            kept: false,
+            kept,
         }
     }
 
-    /// One whose memory is given back when it is dropped.
-    pub(super) fn kept(buffer: wgpu::Buffer, pool: Arc<Mutex<Pool>>) -> Self {
-        Self {
-            buffer,
-            pool,
-            kept: true,
-        }
-    }
-
-    pub(super) fn raw(&self) -> &wgpu::Buffer {
-        &self.buffer
+    /// None where a GPU only counts.
+    pub(super) fn raw(&self) -> Option<&wgpu::Buffer> {
+        self.memory.as_ref()?.raw.as_ref()
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        let Some(memory) = self.memory.take() else {
+            return;
+        };
         let mut pool = locked(&self.pool);
         match self.kept {
-            true => pool.bytes -= self.buffer.size(),
-            false => {
-                let size = self.buffer.size();
-                pool.free.entry(size).or_default().push(self.buffer.clone());
-            }
+            true => pool.bytes -= memory.size,
+            false => pool.free.entry(memory.size).or_default().push(memory),
         }
     }
 }

@@ -1,32 +1,50 @@
 //! Matrix products and convolutions.
 
 use super::device::Run;
+use super::pool::Buffer;
+use super::product_source::source;
 use super::tensor::GpuTensor;
+use super::tile::{self, Tile};
+use super::traffic;
 use crate::nn::{ConvOptions, Padding, Result};
 
-/// How a variant of the kernel cuts the output.
-struct Tile {
-    rows: usize,
-    columns: usize,
-    each: usize,
+/// What is multiplied with.
+pub(super) enum Right<'a> {
+    /// `[k,n]`, or the kernel of a convolution.
+    Tensor(&'a GpuTensor),
+    /// A quantised matrix of `n` rows: its numbers of so many bits, their scales, and the bytes of
+    /// both.
+    Packed {
+        numbers: &'a Buffer,
+        scales: &'a Buffer,
+        bits: u32,
+        bytes: u64,
+    },
 }
 
-/// For outputs of many tiles, and for those of few.
-const LARGE: Tile = Tile {
-    rows: 128,
-    columns: 64,
-    each: 8,
-};
-const SMALL: Tile = Tile {
-    rows: 32,
-    columns: 32,
-    each: 4,
-};
-/// With fewer large tiles than this a large GPU has nothing to do in most of its parts.
-const ENOUGH_TILES: usize = 96;
+impl Right<'_> {
+    fn is_half(&self) -> bool {
+        matches!(self, Right::Tensor(w) if w.is_half())
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Right::Tensor(w) => w.bytes(),
+            Right::Packed { bytes, .. } => *bytes,
+        }
+    }
+
+    fn kind(&self) -> String {
+        match self {
+            Right::Tensor(w) if w.is_half() => " by f16".to_owned(),
+            Right::Tensor(_) => String::new(),
+            Right::Packed { bits, .. } => format!(" by {bits} bits"),
+        }
+    }
+}
 
 /// What is read on the left, and where.
-struct Conv {
+pub(super) struct Conv {
     height: usize,
     width: usize,
     channels: usize,
@@ -47,7 +65,7 @@ pub(super) fn linear(x: &GpuTensor, w: &GpuTensor, b: Option<&GpuTensor>) -> Res
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    product(x, w, b, dims, None)
+    product(x, &Right::Tensor(w), b, dims, None)
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
@@ -87,16 +105,17 @@ pub(super) fn conv2d(
     let plain = (kh, kw, options) == (1, 1, ConvOptions::same(1));
     product(
         x,
-        w,
+        &Right::Tensor(w),
         b,
         vec![batch, high, wide, n],
         (!plain).then_some(conv),
     )
 }
 
-fn product(
+/// `x` read as `[m,k]` times the right side, `dims` being the shape of the result.
+pub(super) fn product(
     x: &GpuTensor,
-    w: &GpuTensor,
+    w: &Right,
     b: Option<&GpuTensor>,
     dims: Vec<usize>,
     conv: Option<Conv>,
@@ -107,66 +126,80 @@ fn product(
     if y.count() == 0 {
         return Ok(y);
     }
-    let (m, k) = (y.count() / n, w.count() / n);
+    let m = y.count() / n;
+    let k = match (w, &conv) {
+        (Right::Tensor(w), _) => w.count() / n,
+        (Right::Packed { .. }, _) => x.count() / m,
+    };
     // What is read four at a time must come in fours.
     let read = conv.as_ref().map_or(k, |conv| conv.channels);
     let quads = n.is_multiple_of(4) && read.is_multiple_of(4);
-    let large = m.div_ceil(LARGE.rows) * n.div_ceil(LARGE.columns);
-    let tile = if large < ENOUGH_TILES { SMALL } else { LARGE };
     let half = w.is_half();
-    let name = format!(
-        "product{}{}{}{}",
-        if conv.is_some() { " of a picture" } else { "" },
-        if quads { " in fours" } else { "" },
-        if half { " by f16" } else { "" },
-        tile.rows,
+    let mut sizes = match &conv {
+        Some(c) => vec![
+            c.height,
+            c.width,
+            c.channels,
+            c.out.0,
+            c.out.1,
+            c.kernel_width,
+            c.options.stride,
+            match c.options.padding {
+                Padding::Zeros(pad) => pad,
+                Padding::BottomRight(_) => 0,
+            },
+            usize::from(c.options.upsample),
+        ],
+        None => vec![0; 9],
+    };
+    sizes.push(usize::from(b.is_some()));
+    let none = b.map_or_else(
+        || match w {
+            Right::Tensor(w) => w.buffer(),
+            Right::Packed { scales, .. } => scales,
+        },
+        GpuTensor::buffer,
     );
-    let source = || source(&tile, conv.is_some(), quads, half);
-
-    let flops = |rows: usize| 2 * (rows * n * k) as u64;
-    let columns = n.div_ceil(tile.columns);
-    let portion = gpu.portion() / flops(tile.rows).max(1);
-    // No run takes longer than a portion, nor has more workgroups than any device allows.
-    let tiles = m.div_ceil(tile.rows);
-    let at_once = (portion as usize).clamp(1, tiles).min(MOST_GROUPS);
-    let none = b.unwrap_or(w);
-    for first in (0..tiles).step_by(at_once) {
-        let now = at_once.min(tiles - first);
-        let rows = (m - first * tile.rows).min(now * tile.rows);
-        let mut sizes = vec![m, n, k, first * tile.rows];
-        sizes.extend(match &conv {
-            Some(c) => [
-                c.height,
-                c.width,
-                c.channels,
-                c.out.0,
-                c.out.1,
-                c.kernel_width,
-                c.options.stride,
-                match c.options.padding {
-                    Padding::Zeros(pad) => pad,
-                    Padding::BottomRight(_) => 0,
-                },
-                usize::from(c.options.upsample),
-            ],
-            None => [0; 9],
-        });
-        sizes.push(usize::from(b.is_some()));
-        let sizes: Vec<u32> = sizes.into_iter().map(|size| size as u32).collect();
+    let mut reads = vec![x.buffer()];
+    match w {
+        Right::Tensor(w) => reads.push(w.buffer()),
+        Right::Packed {
+            numbers, scales, ..
+        } => reads.extend([*numbers, *scales]),
+    }
+    reads.push(none);
+    let run = |tile: Tile, rows: usize| -> Result<()> {
+        let name = format!(
+            "product{}{}{} {}",
+            if conv.is_some() { " of a picture" } else { "" },
+            if quads { " in fours" } else { "" },
+            w.kind(),
+            tile.name(),
+        );
+        let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let share = |bytes: u64| bytes * rows as u64 / m as u64;
+        let sides = (share(x.bytes()), w.bytes());
+        let (band, moved) = traffic::product(tiles, sides);
+        let all: Vec<u32> = [m, n, k, band]
+            .iter()
+            .chain(&sizes)
+            .map(|&size| size as u32)
+            .collect();
         gpu.run(&Run {
             kernel: &name,
-            source: &source,
-            sizes: &padded(sizes),
-            reads: &[x.buffer(), w.buffer(), none.buffer()],
+            source: &|| source(tile, conv.is_some(), quads, w),
+            sizes: &padded(all),
+            reads: &reads,
             writes: y.buffer(),
-            groups: [columns as u32, now as u32, 1],
-            flops: flops(rows),
-            bytes: share(x.bytes()) + share(y.bytes()) + w.bytes(),
-            // Each tile reads its rows and columns through.
-            asked: share(y.bytes()) + (4 * rows * k * columns) as u64 + w.bytes() * now as u64,
+            groups: [band, tiles.0, tiles.1.div_ceil(band)].map(|groups| groups as u32),
+            flops: 2 * (rows * n * k) as u64,
+            bytes: sides.0 + sides.1 + share(y.bytes()),
+            moved: moved + share(y.bytes()),
         })?;
-    }
+        Ok(())
+    };
+    let tile = tile::choose(gpu, (m, n, k), half, &run)?;
+    run(tile, m)?;
     Ok(y)
 }
 
@@ -177,80 +210,4 @@ pub(super) const MOST_GROUPS: usize = 65_535;
 pub(super) fn padded(mut sizes: Vec<u32>) -> Vec<u32> {
     sizes.resize(sizes.len().next_multiple_of(4), 0);
     sizes
-}
-
-fn source(tile: &Tile, conv: bool, quads: bool, half: bool) -> String {
-    let load_a = match quads {
-        true => {
-            "fn load_a(row: Row, k: u32) -> vec4<f32> {
-                if !row.there || k >= s.k { return vec4<f32>(0.0); }
-                let at = a_at(row, k);
-                if at == NOWHERE { return vec4<f32>(0.0); }
-                return a[at / 4u];
-            }"
-        }
-        false => {
-            "fn load_a(row: Row, k: u32) -> vec4<f32> {
-                var v = vec4<f32>(0.0);
-                for (var j = 0u; j < 4u; j++) {
-                    if row.there && k + j < s.k {
-                        let at = a_at(row, k + j);
-                        if at != NOWHERE { v[j] = a[at]; }
-                    }
-                }
-                return v;
-            }"
-        }
-    };
-    let one = match half {
-        true => "unpack2x16float(b[at / 2u])[at % 2u]",
-        false => "b[at]",
-    };
-    let four = match half {
-        true => "vec4<f32>(unpack2x16float(b[at].x), unpack2x16float(b[at].y))",
-        false => "b[at]",
-    };
-    let load_b = match quads {
-        true => format!(
-            "fn load_b(k: u32, n: u32) -> vec4<f32> {{
-                if k >= s.k || n >= s.n {{ return vec4<f32>(0.0); }}
-                let at = (k * s.n + n) / 4u;
-                return {four};
-            }}
-            fn store(m: u32, n: u32, v: vec4<f32>) {{ y[(m * s.n + n) / 4u] = v; }}"
-        ),
-        false => format!(
-            "fn load_b(k: u32, n: u32) -> vec4<f32> {{
-                var v = vec4<f32>(0.0);
-                for (var j = 0u; j < 4u; j++) {{
-                    if k < s.k && n + j < s.n {{
-                        let at = k * s.n + n + j;
-                        v[j] = {one};
-                    }}
-                }}
-                return v;
-            }}
-            fn store(m: u32, n: u32, v: vec4<f32>) {{
-                for (var j = 0u; j < 4u; j++) {{
-                    if n + j < s.n {{ y[m * s.n + n + j] = v[j]; }}
-                }}
-            }}"
-        ),
-    };
-    let item = |quads: bool| if quads { "vec4<f32>" } else { "f32" };
-    let b_item = match (quads, half) {
-        (quads, false) => item(quads),
-        (true, true) => "vec2<u32>",
-        (false, true) => "u32",
-    };
-    include_str!("kernels/product.wgsl")
-        .replace("A_LOADER", load_a)
-        .replace("B_LOADER", &load_b)
-        .replace("A_ITEM", item(quads))
-        .replace("B_ITEM", b_item)
-        .replace("Y_ITEM", item(quads))
-        .replace("IS_CONV", if conv { "true" } else { "false" })
-        .replace("BM_VALUE", &tile.rows.to_string())
-        .replace("BN_VALUE", &tile.columns.to_string())
-        .replace("TM_VALUE", &tile.each.to_string())
 }

@@ -6,16 +6,18 @@
 
 use super::device::{Gpu, Run};
 use super::pool::Buffer;
-use super::product::MOST_GROUPS;
+use super::product::{MOST_GROUPS, Right, product};
 use super::tensor::GpuTensor;
 use crate::nn::Result;
-use crate::nn::quant::{Packed, QuantMatrix, packed};
+use crate::nn::quant::{QuantMatrix, packed};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 /// Rows and tokens of a workgroup.
 const ROWS: usize = 4;
 const TOKENS: usize = 4;
+/// Tokens that are multiplied with a few rows at a time; more are with tiles of many.
+const MOST_BY_ROWS: usize = 8;
 
 /// A quantised matrix with its bias, if it has one, on a GPU.
 #[derive(Clone)]
@@ -36,19 +38,33 @@ impl GpuQuantMatrix {
     /// # Errors
     /// A GPU that is lost or short of memory, or rows that are no whole number of eights.
     pub fn upload(gpu: &Gpu, matrix: &QuantMatrix, bias: Option<&[f32]>) -> Result<Self> {
-        let (rows, columns) = (matrix.rows(), matrix.cols());
-        if !columns.is_multiple_of(8) {
+        Self::upload_all(gpu, &[matrix], bias)
+    }
+
+    /// Matrices of one width and type, one below the other.
+    pub(super) fn upload_all(
+        gpu: &Gpu,
+        matrices: &[&QuantMatrix],
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        let columns = matrices.first().map_or(0, |matrix| matrix.cols());
+        let rows = matrices.iter().map(|matrix| matrix.rows()).sum();
+        if !Self::takes(columns) {
             candle_core::bail!("a row of {columns} weights is no whole number of eights");
         }
-        let Packed {
-            bits,
-            numbers,
-            scales,
-        } = packed(matrix);
-        let scales: Vec<u8> = match scales.is_empty() {
-            true => vec![0; 8],
-            false => scales.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        };
+        let (mut numbers, mut scales, mut bits) = (Vec::new(), Vec::<u8>::new(), None);
+        for matrix in matrices {
+            let packed = packed(matrix);
+            // Floats that f16 can't hold in one of them are held in f32.
+            if *bits.get_or_insert(packed.bits) != packed.bits {
+                candle_core::bail!("matrices of unlike numbers can't be held as one");
+            }
+            numbers.extend(packed.numbers);
+            scales.extend(packed.scales.iter().flat_map(|v| v.to_le_bytes()));
+        }
+        if scales.is_empty() {
+            scales = vec![0; 8];
+        }
         let put = |bytes: &[u8]| -> Result<Arc<Buffer>> {
             let buffer = gpu.buffer(bytes.len() as u64, true)?;
             gpu.write(&buffer, bytes)?;
@@ -61,10 +77,37 @@ impl GpuQuantMatrix {
             numbers: put(&numbers)?,
             scales: put(&scales)?,
             bias: bias.transpose()?,
-            bits,
+            bits: bits.unwrap_or(32),
             rows,
             columns,
         })
+    }
+
+    /// Whether rows of so many weights can be read.
+    pub fn takes(columns: usize) -> bool {
+        columns.is_multiple_of(8)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(super) fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Numbers, scales and biases.
+    pub(super) fn buffers(&self) -> (&Buffer, &Buffer, Option<&Buffer>) {
+        let bias = self.bias.as_ref().map(GpuTensor::buffer);
+        (&self.numbers, &self.scales, bias)
     }
 
     /// `x [.., columns]` -> `[.., rows]`.
@@ -81,8 +124,17 @@ impl GpuQuantMatrix {
                 x.dims()
             ),
         }
-        let y = GpuTensor::new(&self.gpu, dims)?;
         let tokens = x.count() / self.columns;
+        if tokens > MOST_BY_ROWS {
+            let right = Right::Packed {
+                numbers: &self.numbers,
+                scales: &self.scales,
+                bits: self.bits,
+                bytes: self.bytes,
+            };
+            return product(x, &right, self.bias.as_ref(), dims, None);
+        }
+        let y = GpuTensor::new(&self.gpu, dims)?;
         if y.count() == 0 {
             return Ok(y);
         }
@@ -92,26 +144,32 @@ impl GpuQuantMatrix {
         let bias = self.bias.as_ref().map_or(&*self.scales, GpuTensor::buffer);
         self.gpu.run(&Run {
             kernel: &format!("quantised product of {} bits", self.bits),
-            source: &|| source(self.bits),
+            source: &|| include_str!("kernels/quant.wgsl").replace("LOADER", &loader(self.bits)),
             sizes: &[
                 self.rows as u32,
                 self.columns as u32,
                 tokens as u32,
                 u32::from(self.bias.is_some()),
+                across as u32,
+                0,
+                0,
+                0,
             ],
             reads: &[&self.numbers, &self.scales, x.buffer(), bias],
             writes: y.buffer(),
-            groups: [across as u32, passes as u32, groups.div_ceil(across) as u32],
+            // Passes over the same rows follow each other, so that these are read once.
+            groups: [passes as u32, across as u32, groups.div_ceil(across) as u32],
             flops: 2 * (self.rows * self.columns * tokens) as u64,
             bytes: self.bytes + x.bytes() + y.bytes(),
-            asked: self.bytes * passes as u64 + x.bytes() * groups as u64 + y.bytes(),
+            moved: self.bytes + x.bytes() + y.bytes(),
         })?;
         Ok(y)
     }
 }
 
-fn source(bits: u32) -> String {
-    let loader = match bits {
+/// In WGSL: eight weights of a quantised matrix as numbers.
+pub(super) fn loader(bits: u32) -> String {
+    let eight = match bits {
         4 => {
             "fn eight(octet: u32) -> Eight {
                 let all = numbers[octet];
@@ -154,5 +212,5 @@ fn source(bits: u32) -> String {
             fn eight(octet: u32) -> Eight { return Eight(four(octet * 8u), four(octet * 8u + 4u)); }"
         }
     };
-    include_str!("kernels/quant.wgsl").replace("LOADER", loader)
+    format!("struct Eight {{ a: vec4<f32>, b: vec4<f32> }}\n{eight}")
 }

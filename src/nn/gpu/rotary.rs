@@ -45,7 +45,7 @@ impl GpuTensor {
             groups: spread(self.count()),
             flops: 3 * self.count() as u64,
             bytes: 2 * self.bytes() + turns.bytes(),
-            asked: 2 * self.bytes() + turns.bytes(),
+            moved: 2 * self.bytes() + turns.bytes(),
         })?;
         Ok(y)
     }

@@ -47,7 +47,7 @@ fn copy(x: &GpuTensor, y: &GpuTensor, dims: &[usize], from: Places, to: Places) 
         groups: spread(count),
         flops: 0,
         bytes: 8 * count as u64,
-        asked: 8 * count as u64,
+        moved: 8 * count as u64,
     })?;
     Ok(())
 }

@@ -42,7 +42,7 @@ fn everywhere(test: impl Fn(&Gpu)) {
     for lowest in [false, true] {
         let options = GpuOptions {
             lowest,
-            budget: None,
+            ..GpuOptions::default()
         };
         if let Some(gpu) = gpu(options) {
             test(&gpu);
@@ -161,7 +161,7 @@ fn attention_is_that_of_the_processor() {
             }
             for mask in masks {
                 let want = nn::attention(&q, &k, &v, heads, kv, &mask).unwrap();
-                let got = attend::attention(&up(&q), &up(&k), &up(&v), heads, kv, &mask).unwrap();
+                let got = attend::attention(&up(&q), &up(&k), &up(&v), (heads, kv), &mask).unwrap();
                 same(
                     &got,
                     &want,
@@ -300,7 +300,7 @@ fn a_lost_gpu_is_one_sentence() {
 fn memory_that_is_refused_is_one_sentence() {
     let Some(gpu) = gpu(GpuOptions {
         lowest: true,
-        budget: None,
+        ..GpuOptions::default()
     }) else {
         return;
     };
@@ -308,8 +308,8 @@ fn memory_that_is_refused_is_one_sentence() {
     let large = gpu.buffer(300 << 20, false).err().unwrap().to_string();
     assert!(large.contains("smaller picture"), "{large}");
     let Some(full) = self::gpu(GpuOptions {
-        lowest: false,
         budget: Some(1),
+        ..GpuOptions::default()
     }) else {
         return;
     };
@@ -329,6 +329,237 @@ fn memory_that_is_refused_is_one_sentence() {
             full.info().name
         ),
     }
+}
+
+/// One that multiplies in f16 wherever it can, if the adapter does.
+fn in_f16(store: Option<&std::path::Path>) -> Option<Gpu> {
+    let gpu = gpu(GpuOptions {
+        half: Some(true),
+        store: store.map(std::path::Path::to_path_buf),
+        ..GpuOptions::default()
+    })?;
+    if !gpu.ways().f16 {
+        eprintln!(
+            "{} does not compute in f16: nothing is tested",
+            gpu.info().name
+        );
+        return None;
+    }
+    Some(gpu)
+}
+
+#[test]
+fn products_in_f16_are_near_and_what_overflows_is_done_in_f32() {
+    let Some(gpu) = in_f16(None) else {
+        return;
+    };
+    let up = |t: &Tensor| GpuTensor::upload(&gpu, t).unwrap();
+    let halved = |t: &Tensor| t.to_dtype(DType::F16).unwrap();
+    for (m, k, n) in [
+        (1, 3, 5),
+        (77, 64, 48),
+        (33, 20, 130),
+        (1600, 320, 64),
+        (7, 129, 31),
+    ] {
+        let (x, w, b) = (
+            draw(0, &[1, m, k]),
+            halved(&draw(1, &[k, n])),
+            draw(2, &[n]),
+        );
+        let stored = GpuTensor::upload_weight(&gpu, &w).unwrap();
+        let wide = w.to_dtype(DType::F32).unwrap();
+        let near = |x: &Tensor, limit: f32, what: &str| {
+            let want = nn::linear(x, &wide, Some(&b)).unwrap();
+            let got = product::linear(&up(x), &stored, Some(&up(&b))).unwrap();
+            let apart = apart(&got, &want);
+            assert!(apart < limit, "{what} {m}x{k}x{n}: {apart} apart");
+        };
+        near(&x, 2e-3, "as it is");
+        // What f16 can't hold, and what it holds but whose sums it can't: done in f32.
+        near(&(&x * 1e6).unwrap(), 1e-4, "too large");
+        near(
+            &(x.ones_like().unwrap() * 6e4).unwrap(),
+            1e-3,
+            "sums too large",
+        );
+    }
+    let x = draw(0, &[2, 9, 5, 4]);
+    let w = halved(&draw(1, &[3, 3, 4, 36]));
+    let stored = GpuTensor::upload_weight(&gpu, &w).unwrap();
+    let wide = w.to_dtype(DType::F32).unwrap();
+    for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
+        let x = (&x * scale).unwrap();
+        let want = nn::conv2d(&x, &wide, None, ConvOptions::same(3)).unwrap();
+        let got = product::conv2d(&up(&x), &stored, None, ConvOptions::same(3)).unwrap();
+        let apart = apart(&got, &want);
+        assert!(apart < limit, "a picture times {scale}: {apart} apart");
+    }
+}
+
+#[test]
+fn heads_that_share_keys_windows_caps_sinks_and_pictures_are_seen_as_they_should() {
+    everywhere(|gpu| {
+        let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
+        let (heads, kv, width) = (6, 2, 12);
+        for (queries, keys) in [(1, 40), (5, 70), (33, 33)] {
+            let q = draw(0, &[1, queries, heads * width]);
+            let (k, v) = (
+                draw(1, &[1, keys, kv * width]),
+                draw(2, &[1, keys, kv * width]),
+            );
+            let sinks = draw(3, &[heads]);
+            for (window, cap, sunk, picture) in [
+                (None, None, false, None),
+                (Some(7), None, false, None),
+                (Some(200), Some(2.0), false, None),
+                (None, Some(0.5), true, None),
+                (Some(9), None, true, None),
+                (None, None, false, Some(keys)),
+                (Some(12), None, false, Some(keys)),
+            ] {
+                let there = up(&sinks);
+                let how = CausalAttention {
+                    heads: (heads, kv),
+                    scale: 0.3,
+                    window,
+                    cap,
+                    sinks: sunk.then_some(&there),
+                    picture,
+                };
+                let got = up(&q).causal_attention(&up(&k), &up(&v), how).unwrap();
+                let want = seen(&q, &k, &v, &how, &sinks);
+                let what = format!("{queries} to {keys}, {window:?} {cap:?} {sunk} {picture:?}");
+                same(&got, &want, &what);
+            }
+        }
+    });
+}
+
+/// Attention number by number.
+fn seen(q: &Tensor, k: &Tensor, v: &Tensor, how: &CausalAttention, sinks: &Tensor) -> Tensor {
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (queries, keys) = (q.dims()[1], k.dims()[1]);
+    let (heads, kv) = how.heads;
+    let width = q.dims()[2] / heads;
+    let (q, k, v, sinks) = (flat(q), flat(k), flat(v), flat(sinks));
+    let mut y = vec![0.0f32; queries * heads * width];
+    for query in 0..queries {
+        let at = query + keys - queries;
+        let from = how
+            .window
+            .map_or(0, |window| (at + 1).saturating_sub(window));
+        let to = how.picture.unwrap_or(at + 1);
+        for head in 0..heads {
+            let one = &q[(query * heads + head) * width..][..width];
+            let row = |of: &[f32], key: usize| {
+                of[(key * kv + head / (heads / kv)) * width..][..width].to_vec()
+            };
+            let scores: Vec<f32> = (from..to)
+                .map(|key| {
+                    let dot: f32 = row(&k, key).iter().zip(one).map(|(a, b)| a * b).sum();
+                    let score = dot * how.scale;
+                    how.cap.map_or(score, |cap| cap * (score / cap).tanh())
+                })
+                .collect();
+            let sink = how.sinks.map(|_| sinks[head]);
+            let most = scores.iter().copied().chain(sink).fold(f32::MIN, f32::max);
+            let weights: Vec<f32> = scores.iter().map(|s| (s - most).exp()).collect();
+            let more = sink.map_or(0.0, |sink| (sink - most).exp());
+            let total: f32 = weights.iter().sum::<f32>() + more;
+            for (key, weight) in (from..to).zip(&weights) {
+                let out = &mut y[(query * heads + head) * width..][..width];
+                for (out, value) in out.iter_mut().zip(row(&v, key)) {
+                    *out += weight / total * value;
+                }
+            }
+        }
+    }
+    Tensor::from_vec(y, (1, queries, heads * width), &Device::Cpu).unwrap()
+}
+
+/// A layer of Stable Diffusion 1.5 on a slow GPU: cut into pieces, none of which keeps the window
+/// waiting.
+#[test]
+fn long_work_goes_in_pieces_between_which_the_window_is_drawn() {
+    let Some(gpu) = gpu(GpuOptions::default()) else {
+        return;
+    };
+    let x = GpuTensor::upload(&gpu, &draw(0, &[1, 64, 64, 320])).unwrap();
+    let w = GpuTensor::upload(&gpu, &draw(1, &[3, 3, 320, 160])).unwrap();
+    let run = || {
+        product::conv2d(&x, &w, None, ConvOptions::same(3)).unwrap();
+        gpu.finish().unwrap();
+    };
+    run();
+    let before = gpu.counts();
+    let start = std::time::Instant::now();
+    run();
+    let seconds = start.elapsed().as_secs_f64();
+    let counts = gpu.counts().since(&before, 1);
+    assert_eq!(counts.dispatches, 1);
+    // The mean, since this machine may be busy with other tests as well.
+    let mean = seconds / counts.submissions as f64;
+    assert!(
+        mean < 0.05,
+        "{} pieces of {mean} s, the longest of {} s",
+        counts.submissions,
+        counts.longest
+    );
+}
+
+#[test]
+fn compiled_kernels_and_measurements_are_kept_and_damaged_ones_made_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("gpu");
+    let options = || GpuOptions {
+        store: Some(folder.clone()),
+        ..GpuOptions::default()
+    };
+    let x = draw(0, &[400, 320]);
+    let w = draw(1, &[320, 640]).to_dtype(DType::F16).unwrap();
+    let run = |gpu: &Gpu| -> Vec<f32> {
+        let w = GpuTensor::upload_weight(gpu, &w).unwrap();
+        let y = product::linear(&GpuTensor::upload(gpu, &x).unwrap(), &w, None).unwrap();
+        let y = y.download().unwrap().flatten_all().unwrap();
+        y.to_vec1().unwrap()
+    };
+    let Some(gpu) = gpu(options()) else {
+        return;
+    };
+    let first = run(&gpu);
+    // Every variant was tried.
+    assert!(gpu.counts().compiled > 3, "{:?}", gpu.counts());
+    drop(gpu);
+    let files = || -> Vec<std::path::PathBuf> {
+        let all = std::fs::read_dir(&folder).unwrap();
+        all.map(|entry| entry.unwrap().path()).collect()
+    };
+    let kept = files();
+    assert!(
+        kept.iter()
+            .any(|file| file.extension().is_some_and(|e| e == "json"))
+    );
+    let again = self::gpu(options()).unwrap();
+    assert_eq!(run(&again), first);
+    // Only the one that was the quickest.
+    assert_eq!(again.counts().compiled, 1);
+    drop(again);
+    for file in kept {
+        std::fs::write(file, b"damaged").unwrap();
+    }
+    let mended = self::gpu(options()).unwrap();
+    let third = run(&mended);
+    let largest = first.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let off = first.iter().zip(&third).map(|(a, b)| (a - b).abs());
+    // Whether f16 or f32 is quicker may be measured otherwise.
+    assert!(off.fold(0f32, f32::max) / largest < 4e-3);
+    drop(mended);
+    assert!(
+        files()
+            .iter()
+            .all(|file| std::fs::read(file).unwrap() != b"damaged")
+    );
 }
 
 #[test]

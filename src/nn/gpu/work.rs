@@ -1,16 +1,16 @@
 //! What was recorded and not yet submitted, and how much is submitted at a time.
 //!
 //! A submission is to take some 30 ms, so that the desktop's frames go between and its watchdog
-//! never fires. How much that is, is measured: submissions that came one after the other tell.
+//! never fires. How much that is of each kernel, is measured ([`Pace`]): runs are cut into pieces,
+//! and submissions that came one after the other tell how long they took.
 
-use super::adapters::{AdapterInfo, AdapterKind};
 use super::device::Run;
-use std::collections::VecDeque;
+use super::driver::{Driver, Kernel};
+use super::pace::{PORTION, Pace, Pieces};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Instant;
 
-/// How long a submission is to take, in seconds.
-const PORTION: f64 = 0.03;
 /// Submissions that may wait for the GPU.
 const QUEUED: usize = 2;
 /// Bytes between uniform blocks, which every device allows.
@@ -27,6 +27,10 @@ pub struct Counts {
     pub dispatches: u64,
     /// Submissions.
     pub submissions: u64,
+    /// Kernels that were compiled.
+    pub compiled: u64,
+    /// Buffers that were made.
+    pub allocated: u64,
     /// Bytes that went to the GPU.
     pub uploaded: u64,
     /// Bytes that came back.
@@ -35,8 +39,8 @@ pub struct Counts {
     pub flops: u64,
     /// The least bytes that the kernels had to read and write.
     pub bytes: u64,
-    /// Bytes that they ask of the caches.
-    pub asked: u64,
+    /// Bytes that go between memory and a cache of 2 MB, by the order in which workgroups run.
+    pub moved: u64,
     /// Bytes of memory that are held.
     pub held: u64,
     /// The most that were.
@@ -47,178 +51,271 @@ pub struct Counts {
 
 impl Counts {
     /// What was done between `before` and now in each of `runs` runs.
-    pub(super) fn since(&self, before: &Self, runs: u64) -> Self {
+    pub fn since(&self, before: &Self, runs: u64) -> Self {
         Self {
             dispatches: (self.dispatches - before.dispatches) / runs,
             submissions: (self.submissions - before.submissions) / runs,
+            compiled: (self.compiled - before.compiled) / runs,
+            allocated: (self.allocated - before.allocated) / runs,
             uploaded: (self.uploaded - before.uploaded) / runs,
             downloaded: (self.downloaded - before.downloaded) / runs,
             flops: (self.flops - before.flops) / runs,
             bytes: (self.bytes - before.bytes) / runs,
-            asked: (self.asked - before.asked) / runs,
+            moved: (self.moved - before.moved) / runs,
             ..*self
         }
     }
 }
 
+/// What the runs of one kernel did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KernelCounts {
+    /// Runs.
+    pub dispatches: u64,
+    /// Floating point operations.
+    pub flops: u64,
+    /// The least bytes that they had to read and write.
+    pub bytes: u64,
+    /// Bytes between memory and a cache of 2 MB.
+    pub moved: u64,
+}
+
+impl KernelCounts {
+    /// What was done between `before` and now.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            dispatches: self.dispatches - before.dispatches,
+            flops: self.flops - before.flops,
+            bytes: self.bytes - before.bytes,
+            moved: self.moved - before.moved,
+        }
+    }
+}
+
 struct Recorded {
-    pipeline: wgpu::ComputePipeline,
+    kernel: Kernel,
     bound: wgpu::BindGroup,
-    groups: [u32; 3],
+    extent: [u32; 3],
 }
 
 struct Submitted {
     index: wgpu::SubmissionIndex,
-    cost: u64,
+    /// Cost of each kernel in it.
+    done: Vec<(String, u64)>,
     at: Instant,
 }
 
-pub(super) struct Work {
+/// What waits to be submitted.
+struct Waiting {
+    uniform: wgpu::Buffer,
     recorded: Vec<Recorded>,
     blocks: Vec<u8>,
-    uniform: wgpu::Buffer,
-    /// What was recorded costs so many floating point operations.
-    cost: u64,
-    /// Floating point operations a second, as measured.
-    rate: f64,
+    /// Cost of each kernel, and the seconds that all are thought to take.
+    done: Vec<(String, u64)>,
+    seconds: f64,
+}
+
+pub(super) struct Work {
+    /// None where nothing is computed but all is counted.
+    waiting: Option<Waiting>,
     submitted: VecDeque<Submitted>,
     /// When the submission before was done.
-    done: Instant,
+    finished: Instant,
     /// Bytes that were written and not yet waited for.
     pub(super) written: u64,
+    pub(super) pace: Pace,
     pub(super) counts: Counts,
+    pub(super) by_kernel: BTreeMap<String, KernelCounts>,
 }
 
 impl Work {
-    pub(super) fn new(device: &wgpu::Device, info: &AdapterInfo) -> Self {
-        Self {
-            recorded: Vec::new(),
-            blocks: Vec::new(),
-            uniform: device.create_buffer(&wgpu::BufferDescriptor {
+    pub(super) fn new(driver: Option<&Driver>, pace: Pace) -> Self {
+        let waiting = driver.map(|driver| Waiting {
+            uniform: driver.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size: BLOCK * BLOCKS,
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             }),
-            cost: 0,
-            // A slow one of its kind to begin with.
-            rate: match info.kind {
-                AdapterKind::Discrete => 1e12,
-                AdapterKind::Software => 5e9,
-                _ => 1e11,
-            },
-            submitted: VecDeque::new(),
-            done: Instant::now(),
-            written: 0,
-            counts: Counts::default(),
-        }
-    }
-
-    /// The uniform block of a run; where it lies is told when it is bound.
-    pub(super) fn block(&self) -> wgpu::BufferBinding<'_> {
-        wgpu::BufferBinding {
-            buffer: &self.uniform,
-            offset: 0,
-            size: NonZeroU64::new(BLOCK),
-        }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.recorded.len() as u64 == BLOCKS
-    }
-
-    pub(super) fn is_enough(&self) -> bool {
-        self.cost >= self.portion()
-    }
-
-    pub(super) fn portion(&self) -> u64 {
-        (self.rate * PORTION) as u64
-    }
-
-    pub(super) fn record(
-        &mut self,
-        pipeline: wgpu::ComputePipeline,
-        bound: wgpu::BindGroup,
-        run: &Run,
-    ) {
-        let start = self.recorded.len() * BLOCK as usize;
-        self.blocks.resize(start, 0);
-        for word in run.sizes {
-            self.blocks.extend_from_slice(&word.to_le_bytes());
-        }
-        self.recorded.push(Recorded {
-            pipeline,
-            bound,
-            groups: run.groups,
+            recorded: Vec::new(),
+            blocks: Vec::new(),
+            done: Vec::new(),
+            seconds: 0.0,
         });
-        self.cost += run.flops + FLOPS_OF_BYTE * run.bytes;
+        Self {
+            waiting,
+            submitted: VecDeque::new(),
+            finished: Instant::now(),
+            written: 0,
+            pace,
+            counts: Counts::default(),
+            by_kernel: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn count(&mut self, run: &Run) {
         self.counts.dispatches += 1;
         self.counts.flops += run.flops;
         self.counts.bytes += run.bytes;
-        self.counts.asked += run.asked;
+        self.counts.moved += run.moved;
+        if !self.by_kernel.contains_key(run.kernel) {
+            let none = KernelCounts::default();
+            self.by_kernel.insert(run.kernel.to_owned(), none);
+        }
+        if let Some(of) = self.by_kernel.get_mut(run.kernel) {
+            of.dispatches += 1;
+            of.flops += run.flops;
+            of.bytes += run.bytes;
+            of.moved += run.moved;
+        }
     }
 
-    pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
-        if self.recorded.is_empty() {
+    /// Records a run in pieces that are no longer than a portion; those before it are submitted as
+    /// portions fill.
+    pub(super) fn run(&mut self, driver: &Driver, kernel: &Kernel, run: &Run) {
+        let all: u64 = run.groups.iter().map(|&groups| u64::from(groups)).product();
+        let cost = run.flops + FLOPS_OF_BYTE * run.bytes;
+        let mut pieces = Pieces::of(run.groups);
+        let mut bound = None;
+        loop {
+            let (most, alone) = self.pace.piece(run.kernel, cost);
+            let most = (u128::from(most) * u128::from(all) / u128::from(cost.max(1))) as u64;
+            let Some((first, extent)) = pieces.next(most) else {
+                break;
+            };
+            let count: u64 = extent.iter().map(|&e| u64::from(e)).product();
+            let share = (u128::from(cost) * u128::from(count) / u128::from(all.max(1))) as u64;
+            let seconds = self.pace.seconds(run.kernel, share);
+            let Some(waiting) = &mut self.waiting else {
+                return;
+            };
+            let crowded = waiting.seconds + seconds > PORTION || alone;
+            if !waiting.recorded.is_empty() && (crowded || waiting.recorded.len() as u64 == BLOCKS)
+            {
+                self.submit(driver);
+            }
+            if alone {
+                self.drain(driver);
+            }
+            let Some(waiting) = &mut self.waiting else {
+                return;
+            };
+            let bound = bound.get_or_insert_with(|| {
+                driver.bind(
+                    run,
+                    wgpu::BufferBinding {
+                        buffer: &waiting.uniform,
+                        offset: 0,
+                        size: NonZeroU64::new(BLOCK),
+                    },
+                )
+            });
+            waiting.record(kernel, bound, run, (first, extent), share);
+            waiting.seconds += seconds;
+            if alone {
+                self.submit(driver);
+                self.drain(driver);
+            }
+        }
+    }
+
+    pub(super) fn submit(&mut self, driver: &Driver) {
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
+        if waiting.recorded.is_empty() {
             return;
         }
-        let whole = self.recorded.len() * BLOCK as usize;
-        self.blocks.resize(whole, 0);
-        queue.write_buffer(&self.uniform, 0, &self.blocks);
-        self.blocks.clear();
-        let mut encoder = device.create_command_encoder(&Default::default());
+        let whole = waiting.recorded.len() * BLOCK as usize;
+        waiting.blocks.resize(whole, 0);
+        driver
+            .queue
+            .write_buffer(&waiting.uniform, 0, &waiting.blocks);
+        waiting.blocks.clear();
+        waiting.seconds = 0.0;
+        let mut encoder = driver.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for (i, run) in self.recorded.drain(..).enumerate() {
-                pass.set_pipeline(&run.pipeline);
+            for (i, run) in waiting.recorded.drain(..).enumerate() {
+                pass.set_pipeline(&run.kernel.pipeline);
                 pass.set_bind_group(0, &run.bound, &[(i as u64 * BLOCK) as u32]);
-                pass.dispatch_workgroups(run.groups[0], run.groups[1], run.groups[2]);
+                pass.dispatch_workgroups(run.extent[0], run.extent[1], run.extent[2]);
             }
         }
         self.submitted.push_back(Submitted {
-            index: queue.submit([encoder.finish()]),
-            cost: std::mem::take(&mut self.cost),
+            index: driver.queue.submit([encoder.finish()]),
+            done: std::mem::take(&mut waiting.done),
             at: Instant::now(),
         });
         self.counts.submissions += 1;
         self.written = 0;
         while self.submitted.len() > QUEUED {
-            self.wait_for_oldest(device);
+            self.wait_for_oldest(driver);
         }
     }
 
-    /// Waits for the oldest submission and learns from it how quick the GPU is.
-    fn wait_for_oldest(&mut self, device: &wgpu::Device) {
+    /// Waits for all that was submitted, and learns from each.
+    pub(super) fn drain(&mut self, driver: &Driver) {
+        while !self.submitted.is_empty() {
+            self.wait_for_oldest(driver);
+        }
+    }
+
+    /// Waits for the oldest submission and learns from it how quick its kernels are.
+    fn wait_for_oldest(&mut self, driver: &Driver) {
         let Some(oldest) = self.submitted.pop_front() else {
             return;
         };
         // A lost device is reported elsewhere.
-        let waited = device.poll(wgpu::PollType::Wait {
+        let waited = driver.device.poll(wgpu::PollType::Wait {
             submission_index: Some(oldest.index),
             timeout: None,
         });
         let now = Instant::now();
-        let seconds = (now - self.done.max(oldest.at)).as_secs_f64();
-        self.done = now;
-        // What was done before it was asked for says nothing.
-        if waited.is_err() || seconds < 1e-4 {
+        let seconds = (now - self.finished.max(oldest.at)).as_secs_f64();
+        self.finished = now;
+        if waited.is_err() {
             return;
         }
         self.counts.longest = self.counts.longest.max(seconds);
-        let measured = oldest.cost as f64 / seconds;
-        // A portion grows slowly, and shrinks at once where it took too long. A short one that was
-        // slow for its size waited more than it worked.
-        if measured > self.rate {
-            self.rate += 0.2 * (measured - self.rate);
-        } else if seconds > PORTION {
-            self.rate = measured.max(1e8);
-        }
+        self.pace.learn(&oldest.done, seconds);
     }
 
     /// All that was submitted is done.
     pub(super) fn settled(&mut self) {
         self.submitted.clear();
-        self.done = Instant::now();
+        self.finished = Instant::now();
         self.written = 0;
+    }
+}
+
+impl Waiting {
+    fn record(
+        &mut self,
+        kernel: &Kernel,
+        bound: &wgpu::BindGroup,
+        run: &Run,
+        (first, extent): ([u32; 3], [u32; 3]),
+        cost: u64,
+    ) {
+        let start = self.recorded.len() * BLOCK as usize;
+        self.blocks.resize(start, 0);
+        let at = [first[0], first[1], first[2], run.groups[0]];
+        for word in at.iter().chain(run.sizes) {
+            self.blocks.extend_from_slice(&word.to_le_bytes());
+        }
+        self.recorded.push(Recorded {
+            kernel: kernel.clone(),
+            bound: bound.clone(),
+            extent,
+        });
+        match self
+            .done
+            .iter_mut()
+            .find(|(name, _)| **name == *kernel.name)
+        {
+            Some((_, all)) => *all += cost,
+            None => self.done.push((kernel.name.to_string(), cost)),
+        }
     }
 }

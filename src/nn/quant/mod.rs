@@ -62,7 +62,7 @@ use super::kernels::simd::{Isa, isa};
 use eight::{Rounded, RoundedColumn};
 use half::f16;
 pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
-pub(crate) use packed::{Packed, packed};
+pub(crate) use packed::packed;
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.
 const BLOCK: usize = 32;

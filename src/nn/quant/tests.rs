@@ -332,7 +332,7 @@ fn a_gpu_unpacks_every_format_to_the_same_weights() {
     let gpu = Gpu::open(Some(0), GpuOptions::default()).unwrap();
     for kind in KINDS {
         // More tokens than go together, and rows that no workgroup divides.
-        for (rows, cols, tokens) in [(1, 256, 1), (7, 512, 5), (70, 256, 2)] {
+        for (rows, cols, tokens) in [(1, 256, 1), (7, 512, 5), (70, 256, 2), (37, 256, 33)] {
             let matrix = matrix(kind, rows, cols);
             let x = columns(tokens, cols);
             let bias: Vec<f32> = (0..rows).map(|i| i as f32 / 8.0).collect();

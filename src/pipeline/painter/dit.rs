@@ -37,12 +37,25 @@ impl PainterKind for DitKind {
         &self,
         model: &Model,
         place: &Place,
-        _progress: &mut dyn FnMut(LoadProgress),
+        progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         model.verify_sizes()?;
         let path = model.source.path().unwrap_or(&model.dir);
         let manifest = &model.manifest;
         let dit = Dit::open(path, &manifest.part_paths(), &place.device)?;
+        if let Some(gpu) = &place.gpu {
+            let what = format!(
+                "picture model, on {} and not on {}: there are no GPU kernels for this kind yet",
+                weights::device_name(&place.device),
+                gpu.info().name
+            );
+            tracing::warn!(model = manifest.id, "{what}");
+            progress(LoadProgress {
+                what,
+                done: 1,
+                of: 2,
+            });
+        }
         let description = PainterDescription {
             model: manifest.id.clone(),
             weights: manifest.weights_hash(),

@@ -282,8 +282,12 @@ impl Painter for StablePainter {
             Some(gpu) => gpu.own_memory(),
             None => free_memory(artist.model().device()),
         };
+        let short = free.is_some_and(|free| needed > free);
+        if let Some(gpu) = artist.model().gpu().filter(|_| short) {
+            gpu.refuse(needed);
+        }
         match free {
-            Some(free) if needed > free => Err(PipelineError::Request(format!(
+            Some(free) if short => Err(PipelineError::Request(format!(
                 "a picture of {width}x{height} pixels needs about {} of memory more than is loaded, and there are {}; choose a smaller size or close other programs",
                 format_bytes(needed),
                 format_bytes(free)

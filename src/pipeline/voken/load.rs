@@ -79,17 +79,16 @@ impl VokenPipeline {
             vocabulary: spoken.vocabulary,
             limit: config.max_position_embeddings.min(MOST_READ + written),
         };
-        let speaker = VokenLanguageModel {
-            reader: FloatCachedLm::new(spoken.llama),
-            mapper: spoken.mapper,
-        };
+        let gpu = chosen.place.gpu.as_ref();
+        let speaker = VokenLanguageModel::new(spoken.llama, spoken.mapper, gpu)?;
+        let computes_on = speaker.computes_on(&chosen.place);
         let size = diffusion.picture_size();
         Ok(VokenPipeline {
             voice,
             description: description(
                 &[manifest, &writer.manifest],
                 VOKEN,
-                chosen.place.name(),
+                computes_on,
                 size,
                 Settings::default(),
             ),
@@ -119,6 +118,7 @@ impl VokenPipeline {
         let parts = PartPaths::read(&model.dir)?;
         let (networks, voice, tokenizer) = PipelineNetworks::load(parts, place, progress)?;
         let size = networks.picture_size();
+        let computes_on = networks.computes_on(place);
         Ok(VokenPipeline {
             networks,
             voice,
@@ -126,7 +126,7 @@ impl VokenPipeline {
             description: description(
                 &[&model.manifest],
                 VOKEN,
-                place.name(),
+                computes_on,
                 size,
                 reference_settings(),
             ),
@@ -144,9 +144,13 @@ impl VokenPipeline {
         let voice = LanguageInfo::of(&language);
         let (device, size) = (painter.device().clone(), painter.picture_size());
         let artist = ImageModel::Painter(Box::new(painter));
+        let speaker = VokenLanguageModel {
+            reader: FloatCachedLm::new(language.llama),
+            mapper: language.mapper,
+        };
         let manifest = Manifest::default();
         VokenPipeline {
-            networks: PipelineNetworks::staying(VokenLanguageModel::new(language), tower, artist),
+            networks: PipelineNetworks::staying(speaker, tower, artist),
             voice,
             speech: TextFormat::Published(tokenizer),
             description: description(

@@ -8,6 +8,7 @@ use image::RgbaImage;
 
 use crate::llm::LlmError;
 use crate::llm::chat::{EmbeddingStore, ImageEncoder};
+use crate::nn::gpu::Gpu;
 use crate::story::Images;
 use crate::vision::{Projector, ProjectorError, ProjectorFacts};
 use crate::weights::FileEntry;
@@ -17,17 +18,22 @@ pub(super) struct ProjectorEyes {
     facts: ProjectorFacts,
     weights: String,
     projector: Option<Projector>,
+    gpu: Option<Gpu>,
 }
 
 impl ProjectorEyes {
     /// # Errors
     /// When the file cannot be read, or is no projector that is read here.
-    pub(super) fn new(file: &FileEntry) -> Result<ProjectorEyes, ProjectorError> {
+    pub(super) fn new(
+        file: &FileEntry,
+        gpu: Option<&Gpu>,
+    ) -> Result<ProjectorEyes, ProjectorError> {
         let path = PathBuf::from(&file.path);
         Ok(ProjectorEyes {
             facts: ProjectorFacts::read(&path)?,
             weights: file.sha256.clone(),
             projector: None,
+            gpu: gpu.cloned(),
             path,
         })
     }
@@ -54,7 +60,7 @@ impl ImageEncoder for ProjectorEyes {
         let told = |error: ProjectorError| LlmError::Elsewhere(Box::new(error));
         let projector = match &mut self.projector {
             Some(projector) => projector,
-            none => none.insert(Projector::open(&self.path).map_err(told)?),
+            none => none.insert(Projector::open(&self.path, self.gpu.as_ref()).map_err(told)?),
         };
         projector.see(picture, go_on).map_err(told)
     }

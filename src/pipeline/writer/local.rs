@@ -29,10 +29,10 @@ impl WriterKind for LocalKind {
         };
         let (mut chat, lacking) = LocalChat::open_on(path, place.gpu.as_ref())?;
         if let Some(projector) = &model.manifest.projector {
-            let eyes = ProjectorEyes::new(projector)?;
+            let eyes = ProjectorEyes::new(projector, place.gpu.as_ref())?;
             chat = chat.with_image_encoder(Box::new(eyes))?;
         }
-        if let Some(what) = lacking {
+        if let Some(what) = &lacking {
             tracing::warn!(
                 model = model.manifest.id,
                 "the words are made on the processor: no GPU kernel for {what} yet"
@@ -41,7 +41,7 @@ impl WriterKind for LocalKind {
         let description = WriterDescription {
             model: model.manifest.id.clone(),
             weights: model.manifest.weights_hash(),
-            device: match (&place.gpu, lacking) {
+            device: match (&place.gpu, &lacking) {
                 (Some(_), None) => place.name(),
                 // It runs on the processor whatever else the device is.
                 _ => weights::device_name(&Device::Cpu),

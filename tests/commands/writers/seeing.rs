@@ -60,7 +60,7 @@ fn off(found: &[f32], want: &[f32]) -> f32 {
 
 /// The embeddings of both pictures.
 fn seen(mmproj: &str) -> Vec<Vec<f32>> {
-    let projector = Projector::open(&file(mmproj)).unwrap();
+    let projector = Projector::open(&file(mmproj), None).unwrap();
     let see = |number: usize| {
         let picture = image::open(file(&format!("picture-{number}.png"))).unwrap();
         let seen = projector.see(&picture.to_rgba8(), &mut || GO_ON).unwrap();
@@ -76,7 +76,7 @@ fn a_projectors_embeddings_are_those_of_transformers_in_every_spelling_of_its_fi
         let off = off(&seen(mmproj).concat(), &want);
         assert!(off < 1e-4, "{mmproj}: {off}");
     }
-    let projector = Projector::open(&file("mmproj.gguf")).unwrap();
+    let projector = Projector::open(&file("mmproj.gguf"), None).unwrap();
     let picture = image::RgbaImage::new(3, 200);
     let cancelled = projector.see(&picture, &mut || ControlFlow::Break(()));
     assert!(cancelled.unwrap().is_none());

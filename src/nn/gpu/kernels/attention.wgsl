@@ -1,16 +1,20 @@
-// Attention without the matrix of scores: tiles of 32 queries against tiles of 32 keys, with a
-// running maximum and sum for each query (online softmax, as in arXiv 2205.14135).
+// Attention without the matrix of scores: tiles of 32 rows against tiles of 32 keys, with a running
+// maximum and sum for each row (online softmax, as in arXiv 2205.14135). A row is the query of one
+// head; heads that share keys and values are rows of one tile, so that these are read once.
 
 struct Sizes {
+    // The first workgroup of this piece of the run.
+    at: vec4<u32>,
     queries: u32, keys: u32, heads: u32, key_heads: u32,
-    width: u32, first: u32, scale: f32, unused: u32,
+    width: u32, window: u32, picture: u32, unused: u32,
+    scale: f32, cap: f32, a: f32, b: f32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> q: array<ITEM>;
 @group(0) @binding(2) var<storage, read> k: array<ITEM>;
 @group(0) @binding(3) var<storage, read> v: array<ITEM>;
-MASK_BINDING
+MORE_BINDING
 @group(0) @binding(Y_BINDING) var<storage, read_write> y: array<ITEM>;
 
 const TILE = 32u;
@@ -29,15 +33,31 @@ var<workgroup> largest: array<f32, TILE * SOME_PITCH>;
 
 LOADERS
 
+// The keys that a query sees, without masks: from the first on, up to the last.
+fn from_key(query: u32) -> u32 {
+    if WINDOWED {
+        let at = query + s.keys - s.queries + 1u;
+        return select(0u, at - s.window, at > s.window);
+    }
+    return 0u;
+}
+
+fn to_key(query: u32) -> u32 {
+    if CAUSAL { return min(s.keys, max(query + s.keys - s.queries + 1u, s.picture)); }
+    return s.keys;
+}
+
 @compute @workgroup_size(16, 8)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) piece: vec3<u32>,
     @builtin(local_invocation_id) id: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = (s.first + group.x) * TILE;
-    let head = group.y;
-    let key_head = head / (s.heads / s.key_heads);
+    let group = s.at.xyz + piece;
+    let together = s.heads / s.key_heads;
+    let all = s.queries * together;
+    let first = group.x * TILE;
+    let key_head = group.y;
     let batch = group.z;
     let row = id.y * 4u;
 
@@ -47,16 +67,21 @@ fn main(
     }
     var most = vec4<f32>(LEAST);
     var total = vec4<f32>(0.0);
+    SINKS
 
-    for (var key = 0u; key < s.keys; key += TILE) {
+    let begin = from_key(first / together) / TILE * TILE;
+    let end = to_key((min(first + TILE, all) - 1u) / together);
+    for (var key = begin; key < end; key += TILE) {
         var scores: array<vec2<f32>, 4>;
         for (var i = 0u; i < 4u; i++) { scores[i] = vec2<f32>(0.0); }
         for (var part = 0u; part < PARTS; part++) {
             for (var at = thread; at < TILE * QUADS; at += 128u) {
                 let r = at / QUADS;
                 let quad = part * QUADS + at % QUADS;
-                staged[r * PITCH + at % QUADS] =
-                    load_q(batch * s.queries + first + r, first + r < s.queries, head, quad);
+                let one = first + r;
+                staged[r * PITCH + at % QUADS] = load_q(
+                    batch * s.queries + one / together, one < all,
+                    key_head * together + one % together, quad);
                 staged[(TILE + r) * PITCH + at % QUADS] =
                     load_k(batch * s.keys + key + r, key + r < s.keys, key_head, quad);
             }
@@ -72,10 +97,10 @@ fn main(
             workgroupBarrier();
         }
         for (var i = 0u; i < 4u; i++) {
-            let query = first + row + i;
+            let query = (first + row + i) / together;
             scores[i] = vec2<f32>(
-                seen(batch, query, key + id.x, scores[i].x * s.scale),
-                seen(batch, query, key + id.x + 16u, scores[i].y * s.scale),
+                seen(batch, query, key + id.x, capped(scores[i].x * s.scale)),
+                seen(batch, query, key + id.x + 16u, capped(scores[i].y * s.scale)),
             );
             largest[(row + i) * SOME_PITCH + id.x] = max(scores[i].x, scores[i].y);
         }
@@ -114,13 +139,14 @@ fn main(
     for (var i = 0u; i < 4u; i++) { largest[(row + i) * SOME_PITCH + id.x] = total[i]; }
     workgroupBarrier();
     for (var i = 0u; i < 4u; i++) {
+        let one = first + row + i;
         var sum = 0.0;
         for (var j = 0u; j < 16u; j++) { sum += largest[(row + i) * SOME_PITCH + j]; }
-        if first + row + i >= s.queries || sum == 0.0 { sum = 1.0; }
+        if one >= all || sum == 0.0 { sum = 1.0; }
         for (var part = 0u; part < OUT_PARTS; part++) {
-            if first + row + i < s.queries {
-                store(batch * s.queries + first + row + i, head, part * 16u + id.x,
-                    found[part][i] / sum);
+            if one < all {
+                store(batch * s.queries + one / together, key_head * together + one % together,
+                    part * 16u + id.x, found[part][i] / sum);
             }
         }
     }

@@ -1,6 +1,7 @@
 // One number of the output an invocation.
 
-struct Sizes { count: u32, row: u32, each: u32, by: f32 }
+// `at`: the first workgroup of this piece of the run, and how many the whole run has across.
+struct Sizes { at: vec4<u32>, count: u32, row: u32, each: u32, by: f32 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -18,11 +19,12 @@ fn erf(v: f32) -> f32 {
 
 fn silu(v: f32) -> f32 { return v * sigmoid(v); }
 fn gelu(v: f32) -> f32 { return 0.5 * v * (1.0 + erf(v * 0.70710678)); }
+fn gelu_tanh(v: f32) -> f32 { return v * sigmoid(1.5957692 * (v + 0.044715 * v * v * v)); }
 fn quick_gelu(v: f32) -> f32 { return v * sigmoid(1.702 * v); }
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 256u;
+fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
     if i >= s.count { return; }
     y[i] = VALUE;
 }

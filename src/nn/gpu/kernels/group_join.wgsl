@@ -1,7 +1,7 @@
 // Group norm, second: from the parts of a group what each of its channels is multiplied by and
 // what is added (Chan's way of joining variances).
 
-struct Sizes { places: u32, channels: u32, slices: u32, groups: u32, eps: f32, a: u32, b: u32, c: u32 }
+struct Sizes { at: vec4<u32>, places: u32, channels: u32, slices: u32, groups: u32, eps: f32, a: u32, b: u32, c: u32 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> parts: array<vec2<f32>>;
@@ -15,9 +15,9 @@ var<workgroup> means: array<f32, THREADS>;
 var<workgroup> squares: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let number = group.x;
-    let sample = group.y;
+fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let number = s.at.x + piece.x;
+    let sample = s.at.y + piece.y;
     let width = s.channels / s.groups;
     let each = (s.places + s.slices - 1u) / s.slices;
     var count = 0.0;

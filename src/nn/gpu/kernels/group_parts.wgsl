@@ -1,14 +1,14 @@
 // Group norm, first: mean and squares about it of one channel over a slice of places.
 
-struct Sizes { count: u32, places: u32, channels: u32, slices: u32 }
+struct Sizes { at: vec4<u32>, count: u32, places: u32, channels: u32, slices: u32 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> parts: array<vec2<f32>>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 256u;
+fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
     if i >= s.count { return; }
     let channel = i % s.channels;
     let slice = i / s.channels % s.slices;

@@ -1,9 +1,13 @@
 // Matrix product, and convolution as one whose left side is gathered from the picture (implicit
 // im2col). Each workgroup makes BM x BN of the output from tiles of BK columns in workgroup memory,
-// each invocation TM x 4 of it.
+// each invocation TM x 4 of it. With f16 arithmetic the tiles and the sums of BK products are f16,
+// all further sums f32; what overflowed is done once more in f32.
 
 struct Sizes {
-    m: u32, n: u32, k: u32, first: u32,
+    // The first workgroup of this piece of the run.
+    at: vec4<u32>,
+    // Tiles of the output run along a band of so many columns of tiles, then down its rows.
+    m: u32, n: u32, k: u32, band: u32,
     // Of a convolution: the picture that is read, and how.
     h: u32, w: u32, c: u32, out_h: u32,
     out_w: u32, kernel_w: u32, stride: u32, pad: u32,
@@ -12,9 +16,7 @@ struct Sizes {
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> a: array<A_ITEM>;
-@group(0) @binding(2) var<storage, read> b: array<B_ITEM>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<Y_ITEM>;
+BINDINGS
 
 const BM = BM_VALUEu;
 const BN = BN_VALUEu;
@@ -26,10 +28,9 @@ const THREADS = COLUMNS * ROWS;
 // Four columns of A at a time; one more than there are keeps rows on other banks.
 const PITCH = BK / 4u + 1u;
 const A_LOADS = BM * BK / 4u / THREADS;
-const B_LOADS = BK * BN / 4u / THREADS;
 
-var<workgroup> a_tile: array<vec4<f32>, BM * PITCH>;
-var<workgroup> b_tile: array<vec4<f32>, BK * COLUMNS>;
+alias Four = vec4<TILE_NUMBER>;
+var<workgroup> a_tile: array<Four, BM * PITCH>;
 
 // Where a row of A begins: of a product its number and nothing else, of a convolution the picture
 // and the top left corner under the kernel.
@@ -65,46 +66,49 @@ fn a_at(row: Row, k: u32) -> u32 {
 
 const NOWHERE = 0xffffffffu;
 
-A_LOADER
-
-B_LOADER
+LOADERS
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) piece: vec3<u32>,
     @builtin(local_invocation_id) id: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first_m = s.first + group.y * BM;
-    let first_n = group.x * BN;
+    let group = s.at.xyz + piece;
+    let first_m = group.y * BM;
+    let first_n = (group.z * s.band + group.x) * BN;
+    // Beyond the last band; the same for the whole workgroup.
+    if first_n >= s.n { return; }
     var rows: array<Row, A_LOADS>;
     for (var i = 0u; i < A_LOADS; i++) {
         rows[i] = row_at(first_m + (thread + i * THREADS) / (BK / 4u));
     }
     var sums: array<vec4<f32>, TM>;
     for (var i = 0u; i < TM; i++) { sums[i] = vec4<f32>(0.0); }
+    BEFORE
 
     for (var k = 0u; k < s.k; k += BK) {
         for (var i = 0u; i < A_LOADS; i++) {
             let at = thread + i * THREADS;
             let quad = at % (BK / 4u);
-            a_tile[at / (BK / 4u) * PITCH + quad] = load_a(rows[i], k + quad * 4u);
+            let v = load_a(rows[i], k + quad * 4u);
+            LOOKED_AT
+            a_tile[at / (BK / 4u) * PITCH + quad] = Four(v);
         }
-        for (var i = 0u; i < B_LOADS; i++) {
-            let at = thread + i * THREADS;
-            b_tile[at] = load_b(k + at / COLUMNS, first_n + at % COLUMNS * 4u);
-        }
+        STAGE_B
         workgroupBarrier();
+        SOME_BEGIN
         for (var quad = 0u; quad < BK / 4u; quad++) {
-            let b0 = b_tile[(quad * 4u) * COLUMNS + id.x];
-            let b1 = b_tile[(quad * 4u + 1u) * COLUMNS + id.x];
-            let b2 = b_tile[(quad * 4u + 2u) * COLUMNS + id.x];
-            let b3 = b_tile[(quad * 4u + 3u) * COLUMNS + id.x];
+            let b0 = b_row(quad * 4u, id.x);
+            let b1 = b_row(quad * 4u + 1u, id.x);
+            let b2 = b_row(quad * 4u + 2u, id.x);
+            let b3 = b_row(quad * 4u + 3u, id.x);
             for (var i = 0u; i < TM; i++) {
                 let v = a_tile[(id.y * TM + i) * PITCH + quad];
-                sums[i] += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+                SOME[i] += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
             }
         }
+        SOME_END
         workgroupBarrier();
     }
 
@@ -117,6 +121,7 @@ fn main(
     }
     for (var i = 0u; i < TM; i++) {
         let m = first_m + id.y * TM + i;
+        MENDED
         if m < s.m && n < s.n {
             store(m, n, sums[i] + offset);
         }

@@ -1,7 +1,7 @@
 // Products of a quantised matrix, rows by columns, with the columns of a few tokens. The weights of
 // four rows are unpacked once for four tokens; sixteen invocations share a row.
 
-struct Sizes { rows: u32, columns: u32, tokens: u32, has_bias: u32 }
+struct Sizes { at: vec4<u32>, rows: u32, columns: u32, tokens: u32, has_bias: u32, across: u32, a: u32, b: u32, c: u32 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> numbers: array<u32>;
@@ -16,19 +16,17 @@ const TOKENS = 4u;
 
 var<workgroup> parts: array<vec4<f32>, ROWS * LANES>;
 
-struct Eight { a: vec4<f32>, b: vec4<f32> }
-
 LOADER
 
 @compute @workgroup_size(LANES, ROWS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(workgroup_id) piece: vec3<u32>,
     @builtin(local_invocation_id) id: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let row = (group.x + group.z * groups.x) * ROWS + id.y;
-    let first = group.y * TOKENS;
+    let group = s.at.xyz + piece;
+    let row = (group.y + group.z * s.across) * ROWS + id.y;
+    let first = group.x * TOKENS;
     let octets = s.columns / 8u;
     let count = select(0u, octets, row < s.rows);
     var sums = vec4<f32>(0.0);

@@ -1,6 +1,6 @@
 // Rotary position embedding of every head of a row.
 
-struct Sizes { count: u32, row: u32, head: u32, pairs: u32 }
+struct Sizes { at: vec4<u32>, count: u32, row: u32, head: u32, pairs: u32 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -8,8 +8,8 @@ struct Sizes { count: u32, row: u32, head: u32, pairs: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 256u;
+fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
     if i >= s.count { return; }
     let at = i % s.row % s.head;
     if at >= 2u * s.pairs {

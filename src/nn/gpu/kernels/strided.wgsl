@@ -1,6 +1,7 @@
 // Copies numbers between strided places: cuts, joins, turned axes, repeated rows.
 
 struct Sizes {
+    at: vec4<u32>,
     count: u32, start: u32, goal: u32, unused: u32,
     dims: array<vec4<u32>, 2>,
     read: array<vec4<u32>, 2>,
@@ -12,8 +13,8 @@ struct Sizes {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 256u;
+fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
     if i >= s.count { return; }
     var rest = i;
     var reads_at = s.start;

@@ -1,0 +1,206 @@
+//! The product's kernel in WGSL, put together for a variant.
+
+use super::product::Right;
+use super::quant;
+use super::tile::Tile;
+
+const LOAD_A_IN_FOURS: &str = "
+fn load_a(row: Row, k: u32) -> vec4<f32> {
+    if !row.there || k >= s.k { return vec4<f32>(0.0); }
+    let at = a_at(row, k);
+    if at == NOWHERE { return vec4<f32>(0.0); }
+    return a[at / 4u];
+}";
+
+const LOAD_A: &str = "
+fn load_a(row: Row, k: u32) -> vec4<f32> {
+    var v = vec4<f32>(0.0);
+    for (var j = 0u; j < 4u; j++) {
+        if row.there && k + j < s.k {
+            let at = a_at(row, k + j);
+            if at != NOWHERE { v[j] = a[at]; }
+        }
+    }
+    return v;
+}";
+
+const STORE_IN_FOURS: &str = "
+fn store(m: u32, n: u32, v: vec4<f32>) { y[(m * s.n + n) / 4u] = v; }";
+
+const STORE: &str = "
+fn store(m: u32, n: u32, v: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if n + j < s.n { y[m * s.n + n + j] = v[j]; }
+    }
+}";
+
+/// How B is staged from a tensor, `[k,n]`.
+const TENSOR_TILE: &str = "
+const B_LOADS = BK * COLUMNS / THREADS;
+var<workgroup> b_tile: array<Four, BK * COLUMNS>;
+fn b_row(k: u32, column: u32) -> Four { return b_tile[k * COLUMNS + column]; }";
+
+const STAGE_TENSOR: &str = "
+for (var i = 0u; i < B_LOADS; i++) {
+    let at = thread + i * THREADS;
+    b_tile[at] = Four(load_b(k + at / COLUMNS, first_n + at % COLUMNS * 4u));
+}";
+
+/// How it is staged from rows of a quantised matrix, eight weights at a time.
+const PACKED_TILE: &str = "
+var<workgroup> b_tile: array<TILE_NUMBER, BK * BN>;
+fn b_row(k: u32, column: u32) -> Four {
+    let at = k * BN + column * 4u;
+    return Four(b_tile[at], b_tile[at + 1u], b_tile[at + 2u], b_tile[at + 3u]);
+}";
+
+const STAGE_PACKED: &str = "
+for (var at = thread; at < BN * BK / 8u; at += THREADS) {
+    let column = at / (BK / 8u);
+    let part = at % (BK / 8u);
+    var w = Eight(vec4<f32>(0.0), vec4<f32>(0.0));
+    if first_n + column < s.n && k + part * 8u < s.k {
+        w = eight((first_n + column) * (s.k / 8u) + k / 8u + part);
+    }
+    for (var j = 0u; j < 4u; j++) {
+        b_tile[(part * 8u + j) * BN + column] = TILE_NUMBER(w.a[j]);
+        b_tile[(part * 8u + 4u + j) * BN + column] = TILE_NUMBER(w.b[j]);
+    }
+}";
+
+/// What is too large for f16, or was not a number any more, is done once more in f32.
+const EXACTLY: &str = "
+var<workgroup> spilled: atomic<u32>;
+fn overflowed(v: vec4<f32>) -> bool {
+    let exponents = bitcast<vec4<u32>>(v) & vec4<u32>(0x7f800000u);
+    return any(exponents == vec4<u32>(0x7f800000u));
+}
+fn exactly(m: u32, n: u32) -> vec4<f32> {
+    let row = row_at(m);
+    var sum = vec4<f32>(0.0);
+    for (var k = 0u; k < s.k; k += 4u) {
+        let v = load_a(row, k);
+        sum += v.x * load_b(k, n) + v.y * load_b(k + 1u, n)
+            + v.z * load_b(k + 2u, n) + v.w * load_b(k + 3u, n);
+    }
+    return sum;
+}";
+
+fn load_b(quads: bool, half: bool) -> String {
+    let one = match half {
+        true => "unpack2x16float(b[at / 2u])[at % 2u]",
+        false => "b[at]",
+    };
+    let four = match half {
+        true => "vec4<f32>(unpack2x16float(b[at].x), unpack2x16float(b[at].y))",
+        false => "b[at]",
+    };
+    match quads {
+        true => format!(
+            "fn load_b(k: u32, n: u32) -> vec4<f32> {{
+                if k >= s.k || n >= s.n {{ return vec4<f32>(0.0); }}
+                let at = (k * s.n + n) / 4u;
+                return {four};
+            }}"
+        ),
+        false => format!(
+            "fn load_b(k: u32, n: u32) -> vec4<f32> {{
+                var v = vec4<f32>(0.0);
+                for (var j = 0u; j < 4u; j++) {{
+                    if k < s.k && n + j < s.n {{
+                        let at = k * s.n + n + j;
+                        v[j] = {one};
+                    }}
+                }}
+                return v;
+            }}"
+        ),
+    }
+}
+
+/// The kernel for these tiles, a product's left side or a picture's, and this right side; `quads`
+/// where both are read in fours.
+pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
+    let item = if quads { "vec4<f32>" } else { "f32" };
+    let (right, loader, tiles, stage) = match w {
+        Right::Packed { bits, .. } => (
+            "@group(0) @binding(2) var<storage, read> numbers: array<u32>;
+             @group(0) @binding(3) var<storage, read> scales: array<vec2<f32>>;"
+                .to_owned(),
+            quant::loader(*bits),
+            PACKED_TILE,
+            STAGE_PACKED,
+        ),
+        Right::Tensor(w) => {
+            let b_item = match (quads, w.is_half()) {
+                (_, false) => item,
+                (true, true) => "vec2<u32>",
+                (false, true) => "u32",
+            };
+            (
+                format!("@group(0) @binding(2) var<storage, read> b: array<{b_item}>;"),
+                load_b(quads, w.is_half()),
+                TENSOR_TILE,
+                STAGE_TENSOR,
+            )
+        }
+    };
+    let after = if matches!(w, Right::Packed { .. }) {
+        4
+    } else {
+        3
+    };
+    let bindings = format!(
+        "{right}
+        @group(0) @binding({after}) var<storage, read> bias: array<f32>;
+        @group(0) @binding({}) var<storage, read_write> y: array<{item}>;",
+        after + 1
+    );
+    let load_a = if quads { LOAD_A_IN_FOURS } else { LOAD_A };
+    let store = if quads { STORE_IN_FOURS } else { STORE };
+    let mend = if tile.half { EXACTLY } else { "" };
+    let loaders = [load_a, &loader, store, tiles, mend].join("\n");
+    let in_f16 = |text: &'static str| if tile.half { text } else { "" };
+    let text = include_str!("kernels/product.wgsl")
+        .replace("LOADERS", &loaders)
+        .replace("BINDINGS", &bindings)
+        .replace("STAGE_B", stage)
+        .replace(
+            "BEFORE",
+            in_f16("if thread == 0u { atomicStore(&spilled, 0u); } workgroupBarrier();"),
+        )
+        .replace(
+            "LOOKED_AT",
+            in_f16("if any(abs(v) > vec4<f32>(65504.0)) { atomicStore(&spilled, 1u); }"),
+        )
+        .replace(
+            "SOME_BEGIN",
+            in_f16(
+                "var some: array<Four, TM>;
+                for (var i = 0u; i < TM; i++) { some[i] = Four(0.0); }",
+            ),
+        )
+        .replace(
+            "SOME_END",
+            in_f16("for (var i = 0u; i < TM; i++) { sums[i] += vec4<f32>(some[i]); }"),
+        )
+        .replace("SOME", if tile.half { "some" } else { "sums" })
+        .replace(
+            "MENDED",
+            in_f16(
+                "if m < s.m && n < s.n && (atomicLoad(&spilled) != 0u || overflowed(sums[i])) {
+                    sums[i] = exactly(m, n);
+                }",
+            ),
+        )
+        .replace("TILE_NUMBER", if tile.half { "f16" } else { "f32" })
+        .replace("A_ITEM", item)
+        .replace("IS_CONV", if conv { "true" } else { "false" })
+        .replace("BM_VALUE", &tile.rows.to_string())
+        .replace("BN_VALUE", &tile.columns.to_string())
+        .replace("TM_VALUE", &tile.each.to_string());
+    match tile.half {
+        true => format!("enable f16;\n{text}"),
+        false => text,
+    }
+}
