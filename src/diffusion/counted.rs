@@ -103,6 +103,7 @@ mod tests {
     /// its latents there and its answer back and nothing else, and the second step makes no buffer.
     #[test]
     fn a_step_moves_little_more_than_it_must_and_makes_no_new_buffers() {
+        let mut greedy = Vec::new();
         for (family, side) in [
             (StableDiffusionFamily::Sd1, 512),
             (StableDiffusionFamily::Sd2, 768),
@@ -122,15 +123,14 @@ mod tests {
                 assert_eq!(part.counts.allocated, 0, "{} of {family:?}", part.name);
                 for (kernel, counts) in &part.kernels {
                     let times = counts.moved as f64 / counts.bytes as f64;
-                    assert!(
-                        times <= 1.5,
-                        "{kernel} in {} of {family:?} moves {times} times what it must",
-                        part.name
-                    );
+                    if times > 1.5 {
+                        greedy.push(format!("{kernel} in {} of {family:?}: {times}", part.name));
+                    }
                 }
             }
             assert!(decoding.counts.flops > 0 && step.counts.flops > decoding.counts.flops / 20);
         }
+        assert!(greedy.is_empty(), "times what they must move: {greedy:#?}");
     }
 
     /// Stable Diffusion 1.5 has 860 million weights in its UNet, and a step with guidance at 512

@@ -179,7 +179,7 @@ pub(super) fn product(
         let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let share = |bytes: u64| bytes * rows as u64 / m as u64;
         let sides = (share(x.bytes()), w.bytes());
-        let (band, moved) = traffic::product(tiles, sides);
+        let (band, moved) = traffic::product(tiles, sides, tile.invocations());
         let all: Vec<u32> = [m, n, k, band]
             .iter()
             .chain(&sizes)

@@ -36,7 +36,7 @@ const LARGE: [Tile; 4] = [
 /// For outputs of few.
 const SMALL: [Tile; 3] = [tile(32, 32, 4), tile(64, 32, 4), tile(32, 64, 4)];
 /// With fewer large tiles than this a large GPU has nothing to do in most of its parts.
-const ENOUGH_TILES: usize = 96;
+const ENOUGH_TILES: usize = 48;
 /// Columns of A that are in workgroup memory at a time.
 const DEPTH: usize = 16;
 /// Times that a variant is measured; the quickest counts.
@@ -49,7 +49,7 @@ impl Tile {
         format!("{}x{}x{}{half}", self.rows, self.columns, self.each)
     }
 
-    fn invocations(self) -> usize {
+    pub(super) fn invocations(self) -> usize {
         self.columns / 4 * (self.rows / self.each)
     }
 

@@ -5,8 +5,10 @@
 
 /// Bytes of the cache: that of a small GPU beside a processor.
 const CACHE: u64 = 2 << 20;
-/// Workgroups at work at a time: on such a GPU.
-const AT_ONCE: usize = 64;
+/// Invocations at work at a time: on such a GPU.
+const AT_ONCE: usize = 16_384;
+/// Invocations of a workgroup of attention.
+const ATTENTION: usize = 128;
 
 /// Bytes of what is read whole by each of `waves` of workgroups.
 fn read_by(bytes: u64, waves: usize) -> u64 {
@@ -18,24 +20,34 @@ fn read_by(bytes: u64, waves: usize) -> u64 {
 
 /// What a tiled product reads of its left and right side, `a` and `b` bytes large, where its tiles
 /// run along bands of `band` columns.
-fn product_by(band: usize, (rows, columns): (usize, usize), (a, b): (u64, u64)) -> u64 {
+fn product_by(
+    band: usize,
+    (rows, columns): (usize, usize),
+    (a, b): (u64, u64),
+    at_once: usize,
+) -> u64 {
     let bands = columns.div_ceil(band);
     let in_band = rows * band;
     let panel = b * band as u64 / columns as u64;
     // Bands that are at work at a time share the left side.
-    let together = (AT_ONCE / in_band.max(1)).clamp(1, bands);
+    let together = (at_once / in_band.max(1)).clamp(1, bands);
     let left = read_by(a, bands.div_ceil(together));
-    let right = read_by(panel, in_band.div_ceil(AT_ONCE)) * bands as u64;
+    let right = read_by(panel, in_band.div_ceil(at_once)) * bands as u64;
     left + right.max(b)
 }
 
 /// The band that reads least, and what it reads: `rows` x `columns` tiles of a product whose sides
-/// are `a` and `b` bytes large.
-pub(super) fn product(tiles: (usize, usize), sides: (u64, u64)) -> (usize, u64) {
+/// are `a` and `b` bytes large, each made by so many invocations.
+pub(super) fn product(
+    tiles: (usize, usize),
+    sides: (u64, u64),
+    invocations: usize,
+) -> (usize, u64) {
+    let at_once = (AT_ONCE / invocations.max(1)).max(1);
     let columns = tiles.1.max(1);
     let bands = (0..usize::BITS).map(|power| 1usize << power);
     let bands = bands.take_while(|band| *band < columns).chain([columns]);
-    let read = bands.map(|band| (band, product_by(band, (tiles.0, columns), sides)));
+    let read = bands.map(|band| (band, product_by(band, (tiles.0, columns), sides, at_once)));
     read.min_by_key(|(band, read)| (*read, usize::MAX - band))
         .unwrap_or((1, sides.0 + sides.1))
 }
@@ -43,7 +55,7 @@ pub(super) fn product(tiles: (usize, usize), sides: (u64, u64)) -> (usize, u64) 
 /// What attention reads of keys and values, of which `panels` are read by `tiles` of queries each.
 pub(super) fn attention(tiles: usize, panels: usize, bytes: u64) -> u64 {
     let panel = bytes / panels.max(1) as u64;
-    read_by(panel, tiles.div_ceil(AT_ONCE)) * panels as u64
+    read_by(panel, tiles.div_ceil(AT_ONCE / ATTENTION)) * panels as u64
 }
 
 #[cfg(test)]
@@ -53,24 +65,24 @@ mod tests {
     #[test]
     fn what_fits_is_read_once_and_bands_are_narrow_where_they_help() {
         // Everything at once.
-        assert_eq!(product((4, 5), (1000, 2000)).1, 3000);
+        assert_eq!(product((4, 5), (1000, 2000), 256).1, 3000);
         // Large on both sides: neither all columns nor one at a time.
         let (tiles, sides) = ((64, 40), (40 << 20, 40 << 20));
-        let (band, read) = product(tiles, sides);
+        let (band, read) = product(tiles, sides, 256);
         assert!(band > 1 && band < 40, "{band}");
         for other in [1, 40] {
-            assert!(product_by(other, tiles, sides) > read);
+            assert!(product_by(other, tiles, sides, 64) > read);
         }
         // A tall product by a small matrix, and the other way round.
         assert_eq!(
-            product((4096, 5), (400 << 20, 1 << 19)).1,
+            product((4096, 5), (400 << 20, 1 << 19), 256).1,
             (400 << 20) + (1 << 19)
         );
         assert_eq!(
-            product((2, 4000), (1 << 19, 400 << 20)).1,
+            product((2, 4000), (1 << 19, 400 << 20), 256).1,
             (400 << 20) + (1 << 19)
         );
-        assert_eq!(attention(128, 8, 8 << 22), 2 * (8 << 22));
+        assert_eq!(attention(256, 8, 8 << 22), 2 * (8 << 22));
         assert_eq!(attention(128, 8, 8 << 19), 8 << 19);
     }
 }
