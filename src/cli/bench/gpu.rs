@@ -118,7 +118,7 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
         }
     }
     println!(
-        "least: what each kernel must read and write; moved: what goes between memory and a cache of 2 MB, by the order of their work"
+        "least: what each kernel must read and write; moved: what goes between memory and a cache of 3 MB, by the order of their work"
     );
     let about = json!({
         "name": info.name, "kind": info.kind.to_string(), "backend": info.backend,

@@ -97,7 +97,7 @@ pub(super) struct Run<'a> {
     pub flops: u64,
     /// The least bytes that it must read and write.
     pub bytes: u64,
-    /// Bytes that go between memory and a cache of 2 MB.
+    /// Bytes that go between memory and a cache (`traffic.rs`).
     pub moved: u64,
 }
 

@@ -3,10 +3,10 @@
 //! Workgroups run in the order of their numbers, some at a time and in step, so that what several
 //! of them read at that time comes from memory once. What is small against the cache stays in it.
 
-/// Bytes of the cache: that of a small GPU beside a processor.
-const CACHE: u64 = 2 << 20;
-/// Invocations at work at a time: on such a GPU.
-const AT_ONCE: usize = 16_384;
+/// Bytes of the cache: that of a card of the middle (GeForce RTX 3060).
+const CACHE: u64 = 3 << 20;
+/// Invocations at work at a time: 28 multiprocessors of such a card with 1,536 each.
+const AT_ONCE: usize = 43_008;
 /// Invocations of a workgroup of attention.
 const ATTENTION: usize = 128;
 
@@ -71,7 +71,7 @@ mod tests {
         let (band, read) = product(tiles, sides, 256);
         assert!(band > 1 && band < 40, "{band}");
         for other in [1, 40] {
-            assert!(product_by(other, tiles, sides, 64) > read);
+            assert!(product_by(other, tiles, sides, AT_ONCE / 256) > read);
         }
         // A tall product by a small matrix, and the other way round.
         assert_eq!(
@@ -82,7 +82,7 @@ mod tests {
             product((2, 4000), (1 << 19, 400 << 20), 256).1,
             (400 << 20) + (1 << 19)
         );
-        assert_eq!(attention(256, 8, 8 << 22), 2 * (8 << 22));
+        assert_eq!(attention(512, 8, 8 << 22), 2 * (8 << 22));
         assert_eq!(attention(128, 8, 8 << 19), 8 << 19);
     }
 }

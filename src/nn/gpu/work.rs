@@ -39,7 +39,7 @@ pub struct Counts {
     pub flops: u64,
     /// The least bytes that the kernels had to read and write.
     pub bytes: u64,
-    /// Bytes that go between memory and a cache of 2 MB, by the order in which workgroups run.
+    /// Bytes that go between memory and a cache, by the order in which workgroups run (`traffic.rs`).
     pub moved: u64,
     /// Bytes of memory that are held.
     pub held: u64,
@@ -76,7 +76,7 @@ pub struct KernelCounts {
     pub flops: u64,
     /// The least bytes that they had to read and write.
     pub bytes: u64,
-    /// Bytes between memory and a cache of 2 MB.
+    /// Bytes between memory and a cache.
     pub moved: u64,
 }
 
