@@ -10,7 +10,7 @@ use super::{
     TextFeatures, Unet, Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
-use crate::weights::Place;
+use crate::weights::{Place, StoredType, TensorInfo, TensorView};
 use candle_core::{DType, Device, Tensor};
 use image::RgbaImage;
 use std::ops::ControlFlow;
@@ -106,8 +106,14 @@ impl TextToImageModel {
     /// As there.
     pub fn load_with(dir: &Path, place: &Place, bf16: bool) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
-        let plainly = |view| {
-            let params = Params::from_source(Arc::new(view), false, &place.device);
+        let plainly = |view: TensorView| {
+            // A GPU multiplies by f16 as the file has it.
+            let half = place.gpu.is_some() && is_half(&view);
+            let source = Arc::new(view);
+            let params = match half {
+                true => Params::held_as(source, DType::F16, &place.device),
+                false => Params::from_source(source, false, &place.device),
+            };
             params.on(place.gpu.as_ref()).in_bf16(bf16)
         };
         let model = Self {
@@ -413,6 +419,13 @@ impl LatentDiffusion {
         }
         Ok(picture)
     }
+}
+
+/// Whether all matrices and kernels are stored in f16.
+fn is_half(view: &TensorView) -> bool {
+    let wide = |info: &TensorInfo| info.shape.len() > 1 && info.dtype != StoredType::F16;
+    let mut all = view.names().filter_map(|name| view.info(name));
+    !all.any(|info| wide(&info))
 }
 
 /// `[1,H,W,3]`, about -1..1 -> a picture.

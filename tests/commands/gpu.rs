@@ -241,7 +241,8 @@ fn bench_gpu_prints_a_table() {
     }
     let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let json = temp.path().join("gpu.json");
-    vokenboard(&["bench", "gpu", "--device", "gpu:0", "--runs", "1", "--json"])
+    vokenboard(&["bench", "gpu", "--device", "gpu:0", "--runs", "1"])
+        .args(["--pictures", "1", "--json"])
         .arg(&json)
         .assert()
         .success()
@@ -262,6 +263,12 @@ fn bench_gpu_prints_a_table() {
                 row["name"]
             );
         }
+    }
+    let compared = told["pictures"].as_array().unwrap();
+    assert!(!compared.is_empty());
+    for row in compared {
+        assert_eq!(row["black"], 0, "{row}");
+        assert!(row["least_psnr"].as_f64().unwrap() > 30.0, "{row}");
     }
     // What a step brings to the GPU and back is its latents, texts and answer, not its layers.
     let step = measured

@@ -7,7 +7,9 @@ use crate::cli::options::ModelArgs;
 use crate::cli::output::JsonArgs;
 use crate::diffusion::{BenchPart, RandomPart, StableDiffusionFamily, TextToImageModel};
 use crate::nn::gpu::{AdapterKind, Gpu, Measured, kernels, measure};
-use crate::weights::{self, DeviceChoice, Place};
+use crate::weights::{self, DeviceChoice, Model, Place};
+
+mod pictures;
 
 #[derive(Debug, Args)]
 pub struct GpuBench {
@@ -17,6 +19,9 @@ pub struct GpuBench {
     /// Times that each is run; the median is told
     #[arg(long, value_name = "N", default_value_t = 3)]
     runs: u8,
+    /// Pictures of the model that are compared with the processor's [default: 20, on software 2]
+    #[arg(long, value_name = "N")]
+    pictures: Option<u8>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -87,14 +92,18 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
     };
     let software = info.kind == AdapterKind::Software;
     let runs = usize::from(args.runs);
+    let mut compared = Vec::new();
     if args.family.is_none() {
         // Software takes minutes for what a GPU does in a moment.
         for measured in kernels(gpu, if software { 4 } else { 1 }, runs)? {
             tell(measured);
         }
-        for measured in own_model(args, &place, gpu, runs)? {
+        let model = pictures::model_of(args)?;
+        for measured in own_model(&model, &place, gpu, runs)? {
             tell(measured);
         }
+        let count = args.pictures.unwrap_or(if software { 2 } else { 20 });
+        compared = pictures::compare(&model, gpu, usize::from(count))?;
     }
     let families = match args.family {
         Some(family) => vec![family],
@@ -124,19 +133,17 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
         "name": info.name, "kind": info.kind.to_string(), "backend": info.backend,
         "driver": info.driver, "memory": info.memory,
     });
-    args.json.write(&json!({ "gpu": about, "measured": all }))
+    args.json
+        .write(&json!({ "gpu": about, "measured": all, "pictures": compared }))
 }
 
 /// A model that is there: one step with guidance, and decoding.
 fn own_model(
-    args: &GpuBench,
+    model: &Model,
     place: &Place,
     gpu: &Gpu,
     runs: usize,
 ) -> anyhow::Result<Vec<Measured>> {
-    let models = weights::models_dir(args.model.models.as_deref())?;
-    let name = args.model.model.as_deref();
-    let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
     let diffusion = TextToImageModel::load_at(&model.dir, place)?;
     let id = &model.manifest.id;
     [

@@ -1,0 +1,95 @@
+//! Pictures that a GPU draws beside those of the processor.
+
+use std::ops::ControlFlow;
+
+use candle_core::Device;
+use image::RgbImage;
+use serde_json::{Value, json};
+
+use super::GpuBench;
+use crate::diffusion::{DenoisingOptions, TextToImageModel};
+use crate::nn::gpu::{Gpu, GpuOptions};
+use crate::weights::{self, Model, Place};
+
+/// Steps of a picture.
+const STEPS: usize = 8;
+/// A picture none of whose values is larger is black.
+const BLACK: u8 = 8;
+
+/// Compares so many pictures of a model with the processor's, in f32 and in f16; prints a line each.
+pub(super) fn compare(model: &Model, gpu: &Gpu, count: usize) -> anyhow::Result<Vec<Value>> {
+    let wanted = drawn(model, &Place::of(&Device::Cpu), count)?;
+    let mut all = Vec::new();
+    for (half, name) in [(false, "f32"), (true, "f16")] {
+        if half && !gpu.info().f16 {
+            println!("{} does not compute in f16", gpu.info().name);
+            continue;
+        }
+        let options = GpuOptions {
+            half: Some(half),
+            ..GpuOptions::default()
+        };
+        let place = Place {
+            gpu: Some(Gpu::open(Some(gpu.info().index), options)?),
+            ..Place::of(&Device::Cpu)
+        };
+        let got = drawn(model, &place, count)?;
+        let alike: Vec<f64> = got.iter().zip(&wanted).map(|(a, b)| psnr(a, b)).collect();
+        let least = alike.iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = alike.iter().sum::<f64>() / alike.len().max(1) as f64;
+        let dark = |picture: &&RgbImage| picture.as_raw().iter().all(|value| *value < BLACK);
+        let black = got.iter().filter(dark).count();
+        println!(
+            "{count} pictures of {} in {name} beside the processor's: {least:.1} dB at least, {mean:.1} dB in the mean, {black} black",
+            model.manifest.id
+        );
+        all.push(json!({
+            "precision": name, "pictures": count, "least_psnr": least, "mean_psnr": mean,
+            "black": black,
+        }));
+    }
+    Ok(all)
+}
+
+/// Pictures of what the model knows, a seed each.
+fn drawn(model: &Model, place: &Place, count: usize) -> anyhow::Result<Vec<RgbImage>> {
+    let diffusion = TextToImageModel::load_at(&model.dir, place)?;
+    let draws = &model.manifest.draws;
+    let how = DenoisingOptions {
+        steps: STEPS,
+        ..DenoisingOptions::default()
+    };
+    (0..count)
+        .map(|seed| {
+            let some = |words: &[String], by: usize| -> String {
+                let at = (seed * by).checked_rem(words.len());
+                at.map_or_else(String::new, |at| words[at].clone())
+            };
+            let prompt = format!("{} {}", some(&draws.characters, 1), some(&draws.places, 3));
+            let picture = diffusion.sample(&prompt, "", seed as u64, how, &mut |_| {
+                ControlFlow::Continue(())
+            })?;
+            let picture = picture.ok_or_else(|| anyhow::anyhow!("a picture was cancelled"))?;
+            Ok(image::DynamicImage::ImageRgba8(picture).to_rgb8())
+        })
+        .collect()
+}
+
+/// Peak signal-to-noise ratio in dB; 40 is more than the eye tells apart.
+fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+    let squares = a.as_raw().iter().zip(b.as_raw());
+    let sum: f64 = squares
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum();
+    10.0 * (255.0f64.powi(2) / (sum / a.as_raw().len() as f64).max(1e-9)).log10()
+}
+
+/// The model that the bench was given.
+pub(super) fn model_of(args: &GpuBench) -> anyhow::Result<Model> {
+    let models = weights::models_dir(args.model.models.as_deref())?;
+    let name = args.model.model.as_deref();
+    Ok(weights::find(
+        &models,
+        name.unwrap_or(weights::DEFAULT_MODEL),
+    )?)
+}
