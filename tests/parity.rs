@@ -173,11 +173,7 @@ fn run() -> bool {
             .map(|(name, check)| report::run(&fixture, name, *check))
             .collect();
         for gpu in places.iter().filter_map(|place| place.gpu.as_ref()) {
-            let there = Fixture {
-                name: format!("{} on {}", fixture.name, gpu.info().name),
-                gpu: Some(gpu.clone()),
-                ..Fixture::open(&folder).expect("it was opened before")
-            };
+            let there = fixture.on(gpu);
             let asked = asked.clone().filter(|(name, _)| ON_GPU.contains(name));
             verdicts.extend(asked.map(|(name, check)| report::run(&there, name, *check)));
         }

@@ -73,6 +73,17 @@ impl Fixture {
         })
     }
 
+    /// The same, whose networks compute on a GPU where they can.
+    pub fn on(&self, gpu: &Gpu) -> Self {
+        Self {
+            name: format!("{} on {}", self.name, gpu.info().name),
+            dir: self.dir.clone(),
+            sizes: self.sizes.clone(),
+            gpu: Some(gpu.clone()),
+            manifest: self.manifest.clone(),
+        }
+    }
+
     pub fn has_vectors(&self, name: &str) -> bool {
         let vectors = self.dir.join("vectors");
         ["safetensors", "json"]
