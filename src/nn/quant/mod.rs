@@ -24,6 +24,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bytes;
+mod dot;
 mod eight;
 #[cfg(target_arch = "x86_64")]
 mod eight_avx512;
@@ -32,6 +33,7 @@ mod eight_tile;
 #[cfg(target_arch = "x86_64")]
 mod fours_avx512;
 pub mod halves;
+mod instruction_set;
 #[cfg(target_arch = "x86_64")]
 mod k_avx512;
 mod matrix;
@@ -47,6 +49,8 @@ mod single_avx512;
 mod single_neon;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod unpack;
 #[cfg(any(test, target_arch = "x86_64", target_arch = "aarch64"))]
 mod unpacked;
@@ -54,15 +58,17 @@ pub mod vector;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod written;
 
-#[cfg(target_arch = "x86_64")]
-use std::sync::LazyLock;
-
 use super::crew;
-use super::kernels::simd::{Isa, isa};
+use dot::dot;
 use eight::{Rounded, RoundedColumn};
 use half::f16;
+pub use instruction_set::InstructionSet;
+#[cfg(target_arch = "x86_64")]
+use instruction_set::multiplies_bytes;
 pub use matrix::{MappedFile, QuantError, QuantMatrix, QuantType};
 pub(crate) use packed::packed;
+#[cfg(target_arch = "x86_64")]
+use tiles::tiles;
 
 /// Weights that are unpacked at a time; every format's blocks are one or several of these.
 const BLOCK: usize = 32;
@@ -79,69 +85,6 @@ const TILE: usize = 8;
 const TILE_ROWS: usize = 2;
 /// Rows computed together with a single column, so that their sums do not wait for each other.
 const SINGLE_ROWS: usize = 4;
-
-/// The instruction sets that there are kernels for, the lesser first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstructionSet {
-    /// Plain Rust, on every processor.
-    Portable,
-    /// AVX2 with FMA and F16C.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// AVX-512.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// NEON.
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    /// NEON with the instruction for dot products of bytes.
-    #[cfg(target_arch = "aarch64")]
-    NeonDot,
-}
-
-impl InstructionSet {
-    /// The fastest that this processor has and `VOKENBOARD_ISA` allows.
-    pub fn best() -> InstructionSet {
-        let best = match isa() {
-            Isa::Portable => InstructionSet::Portable,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => InstructionSet::Avx2,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => InstructionSet::Avx512,
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => match InstructionSet::NeonDot.is_available() {
-                true => InstructionSet::NeonDot,
-                false => InstructionSet::Neon,
-            },
-        };
-        // A processor without F16C.
-        match best.is_available() {
-            true => best,
-            false => InstructionSet::Portable,
-        }
-    }
-
-    /// Whether this processor has it.
-    pub fn is_available(self) -> bool {
-        match self {
-            InstructionSet::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c")
-            }
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => {
-                InstructionSet::Avx2.is_available() && is_x86_feature_detected!("avx512f")
-            }
-            #[cfg(target_arch = "aarch64")]
-            InstructionSet::Neon => true,
-            #[cfg(target_arch = "aarch64")]
-            InstructionSet::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
-        }
-    }
-}
 
 /// A product to be made: a matrix, and where its result goes, `[columns, rows]`.
 pub struct Product<'a> {
@@ -287,95 +230,6 @@ struct Column<'a> {
     rest: RoundedColumn<'a>,
 }
 
-/// The products of as many of `rows` as fill whole tiles, where tiles are worth it; the first row
-/// that is left.
-#[cfg(target_arch = "x86_64")]
-fn tiles(
-    set: InstructionSet,
-    matrix: &QuantMatrix,
-    x: &Activations,
-    rows: std::ops::Range<usize>,
-    out: Out,
-) -> usize {
-    use eight_avx512::{Q4K, Q6K, Q8_0};
-    use eight_tile::{Kind, Packed, ROWS, Tile, Unpacked};
-    use k_avx512::Q5K;
-
-    let columns = x.x.len() / matrix.cols;
-    let suits = set == InstructionSet::Avx512 && multiplies_bytes() && matrix.kind.rounds();
-    if !suits || columns < TILE || x.how == ActivationPrecision::Exact {
-        return rows.start;
-    }
-    fn one<F: Kind>(tile: &Tile, matrix: &QuantMatrix, x: &Activations, at: usize, out: Out) {
-        let columns = x.x.len() / matrix.cols;
-        // SAFETY: rows `at..at + ROWS` of the column are within `out`, which holds columns * rows
-        // numbers (asserted in `multiply_with`); no other task has these rows.
-        let write = |column: usize, values: &[f32; ROWS]| unsafe {
-            let to = out.0.add(column * matrix.rows + at);
-            to.copy_from_nonoverlapping(values.as_ptr(), ROWS);
-        };
-        let mut first = 0;
-        while first + TILE <= columns {
-            let tiled = std::array::from_fn(|i| x.rounded.column(first + i));
-            // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
-            let mut values = unsafe { tile.multiply::<F, TILE>(&tiled) };
-            if matrix.kind == QuantType::Q8_0 {
-                let rest = std::array::from_fn(|i| x.rest.column(first + i));
-                // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
-                sum(&mut values, &unsafe { tile.multiply::<F, TILE>(&rest) });
-            }
-            for (i, values) in values.iter().enumerate() {
-                write(first + i, values);
-            }
-            first += TILE;
-        }
-        for single in first..columns {
-            // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
-            let mut values = unsafe { tile.multiply::<F, 1>(&[x.rounded.column(single)]) };
-            if matrix.kind == QuantType::Q8_0 {
-                let rest = [x.rest.column(single)];
-                // SAFETY: `suits` has asked for the instructions; columns are as long as the matrix is wide.
-                sum(&mut values, &unsafe { tile.multiply::<F, 1>(&rest) });
-            }
-            write(single, &values[0]);
-        }
-    }
-    let mut tile = Tile::default();
-    let mut at = rows.start;
-    while at + ROWS <= rows.end {
-        let bytes: [&[u8]; ROWS] = std::array::from_fn(|r| matrix.row_bytes(at + r));
-        match matrix.kind {
-            QuantType::Q8_0 => {
-                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
-                unsafe { tile.pack::<Q8_0>(&bytes) };
-                one::<Packed<Q8_0>>(&tile, matrix, x, at, out);
-            }
-            QuantType::Q4K => {
-                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
-                unsafe { tile.pack::<Q4K>(&bytes) };
-                one::<Packed<Q4K>>(&tile, matrix, x, at, out);
-            }
-            QuantType::Q6K => {
-                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
-                unsafe { tile.pack::<Q6K>(&bytes) };
-                one::<Packed<Q6K>>(&tile, matrix, x, at, out);
-            }
-            QuantType::Q5K => {
-                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
-                unsafe { tile.pack::<Q5K>(&bytes) };
-                one::<Packed<Q5K>>(&tile, matrix, x, at, out);
-            }
-            kind => unpack::with_format!(kind, F => {
-                // SAFETY: rows are as long as the matrix is wide, and `suits` has asked for the instructions.
-                unsafe { tile.pack_unpacked::<F>(&bytes) };
-                one::<Unpacked<F>>(&tile, matrix, x, at, out);
-            }),
-        }
-        at += ROWS;
-    }
-    at
-}
-
 fn rows(
     set: InstructionSet,
     matrix: &QuantMatrix,
@@ -441,138 +295,6 @@ fn groups<const R: usize, const N: usize>(
     }
 }
 
-/// The dot product of each row with each column; a result does not depend on the others.
-fn dot<const R: usize, const N: usize>(
-    set: InstructionSet,
-    kind: QuantType,
-    rows: &[&[u8]; R],
-    columns: &[Column; N],
-) -> [[f32; N]; R] {
-    let x = columns.map(|column| column.x);
-    #[cfg(target_arch = "x86_64")]
-    {
-        let rounded = columns.map(|column| column.rounded);
-        let rest = columns.map(|column| column.rest);
-        let (rounded, rest) = (&rounded, &rest);
-        match (set, kind) {
-            (InstructionSet::Avx512, QuantType::Q4_1) => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe { avx512::dot::<avx512::Q4_1, R, N>(rows, &x) };
-            }
-            (InstructionSet::Avx512, QuantType::F16) => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe { avx512::dot::<avx512::F16, R, N>(rows, &x) };
-            }
-            (InstructionSet::Avx512, QuantType::Bf16) => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe { avx512::dot::<avx512::Bf16, R, N>(rows, &x) };
-            }
-            (InstructionSet::Avx512, QuantType::F32) => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe { avx512::dot::<avx512::F32, R, N>(rows, &x) };
-            }
-            (InstructionSet::Portable, _) => {}
-            (InstructionSet::Avx512, kind) if multiplies_bytes() && kind.unpacks() => {
-                let mut values = [[0.0; N]; R];
-                for n in 0..N {
-                    // SAFETY: an instruction set is only asked for when the processor has it.
-                    let column = unsafe { single_unpacked(kind, rows, &rounded[n]) };
-                    (0..R).for_each(|r| values[r][n] = column[r]);
-                }
-                return values;
-            }
-            (InstructionSet::Avx512, _) if multiplies_bytes() && N == 1 => {
-                let (rounded, rest) = (&rounded[0], &rest[0]);
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                let values: [f32; R] = unsafe {
-                    match kind {
-                        QuantType::Q8_0 => single_avx512::dot_q8_0(rows, rounded, rest),
-                        QuantType::Q4K => single_avx512::dot::<eight_avx512::Q4K, R>(rows, rounded),
-                        _ => single_avx512::dot::<eight_avx512::Q6K, R>(rows, rounded),
-                    }
-                };
-                return values.map(|value| [value; N]);
-            }
-            (InstructionSet::Avx512, _) if multiplies_bytes() => {
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                return unsafe {
-                    match kind {
-                        QuantType::Q8_0 => {
-                            use eight_avx512::{Q8_0, dot};
-                            let mut values = dot::<Q8_0, R, N>(rows, rounded);
-                            sum(&mut values, &dot::<Q8_0, R, N>(rows, rest));
-                            values
-                        }
-                        QuantType::Q4K => {
-                            eight_avx512::dot::<eight_avx512::Q4K, R, N>(rows, rounded)
-                        }
-                        _ => eight_avx512::dot::<eight_avx512::Q6K, R, N>(rows, rounded),
-                    }
-                };
-            }
-            // For more than one column, weights are written out.
-            _ if N == 1 => {
-                let (rounded, rest) = (&rounded[0], &rest[0]);
-                // SAFETY: an instruction set is only asked for when the processor has it.
-                let values: [f32; R] = unsafe {
-                    match kind {
-                        QuantType::F32 => avx2::dot::<avx2::F32, R>(rows, x[0]),
-                        QuantType::F16 => avx2::dot::<avx2::F16, R>(rows, x[0]),
-                        QuantType::Bf16 => avx2::dot::<avx2::Bf16, R>(rows, x[0]),
-                        QuantType::Q4_1 => avx2::dot::<avx2::Q4_1, R>(rows, x[0]),
-                        QuantType::Q8_0 => single_avx2::dot_q8_0(rows, rounded, rest),
-                        QuantType::Q4K => single_avx2::dot::<single_avx2::Q4K, R>(rows, rounded),
-                        QuantType::Q6K => single_avx2::dot::<single_avx2::Q6K, R>(rows, rounded),
-                        _ => unpacked::dot_avx2(kind, rows, rounded),
-                    }
-                };
-                return values.map(|value| [value; N]);
-            }
-            _ => {}
-        }
-    }
-    // For more than one column, weights are written out.
-    #[cfg(target_arch = "aarch64")]
-    if N == 1 && set != InstructionSet::Portable {
-        // SAFETY: as above; rows and columns are as long as the matrix is wide.
-        let values = unsafe { single_neon::dot(set, kind, rows, &columns[0]) };
-        return values.map(|value| [value; N]);
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = set;
-    rows.map(|row| portable::dot(kind, row, &x))
-}
-
-/// The dot product of each row of a type that [`QuantType::unpacks`] with a column, with AVX-512.
-///
-/// # Safety
-/// The processor has AVX-512F, BW, DQ, VL and VNNI; rows and column hold the same number of
-/// weights.
-#[cfg(target_arch = "x86_64")]
-unsafe fn single_unpacked<const R: usize>(
-    kind: QuantType,
-    rows: &[&[u8]; R],
-    column: &RoundedColumn,
-) -> [f32; R] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match kind {
-            QuantType::Q2K => single_avx512::dot::<k_avx512::Q2K, R>(rows, column),
-            QuantType::Q3K => single_avx512::dot::<k_avx512::Q3K, R>(rows, column),
-            QuantType::Q5K => single_avx512::dot::<k_avx512::Q5K, R>(rows, column),
-            kind => fours_avx512::dot(kind, rows, column),
-        }
-    }
-}
-
-/// Adds `other` to `values`, one by one.
-#[cfg(target_arch = "x86_64")]
-fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32; N]; R]) {
-    for (values, other) in values.iter_mut().zip(other) {
-        values.iter_mut().zip(other).for_each(|(a, b)| *a += b);
-    }
-}
-
 /// Whether weights of a kind are written out for so many columns.
 fn written_out(
     set: InstructionSet,
@@ -593,19 +315,6 @@ fn written_out(
         _ => true,
     };
     suits && columns >= TILE
-}
-
-/// Whether the processor has AVX-512's instructions for bytes.
-#[cfg(target_arch = "x86_64")]
-fn multiplies_bytes() -> bool {
-    // Asked once for every few rows.
-    static THERE: LazyLock<bool> = LazyLock::new(|| {
-        is_x86_feature_detected!("avx512vnni")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-    });
-    *THERE
 }
 
 /// The scales and minima of the eight parts of a `Q4K` block, before the block's own, from its 12
