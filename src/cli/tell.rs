@@ -16,7 +16,7 @@ use super::words::WordsArgs;
 use crate::engine::{JobId, Make, Output, Request};
 use crate::pipeline::painter::PromptStyle;
 use crate::pipeline::writer::MOST_PLANNED;
-use crate::pipeline::{casting, from_library, new_seed, panel_seed, unknown_words};
+use crate::pipeline::{new_seed, noun_drawings, panel_seed, unknown_words};
 use crate::story::{Project, Settings};
 use crate::weights;
 use crate::words::other_language;
@@ -161,9 +161,8 @@ fn library_model(models: Option<&Path>) -> Option<String> {
 /// Says what of the opening the model cannot draw, or what it draws for it.
 fn say_unknown(teller: &mut EngineSession, models: Option<&Path>, opening: &str) {
     let known = &teller.description;
-    if known.takes.prompts == PromptStyle::Stage {
-        let casting = casting(&known.takes, &[], opening);
-        if let Some(line) = casting.line() {
+    if known.takes.prompts == PromptStyle::Composition {
+        if let Some(line) = noun_drawings(&[], opening).line() {
             let model = known.model.clone();
             teller.reporter.drawn_as(&model, &line);
         }
@@ -186,7 +185,7 @@ fn say_unknown(teller: &mut EngineSession, models: Option<&Path>, opening: &str)
     teller.reporter.unknown(&model, &words, language, writes);
     if !words.is_empty()
         && let Some(other) = library_model(models)
-        && let Some(line) = from_library(&[], opening).line()
+        && let Some(line) = noun_drawings(&[], opening).line()
     {
         teller.reporter.drawn_as(&format!("--model {other}"), &line);
     }

@@ -10,6 +10,7 @@
 mod bench;
 mod clip;
 mod clip_vision;
+mod composition;
 mod counted;
 mod dit;
 mod error;
@@ -24,7 +25,6 @@ mod schedule;
 mod scheduler;
 mod settings;
 mod stable;
-mod stage;
 mod text;
 mod tiles;
 mod tokenizer;
@@ -41,6 +41,7 @@ pub use clip::{
     weighted_words,
 };
 pub use clip_vision::{ClipVision, ClipVisionConfig};
+pub use composition::{CompositionDiffusion, CompositionRequest};
 pub use counted::{CountedPart, counted};
 pub use dit::{
     Dit, DitFamily, DitNetwork, DitPart, DitPipeline, DitRequest, FlowConfig, Told as DitTold,
@@ -61,7 +62,6 @@ pub use stable::{
     StableDiffusion, StableDiffusionOptions, StableDiffusionPipeline, StepConditioning,
     TextEncoders,
 };
-pub use stage::{Stage, StageDiffusion};
 pub use text::{HiddenStates, TextActivation, TextConfig, TextEncoder, TextFeatures};
 pub use tiles::decode_tiled;
 pub use tokenizer::CaptionTokenizer;

@@ -9,9 +9,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use crate::diffusion::{DenoisingOptions, Stage, StageDiffusion};
-use crate::judges::{CHOICE, DrawingJudge, ShownStage, Verdict};
-use crate::storyworld::library::{CompositionRenderer, DrawingId, Ground, SceneSetting, Subject};
+use crate::diffusion::{DenoisingOptions, CompositionRequest, CompositionDiffusion};
+use crate::judges::{CHOICE, DrawingJudge, Verdict};
+use crate::storyworld::library::{
+    Composition, CompositionRenderer, CompositionSubject, DrawingId, Figure, Location, SceneSetting,
+};
 use crate::storyworld::sheet;
 use crate::storyworld::{LAYOUTS, Time, Weather};
 
@@ -20,13 +22,13 @@ const GRID_COLUMNS: u32 = 8;
 
 /// Whose drawings are drawn from.
 #[derive(Clone, Debug)]
-pub enum Hand {
+pub enum DrawingSource {
     /// Drawings of the library that training saw.
     Trained,
     /// Drawings of the library that training never saw.
     HeldOut,
     /// Others, cut out: the judge chooses among the first hundred.
-    Other(Vec<Subject>),
+    Other(Vec<CompositionSubject>),
 }
 
 /// What to draw.
@@ -39,7 +41,7 @@ pub struct DrawingOptions {
     /// Steps, guidance and scheduler.
     pub how: DenoisingOptions,
     /// Whose drawings.
-    pub hand: Hand,
+    pub source: DrawingSource,
 }
 
 /// What the judge said.
@@ -51,87 +53,81 @@ pub struct DrawingReport {
     pub drawn: Verdict,
 }
 
-impl Hand {
-    fn choice(&self) -> Vec<Subject> {
+impl DrawingSource {
+    fn choice(&self) -> Vec<CompositionSubject> {
         let library = |held_out: bool| {
             let all = DrawingId::all().filter(move |id| id.held_out() == held_out);
-            all.map(Subject::Drawing).collect()
+            all.map(CompositionSubject::Drawing).collect()
         };
         match self {
-            Hand::Trained => library(false),
-            Hand::HeldOut => library(true),
-            Hand::Other(pictures) => pictures.clone(),
+            DrawingSource::Trained => library(false),
+            DrawingSource::HeldOut => library(true),
+            DrawingSource::Other(pictures) => pictures.clone(),
         }
     }
 }
 
-/// DrawableWords scenes of one, two and three figures, and asks the judge which of a hundred drawings each
+/// Draws scenes of one, two and three figures, and asks the judge which of a hundred drawings each
 /// figure comes nearest to. `grid` is a PNG file for pairs of real and drawn scenes.
 ///
 /// # Errors
 /// Fewer drawings than the judge chooses from, or a grid that can't be written.
 pub fn judge_drawings(
-    model: &StageDiffusion,
+    model: &CompositionDiffusion,
     options: &DrawingOptions,
     grid: Option<&Path>,
     said: &mut dyn FnMut(&str),
 ) -> Result<DrawingReport, EvalError> {
-    let mut choice = options.hand.choice();
+    let mut choice = options.source.choice();
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     if choice.len() < CHOICE {
         return Err(EvalError::FewDrawings(choice.len()));
     }
-    if let Hand::Trained = options.hand {
+    if let DrawingSource::Trained = options.source {
         // The first hundred begin with the same letters.
         choice = choice.choose_multiple(&mut rng, CHOICE).cloned().collect();
     }
     choice.truncate(CHOICE);
-    let stages: Vec<ShownStage> = (1..=3)
+    let shown: Vec<Composition> = (1..=3)
         .flat_map(|count| std::iter::repeat_n(count, options.samples))
-        .map(|count| random_stage(&mut rng, &choice, count))
+        .map(|count| random_composition(&mut rng, &choice, count))
         .collect();
     let (side, _) = model.diffusion().picture_size();
     let renderer = CompositionRenderer::new(side);
-    let real: Vec<RgbImage> = stages
+    let real: Vec<RgbImage> = shown
         .iter()
-        .filter_map(|stage| {
-            RgbImage::from_raw(
-                side,
-                side,
-                renderer.draw_stage(&stage.setting, &stage.figures),
-            )
-        })
+        .filter_map(|shown| RgbImage::from_raw(side, side, renderer.draw(shown)))
         .collect();
-    let mut drawn = Vec::with_capacity(stages.len());
-    for (n, shown) in stages.iter().enumerate() {
+    let mut drawn = Vec::with_capacity(shown.len());
+    for (n, shown) in shown.iter().enumerate() {
         if n % 8 == 0 {
-            said(&format!("picture {} of {}", n + 1, stages.len()));
+            said(&format!("picture {} of {}", n + 1, real.len()));
         }
-        let stage = Stage {
+        let request = CompositionRequest {
             figures: shown.figures.clone(),
             setting: shown.setting.description(),
         };
         let go_on = &mut |_| ControlFlow::Continue(());
         let seed = options.seed.wrapping_add(n as u64);
-        if let Some(picture) = model.draw(&stage, "", seed, options.how, go_on)? {
+        if let Some(picture) = model.draw(&request, "", seed, options.how, go_on)? {
             drawn.push(ConvertBuffer::<RgbImage>::convert(&picture));
         }
     }
     said("judging");
     let judge = DrawingJudge::new(choice);
     let with = |pictures: &[RgbImage]| {
-        let shown: Vec<_> = pictures.iter().zip(&stages).collect();
-        judge.judge(&shown)
+        let pairs: Vec<_> = pictures.iter().zip(&shown).collect();
+        judge.judge(&pairs)
     };
     let report = DrawingReport {
         real: with(&real),
         drawn: with(&drawn),
     };
     if let Some(path) = grid {
-        let pairs = real.iter().zip(&drawn).zip(&stages);
+        let pairs = real.iter().zip(&drawn).zip(&shown);
         let cells: Vec<(RgbImage, String)> = pairs
-            .flat_map(|((real, drawn), stage)| {
-                let words = stage.setting.description();
+            .flat_map(|((real, drawn), shown)| {
+                let words = shown.setting.description();
                 [(real.clone(), words.clone()), (drawn.clone(), words)]
             })
             .collect();
@@ -140,23 +136,27 @@ pub fn judge_drawings(
     Ok(report)
 }
 
-fn random_stage(rng: &mut ChaCha8Rng, choice: &[Subject], count: usize) -> ShownStage {
-    let subjects: Vec<Subject> = choice.choose_multiple(rng, count).cloned().collect();
+fn random_composition(
+    rng: &mut ChaCha8Rng,
+    choice: &[CompositionSubject],
+    count: usize,
+) -> Composition {
+    let subjects: Vec<CompositionSubject> = choice.choose_multiple(rng, count).cloned().collect();
     let figures = subjects.into_iter().enumerate().map(|(i, subject)| {
         let corner = subject.corner(rng, count, i, None);
-        (subject, corner)
+        Figure::new(subject, count, 1.0, corner)
     });
     let figures = figures.collect();
-    let grounds: Vec<Ground> = Ground::all().collect();
+    let locations: Vec<Location> = Location::all().collect();
     let time = match rng.random_range(0..4) {
         0 => Time::Night,
         1 => Time::Sunset,
         _ => Time::Day,
     };
-    ShownStage {
+    Composition {
         figures,
         setting: SceneSetting {
-            ground: grounds[rng.random_range(0..grounds.len())],
+            location: locations[rng.random_range(0..locations.len())],
             time,
             weather: Weather::Clear,
             layout: rng.random_range(0..LAYOUTS),

@@ -24,7 +24,7 @@ pub use crate::judges::{
     mean_square_error, psnr,
 };
 pub use cast::{CastOptions, CastRow, Share, judge_cast};
-pub use drawings::{DrawingOptions, DrawingReport, Hand, judge_drawings};
+pub use drawings::{DrawingOptions, DrawingReport, DrawingSource, judge_drawings};
 pub use faithfulness::{FaithfulnessOptions, GUIDANCES, judge};
 pub use identity::{IdentityEncoder, IdentityReport, MemberSimilarity, Similarity, identity};
 pub use text::{TextScore, bleu, distinct_2, perplexity};

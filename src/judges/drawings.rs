@@ -4,7 +4,8 @@
 
 use crate::storyworld::LAYOUTS;
 use crate::storyworld::library::{
-    CANVAS_CELLS, CELLS, CompositionRenderer, DrawingId, SceneSetting, Subject,
+    CANVAS_CELLS, CELLS, Composition, CompositionRenderer, CompositionSubject, DrawingId, Figure,
+    MAX_FIGURES,
 };
 use image::{RgbImage, imageops};
 use rayon::prelude::*;
@@ -19,21 +20,12 @@ const SIDE: u32 = 64;
 /// Takes each figure of a picture for one of [`CHOICE`] drawings.
 pub struct DrawingJudge {
     renderer: CompositionRenderer,
-    choice: Vec<Subject>,
-}
-
-/// What a picture should show: subjects with the corners of their canvases in cells.
-#[derive(Clone, Debug)]
-pub struct ShownStage {
-    /// Where and when it plays; which variant of the place nobody says.
-    pub setting: SceneSetting,
-    /// Who stands there. Each is one of the judge's choice, or takes the place of the last of it.
-    pub figures: Vec<(Subject, (i32, i32))>,
+    choice: Vec<CompositionSubject>,
 }
 
 /// How many figures were taken for what they are, by how many figures the picture shows, from one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict(pub [Accuracy; 4]);
+pub struct Verdict(pub [Accuracy; MAX_FIGURES]);
 
 impl Verdict {
     /// All figures.
@@ -59,7 +51,7 @@ impl Verdict {
 
 impl DrawingJudge {
     /// Chooses from the first [`CHOICE`] of `choice`.
-    pub fn new(mut choice: Vec<Subject>) -> Self {
+    pub fn new(mut choice: Vec<CompositionSubject>) -> Self {
         choice.truncate(CHOICE);
         Self {
             renderer: CompositionRenderer::new(SIDE),
@@ -70,52 +62,74 @@ impl DrawingJudge {
     /// Chooses from drawings of the library that are held out of training.
     pub fn of_held_out() -> Self {
         let held_out = DrawingId::all().filter(|id| id.held_out());
-        Self::new(held_out.map(Subject::Drawing).collect())
+        Self::new(held_out.map(CompositionSubject::Drawing).collect())
     }
 
-    /// Whether figure `i` of `picture` comes nearest to what it should be.
-    fn is_nearest(&self, picture: &RgbImage, stage: &ShownStage, i: usize) -> bool {
-        let (subject, corner) = &stage.figures[i];
-        let far = |other: &Subject| {
-            let mut figures = stage.figures.clone();
-            figures[i].0 = other.clone();
+    /// Whether figure `i` of `picture` comes nearest to what it should be. `scaled` are the figures
+    /// that it is chosen from.
+    fn is_nearest(
+        &self,
+        picture: &RgbImage,
+        shown: &Composition,
+        i: usize,
+        scaled: &[Figure],
+    ) -> bool {
+        let own = &shown.figures[i];
+        let mut small = shown.clone();
+        for figure in &mut small.figures {
+            *figure = self.renderer.scaled(figure);
+        }
+        let far = |other: &Figure| {
+            let mut drawn = small.clone();
+            drawn.figures[i] = Figure {
+                x: own.x,
+                y: own.y,
+                ..other.clone()
+            };
             let distances = (0..LAYOUTS).map(|layout| {
-                let setting = SceneSetting {
-                    layout,
-                    ..stage.setting
-                };
-                let drawn = self.renderer.draw_stage(&setting, &figures);
-                distance(picture, &drawn, *corner)
+                drawn.setting.layout = layout;
+                distance(picture, &self.renderer.draw(&drawn), (own.x, own.y))
             });
             distances.min().unwrap_or(u64::MAX)
         };
-        let own = far(subject);
-        let others = self.choice.iter().filter(|other| *other != subject);
+        let nearest = far(&small.figures[i].clone());
+        let others = self.choice.iter().zip(scaled);
+        let others = others.filter(|(other, _)| **other != own.subject);
         let mut others = others.take(CHOICE - 1);
-        others.all(|other| far(other) > own)
+        others.all(|(_, other)| far(other) > nearest)
     }
 
-    /// Judges pictures of any size by what they should show.
-    pub fn judge(&self, shown: &[(&RgbImage, &ShownStage)]) -> Verdict {
+    /// Judges pictures of any size by what they should show; which variant of its place a
+    /// composition has does not matter. Each figure is one of the judge's choice, or takes the place
+    /// of the last of it.
+    pub fn judge(&self, shown: &[(&RgbImage, &Composition)]) -> Verdict {
         let small: Vec<RgbImage> = shown
             .iter()
             .map(|(picture, _)| {
                 imageops::resize(*picture, SIDE, SIDE, imageops::FilterType::Triangle)
             })
             .collect();
+        // What is chosen from, in the size among one figure, two, and so on.
+        let scaled: Vec<Vec<Figure>> = (1..=MAX_FIGURES)
+            .map(|count| {
+                let all = self.choice.par_iter().cloned();
+                all.map(|other| self.renderer.scaled(&Figure::new(other, count, 1.0, (0, 0))))
+                    .collect()
+            })
+            .collect();
+        let count = |at: usize| shown[at].1.figures.len().clamp(1, MAX_FIGURES) - 1;
         let figures: Vec<(usize, usize)> = shown
             .iter()
             .enumerate()
-            .flat_map(|(at, (_, stage))| (0..stage.figures.len()).map(move |i| (at, i)))
+            .flat_map(|(at, (_, shown))| (0..shown.figures.len()).map(move |i| (at, i)))
             .collect();
         let right: Vec<bool> = figures
             .par_iter()
-            .map(|&(at, i)| self.is_nearest(&small[at], shown[at].1, i))
+            .map(|&(at, i)| self.is_nearest(&small[at], shown[at].1, i, &scaled[count(at)]))
             .collect();
         let mut verdict = Verdict::default();
         for ((at, _), right) in figures.into_iter().zip(right) {
-            let count = shown[at].1.figures.len().clamp(1, 4) - 1;
-            verdict.0[count].add(usize::from(right), 1);
+            verdict.0[count(at)].add(usize::from(right), 1);
         }
         verdict
     }
@@ -145,7 +159,7 @@ fn distance(picture: &RgbImage, scene: &[u8], (x, y): (i32, i32)) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storyworld::library::Ground;
+    use crate::storyworld::library::{Location, SceneSetting};
     use crate::storyworld::{Time, Weather};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -158,20 +172,20 @@ mod tests {
         assert_eq!(judge.choice.len(), CHOICE);
         let renderer = CompositionRenderer::new(128);
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let grounds: Vec<Ground> = Ground::all().collect();
-        let made: Vec<ShownStage> = (0..24)
+        let locations: Vec<Location> = Location::all().collect();
+        let made: Vec<Composition> = (0..24)
             .map(|n| {
                 let count = 1 + n % 2;
                 let figures = (0..count).map(|i| {
                     let subject = judge.choice[rng.random_range(0..CHOICE)].clone();
                     let corner = subject.corner(&mut rng, count, i, None);
-                    (subject, corner)
+                    Figure::new(subject, count, 1.0, corner)
                 });
                 let figures = figures.collect();
-                ShownStage {
+                Composition {
                     figures,
                     setting: SceneSetting {
-                        ground: grounds[rng.random_range(0..grounds.len())],
+                        location: locations[rng.random_range(0..locations.len())],
                         time: Time::Day,
                         weather: Weather::Clear,
                         layout: rng.random_range(0..LAYOUTS),
@@ -180,8 +194,8 @@ mod tests {
                 }
             })
             .collect();
-        let picture = |stage: &ShownStage| {
-            let rgb = renderer.draw_stage(&stage.setting, &stage.figures);
+        let picture = |shown: &Composition| {
+            let rgb = renderer.draw(shown);
             RgbImage::from_raw(128, 128, rgb).unwrap()
         };
         let real: Vec<RgbImage> = made.iter().map(picture).collect();
@@ -191,9 +205,11 @@ mod tests {
         assert!(all.right * 100 >= all.of * 95, "{}", verdict.say());
         // The same pictures, held to show what stands in the next one's place.
         let mut wrong = made.clone();
-        for (i, stage) in wrong.iter_mut().enumerate() {
-            for figure in &mut stage.figures {
-                figure.0 = judge.choice[(7 * i + 3) % CHOICE].clone();
+        for (i, shown) in wrong.iter_mut().enumerate() {
+            let count = shown.figures.len();
+            for figure in &mut shown.figures {
+                let other = judge.choice[(7 * i + 3) % CHOICE].clone();
+                *figure = Figure::new(other, count, 1.0, (figure.x, figure.y));
             }
         }
         let shown: Vec<_> = real.iter().zip(&wrong).collect();

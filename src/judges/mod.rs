@@ -13,7 +13,7 @@ use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
 pub use contrastive::{Contrastive, ContrastiveConfig};
-pub use drawings::{CHOICE, DrawingJudge, ShownStage, Verdict};
+pub use drawings::{CHOICE, DrawingJudge, Verdict};
 pub use metrics::{
     Accuracy, Expected, FaithfulnessCounts, Observation, Sighting, mean_square_error, psnr,
 };

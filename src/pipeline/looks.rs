@@ -3,7 +3,7 @@
 
 use super::painter::{Capabilities, PromptStyle, embedding_name};
 use super::{ContextPanel, Request};
-use crate::story::{Likeness, LoraUse, Member, MemberKind, PanelId, Reference, named, present};
+use crate::story::{Likeness, LoraUse, Member, MemberKind, PanelId, Reference, name_mentions, mentioned_members};
 use crate::storyworld::mentions;
 
 /// Words that stand before a noun.
@@ -17,7 +17,7 @@ impl Request {
         let cast = &self.board.cast;
         let ids = match &self.cast {
             Some(ids) => ids.clone(),
-            None => present(cast, text),
+            None => mentioned_members(cast, text),
         };
         let member = |id| cast.iter().find(|member| member.id == id);
         ids.into_iter().filter_map(member).collect()
@@ -30,7 +30,7 @@ impl Request {
             return text;
         }
         let told = self.context.iter().rev().map(|panel| panel.text.as_str());
-        let mut naming = told.filter(|text| !present(&self.board.cast, text).is_empty());
+        let mut naming = told.filter(|text| !mentioned_members(&self.board.cast, text).is_empty());
         naming.next().unwrap_or_default()
     }
 
@@ -90,7 +90,7 @@ impl Request {
         how: &Likeness,
         takes: &Capabilities,
     ) -> Vec<Reference> {
-        let (sees, staged) = (takes.sees, takes.prompts == PromptStyle::Stage);
+        let (sees, staged) = (takes.sees, takes.prompts == PromptStyle::Composition);
         // On a stage everybody stands once.
         let one = |most: usize| if staged { most.min(1) } else { most };
         let most = there.iter().map(|member| member.pictures.len()).max();
@@ -204,7 +204,7 @@ impl Request {
     fn renamed(&self, text: &str, whom: &[&Member]) -> String {
         let mut told = String::new();
         let mut at = 0;
-        for name in named(&self.board.cast, text) {
+        for name in name_mentions(&self.board.cast, text) {
             let member = whom.iter().find(|member| member.id == name.member);
             let word = member.and_then(|member| storyworld_word(member));
             let Some(word) = word.filter(|_| !is_known(&text[name.start..name.end])) else {

@@ -2,9 +2,11 @@
 //! is the panel's text and picture.
 
 mod caption;
+mod carry;
+mod composition;
+mod drawable;
 mod fallback;
 pub mod frame;
-mod known;
 mod load;
 mod looks;
 mod networks;
@@ -14,11 +16,10 @@ mod record;
 mod request;
 mod scene;
 mod speech;
-mod stage;
 mod voken;
 pub mod writer;
 
-pub use known::{Casting, casting, from_library, unknown_words};
+pub use drawable::{NounDrawings, noun_drawings, unknown_words};
 pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
 pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
 pub use record::default_settings;

@@ -7,17 +7,11 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::carry::{CARRIED, by_opening, carry_over};
 use crate::storyworld::{
     MAX_SUBJECTS, Mentions, Place, Scene, SubjectId, Time, Weather, caption, is_word, mentions,
     words,
 };
-
-/// More than two subjects are carried into a picture only when the sentence names them: pictures
-/// of two come out best.
-const CARRIED: usize = 2;
-
-const PLURAL: [&str; 5] = ["they", "them", "together", "both", "friends"];
-const SINGULAR: [&str; 4] = ["he", "she", "him", "her"];
 
 /// The caption that a picture of `text` is conditioned on, where `context` holds the texts of the
 /// panels before it, first to last.
@@ -45,7 +39,7 @@ pub fn picture_prompt(context: &[String], text: &str) -> String {
     }
     let place = scene
         .place
-        .unwrap_or_else(|| some_place(context.first().map_or(text, String::as_str)));
+        .unwrap_or_else(|| by_opening(context.first().map_or(text, String::as_str), Place::ALL));
     describe(
         &scene.subjects,
         place,
@@ -100,45 +94,17 @@ fn complete(before: &Mentions, text: &str, named: Mentions) -> Mentions {
     }
 }
 
-/// The subjects that `text` names. Those of the panel before join where it names none, where a
-/// pronoun stands for them, and its first character where only things are named.
+/// The subjects that `text` names, with those of the panel before whom it leaves out.
 fn subjects(before: &[SubjectId], text: &str, mut named: Vec<SubjectId>) -> Vec<SubjectId> {
-    let has = |any: &[&str]| words(text).any(|word| any.contains(&word.as_str()));
-    let characters = before
-        .iter()
-        .copied()
-        .filter(|subject| subject.is_character());
-    let joining: Vec<SubjectId> = if named.is_empty() {
-        before.to_vec()
-    } else if has(&PLURAL) {
-        characters.collect()
-    } else if has(&SINGULAR) || !named.iter().any(|subject| subject.is_character()) {
-        characters.take(1).collect()
-    } else {
-        Vec::new()
-    };
-    let joining: Vec<SubjectId> = joining
-        .into_iter()
-        .filter(|subject| !named.contains(subject))
-        .take(CARRIED.saturating_sub(named.len()))
-        .collect();
-    named.splice(0..0, joining);
+    let room = CARRIED.saturating_sub(named.len());
+    let is_character = |subject: &SubjectId| subject.is_character();
+    carry_over(before, text, &mut named, room, is_character, SubjectId::eq);
     named.truncate(MAX_SUBJECTS);
     named
 }
 
 fn is_known(text: &str) -> bool {
     words(text).all(|word| is_word(&word))
-}
-
-/// A place for a story that names none, the same in all its panels.
-fn some_place(opening: &str) -> Place {
-    let hash = opening
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
-    Place::ALL[(hash % Place::COUNT as u64) as usize]
 }
 
 #[cfg(test)]

@@ -103,6 +103,24 @@ impl Document {
         edits
     }
 
+    /// The edit that takes a member out of the cast and remembers it as dismissed: whom the author
+    /// has taken out is neither proposed again nor comes back with the next picture that shows it.
+    /// `None` where there is no such member.
+    pub fn removal(&self, id: MemberId) -> Option<Edit> {
+        let story = self.story();
+        let member = story.member(id)?;
+        let mut dismissed = story.dismissed.clone();
+        for name in member.names() {
+            if !dismissed.iter().any(|other| other == name) {
+                dismissed.push(name.to_owned());
+            }
+        }
+        Some(Edit::Together(vec![
+            Edit::RemoveMember(id),
+            Edit::SetDismissed(dismissed),
+        ]))
+    }
+
     /// The member that is named next; 0 in a story that never had a cast.
     pub(super) fn next_member(&self) -> u64 {
         self.next_member

@@ -18,7 +18,7 @@ mod sweep;
 mod takes;
 mod written;
 
-pub use cast::{Member, MemberId, MemberKind, NameMention, Proposal, named, present, proposals};
+pub use cast::{Member, MemberId, MemberKind, NameMention, Proposal, name_mentions, mentioned_members, proposals};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};

@@ -36,7 +36,7 @@ use crate::export;
 use crate::story::{Document, Edit, Images, Panel, PanelId, Rescued, Settings, Story};
 use crate::weights::Manifest;
 pub use autosave::Autosave;
-use casting::Casting;
+use casting::CastProposals;
 use controls::{Controls, PreviewPicture};
 use framing::Framing;
 pub use model::{DrawableWordLists, LoaderFor, ModelChoice, Models, Readiness, Storyteller};
@@ -95,7 +95,8 @@ pub struct State {
     /// Selection, cursor, and what lies open over the board.
     pub view: View,
     seeds: fn() -> u64,
-    casting: Casting,
+    cast_proposals: CastProposals,
+    nouns: NounCache,
     /// The tool in hand, and what the controls of the frame stand at.
     pub framing: Framing,
     controls: Controls,
@@ -142,7 +143,8 @@ impl State {
             board: 0,
             said_language: false,
             view: View::default(),
-            casting: Casting::default(),
+            cast_proposals: CastProposals::default(),
+            nouns: NounCache::default(),
             framing: Framing::default(),
             controls: Controls::new((parts.seeds)()),
             seeds: parts.seeds,
@@ -428,7 +430,8 @@ impl State {
         self.images = images;
         self.project = project;
         self.view.forget_board();
-        self.casting = Casting::default();
+        self.cast_proposals = CastProposals::default();
+        self.nouns = NounCache::default();
         self.framing = Framing::default();
         self.typed = None;
         self.said_language = false;

@@ -8,8 +8,8 @@ use assert_cmd::Command;
 use candle_core::Device;
 use image::{Rgba, RgbaImage};
 use predicates::str::contains;
-use vokenboard::diffusion::{DenoisingOptions, StageDiffusion};
-use vokenboard::eval::{DrawingOptions, Hand, judge_drawings};
+use vokenboard::diffusion::{DenoisingOptions, CompositionDiffusion};
+use vokenboard::eval::{DrawingOptions, DrawingSource, judge_drawings};
 use vokenboard::story::{MemberKind, Project, Record, Story};
 use vokenboard::weights::Place;
 
@@ -165,7 +165,7 @@ fn what_such_a_model_cannot_take_is_refused_by_name() {
 #[test]
 fn the_built_in_model_draws_what_it_never_saw() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sprout-open");
-    let model = StageDiffusion::load(&dir, &Place::of(&Device::Cpu)).unwrap();
+    let model = CompositionDiffusion::load(&dir, &Place::of(&Device::Cpu)).unwrap();
     let options = DrawingOptions {
         samples: 3,
         seed: 2,
@@ -174,7 +174,7 @@ fn the_built_in_model_draws_what_it_never_saw() {
             guidance: 2.0,
             ..DenoisingOptions::default()
         },
-        hand: Hand::HeldOut,
+        source: DrawingSource::HeldOut,
     };
     let report = judge_drawings(&model, &options, None, &mut |_| {}).unwrap();
     let (real, drawn) = (report.real.all(), report.drawn.all());

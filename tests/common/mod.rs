@@ -63,7 +63,10 @@ pub fn write_tiny_stage(models: &Path) {
         "tiny-stage",
         &words,
         (unet, 4),
-        DrawableWords::default(),
+        DrawableWords {
+            library: true,
+            ..DrawableWords::default()
+        },
     );
 }
 

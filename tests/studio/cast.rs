@@ -246,7 +246,7 @@ fn what_is_drawn_from_the_library_is_said_and_can_be_another_drawing() {
             let loader: Loader = Box::new(|_| {
                 let doodle = Doodle::new(Duration::from_millis(1));
                 Ok(Box::new(doodle.that_takes(|takes| {
-                    takes.prompts = PromptStyle::Stage;
+                    takes.prompts = PromptStyle::Composition;
                     takes.references = 4;
                     takes.sees = true;
                 })))

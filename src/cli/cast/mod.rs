@@ -203,7 +203,9 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
         CastCommand::Remove(remove) => {
             let id = member_called(&board, &remove.name)?;
             let name = board.story().member(id).map(|member| member.name.clone());
-            board.edit(Edit::RemoveMember(id))?;
+            if let Some(removal) = board.removal(id) {
+                board.edit(removal)?;
+            }
             (name.unwrap_or_default(), "removed", remove.json)
         }
     };

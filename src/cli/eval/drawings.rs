@@ -8,10 +8,10 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::super::output::{ForceArgs, write_json};
-use crate::diffusion::{DenoisingOptions, StageDiffusion};
-use crate::eval::{Accuracy, DrawingOptions, Hand, Verdict, judge_drawings};
+use crate::diffusion::{DenoisingOptions, CompositionDiffusion};
+use crate::eval::{Accuracy, DrawingOptions, DrawingSource, Verdict, judge_drawings};
 use crate::story::read_picture_file;
-use crate::storyworld::library::{Subject, cut_out};
+use crate::storyworld::library::{CompositionSubject, cut_out};
 use crate::weights::{self, Place};
 
 /// The built-in model that draws from references.
@@ -58,7 +58,7 @@ pub(super) struct DrawingsArgs {
     force: ForceArgs,
 }
 
-/// DrawableWords, judges and prints a table.
+/// Draws, judges and prints a table.
 ///
 /// # Errors
 /// A model or folder that can't be read, too few pictures, or a file that can't be written.
@@ -73,12 +73,12 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => weights::models_dir(None)?.join(OPEN_MODEL),
     };
-    let hand = match (&args.pictures, args.drawings) {
-        (Some(dir), _) => Hand::Other(pictures(dir)?),
-        (None, Whose::Trained) => Hand::Trained,
-        (None, Whose::HeldOut) => Hand::HeldOut,
+    let source = match (&args.pictures, args.drawings) {
+        (Some(dir), _) => DrawingSource::Other(pictures(dir)?),
+        (None, Whose::Trained) => DrawingSource::Trained,
+        (None, Whose::HeldOut) => DrawingSource::HeldOut,
     };
-    let model = StageDiffusion::load(&dir, &Place::of(&candle_core::Device::Cpu))?;
+    let model = CompositionDiffusion::load(&dir, &Place::of(&candle_core::Device::Cpu))?;
     let options = DrawingOptions {
         samples: args.samples,
         seed: args.seed,
@@ -87,7 +87,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
             guidance: args.guidance,
             ..DenoisingOptions::default()
         },
-        hand,
+        source,
     };
     let bar = ProgressBar::new_spinner();
     let report = judge_drawings(&model, &options, args.grid.as_deref(), &mut |what| {
@@ -120,7 +120,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
 }
 
 /// The pictures of a folder, cut out, in the order of their names.
-fn pictures(dir: &Path) -> anyhow::Result<Vec<Subject>> {
+fn pictures(dir: &Path) -> anyhow::Result<Vec<CompositionSubject>> {
     let entries = std::fs::read_dir(dir);
     let entries = entries.map_err(|error| {
         anyhow::anyhow!(
@@ -135,8 +135,8 @@ fn pictures(dir: &Path) -> anyhow::Result<Vec<Subject>> {
         ending.is_some_and(|ending| matches!(ending, "png" | "jpg" | "jpeg" | "webp"))
     };
     paths.retain(is_picture);
-    let subject = |path: &PathBuf| -> anyhow::Result<Subject> {
-        Ok(Subject::Picture {
+    let subject = |path: &PathBuf| -> anyhow::Result<CompositionSubject> {
+        Ok(CompositionSubject::Picture {
             picture: cut_out(&read_picture_file(path)?.0),
             like: None,
         })

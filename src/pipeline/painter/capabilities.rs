@@ -14,7 +14,7 @@ pub enum PromptStyle {
     Storyworld,
     /// Who stands where from left to right, then place, time and weather; nouns find a drawing of
     /// the library, names the cast's pictures.
-    Stage,
+    Composition,
     /// Sentences that describe the picture.
     #[default]
     Sentences,

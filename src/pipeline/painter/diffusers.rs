@@ -11,7 +11,7 @@ use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle,
 };
-use crate::diffusion::{DenoisingOptions, SchedulerKind, TextToImageModel};
+use crate::diffusion::{DenoisingOptions, SchedulerKind, StepDone, TextToImageModel};
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
@@ -65,6 +65,29 @@ pub(in crate::pipeline) fn own_schedulers() -> Vec<SchedulerName> {
     all.map(|kind| SchedulerName::from(kind.name())).collect()
 }
 
+/// How a brief's picture is denoised by a model of our own.
+pub(super) fn denoising_options(brief: &Brief) -> Result<DenoisingOptions, PipelineError> {
+    let scheduler = brief.scheduler.as_str().parse();
+    Ok(DenoisingOptions {
+        scheduler: scheduler.map_err(PipelineError::Request)?,
+        steps: brief.steps as usize,
+        guidance: f64::from(brief.guidance),
+    })
+}
+
+/// Tells `sink` of each denoising step.
+pub(super) fn step_progress(
+    sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> impl FnMut(StepDone) -> ControlFlow<()> {
+    move |done| {
+        sink(Progress::Step {
+            step: done.step,
+            steps: done.steps,
+            preview: Arc::new(done.preview),
+        })
+    }
+}
+
 struct DiffusersPainter {
     dir: PathBuf,
     place: Place,
@@ -88,26 +111,16 @@ impl Painter for DiffusersPainter {
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<PaintedPicture>, PipelineError> {
-        let scheduler = brief.scheduler.as_str().parse();
-        let how = DenoisingOptions {
-            scheduler: scheduler.map_err(PipelineError::Request)?,
-            steps: brief.steps as usize,
-            guidance: f64::from(brief.guidance),
-        };
+        let how = denoising_options(brief)?;
         if brief.bf16 != self.bf16 {
             self.diffusion = TextToImageModel::load_with(&self.dir, &self.place, brief.bf16)?;
             self.bf16 = brief.bf16;
         }
         let (prompt, negative) = (&brief.prompt, brief.negative.trim());
+        let steps = &mut step_progress(sink);
         let picture = self
             .diffusion
-            .sample(prompt, negative, brief.seed, how, &mut |done| {
-                sink(Progress::Step {
-                    step: done.step,
-                    steps: done.steps,
-                    preview: Arc::new(done.preview),
-                })
-            })?;
+            .sample(prompt, negative, brief.seed, how, steps)?;
         Ok(picture.map(PaintedPicture::from))
     }
 }

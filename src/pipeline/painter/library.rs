@@ -2,33 +2,33 @@
 //! library for whatever else a prompt names.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 
+use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::diffusers::{denoising_options, step_progress};
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle, own_schedulers,
 };
-use crate::diffusion::{DenoisingOptions, ModelFolder, Stage, StageDiffusion};
+use crate::diffusion::{CompositionDiffusion, CompositionRequest};
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
-use crate::story::{Member, MemberId, Settings, Size, named};
+use crate::story::{Member, MemberId, Settings, Size, name_mentions};
 use crate::storyworld::library::{
-    MAX_FIGURES, SceneSetting, Shown, Side, StagePrompt, Subject, cut_out, named as nouns,
+    CompositionPrompt, CompositionSubject, Figure, MAX_FIGURES, PromptSubject, SceneSetting, Side,
+    cut_out, drawn_nouns,
 };
 use crate::storyworld::{Time, Weather};
 use crate::weights::{Model, Place};
 
-/// Models whose manifest says `caption` and whose UNet draws from references.
+/// Models whose manifest says `caption` and that they draw from the library.
 pub(super) struct LibraryKind;
 
 impl PainterKind for LibraryKind {
     fn detect(&self, model: &Model) -> bool {
-        let config = || ModelFolder::new(&model.dir).read_unet_config();
-        model.manifest.pipeline == CAPTION.as_str()
-            && config().is_ok_and(|config| config.reference_attention)
+        model.manifest.pipeline == CAPTION.as_str() && model.manifest.draws.library
     }
 
     fn load(
@@ -38,7 +38,7 @@ impl PainterKind for LibraryKind {
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let manifest = &model.manifest;
-        let model = StageDiffusion::load(&model.dir, place)?;
+        let model = CompositionDiffusion::load(&model.dir, place)?;
         let (width, height) = model.diffusion().picture_size();
         Ok(Box::new(LibraryPainter {
             description: PainterDescription {
@@ -47,7 +47,7 @@ impl PainterKind for LibraryKind {
                 device: place.name(),
                 takes: Capabilities {
                     size: Size { width, height },
-                    prompts: PromptStyle::Stage,
+                    prompts: PromptStyle::CompositionRequest,
                     negative: true,
                     schedulers: own_schedulers(),
                     references: MAX_FIGURES,
@@ -63,12 +63,12 @@ impl PainterKind for LibraryKind {
 }
 
 struct LibraryPainter {
-    model: StageDiffusion,
+    model: CompositionDiffusion,
     description: PainterDescription,
 }
 
 /// What a brief shows.
-fn stage(brief: &Brief) -> Stage {
+fn composition(brief: &Brief) -> CompositionRequest {
     // Pictures are called by name; one without a name is shown beside those.
     let called: Vec<Member> = brief
         .references
@@ -79,31 +79,34 @@ fn stage(brief: &Brief) -> Stage {
             ..Member::new(MemberId(number))
         })
         .collect();
-    let names: Vec<(Range<usize>, usize)> = named(&called, &brief.prompt)
+    let names: Vec<(Range<usize>, usize)> = name_mentions(&called, &brief.prompt)
         .into_iter()
         .map(|name| (name.start..name.end, name.member.0 as usize))
         .collect();
-    let StagePrompt { mut figures, said } = StagePrompt::read(&brief.prompt, &names);
+    let CompositionPrompt {
+        mut figures,
+        setting,
+    } = CompositionPrompt::read(&brief.prompt, &names);
     for (number, reference) in brief.references.iter().enumerate() {
-        let shown = Shown::Member(number);
+        let subject = PromptSubject::Member(number);
         let unnamed = reference.how.member.is_none();
-        if unnamed && figures.iter().all(|(other, _)| *other != shown) {
-            figures.push((shown, None));
+        if unnamed && figures.iter().all(|(other, _)| *other != subject) {
+            figures.push((subject, None));
         }
     }
     figures.truncate(MAX_FIGURES);
     let mut rng = ChaCha8Rng::seed_from_u64(brief.seed);
     let count = figures.len();
-    let subjects: Vec<(Subject, Option<Side>)> = figures
+    let subjects: Vec<(CompositionSubject, Option<Side>)> = figures
         .into_iter()
-        .map(|(shown, side)| {
-            let subject = match shown {
-                Shown::Drawing(drawing) => Subject::Drawing(drawing),
-                Shown::Member(i) => {
+        .map(|(subject, side)| {
+            let subject = match subject {
+                PromptSubject::Drawing(drawing) => CompositionSubject::Drawing(drawing),
+                PromptSubject::Member(i) => {
                     let reference = &brief.references[i];
-                    Subject::Picture {
+                    CompositionSubject::Picture {
                         picture: cut_out(&reference.whole),
-                        like: nouns(&reference.how.prompt).first().map(|n| n.drawing),
+                        like: drawn_nouns(&reference.how.prompt).first().map(|n| n.drawing),
                     }
                 }
             };
@@ -115,14 +118,14 @@ fn stage(brief: &Brief) -> Stage {
         .enumerate()
         .map(|(i, (subject, side))| {
             let corner = subject.corner(&mut rng, count, i, side);
-            (subject, corner)
+            Figure::new(subject, count, 1.0, corner)
         });
     let figures = placed.collect();
-    let setting = match said.ground {
-        Some(ground) => SceneSetting {
-            ground,
-            time: said.time.unwrap_or(Time::Day),
-            weather: said.weather.unwrap_or(Weather::Clear),
+    let setting = match setting.location {
+        Some(location) => SceneSetting {
+            location,
+            time: setting.time.unwrap_or(Time::Day),
+            weather: setting.weather.unwrap_or(Weather::Clear),
             layout: 0,
             fall: 0,
         }
@@ -130,7 +133,7 @@ fn stage(brief: &Brief) -> Stage {
         // The model was told of places, times and weathers only.
         None => String::new(),
     };
-    Stage { figures, setting }
+    CompositionRequest { figures, setting }
 }
 
 /// `Milo` of `Milo: small, red scarf`.
@@ -143,30 +146,23 @@ impl Painter for LibraryPainter {
         &self.description
     }
 
+    fn computes_on(&self) -> Device {
+        self.model.diffusion().painter.device().clone()
+    }
+
     fn draw(
         &mut self,
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<PaintedPicture>, PipelineError> {
-        let scheduler = brief.scheduler.as_str().parse();
-        let how = DenoisingOptions {
-            scheduler: scheduler.map_err(PipelineError::Request)?,
-            steps: brief.steps as usize,
-            guidance: f64::from(brief.guidance),
-        };
-        let stage = stage(brief);
-        let figures = stage.figures.len();
-        tracing::debug!(setting = stage.setting, figures, "stage");
-        let negative = brief.negative.trim();
+        let how = denoising_options(brief)?;
+        let request = composition(brief);
+        let figures = request.figures.len();
+        tracing::debug!(setting = request.setting, figures, "composition");
+        let (negative, steps) = (brief.negative.trim(), &mut step_progress(sink));
         let picture = self
             .model
-            .draw(&stage, negative, brief.seed, how, &mut |done| {
-                sink(Progress::Step {
-                    step: done.step,
-                    steps: done.steps,
-                    preview: Arc::new(done.preview),
-                })
-            })?;
+            .draw(&request, negative, brief.seed, how, steps)?;
         Ok(picture.map(PaintedPicture::from))
     }
 }

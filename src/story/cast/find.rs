@@ -155,13 +155,13 @@ fn ends(text: &[Letter], end: usize) -> bool {
 /// longer counts: "Milo the Great" is not Milo where both are in the cast.
 ///
 /// ```
-/// use vokenboard::story::{Member, MemberId, named};
+/// use vokenboard::story::{Member, MemberId, name_mentions};
 ///
 /// let milo = Member { name: "Milo".into(), ..Member::new(MemberId(1)) };
-/// let found = named(&[milo], "Milord sees MILO's lamp.");
+/// let found = name_mentions(&[milo], "Milord sees MILO's lamp.");
 /// assert_eq!((found.len(), found[0].start, found[0].end), (1, 12, 16));
 /// ```
-pub fn named(cast: &[Member], text: &str) -> Vec<NameMention> {
+pub fn name_mentions(cast: &[Member], text: &str) -> Vec<NameMention> {
     let text = letters(text);
     let mut hits: Vec<(usize, usize, MemberId)> = Vec::new();
     for member in cast {
@@ -203,9 +203,9 @@ pub fn named(cast: &[Member], text: &str) -> Vec<NameMention> {
 }
 
 /// Who of `cast` is named in `text`, each once, in the order in which they are.
-pub fn present(cast: &[Member], text: &str) -> Vec<MemberId> {
+pub fn mentioned_members(cast: &[Member], text: &str) -> Vec<MemberId> {
     let mut found = Vec::new();
-    for named in named(cast, text) {
+    for named in name_mentions(cast, text) {
         if !found.contains(&named.member) {
             found.push(named.member);
         }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn finds(names: &[&str], text: &str) -> bool {
-        !present(&cast(&[names]), text).is_empty()
+        !mentioned_members(&cast(&[names]), text).is_empty()
     }
 
     #[test]
@@ -277,14 +277,14 @@ mod tests {
             &["Ann", "her sister"],
         ]);
         let ids = |text: &str| -> Vec<u64> {
-            let found = present(&cast, text);
+            let found = mentioned_members(&cast, text);
             found.into_iter().map(|id| id.0).collect()
         };
         assert_eq!(ids("Her sister saw Milo the Great."), [3, 2]);
         assert_eq!(ids("Milo and the King, and Milo again."), [1, 2]);
         assert_eq!(ids("Nobody."), [] as [u64; 0]);
         let text = "So Ann — and Milo — left.";
-        let named = named(&cast, text);
+        let named = name_mentions(&cast, text);
         let words: Vec<&str> = named.iter().map(|n| &text[n.start..n.end]).collect();
         assert_eq!(words, ["Ann", "Milo"]);
     }

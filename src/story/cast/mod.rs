@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use find::{NameMention, named, present};
+pub use find::{NameMention, name_mentions, mentioned_members};
 pub use propose::{Proposal, proposals};
 
 use super::record::{FileUse, LoraUse};
@@ -115,7 +115,7 @@ impl Story {
                 let there = |id: &&MemberId| self.member(**id).is_some();
                 ids.iter().filter(there).copied().collect()
             }
-            None => present(&self.cast, &panel.text),
+            None => mentioned_members(&self.cast, &panel.text),
         }
     }
 
@@ -132,7 +132,7 @@ impl Story {
         if is_in {
             ids.push(member);
         }
-        let mut found = present(&self.cast, &panel.text);
+        let mut found = mentioned_members(&self.cast, &panel.text);
         let mut same = ids.clone();
         found.sort_unstable();
         same.sort_unstable();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::present;
+use super::mentioned_members;
 use crate::story::{Member, PanelId, Story};
 
 /// Somebody who may belong to the cast.
@@ -167,9 +167,9 @@ pub fn proposals(story: &Story) -> Vec<Proposal> {
                     name: proposal.name.clone(),
                     ..Member::default()
                 };
-                !present(&[of], &name).is_empty() || proposal.name.starts_with(&name)
+                !mentioned_members(&[of], &name).is_empty() || proposal.name.starts_with(&name)
             });
-            let member = !present(&story.cast, &name).is_empty()
+            let member = !mentioned_members(&story.cast, &name).is_empty()
                 || story
                     .cast
                     .iter()

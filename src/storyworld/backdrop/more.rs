@@ -48,9 +48,9 @@ impl Layer {
 
 /// The SVG, 128 units square, of a place made of layers.
 pub(crate) fn svg(setting: &SceneSetting) -> String {
-    let seed = 0x60de + 131 * setting.ground.index() as u64 + 1009 * u64::from(setting.layout);
+    let seed = 0x60de + 131 * setting.location.index() as u64 + 1009 * u64::from(setting.layout);
     let mut b = BackdropPainter::new(seed, setting.time, setting.weather, setting.layout);
-    for layer in setting.ground.more().map_or(&[][..], |p| &p.layers) {
+    for layer in setting.location.more().map_or(&[][..], |p| &p.layers) {
         b.layer(layer);
     }
     b.finish()
@@ -58,7 +58,7 @@ pub(crate) fn svg(setting: &SceneSetting) -> String {
 
 /// What stands in a place: art cut to what is drawn.
 fn art(name: &str) -> String {
-    DrawingId::named(name).map_or_else(String::new, |id| id.get().cut_out())
+    DrawingId::by_name(name).map_or_else(String::new, |id| id.get().cut_out())
 }
 
 impl BackdropPainter {

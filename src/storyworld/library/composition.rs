@@ -1,15 +1,16 @@
 //! Scenes whose subjects are any drawings of the library.
 //!
-//! The stage is a grid of cells, one for each latent of the built-in autoencoder. A figure stands
+//! A composition is a grid of cells, one for each latent of the built-in autoencoder. A figure stands
 //! in a square canvas of cells, and so looks the same, latent by latent, in its reference and on
-//! the stage: what has to be learnt is where it goes and what light falls on it.
+//! the picture: what has to be learnt is where it goes and what light falls on it.
 
 use std::ops::RangeInclusive;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::{DrawingId, Ground, SceneSetting, stage};
+use super::subject::{corner, in_canvas};
+use super::{CompositionSubject, DrawingId, Location, SceneSetting};
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::scene::{FALLS, LAYOUTS, Rect, Split, UNITS, to_pixels};
 
@@ -27,11 +28,11 @@ const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
 /// A turn of hue by one step is this part of a circle.
 pub(super) const HUES: u8 = 16;
 
-/// A drawing on the stage.
+/// Somebody or something in a composition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Figure {
     /// What it shows.
-    pub drawing: DrawingId,
+    pub subject: CompositionSubject,
     /// The canvas's top left corner in cells; it may lie outside the picture.
     pub x: i32,
     /// See `x`.
@@ -67,12 +68,17 @@ pub struct CompositionOptions {
 }
 
 impl Figure {
-    /// `drawing` with its usual size among `count`, in the canvas whose corner is (x, y).
-    pub fn new(drawing: DrawingId, count: usize, scale: f32, (x, y): (i32, i32)) -> Self {
-        let kind = drawing.get();
-        let (height, width) = stage::extent(count, scale * kind.scale, kind.aspect());
+    /// `subject` with `scale` times its usual size among `count`, in the canvas whose corner is
+    /// (x, y).
+    pub fn new(
+        subject: CompositionSubject,
+        count: usize,
+        scale: f32,
+        (x, y): (i32, i32),
+    ) -> Self {
+        let (width, height) = subject.extent(count, scale);
         Self {
-            drawing,
+            subject,
             x,
             y,
             height,
@@ -95,7 +101,7 @@ impl Figure {
 
     /// Its corner in its canvas, in 1/128 of the picture.
     pub(super) fn in_canvas(&self) -> (i32, i32) {
-        stage::in_canvas(self.width, self.height, self.drawing.get().sky)
+        in_canvas(self.width, self.height, self.subject.is_sky())
     }
 }
 
@@ -112,20 +118,20 @@ impl Composition {
         let most = (*options.figures.end()).clamp(least, MAX_FIGURES);
         let count = rng.random_range(least..=most);
         let drawings: Vec<DrawingId> = choice.choose_multiple(rng, count).copied().collect();
-        let grounds: Vec<Ground> = Ground::all().collect();
-        let ground = grounds[rng.random_range(0..grounds.len())];
+        let locations: Vec<Location> = Location::all().collect();
+        let location = locations[rng.random_range(0..locations.len())];
         let time = match rng.random_range(0..10) {
             0..5 => Time::Day,
             5..7 => Time::Sunset,
             _ => Time::Night,
         };
         let weather = match rng.random_range(0..10) {
-            _ if !ground.has_weather() => Weather::Clear,
+            _ if !location.has_weather() => Weather::Clear,
             0..6 => Weather::Clear,
             6..8 => Weather::Rain,
             _ => Weather::Snow,
         };
-        let mut made = Self::stage(rng, &drawings, ground, time, weather);
+        let mut made = Self::arranged(rng, &drawings, location, time, weather);
         for figure in &mut made.figures {
             if rng.random_bool(options.recoloured) {
                 figure.hue = rng.random_range(1..HUES);
@@ -135,26 +141,26 @@ impl Composition {
         made
     }
 
-    /// Puts the first four of `drawings` on the stage, from left to right; positions, sizes and
-    /// the variant of the place are drawn.
-    pub fn stage(
+    /// The first four of `drawings` from left to right; positions, sizes and the variant of the
+    /// place are drawn.
+    pub fn arranged(
         rng: &mut impl Rng,
         drawings: &[DrawingId],
-        ground: Ground,
+        location: Location,
         time: Time,
         weather: Weather,
     ) -> Self {
         let drawings = &drawings[..drawings.len().min(MAX_FIGURES)];
         let count = drawings.len();
         let figures = drawings.iter().enumerate().map(|(i, &drawing)| {
-            let corner = stage::corner(rng, count, i, drawing.get().sky);
+            let corner = corner(rng, count, i, drawing.get().sky);
             let scale = *SCALES.choose(rng).unwrap_or(&1.0);
-            Figure::new(drawing, count, scale, corner)
+            Figure::new(CompositionSubject::Drawing(drawing), count, scale, corner)
         });
         let figures = figures.collect();
         Self {
             setting: SceneSetting {
-                ground,
+                location,
                 time,
                 weather,
                 layout: rng.random_range(0..LAYOUTS),

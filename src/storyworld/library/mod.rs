@@ -11,7 +11,7 @@ mod names;
 mod prompt;
 mod raster;
 mod setting;
-mod stage;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +23,11 @@ use resvg::usvg;
 
 pub use composition::{CANVAS_CELLS, CELLS, Composition, CompositionOptions, Figure, MAX_FIGURES};
 pub use cut_out::cut_out;
-pub use names::{Likeness, Named, drawings_called, named};
-pub use prompt::{Shown, StagePrompt};
+pub use names::{DrawnNoun, NounFit, drawings_called, drawn_nouns};
+pub use prompt::{CompositionPrompt, PromptSubject};
 pub use raster::{CompositionRenderer, DRAWING_SIDE, PAPER, drawing};
-pub use setting::{Ground, Said, SceneSetting, vocabulary};
-pub use stage::{Side, Subject};
+pub use setting::{Location, SceneSetting, SettingMentions, vocabulary};
+pub use subject::{CompositionSubject, Side};
 
 /// A line for each drawing: name, height relative to a person, whether it hangs in the sky, what it
 /// shows, and the nouns that it is called by, the usual one first.
@@ -41,7 +41,7 @@ pub struct DrawingId(u16);
 
 /// What a drawing shows, broadly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DrawingKind {
     /// A person, or what acts as one: a ghost, a robot.
     Person,
     /// An animal, dragons among them.
@@ -58,7 +58,7 @@ pub enum Kind {
     Thing,
 }
 
-impl Kind {
+impl DrawingKind {
     const ALL: [(&'static str, Self); 7] = [
         ("person", Self::Person),
         ("animal", Self::Animal),
@@ -85,7 +85,7 @@ pub struct Drawing {
     /// It hangs in the sky instead of standing on the ground.
     pub sky: bool,
     /// What it shows.
-    pub kind: Kind,
+    pub kind: DrawingKind,
     /// What it is called, the usual noun first; `~` stands before those that are mostly verbs.
     pub nouns: Vec<&'static str>,
     /// Its view box and elements, as in the file.
@@ -105,7 +105,7 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
         let mut next = || fields.next().unwrap_or_default();
         let (name, scale, place) = (next(), next(), next());
         let word = next();
-        let kind = Kind::ALL.iter().find(|(name, _)| *name == word);
+        let kind = DrawingKind::ALL.iter().find(|(name, _)| *name == word);
         let nouns = next().split(", ").collect();
         let mut parts = drawn.splitn(3, '\t').skip(1);
         let (view, body) = (
@@ -116,7 +116,7 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
             name,
             scale: scale.parse().unwrap_or(1.0),
             sky: place == "sky",
-            kind: kind.map_or(Kind::Thing, |(_, kind)| *kind),
+            kind: kind.map_or(DrawingKind::Thing, |(_, kind)| *kind),
             nouns,
             view: view.to_owned(),
             body: body.to_owned(),
@@ -133,7 +133,7 @@ impl DrawingId {
     }
 
     /// The drawing of that name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn by_name(name: &str) -> Option<Self> {
         Self::all().find(|id| id.get().name == name)
     }
 

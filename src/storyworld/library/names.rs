@@ -13,7 +13,7 @@ const NEAREST: &str = include_str!("../../../assets/library/nearest.tsv");
 
 /// How well a drawing fits a noun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Likeness {
+pub enum NounFit {
     /// The noun is one that the drawing is called by, or a synonym.
     Same,
     /// The noun is a kind of what is drawn: a spaniel is drawn as a dog.
@@ -24,7 +24,7 @@ pub enum Likeness {
 
 /// A noun of a text and its drawing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct DrawnNoun {
     /// The noun as it stands in the text, lower case; it may be several words.
     pub noun: String,
     /// Where it stands in the text, in bytes.
@@ -32,7 +32,7 @@ pub struct Named {
     /// What stands for it.
     pub drawing: DrawingId,
     /// How well that fits.
-    pub likeness: Likeness,
+    pub fit: NounFit,
 }
 
 /// Longest noun, in words.
@@ -53,17 +53,17 @@ const SIDES: [&str; 3] = ["left", "middle", "right"];
 #[derive(Clone, Copy)]
 struct Entry {
     drawing: DrawingId,
-    likeness: Likeness,
+    fit: NounFit,
     /// It is more often a verb or an adjective.
     doubtful: bool,
 }
 
 static NOUNS: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
     let mut nouns = HashMap::new();
-    let mut add = |noun: &'static str, drawing, likeness| {
+    let mut add = |noun: &'static str, drawing, fit| {
         let entry = Entry {
             drawing,
-            likeness,
+            fit,
             doubtful: noun.starts_with('~'),
         };
         nouns.entry(noun.trim_start_matches('~')).or_insert(entry);
@@ -73,7 +73,7 @@ static NOUNS: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
     for rank in 0..longest {
         for id in DrawingId::all() {
             if let Some(noun) = id.get().nouns.get(rank) {
-                add(noun, id, Likeness::Same);
+                add(noun, id, NounFit::Same);
             }
         }
     }
@@ -82,14 +82,14 @@ static NOUNS: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
     for line in NEAREST.lines() {
         let mut fields = line.split('\t');
         let mut next = || fields.next().unwrap_or_default();
-        let (drawing, likeness, nouns) = (next(), next(), next());
-        let likeness = match likeness {
-            "same" => Likeness::Same,
-            "kind" => Likeness::Kind,
-            _ => Likeness::Near,
+        let (drawing, fit, nouns) = (next(), next(), next());
+        let fit = match fit {
+            "same" => NounFit::Same,
+            "kind" => NounFit::Kind,
+            _ => NounFit::Near,
         };
         if let Some(&id) = by_name.get(drawing) {
-            nouns.split(' ').for_each(|noun| add(noun, id, likeness));
+            nouns.split(' ').for_each(|noun| add(noun, id, fit));
         }
     }
     nouns
@@ -99,14 +99,14 @@ static NOUNS: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
 /// text. Of nouns within one another the longest counts: "fire engine" is no fire.
 ///
 /// ```
-/// use vokenboard::storyworld::library::{Likeness, named};
+/// use vokenboard::storyworld::library::{NounFit, drawn_nouns};
 ///
-/// let found = named("My grandmother kept bees");
+/// let found = drawn_nouns("My grandmother kept bees");
 /// let drawn: Vec<_> = found.iter().map(|n| n.drawing.get().name).collect();
 /// assert_eq!(drawn, ["old-woman", "honeybee"]);
-/// assert!(found.iter().all(|n| n.likeness == Likeness::Same));
+/// assert!(found.iter().all(|n| n.fit == NounFit::Same));
 /// ```
-pub fn named(text: &str) -> Vec<Named> {
+pub fn drawn_nouns(text: &str) -> Vec<DrawnNoun> {
     let words = words(text);
     let mut found = Vec::new();
     let mut at = 0;
@@ -125,13 +125,13 @@ pub fn named(text: &str) -> Vec<Named> {
             at += 1;
             continue;
         };
-        let next = Named {
+        let next = DrawnNoun {
             noun,
             at: words[at].0.start..words[end - 1].0.end,
             drawing: entry.drawing,
-            likeness: entry.likeness,
+            fit: entry.fit,
         };
-        match found.last_mut().filter(|last: &&mut Named| {
+        match found.last_mut().filter(|last: &&mut DrawnNoun| {
             let between = text.get(last.at.end..next.at.start).unwrap_or_default();
             between.trim().is_empty() || between == "-"
         }) {
@@ -145,8 +145,8 @@ pub fn named(text: &str) -> Vec<Named> {
     found
 }
 
-fn is_character(named: &Named) -> bool {
-    named.drawing.get().kind.is_character()
+fn is_character(noun: &DrawnNoun) -> bool {
+    noun.drawing.get().kind.is_character()
 }
 
 /// Whether words that can be a verb as well are a noun at `at..end`.
@@ -176,7 +176,7 @@ pub fn drawings_called(words: &str) -> Vec<DrawingId> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let mut found: Vec<DrawingId> = named(&wanted).iter().map(|named| named.drawing).collect();
+    let mut found: Vec<DrawingId> = drawn_nouns(&wanted).iter().map(|noun| noun.drawing).collect();
     let mut more: Vec<(u8, DrawingId)> = DrawingId::all()
         .filter_map(|id| {
             let drawing = id.get();

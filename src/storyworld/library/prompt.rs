@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use super::{DrawingId, MAX_FIGURES, Named, Said, Side, named};
+use super::{DrawingId, MAX_FIGURES, DrawnNoun, SettingMentions, Side, drawn_nouns};
 
 /// Who is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum PromptSubject {
     /// The member of the cast with that number.
     Member(usize),
     /// A drawing of the library.
@@ -18,11 +18,11 @@ pub enum Shown {
 
 /// A picture prompt as it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StagePrompt {
+pub struct CompositionPrompt {
     /// Who stands there, from left to right, and where that is said.
-    pub figures: Vec<(Shown, Option<Side>)>,
+    pub figures: Vec<(PromptSubject, Option<Side>)>,
     /// Where and when it plays, as far as it is said.
-    pub said: Said,
+    pub setting: SettingMentions,
 }
 
 /// Words that say a side.
@@ -35,60 +35,60 @@ const SIDES: [(&str, Side); 6] = [
     ("between", Side::Middle),
 ];
 
-impl StagePrompt {
+impl CompositionPrompt {
     /// Reads a prompt in which members of the cast are named at `members`: of each the bytes and
     /// its number. Each subject counts once, and the first four.
     ///
     /// ```
-    /// use vokenboard::storyworld::library::{Side, StagePrompt};
+    /// use vokenboard::storyworld::library::{Side, CompositionPrompt};
     ///
-    /// let read = StagePrompt::read("owl on the right and fox on the left in the forest", &[]);
+    /// let read = CompositionPrompt::read("owl on the right and fox on the left in the forest", &[]);
     /// assert_eq!(read.figures.len(), 2);
     /// assert_eq!(read.figures[0].1, Some(Side::Left));
     /// ```
-    pub fn read(prompt: &str, members: &[(Range<usize>, usize)]) -> StagePrompt {
-        let said = Said::of(prompt);
+    pub fn read(prompt: &str, members: &[(Range<usize>, usize)]) -> CompositionPrompt {
+        let setting = SettingMentions::of(prompt);
         let within = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
-        let mut all: Vec<(Range<usize>, Shown)> = members
+        let mut all: Vec<(Range<usize>, PromptSubject)> = members
             .iter()
-            .map(|(at, number)| (at.clone(), Shown::Member(*number)))
+            .map(|(at, number)| (at.clone(), PromptSubject::Member(*number)))
             .collect();
-        for Named { at, drawing, .. } in named(prompt) {
+        for DrawnNoun { at, drawing, .. } in drawn_nouns(prompt) {
             let taken = members.iter().any(|(other, _)| within(&at, other));
-            if !taken && !said.places.iter().any(|place| within(&at, place)) {
-                all.push((at, Shown::Drawing(drawing)));
+            if !taken && !setting.places.iter().any(|place| within(&at, place)) {
+                all.push((at, PromptSubject::Drawing(drawing)));
             }
         }
         all.sort_by_key(|(at, _)| at.start);
-        let mut figures: Vec<(Shown, Option<Side>)> = Vec::new();
-        for (i, (at, shown)) in all.iter().enumerate() {
+        let mut figures: Vec<(PromptSubject, Option<Side>)> = Vec::new();
+        for (i, (at, subject)) in all.iter().enumerate() {
             let next = all.get(i + 1).map_or(prompt.len(), |(next, _)| next.start);
             let behind = prompt.get(at.end..next).unwrap_or_default();
             let side = side(behind);
-            match figures.iter_mut().find(|(other, _)| other == shown) {
+            match figures.iter_mut().find(|(other, _)| other == subject) {
                 Some((_, known)) => *known = known.or(side),
-                None => figures.push((shown.clone(), side)),
+                None => figures.push((subject.clone(), side)),
             }
         }
         figures.truncate(MAX_FIGURES);
         let last = figures.len().saturating_sub(1).max(1) as f32;
-        let mut placed: Vec<(f32, (Shown, Option<Side>))> = figures
+        let mut placed: Vec<(f32, (PromptSubject, Option<Side>))> = figures
             .into_iter()
             .enumerate()
-            .map(|(i, (shown, side))| {
+            .map(|(i, (subject, side))| {
                 let along = match side {
                     Some(Side::Left) => 0.0,
                     Some(Side::Middle) => 0.5,
                     Some(Side::Right) => 1.0,
                     None => i as f32 / last,
                 };
-                (along, (shown, side))
+                (along, (subject, side))
             })
             .collect();
         placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        StagePrompt {
+        CompositionPrompt {
             figures: placed.into_iter().map(|(_, figure)| figure).collect(),
-            said,
+            setting,
         }
     }
 
@@ -134,18 +134,18 @@ mod tests {
     use super::*;
 
     fn read(prompt: &str) -> (Vec<(&'static str, Option<Side>)>, Option<&'static str>) {
-        let read = StagePrompt::read(prompt, &[]);
-        let name = |shown: &Shown| match shown {
-            Shown::Drawing(drawing) => drawing.get().name,
-            Shown::Member(_) => "",
+        let read = CompositionPrompt::read(prompt, &[]);
+        let name = |subject: &PromptSubject| match subject {
+            PromptSubject::Drawing(drawing) => drawing.get().name,
+            PromptSubject::Member(_) => "",
         };
         let figures = read
             .figures
             .iter()
-            .map(|(shown, side)| (name(shown), *side));
+            .map(|(subject, side)| (name(subject), *side));
         (
             figures.collect(),
-            read.said.ground.map(|ground| ground.name()),
+            read.setting.location.map(|location| location.name()),
         )
     }
 
@@ -162,7 +162,7 @@ mod tests {
                 &["fox", "key", "owl", "sailboat"],
             ),
         ] {
-            let prompt = StagePrompt::write(names, setting);
+            let prompt = CompositionPrompt::write(names, setting);
             let (figures, place) = read(&prompt);
             assert_eq!(
                 figures.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn members_of_the_cast_come_before_nouns() {
         let prompt = "Fox and an owl";
-        let read = StagePrompt::read(prompt, &[(0..3, 7)]);
-        assert_eq!(read.figures[0].0, Shown::Member(7));
+        let read = CompositionPrompt::read(prompt, &[(0..3, 7)]);
+        assert_eq!(read.figures[0].0, PromptSubject::Member(7));
         assert_eq!(read.figures.len(), 2);
     }
 }

@@ -1,11 +1,13 @@
 //! Compositions and references to pixels.
 
-use image::{Rgba, RgbaImage};
+use image::{Rgba, RgbaImage, imageops};
 use resvg::tiny_skia::{self, Pixmap, Transform};
 
 use super::composition::{CANVAS_CELLS, CELLS, HUES};
-use super::stage::{self, MIDDLE, Subject};
-use super::{Composition, Drawing, DrawingId, Figure, Ground, SceneSetting};
+use super::subject::MIDDLE;
+use super::{
+    Composition, CompositionSubject, Drawing, DrawingId, Figure, Location, SceneSetting,
+};
 use crate::storyworld::backdrop;
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::render::{self, Renderer, Sprite};
@@ -18,7 +20,7 @@ pub const PAPER: [u8; 3] = [150, 152, 160];
 /// Pixels along the longer side of a drawing that joins a story's cast.
 pub const DRAWING_SIDE: u32 = 384;
 
-/// DrawableWords compositions and references at one size; shared by reference between threads.
+/// Draws compositions and references at one size; shared by reference between threads.
 pub struct CompositionRenderer {
     backdrops: Renderer,
     /// Of the places that are no story's.
@@ -30,7 +32,7 @@ impl CompositionRenderer {
     /// For square pictures of `size` pixels, a multiple of 128.
     pub fn new(size: u32) -> Self {
         let backdrops = Renderer::new(size);
-        let many = Ground::all().count() * Time::COUNT * Weather::COUNT * usize::from(LAYOUTS);
+        let many = Location::all().count() * Time::COUNT * Weather::COUNT * usize::from(LAYOUTS);
         Self {
             size: backdrops.size(),
             more: (0..many).map(|_| OnceLock::new()).collect(),
@@ -55,11 +57,10 @@ impl CompositionRenderer {
         self.draw_backdrop(&composition.setting, &mut rgb);
         let time = composition.setting.time;
         for figure in &composition.figures {
-            let (x, y, _, _) = figure.unit_box();
+            let (x, y, width, height) = figure.unit_box();
             let (x, y) = (self.pixels(x), self.pixels(y));
-            if !figure.drawing.get().sky {
-                self.shadow((figure.width, figure.height))
-                    .blend(x, y, &mut rgb, side);
+            if !figure.subject.is_sky() {
+                self.shadow((width, height)).blend(x, y, &mut rgb, side);
             }
             self.sprite(figure, time).blend(x, y, &mut rgb, side);
         }
@@ -69,10 +70,10 @@ impl CompositionRenderer {
     }
 
     fn draw_backdrop(&self, setting: &SceneSetting, rgb: &mut [u8]) {
-        if let Ground::Story(_) = setting.ground {
+        if let Location::Story(_) = setting.location {
             return self.backdrops.draw_backdrop(&setting.scene(), rgb);
         }
-        let place = setting.ground.index() * Time::COUNT + setting.time.index();
+        let place = setting.location.index() * Time::COUNT + setting.time.index();
         let index = (place * Weather::COUNT + setting.weather.index()) * usize::from(LAYOUTS)
             + usize::from(setting.layout % LAYOUTS);
         let drawn = self.more[index].get_or_init(|| {
@@ -96,48 +97,25 @@ impl CompositionRenderer {
         rgb
     }
 
-    /// The same of any subject that stands among `count`.
-    pub fn reference_of(&self, subject: &Subject, count: usize) -> Vec<u8> {
-        let side = self.reference_size() as i32;
-        let (width, height) = subject.extent(count);
-        let (x, y) = stage::in_canvas(width, height, subject.is_sky());
-        let mut rgb = PAPER.repeat((side * side) as usize);
-        self.lit(self.bare(subject, (width, height)), 0, Time::Day)
-            .blend(self.pixels(x), self.pixels(y), &mut rgb, side);
-        rgb
+    /// The same figure with its picture in the size that this renderer draws it in, so that it is
+    /// drawn often at little cost. Drawings of the library stay as they are.
+    pub fn scaled(&self, figure: &Figure) -> Figure {
+        let subject = match &figure.subject {
+            CompositionSubject::Picture { picture, like } => CompositionSubject::Picture {
+                picture: straight(&resized(picture, self.extent(figure))),
+                like: *like,
+            },
+            drawing @ CompositionSubject::Drawing(_) => drawing.clone(),
+        };
+        Figure {
+            subject,
+            ..figure.clone()
+        }
     }
 
-    /// Subjects in a setting, each with the corner of its canvas in cells, as RGB rows of
-    /// `size * size * 3` bytes.
-    pub fn draw_stage(&self, setting: &SceneSetting, stage: &[(Subject, (i32, i32))]) -> Vec<u8> {
-        let side = self.size as i32;
-        let mut rgb = vec![0; (self.size * self.size * 3) as usize];
-        self.draw_backdrop(setting, &mut rgb);
-        for (subject, (cell_x, cell_y)) in stage {
-            let extent = subject.extent(stage.len());
-            let (x, y) = stage::in_canvas(extent.0, extent.1, subject.is_sky());
-            let cell = UNITS / CELLS;
-            let (x, y) = (
-                self.pixels(cell * cell_x + x),
-                self.pixels(cell * cell_y + y),
-            );
-            if !subject.is_sky() {
-                self.shadow(extent).blend(x, y, &mut rgb, side);
-            }
-            let sprite = self.lit(self.bare(subject, extent), 0, setting.time);
-            sprite.blend(x, y, &mut rgb, side);
-        }
-        self.backdrops.draw_fall(&setting.scene(), &mut rgb);
-        rgb
-    }
-
-    /// A subject alone, by daylight, in a size in 1/128 of the picture.
-    fn bare(&self, subject: &Subject, (width, height): (i32, i32)) -> Pixmap {
-        let size = (self.pixels(width), self.pixels(height));
-        match subject {
-            Subject::Drawing(drawing) => rasterise(drawing.get(), size, false),
-            Subject::Picture { picture, .. } => resized(picture, size),
-        }
+    /// Width and height of a figure in pixels.
+    fn extent(&self, figure: &Figure) -> (i32, i32) {
+        (self.pixels(figure.width), self.pixels(figure.height))
     }
 
     fn pixels(&self, units: i32) -> i32 {
@@ -146,8 +124,14 @@ impl CompositionRenderer {
     }
 
     fn sprite(&self, figure: &Figure, time: Time) -> Sprite {
-        let size = (self.pixels(figure.width), self.pixels(figure.height));
-        let map = rasterise(figure.drawing.get(), size, figure.mirrored);
+        let (size, mirrored) = (self.extent(figure), figure.mirrored);
+        let map = match &figure.subject {
+            CompositionSubject::Drawing(drawing) => rasterise(drawing.get(), size, mirrored),
+            CompositionSubject::Picture { picture, .. } if mirrored => {
+                resized(&imageops::flip_horizontal(picture), size)
+            }
+            CompositionSubject::Picture { picture, .. } => resized(picture, size),
+        };
         self.lit(map, figure.hue, time)
     }
 
@@ -210,6 +194,11 @@ pub fn drawing(id: DrawingId, side: u32) -> RgbaImage {
         (width.round() as i32, height.round() as i32),
         false,
     );
+    straight(&map)
+}
+
+/// A picture with colours that are not multiplied by their alpha.
+fn straight(map: &Pixmap) -> RgbaImage {
     let colours = map.pixels().iter().map(|pixel| {
         let colour = pixel.demultiply();
         Rgba([colour.red(), colour.green(), colour.blue(), colour.alpha()])

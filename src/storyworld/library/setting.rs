@@ -41,21 +41,21 @@ static MORE: LazyLock<Vec<MorePlace>> = LazyLock::new(|| {
 
 /// Where a composition plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ground {
+pub enum Location {
     /// A place of the stories.
     Story(Place),
     /// Another one, by its number.
     More(u8),
 }
 
-impl Ground {
+impl Location {
     /// Every place, those of the stories first.
     pub fn all() -> impl Iterator<Item = Self> {
         let stories = Place::ALL.iter().copied().map(Self::Story);
         stories.chain((0..MORE.len() as u8).map(Self::More))
     }
 
-    /// Its number in [`Ground::all`].
+    /// Its number in [`Location::all`].
     pub fn index(self) -> usize {
         match self {
             Self::Story(place) => place.index(),
@@ -93,7 +93,7 @@ impl Ground {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SceneSetting {
     /// Where it plays.
-    pub ground: Ground,
+    pub location: Location,
     /// The time of day.
     pub time: Time,
     /// What the weather is like.
@@ -109,9 +109,9 @@ impl SceneSetting {
     /// says nothing.
     pub(super) fn scene(&self) -> Scene {
         Scene {
-            place: match self.ground {
-                Ground::Story(place) => place,
-                Ground::More(_) => Place::Forest,
+            place: match self.location {
+                Location::Story(place) => place,
+                Location::More(_) => Place::Forest,
             },
             time: self.time,
             weather: self.weather,
@@ -138,7 +138,7 @@ impl SceneSetting {
         if self.time != Time::Day {
             return None;
         }
-        match (self.ground.has_weather(), self.weather) {
+        match (self.location.has_weather(), self.weather) {
             (false, _) => Some("by day"),
             (true, Weather::Clear) => Some("on a sunny day"),
             (true, _) => None,
@@ -146,7 +146,7 @@ impl SceneSetting {
     }
 
     fn silent_caption(&self, rng: &mut impl Rng) -> String {
-        let Some(place) = self.ground.more() else {
+        let Some(place) = self.location.more() else {
             return setting_caption(&self.scene(), rng);
         };
         let mut parts: Vec<&str> = Vec::new();
@@ -177,11 +177,11 @@ impl SceneSetting {
     /// at night", "on the beach on a sunny day". Training captions leave daylight and clear weather
     /// out mostly, and then other times and weathers as well at times: so they are said.
     pub fn description(&self) -> String {
-        let place = match self.ground {
-            Ground::Story(place) => place.phrases().first(),
-            Ground::More(_) => self.ground.more().and_then(|place| place.phrases.first()),
+        let place = match self.location {
+            Location::Story(place) => place.phrases().first(),
+            Location::More(_) => self.location.more().and_then(|place| place.phrases.first()),
         };
-        let wet = self.ground.has_weather() && self.weather != Weather::Clear;
+        let wet = self.location.has_weather() && self.weather != Weather::Clear;
         let weather = self.weather.phrases(self.time).first().filter(|_| wet);
         // Some phrases of weather say the time, too.
         let told = weather.is_some_and(|phrase| phrase.ends_with("night"));
@@ -196,9 +196,9 @@ impl SceneSetting {
 
 /// What a text says of where, when and in what weather.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct SettingMentions {
     /// The first place that it names.
-    pub ground: Option<Ground>,
+    pub location: Option<Location>,
     /// The time of day.
     pub time: Option<Time>,
     /// The weather.
@@ -229,57 +229,57 @@ const PARTS: [&str; 10] = [
 ];
 
 /// Nouns and phrases of places, in lower case words.
-static NAMES: LazyLock<Vec<(Vec<&'static str>, Ground, bool)>> = LazyLock::new(|| {
-    let mut all: Vec<(Vec<&str>, Ground, bool)> = Vec::new();
-    let mut add = |text: &'static str, ground, whole| {
+static NAMES: LazyLock<Vec<(Vec<&'static str>, Location, bool)>> = LazyLock::new(|| {
+    let mut all: Vec<(Vec<&str>, Location, bool)> = Vec::new();
+    let mut add = |text: &'static str, location, whole| {
         let words: Vec<&str> = text.split(' ').collect();
         if !all.iter().any(|(other, ..)| *other == words) {
-            all.push((words, ground, whole));
+            all.push((words, location, whole));
         }
     };
-    for ground in Ground::all() {
-        add(ground.name(), ground, false);
+    for location in Location::all() {
+        add(location.name(), location, false);
     }
-    for ground in Ground::all() {
-        let more = ground
+    for location in Location::all() {
+        let more = location
             .more()
             .map(|place| &place.phrases[..])
             .unwrap_or_default();
         for phrase in more {
-            add(phrase, ground, true);
+            add(phrase, location, true);
             let noun = phrase.rsplit_once(" the ").or(phrase.rsplit_once(" a "));
             // "in the lab" says that "lab" is the place; "by the boats" does not.
             let inside = phrase.starts_with("in the ") || phrase.starts_with("at the ");
             if let Some((_, noun)) = noun.filter(|_| inside) {
-                add(noun, ground, false);
+                add(noun, location, false);
             }
         }
     }
     for &place in Place::ALL {
         for noun in place.also() {
-            add(noun, Ground::Story(place), false);
+            add(noun, Location::Story(place), false);
         }
     }
     all.sort_by_key(|(words, ..)| std::cmp::Reverse(words.len()));
     all
 });
 
-impl Said {
+impl SettingMentions {
     /// Reads an English text.
     ///
     /// ```
-    /// use vokenboard::storyworld::library::Said;
+    /// use vokenboard::storyworld::library::SettingMentions;
     ///
-    /// let said = Said::of("At night the boat lay in the old harbour.");
-    /// assert_eq!(said.ground.unwrap().name(), "harbour");
-    /// assert_eq!(Said::of("She drew a castle.").ground, None);
+    /// let said = SettingMentions::of("At night the boat lay in the old harbour.");
+    /// assert_eq!(said.location.unwrap().name(), "harbour");
+    /// assert_eq!(SettingMentions::of("She drew a castle.").location, None);
     /// ```
-    pub fn of(text: &str) -> Said {
+    pub fn of(text: &str) -> SettingMentions {
         let mentions = mentions(text);
-        let mut said = Said {
+        let mut said = SettingMentions {
             time: mentions.time,
             weather: mentions.weather,
-            ..Said::default()
+            ..SettingMentions::default()
         };
         let words = super::names::words(text);
         let mut at = 0;
@@ -290,12 +290,12 @@ impl Said {
                     && there.zip(name).all(|(a, b)| a == *b)
                     && (*whole || is_where(&words, at))
             });
-            let Some((name, ground, _)) = hit else {
+            let Some((name, location, _)) = hit else {
                 at += 1;
                 continue;
             };
             let end = at + name.len();
-            said.ground = said.ground.or(Some(*ground));
+            said.location = said.location.or(Some(*location));
             said.places.push(words[at].0.start..words[end - 1].0.end);
             at = end;
         }

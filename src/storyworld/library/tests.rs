@@ -24,9 +24,9 @@ fn every_drawing_is_whole_and_looks_like_something() {
     let mut seen = std::collections::HashSet::new();
     for id in DrawingId::all() {
         let drawing = id.get();
-        assert_eq!(DrawingId::named(drawing.name), Some(id));
+        assert_eq!(DrawingId::by_name(drawing.name), Some(id));
         assert!((0.5..1.3).contains(&drawing.scale), "{}", drawing.name);
-        let figure = Figure::new(id, 1, 1.0, (4, 7));
+        let figure = Figure::new(CompositionSubject::Drawing(id), 1, 1.0, (4, 7));
         let picture = renderer.reference(&figure);
         let inked = picture.chunks_exact(3).filter(|p| **p != PAPER).count();
         assert!(inked > 60, "{} is hardly there: {inked}", drawing.name);
@@ -40,21 +40,25 @@ fn a_fifth_is_held_out_and_never_in_a_training_scene() {
     let held_out = DrawingId::all().filter(|id| id.held_out()).count();
     assert!((150..=200).contains(&held_out), "{held_out}");
     let twin = |a: &str, b: &str| {
-        let held = |name| DrawingId::named(name).unwrap().held_out();
+        let held = |name| DrawingId::by_name(name).unwrap().held_out();
         assert_eq!(held(a), held(b), "{a} and {b} look alike");
     };
     twin("man-farmer", "woman-farmer");
     twin("cat", "cat-face");
     for (split, wanted) in [(Split::Training, false), (Split::HeldOut, true)] {
         for made in compositions(1, 500, &any(split)) {
-            assert!(made.figures.iter().all(|f| f.drawing.held_out() == wanted));
+            let held_out = |figure: &Figure| match &figure.subject {
+                CompositionSubject::Drawing(drawing) => drawing.held_out(),
+                CompositionSubject::Picture { .. } => !wanted,
+            };
+            assert!(made.figures.iter().all(|f| held_out(f) == wanted));
         }
     }
 }
 
-/// What a reference shows stands on the stage to the pixel, but for light, shadow and weather.
+/// What a reference shows stands in the picture to the pixel, but for light, shadow and weather.
 #[test]
-fn a_figure_looks_in_its_reference_as_on_the_stage() {
+fn a_figure_looks_in_its_reference_as_in_the_picture() {
     let renderer = CompositionRenderer::new(256);
     let cell = 256 / CELLS as usize;
     let mut compared = 0;
@@ -111,14 +115,14 @@ fn there_are_forty_places_and_each_looks_like_no_other() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut seen = std::collections::HashSet::new();
     let mut names = std::collections::HashSet::new();
-    for ground in Ground::all() {
-        assert!(names.insert(ground.name()), "{}", ground.name());
+    for location in Location::all() {
+        assert!(names.insert(location.name()), "{}", location.name());
         for (&time, layout) in Time::ALL
             .iter()
             .flat_map(|t| (0..LAYOUTS).map(move |l| (t, l)))
         {
             let setting = SceneSetting {
-                ground,
+                location,
                 time,
                 weather: Weather::Clear,
                 layout,
@@ -147,17 +151,17 @@ fn there_are_forty_places_and_each_looks_like_no_other() {
             .unwrap_or_default()
             .split_whitespace();
         if let (Some("prop" | "row" | "scatter"), Some(name)) = (parts.next(), parts.next()) {
-            assert!(DrawingId::named(name).is_some(), "{name}");
+            assert!(DrawingId::by_name(name).is_some(), "{name}");
         }
     }
 }
 
 #[test]
 fn nouns_find_the_drawing_that_fits() {
-    let drawn = |text: &str| -> Vec<(String, &str, Likeness)> {
-        let found = named(text).into_iter();
+    let drawn = |text: &str| -> Vec<(String, &str, NounFit)> {
+        let found = drawn_nouns(text).into_iter();
         found
-            .map(|n| (n.noun, n.drawing.get().name, n.likeness))
+            .map(|n| (n.noun, n.drawing.get().name, n.fit))
             .collect()
     };
     for (text, noun, drawing) in [
@@ -169,12 +173,12 @@ fn nouns_find_the_drawing_that_fits() {
     ] {
         let all = drawn(text);
         assert!(
-            all.contains(&(noun.into(), drawing, Likeness::Same)),
+            all.contains(&(noun.into(), drawing, NounFit::Same)),
             "{text}: {all:?}"
         );
     }
     let nouns =
-        |text: &str| -> Vec<String> { named(text).into_iter().map(|named| named.noun).collect() };
+        |text: &str| -> Vec<String> { drawn_nouns(text).into_iter().map(|found| found.noun).collect() };
     assert_eq!(
         nouns("The little dragon saw a mirror"),
         ["dragon", "mirror"]
@@ -184,9 +188,9 @@ fn nouns_find_the_drawing_that_fits() {
         nouns("The pirate captain sat in the apple tree"),
         ["pirate", "apple tree"]
     );
-    let (_, name, likeness) = drawn("a spaniel")[0].clone();
-    assert_eq!((name, likeness), ("dog", Likeness::Kind));
-    let (_, name, likeness) = drawn("a lighthouse")[0].clone();
-    assert_eq!((name, likeness), ("tokyo-tower", Likeness::Near));
+    let (_, name, fit) = drawn("a spaniel")[0].clone();
+    assert_eq!((name, fit), ("dog", NounFit::Kind));
+    let (_, name, fit) = drawn("a lighthouse")[0].clone();
+    assert_eq!((name, fit), ("tokyo-tower", NounFit::Near));
     assert_eq!(drawn("justice and mercy prevailed"), []);
 }

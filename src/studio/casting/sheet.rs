@@ -57,7 +57,7 @@ pub fn show(
         pictures(ui, state, textures, actions, &mut new);
         if state
             .takes()
-            .is_some_and(|takes| takes.prompts == PromptStyle::Stage)
+            .is_some_and(|takes| takes.prompts == PromptStyle::Composition)
         {
             drawings::choose(ui, textures, actions, member);
         }

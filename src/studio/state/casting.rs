@@ -7,7 +7,7 @@ use image::RgbaImage;
 
 use super::State;
 use crate::story::{
-    Edit, ImageId, Member, MemberId, PanelId, Proposal, Retouch, present, proposals,
+    Edit, ImageId, Member, MemberId, PanelId, Proposal, Retouch, mentioned_members, proposals,
 };
 use crate::storyworld::library::{self, DrawingId};
 use crate::studio::casting::{CastAction, ReferencePlace, called};
@@ -19,26 +19,26 @@ const MOST: usize = 6;
 
 /// Who may belong to the cast.
 #[derive(Default)]
-pub(super) struct Casting {
+pub(super) struct CastProposals {
     proposals: Vec<Member>,
     /// As of this revision of the story.
-    of: Option<u64>,
+    revision: Option<u64>,
     /// Those whom the writer named.
-    told: Vec<Member>,
+    by_writer: Vec<Member>,
 }
 
 impl State {
     /// Those who may belong to the cast.
     pub fn proposals(&self) -> &[Member] {
-        &self.casting.proposals
+        &self.cast_proposals.proposals
     }
 
     /// Looks for names once the story has changed, unless somebody is typing.
     pub(super) fn look_for_names(&mut self) {
         let now = Some(self.document.revision());
-        if self.casting.of != now && self.typed.is_none() {
-            self.casting.of = now;
-            self.casting.proposals = self.who_may_belong();
+        if self.cast_proposals.revision != now && self.typed.is_none() {
+            self.cast_proposals.revision = now;
+            self.cast_proposals.proposals = self.who_may_belong();
         }
     }
 
@@ -49,12 +49,12 @@ impl State {
             let mut names = story.dismissed.iter();
             names.any(|other| other.to_lowercase() == name.to_lowercase())
         };
-        let told = self.casting.told.iter();
+        let told = self.cast_proposals.by_writer.iter();
         let told = told.filter(|member| !dismissed(&member.name));
-        let told = told.filter(|member| present(&story.cast, &member.name).is_empty());
+        let told = told.filter(|member| mentioned_members(&story.cast, &member.name).is_empty());
         let mut all: Vec<Member> = told.cloned().collect();
         for Proposal { name, .. } in proposals(story) {
-            if present(&all, &name).is_empty() {
+            if mentioned_members(&all, &name).is_empty() {
                 all.push(Member {
                     name,
                     ..Member::default()
@@ -76,8 +76,8 @@ impl State {
             id: MemberId(id),
             ..member
         });
-        self.casting.told = numbered.collect();
-        self.casting.of = None;
+        self.cast_proposals.by_writer = numbered.collect();
+        self.cast_proposals.revision = None;
         self.look_for_names();
     }
 
@@ -103,11 +103,13 @@ impl State {
                 if self.view.sheet == Some(Sheet::Member(id)) {
                     self.view.sheet = None;
                 }
-                self.edit(Edit::RemoveMember(id), now);
+                if let Some(removal) = self.document.removal(id) {
+                    self.edit(removal, now);
+                }
             }
             CastAction::Accept(name) => {
                 let known = self
-                    .casting
+                    .cast_proposals
                     .proposals
                     .iter()
                     .find(|member| member.name == name);
@@ -160,7 +162,7 @@ impl State {
         let picture = library::drawing(drawing, library::DRAWING_SIDE);
         // A description that says what the drawing before showed is no word of the author's.
         let before = member.description.trim();
-        let told = library::named(before)
+        let told = library::drawn_nouns(before)
             .iter()
             .all(|n| n.drawing.get().noun() == before);
         let member = Member {

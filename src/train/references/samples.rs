@@ -2,9 +2,9 @@
 
 use super::scenes::{Key, Scenes};
 use crate::diffusion::{Conditioning, Scheduler, SchedulerConfig, SchedulerKind};
-use crate::judges::{CHOICE, DrawingJudge, ShownStage};
+use crate::judges::{CHOICE, DrawingJudge};
 use crate::nn::NoiseSource;
-use crate::storyworld::library::{CELLS, Composition, PAPER, Subject};
+use crate::storyworld::library::{CELLS, Composition, PAPER};
 use crate::train::autoencoder::{psnr, to_pictures, to_signed};
 use crate::train::diffusion::DiffusionNetworks;
 use crate::train::{Result, log};
@@ -30,7 +30,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// DrawableWords with guidance 2 in 20 DDIM steps.
+    /// Draws with guidance 2 in 20 DDIM steps.
     pub(super) fn draw(
         nets: &DiffusionNetworks,
         scenes: &mut Scenes,
@@ -85,13 +85,13 @@ impl Samples {
             alone.extend(pictures);
         }
         let judge = DrawingJudge::of_held_out();
-        let stages: Vec<ShownStage> = self
+        let real: Vec<&Composition> = self
             .keys
             .iter()
-            .map(|key| should_show(&scenes.seen(key).composition))
+            .map(|key| &scenes.seen(key).composition)
             .collect();
         let with = |pictures: &[RgbImage]| {
-            let shown: Vec<_> = pictures.iter().zip(&stages).collect();
+            let shown: Vec<_> = pictures.iter().zip(real.iter().copied()).collect();
             judge.judge(&shown).say()
         };
         eprintln!(
@@ -161,18 +161,6 @@ impl Samples {
             cell
         });
         log::write_grid(path, &cells.collect::<Vec<_>>(), 4)
-    }
-}
-
-/// A composition of held-out drawings, whose hue is never turned, as the judge takes it.
-fn should_show(composition: &Composition) -> ShownStage {
-    let figures = composition.figures.iter().map(|figure| {
-        let subject = Subject::Drawing(figure.drawing);
-        (subject, (figure.x, figure.y))
-    });
-    ShownStage {
-        setting: composition.setting,
-        figures: figures.collect(),
     }
 }
 

@@ -106,7 +106,7 @@ impl Scenes {
             // As large and as turned as authors' pictures are shown.
             for figure in &mut made.figures {
                 let corner = (figure.x, figure.y);
-                *figure = Figure::new(figure.drawing, key.count, 1.0, corner);
+                *figure = Figure::new(figure.subject.clone(), key.count, 1.0, corner);
             }
         }
         made

@@ -2,7 +2,7 @@
 
 use super::clean::{AnswerFlaw, is_afterword, is_refusal, lines, plain};
 use super::sentences::words;
-use crate::story::{Member, MemberKind, present};
+use crate::story::{Member, MemberKind, mentioned_members};
 
 /// Most members that are asked for at a time.
 pub(super) const MOST: usize = 6;
@@ -40,12 +40,12 @@ pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Mem
         };
         named += 1;
         // A model likes to add somebody of its own.
-        if present(std::slice::from_ref(&member), told).is_empty() {
+        if mentioned_members(std::slice::from_ref(&member), told).is_empty() {
             continue;
         }
         let names: Vec<&str> = member.names().collect();
         let names = names.join(". ");
-        let twice = !present(known, &names).is_empty() || !present(&found, &names).is_empty();
+        let twice = !mentioned_members(known, &names).is_empty() || !mentioned_members(&found, &names).is_empty();
         if !twice && found.len() < MOST {
             found.push(member);
         }

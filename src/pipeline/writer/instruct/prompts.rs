@@ -204,7 +204,7 @@ impl PromptStory {
                 "Answer with comma-separated tags in English, at most 25 of one to three words: first who is in the picture and how many (such as 1boy or fox), how they look, what they do, then where, light and camera. No sentences."
             }
             // It draws what nouns name, from left to right.
-            PromptStyle::Stage => {
+            PromptStyle::Composition => {
                 "Answer with one line in English: first who and what is in the picture, at most three, from left to right, each by the plainest noun for what it is (such as fox, old woman or boat) or by a name of the cast; then where, the time of day and the weather (such as: in the forest at night, snow)."
             }
             PromptStyle::Sentences | PromptStyle::Storyworld => {

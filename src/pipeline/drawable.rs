@@ -1,12 +1,10 @@
-//! What a model that draws certain things only has never seen, and what stands for it.
+//! Which words of a text a model can draw: those of its lists, or nouns with a drawing in the library.
 
 use std::ops::Range;
 
-use super::Capabilities;
-use super::painter::PromptStyle;
-use crate::story::{Member, named as names_of};
+use crate::story::{Member, name_mentions};
 use crate::storyworld::is_drawn;
-use crate::storyworld::library::{Likeness, Named, Said, named};
+use crate::storyworld::library::{DrawnNoun, NounFit, SettingMentions, drawn_nouns};
 use crate::words::{self, UnknownWord};
 
 /// Where in `text` stand nouns that are not in the lists of what a model draws, nor in the
@@ -24,39 +22,38 @@ pub fn unknown_words(lists: &[&[String]], text: &str) -> Vec<UnknownWord> {
     words::unknown(text, |word| listed(word) || is_drawn(word))
 }
 
-/// What a painter that draws from the library makes of a text.
+/// The nouns of a text with their drawings in the library, and those that have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Casting {
+pub struct NounDrawings {
     /// Nouns that nobody in the cast is called by, and their drawings.
-    pub drawn: Vec<Named>,
+    pub drawn: Vec<DrawnNoun>,
     /// Nouns that nothing stands for.
     pub unknown: Vec<UnknownWord>,
 }
 
-/// What is drawn for the nouns of an English `text`; none for a painter that does not draw from the
-/// library, and none in other languages.
-pub fn casting(takes: &Capabilities, cast: &[Member], text: &str) -> Casting {
-    match takes.prompts {
-        PromptStyle::Stage => from_library(cast, text),
-        _ => Casting::default(),
-    }
-}
-
-/// What the library has for the nouns of an English text.
-pub fn from_library(cast: &[Member], text: &str) -> Casting {
+/// What the library has for the nouns of an English `text`, but for the names of members of `cast`
+/// and for places; nothing in other languages.
+///
+/// ```
+/// use vokenboard::pipeline::noun_drawings;
+///
+/// let found = noun_drawings(&[], "My grandmother kept bees.");
+/// assert_eq!(found.line().unwrap(), "grandmother: old woman; bees: bee");
+/// ```
+pub fn noun_drawings(cast: &[Member], text: &str) -> NounDrawings {
     if words::other_language(text).is_some() {
-        return Casting::default();
+        return NounDrawings::default();
     }
-    let mut taken: Vec<Range<usize>> = Said::of(text).places;
-    let names = names_of(cast, text).into_iter();
+    let mut taken: Vec<Range<usize>> = SettingMentions::of(text).places;
+    let names = name_mentions(cast, text).into_iter();
     taken.extend(names.map(|name| name.start..name.end));
     let within = |taken: &[Range<usize>], start: usize, end: usize| {
         taken
             .iter()
             .any(|other| start < other.end && other.start < end)
     };
-    let mut drawn: Vec<Named> = Vec::new();
-    for found in named(text) {
+    let mut drawn: Vec<DrawnNoun> = Vec::new();
+    for found in drawn_nouns(text) {
         if !within(&taken, found.at.start, found.at.end) {
             taken.push(found.at.clone());
             if !drawn.iter().any(|other| other.noun == found.noun) {
@@ -64,27 +61,28 @@ pub fn from_library(cast: &[Member], text: &str) -> Casting {
             }
         }
     }
-    let mut unknown = words::unknown(text, |_| false);
+    // "Rain falls" names no waterfall: words of captions are never nouns that are missing.
+    let mut unknown = words::unknown(text, is_drawn);
     unknown.retain(|word| !within(&taken, word.start, word.end));
-    Casting { drawn, unknown }
+    NounDrawings { drawn, unknown }
 }
 
-impl Casting {
+impl NounDrawings {
     /// "bees: bee; lighthouse: tower, the nearest there is; cannot draw: justice"; none where there
     /// is nothing to say.
     pub fn line(&self) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
-        for Named {
+        for DrawnNoun {
             noun,
             drawing,
-            likeness,
+            fit,
             ..
         } in &self.drawn
         {
             let shown = drawing.get().noun();
-            parts.push(match likeness {
-                Likeness::Near => format!("{noun}: {shown}, the nearest there is"),
-                Likeness::Same | Likeness::Kind => format!("{noun}: {shown}"),
+            parts.push(match fit {
+                NounFit::Near => format!("{noun}: {shown}, the nearest there is"),
+                NounFit::Same | NounFit::Kind => format!("{noun}: {shown}"),
             });
         }
         let mut unknown: Vec<&str> = Vec::new();
@@ -107,11 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_for_each_noun_is_said() {
-        let staged = Capabilities {
-            prompts: PromptStyle::Stage,
-            ..Capabilities::default()
-        };
-        let line = |cast: &[Member], text| casting(&staged, cast, text).line();
+        let line = |cast: &[Member], text| noun_drawings(cast, text).line();
         let text = "My grandmother kept bees behind the lighthouse in the forest.";
         assert_eq!(
             line(&[], text).unwrap(),
@@ -128,10 +122,7 @@ mod tests {
             line(&[], "Die Großmutter hielt Bienen hinter dem Haus."),
             None
         );
-        assert_eq!(
-            casting(&Capabilities::default(), &[], text),
-            Casting::default()
-        );
+        assert_eq!(line(&[], "Rain falls."), None);
     }
 
     #[test]

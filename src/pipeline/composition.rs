@@ -8,20 +8,25 @@
 use image::RgbaImage;
 
 use super::Request;
-use crate::story::{Member, MemberId, MemberKind, named as names_of};
+use super::carry::{CARRIED, by_opening, carry_over};
+use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
-    DRAWING_SIDE, DrawingId, Ground, Kind, Likeness, Said, SceneSetting, StagePrompt, drawing,
-    named,
+    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
+    SettingMentions, drawing, drawn_nouns,
 };
-use crate::storyworld::{Place, Time, Weather, words};
+use crate::storyworld::{Place, Time, Weather};
 
 /// Most that are drawn of what a sentence names: pictures of four come out small.
 const MOST: usize = 3;
-/// Most that stand there when some are carried over from the panel before.
-const CARRIED: usize = 2;
 
-const PLURAL: [&str; 5] = ["they", "them", "together", "both", "friends"];
-const SINGULAR: [&str; 4] = ["he", "she", "him", "her"];
+/// Where a story plays that names no place.
+const USUAL: [Place; 5] = [
+    Place::Forest,
+    Place::Garden,
+    Place::Village,
+    Place::River,
+    Place::Beach,
+];
 
 /// Somebody or something of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,31 +50,31 @@ enum Who {
 #[derive(Clone, Debug, Default)]
 struct Scene {
     entities: Vec<Entity>,
-    ground: Option<Ground>,
+    location: Option<Location>,
     time: Option<Time>,
     weather: Option<Weather>,
 }
 
 impl Request {
     /// The prompt of a picture of `text`.
-    pub(super) fn stage_prompt(&self, text: &str) -> String {
+    pub(super) fn composition_prompt(&self, text: &str) -> String {
         let told = self.texts_before();
         let before = told.iter().fold(Scene::default(), |before, text| {
             self.after(&before, text, None)
         });
         let scene = self.after(&before, text, self.cast.as_deref());
-        let ground = scene
-            .ground
-            .unwrap_or_else(|| some_ground(told.first().map_or(text, String::as_str)));
+        let location = scene.location.unwrap_or_else(|| {
+            Location::Story(by_opening(told.first().map_or(text, String::as_str), &USUAL))
+        });
         let setting = SceneSetting {
-            ground,
+            location,
             time: scene.time.unwrap_or(Time::Day),
             weather: scene.weather.unwrap_or(Weather::Clear),
             layout: 0,
             fall: 0,
         };
         let names: Vec<&str> = scene.entities.iter().map(|e| e.name.as_str()).collect();
-        StagePrompt::write(&names, &setting.description())
+        CompositionPrompt::write(&names, &setting.description())
     }
 
     /// Those whom a picture of `text` shows and who are not in the cast yet, each with its drawing,
@@ -82,7 +87,7 @@ impl Request {
             };
             let known = |member: &Member| {
                 let mut names = member.names();
-                names.any(|name| named(name).iter().any(|named| named.drawing == id))
+                names.any(|name| drawn_nouns(name).iter().any(|found| found.drawing == id))
             };
             if self.board.cast.iter().any(known) || all.iter().any(|(member, _)| known(member)) {
                 continue;
@@ -103,8 +108,8 @@ impl Request {
 
     /// What `text` says, completed by what was so `before`; `cast` is whom the author put there.
     fn after(&self, before: &Scene, text: &str, cast: Option<&[MemberId]>) -> Scene {
-        let said = Said::of(text);
-        let moved = said.ground.is_some() && said.ground != before.ground;
+        let said = SettingMentions::of(text);
+        let moved = said.location.is_some() && said.location != before.location;
         let mut entities = self.entities(text);
         if let Some(ids) = cast {
             entities.retain(|entity| !matches!(entity.who, Who::Member(_)));
@@ -114,21 +119,25 @@ impl Request {
                 .collect::<Vec<_>>();
             entities.splice(0..0, there);
         } else {
-            join(&before.entities, text, &mut entities);
+            // Of things alone there is always room for who acts.
+            let room = CARRIED.saturating_sub(entities.len()).max(1);
+            let is_character = |entity: &Entity| entity.character;
+            let is_same = |a: &Entity, b: &Entity| a.who == b.who;
+            carry_over(&before.entities, text, &mut entities, room, is_character, is_same);
         }
         choose(&mut entities);
         let place = || {
-            let members = names_of(&self.board.cast, text).into_iter();
+            let members = name_mentions(&self.board.cast, text).into_iter();
             let members = members.filter_map(|name| self.member_of(name.member));
             let mut places = members.filter(|member| member.kind == MemberKind::Place);
             places.find_map(|member| {
-                let said = Said::of(&format!("in the {}", member.description));
-                said.ground
+                let said = SettingMentions::of(&format!("in the {}", member.description));
+                said.location
             })
         };
         Scene {
             entities,
-            ground: said.ground.or_else(place).or(before.ground),
+            location: said.location.or_else(place).or(before.location),
             time: said.time.or(before.time),
             // Elsewhere the sky may be another.
             weather: said.weather.or(if moved { None } else { before.weather }),
@@ -150,7 +159,7 @@ impl Request {
             let texts = [member.description.as_str(), member.name.as_str()];
             texts
                 .into_iter()
-                .find_map(|text| named(text).into_iter().next())
+                .find_map(|text| drawn_nouns(text).into_iter().next())
         };
         let name = match member.pictures.is_empty() {
             false => member.name.trim().to_owned(),
@@ -166,13 +175,13 @@ impl Request {
 
     /// Whom and what `text` names, in its order, each once.
     fn entities(&self, text: &str) -> Vec<Entity> {
-        let members = names_of(&self.board.cast, text);
-        let places = Said::of(text).places;
+        let members = name_mentions(&self.board.cast, text);
+        let places = SettingMentions::of(text).places;
         let mut all: Vec<(usize, Entity)> = members
             .iter()
             .filter_map(|name| Some((name.start, self.member(name.member)?)))
             .collect();
-        for found in named(text) {
+        for found in drawn_nouns(text) {
             let apart = |start: usize, end: usize| found.at.end <= start || end <= found.at.start;
             let free = members.iter().all(|name| apart(name.start, name.end))
                 && places.iter().all(|place| apart(place.start, place.end));
@@ -181,7 +190,7 @@ impl Request {
                     name: found.noun,
                     who: Who::Drawing(found.drawing),
                     character: found.drawing.get().kind.is_character(),
-                    rank: rank(found.drawing.get().kind, found.likeness),
+                    rank: rank(found.drawing.get().kind, found.fit),
                 };
                 all.push((found.at.start, entity));
             }
@@ -197,36 +206,13 @@ impl Request {
     }
 }
 
-fn rank(kind: Kind, likeness: Likeness) -> u8 {
-    let near = match likeness {
-        Likeness::Same => 0,
-        Likeness::Kind => 1,
-        Likeness::Near => 3,
+fn rank(kind: DrawingKind, fit: NounFit) -> u8 {
+    let near = match fit {
+        NounFit::Same => 0,
+        NounFit::DrawingKind => 1,
+        NounFit::Near => 3,
     };
     1 + near + 2 * u8::from(!kind.is_character())
-}
-
-/// Those of the panel before join where a sentence names nobody, where a pronoun stands for them,
-/// and the first of them where it names things only.
-fn join(before: &[Entity], text: &str, named: &mut Vec<Entity>) {
-    let has = |any: &[&str]| words(text).any(|word| any.contains(&word.as_str()));
-    let characters = before.iter().filter(|entity| entity.character);
-    let joining: Vec<&Entity> = if named.is_empty() {
-        before.iter().collect()
-    } else if has(&PLURAL) {
-        characters.collect()
-    } else if has(&SINGULAR) || !named.iter().any(|entity| entity.character) {
-        characters.take(1).collect()
-    } else {
-        Vec::new()
-    };
-    let joining: Vec<Entity> = joining
-        .into_iter()
-        .filter(|entity| !named.iter().any(|other| other.who == entity.who))
-        .take(CARRIED.saturating_sub(named.len()).max(1))
-        .cloned()
-        .collect();
-    named.splice(0..0, joining);
 }
 
 /// Leaves as many as there is room for, in their order.
@@ -239,23 +225,6 @@ fn choose(entities: &mut Vec<Entity>) {
         at += 1;
         ranks.iter().any(|(_, kept)| *kept == at - 1)
     });
-}
-
-/// A place for a story that names none, the same in all its panels.
-fn some_ground(opening: &str) -> Ground {
-    const PLAIN: [Place; 5] = [
-        Place::Forest,
-        Place::Garden,
-        Place::Village,
-        Place::River,
-        Place::Beach,
-    ];
-    let hash = opening
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
-    Ground::Story(PLAIN[(hash % PLAIN.len() as u64) as usize])
 }
 
 #[cfg(test)]
@@ -280,10 +249,10 @@ mod tests {
     fn nouns_stand_from_left_to_right_and_places_behind_them() {
         let alone = request(&[]);
         assert_eq!(
-            alone.stage_prompt("My grandmother kept bees in the garden."),
+            alone.composition_prompt("My grandmother kept bees in the garden."),
             "grandmother on the left and bees on the right in the garden on a sunny day"
         );
-        let none = alone.stage_prompt("A knight and a pony meet a queen at night.");
+        let none = alone.composition_prompt("A knight and a pony meet a queen at night.");
         assert!(
             none.starts_with("knight on the left, pony in the middle and queen on the right "),
             "{none}"
@@ -291,7 +260,7 @@ mod tests {
         assert!(none.ends_with("at night"), "{none}");
         assert_eq!(
             none,
-            alone.stage_prompt("A knight and a pony meet a queen at night.")
+            alone.composition_prompt("A knight and a pony meet a queen at night.")
         );
     }
 
@@ -299,23 +268,23 @@ mod tests {
     fn a_prompt_means_when_it_is_read_what_it_meant_when_it_was_written() {
         let alone = request(&[]);
         let text = "An owl, a mountain and a knight, at the top of the tower at night.";
-        let prompt = alone.stage_prompt(text);
+        let prompt = alone.composition_prompt(text);
         assert_eq!(
             prompt,
             "owl on the left, mountain in the middle and knight on the right in the tower at night"
         );
-        assert_eq!(alone.stage_prompt(&prompt), prompt);
+        assert_eq!(alone.composition_prompt(&prompt), prompt);
     }
 
     #[test]
     fn who_and_where_is_carried_over() {
         let before = request(&["A wizard finds an egg in the cave."]);
         assert_eq!(
-            before.stage_prompt("It was warm."),
+            before.composition_prompt("It was warm."),
             "wizard on the left and egg on the right in the cave by day"
         );
         assert_eq!(
-            before.stage_prompt("She carried a lamp to the castle."),
+            before.composition_prompt("She carried a lamp to the castle."),
             "wizard on the left and lamp on the right in the castle yard on a sunny day"
         );
     }
@@ -328,7 +297,7 @@ mod tests {
             let all = request.newcomers(prompt).into_iter();
             all.map(|(member, _)| member.name).collect()
         };
-        let prompt = request.stage_prompt(text);
+        let prompt = request.composition_prompt(text);
         assert_eq!(new(&request, &prompt), ["dog", "key"]);
         let mut milo = Member {
             name: "Milo".into(),
@@ -336,13 +305,13 @@ mod tests {
         };
         milo.description = "a small fox with a scarf".into();
         request.board.cast.push(milo);
-        let prompt = request.stage_prompt(text);
+        let prompt = request.composition_prompt(text);
         assert!(
             prompt.starts_with("fox on the left, dog in the middle"),
             "{prompt}"
         );
         request.board.cast[0].pictures = vec![ImageId::of(&RgbaImage::new(2, 2))];
-        let prompt = request.stage_prompt(text);
+        let prompt = request.composition_prompt(text);
         assert_eq!(
             prompt,
             "Milo on the left, dog in the middle and key on the right in the forest on a sunny day"
@@ -350,6 +319,6 @@ mod tests {
         assert_eq!(new(&request, &prompt), ["dog", "key"]);
         // Whom the author took out is not drawn.
         request.cast = Some(Vec::new());
-        assert!(request.stage_prompt(text).starts_with("dog on the left"));
+        assert!(request.composition_prompt(text).starts_with("dog on the left"));
     }
 }

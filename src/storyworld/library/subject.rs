@@ -1,4 +1,4 @@
-//! Where subjects stand on the stage, and how large they are.
+//! What a composition can show, where that stands, and how large it is.
 
 use image::RgbaImage;
 use rand::Rng;
@@ -10,9 +10,9 @@ use super::DrawingId;
 pub(super) const FEET: i32 = 60;
 pub(super) const MIDDLE: i32 = 32;
 
-/// Who stands on the stage.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Subject {
+/// Somebody or something that a composition can show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CompositionSubject {
     /// A drawing of the library.
     Drawing(DrawingId),
     /// A picture of the author's, cut out ([`super::cut_out()`]).
@@ -25,7 +25,7 @@ pub enum Subject {
     },
 }
 
-/// Where somebody stands.
+/// Where a subject stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// On the left.
@@ -36,14 +36,14 @@ pub enum Side {
     Right,
 }
 
-impl Subject {
+impl CompositionSubject {
     /// Whether it hangs in the sky.
     pub fn is_sky(&self) -> bool {
         self.like().is_some_and(|drawing| drawing.get().sky)
     }
 
-    /// Width and height in 1/128 of the picture among `count`.
-    pub(super) fn extent(&self, count: usize) -> (i32, i32) {
+    /// Width and height in 1/128 of the picture among `count`, at `relative` times the usual size.
+    pub(super) fn extent(&self, count: usize, relative: f32) -> (i32, i32) {
         let scale = self.like().map_or(1.0, |drawing| drawing.get().scale);
         let aspect = match self {
             Self::Drawing(drawing) => drawing.get().aspect(),
@@ -51,8 +51,7 @@ impl Subject {
                 picture.width() as f32 / picture.height().max(1) as f32
             }
         };
-        let (height, width) = extent(count, scale, aspect);
-        (width, height)
+        extent(count, relative * scale, aspect)
     }
 
     fn like(&self) -> Option<DrawingId> {
@@ -104,9 +103,9 @@ pub(super) fn corner(rng: &mut impl Rng, count: usize, i: usize, sky: bool) -> (
     (x, y)
 }
 
-/// Height and width in 1/128 of the picture among `count` figures; `scale` is the height relative to
+/// Width and height in 1/128 of the picture among `count` figures; `scale` is the height relative to
 /// a person's, `aspect` width divided by height.
-pub(super) fn extent(count: usize, scale: f32, aspect: f32) -> (i32, i32) {
+fn extent(count: usize, scale: f32, aspect: f32) -> (i32, i32) {
     let (height, widest) = match count {
         1 => (56.0, 60.0),
         2 => (52.0, 54.0),
@@ -117,8 +116,8 @@ pub(super) fn extent(count: usize, scale: f32, aspect: f32) -> (i32, i32) {
     let upright = if aspect < 0.75 { 1.1 } else { 1.0 };
     let height = f32::min(height * scale * upright, 57.0).min(widest / aspect);
     (
-        height.round().max(8.0) as i32,
         (height * aspect).round().max(4.0) as i32,
+        height.round().max(8.0) as i32,
     )
 }
 

@@ -10,30 +10,30 @@ use super::{
     Conditioning, DenoisingOptions, DiffusionError, ReferenceLatents, StepDone, TextToImageModel,
     picture_tensor,
 };
-use crate::storyworld::library::{CELLS, CompositionRenderer, Subject};
+use crate::storyworld::library::{CELLS, CompositionRenderer, Figure};
 use crate::weights::Place;
 
-/// What is to be drawn.
+/// A picture request for a model that draws compositions.
 #[derive(Clone, Debug, Default)]
-pub struct Stage {
-    /// Who stands there from left to right, each with the corner of its canvas in latents.
-    pub figures: Vec<(Subject, (i32, i32))>,
+pub struct CompositionRequest {
+    /// Who and what stands there, from left to right.
+    pub figures: Vec<Figure>,
     /// Where and when it plays, in the words of training captions.
     pub setting: String,
 }
 
-/// A model whose UNet has reference attention, on the stage of the library.
-pub struct StageDiffusion {
+/// A latent diffusion model whose UNet has reference attention: it draws compositions of the library.
+pub struct CompositionDiffusion {
     diffusion: TextToImageModel,
     renderer: CompositionRenderer,
 }
 
-impl StageDiffusion {
+impl CompositionDiffusion {
     /// Reads a model folder in diffusers' layout.
     ///
     /// # Errors
     /// As [`TextToImageModel::load`], or a UNet without reference attention or with other latents than the
-    /// stage has.
+    /// compositions have.
     pub fn load(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
         let diffusion = TextToImageModel::load_at(dir, place)?;
         let config = diffusion.unet.config();
@@ -50,26 +50,26 @@ impl StageDiffusion {
         })
     }
 
-    /// The model without its stage.
+    /// The model that draws.
     pub fn diffusion(&self) -> &TextToImageModel {
         &self.diffusion
     }
 
-    /// DrawableWords `stage`, led away from the words of `negative` and from a picture without subjects; as
+    /// Draws `request`, led away from the words of `negative` and from a picture without subjects; as
     /// [`TextToImageModel::sample`] otherwise.
     ///
     /// # Errors
     /// Settings out of range.
     pub fn draw(
         &self,
-        stage: &Stage,
+        request: &CompositionRequest,
         negative: &str,
         seed: u64,
         how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
-        let mut towards = self.conditioning(&stage.setting)?;
-        if let Some(references) = self.references(stage)? {
+        let mut towards = self.conditioning(&request.setting)?;
+        if let Some(references) = self.references(request)? {
             let empty = self.conditioning("")?;
             let unet = &self.diffusion.unet;
             towards.references = Some(unet.read_references(&references, 1, &empty)?);
@@ -88,15 +88,14 @@ impl StageDiffusion {
         })
     }
 
-    fn references(&self, stage: &Stage) -> Result<Option<ReferenceLatents>, DiffusionError> {
-        let count = stage.figures.len();
-        if count == 0 {
+    fn references(&self, request: &CompositionRequest) -> Result<Option<ReferenceLatents>, DiffusionError> {
+        if request.figures.is_empty() {
             return Ok(None);
         }
         let side = self.renderer.reference_size();
         let device = self.diffusion.device();
-        let pixels = stage.figures.iter().map(|(subject, _)| {
-            let rgb = self.renderer.reference_of(subject, count);
+        let pixels = request.figures.iter().map(|figure| {
+            let rgb = self.renderer.reference(figure);
             let picture = RgbImage::from_raw(side, side, rgb);
             let picture = picture.unwrap_or_else(|| RgbImage::new(side, side));
             picture_tensor(&picture, (side as usize, side as usize), device)
@@ -104,11 +103,11 @@ impl StageDiffusion {
         let pixels = Tensor::cat(&pixels.collect::<Result<Vec<_>, _>>()?, 0)?;
         let vae = &self.diffusion.vae;
         let latents = (vae.encode(&pixels)?.mean * vae.config().scaling_factor)?;
-        let corners = stage.figures.iter();
+        let corners = request.figures.iter();
         Ok(Some(ReferenceLatents {
             latents,
-            corners: corners.map(|(_, (x, y))| [*x as f32, *y as f32]).collect(),
-            left_out: vec![false; count],
+            corners: corners.map(|at| [at.x as f32, at.y as f32]).collect(),
+            left_out: vec![false; request.figures.len()],
         }))
     }
 }
