@@ -27,7 +27,7 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
         return Ok(identity);
     }
     match check_gguf(path) {
-        Ok(facts) => Ok(told(&facts)),
+        Ok(facts) => Ok(identity_of(&facts)),
         // A part that is at fault, not what the file is.
         Err(LlmError::Refused {
             path: at,
@@ -55,7 +55,7 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
     }
 }
 
-fn told(facts: &GgufFacts) -> Identity {
+fn identity_of(facts: &GgufFacts) -> Identity {
     let name = facts.name.as_deref();
     Identity {
         is: WeightsKind::LanguageModel,

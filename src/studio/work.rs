@@ -74,7 +74,7 @@ pub struct RunningJob {
     /// From the guidance slider: a newer one replaces it.
     pub live: bool,
     /// The panel's text that its picture was ordered for.
-    pub told: Option<String>,
+    pub panel_text: Option<String>,
     /// Versions of a text that were asked for.
     pub versions: u32,
     /// What this job has put into the story so far.
@@ -232,13 +232,13 @@ impl JobQueue {
             .retain(|o| !matches!(o.target, JobTarget::Panel(id) if gone(id)));
     }
 
-    /// The engine has taken `order` as `job` for `panel`, whose text is `told`.
+    /// The engine has taken `order` as `job` for `panel`, whose text is `panel_text`.
     pub fn started(
         &mut self,
         job: JobId,
         panel: PanelId,
         order: QueuedJob,
-        told: Option<String>,
+        panel_text: Option<String>,
         made: Option<JobEdits>,
         now: Instant,
     ) {
@@ -247,7 +247,7 @@ impl JobQueue {
             panel,
             make: order.make,
             live: order.live,
-            told,
+            panel_text,
             versions: order.rewrite.as_ref().map_or(1, |wish| wish.candidates),
             made,
             cancelled: false,

@@ -433,7 +433,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let mut opt = AdamW::new(vars, AdamSettings::default())?;
     let painter = CropRenderer::new(s.size, zoom);
     let side = s.crop / vae.config().encoder_scale();
-    let mut stage = Learning {
+    let mut stage = AutoencoderTraining {
         held: held_scenes(&painter, s.seed, SCALE_SCENES, &device)?,
         shards: Shards::new(s.batch, &device)?,
         shape: [s.batch, side, side, vae.config().latent_channels],
@@ -463,7 +463,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct AutoencoderTraining<'a> {
     settings: &'a AutoencoderSettings,
     run: &'a Path,
     params: Params,
@@ -480,7 +480,7 @@ struct Learning<'a> {
     device: Device,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for AutoencoderTraining<'_> {
     fn step(&mut self, step: u64) -> Result<StepLosses> {
         let s = self.settings;
         let batch = self.painter.batch(s, step, &self.device)?;

@@ -346,7 +346,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let side = s.size / vae.config().encoder_scale();
     let zoom = vae.config().decoder_scale() / vae.config().encoder_scale();
     let channels = vae.config().latent_channels;
-    let mut stage = Learning {
+    let mut stage = DiffusionTraining {
         scenes: SceneLatents {
             painter: CropRenderer::new(s.size, zoom),
             vae,
@@ -384,7 +384,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct DiffusionTraining<'a> {
     settings: &'a DiffusionSettings,
     run: &'a Path,
     autoencoder: PathBuf,
@@ -398,7 +398,7 @@ struct Learning<'a> {
     captions: Vec<String>,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for DiffusionTraining<'_> {
     fn begin(&mut self) -> Result<()> {
         copy_autoencoder(&self.autoencoder.join("vae"), self.run)?;
         let folder = ModelFolder::new(self.run);

@@ -101,11 +101,11 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     println!("{:<8} {:>28} {:>28}", "figures", "real scenes", "drawn");
     for (n, (real, drawn)) in report.real.0.iter().zip(&report.drawn.0).enumerate() {
         if drawn.of > 0 {
-            println!("{:<8} {:>28} {:>28}", n + 1, said(*real), said(*drawn));
+            println!("{:<8} {:>28} {:>28}", n + 1, share_text(*real), share_text(*drawn));
         }
     }
     let (real, drawn) = (report.real.all(), report.drawn.all());
-    println!("{:<8} {:>28} {:>28}", "all", said(real), said(drawn));
+    println!("{:<8} {:>28} {:>28}", "all", share_text(real), share_text(drawn));
     let shares = |verdict: &Verdict| {
         let rows = verdict.0.iter().filter(|share| share.of > 0);
         rows.map(|share| json!({"right": share.right, "of": share.of}))
@@ -145,7 +145,7 @@ fn pictures(dir: &Path) -> anyhow::Result<Vec<CompositionSubject>> {
 }
 
 /// `91.2 % (31 of 34; 77 to 97)`
-fn said(share: Accuracy) -> String {
+fn share_text(share: Accuracy) -> String {
     let Some(rate) = share.rate() else {
         return "-".to_owned();
     };

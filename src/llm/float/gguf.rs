@@ -17,11 +17,11 @@ pub struct GgufLlama {
     file: Gguf,
     config: FloatConfig,
     /// Is told the layer that is read and how many there are.
-    hear: Option<Box<HearLayer>>,
+    hear: Option<Box<LayerCallback>>,
 }
 
 /// Callback that gets the number of the layer being read, from 1, and how many there are.
-type HearLayer = dyn Fn(usize, usize) + Send + Sync;
+type LayerCallback = dyn Fn(usize, usize) + Send + Sync;
 
 impl GgufLlama {
     /// Opens the file and reads its header.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pipeline::painter::{Capabilities, PaintedPicture, PainterDescription};
+use crate::pipeline::painter::{Capabilities, PaintedPicture, PainterDescription, PromptStyle};
 use crate::pipeline::writer::{TextSink, WriterDescription};
 use crate::pipeline::{BoardContext, ContextPanel};
 use crate::story::{PanelId, Settings};

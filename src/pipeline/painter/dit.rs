@@ -9,7 +9,7 @@ use image::{DynamicImage, RgbImage, RgbaImage};
 use super::stable::exact;
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
-    Progress, SizeRange, embeddings,
+    Progress, SizeRange, embeddings, is_local,
 };
 use crate::diffusion::{
     Dit, DitFamily, DitPipeline, DitRequest, PipelineProgress, SchedulerKind, luma, weighted_words,
@@ -30,7 +30,7 @@ pub(super) struct DitKind;
 
 impl PainterKind for DitKind {
     fn detect(&self, model: &Model) -> bool {
-        model.manifest.pipeline == PIPELINE && model.source.path().is_some()
+        is_local(model, PIPELINE)
     }
 
     fn load(

@@ -149,6 +149,11 @@ pub static PAINTERS: &[&dyn PainterKind] = &[
     &comfy::ComfyKind,
 ];
 
+/// Whether a model's files are on this machine and its manifest says `pipeline`.
+fn is_local(model: &Model, pipeline: &str) -> bool {
+    model.manifest.pipeline == pipeline && model.source.path().is_some()
+}
+
 /// Loads the painter of a model.
 ///
 /// # Errors

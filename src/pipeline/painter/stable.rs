@@ -10,7 +10,7 @@ use image::{DynamicImage, RgbImage};
 use super::hashes::Hashes;
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
-    Progress, SizeRange, embeddings,
+    Progress, SizeRange, embeddings, is_local,
 };
 use crate::diffusion::{
     ControlImage, IpAdapterImage, PictureRequest, PipelineProgress, Prediction, ReferenceImage,
@@ -33,7 +33,7 @@ pub(super) struct StableKind;
 
 impl PainterKind for StableKind {
     fn detect(&self, model: &Model) -> bool {
-        model.manifest.pipeline == PIPELINE && model.source.path().is_some()
+        is_local(model, PIPELINE)
     }
 
     fn load(
@@ -64,7 +64,7 @@ impl PainterKind for StableKind {
             description,
             path,
             plain,
-            artist: Some((Extras::default(), StableDiffusionPipeline::new(stable))),
+            pipeline: Some((Extras::default(), StableDiffusionPipeline::new(stable))),
             hashes: Hashes::default(),
         }))
     }
@@ -190,17 +190,17 @@ struct StablePainter {
     path: PathBuf,
     plain: StableDiffusionOptions,
     /// The model with what was laid over it for the last picture; none after a failure.
-    artist: Option<(Extras, StableDiffusionPipeline)>,
+    pipeline: Option<(Extras, StableDiffusionPipeline)>,
     hashes: Hashes,
 }
 
 impl StablePainter {
     /// The model with what this brief lays over it.
-    fn artist(&mut self, brief: &Brief) -> Result<&mut StableDiffusionPipeline, PipelineError> {
+    fn pipeline(&mut self, brief: &Brief) -> Result<&mut StableDiffusionPipeline, PipelineError> {
         let wanted = Extras::of(brief);
-        let kept = self.artist.take().filter(|(extras, _)| *extras == wanted);
-        let artist = match kept {
-            Some((_, artist)) => artist,
+        let kept = self.pipeline.take().filter(|(extras, _)| *extras == wanted);
+        let pipeline = match kept {
+            Some((_, pipeline)) => pipeline,
             None => {
                 let said = wanted.prediction.as_deref().map(prediction_of);
                 let options = StableDiffusionOptions {
@@ -214,7 +214,7 @@ impl StablePainter {
                 StableDiffusionPipeline::new(StableDiffusion::open(&self.path, options)?)
             }
         };
-        Ok(&mut self.artist.insert((wanted, artist)).1)
+        Ok(&mut self.pipeline.insert((wanted, pipeline)).1)
     }
 }
 
@@ -275,12 +275,12 @@ impl Painter for StablePainter {
             })
             .collect::<Result<Vec<FileUse>, PipelineError>>()?;
         let Size { width, height } = brief.size;
-        let artist = self.artist(&brief)?;
+        let pipeline = self.pipeline(&brief)?;
         // What is loaded already is not needed once more.
-        let needed = memory(artist.model(), brief.size).saturating_sub(artist.loaded());
-        let free = match artist.model().gpu() {
+        let needed = memory(pipeline.model(), brief.size).saturating_sub(pipeline.loaded());
+        let free = match pipeline.model().gpu() {
             Some(gpu) => gpu.own_memory(),
-            None => free_memory(artist.model().device()),
+            None => free_memory(pipeline.model().device()),
         };
         let short = free.is_some_and(|free| needed > free);
         if let Some(gpu) = artist.model().gpu().filter(|_| short) {
@@ -329,7 +329,7 @@ impl Painter for StablePainter {
         let referred: Vec<(RgbImage, &Reference)> = referred
             .map(|given| (rgb(&given.picture), &given.how))
             .collect();
-        let artist = self.artist(brief)?;
+        let pipeline = self.pipeline(brief)?;
         let negative = brief.negative.trim();
         let order = PictureRequest {
             prompt: &brief.prompt,
@@ -343,7 +343,7 @@ impl Painter for StablePainter {
             guidance: exact(brief.guidance),
             steps: brief.steps as usize,
             scheduler,
-            clip_skip: skipped(brief.clip_skip, artist.model().family()),
+            clip_skip: skipped(brief.clip_skip, pipeline.model().family()),
             init: init.as_ref().map(|(picture, by)| (picture, *by)),
             mask: mask.as_ref(),
             control_images: control
@@ -375,7 +375,7 @@ impl Painter for StablePainter {
                 })
             }),
         };
-        let picture = artist.draw(&order, &mut |heard| {
+        let picture = pipeline.draw(&order, &mut |heard| {
             sink(match heard {
                 PipelineProgress::Loading(part) => Progress::Loading(LoadProgress {
                     what: part.to_owned(),
@@ -392,7 +392,7 @@ impl Painter for StablePainter {
         });
         if picture.is_err() {
             // What failed may have left parts that are half loaded.
-            self.artist = None;
+            self.pipeline = None;
         }
         Ok(picture?.map(PaintedPicture::from))
     }

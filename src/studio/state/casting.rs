@@ -49,10 +49,11 @@ impl State {
             let mut names = story.dismissed.iter();
             names.any(|other| other.to_lowercase() == name.to_lowercase())
         };
-        let told = self.cast_proposals.by_writer.iter();
-        let told = told.filter(|member| !dismissed(&member.name));
-        let told = told.filter(|member| mentioned_members(&story.cast, &member.name).is_empty());
-        let mut all: Vec<Member> = told.cloned().collect();
+        let by_writer = self.cast_proposals.by_writer.iter();
+        let new = by_writer.filter(|member| {
+            !dismissed(&member.name) && mentioned_members(&story.cast, &member.name).is_empty()
+        });
+        let mut all: Vec<Member> = new.cloned().collect();
         for Proposal { name, .. } in proposals(story) {
             if mentioned_members(&all, &name).is_empty() {
                 all.push(Member {
@@ -162,11 +163,11 @@ impl State {
         let picture = library::drawing(drawing, library::DRAWING_SIDE);
         // A description that says what the drawing before showed is no word of the author's.
         let before = member.description.trim();
-        let told = library::drawn_nouns(before)
+        let is_ours = library::drawn_nouns(before)
             .iter()
             .all(|n| n.drawing.get().noun() == before);
         let member = Member {
-            description: match told {
+            description: match is_ours {
                 true => drawing.get().noun().to_owned(),
                 false => member.description,
             },

@@ -185,8 +185,9 @@ impl State {
         }
         if let Some((picture, mut record)) = output.picture {
             // What was drawn is told by the text then, however the author changes it now.
-            let told = output.text.map(|(text, _)| text);
-            record.text = record.text.or(told).or(running.told.clone());
+            let written = output.text.map(|(text, _)| text);
+            let text = record.text.or(written);
+            record.text = text.or(running.panel_text.clone());
             if in_passing {
                 self.controls.glimpse = Some(PreviewPicture {
                     panel: id,

@@ -134,7 +134,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let sizes = ContrastiveConfig::default();
     let net = Contrastive::new(&sizes, Contrastive::tokenizer(&sizes), &params)?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    let mut stage = Learning {
+    let mut stage = ContrastiveTraining {
         renderer: Renderer::new(SIZE as u32),
         settings: &s,
         net: &net,
@@ -169,13 +169,13 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct ContrastiveTraining<'a> {
     settings: &'a ContrastiveSettings,
     net: &'a Contrastive,
     renderer: Renderer,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for ContrastiveTraining<'_> {
     fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (x, texts) = batch(&self.renderer, self.settings, step)?;
         let loss = loss(self.net, &x, &texts)?;

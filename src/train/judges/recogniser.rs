@@ -253,7 +253,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let net_config = RecogniserConfig::default();
     let net = Recogniser::new(net_config.clone(), params.clone())?;
     let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
-    let mut stage = Learning {
+    let mut stage = RecogniserTraining {
         renderer: Renderer::new(SIZE as u32),
         settings: &s,
         net: &net,
@@ -281,13 +281,13 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct RecogniserTraining<'a> {
     settings: &'a RecogniserSettings,
     net: &'a Recogniser,
     renderer: Renderer,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for RecogniserTraining<'_> {
     fn step(&mut self, step: u64) -> Result<StepLosses> {
         let b = batch(&self.renderer, self.settings, step)?;
         let (loss, parts) = losses(&self.net.forward(&b.x)?, &b)?;

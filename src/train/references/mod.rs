@@ -85,21 +85,21 @@ impl DiffusionNetworks {
         captions: &[String],
         references: &ReferenceLatents,
     ) -> Result<Tensor> {
-        let empty = self.told(&[String::new()])?;
+        let empty = self.conditioning(&[String::new()])?;
         let read = self
             .unet
             .read_references(references, captions.len(), &empty)?;
-        let told = Conditioning {
+        let conditioning = Conditioning {
             references: Some(read),
-            ..self.told(captions)?
+            ..self.conditioning(captions)?
         };
         let t: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
         let t = Tensor::from_vec(t, timesteps.len(), &self.device)?;
-        Ok(self.unet.predict(noisy, &t, &told)?)
+        Ok(self.unet.predict(noisy, &t, &conditioning)?)
     }
 
     /// Captions as the UNet is told them.
-    fn told(&self, captions: &[String]) -> Result<Conditioning> {
+    fn conditioning(&self, captions: &[String]) -> Result<Conditioning> {
         let text = self.text.forward(&self.ids(captions)?)?;
         Ok(Conditioning {
             pooled: self.pooled.then_some(text.pooled),
@@ -199,7 +199,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let schedule = NoiseSchedule::new(&scheduler)?;
     let channels = vae.config().latent_channels;
     let preview = ModelFolder::new(&autoencoder).read_preview(channels)?;
-    let mut stage = Learning {
+    let mut stage = ReferenceTraining {
         scenes: Scenes::new(&s, vae, &device),
         shards: Shards::new(s.batch, &device)?,
         settings: &s,
@@ -228,7 +228,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct ReferenceTraining<'a> {
     settings: &'a ReferenceSettings,
     run: &'a Path,
     autoencoder: PathBuf,
@@ -241,7 +241,7 @@ struct Learning<'a> {
     shards: Shards,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for ReferenceTraining<'_> {
     fn begin(&mut self) -> Result<()> {
         copy_autoencoder(&self.autoencoder.join("vae"), self.run)?;
         let folder = ModelFolder::new(self.run);

@@ -185,21 +185,21 @@ fn denoise(
     let shape = [keys.len(), side, side, scenes.channels];
     let mut x =
         (NoiseSource::new(seed, 3).tensor(&shape, &nets.device)? * scheduler.init_noise_sigma())?;
-    let empty = nets.told(&[String::new()])?;
+    let empty = nets.conditioning(&[String::new()])?;
     let references = scenes.references(keys, &vec![false; keys.len()])?;
     let seen = nets.unet.read_references(&references, keys.len(), &empty)?;
     let towards = Conditioning {
         references: Some(seen),
-        ..nets.told(captions)?
+        ..nets.conditioning(captions)?
     };
     // Without references the picture is its place alone; words and references lead together.
-    let away = nets.told(&vec![String::new(); keys.len()])?;
+    let away = nets.conditioning(&vec![String::new(); keys.len()])?;
     for (i, t) in scheduler.timesteps().into_iter().enumerate() {
         let input = scheduler.scale_input(&x, i)?;
         let times = Tensor::full(t as f32, keys.len(), &nets.device)?;
-        let told = nets.unet.predict(&input, &times, &towards)?.detach();
-        let free = nets.unet.predict(&input, &times, &away)?.detach();
-        let guided = (&free + ((told - &free)? * GUIDANCE)?)?;
+        let conditional = nets.unet.predict(&input, &times, &towards)?.detach();
+        let unconditional = nets.unet.predict(&input, &times, &away)?.detach();
+        let guided = (&unconditional + ((conditional - &unconditional)? * GUIDANCE)?)?;
         x = scheduler.step(&guided, i, &x, None)?.detach();
     }
     Ok(x)

@@ -27,7 +27,7 @@ fn unet() -> UnetConfig {
 struct Small {
     unet: Unet,
     params: Params,
-    told: Conditioning,
+    conditioning: Conditioning,
     empty: Conditioning,
     references: ReferenceLatents,
     noisy: Tensor,
@@ -45,13 +45,13 @@ fn small() -> Small {
         var.set(&(var.as_tensor() + (shake * 0.05).unwrap()).unwrap())
             .unwrap();
     }
-    let told = |b: usize, stream| Conditioning {
+    let conditioning = |b: usize, stream| Conditioning {
         pooled: Some(noise(7, stream, &[b, 16], &cpu).unwrap()),
         ..Conditioning::of_text(noise(8, stream, &[b, 5, 16], &cpu).unwrap())
     };
     Small {
-        told: told(2, 0),
-        empty: told(1, 1),
+        conditioning: conditioning(2, 0),
+        empty: conditioning(1, 1),
         references: ReferenceLatents {
             latents: noise(9, 0, &[4, 8, 8, 16], &cpu).unwrap(),
             corners: vec![[0.0, 7.0], [8.0, 7.0], [-1.0, 0.0], [4.0, 7.0]],
@@ -71,11 +71,11 @@ impl Small {
     }
 
     fn predict(&self, references: Option<References>) -> Tensor {
-        let told = Conditioning {
+        let conditioning = Conditioning {
             references,
-            ..self.told.clone()
+            ..self.conditioning.clone()
         };
-        self.unet.predict(&self.noisy, &self.times, &told).unwrap()
+        self.unet.predict(&self.noisy, &self.times, &conditioning).unwrap()
     }
 
     /// A prediction, each of its numbers times a weight.

@@ -408,7 +408,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         Shards::new(s.batch, &device)?,
         Shards::new(s.language_batch, &device)?,
     ];
-    let mut stage = Learning {
+    let mut stage = SeeTraining {
         out: VokenFolder::new(run.join("voken")),
         settings: &s,
         shards,
@@ -440,7 +440,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct SeeTraining<'a> {
     settings: &'a SeeSettings,
     nets: SeeNetworks,
     tower: Params,
@@ -449,7 +449,7 @@ struct Learning<'a> {
     out: VokenFolder,
 }
 
-impl Stage for Learning<'_> {
+impl Stage for SeeTraining<'_> {
     const ALL_LEARN: bool = false;
 
     fn step(&mut self, step: u64) -> Result<StepLosses> {

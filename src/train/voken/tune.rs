@@ -116,7 +116,7 @@ pub fn train(
         memory: LanguageModelCache::of(stage, s.learns),
         settings: s.clone(),
     };
-    let mut learning = Learning {
+    let mut learning = VokenTraining {
         out: VokenFolder::new(run.join("voken")),
         library: StoryCache::new(source),
         shards: Shards::new(s.batch, &device)?,
@@ -144,7 +144,7 @@ pub fn train(
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct VokenTraining<'a> {
     stage: VokenStage,
     run: &'a Path,
     nets: VokenNetworks,
@@ -156,7 +156,7 @@ struct Learning<'a> {
     out: VokenFolder,
 }
 
-impl course::Stage for Learning<'_> {
+impl course::Stage for VokenTraining<'_> {
     const ALL_LEARN: bool = false;
 
     fn step(&mut self, step: u64) -> Result<StepLosses> {

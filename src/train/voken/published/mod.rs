@@ -141,7 +141,7 @@ fn learn(
     let nets = PublishedNetworks::read(parts, stage, strips.clone(), s.seed, &device)?;
     let items = learnable(&nets, &strips, stage, s.seed, data)?;
     let mut opt = AdamW::new(nets.params.vars(), AdamSettings::pytorch())?;
-    let mut learning = Learning {
+    let mut learning = PublishedTraining {
         settings: &s,
         stage,
         run,
@@ -166,7 +166,7 @@ fn learn(
 }
 
 /// What a run holds.
-struct Learning<'a> {
+struct PublishedTraining<'a> {
     settings: &'a PublishedSettings,
     stage: VokenStage,
     run: &'a Path,
@@ -175,7 +175,7 @@ struct Learning<'a> {
     strips: Vec<TrainingStory>,
 }
 
-impl course::Stage for Learning<'_> {
+impl course::Stage for PublishedTraining<'_> {
     const ALL_LEARN: bool = false;
 
     fn step(&mut self, step: u64) -> Result<StepLosses> {
