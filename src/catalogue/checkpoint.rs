@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{ELSEWHERE, HeaderTensors, refused, unet, usable};
-use crate::diffusion::{Prediction, StableDiffusionFamily, guess_prediction, of_text_encoder};
+use crate::diffusion::{
+    Prediction, StableDiffusionFamily, UnetKind, guess_prediction, of_text_encoder,
+};
 use crate::weights::{Checkpoint, Identity, WeightsKind};
 
 const UNET: &str = "model.diffusion_model.";
@@ -13,21 +15,21 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
         return None;
     }
     let inside = t.without_prefix(UNET);
-    let family = unet::family(&inside)?;
-    let mut identity = judge(t, family);
+    let (unet, why) = unet::detect(&inside)?;
+    let mut identity = judge(t, &unet, &why);
     identity.prediction = identity
         .prediction
         .or_else(|| prediction(t, &identity.family));
     Some(identity)
 }
 
-fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
-    let (name, called) = (family.name, family.called);
-    let why = family.why.replace("; ", &format!("; {UNET}"));
+fn judge(t: &HeaderTensors, unet: &UnetKind, why: &str) -> Identity {
+    let (name, called) = (unet.name, unet.label);
+    let why = why.replace("; ", &format!("; {UNET}"));
     let mut why = format!("{UNET}{why}");
     let refuse = |name: &str, called: &str, why: &str| {
         let mut identity = refused(name, called, why, ELSEWHERE);
-        identity.in_channels = Some(family.in_channels);
+        identity.in_channels = Some(unet.in_channels);
         identity
     };
     if t.has("cc_projection.weight") {
@@ -64,7 +66,7 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         identity.instead = Some("use the SDXL base model, which draws whole pictures".to_string());
         return identity;
     }
-    if !family.runs {
+    if unet.family.is_none() {
         return refuse(name, called, &why);
     }
     // What the text encoder is tells more than widths do.
@@ -78,7 +80,7 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         };
         let mut identity = usable(WeightsKind::Component, name, "a UNet alone", why);
         identity.supported = false;
-        identity.in_channels = Some(family.in_channels);
+        identity.in_channels = Some(unet.in_channels);
         identity.instead = Some(format!(
             "use a whole checkpoint of {called}; this file lacks {lacks}"
         ));
@@ -88,13 +90,13 @@ fn judge(t: &HeaderTensors, family: unet::UnetFamily) -> Identity {
         why = format!("{text}; {why}");
     }
     let family_of_text = of_text.to_string();
-    let called = of_text.called();
-    let called = match family.in_channels {
+    let called = of_text.label();
+    let called = match unet.in_channels {
         9 => format!("{called} inpainting"),
         _ => called.to_string(),
     };
     let mut identity = usable(WeightsKind::Model, &family_of_text, &called, why);
-    identity.in_channels = Some(family.in_channels);
+    identity.in_channels = Some(unet.in_channels);
     identity.picture_size = Some(match of_text {
         StableDiffusionFamily::Sdxl => 1024,
         StableDiffusionFamily::Sd2 => 768,

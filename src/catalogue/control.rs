@@ -83,10 +83,10 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
     } else {
         return None;
     };
-    let family = unet::family(&blocks)?;
-    let why = format!("{}; {}", t.describe(hint), family.why);
+    let (unet, why) = unet::detect(&blocks)?;
+    let why = format!("{}; {why}", t.describe(hint));
     // Some ControlNets of XL have fewer blocks than its UNet.
-    let name = match family.name {
+    let name = match unet.name {
         "ssd-1b" | "segmind-vega" | "sdxl-distilled" => "sdxl",
         name => name,
     };

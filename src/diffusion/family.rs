@@ -1,6 +1,6 @@
 //! Which model a whole checkpoint in one file is, told by the names and shapes of its tensors.
 
-use super::Prediction;
+use super::{Prediction, UnetKind};
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub enum StableDiffusionFamily {
 
 impl StableDiffusionFamily {
     /// The name for people.
-    pub fn called(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             StableDiffusionFamily::Sd1 => "Stable Diffusion 1.x",
             StableDiffusionFamily::Sd2 => "Stable Diffusion 2.x",
@@ -126,15 +126,18 @@ pub(super) const UNET: &str = "model.diffusion_model.";
 /// The family of a checkpoint with these tensors; `None` where it is no Stable Diffusion that can
 /// be run, such as the refiner of XL, or one that reads a depth map.
 pub(super) fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> {
-    let shape = |name: &str| shapes.get(&format!("{UNET}{name}"));
+    let unet = shapes
+        .iter()
+        .filter_map(|(name, shape)| Some((name.strip_prefix(UNET)?.to_owned(), shape.clone())));
+    let unet: BTreeMap<String, Vec<usize>> = unet.collect();
+    let kind = UnetKind::detect(&unet)?;
     let has = |prefix: &str| {
         shapes
             .range(prefix.to_string()..)
             .next()
             .is_some_and(|(name, _)| name.starts_with(prefix))
     };
-    let in_channels = *shape("input_blocks.0.0.weight")?.get(1)?;
-    if !matches!(in_channels, 4 | 9) {
+    if !matches!(kind.in_channels, 4 | 9) {
         return None;
     }
     let family = if let Some((family, _)) = of_text_encoder(has) {
@@ -142,20 +145,16 @@ pub(super) fn detect(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Detected> 
     } else if has("conditioner.") {
         return None;
     } else {
-        let attention = |block: &str| {
-            let name = format!("input_blocks.{block}.1.transformer_blocks.0.attn2.to_k.weight");
-            shape(&name)?.get(1).copied()
-        };
-        StableDiffusionFamily::of_width(attention("2").or_else(|| attention("4"))?)?
+        kind.family?
     };
     // SDXL is the only one that is told of sizes.
-    if (family == StableDiffusionFamily::Sdxl) != shape("label_emb.0.0.weight").is_some() {
+    if (family == StableDiffusionFamily::Sdxl) != unet.contains_key("label_emb.0.0.weight") {
         return None;
     }
     let marker = |name: &str| shapes.contains_key(name);
     Some(Detected {
         family,
-        in_channels,
+        in_channels: kind.in_channels,
         v_prediction: marker("v_pred"),
         zero_snr: marker("ztsnr"),
     })
@@ -175,22 +174,22 @@ mod tests {
             "model.diffusion_model.input_blocks.0.0.weight",
             &[8, 9, 3, 3][..],
         );
+        let attention = |width: &'static [usize]| {
+            let name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight";
+            (name, width)
+        };
         let text = ("cond_stage_model.model.ln_final.weight", &[8][..]);
-        let found = of(&[first, text]).unwrap();
+        let found = of(&[first, attention(&[8, 8]), text]).unwrap();
         assert_eq!(
             (found.family, found.in_channels),
             (StableDiffusionFamily::Sd2, 9)
         );
-        let wide = (
-            "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight",
-            &[8, 768][..],
-        );
         assert_eq!(
-            of(&[first, wide]).unwrap().family,
+            of(&[first, attention(&[8, 768])]).unwrap().family,
             StableDiffusionFamily::Sd1
         );
         assert_eq!(of(&[first]), None);
         let refiner = ("conditioner.embedders.0.model.ln_final.weight", &[8][..]);
-        assert_eq!(of(&[first, refiner]), None);
+        assert_eq!(of(&[first, attention(&[8, 768]), refiner]), None);
     }
 }

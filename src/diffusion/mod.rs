@@ -69,6 +69,6 @@ pub use trajectory::{StepResult, Trajectory, UnetCall};
 pub use unet::{
     Conditioning, ControlNet, ControlNetConfig, DownBlockKind, ImageLayers, ImagePrompt, PerBlock,
     ReferenceBank, ReferenceLatents, References, Residuals, TokenSelection, Unet, UnetConfig,
-    UpBlockKind, guidance_embedding, same_timestep, time_ids,
+    UnetKind, UpBlockKind, guidance_embedding, same_timestep, time_ids,
 };
 pub use vae::{LatentDistribution, Vae, VaeConfig};

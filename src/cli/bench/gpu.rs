@@ -119,7 +119,7 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
             (BenchPart::Unet, "UNet step, batch 2"),
             (BenchPart::Vae, "decoding a picture"),
         ] {
-            let name = format!("{}, {what}", family.called());
+            let name = format!("{}, {what}", family.label());
             let random = RandomPart::new(family, part, false, &place)?;
             tell(measure(gpu, &name, runs, &|| random.run().map(drop))?);
             drop(random);

@@ -113,7 +113,7 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
     let (name, seconds) = if let Some(family) = args.family {
         let seconds = time_family(family, part, runs, args.bf16, &place)?;
         (
-            format!("random weights as large as {}", family.called()),
+            format!("random weights as large as {}", family.label()),
             seconds,
         )
     } else {

@@ -33,7 +33,7 @@ impl StableDiffusion {
         if own.cross_attention_dim != theirs.cross_attention_dim {
             let made = StableDiffusionFamily::of_width(theirs.cross_attention_dim);
             let made = made.map_or("another kind of model", StableDiffusionFamily::called);
-            let ours = self.family.called();
+            let ours = self.family.label();
             let why = format!("is a ControlNet for {made}, and the model is {ours}");
             let remedy = format!("use one made for {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
@@ -57,7 +57,7 @@ impl StableDiffusion {
     /// A file that is missing, damaged, of another kind, or one for another kind of model.
     pub fn ip_adapter(&self, path: &Path, encoder: &Path) -> Result<IpAdapter, DiffusionError> {
         let file = Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?;
-        let ours = self.family.called();
+        let ours = self.family.label();
         let remedy = format!("use an IP-Adapter (base or plus) made for {ours}");
         let width = file
             .info("ip_adapter.1.to_k_ip.weight")

@@ -48,7 +48,7 @@ pub(super) fn read(
             list(&theirs),
             list(widths)
         );
-        let remedy = format!("use one made for {}", family.called());
+        let remedy = format!("use one made for {}", family.label());
         return Err(DiffusionError::unfit(path, why, &remedy));
     }
     Ok(rows)

@@ -322,14 +322,14 @@ impl Targets {
 
     /// The error for a module that this model doesn't have.
     fn foreign(&self, path: &Path, base: &str, file: &Checkpoint, down: &str) -> DiffusionError {
-        let ours = self.family.called();
+        let ours = self.family.label();
         let attention = file.names().find(|name| {
             flat(name).contains("attn2_to_k") && DOWN.iter().any(|end| name.ends_with(end))
         });
         let width = attention.and_then(|name| file.info(name)?.shape.get(1).copied());
         let theirs = width.and_then(StableDiffusionFamily::of_width);
         let why = match theirs.filter(|theirs| *theirs != self.family) {
-            Some(theirs) => format!("is a LoRA for {}, and the model is {ours}", theirs.called()),
+            Some(theirs) => format!("is a LoRA for {}, and the model is {ours}", theirs.label()),
             None => {
                 let shape = file.info(down).map(|info| info.shape.clone());
                 format!(

@@ -5,6 +5,7 @@ mod blocks;
 mod config;
 mod control;
 mod embedding;
+mod kind;
 mod reference;
 mod transformer;
 
@@ -12,6 +13,7 @@ pub use bank::{ReferenceBank, TokenSelection};
 pub use config::{DownBlockKind, PerBlock, UnetConfig, UpBlockKind};
 pub use control::{ControlNet, ControlNetConfig, Residuals};
 pub use embedding::{guidance_embedding, time_ids};
+pub use kind::UnetKind;
 pub use reference::{ReferenceLatents, References};
 pub use transformer::{ImageLayers, ImagePrompt};
 
