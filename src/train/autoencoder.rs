@@ -5,7 +5,7 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
-use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use super::course::{self, Course, Phase, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError, log};
@@ -446,18 +446,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         params,
         vae,
     };
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
     let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
-        losses: &["l2", "l1", "edge", "kl", "moved"],
+        ..Course::new(run, resume, phase, s.checkpoint_every, &["l2", "l1", "edge", "kl", "moved"])
     };
     course::run(&course, &mut opt, &mut stage)
 }

@@ -44,6 +44,16 @@ pub(crate) enum Decay {
 }
 
 impl Phase {
+    /// A constant rate from the warm-up to a share `from` of the steps, then half a cosine.
+    pub(crate) fn cosine(peak: f64, warmup: u64, steps: u64, from: f64) -> Phase {
+        Phase {
+            peak,
+            warmup,
+            steps,
+            decay: Decay::Cosine { from },
+        }
+    }
+
     fn rate(&self, step: u64) -> f64 {
         match self.decay {
             Decay::Cosine { from } => learning_rate(self.peak, step, self.warmup, self.steps, from),
@@ -52,7 +62,25 @@ impl Phase {
     }
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// A run of one part, without samples.
+    pub(crate) fn new(
+        run: &'a Path,
+        resume: bool,
+        phase: Phase,
+        checkpoint_every: u64,
+        losses: &'static [&'static str],
+    ) -> Course<'a> {
+        Course {
+            run,
+            resume,
+            phases: vec![phase],
+            checkpoint_every,
+            sample_every: 0,
+            losses,
+        }
+    }
+
     fn steps(&self) -> u64 {
         self.phases.iter().map(|phase| phase.steps).sum()
     }

@@ -5,7 +5,7 @@
 //! classifier-free guidance (arXiv 2207.12598), more weight inside the subjects' boxes.
 
 use super::autoencoder::{CropRenderer, averages, read_json, to_pictures, to_signed};
-use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use super::course::{self, Course, Phase, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError, log, write_whole};
@@ -367,18 +367,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         nets,
         schedule,
     };
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
     let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
-        losses: &["loss"],
+        ..Course::new(run, resume, phase, s.checkpoint_every, &["loss"])
     };
     course::run(&course, &mut opt, &mut stage)
 }

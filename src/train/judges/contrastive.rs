@@ -13,14 +13,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::recogniser::soften;
+use super::write_accuracy;
 use crate::judges::{Contrastive, ContrastiveConfig, SIZE};
 use crate::nn::Params;
 use crate::storyworld::{
     Renderer, Scene, SceneOptions, Split, caption, caption_held_out, description, roughen,
 };
-use crate::train::course::{self, Course, Decay, Phase, Stage, StepLosses};
-use crate::train::optimizer::{AdamSettings, AdamW};
-use crate::train::{Result, TrainError, read_config, write_whole};
+use crate::train::course::{Course, Phase, Stage, StepLosses};
+use crate::train::{Result, TrainError, read_config};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -133,27 +133,14 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let params = Params::init(s.seed, &Device::Cpu);
     let sizes = ContrastiveConfig::default();
     let net = Contrastive::new(&sizes, Contrastive::tokenizer(&sizes), &params)?;
-    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     let mut stage = ContrastiveTraining {
         renderer: Renderer::new(SIZE as u32),
         settings: &s,
         net: &net,
     };
-    let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
-        sample_every: 0,
-        losses: &["contrast"],
-    };
-    course::run(&course, &mut opt, &mut stage)?;
-    let tensors = params.to_file_layout(Some(&opt.averages()?))?;
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
+    let course = Course::new(run, resume, phase, s.checkpoint_every, &["contrast"]);
+    let (opt, tensors) = super::train(&course, &params, &mut stage)?;
     net.save(&run.join("contrastive"), &sizes, &tensors)?;
     let [pictures, texts] = opt.with_averages(|| test(&net, s.seed, s.test_pairs))??;
     eprintln!(
@@ -162,10 +149,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         100.0 * pictures,
         100.0 * texts
     );
-    let text = json!({
+    let accuracy = json!({
         "pairs": s.test_pairs, "pictures_find_text": pictures, "texts_find_picture": texts,
     });
-    write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
+    write_accuracy(run, &accuracy)
 }
 
 /// What a run holds.
@@ -191,6 +178,7 @@ impl Stage for ContrastiveTraining<'_> {
 mod tests {
     use super::*;
     use crate::nn::noise;
+    use crate::train::optimizer::{AdamSettings, AdamW};
 
     fn settings() -> ContrastiveSettings {
         ContrastiveSettings {

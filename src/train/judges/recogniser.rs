@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::write_accuracy;
 use crate::judges::recogniser::{CELL, CELLS, Scores, centre_probability};
 use crate::judges::{
     Expected, FaithfulnessCounts, FaithfulnessReport, FaithfulnessRow, Recogniser,
@@ -21,9 +22,8 @@ use crate::judges::{
 };
 use crate::nn::Params;
 use crate::storyworld::{MAX_SUBJECTS, Renderer, SUBJECTS, Scene, SceneOptions, Split, SubjectId};
-use crate::train::course::{self, Course, Decay, Phase, Stage, StepLosses};
-use crate::train::optimizer::{AdamSettings, AdamW};
-use crate::train::{Result, TrainError, read_config, write_whole};
+use crate::train::course::{Course, Phase, Stage, StepLosses};
+use crate::train::{Result, TrainError, read_config};
 
 /// Settings of the stage (TOML).
 #[derive(Clone, Debug, Deserialize)]
@@ -252,32 +252,19 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let params = Params::init(s.seed, &Device::Cpu);
     let net_config = RecogniserConfig::default();
     let net = Recogniser::new(net_config.clone(), params.clone())?;
-    let mut opt = AdamW::new(params.vars(), AdamSettings::default())?;
     let mut stage = RecogniserTraining {
         renderer: Renderer::new(SIZE as u32),
         settings: &s,
         net: &net,
     };
-    let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
-        sample_every: 0,
-        losses: &["subjects", "setting"],
-    };
-    course::run(&course, &mut opt, &mut stage)?;
-    let tensors = params.to_file_layout(Some(&opt.averages()?))?;
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
+    let course = Course::new(run, resume, phase, s.checkpoint_every, &["subjects", "setting"]);
+    let (opt, tensors) = super::train(&course, &params, &mut stage)?;
     Recogniser::save(&run.join("recogniser"), &net_config, &tensors)?;
     let report = opt.with_averages(|| test(&net, s.seed, s.test_scenes))??;
     eprint!("{}", report.table());
-    let text = json!({ "scenes": s.test_scenes, "clean_held_out": report.json() });
-    write_whole(&run.join("accuracy.json"), format!("{text:#}\n").as_bytes())
+    let accuracy = json!({ "scenes": s.test_scenes, "clean_held_out": report.json() });
+    write_accuracy(run, &accuracy)
 }
 
 /// What a run holds.

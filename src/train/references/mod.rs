@@ -12,7 +12,7 @@ mod scenes;
 mod tests;
 
 use super::autoencoder::read_json;
-use super::course::{self, Course, Decay, Phase, Stage, StepLosses};
+use super::course::{self, Course, Phase, Stage, StepLosses};
 use super::diffusion::{DiffusionNetworks, copy_autoencoder, export};
 use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
@@ -211,18 +211,10 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         scheduler,
         preview,
     };
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
     let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
         sample_every: s.grid_every,
-        losses: &["loss"],
+        ..Course::new(run, resume, phase, s.checkpoint_every, &["loss"])
     };
     course::run(&course, &mut opt, &mut stage)
 }

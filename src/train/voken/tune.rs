@@ -12,7 +12,7 @@ use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
 use crate::storyworld::Renderer;
 use crate::train::autoencoder::averages;
-use crate::train::course::{self, Course, Decay, Phase, StepLosses};
+use crate::train::course::{self, Course, Phase, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW};
 use crate::train::shards::Shards;
 use crate::train::{Result, TrainError, read_config};
@@ -127,18 +127,10 @@ pub fn train(
         vision,
         folder,
     };
+    let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
     let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Cosine { from: s.decay_from },
-        }],
-        checkpoint_every: s.checkpoint_every,
         sample_every: s.sample_every,
-        losses: VokenStage::LOSSES,
+        ..Course::new(run, resume, phase, s.checkpoint_every, VokenStage::LOSSES)
     };
     course::run(&course, &mut opt, &mut learning)
 }

@@ -149,18 +149,15 @@ fn learn(
         items,
         strips,
     };
+    let phase = Phase {
+        peak: s.learning_rate,
+        warmup: s.warmup,
+        steps: s.steps,
+        decay: Decay::Linear,
+    };
     let course = Course {
-        run,
-        resume,
-        phases: vec![Phase {
-            peak: s.learning_rate,
-            warmup: s.warmup,
-            steps: s.steps,
-            decay: Decay::Linear,
-        }],
-        checkpoint_every: s.checkpoint_every,
         sample_every: s.sample_every,
-        losses: VokenStage::LOSSES,
+        ..Course::new(run, resume, phase, s.checkpoint_every, VokenStage::LOSSES)
     };
     course::run(&course, &mut opt, &mut learning)
 }
