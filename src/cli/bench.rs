@@ -293,6 +293,7 @@ fn panel(engine: &Engine, request: Request) -> anyhow::Result<(Output, Times)> {
 
 /// The most memory this process has held, in MiB, where the system tells (Linux).
 fn peak_memory() -> Option<f64> {
+    // sysinfo knows what is held now, not the most that ever was.
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -34,7 +34,17 @@ pub fn ask_no_session() {
 fn is_only_thread() -> bool {
     #[cfg(target_os = "linux")]
     {
-        std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+        use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+
+        let Ok(this) = sysinfo::get_current_pid() else {
+            return false;
+        };
+        let mut system = System::new();
+        let what = ProcessRefreshKind::nothing().with_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[this]), false, what);
+        // Of its threads it lists those beside the first.
+        let others = system.process(this).and_then(|process| process.tasks());
+        others.is_some_and(|others| others.is_empty())
     }
     #[cfg(target_os = "macos")]
     {

@@ -1,8 +1,8 @@
 //! Amounts of memory, as people write them, and how much there is.
 
-use std::process::Command;
-
 use candle_core::Device;
+#[cfg(feature = "cuda")]
+use candle_core::DeviceLocation;
 
 /// Reads `8GB`, `512 MB` or `6.5GiB`; a bare number is bytes.
 ///
@@ -45,14 +45,25 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 pub fn free_memory(device: &Device) -> Option<u64> {
     match device {
         Device::Cpu | Device::Metal(_) => available(),
-        Device::Cuda(_) => {
-            let asked = ["--query-gpu=memory.free", "--format=csv,noheader,nounits"];
-            let said = Command::new("nvidia-smi").args(asked).output().ok()?;
-            let said = String::from_utf8(said.stdout).ok()?;
-            let mebibytes: u64 = said.lines().next()?.trim().parse().ok()?;
-            mebibytes.checked_mul(1 << 20)
-        }
+        Device::Cuda(_) => free_on_cuda(device),
     }
+}
+
+/// What NVIDIA's driver says of the GPU that `device` is.
+#[cfg(feature = "cuda")]
+fn free_on_cuda(device: &Device) -> Option<u64> {
+    let DeviceLocation::Cuda { gpu_id } = device.location() else {
+        return None;
+    };
+    let driver = nvml_wrapper::Nvml::init().ok()?;
+    let gpu = driver.device_by_index(gpu_id.try_into().ok()?).ok()?;
+    gpu.memory_info().ok().map(|memory| memory.free)
+}
+
+/// There is no such device in a program that was built without CUDA.
+#[cfg(not(feature = "cuda"))]
+fn free_on_cuda(_device: &Device) -> Option<u64> {
+    None
 }
 
 fn available() -> Option<u64> {
