@@ -154,7 +154,7 @@ fn transformer(dir: &Path, mut identity: Identity) -> Result<Identity, Catalogue
     let opened = Dit::open(dir, &[], &Device::Cpu);
     let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
     dit::used(&mut identity);
-    identity.called = opened.label().to_string();
+    identity.called = opened.called().to_string();
     identity.picture_size = Some(opened.picture_size().0);
     let tensors = tensors_of(
         dir,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use candle_core::Device;
+
 use super::fallback::with_fallback;
 use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
 use super::{Loader, PipelineError, voken, writer};
@@ -54,16 +56,22 @@ impl ResolvedModels {
         let name = options.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let model = catalogue::find(&models, name)?;
         let writer = options.writer.as_deref();
+        let writer = writer.map(|name| catalogue::find(&models, name));
+        let writer = writer.transpose()?;
         Ok(ResolvedModels {
             voken: match &options.voken {
                 Some(folder) => VokenFolder::new(folder),
                 None => voken::own_folder(&model),
             },
-            writer: writer
-                .map(|name| catalogue::find(&models, name))
-                .transpose()?,
+            place: match options.device {
+                // Engines elsewhere compute for themselves: no GPU is looked for.
+                DeviceChoice::Auto if is_elsewhere(&model, writer.as_ref()) => {
+                    Place::of(&Device::Cpu)
+                }
+                device => weights::select_device(device)?,
+            },
+            writer,
             model,
-            place: weights::select_device(options.device)?,
             models,
         })
     }
@@ -133,6 +141,12 @@ impl ResolvedModels {
         }
         Ok(wanted)
     }
+}
+
+/// Whether neither picture nor text is made on this machine.
+fn is_elsewhere(model: &Model, writer: Option<&Model>) -> bool {
+    let elsewhere = |model: &Model| model.source.path().is_none();
+    elsewhere(model) && writer.is_some_and(elsewhere)
 }
 
 /// Loads the models that `options` name, with the recipe that joins them, on whatever thread

@@ -17,7 +17,7 @@ pub mod voken;
 
 use crate::files::write_in_folder;
 use crate::nn::Params;
-use crate::weights::select_for_training;
+use crate::weights::select_candle_device;
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -184,7 +184,7 @@ fn stage_names() -> String {
 
 /// Where a stage runs: on a GPU where there is one that works.
 pub(crate) fn device() -> Device {
-    select_for_training()
+    select_candle_device()
 }
 
 /// Begins from the parameters in `file` that have the same name and shape.

@@ -187,8 +187,9 @@ pub fn select(choice: DeviceChoice) -> Result<Place, DeviceError> {
     Ok(place)
 }
 
-/// The best device of candle's, on which alone models are trained.
-pub fn select_for_training() -> Device {
+/// The best device of candle's alone: models are trained on such a one. No GPU is looked for beside
+/// it, which takes a moment.
+pub fn select_candle_device() -> Device {
     best_of_candle().unwrap_or(Device::Cpu)
 }
 

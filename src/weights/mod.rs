@@ -21,7 +21,7 @@ pub use checkpoint::{
 };
 pub use device::{
     DeviceChoice, DeviceError, DeviceKind, Place, device_name, kind_of, select as select_device,
-    select_for_training,
+    select_candle_device,
 };
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};

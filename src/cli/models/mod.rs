@@ -217,7 +217,7 @@ fn planned_on(choice: DeviceChoice) -> anyhow::Result<DeviceKind> {
     Ok(match choice {
         DeviceChoice::Only(kind) => kind,
         DeviceChoice::Gpu(_) | DeviceChoice::GpuOrCpu(_) => DeviceKind::Cpu,
-        DeviceChoice::Auto => weights::kind_of(&weights::select_device(choice)?.device),
+        DeviceChoice::Auto => weights::kind_of(&weights::select_candle_device()),
     })
 }
 

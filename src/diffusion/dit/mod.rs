@@ -107,7 +107,7 @@ impl Dit {
     }
 
     /// The name for people.
-    pub fn label(&self) -> &'static str {
+    pub fn called(&self) -> &'static str {
         match &self.transformer {
             Transformer::Flux(config, _) if config.guidance_embeds => "FLUX.1 dev",
             Transformer::Flux(..) => "FLUX.1 schnell",
