@@ -62,29 +62,9 @@ fn stir(p: &Params) {
     }
 }
 
-/// Every parameter has a gradient, and in a random direction it is the slope of `loss`.
+/// As [`crate::nn::check_gradients`], of a loss of about 1, whose rounding gives up to 1e-6 / h.
 fn check_gradients(p: &Params, loss: impl Fn() -> Tensor) {
-    let number = |t: Tensor| f64::from(t.to_scalar::<f32>().unwrap());
-    let grads = loss().backward().unwrap();
-    for (i, (name, var)) in p.vars().iter().enumerate() {
-        let grad = grads.get(var).unwrap_or_else(|| panic!("{name} has none"));
-        let before = var.as_tensor().copy().unwrap();
-        let along = noise(7, i as u64, var.dims(), &CPU).unwrap();
-        let want = number((grad * &along).unwrap().sum_all().unwrap());
-        let at = |step: f64| {
-            var.set(&(&before + (&along * step).unwrap()).unwrap())
-                .unwrap();
-            let value = number(loss());
-            var.set(&before).unwrap();
-            value
-        };
-        // Fourth-order differences: their own error is far below f32's rounding.
-        let h = 2e-3;
-        let got = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-        // Rounding of a loss of about 1 gives up to 1e-6 / h.
-        let close = (got - want).abs() < 2e-3 * want.abs() + 1e-3;
-        assert!(close, "{name}: slope {got}, gradient {want}");
-    }
+    crate::nn::check_gradients(p, (2e-3, 1e-3), |_| 2e-3, loss);
 }
 
 /// A random linear function of `t`, of about unit size.

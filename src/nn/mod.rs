@@ -16,6 +16,8 @@ pub(crate) mod crew;
 mod cut;
 mod driver;
 mod frozen;
+#[cfg(test)]
+mod gradcheck;
 pub mod gpu;
 mod kernels;
 mod layers;
@@ -34,6 +36,8 @@ pub use array::{Array, Held, dims_of};
 pub use cut::tell_of_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};
+#[cfg(test)]
+pub(crate) use gradcheck::check_gradients;
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, RmsNorm};
 pub use memory::{keep_memory, read_bandwidth};
 pub use ops::{

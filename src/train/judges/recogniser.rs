@@ -289,7 +289,7 @@ impl Stage for RecogniserTraining<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::noise;
+    use crate::nn::check_gradients;
 
     #[test]
     fn every_subject_has_its_own_cell() {
@@ -330,26 +330,8 @@ mod tests {
         };
         let b = batch(&Renderer::new(SIZE as u32), &settings, 0).unwrap();
         let loss = || losses(&net.forward(&b.x).unwrap(), &b).unwrap().0;
-        let grads = loss().backward().unwrap();
-        for (i, (name, var)) in params.vars().iter().enumerate() {
-            let grad = grads.get(var).unwrap_or_else(|| panic!("{name} has none"));
-            let before = var.as_tensor().copy().unwrap();
-            let along = noise(7, i as u64, var.dims(), &Device::Cpu).unwrap();
-            let number = |t: Tensor| f64::from(t.to_scalar::<f32>().unwrap());
-            let want = number((grad * &along).unwrap().sum_all().unwrap());
-            let at = |step: f64| {
-                var.set(&(&before + (&along * step).unwrap()).unwrap())
-                    .unwrap();
-                let value = number(loss());
-                var.set(&before).unwrap();
-                value
-            };
-            let h = 2e-3;
-            let got = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-            // The loss is about 10: f32 rounds it by 1e-6, and that is divided by h.
-            let close = (got - want).abs() < 1e-2 * want.abs() + 1e-2;
-            assert!(close, "{name}: slope {got}, gradient {want}");
-        }
+        // The loss is about 10: f32 rounds it by 1e-6, and that is divided by the step.
+        check_gradients(&params, (1e-2, 1e-2), |_| 2e-3, loss);
     }
 
     #[test]
