@@ -129,7 +129,7 @@ pub fn file_of(models: &Path, said: &str) -> Result<PathBuf, CatalogueError> {
         return Ok(path.to_owned());
     }
     std::path::absolute(said).map_err(|error| {
-        CatalogueError::Said(format!(
+        CatalogueError::Request(format!(
             "{said} is no file ({error}); give its path or its id"
         ))
     })
@@ -170,8 +170,7 @@ fn look(path: &Path, asked: &AddOptions, known: &[Model]) -> Result<Model, Catal
     predicts(&mut identity, asked.prediction, &path)?;
     if dit::family(&identity).is_some() {
         let files: Vec<PathBuf> = parts.iter().map(|part| PathBuf::from(&part.path)).collect();
-        let opened = Dit::open(&path, &files, &Device::Cpu);
-        let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+        let opened = Dit::open(&path, &files, &Device::Cpu)?;
         identity.picture_size = Some(opened.picture_size().0);
     } else if identity.is == WeightsKind::Model {
         identity.picture_size = Some(folders::trained_size(&path)?);
@@ -194,7 +193,7 @@ fn look(path: &Path, asked: &AddOptions, known: &[Model]) -> Result<Model, Catal
             manifest.projector = projector::of_model(&path, named)?;
         }
         (_, Some(_)) => {
-            return Err(CatalogueError::Said(format!(
+            return Err(CatalogueError::Request(format!(
                 "{} is no language model in a GGUF file, so it takes no vision projector; leave --mmproj away",
                 path.display()
             )));
@@ -221,7 +220,7 @@ fn completed(
             Ok((identity, parts))
         }
         _ if named.is_empty() => Ok((identity, Vec::new())),
-        _ => Err(CatalogueError::Said(format!(
+        _ => Err(CatalogueError::Request(format!(
             "{} is {}, which is used without other files; leave --with away",
             path.display(),
             identity.called
@@ -239,7 +238,7 @@ fn add_own(dir: &Path, models: &Path) -> Result<Added, CatalogueError> {
     match other {
         Some(other) if fs::canonicalize(&other.dir).is_ok_and(|known| known == dir) => {}
         Some(other) => {
-            return Err(CatalogueError::Said(format!(
+            return Err(CatalogueError::Request(format!(
                 "a model \"{id}\" is there from another folder ({}); change the id in {}",
                 other.dir.display(),
                 dir.join(MANIFEST).display()
@@ -282,7 +281,7 @@ fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
         return Ok(identity);
     }
     if super::enlarges(&identity) {
-        return Err(CatalogueError::Said(format!(
+        return Err(CatalogueError::Request(format!(
             "{} is {}, which need not be added: {}",
             path.display(),
             identity.called,
@@ -315,7 +314,7 @@ fn predicts(
     if identity.is != WeightsKind::Model || dit::family(identity).is_some() {
         return match given {
             None => Ok(()),
-            Some(_) => Err(CatalogueError::Said(format!(
+            Some(_) => Err(CatalogueError::Request(format!(
                 "{} is {}, which predicts no noise; leave --prediction away",
                 path.display(),
                 identity.called

@@ -79,7 +79,7 @@ pub(super) fn parts(
     for file in named {
         let theirs = tensors(file)?;
         let Some(part) = part_of(family, &|name| theirs.has(name)) else {
-            return Err(CatalogueError::Said(format!(
+            return Err(CatalogueError::Request(format!(
                 "{} is no part of a {family} model; name its text encoders and its VAE",
                 file.display()
             )));
@@ -106,7 +106,7 @@ pub(super) fn parts(
         match smallest {
             Some((file, _)) => found.push((*part, file.clone())),
             None => {
-                return Err(CatalogueError::Said(format!(
+                return Err(CatalogueError::Request(format!(
                     "{} is the transformer of the picture model {family} without {}; name that file with --with, or put it into the same folder",
                     path.display(),
                     part.called()

@@ -106,7 +106,7 @@ pub fn add_comfy(
             .collect(),
     };
     if entries.is_empty() {
-        return Err(CatalogueError::Said(format!(
+        return Err(CatalogueError::Request(format!(
             "ComfyUI at {address} has no checkpoint; put one into its models/checkpoints, or add a workflow of yours with --workflow"
         )));
     }
@@ -187,7 +187,7 @@ pub fn kept<T: DeserializeOwned>(model: &Model) -> Result<(Address, T), Catalogu
         Some((address, engine))
     };
     read().ok_or_else(|| {
-        CatalogueError::Said(format!(
+        CatalogueError::Request(format!(
             "what was kept of the model {} can't be read; remove it and add its address again",
             model.manifest.id
         ))

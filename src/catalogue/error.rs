@@ -34,9 +34,15 @@ pub enum CatalogueError {
         /// What the author can do about it.
         remedy: String,
     },
-    /// What a part of the program says about a file, in one sentence.
+    /// A request that can't be met, in one sentence.
     #[error("{0}")]
-    Said(String),
+    Request(String),
+    /// A picture model cannot be opened.
+    #[error(transparent)]
+    Diffusion(#[from] crate::diffusion::DiffusionError),
+    /// A vision projector cannot be opened.
+    #[error(transparent)]
+    Projector(#[from] crate::vision::ProjectorError),
     /// A file is known, but nothing that can be used here.
     #[error(
         "{} is {called}, which cannot be used here; {instead}", path.display()

@@ -108,10 +108,7 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
     if let Some((family, called)) = other_unet(class, &unet) {
         return Ok(refused(family, called, why, ELSEWHERE));
     }
-    let opened = match StableDiffusion::open(dir, StableDiffusionOptions::on(&Device::Cpu)) {
-        Ok(opened) => opened,
-        Err(error) => return Err(CatalogueError::Said(error.to_string())),
-    };
+    let opened = StableDiffusion::open(dir, StableDiffusionOptions::on(&Device::Cpu))?;
     let family = opened.family();
     let mut identity = usable(
         WeightsKind::Model,
@@ -151,8 +148,7 @@ const TRANSFORMERS: [&str; 5] = [
 
 /// A folder of FLUX.1 or Z-Image.
 fn transformer(dir: &Path, mut identity: Identity) -> Result<Identity, CatalogueError> {
-    let opened = Dit::open(dir, &[], &Device::Cpu);
-    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let opened = Dit::open(dir, &[], &Device::Cpu)?;
     dit::used(&mut identity);
     identity.called = opened.called().to_string();
     identity.picture_size = Some(opened.picture_size().0);
@@ -311,8 +307,7 @@ fn language_model(config: &Value, path: &Path) -> Identity {
 /// # Errors
 /// A setting or tensor that is not read, by its name.
 pub(super) fn trained_size(path: &Path) -> Result<u32, CatalogueError> {
-    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
-    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu))?;
     Ok(opened.picture_size().0)
 }
 

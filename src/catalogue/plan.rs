@@ -44,7 +44,7 @@ pub fn plan(
         }
         Some(WeightsKind::LanguageModel) => words(path, model.manifest.projector.as_ref())?,
         _ => {
-            return Err(CatalogueError::Said(format!(
+            return Err(CatalogueError::Request(format!(
                 "model {} is a {}, for which no memory is planned; name one that draws or writes",
                 model.manifest.id, model.manifest.pipeline
             )));
@@ -58,7 +58,7 @@ pub fn plan(
     };
     let (peak, stage) = plan.peak(device);
     match limit {
-        Some(limit) if peak > limit => Err(CatalogueError::Said(format!(
+        Some(limit) if peak > limit => Err(CatalogueError::Request(format!(
             "{} takes {} while {stage}, more than the {} there are; choose smaller pictures, a model with smaller weights, or a machine with more memory",
             model.manifest.id,
             crate::published::format_bytes(peak),
@@ -118,8 +118,7 @@ fn pictures(
     size: Option<(u32, u32)>,
     held: Precision,
 ) -> Result<Vec<PlannedStep>, CatalogueError> {
-    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
-    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu))?;
     let (width, height) = size.unwrap_or(opened.picture_size());
     let pixels = u64::from(width) * u64::from(height);
     let (texts, unet, vae) = opened.weight_bytes();
@@ -168,8 +167,7 @@ fn transformer(
     size: Option<(u32, u32)>,
 ) -> Result<Vec<PlannedStep>, CatalogueError> {
     let path = model.source.path().unwrap_or(Path::new(""));
-    let opened = Dit::open(path, &model.manifest.part_paths(), &Device::Cpu);
-    let opened = opened.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let opened = Dit::open(path, &model.manifest.part_paths(), &Device::Cpu)?;
     let (width, height) = size.unwrap_or(opened.picture_size());
     let pixels = u64::from(width) * u64::from(height);
     let (texts, network, vae) = opened.weight_bytes();
@@ -237,8 +235,7 @@ fn words(path: &Path, projector: Option<&FileEntry>) -> Result<Vec<PlannedStep>,
         work: memory.buffers + PROGRAM,
     }];
     if let Some(projector) = projector {
-        let facts = ProjectorFacts::read(Path::new(&projector.path));
-        let facts = facts.map_err(|error| CatalogueError::Said(error.to_string()))?;
+        let facts = ProjectorFacts::read(Path::new(&projector.path))?;
         // From the first picture on its weights stay.
         let eyes = place("vision projector", Precision::F16, facts.weight_bytes());
         stages[0].parts.push(eyes);

@@ -44,7 +44,7 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
             reason,
             "choose the model file that it belongs to; with an mmproj of Gemma 3 that is whole it can see",
         ),
-        Err(error) => return Err(CatalogueError::Said(error.to_string())),
+        Err(error) => return Err(error.into()),
     };
     let tensors = header.tensors.values();
     identity.tensors = tensors.len();
@@ -76,7 +76,7 @@ pub(super) fn of_model(
 pub(super) fn entry(path: &Path) -> Result<FileEntry, CatalogueError> {
     let whole = std::path::absolute(path).map_err(|error| CatalogueError::read(path, error))?;
     let Some(text) = whole.to_str() else {
-        return Err(CatalogueError::Said(format!(
+        return Err(CatalogueError::Request(format!(
             "{} has a name that cannot be written down; rename the file or its folder",
             whole.display()
         )));
@@ -93,15 +93,14 @@ pub(super) fn entry(path: &Path) -> Result<FileEntry, CatalogueError> {
 }
 
 fn fits(path: &Path, facts: &GgufFacts, model: &Path) -> Result<(), CatalogueError> {
-    let projector = ProjectorFacts::read(path);
-    let projector = projector.map_err(|error| CatalogueError::Said(error.to_string()))?;
+    let projector = ProjectorFacts::read(path)?;
     let width = projector.config.projection;
     let unfit = match facts.picture_width {
         Some(wanted) if wanted == width => return Ok(()),
         Some(wanted) => format!("its pictures are {width} numbers wide and the model's {wanted}"),
         None => "that model reads no pictures here".to_string(),
     };
-    Err(CatalogueError::Said(format!(
+    Err(CatalogueError::Request(format!(
         "the vision projector {} does not belong to {}: {unfit}; name the mmproj file that came with the model",
         path.display(),
         model.display()

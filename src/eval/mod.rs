@@ -12,7 +12,7 @@ pub mod stories;
 mod text;
 pub mod vote;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, first_line};
 use std::path::{Path, PathBuf};
 
 use crate::files::write_in_folder;
@@ -98,14 +98,13 @@ pub enum EvalError {
     #[error(transparent)]
     Edit(#[from] crate::story::EditError),
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(String),
+    #[error("{}", first_line(.0))]
+    Tensor(#[source] Cause),
 }
 
 impl From<candle_core::Error> for EvalError {
     fn from(e: candle_core::Error) -> Self {
-        // Without the backtrace that candle appends when one is asked for.
-        Self::Tensor(e.to_string().lines().next().unwrap_or_default().to_owned())
+        Self::Tensor(e.into())
     }
 }
 

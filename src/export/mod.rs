@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::cause::Cause;
 use crate::files::write_beside;
 use crate::story::{Images, Story};
 
@@ -75,10 +76,10 @@ pub enum ExportError {
     NoPixels(String),
     /// Laying out or writing the PDF failed.
     #[error("The pages could not be made ({0}); export the board as a web page.")]
-    Pages(String),
+    Pages(#[source] Cause),
     /// The sheet exceeds what the renderer or the PNG format can take.
     #[error("The board is too large for one sheet ({0}); export it as Markdown.")]
-    Sheet(String),
+    Sheet(#[source] Cause),
 }
 
 /// What an export of the board leaves out, a sentence each: pictures that are missing or damaged

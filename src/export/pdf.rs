@@ -22,6 +22,7 @@ use super::exporter::{Destination, Export, ExportOptions, Exporter, OptionSpec};
 use super::pages::{Paper, PdfPage, lay_out};
 use super::typeset::options as svg_options;
 use super::{ExportError, write_file};
+use crate::cause::Cause;
 use crate::story::{Images, Story};
 
 const PAGE: OptionSpec = OptionSpec {
@@ -118,8 +119,8 @@ fn paper(options: &ExportOptions) -> Paper {
     }
 }
 
-fn unmade(why: impl std::fmt::Display) -> ExportError {
-    ExportError::Pages(why.to_string())
+fn unmade(why: impl Into<Cause>) -> ExportError {
+    ExportError::Pages(why.into())
 }
 
 fn document(

@@ -60,14 +60,13 @@ pub enum JudgeError {
     #[error(transparent)]
     Model(#[from] crate::diffusion::DiffusionError),
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(String),
+    #[error("{}", first_line(.0))]
+    Tensor(#[source] Cause),
 }
 
 impl From<candle_core::Error> for JudgeError {
     fn from(e: candle_core::Error) -> Self {
-        // Without the backtrace that candle appends when one is asked for.
-        Self::Tensor(e.to_string().lines().next().unwrap_or_default().to_owned())
+        Self::Tensor(e.into())
     }
 }
 

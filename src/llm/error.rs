@@ -1,4 +1,4 @@
-use crate::cause::Cause;
+use crate::cause::{Cause, first_line};
 use std::path::PathBuf;
 
 /// Why a language model cannot be loaded or cannot go on; each message is one sentence.
@@ -119,14 +119,12 @@ pub enum LlmError {
     #[error(transparent)]
     Elsewhere(Box<dyn std::error::Error + Send + Sync>),
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(String),
+    #[error("{}", first_line(.0))]
+    Tensor(#[source] Cause),
 }
 
 impl From<candle_core::Error> for LlmError {
     fn from(error: candle_core::Error) -> Self {
-        // Without the backtrace that candle appends when one is asked for.
-        let text = error.to_string();
-        Self::Tensor(text.lines().next().unwrap_or_default().to_owned())
+        Self::Tensor(error.into())
     }
 }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use image::RgbaImage;
 
+use crate::cause::{Cause, first_line};
 use crate::story::{Member, Record, Settings};
 use crate::weights::{Manifest, WeightsError};
 use painter::Capabilities;
@@ -177,8 +178,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Upscale(#[from] crate::upscale::UpscaleError),
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(String),
+    #[error("{}", first_line(.0))]
+    Tensor(#[source] Cause),
     /// The request asks for what the model cannot do; the sentence names it.
     #[error("{0}")]
     Request(String),
@@ -194,9 +195,7 @@ impl PipelineError {
 
 impl From<candle_core::Error> for PipelineError {
     fn from(error: candle_core::Error) -> Self {
-        // Without the backtrace that candle appends when one is asked for.
-        let text = error.to_string();
-        Self::Tensor(text.lines().next().unwrap_or_default().to_owned())
+        Self::Tensor(error.into())
     }
 }
 

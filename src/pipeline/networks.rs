@@ -278,7 +278,7 @@ fn files(files: &Option<ReloadFiles>) -> Result<&ReloadFiles, PipelineError> {
         "a network of this model has left the memory and can't be read again; open the model anew";
     files
         .as_ref()
-        .ok_or_else(|| PipelineError::Tensor(gone.to_string()))
+        .ok_or_else(|| PipelineError::Request(gone.to_string()))
 }
 
 impl VokenLanguageModel {

@@ -302,7 +302,7 @@ impl VokenPipeline {
                 diffusion.encode_text(&[said.trim()])?,
                 diffusion.encode_text(&[""])?,
             ]),
-            ImageModel::Painter(_) => Err(PipelineError::Tensor(
+            ImageModel::Painter(_) => Err(PipelineError::Request(
                 "this model describes its pictures but has no text encoder to read that with; use its whole folder".to_string(),
             )),
         }

@@ -5,6 +5,7 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
+use crate::cause::Cause;
 use super::course::{self, Course, Phase, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
@@ -231,9 +232,9 @@ fn paint_box(weight: &mut [f32], out: usize, b: &Rect, x: usize, y: usize, value
 
 /// Reads a diffusers `config.json`.
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bad = |why: String| TrainError::Config(path.to_owned(), why);
-    let text = crate::files::read_text(path).map_err(|e| bad(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| bad(e.to_string()))
+    let bad = |why: Cause| TrainError::Config(path.to_owned(), why);
+    let text = crate::files::read_text(path).map_err(|e| bad(e.into()))?;
+    serde_json::from_str(&text).map_err(|e| bad(e.into()))
 }
 
 /// Squared differences of neighbours along axis 1 and 2.
@@ -406,7 +407,7 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             "crop must be a multiple of {} within size, batch at least 1, and decoder_only and keep_latents need init",
             vae_config.encoder_scale()
         );
-        return Err(TrainError::Config(config.to_owned(), why));
+        return Err(TrainError::Config(config.to_owned(), why.into()));
     }
     let device = super::device();
     let params = Params::init(s.seed, &device);

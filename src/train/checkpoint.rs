@@ -1,6 +1,7 @@
 //! A run's whole state in one file, renamed into place, so that a kill at any moment loses at most
 //! the steps since the last one.
 
+use crate::cause::Cause;
 use super::optimizer::AdamW;
 use super::{Result, TrainError, write_whole};
 use crate::story::Project;
@@ -58,7 +59,7 @@ pub fn save(run: &Path, opt: &AdamW) -> Result<()> {
     tensors.push(("step".into(), Tensor::new(opt.step as i64, &Device::Cpu)?));
     let file = path(run);
     let bytes = safetensors::serialize(tensors, None)
-        .map_err(|e| TrainError::Write(file.clone(), e.to_string()))?;
+        .map_err(|e| TrainError::Write(file.clone(), e.into()))?;
     write_whole(&file, &bytes)
 }
 
@@ -68,14 +69,14 @@ pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
     if !file.exists() {
         return Ok(false);
     }
-    let bad = |why: String| TrainError::Checkpoint(file.clone(), why);
+    let bad = |why: Cause| TrainError::Checkpoint(file.clone(), why);
     let saved: HashMap<String, Tensor> =
-        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
+        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|e| bad(e.into()))?;
     let get = |kind: &str, name: &str| {
         let key = format!("{kind}.{name}");
         saved
             .get(&key)
-            .ok_or_else(|| bad(format!("{key} is missing")))
+            .ok_or_else(|| bad(format!("{key} is missing").into()))
     };
     let step = saved
         .get("step")
@@ -84,11 +85,12 @@ pub fn load(run: &Path, opt: &mut AdamW) -> Result<bool> {
     for ((name, var), m) in names.iter().zip(&mut opt.moments) {
         let w = get("w", name)?;
         if w.dims() != var.dims() {
-            return Err(bad(format!(
+            let why = format!(
                 "{name} has shape {:?}, the configuration says {:?}",
                 w.dims(),
                 var.dims()
-            )));
+            );
+            return Err(bad(why.into()));
         }
         var.set(&w.to_device(var.device())?)?;
         m.m = get("m", name)?.flatten_all()?.to_vec1()?;

@@ -492,7 +492,7 @@ pub(super) fn copy_autoencoder(from: &Path, run: &Path) -> Result<()> {
     for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
         let path = from.join(name);
         let bytes = crate::files::read_whole(&path)
-            .map_err(|e| TrainError::Autoencoder(from.to_owned(), e.to_string()))?;
+            .map_err(|e| TrainError::Autoencoder(from.to_owned(), e.into()))?;
         write_whole(&run.join("vae").join(name), &bytes)?;
     }
     Ok(())

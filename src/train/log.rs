@@ -25,7 +25,7 @@ impl LossLog {
     /// there.
     pub fn open(run: &Path, names: &'static [&'static str]) -> Result<Self> {
         let path = self::path(run);
-        let fail = |e: std::io::Error| TrainError::Write(path.clone(), e.to_string());
+        let fail = |e: std::io::Error| TrainError::Write(path.clone(), e.into());
         std::fs::create_dir_all(run).map_err(fail)?;
         let new = !path.exists();
         let mut file = std::fs::File::options()
@@ -60,7 +60,7 @@ impl LossLog {
         let rate = self.count as f64 * samples as f64 / self.since.elapsed().as_secs_f64();
         let row: Vec<String> = means.iter().map(|m| format!("{m:.6}")).collect();
         writeln!(self.file, "{step},{},{rate:.1}", row.join(","))
-            .map_err(|e| TrainError::Write("loss.csv".into(), e.to_string()))?;
+            .map_err(|e| TrainError::Write("loss.csv".into(), e.into()))?;
         let said: Vec<String> = self
             .names
             .iter()
@@ -102,7 +102,7 @@ pub fn write_curves(run: &Path) -> Result<()> {
     const COLOURS: [[u8; 3]; 4] = [[31, 119, 180], [214, 96, 20], [44, 140, 44], [150, 80, 170]];
     let path = self::path(run);
     let text = std::fs::read_to_string(&path)
-        .map_err(|e| TrainError::Write(path.clone(), e.to_string()))?;
+        .map_err(|e| TrainError::Write(path.clone(), e.into()))?;
     let mut lines = text.lines();
     // The first column is the step, the last the speed.
     let columns = lines.next().map_or(0, |head| head.split(',').count());
@@ -158,6 +158,6 @@ pub fn write_grid(path: &Path, pictures: &[RgbImage], columns: usize) -> Result<
     let mut bytes = std::io::Cursor::new(Vec::new());
     sheet
         .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| TrainError::Write(path.to_owned(), e.to_string()))?;
+        .map_err(|e| TrainError::Write(path.to_owned(), e.into()))?;
     write_whole(path, bytes.get_ref())
 }

@@ -17,6 +17,7 @@ pub mod voken;
 
 use crate::files::write_in_folder;
 use crate::nn::Params;
+use crate::cause::Cause;
 use crate::weights::select_candle_device;
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub enum TrainError {
     Stage(String),
     /// The file of settings is not valid TOML, or a value is out of range: the file, and why.
     #[error("{0} can't be used as training settings: {1}")]
-    Config(PathBuf, String),
+    Config(PathBuf, #[source] Cause),
     /// The folder holds a run, and `--resume` was not given.
     #[error("{0} already holds a run; add --resume to go on with it, or name another folder")]
     Exists(PathBuf),
@@ -38,16 +39,16 @@ pub enum TrainError {
     NotARun(PathBuf),
     /// The checkpoint is damaged or of another run: the file, and why.
     #[error("{0} can't be read as a checkpoint ({1}); delete it to start anew")]
-    Checkpoint(PathBuf, String),
+    Checkpoint(PathBuf, #[source] Cause),
     /// A file of the run cannot be written: the file, and why.
     #[error("{0} can't be written ({1}); check the folder and the free space on its disk")]
-    Write(PathBuf, String),
+    Write(PathBuf, #[source] Cause),
     /// The loss became NaN or infinite at this step.
     #[error("the loss is no longer a number at step {0}; lower learning_rate and resume")]
     Diverged(u64),
     /// The autoencoder that the stage needs cannot be read: the folder, and why.
     #[error("the autoencoder in {0} can't be read ({1}); train the autoencoder stage first")]
-    Autoencoder(PathBuf, String),
+    Autoencoder(PathBuf, #[source] Cause),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -59,7 +60,8 @@ pub enum TrainError {
         /// Line in the file, from 1, where it is known.
         line: Option<usize>,
         /// What is wrong with it.
-        why: String,
+        #[source]
+        why: Cause,
     },
     /// `--data` was given to a stage that draws its own data.
     #[error("stage {0} draws its own data; leave out --data")]
@@ -191,7 +193,7 @@ pub(crate) fn device() -> Device {
 pub(crate) fn adopt(params: &Params, file: &Path) -> Result<()> {
     let (adopted, all) = params
         .adopt(file)
-        .map_err(|e| TrainError::Checkpoint(file.to_owned(), e.to_string()))?;
+        .map_err(|e| TrainError::Checkpoint(file.to_owned(), e.into()))?;
     eprintln!(
         "{adopted} of {all} parameters begin as in {}",
         file.display()
@@ -201,12 +203,13 @@ pub(crate) fn adopt(params: &Params, file: &Path) -> Result<()> {
 
 /// Reads a stage's TOML settings; unknown names are errors.
 pub fn read_config<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bad = |why: String| TrainError::Config(path.to_owned(), why);
-    let text = crate::files::read_text(path).map_err(|e| bad(e.to_string()))?;
-    toml::from_str(&text).map_err(|e| bad(e.message().to_owned()))
+    let bad = |why: Cause| TrainError::Config(path.to_owned(), why);
+    let text = crate::files::read_text(path).map_err(|e| bad(e.into()))?;
+    // The error's own text quotes the file over several lines.
+    toml::from_str(&text).map_err(|e| bad(e.message().into()))
 }
 
 /// Writes a file in place of the one at `path`, with the folders above it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_in_folder(path, bytes).map_err(|e| TrainError::Write(path.to_owned(), e.to_string()))
+    write_in_folder(path, bytes).map_err(|e| TrainError::Write(path.to_owned(), e.into()))
 }

@@ -34,8 +34,8 @@ pub enum ProjectorError {
         reason: String,
     },
     /// A tensor operation failed.
-    #[error("the vision projector cannot look at a picture: {0}")]
-    Tensor(String),
+    #[error("the vision projector cannot look at a picture: {}", crate::cause::first_line(.0))]
+    Tensor(#[source] crate::cause::Cause),
 }
 
 /// What a projector's header says.
@@ -156,7 +156,7 @@ impl Projector {
         picture: &RgbaImage,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<f32>>, ProjectorError> {
-        let told = |error: candle_core::Error| ProjectorError::Tensor(first_line(&error));
+        let told = |error: candle_core::Error| ProjectorError::Tensor(error.into());
         let white = on_white(picture);
         let rgb = RgbImage::from_fn(white.width(), white.height(), |x, y| {
             let [r, g, b, _] = white.get_pixel(x, y).0;

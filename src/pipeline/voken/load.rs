@@ -50,7 +50,7 @@ impl VokenPipeline {
         let line_end = match tokenizer.encode("\n").as_slice() {
             [id] => *id,
             _ => {
-                return Err(PipelineError::Tensor(format!(
+                return Err(PipelineError::Request(format!(
                     "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
                     writer.manifest.id, manifest.id
                 )));
@@ -64,7 +64,7 @@ impl VokenPipeline {
         if made.d_model != wanted.cross_attention_dim
             || (wanted.class_embed_type.is_some() && !made.pooled)
         {
-            return Err(PipelineError::Tensor(format!(
+            return Err(PipelineError::Request(format!(
                 "the mapper of {} does not make the conditions that its UNet reads; train it with this UNet",
                 manifest.id
             )));

@@ -156,7 +156,7 @@ impl Batch {
 }
 
 fn check(s: &ReferenceSettings, config: &Path, unet: &UnetConfig, scale: usize) -> Result<()> {
-    let bad = |why: &str| Err(TrainError::Config(config.to_owned(), why.to_owned()));
+    let bad = |why: &str| Err(TrainError::Config(config.to_owned(), why.into()));
     let whole = |v: &[f64]| v.iter().all(|v| *v >= 0.0) && v.iter().sum::<f64>().is_finite();
     if s.batch == 0 || s.scenes == 0 || s.size == 0 || !s.size.is_multiple_of(128) {
         return bad("batch and scenes must be above 0, and size a multiple of 128");

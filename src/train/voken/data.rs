@@ -164,7 +164,7 @@ impl TrainingPicture {
             }
             TrainingPicture::File(file) => {
                 let read = read_picture_file(&file.path);
-                let (picture, _) = read.map_err(|error| file.trouble(error.to_string()))?;
+                let (picture, _) = read.map_err(|error| file.trouble(error))?;
                 Ok(shown_rgb(&picture))
             }
             TrainingPicture::Image(picture) => Ok(shown_rgb(picture)),

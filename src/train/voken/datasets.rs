@@ -1,5 +1,6 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
+use crate::cause::Cause;
 use super::data::{TrainingPanel, TrainingPicture, TrainingStory};
 use super::left_out::{self, PictureFile};
 use crate::story::{Project, picture_endings, read_picture_file};
@@ -23,7 +24,7 @@ const FOLDERS: [&str; 7] = [
     "test",
 ];
 
-fn bad(path: &Path, line: Option<usize>, why: impl Into<String>) -> TrainError {
+fn bad(path: &Path, line: Option<usize>, why: impl Into<Cause>) -> TrainError {
     TrainError::Data {
         path: path.to_owned(),
         line,
@@ -52,7 +53,7 @@ impl ReadStories {
     fn look(&mut self, stories: &mut Vec<TrainingStory>) {
         let look = |(file, (path, line)): (&PathBuf, &(PathBuf, Option<usize>))| {
             let error = read_picture_file(file).err()?;
-            Some((file.clone(), bad(path, *line, error.to_string())))
+            Some((file.clone(), bad(path, *line, error)))
         };
         let unread: HashMap<PathBuf, TrainError> = self.named.par_iter().filter_map(look).collect();
         let is_bad = |panel: &TrainingPanel| match &panel.picture {
@@ -97,7 +98,7 @@ impl ReadStories {
                 TrainError::Data { path, line, why } if count > 1 => TrainError::Data {
                     path,
                     line,
-                    why: format!("{why}; {count} of {} are bad, which is too many", self.met),
+                    why: format!("{why}; {count} of {} are bad, which is too many", self.met).into(),
                 },
                 first => first,
             });
@@ -145,9 +146,9 @@ fn read_folder(
     stories: &mut Vec<TrainingStory>,
     reading: &mut ReadStories,
 ) -> Result<()> {
-    let entries = std::fs::read_dir(dir).map_err(|e| bad(dir, None, e.to_string()))?;
+    let entries = std::fs::read_dir(dir).map_err(|e| bad(dir, None, e))?;
     let mut paths: Vec<PathBuf> = entries
-        .map(|entry| Ok(entry.map_err(|e| bad(dir, None, e.to_string()))?.path()))
+        .map(|entry| Ok(entry.map_err(|e| bad(dir, None, e))?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
     for path in &paths {
@@ -167,7 +168,7 @@ fn read_folder(
 
 /// The panels that an author settled on.
 fn project(dir: &Path, reading: &mut ReadStories) -> Result<TrainingStory> {
-    let (document, images, _) = Project::read(dir).map_err(|e| bad(dir, None, e.to_string()))?;
+    let (document, images, _) = Project::read(dir).map_err(|e| bad(dir, None, e))?;
     let panels = (1..).zip(&document.story().panels);
     let panels: Vec<TrainingPanel> = panels
         .map(|(number, panel)| {
@@ -195,7 +196,7 @@ fn project(dir: &Path, reading: &mut ReadStories) -> Result<TrainingStory> {
 }
 
 fn text_of(path: &Path) -> Result<String> {
-    crate::files::read_text(path).map_err(|e| bad(path, None, e.to_string()))
+    crate::files::read_text(path).map_err(|e| bad(path, None, e))
 }
 
 /// The picture `name` (with or without ending) near the file `path`; what is in it is looked at
@@ -330,7 +331,7 @@ fn json(path: &Path, lines: bool, reading: &mut ReadStories) -> Result<Vec<Train
             }
             // Several values, one a line, is how MMDialog comes.
             Err(e) if !e.is_syntax() || !text.trim_start().starts_with('{') => {
-                return Err(bad(path, place(&e), e.to_string()));
+                return Err(bad(path, place(&e), e));
             }
             Err(_) => {}
         }
@@ -341,7 +342,7 @@ fn json(path: &Path, lines: bool, reading: &mut ReadStories) -> Result<Vec<Train
             continue;
         }
         let value = serde_json::from_str(line);
-        let value = value.map_err(|e| bad(path, Some(number), e.to_string()));
+        let value = value.map_err(|e| bad(path, Some(number), e));
         all.push(value.map(|value| (Some(number), value)));
     }
     mmdialog(path, all.into_iter(), reading)
@@ -350,7 +351,7 @@ fn json(path: &Path, lines: bool, reading: &mut ReadStories) -> Result<Vec<Train
 /// `{"annotations": [[{story_id, photo_flickr_id, worker_arranged_photo_order, text}]]}`.
 fn vist(path: &Path, value: &Value, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
     let annotations: Vec<Vec<Sentence>> = serde_json::from_value(value["annotations"].clone())
-        .map_err(|e| bad(path, None, e.to_string()))?;
+        .map_err(|e| bad(path, None, e))?;
     let mut stories: BTreeMap<String, BTreeMap<u32, TrainingPanel>> = BTreeMap::new();
     for sentence in annotations.into_iter().flatten() {
         let picture = picture(path, None, &sentence.photo_flickr_id, reading);

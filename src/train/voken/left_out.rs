@@ -1,6 +1,7 @@
 //! Pictures that can't be read any more once a run is on: left out, told, and too many of them end
 //! the run.
 
+use crate::cause::Cause;
 use super::data::{TrainingPicture, TrainingStory};
 use crate::train::{Result, TrainError};
 use std::collections::BTreeSet;
@@ -23,11 +24,11 @@ pub struct PictureFile {
 
 impl PictureFile {
     /// Why it can't be learnt from, with the place that names it.
-    pub fn trouble(&self, why: String) -> TrainError {
+    pub fn trouble(&self, why: impl Into<Cause>) -> TrainError {
         TrainError::Data {
             path: self.named_in.clone(),
             line: self.line,
-            why,
+            why: why.into(),
         }
     }
 }
@@ -88,7 +89,8 @@ impl LeftOut {
                 why: format!(
                     "{why}; {count} of {} pictures can't be read any more, which is too many",
                     self.files
-                ),
+                )
+                .into(),
             }),
             other => Err(other),
         }

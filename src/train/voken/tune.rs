@@ -33,7 +33,7 @@ pub fn train(
 ) -> Result<()> {
     let s: TuneSettings = read_config(config)?;
     let base = config.parent().unwrap_or(Path::new("."));
-    let bad = |why: &str| TrainError::Config(config.to_owned(), why.to_owned());
+    let bad = |why: &str| TrainError::Config(config.to_owned(), why.into());
     if s.batch == 0 || s.checkpoint_every == 0 || s.sample_every == 0 || s.context.sum() <= 0.0 {
         return Err(bad(
             "batch, checkpoint_every, sample_every and the shares of context must be above 0",

@@ -7,6 +7,7 @@ mod nets;
 #[cfg(test)]
 mod tests;
 
+use crate::cause::Cause;
 use super::data::TrainingStory;
 use super::loss::LossWeights;
 use super::stage::VokenStage;
@@ -219,7 +220,7 @@ fn learnable(
         true => Err(TrainError::Data {
             path: data.to_owned(),
             line: None,
-            why: "none of its panels has a picture with a text that is short enough".to_owned(),
+            why: "none of its panels has a picture with a text that is short enough".into(),
         }),
         false => Ok(items),
     }
@@ -315,12 +316,12 @@ fn write(nets: &PublishedNetworks, run: &Path, stage: VokenStage) -> Result<()> 
         VokenStage::Story => "stage2.safetensors",
     };
     let file = run.join(name);
-    let fail = |why: String| TrainError::Write(file.clone(), why);
+    let fail = |why: Cause| TrainError::Write(file.clone(), why);
     let state = nets.params.to_file_layout(None)?;
-    let bytes = safetensors::serialize(&state, None).map_err(|e| fail(e.to_string()))?;
+    let bytes = safetensors::serialize(&state, None).map_err(|e| fail(e.into()))?;
     write_whole(&file, &bytes)?;
     let parts = nets.published.parts().absolute();
-    let mut parts = parts.map_err(|e| fail(e.to_string()))?;
+    let mut parts = parts.map_err(|e| fail(e.into()))?;
     match stage {
         // A second stage belongs to the first that it was trained on.
         VokenStage::Align => (parts.stage1, parts.stage2) = (file.clone(), None),
