@@ -142,7 +142,7 @@ fn language_model(
         let config =
             FloatConfig::from_gguf(&header).map_err(|reason| PublishedError::Unusable {
                 path: path.clone(),
-                reason,
+                reason: reason.into(),
             })?;
         let known = header
             .tensors
@@ -348,7 +348,7 @@ fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, PublishedError> {
     })?;
     serde_json::from_slice(&text).map_err(|error| PublishedError::Unusable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ModelPart, PartPaths, PublishedError};
+use crate::cause::Cause;
 use crate::weights::{Checkpoint, CheckpointError, GgufHeader};
 
 /// How deep parts are looked for; deeper than any download lays them.
@@ -47,10 +48,10 @@ impl FoundParts {
         self.parts.entry(part).or_default().push(path.to_path_buf());
     }
 
-    fn unreadable(&mut self, path: &Path, reason: impl ToString) {
+    fn unreadable(&mut self, path: &Path, reason: impl Into<Cause>) {
         self.unreadable.push(CheckpointError::Read {
             path: path.to_path_buf(),
-            reason: reason.to_string(),
+            reason: reason.into(),
         });
     }
 
@@ -221,11 +222,11 @@ fn part_of(checkpoint: &Checkpoint) -> Option<ModelPart> {
 pub(super) fn read_gguf(path: &Path) -> Result<GgufHeader, CheckpointError> {
     let unreadable = |error: std::io::Error| CheckpointError::Read {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        reason: error.into(),
     };
     let file = crate::nn::quant::MappedFile::open(path).map_err(unreadable)?;
     GgufHeader::read(file.bytes()).map_err(|reason| CheckpointError::Damaged {
         path: path.to_path_buf(),
-        reason,
+        reason: reason.into(),
     })
 }

@@ -120,7 +120,7 @@ impl Published {
         language
             .llama
             .merge_lora()
-            .map_err(|error| misfit(&self.parts.llama, &error))?;
+            .map_err(|error| misfit(&self.parts.llama, error))?;
         Ok(language)
     }
 
@@ -162,7 +162,8 @@ impl Published {
                     "its tables begin the vokens at token {} where the tokenizer has {} tokens",
                     model.vocabulary.first,
                     self.tokenizer.vocabulary()
-                ),
+                )
+                .into(),
             });
         }
         Ok(VokenLanguageWeights {
@@ -189,7 +190,7 @@ impl Published {
         let shape = params.projection.shape("llama_proj.weight");
         let width = shape.and_then(|shape| shape.first().copied()).unwrap_or(0);
         VisionTower::new(self.sizes.vision.clone(), width, &params)
-            .map_err(|error| misfit(&parts.qformer, &error))
+            .map_err(|error| misfit(&parts.qformer, error))
     }
 
     /// UNet, autoencoder and scheduler.
@@ -205,10 +206,9 @@ impl Published {
 }
 
 /// A network that could not be built: the message names the tensor or the setting.
-fn misfit(path: &Path, error: &candle_core::Error) -> PublishedError {
-    let text = error.to_string();
+fn misfit(path: &Path, error: candle_core::Error) -> PublishedError {
     PublishedError::Unusable {
         path: path.to_path_buf(),
-        reason: text.lines().next().unwrap_or_default().to_owned(),
+        reason: error.into(),
     }
 }

@@ -14,7 +14,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, first_line};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -85,12 +85,13 @@ pub enum PublishedError {
         parts: Vec<ModelPart>,
     },
     /// A file is damaged or of another kind than its part needs.
-    #[error("{}: {reason}; get the file again", path.display())]
+    #[error("{}: {}; get the file again", path.display(), first_line(reason))]
     Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, for people.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// Another folder already holds a model with this id.
     #[error("a model \"{id}\" is installed from another folder ({}); rename the folder {}", other.display(), dir.display())]
@@ -359,7 +360,7 @@ impl PartPaths {
         })?;
         serde_json::from_slice(&text).map_err(|error| PublishedError::Unusable {
             path: path.clone(),
-            reason: error.to_string(),
+            reason: error.into(),
         })
     }
 

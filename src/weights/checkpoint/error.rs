@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
+use crate::cause::Cause;
+
 /// Why a checkpoint cannot be read; each message is one sentence naming the file and the remedy.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file or folder cannot be opened or read.
     #[error("{} cannot be read ({reason}); check that it is a file you may read", path.display())]
@@ -9,7 +11,8 @@ pub enum CheckpointError {
         /// The file or folder.
         path: PathBuf,
         /// Why the system refused.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The file is cut short, or its header contradicts its contents.
     #[error("{} is damaged ({reason}); get the file again", path.display())]
@@ -17,7 +20,8 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The file is of neither format that is read.
     #[error(
@@ -79,18 +83,19 @@ pub enum CheckpointError {
         /// Name of the tensor.
         name: String,
         /// Why it failed.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
 }
 
 impl CheckpointError {
-    pub(super) fn read(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
-        let (path, reason) = (path.into(), reason.to_string());
+    pub(super) fn read(path: impl Into<PathBuf>, reason: impl Into<Cause>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
         CheckpointError::Read { path, reason }
     }
 
-    pub(super) fn damaged(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
-        let (path, reason) = (path.into(), reason.to_string());
+    pub(super) fn damaged(path: impl Into<PathBuf>, reason: impl Into<Cause>) -> Self {
+        let (path, reason) = (path.into(), reason.into());
         CheckpointError::Damaged { path, reason }
     }
 }

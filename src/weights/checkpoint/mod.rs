@@ -451,14 +451,14 @@ impl Checkpoint {
             // The copy is enough.
             file.forget(entry.bytes.clone());
         }
-        tensor.map_err(|error| self.load_error(name, &error))
+        tensor.map_err(|error| self.load_error(name, error))
     }
 
-    fn load_error(&self, name: &str, error: &candle_core::Error) -> CheckpointError {
+    fn load_error(&self, name: &str, error: candle_core::Error) -> CheckpointError {
         CheckpointError::Load {
             path: self.path.clone(),
             name: name.to_string(),
-            reason: error.to_string(),
+            reason: error.into(),
         }
     }
 }
