@@ -353,7 +353,7 @@ impl Checkpoint {
         device: &Device,
     ) -> Result<Tensor, CheckpointError> {
         let tensor = self.stored_tensor(name, device)?;
-        let load = |error: candle_core::Error| self.load_error(name, &error);
+        let load = |error: candle_core::Error| self.load_error(name, error);
         tensor.to_dtype(dtype).map_err(load)
     }
 
@@ -364,7 +364,7 @@ impl Checkpoint {
     /// As for [`Checkpoint::tensor`].
     pub fn stored_tensor(&self, name: &str, device: &Device) -> Result<Tensor, CheckpointError> {
         let tensor = self.unscaled_tensor(name)?;
-        let load = |error: candle_core::Error| self.load_error(name, &error);
+        let load = |error: candle_core::Error| self.load_error(name, error);
         let Some(scale) = self.scale_of(name) else {
             return tensor.to_device(device).map_err(load);
         };
