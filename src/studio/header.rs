@@ -38,11 +38,11 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
             widgets::line(ui, "header", left, |ui| {
                 let (state, actions) = (&mut *state.borrow_mut(), &mut *actions.borrow_mut());
                 device(ui, state, narrow, actions);
-                let undo = widgets::icon_button(ui, Icon::Undo, "Undo", state.document.can_undo());
+                let undo = widgets::icon_button(ui, Icon::Undo, "Undo", state.board.document.can_undo());
                 if undo.on_hover_text("Ctrl+Z").clicked() {
                     actions.push(Action::Undo);
                 }
-                let redo = widgets::icon_button(ui, Icon::Redo, "Redo", state.document.can_redo());
+                let redo = widgets::icon_button(ui, Icon::Redo, "Redo", state.board.document.can_redo());
                 if redo.on_hover_text("Ctrl+Shift+Z").clicked() {
                     actions.push(Action::Redo);
                 }
@@ -108,9 +108,9 @@ fn title(ui: &mut Ui, state: &mut State, room: f32, actions: &mut Vec<Action>) {
     };
     let font = theme::title_font();
     let whole = ui.painter().layout_no_wrap(
-        match state.title.is_empty() {
+        match state.board.title.is_empty() {
             true => hint.clone(),
-            false => state.title.clone(),
+            false => state.board.title.clone(),
         },
         font.clone(),
         p.ink,
@@ -127,7 +127,7 @@ fn title(ui: &mut Ui, state: &mut State, room: f32, actions: &mut Vec<Action>) {
     };
     let response = ui
         .add(
-            TextEdit::singleline(&mut state.title)
+            TextEdit::singleline(&mut state.board.title)
                 .id(title_field())
                 .font(theme::title_font())
                 .text_color(p.ink)
@@ -292,7 +292,7 @@ fn files(ui: &mut Ui, state: &State, narrow: bool, actions: &mut Vec<Action>) {
             actions.push(Action::AskSaveAs);
         }
         ui.separator();
-        let words = match &state.project {
+        let words = match &state.board.project {
             Some(dir) => format!("Kept in {}", dir.display()),
             None => format!("New stories are kept in {}", state.folder().display()),
         };

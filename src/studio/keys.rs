@@ -15,7 +15,7 @@ pub(super) fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: 
     let presses = |modifiers, key| ui.input_mut(|i| i.count_and_consume_key(modifiers, key));
     let pressed = |modifiers, key| presses(modifiers, key) > 0;
     // What lies over the window has the keys, and closes by Esc.
-    if state.view.sheet.is_some() || state.view.chooser.is_some() || state.leaving.is_some() {
+    if state.view.sheet.is_some() || state.view.chooser.is_some() || state.stories.leaving.is_some() {
         return;
     }
     for (modifiers, key, action) in [
@@ -35,7 +35,7 @@ pub(super) fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: 
     let in_composer = focus == Some(composer::field());
     // A field in which something was typed undoes its own typing.
     let typing = (in_composer && !state.view.composer.is_empty())
-        || (focus == Some(header::title_field()) && state.title != state.story().title);
+        || (focus == Some(header::title_field()) && state.board.title != state.story().title);
     if !typing {
         // A slow frame may hold several presses; each is a step.
         let redo = presses(shift, Key::Z) + presses(ctrl, Key::Y);

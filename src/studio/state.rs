@@ -2,6 +2,7 @@
 //! events folded into it.
 
 mod autosave;
+mod board;
 mod casting;
 mod controls;
 mod framing;
@@ -20,7 +21,6 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use image::RgbaImage;
@@ -28,19 +28,18 @@ use image::RgbaImage;
 use super::dialogs::Dialogs;
 use super::files::FileThread;
 use super::preferences::Preferences;
-use super::recent::Recent;
 use super::toasts::Toasts;
 use super::work::JobQueue;
 use crate::engine::Engine;
 use crate::export;
-use crate::story::{Document, Edit, Images, Panel, PanelId, Rescued, Settings, Story};
+use crate::story::{Document, Edit, Images, Panel, PanelId, Settings, Story};
 use crate::weights::Manifest;
 pub use autosave::Autosave;
-use casting::CastProposals;
+pub use board::OpenBoard;
 use controls::{Controls, PreviewPicture};
 use framing::Framing;
 pub use model::{DrawableWordLists, LoaderFor, ModelChoice, Models, Readiness, Storyteller};
-pub use session::{Leave, Leaving};
+pub use session::{Leave, Leaving, StoryList};
 pub use view::View;
 
 /// How long typing rests before it becomes an undo step.
@@ -77,26 +76,10 @@ pub struct StudioParts {
 /// settings of what is selected, the models, and the work in hand.
 pub struct State {
     /// The story under edit.
-    pub document: Document,
-    /// Pixels of the story's pictures.
-    pub images: Images,
-    /// The title as typed.
-    pub title: String,
-    /// When the author last typed in a panel.
-    typed: Option<Instant>,
-    /// The folder of this story, once it has one.
-    pub project: Option<PathBuf>,
-    /// What is saved, and when to save again.
-    pub autosave: Autosave,
-    /// Counts the boards opened so far.
-    board: u64,
-    /// The author was told that the model knows another language.
-    said_language: bool,
+    pub board: OpenBoard,
     /// Selection, cursor, and what lies open over the board.
     pub view: View,
     seeds: fn() -> u64,
-    cast_proposals: CastProposals,
-    nouns: NounCache,
     /// The tool in hand, and what the controls of the frame stand at.
     pub framing: Framing,
     controls: Controls,
@@ -115,15 +98,8 @@ pub struct State {
     /// What the author has set once for all stories.
     pub preferences: Preferences,
     preferences_file: Option<PathBuf>,
-    projects: PathBuf,
-    /// Stories that were open last, as far as they have been read.
-    pub recent: Vec<Recent>,
-    looking: Option<Receiver<Recent>>,
-    /// Copies of stories that could not be saved in an earlier session.
-    pub rescued: Vec<Rescued>,
-    /// Set while the board is about to be left.
-    pub leaving: Option<Leaving>,
-    quit: bool,
+    /// Stories that can be opened, and how the open one is left.
+    pub stories: StoryList,
 }
 
 impl State {
@@ -132,19 +108,9 @@ impl State {
         let wake = Arc::clone(&parts.wake);
         let woken = Arc::clone(&wake);
         let engine = Engine::spawn((parts.loader_for)(&parts.choice), Box::new(move || woken()));
-        let document = Document::default();
         let mut state = State {
-            title: document.story().title.clone(),
-            autosave: Autosave::at(document.revision()),
-            document,
-            images: Images::default(),
-            typed: None,
-            project: None,
-            board: 0,
-            said_language: false,
+            board: OpenBoard::new(0, Document::default(), Images::default(), None),
             view: View::default(),
-            cast_proposals: CastProposals::default(),
-            nouns: NounCache::default(),
             framing: Framing::default(),
             controls: Controls::new((parts.seeds)()),
             seeds: parts.seeds,
@@ -159,7 +125,7 @@ impl State {
             },
             work: JobQueue::default(),
             engine,
-            rescued: Rescued::all(&parts.rescues),
+            stories: StoryList::new(parts.projects, &parts.rescues),
             files: FileThread::spawn(parts.rescues, parts.wake),
             dialogs: parts.dialogs,
             wake,
@@ -167,11 +133,6 @@ impl State {
             exports: BTreeMap::new(),
             preferences: parts.preferences,
             preferences_file: parts.preferences_file,
-            projects: parts.projects,
-            recent: Vec::new(),
-            looking: None,
-            leaving: None,
-            quit: false,
         };
         state.look_for_recent();
         state
@@ -184,12 +145,12 @@ impl State {
 
     /// The story as it stands.
     pub fn story(&self) -> &Story {
-        self.document.story()
+        self.board.document.story()
     }
 
     /// Panels in the order of the board.
     pub fn panels(&self) -> &[Panel] {
-        &self.document.story().panels
+        &self.board.document.story().panels
     }
 
     /// Position of a panel on the board, from 0.
@@ -221,7 +182,7 @@ impl State {
             return Some(Arc::clone(&glimpse.picture));
         }
         let take = self.panel(id)?.pictures.active()?;
-        self.images.shown(&take.image)
+        self.board.images.shown(&take.image)
     }
 
     /// The selected panel, where it has a picture.
@@ -252,16 +213,16 @@ impl State {
             };
             Some(words).filter(|_| !self.panels().is_empty())
         } else {
-            self.project.as_ref().map(|_| "saved")
+            self.board.project.as_ref().map(|_| "saved")
         }
     }
 
     fn save_failed(&self) -> bool {
-        self.autosave.trouble().is_some()
+        self.board.autosave.trouble().is_some()
     }
 
     fn is_unsaved(&self) -> bool {
-        !self.autosave.is_saved(self.document.revision())
+        !self.board.autosave.is_saved(self.board.document.revision())
     }
 
     /// Takes in what other threads have done and starts what is due. Returns when to be called
@@ -279,6 +240,7 @@ impl State {
             self.done(done, now);
         }
         if self
+            .board
             .typed
             .is_some_and(|at| now.duration_since(at) >= TYPING_REST)
         {
@@ -294,9 +256,10 @@ impl State {
         self.autosave(now);
 
         let typing = self
+            .board
             .typed
             .map(|at| (at + TYPING_REST).saturating_duration_since(now));
-        let save = self.autosave.wait(now);
+        let save = self.board.autosave.wait(now);
         [
             typing,
             save,
@@ -329,7 +292,7 @@ impl State {
 
     /// A panel with this text behind `after`, or at the end; what was to come there comes after it.
     fn add_panel(&mut self, text: String, after: Option<PanelId>, now: Instant) -> PanelId {
-        let id = self.document.fresh_id();
+        let id = self.board.document.fresh_id();
         let at = self.index_behind(after);
         let panel = Panel::with_text(id, text);
         self.edit(Edit::InsertPanel { at, panel }, now);
@@ -362,7 +325,7 @@ impl State {
     }
 
     fn duplicate(&mut self, id: PanelId, now: Instant) {
-        match self.document.duplicate_panel(id) {
+        match self.board.document.duplicate_panel(id) {
             Ok(copy) => {
                 self.select(Some(copy));
                 self.view.scroll_to = Some(copy);
@@ -381,7 +344,7 @@ impl State {
     }
 
     fn after_history(&mut self) {
-        self.title.clone_from(&self.document.story().title);
+        self.board.title.clone_from(&self.board.document.story().title);
         if self
             .view
             .selected
@@ -389,7 +352,7 @@ impl State {
         {
             self.view.selected = None;
         }
-        let panels = &self.document.story().panels;
+        let panels = &self.board.document.story().panels;
         self.view
             .also
             .retain(|id| panels.iter().any(|p| p.id == *id));
@@ -404,16 +367,16 @@ impl State {
     }
 
     fn edit(&mut self, edit: Edit, now: Instant) {
-        if let Err(error) = self.document.apply(edit) {
+        if let Err(error) = self.board.document.apply(edit) {
             self.toasts.error(error.to_string(), now);
         }
     }
 
     /// The end of a piece of typing: what comes next is an undo step of its own.
     fn commit(&mut self, now: Instant) {
-        self.typed = None;
-        self.document.end_typing();
-        let title = self.title.trim();
+        self.board.typed = None;
+        self.board.document.end_typing();
+        let title = self.board.title.trim();
         if title != self.story().title {
             self.edit(Edit::SetTitle(title.to_owned()), now);
         }
@@ -423,18 +386,9 @@ impl State {
         self.engine.cancel_all();
         self.work.abandon();
         self.forget_glimpse();
-        self.board += 1;
-        self.title.clone_from(&document.story().title);
-        self.autosave = Autosave::at(document.revision());
-        self.document = document;
-        self.images = images;
-        self.project = project;
+        self.board = OpenBoard::new(self.board.number + 1, document, images, project);
         self.view.forget_board();
-        self.cast_proposals = CastProposals::default();
-        self.nouns = NounCache::default();
         self.framing = Framing::default();
-        self.typed = None;
-        self.said_language = false;
         self.reset_settings();
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn show(
         .or_else(|| state.picture_of(id));
     let other = state.view.compare.and_then(|take| {
         let picture = state.panel(id)?.pictures.items().get(take)?;
-        Some((take, state.images.shown(&picture.image)?))
+        Some((take, state.board.images.shown(&picture.image)?))
     });
     let divider = state.view.divider;
     let pictures = match &other {

@@ -63,7 +63,7 @@ pub(super) fn show(
 /// Stories of an earlier session that could not be saved: their copies are offered.
 fn rescued(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let p = theme::palette(ui);
-    for (index, copy) in state.rescued.iter().enumerate() {
+    for (index, copy) in state.stories.rescued.iter().enumerate() {
         let title = match copy.title.as_str() {
             "" => "A story",
             title => title,
@@ -97,7 +97,7 @@ fn rescued(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
 
 /// The stories that were open last, the very last one first.
 fn recent(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec<Action>) {
-    let Some(last) = state.recent.first() else {
+    let Some(last) = state.stories.recent.first() else {
         return;
     };
     let words = format!("Continue “{}”", shortened(&last.title));
@@ -109,7 +109,7 @@ fn recent(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut Vec
     let columns = ((ui.available_width() + 8.0) / (wide + 8.0))
         .floor()
         .max(1.0) as usize;
-    for (row, stories) in state.recent.chunks(columns).enumerate() {
+    for (row, stories) in state.stories.recent.chunks(columns).enumerate() {
         // The row lies in the middle of the page.
         let used = stories.len() as f32 * (wide + 8.0) - 8.0;
         let (rect, _) = ui.allocate_exact_size(egui::vec2(used, 84.0), Sense::hover());

@@ -34,7 +34,7 @@ fn the_start_page_goes_on_with_recent_stories() {
     let mut t = open_with(1280.0, 800.0, Theme::Light, |parts| {
         parts.preferences.recent = recent;
     });
-    t.until("the stories", |s| s.state().state.recent.len() == 2);
+    t.until("the stories", |s| s.state().state.stories.recent.len() == 2);
     t.studio.run_steps(3);
     t.studio.get_by_label("Continue “A bear bakes bread”");
     // Where they are and from which day is said on them.
@@ -42,7 +42,7 @@ fn the_start_page_goes_on_with_recent_stories() {
     t.shot_without("recent", &stories);
     t.click("Open An owl reads a book");
     t.until("opened", |s| !s.state().state.panels().is_empty());
-    assert_eq!(t.state().project.as_deref(), Some(two.as_path()));
+    assert_eq!(t.state().board.project.as_deref(), Some(two.as_path()));
     assert_eq!(t.state().preferences.recent[0], two);
 }
 

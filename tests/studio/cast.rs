@@ -102,7 +102,7 @@ fn who_is_in_a_panel_is_found_and_put_right_by_chips() {
     t.click("Ann");
     assert_eq!(there(&t, 0), ["Milo", "Ann"]);
     t.saved();
-    let dir = t.state().project.clone().unwrap();
+    let dir = t.state().board.project.clone().unwrap();
     let (document, ..) = Project::read(&dir).unwrap();
     let story = document.story();
     assert_eq!(story.in_panel(&story.panels[0]).len(), 2);
@@ -196,13 +196,13 @@ fn a_member_comes_from_a_take_and_from_a_box_on_it() {
     t.click("This is Rusty");
     let pictures = &t.state().story().cast[0].pictures;
     assert_eq!(pictures.len(), 2);
-    let boxed = t.state().images.get(&pictures[1]).unwrap();
+    let boxed = t.state().board.images.get(&pictures[1]).unwrap();
     let (width, height) = boxed.dimensions();
     assert!(
         (126..=130).contains(&width) && (62..=66).contains(&height),
         "{width} x {height}"
     );
-    let whole = t.state().images.get(&pictures[0]).unwrap();
+    let whole = t.state().board.images.get(&pictures[0]).unwrap();
     // Somewhere about there, as exactly as a pointer is.
     let (x, y) = ((256 - width) / 2, 64);
     let mut places = (x - 2..=x + 2).flat_map(|x| (y - 2..=y + 2).map(move |y| (x, y)));

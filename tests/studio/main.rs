@@ -200,7 +200,7 @@ fn the_guidance_slider_draws_one_take_for_the_value_it_settles_on() {
     t.until("a glimpse", |s| {
         let state = &s.state().state;
         let take = state.panels()[0].pictures.active().unwrap();
-        let kept = state.images.get(&take.image);
+        let kept = state.board.images.get(&take.image);
         state.picture_of(state.panels()[0].id) != kept
     });
     assert_eq!(t.takes(0), 1);
@@ -247,7 +247,7 @@ fn panels_are_edited_duplicated_deleted_and_all_of_it_undone() {
 
     let full = t.texts();
     let mut undone = 0;
-    while t.state().document.can_undo() {
+    while t.state().board.document.can_undo() {
         t.click("Undo");
         undone += 1;
         assert!(undone < 50);
@@ -404,7 +404,7 @@ fn the_board_is_kept_by_itself_and_opens_as_it_was() {
     t.click("Take 1");
     t.saved();
     let dir = t.dir.join("projects").join("A fox finds a glowing lantern");
-    assert_eq!(t.state().project.as_deref(), Some(dir.as_path()));
+    assert_eq!(t.state().board.project.as_deref(), Some(dir.as_path()));
     assert!(dir.join("story.json").is_file());
     let story = t.state().story().clone();
 

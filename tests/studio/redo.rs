@@ -67,7 +67,7 @@ fn slide(t: &mut Test, name: &str, value: f64) {
 }
 
 fn grey(t: &Test, id: &vokenboard::story::ImageId, x: u32, y: u32) -> u8 {
-    t.state().images.get(id).unwrap().get_pixel(x, y).0[0]
+    t.state().board.images.get(id).unwrap().get_pixel(x, y).0[0]
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_part_is_painted_over_and_only_that_is_drawn_anew() {
     assert_eq!((init.image, init.strength), (before, 1.0));
     let mask = made.mask.unwrap();
     assert_eq!(
-        t.state().images.get(&mask).unwrap().dimensions(),
+        t.state().board.images.get(&mask).unwrap().dimensions(),
         (256, 256)
     );
     assert_eq!(grey(&t, &mask, 60, 128), 255, "painted");
@@ -178,7 +178,7 @@ fn a_picture_is_drawn_from_the_take_by_a_slider_that_shows_it_live() {
     press(&mut t, "Draw from it");
     t.idle();
     let init = record(&t).settings.init.unwrap().image;
-    assert_eq!(t.state().images.get(&init).unwrap().dimensions(), (64, 48));
+    assert_eq!(t.state().board.images.get(&init).unwrap().dimensions(), (64, 48));
     press(&mut t, "From a scribble");
     drag(&mut t, (0.2, 0.2), (0.8, 0.2));
     t.shot("scribble");
@@ -284,7 +284,7 @@ fn a_take_is_cropped_flipped_and_turned_into_takes_with_a_record() {
         .get_by_label_contains("cropped, turned right, flipped sideways");
     // Saved with every picture that the record names.
     t.saved();
-    let dir = t.state().project.clone().unwrap();
+    let dir = t.state().board.project.clone().unwrap();
     for retouched in &made.retouched {
         assert!(dir.join("images").join(retouched.of.file_name()).is_file());
     }

@@ -83,7 +83,7 @@ pub fn who(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, looks: &Refere
 /// The first picture of a member that is at hand.
 fn face(state: &State, member: &Member) -> Option<(usize, Arc<RgbaImage>)> {
     let mut pictures = member.pictures.iter().enumerate();
-    pictures.find_map(|(at, id)| Some((at, state.images.shown(id)?)))
+    pictures.find_map(|(at, id)| Some((at, state.board.images.shown(id)?)))
 }
 
 /// Draws a member's face, or the sign for its kind, into `rect`.

@@ -150,7 +150,7 @@ fn picture(ui: &mut Ui, state: &State, textures: &mut Textures, id: &ImageId, at
         WidgetInfo::labeled(egui::Role::Image, true, format!("Picture {} of it", at + 1))
     });
     ui.painter().rect_filled(rect, 8.0, p.blank);
-    if let Some(picture) = state.images.shown(id) {
+    if let Some(picture) = state.board.images.shown(id) {
         let texture = textures.thumbnail(ui.ctx(), id, &picture);
         let place = widgets::fitted(texture.size_vec2(), rect);
         Image::from_texture((texture.id(), place.size())).paint_at(ui, place);

@@ -85,7 +85,7 @@ fn thumbnail(
     };
     response.widget_info(|| WidgetInfo::selected(egui::Role::Button, true, active, &name));
     ui.painter().rect_filled(rect, 8.0, p.blank);
-    if let Some(picture) = state.images.shown(&take.image) {
+    if let Some(picture) = state.board.images.shown(&take.image) {
         let texture = textures.thumbnail(ui.ctx(), &take.image, &picture);
         let place = widgets::fitted(texture.size_vec2(), rect);
         let square = (place.width() - place.height()).abs() < 1.0;

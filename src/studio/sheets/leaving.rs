@@ -8,7 +8,7 @@ use crate::studio::state::{Leave, State};
 use crate::studio::widgets;
 
 pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
-    let Some(leaving) = &state.leaving else {
+    let Some(leaving) = &state.stories.leaving else {
         return;
     };
     let unsaved = state.loses_unsaved();
@@ -47,7 +47,7 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
             if copy.clicked() {
                 actions.push(Action::AskSaveAs);
             }
-            if state.autosave.changed_elsewhere()
+            if state.board.autosave.changed_elsewhere()
                 && widgets::button(ui, Icon::Duplicate, "Keep both", true).clicked()
             {
                 actions.push(Action::KeepBoth);

@@ -30,15 +30,15 @@ pub(super) struct CastProposals {
 impl State {
     /// Those who may belong to the cast.
     pub fn proposals(&self) -> &[Member] {
-        &self.cast_proposals.proposals
+        &self.board.cast_proposals.proposals
     }
 
     /// Looks for names once the story has changed, unless somebody is typing.
     pub(super) fn look_for_names(&mut self) {
-        let now = Some(self.document.revision());
-        if self.cast_proposals.revision != now && self.typed.is_none() {
-            self.cast_proposals.revision = now;
-            self.cast_proposals.proposals = self.who_may_belong();
+        let now = Some(self.board.document.revision());
+        if self.board.cast_proposals.revision != now && self.board.typed.is_none() {
+            self.board.cast_proposals.revision = now;
+            self.board.cast_proposals.proposals = self.who_may_belong();
         }
     }
 
@@ -49,7 +49,7 @@ impl State {
             let mut names = story.dismissed.iter();
             names.any(|other| other.to_lowercase() == name.to_lowercase())
         };
-        let by_writer = self.cast_proposals.by_writer.iter();
+        let by_writer = self.board.cast_proposals.by_writer.iter();
         let new = by_writer.filter(|member| {
             !dismissed(&member.name) && mentioned_members(&story.cast, &member.name).is_empty()
         });
@@ -77,8 +77,8 @@ impl State {
             id: MemberId(id),
             ..member
         });
-        self.cast_proposals.by_writer = numbered.collect();
-        self.cast_proposals.revision = None;
+        self.board.cast_proposals.by_writer = numbered.collect();
+        self.board.cast_proposals.revision = None;
         self.look_for_names();
     }
 
@@ -104,12 +104,13 @@ impl State {
                 if self.view.sheet == Some(Sheet::Member(id)) {
                     self.view.sheet = None;
                 }
-                if let Some(removal) = self.document.removal(id) {
+                if let Some(removal) = self.board.document.removal(id) {
                     self.edit(removal, now);
                 }
             }
             CastAction::Accept(name) => {
                 let known = self
+                    .board
                     .cast_proposals
                     .proposals
                     .iter()
@@ -147,7 +148,7 @@ impl State {
 
     fn add_member(&mut self, member: Member, now: Instant) -> MemberId {
         let member = Member {
-            id: self.document.fresh_member_id(),
+            id: self.board.document.fresh_member_id(),
             ..member
         };
         let (id, at) = (member.id, self.story().cast.len());
@@ -171,7 +172,7 @@ impl State {
                 true => drawing.get().noun().to_owned(),
                 false => member.description,
             },
-            pictures: vec![self.images.put(picture)],
+            pictures: vec![self.board.images.put(picture)],
             ..member
         };
         self.edit(Edit::SetMember(member), now);
@@ -179,7 +180,7 @@ impl State {
 
     /// Brought pictures of a member.
     pub(super) fn put_looks(&mut self, id: MemberId, pictures: Vec<RgbaImage>, now: Instant) {
-        let put = |picture| self.images.put(Arc::new(picture));
+        let put = |picture| self.board.images.put(Arc::new(picture));
         let pictures = pictures.into_iter().map(put).collect();
         self.seen(id, pictures, now);
     }
@@ -222,8 +223,8 @@ impl State {
 
     fn boxed(&self, panel: PanelId, [x, y, width, height]: [u32; 4]) -> Option<ImageId> {
         let image = &self.panel(panel)?.picture()?.image;
-        let picture = self.images.get(image)?;
+        let picture = self.board.images.get(image)?;
         let cut = Retouch::Crop(x, y, width, height).apply(&picture)?;
-        Some(self.images.put(Arc::new(cut)))
+        Some(self.board.images.put(Arc::new(cut)))
     }
 }

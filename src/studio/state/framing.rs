@@ -201,7 +201,7 @@ impl State {
     /// Brought pictures for the frame of a panel.
     pub(super) fn put_into_frame(&mut self, id: PanelId, used: PictureUse, picture: RgbaImage) {
         match used {
-            PictureUse::Source => self.framing.source = Some((id, self.images.put(picture))),
+            PictureUse::Source => self.framing.source = Some((id, self.board.images.put(picture))),
             PictureUse::Control => {
                 let kind = self
                     .takes()
@@ -270,7 +270,7 @@ impl State {
             return settings;
         };
         let sizes = self.takes().and_then(|takes| takes.sizes.as_ref());
-        let like = sizes.zip(self.images.get(&image)).map(|(sizes, picture)| {
+        let like = sizes.zip(self.board.images.get(&image)).map(|(sizes, picture)| {
             let (width, height) = picture.dimensions();
             sizes.like(Size { width, height })
         });
@@ -321,7 +321,7 @@ impl State {
             width: take.width,
             height: take.height,
         });
-        let (mask, enlarged) = (self.images.put(mask), self.framing.enlarged);
+        let (mask, enlarged) = (self.board.images.put(mask), self.framing.enlarged);
         let sizes = self.takes().and_then(|takes| takes.sizes);
         self.draw_over(id, |settings| {
             settings.mask = Some(mask);
@@ -384,7 +384,7 @@ impl State {
         match self.framing.tool {
             Some(Tool::Scribble(PictureUse::Source)) => {
                 let drawing = canvas.drawing();
-                self.framing.source = Some((id, self.images.put(drawing)));
+                self.framing.source = Some((id, self.board.images.put(drawing)));
                 self.toasts.note("The scribble is what is begun from.", now);
             }
             Some(Tool::Scribble(_)) => {
@@ -407,7 +407,7 @@ impl State {
         };
         let control = Control {
             kind,
-            image: self.images.put(picture),
+            image: self.board.images.put(picture),
             strength: 1.0,
             start: 0.0,
             end: 1.0,
@@ -421,7 +421,7 @@ impl State {
         let Some(take) = self.panel(id).and_then(|panel| panel.picture()) else {
             return;
         };
-        let before = self.images.get(&take.image);
+        let before = self.board.images.get(&take.image);
         let Some(picture) = before.and_then(|before| how.apply(&before)) else {
             let words = "That picture is not at hand; restore its file or choose another.";
             self.toasts.error(words.to_owned(), now);
@@ -432,7 +432,7 @@ impl State {
             of: take.image.clone(),
             how,
         });
-        let take = PictureTake::of(picture, Some(record), &self.images);
+        let take = PictureTake::of(picture, Some(record), &self.board.images);
         self.forget_glimpse();
         self.framing.drop_tool();
         self.edit(Edit::AddPicture { panel: id, take }, now);

@@ -89,7 +89,7 @@ impl State {
                 return self.prefer(preferences, now);
             }
             Ask::SaveAs(_) => {
-                if let Some(leaving) = &mut self.leaving {
+                if let Some(leaving) = &mut self.stories.leaving {
                     leaving.copying = true;
                 }
                 FileTask::SaveAs(path, self.snapshot())
@@ -113,7 +113,7 @@ impl State {
                     path,
                     existing,
                     story: self.story().clone(),
-                    images: self.images.clone(),
+                    images: self.board.images.clone(),
                 }))
             }
         };
@@ -126,13 +126,13 @@ impl State {
                 board,
                 dir,
                 revision,
-            } if board == self.board => {
-                if self.autosave.succeeded(revision) {
+            } if board == self.board.number => {
+                if self.board.autosave.succeeded(revision) {
                     self.toasts
                         .note(format!("Saved in {}.", dir.display()), now);
                 }
                 self.remember(&dir, now);
-                self.project = Some(dir);
+                self.board.project = Some(dir);
                 self.saved_before_leaving(now);
             }
             FileResult::Saved { .. } => {}
@@ -141,7 +141,7 @@ impl State {
                 // What was done while the folder was read belongs to the board before.
                 self.leave(now);
                 let dir = project.dir().to_path_buf();
-                if self.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed() {
+                if self.board.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed() {
                     // That board is in the same folder: it is read again when it is saved.
                     self.files.send(FileTask::Open(dir));
                     return;
@@ -169,22 +169,22 @@ impl State {
                 for reason in refused {
                     self.toasts.error(reason, now);
                 }
-                if board == self.board {
+                if board == self.board.number {
                     self.brought(pictures, becomes, now);
                 }
             }
             FileResult::SaveFailed { reason, changed } => {
                 self.toasts.error(reason.clone(), now);
-                if changed && self.leaving.is_none() {
+                if changed && self.stories.leaving.is_none() {
                     self.view.sheet = Some(Sheet::Changed);
                 }
-                self.autosave.failed(reason, changed);
-                if let Some(leaving) = &mut self.leaving {
+                self.board.autosave.failed(reason, changed);
+                if let Some(leaving) = &mut self.stories.leaving {
                     (leaving.asks, leaving.copying) = (true, false);
                 }
             }
             FileResult::Failed(reason) => {
-                if let Some(leaving) = &mut self.leaving {
+                if let Some(leaving) = &mut self.stories.leaving {
                     leaving.copying = false;
                 }
                 self.toasts.error(reason, now);
@@ -207,7 +207,7 @@ impl State {
     }
 
     pub(super) fn bring(&mut self, paths: Vec<PathBuf>, becomes: Becomes) {
-        let board = self.board;
+        let board = self.board.number;
         self.files.send(FileTask::Bring {
             board,
             paths,
@@ -267,7 +267,7 @@ impl State {
         let mut last = None;
         let first = self.index_behind(self.place());
         for (place, (picture, record)) in pictures.into_iter().enumerate() {
-            let panel = into.unwrap_or_else(|| self.document.fresh_id());
+            let panel = into.unwrap_or_else(|| self.board.document.fresh_id());
             if into.is_none() {
                 edits.push(Edit::InsertPanel {
                     at: first + place,
@@ -286,18 +286,18 @@ impl State {
     /// Sends the board to be saved if it has changed since the last time, or was never saved
     /// and `asked` says that the author wants it.
     pub(super) fn save(&mut self, asked: bool) {
-        let revision = self.document.revision();
+        let revision = self.board.document.revision();
         let panels = self.panels().len() - self.begun().len();
-        let untouched = self.project.is_none() && panels == 0;
+        let untouched = self.board.project.is_none() && panels == 0;
         let wanted = if asked {
             !untouched
         } else {
-            !self.autosave.is_sent(revision) && !untouched
+            !self.board.autosave.is_sent(revision) && !untouched
         };
         if !wanted {
             return;
         }
-        self.autosave.send(revision, asked);
+        self.board.autosave.send(revision, asked);
         self.files.send(FileTask::Save(self.snapshot()));
     }
 
@@ -312,12 +312,12 @@ impl State {
     /// Ours goes beside what another program made of the story.
     pub(super) fn keep_both(&mut self) {
         self.view.sheet = None;
-        self.autosave.send(self.document.revision(), true);
+        self.board.autosave.send(self.board.document.revision(), true);
         self.files.send(FileTask::KeepBoth(self.snapshot()));
     }
 
     fn snapshot(&self) -> BoardSnapshot {
-        let mut document = self.document.without_history();
+        let mut document = self.board.document.without_history();
         // A panel in which nothing stands yet is not kept: whoever stops now finds no empty one.
         for panel in self.begun() {
             document
@@ -325,11 +325,11 @@ impl State {
                 .expect("the panel was just found on this board");
         }
         BoardSnapshot {
-            board: self.board,
-            revision: self.document.revision(),
+            board: self.board.number,
+            revision: self.board.document.revision(),
             saved: !self.is_unsaved(),
             document,
-            images: self.images.clone(),
+            images: self.board.images.clone(),
             folder: self.folder().to_owned(),
             name: self.file_name(),
         }
@@ -341,18 +341,18 @@ impl State {
         if !self.preferences.autosave {
             return;
         }
-        self.autosave.retry();
+        self.board.autosave.retry();
         self.save(false);
     }
 
     pub(super) fn autosave(&mut self, now: Instant) {
-        let revision = self.document.revision();
+        let revision = self.board.document.revision();
         if !self.preferences.autosave {
-            self.autosave.rest();
-        } else if self.autosave.due(revision, now) {
+            self.board.autosave.rest();
+        } else if self.board.autosave.due(revision, now) {
             self.save(false);
             // An empty board without a folder is not worth one.
-            self.autosave.send(revision, false);
+            self.board.autosave.send(revision, false);
         }
     }
 }

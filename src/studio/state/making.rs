@@ -198,7 +198,7 @@ impl State {
                 self.controls.glimpse = None;
                 let take = self.picture_take(id, picture, Some(record));
                 let made = self.join(running.made.clone(), take, now);
-                let newcomers = self.document.newcomers(output.newcomers);
+                let newcomers = self.board.document.newcomers(output.newcomers);
                 if !newcomers.is_empty() {
                     self.join(Some(made), Edit::Together(newcomers), now);
                 }
@@ -230,14 +230,14 @@ impl State {
     /// `made`, if nothing else was done since.
     fn join(&mut self, made: Option<JobEdits>, edit: Edit, now: Instant) -> JobEdits {
         let mut edits = Vec::new();
-        if let Some(made) = made.filter(|made| made.at == self.document.revision())
-            && self.document.undo()
+        if let Some(made) = made.filter(|made| made.at == self.board.document.revision())
+            && self.board.document.undo()
         {
             edits = made.edits;
         }
         edits.push(edit);
         self.edit(Edit::Together(edits.clone()), now);
-        let at = self.document.revision();
+        let at = self.board.document.revision();
         JobEdits { at, edits }
     }
 
@@ -248,7 +248,7 @@ impl State {
         picture: RgbaImage,
         record: Option<Record>,
     ) -> Edit {
-        let take = PictureTake::of(picture, record, &self.images);
+        let take = PictureTake::of(picture, record, &self.board.images);
         Edit::AddPicture { panel, take }
     }
 
@@ -264,8 +264,8 @@ impl State {
         let Some(panel) = self.panel(id) else { return };
         let empty = panel.is_empty();
         if let Some(made) = running.made.filter(|_| empty) {
-            if self.document.revision() == made.at {
-                self.document.take_back();
+            if self.board.document.revision() == made.at {
+                self.board.document.take_back();
                 self.after_history();
             } else {
                 self.delete(&[id], now);
@@ -274,7 +274,7 @@ impl State {
     }
 
     pub(super) fn drop_work_of_deleted_panels(&mut self) {
-        let panels = &self.document.story().panels;
+        let panels = &self.board.document.story().panels;
         let gone = |id: PanelId| !panels.iter().any(|p| p.id == id);
         self.work.forget(gone);
         let engine = &self.engine;
@@ -306,7 +306,7 @@ impl State {
                     panel: Panel::empty(id),
                 });
                 let made = JobEdits {
-                    at: self.document.revision(),
+                    at: self.board.document.revision(),
                     edits: edits.into_iter().collect(),
                 };
                 (id, Some(made))
@@ -321,7 +321,7 @@ impl State {
             Make::Plan(_) | Make::Cast => self.panels().len(),
             _ => index,
         };
-        let mut request = Request::of_panel(self.story(), &self.images, at, order.make, settings);
+        let mut request = Request::of_panel(self.story(), &self.board.images, at, order.make, settings);
         if let Some(rewrite) = &order.rewrite {
             let text = self.text_of(id).to_owned();
             request = request.rewriting(&text, &rewrite.instruction, rewrite.candidates);

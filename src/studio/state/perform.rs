@@ -73,7 +73,7 @@ impl State {
             }
             Action::Typed(panel, text) => {
                 self.edit(Edit::SetText { panel, text }, now);
-                self.typed = Some(now);
+                self.board.typed = Some(now);
             }
             Action::Committed => {}
             Action::PictureTake(id, index) => {
@@ -136,19 +136,19 @@ impl State {
             Action::Set(setting) => self.set(setting, now),
             Action::Undo => {
                 self.forget_glimpse();
-                self.document.undo();
+                self.board.document.undo();
                 self.after_history();
             }
             Action::Redo => {
                 self.forget_glimpse();
-                self.document.redo();
+                self.board.document.redo();
                 self.after_history();
             }
             Action::Cancel => self.cancel(),
             Action::New => self.leave_for(Leave::New, now),
             Action::Close => self.leave_for(Leave::Close, now),
             Action::LeaveNow => self.leave_now(now),
-            Action::Stay => self.leaving = None,
+            Action::Stay => self.stories.leaving = None,
             Action::OpenStory(dir) => self.open(dir),
             Action::KeepBoth => self.keep_both(),
             Action::ForgetRescued(index) => self.forget_rescued(index, now),

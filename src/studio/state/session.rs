@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::State;
-use crate::story::{Document, Images};
+use crate::story::{Document, Images, Rescued};
 use crate::studio::files::FileTask;
 use crate::studio::preferences::Preferences;
-use crate::studio::recent;
+use crate::studio::recent::{self, Recent};
 
 /// What the author wants to leave the board for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,34 @@ pub struct Leaving {
     pub copying: bool,
 }
 
+/// Stories that can be opened, and how the open one is left.
+pub struct StoryList {
+    /// Where stories without a folder of their own are kept, unless the author prefers another.
+    pub(super) projects: PathBuf,
+    /// Stories that were open last, as far as they have been read.
+    pub recent: Vec<Recent>,
+    pub(super) looking: Option<Receiver<Recent>>,
+    /// Copies of stories that could not be saved in an earlier session.
+    pub rescued: Vec<Rescued>,
+    /// Set while the board is about to be left.
+    pub leaving: Option<Leaving>,
+    pub(super) quit: bool,
+}
+
+impl StoryList {
+    /// Nothing but what could not be saved earlier, which lies in the folders `rescues`.
+    pub(super) fn new(projects: PathBuf, rescues: &[PathBuf]) -> StoryList {
+        StoryList {
+            projects,
+            recent: Vec::new(),
+            looking: None,
+            rescued: Rescued::all(rescues),
+            leaving: None,
+            quit: false,
+        }
+    }
+}
+
 impl State {
     /// What the story is called: its title or its opening; empty before there is either.
     pub fn called(&self) -> String {
@@ -41,12 +70,12 @@ impl State {
     /// Where new stories are kept.
     pub fn folder(&self) -> &Path {
         let chosen = self.preferences.folder.as_deref();
-        chosen.unwrap_or(&self.projects)
+        chosen.unwrap_or(&self.stories.projects)
     }
 
     /// Whether the board holds something that is not on the disk.
     fn has_unsaved(&self) -> bool {
-        let untouched = self.project.is_none() && self.panels().is_empty();
+        let untouched = self.board.project.is_none() && self.panels().is_empty();
         self.is_unsaved() && !untouched
     }
 
@@ -62,7 +91,7 @@ impl State {
 
     /// Why it is not, in a sentence.
     pub fn why_unsaved(&self) -> String {
-        match self.autosave.trouble() {
+        match self.board.autosave.trouble() {
             Some(trouble) => crate::studio::plain::words(trouble).0,
             None if !self.preferences.autosave => "It is saved only when you say so.".to_owned(),
             None => String::new(),
@@ -71,7 +100,7 @@ impl State {
 
     /// Whether the window may close now.
     pub fn may_close(&self) -> bool {
-        self.quit
+        self.stories.quit
     }
 
     /// Leaves the board for `to`, at once where nothing is lost by it; else what is not saved is
@@ -82,7 +111,7 @@ impl State {
         if !asks && !self.has_unsaved() {
             return self.go(to, now);
         }
-        self.leaving = Some(Leaving {
+        self.stories.leaving = Some(Leaving {
             to,
             asks,
             copying: false,
@@ -94,11 +123,11 @@ impl State {
 
     /// The author leaves the board as it is.
     pub(super) fn leave_now(&mut self, now: Instant) {
-        if let Some(leaving) = self.leaving.take() {
+        if let Some(leaving) = self.stories.leaving.take() {
             if self.loses_unsaved() {
                 // Nothing of it is sent to the disk any more.
-                let revision = self.document.revision();
-                self.autosave.give_up(revision);
+                let revision = self.board.document.revision();
+                self.board.autosave.give_up(revision);
             }
             self.go(leaving.to, now);
         }
@@ -107,10 +136,11 @@ impl State {
     /// A save has succeeded: a board that waited for it is left.
     pub(super) fn saved_before_leaving(&mut self, now: Instant) {
         let waited = self
+            .stories
             .leaving
             .as_ref()
             .is_some_and(|leaving| leaving.copying || (!leaving.asks && !self.is_unsaved()));
-        if waited && let Some(leaving) = self.leaving.take() {
+        if waited && let Some(leaving) = self.stories.leaving.take() {
             self.go(leaving.to, now);
         }
     }
@@ -118,7 +148,7 @@ impl State {
     fn go(&mut self, to: Leave, now: Instant) {
         self.leave(now);
         match to {
-            Leave::Close => self.quit = true,
+            Leave::Close => self.stories.quit = true,
             Leave::New => {
                 self.files.send(FileTask::Use(None));
                 self.replace(Document::default(), Images::default(), None);
@@ -151,10 +181,10 @@ impl State {
     }
 
     pub(super) fn forget_rescued(&mut self, index: usize, now: Instant) {
-        if index >= self.rescued.len() {
+        if index >= self.stories.rescued.len() {
             return;
         }
-        let copy = self.rescued.remove(index);
+        let copy = self.stories.rescued.remove(index);
         if let Err(error) = copy.forget() {
             let dir = copy.dir.display();
             let words =
@@ -164,16 +194,16 @@ impl State {
     }
 
     pub(super) fn look_for_recent(&mut self) {
-        self.recent.clear();
+        self.stories.recent.clear();
         let dirs = &self.preferences.recent;
         if !dirs.is_empty() {
-            self.looking = Some(recent::look(dirs, Arc::clone(&self.wake)));
+            self.stories.looking = Some(recent::look(dirs, Arc::clone(&self.wake)));
         }
     }
 
     pub(super) fn found_recent(&mut self) {
-        if let Some(looking) = &self.looking {
-            self.recent.extend(looking.try_iter());
+        if let Some(looking) = &self.stories.looking {
+            self.stories.recent.extend(looking.try_iter());
         }
     }
 }

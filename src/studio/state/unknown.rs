@@ -73,8 +73,8 @@ impl State {
 
     /// What the library has for the nouns of `text`.
     fn noun_drawings(&self, text: &str) -> Rc<NounDrawings> {
-        let revision = self.document.revision();
-        self.nouns.get(revision, text, || {
+        let revision = self.board.document.revision();
+        self.board.nouns.get(revision, text, || {
             pipeline::noun_drawings(&self.story().cast, text)
         })
     }
@@ -137,11 +137,11 @@ impl State {
     /// Says once a board that the model writes English where the author writes another language.
     pub(super) fn speak_of_language(&mut self, text: &str, now: Instant) {
         let listed = !self.words().characters.is_empty();
-        if self.said_language || !listed {
+        if self.board.said_language || !listed {
             return;
         }
         if let Some(language) = words::other_language(text) {
-            self.said_language = true;
+            self.board.said_language = true;
             let model = self.model_name();
             let told = match self.is_instructed() {
                 // Another writer keeps to the language of the story.

@@ -58,11 +58,11 @@ fn the_story_that_is_open_is_opened_again_with_what_was_just_typed() {
     d.does(Action::AddPanel);
     d.does(Action::Save);
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    let dir = d.state.project.clone().unwrap();
+    let dir = d.state.board.project.clone().unwrap();
     let id = d.state.panels()[0].id;
     d.state.open(dir);
     d.does(Action::Typed(id, "The owl sleeps.".into()));
-    d.until("opened again", |s| !s.document.can_undo());
+    d.until("opened again", |s| !s.board.document.can_undo());
     assert_eq!(d.state.panels()[0].text, "The owl sleeps.");
     d.does(Action::AddPanel);
     d.does(Action::Save);
@@ -112,7 +112,7 @@ fn a_panel_that_was_only_begun_comes_back_neither_by_redo_nor_from_the_disk() {
     });
     d.does(Action::Save);
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    let dir = d.state.project.clone().unwrap();
+    let dir = d.state.board.project.clone().unwrap();
     let panels = || Project::read(&dir).unwrap().0.story().panels.len();
     assert_eq!(panels(), 1, "a killed studio leaves no empty panel");
     d.state.finish();
@@ -127,7 +127,7 @@ fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
     d.does(Action::Tell(Make::Text));
     d.does(Action::Close);
     d.until("the question", |s| {
-        s.leaving.as_ref().is_some_and(|leaving| leaving.asks)
+        s.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks)
     });
     assert!(!d.state.may_close());
     assert!(!d.state.why_unsaved().contains("os error"));
@@ -175,8 +175,8 @@ fn what_could_not_be_saved_is_offered_at_the_next_start() {
         hold,
         temp,
     };
-    assert_eq!(d.state.rescued.len(), 1);
-    assert_eq!(d.state.rescued[0].dir, copy);
+    assert_eq!(d.state.stories.rescued.len(), 1);
+    assert_eq!(d.state.stories.rescued[0].dir, copy);
     d.state.open(copy.clone());
     d.until("opened", |s| !s.panels().is_empty());
     assert!(d.state.picture_of(d.state.panels()[0].id).is_some());
@@ -192,7 +192,7 @@ fn a_copy_that_cannot_be_made_elsewhere_is_kept_and_the_story_goes_on_where_it_w
     d.writes("A fox sleeps in the forest.");
     d.idle();
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    let home = d.state.project.clone().unwrap();
+    let home = d.state.board.project.clone().unwrap();
     d.state.preferences.autosave = false;
     let id = d.state.panels()[0].id;
     d.does(Action::Typed(id, "A fox dreams.".into()));
@@ -215,7 +215,7 @@ fn a_copy_that_cannot_be_made_elsewhere_is_kept_and_the_story_goes_on_where_it_w
     assert!(!inside.exists());
     d.does(Action::Save);
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    assert_eq!(d.state.project.as_deref(), Some(home.as_path()));
+    assert_eq!(d.state.board.project.as_deref(), Some(home.as_path()));
     let (saved, _, _) = Project::read(&home).unwrap();
     assert_eq!(saved.story().panels[0].text, "A fox dreams.");
     let left = std::fs::read_dir(d.temp.path().join("rescued")).unwrap();
@@ -227,7 +227,7 @@ fn words_that_are_in_no_panel_yet_are_not_closed_away() {
     let mut d = desk(0);
     d.state.view.composer = "My grandmother kept".into();
     d.does(Action::Close);
-    assert!(d.state.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    assert!(d.state.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks));
     d.does(Action::Stay);
     assert!(!d.state.may_close());
     d.does(Action::Close);
@@ -243,7 +243,7 @@ fn a_board_is_left_without_saving_only_when_the_author_says_so() {
     d.does(Action::Tell(Make::Text));
     assert_eq!(d.state.saved_words(), Some("changed"));
     d.does(Action::New);
-    assert!(d.state.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    assert!(d.state.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks));
     d.does(Action::LeaveNow);
     assert!(d.state.panels().is_empty());
     d.state.finish();
@@ -264,6 +264,7 @@ fn a_saved_board_closes_at_once_and_one_that_is_being_saved_right_after() {
     d.does(Action::Close);
     assert!(
         d.state
+            .stories
             .leaving
             .as_ref()
             .is_some_and(|leaving| !leaving.asks)
@@ -283,16 +284,16 @@ fn both_versions_are_kept_where_another_program_has_changed_the_story() {
     d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    let theirs = d.state.project.clone().unwrap();
+    let theirs = d.state.board.project.clone().unwrap();
     let file = theirs.join("story.json");
     let changed = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, changed.replace("sleeps", "wakes")).unwrap();
     let id = d.state.panels()[0].id;
     d.does(Action::Typed(id, "A fox dreams.".into()));
-    d.until("the refusal", |s| s.autosave.changed_elsewhere());
+    d.until("the refusal", |s| s.board.autosave.changed_elsewhere());
     d.does(Action::KeepBoth);
     d.until("saved", |s| s.saved_words() == Some("saved"));
-    let ours = d.state.project.clone().unwrap();
+    let ours = d.state.board.project.clone().unwrap();
     assert_ne!(ours, theirs);
     let text = |dir: &std::path::Path| Project::read(dir).unwrap().0.story().panels[0].text.clone();
     assert_eq!(text(&theirs), "A fox wakes.");

@@ -44,7 +44,7 @@ fn results_for_a_closed_board_do_not_reach_the_next() {
     });
     d.does(Action::New);
     assert!(
-        d.state.leaving.is_some(),
+        d.state.stories.leaving.is_some(),
         "the author is asked about the picture"
     );
     d.does(Action::LeaveNow);
