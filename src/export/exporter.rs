@@ -4,10 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{
-    Existing, ExportError, check_folder, check_target, html, markdown, panel, pdf, pictures, sheet,
-    with_ending,
-};
+use super::{EXPORTERS, Existing, ExportError, check_folder, check_target, with_ending};
 use crate::story::{Images, Story};
 
 /// What an export is written to, which is what a dialog asks for.
@@ -139,16 +136,6 @@ pub trait Exporter: Sync {
     /// When there is nothing to export or it can't be written.
     fn write(&self, export: &Export, target: &Path) -> Result<PathBuf, ExportError>;
 }
-
-/// Every exporter, in the order of the menu.
-pub static EXPORTERS: &[&dyn Exporter] = &[
-    &sheet::SheetPng,
-    &pdf::Pdf,
-    &html::Html,
-    &markdown::Markdown,
-    &pictures::Pictures,
-    &panel::SinglePicture,
-];
 
 /// The exporter that is called `id`.
 pub fn exporter(id: &str) -> Option<&'static dyn Exporter> {

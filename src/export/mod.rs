@@ -14,7 +14,7 @@ mod sheet;
 mod typeset;
 
 pub use exporter::{
-    Destination, EXPORTERS, Export, ExportOptions, Exporter, OptionSpec, export, exporter,
+    Destination, Export, ExportOptions, Exporter, OptionSpec, export, exporter,
     target_of,
 };
 pub use guard::{Existing, answered, check_folder, check_output, check_target, with_ending};
@@ -31,6 +31,16 @@ use thiserror::Error;
 use crate::cause::Cause;
 use crate::files::write_beside;
 use crate::story::{Images, Story};
+
+/// Every exporter, in the order of the menu.
+pub static EXPORTERS: &[&dyn Exporter] = &[
+    &sheet::SheetPng,
+    &pdf::Pdf,
+    &html::Html,
+    &markdown::Markdown,
+    &pictures::Pictures,
+    &panel::SinglePicture,
+];
 
 /// Why an export could not be made. What was at its place before is still there.
 #[derive(Debug, Error)]

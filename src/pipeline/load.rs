@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use candle_core::Device;
 
 use super::fallback::with_fallback;
-use super::recipe::{RECIPES, RecipeId, VOKEN, recipes};
-use super::{Loader, PipelineError, voken, writer};
+use super::recipe::{RecipeId, recipes};
+use super::{Loader, PipelineError, RECIPES, VOKEN, voken, writer};
 use crate::catalogue;
 use crate::voken::VokenFolder;
 use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, Place};

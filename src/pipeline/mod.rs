@@ -1,4 +1,4 @@
-//! Generation recipes behind one trait: what goes in is the story before a panel, what comes out
+//! Generation recipes behind one trait, in one list ([`RECIPES`]): what goes in is the story before a panel, what comes out
 //! is the panel's text and picture.
 
 mod caption;
@@ -19,13 +19,14 @@ mod speech;
 mod voken;
 pub mod writer;
 
+pub use caption::CAPTION;
 pub use drawable::{NounDrawings, noun_drawings, unknown_words};
 pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
-pub use recipe::{CAPTION, RECIPES, Recipe, RecipeId, VOKEN, recipes, split_recipe};
+pub use recipe::{Recipe, RecipeId, recipes, split_recipe};
 pub use record::default_settings;
 pub use request::{BoardContext, ContextPanel, Make, Request, new_seed, panel_seed};
 pub use scene::picture_prompt;
-pub use voken::VokenPipeline;
+pub use voken::{VOKEN, VokenPipeline};
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -37,6 +38,9 @@ use crate::story::{Member, Record, Settings};
 use crate::weights::{Manifest, WeightsError};
 use painter::Capabilities;
 use writer::WriterDescription;
+
+/// Every recipe. Of those that a model is made for the first is its usual one.
+pub static RECIPES: &[&dyn Recipe] = &[&voken::VokenRecipe, &caption::CaptionRecipe];
 
 /// Progress of a generation, as the callback gets it.
 #[derive(Clone, Debug)]

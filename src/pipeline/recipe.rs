@@ -1,10 +1,10 @@
-//! Recipes: how a panel comes about. [`RECIPES`] lists them.
+//! Recipes: how a panel comes about.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::load::ResolvedModels;
-use super::{LoadProgress, Pipeline, PipelineError, caption, voken};
+use super::{LoadProgress, Pipeline, PipelineError, RECIPES};
 use crate::weights::Model;
 
 /// Names a recipe in records, manifests and command lines.
@@ -19,13 +19,12 @@ use crate::weights::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RecipeId(&'static str);
 
-/// A text becomes a picture prompt, and that a picture: any writer with any painter.
-pub const CAPTION: RecipeId = RecipeId("caption");
-
-/// The states of a model that reads texts and pictures become the picture (MiniGPT-5).
-pub const VOKEN: RecipeId = RecipeId(crate::published::PIPELINE);
-
 impl RecipeId {
+    /// The recipe of that name, for whoever defines it.
+    pub(super) const fn new(name: &'static str) -> RecipeId {
+        RecipeId(name)
+    }
+
     /// The name in records and on the command line.
     pub fn as_str(self) -> &'static str {
         self.0
@@ -70,9 +69,6 @@ pub trait Recipe: Sync {
     ) -> Result<Box<dyn Pipeline>, PipelineError>;
 }
 
-/// Every recipe. Of those that a model is made for the first is its usual one.
-pub static RECIPES: &[&dyn Recipe] = &[&voken::VokenRecipe, &caption::CaptionRecipe];
-
 /// The recipes that a model is made for, the usual one first.
 pub fn recipes(model: &Model) -> Vec<RecipeId> {
     let made_for = RECIPES.iter().filter(|recipe| recipe.detect(model));
@@ -99,6 +95,7 @@ pub fn split_recipe(name: &str) -> (&str, Option<RecipeId>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::CAPTION;
 
     #[test]
     fn a_recipe_behind_a_name_is_split_off_and_other_colons_stay() {

@@ -16,7 +16,7 @@ use image::RgbaImage;
 use super::load::ResolvedModels;
 use super::networks::{ImageModel, LanguageInfo, PipelineNetworks};
 use super::painter::Brief;
-use super::recipe::{Recipe, VOKEN};
+use super::recipe::Recipe;
 use super::record::{denoising, record};
 use super::speech::TextFormat;
 use super::{
@@ -40,6 +40,9 @@ const DESCRIBED: usize = 48;
 const FOLDER: &str = "voken";
 /// Times that a text is written anew which the story holds already.
 const ATTEMPTS: u64 = 4;
+
+/// The states of a model that reads texts and pictures become the picture (MiniGPT-5).
+pub const VOKEN: RecipeId = RecipeId::new(crate::published::PIPELINE);
 
 pub(super) struct VokenRecipe;
 

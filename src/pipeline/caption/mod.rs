@@ -13,7 +13,7 @@ use prepared::{Prepared, PreparedPicture};
 
 use super::load::ResolvedModels;
 use super::painter::{Brief, Painter};
-use super::recipe::{CAPTION, Recipe};
+use super::recipe::Recipe;
 use super::record::record;
 use super::writer::{Writer, WrittenText};
 use super::{
@@ -23,6 +23,9 @@ use super::{
 use crate::story::{ModelUse, Record};
 use crate::weights::Model;
 use crate::words::other_language;
+
+/// A text becomes a picture prompt, and that a picture: any writer with any painter.
+pub const CAPTION: RecipeId = RecipeId::new("caption");
 
 pub(super) struct CaptionRecipe;
 
