@@ -488,7 +488,7 @@ fn summary(identity: &Identity) -> String {
     parts.join(", ")
 }
 
-/// One line that says what something is.
+/// An identity in one line, for people.
 pub fn line(identity: &Identity) -> String {
     let mut text = summary(identity);
     if identity.tensor_bytes > 0 {

@@ -173,7 +173,7 @@ fn name_of(model: &str) -> String {
     }
 }
 
-/// The address and what was kept there of `model`, which is on an engine elsewhere.
+/// The address of the engine that `model` is on, and the settings that were kept for it.
 ///
 /// # Errors
 /// When what was kept can't be read.

@@ -15,7 +15,7 @@ pub struct HeaderTensor {
 }
 
 impl HeaderTensor {
-    /// Numbers in it.
+    /// How many numbers it holds.
     pub fn count(&self) -> u64 {
         let sizes = self.shape.iter().map(|&size| size as u64);
         sizes.fold(1, u64::saturating_mul)
@@ -42,19 +42,19 @@ impl HeaderTensors {
         self.map.contains_key(name)
     }
 
-    /// Whether a name begins so.
+    /// Whether a name begins with `prefix`.
     pub fn has_prefix(&self, prefix: &str) -> bool {
         self.first_with_prefix(prefix).is_some()
     }
 
-    /// The first of the names that begin so.
+    /// The first name that begins with `prefix`, in alphabetical order.
     pub fn first_with_prefix(&self, prefix: &str) -> Option<&str> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let (name, _) = self.map.range::<str, _>(from).next()?;
         name.starts_with(prefix).then_some(name)
     }
 
-    /// What follows `prefix` in the names that begin so, in order, with their tensors.
+    /// The tensors whose names begin with `prefix`, in order of names, each with what follows it.
     pub fn after_prefix<'a>(
         &'a self,
         prefix: &'a str,
@@ -64,7 +64,7 @@ impl HeaderTensors {
         held.map_while(move |(name, info)| Some((name.strip_prefix(prefix)?, info)))
     }
 
-    /// Whether a name contains this.
+    /// Whether a name contains `part`.
     pub fn has_part(&self, part: &str) -> bool {
         self.names().any(|name| name.contains(part))
     }
@@ -79,7 +79,7 @@ impl HeaderTensors {
         self.shape(name)?.get(axis).copied()
     }
 
-    /// The first tensor, in order of names, whose name fits.
+    /// The first tensor, in order of names, whose name `fits`.
     pub fn find(&self, fits: impl Fn(&str) -> bool) -> Option<(&str, &HeaderTensor)> {
         let found = self.map.iter().find(|(name, _)| fits(name));
         found.map(|(name, info)| (name.as_str(), info))
@@ -93,7 +93,7 @@ impl HeaderTensors {
         numbers.max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// Those whose names begin so, without that beginning.
+    /// The tensors whose names begin with `prefix`, under their names without it.
     #[must_use]
     pub fn without_prefix(&self, prefix: &str) -> HeaderTensors {
         let held = self.after_prefix(prefix);

@@ -38,7 +38,7 @@ impl ModelArgs {
         pipeline::loader(self.options())
     }
 
-    /// The same as the pipeline's own type.
+    /// The flags as the pipeline's [`pipeline::LoadOptions`].
     pub fn options(&self) -> pipeline::LoadOptions {
         let (model, recipe) = match &self.model {
             Some(model) => split_recipe(model),

@@ -92,7 +92,7 @@ impl TextToImageModel {
         Self::load_at(dir, &Place::of(device))
     }
 
-    /// The same for wherever models are loaded to.
+    /// As [`TextToImageModel::load`], onto the devices of `place`.
     ///
     /// # Errors
     /// As [`TextToImageModel::load`], or a GPU that fails.

@@ -20,7 +20,7 @@ use crate::storyworld::{LAYOUTS, Time, Weather};
 /// Pictures of a row in a grid.
 const GRID_COLUMNS: u32 = 8;
 
-/// Whose drawings are drawn from.
+/// Which drawings are drawn and chosen from.
 #[derive(Clone, Debug)]
 pub enum DrawingSource {
     /// Drawings of the library that training saw.
@@ -31,7 +31,7 @@ pub enum DrawingSource {
     Other(Vec<CompositionSubject>),
 }
 
-/// What to draw.
+/// Settings of [`judge_drawings`].
 #[derive(Clone, Debug)]
 pub struct DrawingOptions {
     /// Pictures with one, two and three figures, each.
@@ -44,7 +44,7 @@ pub struct DrawingOptions {
     pub source: DrawingSource,
 }
 
-/// What the judge said.
+/// How many figures the judge took for what they are.
 #[derive(Clone, Debug)]
 pub struct DrawingReport {
     /// Of real scenes, drawn by the renderer: what the judge itself is worth.

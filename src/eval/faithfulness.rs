@@ -25,7 +25,7 @@ const BATCH: usize = 8;
 const GRID: usize = 64;
 const GRID_COLUMNS: u32 = 8;
 
-/// What to judge.
+/// Settings of [`judge`].
 #[derive(Clone, Debug)]
 pub struct FaithfulnessOptions {
     /// Scenes in all; a third each of one, two and three subjects.

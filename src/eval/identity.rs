@@ -76,7 +76,7 @@ pub struct Similarity {
     pub centred: Option<f64>,
 }
 
-/// A member of the cast.
+/// How alike a member of the cast is in its pictures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MemberSimilarity {
     /// Its name in the story.
@@ -88,7 +88,7 @@ pub struct MemberSimilarity {
     pub alike: Similarity,
 }
 
-/// What is found on a board.
+/// How alike the members of the cast are in the pictures of a board.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IdentityReport {
     /// Panels with a picture.

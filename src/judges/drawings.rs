@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::Accuracy;
 
-/// How many drawings it chooses from.
+/// Drawings that a [`DrawingJudge`] chooses from.
 pub const CHOICE: usize = 100;
 /// Pixels at which it compares: detail below that is not held against a picture.
 const SIDE: u32 = 64;
@@ -28,7 +28,7 @@ pub struct DrawingJudge {
 pub struct Verdict(pub [Accuracy; MAX_FIGURES]);
 
 impl Verdict {
-    /// All figures.
+    /// The accuracy over all pictures, however many figures they show.
     pub fn all(&self) -> Accuracy {
         let mut all = Accuracy::default();
         for share in &self.0 {

@@ -89,7 +89,7 @@ impl FaithfulnessReport {
         text
     }
 
-    /// The same numbers, with the counts they rest on.
+    /// The report as JSON, with the counts that the shares rest on.
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self
             .rows

@@ -165,7 +165,7 @@ impl LlamaTokenizer {
         Ok(tokenizer.append(VOKENS))
     }
 
-    /// The same where so many vokens stand for a picture; without this it is [`VOKENS`].
+    /// The tokenizer with `vokens` vokens for a picture in place of [`VOKENS`].
     #[must_use]
     pub fn with_vokens(mut self, vokens: usize) -> Self {
         let ours = self.vokens + 1;

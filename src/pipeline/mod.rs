@@ -84,7 +84,7 @@ pub enum Started {
     Elsewhere(RemoteWork),
 }
 
-/// What was made, each with the record of how.
+/// What a request has made: texts, pictures, a plan, each with its record.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
     /// The text and its record, where one was asked for.
@@ -107,7 +107,7 @@ pub struct Output {
     pub asked: Option<bool>,
 }
 
-/// What a loaded pipeline is and can do.
+/// The models of a loaded pipeline, and their capabilities.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
     /// Model id.

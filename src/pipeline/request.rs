@@ -7,7 +7,7 @@ use image::RgbaImage;
 use super::VOKEN;
 use crate::story::{ImageId, Images, Member, MemberId, Panel, PanelId, Settings, Story, Take as _};
 
-/// What to make for a panel.
+/// What a request makes for a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Make {
     /// The text alone.
@@ -166,7 +166,7 @@ impl Request {
         request
     }
 
-    /// The same for the rewriting of the panel's text after `instruction`.
+    /// The request with the panel's text to be rewritten after `instruction`.
     pub fn rewriting(self, text: &str, instruction: &str, candidates: u32) -> Request {
         Request {
             text: Some(text.trim().to_owned()),

@@ -8,7 +8,7 @@ use super::{ModelPart, PARTS_FILE, PartPaths, PublishedError};
 use crate::files::write_beside;
 use crate::weights::{self, AddedModel, Checkpoint, Manifest, Model, ModelSource};
 
-/// The name of the recipe that such models tell stories by.
+/// The `pipeline` that the manifest of such a model names.
 pub const PIPELINE: &str = "voken";
 
 /// Files up to this size beside a part's weights are part of it: configurations, vocabularies.

@@ -17,7 +17,7 @@ use crate::vision::{TowerParams, VisionTower};
 use crate::voken::{BaseModel, FeatureMapper, ReferenceSizes, VokenIds, VokenModel};
 use crate::weights::{Checkpoint, DeviceKind, TensorView};
 
-/// The parts of a model, ready to be read.
+/// A folder of the public weights of MiniGPT-5 that is open: sizes and tokenizer are read, the networks on demand.
 pub struct Published {
     parts: PartPaths,
     /// Hyperparameters of all networks.

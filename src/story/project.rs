@@ -20,7 +20,7 @@ use super::sweep::{self, SweptFiles, put_unused_into_trash};
 use super::{Document, ImageId, Images, PictureTake, Story, owner, written};
 use crate::files::{clear_left_behind, read_file, write_beside};
 
-/// Of `story.json`. Raised when an older program could not read what a newer one writes.
+/// The schema of `story.json`; raised when an older program could not read what a newer one writes.
 pub const SCHEMA_VERSION: u64 = 2;
 
 /// No story is longer, in bytes of `story.json`.

@@ -66,7 +66,7 @@ impl SubjectId {
         self.index() < CHARACTERS.len()
     }
 
-    /// What it looks like and is called.
+    /// The subject's drawing and names.
     pub fn get(self) -> &'static Subject {
         let i = self.index();
         match CHARACTERS.get(i) {

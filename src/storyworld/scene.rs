@@ -50,7 +50,7 @@ pub struct PlacedSubject {
     pub scale: u8,
 }
 
-/// What is drawn; subjects stand from left to right in the order they are listed.
+/// A scene of the storyworld: subjects from left to right, place, time and weather.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scene {
     /// Where it plays.

@@ -12,7 +12,7 @@ use crate::catalogue;
 use crate::export::{self, Destination};
 use crate::story::{MemberId, PanelId, picture_endings};
 
-/// What is asked; the names are suggestions.
+/// A file dialog to open; the names are suggestions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// The folder of a story to open.
@@ -37,7 +37,7 @@ pub enum Ask {
     Export(ExportAsk),
 }
 
-/// What pictures that the author brings become.
+/// What pictures that the author imports are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Becomes {
     /// Takes of a panel, or new panels.
@@ -49,7 +49,7 @@ pub enum Becomes {
 }
 
 impl Becomes {
-    /// What a dialog says.
+    /// The title of the dialog.
     pub fn title(self) -> &'static str {
         match self {
             Becomes::Panels(_) => "Add a picture to the story",
@@ -83,7 +83,7 @@ pub enum WeightsFor {
 }
 
 impl WeightsFor {
-    /// What a dialog says.
+    /// The title of the dialog.
     pub fn title(self) -> &'static str {
         match self {
             WeightsFor::Lora | WeightsFor::MemberLora(_) => "Choose the file of a LoRA",
@@ -97,7 +97,7 @@ impl WeightsFor {
     }
 }
 
-/// A place for an export.
+/// A dialog that asks where an export goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportAsk {
     /// Its id in [`export::EXPORTERS`].

@@ -93,10 +93,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// All of them.
+    /// Every kind, in the order of the form.
     pub const ALL: [EngineKind; 2] = [EngineKind::Words, EngineKind::Pictures];
 
-    /// What it is called, for people.
+    /// The name for people.
     pub fn label(self) -> &'static str {
         match self {
             EngineKind::Words => "Words: llama-server, LM Studio, Ollama, vLLM",

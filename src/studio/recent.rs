@@ -10,7 +10,7 @@ use image::RgbaImage;
 
 use crate::story::{ImageId, Project};
 
-/// So many are shown.
+/// Most stories that the start page shows.
 pub const SHOWN: usize = 6;
 
 /// A story as the start page shows it.

@@ -125,7 +125,7 @@ impl JobQueue {
         self.running.iter().chain(&self.elsewhere)
     }
 
-    /// The same, to be changed.
+    /// All jobs that are worked on, to be changed.
     pub fn all_mut(&mut self) -> impl Iterator<Item = &mut RunningJob> {
         self.running.iter_mut().chain(&mut self.elsewhere)
     }
@@ -135,7 +135,7 @@ impl JobQueue {
         self.all().find(|running| running.job == job)
     }
 
-    /// The same, to be changed.
+    /// The running job if it is `job`, to be changed.
     pub fn job_mut(&mut self, job: JobId) -> Option<&mut RunningJob> {
         self.all_mut().find(|running| running.job == job)
     }

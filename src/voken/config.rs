@@ -51,7 +51,7 @@ impl Default for MapperConfig {
 }
 
 impl MapperConfig {
-    /// The same for a decoder sequence of `shape [1,tokens,width]`, where a file has one: it says
+    /// This configuration for a decoder sequence of `shape [1,tokens,width]`, where a file has one: it says
     /// both sizes itself.
     pub fn for_prompt(mut self, shape: Option<&[usize]>) -> Self {
         if let Some(&[_, tokens, width]) = shape {

@@ -109,12 +109,12 @@ impl VokenFolder {
         serde_json::from_slice(&bytes).map_err(|e| bad(e.into()))
     }
 
-    /// What it sees with, for a language model of `width`.
+    /// The vision tower, for a language model of `width`.
     pub fn read_tower(&self, width: usize, device: &Device) -> Result<VisionTower, FolderError> {
         self.read_tower_at(width, &Place::of(device))
     }
 
-    /// The same for wherever models are loaded to.
+    /// As [`VokenFolder::read_tower`], onto the devices of `place`.
     pub fn read_tower_at(&self, width: usize, place: &Place) -> Result<VisionTower, FolderError> {
         let config = self.read_config()?.sizes.vision;
         let path = self.vision_file();
@@ -122,7 +122,7 @@ impl VokenFolder {
         VisionTower::new(config, width, &TowerParams::all(&p)).map_err(|e| unreadable(&path, &e))
     }
 
-    /// The same by itself, for the language model that it was trained for.
+    /// The vision tower for the language model that it was trained for.
     pub fn read_tower_alone(&self, device: &Device) -> Result<VisionTower, FolderError> {
         let path = self.vision_file();
         let projection = self.params(&path, device)?.shape("llama_proj.weight");
@@ -135,7 +135,7 @@ impl VokenFolder {
         }
     }
 
-    /// What speaks, on the quantised layers of `file`.
+    /// The language model with its vokens and the mapper, on the quantised layers of `file`.
     pub fn read_model(&self, file: &GgufLlama, device: &Device) -> Result<VokenModel, FolderError> {
         let config = self.read_config()?;
         let path = self.model_file();

@@ -131,7 +131,7 @@ impl FeatureMapper {
         self.decoder_norm.forward(&x)
     }
 
-    /// All of it.
+    /// Perceptron, encoder and decoder: `[B,vokens,H] -> [B,prompt_tokens,D]`.
     pub fn forward(&self, states: &Tensor) -> Result<Tensor> {
         match &self.gpu {
             None => self.decode(&self.encode(&self.fc(states)?)?),

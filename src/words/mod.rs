@@ -73,7 +73,7 @@ pub fn unknown(text: &str, knows: impl Fn(&str) -> bool) -> Vec<UnknownWord> {
     found
 }
 
-/// The same words, each once.
+/// The words of [`unknown`], each once.
 pub fn unknown_words(text: &str, knows: impl Fn(&str) -> bool) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for UnknownWord { word, .. } in unknown(text, knows) {

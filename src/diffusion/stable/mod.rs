@@ -64,7 +64,7 @@ pub struct StableDiffusionOptions {
 }
 
 impl StableDiffusionOptions {
-    /// The same for wherever models are loaded to.
+    /// The model as it is, on the devices of `place`.
     pub fn at(place: &Place) -> Self {
         Self {
             gpu: place.gpu.clone(),

@@ -59,7 +59,7 @@ pub struct Residuals {
 }
 
 impl Residuals {
-    /// Those of two ControlNets, added up.
+    /// The sum of the residuals of two ControlNets.
     ///
     /// # Errors
     /// Shapes that don't fit each other.

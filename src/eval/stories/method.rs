@@ -90,7 +90,7 @@ pub struct MethodContext<'a> {
 }
 
 impl MethodContext<'_> {
-    /// The teller of a row.
+    /// The method that a row names.
     ///
     /// # Errors
     /// One sentence that says what the row lacks.

@@ -41,7 +41,7 @@ const FRECHET_DRAWS: usize = 100;
 /// Scenes of real pictures are from stories with seeds from here on, which no row tells.
 const REAL_SEEDS: u64 = 1 << 32;
 
-/// What to compare.
+/// Settings of [`compare`].
 #[derive(Clone, Debug)]
 pub struct StoryOptions {
     /// Held-out stories that every row tells.

@@ -99,7 +99,7 @@ impl StoryScore {
     }
 }
 
-/// How a metric is written.
+/// The unit that a metric is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// From 0 to 1, written in per cent.
@@ -166,7 +166,7 @@ fn yes(of: impl Iterator<Item = bool>) -> Option<f64> {
     mean(of.map(|yes| f64::from(u8::from(yes))))
 }
 
-/// Of pictures, in the order of the table. The Fréchet distance comes with them.
+/// Metrics of pictures, in the order of the table. The Fréchet distance comes with them.
 pub const OF_PICTURES: [Metric; 10] = [
     share("recall", "subject recall in context", |s| {
         ratio(panels(s).map(|p| (p.found, p.shown)))
@@ -194,7 +194,7 @@ pub const OF_PICTURES: [Metric; 10] = [
     }),
 ];
 
-/// Of texts, in the order of the table.
+/// Metrics of texts, in the order of the table.
 pub const OF_TEXTS: [Metric; 9] = [
     number("perplexity", "perplexity", |s| {
         let (sum, tokens) = s.iter().fold((0.0, 0), |sum, story| {

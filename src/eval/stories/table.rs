@@ -139,7 +139,7 @@ impl StoriesReport {
         text
     }
 
-    /// The same numbers.
+    /// The report as JSON.
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self
             .rows

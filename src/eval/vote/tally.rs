@@ -149,7 +149,7 @@ impl VoteCounts {
         text
     }
 
-    /// The same numbers.
+    /// The counts as JSON.
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self
             .rows

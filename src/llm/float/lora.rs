@@ -63,7 +63,7 @@ impl Dropout {
 }
 
 impl LoraConfig {
-    /// The same with the rank of the adapters below `p`, where it holds any.
+    /// These settings with the rank of the adapters that `p` holds, if it holds any.
     pub fn of_file(mut self, p: &Params) -> Self {
         if let Some(&[rank, _]) = p
             .shape("layers.0.self_attn.q_proj.lora_A.default.weight")

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Workflow;
 
-/// How manifests call models of a ComfyUI.
+/// The `pipeline` that the manifest of a model on a ComfyUI names.
 pub const PIPELINE: &str = "comfyui";
 
 /// A model on a ComfyUI: a checkpoint with a built-in graph, or the author's own workflow.

@@ -8,7 +8,7 @@ use super::super::{Cancel, Client, RemoteError};
 /// Tokens that a model reads where its server does not say: what Ollama gives a model by default.
 const USUAL_CONTEXT: usize = 4096;
 
-/// How manifests call models of such servers.
+/// The `pipeline` that the manifest of a model on such a server names.
 pub const PIPELINE: &str = "endpoint";
 
 /// The servers that differ in more than their OpenAI interface.

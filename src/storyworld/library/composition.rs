@@ -47,7 +47,7 @@ pub struct Figure {
     pub mirrored: bool,
 }
 
-/// What is drawn; figures stand from left to right.
+/// A scene of the library: its setting and its figures, from left to right.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Composition {
     /// Where and when it plays.
@@ -56,7 +56,7 @@ pub struct Composition {
     pub figures: Vec<Figure>,
 }
 
-/// What [`Composition::random`] draws.
+/// Settings of [`Composition::random`].
 #[derive(Clone, Debug)]
 pub struct CompositionOptions {
     /// Least and most figures, within 1..=4.

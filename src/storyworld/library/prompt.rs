@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::{DrawingId, MAX_FIGURES, DrawnNoun, SettingMentions, Side, drawn_nouns};
 
-/// Who is shown.
+/// A subject that a picture prompt names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptSubject {
     /// The member of the cast with that number.
@@ -16,7 +16,7 @@ pub enum PromptSubject {
     Drawing(DrawingId),
 }
 
-/// A picture prompt as it is read.
+/// A picture prompt of the library, read: subjects with their sides, and the setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompositionPrompt {
     /// Who stands there, from left to right, and where that is said.

@@ -39,7 +39,7 @@ static MORE: LazyLock<Vec<MorePlace>> = LazyLock::new(|| {
     lines.map(read).collect()
 });
 
-/// Where a composition plays.
+/// A place that a composition plays in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// A place of the stories.
@@ -194,7 +194,7 @@ impl SceneSetting {
     }
 }
 
-/// What a text says of where, when and in what weather.
+/// Place, time and weather that a text names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingMentions {
     /// The first place that it names.

@@ -28,7 +28,7 @@ pub(super) struct CastProposals {
 }
 
 impl State {
-    /// Those who may belong to the cast.
+    /// Members that are proposed for the cast: those that the writer named, and names in the texts.
     pub fn proposals(&self) -> &[Member] {
         &self.board.cast_proposals.proposals
     }

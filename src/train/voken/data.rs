@@ -53,7 +53,7 @@ pub struct TrainingStory {
     pub spoken: bool,
 }
 
-/// What is learnt from.
+/// Which data a stage learns from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataKind {
@@ -151,7 +151,7 @@ pub fn told(tale: &Tale) -> Vec<TrainingPanel> {
 }
 
 impl TrainingPicture {
-    /// Its pixels; scenes are drawn by `renderer`.
+    /// The picture's pixels; scenes are drawn by `renderer`.
     ///
     /// # Errors
     /// A file that can't be read as a picture.

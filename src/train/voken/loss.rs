@@ -9,7 +9,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
-/// How the losses are weighed, and what belongs to them. The defaults are the reference's.
+/// Weights of the losses, and their settings. The defaults are the reference's.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossWeights {

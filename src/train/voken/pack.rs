@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What is learnt of a panel.
+/// A training objective of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
@@ -347,7 +347,7 @@ pub struct ReadContext {
 }
 
 impl ReadContext {
-    /// Those of several packs as that of one pack of all their stories.
+    /// The contexts of several packs as the context of one pack of all their stories.
     ///
     /// # Errors
     /// None of them, or those of other models.
