@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{MAX_NEW_TOKENS, VokenPipeline};
+use super::{MAX_NEW_TOKENS, VOKEN, VokenPipeline};
 use crate::diffusion::{LatentDiffusion, TextToImageModel};
 use crate::llm::LlamaTokenizer;
 use crate::llm::float::GgufLlama;
 use crate::pipeline::load::ResolvedModels;
 use crate::pipeline::networks::{ImageModel, LanguageInfo, PipelineNetworks, VokenLanguageModel};
-use crate::pipeline::recipe::VOKEN;
 use crate::pipeline::record::description;
 use crate::pipeline::speech::TextFormat;
 use crate::pipeline::{LoadProgress, PipelineError};
