@@ -66,6 +66,11 @@ impl Board {
         Ok(self.document.apply(edit)?)
     }
 
+    /// The edit that takes a member out of the cast.
+    pub(super) fn removal(&self, id: MemberId) -> Option<Edit> {
+        self.document.removal(id)
+    }
+
     pub(super) fn fresh_panel_id(&mut self) -> PanelId {
         self.document.fresh_id()
     }

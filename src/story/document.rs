@@ -106,6 +106,19 @@ impl Document {
     /// The edit that takes a member out of the cast and remembers it as dismissed: whom the author
     /// has taken out is neither proposed again nor comes back with the next picture that shows it.
     /// `None` where there is no such member.
+    ///
+    /// ```
+    /// use vokenboard::story::{Document, Member, Story};
+    ///
+    /// let mut document = Document::new(Story::default());
+    /// let bee = Member { name: "bee".into(), ..Member::default() };
+    /// for edit in document.newcomers(vec![bee.clone()]) {
+    ///     document.apply(edit).unwrap();
+    /// }
+    /// let removal = document.removal(document.story().cast[0].id).unwrap();
+    /// document.apply(removal).unwrap();
+    /// assert!(document.newcomers(vec![bee]).is_empty());
+    /// ```
     pub fn removal(&self, id: MemberId) -> Option<Edit> {
         let story = self.story();
         let member = story.member(id)?;

@@ -118,6 +118,26 @@ fn nouns_find_their_drawings_and_join_the_cast() {
 }
 
 #[test]
+fn whom_the_author_takes_out_of_the_cast_does_not_come_back() {
+    let desk = tempfile::tempdir().unwrap();
+    let args = [&TELL[..], &["story", "--panels", "1"]].concat();
+    vokenboard(desk.path(), &args).assert().success();
+    let names = |desk: &Path| -> Vec<String> {
+        let cast = story(desk).cast;
+        cast.into_iter().map(|member| member.name).collect()
+    };
+    let before = names(desk.path());
+    assert!(before.contains(&"bees".to_owned()), "{before:?}");
+    let again = ["regenerate", "story", "--panel", "1", "--model", "tiny-stage"];
+    for args in [&["cast", "story", "remove", "bees"][..], &again] {
+        vokenboard(desk.path(), args).assert().success();
+    }
+    let after = names(desk.path());
+    assert_eq!(after.len(), before.len() - 1, "{after:?}");
+    assert!(!after.contains(&"bees".to_owned()), "{after:?}");
+}
+
+#[test]
 fn a_drawing_of_the_authors_takes_the_place_of_the_librarys() {
     let desk = tempfile::tempdir().unwrap();
     let args = [&TELL[..], &["story", "--panels", "1"]].concat();
