@@ -110,12 +110,7 @@ fn pipeline(dir: &Path) -> Result<Identity, CatalogueError> {
     }
     let opened = StableDiffusion::open(dir, StableDiffusionOptions::on(&Device::Cpu))?;
     let family = opened.family();
-    let mut identity = usable(
-        WeightsKind::Model,
-        &family.to_string(),
-        family.label(),
-        why,
-    );
+    let mut identity = usable(WeightsKind::Model, &family.to_string(), family.label(), why);
     let prediction = opened.scheduler_config().get("prediction_type");
     identity.prediction = Some(
         prediction

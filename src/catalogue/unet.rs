@@ -34,12 +34,7 @@ pub(super) fn alone(t: &HeaderTensors) -> Option<Identity> {
             ..refused(unet.name, unet.label, why, ELSEWHERE)
         });
     }
-    let mut identity = usable(
-        WeightsKind::Component,
-        unet.name,
-        "a UNet alone",
-        why,
-    );
+    let mut identity = usable(WeightsKind::Component, unet.name, "a UNet alone", why);
     identity.supported = false;
     identity.in_channels = Some(unet.in_channels);
     identity.instead = Some(format!(

@@ -88,7 +88,10 @@ impl CompositionDiffusion {
         })
     }
 
-    fn references(&self, request: &CompositionRequest) -> Result<Option<ReferenceLatents>, DiffusionError> {
+    fn references(
+        &self,
+        request: &CompositionRequest,
+    ) -> Result<Option<ReferenceLatents>, DiffusionError> {
         if request.figures.is_empty() {
             return Ok(None);
         }

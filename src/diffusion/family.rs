@@ -175,7 +175,8 @@ mod tests {
             &[8, 9, 3, 3][..],
         );
         let attention = |width: &'static [usize]| {
-            let name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight";
+            let name =
+                "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight";
             (name, width)
         };
         let text = ("cond_stage_model.model.ln_final.weight", &[8][..]);

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use crate::diffusion::{DenoisingOptions, CompositionRequest, CompositionDiffusion};
+use crate::diffusion::{CompositionDiffusion, CompositionRequest, DenoisingOptions};
 use crate::judges::{CHOICE, DrawingJudge, Verdict};
 use crate::storyworld::library::{
     Composition, CompositionRenderer, CompositionSubject, DrawingId, Figure, Location, SceneSetting,

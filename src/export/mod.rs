@@ -14,8 +14,7 @@ mod sheet;
 mod typeset;
 
 pub use exporter::{
-    Destination, Export, ExportOptions, Exporter, OptionSpec, export, exporter,
-    target_of,
+    Destination, Export, ExportOptions, Exporter, OptionSpec, export, exporter, target_of,
 };
 pub use guard::{Existing, answered, check_folder, check_output, check_target, with_ending};
 pub use markdown::{check_markdown, write_markdown, write_markdown_over};

@@ -55,9 +55,9 @@ pub fn write_sheet(story: &Story, images: &Images, path: &Path) -> Result<(), Ex
 /// Draws the board at about two screens' width, however many panels it has. Panels without a
 /// picture, or with one whose file is missing, show their text on a card in its place.
 pub fn draw_sheet(story: &Story, images: &Images) -> Result<RgbaImage, ExportError> {
-    let sheet =
-        SheetLayout::lay_out(story, images).map_err(|e| ExportError::Sheet(e.into()))?;
-    let too_large = || ExportError::Sheet(format!("{} by {} pixels", sheet.width, sheet.height).into());
+    let sheet = SheetLayout::lay_out(story, images).map_err(|e| ExportError::Sheet(e.into()))?;
+    let too_large =
+        || ExportError::Sheet(format!("{} by {} pixels", sheet.width, sheet.height).into());
     let tree = usvg::Tree::from_str(&sheet.svg, &options(&sheet.svg))
         .map_err(|e| ExportError::Sheet(e.into()))?;
     let mut pixmap = tiny_skia::Pixmap::new(sheet.width, sheet.height).ok_or_else(too_large)?;

@@ -113,8 +113,11 @@ impl DrawingJudge {
         let scaled: Vec<Vec<Figure>> = (1..=MAX_FIGURES)
             .map(|count| {
                 let all = self.choice.par_iter().cloned();
-                all.map(|other| self.renderer.scaled(&Figure::new(other, count, 1.0, (0, 0))))
-                    .collect()
+                all.map(|other| {
+                    self.renderer
+                        .scaled(&Figure::new(other, count, 1.0, (0, 0)))
+                })
+                .collect()
             })
             .collect();
         let count = |at: usize| shown[at].1.figures.len().clamp(1, MAX_FIGURES) - 1;

@@ -16,9 +16,9 @@ pub(crate) mod crew;
 mod cut;
 mod driver;
 mod frozen;
+pub mod gpu;
 #[cfg(test)]
 mod gradcheck;
-pub mod gpu;
 mod kernels;
 mod layers;
 mod memory;

@@ -64,7 +64,10 @@ impl Request {
         });
         let scene = self.after(&before, text, self.cast.as_deref());
         let location = scene.location.unwrap_or_else(|| {
-            Location::Story(by_opening(told.first().map_or(text, String::as_str), &USUAL))
+            Location::Story(by_opening(
+                told.first().map_or(text, String::as_str),
+                &USUAL,
+            ))
         });
         let setting = SceneSetting {
             location,
@@ -123,7 +126,14 @@ impl Request {
             let room = CARRIED.saturating_sub(entities.len()).max(1);
             let is_character = |entity: &Entity| entity.character;
             let is_same = |a: &Entity, b: &Entity| a.who == b.who;
-            carry_over(&before.entities, text, &mut entities, room, is_character, is_same);
+            carry_over(
+                &before.entities,
+                text,
+                &mut entities,
+                room,
+                is_character,
+                is_same,
+            );
         }
         choose(&mut entities);
         let place = || {
@@ -209,7 +219,7 @@ impl Request {
 fn rank(kind: DrawingKind, fit: NounFit) -> u8 {
     let near = match fit {
         NounFit::Same => 0,
-        NounFit::DrawingKind => 1,
+        NounFit::Kind => 1,
         NounFit::Near => 3,
     };
     1 + near + 2 * u8::from(!kind.is_character())
@@ -319,6 +329,10 @@ mod tests {
         assert_eq!(new(&request, &prompt), ["dog", "key"]);
         // Whom the author took out is not drawn.
         request.cast = Some(Vec::new());
-        assert!(request.composition_prompt(text).starts_with("dog on the left"));
+        assert!(
+            request
+                .composition_prompt(text)
+                .starts_with("dog on the left")
+        );
     }
 }

@@ -73,10 +73,7 @@ impl NounDrawings {
     pub fn line(&self) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
         for DrawnNoun {
-            noun,
-            drawing,
-            fit,
-            ..
+            noun, drawing, fit, ..
         } in &self.drawn
         {
             let shown = drawing.get().noun();

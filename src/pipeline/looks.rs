@@ -3,7 +3,9 @@
 
 use super::painter::{Capabilities, PromptStyle, embedding_name};
 use super::{ContextPanel, Request};
-use crate::story::{Likeness, LoraUse, Member, MemberKind, PanelId, Reference, name_mentions, mentioned_members};
+use crate::story::{
+    Likeness, LoraUse, Member, MemberKind, PanelId, Reference, mentioned_members, name_mentions,
+};
 use crate::storyworld::mentions;
 
 /// Words that stand before a noun.

@@ -326,7 +326,7 @@ fn planned(parts: &PartPaths, device: &Device) -> Result<MemoryPlan, PublishedEr
     if let Some(misfit) = report.misfits.first() {
         return Err(PublishedError::Unusable {
             path: parts.stable_diffusion.clone(),
-            reason: misfit.clone(),
+            reason: misfit.clone().into(),
         });
     }
     Ok(plan(&report, crate::weights::kind_of(device), limit)?)

@@ -123,7 +123,7 @@ impl FoundParts {
     /// When a part that is needed is missing, or there is more than one of a kind. Where a file
     /// cannot be read an optional part must be there, too: the file may be that part.
     pub fn choose(
-        &self,
+        self,
         dir: &Path,
         given: &BTreeMap<ModelPart, PathBuf>,
     ) -> Result<PartPaths, PublishedError> {
@@ -151,8 +151,8 @@ impl FoundParts {
         }
         if !missing.is_empty() {
             // A file that cannot be read may be what is missing.
-            return Err(match self.unreadable.first() {
-                Some(error) => PublishedError::Checkpoint(error.clone()),
+            return Err(match self.unreadable.into_iter().next() {
+                Some(error) => PublishedError::Checkpoint(error),
                 None => PublishedError::Missing {
                     dir: dir.to_path_buf(),
                     parts: missing,

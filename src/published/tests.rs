@@ -37,11 +37,11 @@ fn parts_are_found_by_their_contents_whatever_their_names() {
     fs::create_dir(dir.join("deep")).unwrap();
     fs::rename(dir.join("llama"), dir.join("deep/vicuna")).unwrap();
     let found = find(dir).unwrap();
+    assert!(found.extra.is_empty() && found.unreadable.is_empty());
     let parts = found.choose(dir, &Default::default()).unwrap();
     assert_eq!(parts.eva_vit, dir.join("a.bin"));
     assert_eq!(parts.llama, dir.join("deep/vicuna"));
     assert_eq!(parts.stage2, Some(dir.join("stage2_vist.ckpt")));
-    assert!(found.extra.is_empty() && found.unreadable.is_empty());
 
     fs::copy(dir.join("a.bin"), dir.join("b.pth")).unwrap();
     fs::copy(
@@ -61,7 +61,7 @@ fn parts_are_found_by_their_contents_whatever_their_names() {
     );
     let given = [(ModelPart::EvaVit, dir.join("b.pth"))].into();
     assert_eq!(
-        found.choose(dir, &given).unwrap().eva_vit,
+        find(dir).unwrap().choose(dir, &given).unwrap().eva_vit,
         dir.join("b.pth")
     );
     fs::remove_file(dir.join("stage1_cc3m.ckpt")).unwrap();

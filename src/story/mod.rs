@@ -18,7 +18,10 @@ mod sweep;
 mod takes;
 mod written;
 
-pub use cast::{Member, MemberId, MemberKind, NameMention, Proposal, name_mentions, mentioned_members, proposals};
+pub use cast::{
+    Member, MemberId, MemberKind, NameMention, Proposal, mentioned_members, name_mentions,
+    proposals,
+};
 pub use document::Document;
 pub use edit::{Edit, EditError};
 pub use images::{ImageId, Images};

@@ -38,11 +38,13 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
             widgets::line(ui, "header", left, |ui| {
                 let (state, actions) = (&mut *state.borrow_mut(), &mut *actions.borrow_mut());
                 device(ui, state, narrow, actions);
-                let undo = widgets::icon_button(ui, Icon::Undo, "Undo", state.board.document.can_undo());
+                let undo =
+                    widgets::icon_button(ui, Icon::Undo, "Undo", state.board.document.can_undo());
                 if undo.on_hover_text("Ctrl+Z").clicked() {
                     actions.push(Action::Undo);
                 }
-                let redo = widgets::icon_button(ui, Icon::Redo, "Redo", state.board.document.can_redo());
+                let redo =
+                    widgets::icon_button(ui, Icon::Redo, "Redo", state.board.document.can_redo());
                 if redo.on_hover_text("Ctrl+Shift+Z").clicked() {
                     actions.push(Action::Redo);
                 }

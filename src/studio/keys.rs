@@ -15,7 +15,8 @@ pub(super) fn take(ui: &Ui, state: &mut State, left: Option<egui::Id>, actions: 
     let presses = |modifiers, key| ui.input_mut(|i| i.count_and_consume_key(modifiers, key));
     let pressed = |modifiers, key| presses(modifiers, key) > 0;
     // What lies over the window has the keys, and closes by Esc.
-    if state.view.sheet.is_some() || state.view.chooser.is_some() || state.stories.leaving.is_some() {
+    if state.view.sheet.is_some() || state.view.chooser.is_some() || state.stories.leaving.is_some()
+    {
         return;
     }
     for (modifiers, key, action) in [

@@ -344,7 +344,9 @@ impl State {
     }
 
     fn after_history(&mut self) {
-        self.board.title.clone_from(&self.board.document.story().title);
+        self.board
+            .title
+            .clone_from(&self.board.document.story().title);
         if self
             .view
             .selected

@@ -5,11 +5,11 @@
 //! adversarial part: flat art has no texture to invent. L1 alone never learns what is thin: a
 //! raindrop or a star that may be in several places is best left out by it.
 
-use crate::cause::Cause;
 use super::course::{self, Course, Phase, Stage, StepLosses};
 use super::optimizer::{AdamSettings, AdamW};
 use super::shards::Shards;
 use super::{Result, TrainError, log};
+use crate::cause::Cause;
 use crate::diffusion::{ModelFolder, Vae, VaeConfig};
 use crate::nn::{NoiseSource, Params, mean_square};
 use crate::storyworld::{Rect, Renderer, Scene, SceneOptions};
@@ -450,7 +450,13 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
     let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
     let course = Course {
         sample_every: s.grid_every,
-        ..Course::new(run, resume, phase, s.checkpoint_every, &["l2", "l1", "edge", "kl", "moved"])
+        ..Course::new(
+            run,
+            resume,
+            phase,
+            s.checkpoint_every,
+            &["l2", "l1", "edge", "kl", "moved"],
+        )
     };
     course::run(&course, &mut opt, &mut stage)
 }

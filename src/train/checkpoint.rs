@@ -1,9 +1,9 @@
 //! A run's whole state in one file, renamed into place, so that a kill at any moment loses at most
 //! the steps since the last one.
 
-use crate::cause::Cause;
 use super::optimizer::AdamW;
 use super::{Result, TrainError, write_whole};
+use crate::cause::Cause;
 use crate::story::Project;
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;

@@ -101,8 +101,8 @@ pub fn write_curves(run: &Path) -> Result<()> {
     const HEIGHT: u32 = 120;
     const COLOURS: [[u8; 3]; 4] = [[31, 119, 180], [214, 96, 20], [44, 140, 44], [150, 80, 170]];
     let path = self::path(run);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| TrainError::Write(path.clone(), e.into()))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| TrainError::Write(path.clone(), e.into()))?;
     let mut lines = text.lines();
     // The first column is the step, the last the speed.
     let columns = lines.next().map_or(0, |head| head.split(',').count());

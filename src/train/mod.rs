@@ -15,9 +15,9 @@ pub mod references;
 pub mod shards;
 pub mod voken;
 
+use crate::cause::Cause;
 use crate::files::write_in_folder;
 use crate::nn::Params;
-use crate::cause::Cause;
 use crate::weights::select_candle_device;
 use candle_core::Device;
 use std::path::{Path, PathBuf};

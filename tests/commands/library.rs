@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use candle_core::Device;
 use image::{Rgba, RgbaImage};
 use predicates::str::contains;
-use vokenboard::diffusion::{DenoisingOptions, CompositionDiffusion};
+use vokenboard::diffusion::{CompositionDiffusion, DenoisingOptions};
 use vokenboard::eval::{DrawingOptions, DrawingSource, judge_drawings};
 use vokenboard::story::{MemberKind, Project, Record, Story};
 use vokenboard::weights::Place;
@@ -128,7 +128,14 @@ fn whom_the_author_takes_out_of_the_cast_does_not_come_back() {
     };
     let before = names(desk.path());
     assert!(before.contains(&"bees".to_owned()), "{before:?}");
-    let again = ["regenerate", "story", "--panel", "1", "--model", "tiny-stage"];
+    let again = [
+        "regenerate",
+        "story",
+        "--panel",
+        "1",
+        "--model",
+        "tiny-stage",
+    ];
     for args in [&["cast", "story", "remove", "bees"][..], &again] {
         vokenboard(desk.path(), args).assert().success();
     }

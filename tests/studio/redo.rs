@@ -178,7 +178,10 @@ fn a_picture_is_drawn_from_the_take_by_a_slider_that_shows_it_live() {
     press(&mut t, "Draw from it");
     t.idle();
     let init = record(&t).settings.init.unwrap().image;
-    assert_eq!(t.state().board.images.get(&init).unwrap().dimensions(), (64, 48));
+    assert_eq!(
+        t.state().board.images.get(&init).unwrap().dimensions(),
+        (64, 48)
+    );
     press(&mut t, "From a scribble");
     drag(&mut t, (0.2, 0.2), (0.8, 0.2));
     t.shot("scribble");

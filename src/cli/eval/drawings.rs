@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::super::output::{ForceArgs, write_json};
-use crate::diffusion::{DenoisingOptions, CompositionDiffusion};
+use crate::diffusion::{CompositionDiffusion, DenoisingOptions};
 use crate::eval::{Accuracy, DrawingOptions, DrawingSource, Verdict, judge_drawings};
 use crate::story::read_picture_file;
 use crate::storyworld::library::{CompositionSubject, cut_out};
@@ -101,11 +101,21 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     println!("{:<8} {:>28} {:>28}", "figures", "real scenes", "drawn");
     for (n, (real, drawn)) in report.real.0.iter().zip(&report.drawn.0).enumerate() {
         if drawn.of > 0 {
-            println!("{:<8} {:>28} {:>28}", n + 1, share_text(*real), share_text(*drawn));
+            println!(
+                "{:<8} {:>28} {:>28}",
+                n + 1,
+                share_text(*real),
+                share_text(*drawn)
+            );
         }
     }
     let (real, drawn) = (report.real.all(), report.drawn.all());
-    println!("{:<8} {:>28} {:>28}", "all", share_text(real), share_text(drawn));
+    println!(
+        "{:<8} {:>28} {:>28}",
+        "all",
+        share_text(real),
+        share_text(drawn)
+    );
     let shares = |verdict: &Verdict| {
         let rows = verdict.0.iter().filter(|share| share.of > 0);
         rows.map(|share| json!({"right": share.right, "of": share.of}))

@@ -32,7 +32,7 @@ impl StableDiffusion {
         let (own, theirs) = (&self.unet.config, &config.unet);
         if own.cross_attention_dim != theirs.cross_attention_dim {
             let made = StableDiffusionFamily::of_width(theirs.cross_attention_dim);
-            let made = made.map_or("another kind of model", StableDiffusionFamily::called);
+            let made = made.map_or("another kind of model", StableDiffusionFamily::label);
             let ours = self.family.label();
             let why = format!("is a ControlNet for {made}, and the model is {ours}");
             let remedy = format!("use one made for {ours}");
@@ -68,7 +68,7 @@ impl StableDiffusion {
         let text = self.unet.config.cross_attention_dim;
         if width != text {
             let made = StableDiffusionFamily::of_width(width)
-                .map_or("another kind of model", StableDiffusionFamily::called);
+                .map_or("another kind of model", StableDiffusionFamily::label);
             let why = format!("is an IP-Adapter for {made}, and the model is {ours}");
             return Err(DiffusionError::unfit(path, why, &remedy));
         }

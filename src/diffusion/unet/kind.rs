@@ -182,7 +182,7 @@ fn name(t: &Shapes, w: &Widths) -> Option<Named> {
         };
         return Some(match (w.in_channels, whole) {
             (4 | 9, true) => ("sdxl", Sdxl.label(), Some(Sdxl)),
-            (4 | 9, None) => distilled(w.depth),
+            (4 | 9, false) => distilled(w.depth),
             (8, _) => ("sdxl-instruct-pix2pix", "InstructPix2Pix of SDXL", None),
             _ => (
                 "sdxl-variant",
@@ -226,10 +226,6 @@ fn distilled(depth: usize) -> Named {
     match depth {
         4 => ("ssd-1b", "Segmind SSD-1B", None),
         2 => ("segmind-vega", "Segmind Vega", None),
-        _ => (
-            "sdxl-distilled",
-            "a distilled SDXL with fewer blocks",
-            None,
-        ),
+        _ => ("sdxl-distilled", "a distilled SDXL with fewer blocks", None),
     }
 }

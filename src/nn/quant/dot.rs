@@ -1,12 +1,12 @@
 //! Dot products of rows with columns: which kernel computes them for an instruction set and a format.
 
+#[cfg(target_arch = "aarch64")]
+use super::single_neon;
+use super::{Column, InstructionSet, QuantType, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{RoundedColumn, avx2, avx512, eight_avx512, fours_avx512, k_avx512, multiplies_bytes};
 #[cfg(target_arch = "x86_64")]
 use super::{single_avx2, single_avx512, unpacked};
-#[cfg(target_arch = "aarch64")]
-use super::single_neon;
-use super::{Column, InstructionSet, QuantType, portable};
 
 /// The dot product of each row with each column; a result does not depend on the others.
 pub(super) fn dot<const R: usize, const N: usize>(
@@ -134,7 +134,10 @@ unsafe fn single_unpacked<const R: usize>(
 
 /// Adds `other` to `values`, one by one.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn sum<const R: usize, const N: usize>(values: &mut [[f32; N]; R], other: &[[f32; N]; R]) {
+pub(super) fn sum<const R: usize, const N: usize>(
+    values: &mut [[f32; N]; R],
+    other: &[[f32; N]; R],
+) {
     for (values, other) in values.iter_mut().zip(other) {
         values.iter_mut().zip(other).for_each(|(a, b)| *a += b);
     }

@@ -47,7 +47,7 @@ impl PainterKind for LibraryKind {
                 device: place.name(),
                 takes: Capabilities {
                     size: Size { width, height },
-                    prompts: PromptStyle::CompositionRequest,
+                    prompts: PromptStyle::Composition,
                     negative: true,
                     schedulers: own_schedulers(),
                     references: MAX_FIGURES,
@@ -106,7 +106,9 @@ fn composition(brief: &Brief) -> CompositionRequest {
                     let reference = &brief.references[i];
                     CompositionSubject::Picture {
                         picture: cut_out(&reference.whole),
-                        like: drawn_nouns(&reference.how.prompt).first().map(|n| n.drawing),
+                        like: drawn_nouns(&reference.how.prompt)
+                            .first()
+                            .map(|n| n.drawing),
                     }
                 }
             };

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use find::{NameMention, name_mentions, mentioned_members};
+pub use find::{NameMention, mentioned_members, name_mentions};
 pub use propose::{Proposal, proposals};
 
 use super::record::{FileUse, LoraUse};

@@ -70,12 +70,7 @@ pub struct CompositionOptions {
 impl Figure {
     /// `subject` with `scale` times its usual size among `count`, in the canvas whose corner is
     /// (x, y).
-    pub fn new(
-        subject: CompositionSubject,
-        count: usize,
-        scale: f32,
-        (x, y): (i32, i32),
-    ) -> Self {
+    pub fn new(subject: CompositionSubject, count: usize, scale: f32, (x, y): (i32, i32)) -> Self {
         let (width, height) = subject.extent(count, scale);
         Self {
             subject,

@@ -176,7 +176,10 @@ pub fn drawings_called(words: &str) -> Vec<DrawingId> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let mut found: Vec<DrawingId> = drawn_nouns(&wanted).iter().map(|noun| noun.drawing).collect();
+    let mut found: Vec<DrawingId> = drawn_nouns(&wanted)
+        .iter()
+        .map(|noun| noun.drawing)
+        .collect();
     let mut more: Vec<(u8, DrawingId)> = DrawingId::all()
         .filter_map(|id| {
             let drawing = id.get();

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{DrawingId, MAX_FIGURES, DrawnNoun, SettingMentions, Side, drawn_nouns};
+use super::{DrawingId, DrawnNoun, MAX_FIGURES, SettingMentions, Side, drawn_nouns};
 
 /// A subject that a picture prompt names.
 #[derive(Clone, Debug, PartialEq, Eq)]

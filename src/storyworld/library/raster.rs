@@ -5,9 +5,7 @@ use resvg::tiny_skia::{self, Pixmap, Transform};
 
 use super::composition::{CANVAS_CELLS, CELLS, HUES};
 use super::subject::MIDDLE;
-use super::{
-    Composition, CompositionSubject, Drawing, DrawingId, Figure, Location, SceneSetting,
-};
+use super::{Composition, CompositionSubject, Drawing, DrawingId, Figure, Location, SceneSetting};
 use crate::storyworld::backdrop;
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::render::{self, Renderer, Sprite};

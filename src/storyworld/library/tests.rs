@@ -177,8 +177,12 @@ fn nouns_find_the_drawing_that_fits() {
             "{text}: {all:?}"
         );
     }
-    let nouns =
-        |text: &str| -> Vec<String> { drawn_nouns(text).into_iter().map(|found| found.noun).collect() };
+    let nouns = |text: &str| -> Vec<String> {
+        drawn_nouns(text)
+            .into_iter()
+            .map(|found| found.noun)
+            .collect()
+    };
     assert_eq!(
         nouns("The little dragon saw a mirror"),
         ["dragon", "mirror"]

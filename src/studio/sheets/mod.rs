@@ -46,7 +46,12 @@ pub enum Sheet {
 
 /// Draws what is open.
 pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &mut Vec<Action>) {
-    if state.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks) {
+    if state
+        .stories
+        .leaving
+        .as_ref()
+        .is_some_and(|leaving| leaving.asks)
+    {
         leaving::show(ui, state, actions);
     }
     if state.view.chooser.is_some() {

@@ -270,10 +270,12 @@ impl State {
             return settings;
         };
         let sizes = self.takes().and_then(|takes| takes.sizes.as_ref());
-        let like = sizes.zip(self.board.images.get(&image)).map(|(sizes, picture)| {
-            let (width, height) = picture.dimensions();
-            sizes.like(Size { width, height })
-        });
+        let like = sizes
+            .zip(self.board.images.get(&image))
+            .map(|(sizes, picture)| {
+                let (width, height) = picture.dimensions();
+                sizes.like(Size { width, height })
+            });
         Settings {
             size: settings.size.or(like),
             init: Some(InitImage {

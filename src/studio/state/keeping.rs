@@ -141,7 +141,10 @@ impl State {
                 // What was done while the folder was read belongs to the board before.
                 self.leave(now);
                 let dir = project.dir().to_path_buf();
-                if self.board.project.as_ref() == Some(&dir) && self.is_unsaved() && !self.save_failed() {
+                if self.board.project.as_ref() == Some(&dir)
+                    && self.is_unsaved()
+                    && !self.save_failed()
+                {
                     // That board is in the same folder: it is read again when it is saved.
                     self.files.send(FileTask::Open(dir));
                     return;
@@ -312,7 +315,9 @@ impl State {
     /// Ours goes beside what another program made of the story.
     pub(super) fn keep_both(&mut self) {
         self.view.sheet = None;
-        self.board.autosave.send(self.board.document.revision(), true);
+        self.board
+            .autosave
+            .send(self.board.document.revision(), true);
         self.files.send(FileTask::KeepBoth(self.snapshot()));
     }
 

@@ -321,7 +321,8 @@ impl State {
             Make::Plan(_) | Make::Cast => self.panels().len(),
             _ => index,
         };
-        let mut request = Request::of_panel(self.story(), &self.board.images, at, order.make, settings);
+        let mut request =
+            Request::of_panel(self.story(), &self.board.images, at, order.make, settings);
         if let Some(rewrite) = &order.rewrite {
             let text = self.text_of(id).to_owned();
             request = request.rewriting(&text, &rewrite.instruction, rewrite.candidates);

@@ -19,7 +19,12 @@ impl NounCache {
     /// Texts that are kept: what is typed is another one with each key.
     const MOST: usize = 64;
 
-    fn get(&self, revision: u64, text: &str, find: impl FnOnce() -> NounDrawings) -> Rc<NounDrawings> {
+    fn get(
+        &self,
+        revision: u64,
+        text: &str,
+        find: impl FnOnce() -> NounDrawings,
+    ) -> Rc<NounDrawings> {
         let (of, kept) = &mut *self.0.borrow_mut();
         if *of != revision || kept.len() >= Self::MOST {
             *of = revision;
@@ -100,7 +105,10 @@ impl State {
             Some(language) if !self.is_instructed() => Some(format!(
                 "{model} knows English only, and draws nothing of a text in {language}"
             )),
-            _ => Some(format!("{model} draws {}", self.noun_drawings(text).line()?)),
+            _ => Some(format!(
+                "{model} draws {}",
+                self.noun_drawings(text).line()?
+            )),
         }
     }
 
@@ -163,7 +171,7 @@ mod tests {
     fn what_was_found_is_kept_until_the_story_changes() {
         let cache = NounCache::default();
         let mut looked = 0;
-        let mut get = |revision, text| {
+        let mut get = |revision: u64, text: &str| {
             cache.get(revision, text, || {
                 looked += 1;
                 NounDrawings::default()
@@ -174,7 +182,9 @@ mod tests {
         assert_eq!(get(1, "bees"), 1);
         assert_eq!(get(1, "owls"), 2);
         assert_eq!(get(2, "bees"), 3);
-        (0..200).for_each(|i| drop(get(2, &format!("bees {i}"))));
+        for i in 0..200 {
+            get(2, &format!("bees {i}"));
+        }
         assert!(cache.0.borrow().1.len() <= NounCache::MOST);
     }
 }

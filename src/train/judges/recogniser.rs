@@ -258,7 +258,13 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
         net: &net,
     };
     let phase = Phase::cosine(s.learning_rate, s.warmup, s.steps, s.decay_from);
-    let course = Course::new(run, resume, phase, s.checkpoint_every, &["subjects", "setting"]);
+    let course = Course::new(
+        run,
+        resume,
+        phase,
+        s.checkpoint_every,
+        &["subjects", "setting"],
+    );
     let (opt, tensors) = super::train(&course, &params, &mut stage)?;
     Recogniser::save(&run.join("recogniser"), &net_config, &tensors)?;
     let report = opt.with_averages(|| test(&net, s.seed, s.test_scenes))??;

@@ -75,7 +75,9 @@ impl Small {
             references,
             ..self.conditioning.clone()
         };
-        self.unet.predict(&self.noisy, &self.times, &conditioning).unwrap()
+        self.unet
+            .predict(&self.noisy, &self.times, &conditioning)
+            .unwrap()
     }
 
     /// A prediction, each of its numbers times a weight.

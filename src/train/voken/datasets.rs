@@ -1,8 +1,8 @@
 //! Stories from files: an author's own projects, and CC3M, VIST and MMDialog as they are published.
 
-use crate::cause::Cause;
 use super::data::{TrainingPanel, TrainingPicture, TrainingStory};
 use super::left_out::{self, PictureFile};
+use crate::cause::Cause;
 use crate::story::{Project, picture_endings, read_picture_file};
 use crate::train::{Result, TrainError};
 use crate::voken::tidy;
@@ -98,7 +98,8 @@ impl ReadStories {
                 TrainError::Data { path, line, why } if count > 1 => TrainError::Data {
                     path,
                     line,
-                    why: format!("{why}; {count} of {} are bad, which is too many", self.met).into(),
+                    why: format!("{why}; {count} of {} are bad, which is too many", self.met)
+                        .into(),
                 },
                 first => first,
             });
@@ -350,8 +351,8 @@ fn json(path: &Path, lines: bool, reading: &mut ReadStories) -> Result<Vec<Train
 
 /// `{"annotations": [[{story_id, photo_flickr_id, worker_arranged_photo_order, text}]]}`.
 fn vist(path: &Path, value: &Value, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
-    let annotations: Vec<Vec<Sentence>> = serde_json::from_value(value["annotations"].clone())
-        .map_err(|e| bad(path, None, e))?;
+    let annotations: Vec<Vec<Sentence>> =
+        serde_json::from_value(value["annotations"].clone()).map_err(|e| bad(path, None, e))?;
     let mut stories: BTreeMap<String, BTreeMap<u32, TrainingPanel>> = BTreeMap::new();
     for sentence in annotations.into_iter().flatten() {
         let picture = picture(path, None, &sentence.photo_flickr_id, reading);

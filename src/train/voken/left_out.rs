@@ -1,8 +1,8 @@
 //! Pictures that can't be read any more once a run is on: left out, told, and too many of them end
 //! the run.
 
-use crate::cause::Cause;
 use super::data::{TrainingPicture, TrainingStory};
+use crate::cause::Cause;
 use crate::train::{Result, TrainError};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

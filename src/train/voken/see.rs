@@ -366,7 +366,8 @@ pub fn train(config: &Path, run: &Path, resume: bool) -> Result<()> {
             config.to_owned(),
             format!(
                 "batch, language_batch and checkpoint_every must be above 0, and num_query_tokens at least {WORDS}"
-            ),
+            )
+            .into(),
         ));
     }
     let device = crate::train::device();

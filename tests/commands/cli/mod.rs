@@ -79,3 +79,33 @@ fn refused(mut command: Command, naming: &str) {
         .code(1)
         .stderr(sentence().and(contains(naming)));
 }
+
+/// Every file below `dir` with its bytes, but for `story.json`, which holds times.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != "story.json" {
+                found.insert(
+                    path.strip_prefix(dir).unwrap().to_path_buf(),
+                    fs::read(&path).unwrap(),
+                );
+            }
+        }
+    }
+    found
+}
+
+fn regenerate(project: &Path, more: &[&str]) -> Command {
+    let mut command = vokenboard();
+    command
+        .arg("regenerate")
+        .arg(project)
+        .args(["--model", "tiny"])
+        .args(more);
+    command
+}

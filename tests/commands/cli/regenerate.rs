@@ -2,16 +2,6 @@
 
 use super::*;
 
-fn regenerate(project: &Path, more: &[&str]) -> Command {
-    let mut command = vokenboard();
-    command
-        .arg("regenerate")
-        .arg(project)
-        .args(["--model", "tiny"])
-        .args(more);
-    command
-}
-
 #[test]
 fn regenerate_adds_a_take_and_makes_it_active() {
     let (_temp, out) = told(2);

@@ -110,3 +110,10 @@ fn home() -> tempfile::TempDir {
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
     home
 }
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
+}

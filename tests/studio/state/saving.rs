@@ -127,7 +127,10 @@ fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
     d.does(Action::Tell(Make::Text));
     d.does(Action::Close);
     d.until("the question", |s| {
-        s.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks)
+        s.stories
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.asks)
     });
     assert!(!d.state.may_close());
     assert!(!d.state.why_unsaved().contains("os error"));
@@ -227,7 +230,13 @@ fn words_that_are_in_no_panel_yet_are_not_closed_away() {
     let mut d = desk(0);
     d.state.view.composer = "My grandmother kept".into();
     d.does(Action::Close);
-    assert!(d.state.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    assert!(
+        d.state
+            .stories
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.asks)
+    );
     d.does(Action::Stay);
     assert!(!d.state.may_close());
     d.does(Action::Close);
@@ -243,7 +252,13 @@ fn a_board_is_left_without_saving_only_when_the_author_says_so() {
     d.does(Action::Tell(Make::Text));
     assert_eq!(d.state.saved_words(), Some("changed"));
     d.does(Action::New);
-    assert!(d.state.stories.leaving.as_ref().is_some_and(|leaving| leaving.asks));
+    assert!(
+        d.state
+            .stories
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.asks)
+    );
     d.does(Action::LeaveNow);
     assert!(d.state.panels().is_empty());
     d.state.finish();

@@ -45,7 +45,8 @@ pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Mem
         }
         let names: Vec<&str> = member.names().collect();
         let names = names.join(". ");
-        let twice = !mentioned_members(known, &names).is_empty() || !mentioned_members(&found, &names).is_empty();
+        let twice = !mentioned_members(known, &names).is_empty()
+            || !mentioned_members(&found, &names).is_empty();
         if !twice && found.len() < MOST {
             found.push(member);
         }

@@ -7,11 +7,11 @@ mod nets;
 #[cfg(test)]
 mod tests;
 
-use crate::cause::Cause;
 use super::data::TrainingStory;
 use super::loss::LossWeights;
 use super::stage::VokenStage;
 use super::{datasets, telling};
+use crate::cause::Cause;
 use crate::llm::LlmError;
 use crate::pipeline::{ContextPanel, Make, Pipeline, PipelineError, Request};
 use crate::published::{PartPaths, is_published, write_down};
@@ -130,7 +130,7 @@ fn learn(
     if [s.batch, s.at_once].contains(&0) || s.checkpoint_every == 0 || s.sample_every == 0 {
         return Err(TrainError::Config(
             config.to_owned(),
-            "batch, at_once, checkpoint_every and sample_every must be above 0".to_owned(),
+            "batch, at_once, checkpoint_every and sample_every must be above 0".into(),
         ));
     }
     let data = data.ok_or(TrainError::WantsData)?;

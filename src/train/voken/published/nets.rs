@@ -124,7 +124,7 @@ impl PublishedNetworks {
                 path: parts.llama,
                 reason: "a quantised language model cannot be trained, only one in Hugging Face's \
                          layout"
-                    .to_string(),
+                    .into(),
             }
             .into());
         }
