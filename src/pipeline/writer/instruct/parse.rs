@@ -142,7 +142,9 @@ pub(super) fn picture(answer: &str, style: PromptStyle) -> Result<String, Answer
     let parts: Vec<String> = parts.filter(|part| !is_talk(part)).collect();
     let text = match style {
         PromptStyle::Tags => tags(&parts.join(" ")),
-        PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Composition => sentence(&parts),
+        PromptStyle::Sentences | PromptStyle::Storyworld | PromptStyle::Composition => {
+            sentence(&parts)
+        }
     };
     let letters = text.chars().filter(|c| c.is_alphabetic());
     let (latin, all) = letters.fold((0, 0), |(latin, all), c| {
