@@ -77,7 +77,6 @@ pub fn plan_on_gpu(
     model: &Model,
     size: Option<(u32, u32)>,
 ) -> Result<Option<String>, CatalogueError> {
-    let said = |error: &dyn std::fmt::Display| CatalogueError::Said(error.to_string());
     let identity = model.manifest.identity.as_ref();
     let draws = identity.is_some_and(|identity| identity.is == WeightsKind::Model)
         && model.manifest.pipeline != super::add::TRANSFORMER;
@@ -85,12 +84,11 @@ pub fn plan_on_gpu(
         return Ok(None);
     }
     let path = model.source.path().unwrap_or(Path::new(""));
-    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu));
-    let opened = opened.map_err(|error| said(&error))?;
+    let opened = StableDiffusion::open(path, StableDiffusionOptions::on(&Device::Cpu))?;
     let half = identity.and_then(|identity| identity.precision.as_deref()) != Some("f32");
     let configs = (opened.unet_config(), opened.vae_config());
     let size = size.unwrap_or(opened.picture_size());
-    let parts = counted(configs, size, half).map_err(|error| said(&error))?;
+    let parts = counted(configs, size, half).map_err(DiffusionError::from)?;
     let bytes = format_bytes;
     let lines = parts.iter().map(|part| {
         let (all, counts) = (part.counts.most_held, part.counts);

@@ -34,7 +34,7 @@ impl Pipeline for Fake {
         let mut output = Output::default();
         let fail = |place: Place| match &self.gpu {
             Some(gpu) if place == self.fails => {
-                Err(PipelineError::Tensor(gpu.refuse(3 << 30).to_string()))
+                Err(PipelineError::Tensor(gpu.refuse(3 << 30).to_string().into()))
             }
             _ => Ok(()),
         };
@@ -144,7 +144,7 @@ fn what_a_gpu_began_the_processor_ends_and_nothing_is_told_twice() {
 #[test]
 fn a_gpu_too_small_for_the_model_is_told_with_the_first_panel() {
     let gpu = Gpu::counting(1 << 30, false);
-    let refused = PipelineError::Tensor(gpu.refuse(9 << 30).to_string());
+    let refused = PipelineError::Tensor(gpu.refuse(9 << 30).to_string().into());
     let mut pipeline = FallbackPipeline::new(Err(refused), &gpu, on_cpu(), &mut |_| {}).unwrap();
     assert_eq!(pipeline.describe().device, "CPU");
     let (output, _, _, notes) = told(&mut pipeline);

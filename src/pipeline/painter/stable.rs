@@ -283,7 +283,7 @@ impl Painter for StablePainter {
             None => free_memory(pipeline.model().device()),
         };
         let short = free.is_some_and(|free| needed > free);
-        if let Some(gpu) = artist.model().gpu().filter(|_| short) {
+        if let Some(gpu) = pipeline.model().gpu().filter(|_| short) {
             gpu.refuse(needed);
         }
         match free {
