@@ -5,7 +5,9 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::CatalogueError;
-use crate::diffusion::{BESIDE_UNET, Dit, StableDiffusion, StableDiffusionOptions, counted};
+use crate::diffusion::{
+    BESIDE_UNET, DiffusionError, Dit, StableDiffusion, StableDiffusionOptions, counted,
+};
 use crate::llm::{CacheType, memory_of_gguf};
 use crate::published::{
     MemoryPlan, Placement, PlannedStep, Precision, decoding, denoising, format_bytes,

@@ -33,9 +33,9 @@ impl Pipeline for Fake {
     ) -> Result<Option<Output>, PipelineError> {
         let mut output = Output::default();
         let fail = |place: Place| match &self.gpu {
-            Some(gpu) if place == self.fails => {
-                Err(PipelineError::Tensor(gpu.refuse(3 << 30).to_string().into()))
-            }
+            Some(gpu) if place == self.fails => Err(PipelineError::Tensor(
+                gpu.refuse(3 << 30).to_string().into(),
+            )),
             _ => Ok(()),
         };
         if self.fails == Place::Elsewhere {
