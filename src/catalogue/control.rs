@@ -83,6 +83,14 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
     } else {
         return None;
     };
+    if let Some(name) = blocks.first_with_prefix("control_to_base_for_conv_in.") {
+        return Some(refused(
+            "controlnet-xs",
+            "ControlNet-XS",
+            t.describe(name),
+            USE_CONTROLNET,
+        ));
+    }
     let (unet, why) = unet::detect(&blocks)?;
     let why = format!("{}; {why}", t.describe(hint));
     // Some ControlNets of XL have fewer blocks than its UNet.
@@ -97,7 +105,12 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
                 "sd2" => "a ControlNet of Stable Diffusion 2.x",
                 _ => "a ControlNet of Stable Diffusion XL",
             };
-            usable(WeightsKind::Controlnet, name, called, why)
+            let mut identity = usable(WeightsKind::Controlnet, name, called, why);
+            if name == "sd2" {
+                identity.supported = false;
+                identity.instead = Some(USE_CONTROLNET.to_string());
+            }
+            identity
         }
         name => refused(name, "a ControlNet", why, USE_CONTROLNET),
     })

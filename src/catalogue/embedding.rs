@@ -19,6 +19,14 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
     if t.map.is_empty() || t.map.len() > MOST {
         return None;
     }
+    if let Some(name) = ["t5xxl", "t5"].into_iter().find(|name| t.has(name)) {
+        return Some(refused(
+            "embedding",
+            "an embedding of a model with T5 (Stable Diffusion 3, FLUX)",
+            t.describe(name),
+            "use an embedding of Stable Diffusion 1.x, 2.x or XL",
+        ));
+    }
     if let (Some(_), Some(_)) = (rows("clip_l"), rows("clip_g")) {
         let why = format!("{}; {}", t.describe("clip_l"), t.describe("clip_g"));
         return Some(usable(

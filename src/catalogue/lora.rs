@@ -117,7 +117,7 @@ fn modules(t: &HeaderTensors) -> Option<(String, Option<usize>)> {
 
 /// The model that it is for: family, name for people, the tensor that tells.
 fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
-    const NAMES: [(&str, &str, &str); 26] = [
+    const NAMES: [(&str, &str, &str); 28] = [
         ("double_stream_modulation", "flux2", "a FLUX.2"),
         (
             "txt_in_individual_token_refiner",
@@ -144,6 +144,8 @@ fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         ("layers_0_attention_", "z-image", "a Z-Image"),
         ("layers.0.feed_forward.", "z-image", "a Z-Image"),
         ("cross_attn", "wan", "a Wan"),
+        ("self_attn.q.", "wan", "a Wan"),
+        ("self_attn_q.", "wan", "a Wan"),
         ("blocks.0.attn2.", "wan", "a Wan"),
         ("patchify_proj", "ltx-video", "an LTX-Video"),
         ("motion_modules", "animatediff", "an AnimateDiff"),

@@ -69,8 +69,63 @@ fn a_model_that_is_known_by_one_tensor_is_named() {
             &[16, 320, 1, 1],
             "sd1",
         ),
+        (
+            "diffusion_model.blocks.0.self_attn.q.lora_A.weight",
+            &[16, 5120],
+            "wan",
+        ),
+        ("t5xxl", &[3, 4096], "embedding"),
         ("unknown.weight", &[5], "unknown"),
     ] {
         assert_eq!(family(&[(name, shape)]).0, wanted, "{name}");
     }
+}
+
+#[test]
+fn what_looks_like_another_model_is_told_from_it() {
+    let told = |list: &[(&str, &[usize])]| {
+        let identity = identify_tensors(&of(list));
+        assert!(!identity.supported, "{identity:?}");
+        identity.family
+    };
+    let auraflow = told(&[
+        ("pos_embed.proj.weight", &[3072, 16]),
+        ("context_embedder.weight", &[3072, 2048]),
+        (
+            "joint_transformer_blocks.0.attn.add_k_proj.weight",
+            &[3072, 3072],
+        ),
+    ]);
+    assert_eq!(auraflow, "auraflow");
+    let ltx = told(&[
+        ("scale_shift_table", &[2, 2048]),
+        ("caption_projection.linear_1.weight", &[2048, 4096]),
+        (
+            "time_embed.emb.timestep_embedder.linear_1.weight",
+            &[2048, 256],
+        ),
+    ]);
+    assert_eq!(ltx, "ltx-video");
+    let xs = told(&[
+        ("controlnet_cond_embedding.conv_in.weight", &[16, 3, 3, 3]),
+        ("control_to_base_for_conv_in.weight", &[320, 16, 1, 1]),
+        ("conv_in.weight", &[16, 4, 3, 3]),
+        ("down_blocks.0.resnets.0.conv1.weight", &[16, 16, 3, 3]),
+    ]);
+    assert_eq!(xs, "controlnet-xs");
+    let sana = told(&[
+        ("decoder.conv_in.weight", &[1024, 32, 3, 3]),
+        ("encoder.conv_in.weight", &[128, 3, 3, 3]),
+        (
+            "decoder.up_blocks.3.1.attn.to_qkv_multiscale.0.proj_in.weight",
+            &[1536, 1, 5, 5],
+        ),
+    ]);
+    assert_eq!(sana, "dc-ae");
+    let embedding = told(&[
+        ("clip_l", &[3, 768]),
+        ("clip_g", &[3, 1280]),
+        ("t5xxl", &[3, 4096]),
+    ]);
+    assert_eq!(embedding, "embedding");
 }

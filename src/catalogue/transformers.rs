@@ -116,7 +116,7 @@ fn flux(width: Option<usize>, guided: bool) -> &'static str {
 
 fn sd3(t: &HeaderTensors) -> Option<Found> {
     let original = t.blocks("joint_blocks.");
-    let diffusers = t.has_part(".attn.add_k_proj.")
+    let diffusers = t.has_prefix("transformer_blocks.0.attn.add_k_proj.")
         && t.has("pos_embed.proj.weight")
         && t.has_prefix("context_embedder.");
     let (blocks, both) = match (original, diffusers) {
@@ -164,7 +164,7 @@ fn lumina_like(t: &HeaderTensors) -> Option<Found> {
 
 /// Families that one tensor tells.
 fn marked(t: &HeaderTensors) -> Option<Found> {
-    const MARKS: [(&str, &str, &str); 17] = [
+    const MARKS: [(&str, &str, &str); 18] = [
         (
             "transformer_blocks.0.img_mod.1.",
             "qwen-image",
@@ -178,6 +178,7 @@ fn marked(t: &HeaderTensors) -> Option<Found> {
         ("t5_yproj.", "mochi", "Mochi 1"),
         ("audio_patchify_proj.", "ltx2", "LTX-2"),
         ("patchify_proj.", "ltx-video", "LTX-Video"),
+        ("prd_embedding", "kandinsky", "the prior of Kandinsky"),
         ("transformer_blocks.0.ff.conv_inverted.", "sana", "Sana"),
         ("blocks.0.mlp.inverted_conv.", "sana", "Sana"),
         ("patch_embed.text_proj.", "cogvideox", "CogVideoX"),
@@ -192,6 +193,12 @@ fn marked(t: &HeaderTensors) -> Option<Found> {
 }
 
 fn pixart_like(t: &HeaderTensors) -> Option<Found> {
+    if let Some(name) = t
+        .first_with_prefix("time_embed.emb.timestep_embedder.")
+        .filter(|_| t.has_prefix("caption_projection.") && t.has("scale_shift_table"))
+    {
+        return found("ltx-video", "LTX-Video", name);
+    }
     let original = t.has("y_embedder.y_proj.fc1.weight") && t.has("t_block.1.weight");
     let diffusers = t.has_prefix("adaln_single.") && t.has_prefix("caption_projection.");
     if original || diffusers {

@@ -114,6 +114,12 @@ fn other(t: &HeaderTensors) -> Option<Identity> {
             "the VAE of Stable Audio",
         ),
     ];
+    if let Some((name, _)) = t.find(|name| {
+        name.contains(".attn.to_qkv_multiscale.") || name == "encoder.down_blocks.0.0.conv1.weight"
+    }) {
+        let called = "a deep-compression VAE (Sana)";
+        return Some(refused("dc-ae", called, t.describe(name), FROM_MODEL));
+    }
     let (name, family, called) = marks.into_iter().find(|(name, ..)| t.has(name))?;
     Some(refused(family, called, t.describe(name), FROM_MODEL))
 }

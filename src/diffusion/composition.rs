@@ -7,8 +7,8 @@ use candle_core::Tensor;
 use image::{RgbImage, RgbaImage};
 
 use super::{
-    Conditioning, DenoisingOptions, DiffusionError, ReferenceLatents, StepDone, TextToImageModel,
-    picture_tensor,
+    Conditioning, DenoisingOptions, DiffusionError, InitOptions, ReferenceLatents, StepDone,
+    TextToImageModel, picture_tensor,
 };
 use crate::storyworld::library::{CELLS, CompositionRenderer, Figure};
 use crate::weights::Place;
@@ -65,6 +65,7 @@ impl CompositionDiffusion {
         request: &CompositionRequest,
         negative: &str,
         seed: u64,
+        init: InitOptions,
         how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
@@ -76,7 +77,8 @@ impl CompositionDiffusion {
         }
         let away = self.conditioning(negative)?;
         let conditions = [&towards, &away];
-        self.diffusion.draw_conditioned(conditions, seed, how, sink)
+        self.diffusion
+            .draw_conditioned(conditions, seed, init, how, sink)
     }
 
     fn conditioning(&self, caption: &str) -> Result<Conditioning, DiffusionError> {

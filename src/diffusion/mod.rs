@@ -53,7 +53,9 @@ pub use folder::{ModelFolder, Open};
 pub use image_prompt::IpAdapter;
 pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};
 pub use preview::Preview;
-pub use sample::{DenoisingOptions, LatentDiffusion, StepDone, TextToImageModel, to_picture};
+pub use sample::{
+    DenoisingOptions, InitOptions, LatentDiffusion, StepDone, TextToImageModel, to_picture,
+};
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, TimestepSpacing};
 pub use stable::{

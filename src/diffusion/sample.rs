@@ -1,10 +1,12 @@
 //! A loaded model, and pictures from it: guidance, steps, previews, decoding.
 
-use super::error::{DiffusionError, sentence};
+use super::error::DiffusionError;
 use super::folder::{ModelFolder, Open};
+use super::pixels::{mask_tensor, paste_around, picture_tensor};
 use super::preview::to_byte;
-use super::scheduler::Scheduler;
+use super::stable::slerp;
 use super::tiles::decode_tiled;
+use super::trajectory::{StepResult, Trajectory, UnetCall};
 use super::{
     CaptionTokenizer, Conditioning, Preview, SchedulerConfig, SchedulerKind, TextEncoder,
     TextFeatures, Unet, Vae, same_timestep,
@@ -12,7 +14,7 @@ use super::{
 use crate::nn::{Params, noise};
 use crate::weights::{Place, StoredType, TensorInfo, TensorView};
 use candle_core::{DType, Device, Tensor};
-use image::RgbaImage;
+use image::{GrayImage, RgbImage, RgbaImage};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,6 +73,27 @@ pub struct DenoisingOptions {
     pub steps: usize,
     /// 1 is none, and costs half.
     pub guidance: f64,
+}
+
+/// What a picture begins from beside the noise of its seed; nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InitOptions<'a> {
+    /// Another seed, and how far towards its noise, 0 to 1.
+    pub variation: Option<(u64, f64)>,
+    /// A picture, and how little is to be left of it, 0 to 1.
+    pub picture: Option<(&'a RgbImage, f64)>,
+    /// What is white is drawn anew, what is black stays as it is in `picture`.
+    pub mask: Option<&'a GrayImage>,
+}
+
+impl InitOptions<'_> {
+    /// The picture with what the mask leaves as it was, byte for byte.
+    fn put_back(&self, drawn: RgbaImage) -> RgbaImage {
+        match (self.picture, self.mask) {
+            (Some((was, _)), Some(mask)) => paste_around(&drawn, was, mask),
+            _ => drawn,
+        }
+    }
 }
 
 impl Default for DenoisingOptions {
@@ -184,9 +207,25 @@ impl TextToImageModel {
         how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
+        self.sample_from([text, negative], seed, InitOptions::default(), how, sink)
+    }
+
+    /// As [`TextToImageModel::sample`] for a text and a negative one, from a picture, in a mask or
+    /// near another seed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample_from(
+        &self,
+        [text, negative]: [&str; 2],
+        seed: u64,
+        init: InitOptions,
+        how: DenoisingOptions,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<RgbaImage>, DiffusionError> {
         let positive = self.encode_text(&[text])?;
         let negative = self.encode_text(&[negative])?;
-        let pictures = self.draw(&positive, &negative, &[seed], how, sink)?;
+        let pictures = self.draw_from(&positive, &negative, &[seed], init, how, sink)?;
         Ok(pictures.and_then(|mut p| p.pop()))
     }
 
@@ -268,11 +307,23 @@ impl LatentDiffusion {
         how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
+        self.draw_from(positive, negative, seeds, InitOptions::default(), how, sink)
+    }
+
+    fn draw_from(
+        &self,
+        positive: &TextFeatures,
+        negative: &TextFeatures,
+        seeds: &[u64],
+        init: InitOptions,
+        how: DenoisingOptions,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
         let side = self.unet.config().sample_size;
         let channels = self.unet.config().in_channels;
         let start = seeds
             .iter()
-            .map(|&seed| noise(seed, 0, &[1, side, side, channels], &self.device))
+            .map(|&seed| self.noise(seed, &[1, side, side, channels], init))
             .collect::<Result<Vec<_>, _>>()?;
         let start = Tensor::cat(&start, 0)?;
         let fresh = |step: usize| {
@@ -284,11 +335,15 @@ impl LatentDiffusion {
             Tensor::cat(&each, 0)
         };
         let conditions = [positive, negative];
-        let Some(latents) = self.denoise(&start, conditions, how, &fresh, sink)? else {
+        let latents = self.denoise_from(&start, conditions, init, how, &fresh, sink)?;
+        let Some(latents) = latents else {
             return Ok(None);
         };
         let pictures = (0..seeds.len())
-            .map(|i| Ok(to_picture(&self.decode(&latents.narrow(0, i, 1)?)?)?))
+            .map(|i| {
+                let picture = to_picture(&self.decode(&latents.narrow(0, i, 1)?)?)?;
+                Ok(init.put_back(picture))
+            })
             .collect::<Result<_, DiffusionError>>()?;
         Ok(Some(pictures))
     }
@@ -300,6 +355,19 @@ impl LatentDiffusion {
         &self,
         start: &Tensor,
         [positive, negative]: [&TextFeatures; 2],
+        how: DenoisingOptions,
+        fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<Tensor>, DiffusionError> {
+        let conditions = [positive, negative];
+        self.denoise_from(start, conditions, InitOptions::default(), how, fresh, sink)
+    }
+
+    fn denoise_from(
+        &self,
+        start: &Tensor,
+        [positive, negative]: [&TextFeatures; 2],
+        init: InitOptions,
         how: DenoisingOptions,
         fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
@@ -329,7 +397,7 @@ impl LatentDiffusion {
             let towards = both.narrow(0, batch, batch)?;
             &away + ((towards - &away)? * how.guidance)?
         };
-        self.run(start, how, &predict, fresh, sink)
+        self.run(start, init, how, &predict, fresh, sink)
     }
 
     /// Draws a picture led towards one conditioning and away from another, of which each may have
@@ -341,6 +409,7 @@ impl LatentDiffusion {
         &self,
         [towards, away]: [&Conditioning; 2],
         seed: u64,
+        init: InitOptions,
         how: DenoisingOptions,
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
@@ -351,7 +420,7 @@ impl LatentDiffusion {
             config.sample_size,
             config.in_channels,
         ];
-        let start = noise(seed, 0, &shape, &self.device)?;
+        let start = self.noise(seed, &shape, init)?;
         let fresh = |step: usize| noise(seed, 1 + step as u64, &shape, &self.device);
         let predict = |seen: &Tensor, t: f64| {
             let t = same_timestep(t, 1, &self.device)?;
@@ -362,10 +431,49 @@ impl LatentDiffusion {
             let free = self.unet.predict(seen, &t, away)?;
             &free + ((told - &free)? * how.guidance)?
         };
-        let Some(latents) = self.run(&start, how, &predict, &fresh, sink)? else {
+        let Some(latents) = self.run(&start, init, how, &predict, &fresh, sink)? else {
             return Ok(None);
         };
-        Ok(Some(to_picture(&self.decode(&latents)?)?))
+        let picture = to_picture(&self.decode(&latents)?)?;
+        Ok(Some(init.put_back(picture)))
+    }
+
+    /// The unit noise of a seed, or near it.
+    fn noise(
+        &self,
+        seed: u64,
+        shape: &[usize],
+        init: InitOptions,
+    ) -> Result<Tensor, candle_core::Error> {
+        let of = |seed| noise(seed, 0, shape, &self.device);
+        match init.variation {
+            Some((other, by)) if by != 0.0 => slerp(&of(seed)?, &of(other)?, by),
+            _ => of(seed),
+        }
+    }
+
+    fn trajectory(
+        &self,
+        init: InitOptions,
+        how: DenoisingOptions,
+    ) -> Result<Trajectory, DiffusionError> {
+        let (kind, config, steps) = (how.scheduler, &self.scheduler, how.steps);
+        let begun = init
+            .picture
+            .filter(|(_, strength)| *strength < 1.0 || init.mask.is_some());
+        let Some((picture, strength)) = begun else {
+            return Trajectory::of_noise(kind, config, steps);
+        };
+        let (width, height) = self.picture_size();
+        let size = (width as usize, height as usize);
+        let pixels = picture_tensor(picture, size, &self.device)?;
+        let latents = (self.vae.encode(&pixels)?.mean * self.vae.config().scaling_factor)?;
+        let way = Trajectory::of_picture(kind, config, steps, latents, strength)?;
+        let side = self.unet.config().sample_size;
+        Ok(match init.mask {
+            Some(mask) => way.masked(Some(mask_tensor(mask, (side, side), &self.device)?)),
+            None => way,
+        })
     }
 
     /// The steps of denoising; `predict` is what the network says of scaled latents at a timestep,
@@ -373,6 +481,7 @@ impl LatentDiffusion {
     fn run(
         &self,
         start: &Tensor,
+        init: InitOptions,
         how: DenoisingOptions,
         predict: &dyn Fn(&Tensor, f64) -> Result<Tensor, candle_core::Error>,
         fresh: &dyn Fn(usize) -> Result<Tensor, candle_core::Error>,
@@ -383,28 +492,16 @@ impl LatentDiffusion {
                 "the guidance scale is not a number; choose one from 1 to 15".into(),
             ));
         }
-        let mut scheduler = Scheduler::new(how.scheduler, &self.scheduler, how.steps)
-            .map_err(|e| DiffusionError::Settings(sentence(&e)))?;
-        let times = scheduler.timesteps();
-        let mut x = (start * scheduler.init_noise_sigma())?;
-        for (i, &t) in times.iter().enumerate() {
-            let answer = predict(&scheduler.scale_input(&x, i)?, t)?;
-            let clean = scheduler.predict_x0(&answer, i, &x)?;
-            let noise = match scheduler.draws_noise() {
-                true => Some(fresh(i)?),
-                false => None,
-            };
-            x = scheduler.step(&answer, i, &x, noise.as_ref())?;
-            let done = StepDone {
-                step: i as u32 + 1,
-                steps: times.len() as u32,
-                preview: self.preview.draw(&clean)?,
-            };
-            if sink(done).is_break() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(x))
+        let mut answer = |call: &UnetCall| Ok(predict(call.seen, call.timestep)?);
+        let mut each = |taken: StepResult| {
+            Ok(sink(StepDone {
+                step: taken.index as u32 + 1,
+                steps: taken.count as u32,
+                preview: self.preview.draw(&taken.clean)?,
+            }))
+        };
+        self.trajectory(init, how)?
+            .run(start, fresh, &mut answer, &mut each)
     }
 
     /// Scaled latents `[1,h,w,C]` -> `[1,H,W,3]`, about -1..1; in tiles where it is large.

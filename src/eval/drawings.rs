@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
-use crate::diffusion::{CompositionDiffusion, CompositionRequest, DenoisingOptions};
+use crate::diffusion::{CompositionDiffusion, CompositionRequest, DenoisingOptions, InitOptions};
 use crate::judges::{CHOICE, DrawingJudge, Verdict};
 use crate::storyworld::library::{
     Composition, CompositionRenderer, CompositionSubject, DrawingId, Figure, Location, SceneSetting,
@@ -109,7 +109,8 @@ pub fn judge_drawings(
         };
         let go_on = &mut |_| ControlFlow::Continue(());
         let seed = options.seed.wrapping_add(n as u64);
-        if let Some(picture) = model.draw(&request, "", seed, options.how, go_on)? {
+        let init = InitOptions::default();
+        if let Some(picture) = model.draw(&request, "", seed, init, options.how, go_on)? {
             drawn.push(ConvertBuffer::<RgbImage>::convert(&picture));
         }
     }

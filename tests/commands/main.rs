@@ -1,6 +1,7 @@
 //! What a user does on the command line, one module a subject. One program for all of them, since
 //! each would link the whole library.
 
+mod built_in_frame;
 mod cast;
 mod cli;
 #[path = "../common/mod.rs"]

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::Device;
+use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 
-use super::stable::in_bf16;
+use super::stable::{exact, in_bf16};
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle,
 };
-use crate::diffusion::{DenoisingOptions, SchedulerKind, StepDone, TextToImageModel};
+use crate::diffusion::{
+    DenoisingOptions, InitOptions, SchedulerKind, StepDone, TextToImageModel, luma,
+};
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
@@ -42,6 +45,9 @@ impl PainterKind for DiffusersKind {
                 size: Size { width, height },
                 prompts: PromptStyle::Storyworld,
                 negative: true,
+                variation: true,
+                init: true,
+                mask: true,
                 bf16: in_bf16(&place.device, place.gpu.is_some()),
                 schedulers: own_schedulers(),
                 ..Capabilities::default()
@@ -88,6 +94,34 @@ pub(super) fn step_progress(
     }
 }
 
+/// The pictures that a brief begins from, as a model of our own reads them.
+pub(super) struct BegunFrom {
+    variation: Option<(u64, f64)>,
+    picture: Option<(RgbImage, f64)>,
+    mask: Option<GrayImage>,
+}
+
+impl BegunFrom {
+    pub(super) fn of(brief: &Brief) -> Self {
+        let rgb = |picture: &RgbaImage| DynamicImage::ImageRgba8(picture.clone()).to_rgb8();
+        let variation = brief.variation.as_ref();
+        let picture = brief.init.as_ref();
+        Self {
+            variation: variation.map(|v| (v.seed, exact(v.strength))),
+            picture: picture.map(|(picture, by)| (rgb(picture), exact(*by))),
+            mask: brief.mask.as_ref().map(|mask| luma(&rgb(mask))),
+        }
+    }
+
+    pub(super) fn options(&self) -> InitOptions<'_> {
+        InitOptions {
+            variation: self.variation,
+            picture: self.picture.as_ref().map(|(picture, by)| (picture, *by)),
+            mask: self.mask.as_ref(),
+        }
+    }
+}
+
 struct DiffusersPainter {
     dir: PathBuf,
     place: Place,
@@ -116,11 +150,11 @@ impl Painter for DiffusersPainter {
             self.diffusion = TextToImageModel::load_with(&self.dir, &self.place, brief.bf16)?;
             self.bf16 = brief.bf16;
         }
-        let (prompt, negative) = (&brief.prompt, brief.negative.trim());
-        let steps = &mut step_progress(sink);
-        let picture = self
-            .diffusion
-            .sample(prompt, negative, brief.seed, how, steps)?;
+        let texts = [brief.prompt.as_str(), brief.negative.trim()];
+        let (begun, steps) = (BegunFrom::of(brief), &mut step_progress(sink));
+        let picture =
+            self.diffusion
+                .sample_from(texts, brief.seed, begun.options(), how, steps)?;
         Ok(picture.map(PaintedPicture::from))
     }
 }

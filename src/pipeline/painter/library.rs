@@ -7,7 +7,7 @@ use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::diffusers::{denoising_options, step_progress};
+use super::diffusers::{BegunFrom, denoising_options, step_progress};
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle, own_schedulers,
@@ -49,6 +49,9 @@ impl PainterKind for LibraryKind {
                     size: Size { width, height },
                     prompts: PromptStyle::Composition,
                     negative: true,
+                    variation: true,
+                    init: true,
+                    mask: true,
                     schedulers: own_schedulers(),
                     references: MAX_FIGURES,
                     sees: true,
@@ -162,9 +165,11 @@ impl Painter for LibraryPainter {
         let figures = request.figures.len();
         tracing::debug!(setting = request.setting, figures, "composition");
         let (negative, steps) = (brief.negative.trim(), &mut step_progress(sink));
+        let begun = BegunFrom::of(brief);
+        let init = begun.options();
         let picture = self
             .model
-            .draw(&request, negative, brief.seed, how, steps)?;
+            .draw(&request, negative, brief.seed, init, how, steps)?;
         Ok(picture.map(PaintedPicture::from))
     }
 }

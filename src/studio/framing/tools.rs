@@ -251,7 +251,8 @@ fn paint(
     let texture = textures.overlay(ui.ctx(), (canvas.revision(), ink), || canvas.overlay(ink));
     let whole = Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1.0, 1.0));
     let plain = egui::Color32::WHITE;
-    ui.painter().image(texture.id(), rect, whole, plain);
+    let rounded = egui::epaint::RectShape::filled(rect, theme::RADIUS, plain);
+    ui.painter().add(rounded.with_texture(texture.id(), whole));
     // A click that is shorter than a frame is a dot.
     let clicked = response.clicked();
     let pressed = response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_down());
