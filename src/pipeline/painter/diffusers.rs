@@ -152,9 +152,9 @@ impl Painter for DiffusersPainter {
         }
         let texts = [brief.prompt.as_str(), brief.negative.trim()];
         let (begun, steps) = (BegunFrom::of(brief), &mut step_progress(sink));
-        let picture =
-            self.diffusion
-                .sample_from(texts, brief.seed, begun.options(), how, steps)?;
+        let picture = self
+            .diffusion
+            .sample_from(texts, brief.seed, begun.options(), how, steps)?;
         Ok(picture.map(PaintedPicture::from))
     }
 }
