@@ -65,7 +65,16 @@ pub(super) fn linear(x: &GpuTensor, w: &GpuTensor, b: Option<&GpuTensor>) -> Res
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    product(x, &Right::Tensor(w), b, dims, None)
+    product(x, &Right::Tensor(w), b, dims, (None, None))
+}
+
+/// `x [..,in]`, `w [in,out]` -> `[..,out]` with these tiles.
+pub(super) fn linear_by(x: &GpuTensor, w: &GpuTensor, tile: Tile) -> Result<GpuTensor> {
+    let mut dims = x.dims().to_vec();
+    if let (Some(last), &[_, n]) = (dims.last_mut(), w.dims()) {
+        *last = n;
+    }
+    product(x, &Right::Tensor(w), None, dims, (None, Some(tile)))
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
@@ -108,17 +117,18 @@ pub(super) fn conv2d(
         &Right::Tensor(w),
         b,
         vec![batch, high, wide, n],
-        (!plain).then_some(conv),
+        ((!plain).then_some(conv), None),
     )
 }
 
-/// `x` read as `[m,k]` times the right side, `dims` being the shape of the result.
+/// `x` read as `[m,k]` times the right side, `dims` being the shape of the result, with the tiles
+/// that are given or else the best ones.
 pub(super) fn product(
     x: &GpuTensor,
     w: &Right,
     b: Option<&GpuTensor>,
     dims: Vec<usize>,
-    conv: Option<Conv>,
+    (conv, tile): (Option<Conv>, Option<Tile>),
 ) -> Result<GpuTensor> {
     let n = dims.last().copied().unwrap_or(0);
     let gpu = x.gpu();
@@ -198,7 +208,10 @@ pub(super) fn product(
         })?;
         Ok(())
     };
-    let tile = tile::choose(gpu, (m, n, k), half, &run)?;
+    let tile = match tile {
+        Some(tile) => tile,
+        None => tile::choose(gpu, (m, n, k), half, &run)?,
+    };
     run(tile, m)?;
     Ok(y)
 }

@@ -132,7 +132,7 @@ impl GpuQuantMatrix {
                 bits: self.bits,
                 bytes: self.bytes,
             };
-            return product(x, &right, self.bias.as_ref(), dims, None);
+            return product(x, &right, self.bias.as_ref(), dims, (None, None));
         }
         let y = GpuTensor::new(&self.gpu, dims)?;
         if y.count() == 0 {

@@ -3,7 +3,10 @@
 
 use super::adapters::AdapterKind;
 use super::device::{Gpu, Ways};
+use super::product;
+use super::tensor::GpuTensor;
 use crate::nn::Result;
+use candle_core::{DType, Device, Tensor};
 use std::time::Instant;
 
 /// How a variant of the kernel cuts the output: `rows` x `columns` for a workgroup, `each` x 4 for
@@ -41,6 +44,8 @@ const ENOUGH_TILES: usize = 48;
 const DEPTH: usize = 16;
 /// Times that a variant is measured; the quickest counts.
 const TIMES: usize = 3;
+/// By so much f16 must be quicker than f32 for its coarser numbers to be worth it.
+const CLEARLY: f64 = 1.2;
 
 impl Tile {
     /// Names the variant.
@@ -81,35 +86,25 @@ pub(super) fn choose(
     let large = m.div_ceil(LARGE[0].rows) * n.div_ceil(LARGE[0].columns) >= ENOUGH_TILES;
     let cuts: &[Tile] = if large { &LARGE } else { &SMALL };
     let ways = gpu.ways();
-    let in_f16 = |tile: &Tile| Tile {
-        half: true,
-        ..*tile
-    };
-    let f32s = cuts
-        .iter()
-        .copied()
-        .filter(|_| !half || ways.half != Some(true));
-    let f16s = cuts.iter().map(in_f16).filter(|_| half && ways.f16);
-    let able: Vec<Tile> = f32s.chain(f16s).filter(|tile| tile.fits(ways)).collect();
+    let half = half && halves_are_quicker(gpu)?;
+    let able = cuts.iter().map(|cut| Tile { half, ..*cut });
+    let able: Vec<Tile> = able.filter(|tile| tile.fits(ways)).collect();
     // The first of each list fits every GPU.
-    let usual = able.first().copied().unwrap_or(cuts[0]);
+    let usual = able.first().copied().unwrap_or(Tile { half, ..cuts[0] });
     if !gpu.measures() {
         return Ok(usual);
     }
     let kind = format!(
         "{} products{}",
         if large { "large" } else { "small" },
-        if half { " by f16" } else { "" }
+        if half { " in f16" } else { "" }
     );
     let known = gpu.variant(&kind);
     let known = able.iter().find(|tile| Some(tile.name()) == known);
     if let Some(known) = known {
         return Ok(*known);
     }
-    let worth = match gpu.info().kind {
-        AdapterKind::Software => 1 << 27,
-        _ => 1 << 33,
-    };
+    let worth = worth_measuring(gpu);
     // What is soon done tells nothing.
     if 2 * m * n * k < worth / 4 {
         return Ok(usual);
@@ -117,17 +112,9 @@ pub(super) fn choose(
     let rows = (worth / (2 * n * k).max(1)).clamp(1, m);
     let mut best = (f64::INFINITY, usual);
     for tile in able {
-        // Once uncounted, which compiles it.
-        run(tile, rows)?;
-        gpu.finish()?;
-        for _ in 0..TIMES {
-            let start = Instant::now();
-            run(tile, rows)?;
-            gpu.finish()?;
-            let seconds = start.elapsed().as_secs_f64();
-            if seconds < best.0 {
-                best = (seconds, tile);
-            }
+        let seconds = timed(gpu, &|| run(tile, rows))?;
+        if seconds < best.0 {
+            best = (seconds, tile);
         }
     }
     tracing::info!(
@@ -138,6 +125,58 @@ pub(super) fn choose(
     );
     gpu.keep_variant(&kind, &best.1.name());
     Ok(best.1)
+}
+
+/// Floating point operations of a measurement.
+fn worth_measuring(gpu: &Gpu) -> usize {
+    match gpu.info().kind {
+        AdapterKind::Software => 1 << 27,
+        _ => 1 << 33,
+    }
+}
+
+/// Seconds of the quickest of a few runs after one that compiles.
+fn timed(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<f64> {
+    run()?;
+    gpu.finish()?;
+    let mut quickest = f64::INFINITY;
+    for _ in 0..TIMES {
+        let start = Instant::now();
+        run()?;
+        gpu.finish()?;
+        quickest = quickest.min(start.elapsed().as_secs_f64());
+    }
+    Ok(quickest)
+}
+
+/// Whether products by f16 are computed in f16. It is decided once for a GPU, before the first of
+/// them, so that a seed draws the same picture the first time and ever after.
+fn halves_are_quicker(gpu: &Gpu) -> Result<bool> {
+    const KIND: &str = "arithmetic of products by f16";
+    const WIDTH: usize = 512;
+    let ways = gpu.ways();
+    if let Some(wanted) = ways.half {
+        return Ok(wanted && ways.f16);
+    }
+    if !ways.f16 || !gpu.measures() {
+        return Ok(false);
+    }
+    if let Some(known) = gpu.variant(KIND) {
+        return Ok(known == "f16");
+    }
+    let rows = worth_measuring(gpu) / (2 * WIDTH * WIDTH);
+    let x = GpuTensor::new(gpu, vec![rows, WIDTH])?;
+    let w = Tensor::zeros((WIDTH, WIDTH), DType::F16, &Device::Cpu)?;
+    let w = GpuTensor::upload_weight(gpu, &w)?;
+    let seconds = |half: bool| {
+        let tile = Tile { half, ..LARGE[0] };
+        timed(gpu, &|| product::linear_by(&x, &w, tile).map(drop))
+    };
+    let (wide, narrow) = (seconds(false)?, seconds(true)?);
+    let quicker = narrow * CLEARLY < wide;
+    tracing::info!(gpu = gpu.info().name, wide, narrow, quicker, "f16 measured");
+    gpu.keep_variant(KIND, if quicker { "f16" } else { "f32" });
+    Ok(quicker)
 }
 
 #[cfg(test)]

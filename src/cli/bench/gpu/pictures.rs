@@ -12,7 +12,7 @@ use crate::nn::gpu::{Gpu, GpuOptions};
 use crate::weights::{self, Model, Place};
 
 /// Steps of a picture.
-const STEPS: usize = 8;
+const STEPS: usize = 5;
 /// A picture none of whose values is larger is black.
 const BLACK: u8 = 8;
 
