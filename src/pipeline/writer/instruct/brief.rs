@@ -8,17 +8,7 @@ use crate::story::TextLength;
 impl PromptStory {
     /// As [`PromptStory::next`], for a small model.
     pub(super) fn next_briefly(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
-        let language = self.language.unwrap_or("the language of the story");
-        let system = format!("You tell a story, a little at a time. Write in {language}.");
-        // What may change from panel to panel stands behind the story, which stays in the cache.
-        let mut order = String::new();
-        for line in &self.cast {
-            order.push_str(&format!("{}. ", one_line(line).trim_end_matches('.')));
-        }
-        let directions = self.directions.iter().map(|line| one_line(line));
-        for line in directions.filter(|line| !line.is_empty()) {
-            order.push_str(&format!("The story is: {}. ", line.trim_end_matches('.')));
-        }
+        let mut order = self.about_briefly();
         order.push_str(&match self.told.is_empty() {
             true => format!("Begin the story in {}.", length(wanted)),
             false => format!(
@@ -38,6 +28,39 @@ impl PromptStory {
         if !panel.direction.trim().is_empty() {
             order.push_str(&format!(" {}", one_line(&panel.direction)));
         }
+        self.told_by_itself(order)
+    }
+
+    /// As [`PromptStory::about`]. It stands behind the story, which so stays in the cache.
+    fn about_briefly(&self) -> String {
+        let mut about = String::new();
+        for line in &self.cast {
+            about.push_str(&format!("{}. ", one_line(line).trim_end_matches('.')));
+        }
+        let directions = self.directions.iter().map(|line| one_line(line));
+        for line in directions.filter(|line| !line.is_empty()) {
+            about.push_str(&format!("The story is: {}. ", line.trim_end_matches('.')));
+        }
+        about
+    }
+
+    /// As [`PromptStory::plan`], for a small model, which makes no list but tells how the story goes on
+    /// in as many sentences.
+    pub(super) fn plan_briefly(&self, panels: usize) -> Vec<Message> {
+        let mut order = self.about_briefly();
+        order.push_str(&match panels {
+            1 => "How does the story end? Tell it in one short sentence.".to_string(),
+            _ => format!(
+                "How does the story go on, and how does it end? Tell it in {panels} short sentences, each about something new."
+            ),
+        });
+        self.told_by_itself(order)
+    }
+
+    /// The story as what the model has told, and an order behind it.
+    fn told_by_itself(&self, order: String) -> Vec<Message> {
+        let language = self.language.unwrap_or("the language of the story");
+        let system = format!("You tell a story, a little at a time. Write in {language}.");
         let mut messages = vec![Message::system(system)];
         let told = [&self.summary].into_iter().chain(&self.told);
         let told: Vec<String> = told.map(|text| one_line(text)).collect();

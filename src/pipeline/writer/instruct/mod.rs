@@ -387,7 +387,10 @@ impl Writer for InstructWriter {
             return Ok(None);
         };
         let wish = AnswerRequest {
-            order: AnswerPrompt::Chat(told.story.plan(panels)),
+            order: AnswerPrompt::Chat(match self.chat.is_small() {
+                true => told.story.plan_briefly(panels),
+                false => told.story.plan(panels),
+            }),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::plan(text, panels, told.language, &told.prints),

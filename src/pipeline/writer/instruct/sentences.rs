@@ -11,6 +11,9 @@ const SHORT: &str = "Mr Mrs Ms Dr St Sr Sra Prof Jr vs etc Hr Fr z.B M Mme Mlle 
 /// Share of pairs of letters from which on two sentences are the same.
 const SAME: f64 = 0.88;
 
+/// Letters of a sentence that is not said again as a part of another one.
+const WITHIN: usize = 30;
+
 /// Whether `c` ends a sentence.
 pub(super) fn is_end(c: char) -> bool {
     ENDS.contains(c)
@@ -126,6 +129,14 @@ impl SentenceKey {
             true => (self.letters.len(), other.letters.len()),
             false => (other.letters.len(), self.letters.len()),
         };
+        // The same once more with something before or behind it.
+        let (inner, outer) = match self.letters.len() > other.letters.len() {
+            true => (&other.letters, &self.letters),
+            false => (&self.letters, &other.letters),
+        };
+        if short >= WITHIN && 2 * short >= long && outer.contains(inner.as_str()) {
+            return true;
+        }
         // Lengths far apart are never the same, and told at once.
         if (short as f64 / long as f64) < SAME {
             return false;
@@ -204,6 +215,11 @@ mod tests {
             "The owl closed the window of the tower."
         ));
         assert!(same("狐狸走进了森林。", "狐狸走进了森林！"));
+        assert!(same(
+            "A snow fox drops his torch in the valley.",
+            "Then it happens: a snow fox drops his torch in the valley, at last."
+        ));
+        assert!(!same("The fox sleeps.", "The fox sleeps in the snow."));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::clean::regex;
 /// About the text itself.
 static ABOUT: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)^\W{0,3}(?:the|this|our) (?:story|panel|chapter|scene|text|sentence|paragraph|narrative)\b[^.!?]{0,40}\b(?:begins?|began|continues?|ends?|starts?|tells?|describes?|shows?|is about|goes on)\b|\bthis is the (?:next|last|first|final|second|third) (?:part|panel|chapter|scene|thing|sentence)|\bthis (?:story|tale) is (?:told|about|written)\b|\bthis is (?:the end(?:ing)? of|not) (?:the|this|our|my|a) (?:story|tale|chapter|panel)\b|\bit(?:['’]s| is) not a story\b|\bso the story (?:goes|begins|ends)\b|\b(?:in|of) (?:this|the (?:next|last|first|second|third|final)) (?:panel|chapter|scene|paragraph)|\bthe (?:next|last|first) (?:panel|sentence|paragraph)\b|\bco-author\b|\b(?:the|this) (?:story|text|panel|sentence)['’]s\b|\b(?:second|third|next|previous) sentence\b|\bthe readers?\b[^.!?]{0,30}\b(?:is|are|will|can|feels?|learns?)\b|^\W{0,3}(?:la|esta) (?:historia|escena|viñeta)\b[^.!?]{0,40}\b(?:comienza|empieza|continúa|termina|trata|cuenta|muestra)\b|^\W{0,3}(?:die|diese) (?:geschichte|szene)\b[^.!?]{0,40}\b(?:beginnt|endet|handelt|erzählt|zeigt|geht weiter)\b|^\W{0,3}(?:l['’]|cette )(?:histoire|scène)\b[^.!?]{0,40}\b(?:commence|continue|se termine|raconte|montre)\b|^\W{0,3}(?:这个|这|本|该)?(?:故事|画面|场景|段落)(?:从|开始|继续|结束|讲述|描述|展示|描绘|是关于)",
+        r"(?i)^\W{0,3}(?:the|this|our) (?:story|panel|chapter|scene|text|sentence|paragraph|narrative)\b[^.!?]{0,40}\b(?:begins?|began|continues?|ends?|starts?|tells?|describes?|shows?|is about|goes on)\b|\bthis is the (?:next|last|first|final|second|third) (?:part|panel|chapter|scene|thing|sentence)|\bthis (?:story|tale) is (?:told|about|written)\b|\bthis is (?:the end(?:ing)? of|not) (?:the|this|our|my|a) (?:story|tale|chapter|panel)\b|\bit(?:['’]s| is) not a story\b|\bso the story (?:goes|begins|ends)\b|\b(?:in|of) (?:this|the (?:next|last|first|second|third|final)) (?:panel|chapter|scene|paragraph)|\b(?:first|second|third|fourth|fifth|sixth|last|next|final|previous|one|two|three|four|five|[0-9]+) panels?\b|\bthe story so far\b|^\W{0,3}the story has\b|\b(?:one|two|a|the|each) (?:very )?(?:short|single|simple) sentences?\b|\bwith a sentence\b|\bthe (?:next|last|first) (?:sentence|paragraph)\b|\bco-author\b|\b(?:the|this) (?:story|text|panel|sentence)['’]s\b|\b(?:second|third|next|previous) sentence\b|\bthe readers?\b[^.!?]{0,30}\b(?:is|are|will|can|feels?|learns?)\b|^\W{0,3}(?:la|esta) (?:historia|escena|viñeta)\b[^.!?]{0,40}\b(?:comienza|empieza|continúa|termina|trata|cuenta|muestra)\b|^\W{0,3}(?:die|diese) (?:geschichte|szene)\b[^.!?]{0,40}\b(?:beginnt|endet|handelt|erzählt|zeigt|geht weiter)\b|^\W{0,3}(?:l['’]|cette )(?:histoire|scène)\b[^.!?]{0,40}\b(?:commence|continue|se termine|raconte|montre)\b|^\W{0,3}(?:这个|这|本|该)?(?:故事|画面|场景|段落)(?:从|开始|继续|结束|讲述|描述|展示|描绘|是关于)",
     )
 });
 /// By the model of itself: that it is about to write, or glad to help.
@@ -56,6 +56,9 @@ mod tests {
             "What happens next in the story?",
             "The reader will learn why.",
             "So the story goes:",
+            "The second panel ends with a sentence:",
+            "The story so far has 5 panels, and the last one says what happens.",
+            "In one short sentence, it unfolds: A fox ran home.",
             "This story is told in one short sentence.",
             "This is the ending of the story.",
             "They were friends- This is the end of the story.",
