@@ -176,10 +176,10 @@ static MARKS: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)<\|[^|>\n]{0,40}\|>|<[|｜][^<>\n]{0,40}[|｜]>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|###|<</?SYS>>|\n(?:user|human|assistant|system)\s*:",
     )
 });
-/// Marks that are left out where they stand.
+/// Marks that are left out where they stand, also where an answer was cut within one.
 static TAGS: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)</?[a-z][a-z0-9_-]{0,24}(?:\s[^<>\n]{0,80})?/?>|\[/?[A-Z_]{2,20}[0-9]{0,4}\]|\[IMG[0-9]*\]|!?\[([^\]\n]{0,80})\]\([^)\n]{0,200}\)",
+        r"(?i)</?[a-z][a-z0-9_-]{0,24}(?:\s[^<>\n]{0,80})?/?>|\[/?[A-Z_]{2,20}[0-9]{0,4}(?:\]|$)|<[|/]?[a-z_]{1,24}$|\[IMG[0-9]*\]|!?\[([^\]\n]{0,80})\]\([^)\n]{0,200}\)",
     )
 });
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
