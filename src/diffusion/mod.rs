@@ -23,6 +23,7 @@ mod resnet;
 mod sample;
 mod schedule;
 mod scheduler;
+mod setting;
 mod settings;
 mod stable;
 mod text;
@@ -58,6 +59,7 @@ pub use sample::{
 };
 pub use schedule::{BetaSchedule, NoiseSchedule, Prediction};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerKind, TimestepSpacing};
+pub use setting::SettingFeatures;
 pub use stable::{
     BESIDE_UNET, ControlImage, ControlNetConditioning, IpAdapterImage, PictureRequest,
     PipelineProgress, PromptEmbeds, PromptPair, ReferenceConditioning, ReferenceImage,

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::cast::SubjectId;
-use super::place::Weather;
+use super::place::{Time, Weather};
 use super::scene::Scene;
 use super::tale::place_words;
 use super::words::mentions;
@@ -89,7 +89,12 @@ impl PronounUse {
             "boy" | "wizard" => Some(false),
             _ => None,
         };
-        let hero = match (she(hero), she(friend)) {
+        Self::of(she(hero), she(friend), rng)
+    }
+
+    /// The same where it is known of some of them whether one says "she".
+    pub(super) fn of(hero: Option<bool>, friend: Option<bool>, rng: &mut impl Rng) -> Option<Self> {
+        let hero = match (hero, friend) {
             (Some(a), Some(b)) if a == b => return None,
             (Some(a), _) => a,
             (None, Some(b)) => !b,
@@ -201,28 +206,37 @@ fn is_subject(before: &str) -> bool {
 }
 
 /// Puts words before a sentence whose subject is known, now and then.
-pub(super) fn open(text: String, last: bool, rng: &mut impl Rng) -> String {
+pub(super) fn open(
+    text: &str,
+    last: bool,
+    is_name: impl Fn(&str) -> bool,
+    rng: &mut impl Rng,
+) -> String {
     let openers = if last { LAST_OPENERS } else { OPENERS };
     let opener = openers.choose(rng).copied().unwrap_or("Then");
-    format!("{opener} {}", lower_first(&text))
+    format!("{opener} {}", lower_first(text, is_name))
 }
 
 /// Puts `lead` before `text`, or after its first words where they are an exclamation.
-pub(super) fn lead_in(lead: &str, text: &str) -> String {
+pub(super) fn lead_in(lead: &str, text: &str, is_name: impl Fn(&str) -> bool) -> String {
     match text.split_once("! ") {
-        Some((cry, rest)) => format!("{cry}! {lead}, {}", lower_first(rest)),
-        None => format!("{lead}, {}", lower_first(text)),
+        Some((cry, rest)) => format!("{cry}! {lead}, {}", lower_first(rest, is_name)),
+        None => format!("{lead}, {}", lower_first(text, is_name)),
     }
 }
 
-/// `text` with its first letter small, unless it is a name ("Fox"): names are nouns of the cast
-/// that no article precedes.
-fn lower_first(text: &str) -> String {
+/// Whether a word is a name in stories of the storyworld: names are nouns of the cast that no
+/// article precedes.
+pub(super) fn is_noun_of_the_cast(word: &str) -> bool {
+    SubjectId::characters().any(|s| s.get().nouns[0].eq_ignore_ascii_case(word))
+}
+
+/// `text` with its first letter small, unless it is a name ("Fox").
+fn lower_first(text: &str, is_name: impl Fn(&str) -> bool) -> String {
     let first = text.split([' ', ',', '.']).next().unwrap_or_default();
-    let name = SubjectId::characters().any(|s| s.get().nouns[0].eq_ignore_ascii_case(first));
     let mut letters = text.chars();
     match letters.next() {
-        Some(letter) if !name => letter.to_lowercase().chain(letters).collect(),
+        Some(letter) if !is_name(first) => letter.to_lowercase().chain(letters).collect(),
         _ => text.to_owned(),
     }
 }
@@ -236,31 +250,62 @@ pub(super) fn lead(
     rng: &mut impl Rng,
 ) -> String {
     let said = mentions(text);
-    let mut parts: Vec<String> = Vec::new();
-    let place = said.place.is_none() && before.is_none_or(|b| b.place != scene.place);
     let falls = scene.place.has_weather() && before.is_none_or(|b| b.weather != scene.weather);
-    let mut weather = said.weather.is_none() && falls;
-    // A story may begin under a clear sky by day without saying so.
-    weather &= before.is_some() || scene.weather != Weather::Clear;
-    let time = said.time.is_none() && before.is_none_or(|b| b.time != scene.time);
-    if place {
-        parts.push(place_words(scene, rng));
-        weather &= mentions(&parts[0]).weather.is_none();
+    let missing = Missing {
+        place: said.place.is_none() && before.is_none_or(|b| b.place != scene.place),
+        // A story may begin under a clear sky by day without saying so.
+        weather: said.weather.is_none()
+            && falls
+            && (before.is_some() || scene.weather != Weather::Clear),
+        time: said.time.is_none() && before.is_none_or(|b| b.time != scene.time),
+    };
+    missing.words(
+        scene.time,
+        scene.weather,
+        |rng| place_words(scene, rng),
+        rng,
+    )
+}
+
+/// What a sentence must say in front of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    pub place: bool,
+    pub weather: bool,
+    pub time: bool,
+}
+
+impl Missing {
+    /// Says it, where `place` says where; empty where nothing is missing.
+    pub(super) fn words<R: Rng>(
+        mut self,
+        time: Time,
+        weather: Weather,
+        place: impl FnOnce(&mut R) -> String,
+        rng: &mut R,
+    ) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        if self.place {
+            parts.push(place(rng));
+            self.weather &= mentions(&parts[0]).weather.is_none();
+        }
+        if self.weather
+            && let Some(phrase) = weather.phrases(time).choose(rng)
+        {
+            parts.push((*phrase).to_owned());
+        }
+        let timed = parts.iter().any(|part| mentions(part).time.is_some());
+        if self.time
+            && !timed
+            && let Some(phrase) = time.phrases(weather).choose(rng)
+        {
+            parts.push((*phrase).to_owned());
+        }
+        if rng.random_bool(0.3) {
+            parts.shuffle(rng);
+        }
+        parts.join(" ")
     }
-    if weather && let Some(phrase) = scene.weather.phrases(scene.time).choose(rng) {
-        parts.push((*phrase).to_owned());
-    }
-    let timed = parts.iter().any(|part| mentions(part).time.is_some());
-    if time
-        && !timed
-        && let Some(phrase) = scene.time.phrases(scene.weather).choose(rng)
-    {
-        parts.push((*phrase).to_owned());
-    }
-    if rng.random_bool(0.3) {
-        parts.shuffle(rng);
-    }
-    parts.join(" ")
 }
 
 /// Pairs of characters that never meet in a training story, whatever their roles: one in ten.

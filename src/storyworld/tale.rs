@@ -8,7 +8,7 @@ use super::caption::{MOODS, finish, title, with_article};
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
 use super::plots::{Beat, PLOTS, Plot};
-use super::reference::{self, PronounUse, pair_held_out, refers};
+use super::reference::{self, PronounUse, is_noun_of_the_cast, pair_held_out, refers};
 use super::scene::{LAYOUTS, Scene, Split, held_out};
 use super::words::mentions;
 
@@ -200,9 +200,10 @@ impl Production {
             let filled = self.fill(&text, &scene, rng);
             let lead = reference::lead(before, &scene, &filled, rng);
             let told = match (lead.is_empty(), before) {
-                (false, _) => reference::lead_in(&lead, &filled),
+                (false, _) => reference::lead_in(&lead, &filled, is_noun_of_the_cast),
                 (true, Some(_)) if opens && rng.random_bool(0.3) => {
-                    reference::open(filled, panels.len() + 1 == plot.beats.len(), rng)
+                    let last = panels.len() + 1 == plot.beats.len();
+                    reference::open(&filled, last, is_noun_of_the_cast, rng)
                 }
                 (true, _) => filled,
             };
@@ -322,7 +323,7 @@ pub(super) fn place_words(scene: &Scene, rng: &mut impl Rng) -> String {
 }
 
 /// Gives every sentence a capital at its start.
-fn sentences(text: &str) -> String {
+pub(super) fn sentences(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut start = true;
     for c in text.chars() {

@@ -1,7 +1,7 @@
 //! A model of our own as files: `config.json`, what it sees with (`vision.safetensors`) and what
 //! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
 
-use super::{ReferenceSizes, VokenModel};
+use super::{ReferenceSizes, StageHeadConfig, VokenModel};
 use crate::cause::Cause;
 use crate::files::write_in_folder;
 use crate::llm::LlmError;
@@ -38,6 +38,9 @@ pub struct FolderConfig {
     /// How a story is laid out in its prompts.
     #[serde(default)]
     pub speaks: PictureConditioning,
+    /// What says who is in a picture, of a model that draws from references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage_head: Option<StageHeadConfig>,
 }
 
 /// What can be wrong with the folder; each message is one sentence.
@@ -141,7 +144,7 @@ impl VokenFolder {
         let path = self.model_file();
         let p = self.params(&path, device)?;
         let llama = file.with_own_tables(device)?;
-        VokenModel::own(llama, &config.sizes, config.adapted, &p).map_err(|e| unreadable(&path, &e))
+        VokenModel::own(llama, &config, &p).map_err(|e| unreadable(&path, &e))
     }
 
     fn params(&self, path: &Path, device: &Device) -> Result<Params, FolderError> {

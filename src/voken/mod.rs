@@ -12,6 +12,7 @@ mod model;
 mod panels;
 mod prompt;
 mod sample;
+mod stage_head;
 mod words;
 
 pub use cached_lm::{CachedLm, FloatCachedLm};
@@ -28,4 +29,5 @@ pub use model::{BaseModel, VokenModel};
 pub use panels::{ContextInput, panel_ids, tidy};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{SamplingParams, process};
+pub use stage_head::{StageHead, StageHeadConfig, StageScores};
 pub use words::inert;

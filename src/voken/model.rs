@@ -1,8 +1,8 @@
 //! A language model that speaks vokens, with what its pictures are made from.
 
 use super::{
-    FeatureMapper, InterleavedEmbeddings, InterleavedText, MapperParams, PaddedBatch,
-    ReferenceSizes, VokenIds, batch, interleave,
+    FeatureMapper, FolderConfig, InterleavedEmbeddings, InterleavedText, MapperParams, PaddedBatch,
+    ReferenceSizes, StageHead, VokenIds, batch, interleave,
 };
 use crate::llm::LlmError;
 use crate::llm::float::{EmbeddingTables, FloatConfig, FloatLlama, GgufLlama};
@@ -47,6 +47,8 @@ pub struct VokenModel {
     pub llama: FloatLlama,
     /// The voken feature mapper.
     pub mapper: FeatureMapper,
+    /// Says who is in a picture and where, of a model that draws from references.
+    pub stage_head: Option<StageHead>,
     /// The vokens and what else was added to the tokenizer.
     pub vocabulary: VokenIds,
 }
@@ -101,25 +103,22 @@ impl VokenModel {
         Ok(Self {
             llama,
             mapper: FeatureMapper::new(mapper, width, &params)?,
+            stage_head: None,
             vocabulary,
         })
     }
 
     /// A model of our own on `llama`, whose tables stay as they are: the vokens' rows
-    /// (`embed_tokens`, `lm_head`), the mapper and, where it is `adapted`, the adapters are all
-    /// below `p`.
+    /// (`embed_tokens`, `lm_head`), the mapper and, where `config` says so, the adapters and the
+    /// stage head are all below `p`.
     ///
     /// # Errors
     /// A tensor that is missing, or of another shape than the sizes say.
-    pub fn own(
-        mut llama: FloatLlama,
-        sizes: &ReferenceSizes,
-        adapted: bool,
-        p: &Params,
-    ) -> Result<Self> {
+    pub fn own(mut llama: FloatLlama, config: &FolderConfig, p: &Params) -> Result<Self> {
+        let sizes = &config.sizes;
         let (first, vokens) = (llama.rows()? as u32, sizes.voken_count as u32);
         llama.add_rows(sizes.voken_count, p)?;
-        if adapted {
+        if config.adapted {
             llama.add_own_lora(&sizes.lora, p)?;
         }
         let width = llama.config().hidden_size;
@@ -131,9 +130,22 @@ impl VokenModel {
         };
         Ok(Self {
             mapper: FeatureMapper::new(sizes.mapper.clone(), width, &MapperParams::all(p))?,
+            stage_head: match config.stage_head {
+                Some(head) => Some(StageHead::new(head, width, sizes.voken_count, p)?),
+                None => None,
+            },
             llama,
             vocabulary,
         })
+    }
+
+    /// Mean embeddings of names, `[N,width]`, each given by the ids of its tokens.
+    ///
+    /// # Errors
+    /// A name without tokens, or an id that is not in the vocabulary.
+    pub fn embed_names(&self, names: &[&[u32]]) -> Result<Tensor> {
+        let mean = |ids: &&[u32]| self.llama.embed_ids(ids)?.squeeze(0)?.mean(0);
+        Tensor::stack(&names.iter().map(mean).collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// A text with its pictures (`[N,queries,width]`, from the vision tower) as embeddings.

@@ -8,10 +8,12 @@
 mod composition;
 mod cut_out;
 mod names;
+mod plots;
 mod prompt;
 mod raster;
 mod setting;
 mod subject;
+mod tale;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ pub use prompt::{CompositionPrompt, PromptSubject};
 pub use raster::{CompositionRenderer, DRAWING_SIDE, PAPER, drawing};
 pub use setting::{Location, SceneSetting, SettingMentions, vocabulary};
 pub use subject::{CompositionSubject, Side};
+pub use tale::{LibraryTale, TaleMember, TalePanel, library_plot_count};
 
 /// A line for each drawing: name, height relative to a person, whether it hangs in the sky, what it
 /// shows, and the nouns that it is called by, the usual one first.
@@ -69,6 +72,12 @@ impl DrawingKind {
         ("thing", Self::Thing),
     ];
 
+    /// The kind of that name, such as `person`.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let kind = Self::ALL.iter().find(|(word, _)| *word == name);
+        kind.map(|(_, kind)| *kind)
+    }
+
     /// Whether it can act in a story.
     pub fn is_character(self) -> bool {
         matches!(self, Self::Person | Self::Animal)
@@ -104,8 +113,7 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
         let mut fields = line.split('\t');
         let mut next = || fields.next().unwrap_or_default();
         let (name, scale, place) = (next(), next(), next());
-        let word = next();
-        let kind = DrawingKind::ALL.iter().find(|(name, _)| *name == word);
+        let kind = DrawingKind::of(next());
         let nouns = next().split(", ").collect();
         let mut parts = drawn.splitn(3, '\t').skip(1);
         let (view, body) = (
@@ -116,7 +124,7 @@ static DRAWINGS: LazyLock<Vec<Drawing>> = LazyLock::new(|| {
             name,
             scale: scale.parse().unwrap_or(1.0),
             sky: place == "sky",
-            kind: kind.map_or(DrawingKind::Thing, |(_, kind)| *kind),
+            kind: kind.unwrap_or(DrawingKind::Thing),
             nouns,
             view: view.to_owned(),
             body: body.to_owned(),

@@ -46,6 +46,13 @@ const BEFORE_NOUNS: [&str; 28] = [
     "red", "golden", "small",
 ];
 
+/// Forms of nouns that are verbs in most sentences, doubted like the nouns with `~`.
+const VERBS: [&str; 27] = [
+    "does", "leaves", "steps", "stays", "rocks", "blinks", "picks", "can", "cans", "bow", "bows",
+    "peaks", "wave", "waves", "watch", "watches", "rattles", "drops", "fly", "flies", "cooks",
+    "ring", "rings", "roast", "safe", "home", "storm",
+];
+
 /// Words of a side, which stand behind nouns in picture prompts.
 const SIDES: [&str; 3] = ["left", "middle", "right"];
 
@@ -118,7 +125,10 @@ pub fn drawn_nouns(text: &str) -> Vec<DrawnNoun> {
             let entry = forms(&noun)
                 .iter()
                 .find_map(|form| NOUNS.get(form.as_str()));
-            let entry = entry.filter(|entry| !entry.doubtful || is_noun(text, &words, at, end));
+            let verb = VERBS.contains(&noun.as_str());
+            let sure =
+                |entry: &&Entry| !(entry.doubtful || verb) || is_noun(text, &words, at, end, verb);
+            let entry = entry.filter(sure);
             entry.map(|entry| (noun, *entry, end))
         });
         let Some((noun, entry, end)) = hit else {
@@ -149,15 +159,21 @@ fn is_character(noun: &DrawnNoun) -> bool {
     noun.drawing.get().kind.is_character()
 }
 
-/// Whether words that can be a verb as well are a noun at `at..end`.
-fn is_noun(text: &str, words: &[(Range<usize>, String)], at: usize, end: usize) -> bool {
+/// Whether words that can be a verb as well are a noun at `at..end`; a `verb` in a list is none.
+fn is_noun(
+    text: &str,
+    words: &[(Range<usize>, String)],
+    at: usize,
+    end: usize,
+    verb: bool,
+) -> bool {
     let word = |i: Option<usize>| i.and_then(|i| words.get(i)).map_or("", |(_, word)| &**word);
     let before = |n: usize| BEFORE_NOUNS.contains(&word(at.checked_sub(n)));
     // "the dragon saw": a noun stands between.
     let adjective = !NOUNS.contains_key(word(at.checked_sub(1)));
     let side = SIDES.contains(&word(Some(end + 2)));
     // Of a list.
-    let listed = at > 0 && text[words[at - 1].0.end..words[at].0.start].contains(',');
+    let listed = !verb && at > 0 && text[words[at - 1].0.end..words[at].0.start].contains(',');
     listed || before(1) || (before(2) && adjective) || side || words.len() == end - at
 }
 

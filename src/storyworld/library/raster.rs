@@ -38,6 +38,11 @@ impl CompositionRenderer {
         }
     }
 
+    /// What draws scenes of the storyworld at the same size.
+    pub fn scenes(&self) -> &Renderer {
+        &self.backdrops
+    }
+
     /// Width and height of a picture in pixels.
     pub fn size(&self) -> u32 {
         self.size

@@ -39,6 +39,13 @@ static MORE: LazyLock<Vec<MorePlace>> = LazyLock::new(|| {
     lines.map(read).collect()
 });
 
+impl MorePlace {
+    /// One of the ways to say that somebody is there.
+    pub(super) fn phrase(&self, rng: &mut impl Rng) -> &'static str {
+        self.phrases.choose(rng).copied().unwrap_or(self.name)
+    }
+}
+
 /// A place that a composition plays in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
@@ -105,6 +112,26 @@ pub struct SceneSetting {
 }
 
 impl SceneSetting {
+    /// Every place at every time in every weather that it has, in the first of its variants.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let weathers = |location: Location| match location.has_weather() {
+            true => Weather::ALL,
+            false => &[Weather::Clear],
+        };
+        Location::all().flat_map(move |location| {
+            let times = Time::ALL.iter();
+            times.flat_map(move |&time| {
+                weathers(location).iter().map(move |&weather| Self {
+                    location,
+                    time,
+                    weather,
+                    layout: 0,
+                    fall: 0,
+                })
+            })
+        })
+    }
+
     /// The same as a scene without subjects; elsewhere than in a place of the stories its place
     /// says nothing.
     pub(super) fn scene(&self) -> Scene {
@@ -203,7 +230,8 @@ pub struct SettingMentions {
     pub time: Option<Time>,
     /// The weather.
     pub weather: Option<Weather>,
-    /// Where places are named, in bytes: what is drawn as a place is no subject.
+    /// Where places and phrases of times and weathers are, in bytes: what is drawn as a place is
+    /// no subject, nor is the sun of "when the sun sets".
     pub places: Vec<Range<usize>>,
 }
 
@@ -264,6 +292,22 @@ static NAMES: LazyLock<Vec<(Vec<&'static str>, Location, bool)>> = LazyLock::new
     all
 });
 
+/// Phrases of times and weathers of more than one word.
+static WHENS: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+    let mut all: Vec<Vec<&str>> = Vec::new();
+    for time in Time::ALL {
+        all.extend(time.also().iter().map(|phrase| phrase.split(' ').collect()));
+        for weather in Weather::ALL {
+            let phrases = time.phrases(*weather).iter().chain(weather.phrases(*time));
+            all.extend(phrases.map(|phrase| phrase.split(' ').collect()));
+        }
+    }
+    all.retain(|words: &Vec<&str>| words.len() > 1);
+    all.sort_by_key(|words| std::cmp::Reverse(words.len()));
+    all.dedup();
+    all
+});
+
 impl SettingMentions {
     /// Reads an English text.
     ///
@@ -291,7 +335,15 @@ impl SettingMentions {
                     && (*whole || is_where(&words, at))
             });
             let Some((name, location, _)) = hit else {
-                at += 1;
+                let when = WHENS.iter().find(|when| {
+                    let there = words[at..].iter().map(|(_, word)| &**word);
+                    words.len() - at >= when.len() && there.zip(*when).all(|(a, b)| a == *b)
+                });
+                let end = at + when.map_or(1, Vec::len);
+                if when.is_some() {
+                    said.places.push(words[at].0.start..words[end - 1].0.end);
+                }
+                at = end;
                 continue;
             };
             let end = at + name.len();

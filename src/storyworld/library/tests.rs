@@ -198,3 +198,82 @@ fn nouns_find_the_drawing_that_fits() {
     assert_eq!((name, fit), ("tokyo-tower", NounFit::Near));
     assert_eq!(drawn("justice and mercy prevailed"), []);
 }
+
+#[test]
+fn stories_say_what_they_show() {
+    assert!(library_plot_count() >= 20);
+    let mut plots = std::collections::HashSet::new();
+    let mut later = (0, 0);
+    for seed in 0..400 {
+        let tale = LibraryTale::random(seed, Split::Training);
+        plots.insert(tale.title);
+        assert!((3..=8).contains(&tale.panels.len()), "{}", tale.title);
+        for (i, panel) in tale.panels.iter().enumerate() {
+            let text = &panel.text;
+            assert!(!text.contains(['{', '}']), "{}: {text}", tale.title);
+            let ended = text.trim_end_matches('"').ends_with(['.', '!', '?']);
+            assert!(ended, "{}: {text}", tale.title);
+            assert_eq!(panel.shown.len(), panel.composition.figures.len());
+            assert!(!panel.shown.is_empty() && panel.known <= tale.members.len());
+            for (number, figure) in panel.shown.iter().zip(&panel.composition.figures) {
+                assert!(*number < panel.known);
+                let CompositionSubject::Drawing(drawing) = figure.subject else {
+                    panic!("{}", tale.title);
+                };
+                assert_eq!(tale.members[*number].drawing, drawing);
+                assert!(!drawing.held_out(), "{}", tale.title);
+            }
+            if i > 0 {
+                later.0 += usize::from(tale.refers(panel));
+                later.1 += 1;
+            }
+        }
+        let again = LibraryTale::random(seed, Split::Training);
+        assert!(
+            again
+                .panels
+                .iter()
+                .map(|p| &p.text)
+                .eq(tale.panels.iter().map(|p| &p.text))
+        );
+    }
+    assert!(2 * later.0 >= later.1, "{later:?}");
+    assert!(2 * plots.len() > library_plot_count(), "{}", plots.len());
+    for seed in 0..20 {
+        let tale = LibraryTale::random(seed, Split::HeldOut);
+        assert!(tale.members.iter().any(|member| member.drawing.held_out()));
+    }
+}
+
+/// What a text names beside its cast would be drawn, too, and stand in the way.
+#[test]
+fn sentences_of_the_plots_name_nobody_who_does_not_play() {
+    let mut strangers = std::collections::BTreeMap::<String, usize>::new();
+    let mut all = 0;
+    for seed in 0..600 {
+        let tale = LibraryTale::random(seed, Split::Training);
+        for panel in &tale.panels {
+            all += 1;
+            let places = SettingMentions::of(&panel.text).places;
+            for found in drawn_nouns(&panel.text) {
+                let plays = tale.members.iter().any(|member| {
+                    let by_noun = drawn_nouns(member.noun);
+                    member.drawing == found.drawing
+                        || member.noun.contains(&found.noun)
+                        || by_noun.iter().any(|named| named.drawing == found.drawing)
+                });
+                // They speak of those who play.
+                let plays =
+                    plays || ["friend", "friends", "someone"].contains(&found.noun.as_str());
+                let place = places
+                    .iter()
+                    .any(|place| found.at.start < place.end && place.start < found.at.end);
+                if !plays && !place {
+                    *strangers.entry(found.noun).or_default() += 1;
+                }
+            }
+        }
+    }
+    let count: usize = strangers.values().sum();
+    assert!(40 * count <= all, "{count} of {all}: {strangers:?}");
+}

@@ -7,9 +7,10 @@ use crate::diffusion::{LatentDistribution, TextToImageModel};
 use crate::llm::Tokenizer;
 use crate::pixels::shown_rgb;
 use crate::story::read_picture_file;
-use crate::storyworld::{
-    Renderer, Scene, SceneOptions, Split, Tale, caption, description, roughen,
+use crate::storyworld::library::{
+    Composition, CompositionRenderer, DrawingId, LibraryTale, TalePanel,
 };
+use crate::storyworld::{Scene, SceneOptions, Split, Tale, caption, description, roughen};
 use crate::train::Result;
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::tidy;
@@ -27,6 +28,8 @@ use std::sync::{Arc, OnceLock};
 pub enum TrainingPicture {
     /// A scene of the storyworld, rendered when it is needed.
     Scene(Box<Scene>),
+    /// A scene of the library's drawings, rendered when it is needed.
+    Composition(Box<Composition>),
     /// A picture in a file, read when it is needed.
     File(Arc<PictureFile>),
     /// A picture in memory.
@@ -42,6 +45,17 @@ pub struct TrainingPanel {
     pub picture: Option<TrainingPicture>,
     /// What is on the picture, in words that the text encoder knows; the text where nobody says.
     pub description: String,
+    /// Who could be on the picture, of stories about the library's drawings.
+    pub stage: Vec<StageTarget>,
+}
+
+/// Somebody who has come into a story by a panel, and whether its picture shows them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageTarget {
+    /// What they are called.
+    pub name: String,
+    /// Where they stand, from -1 (left) to 1 (right); `None` where they are not shown.
+    pub place: Option<f32>,
 }
 
 /// A story of the author's files.
@@ -62,6 +76,8 @@ pub enum DataKind {
     /// Stories.
     #[default]
     Stories,
+    /// Stories about any drawings of the library.
+    Library,
 }
 
 /// Where stories come from.
@@ -133,10 +149,55 @@ fn world(seed: u64, kind: DataKind, index: usize) -> Vec<TrainingPanel> {
                 text: tidy(&text),
                 description: description(&scene),
                 picture: Some(TrainingPicture::Scene(Box::new(scene))),
+                stage: Vec::new(),
             }]
         }
         DataKind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
+        DataKind::Library => told_of_library(
+            &LibraryTale::random(rng.random(), Split::Training),
+            &mut rng,
+        ),
     }
+}
+
+/// A tale's panels, each with everybody who has come into the story and one who never does.
+/// Nothing but where and when is described: the UNet sees who is shown in references.
+pub fn told_of_library(tale: &LibraryTale, rng: &mut impl Rng) -> Vec<TrainingPanel> {
+    let all: Vec<DrawingId> = DrawingId::all().collect();
+    let panel = |panel: &TalePanel| {
+        let members = &tale.members[..panel.known];
+        let middle = |i: usize| {
+            let last = panel.shown.len().saturating_sub(1);
+            match last {
+                0 => 0.0,
+                last => 2.0 * i as f32 / last as f32 - 1.0,
+            }
+        };
+        let mut stage: Vec<StageTarget> = members
+            .iter()
+            .enumerate()
+            .map(|(number, member)| StageTarget {
+                name: member.name.clone(),
+                place: panel.shown.iter().position(|n| *n == number).map(middle),
+            })
+            .collect();
+        let stranger = all[rng.random_range(0..all.len())];
+        if members.iter().all(|member| member.drawing != stranger) {
+            stage.push(StageTarget {
+                name: stranger.get().noun().to_owned(),
+                place: None,
+            });
+        }
+        TrainingPanel {
+            text: tidy(&panel.text),
+            description: panel.composition.setting.description(),
+            picture: Some(TrainingPicture::Composition(Box::new(
+                panel.composition.clone(),
+            ))),
+            stage,
+        }
+    };
+    tale.panels.iter().map(panel).collect()
 }
 
 /// A tale's panels. Every picture is described in words of one build, whatever the text says: what
@@ -146,6 +207,7 @@ pub fn told(tale: &Tale) -> Vec<TrainingPanel> {
         text: tidy(text),
         description: description(scene),
         picture: Some(TrainingPicture::Scene(Box::new(scene.clone()))),
+        stage: Vec::new(),
     };
     tale.panels.iter().map(panel).collect()
 }
@@ -155,11 +217,16 @@ impl TrainingPicture {
     ///
     /// # Errors
     /// A file that can't be read as a picture.
-    pub fn draw(&self, renderer: &Renderer) -> Result<RgbImage> {
+    pub fn draw(&self, renderer: &CompositionRenderer) -> Result<RgbImage> {
         match self {
+            TrainingPicture::Composition(composition) => {
+                let size = renderer.size();
+                let picture = RgbImage::from_raw(size, size, renderer.draw(composition));
+                Ok(picture.unwrap_or_else(|| RgbImage::new(size, size)))
+            }
             TrainingPicture::Scene(scene) => {
                 let mut picture = RgbImage::new(renderer.size(), renderer.size());
-                renderer.draw(scene, &mut picture);
+                renderer.scenes().draw(scene, &mut picture);
                 Ok(picture)
             }
             TrainingPicture::File(file) => {
@@ -180,6 +247,8 @@ pub struct EncodedPanel {
     pub description: Vec<u32>,
     /// The picture; none where the panel has none.
     pub met: Option<EncodedPicture>,
+    /// Who could be on it: the ids of a name, and where they stand if they are shown.
+    pub stage: Vec<(Vec<u32>, Option<f32>)>,
 }
 
 /// A picture after the frozen networks: its embeddings, latents and caption states.
@@ -203,9 +272,14 @@ pub struct FrozenNetworks {
     /// Tokenizer of the language model.
     pub tokenizer: Tokenizer,
     /// At the size of the diffusion model's pictures.
-    pub renderer: Renderer,
+    pub renderer: CompositionRenderer,
     /// Device that everything computes on.
     pub device: Device,
+}
+
+/// The ids of a name as it stands within a sentence.
+pub fn name_ids(tokenizer: &Tokenizer, name: &str) -> Vec<u32> {
+    tokenizer.encode(&format!(" {}", name.trim()))
 }
 
 impl FrozenNetworks {
@@ -278,6 +352,11 @@ impl FrozenNetworks {
                     text: self.tokenizer.encode(&tidy(&panel.text)),
                     description: self.tokenizer.encode(&tidy(&panel.description)),
                     met,
+                    stage: panel
+                        .stage
+                        .iter()
+                        .map(|who| (name_ids(&self.tokenizer, &who.name), who.place))
+                        .collect(),
                 })
             })
             .collect()

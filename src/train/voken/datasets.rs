@@ -187,6 +187,7 @@ fn project(dir: &Path, reading: &mut ReadStories) -> Result<TrainingStory> {
                 text: panel.text.clone(),
                 picture: picture.map(TrainingPicture::Image),
                 description: panel.text.clone(),
+                stage: Vec::new(),
             }
         })
         .collect();
@@ -264,6 +265,7 @@ fn without_picture(text: &str) -> TrainingPanel {
         text: tidy(text),
         picture: None,
         description: tidy(text),
+        stage: Vec::new(),
     }
 }
 

@@ -101,7 +101,7 @@ impl LeftOut {
 mod tests {
     use crate::diffusion::TextToImageModel;
     use crate::llm::float::GgufLlama;
-    use crate::storyworld::Renderer;
+    use crate::storyworld::library::CompositionRenderer;
     use crate::train::voken::data::{DataKind, FrozenNetworks, StoryCache, StorySource};
     use crate::train::voken::tests::{WIDTH, trained};
     use crate::voken::VokenFolder;
@@ -115,7 +115,7 @@ mod tests {
         let diffusion = TextToImageModel::load(&dir.join("model"), &device).unwrap();
         let vision = VokenFolder::new(dir.join("see/voken"));
         let frozen = FrozenNetworks {
-            renderer: Renderer::new(diffusion.picture_size().0),
+            renderer: CompositionRenderer::new(diffusion.picture_size().0),
             diffusion,
             tower: vision.read_tower(WIDTH, &device).unwrap(),
             tokenizer: GgufLlama::find(&dir.join("lm"))

@@ -3,7 +3,7 @@
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures, Unet};
 use crate::llm::float::FloatLlama;
 use crate::nn::{NoiseSource, Result, mean_square};
-use crate::voken::{PaddedBatch, VokenModel, voken_states};
+use crate::voken::{PaddedBatch, StageScores, VokenModel, voken_states};
 use candle_core::{D, Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +27,8 @@ pub struct LossWeights {
     /// nothing, and say far more of a picture than one noise level of it: where time is short,
     /// more pictures with less noise teach more.
     pub denoised: f64,
+    /// Weight of the stage loss (who is in a picture, and where).
+    pub stage: f64,
 }
 
 impl Default for LossWeights {
@@ -38,6 +40,7 @@ impl Default for LossWeights {
             min_snr: 5.0,
             drop: 0.1,
             denoised: 1.0,
+            stage: 1.0,
         }
     }
 }
@@ -292,6 +295,30 @@ pub fn denoising_loss(
 /// When their shapes differ.
 pub fn caption_loss(condition: &Tensor, captions: &Tensor) -> Result<Tensor> {
     mean_square(&(condition - captions)?)
+}
+
+/// What the stage head misses: the mean over names of the cross entropy of their being shown, and
+/// of the squared distance of those who are from their `places`; `None` is who is not shown.
+///
+/// # Errors
+/// When there are not as many places as scores.
+pub fn stage_loss(scores: &StageScores, places: &[Option<f32>]) -> Result<Tensor> {
+    let (count, device) = (places.len(), scores.present.device());
+    let of = |value: &dyn Fn(&Option<f32>) -> f32| {
+        Tensor::from_vec(
+            places.iter().map(value).collect::<Vec<f32>>(),
+            count,
+            device,
+        )
+    };
+    let shown = of(&|place| f32::from(place.is_some()))?;
+    let wanted = of(&|place| place.unwrap_or(0.0))?;
+    // log(1 + exp(x)) - shown * x, as max(x, 0) + log(1 + exp(-|x|)) so that nothing overflows.
+    let x = &scores.present;
+    let softplus = (x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    let entropy = (softplus - (x * &shown)?)?;
+    let apart = ((&scores.place - wanted)?.sqr()? * shown)?;
+    (entropy + apart)?.mean_all()
 }
 
 /// `x [S,..]` with zeros where a condition is dropped.

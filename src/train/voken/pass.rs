@@ -1,7 +1,7 @@
 //! What a step learns from its stories: forward, losses, backward.
 
 use super::data::{EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache};
-use super::loss::{Denoiser, LossNoise, caption_loss, denoising_loss, word_loss};
+use super::loss::{Denoiser, LossNoise, caption_loss, denoising_loss, stage_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
 use super::pack::{ContextParts, ObjectivePlan, Pack, PanelIds, ReadContext};
 use super::remembered::{BoundedCache, CacheKey};
@@ -9,7 +9,7 @@ use super::settings::{Trainable, TuneSettings};
 use super::stage::VokenStage;
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
-use crate::voken::VokenModel;
+use crate::voken::{StageHead, StageScores, VokenModel};
 use candle_core::{DType, Tensor, backprop::GradStore};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -24,6 +24,19 @@ pub(super) struct StepStory {
 }
 
 impl StepStory {
+    /// A story with all of its context, that no training step sees.
+    pub(super) fn apart(index: usize, story: Vec<EncodedPanel>) -> Self {
+        Self {
+            index,
+            story: Arc::new(story),
+            context: ContextParts {
+                texts: true,
+                pictures: true,
+            },
+            rng: ChaCha8Rng::seed_from_u64(index as u64),
+        }
+    }
+
     fn key(&self) -> CacheKey {
         (self.index, self.context)
     }
@@ -63,10 +76,17 @@ pub(super) struct VokenNetworks {
 }
 
 /// Gradients and losses of a part of a batch, both times the part's share of it: text, image,
-/// caption.
+/// caption, stage.
 pub(super) struct GradientsAndLosses {
     pub grads: GradStore,
-    pub losses: [f64; 3],
+    pub losses: [f64; 4],
+}
+
+/// See [`VokenNetworks::look`].
+pub(super) struct StoryReading {
+    pub stage: Option<StageScores>,
+    pub conditions: Tensor,
+    pub words: f64,
 }
 
 impl VokenNetworks {
@@ -81,7 +101,7 @@ impl VokenNetworks {
             .iter()
             .flat_map(|pick| pick.story.iter().map(|panel| panel.met.as_ref()))
             .collect();
-        let mut losses = [0.0; 3];
+        let mut losses = [0.0; 4];
         let mut total = Tensor::zeros((), DType::F32, &self.frozen.device)?;
         let mut add = |at: usize, loss: Tensor, weight: f64| -> Result<()> {
             losses[at] = share * f64::from(loss.to_scalar::<f32>()?);
@@ -103,6 +123,12 @@ impl VokenNetworks {
                 self.voken_states(&pack, &hidden)?
             }
         };
+        if let Some(states) = &states
+            && let Some(head) = &self.model.stage_head
+            && let Some(loss) = self.stage(head, &pack, states, picks)?
+        {
+            add(3, loss, s.loss.stage)?;
+        }
         if let Some(states) = states
             && (s.loss.image > 0.0 || s.loss.caption > 0.0)
         {
@@ -259,6 +285,68 @@ impl VokenNetworks {
             }
         };
         Ok([(image, weights.image), (caption, weights.caption)])
+    }
+
+    /// What is read of one story: who the stage head sees in each of its pictures and what the
+    /// mapper makes of their vokens (`[pictures,T+1,D]`), and the mean cross entropy of its words.
+    pub(super) fn look(&self, pick: &StepStory) -> Result<StoryReading> {
+        let (mut pack, panels) = self.alone(pick);
+        pack.finish();
+        let context = pack.read_context(&self.model.llama, self.seen(&panels)?.as_ref())?;
+        let hidden = pack.read(&self.model.llama, context)?.squeeze(0)?;
+        let (places, wanted): (Vec<u32>, Vec<u32>) = pack.labels.iter().copied().unzip();
+        let places = Tensor::from_vec(places, wanted.len(), hidden.device())?;
+        let words = word_loss(&self.model.llama, &hidden.index_select(&places, 0)?, wanted)?;
+        let Some(states) = self.voken_states(&pack, &hidden)? else {
+            return Err(candle_core::Error::Msg("a story without pictures".into()).into());
+        };
+        let stage = match &self.model.stage_head {
+            Some(head) => self.scores(head, &pack, &states, std::slice::from_ref(pick))?,
+            None => None,
+        };
+        Ok(StoryReading {
+            stage: stage.map(|(scores, _)| scores),
+            conditions: self.model.mapper.forward(&states)?,
+            words: f64::from(words.to_scalar::<f32>()?),
+        })
+    }
+
+    /// What the stage head misses of who is in the pack's pictures; `None` where nobody is named.
+    fn stage(
+        &self,
+        head: &StageHead,
+        pack: &Pack,
+        states: &Tensor,
+        picks: &[StepStory],
+    ) -> Result<Option<Tensor>> {
+        Ok(match self.scores(head, pack, states, picks)? {
+            Some((scores, places)) => Some(stage_loss(&scores, &places)?),
+            None => None,
+        })
+    }
+
+    /// Scores of all who could be in the pack's pictures, and where they are in truth.
+    fn scores(
+        &self,
+        head: &StageHead,
+        pack: &Pack,
+        states: &Tensor,
+        picks: &[StepStory],
+    ) -> Result<Option<(StageScores, Vec<Option<f32>>)>> {
+        let panels: Vec<&EncodedPanel> = picks.iter().flat_map(|pick| pick.story.iter()).collect();
+        let (mut names, mut pictures, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (picture, asked) in (0..).zip(&pack.pictures) {
+            for (name, place) in &panels[asked.panel].stage {
+                names.push(name.as_slice());
+                pictures.push(picture);
+                places.push(*place);
+            }
+        }
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let names = self.model.embed_names(&names)?.detach();
+        Ok(Some((head.forward(states, &names, &pictures)?, places)))
     }
 
     /// The autoencoder's distributions of those pictures that are `denoised`; zeros, which nothing

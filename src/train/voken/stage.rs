@@ -17,8 +17,8 @@ pub enum VokenStage {
 }
 
 impl VokenStage {
-    /// What its losses are called.
-    pub(super) const LOSSES: &[&str] = &["text", "image", "caption"];
+    /// What its losses are called; a published model has no stage.
+    pub(super) const LOSSES: &[&str] = &["text", "image", "caption", "stage"];
 
     /// What the base learning rate is multiplied by for a parameter, named as in the
     /// reference's checkpoints: new parts learn faster while they are aligned.

@@ -2,15 +2,15 @@
 //! model of our own, on one code path. The first teaches single pictures with their captions to
 //! new parts alone; the second stories, with adapters in the language model.
 
-use super::data::{FrozenNetworks, StoryCache, StorySource};
+use super::data::{DataKind, FrozenNetworks, StoryCache, StorySource};
 use super::pass::{LanguageModelCache, VokenNetworks, pick};
 use super::settings::{Trainable, TuneSettings};
 use super::stage::{MAPPER, VokenStage};
-use super::telling;
+use super::{stage_report, telling};
 use crate::diffusion::{NoiseSchedule, TextToImageModel};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, noise};
-use crate::storyworld::Renderer;
+use crate::storyworld::library::CompositionRenderer;
 use crate::train::autoencoder::averages;
 use crate::train::course::{self, Course, Phase, StepLosses};
 use crate::train::optimizer::{AdamSettings, AdamW};
@@ -60,7 +60,7 @@ pub fn train(
     let width = llama.config().hidden_size;
     let diffusion = TextToImageModel::load(&base.join(&s.model), &device)?;
     let frozen = FrozenNetworks {
-        renderer: Renderer::new(diffusion.picture_size().0),
+        renderer: CompositionRenderer::new(diffusion.picture_size().0),
         diffusion,
         tower: vision.read_tower(width, &device)?,
         tokenizer: file.tokenizer()?,
@@ -78,7 +78,7 @@ pub fn train(
         )));
     }
     let params = Params::init(s.seed, &device);
-    let model = VokenModel::own(llama, &folder.sizes, folder.adapted, &params)?;
+    let model = VokenModel::own(llama, &folder, &params)?;
     match &s.init {
         Some(init) => {
             let init = VokenFolder::new(base.join(init));
@@ -158,7 +158,8 @@ impl course::Stage for VokenTraining<'_> {
             let share = part.len() as f64 / batch as f64;
             nets.pass(&picks[part], share)
         })?;
-        let losses = (0..3).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
+        let losses =
+            (0..VokenStage::LOSSES.len()).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
         Ok(StepLosses {
             losses: losses.collect(),
             grads: passes.into_iter().map(|p| p.grads).collect(),
@@ -178,6 +179,9 @@ impl course::Stage for VokenTraining<'_> {
 
     fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
         let (nets, s) = (&self.nets, &self.nets.settings);
+        if s.data == DataKind::Library {
+            return opt.with_averages(|| stage_report::write(nets, self.run, opt.steps()))?;
+        }
         let told =
             opt.with_averages(|| telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed))??;
         telling::write(&told, self.run, opt.steps())
@@ -212,6 +216,7 @@ fn folder_config(
         config.sizes.lora = s.lora.clone();
     }
     config.speaks = s.speaks;
+    config.stage_head = s.stage_head.or(config.stage_head);
     Ok(config)
 }
 

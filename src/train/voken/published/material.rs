@@ -168,6 +168,7 @@ mod tests {
                 }))
             }),
             description: text.to_string(),
+            stage: Vec::new(),
         };
         TrainingStory {
             panels: texts.iter().map(panel).collect(),

@@ -158,7 +158,13 @@ fn learn(
     };
     let course = Course {
         sample_every: s.sample_every,
-        ..Course::new(run, resume, phase, s.checkpoint_every, VokenStage::LOSSES)
+        ..Course::new(
+            run,
+            resume,
+            phase,
+            s.checkpoint_every,
+            &VokenStage::LOSSES[..3],
+        )
     };
     course::run(&course, &mut opt, &mut learning)
 }

@@ -11,7 +11,7 @@ use crate::pipeline::VokenPipeline;
 use crate::published::{
     LoadListener, LoadTarget, PartPaths, Published, PublishedError, VokenLanguageWeights,
 };
-use crate::storyworld::Renderer;
+use crate::storyworld::library::CompositionRenderer;
 use crate::train::Result;
 use crate::train::voken::data::TrainingStory;
 use crate::train::voken::left_out::LeftOut;
@@ -51,7 +51,7 @@ pub(super) struct PublishedNetworks {
     left_out: LeftOut,
     /// Pictures that can't be read any more.
     bad: HashSet<PictureIndex>,
-    renderer: Renderer,
+    renderer: CompositionRenderer,
     /// What the frozen networks made of a picture and, for `true`, of its mirror image.
     seen: HashMap<(PictureIndex, bool), Tensor>,
     targets: HashMap<(PictureIndex, bool), LatentDistribution>,
@@ -161,8 +161,9 @@ impl PublishedNetworks {
             tower: published.read_tower(&target, &listener)?,
             schedule: NoiseSchedule::new(&painter.scheduler)?,
             captions: Captions::read(&parts.stable_diffusion, device)?,
-            renderer: Renderer::new(size),
+            renderer: CompositionRenderer::new(size),
             model: VokenModel {
+                stage_head: None,
                 llama: language.llama,
                 mapper: language.mapper,
                 vocabulary: language.vocabulary,

@@ -1,0 +1,98 @@
+//! Who is in a picture and where: read from the states at its vokens for each name that the story
+//! has. The names are any, since they are read by the language model's own embeddings.
+
+use crate::nn::{LayerNorm, Linear, Params, Result};
+use candle_core::{D, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Epsilon of layer norm.
+const EPS: f64 = 1e-5;
+
+/// Sizes of a [`StageHead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageHeadConfig {
+    /// Width of queries and keys.
+    pub width: usize,
+}
+
+/// Asks the states at the vokens of each name whether it is in the picture, and where.
+///
+/// Two bilinear forms: of each, queries are linear in the states at each voken and keys linear in
+/// the mean embedding of the name's tokens; their products at the vokens are weighed and summed.
+#[derive(Clone, Debug)]
+pub struct StageHead {
+    width: usize,
+    states: LayerNorm,
+    names: LayerNorm,
+    /// To queries of both forms, `[H,2*width]`.
+    query: Linear,
+    /// To keys of both forms, `[H,2*width]`.
+    key: Linear,
+    /// Of the products at the vokens, `[vokens,1]`.
+    present: Linear,
+    /// The same for where it stands.
+    place: Linear,
+}
+
+/// What the states at the vokens say of names.
+#[derive(Clone, Debug)]
+pub struct StageScores {
+    /// Logits of its being in the picture, `[N]`.
+    pub present: Tensor,
+    /// Where it stands, from -1 (left) to 1 (right), `[N]`.
+    pub place: Tensor,
+}
+
+impl StageHead {
+    /// For states of `hidden` values at each of `vokens`.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another shape.
+    pub fn new(config: StageHeadConfig, hidden: usize, vokens: usize, p: &Params) -> Result<Self> {
+        let p = p.pp("stage_head");
+        let both = 2 * config.width;
+        Ok(Self {
+            width: config.width,
+            states: p.pp("states_norm").layer_norm(hidden, EPS)?,
+            names: p.pp("names_norm").layer_norm(hidden, EPS)?,
+            query: p.pp("query").linear(hidden, both, true)?,
+            key: p.pp("key").linear(hidden, both, true)?,
+            present: p.pp("present").linear(vokens, 1, true)?,
+            place: p.pp("place").linear(vokens, 1, true)?,
+        })
+    }
+
+    /// Scores of names: `states [B,vokens,H]` are those at the vokens of pictures, `names [N,H]`
+    /// mean embeddings, and `pictures` says of each name in which picture it is looked for.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn forward(
+        &self,
+        states: &Tensor,
+        names: &Tensor,
+        pictures: &[u32],
+    ) -> Result<StageScores> {
+        let (count, vokens) = (pictures.len(), states.dim(1)?);
+        let queries = self.query.forward(&self.states.forward(states)?)?;
+        let which = Tensor::from_vec(pictures.to_vec(), count, states.device())?;
+        let queries = queries
+            .index_select(&which, 0)?
+            .reshape((count, vokens, 2, self.width))?;
+        let keys = self
+            .key
+            .forward(&self.names.forward(&names.unsqueeze(0)?)?)?;
+        let keys = keys.reshape((count, 1, 2, self.width))?;
+        let scale = (self.width as f64).sqrt().recip();
+        let products = (queries.broadcast_mul(&keys)?.sum(D::Minus1)? * scale)?;
+        let form = |i: usize, weights: &Linear| -> Result<Tensor> {
+            let at = products.narrow(2, i, 1)?.reshape((1, count, vokens))?;
+            weights.forward(&at)?.flatten_all()
+        };
+        Ok(StageScores {
+            present: form(0, &self.present)?,
+            place: form(1, &self.place)?.tanh()?,
+        })
+    }
+}
