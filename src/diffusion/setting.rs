@@ -1,8 +1,8 @@
 //! Which of the settings that a model knows its conditioning says: where, when and in what weather.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use super::{DiffusionError, TextToImageModel};
+use super::{CaptionTokenizer, TextEncoder};
 use crate::nn::Result;
 use crate::storyworld::library::SceneSetting;
 
@@ -20,17 +20,25 @@ pub struct SettingFeatures {
 }
 
 impl SettingFeatures {
-    /// Encodes all descriptions.
+    /// Encodes all descriptions with `encoder`, which reads the ids of `tokenizer`.
     ///
     /// # Errors
     /// When the text encoder fails.
-    pub fn of(model: &TextToImageModel) -> std::result::Result<Self, DiffusionError> {
+    pub fn of(
+        encoder: &TextEncoder,
+        tokenizer: &CaptionTokenizer,
+        device: &Device,
+    ) -> Result<Self> {
         let settings: Vec<SceneSetting> = SceneSetting::all().collect();
         let described: Vec<String> = settings.iter().map(SceneSetting::description).collect();
         let mut features = Vec::new();
         for part in described.chunks(AT_ONCE) {
-            let part: Vec<&str> = part.iter().map(String::as_str).collect();
-            features.push(model.encode_text(&part)?.joined()?.flatten_from(1)?);
+            let ids: Vec<u32> = part
+                .iter()
+                .flat_map(|text| tokenizer.encode(text))
+                .collect();
+            let ids = Tensor::from_vec(ids, (part.len(), tokenizer.length()), device)?;
+            features.push(encoder.forward(&ids)?.joined()?.flatten_from(1)?);
         }
         let features = Tensor::cat(&features, 0)?;
         let lengths = (features.sqr()?.sum(1)? * 0.5)?.unsqueeze(0)?;

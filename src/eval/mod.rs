@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod cast;
+mod compositions;
 mod drawings;
 mod faithfulness;
 mod frechet;
@@ -24,6 +25,7 @@ pub use crate::judges::{
     mean_square_error, psnr,
 };
 pub use cast::{CastOptions, CastRow, Share, judge_cast};
+pub use compositions::{CompositionReport, judge_compositions};
 pub use drawings::{DrawingOptions, DrawingReport, DrawingSource, judge_drawings};
 pub use faithfulness::{FaithfulnessOptions, GUIDANCES, judge};
 pub use identity::{IdentityEncoder, IdentityReport, MemberSimilarity, Similarity, identity};

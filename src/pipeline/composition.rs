@@ -55,7 +55,91 @@ struct Scene {
     weather: Option<Weather>,
 }
 
+/// Somebody who could be in a picture.
+pub(super) struct Candidate {
+    entity: Entity,
+    /// Whether the text names them.
+    named: bool,
+}
+
+impl Candidate {
+    /// What they are called.
+    pub(super) fn name(&self) -> &str {
+        &self.entity.name
+    }
+}
+
+/// What being named by a sentence adds to the logit of being in its picture.
+const NAMED: f32 = 2.0;
+
 impl Request {
+    /// Whom a picture of `text` could show: whom it names, and everybody in the cast.
+    pub(super) fn candidates_of(&self, text: &str) -> Vec<Candidate> {
+        let named = self.entities(text).into_iter();
+        let mut all: Vec<Candidate> = named
+            .map(|entity| Candidate {
+                entity,
+                named: true,
+            })
+            .collect();
+        for member in &self.board.cast {
+            if let Some(entity) = self.member(member.id)
+                && all.iter().all(|other| other.entity.who != entity.who)
+            {
+                all.push(Candidate {
+                    entity,
+                    named: false,
+                });
+            }
+        }
+        all
+    }
+
+    /// The prompt of a picture of `text` that shows those of `candidates` whose `scores` say so
+    /// (the logit of being shown, and where they stand), in `setting` as far as the text says
+    /// nothing else; `None` where that is nobody.
+    pub(super) fn composition_of(
+        &self,
+        text: &str,
+        candidates: Vec<Candidate>,
+        scores: &[(f32, f32)],
+        setting: SceneSetting,
+    ) -> Option<String> {
+        let shown = |one: &Candidate, logit: f32| match (&self.cast, one.entity.who) {
+            // Whom the author put there.
+            (Some(ids), Who::Member(id)) => match ids.contains(&id) {
+                true => f32::MAX,
+                false => f32::MIN,
+            },
+            _ if one.named => logit + NAMED,
+            _ => logit,
+        };
+        let scored = candidates.iter().zip(scores);
+        let mut shown: Vec<(f32, f32, &Candidate)> = scored
+            .map(|(one, (logit, place))| (shown(one, *logit), *place, one))
+            .filter(|(logit, ..)| *logit > 0.0)
+            .collect();
+        if shown.is_empty() {
+            return None;
+        }
+        shown.sort_by(|a, b| b.0.total_cmp(&a.0));
+        shown.truncate(MOST);
+        shown.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let names: Vec<&str> = shown.iter().map(|(.., one)| one.name()).collect();
+        let said = SettingMentions::of(text);
+        let location = said.location.unwrap_or(setting.location);
+        let setting = SceneSetting {
+            location,
+            time: said.time.unwrap_or(setting.time),
+            weather: match location.has_weather() {
+                true => said.weather.unwrap_or(setting.weather),
+                false => Weather::Clear,
+            },
+            ..setting
+        };
+        Some(CompositionPrompt::write(&names, &setting.description()))
+    }
+
     /// The prompt of a picture of `text`.
     pub(super) fn composition_prompt(&self, text: &str) -> String {
         let told = self.texts_before();

@@ -15,7 +15,9 @@ use crate::published::{
     VokenLanguageWeights, check, free_memory, plan, read_with_listener,
 };
 use crate::vision::{VisionConfig, VisionTower};
-use crate::voken::{CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds};
+use crate::voken::{
+    CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, StageHead, VokenIds,
+};
 use crate::weights::{Place, device_name};
 
 /// What is loaded: the names that authors are told.
@@ -31,6 +33,8 @@ const SPARE: u64 = 10;
 pub(super) struct VokenLanguageModel {
     pub reader: FloatCachedLm,
     pub mapper: FeatureMapper,
+    /// Says who is in a picture and where, of a model that draws from references.
+    pub stage_head: Option<StageHead>,
 }
 
 /// Facts about the language model, loaded or not.
@@ -175,6 +179,20 @@ impl PipelineNetworks {
         }
     }
 
+    /// The same without a diffusion model, where another room draws.
+    pub(super) fn writing(speaker: VokenLanguageModel, tower: VisionTower) -> Self {
+        Self {
+            files: None,
+            vision: tower.config().clone(),
+            picture_size: (0, 0),
+            seeing: speaker.device().clone(),
+            stays: true,
+            speaker: Some(speaker),
+            tower: Some(tower),
+            artist: None,
+        }
+    }
+
     /// What all is computed on, for people.
     pub(super) fn computes_on(&self, place: &Place) -> String {
         let speaker = self.speaker.as_ref();
@@ -302,6 +320,7 @@ impl VokenLanguageModel {
         Ok(Self {
             reader: FloatCachedLm::new(llama),
             mapper,
+            stage_head: None,
         })
     }
 

@@ -5,6 +5,7 @@
 mod context;
 mod embeddings;
 mod load;
+mod writer;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -65,10 +66,15 @@ impl Recipe for VokenRecipe {
         chosen: &ResolvedModels,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Pipeline>, PipelineError> {
-        Ok(Box::new(match chosen.model.manifest.pipeline.as_str() {
-            recipe if recipe == VOKEN.as_str() => VokenPipeline::load(chosen, progress)?,
-            _ => VokenPipeline::load_own(chosen, progress)?,
-        }))
+        let manifest = &chosen.model.manifest;
+        if manifest.pipeline == VOKEN.as_str() {
+            return Ok(Box::new(VokenPipeline::load(chosen, progress)?));
+        }
+        if manifest.draws.library {
+            // Its vokens say who stands where, and its painter draws that.
+            return writer::load(chosen, progress);
+        }
+        Ok(Box::new(VokenPipeline::load_own(chosen, progress)?))
     }
 }
 

@@ -155,7 +155,7 @@ fn pictures(dir: &Path) -> anyhow::Result<Vec<CompositionSubject>> {
 }
 
 /// `91.2 % (31 of 34; 77 to 97)`
-fn share_text(share: Accuracy) -> String {
+pub(super) fn share_text(share: Accuracy) -> String {
     let Some(rate) = share.rate() else {
         return "-".to_owned();
     };

@@ -1,6 +1,7 @@
 //! `vokenboard eval`
 
 mod cast;
+mod compositions;
 mod drawings;
 mod faithfulness;
 mod identity;
@@ -19,6 +20,8 @@ pub struct EvalArgs {
 enum EvalCommand {
     /// Whether characters stay themselves from panel to panel, with the cast and without it
     Cast(cast::CastArgs),
+    /// Whom a model takes for who is in the pictures of held-out stories, where and when
+    Compositions(compositions::CompositionsArgs),
     /// Whether subjects that are drawn from pictures come out as those show them
     Drawings(drawings::DrawingsArgs),
     /// Whether pictures show the subjects, place, time and weather that their captions name
@@ -38,6 +41,7 @@ enum EvalCommand {
 pub(super) fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.what {
         EvalCommand::Cast(args) => cast::run(args),
+        EvalCommand::Compositions(args) => compositions::run(args),
         EvalCommand::Drawings(args) => drawings::run(args),
         EvalCommand::Faithfulness(args) => faithfulness::run(args),
         EvalCommand::Identity(args) => identity::run(args),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use prepared::{Prepared, PreparedPicture};
 
 use super::load::ResolvedModels;
-use super::painter::{Brief, Painter};
+use super::painter::{Brief, Painter, PromptStyle};
 use super::recipe::Recipe;
 use super::record::record;
 use super::writer::{Writer, WrittenText};
@@ -52,7 +52,7 @@ impl Recipe for CaptionRecipe {
 }
 
 /// A writer and a painter.
-struct CaptionPipeline {
+pub(super) struct CaptionPipeline {
     writer: Box<dyn Writer>,
     painter: Box<dyn Painter>,
     /// Whether the writer is the one that the painter's manifest names: then both are one model.
@@ -89,12 +89,23 @@ impl CaptionPipeline {
         painter.share(&chosen.others());
         tell(progress, "picture model", 2);
         let own = model.manifest.language_model.as_deref() == Some(&words.manifest.id);
-        Ok(CaptionPipeline {
+        Ok(Self::of(writer, painter, own))
+    }
+
+    /// A writer and a painter; `own` where both are one model.
+    pub(super) fn of(writer: Box<dyn Writer>, painter: Box<dyn Painter>, own: bool) -> Self {
+        Self {
             description: describe(writer.as_ref(), painter.as_ref(), own),
             writer,
             painter,
             own,
-        })
+        }
+    }
+
+    /// The same as another recipe calls it.
+    pub(super) fn called(mut self, recipe: RecipeId) -> Self {
+        self.description.pipeline = recipe.to_string();
+        self
     }
 
     /// The record of a text of the writer's.
@@ -168,6 +179,11 @@ impl CaptionPipeline {
         }
         let takes = self.painter.describe().takes.clone();
         let style = takes.prompts;
+        if style == PromptStyle::Composition
+            && let Some(prompt) = self.writer.composition_prompt(request, text)?
+        {
+            return Ok(Some((prompt, false)));
+        }
         let writes = self.writer.describe().instructs
             && (!style.is_english() || other_language(text).is_some());
         let written = match writes {

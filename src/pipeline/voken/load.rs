@@ -14,7 +14,7 @@ use crate::pipeline::{LoadProgress, PipelineError};
 use crate::published::{PartPaths, VokenLanguageWeights};
 use crate::story::{SchedulerName, Settings};
 use crate::vision::VisionTower;
-use crate::voken::FloatCachedLm;
+use crate::voken::{FloatCachedLm, FolderConfig};
 use crate::weights::{Manifest, device_name};
 
 /// Most tokens of a story that a model of our own reads, whatever it could: some twenty to forty of
@@ -38,28 +38,14 @@ impl VokenPipeline {
                 of: 3,
             });
         };
-        let (model, device) = (&chosen.model, &chosen.place.device);
-        let manifest = &model.manifest;
-        let writer = chosen.writer()?;
+        let (model, manifest) = (&chosen.model, &chosen.model.manifest);
         tell("language model", 0);
-        let folder = &chosen.voken;
-        let file = GgufLlama::find(&writer.dir)?;
-        let spoken = folder.read_model(&file, device)?;
-        let tokenizer = file.tokenizer()?;
-        let line_end = match tokenizer.encode("\n").as_slice() {
-            [id] => *id,
-            _ => {
-                return Err(PipelineError::Request(format!(
-                    "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
-                    writer.manifest.id, manifest.id
-                )));
-            }
-        };
+        let own = OwnLanguage::load(chosen)?;
         tell("vision tower", 1);
-        let tower = folder.read_tower_at(spoken.llama.config().hidden_size, &chosen.place)?;
+        let tower = own.tower(chosen)?;
         tell("picture model", 2);
         let diffusion = TextToImageModel::load_at(&model.dir, &chosen.place)?;
-        let (made, wanted) = (spoken.mapper.config(), diffusion.unet.config());
+        let (made, wanted) = (own.speaker.mapper.config(), diffusion.unet.config());
         if made.d_model != wanted.cross_attention_dim
             || (wanted.class_embed_type.is_some() && !made.pooled)
         {
@@ -69,37 +55,43 @@ impl VokenPipeline {
             )));
         }
         tell("picture model", 3);
-        let speaks = folder.read_config()?.speaks;
-        let config = spoken.llama.config();
-        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
-        let voice = LanguageInfo {
-            bos: spoken.vocabulary.bos,
-            eos: config.eos(),
-            vocabulary: spoken.vocabulary,
-            limit: config.max_position_embeddings.min(MOST_READ + written),
-        };
-        let gpu = chosen.place.gpu.as_ref();
-        let speaker = VokenLanguageModel::new(spoken.llama, spoken.mapper, gpu)?;
-        let computes_on = speaker.computes_on(&chosen.place);
         let size = diffusion.picture_size();
+        let computes_on = own.speaker.computes_on(&chosen.place);
+        let image = ImageModel::Own(Box::new(diffusion), own.config.speaks);
         Ok(VokenPipeline {
-            voice,
+            voice: own.voice,
             description: description(
-                &[manifest, &writer.manifest],
+                &[manifest, &own.writer],
                 VOKEN,
                 computes_on,
                 size,
                 Settings::default(),
             ),
-            speech: TextFormat::Own {
-                tokenizer: Box::new(tokenizer),
-                line_end,
-            },
-            networks: PipelineNetworks::staying(
-                speaker,
-                tower,
-                ImageModel::Own(Box::new(diffusion), speaks),
+            speech: own.speech,
+            networks: PipelineNetworks::staying(own.speaker, tower, image),
+            seen: Vec::new(),
+        })
+    }
+
+    /// The language model and what it sees with, of a model whose pictures a painter draws.
+    ///
+    /// # Errors
+    /// As [`VokenPipeline::load_own`].
+    pub(super) fn load_words(chosen: &ResolvedModels) -> Result<VokenPipeline, PipelineError> {
+        let manifest = &chosen.model.manifest;
+        let own = OwnLanguage::load(chosen)?;
+        let tower = own.tower(chosen)?;
+        Ok(VokenPipeline {
+            voice: own.voice,
+            description: description(
+                &[manifest, &own.writer],
+                VOKEN,
+                own.speaker.computes_on(&chosen.place),
+                (0, 0),
+                Settings::default(),
             ),
+            speech: own.speech,
+            networks: PipelineNetworks::writing(own.speaker, tower),
             seen: Vec::new(),
         })
     }
@@ -161,6 +153,65 @@ impl VokenPipeline {
             ),
             seen: Vec::new(),
         }
+    }
+}
+
+/// The language model of a model of our own.
+struct OwnLanguage {
+    speaker: VokenLanguageModel,
+    voice: LanguageInfo,
+    speech: TextFormat,
+    config: FolderConfig,
+    width: usize,
+    /// What the language model's own folder says of it.
+    writer: Manifest,
+}
+
+impl OwnLanguage {
+    fn load(chosen: &ResolvedModels) -> Result<Self, PipelineError> {
+        let device = &chosen.place.device;
+        let writer = chosen.writer()?;
+        let folder = &chosen.voken;
+        let file = GgufLlama::find(&writer.dir)?;
+        let spoken = folder.read_model(&file, device)?;
+        let tokenizer = file.tokenizer()?;
+        let line_end = match tokenizer.encode("\n").as_slice() {
+            [id] => *id,
+            _ => {
+                return Err(PipelineError::Request(format!(
+                    "the tokenizer of {} has no token for the end of a line; use the language model that {} was trained with",
+                    writer.manifest.id, chosen.model.manifest.id
+                )));
+            }
+        };
+        let config = spoken.llama.config();
+        let width = config.hidden_size;
+        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
+        let voice = LanguageInfo {
+            bos: spoken.vocabulary.bos,
+            eos: config.eos(),
+            vocabulary: spoken.vocabulary,
+            limit: config.max_position_embeddings.min(MOST_READ + written),
+        };
+        let gpu = chosen.place.gpu.as_ref();
+        Ok(Self {
+            speaker: VokenLanguageModel {
+                stage_head: spoken.stage_head,
+                ..VokenLanguageModel::new(spoken.llama, spoken.mapper, gpu)?
+            },
+            voice,
+            speech: TextFormat::Own {
+                tokenizer: Box::new(tokenizer),
+                line_end,
+            },
+            config: folder.read_config()?,
+            width,
+            writer: writer.manifest,
+        })
+    }
+
+    fn tower(&self, chosen: &ResolvedModels) -> Result<VisionTower, PipelineError> {
+        Ok(chosen.voken.read_tower_at(self.width, &chosen.place)?)
     }
 }
 

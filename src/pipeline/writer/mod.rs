@@ -118,6 +118,20 @@ pub trait Writer {
         Err(self.follows_none("write a picture prompt"))
     }
 
+    /// Who is in a picture of `text`, the panel after `request.context`, from left to right, where
+    /// and when, as a prompt for a painter that draws compositions; `None` where the writer leaves
+    /// that to the words.
+    ///
+    /// # Errors
+    /// When the story is too long or the model fails.
+    fn composition_prompt(
+        &mut self,
+        _request: &Request,
+        _text: &str,
+    ) -> Result<Option<String>, PipelineError> {
+        Ok(None)
+    }
+
     /// Natural log probabilities of the tokens of `text` after `context`, before any sampling.
     ///
     /// # Errors

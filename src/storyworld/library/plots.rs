@@ -149,7 +149,7 @@ fn drawings(list: &str, classes: &HashMap<&str, Vec<DrawingId>>) -> Option<Vec<D
         match (DrawingKind::of(word), classes.get(word)) {
             (Some(kind), _) => all.extend(of_kind(kind)),
             (None, Some(class)) => all.extend(class),
-            (None, None) => all.push(DrawingId::named(word)?),
+            (None, None) => all.push(DrawingId::by_name(word)?),
         }
     }
     all.sort_unstable();

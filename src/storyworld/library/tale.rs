@@ -246,7 +246,7 @@ impl Production {
                 weather,
                 ..
             } = setting;
-            let mut composition = Composition::stage(rng, &drawings, location, time, weather);
+            let mut composition = Composition::arranged(rng, &drawings, location, time, weather);
             composition.setting = setting;
             panels.push(TalePanel {
                 text,

@@ -44,7 +44,12 @@ struct Counts {
 /// # Errors
 /// When the networks don't fit each other, or the file can't be written.
 pub(super) fn write(nets: &VokenNetworks, run: &Path, step: u64) -> Result<()> {
-    let settings = SettingFeatures::of(&nets.frozen.diffusion)?;
+    let diffusion = &nets.frozen.diffusion;
+    let settings = SettingFeatures::of(
+        &diffusion.text_encoder,
+        &diffusion.tokenizer,
+        &nets.frozen.device,
+    )?;
     let mut counts = Counts::default();
     let mut wrong = String::new();
     for seed in SEEDS..SEEDS + STORIES {

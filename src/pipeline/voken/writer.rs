@@ -1,0 +1,168 @@
+//! The words of a voken model whose pictures are drawn from the library: it writes the story, and
+//! its vokens say who is in a picture, where they stand, where and when it plays.
+
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Tensor};
+
+use super::{VOKEN, VokenPipeline};
+use crate::diffusion::{ModelFolder, SettingFeatures};
+use crate::pipeline::caption::CaptionPipeline;
+use crate::pipeline::load::ResolvedModels;
+use crate::pipeline::painter;
+use crate::pipeline::writer::{TextSink, Writer, WriterDescription, WrittenText};
+use crate::pipeline::{ContextPanel, LoadProgress, Pipeline, PipelineError, Progress, Request};
+use crate::storyworld::library::SceneSetting;
+use crate::voken::{CachedLm, VistTask, force_picture};
+
+/// Joins the words of a model with its painter.
+pub(super) fn load(
+    chosen: &ResolvedModels,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Box<dyn Pipeline>, PipelineError> {
+    let model = &chosen.model;
+    let mut tell = |what: &str, done| {
+        progress(LoadProgress {
+            what: what.to_string(),
+            done,
+            of: 2,
+        });
+    };
+    tell("language model", 0);
+    let writer = VokenWriter::load(chosen)?;
+    tell("picture model", 1);
+    let unfit = || PipelineError::not_a_storyteller(&model.manifest);
+    let kind = painter::kind_of(model).ok_or_else(unfit)?;
+    let painter = kind.load(model, &chosen.place, &mut |_| {})?;
+    tell("picture model", 2);
+    Ok(Box::new(
+        CaptionPipeline::of(Box::new(writer), painter, true).called(VOKEN),
+    ))
+}
+
+struct VokenWriter {
+    words: VokenPipeline,
+    settings: SettingFeatures,
+    description: WriterDescription,
+}
+
+impl VokenWriter {
+    fn load(chosen: &ResolvedModels) -> Result<Self, PipelineError> {
+        let mut words = VokenPipeline::load_words(chosen)?;
+        let manifest = &chosen.model.manifest;
+        let speaker = words.networks.language_model(&mut |_| {})?;
+        if speaker.stage_head.is_none() {
+            return Err(PipelineError::Request(format!(
+                "the voken folder of {} has no stage_head, which says who is in a picture; train it with one, or choose --pipeline caption",
+                manifest.id
+            )));
+        }
+        let folder = ModelFolder::new(&chosen.model.dir);
+        let device = Device::Cpu;
+        let encoder = folder.read_text_encoder(&device)?;
+        let tokenizer = folder.read_tokenizer()?;
+        let settings = SettingFeatures::of(&encoder, &tokenizer, &device)?;
+        Ok(Self {
+            description: WriterDescription {
+                model: manifest.id.clone(),
+                weights: words.description.weights.clone(),
+                device: words.description.device.clone(),
+                instructs: false,
+                sees: true,
+            },
+            words,
+            settings,
+        })
+    }
+
+    /// What the vokens of a picture of `text` say of where and when it plays, and of each of
+    /// `names` how sure it is that it is shown (a logit) and where it stands (-1 to 1).
+    fn look(
+        &mut self,
+        request: &Request,
+        text: &str,
+        names: &[&str],
+    ) -> Result<(SceneSetting, Vec<(f32, f32)>), PipelineError> {
+        let go_on = &mut |_: Progress| ControlFlow::Continue(());
+        let context = (&[][..], request.context.as_slice());
+        let task = VistTask::Picture(text);
+        let (_, prompt) = self
+            .words
+            .read(context, task, None, &request.images, go_on)?;
+        let ids: Vec<Vec<u32>> = names
+            .iter()
+            .map(|name| self.words.speech.encode(&format!(" {}", name.trim())))
+            .collect();
+        let vocabulary = self.words.voice.vocabulary;
+        let speaker = self.words.networks.language_model(&mut |_| {})?;
+        let states = force_picture(&mut speaker.reader, &prompt, &vocabulary)?;
+        let condition = speaker.mapper.forward(&states)?.to_device(&Device::Cpu)?;
+        let setting = self.settings.nearest(&condition)?;
+        let setting = setting.into_iter().next().ok_or_else(|| {
+            PipelineError::Request("the vokens of this model say nothing".to_owned())
+        })?;
+        let (Some(head), false) = (&speaker.stage_head, names.is_empty()) else {
+            return Ok((setting, Vec::new()));
+        };
+        let mean = |ids: &Vec<u32>| speaker.reader.embed(ids)?.squeeze(0)?.mean(0);
+        let embedded = ids
+            .iter()
+            .map(mean)
+            .collect::<crate::nn::Result<Vec<_>>>()?;
+        let embedded = Tensor::stack(&embedded, 0)?;
+        let scores = head.forward(&states, &embedded, &vec![0; names.len()])?;
+        let present = scores.present.to_vec1::<f32>()?;
+        let place = scores.place.to_vec1::<f32>()?;
+        Ok((setting, present.into_iter().zip(place).collect()))
+    }
+}
+
+impl Writer for VokenWriter {
+    fn describe(&self) -> &WriterDescription {
+        &self.description
+    }
+
+    fn continue_story(
+        &mut self,
+        request: &Request,
+        sink: &mut TextSink,
+    ) -> Result<Option<WrittenText>, PipelineError> {
+        let sink = &mut |progress: Progress| match progress {
+            Progress::TextPiece(piece) => sink(&piece),
+            _ => ControlFlow::Continue(()),
+        };
+        let own = request.picture.as_ref();
+        let task = match own {
+            Some(_) => VistTask::Text,
+            None => VistTask::Both,
+        };
+        // Whoever is in the story has been seen in its pictures.
+        let cast = match request.context.is_empty() {
+            true => self.words.with_cast(request).introduced(),
+            false => Vec::new(),
+        };
+        let context = (cast.as_slice(), request.context.as_slice());
+        let (prompt, embeddings) = self.words.read(context, task, own, &request.images, sink)?;
+        let told = self.words.tell(request, &embeddings, sink)?;
+        Ok(told.map(|(text, _)| WrittenText { text, prompt }))
+    }
+
+    fn composition_prompt(
+        &mut self,
+        request: &Request,
+        text: &str,
+    ) -> Result<Option<String>, PipelineError> {
+        let candidates = request.candidates_of(text);
+        let names: Vec<&str> = candidates.iter().map(|one| one.name()).collect();
+        let (setting, scores) = self.look(request, text, &names)?;
+        Ok(request.composition_of(text, candidates, &scores, setting))
+    }
+
+    fn log_probabilities(
+        &mut self,
+        context: &[ContextPanel],
+        text: &str,
+    ) -> Result<Vec<f64>, PipelineError> {
+        self.words.log_probabilities(context, text)
+    }
+}
