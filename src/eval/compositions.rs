@@ -13,7 +13,7 @@ use crate::pipeline::{BoardContext, ContextPanel, Make, Pipeline, Request};
 use crate::story::{Images, Member, MemberId, MemberKind, PanelId, name_mentions};
 use crate::storyworld::library::{
     CompositionPrompt, CompositionRenderer, DRAWING_SIDE, DrawingId, LibraryTale, PromptSubject,
-    drawing,
+    drawing, drawn_nouns,
 };
 use crate::storyworld::{Split, Time, Weather};
 
@@ -152,7 +152,13 @@ impl CompositionReport {
             .map(|name| (name.start..name.end, name.member.0 as usize - 1))
             .collect();
         let read = CompositionPrompt::read(prompt, &names);
-        let member = |drawing: DrawingId| tale.members.iter().position(|m| m.drawing == drawing);
+        // Whose noun is drawn as another of its kind is still the one.
+        let member = |drawing: DrawingId| {
+            tale.members.iter().position(|member| {
+                let mut nouns = drawn_nouns(member.noun).into_iter();
+                member.drawing == drawing || nouns.any(|noun| noun.drawing == drawing)
+            })
+        };
         let shown: Vec<Option<usize>> = read
             .figures
             .iter()

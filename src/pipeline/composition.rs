@@ -12,9 +12,14 @@ use super::carry::{CARRIED, by_opening, carry_over};
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
     CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
-    SettingMentions, drawing, drawn_nouns,
+    SettingMentions, drawing, drawn_nouns, given_name,
 };
 use crate::storyworld::{Place, Time, Weather};
+
+/// Nouns by which a story speaks of somebody whom it has named already.
+const OF_THE_STORY: [&str; 6] = [
+    "friend", "friends", "someone", "somebody", "sibling", "people",
+];
 
 /// Most that are drawn of what a sentence names: pictures of four come out small.
 const MOST: usize = 3;
@@ -111,7 +116,7 @@ impl Request {
                 true => f32::MAX,
                 false => f32::MIN,
             },
-            _ if one.named => logit + NAMED,
+            _ if one.named => logit + std::env::var("NAMED").ok().and_then(|n| n.parse().ok()).unwrap_or(NAMED),
             _ => logit,
         };
         let scored = candidates.iter().zip(scores);
@@ -164,9 +169,14 @@ impl Request {
         CompositionPrompt::write(&names, &setting.description())
     }
 
-    /// Those whom a picture of `text` shows and who are not in the cast yet, each with its drawing,
-    /// without ids.
-    pub(super) fn newcomers(&self, prompt: &str) -> Vec<(Member, RgbaImage)> {
+    /// Those whom a picture of `text` that is drawn from `prompt` shows and who are not in the cast
+    /// yet, each with its drawing, without ids. Whom the text gives a name is called by it.
+    pub(super) fn newcomers(&self, text: &str, prompt: &str) -> Vec<(Member, RgbaImage)> {
+        let nouns = drawn_nouns(text);
+        let named = |drawing: DrawingId| {
+            let mut nouns = nouns.iter().filter(|noun| noun.drawing == drawing);
+            nouns.find_map(|noun| given_name(text, noun))
+        };
         let mut all: Vec<(Member, RgbaImage)> = Vec::new();
         for entity in self.entities(prompt) {
             let Who::Drawing(id) = entity.who else {
@@ -184,8 +194,11 @@ impl Request {
                     true => MemberKind::Character,
                     false => MemberKind::Thing,
                 },
-                name: entity.name,
-                description: id.get().noun().to_owned(),
+                description: match named(id) {
+                    Some(_) => entity.name.clone(),
+                    None => id.get().noun().to_owned(),
+                },
+                name: named(id).map_or(entity.name, str::to_owned),
                 ..Member::default()
             };
             all.push((member, drawing(id, DRAWING_SIDE)));
@@ -289,6 +302,10 @@ impl Request {
                 all.push((found.at.start, entity));
             }
         }
+        // Behind the beginning of a story these words speak of those who are in it.
+        all.retain(|(_, entity)| {
+            self.context.is_empty() || !OF_THE_STORY.contains(&entity.name.as_str())
+        });
         all.sort_by_key(|(at, _)| *at);
         let mut once: Vec<Entity> = Vec::new();
         for (_, entity) in all {
@@ -384,11 +401,69 @@ mod tests {
     }
 
     #[test]
+    fn whom_a_text_gives_a_name_joins_the_cast_by_it_and_friends_are_known() {
+        let alone = request(&[]);
+        let text = "A brave doctor called Mia meets Otto the fox in the garden.";
+        let prompt = alone.composition_prompt(text);
+        let new = alone.newcomers(text, &prompt);
+        let named = |i: usize| (new[i].0.name.as_str(), new[i].0.description.as_str());
+        assert_eq!(named(0), ("Mia", "doctor"));
+        assert_eq!(named(1), ("Otto", "fox"));
+        let mut later = request(&[text]);
+        let ids = (1..).zip(new);
+        later.board.cast = ids
+            .map(|(id, (member, _))| Member {
+                id: MemberId(id),
+                pictures: vec![ImageId::of(&RgbaImage::new(2, 2))],
+                ..member
+            })
+            .collect();
+        assert_eq!(
+            later.composition_prompt("Mia waits for her friend."),
+            "Mia in the garden on a sunny day"
+        );
+    }
+
+    /// Vokens say who is there, the author's choice goes before that, and what the text says of
+    /// place and time before what they say.
+    #[test]
+    fn scores_say_who_is_shown_and_where() {
+        let mut request = request(&["A wizard finds an egg in the cave."]);
+        let member = |id, name: &str| Member {
+            name: name.into(),
+            pictures: vec![ImageId::of(&RgbaImage::new(2, 2))],
+            ..Member::new(MemberId(id))
+        };
+        request.board.cast = vec![member(1, "wizard"), member(2, "egg")];
+        let text = "She carried a lamp at night.";
+        let setting = SceneSetting::all()
+            .find(|setting| setting.location == Location::Story(Place::Beach))
+            .unwrap();
+        let prompt = |request: &Request, scores: &[(f32, f32)]| {
+            let all = request.candidates_of(text);
+            assert_eq!(all.len(), 3);
+            assert_eq!(all[0].name(), "lamp");
+            request.composition_of(text, all, scores, setting)
+        };
+        // The lamp is named, which weighs more than a little doubt.
+        assert_eq!(
+            prompt(&request, &[(-1.0, 0.9), (3.0, -0.8), (-2.0, 0.0)]).unwrap(),
+            "wizard on the left and lamp on the right on the beach at night"
+        );
+        assert_eq!(prompt(&request, &[(-5.0, 0.0); 3]), None);
+        request.cast = Some(vec![MemberId(2)]);
+        assert_eq!(
+            prompt(&request, &[(-9.0, 0.9), (3.0, -0.8), (-2.0, 0.0)]).unwrap(),
+            "egg on the beach at night"
+        );
+    }
+
+    #[test]
     fn the_cast_is_called_by_name_and_newcomers_join_it() {
         let mut request = request(&[]);
         let text = "Milo and his dog find a key in the forest.";
         let new = |request: &Request, prompt: &str| -> Vec<String> {
-            let all = request.newcomers(prompt).into_iter();
+            let all = request.newcomers(text, prompt).into_iter();
             all.map(|(member, _)| member.name).collect()
         };
         let prompt = request.composition_prompt(text);

@@ -50,7 +50,10 @@ impl PromptStyle {
                     cast: None,
                     ..request.clone()
                 };
-                (named.with_looks(prompt, takes), newcomers(request, prompt))
+                (
+                    named.with_looks(prompt, takes),
+                    newcomers(request, text, prompt),
+                )
             }
             PromptStyle::Storyworld | PromptStyle::Sentences | PromptStyle::Tags => {
                 (request.with_looks(text, takes), Vec::new())
@@ -60,8 +63,8 @@ impl PromptStyle {
 }
 
 /// Those of [`Request::newcomers`] with their drawing among the pictures of the request.
-fn newcomers(request: &Request, prompt: &str) -> Vec<Member> {
-    let all = request.newcomers(prompt).into_iter();
+fn newcomers(request: &Request, text: &str, prompt: &str) -> Vec<Member> {
+    let all = request.newcomers(text, prompt).into_iter();
     all.map(|(member, drawing)| Member {
         pictures: vec![request.images.put(drawing)],
         ..member

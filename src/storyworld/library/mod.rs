@@ -25,7 +25,7 @@ use resvg::usvg;
 
 pub use composition::{CANVAS_CELLS, CELLS, Composition, CompositionOptions, Figure, MAX_FIGURES};
 pub use cut_out::cut_out;
-pub use names::{DrawnNoun, NounFit, drawings_called, drawn_nouns};
+pub use names::{DrawnNoun, NounFit, drawings_called, drawn_nouns, given_name};
 pub use prompt::{CompositionPrompt, PromptSubject};
 pub use raster::{CompositionRenderer, DRAWING_SIDE, PAPER, drawing};
 pub use setting::{Location, SceneSetting, SettingMentions, vocabulary};

@@ -155,6 +155,105 @@ pub fn drawn_nouns(text: &str) -> Vec<DrawnNoun> {
     found
 }
 
+/// Words after which a name follows a noun.
+const CALLED: [&str; 3] = [" called ", " named ", " whose name was "];
+
+/// Words that begin sentences before "the" and are no names.
+const OPENERS: [&str; 58] = [
+    "about",
+    "above",
+    "across",
+    "after",
+    "again",
+    "all",
+    "along",
+    "and",
+    "around",
+    "as",
+    "at",
+    "because",
+    "before",
+    "behind",
+    "below",
+    "beside",
+    "between",
+    "both",
+    "but",
+    "by",
+    "down",
+    "during",
+    "even",
+    "finally",
+    "first",
+    "for",
+    "from",
+    "here",
+    "if",
+    "in",
+    "inside",
+    "into",
+    "just",
+    "last",
+    "later",
+    "like",
+    "meanwhile",
+    "near",
+    "next",
+    "now",
+    "of",
+    "on",
+    "once",
+    "only",
+    "or",
+    "outside",
+    "over",
+    "since",
+    "so",
+    "soon",
+    "suddenly",
+    "then",
+    "there",
+    "through",
+    "to",
+    "until",
+    "when",
+    "while",
+];
+
+/// The name that a text gives whom it calls `noun`, if it gives one.
+///
+/// ```
+/// use vokenboard::storyworld::library::{drawn_nouns, given_name};
+///
+/// let name = |text| given_name(text, &drawn_nouns(text)[0]);
+/// assert_eq!(name("A brave doctor called Mia runs."), Some("Mia"));
+/// assert_eq!(name("Otto the fox sleeps."), Some("Otto"));
+/// assert_eq!(name("Then the fox sleeps."), None);
+/// ```
+pub fn given_name<'a>(text: &'a str, noun: &DrawnNoun) -> Option<&'a str> {
+    let is_name = |word: &str| {
+        word.chars().next().is_some_and(char::is_uppercase)
+            && word.chars().count() > 1
+            && word.chars().all(|c| c.is_alphabetic() || c == '-')
+            && !OPENERS.contains(&word.to_lowercase().as_str())
+    };
+    let behind = text.get(noun.at.end..)?;
+    let behind = CALLED
+        .iter()
+        .find_map(|called| behind.strip_prefix(called))
+        .and_then(|rest| {
+            let end = rest.find(|c: char| !c.is_alphabetic() && c != '-');
+            rest.get(..end.unwrap_or(rest.len()))
+        });
+    let before = || {
+        let before = text.get(..noun.at.start)?.strip_suffix(" the ")?;
+        before
+            .rsplit(|c: char| !c.is_alphabetic() && c != '-')
+            .next()
+    };
+    behind.or_else(before).filter(|word| is_name(word))
+}
+
 fn is_character(noun: &DrawnNoun) -> bool {
     noun.drawing.get().kind.is_character()
 }
