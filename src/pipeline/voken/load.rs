@@ -137,6 +137,7 @@ impl VokenPipeline {
         let artist = ImageModel::Painter(Box::new(painter));
         let speaker = VokenLanguageModel {
             reader: FloatCachedLm::new(language.llama),
+            stage_head: None,
             mapper: language.mapper,
         };
         let manifest = Manifest::default();
