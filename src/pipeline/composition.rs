@@ -116,7 +116,13 @@ impl Request {
                 true => f32::MAX,
                 false => f32::MIN,
             },
-            _ if one.named => logit + std::env::var("NAMED").ok().and_then(|n| n.parse().ok()).unwrap_or(NAMED),
+            _ if one.named => {
+                logit
+                    + std::env::var("NAMED")
+                        .ok()
+                        .and_then(|n| n.parse().ok())
+                        .unwrap_or(NAMED)
+            }
             _ => logit,
         };
         let scored = candidates.iter().zip(scores);

@@ -52,6 +52,59 @@ const TELL: [&str; 9] = [
     "--out",
 ];
 
+/// The built-in model itself: its vokens say who is in each picture, which is kept as a prompt that
+/// the author can change.
+#[test]
+fn vokens_of_the_built_in_model_say_who_is_shown() {
+    let desk = tempfile::tempdir().unwrap();
+    let tell = |opening: &str, out: &str, more: &[&str]| {
+        let args = [
+            "tell",
+            opening,
+            "--model",
+            "sprout-open",
+            "--steps",
+            "2",
+            "--seed",
+            "3",
+            "--out",
+            out,
+        ];
+        let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        crate::support::vokenboard(&built_in)
+            .current_dir(desk.path())
+            .args([&args[..], more].concat())
+            .assert()
+            .success();
+    };
+    let opening = "A wizard called Otto finds an egg in the cave.";
+    tell(opening, "story", &["--panels", "3"]);
+    let told = story(desk.path());
+    let names: Vec<&str> = told.cast.iter().map(|member| &*member.name).collect();
+    assert!(names.starts_with(&["Otto", "egg"]), "{names:?}");
+    for panel in 0..3 {
+        let record = record(&told, panel);
+        assert_eq!(record.pipeline, "voken");
+        assert!(!record.prompt.is_empty());
+        assert!(!record.settings.references.is_empty(), "{}", record.prompt);
+    }
+    assert!(record(&told, 0).prompt.ends_with(" in the cave by day"));
+    // It writes in the words of the stories that it learnt, each panel once.
+    let texts: std::collections::HashSet<&str> =
+        told.panels.iter().map(|panel| &*panel.text).collect();
+    assert_eq!(texts.len(), 3);
+    tell(opening, "again", &["--panels", "3"]);
+    let read = |dir: &str| {
+        let (_, document, _) = Project::open(desk.path().join(dir)).unwrap();
+        let panels = &document.story().panels;
+        panels
+            .iter()
+            .map(|panel| panel.text.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read("story"), read("again"));
+}
+
 #[test]
 fn nouns_find_their_drawings_and_join_the_cast() {
     let desk = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ pub mod see;
 mod settings;
 mod stage;
 mod stage_report;
+#[cfg(test)]
+mod stage_tests;
 mod telling;
 #[cfg(test)]
 mod tests;

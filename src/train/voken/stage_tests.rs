@@ -1,0 +1,76 @@
+//! The head that says who is in a picture: its gradient, and that a run with it learns and goes on
+//! after a kill to the same weights.
+
+use super::loss::stage_loss;
+use super::tests::{WIDTH, trained};
+use crate::llm::float::GgufLlama;
+use crate::nn::{Params, check_gradients, noise};
+use crate::train;
+use crate::voken::{StageHead, StageHeadConfig, VokenFolder};
+use candle_core::Device;
+use std::fs;
+use std::path::PathBuf;
+
+#[test]
+fn gradients_of_the_stage_head_are_the_slope_of_its_loss() {
+    let device = Device::Cpu;
+    let params = Params::init(3, &device);
+    let config = StageHeadConfig { width: 6 };
+    let head = StageHead::new(config, 10, 4, &params).unwrap();
+    let states = noise(1, 0, &[2, 4, 10], &device).unwrap();
+    let names = noise(1, 1, &[5, 10], &device).unwrap();
+    let places = [Some(-1.0), None, Some(0.5), None, Some(1.0)];
+    let loss = || {
+        let scores = head.forward(&states, &names, &[0, 0, 0, 1, 1]).unwrap();
+        stage_loss(&scores, &places).unwrap()
+    };
+    check_gradients(&params, (1e-2, 2e-3), |_| 2e-3, loss);
+}
+
+#[test]
+fn stories_of_the_library_teach_who_is_shown_and_go_on_after_a_kill() {
+    let dir = trained();
+    let toml = |steps: u64| -> PathBuf {
+        let path = dir.join(format!("library-{steps}.toml"));
+        let text = format!(
+            "model = \"model\"\nlanguage_model = \"lm\"\nvision = \"see/voken\"\n\
+             init = \"align/voken\"\nseed = 4\nsteps = {steps}\nbatch = 2\nlearning_rate = 3e-3\n\
+             warmup = 1\ndecay_from = 1.0\nstories = 2\ncheckpoint_every = 1000\n\
+             sample_every = 1000\ndata = \"library\"\ntasks = [\"picture\"]\n\
+             loss = {{ text = 0.1, image = 0.0, caption = 1.0 }}\nstage_head = {{ width = 8 }}\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let run = |steps, name: &str, resume| {
+        train::run("story", &toml(steps), &dir.join(name), resume).unwrap();
+    };
+    run(6, "library-whole", false);
+    run(3, "library-cut", false);
+    run(6, "library-cut", true);
+    let weights = |name: &str| fs::read(dir.join(name).join("voken/model.safetensors")).unwrap();
+    assert!(weights("library-whole") == weights("library-cut"));
+    let folder = VokenFolder::new(dir.join("library-whole/voken"));
+    let head = folder.read_config().unwrap().stage_head;
+    assert_eq!(head, Some(StageHeadConfig { width: 8 }));
+    let file = GgufLlama::find(&dir.join("lm")).unwrap();
+    let model = folder.read_model(&file, &Device::Cpu).unwrap();
+    assert!(model.stage_head.is_some());
+    folder.read_tower(WIDTH, &Device::Cpu).unwrap();
+
+    run(60, "library-long", false);
+    let csv = fs::read_to_string(dir.join("library-long/loss.csv")).unwrap();
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let at = rows
+        .next()
+        .unwrap()
+        .iter()
+        .position(|name| *name == "stage");
+    let stage: Vec<f64> = rows.map(|row| row[at.unwrap()].parse().unwrap()).collect();
+    assert!(stage[stage.len() - 1] < 0.7 * stage[0], "{stage:?}");
+    let report = fs::read_dir(dir.join("library-long")).unwrap().any(|file| {
+        let name = file.unwrap().file_name();
+        name.to_string_lossy().starts_with("stage-")
+    });
+    assert!(report, "a sample says how many names are right");
+}
