@@ -293,7 +293,13 @@ impl Request {
             let apart = |start: usize, end: usize| found.at.end <= start || end <= found.at.start;
             let free = members.iter().all(|name| apart(name.start, name.end))
                 && places.iter().all(|place| apart(place.start, place.end));
-            if free {
+            // "a doctor called Mia" is Mia, where she is in the cast.
+            let given = given_name(text, &found);
+            let is_member = |name: &str| {
+                let mut cast = self.board.cast.iter();
+                cast.any(|member| member.names().any(|own| own == name))
+            };
+            if free && !given.is_some_and(is_member) {
                 let entity = Entity {
                     name: found.noun,
                     who: Who::Drawing(found.drawing),
