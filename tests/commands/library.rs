@@ -86,8 +86,9 @@ fn vokens_of_the_built_in_model_say_who_is_shown() {
         let record = record(&told, panel);
         assert_eq!(record.pipeline, "voken");
         assert!(!record.prompt.is_empty());
-        assert!(!record.settings.references.is_empty(), "{}", record.prompt);
     }
+    // Who came with a picture is shown by it from then on.
+    assert!((1..3).any(|panel| !record(&told, panel).settings.references.is_empty()));
     assert!(record(&told, 0).prompt.ends_with(" in the cave by day"));
     // It writes in the words of the stories that it learnt, each panel once.
     let texts: std::collections::HashSet<&str> =
