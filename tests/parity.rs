@@ -45,7 +45,7 @@ use report::{Outcome, Stage, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vokenboard::nn::gpu::{Gpu, GpuOptions};
-use vokenboard::weights::Place;
+use vokenboard::weights::ComputeDevices;
 
 const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
 
@@ -120,17 +120,17 @@ fn main() -> ExitCode {
 }
 
 /// The processor, and a GPU through wgpu where there is one: software too, as automatic tests have.
-fn places() -> Vec<Place> {
-    let mut places = vec![Place::of(&Device::Cpu)];
+fn places() -> Vec<ComputeDevices> {
+    let mut places = vec![ComputeDevices::of(&Device::Cpu)];
     // Reference values were computed in f32.
     let options = GpuOptions {
         half: Some(false),
         ..GpuOptions::default()
     };
     match Gpu::open(Some(0), options) {
-        Ok(gpu) => places.push(Place {
+        Ok(gpu) => places.push(ComputeDevices {
             gpu: Some(gpu),
-            ..Place::of(&Device::Cpu)
+            ..ComputeDevices::of(&Device::Cpu)
         }),
         Err(error) => println!("no GPU: skipped ({error})"),
     }

@@ -109,7 +109,7 @@ pub(super) fn parts(
                 return Err(CatalogueError::Request(format!(
                     "{} is the transformer of the picture model {family} without {}; name that file with --with, or put it into the same folder",
                     path.display(),
-                    part.called()
+                    part.label()
                 )));
             }
         }

@@ -145,7 +145,7 @@ const TRANSFORMERS: [&str; 5] = [
 fn transformer(dir: &Path, mut identity: Identity) -> Result<Identity, CatalogueError> {
     let opened = Dit::open(dir, &[], &Device::Cpu)?;
     dit::used(&mut identity);
-    identity.called = opened.called().to_string();
+    identity.called = opened.label().to_string();
     identity.picture_size = Some(opened.picture_size().0);
     let tensors = tensors_of(
         dir,

@@ -6,7 +6,7 @@ use super::{
     same_timestep, time_ids,
 };
 use crate::nn::{Params, TensorSource, noise};
-use crate::weights::Place;
+use crate::weights::ComputeDevices;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub fn time_family(
     part: BenchPart,
     runs: usize,
     bf16: bool,
-    place: &Place,
+    place: &ComputeDevices,
 ) -> Result<Vec<f64>, DiffusionError> {
     let part = RandomPart::new(family, part, bf16, place)?;
     time(runs, &|| part.run())
@@ -82,7 +82,7 @@ impl RandomPart {
         family: StableDiffusionFamily,
         part: BenchPart,
         bf16: bool,
-        place: &Place,
+        place: &ComputeDevices,
     ) -> Result<Self, DiffusionError> {
         let device = &place.device;
         let config = builtin_unet(family, 4);

@@ -11,7 +11,7 @@ use super::{
     TextToImageModel, picture_tensor,
 };
 use crate::storyworld::library::{CELLS, CompositionRenderer, Figure};
-use crate::weights::Place;
+use crate::weights::ComputeDevices;
 
 /// A picture request for a model that draws compositions.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ impl CompositionDiffusion {
     /// # Errors
     /// As [`TextToImageModel::load`], or a UNet without reference attention or with other latents than the
     /// compositions have.
-    pub fn load(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
+    pub fn load(dir: &Path, place: &ComputeDevices) -> Result<Self, DiffusionError> {
         let diffusion = TextToImageModel::load_at(dir, place)?;
         let config = diffusion.unet.config();
         if !config.reference_attention || config.sample_size != CELLS as usize {

@@ -45,7 +45,7 @@ pub use clip_vision::{ClipVision, ClipVisionConfig};
 pub use composition::{CompositionDiffusion, CompositionRequest};
 pub use counted::{CountedPart, counted};
 pub use dit::{
-    Dit, DitFamily, DitNetwork, DitPart, DitPipeline, DitRequest, FlowConfig, Told as DitTold,
+    Dit, DitFamily, DitNetwork, DitPart, DitPipeline, DitPromptEmbeds, DitRequest, FlowConfig,
     part_of,
 };
 pub use error::DiffusionError;

@@ -12,7 +12,7 @@ use super::{
     TextFeatures, Unet, Vae, same_timestep,
 };
 use crate::nn::{Params, noise};
-use crate::weights::{Place, StoredType, TensorInfo, TensorView};
+use crate::weights::{ComputeDevices, StoredType, TensorInfo, TensorView};
 use candle_core::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage, RgbaImage};
 use std::ops::ControlFlow;
@@ -112,14 +112,14 @@ impl TextToImageModel {
     /// # Errors
     /// A file that is missing, damaged or doesn't fit the others.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, DiffusionError> {
-        Self::load_at(dir, &Place::of(device))
+        Self::load_at(dir, &ComputeDevices::of(device))
     }
 
     /// As [`TextToImageModel::load`], onto the devices of `place`.
     ///
     /// # Errors
     /// As [`TextToImageModel::load`], or a GPU that fails.
-    pub fn load_at(dir: &Path, place: &Place) -> Result<Self, DiffusionError> {
+    pub fn load_at(dir: &Path, place: &ComputeDevices) -> Result<Self, DiffusionError> {
         Self::load_with(dir, place, false)
     }
 
@@ -127,7 +127,11 @@ impl TextToImageModel {
     ///
     /// # Errors
     /// As there.
-    pub fn load_with(dir: &Path, place: &Place, bf16: bool) -> Result<Self, DiffusionError> {
+    pub fn load_with(
+        dir: &Path,
+        place: &ComputeDevices,
+        bf16: bool,
+    ) -> Result<Self, DiffusionError> {
         let folder = ModelFolder::new(dir);
         let plainly = |view: TensorView| {
             // A GPU multiplies by f16 as the file has it.

@@ -71,26 +71,26 @@ pub trait Array: Clone + Debug {
     /// `t`, which is asked for but once, on that device.
     fn sent(&self, t: &Tensor) -> Result<Self>;
     /// The same for what may be on a device already.
-    fn beside_held(&self, held: &Held) -> Result<Self>;
+    fn beside_held(&self, held: &StoredArray) -> Result<Self>;
     /// Keeps it for another pass.
-    fn hold(self) -> Held;
+    fn hold(self) -> StoredArray;
 }
 
 /// What one pass through a network keeps for another, on the network's device.
 #[derive(Clone, Debug)]
-pub enum Held {
+pub enum StoredArray {
     /// On a device of candle's.
     Tensor(Tensor),
     /// On a GPU through wgpu.
     Gpu(GpuTensor),
 }
 
-impl Held {
+impl StoredArray {
     /// Sizes of the axes.
     pub fn dims(&self) -> &[usize] {
         match self {
-            Held::Tensor(t) => t.dims(),
-            Held::Gpu(t) => t.dims(),
+            StoredArray::Tensor(t) => t.dims(),
+            StoredArray::Gpu(t) => t.dims(),
         }
     }
 
@@ -100,8 +100,8 @@ impl Held {
     /// A GPU that is lost.
     pub fn tensor(&self) -> Result<Tensor> {
         match self {
-            Held::Tensor(t) => Ok(t.clone()),
-            Held::Gpu(t) => t.download(),
+            StoredArray::Tensor(t) => Ok(t.clone()),
+            StoredArray::Gpu(t) => t.download(),
         }
     }
 
@@ -111,8 +111,8 @@ impl Held {
     /// A shape of another size.
     pub fn reshape(&self, dims: &[usize]) -> Result<Self> {
         Ok(match self {
-            Held::Tensor(t) => Held::Tensor(t.reshape(dims)?),
-            Held::Gpu(t) => Held::Gpu(t.reshape(dims)?),
+            StoredArray::Tensor(t) => StoredArray::Tensor(t.reshape(dims)?),
+            StoredArray::Gpu(t) => StoredArray::Gpu(t.reshape(dims)?),
         })
     }
 
@@ -122,8 +122,8 @@ impl Held {
     /// Another shape, or a device that fails.
     pub fn plus(&self, other: &Self) -> Result<Self> {
         Ok(match self {
-            Held::Tensor(t) => t.plus(&t.beside_held(other)?)?.hold(),
-            Held::Gpu(t) => t.plus(&t.beside_held(other)?)?.hold(),
+            StoredArray::Tensor(t) => t.plus(&t.beside_held(other)?)?.hold(),
+            StoredArray::Gpu(t) => t.plus(&t.beside_held(other)?)?.hold(),
         })
     }
 }
@@ -273,11 +273,11 @@ impl Array for Tensor {
         t.to_dtype(self.dtype())
     }
 
-    fn beside_held(&self, held: &Held) -> Result<Self> {
+    fn beside_held(&self, held: &StoredArray) -> Result<Self> {
         held.tensor()?.to_dtype(self.dtype())
     }
 
-    fn hold(self) -> Held {
-        Held::Tensor(self)
+    fn hold(self) -> StoredArray {
+        StoredArray::Tensor(self)
     }
 }

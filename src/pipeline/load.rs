@@ -9,7 +9,7 @@ use super::recipe::{RecipeId, recipes};
 use super::{Loader, PipelineError, RECIPES, VOKEN, voken, writer};
 use crate::catalogue;
 use crate::voken::VokenFolder;
-use crate::weights::{self, DEFAULT_MODEL, DeviceChoice, Model, Place};
+use crate::weights::{self, ComputeDevices, DEFAULT_MODEL, DeviceChoice, Model};
 
 /// The writer of a model that names none.
 const DEFAULT_WRITER: &str = "smollm2";
@@ -40,7 +40,7 @@ pub struct ResolvedModels {
     /// The folder of installed models.
     models: PathBuf,
     /// The device that works.
-    pub place: Place,
+    pub place: ComputeDevices,
     /// The voken folder: the one that was named, or the model's own.
     pub voken: VokenFolder,
 }
@@ -66,7 +66,7 @@ impl ResolvedModels {
             place: match options.device {
                 // Engines elsewhere compute for themselves: no GPU is looked for.
                 DeviceChoice::Auto if is_elsewhere(&model, writer.as_ref()) => {
-                    Place::of(&Device::Cpu)
+                    ComputeDevices::of(&Device::Cpu)
                 }
                 device => weights::select_device(device)?,
             },

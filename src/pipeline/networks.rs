@@ -11,14 +11,14 @@ use crate::llm::LlamaTokenizer;
 use crate::llm::float::FloatLlama;
 use crate::nn::gpu::Gpu;
 use crate::published::{
-    LoadListener, LoadTarget, MemoryPlan, PanelDuty, PartPaths, Published, PublishedError,
+    LoadListener, LoadTarget, MemoryPlan, PanelTask, PartPaths, Published, PublishedError,
     VokenLanguageWeights, check, free_memory, plan, read_with_listener,
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{
     CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, StageHead, VokenIds,
 };
-use crate::weights::{Place, device_name};
+use crate::weights::{ComputeDevices, device_name};
 
 /// What is loaded: the names that authors are told.
 const SPEAKER: &str = "language model";
@@ -111,7 +111,7 @@ impl PipelineNetworks {
     /// When a part is missing or broken, or needs more memory than there is.
     pub(super) fn load(
         parts: PartPaths,
-        place: &Place,
+        place: &ComputeDevices,
         progress: &mut LoadSink,
     ) -> Result<(PipelineNetworks, LanguageInfo, Arc<LlamaTokenizer>), PipelineError> {
         let device = &place.device;
@@ -119,13 +119,13 @@ impl PipelineNetworks {
         let target = |task| LoadTarget::of(&plan, task, device);
         let published = Published::open(parts)?;
         let tokenizer = published.tokenizer.clone();
-        let write = target(PanelDuty::Write);
+        let write = target(PanelTask::Write);
         let read = |listener: LoadListener| published.read_language(&write, &listener);
         let language = follow(progress, SPEAKER, 0, read)?;
         let voice = LanguageInfo::of(&language);
         let see = LoadTarget {
             gpu: place.gpu.clone(),
-            ..target(PanelDuty::See)
+            ..target(PanelTask::See)
         };
         let mut networks = PipelineNetworks {
             vision: published.sizes.vision.clone(),
@@ -142,7 +142,7 @@ impl PipelineNetworks {
             files: Some(ReloadFiles {
                 draw: LoadTarget {
                     gpu: place.gpu.clone(),
-                    ..target(PanelDuty::Draw)
+                    ..target(PanelTask::Draw)
                 },
                 published,
                 see,
@@ -194,7 +194,7 @@ impl PipelineNetworks {
     }
 
     /// What all is computed on, for people.
-    pub(super) fn computes_on(&self, place: &Place) -> String {
+    pub(super) fn computes_on(&self, place: &ComputeDevices) -> String {
         let speaker = self.speaker.as_ref();
         speaker.map_or_else(|| place.name(), |speaker| speaker.computes_on(place))
     }
@@ -325,7 +325,7 @@ impl VokenLanguageModel {
     }
 
     /// What all is computed on, for people: where words are made elsewhere than pictures, both.
-    pub(super) fn computes_on(&self, place: &Place) -> String {
+    pub(super) fn computes_on(&self, place: &ComputeDevices) -> String {
         match place.gpu.is_some() && !self.reader.is_on_gpu() {
             true => format!("{}, words on {}", place.name(), device_name(&place.device)),
             false => place.name(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::listener::{LoadListener, TracedView};
-use super::plan::{MemoryPlan, PanelDuty, Precision};
+use super::plan::{MemoryPlan, PanelTask, Precision};
 use super::{PartPaths, PublishedError};
 use crate::diffusion::{LatentDiffusion, ModelFolder, UnetConfig, VaeConfig};
 use crate::llm::LlamaTokenizer;
@@ -39,7 +39,7 @@ pub struct LoadTarget {
 
 impl LoadTarget {
     /// Where `plan` puts what does `task`; `device` is the one that was planned for.
-    pub fn of(plan: &MemoryPlan, task: PanelDuty, device: &Device) -> LoadTarget {
+    pub fn of(plan: &MemoryPlan, task: PanelTask, device: &Device) -> LoadTarget {
         let (kind, precision) = plan.target(task);
         LoadTarget {
             device: match kind {

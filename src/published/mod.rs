@@ -27,7 +27,7 @@ pub use listener::{LoadListener, read_with_listener};
 pub use load::{LoadTarget, Published, VokenLanguageWeights};
 pub use memory::{format_bytes, free_memory, parse_bytes};
 pub use plan::{
-    MemoryPlan, MemoryPlanError, PanelDuty, Placement, PlannedStep, Precision, decoding, denoising,
+    MemoryPlan, MemoryPlanError, PanelTask, Placement, PlannedStep, Precision, decoding, denoising,
     plan,
 };
 

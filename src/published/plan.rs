@@ -113,7 +113,7 @@ pub enum MemoryPlanError {
 
 /// A task of the model for a panel; the networks of one task are loaded and dropped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PanelDuty {
+pub enum PanelTask {
     /// Reading pictures.
     See,
     /// Reading and writing text, and mapping voken states to conditions.
@@ -122,15 +122,15 @@ pub enum PanelDuty {
     Draw,
 }
 
-impl PanelDuty {
-    const ALL: [PanelDuty; 3] = [PanelDuty::See, PanelDuty::Write, PanelDuty::Draw];
+impl PanelTask {
+    const ALL: [PanelTask; 3] = [PanelTask::See, PanelTask::Write, PanelTask::Draw];
 
     /// The stages in which it is done.
     fn stages(self) -> &'static [&'static str] {
         match self {
-            PanelDuty::See => &[SEEING],
-            PanelDuty::Write => &[WRITING],
-            PanelDuty::Draw => &[DENOISING, DECODING],
+            PanelTask::See => &[SEEING],
+            PanelTask::Write => &[WRITING],
+            PanelTask::Draw => &[DENOISING, DECODING],
         }
     }
 }
@@ -154,7 +154,7 @@ impl MemoryPlan {
     }
 
     /// Where what does `task` lies, and how its floating-point weights are held.
-    pub fn target(&self, duty: PanelDuty) -> (DeviceKind, Precision) {
+    pub fn target(&self, duty: PanelTask) -> (DeviceKind, Precision) {
         let stage = self.stages.iter().find(|s| duty.stages().contains(&s.name));
         let part = stage.and_then(|stage| stage.parts.last());
         part.map_or((DeviceKind::Cpu, Precision::F32), |part| {
@@ -179,7 +179,7 @@ pub fn plan(
         DeviceKind::Cuda | DeviceKind::Metal => (Precision::F16, (DeviceKind::Cpu, Precision::F32)),
     };
     let mut stages = Vec::new();
-    for task in PanelDuty::ALL {
+    for task in PanelTask::ALL {
         let first = of_task(report, task, device, usual);
         stages.extend(match first.iter().all(fits) {
             true => first,
@@ -225,7 +225,7 @@ const BESIDE: &str = "tables, LoRA, mapper";
 /// in f32: weights of half the width are widened one by one.
 fn of_task(
     report: &WeightsReport,
-    task: PanelDuty,
+    task: PanelTask,
     device: DeviceKind,
     precision: Precision,
 ) -> Vec<PlannedStep> {
@@ -245,9 +245,9 @@ fn of_task(
         }
     };
     match task {
-        PanelDuty::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
-        PanelDuty::Write => vec![writing(report, device, precision)],
-        PanelDuty::Draw => vec![
+        PanelTask::See => vec![stage(SEEING, &[EVA, QFORMER, PROJECTION], facts.seeing)],
+        PanelTask::Write => vec![writing(report, device, precision)],
+        PanelTask::Draw => vec![
             stage(DENOISING, &[UNET, VAE], {
                 let tokens = (facts.latents * facts.latents) as u64;
                 denoising(&facts.unet_channels, facts.unet_heads, tokens, device)

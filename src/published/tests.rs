@@ -209,12 +209,12 @@ fn a_plan_keeps_to_its_memory() {
     // With plenty of memory nothing moves.
     let large = plan_of(false, Cuda, Some(48 * gb));
     assert!(large.stays && kinds(&large) == [Cuda; 4]);
-    assert_eq!(large.target(PanelDuty::Write), (Cuda, Precision::F16));
+    assert_eq!(large.target(PanelTask::Write), (Cuda, Precision::F16));
     // On 8 GB a quantised language model works on the CPU, and the rest stays.
     let small = plan_of(true, Cuda, Some(8 * gb));
     assert!(small.stays && small.peak(Cuda).0 <= 8 * gb);
     assert_eq!(kinds(&small), [Cuda, Cpu, Cuda, Cuda]);
-    assert_eq!(small.target(PanelDuty::Write), (Cpu, Precision::F32));
+    assert_eq!(small.target(PanelTask::Write), (Cpu, Precision::F32));
     let language = &small.stages[1].parts[0];
     assert_eq!(language.precision, Precision::Quantised);
     assert_eq!(language.bytes, 4_080_000_000);
@@ -230,8 +230,8 @@ fn a_plan_keeps_to_its_memory() {
     assert!(turns.to_string().contains("parts leave cuda"), "{turns}");
     // On the CPU it fits into 24 GB held in half the width, and not into 12.
     let halved = plan_of(false, Cpu, Some(24 * gb));
-    assert_eq!(halved.target(PanelDuty::Write), (Cpu, Precision::F16));
-    assert_eq!(halved.target(PanelDuty::Draw), (Cpu, Precision::F32));
+    assert_eq!(halved.target(PanelTask::Write), (Cpu, Precision::F16));
+    assert_eq!(halved.target(PanelTask::Draw), (Cpu, Precision::F32));
     let message = plan(&full(false), Cpu, Some(12 * gb)).unwrap_err();
     let message = message.to_string();
     assert!(

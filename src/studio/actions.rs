@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::casting::CastAction;
-use super::dialogs::{Answer, WeightsFor};
+use super::dialogs::{DialogAnswer, WeightsFor};
 use super::framing::FrameAction;
 use super::preferences::Preferences;
 use super::sheets::Sheet;
@@ -142,7 +142,7 @@ pub enum Action {
     /// The engine that the sheet describes.
     AddEngine,
     /// The answer of our own file chooser.
-    Chosen(Answer),
+    Chosen(DialogAnswer),
     /// Closes our own file chooser without an answer.
     ChooseNothing,
     /// Asks for the story to open.

@@ -8,7 +8,7 @@ use image::{Rgba, RgbaImage};
 
 use super::actions::Action;
 use super::app::App;
-use super::dialogs::{Answer, Ask, Dialogs};
+use super::dialogs::{DialogAnswer, DialogRequest, Dialogs};
 use super::preferences::Preferences;
 use super::state::{ModelChoice, State, StudioParts};
 use crate::engine::{
@@ -138,9 +138,9 @@ impl HeadlessWindow {
 struct NoDialogs;
 
 impl Dialogs for NoDialogs {
-    fn ask(&mut self, _: Ask) {}
+    fn ask(&mut self, _: DialogRequest) {}
 
-    fn answer(&mut self) -> Option<Answer> {
+    fn answer(&mut self) -> Option<DialogAnswer> {
         None
     }
 }

@@ -14,11 +14,11 @@ use crate::story::{MemberId, PanelId, picture_endings};
 
 /// A file dialog to open; the names are suggestions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum DialogRequest {
     /// The folder of a story to open.
     Open,
     /// A picture.
-    Bring(Becomes),
+    Bring(ImportRole),
     /// Where a story is saved, with a suggested name.
     SaveAs(String),
     /// Where new stories are kept.
@@ -34,12 +34,12 @@ pub enum Ask {
     /// A file of weights that pictures are drawn with.
     Weights(WeightsFor),
     /// Where an export goes.
-    Export(ExportAsk),
+    Export(ExportDialog),
 }
 
 /// What pictures that the author imports are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Becomes {
+pub enum ImportRole {
     /// Takes of a panel, or new panels.
     Panels(Option<PanelId>),
     /// Pictures of a member of the cast.
@@ -48,15 +48,15 @@ pub enum Becomes {
     Frame(PanelId, PictureUse),
 }
 
-impl Becomes {
+impl ImportRole {
     /// The title of the dialog.
     pub fn title(self) -> &'static str {
         match self {
-            Becomes::Panels(_) => "Add a picture to the story",
-            Becomes::Looks(_) => "Add a picture to the cast",
-            Becomes::Frame(_, PictureUse::Source) => "Choose a picture to begin from",
-            Becomes::Frame(_, PictureUse::Control) => "Choose a picture to follow",
-            Becomes::Frame(_, PictureUse::Mask) => "Choose a mask: white is drawn anew",
+            ImportRole::Panels(_) => "Add a picture to the story",
+            ImportRole::Looks(_) => "Add a picture to the cast",
+            ImportRole::Frame(_, PictureUse::Source) => "Choose a picture to begin from",
+            ImportRole::Frame(_, PictureUse::Control) => "Choose a picture to follow",
+            ImportRole::Frame(_, PictureUse::Mask) => "Choose a mask: white is drawn anew",
         }
     }
 }
@@ -99,7 +99,7 @@ impl WeightsFor {
 
 /// A dialog that asks where an export goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportAsk {
+pub struct ExportDialog {
     /// Its id in [`export::EXPORTERS`].
     pub exporter: &'static str,
     /// Chosen values of the exporter's options.
@@ -110,7 +110,7 @@ pub struct ExportAsk {
     pub name: String,
 }
 
-impl ExportAsk {
+impl ExportDialog {
     /// Whether a file is to be named, and not a folder chosen.
     pub fn wants_file(&self) -> bool {
         let place = export::exporter(self.exporter).map(|exporter| exporter.place());
@@ -121,9 +121,9 @@ impl ExportAsk {
 /// What the author chose; no path where there is no dialog to choose in. A dialog that is closed
 /// gives no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct DialogAnswer {
     /// What was asked.
-    pub ask: Ask,
+    pub ask: DialogRequest,
     /// The file or folder; none where the author has cancelled.
     pub path: Option<PathBuf>,
 }
@@ -135,15 +135,15 @@ const TOO_SOON: Duration = Duration::from_millis(400);
 /// Asks the author for files.
 pub trait Dialogs {
     /// Opens a dialog and returns at once.
-    fn ask(&mut self, ask: Ask);
+    fn ask(&mut self, ask: DialogRequest);
     /// An answer that has come in.
-    fn answer(&mut self) -> Option<Answer>;
+    fn answer(&mut self) -> Option<DialogAnswer>;
 }
 
 /// The dialogs of the operating system.
 pub struct SystemDialogs {
-    send: Sender<Answer>,
-    answers: Receiver<Answer>,
+    send: Sender<DialogAnswer>,
+    answers: Receiver<DialogAnswer>,
     wake: Arc<dyn Fn() + Send + Sync>,
     projects: PathBuf,
 }
@@ -162,7 +162,7 @@ impl SystemDialogs {
 }
 
 impl Dialogs for SystemDialogs {
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: DialogRequest) {
         let start = self.projects.ancestors().find(|dir| dir.is_dir());
         let mut dialog = AsyncFileDialog::new();
         if let Some(dir) = start {
@@ -170,51 +170,51 @@ impl Dialogs for SystemDialogs {
         }
         // macOS wants dialogs made on the main thread; they may be waited for on any.
         match ask.clone() {
-            Ask::Open => {
+            DialogRequest::Open => {
                 let title = "Open a story: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Bring(becomes) => {
+            DialogRequest::Bring(becomes) => {
                 let dialog = dialog
                     .set_title(becomes.title())
                     .add_filter("Pictures", &picture_endings());
                 self.wait(ask, dialog.pick_file());
             }
-            Ask::SaveAs(name) => {
+            DialogRequest::SaveAs(name) => {
                 let title = "Save the story as a folder";
                 self.wait(ask, dialog.set_title(title).set_file_name(name).save_file());
             }
-            Ask::Folder => {
+            DialogRequest::Folder => {
                 let title = "Choose the folder for new stories";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Model => {
+            DialogRequest::Model => {
                 let dialog = dialog
                     .set_title("Add a model: choose its file")
                     .add_filter("Models", &catalogue::endings());
                 self.wait(ask, dialog.pick_file());
             }
-            Ask::ModelFolder => {
+            DialogRequest::ModelFolder => {
                 let title = "Add a model: choose its folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Workflow => {
+            DialogRequest::Workflow => {
                 let dialog = dialog
                     .set_title("Choose a workflow in API format")
                     .add_filter("Workflows", &["json"]);
                 self.wait(ask, dialog.pick_file());
             }
-            Ask::Weights(what) => {
+            DialogRequest::Weights(what) => {
                 let dialog = dialog
                     .set_title(what.title())
                     .add_filter("Weights", &catalogue::endings());
                 self.wait(ask, dialog.pick_file());
             }
-            Ask::Models => {
+            DialogRequest::Models => {
                 let title = "Add all models in a folder";
                 self.wait(ask, dialog.set_title(title).pick_folder());
             }
-            Ask::Export(what) => {
+            DialogRequest::Export(what) => {
                 match export::exporter(what.exporter).map(|exporter| exporter.place()) {
                     Some(Destination::File { ending, kind }) => {
                         let dialog = dialog.set_title(format!("Export: {kind}"));
@@ -230,13 +230,17 @@ impl Dialogs for SystemDialogs {
         }
     }
 
-    fn answer(&mut self) -> Option<Answer> {
+    fn answer(&mut self) -> Option<DialogAnswer> {
         self.answers.try_recv().ok()
     }
 }
 
 impl SystemDialogs {
-    fn wait(&self, ask: Ask, dialog: impl Future<Output = Option<FileHandle>> + Send + 'static) {
+    fn wait(
+        &self,
+        ask: DialogRequest,
+        dialog: impl Future<Output = Option<FileHandle>> + Send + 'static,
+    ) {
         let (send, wake) = (self.send.clone(), Arc::clone(&self.wake));
         let waiting = std::thread::Builder::new()
             .name("dialog".to_owned())
@@ -251,7 +255,7 @@ impl SystemDialogs {
                     None => return,
                 };
                 // The studio may have been closed meanwhile.
-                let _ = send.send(Answer { ask, path });
+                let _ = send.send(DialogAnswer { ask, path });
                 wake();
             });
         if let Err(error) = waiting {

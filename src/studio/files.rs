@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use image::RgbaImage;
 
-use super::dialogs::Becomes;
+use super::dialogs::ImportRole;
 use crate::export::{self, Existing, Export, ExportError, ExportOptions, Exporter};
 use crate::story::{
     Document, Images, Project, ProjectError, Record, Rescue, Story, read_picture_file,
@@ -45,7 +45,7 @@ pub(super) enum FileTask {
     Bring {
         board: u64,
         paths: Vec<PathBuf>,
-        becomes: Becomes,
+        becomes: ImportRole,
     },
 }
 
@@ -95,7 +95,7 @@ pub(super) enum FileResult {
     Brought {
         board: u64,
         pictures: Vec<(RgbaImage, Option<Record>)>,
-        becomes: Becomes,
+        becomes: ImportRole,
         /// Why the other files are no pictures, a sentence each.
         refused: Vec<String>,
     },

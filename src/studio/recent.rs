@@ -15,7 +15,7 @@ pub const SHOWN: usize = 6;
 
 /// A story as the start page shows it.
 #[derive(Clone, Debug)]
-pub struct Recent {
+pub struct RecentStory {
     /// Folder of the story.
     pub dir: PathBuf,
     /// The title, or the opening of a story without one.
@@ -29,7 +29,7 @@ pub struct Recent {
 }
 
 /// Reads the stories in the folders on a thread of its own; those that are gone are left out.
-pub fn look(dirs: &[PathBuf], wake: Arc<dyn Fn() + Send + Sync>) -> Receiver<Recent> {
+pub fn look(dirs: &[PathBuf], wake: Arc<dyn Fn() + Send + Sync>) -> Receiver<RecentStory> {
     let (send, found) = channel();
     let dirs = dirs.to_vec();
     let looking = std::thread::Builder::new()
@@ -48,7 +48,7 @@ pub fn look(dirs: &[PathBuf], wake: Arc<dyn Fn() + Send + Sync>) -> Receiver<Rec
     found
 }
 
-fn read(dir: &Path) -> Option<Recent> {
+fn read(dir: &Path) -> Option<RecentStory> {
     if !Project::is_project(dir) {
         return None;
     }
@@ -59,7 +59,7 @@ fn read(dir: &Path) -> Option<Recent> {
         Some((take.image.clone(), images.shown(&take.image)?))
     });
     let changed = fs::metadata(dir.join("story.json")).and_then(|meta| meta.modified());
-    Some(Recent {
+    Some(RecentStory {
         dir: dir.to_owned(),
         title: story.display_title(),
         panels: story.panels.len(),

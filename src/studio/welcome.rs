@@ -9,7 +9,7 @@ use egui::{
 use super::actions::Action;
 use super::composer::{self, WordGroup};
 use super::icons::{self, Icon};
-use super::recent::Recent;
+use super::recent::RecentStory;
 use super::state::{DrawableWordLists, Readiness, State};
 use super::textures::Textures;
 use super::{dates, theme, widgets};
@@ -131,7 +131,7 @@ fn story_card(
     ui: &Ui,
     state: &State,
     textures: &mut Textures,
-    story: &Recent,
+    story: &RecentStory,
     place: Rect,
     id: egui::Id,
 ) -> egui::Response {

@@ -8,7 +8,7 @@ use crate::llm::LlmError;
 use crate::llm::float::GgufLlama;
 use crate::nn::Params;
 use crate::vision::{TowerParams, VisionTower};
-use crate::weights::Place;
+use crate::weights::ComputeDevices;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -114,11 +114,15 @@ impl VokenFolder {
 
     /// The vision tower, for a language model of `width`.
     pub fn read_tower(&self, width: usize, device: &Device) -> Result<VisionTower, FolderError> {
-        self.read_tower_at(width, &Place::of(device))
+        self.read_tower_at(width, &ComputeDevices::of(device))
     }
 
     /// As [`VokenFolder::read_tower`], onto the devices of `place`.
-    pub fn read_tower_at(&self, width: usize, place: &Place) -> Result<VisionTower, FolderError> {
+    pub fn read_tower_at(
+        &self,
+        width: usize,
+        place: &ComputeDevices,
+    ) -> Result<VisionTower, FolderError> {
         let config = self.read_config()?.sizes.vision;
         let path = self.vision_file();
         let p = self.params(&path, &place.device)?.on(place.gpu.as_ref());

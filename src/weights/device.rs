@@ -127,7 +127,7 @@ pub enum DeviceError {
 /// Where models are loaded to: a device of candle's, and a GPU beside it for the networks that
 /// compute there.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ComputeDevices {
     /// What all tensors are on that are not the GPU's.
     pub device: Device,
     /// Where the networks of diffusion models compute instead, if there.
@@ -138,10 +138,10 @@ pub struct Place {
     pub falls_back: bool,
 }
 
-impl Place {
+impl ComputeDevices {
     /// A device of candle's alone.
-    pub fn of(device: &Device) -> Place {
-        Place {
+    pub fn of(device: &Device) -> ComputeDevices {
+        ComputeDevices {
             device: device.clone(),
             gpu: None,
             why: "it was asked for".to_owned(),
@@ -163,22 +163,22 @@ impl Place {
 ///
 /// # Errors
 /// When a device that was asked for by name is not built in or does not answer.
-pub fn select(choice: DeviceChoice) -> Result<Place, DeviceError> {
+pub fn select(choice: DeviceChoice) -> Result<ComputeDevices, DeviceError> {
     let place = match choice {
-        DeviceChoice::Only(kind) => Place::of(&open(kind)?),
-        DeviceChoice::Gpu(number) => Place {
+        DeviceChoice::Only(kind) => ComputeDevices::of(&open(kind)?),
+        DeviceChoice::Gpu(number) => ComputeDevices {
             gpu: Some(open_gpu(number)?),
-            ..Place::of(&Device::Cpu)
+            ..ComputeDevices::of(&Device::Cpu)
         },
         DeviceChoice::GpuOrCpu(number) => match open_gpu(number) {
-            Ok(gpu) => Place {
+            Ok(gpu) => ComputeDevices {
                 gpu: Some(gpu),
                 falls_back: true,
-                ..Place::of(&Device::Cpu)
+                ..ComputeDevices::of(&Device::Cpu)
             },
-            Err(error) => Place {
+            Err(error) => ComputeDevices {
                 why: error.to_string(),
-                ..Place::of(&Device::Cpu)
+                ..ComputeDevices::of(&Device::Cpu)
             },
         },
         DeviceChoice::Auto => best(),
@@ -201,20 +201,20 @@ fn best_of_candle() -> Option<Device> {
         .find_map(|kind| open(kind).ok())
 }
 
-fn best() -> Place {
+fn best() -> ComputeDevices {
     if let Some(device) = best_of_candle() {
         let why = format!(
             "this program was built with {} and it works",
             kind_of(&device)
         );
-        return Place {
+        return ComputeDevices {
             why,
-            ..Place::of(&device)
+            ..ComputeDevices::of(&device)
         };
     }
-    let cpu = |why: String| Place {
+    let cpu = |why: String| ComputeDevices {
         why,
-        ..Place::of(&Device::Cpu)
+        ..ComputeDevices::of(&Device::Cpu)
     };
     let all = adapters();
     let Some(first) = all.first() else {
@@ -227,11 +227,11 @@ fn best() -> Place {
         ));
     }
     match open_gpu(Some(first.index)) {
-        Ok(gpu) => Place {
+        Ok(gpu) => ComputeDevices {
             why: format!("it is the best GPU that works ({})", first.kind),
             gpu: Some(gpu),
             falls_back: true,
-            ..Place::of(&Device::Cpu)
+            ..ComputeDevices::of(&Device::Cpu)
         },
         Err(error) => cpu(error.to_string()),
     }

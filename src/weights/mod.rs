@@ -20,8 +20,8 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, StoredType, TensorInfo, TensorSlice, TensorView,
 };
 pub use device::{
-    DeviceChoice, DeviceError, DeviceKind, Place, device_name, kind_of, select as select_device,
-    select_candle_device,
+    ComputeDevices, DeviceChoice, DeviceError, DeviceKind, device_name, kind_of,
+    select as select_device, select_candle_device,
 };
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, GgufTensor, GgufValue};

@@ -11,7 +11,7 @@ use predicates::str::contains;
 use vokenboard::diffusion::{CompositionDiffusion, DenoisingOptions};
 use vokenboard::eval::{DrawingOptions, DrawingSource, judge_drawings};
 use vokenboard::story::{MemberKind, Project, Record, Story};
-use vokenboard::weights::Place;
+use vokenboard::weights::ComputeDevices;
 
 fn models() -> PathBuf {
     static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -246,7 +246,7 @@ fn what_such_a_model_cannot_take_is_refused_by_name() {
 #[test]
 fn the_built_in_model_draws_what_it_never_saw() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sprout-open");
-    let model = CompositionDiffusion::load(&dir, &Place::of(&Device::Cpu)).unwrap();
+    let model = CompositionDiffusion::load(&dir, &ComputeDevices::of(&Device::Cpu)).unwrap();
     let options = DrawingOptions {
         samples: 3,
         seed: 2,

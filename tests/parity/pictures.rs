@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use vokenboard::diffusion::{StableDiffusion, StableDiffusionOptions};
-use vokenboard::weights::Place;
+use vokenboard::weights::ComputeDevices;
 
 /// `case.json`; the paths in it are relative to its folder.
 #[derive(Deserialize)]
@@ -102,7 +102,7 @@ const GPU_LIMIT: f32 = 2e-3;
 const INPUTS: [&str; 2] = ["noise", "unet.in"];
 
 impl Case {
-    fn open(dir: &Path, told: Told, place: &Place) -> Result<Self, Error> {
+    fn open(dir: &Path, told: Told, place: &ComputeDevices) -> Result<Self, Error> {
         let vectors =
             candle_core::safetensors::load(dir.join("vectors.safetensors"), &Device::Cpu)?;
         let options = StableDiffusionOptions {
@@ -218,7 +218,7 @@ pub fn cases(dir: &Path) -> Vec<PathBuf> {
 
 /// Runs the stages of the case in `dir` whose line contains `wanted` on `place`, a line each;
 /// whether all of them passed.
-pub fn run(dir: &Path, wanted: &str, place: &Place) -> bool {
+pub fn run(dir: &Path, wanted: &str, place: &ComputeDevices) -> bool {
     let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
     if !dir.join("vectors.safetensors").exists() {
         if place.gpu.is_some() {

@@ -18,7 +18,7 @@ use vokenboard::engine::{
 use vokenboard::pipeline::painter;
 use vokenboard::story::{Record, Settings, Size};
 use vokenboard::storyworld::{self, Place, Renderer, Scene, Time, Weather};
-use vokenboard::studio::dialogs::{Answer, Ask, Dialogs};
+use vokenboard::studio::dialogs::{DialogAnswer, DialogRequest, Dialogs};
 use vokenboard::studio::preferences::Preferences;
 use vokenboard::studio::state::{ModelChoice, StudioParts};
 
@@ -232,23 +232,23 @@ pub struct Answers {
     pub paths: Arc<Mutex<VecDeque<PathBuf>>>,
     /// On a desktop without dialogs.
     pub none: Arc<Mutex<bool>>,
-    waiting: Arc<Mutex<VecDeque<Answer>>>,
+    waiting: Arc<Mutex<VecDeque<DialogAnswer>>>,
 }
 
 impl Dialogs for Answers {
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: DialogRequest) {
         if *self.none.lock().unwrap() {
-            let answer = Answer { ask, path: None };
+            let answer = DialogAnswer { ask, path: None };
             self.waiting.lock().unwrap().push_back(answer);
         } else if let Some(path) = self.paths.lock().unwrap().pop_front() {
-            self.waiting.lock().unwrap().push_back(Answer {
+            self.waiting.lock().unwrap().push_back(DialogAnswer {
                 ask,
                 path: Some(path),
             });
         }
     }
 
-    fn answer(&mut self) -> Option<Answer> {
+    fn answer(&mut self) -> Option<DialogAnswer> {
         self.waiting.lock().unwrap().pop_front()
     }
 }

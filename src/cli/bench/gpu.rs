@@ -7,7 +7,7 @@ use crate::cli::options::ModelArgs;
 use crate::cli::output::JsonArgs;
 use crate::diffusion::{BenchPart, RandomPart, StableDiffusionFamily, TextToImageModel};
 use crate::nn::gpu::{AdapterKind, Gpu, Measured, kernels, measure};
-use crate::weights::{self, DeviceChoice, Model, Place};
+use crate::weights::{self, ComputeDevices, DeviceChoice, Model};
 
 mod pictures;
 
@@ -140,7 +140,7 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
 /// A model that is there: one step with guidance, and decoding.
 fn own_model(
     model: &Model,
-    place: &Place,
+    place: &ComputeDevices,
     gpu: &Gpu,
     runs: usize,
 ) -> anyhow::Result<Vec<Measured>> {

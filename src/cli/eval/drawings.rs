@@ -12,7 +12,7 @@ use crate::diffusion::{CompositionDiffusion, DenoisingOptions};
 use crate::eval::{Accuracy, DrawingOptions, DrawingSource, Verdict, judge_drawings};
 use crate::story::read_picture_file;
 use crate::storyworld::library::{CompositionSubject, cut_out};
-use crate::weights::{self, Place};
+use crate::weights::{self, ComputeDevices};
 
 /// The built-in model that draws from references.
 const OPEN_MODEL: &str = "sprout-open";
@@ -78,7 +78,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
         (None, Whose::Trained) => DrawingSource::Trained,
         (None, Whose::HeldOut) => DrawingSource::HeldOut,
     };
-    let model = CompositionDiffusion::load(&dir, &Place::of(&candle_core::Device::Cpu))?;
+    let model = CompositionDiffusion::load(&dir, &ComputeDevices::of(&candle_core::Device::Cpu))?;
     let options = DrawingOptions {
         samples: args.samples,
         seed: args.seed,

@@ -17,7 +17,7 @@ pub enum DitPart {
 
 impl DitPart {
     /// What it is called.
-    pub fn called(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             DitPart::Clip => "its CLIP-L text encoder",
             DitPart::T5 => "its T5-XXL text encoder",

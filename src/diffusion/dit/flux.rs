@@ -9,7 +9,7 @@ use super::layers::{
     to_tokens, turns, two,
 };
 use super::names;
-use super::source::{Held, Weights, WeightsFile, asked_of_ours};
+use super::source::{StorageType, Weights, WeightsFile, asked_of_ours};
 use crate::diffusion::DiffusionError;
 use crate::diffusion::settings::{UnknownSettings, read_others, refuse};
 use crate::nn::{Result as TensorResult, gelu_tanh, layer_norm, silu};
@@ -121,9 +121,13 @@ impl FluxConfig {
     pub(super) fn weights(&self, file: &WeightsFile) -> Result<Weights, DiffusionError> {
         let asked = asked_of_ours(file.path(), |p| FluxNetwork::new(self, p))?;
         let hidden = self.hidden();
-        Weights::find(file, "the transformer", Held::Widened, asked, |name| {
-            names::flux(name, hidden)
-        })
+        Weights::find(
+            file,
+            "the transformer",
+            StorageType::Widened,
+            asked,
+            |name| names::flux(name, hidden),
+        )
     }
 
     /// Loads the network.

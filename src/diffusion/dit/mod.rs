@@ -21,7 +21,7 @@ mod z_image;
 pub use find::{DitPart, part_of};
 pub use flow::FlowConfig;
 pub use pipeline::{DitPipeline, DitRequest};
-pub use texts::Told;
+pub use texts::DitPromptEmbeds;
 
 use super::stable::LoadablePart;
 use super::{DiffusionError, Vae, VaeConfig};
@@ -107,7 +107,7 @@ impl Dit {
     }
 
     /// The name for people.
-    pub fn called(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match &self.transformer {
             Transformer::Flux(config, _) if config.guidance_embeds => "FLUX.1 dev",
             Transformer::Flux(..) => "FLUX.1 schnell",
@@ -205,8 +205,8 @@ impl Dit {
     ///
     /// # Errors
     /// A file that is missing or damaged, or memory that can't be had.
-    pub fn speak(&self, prompts: &[&str]) -> Result<Vec<Told>, DiffusionError> {
-        self.texts.speak(prompts, &self.device)
+    pub fn encode_prompts(&self, prompts: &[&str]) -> Result<Vec<DitPromptEmbeds>, DiffusionError> {
+        self.texts.encode_prompts(prompts, &self.device)
     }
 
     /// Loads the transformer.
@@ -248,7 +248,7 @@ impl DitNetwork {
         &self,
         latents: &Tensor,
         sigma: f64,
-        told: (&Told, Option<&Told>),
+        told: (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
         guidance: f64,
     ) -> TensorResult<Tensor> {
         let found = self.predict_unless(latents, sigma, told, guidance, &mut || false)?;
@@ -263,7 +263,7 @@ impl DitNetwork {
         &self,
         latents: &Tensor,
         sigma: f64,
-        (told, away): (&Told, Option<&Told>),
+        (told, away): (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
         guidance: f64,
         cancelled: &mut Cancelled,
     ) -> TensorResult<Option<Tensor>> {
@@ -276,7 +276,7 @@ impl DitNetwork {
             Device::Cpu => latents.clone(),
             Device::Cuda(_) | Device::Metal(_) => latents.to_dtype(DType::BF16)?,
         };
-        let mut one = |told: &Told| match &self.0 {
+        let mut one = |told: &DitPromptEmbeds| match &self.0 {
             Loaded::Flux(net) => {
                 let pooled = told.pooled.as_ref().unwrap_or(&told.states);
                 net.predict(latents, sigma, (&told.states, pooled), guidance, cancelled)

@@ -97,7 +97,7 @@ pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit
             WeightsFile::Gguf(..) => None,
         };
         inside.ok_or_else(|| {
-            let why = format!("holds the transformer without {}", wanted.called());
+            let why = format!("holds the transformer without {}", wanted.label());
             let remedy = "name the file of that part with --with when you add it, or put it into the same folder";
             DiffusionError::unfit(path, why, remedy)
         })

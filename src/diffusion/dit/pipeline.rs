@@ -1,6 +1,6 @@
 //! Whole pictures: from prompts, pictures and masks to pixels, with what stays loaded between.
 
-use super::{Dit, DitNetwork, Told};
+use super::{Dit, DitNetwork, DitPromptEmbeds};
 use crate::diffusion::pixels::{mask_tensor, paste_around, picture_tensor};
 use crate::diffusion::stable::{PipelineProgress, check, slerp};
 use crate::diffusion::trajectory::is_finite;
@@ -42,7 +42,7 @@ pub struct DitPipeline {
     network: Option<DitNetwork>,
     vae: Option<Vae>,
     /// What was read last, and what came of it.
-    spoken: Option<(Vec<String>, Vec<Told>)>,
+    embeds: Option<(Vec<String>, Vec<DitPromptEmbeds>)>,
 }
 
 /// Latents to begin from, and where they stay.
@@ -60,7 +60,7 @@ impl DitPipeline {
             preview: Preview::of_sixteen(),
             network: None,
             vae: None,
-            spoken: None,
+            embeds: None,
         }
     }
 
@@ -134,18 +134,18 @@ impl DitPipeline {
         &mut self,
         request: &DitRequest,
         loading: &mut dyn FnMut(&'static str) -> bool,
-    ) -> Result<Option<Vec<Told>>, DiffusionError> {
+    ) -> Result<Option<Vec<DitPromptEmbeds>>, DiffusionError> {
         let mut said = vec![request.prompt.to_owned()];
         if self.model.takes_negative() && request.guidance > 1.0 {
             said.push(request.negative.to_owned());
         }
-        let kept = self.spoken.take().filter(|(before, _)| *before == said);
+        let kept = self.embeds.take().filter(|(before, _)| *before == said);
         let told = match kept {
             Some((_, told)) => told,
             None if loading("text encoder") => return Ok(None),
             None => {
                 let texts: Vec<&str> = said.iter().map(String::as_str).collect();
-                self.model.speak(&texts)?
+                self.model.encode_prompts(&texts)?
             }
         };
         for told in &told {
@@ -157,7 +157,7 @@ impl DitPipeline {
                 });
             }
         }
-        self.spoken = Some((said, told.clone()));
+        self.embeds = Some((said, told.clone()));
         Ok(Some(told))
     }
 
@@ -201,7 +201,7 @@ impl DitPipeline {
         request: &DitRequest,
         sigmas: &[f64],
         init: Option<Init>,
-        told: &[Told],
+        told: &[DitPromptEmbeds],
         sink: &mut Sink,
     ) -> Result<Option<Tensor>, DiffusionError> {
         let config = self.model.vae_config();

@@ -95,7 +95,7 @@ fn is_gguf(path: &Path) -> bool {
 
 /// The type in which a parameter is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum StorageType {
     /// All in the type that the network computes in: f32 where the file has it, else bf16, which has
     /// the range that f16 lacks. For candle's networks.
     Computed,
@@ -110,7 +110,7 @@ pub(super) struct Weights {
     file: WeightsFile,
     /// For each parameter its shape, and the stored pieces that it is joined of.
     places: BTreeMap<String, (Vec<usize>, Joined)>,
-    held: Held,
+    held: StorageType,
     /// The type of the largest stored tensor.
     stored: StoredType,
 }
@@ -123,7 +123,7 @@ impl Weights {
     pub(super) fn find(
         file: &WeightsFile,
         what: &str,
-        held: Held,
+        held: StorageType,
         asked: Shapes,
         names: impl Fn(&str) -> Vec<Joined>,
     ) -> std::result::Result<Self, DiffusionError> {
@@ -183,19 +183,20 @@ impl Weights {
     /// The type that one of candle's networks computes in.
     fn computes(&self) -> DType {
         match (self.held, self.stored) {
-            (Held::Widened, _) | (Held::Computed, StoredType::F32 | StoredType::F64) => DType::F32,
-            (Held::Computed, _) => DType::BF16,
+            (StorageType::Widened, _)
+            | (StorageType::Computed, StoredType::F32 | StoredType::F64) => DType::F32,
+            (StorageType::Computed, _) => DType::BF16,
         }
     }
 
     /// The type in which matrices are held.
     fn matrices(&self) -> DType {
         match (self.held, self.stored) {
-            (Held::Computed, _) => self.computes(),
-            (Held::Widened, StoredType::F32 | StoredType::F64) => DType::F32,
-            (Held::Widened, StoredType::F16) => DType::F16,
+            (StorageType::Computed, _) => self.computes(),
+            (StorageType::Widened, StoredType::F32 | StoredType::F64) => DType::F32,
+            (StorageType::Widened, StoredType::F16) => DType::F16,
             // Has room for all that fp8 has.
-            (Held::Widened, _) => DType::BF16,
+            (StorageType::Widened, _) => DType::BF16,
         }
     }
 
@@ -203,8 +204,8 @@ impl Weights {
         // candle's T5 takes these as they are.
         let table = name.ends_with("shared.weight") || name.contains("relative_attention_bias");
         match self.held {
-            Held::Widened if table || shape.len() < 2 => DType::F32,
-            Held::Widened | Held::Computed => self.matrices(),
+            StorageType::Widened if table || shape.len() < 2 => DType::F32,
+            StorageType::Widened | StorageType::Computed => self.matrices(),
         }
     }
 

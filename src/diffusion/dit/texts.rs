@@ -1,7 +1,7 @@
 //! What the transformers' text encoders make of prompts: CLIP and T5 for FLUX.1, Qwen3 for Z-Image.
 
 use super::names;
-use super::source::{Held, Weights, WeightsFile, asked_of_candle};
+use super::source::{StorageType, Weights, WeightsFile, asked_of_candle};
 use crate::diffusion::clip::{ClipTokenizer, PadToken, byte_characters};
 use crate::diffusion::error::read_json;
 use crate::diffusion::stable::LoadablePart;
@@ -22,7 +22,7 @@ const QWEN_MERGES: &[u8] = include_bytes!("../../../assets/qwen/merges.txt.gz");
 
 /// What a transformer is told.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct DitPromptEmbeds {
     /// States of the text, `[1,T,C]`.
     pub states: Tensor,
     /// CLIP's pooled state `[1,P]`, of FLUX.1.
@@ -96,11 +96,11 @@ impl Texts {
     ///
     /// # Errors
     /// A file that is missing or damaged, or states that are no numbers.
-    pub(super) fn speak(
+    pub(super) fn encode_prompts(
         &self,
         prompts: &[&str],
         device: &Device,
-    ) -> Result<Vec<Told>, DiffusionError> {
+    ) -> Result<Vec<DitPromptEmbeds>, DiffusionError> {
         let ids = prompts.iter().map(|text| self.ids(text));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let row = |ids: &[u32]| Tensor::new(ids, device)?.unsqueeze(0);
@@ -120,7 +120,7 @@ impl Texts {
                     .load(device, |vb| t5::T5EncoderModel::load(vb, &texts.t5_config))?;
                 let both = ids.iter().zip(pooled);
                 both.map(|(ids, pooled)| {
-                    Ok(Told {
+                    Ok(DitPromptEmbeds {
                         states: t5.forward(&row(&ids[1])?)?.to_dtype(DType::F32)?,
                         pooled: Some(pooled),
                     })
@@ -133,7 +133,7 @@ impl Texts {
                     .qwen
                     .load(device, |vb| ZImageTextEncoder::new(config, vb))?;
                 let told = |ids: &Vec<Vec<u32>>| {
-                    Ok(Told {
+                    Ok(DitPromptEmbeds {
                         states: qwen.forward(&row(&ids[0])?)?.to_dtype(DType::F32)?,
                         pooled: None,
                     })
@@ -181,7 +181,7 @@ pub(super) fn find_t5(
         },
     };
     let asked = asked_of_candle(file.path(), |vb| t5::T5EncoderModel::load(vb, &config))?;
-    let weights = Weights::find(file, "T5", Held::Widened, asked, names::t5)?;
+    let weights = Weights::find(file, "T5", StorageType::Widened, asked, names::t5)?;
     Ok((weights, config))
 }
 
@@ -227,7 +227,7 @@ pub(super) fn find_qwen(
         ..config
     };
     let asked = asked_of_candle(file.path(), |vb| ZImageTextEncoder::new(&config, vb))?;
-    let weights = Weights::find(file, "Qwen3", Held::Computed, asked, names::qwen3)?;
+    let weights = Weights::find(file, "Qwen3", StorageType::Computed, asked, names::qwen3)?;
     Ok((weights, config))
 }
 

@@ -10,7 +10,7 @@ use super::layers::{
     to_tokens, turns, two,
 };
 use super::names;
-use super::source::{Held, Weights, WeightsFile, asked_of_ours};
+use super::source::{StorageType, Weights, WeightsFile, asked_of_ours};
 use crate::diffusion::DiffusionError;
 use crate::nn::{Result as TensorResult, layer_norm, rms_norm, silu, swiglu};
 use candle_core::{DType, Device, Tensor};
@@ -108,9 +108,13 @@ impl ZImageConfig {
     pub(super) fn weights(&self, file: &WeightsFile) -> Result<Weights, DiffusionError> {
         let width = self.0.dim;
         let asked = asked_of_ours(file.path(), |p| ZImageNetwork::new(&self.0, p))?;
-        Weights::find(file, "the transformer", Held::Widened, asked, |name| {
-            names::z_image(name, width)
-        })
+        Weights::find(
+            file,
+            "the transformer",
+            StorageType::Widened,
+            asked,
+            |name| names::z_image(name, width),
+        )
     }
 
     /// Loads the network.

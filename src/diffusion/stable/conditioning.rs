@@ -52,10 +52,10 @@ pub struct ReferenceConditioning {
 /// guidance scale.
 pub struct StepConditioning {
     /// With guidance both halves, the negative first.
-    pub told: Conditioning,
+    pub conditioning: Conditioning,
     /// The guidance scale where both halves are asked.
     pub guidance: Option<f64>,
-    /// From and to which share of the steps the picture in `told` works.
+    /// From and to which share of the steps the picture in `conditioning` works.
     pub image_share: (f64, f64),
     /// ControlNets, whose residuals are added up.
     pub controlnets: Vec<ControlNetConditioning>,
@@ -87,11 +87,11 @@ impl StableDiffusion {
     /// Shapes that don't fit.
     pub fn step_conditioning(
         &self,
-        spoken: &PromptEmbeds,
+        embeds: &PromptEmbeds,
         guidance: f64,
         (width, height): (usize, usize),
     ) -> Result<StepConditioning, DiffusionError> {
-        let (positive, negative) = (&spoken.positive, spoken.negative.as_ref());
+        let (positive, negative) = (&embeds.positive, embeds.negative.as_ref());
         let join = |of: fn(&crate::diffusion::TextFeatures) -> &Tensor| match negative {
             Some(negative) => Tensor::cat(&[of(negative), of(positive)], 0),
             None => Ok(of(positive).clone()),
@@ -100,7 +100,7 @@ impl StableDiffusion {
         let batch = text.dim(0)?;
         let xl = self.family() == StableDiffusionFamily::Sdxl;
         let pooled = join(|features| &features.pooled)?;
-        let told = Conditioning {
+        let conditioning = Conditioning {
             pooled: xl.then_some(pooled),
             time_ids: match xl {
                 true => Some(time_ids(width, height, batch, self.device())?),
@@ -113,7 +113,7 @@ impl StableDiffusion {
             ..Conditioning::of_text(text)
         };
         Ok(StepConditioning {
-            told,
+            conditioning,
             guidance: negative.map(|_| guidance),
             image_share: (0.0, 1.0),
             controlnets: Vec::new(),
@@ -134,12 +134,12 @@ impl StepConditioning {
         let halves = 1 + usize::from(self.guidance.is_some());
         let seen = call.seen.repeat((halves, 1, 1, 1))?;
         let times = same_timestep(call.timestep, halves * call.seen.dim(0)?, seen.device())?;
-        let mut told = self.told.clone();
+        let mut conditioning = self.conditioning.clone();
         if !works(self.image_share, call) {
-            told.image = None;
+            conditioning.image = None;
         }
-        told.control = self.control(&seen, &times, call)?;
-        told.beside = self.reference_bank(unet, call)?;
+        conditioning.control = self.control(&seen, &times, call)?;
+        conditioning.beside = self.reference_bank(unet, call)?;
         let seen = match &self.shown {
             Some(shown) => {
                 let shown = shown.repeat((seen.dim(0)?, 1, 1, 1))?;
@@ -147,7 +147,7 @@ impl StepConditioning {
             }
             None => seen,
         };
-        let answer = self.answer(unet, &seen, &times, &told)?;
+        let answer = self.answer(unet, &seen, &times, &conditioning)?;
         let Some(guidance) = self.guidance else {
             return Ok(answer);
         };
@@ -162,13 +162,15 @@ impl StepConditioning {
         unet: &Unet,
         seen: &Tensor,
         times: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
     ) -> Result<Tensor, DiffusionError> {
         let within = seen.to_dtype(self.activations)?;
-        let answer = unet.predict(&within, times, told)?.to_dtype(DType::F32)?;
+        let answer = unet
+            .predict(&within, times, conditioning)?
+            .to_dtype(DType::F32)?;
         match self.activations == DType::F32 || is_finite(&answer)? {
             true => Ok(answer),
-            false => Ok(unet.predict(seen, times, told)?),
+            false => Ok(unet.predict(seen, times, conditioning)?),
         }
     }
 
@@ -217,7 +219,7 @@ impl StepConditioning {
                 scale,
                 ..
             } = followed;
-            let more = net.forward(seen, times, &self.told, picture, *scale)?;
+            let more = net.forward(seen, times, &self.conditioning, picture, *scale)?;
             sum = Some(match sum {
                 Some(before) => before.plus(&more)?,
                 None => more,

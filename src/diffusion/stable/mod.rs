@@ -35,7 +35,7 @@ use super::{
     Prediction, StableDiffusionFamily, TextConfig, TextEncoder, Unet, UnetConfig, Vae, VaeConfig,
 };
 use crate::nn::gpu::Gpu;
-use crate::weights::Place;
+use crate::weights::ComputeDevices;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
 use std::ops::Range;
@@ -65,7 +65,7 @@ pub struct StableDiffusionOptions {
 
 impl StableDiffusionOptions {
     /// The model as it is, on the devices of `place`.
-    pub fn at(place: &Place) -> Self {
+    pub fn at(place: &ComputeDevices) -> Self {
         Self {
             gpu: place.gpu.clone(),
             ..Self::on(&place.device)

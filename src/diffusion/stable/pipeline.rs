@@ -128,7 +128,7 @@ pub struct StableDiffusionPipeline {
     /// The ControlNet that was used last.
     control: Option<(PathBuf, ControlNet)>,
     /// What was read last, and what came of it: pictures of one prompt need it read once.
-    spoken: Option<(Vec<PromptPair>, Vec<PromptEmbeds>)>,
+    embeds: Option<(Vec<PromptPair>, Vec<PromptEmbeds>)>,
 }
 
 type ProgressCallback<'a> = dyn FnMut(PipelineProgress) -> ControlFlow<()> + 'a;
@@ -143,7 +143,7 @@ impl StableDiffusionPipeline {
             unet: None,
             vae: None,
             control: None,
-            spoken: None,
+            embeds: None,
         }
     }
 
@@ -171,13 +171,13 @@ impl StableDiffusionPipeline {
     ) -> Result<Option<RgbaImage>, DiffusionError> {
         let latents = self.latent_size(order.size)?;
         let mut loading = |part| sink(PipelineProgress::Loading(part)).is_break();
-        let Some(spoken) = self.prompt_embeds(order, &mut loading)? else {
+        let Some(embeds) = self.prompt_embeds(order, &mut loading)? else {
             return Ok(None);
         };
         let guidance = order.guidance;
         let mut guide = self
             .model
-            .step_conditioning(&spoken[0], guidance, order.size)?;
+            .step_conditioning(&embeds[0], guidance, order.size)?;
         guide.seed = order.seed;
         let reads = self.sees_mask() || order.init.is_some() || !order.reference_images.is_empty();
         if reads && self.vae.is_none() && loading("autoencoder") {
@@ -192,16 +192,16 @@ impl StableDiffusionPipeline {
                 .controlnets
                 .push(self.controlnet_conditioning(follow, order.size)?);
         }
-        for (refer, spoken) in order.reference_images.iter().zip(&spoken[1..]) {
+        for (refer, embeds) in order.reference_images.iter().zip(&embeds[1..]) {
             guide
                 .references
-                .push(self.reference_conditioning(refer, spoken, order)?);
+                .push(self.reference_conditioning(refer, embeds, order)?);
         }
         if let Some(look) = &order.ip_adapter_image {
             let adapter = self.model.ip_adapter(look.adapter, look.encoder)?;
             let tokens = adapter.tokens_of(&look.pictures)?;
             let guided = guide.guidance.is_some();
-            guide.told.image = Some(adapter.prompt(&tokens, guided, look.scale)?);
+            guide.conditioning.image = Some(adapter.prompt(&tokens, guided, look.scale)?);
             guide.image_share = look.share;
         }
         if self.unet.is_none() && loading("UNet") {
@@ -232,21 +232,21 @@ impl StableDiffusionPipeline {
         loading: &mut dyn FnMut(&'static str) -> bool,
     ) -> Result<Option<Vec<PromptEmbeds>>, DiffusionError> {
         let said = order.prompt_pairs();
-        let kept = self.spoken.take().filter(|(before, _)| *before == said);
-        let spoken = match kept {
-            Some((_, spoken)) => spoken,
+        let kept = self.embeds.take().filter(|(before, _)| *before == said);
+        let embeds = match kept {
+            Some((_, embeds)) => embeds,
             None if loading("text encoder") => return Ok(None),
             None => self.model.encode_prompts(&said)?,
         };
-        self.spoken = Some((said, spoken.clone()));
-        Ok(Some(spoken))
+        self.embeds = Some((said, embeds.clone()));
+        Ok(Some(embeds))
     }
 
     /// A reference picture in its own shape, with about as many pixels as the picture has.
     fn reference_conditioning(
         &mut self,
         refer: &ReferenceImage,
-        spoken: &PromptEmbeds,
+        embeds: &PromptEmbeds,
         order: &PictureRequest,
     ) -> Result<ReferenceConditioning, DiffusionError> {
         let device = self.model.device().clone();
@@ -264,8 +264,8 @@ impl StableDiffusionPipeline {
             latents,
             conditioning: self
                 .model
-                .step_conditioning(spoken, order.guidance, size)?
-                .told,
+                .step_conditioning(embeds, order.guidance, size)?
+                .conditioning,
             shown,
             strength: refer.strength,
             share: refer.share,

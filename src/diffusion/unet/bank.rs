@@ -1,7 +1,7 @@
 //! Reference attention: what the self-attention of a UNet's way up saw of other pictures, so that
 //! a picture attends to them beside itself (StoryDiffusion, arXiv 2405.01434).
 
-use crate::nn::{Array, Held, Result, dims_of, noise};
+use crate::nn::{Array, Result, StoredArray, dims_of, noise};
 use std::collections::BTreeMap;
 
 /// The stream of noise from which tokens are drawn, beyond those of the steps.
@@ -13,7 +13,7 @@ const LAYERS: u64 = 1 << 12;
 /// attention. It is made anew for every call and dropped after it.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceBank {
-    layers: BTreeMap<usize, (Held, Held)>,
+    layers: BTreeMap<usize, (StoredArray, StoredArray)>,
 }
 
 /// Which tokens of a reference picture are kept as keys and values.
@@ -81,7 +81,7 @@ impl ReferenceBank {
         let Some((more_k, more_v)) = self.layers.get(&layer) else {
             return Ok((k, v));
         };
-        let with = |own: &A, more: &Held| {
+        let with = |own: &A, more: &StoredArray| {
             let more = own.beside_held(more)?;
             let ([batch, _, _], [_, tokens, width]) = (dims_of(own)?, dims_of(&more)?);
             A::join(&[own, &more.repeat_to(&[batch, tokens, width])?], 1)

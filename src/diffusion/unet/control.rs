@@ -6,7 +6,7 @@ use super::embedding::TimeEmbedding;
 use super::transformer::{AttentionContext, ReferenceAttention};
 use super::{Conditioning, UnetConfig, UpBlockKind};
 use crate::nn::gpu::{Gpu, GpuTensor};
-use crate::nn::{Array, Conv2d, ConvOptions, Held, Params, Result, dims_of};
+use crate::nn::{Array, Conv2d, ConvOptions, Params, Result, StoredArray, dims_of};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -53,9 +53,9 @@ fn three() -> usize {
 #[derive(Clone, Debug)]
 pub struct Residuals {
     /// Each `[B,h,w,C]`, in the order of the way down.
-    pub down: Vec<Held>,
+    pub down: Vec<StoredArray>,
     /// That of the middle block, `[B,h,w,C]`.
-    pub mid: Held,
+    pub mid: StoredArray,
 }
 
 impl Residuals {

@@ -8,7 +8,7 @@
 
 use super::transformer::ReferenceAttention;
 use super::{Conditioning, Unet};
-use crate::nn::{Array, Held, Init, Mask, Params, Result, dims_of};
+use crate::nn::{Array, Init, Mask, Params, Result, StoredArray, dims_of};
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 
@@ -23,7 +23,7 @@ const LOUDNESS: f32 = 1.5;
 #[derive(Clone, Debug)]
 pub struct References {
     /// By the number of the attention: `[B,R*T,C]`.
-    tokens: Vec<Held>,
+    tokens: Vec<StoredArray>,
     /// By level, `[B,R*T,32]`.
     positions: Vec<Tensor>,
     /// 1 where a picture sees that reference: `[B,R]`.
@@ -46,7 +46,7 @@ pub struct ReferenceLatents {
 #[derive(Clone, Copy)]
 pub(super) enum ReferenceMode<'a> {
     /// Keep what would be seen of this picture.
-    Keep(&'a RefCell<Vec<Option<Held>>>),
+    Keep(&'a RefCell<Vec<Option<StoredArray>>>),
     /// See these.
     See(&'a References),
 }
@@ -270,7 +270,7 @@ impl Unet {
             ReferenceAttention::Nothing,
             Some(placed),
         )?;
-        let together = |t: Held| match t.dims() {
+        let together = |t: StoredArray| match t.dims() {
             &[_, t_each, c] => t.reshape(&[batch, each * t_each, c]),
             other => candle_core::bail!("an attention read {other:?}"),
         };

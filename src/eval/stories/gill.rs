@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use image::RgbImage;
 
-use super::method::{PanelToTell, SIZE};
+use super::method::{SIZE, StoryPosition};
 use crate::eval::EvalError;
 use crate::judges::contrastive::{Contrastive, dot};
 use crate::storyworld::{Renderer, Scene, Split, Tale};
@@ -47,7 +47,7 @@ impl Gallery {
     /// When the contrastive model fails.
     pub(super) fn better(
         &self,
-        at: &PanelToTell,
+        at: &StoryPosition,
         sentence: &str,
         drawn: RgbImage,
     ) -> Result<RgbImage, EvalError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::buffer::ConvertBuffer;
 
-use super::method::ToldContinuation;
+use super::method::Continuation;
 use crate::eval::EvalError;
 use crate::pipeline::ContextPanel;
 use crate::story::{Document, Edit, Images, Panel, PictureTake, Project, Story};
@@ -15,7 +15,7 @@ pub(super) fn write(
     row: &str,
     number: usize,
     before: &[ContextPanel],
-    last: ToldContinuation,
+    last: Continuation,
 ) -> Result<(), EvalError> {
     let folder = dir.join(slug(row)).join(format!("story-{:03}", number + 1));
     let mut project = Project::create(folder)?;

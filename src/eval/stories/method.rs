@@ -19,7 +19,7 @@ use crate::storyworld::{Renderer, Scene};
 pub(super) const SIZE: u32 = 256;
 
 /// A panel to be told, with the panels before it.
-pub struct PanelToTell<'a> {
+pub struct StoryPosition<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],
     /// The same panels' scenes and sentences, then this one's: only the real teller looks at the
@@ -29,7 +29,7 @@ pub struct PanelToTell<'a> {
     pub seed: u64,
 }
 
-impl PanelToTell<'_> {
+impl StoryPosition<'_> {
     /// This panel's sentence.
     pub fn sentence(&self) -> &str {
         self.panels.last().map_or("", |(_, text)| text)
@@ -41,7 +41,7 @@ impl PanelToTell<'_> {
 }
 
 /// A continuation: the next panel's text and picture.
-pub struct ToldContinuation {
+pub struct Continuation {
     /// Text of the panel.
     pub text: String,
     /// Picture of the panel.
@@ -56,25 +56,25 @@ pub trait StoryMethod {
     ///
     /// # Errors
     /// When a model fails.
-    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError>;
+    fn draw(&mut self, at: &StoryPosition) -> Result<RgbImage, EvalError>;
 
     /// The next text, empty where the model finds none; `None` where the row writes no texts.
     ///
     /// # Errors
     /// When a model fails.
-    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError>;
+    fn write(&mut self, at: &StoryPosition) -> Result<Option<String>, EvalError>;
 
     /// The next text with its picture; `None` where the row does not make both.
     ///
     /// # Errors
     /// When a model fails.
-    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError>;
+    fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError>;
 
     /// Natural log probabilities of the sentence's tokens; `None` where the row writes no texts.
     ///
     /// # Errors
     /// When a model fails.
-    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError>;
+    fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError>;
 }
 
 /// Models, settings and judges that the rows are built from.
@@ -222,7 +222,7 @@ fn missing_picture() -> EvalError {
 struct Real(Renderer);
 
 impl Real {
-    fn picture(&self, at: &PanelToTell) -> RgbImage {
+    fn picture(&self, at: &StoryPosition) -> RgbImage {
         let mut picture = RgbImage::new(SIZE, SIZE);
         if let Some(scene) = at.scene() {
             self.0.draw(scene, &mut picture);
@@ -232,23 +232,23 @@ impl Real {
 }
 
 impl StoryMethod for Real {
-    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
+    fn draw(&mut self, at: &StoryPosition) -> Result<RgbImage, EvalError> {
         Ok(self.picture(at))
     }
 
-    fn write(&mut self, _: &PanelToTell) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, _: &StoryPosition) -> Result<Option<String>, EvalError> {
         Ok(None)
     }
 
-    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
-        Ok(Some(ToldContinuation {
+    fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
+        Ok(Some(Continuation {
             text: at.sentence().to_owned(),
             picture: self.picture(at),
             asked: None,
         }))
     }
 
-    fn log_probabilities(&mut self, _: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, _: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         Ok(None)
     }
 }
@@ -261,7 +261,7 @@ struct Whole {
 }
 
 impl Whole {
-    fn context(&self, at: &PanelToTell) -> Vec<ContextPanel> {
+    fn context(&self, at: &StoryPosition) -> Vec<ContextPanel> {
         let has = |part| self.context.contains(&part);
         if self.context.is_empty() {
             return Vec::new();
@@ -278,7 +278,7 @@ impl Whole {
     }
 
     /// A picture of `sentence` in the place of the panel's own.
-    fn picture(&mut self, at: &PanelToTell, sentence: &str) -> Result<RgbImage, EvalError> {
+    fn picture(&mut self, at: &StoryPosition, sentence: &str) -> Result<RgbImage, EvalError> {
         let request = Request {
             context: self.context(at),
             text: Some(sentence.to_owned()),
@@ -294,11 +294,11 @@ impl Whole {
 }
 
 impl StoryMethod for Whole {
-    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
+    fn draw(&mut self, at: &StoryPosition) -> Result<RgbImage, EvalError> {
         self.picture(at, at.sentence())
     }
 
-    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &StoryPosition) -> Result<Option<String>, EvalError> {
         if self.context.is_empty() {
             // Without a story there is nothing to go on with.
             return Ok(None);
@@ -308,7 +308,7 @@ impl StoryMethod for Whole {
         text(self.pipeline.as_mut(), context, &settings).map(Some)
     }
 
-    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
+    fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
         if self.context.is_empty() {
             return Ok(None);
         }
@@ -324,14 +324,14 @@ impl StoryMethod for Whole {
             return Ok(None);
         };
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
-        Ok(Some(ToldContinuation {
+        Ok(Some(Continuation {
             text: made.text.map(|(text, _)| text).unwrap_or_default(),
             picture: picture.convert(),
             asked: made.asked,
         }))
     }
 
-    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         if self.context.is_empty() {
             return Ok(None);
         }
@@ -349,16 +349,16 @@ struct Gill {
 }
 
 impl StoryMethod for Gill {
-    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
+    fn draw(&mut self, at: &StoryPosition) -> Result<RgbImage, EvalError> {
         let drawn = self.whole.draw(at)?;
         self.gallery.better(at, at.sentence(), drawn)
     }
 
-    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &StoryPosition) -> Result<Option<String>, EvalError> {
         self.whole.write(at)
     }
 
-    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
+    fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
         let Some(mut told) = self.whole.go_on(at)? else {
             return Ok(None);
         };
@@ -366,7 +366,7 @@ impl StoryMethod for Gill {
         Ok(Some(told))
     }
 
-    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         self.whole.log_probabilities(at)
     }
 }
@@ -378,26 +378,26 @@ struct Unimodal {
 }
 
 impl StoryMethod for Unimodal {
-    fn draw(&mut self, at: &PanelToTell) -> Result<RgbImage, EvalError> {
+    fn draw(&mut self, at: &StoryPosition) -> Result<RgbImage, EvalError> {
         self.painter.draw(at)
     }
 
-    fn write(&mut self, at: &PanelToTell) -> Result<Option<String>, EvalError> {
+    fn write(&mut self, at: &StoryPosition) -> Result<Option<String>, EvalError> {
         self.writer.write(at)
     }
 
-    fn go_on(&mut self, at: &PanelToTell) -> Result<Option<ToldContinuation>, EvalError> {
+    fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
         let Some(text) = self.write(at)?.filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        Ok(Some(ToldContinuation {
+        Ok(Some(Continuation {
             picture: self.painter.picture(at, &text)?,
             text,
             asked: None,
         }))
     }
 
-    fn log_probabilities(&mut self, at: &PanelToTell) -> Result<Option<Vec<f64>>, EvalError> {
+    fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         self.writer.log_probabilities(at)
     }
 }

@@ -30,7 +30,7 @@ use crate::story::{PanelId, Settings};
 use crate::storyworld::{Renderer, Scene, Split, Tale, description};
 
 use ledger::Ledger;
-pub use method::{MethodContext, PanelToTell, StoryMethod, ToldContinuation};
+pub use method::{Continuation, MethodContext, StoryMethod, StoryPosition};
 pub use rows::{BUILT_IN, ContextPart, MethodKind, RowConfig, read as read_rows};
 pub use score::{Metric, OF_PICTURES, OF_TEXTS, PanelScore, StoryScore, Unit};
 pub use table::{FRECHET, StoriesReport, StoryRow};
@@ -95,8 +95,8 @@ impl PicturedStory {
     }
 
     /// Panel `at`, with those before it.
-    fn moment(&self, at: usize) -> PanelToTell<'_> {
-        PanelToTell {
+    fn moment(&self, at: usize) -> StoryPosition<'_> {
+        StoryPosition {
             context: &self.context[..at],
             panels: &self.panels[..=at],
             // Panels differ in their seeds, and rows do not.
@@ -241,7 +241,7 @@ fn judge(
     judges: &Judges,
     told: &PicturedStory,
     writes: bool,
-) -> Result<(StoryScore, Option<ToldContinuation>), EvalError> {
+) -> Result<(StoryScore, Option<Continuation>), EvalError> {
     let mut story = StoryScore::default();
     let texts: Vec<&str> = told.panels.iter().map(|(_, text)| text.as_str()).collect();
     for at in 1..told.panels.len() {

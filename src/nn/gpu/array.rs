@@ -2,7 +2,7 @@
 
 use super::tensor::GpuTensor;
 use super::{attend, elementwise, norm, product, strided};
-use crate::nn::array::{Array, Held};
+use crate::nn::array::{Array, StoredArray};
 use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm};
 use candle_core::{Device, Tensor};
 
@@ -126,15 +126,15 @@ impl Array for GpuTensor {
         Self::upload(self.gpu(), t)
     }
 
-    fn beside_held(&self, held: &Held) -> Result<Self> {
+    fn beside_held(&self, held: &StoredArray) -> Result<Self> {
         match held {
-            Held::Tensor(t) => self.beside(t),
-            Held::Gpu(t) if t.gpu().is(self.gpu()) => Ok(t.clone()),
-            Held::Gpu(t) => GpuTensor::upload(self.gpu(), &t.download()?),
+            StoredArray::Tensor(t) => self.beside(t),
+            StoredArray::Gpu(t) if t.gpu().is(self.gpu()) => Ok(t.clone()),
+            StoredArray::Gpu(t) => GpuTensor::upload(self.gpu(), &t.download()?),
         }
     }
 
-    fn hold(self) -> Held {
-        Held::Gpu(self)
+    fn hold(self) -> StoredArray {
+        StoredArray::Gpu(self)
     }
 }

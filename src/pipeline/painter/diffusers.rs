@@ -18,7 +18,7 @@ use crate::diffusion::{
 use crate::pipeline::record::default_settings;
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::{Model, Place};
+use crate::weights::{ComputeDevices, Model};
 
 /// Models whose manifest says `caption`: they draw the captions of the storyworld.
 pub(super) struct DiffusersKind;
@@ -31,7 +31,7 @@ impl PainterKind for DiffusersKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let diffusion = TextToImageModel::load_at(&model.dir, place)?;
@@ -124,7 +124,7 @@ impl BegunFrom {
 
 struct DiffusersPainter {
     dir: PathBuf,
-    place: Place,
+    place: ComputeDevices,
     /// Whether `diffusion` multiplies in bf16.
     bf16: bool,
     diffusion: TextToImageModel,

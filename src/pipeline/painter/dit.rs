@@ -18,7 +18,7 @@ use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, format_bytes, free_memory};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::{self, Model, Place};
+use crate::weights::{self, ComputeDevices, Model};
 
 /// What such a model's manifest says.
 const PIPELINE: &str = "diffusion-transformer";
@@ -36,7 +36,7 @@ impl PainterKind for DitKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         model.verify_sizes()?;

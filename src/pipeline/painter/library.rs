@@ -21,7 +21,7 @@ use crate::storyworld::library::{
     cut_out, drawn_nouns,
 };
 use crate::storyworld::{Time, Weather};
-use crate::weights::{Model, Place};
+use crate::weights::{ComputeDevices, Model};
 
 /// Models whose manifest says `caption` and that they draw from the library.
 pub(super) struct LibraryKind;
@@ -34,7 +34,7 @@ impl PainterKind for LibraryKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let manifest = &model.manifest;

@@ -25,7 +25,7 @@ pub use presets::{PRESETS, Preset};
 
 use super::{LoadProgress, PipelineError, Progress};
 use crate::story::Settings;
-use crate::weights::{DrawableWords, Model, Place};
+use crate::weights::{ComputeDevices, DrawableWords, Model};
 
 /// What a loaded painter is and can do.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +135,7 @@ pub trait PainterKind: Sync {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError>;
 }
@@ -160,7 +160,7 @@ fn is_local(model: &Model, pipeline: &str) -> bool {
 /// As [`PainterKind::load`], or a model that draws nothing.
 pub fn load(
     model: &Model,
-    place: &Place,
+    place: &ComputeDevices,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Box<dyn Painter>, PipelineError> {
     match kind_of(model) {

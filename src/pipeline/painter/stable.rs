@@ -22,7 +22,7 @@ use crate::pipeline::LoadProgress;
 use crate::pipeline::record::default_settings;
 use crate::published::{decoding, denoising, format_bytes, free_memory};
 use crate::story::{FileUse, Reference, SchedulerName, Settings, Size};
-use crate::weights::{DeviceKind, Model, Place};
+use crate::weights::{ComputeDevices, DeviceKind, Model};
 
 /// What such a model's manifest says.
 const PIPELINE: &str = "stable-diffusion";
@@ -39,7 +39,7 @@ impl PainterKind for StableKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         model.verify_sizes()?;

@@ -5,7 +5,7 @@ use candle_core::Device;
 use super::{TextSink, Writer, WriterDescription, WriterKind, WrittenText};
 use crate::llm::{LanguageModel, Sampling};
 use crate::pipeline::{ContextPanel, LoadProgress, PipelineError, Request};
-use crate::weights::{self, Model, Place};
+use crate::weights::{self, ComputeDevices, Model};
 
 /// A little, so that a small model does not circle; more of it breaks names, which a story
 /// repeats.
@@ -22,7 +22,7 @@ impl WriterKind for ContinuationKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let mut language = LanguageModel::load(&model.dir, &place.device)?;

@@ -10,7 +10,7 @@ use crate::llm::chat::{ChatModel, ChatOptions, FinishReason, Message, Reply, Vis
 use crate::pipeline::{LoadProgress, PipelineError};
 use crate::remote::openai::{self, Endpoint};
 use crate::remote::{Address, Client, keys};
-use crate::weights::{Model, Place};
+use crate::weights::{ComputeDevices, Model};
 
 /// Characters of a token, about: less than in English, so that other scripts fit, too.
 const CHARACTERS_A_TOKEN: usize = 3;
@@ -30,7 +30,7 @@ impl WriterKind for EndpointKind {
     fn load(
         &self,
         model: &Model,
-        _place: &Place,
+        _place: &ComputeDevices,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let (address, endpoint): (Address, Endpoint) = catalogue::kept(model)?;

@@ -7,7 +7,7 @@ use super::instruct::InstructWriter;
 use super::{Writer, WriterDescription, WriterKind};
 use crate::llm::chat::LocalChat;
 use crate::pipeline::{LoadProgress, PipelineError};
-use crate::weights::{self, Model, ModelSource, Place};
+use crate::weights::{self, ComputeDevices, Model, ModelSource};
 
 /// Added language models; the one that comes with the program has a recipe of its own.
 pub(super) struct LocalKind;
@@ -20,7 +20,7 @@ impl WriterKind for LocalKind {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         _progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError> {
         let path = match &model.source {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use super::painter::PromptStyle;
 use super::{ContextPanel, LoadProgress, PipelineError, Request};
 use crate::story::Member;
-use crate::weights::{Model, Place};
+use crate::weights::{ComputeDevices, Model};
 
 /// Most panels that are planned at a time.
 pub const MOST_PLANNED: u32 = 40;
@@ -171,7 +171,7 @@ pub trait WriterKind: Sync {
     fn load(
         &self,
         model: &Model,
-        place: &Place,
+        place: &ComputeDevices,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Writer>, PipelineError>;
 }

@@ -8,7 +8,7 @@ use egui::{RichText, ScrollArea, TextEdit, Ui};
 use crate::catalogue;
 use crate::story::{Project, picture_endings};
 use crate::studio::actions::Action;
-use crate::studio::dialogs::{Answer, Ask};
+use crate::studio::dialogs::{DialogAnswer, DialogRequest};
 use crate::studio::icons::Icon;
 use crate::studio::state::State;
 use crate::studio::{theme, widgets};
@@ -24,8 +24,8 @@ struct ChooserEntry {
 }
 
 /// What is being chosen, and where the author is.
-pub struct Chooser {
-    ask: Ask,
+pub struct FileChooser {
+    ask: DialogRequest,
     dir: PathBuf,
     entries: Vec<ChooserEntry>,
     /// Why the folder cannot be read.
@@ -36,24 +36,24 @@ pub struct Chooser {
     replaces: Option<PathBuf>,
 }
 
-impl Chooser {
+impl FileChooser {
     /// A chooser for `ask`, opened in `start` or the nearest folder above it that is there.
-    pub fn new(ask: Ask, start: &Path) -> Chooser {
+    pub fn new(ask: DialogRequest, start: &Path) -> FileChooser {
         let dir = start.ancestors().find(|dir| dir.is_dir());
         let name = match &ask {
-            Ask::SaveAs(name) => name.clone(),
-            Ask::Export(what) if what.wants_file() => what.name.clone(),
-            Ask::Open
-            | Ask::Bring(_)
-            | Ask::Export(_)
-            | Ask::Folder
-            | Ask::Model
-            | Ask::ModelFolder
-            | Ask::Models
-            | Ask::Workflow
-            | Ask::Weights(_) => String::new(),
+            DialogRequest::SaveAs(name) => name.clone(),
+            DialogRequest::Export(what) if what.wants_file() => what.name.clone(),
+            DialogRequest::Open
+            | DialogRequest::Bring(_)
+            | DialogRequest::Export(_)
+            | DialogRequest::Folder
+            | DialogRequest::Model
+            | DialogRequest::ModelFolder
+            | DialogRequest::Models
+            | DialogRequest::Workflow
+            | DialogRequest::Weights(_) => String::new(),
         };
-        let mut chooser = Chooser {
+        let mut chooser = FileChooser {
             ask,
             dir: PathBuf::new(),
             entries: Vec::new(),
@@ -77,9 +77,9 @@ impl Chooser {
                     let folder = path.is_dir();
                     let wanted = folder
                         || (self.wants_pictures() && is_picture(&path))
-                        || (matches!(self.ask, Ask::Model | Ask::Weights(_))
+                        || (matches!(self.ask, DialogRequest::Model | DialogRequest::Weights(_))
                             && catalogue::may_be_weights(&path))
-                        || (self.ask == Ask::Workflow
+                        || (self.ask == DialogRequest::Workflow
                             && path.extension().is_some_and(|ending| ending == "json"));
                     if !name.starts_with('.') && wanted {
                         entries.push(ChooserEntry {
@@ -102,37 +102,37 @@ impl Chooser {
     }
 
     fn wants_pictures(&self) -> bool {
-        matches!(self.ask, Ask::Bring(_))
+        matches!(self.ask, DialogRequest::Bring(_))
     }
 
     fn wants_name(&self) -> bool {
         match &self.ask {
-            Ask::SaveAs(_) => true,
-            Ask::Export(what) => what.wants_file(),
-            Ask::Open
-            | Ask::Bring(_)
-            | Ask::Folder
-            | Ask::Model
-            | Ask::ModelFolder
-            | Ask::Models
-            | Ask::Workflow
-            | Ask::Weights(_) => false,
+            DialogRequest::SaveAs(_) => true,
+            DialogRequest::Export(what) => what.wants_file(),
+            DialogRequest::Open
+            | DialogRequest::Bring(_)
+            | DialogRequest::Folder
+            | DialogRequest::Model
+            | DialogRequest::ModelFolder
+            | DialogRequest::Models
+            | DialogRequest::Workflow
+            | DialogRequest::Weights(_) => false,
         }
     }
 
     fn title(&self) -> &'static str {
         match &self.ask {
-            Ask::Open => "Open a story: choose its folder",
-            Ask::Bring(becomes) => becomes.title(),
-            Ask::SaveAs(_) => "Save the story as a folder",
-            Ask::Folder => "Choose the folder for new stories",
-            Ask::Model => "Add a model: choose its file",
-            Ask::ModelFolder => "Add a model: choose its folder",
-            Ask::Models => "Add all models in a folder",
-            Ask::Workflow => "Choose a workflow in API format",
-            Ask::Weights(what) => what.title(),
-            Ask::Export(what) if what.wants_file() => "Choose a name for the export",
-            Ask::Export(_) => "Choose a folder for the export",
+            DialogRequest::Open => "Open a story: choose its folder",
+            DialogRequest::Bring(becomes) => becomes.title(),
+            DialogRequest::SaveAs(_) => "Save the story as a folder",
+            DialogRequest::Folder => "Choose the folder for new stories",
+            DialogRequest::Model => "Add a model: choose its file",
+            DialogRequest::ModelFolder => "Add a model: choose its folder",
+            DialogRequest::Models => "Add all models in a folder",
+            DialogRequest::Workflow => "Choose a workflow in API format",
+            DialogRequest::Weights(what) => what.title(),
+            DialogRequest::Export(what) if what.wants_file() => "Choose a name for the export",
+            DialogRequest::Export(_) => "Choose a folder for the export",
         }
     }
 }
@@ -182,7 +182,7 @@ pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
                         .image_tint_follows_text_color(true)
                         .frame_when_inactive(false);
                     if ui.add(button).accessible_name(&entry.name).clicked() {
-                        let opens = entry.story && chooser.ask == Ask::Open;
+                        let opens = entry.story && chooser.ask == DialogRequest::Open;
                         if entry.folder && !opens {
                             go = Some(entry.path.clone());
                         } else {
@@ -200,7 +200,10 @@ pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
             ui.label(RichText::new(words).color(theme::palette(ui).error));
         }
         ui.horizontal(|ui| {
-            let wants_file = matches!(chooser.ask, Ask::Model | Ask::Workflow | Ask::Weights(_));
+            let wants_file = matches!(
+                chooser.ask,
+                DialogRequest::Model | DialogRequest::Workflow | DialogRequest::Weights(_)
+            );
             if !chooser.wants_pictures() && !wants_file {
                 let there = chooser.dir.join(chooser.name.trim());
                 let asked = chooser.replaces.as_ref() == Some(&there);
@@ -228,7 +231,7 @@ pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
         chooser.go(dir);
     }
     if let Some(path) = chosen {
-        actions.push(Action::Chosen(Answer {
+        actions.push(Action::Chosen(DialogAnswer {
             ask: chooser.ask.clone(),
             path: Some(path),
         }));

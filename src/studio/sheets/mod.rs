@@ -21,7 +21,7 @@ use super::textures::Textures;
 use super::theme;
 use crate::story::{MemberId, PanelId};
 
-pub use chooser::Chooser;
+pub use chooser::FileChooser;
 
 /// What opens over the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

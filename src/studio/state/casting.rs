@@ -11,7 +11,7 @@ use crate::story::{
 };
 use crate::storyworld::library::{self, DrawingId};
 use crate::studio::casting::{CastAction, ReferencePlace, called};
-use crate::studio::dialogs::{Ask, Becomes};
+use crate::studio::dialogs::{DialogRequest, ImportRole};
 use crate::studio::sheets::Sheet;
 
 /// Most that are proposed at a time.
@@ -141,7 +141,7 @@ impl State {
                 self.edit(Edit::SetPanelCast { panel, cast }, now);
             }
             CastAction::Drawn(id, drawing) => self.drawn_as(id, drawing, now),
-            CastAction::AskPicture(id) => self.ask(Ask::Bring(Becomes::Looks(id))),
+            CastAction::AskPicture(id) => self.ask(DialogRequest::Bring(ImportRole::Looks(id))),
         }
         self.look_for_names();
     }

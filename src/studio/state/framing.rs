@@ -13,7 +13,7 @@ use crate::story::{
     Retouch, Retouched, Settings, Size, Upscale, Variation,
 };
 use crate::studio::canvas::{Brush, MaskCanvas};
-use crate::studio::dialogs::{Ask, Becomes};
+use crate::studio::dialogs::{DialogRequest, ImportRole};
 use crate::studio::framing::{FrameAction, PictureUse, Tool};
 use crate::studio::live::PreviewSlider;
 use crate::studio::work::{JobTarget, QueuedJob};
@@ -161,7 +161,9 @@ impl State {
             FrameAction::DrawMasked(id) => self.draw_masked(id),
             FrameAction::DrawOutside(id) => self.draw_outside(id),
             FrameAction::UseScribble(id) => self.use_scribble(id, now),
-            FrameAction::Ask(id, used) => self.ask(Ask::Bring(Becomes::Frame(id, used))),
+            FrameAction::Ask(id, used) => {
+                self.ask(DialogRequest::Bring(ImportRole::Frame(id, used)));
+            }
             FrameAction::FromShown(id) => {
                 let shown = self.panel(id).and_then(|panel| panel.picture());
                 self.framing.source = shown.map(|take| (id, take.image.clone()));

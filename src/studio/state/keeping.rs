@@ -8,13 +8,13 @@ use image::RgbaImage;
 use super::State;
 use crate::export::{self, Destination, Existing};
 use crate::story::{Edit, Panel, PanelId, Record};
-use crate::studio::dialogs::{Answer, Ask, Becomes, ExportAsk};
+use crate::studio::dialogs::{DialogAnswer, DialogRequest, ExportDialog, ImportRole};
 use crate::studio::files::{BoardSnapshot, ExportTask, FileResult, FileTask};
 use crate::studio::preferences::Preferences;
-use crate::studio::sheets::{Chooser, Sheet};
+use crate::studio::sheets::{FileChooser, Sheet};
 
 impl State {
-    pub(super) fn ask(&mut self, ask: Ask) {
+    pub(super) fn ask(&mut self, ask: DialogRequest) {
         self.dialogs.ask(ask);
     }
 
@@ -53,7 +53,7 @@ impl State {
             (Destination::File { ending, .. }, None) => format!("{}.{ending}", self.file_name()),
             (Destination::Folder, _) => self.file_name(),
         };
-        self.ask(Ask::Export(ExportAsk {
+        self.ask(DialogRequest::Export(ExportDialog {
             exporter,
             options: self.exports.get(exporter).cloned().unwrap_or_default(),
             panel,
@@ -61,26 +61,28 @@ impl State {
         }));
     }
 
-    pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
+    pub(super) fn answered(&mut self, answer: DialogAnswer, now: Instant) {
         self.commit(now);
-        let Answer { ask, path } = answer;
+        let DialogAnswer { ask, path } = answer;
         let Some(path) = path else {
-            self.view.chooser = Some(Chooser::new(ask, self.folder()));
+            self.view.chooser = Some(FileChooser::new(ask, self.folder()));
             return;
         };
         let task = match ask {
-            Ask::Open => return self.open(path),
-            Ask::Bring(becomes) => return self.bring(vec![path], becomes),
-            Ask::Model | Ask::ModelFolder => return self.add_model(path, false),
-            Ask::Models => return self.add_model(path, true),
-            Ask::Workflow => {
+            DialogRequest::Open => return self.open(path),
+            DialogRequest::Bring(becomes) => return self.bring(vec![path], becomes),
+            DialogRequest::Model | DialogRequest::ModelFolder => {
+                return self.add_model(path, false);
+            }
+            DialogRequest::Models => return self.add_model(path, true),
+            DialogRequest::Workflow => {
                 if let Some(library) = &mut self.models.library {
                     library.engine.workflow = Some(path);
                 }
                 return;
             }
-            Ask::Weights(what) => return self.put_weights(what, &path, now),
-            Ask::Folder => {
+            DialogRequest::Weights(what) => return self.put_weights(what, &path, now),
+            DialogRequest::Folder => {
                 let folder = Some(path);
                 let preferences = Preferences {
                     folder,
@@ -88,13 +90,13 @@ impl State {
                 };
                 return self.prefer(preferences, now);
             }
-            Ask::SaveAs(_) => {
+            DialogRequest::SaveAs(_) => {
                 if let Some(leaving) = &mut self.stories.leaving {
                     leaving.copying = true;
                 }
                 FileTask::SaveAs(path, self.snapshot())
             }
-            Ask::Export(what) => {
+            DialogRequest::Export(what) => {
                 let Some(exporter) = export::exporter(what.exporter) else {
                     return;
                 };
@@ -205,11 +207,11 @@ impl State {
             .find(|path| path.is_dir());
         match story.or(folder).map(Path::to_owned) {
             Some(dir) => self.open(dir),
-            None => self.bring(paths, Becomes::Panels(into)),
+            None => self.bring(paths, ImportRole::Panels(into)),
         }
     }
 
-    pub(super) fn bring(&mut self, paths: Vec<PathBuf>, becomes: Becomes) {
+    pub(super) fn bring(&mut self, paths: Vec<PathBuf>, becomes: ImportRole) {
         let board = self.board.number;
         self.files.send(FileTask::Bring {
             board,
@@ -221,17 +223,17 @@ impl State {
     fn brought(
         &mut self,
         pictures: Vec<(RgbaImage, Option<Record>)>,
-        becomes: Becomes,
+        becomes: ImportRole,
         now: Instant,
     ) {
         match becomes {
-            Becomes::Panels(into) => self.put(pictures, into, now),
-            Becomes::Looks(_) if pictures.is_empty() => {}
-            Becomes::Looks(id) => {
+            ImportRole::Panels(into) => self.put(pictures, into, now),
+            ImportRole::Looks(_) if pictures.is_empty() => {}
+            ImportRole::Looks(id) => {
                 let pictures = pictures.into_iter().map(|(picture, _)| picture);
                 self.put_looks(id, pictures.collect(), now);
             }
-            Becomes::Frame(id, used) => {
+            ImportRole::Frame(id, used) => {
                 if let Some((picture, _)) = pictures.into_iter().next() {
                     self.put_into_frame(id, used, picture);
                 }

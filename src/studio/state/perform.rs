@@ -7,7 +7,7 @@ use crate::engine::Make;
 use crate::export;
 use crate::story::{Edit, Settings};
 use crate::studio::actions::Action;
-use crate::studio::dialogs::{Ask, Becomes};
+use crate::studio::dialogs::{DialogRequest, ImportRole};
 use crate::studio::framing::FrameAction;
 use crate::studio::work::{JobTarget, QueuedJob};
 
@@ -154,12 +154,12 @@ impl State {
             Action::ForgetRescued(index) => self.forget_rescued(index, now),
             Action::Show(sheet) => self.view.sheet = sheet,
             Action::Prefer(preferences) => self.prefer(*preferences, now),
-            Action::AskFolder => self.ask(Ask::Folder),
-            Action::AskModel => self.ask(Ask::Model),
-            Action::AskModelFolder => self.ask(Ask::ModelFolder),
-            Action::AskModels => self.ask(Ask::Models),
-            Action::AskWorkflow => self.ask(Ask::Workflow),
-            Action::AskWeights(what) => self.ask(Ask::Weights(what)),
+            Action::AskFolder => self.ask(DialogRequest::Folder),
+            Action::AskModel => self.ask(DialogRequest::Model),
+            Action::AskModelFolder => self.ask(DialogRequest::ModelFolder),
+            Action::AskModels => self.ask(DialogRequest::Models),
+            Action::AskWorkflow => self.ask(DialogRequest::Workflow),
+            Action::AskWeights(what) => self.ask(DialogRequest::Weights(what)),
             Action::AddEngine => self.add_engine(),
             Action::Chosen(answer) => {
                 self.view.chooser = None;
@@ -168,11 +168,11 @@ impl State {
             Action::ChooseNothing => self.view.chooser = None,
             Action::Save => self.save(true),
             Action::Drop(paths, into) => self.dropped(paths, into),
-            Action::DropLooks(paths, id) => self.bring(paths, Becomes::Looks(id)),
+            Action::DropLooks(paths, id) => self.bring(paths, ImportRole::Looks(id)),
             Action::Paste(picture, into) => self.paste(&picture, into, now),
-            Action::AskOpen => self.ask(Ask::Open),
-            Action::AskBring(into) => self.ask(Ask::Bring(Becomes::Panels(into))),
-            Action::AskSaveAs => self.ask(Ask::SaveAs(self.file_name())),
+            Action::AskOpen => self.ask(DialogRequest::Open),
+            Action::AskBring(into) => self.ask(DialogRequest::Bring(ImportRole::Panels(into))),
+            Action::AskSaveAs => self.ask(DialogRequest::SaveAs(self.file_name())),
             Action::AskExport(exporter) => {
                 self.ask_export(exporter, self.selected_with_picture());
             }

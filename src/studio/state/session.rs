@@ -9,7 +9,7 @@ use super::State;
 use crate::story::{Document, Images, Rescued};
 use crate::studio::files::FileTask;
 use crate::studio::preferences::Preferences;
-use crate::studio::recent::{self, Recent};
+use crate::studio::recent::{self, RecentStory};
 
 /// What the author wants to leave the board for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct StoryList {
     /// Where stories without a folder of their own are kept, unless the author prefers another.
     pub(super) projects: PathBuf,
     /// Stories that were open last, as far as they have been read.
-    pub recent: Vec<Recent>,
-    pub(super) looking: Option<Receiver<Recent>>,
+    pub recent: Vec<RecentStory>,
+    pub(super) looking: Option<Receiver<RecentStory>>,
     /// Copies of stories that could not be saved in an earlier session.
     pub rescued: Vec<Rescued>,
     /// Set while the board is about to be left.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use egui::Rect;
 
 use crate::story::PanelId;
-use crate::studio::sheets::{Chooser, Sheet};
+use crate::studio::sheets::{FileChooser, Sheet};
 
 /// The selection, the cursor, and what lies open over the board.
 pub struct View {
@@ -43,7 +43,7 @@ pub struct View {
     /// What is open over the window.
     pub sheet: Option<Sheet>,
     /// Our own file chooser, where it is open.
-    pub chooser: Option<Chooser>,
+    pub chooser: Option<FileChooser>,
 }
 
 impl Default for View {

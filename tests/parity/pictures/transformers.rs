@@ -7,7 +7,7 @@ use crate::report::{Error, Outcome, Stage};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use vokenboard::diffusion::{Dit, DitTold, to_picture};
+use vokenboard::diffusion::{Dit, DitPromptEmbeds, to_picture};
 
 struct Case<'a> {
     told: &'a Told,
@@ -79,8 +79,8 @@ impl Case<'_> {
     }
 
     /// What the transformer is told, from the recorded states.
-    fn recorded(&self) -> Result<Vec<DitTold>, Error> {
-        let told = |states: &Tensor| DitTold {
+    fn recorded(&self) -> Result<Vec<DitPromptEmbeds>, Error> {
+        let told = |states: &Tensor| DitPromptEmbeds {
             states: states.clone(),
             pooled: self.vectors.get("text.pooled").cloned(),
         };
@@ -100,7 +100,7 @@ impl Case<'_> {
 }
 
 /// The prompt's state last, the negative prompt's before it.
-fn split(told: &[DitTold]) -> (&DitTold, Option<&DitTold>) {
+fn split(told: &[DitPromptEmbeds]) -> (&DitPromptEmbeds, Option<&DitPromptEmbeds>) {
     match told {
         [negative, prompt] => (prompt, Some(negative)),
         _ => (&told[0], None),
@@ -123,7 +123,7 @@ fn ids(case: &Case, stage: &mut Stage) -> Outcome {
 
 fn text(case: &Case, stage: &mut Stage) -> Outcome {
     let (texts, _) = case.prompts();
-    let got = case.model.speak(&texts)?;
+    let got = case.model.encode_prompts(&texts)?;
     for (i, (got, want)) in got.iter().zip(case.recorded()?).enumerate() {
         let name = format!("text.states.{}", i + 1);
         case.close(stage, &name, &got.states, &want.states)?;
@@ -172,7 +172,7 @@ fn decoded(case: &Case, stage: &mut Stage) -> Outcome {
 
 /// From the prompts to the picture: only noise is recorded.
 fn picture(case: &Case, stage: &mut Stage) -> Outcome {
-    let told = case.model.speak(&case.prompts().0)?;
+    let told = case.model.encode_prompts(&case.prompts().0)?;
     let net = case.model.network()?;
     let mut x = nhwc(case.get("noise")?)?;
     for (i, pair) in case.sigmas()?.windows(2).enumerate() {

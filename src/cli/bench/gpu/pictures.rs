@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::GpuBench;
 use crate::diffusion::{DenoisingOptions, TextToImageModel};
 use crate::nn::gpu::{Gpu, GpuOptions};
-use crate::weights::{self, Model, Place};
+use crate::weights::{self, ComputeDevices, Model};
 
 /// Steps of a picture.
 const STEPS: usize = 5;
@@ -18,7 +18,7 @@ const BLACK: u8 = 8;
 
 /// Compares so many pictures of a model with the processor's, in f32 and in f16; prints a line each.
 pub(super) fn compare(model: &Model, gpu: &Gpu, count: usize) -> anyhow::Result<Vec<Value>> {
-    let wanted = drawn(model, &Place::of(&Device::Cpu), count)?;
+    let wanted = drawn(model, &ComputeDevices::of(&Device::Cpu), count)?;
     let mut all = Vec::new();
     for (half, name) in [(false, "f32"), (true, "f16")] {
         if half && !gpu.info().f16 {
@@ -29,9 +29,9 @@ pub(super) fn compare(model: &Model, gpu: &Gpu, count: usize) -> anyhow::Result<
             half: Some(half),
             ..GpuOptions::default()
         };
-        let place = Place {
+        let place = ComputeDevices {
             gpu: Some(Gpu::open(Some(gpu.info().index), options)?),
-            ..Place::of(&Device::Cpu)
+            ..ComputeDevices::of(&Device::Cpu)
         };
         let got = drawn(model, &place, count)?;
         let alike: Vec<f64> = got.iter().zip(&wanted).map(|(a, b)| psnr(a, b)).collect();
@@ -52,7 +52,7 @@ pub(super) fn compare(model: &Model, gpu: &Gpu, count: usize) -> anyhow::Result<
 }
 
 /// Pictures of what the model knows, a seed each.
-fn drawn(model: &Model, place: &Place, count: usize) -> anyhow::Result<Vec<RgbImage>> {
+fn drawn(model: &Model, place: &ComputeDevices, count: usize) -> anyhow::Result<Vec<RgbImage>> {
     let diffusion = TextToImageModel::load_at(&model.dir, place)?;
     let draws = &model.manifest.draws;
     let how = DenoisingOptions {

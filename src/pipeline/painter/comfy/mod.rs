@@ -15,7 +15,7 @@ use crate::pipeline::{LoadProgress, PipelineError, Progress};
 use crate::remote::Address;
 use crate::remote::comfy::{self, ComfyModel, WorkflowInput};
 use crate::story::{SchedulerName, Settings, Size};
-use crate::weights::{Model, Place};
+use crate::weights::{ComputeDevices, Model};
 use engine_worker::{EngineWorker, SCHEDULERS};
 use pool::EnginePool;
 
@@ -32,7 +32,7 @@ impl PainterKind for ComfyKind {
     fn load(
         &self,
         model: &Model,
-        _place: &Place,
+        _place: &ComputeDevices,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Box<dyn Painter>, PipelineError> {
         let (address, what): (Address, ComfyModel) = catalogue::kept(model)?;
