@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use vokenboard::diffusion::{
     Conditioning, IpAdapter, Residuals, TextEncoders, TextFeatures, guidance_embedding, time_ids,
 };
-use vokenboard::nn::Held;
+use vokenboard::nn::StoredArray;
 
 pub const STAGES: &[CaseStage] = &[
     CaseStage {
@@ -106,12 +106,12 @@ fn told(case: &Case) -> Result<Conditioning, Error> {
     let optional = |name: &str| case.vectors.get(name).cloned();
     let mut down = Vec::new();
     while let Some(x) = case.vectors.get(&format!("control.down.{}", down.len())) {
-        down.push(Held::Tensor(nhwc(x)?));
+        down.push(StoredArray::Tensor(nhwc(x)?));
     }
     let control = match case.vectors.get("control.mid") {
         Some(mid) => Some(Residuals {
             down,
-            mid: Held::Tensor(nhwc(mid)?),
+            mid: StoredArray::Tensor(nhwc(mid)?),
         }),
         None => None,
     };

@@ -246,7 +246,7 @@ fn picture(case: &Case, stage: &mut Stage) -> Outcome {
         let pictures = case.looked_at()?;
         let tokens = adapter.tokens_of(&pictures.iter().collect::<Vec<_>>())?;
         let guided = guide.guidance.is_some();
-        guide.told.image = Some(adapter.prompt(&tokens, guided, ip.scale)?);
+        guide.conditioning.image = Some(adapter.prompt(&tokens, guided, ip.scale)?);
     }
     let unet = case.model.unet()?;
     let mut predict = |call: &UnetCall| Ok(guide.predict(&unet, call)?);
