@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use vokenboard::catalogue;
-use vokenboard::diffusion::{Dit, DitPipeline, DitRequest, DitTold, PipelineProgress};
+use vokenboard::diffusion::{Dit, DitPipeline, DitPromptEmbeds, DitRequest, PipelineProgress};
 use vokenboard::nn::noise;
 use vokenboard::weights::WeightsKind;
 
@@ -102,7 +102,7 @@ impl Parts {
 
 /// What the transformer answers to noise.
 fn velocity(model: &Dit) -> Tensor {
-    let told = DitTold {
+    let told = DitPromptEmbeds {
         states: noise(3, 1, &[1, 7, 32], &CPU).unwrap(),
         pooled: Some(noise(3, 2, &[1, 32], &CPU).unwrap()),
     };
