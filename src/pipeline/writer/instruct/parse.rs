@@ -54,6 +54,10 @@ pub(super) fn plan(
             strayed = true;
             continue;
         }
+        // A number alone is left of a list that was begun twice.
+        if !line.chars().any(char::is_alphabetic) {
+            continue;
+        }
         let Some(print) = SentenceKey::of(&line) else {
             continue;
         };
