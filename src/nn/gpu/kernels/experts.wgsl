@@ -35,11 +35,11 @@ fn main(
     let octets = s.columns / 8u;
     let count = select(0u, octets, row < s.rows);
     let whole = chosen[product] * s.rows + row;
-    let from = product / s.share * octets * 2u;
+    let first = product / s.share * octets * 2u;
     var sum = 0.0;
     for (var octet = id.x; octet < count; octet += LANES) {
         let w = eight(whole * octets + octet);
-        sum += dot(w.a, x[from + octet * 2u]) + dot(w.b, x[from + octet * 2u + 1u]);
+        sum += dot(w.a, x[first + octet * 2u]) + dot(w.b, x[first + octet * 2u + 1u]);
     }
     parts[thread] = sum;
     workgroupBarrier();
