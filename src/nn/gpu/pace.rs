@@ -68,6 +68,8 @@ impl Pace {
                 Some(rate) if measured < *rate && !late => {}
                 Some(rate) if measured < *rate => *rate = measured,
                 Some(rate) => *rate += 0.5 * (measured - *rate),
+                // Little work is mostly waiting, and says nothing of what much takes.
+                None if *cost as f64 / self.usual < PROBE / 4.0 => {}
                 None => {
                     self.rates.insert(kernel.clone(), measured);
                     self.news = true;
@@ -185,8 +187,10 @@ mod tests {
         // Another program comes: a piece takes three times as long.
         pace.learn(&[("new".to_owned(), piece)], 3.0 * PORTION);
         assert!(pace.piece("new", 1 << 40).0 <= piece / 2);
-        // Little work is not tried alone.
+        // Little work is not tried alone, and teaches nothing.
         assert!(!pace.piece("small", 1000).1);
+        pace.learn(&[("small".to_owned(), 1000)], PORTION);
+        assert!(pace.piece("small", 1 << 40).1);
         let both = [("new".to_owned(), 1 << 20), ("small".to_owned(), 1 << 20)];
         let before = pace.seconds("small", 1 << 20);
         pace.learn(&both, 1.0);
