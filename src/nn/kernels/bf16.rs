@@ -30,6 +30,10 @@ pub(crate) fn available() -> bool {
 pub(crate) struct Packed {
     k: usize,
     n: usize,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX-512 multiplies in bf16")
+    )]
     strips: Vec<u16>,
 }
 

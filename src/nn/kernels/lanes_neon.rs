@@ -6,7 +6,7 @@ use super::lanes::{ERF, LANES, Lanes};
 
 /// Lanes 0 to 3, 4 to 7, and so on.
 #[derive(Clone, Copy)]
-pub struct Quad(float32x4_t, float32x4_t, float32x4_t, float32x4_t);
+pub(super) struct Quad(float32x4_t, float32x4_t, float32x4_t, float32x4_t);
 
 /// Cody and Waite's reduction by powers of two, then Cephes' polynomial. The bounds let NaN pass.
 #[inline(always)]

@@ -33,6 +33,10 @@ pub(super) struct RoundedColumn<'a> {
     /// 32 a block.
     pub numbers: &'a [i8],
     /// The block's scale, eight times over.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX reads eight at a time")
+    )]
     pub scales: &'a [f32],
     /// The block's scale, once.
     pub each: &'a [f32],

@@ -52,8 +52,16 @@ pub(super) trait Unpack {
     /// Parts of 32 weights in a block.
     const PARTS: usize;
     /// Whether each 16 weights have a scale of their own.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX-512 asks")
+    )]
     const HALVES: bool = false;
     /// Whether there are minima.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX-512 asks")
+    )]
     const MINIMA: bool = false;
     /// Unpacks a block to the parts of `to` from `part` on.
     fn unpack(block: &[u8], to: &mut Group, part: usize);
