@@ -229,7 +229,7 @@ impl Comfy {
             }
             // Time for the client to read all this, as drawing gives it.
             if comfy.lie != "over the socket" {
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(500));
             }
             comfy.done.store(true, Ordering::Relaxed);
             let data = json!({"prompt_id": id, "timestamp": 1});
