@@ -205,20 +205,41 @@ fn is_subject(before: &str) -> bool {
     before.ends_with("At last") || BEFORE_SUBJECTS.contains(&last.as_str())
 }
 
+/// What may stand before a sentence.
+pub(super) struct Opening {
+    /// What it must say first; empty where nothing is missing.
+    pub lead: String,
+    /// Whether words may open it where nothing must.
+    pub may_open: bool,
+    /// Whether it is the story's last.
+    pub last: bool,
+}
+
+impl Opening {
+    /// `text` behind it; `is_name` says which words keep their capital.
+    pub(super) fn before(
+        &self,
+        text: String,
+        is_name: impl Fn(&str) -> bool,
+        rng: &mut impl Rng,
+    ) -> String {
+        match self.lead.is_empty() {
+            false => lead_in(&self.lead, &text, is_name),
+            true if self.may_open && rng.random_bool(0.3) => open(&text, self.last, is_name, rng),
+            true => text,
+        }
+    }
+}
+
 /// Puts words before a sentence whose subject is known, now and then.
-pub(super) fn open(
-    text: &str,
-    last: bool,
-    is_name: impl Fn(&str) -> bool,
-    rng: &mut impl Rng,
-) -> String {
+fn open(text: &str, last: bool, is_name: impl Fn(&str) -> bool, rng: &mut impl Rng) -> String {
     let openers = if last { LAST_OPENERS } else { OPENERS };
     let opener = openers.choose(rng).copied().unwrap_or("Then");
     format!("{opener} {}", lower_first(text, is_name))
 }
 
 /// Puts `lead` before `text`, or after its first words where they are an exclamation.
-pub(super) fn lead_in(lead: &str, text: &str, is_name: impl Fn(&str) -> bool) -> String {
+fn lead_in(lead: &str, text: &str, is_name: impl Fn(&str) -> bool) -> String {
     match text.split_once("! ") {
         Some((cry, rest)) => format!("{cry}! {lead}, {}", lower_first(rest, is_name)),
         None => format!("{lead}, {}", lower_first(text, is_name)),

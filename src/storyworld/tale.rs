@@ -8,7 +8,9 @@ use super::caption::{MOODS, finish, title, with_article};
 use super::cast::SubjectId;
 use super::place::{Place, Time, Weather};
 use super::plots::{Beat, PLOTS, Plot};
-use super::reference::{self, PronounUse, is_noun_of_the_cast, pair_held_out, refers};
+use super::reference::{
+    self, Opening, PronounUse, Pronouns, is_noun_of_the_cast, pair_held_out, refers,
+};
 use super::scene::{LAYOUTS, Scene, Split, held_out};
 use super::words::mentions;
 
@@ -38,7 +40,8 @@ struct Production {
     pronouns: [&'static str; 3],
 }
 
-const ROLES: &str = "hfgtu";
+/// The letters of the roles in a plot's texts: hero, two friends, two things.
+pub(super) const ROLES: &str = "hfgtu";
 
 impl Tale {
     /// The story of a seed, told so that what a sentence leaves out is in the story before it: of
@@ -194,48 +197,30 @@ impl Production {
                 (b.place, b.time, b.weather) == (scene.place, scene.time, scene.weather)
             };
             if before.is_some_and(same) && rng.random_bool(0.7) {
-                text = text.replace(", {at},", ",").replace(" {at}", "");
-                text = text.replace("{at}", "");
+                text = without_place(&text);
             }
             let filled = self.fill(&text, &scene, rng);
             let lead = reference::lead(before, &scene, &filled, rng);
-            let told = match (lead.is_empty(), before) {
-                (false, _) => reference::lead_in(&lead, &filled, is_noun_of_the_cast),
-                (true, Some(_)) if opens && rng.random_bool(0.3) => {
-                    let last = panels.len() + 1 == plot.beats.len();
-                    reference::open(&filled, last, is_noun_of_the_cast, rng)
-                }
-                (true, _) => filled,
+            let opening = Opening {
+                lead,
+                may_open: before.is_some() && opens,
+                last: panels.len() + 1 == plot.beats.len(),
             };
+            let told = opening.before(filled, is_noun_of_the_cast, rng);
             panels.push((scene, sentences(&told)));
         }
         panels
     }
 
-    fn fill(&self, text: &str, scene: &Scene, rng: &mut impl Rng) -> String {
+    fn fill<R: Rng>(&self, text: &str, scene: &Scene, rng: &mut R) -> String {
         let mut text = text.to_owned();
         for (key, subject) in ROLES.chars().zip(self.roles) {
-            text = text.replace(&format!("{{{key}}}"), &self.known(subject));
-            let first = format!("{{{key}1}}");
-            if text.contains(&first) {
-                text = text.replace(&first, &self.introduce(subject, rng));
-            }
-        }
-        for (key, word) in ["{he}", "{him}", "{his}"].into_iter().zip(self.pronouns) {
-            text = text.replace(key, word);
+            let introduce = |rng: &mut R| self.introduce(subject, rng);
+            text = fill_role(&text, key, &self.known(subject), introduce, rng);
         }
         let place = place_words(scene, rng);
-        text = text.replace("{place}", &place);
-        if text.contains("{at}") {
-            let when = match scene.time {
-                Time::Day if rng.random_bool(0.7) => None,
-                time if rng.random_bool(0.9) => time.phrases(scene.weather).choose(rng),
-                _ => None,
-            };
-            let at = when.map_or_else(|| place.clone(), |when| format!("{place} {when}"));
-            text = text.replace("{at}", &at);
-        }
-        sentences(&finish("", &text, true))
+        let when = (scene.time, scene.weather);
+        fill_setting(&text, self.pronouns, &place, when, rng)
     }
 
     fn known(&self, subject: SubjectId) -> String {
@@ -271,6 +256,53 @@ impl Production {
             _ => with_article(noun),
         }
     }
+}
+
+/// `text` with a role's slots filled: `{h}` by who is `known`, `{h1}` by who is introduced.
+pub(super) fn fill_role<R: Rng>(
+    text: &str,
+    role: char,
+    known: &str,
+    introduce: impl FnOnce(&mut R) -> String,
+    rng: &mut R,
+) -> String {
+    let text = text.replace(&format!("{{{role}}}"), known);
+    let first = format!("{{{role}1}}");
+    match text.contains(&first) {
+        true => text.replace(&first, &introduce(rng)),
+        false => text,
+    }
+}
+
+/// The sentences of `text` with the hero's pronouns, where it plays and, mostly, when.
+pub(super) fn fill_setting(
+    text: &str,
+    pronouns: Pronouns,
+    place: &str,
+    (time, weather): (Time, Weather),
+    rng: &mut impl Rng,
+) -> String {
+    let mut text = text.to_owned();
+    for (key, word) in ["{he}", "{him}", "{his}"].into_iter().zip(pronouns) {
+        text = text.replace(key, word);
+    }
+    text = text.replace("{place}", place);
+    if text.contains("{at}") {
+        let when = match time {
+            Time::Day if rng.random_bool(0.7) => None,
+            time if rng.random_bool(0.9) => time.phrases(weather).choose(rng),
+            _ => None,
+        };
+        let at = when.map_or_else(|| place.to_owned(), |when| format!("{place} {when}"));
+        text = text.replace("{at}", &at);
+    }
+    sentences(&finish("", &text, true))
+}
+
+/// `text` without its `{at}`: nothing has changed.
+pub(super) fn without_place(text: &str) -> String {
+    let text = text.replace(", {at},", ",").replace(" {at}", "");
+    text.replace("{at}", "")
 }
 
 /// Whether a story may be told, see [`Tale::referring`].

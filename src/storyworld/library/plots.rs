@@ -8,13 +8,11 @@ use std::sync::LazyLock;
 use super::{DrawingId, DrawingKind, Location, drawings_called};
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::plots::{Beat as StoryBeat, PLOTS, Plot as StoryPlot};
+use crate::storyworld::tale::ROLES;
 
 /// Classes of drawings, and plots whose roles are played by classes or kinds; the format is
 /// described in the file.
 const TEXT: &str = include_str!("../../../assets/library/plots.txt");
-
-/// The letters of the roles in a plot's texts: hero, two friends, two things.
-pub(super) const ROLES: &str = "hfgtu";
 
 /// A plot: beats in order, each told in one of several ways.
 pub(super) struct Plot {

@@ -4,13 +4,15 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::plots::{Beat, LIBRARY_PLOTS, Plot, ROLES};
+use super::plots::{Beat, LIBRARY_PLOTS, Plot};
 use super::{Composition, DrawingId, Location, MAX_FIGURES, SceneSetting, SettingMentions};
-use crate::storyworld::caption::{MOODS, finish, title, with_article};
+use crate::storyworld::caption::{MOODS, title, with_article};
 use crate::storyworld::place::{Time, Weather};
-use crate::storyworld::reference::{self, HE, Missing, PronounUse, SHE};
+use crate::storyworld::reference::{HE, Missing, Opening, PronounUse, SHE};
 use crate::storyworld::scene::{FALLS, LAYOUTS, Split};
-use crate::storyworld::tale::{place_words, sentences};
+use crate::storyworld::tale::{
+    ROLES, fill_role, fill_setting, place_words, sentences, without_place,
+};
 use crate::storyworld::words::words;
 
 /// Adjectives that fit any thing.
@@ -297,8 +299,7 @@ impl Production {
             (b.location, b.time, b.weather) == (now.location, now.time, now.weather)
         };
         if before.is_some_and(same) && rng.random_bool(0.7) {
-            text = text.replace(", {at},", ",").replace(" {at}", "");
-            text = text.replace("{at}", "");
+            text = without_place(&text);
         }
         let filled = self.fill(&text, now, rng);
         let said = SettingMentions::of(&filled);
@@ -315,42 +316,23 @@ impl Production {
             let given = self.roles.iter().flatten().filter_map(|role| role.given);
             given.into_iter().any(|name| name == word)
         };
-        let last = index + 1 == self.plot.beats.len();
-        let told = match (lead.is_empty(), before) {
-            (false, _) => reference::lead_in(&lead, &filled, is_name),
-            (true, Some(_)) if opens && rng.random_bool(0.3) => {
-                reference::open(&filled, last, is_name, rng)
-            }
-            (true, _) => filled,
+        let opening = Opening {
+            lead,
+            may_open: before.is_some() && opens,
+            last: index + 1 == self.plot.beats.len(),
         };
-        sentences(&told)
+        sentences(&opening.before(filled, is_name, rng))
     }
 
     fn fill(&self, text: &str, now: &SceneSetting, rng: &mut ChaCha8Rng) -> String {
         let mut text = text.to_owned();
         for (key, role) in ROLES.chars().zip(&self.roles) {
             let Some(role) = role else { continue };
-            text = text.replace(&format!("{{{key}}}"), &role.known());
-            let first = format!("{{{key}1}}");
-            if text.contains(&first) {
-                text = text.replace(&first, &role.introduced(rng));
-            }
-        }
-        for (key, word) in ["{he}", "{him}", "{his}"].into_iter().zip(self.voice.hero) {
-            text = text.replace(key, word);
+            let introduce = |rng: &mut ChaCha8Rng| role.introduced(rng);
+            text = fill_role(&text, key, &role.known(), introduce, rng);
         }
         let place = where_words(now, rng);
-        text = text.replace("{place}", &place);
-        if text.contains("{at}") {
-            let when = match now.time {
-                Time::Day if rng.random_bool(0.7) => None,
-                time if rng.random_bool(0.9) => time.phrases(now.weather).choose(rng),
-                _ => None,
-            };
-            let at = when.map_or_else(|| place.clone(), |when| format!("{place} {when}"));
-            text = text.replace("{at}", &at);
-        }
-        sentences(&finish("", &text, true))
+        fill_setting(&text, self.voice.hero, &place, (now.time, now.weather), rng)
     }
 }
 
