@@ -29,5 +29,5 @@ pub use model::{BaseModel, VokenModel};
 pub use panels::{ContextInput, panel_ids, tidy};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{SamplingParams, process};
-pub use stage_head::{StageHead, StageHeadConfig, StageScores};
+pub use stage_head::{StageHead, StageHeadConfig, StageScores, embed_names, name_in_sentence};
 pub use words::inert;

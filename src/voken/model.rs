@@ -139,15 +139,6 @@ impl VokenModel {
         })
     }
 
-    /// Mean embeddings of names, `[N,width]`, each given by the ids of its tokens.
-    ///
-    /// # Errors
-    /// A name without tokens, or an id that is not in the vocabulary.
-    pub fn embed_names(&self, names: &[&[u32]]) -> Result<Tensor> {
-        let mean = |ids: &&[u32]| self.llama.embed_ids(ids)?.squeeze(0)?.mean(0);
-        Tensor::stack(&names.iter().map(mean).collect::<Result<Vec<_>>>()?, 0)
-    }
-
     /// A text with its pictures (`[N,queries,width]`, from the vision tower) as embeddings.
     ///
     /// # Errors

@@ -35,6 +35,24 @@ pub struct StageHead {
     place: Linear,
 }
 
+/// A name as its tokens are read: as it stands within a sentence.
+pub fn name_in_sentence(name: &str) -> String {
+    format!(" {}", name.trim())
+}
+
+/// Mean embeddings of names, `[N,H]`, each given by the ids of its tokens, which `embed` makes
+/// `[1,tokens,H]` of.
+///
+/// # Errors
+/// No names, a name without tokens, or what `embed` fails with.
+pub fn embed_names(
+    names: &[impl AsRef<[u32]>],
+    embed: impl Fn(&[u32]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let mean = |ids: &_| embed(AsRef::<[u32]>::as_ref(ids))?.squeeze(0)?.mean(0);
+    Tensor::stack(&names.iter().map(mean).collect::<Result<Vec<_>>>()?, 0)
+}
+
 /// What the states at the vokens say of names.
 #[derive(Clone, Debug)]
 pub struct StageScores {

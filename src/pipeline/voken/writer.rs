@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 use super::{VOKEN, VokenPipeline};
 use crate::diffusion::{ModelFolder, SettingFeatures};
@@ -13,7 +13,7 @@ use crate::pipeline::painter;
 use crate::pipeline::writer::{TextSink, Writer, WriterDescription, WrittenText};
 use crate::pipeline::{ContextPanel, LoadProgress, Pipeline, PipelineError, Progress, Request};
 use crate::storyworld::library::SceneSetting;
-use crate::voken::{CachedLm, VistTask, force_picture};
+use crate::voken::{CachedLm, VistTask, embed_names, force_picture, name_in_sentence};
 
 /// Joins the words of a model with its painter.
 pub(super) fn load(
@@ -91,7 +91,7 @@ impl VokenWriter {
             .read(context, task, None, &request.images, go_on)?;
         let ids: Vec<Vec<u32>> = names
             .iter()
-            .map(|name| self.words.speech.encode(&format!(" {}", name.trim())))
+            .map(|name| self.words.speech.encode(&name_in_sentence(name)))
             .collect();
         let vocabulary = self.words.voice.vocabulary;
         let speaker = self.words.networks.language_model(&mut |_| {})?;
@@ -104,12 +104,7 @@ impl VokenWriter {
         let (Some(head), false) = (&speaker.stage_head, names.is_empty()) else {
             return Ok((setting, Vec::new()));
         };
-        let mean = |ids: &Vec<u32>| speaker.reader.embed(ids)?.squeeze(0)?.mean(0);
-        let embedded = ids
-            .iter()
-            .map(mean)
-            .collect::<crate::nn::Result<Vec<_>>>()?;
-        let embedded = Tensor::stack(&embedded, 0)?;
+        let embedded = embed_names(&ids, |ids| speaker.reader.embed(ids))?;
         let scores = head.forward(&states, &embedded, &vec![0; names.len()])?;
         let present = scores.present.to_vec1::<f32>()?;
         let place = scores.place.to_vec1::<f32>()?;

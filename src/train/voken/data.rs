@@ -13,7 +13,7 @@ use crate::storyworld::library::{
 use crate::storyworld::{Scene, SceneOptions, Split, Tale, caption, description, roughen};
 use crate::train::Result;
 use crate::vision::{Crop, Preprocess, VisionTower};
-use crate::voken::tidy;
+use crate::voken::{name_in_sentence, tidy};
 use candle_core::{Device, Tensor};
 use image::{RgbImage, RgbaImage};
 use rand::{Rng, SeedableRng};
@@ -277,11 +277,6 @@ pub struct FrozenNetworks {
     pub device: Device,
 }
 
-/// The ids of a name as it stands within a sentence.
-pub fn name_ids(tokenizer: &Tokenizer, name: &str) -> Vec<u32> {
-    tokenizer.encode(&format!(" {}", name.trim()))
-}
-
 impl FrozenNetworks {
     fn meet(&self, picture: &TrainingPicture, description: &str) -> Result<EncodedPicture> {
         let pixels = picture.draw(&self.renderer)?;
@@ -355,7 +350,10 @@ impl FrozenNetworks {
                     stage: panel
                         .stage
                         .iter()
-                        .map(|who| (name_ids(&self.tokenizer, &who.name), who.place))
+                        .map(|who| {
+                            let ids = self.tokenizer.encode(&name_in_sentence(&who.name));
+                            (ids, who.place)
+                        })
                         .collect(),
                 })
             })

@@ -25,7 +25,7 @@ pub mod tune;
 pub use begin::begin_second_stage;
 pub use data::{
     DataKind, EncodedPanel, EncodedPicture, FrozenNetworks, StageTarget, StorySource,
-    TrainingPanel, TrainingPicture, TrainingStory, name_ids, told, told_of_library,
+    TrainingPanel, TrainingPicture, TrainingStory, told, told_of_library,
 };
 pub use datasets::read as read_data;
 pub use left_out::{LeftOut, PictureFile};

@@ -9,7 +9,7 @@ use super::settings::{Trainable, TuneSettings};
 use super::stage::VokenStage;
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
-use crate::voken::{StageHead, StageScores, VokenModel};
+use crate::voken::{StageHead, StageScores, VokenModel, embed_names};
 use candle_core::{DType, Tensor, backprop::GradStore};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -345,7 +345,7 @@ impl VokenNetworks {
         if names.is_empty() {
             return Ok(None);
         }
-        let names = self.model.embed_names(&names)?.detach();
+        let names = embed_names(&names, |ids| self.model.llama.embed_ids(ids))?.detach();
         Ok(Some((head.forward(states, &names, &pictures)?, places)))
     }
 
