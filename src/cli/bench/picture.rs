@@ -11,7 +11,7 @@ use super::{BenchRow, peak_memory, tell_rows};
 use crate::catalogue;
 use crate::cli::options::{ModelArgs, SettingsArgs};
 use crate::cli::output::JsonArgs;
-use crate::pipeline::painter::{Brief, Capabilities, GivenReference, load};
+use crate::pipeline::painter::{Brief, Capabilities, GivenReference, Painter, load};
 use crate::pipeline::{PipelineError, Progress, frame};
 use crate::story::{ImageId, Reference, Region, Settings, Size};
 use crate::weights::{self, DEFAULT_MODEL};
@@ -109,21 +109,35 @@ pub struct PictureBench {
     pub(super) json: JsonArgs,
 }
 
+/// The painter that `model` names, and the settings that it takes from `chosen`.
+///
+/// # Errors
+/// A model that can't be found or loaded, or a setting that it does not take.
+pub(super) fn painter_and_settings(
+    model: &ModelArgs,
+    chosen: &SettingsArgs,
+) -> anyhow::Result<(Box<dyn Painter>, Settings)> {
+    let place = weights::select_device(model.device)?;
+    let models = weights::models_dir(model.models.as_deref())?;
+    let name = model.model.as_deref().unwrap_or(DEFAULT_MODEL);
+    let painter = load(&catalogue::find(&models, name)?, &place, &mut |_| {})?;
+    let about = painter.describe();
+    let usual = about.default_settings.clone();
+    let settings = chosen.apply_to(usual, &about.takes, model.models.as_deref())?;
+    Ok((painter, settings))
+}
+
 pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
-    let place = weights::select_device(args.model.device)?;
-    let models = weights::models_dir(args.model.models.as_deref())?;
-    let name = args.model.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    let model = catalogue::find(&models, name)?;
-    let mut painter = load(&model, &place, &mut |_| {})?;
+    let (mut painter, settings) = painter_and_settings(&args.model, &args.settings)?;
     let about = painter.describe().clone();
-    let settings = about.default_settings.clone();
-    let models = args.model.models.as_deref();
-    let settings = args.settings.apply_to(settings, &about.takes, models)?;
     let all = Mode::value_variants().iter().copied();
     let modes = all.filter(|mode| args.mode.is_none_or(|only| only == *mode));
     let modes: Vec<Mode> = modes.filter(|mode| mode.is_taken(&about.takes)).collect();
     if modes.is_empty() {
-        anyhow::bail!("the model {name} can't draw that; leave --mode out");
+        anyhow::bail!(
+            "the model {} can't draw that; leave --mode out",
+            about.model
+        );
     }
     let mut rows: Vec<BenchRow> = Vec::new();
     for mode in modes {

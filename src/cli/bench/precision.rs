@@ -7,15 +7,13 @@ use anyhow::bail;
 use clap::Args;
 use image::RgbaImage;
 
-use super::picture::brief;
+use super::picture::{brief, painter_and_settings};
 use super::{BenchRow, tell_rows};
-use crate::catalogue;
 use crate::cli::options::{ModelArgs, SettingsArgs};
 use crate::cli::output::JsonArgs;
 use crate::eval::{mean_square_error, psnr};
-use crate::pipeline::painter::{Brief, Painter, load};
+use crate::pipeline::painter::{Brief, Painter};
 use crate::pipeline::{PipelineError, Progress, frame};
-use crate::weights::{self, DEFAULT_MODEL};
 
 /// Words that every painter knows, Sprout among them.
 const PROMPTS: [&str; 10] = [
@@ -45,18 +43,14 @@ pub struct PrecisionBench {
 }
 
 pub(super) fn run(args: &PrecisionBench) -> anyhow::Result<()> {
-    let place = weights::select_device(args.model.device)?;
-    let models = weights::models_dir(args.model.models.as_deref())?;
-    let name = args.model.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    let model = catalogue::find(&models, name)?;
-    let mut painter = load(&model, &place, &mut |_| {})?;
+    let (mut painter, settings) = painter_and_settings(&args.model, &args.settings)?;
     let about = painter.describe().clone();
     if !about.takes.bf16 {
-        bail!("the model {name} is not drawn with in bf16 on this machine; choose another one");
+        bail!(
+            "the model {} is not drawn with in bf16 on this machine; choose another one",
+            about.model
+        );
     }
-    let settings = about.default_settings.clone();
-    let models = args.model.models.as_deref();
-    let settings = args.settings.apply_to(settings, &about.takes, models)?;
     let mut drawn: [Vec<RgbaImage>; 2] = Default::default();
     let mut seconds = [0.0; 2];
     for (way, bf16) in [false, true].into_iter().enumerate() {

@@ -96,12 +96,7 @@ fn pair(instructs: bool, own: bool) -> CaptionPipeline {
         },
         ..PainterDescription::default()
     }));
-    CaptionPipeline {
-        description: describe(writer.as_ref(), painter.as_ref(), own),
-        writer,
-        painter,
-        own,
-    }
+    CaptionPipeline::of(writer, painter, own)
 }
 
 fn request(make: Make) -> Request {

@@ -7,12 +7,7 @@ fn exports_harm_neither_the_story_nor_other_files() {
     let home = home();
     let story = told(home.path());
     let json = fs::read(story.join("story.json")).unwrap();
-    let picture = fs::read_dir(story.join("images"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let picture = a_picture_of(&story);
     let pixels = fs::read(&picture).unwrap();
     let at = |name: &str| home.path().join(name);
     symlink(story.join("story.json"), at("link.png")).unwrap();
@@ -162,12 +157,7 @@ fn no_command_writes_over_a_story_or_what_is_there() {
 fn a_damaged_picture_is_left_out_and_named() {
     let home = home();
     let story = told(home.path());
-    let picture = fs::read_dir(story.join("images"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let picture = a_picture_of(&story);
     fs::write(&picture, "").unwrap();
     let ended = export(
         home.path(),

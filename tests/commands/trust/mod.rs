@@ -32,6 +32,12 @@ fn bench() -> &'static (tempfile::TempDir, PathBuf) {
     })
 }
 
+/// The file of one of a story's pictures.
+fn a_picture_of(story: &Path) -> PathBuf {
+    let mut files = fs::read_dir(story.join("images")).unwrap();
+    files.next().unwrap().unwrap().path()
+}
+
 /// The program on the tiny models, keeping its data in `home`.
 fn vokenboard(home: &Path) -> Command {
     let (dir, program) = bench();

@@ -9,12 +9,7 @@ fn unused_pictures_go_to_the_trash_and_those_of_copies_never() {
     // Drawn by a take that was deleted since.
     let spare = "ab".repeat(32);
     let unused = story.join(format!("images/{spare}.png"));
-    let picture = fs::read_dir(story.join("images"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let picture = a_picture_of(&story);
     let open = || succeeds(&tell(home.path(), &story, &["--continue", "--panels", "1"]));
     let copies: [(&str, Vec<u8>); 5] = [
         ("old/deep/story.json", spare.clone().into_bytes()),

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Whether the author is asked what becomes of what is not saved.
+fn asks_to_leave(state: &State) -> bool {
+    let leaving = state.stories.leaving.as_ref();
+    leaving.is_some_and(|leaving| leaving.asks)
+}
+
 #[test]
 fn a_failed_save_is_said_and_saving_elsewhere_keeps_the_story() {
     let mut d = desk(0);
@@ -126,12 +132,7 @@ fn a_board_that_cannot_be_saved_is_not_closed_without_a_question() {
     d.state.view.composer = "A fox sleeps.".into();
     d.does(Action::Tell(Make::Text));
     d.does(Action::Close);
-    d.until("the question", |s| {
-        s.stories
-            .leaving
-            .as_ref()
-            .is_some_and(|leaving| leaving.asks)
-    });
+    d.until("the question", asks_to_leave);
     assert!(!d.state.may_close());
     assert!(!d.state.why_unsaved().contains("os error"));
     d.does(Action::Stay);
@@ -230,13 +231,7 @@ fn words_that_are_in_no_panel_yet_are_not_closed_away() {
     let mut d = desk(0);
     d.state.view.composer = "My grandmother kept".into();
     d.does(Action::Close);
-    assert!(
-        d.state
-            .stories
-            .leaving
-            .as_ref()
-            .is_some_and(|leaving| leaving.asks)
-    );
+    assert!(asks_to_leave(&d.state));
     d.does(Action::Stay);
     assert!(!d.state.may_close());
     d.does(Action::Close);
@@ -252,13 +247,7 @@ fn a_board_is_left_without_saving_only_when_the_author_says_so() {
     d.does(Action::Tell(Make::Text));
     assert_eq!(d.state.saved_words(), Some("changed"));
     d.does(Action::New);
-    assert!(
-        d.state
-            .stories
-            .leaving
-            .as_ref()
-            .is_some_and(|leaving| leaving.asks)
-    );
+    assert!(asks_to_leave(&d.state));
     d.does(Action::LeaveNow);
     assert!(d.state.panels().is_empty());
     d.state.finish();
