@@ -20,13 +20,12 @@ pub(super) fn carry_over<T: Clone>(
     is_character: impl Fn(&T) -> bool,
     is_same: impl Fn(&T, &T) -> bool,
 ) {
-    let has = |any: &[&str]| words(text).any(|word| any.contains(&word.as_str()));
     let characters = before.iter().filter(|one| is_character(one));
     let carried: Vec<&T> = if named.is_empty() {
         before.iter().collect()
-    } else if has(&PLURAL) {
+    } else if speaks_of_several(text) {
         characters.collect()
-    } else if has(&SINGULAR) || !named.iter().any(&is_character) {
+    } else if has(text, &SINGULAR) || !named.iter().any(&is_character) {
         characters.take(1).collect()
     } else {
         Vec::new()
@@ -38,6 +37,15 @@ pub(super) fn carry_over<T: Clone>(
         .cloned()
         .collect();
     named.splice(0..0, carried);
+}
+
+/// Whether `text` speaks of two or more by a pronoun or the like.
+pub(super) fn speaks_of_several(text: &str) -> bool {
+    has(text, &PLURAL)
+}
+
+fn has(text: &str, any: &[&str]) -> bool {
+    words(text).any(|word| any.contains(&word.as_str()))
 }
 
 /// One of `choice` for a story that names none, the same in all its panels.

@@ -8,7 +8,7 @@
 use image::RgbaImage;
 
 use super::Request;
-use super::carry::{CARRIED, by_opening, carry_over};
+use super::carry::{CARRIED, by_opening, carry_over, speaks_of_several};
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
     CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
@@ -121,14 +121,21 @@ impl Request {
             _ => logit,
         };
         let scored = candidates.iter().zip(scores);
-        let mut shown: Vec<(f32, f32, &Candidate)> = scored
+        let mut all: Vec<(f32, f32, &Candidate)> = scored
             .map(|(one, (logit, place))| (shown(one, *logit), *place, one))
-            .filter(|(logit, ..)| *logit > 0.0)
             .collect();
-        if shown.is_empty() {
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let sure = all.iter().filter(|(logit, ..)| *logit > 0.0).count();
+        if sure == 0 {
             return None;
         }
-        shown.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let others = all.split_off(sure);
+        let mut shown = all;
+        // "They" are two at least, whom the author did not choose.
+        if self.cast.is_none() && speaks_of_several(text) {
+            let others = others.into_iter().filter(|(.., one)| one.entity.character);
+            shown.extend(others.take(2usize.saturating_sub(sure)));
+        }
         shown.truncate(MOST);
         shown.sort_by(|a, b| a.1.total_cmp(&b.1));
         let names: Vec<&str> = shown.iter().map(|(.., one)| one.name()).collect();
@@ -458,6 +465,20 @@ mod tests {
             "wizard on the left and lamp on the right on the beach at night"
         );
         assert_eq!(prompt(&request, &[(-6.0, 0.0); 3]), None);
+        // "They" are two at least, of those who act.
+        let together = |request: &Request| {
+            let all = request.candidates_of("They rest.");
+            request.composition_of("They rest.", all, &[(-1.0, 0.5), (2.0, -0.5)], setting)
+        };
+        assert_eq!(
+            together(&request).unwrap(),
+            "egg on the left and wizard on the right on the beach on a sunny day"
+        );
+        request.board.cast[0].kind = MemberKind::Thing;
+        assert_eq!(
+            together(&request).unwrap(),
+            "egg on the beach on a sunny day"
+        );
         request.cast = Some(vec![MemberId(2)]);
         assert_eq!(
             prompt(&request, &[(-9.0, 0.9), (3.0, -0.8), (-2.0, 0.0)]).unwrap(),
