@@ -102,6 +102,16 @@ fn engines_are_added_in_the_window_and_panels_show_where_they_were_made() {
     t.until("it is told", |s| {
         s.query_by_label_contains("sent a web page where").is_some()
     });
+    // However much there is to say, what stands on the sheet lies in its place from the first frame.
+    let close = |t: &crate::window::Test| t.studio.get_by_label("Close Add an engine").rect();
+    for trouble in [None, Some("It does not answer. ".repeat(40))] {
+        let library = t.studio.state_mut().state.models.library.as_mut();
+        library.unwrap().engine.trouble = trouble;
+        t.studio.run_steps(1);
+        let first = close(&t);
+        t.studio.run_steps(5);
+        assert_eq!(close(&t), first);
+    }
     t.click("Close Add an engine");
     drop(page);
 

@@ -151,7 +151,7 @@ pub(super) fn show(ui: &Ui, state: &mut State, actions: &mut Vec<Action>) {
     let mut go = None;
     let mut chosen = None;
     let mut cancelled = false;
-    let response = super::framed(ui, "chooser").show(ui.ctx(), |ui| {
+    let response = super::centred(ui, "chooser", |ui| {
         ui.set_width(560.0_f32.min(window.x - 80.0));
         ui.heading(chooser.title());
         ui.horizontal(|ui| {

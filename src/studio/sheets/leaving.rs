@@ -18,7 +18,7 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         Leave::Open(_) => "Open another story?",
     };
     let width = 460.0_f32.min(ui.ctx().content_rect().width() - 80.0);
-    let response = super::framed(ui, "leaving").show(ui.ctx(), |ui| {
+    let response = super::centred(ui, "leaving", |ui| {
         ui.set_width(width);
         ui.heading(title);
         let story = match state.called().as_str() {

@@ -12,7 +12,7 @@ mod messages;
 mod preferences;
 mod versions;
 
-use egui::{Frame, Id, Modal, ScrollArea, Ui};
+use egui::{Frame, Id, Modal, ModalResponse, ScrollArea, Ui};
 
 use super::actions::Action;
 use super::casting::sheet as member;
@@ -88,7 +88,7 @@ pub fn show(ui: &mut Ui, state: &mut State, textures: &mut Textures, actions: &m
 /// A sheet with a heading over the dimmed window; true when it is to close.
 fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
     let window = ui.ctx().content_rect().size();
-    let response = framed(ui, ("sheet", name)).show(ui.ctx(), |ui| {
+    let response = centred(ui, ("sheet", name), |ui| {
         ui.set_width(width.min(window.x - 80.0));
         ui.heading(name);
         ui.add_space(4.0);
@@ -108,9 +108,29 @@ fn modal(ui: &Ui, name: &str, width: f32, add: impl FnOnce(&mut Ui)) -> bool {
     response.inner || response.should_close()
 }
 
-/// A sheet with room around what stands on it.
-fn framed(ui: &Ui, id: impl std::hash::Hash + std::fmt::Debug) -> Modal {
-    Modal::new(Id::unique(id)).frame(Frame::popup(ui.style()).inner_margin(18))
+/// A sheet in the middle of the window, with room around what stands on it.
+fn centred<T>(
+    ui: &Ui,
+    id: impl std::hash::Hash + std::fmt::Debug,
+    add: impl FnOnce(&mut Ui) -> T,
+) -> ModalResponse<T> {
+    let (ctx, id) = (ui.ctx(), Id::unique(id));
+    let before = ctx.memory(|m| m.area_rect(id));
+    let frame = Frame::popup(ui.style()).inner_margin(18);
+    let shown = Modal::new(id).frame(frame).show(ctx, |ui| {
+        // What scrolls in it may grow at once, and not by a line in each frame.
+        ui.set_max_height(ctx.content_rect().height());
+        add(ui)
+    });
+    let after = ctx.memory(|m| m.area_rect(id));
+    // It is placed by the size that it had before: its buttons would lie elsewhere for a frame,
+    // and a click on them would be lost.
+    if let (Some(before), Some(after)) = (before, after)
+        && (before.size() - after.size()).abs().max_elem() > 0.5
+    {
+        ctx.request_discard("a sheet has another size");
+    }
+    shown
 }
 
 /// Quiet words that may be long.
