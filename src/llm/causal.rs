@@ -3,12 +3,15 @@
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+use rand_chacha::ChaCha8Rng;
+
 use super::LlmError;
 use super::cache::CacheType;
 use super::gguf::{Gguf, MappedFiles};
 use super::hyperparameters::Hyperparameters;
 use super::memory::LlmMemory;
-use super::network::{DecodingState, LlmNetwork, NetworkInput};
+use super::network::{DecodingState, LastState, LlmNetwork, NetworkInput};
+use super::sampling::{TokenChoice, draw_candidates};
 use super::slots::{NEARER, Slot, Slots, WORTH, shared};
 use crate::nn::gpu::Gpu;
 
@@ -56,6 +59,22 @@ pub trait CausalLm: Send {
         logits: &mut Vec<f32>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<()>, LlmError>;
+
+    /// Reads a text as [`CausalLm::read`] does and draws the token that comes next.
+    ///
+    /// # Errors
+    /// As [`CausalLm::read`].
+    fn next_token(
+        &mut self,
+        ids: &[u32],
+        choice: &TokenChoice<'_>,
+        rng: &mut ChaCha8Rng,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<u32>, LlmError> {
+        let mut logits = Vec::new();
+        let read = self.read(ids, &mut logits, go_on)?;
+        Ok(read.map(|()| choice.draw(&mut logits, rng)))
+    }
 }
 
 /// How a language model is opened.
@@ -82,6 +101,8 @@ pub struct GgufLm {
     free: u32,
     memory: LlmMemory,
     files: MappedFiles,
+    /// Of the token that is drawn, where they are on the processor.
+    logits: Vec<f32>,
 }
 
 impl GgufLm {
@@ -113,6 +134,7 @@ impl GgufLm {
             pictures: Vec::new(),
             free: u32::try_from(network.hyperparameters().vocabulary).unwrap_or(u32::MAX),
             files: gguf.files(),
+            logits: Vec::new(),
             network,
         })
     }
@@ -309,6 +331,41 @@ impl CausalLm for GgufLm {
         logits: &mut Vec<f32>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<()>, LlmError> {
+        let Some(last) = self.read_last(ids, go_on)? else {
+            return Ok(None);
+        };
+        self.network.logits_after(&last, logits)?;
+        Ok(Some(()))
+    }
+
+    fn next_token(
+        &mut self,
+        ids: &[u32],
+        choice: &TokenChoice<'_>,
+        rng: &mut ChaCha8Rng,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<u32>, LlmError> {
+        let Some(last) = self.read_last(ids, go_on)? else {
+            return Ok(None);
+        };
+        if let Some(found) = self.network.candidates(&last, choice)? {
+            let drawn = draw_candidates(&found, self.vocabulary(), choice.sampling, rng);
+            if let Some(id) = drawn {
+                return Ok(Some(id));
+            }
+        }
+        self.network.logits_after(&last, &mut self.logits)?;
+        Ok(Some(choice.draw(&mut self.logits, rng)))
+    }
+}
+
+impl GgufLm {
+    /// Reads a text, and gives the hidden state of its last token.
+    fn read_last(
+        &mut self,
+        ids: &[u32],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<LastState>, LlmError> {
         self.files.check()?;
         // The last token is always read, since its hidden state is needed.
         let last = ids.len().checked_sub(1).ok_or(LlmError::NoTokens)?;
@@ -327,7 +384,7 @@ impl CausalLm for GgufLm {
         self.state.truncate(known);
         let known = self.state.len();
         self.read.truncate(known);
-        let mut states = Vec::new();
+        let mut last = None;
         for piece in pieces {
             let (from, input) = match &piece {
                 Piece::Words(words) if words.end <= known => continue,
@@ -340,16 +397,14 @@ impl CausalLm for GgufLm {
                     (at.clone(), NetworkInput::Picture(&self.pictures[*index].1))
                 }
             };
-            let Some(read) = self.network.extend(&mut self.state, input, go_on)? else {
+            let read = self.network.extend_last(&mut self.state, input, go_on)?;
+            if read.is_none() {
                 self.read.truncate(self.state.len());
                 return Ok(None);
-            };
+            }
             self.read.extend_from_slice(&ids[from]);
-            states = read;
+            last = read;
         }
-        let width = self.hyperparameters().width;
-        self.network
-            .logits(&states[states.len() - width..], logits)?;
-        Ok(Some(()))
+        Ok(last)
     }
 }

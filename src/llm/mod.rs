@@ -37,7 +37,7 @@ pub use hyperparameters::Hyperparameters;
 pub use llama_tokenizer::{LlamaTokenizer, VOKENS};
 pub use memory::LlmMemory;
 pub use network::{DecodingState, LlmNetwork, NetworkInput};
-pub use sampling::{Sampling, likeliest, log_probability};
+pub use sampling::{Sampling, TokenChoice, likeliest, log_probability};
 pub(crate) use shield::{SHIELD, shielded, unshielded};
 pub use tokenizer::{Decoder, Tokenizer};
 

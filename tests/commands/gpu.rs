@@ -180,8 +180,11 @@ fn an_authors_own_model_draws_the_same_on_a_gpu_and_again() {
 /// Language models of authors: each family computes there what it does on the processor.
 #[test]
 fn language_models_write_the_same_on_a_gpu() {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
     use std::ops::ControlFlow;
     use vokenboard::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions};
+    use vokenboard::llm::{Sampling, TokenChoice};
     if !there_is_a_gpu() {
         return;
     }
@@ -222,6 +225,35 @@ fn language_models_write_the_same_on_a_gpu() {
             cpu.read(&ids[..length], &mut want, &mut go_on).unwrap();
             alike(&got, &want, &format!("{length} tokens"));
         }
+        let drawn = |lm: &mut GgufLm| {
+            let sampling = Sampling {
+                top_k: 40,
+                ..Sampling::default()
+            };
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let mut text = ids[..50].to_vec();
+            for _ in 0..12 {
+                let choice = TokenChoice {
+                    sampling: &sampling,
+                    used: &[3, 17],
+                    never: &[0, 1, 2],
+                };
+                let go_on = &mut || ControlFlow::Continue(());
+                let id = lm.next_token(&text, &choice, &mut rng, go_on);
+                text.push(id.unwrap().unwrap());
+            }
+            text
+        };
+        let before = gpu.counts();
+        let written = drawn(&mut lm);
+        let counts = gpu.counts().since(&before, 12);
+        assert_eq!(written, drawn(&mut cpu), "{name}");
+        // Of the logits the likeliest come back, and of the hidden states nothing.
+        assert!(
+            counts.downloaded < 1200,
+            "{name}: {} bytes",
+            counts.downloaded
+        );
         moved.push(name);
     }
     // Windows and caps, sinks, mixtures of experts, two ropes for long texts.

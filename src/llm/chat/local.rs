@@ -15,7 +15,7 @@ use super::{
     Message, MessagePart, Reasoning, Reply, TemplateOptions, VisibleText,
 };
 use crate::llm::gguf::Gguf;
-use crate::llm::sampling::{draw, log_probability, penalise};
+use crate::llm::sampling::{TokenChoice, log_probability};
 use crate::llm::{
     CausalLm, GgufLm, Hyperparameters, LanguageModelOptions, LlmError, SHIELD, Tokenizer,
 };
@@ -264,22 +264,21 @@ impl LocalChat {
         let known = self.network.shared(&text);
         tracing::debug!(tokens = start, known, "a prompt is read");
         let mut rng = ChaCha8Rng::seed_from_u64(options.sampling.seed);
-        let mut logits = Vec::new();
         let mut decoder = self.tokenizer.decoder();
         let mut visible = VisibleText::new(&prompt, &options.stop);
         let mut finish = FinishReason::Length;
         while text.len() < end {
-            let read = self.network.read(&text, &mut logits, &mut || sink(""))?;
-            if read.is_none() {
-                return Ok(None);
-            }
             let recent = &text[start..][(text.len() - start).saturating_sub(RECENT)..];
             let recent: BTreeSet<u32> = recent.iter().copied().collect();
-            penalise(&mut logits, recent, options.sampling.repetition_penalty);
-            for id in &self.never {
-                logits[*id as usize] = f32::NEG_INFINITY;
-            }
-            let id = draw(&logits, &options.sampling, &mut rng);
+            let choice = TokenChoice {
+                sampling: &options.sampling,
+                used: &recent.into_iter().collect::<Vec<_>>(),
+                never: &self.never,
+            };
+            let stop = &mut || sink("");
+            let Some(id) = self.network.next_token(&text, &choice, &mut rng, stop)? else {
+                return Ok(None);
+            };
             // A control token that ends nothing begins a turn that is not asked for.
             if self.tokenizer.is_end_token(id) || self.tokenizer.is_control(id) {
                 finish = FinishReason::Stop;

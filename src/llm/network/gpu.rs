@@ -5,11 +5,14 @@ use super::{DecodingState, FeedForwardLayer, LlmNetwork, QuantLinear};
 use crate::llm::LlmError;
 use crate::llm::families::{FeedForwardActivation, RopeType};
 use crate::llm::hyperparameters::Hyperparameters;
+use crate::llm::sampling::TokenChoice;
 use crate::nn::gpu::{
     CausalAttention, ChosenExperts, Gate, Gpu, GpuCache, GpuExperts, GpuQuantMatrix, GpuTensor,
+    TokenCandidates,
 };
 use crate::nn::{Array, Result};
 use candle_core::{Device, Tensor};
+use std::sync::{Mutex, PoisonError};
 
 /// Weights of a network whose layers compute on a GPU.
 pub(super) struct GpuLayers {
@@ -17,6 +20,8 @@ pub(super) struct GpuLayers {
     layers: Vec<GpuLayer>,
     norm: GpuTensor,
     head: GpuQuantMatrix,
+    /// Tokens that were last said never to be drawn, and where they lie.
+    never: Mutex<Option<(Vec<u32>, GpuTensor)>>,
 }
 
 struct GpuLayer {
@@ -129,6 +134,7 @@ impl GpuLayers {
             layers: layers.collect::<Result<_>>()?,
             norm: vector(gpu, &network.norm)?,
             head: GpuQuantMatrix::upload(gpu, &network.head, None)?,
+            never: Mutex::default(),
             gpu: gpu.clone(),
         })
     }
@@ -143,7 +149,7 @@ impl GpuLayers {
         embeddings: &[f32],
         turns: (&[f32], &[f32]),
         picture: Option<usize>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<GpuTensor> {
         let (width, first) = (hyper.width, state.length);
         let tokens = embeddings.len() / width;
         let eps = f64::from(hyper.norm_epsilon);
@@ -189,15 +195,50 @@ impl GpuLayers {
             let made = layer.feed.forward(&n, gate_of(hyper))?;
             x = normed(made, &layer.post_inner_norm)?.plus(&x)?;
         }
-        let states = x.rms_norm(&self.norm, eps)?.download()?;
-        states.flatten_all()?.to_vec1()
+        x.rms_norm(&self.norm, eps)
     }
 
-    /// Logits of hidden states, `[tokens, width]` -> `[tokens, vocabulary]`.
-    pub(super) fn logits(&self, hidden: &[f32], width: usize) -> Result<Vec<f32>> {
-        let x = vector(&self.gpu, hidden)?.reshape(&[hidden.len() / width, width])?;
-        let logits = self.head.multiply(&x)?.download()?;
-        logits.flatten_all()?.to_vec1()
+    /// Hidden states from the processor, `[tokens, width]`.
+    pub(super) fn upload(&self, hidden: &[f32], width: usize) -> Result<GpuTensor> {
+        vector(&self.gpu, hidden)?.reshape(&[hidden.len() / width, width])
+    }
+
+    /// Logits of hidden states, `[.., width]` -> `[.., vocabulary]`.
+    pub(super) fn logits(&self, hidden: &GpuTensor) -> Result<GpuTensor> {
+        self.head.multiply(hidden)
+    }
+
+    /// The likeliest tokens after one hidden state; `cap` is what the model keeps logits below.
+    pub(super) fn candidates(
+        &self,
+        hidden: &GpuTensor,
+        cap: Option<f32>,
+        choice: &TokenChoice<'_>,
+    ) -> Result<TokenCandidates> {
+        let logits = self.logits(hidden)?;
+        let logits = cap.map_or(Ok(logits.clone()), |cap| logits.capped(cap))?;
+        let ids = |ids: &[u32]| {
+            let numbers: Vec<f32> = ids.iter().map(|id| *id as f32).collect();
+            vector(&self.gpu, &numbers)
+        };
+        let penalty = choice.sampling.repetition_penalty;
+        if penalty != 1.0 && !choice.used.is_empty() {
+            logits.penalise(&ids(choice.used)?, Some(penalty))?;
+        }
+        if !choice.never.is_empty() {
+            let mut never = self.never.lock().unwrap_or_else(PoisonError::into_inner);
+            if never.as_ref().is_none_or(|(of, _)| of != choice.never) {
+                *never = Some((choice.never.to_vec(), ids(choice.never)?));
+            }
+            if let Some((_, there)) = &*never {
+                logits.penalise(there, None)?;
+            }
+        }
+        let sampling = choice.sampling;
+        match sampling.is_greedy() {
+            true => logits.candidates(1.0, 1.0),
+            false => logits.candidates(sampling.temperature, sampling.least_weight()),
+        }
     }
 }
 

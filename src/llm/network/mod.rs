@@ -20,9 +20,10 @@ use super::LlmError;
 use super::cache::{CacheType, KvCache, LayerCache};
 use super::families::FeedForwardActivation;
 use super::hyperparameters::Hyperparameters;
-use crate::nn::crew;
-use crate::nn::gpu::GpuCache;
+use super::sampling::TokenChoice;
+use crate::nn::gpu::{GpuCache, GpuTensor, TokenCandidates};
 use crate::nn::quant::{ActivationPrecision, Product, QuantMatrix, multiply_as, vector};
+use crate::nn::{Array, crew};
 use attend::AttentionParameters;
 use experts::MixtureOfExperts;
 use gpu::GpuLayers;
@@ -95,6 +96,25 @@ pub enum NetworkInput<'a> {
     Embeddings(&'a [f32]),
     /// Those of a picture, which all see each other.
     Picture(&'a [f32]),
+}
+
+/// The hidden states of tokens that went through the layers together, after the last norm,
+/// `[tokens, width]` or on a GPU `[1, tokens, width]`.
+enum ChunkStates<'a> {
+    Host(&'a [f32]),
+    Gpu(GpuTensor),
+}
+
+/// The hidden state of the last token of a text, `[width]` or on a GPU `[1, 1, width]`.
+pub(super) enum LastState {
+    /// On the processor.
+    Host(Vec<f32>),
+    /// On a GPU.
+    Gpu(GpuTensor),
+}
+
+fn numbers(there: &GpuTensor) -> crate::nn::Result<Vec<f32>> {
+    there.download()?.flatten_all()?.to_vec1()
 }
 
 /// Decoding state of one text: its key-value cache, and buffers to compute in.
@@ -241,6 +261,50 @@ impl LlmNetwork {
         input: NetworkInput<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<f32>>, LlmError> {
+        let mut states = Vec::new();
+        let read = self.extend_by_chunks(state, input, go_on, &mut |chunk| {
+            match chunk {
+                ChunkStates::Host(chunk) => states.extend_from_slice(chunk),
+                ChunkStates::Gpu(chunk) => states.extend(numbers(&chunk)?),
+            }
+            Ok(())
+        })?;
+        Ok(read.map(|()| states))
+    }
+
+    /// As [`LlmNetwork::extend`], of which only the last token's hidden state is kept, where it is.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn extend_last(
+        &self,
+        state: &mut DecodingState,
+        input: NetworkInput<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<LastState>, LlmError> {
+        let mut last = None;
+        let read = self.extend_by_chunks(state, input, go_on, &mut |chunk| {
+            last = Some(match chunk {
+                ChunkStates::Host(chunk) => {
+                    LastState::Host(chunk[chunk.len() - self.hyper.width..].to_vec())
+                }
+                ChunkStates::Gpu(chunk) => {
+                    let tokens = chunk.dims()[1];
+                    LastState::Gpu(chunk.cut(1, tokens - 1, 1)?)
+                }
+            });
+            Ok(())
+        })?;
+        Ok(read.and(last))
+    }
+
+    fn extend_by_chunks(
+        &self,
+        state: &mut DecodingState,
+        input: NetworkInput<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        keep: &mut dyn FnMut(ChunkStates<'_>) -> crate::nn::Result<()>,
+    ) -> Result<Option<()>, LlmError> {
         let width = self.hyper.width;
         let embeddings = self.embed(input)?;
         let tokens = state.length + embeddings.len() / width;
@@ -255,19 +319,29 @@ impl LlmNetwork {
             Some(_) => embeddings.len().max(1),
             None => chunk(&self.hyper) * width,
         };
-        let mut states = Vec::with_capacity(embeddings.len());
         for chunk in embeddings.chunks(chunk) {
-            let read = match &self.gpu {
-                Some(gpu) => self.forward_on(gpu, state, chunk, picture, go_on)?,
-                None => self.forward(state, chunk, picture, go_on),
+            let stopped = match &self.gpu {
+                Some(gpu) => match self.forward_on(gpu, state, chunk, picture, go_on)? {
+                    Some(states) => {
+                        keep(ChunkStates::Gpu(states))?;
+                        false
+                    }
+                    None => true,
+                },
+                None => {
+                    let stopped = self.forward(state, chunk, picture, go_on).is_break();
+                    if !stopped {
+                        keep(ChunkStates::Host(&state.buffers.normed))?;
+                    }
+                    stopped
+                }
             };
-            if read.is_break() {
+            if stopped {
                 state.truncate(before);
                 return Ok(None);
             }
-            states.extend_from_slice(&state.buffers.normed);
         }
-        Ok(Some(states))
+        Ok(Some(()))
     }
 
     fn embed(&self, input: NetworkInput<'_>) -> Result<Vec<f32>, LlmError> {
@@ -304,6 +378,39 @@ impl LlmNetwork {
         Ok(embeddings)
     }
 
+    /// The logits after one hidden state, into `logits`, `[vocabulary]`.
+    pub(super) fn logits_after(
+        &self,
+        last: &LastState,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), LlmError> {
+        match (last, &self.gpu) {
+            (LastState::Host(hidden), _) => self.logits(hidden, logits)?,
+            (LastState::Gpu(hidden), Some(gpu)) => {
+                *logits = numbers(&gpu.logits(hidden)?)?;
+                self.cap(logits);
+            }
+            (LastState::Gpu(hidden), None) => self.logits(&numbers(hidden)?, logits)?,
+        }
+        Ok(())
+    }
+
+    /// The likeliest tokens after a hidden state on a GPU; `None` for one on the processor.
+    pub(super) fn candidates(
+        &self,
+        last: &LastState,
+        choice: &TokenChoice<'_>,
+    ) -> Result<Option<TokenCandidates>, LlmError> {
+        let (LastState::Gpu(hidden), Some(gpu)) = (last, &self.gpu) else {
+            return Ok(None);
+        };
+        Ok(Some(gpu.candidates(
+            hidden,
+            self.hyper.logit_cap,
+            choice,
+        )?))
+    }
+
     /// The logits of every token of the vocabulary after each hidden state, `[tokens, width]`, into
     /// `logits`, `[tokens, vocabulary]`.
     ///
@@ -312,7 +419,7 @@ impl LlmNetwork {
     pub fn logits(&self, hidden: &[f32], logits: &mut Vec<f32>) -> Result<(), LlmError> {
         let width = self.hyper.width;
         if let Some(gpu) = &self.gpu {
-            *logits = gpu.logits(hidden, width)?;
+            *logits = numbers(&gpu.logits(&gpu.upload(hidden, width)?)?)?;
             self.cap(logits);
             return Ok(());
         }
@@ -334,7 +441,7 @@ impl LlmNetwork {
         }
     }
 
-    /// As [`LlmNetwork::forward`], on a GPU.
+    /// As [`LlmNetwork::forward`], on a GPU, where the last hidden states stay.
     fn forward_on(
         &self,
         gpu: &GpuLayers,
@@ -342,10 +449,10 @@ impl LlmNetwork {
         embeddings: &[f32],
         picture: Option<usize>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, LlmError> {
+    ) -> Result<Option<GpuTensor>, LlmError> {
         let tokens = embeddings.len() / self.hyper.width;
         if go_on().is_break() {
-            return Ok(ControlFlow::Break(()));
+            return Ok(None);
         }
         let rope = match &self.long {
             Some(long) if state.long => long,
@@ -355,9 +462,9 @@ impl LlmNetwork {
         rope.turns(state.length, tokens, &mut global);
         self.local.turns(state.length, tokens, &mut local);
         let turns = (global.as_slice(), local.as_slice());
-        state.buffers.normed = gpu.forward(&self.hyper, state, embeddings, turns, picture)?;
+        let states = gpu.forward(&self.hyper, state, embeddings, turns, picture)?;
         state.length += tokens;
-        Ok(ControlFlow::Continue(()))
+        Ok(Some(states))
     }
 
     /// Reads a few tokens' embeddings; leaves their last hidden states in `buffers.normed`.

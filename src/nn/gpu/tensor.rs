@@ -106,15 +106,20 @@ impl GpuTensor {
         if self.half {
             candle_core::bail!("weights in f16 are not read back from a GPU");
         }
+        let values = self.words()?.into_iter().map(f32::from_bits).collect();
+        Tensor::from_vec(values, self.dims.as_slice(), &Device::Cpu)
+    }
+
+    /// Copies its numbers back as the words that they are.
+    pub(super) fn words(&self) -> Result<Vec<u32>> {
         let bytes = match self.count() {
             0 => Vec::new(),
             count => self.gpu.read(&self.buffer, 4 * count as u64)?,
         };
-        let values = bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        Tensor::from_vec(values, self.dims.as_slice(), &Device::Cpu)
+        let words = bytes.chunks_exact(4);
+        Ok(words
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     }
 
     /// Sizes of the axes.

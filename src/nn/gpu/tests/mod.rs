@@ -1,0 +1,74 @@
+//! Each kernel against the processor, over shapes that nothing divides.
+
+use super::*;
+use crate::nn::noise;
+use candle_core::{Device, Tensor};
+
+mod attention;
+mod elementwise;
+mod guest;
+mod products;
+mod sampling;
+
+/// What there is to test on, software too; a sentence is printed where there is nothing.
+fn gpu(options: GpuOptions) -> Option<Gpu> {
+    if adapters().is_empty() {
+        eprintln!(
+            "no adapter of Vulkan, Metal or DirectX 12 is on this machine: nothing is tested"
+        );
+        return None;
+    }
+    Some(Gpu::open(Some(0), options).unwrap())
+}
+
+fn draw(stream: u64, shape: &[usize]) -> Tensor {
+    noise(0x9f, stream, shape, &Device::Cpu).unwrap()
+}
+
+/// Largest difference, as a share of the largest value.
+fn apart(got: &GpuTensor, want: &Tensor) -> f32 {
+    assert_eq!(got.dims(), want.dims());
+    let largest = |t: &Tensor| {
+        let t = t.abs().unwrap().flatten_all().unwrap();
+        t.max(0).unwrap().to_scalar::<f32>().unwrap()
+    };
+    let got = got.download().unwrap();
+    let finite = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(finite.iter().all(|v| v.is_finite()), "not finite");
+    largest(&(got - want).unwrap()) / largest(want).max(1e-6)
+}
+
+fn same(got: &GpuTensor, want: &Tensor, what: &str) {
+    let apart = apart(got, want);
+    assert!(apart < 1e-4, "{what}: {apart} apart");
+}
+
+/// On the device as it is, and on one with the lowest limits and no feature.
+fn everywhere(test: impl Fn(&Gpu)) {
+    for lowest in [false, true] {
+        let options = GpuOptions {
+            lowest,
+            ..GpuOptions::default()
+        };
+        if let Some(gpu) = gpu(options) {
+            test(&gpu);
+        }
+    }
+}
+
+/// One that multiplies in f16 wherever it can, if the adapter does.
+fn in_f16(store: Option<&std::path::Path>) -> Option<Gpu> {
+    let gpu = gpu(GpuOptions {
+        half: Some(true),
+        store: store.map(std::path::Path::to_path_buf),
+        ..GpuOptions::default()
+    })?;
+    if !gpu.ways().f16 {
+        eprintln!(
+            "{} does not compute in f16: nothing is tested",
+            gpu.info().name
+        );
+        return None;
+    }
+    Some(gpu)
+}
