@@ -44,7 +44,7 @@ use fixture::Fixture;
 use report::{Outcome, Stage, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vokenboard::nn::gpu::{Gpu, GpuOptions};
+use vokenboard::nn::gpu::{Arithmetic, Gpu, GpuOptions};
 use vokenboard::weights::ComputeDevices;
 
 const DIRS: &str = "VOKENBOARD_PARITY_DIRS";
@@ -124,7 +124,7 @@ fn places() -> Vec<ComputeDevices> {
     let mut places = vec![ComputeDevices::of(&Device::Cpu)];
     // Reference values were computed in f32.
     let options = GpuOptions {
-        half: Some(false),
+        arithmetic: Some(Arithmetic::F32),
         ..GpuOptions::default()
     };
     match Gpu::open(Some(0), options) {

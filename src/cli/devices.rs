@@ -69,7 +69,10 @@ fn tell(adapter: &AdapterInfo) {
     println!(
         "       {}, {subgroups}, {}; {} invocations and {} KiB a workgroup",
         can(adapter.f16, "f16"),
-        can(adapter.cooperative_matrices, "cooperative matrices"),
+        match adapter.matrix_side {
+            Some(side) => format!("cooperative matrices of {side}x{side}"),
+            None => "no cooperative matrices".to_owned(),
+        },
         adapter.workgroup_size,
         adapter.workgroup_memory / 1024,
     );
@@ -91,6 +94,6 @@ fn as_json(adapter: &AdapterInfo) -> serde_json::Value {
         "workgroup_size": adapter.workgroup_size,
         "f16": adapter.f16,
         "subgroups": adapter.subgroups.map(|(least, most)| [least, most]),
-        "cooperative_matrices": adapter.cooperative_matrices,
+        "cooperative_matrices": adapter.matrix_side,
     })
 }

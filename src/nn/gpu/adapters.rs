@@ -62,8 +62,9 @@ pub struct AdapterInfo {
     pub f16: bool,
     /// Least and most invocations of a subgroup, where kernels may use them.
     pub subgroups: Option<(u32, u32)>,
-    /// Whether kernels may use cooperative matrices.
-    pub cooperative_matrices: bool,
+    /// Numbers of a side of the cooperative matrices that kernels may multiply, f16 with sums in
+    /// f32, where there are some.
+    pub matrix_side: Option<u32>,
     /// Most bytes of one buffer that a kernel reads or writes.
     pub largest_buffer: u64,
     /// Bytes that a workgroup shares.
@@ -84,7 +85,7 @@ impl AdapterInfo {
             memory: None,
             f16: false,
             subgroups: None,
-            cooperative_matrices: false,
+            matrix_side: None,
             largest_buffer: 0,
             workgroup_memory: 0,
             workgroup_size: 0,
@@ -182,7 +183,7 @@ fn described(adapter: &wgpu::Adapter) -> AdapterInfo {
         subgroups: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
-        cooperative_matrices: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        matrix_side: matrix_side(adapter),
         largest_buffer: limits
             .max_storage_buffer_binding_size
             .min(limits.max_buffer_size),
@@ -190,6 +191,19 @@ fn described(adapter: &wgpu::Adapter) -> AdapterInfo {
         workgroup_size: limits.max_compute_invocations_per_workgroup,
         name: info.name,
     }
+}
+
+/// The larger of the sides of square matrices of f16 that add up in f32.
+fn matrix_side(adapter: &wgpu::Adapter) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    if !adapter.features().contains(features) {
+        return None;
+    }
+    let all = adapter.cooperative_matrix_properties().into_iter();
+    let square = all.filter(|of| of.m_size == of.n_size && of.n_size == of.k_size);
+    let mixed = square.filter(|of| of.ab_type == F16 && of.cr_type == F32);
+    mixed.map(|of| of.m_size).max()
 }
 
 /// Bytes of the adapter's own memory. wgpu does not tell; Vulkan does.

@@ -31,6 +31,7 @@ pub fn measure(
     let mut seconds = Vec::with_capacity(runs);
     run()?;
     gpu.finish()?;
+    gpu.restart_longest();
     let before = gpu.counts();
     for _ in 0..runs.max(1) {
         let start = Instant::now();

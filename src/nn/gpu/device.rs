@@ -7,6 +7,7 @@ use super::kept::{Measurements, Store};
 use super::pace::Pace;
 use super::pool::{Buffer, Memory, Pool};
 use super::tensor::GpuTensor;
+use super::tile::Arithmetic;
 use super::work::{Counts, KernelCounts, Work};
 use candle_core::{Tensor, TensorId};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,9 +22,9 @@ pub struct GpuOptions {
     pub lowest: bool,
     /// Per cent of the memory that is free at the start, beyond which memory is refused.
     pub budget: Option<u8>,
-    /// Whether products with weights in f16 are computed in f16 where the adapter can; where it is
-    /// not said, where that was measured to be quicker.
-    pub half: Option<bool>,
+    /// How products with weights in f16 are computed where the adapter can; where it is not said, as
+    /// was measured to be the quickest.
+    pub arithmetic: Option<Arithmetic>,
     /// A folder where compiled kernels and measurements are kept; nothing is measured without one.
     pub store: Option<PathBuf>,
 }
@@ -57,8 +58,12 @@ struct Inner {
 pub(super) struct Ways {
     /// Compute in f16.
     pub f16: bool,
-    /// Whether they should, if that was said.
-    pub half: Option<bool>,
+    /// Multiply cooperative matrices: numbers of a side, and the least invocations of a subgroup.
+    pub matrices: Option<(usize, usize)>,
+    /// How products by f16 should be computed, if that was said.
+    pub arithmetic: Option<Arithmetic>,
+    /// Whether matrices are held in f16 where only is counted.
+    pub halved: bool,
     /// Add up within a subgroup.
     pub subgroups: bool,
     /// Invocations and bytes of a workgroup.
@@ -112,22 +117,39 @@ impl Gpu {
             for_device_loss: None,
         };
         let Found { adapter, info } = choose(number, find(thresholds))?;
-        let wanted = match options.lowest {
+        let mut features = match options.lowest {
             true => wgpu::Features::empty(),
             false => {
                 wgpu::Features::SHADER_F16
                     | wgpu::Features::SUBGROUP
                     | wgpu::Features::PIPELINE_CACHE
+                    | wgpu::Features::TIMESTAMP_QUERY
             }
         };
-        let features = adapter.features() & wanted;
+        let matrices = matches!(options.arithmetic, None | Some(Arithmetic::Matrices));
+        if matrices && info.matrix_side.is_some() && !options.lowest {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
+        let features = adapter.features() & features;
         let limits = match options.lowest {
             true => wgpu::Limits::defaults(),
             false => adapter.limits(),
         };
         let ways = Ways {
-            f16: features.contains(wgpu::Features::SHADER_F16) && options.half != Some(false),
-            half: options.half,
+            f16: features.contains(wgpu::Features::SHADER_F16)
+                && options.arithmetic != Some(Arithmetic::F32),
+            matrices: info
+                .matrix_side
+                .zip(info.subgroups)
+                .and_then(|(side, (least, _))| {
+                    let all =
+                        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP;
+                    features
+                        .contains(all)
+                        .then_some((side as usize, least.max(1) as usize))
+                }),
+            arithmetic: options.arithmetic,
+            halved: false,
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             invocations: limits.max_compute_invocations_per_workgroup,
             shared: limits.max_compute_workgroup_storage_size,
@@ -156,7 +178,9 @@ impl Gpu {
     pub fn counting(largest: u64, half: bool) -> Self {
         let ways = Ways {
             f16: false,
-            half: Some(half),
+            matrices: None,
+            arithmetic: None,
+            halved: half,
             subgroups: false,
             invocations: 256,
             shared: 16384,
@@ -254,6 +278,11 @@ impl Gpu {
         counts
     }
 
+    /// Has the longest submission that [`Gpu::counts`] tells be one from now on.
+    pub fn restart_longest(&self) {
+        locked(&self.0.work).counts.longest = 0.0;
+    }
+
     /// Gives memory back that was kept for the next tensors, and keeps on the disk what was learned.
     pub fn trim(&self) {
         locked(&self.0.remembered).clear();
@@ -270,6 +299,11 @@ impl Gpu {
         let mut variants = locked(&self.0.variants);
         variants.0.insert(kind.to_owned(), variant.to_owned());
         variants.1 = true;
+    }
+
+    /// Keeps on the disk at once what was learned.
+    pub(super) fn keep(&self) {
+        self.0.keep();
     }
 
     /// Whether variants are measured: where what comes out of it can be kept.

@@ -43,10 +43,18 @@ impl Driver {
             name: info.name.clone(),
             why: first_line(why),
         };
+        let experimental = match features.intersects(wgpu::Features::all_experimental_mask()) {
+            // SAFETY: of what is experimental only cooperative matrices are asked for, by one kernel
+            // whose matrices lie whole within workgroup memory that it wrote, and whose products are
+            // compared with those of the plain kernel before they are used.
+            true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            false => wgpu::ExperimentalFeatures::disabled(),
+        };
         let asked = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("networks"),
                 required_features: features,
+                experimental_features: experimental,
                 required_limits: limits,
                 memory_hints: wgpu::MemoryHints::MemoryUsage,
                 ..Default::default()

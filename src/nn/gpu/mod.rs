@@ -31,6 +31,7 @@ mod rotary;
 mod strided;
 mod tensor;
 mod tile;
+mod timer;
 mod traffic;
 mod work;
 
@@ -45,6 +46,7 @@ pub use error::GpuError;
 pub use experts::{ChosenExperts, GpuExperts};
 pub use quant::GpuQuantMatrix;
 pub use tensor::GpuTensor;
+pub use tile::Arithmetic;
 pub use work::{Counts, KernelCounts};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::product::Right;
 use super::quant;
-use super::tile::Tile;
+use super::tile::{Arithmetic, Tile};
 
 const LOAD_A_IN_FOURS: &str = "
 fn load_a(row: Row, k: u32) -> vec4<f32> {
@@ -33,6 +33,9 @@ fn store(m: u32, n: u32, v: vec4<f32>) {
         if n + j < s.n { y[m * s.n + n + j] = v[j]; }
     }
 }";
+
+const TILES: &str = include_str!("kernels/product_tiles.wgsl");
+const MATRICES: &str = include_str!("kernels/product_matrices.wgsl");
 
 /// How B is staged from a tensor, `[k,n]`.
 const TENSOR_TILE: &str = "
@@ -158,13 +161,18 @@ pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
     );
     let load_a = if quads { LOAD_A_IN_FOURS } else { LOAD_A };
     let store = if quads { STORE_IN_FOURS } else { STORE };
-    let mend = if tile.half { EXACTLY } else { "" };
-    let loaders = [load_a, &loader, store, tiles, mend].join("\n");
-    let in_f16 = |text: &'static str| if tile.half { text } else { "" };
+    let half = tile.arithmetic != Arithmetic::F32;
+    let mend = if half { EXACTLY } else { "" };
+    let loaders = [load_a, &loader, store, mend].join("\n");
+    let in_f16 = |text: &'static str| if half { text } else { "" };
+    let main = match tile.arithmetic {
+        Arithmetic::Matrices => matrices(tile),
+        _ => TILES.replace("TILES", tiles).replace("STAGE_B", stage),
+    };
     let text = include_str!("kernels/product.wgsl")
         .replace("LOADERS", &loaders)
         .replace("BINDINGS", &bindings)
-        .replace("STAGE_B", stage)
+        .replace("MAIN", &main)
         .replace(
             "BEFORE",
             in_f16("if thread == 0u { atomicStore(&spilled, 0u); } workgroupBarrier();"),
@@ -184,7 +192,7 @@ pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
             "SOME_END",
             in_f16("for (var i = 0u; i < TM; i++) { sums[i] += vec4<f32>(some[i]); }"),
         )
-        .replace("SOME", if tile.half { "some" } else { "sums" })
+        .replace("SOME", if half { "some" } else { "sums" })
         .replace(
             "MENDED",
             in_f16(
@@ -193,14 +201,53 @@ pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
                 }",
             ),
         )
-        .replace("TILE_NUMBER", if tile.half { "f16" } else { "f32" })
+        .replace("TILE_NUMBER", if half { "f16" } else { "f32" })
         .replace("A_ITEM", item)
         .replace("IS_CONV", if conv { "true" } else { "false" })
         .replace("BM_VALUE", &tile.rows.to_string())
         .replace("BN_VALUE", &tile.columns.to_string())
         .replace("TM_VALUE", &tile.each.to_string());
-    match tile.half {
-        true => format!("enable f16;\n{text}"),
-        false => text,
+    match tile.arithmetic {
+        Arithmetic::F32 => text,
+        Arithmetic::F16 => format!("enable f16;\n{text}"),
+        Arithmetic::Matrices => format!("enable f16;\nenable wgpu_cooperative_matrix;\n{text}"),
     }
+}
+
+/// The part of the kernel that multiplies cooperative matrices, each of which has a name.
+fn matrices(tile: Tile) -> String {
+    let (units, (down, across), side) = (tile.units(), tile.of_unit(), tile.side);
+    let all = || (0..down).flat_map(|i| (0..across).map(move |j| (i, j)));
+    let none: Vec<String> = all()
+        .map(|(i, j)| format!("var sum_{i}_{j} = Sum();"))
+        .collect();
+    let left = (0..down).map(|i| {
+        format!("let left_{i} = coopLoadT<Left>(&a_tile[(down + {i}u * SIDE) * A_PITCH + step], A_PITCH);")
+    });
+    let right = (0..across).map(|j| {
+        format!("let right_{j} = coopLoadT<Right>(&b_tile[step * B_PITCH + across + {j}u * SIDE], B_PITCH);")
+    });
+    let products = all()
+        .map(|(i, j)| format!("sum_{i}_{j} = coopMultiplyAdd(left_{i}, right_{j}, sum_{i}_{j});"));
+    let products: Vec<String> = left.chain(right).chain(products).collect();
+    let stores: Vec<String> = all()
+        .map(|(i, j)| {
+            format!(
+                "coopStoreT(sum_{i}_{j}, &sum_tile[unit * SIDE * SIDE], SIDE);
+                workgroupBarrier();
+                store_sums(unit, first_m + down + {i}u * SIDE, first_n + across + {j}u * SIDE, lane, lanes);
+                workgroupBarrier();"
+            )
+        })
+        .collect();
+    MATRICES
+        .replace("NO_SUMS", &none.join("\n"))
+        .replace("PRODUCTS", &products.join("\n"))
+        .replace("STORES", &stores.join("\n"))
+        .replace("SIDE_VALUE", &side.to_string())
+        .replace("THREADS_VALUE", &tile.invocations().to_string())
+        .replace("UNITS_VALUE", &units.to_string())
+        .replace("DOWN_VALUE", &down.to_string())
+        .replace("ACROSS_VALUE", &across.to_string())
+        .replace("MATRIX", &format!("coop_mat{side}x{side}"))
 }

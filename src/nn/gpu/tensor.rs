@@ -41,7 +41,7 @@ impl GpuTensor {
     pub fn upload_weight(gpu: &Gpu, t: &Tensor) -> Result<Self> {
         if gpu.counts_only() {
             let halved = matches!(t.dtype(), DType::F16 | DType::BF16);
-            let half = halved || (gpu.ways().half == Some(true) && t.dims().len() > 1);
+            let half = halved || (gpu.ways().halved && t.dims().len() > 1);
             let bytes = t.elem_count() as u64 * if half { 2 } else { 4 };
             return Ok(Self {
                 buffer: Arc::new(gpu.buffer(bytes, true)?),

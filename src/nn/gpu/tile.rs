@@ -5,9 +5,31 @@ use super::adapters::AdapterKind;
 use super::device::{Gpu, Ways};
 use super::product;
 use super::tensor::GpuTensor;
-use crate::nn::Result;
+use crate::nn::{Result, noise};
 use candle_core::{DType, Device, Tensor};
 use std::time::Instant;
+
+/// How products with weights in f16 are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// In f32.
+    F32,
+    /// Sixteen products are added up in f16, all further in f32.
+    F16,
+    /// By cooperative matrices: f16 on both sides, sums in f32.
+    Matrices,
+}
+
+impl Arithmetic {
+    /// As it is named in tables and in what is kept.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::F16 => "f16",
+            Arithmetic::Matrices => "cooperative matrices",
+        }
+    }
+}
 
 /// How a variant of the kernel cuts the output: `rows` x `columns` for a workgroup, `each` x 4 for
 /// an invocation. All variants in f32 add up in the same order.
@@ -16,8 +38,10 @@ pub(super) struct Tile {
     pub rows: usize,
     pub columns: usize,
     pub each: usize,
-    /// Whether it multiplies in f16.
-    pub half: bool,
+    pub arithmetic: Arithmetic,
+    /// Of cooperative matrices: numbers of a side, and invocations of the smallest subgroup.
+    pub side: usize,
+    pub subgroup: usize,
 }
 
 const fn tile(rows: usize, columns: usize, each: usize) -> Tile {
@@ -25,7 +49,9 @@ const fn tile(rows: usize, columns: usize, each: usize) -> Tile {
         rows,
         columns,
         each,
-        half: false,
+        arithmetic: Arithmetic::F32,
+        side: 0,
+        subgroup: 1,
     }
 }
 
@@ -36,6 +62,9 @@ const LARGE: [Tile; 4] = [
     tile(64, 128, 8),
     tile(128, 128, 8),
 ];
+/// By cooperative matrices, for outputs of many tiles and of few.
+const LARGE_MATRICES: [Tile; 3] = [tile(64, 64, 8), tile(128, 64, 16), tile(128, 128, 16)];
+const SMALL_MATRICES: [Tile; 2] = [tile(32, 32, 4), tile(64, 32, 4)];
 /// For outputs of few.
 const SMALL: [Tile; 3] = [tile(32, 32, 4), tile(64, 32, 4), tile(32, 64, 4)];
 /// With fewer large tiles than this a large GPU has nothing to do in most of its parts.
@@ -50,8 +79,14 @@ const CLEARLY: f64 = 1.2;
 impl Tile {
     /// Names the variant.
     pub(super) fn name(self) -> String {
-        let half = if self.half { " in f16" } else { "" };
-        format!("{}x{}x{}{half}", self.rows, self.columns, self.each)
+        let cut = format!("{}x{}x{}", self.rows, self.columns, self.each);
+        match self.arithmetic {
+            Arithmetic::F32 => cut,
+            Arithmetic::F16 => format!("{cut} in f16"),
+            Arithmetic::Matrices => {
+                format!("{cut} by matrices of {} for {}", self.side, self.subgroup)
+            }
+        }
     }
 
     pub(super) fn invocations(self) -> usize {
@@ -61,16 +96,44 @@ impl Tile {
     /// Bytes of workgroup memory.
     fn shared(self) -> usize {
         let numbers = self.rows * (DEPTH + 4) + DEPTH * self.columns;
-        // One flag more in f16.
-        if self.half {
-            2 * numbers + 16
-        } else {
-            4 * numbers
+        match self.arithmetic {
+            Arithmetic::F32 => 4 * numbers,
+            // One flag more.
+            Arithmetic::F16 => 2 * numbers + 16,
+            Arithmetic::Matrices => {
+                let staged = self.rows * (DEPTH + 8) + DEPTH * (self.columns + 8);
+                2 * staged + 4 * self.units() * self.side * self.side + 16
+            }
         }
     }
 
+    /// Subgroups of a workgroup, each of which makes a part of the output.
+    pub(super) fn units(self) -> usize {
+        (self.invocations() / self.subgroup).max(1)
+    }
+
+    /// Matrices of such a part, down and across: as near to a square as can be.
+    pub(super) fn of_unit(self) -> (usize, usize) {
+        let (down, across) = (
+            self.rows / self.side.max(1),
+            self.columns / self.side.max(1),
+        );
+        let each = (down * across / self.units()).max(1);
+        let wide = 1 << (each.ilog2() / 2);
+        (each / wide, wide)
+    }
+
     fn fits(self, ways: Ways) -> bool {
-        self.invocations() <= ways.invocations as usize && self.shared() <= ways.shared as usize
+        let whole = self.arithmetic != Arithmetic::Matrices || {
+            let (down, across) = self.of_unit();
+            self.invocations() >= self.subgroup
+                && self.units() * down * across * self.side * self.side == self.rows * self.columns
+                && self.rows.is_multiple_of(down * self.side)
+                && self.columns.is_multiple_of(across * self.side)
+        };
+        whole
+            && self.invocations() <= ways.invocations as usize
+            && self.shared() <= ways.shared as usize
     }
 }
 
@@ -84,20 +147,25 @@ pub(super) fn choose(
     run: &dyn Fn(Tile, usize) -> Result<()>,
 ) -> Result<Tile> {
     let large = m.div_ceil(LARGE[0].rows) * n.div_ceil(LARGE[0].columns) >= ENOUGH_TILES;
-    let cuts: &[Tile] = if large { &LARGE } else { &SMALL };
-    let ways = gpu.ways();
-    let half = half && halves_are_quicker(gpu)?;
-    let able = cuts.iter().map(|cut| Tile { half, ..*cut });
-    let able: Vec<Tile> = able.filter(|tile| tile.fits(ways)).collect();
-    // The first of each list fits every GPU.
-    let usual = able.first().copied().unwrap_or(Tile { half, ..cuts[0] });
+    let arithmetic = match half {
+        true => best_arithmetic(gpu)?,
+        false => Arithmetic::F32,
+    };
+    let able = able(gpu, large, arithmetic);
+    // The first of each list in f32 fits every GPU.
+    let usual = able.first().copied();
+    let usual = usual.unwrap_or(if large { LARGE[0] } else { SMALL[0] });
     if !gpu.measures() {
         return Ok(usual);
     }
     let kind = format!(
         "{} products{}",
         if large { "large" } else { "small" },
-        if half { " in f16" } else { "" }
+        match arithmetic {
+            Arithmetic::F32 => "",
+            Arithmetic::F16 => " in f16",
+            Arithmetic::Matrices => " by matrices",
+        }
     );
     let known = gpu.variant(&kind);
     let known = able.iter().find(|tile| Some(tile.name()) == known);
@@ -149,34 +217,128 @@ fn timed(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<f64> {
     Ok(quickest)
 }
 
-/// Whether products by f16 are computed in f16. It is decided once for a GPU, before the first of
-/// them, so that a seed draws the same picture the first time and ever after.
-fn halves_are_quicker(gpu: &Gpu) -> Result<bool> {
-    const KIND: &str = "arithmetic of products by f16";
-    const WIDTH: usize = 512;
+/// The cuts that a GPU can have with this arithmetic.
+fn able(gpu: &Gpu, large: bool, arithmetic: Arithmetic) -> Vec<Tile> {
     let ways = gpu.ways();
-    if let Some(wanted) = ways.half {
-        return Ok(wanted && ways.f16);
+    let (cuts, (side, subgroup)): (&[Tile], _) = match (arithmetic, ways.matrices) {
+        (Arithmetic::Matrices, Some(matrices)) if large => (&LARGE_MATRICES, matrices),
+        (Arithmetic::Matrices, Some(matrices)) => (&SMALL_MATRICES, matrices),
+        (_, _) if large => (&LARGE, (0, 1)),
+        (_, _) => (&SMALL, (0, 1)),
+    };
+    let cuts = cuts.iter().map(|cut| Tile {
+        arithmetic,
+        side,
+        subgroup,
+        ..*cut
+    });
+    cuts.filter(|tile| tile.fits(ways)).collect()
+}
+
+/// How products by f16 are computed. It is decided once for a GPU, before the first of them, so that
+/// a seed draws the same picture the first time and ever after. What computes in f16 is only taken
+/// where its products are those of f32, and where it is clearly quicker.
+fn best_arithmetic(gpu: &Gpu) -> Result<Arithmetic> {
+    const KIND: &str = "arithmetic of products by f16";
+    const BEGUN: &str = "begun";
+    let ways = gpu.ways();
+    let can = [
+        (Arithmetic::F16, ways.f16),
+        (Arithmetic::Matrices, ways.f16 && ways.matrices.is_some()),
+    ];
+    let can = can.into_iter().filter(|(_, can)| *can);
+    let can: Vec<Arithmetic> = can.map(|(arithmetic, _)| arithmetic).collect();
+    if let Some(wanted) = ways.arithmetic {
+        return Ok(match can.contains(&wanted) {
+            true => wanted,
+            false => Arithmetic::F32,
+        });
     }
-    if !ways.f16 || !gpu.measures() {
-        return Ok(false);
+    if can.is_empty() || !gpu.measures() {
+        return Ok(Arithmetic::F32);
     }
     if let Some(known) = gpu.variant(KIND) {
-        return Ok(known == "f16");
+        let known = can.into_iter().find(|way| way.name() == known);
+        return Ok(known.unwrap_or(Arithmetic::F32));
     }
+    let mut best = (timed_with(gpu, Arithmetic::F32)? / CLEARLY, Arithmetic::F32);
+    for arithmetic in can {
+        // A driver that broke down over it in an earlier run is not asked again.
+        let trial = format!("trial of {}", arithmetic.name());
+        if gpu.variant(&trial).as_deref() == Some(BEGUN) {
+            continue;
+        }
+        gpu.keep_variant(&trial, BEGUN);
+        gpu.keep();
+        let right = multiplies_rightly(gpu, arithmetic);
+        gpu.keep_variant(&trial, "done");
+        let right = match right {
+            // A driver that does not take the kernel.
+            Err(_) if gpu.fault().is_none() => {
+                gpu.take_failure();
+                false
+            }
+            right => right?,
+        };
+        if !right {
+            tracing::warn!(
+                gpu = gpu.info().name,
+                arithmetic = arithmetic.name(),
+                "products are wrong or not possible, and not used"
+            );
+            continue;
+        }
+        let seconds = timed_with(gpu, arithmetic)?;
+        tracing::info!(
+            gpu = gpu.info().name,
+            arithmetic = arithmetic.name(),
+            seconds,
+            "measured"
+        );
+        if seconds < best.0 {
+            best = (seconds, arithmetic);
+        }
+    }
+    gpu.keep_variant(KIND, best.1.name());
+    Ok(best.1)
+}
+
+/// Seconds of a product of middling size by the first cut.
+fn timed_with(gpu: &Gpu, arithmetic: Arithmetic) -> Result<f64> {
+    const WIDTH: usize = 512;
+    let Some(&tile) = able(gpu, true, arithmetic).first() else {
+        return Ok(f64::INFINITY);
+    };
     let rows = worth_measuring(gpu) / (2 * WIDTH * WIDTH);
     let x = GpuTensor::new(gpu, vec![rows, WIDTH])?;
     let w = Tensor::zeros((WIDTH, WIDTH), DType::F16, &Device::Cpu)?;
     let w = GpuTensor::upload_weight(gpu, &w)?;
-    let seconds = |half: bool| {
-        let tile = Tile { half, ..LARGE[0] };
-        timed(gpu, &|| product::linear_by(&x, &w, tile).map(drop))
-    };
-    let (wide, narrow) = (seconds(false)?, seconds(true)?);
-    let quicker = narrow * CLEARLY < wide;
-    tracing::info!(gpu = gpu.info().name, wide, narrow, quicker, "f16 measured");
-    gpu.keep_variant(KIND, if quicker { "f16" } else { "f32" });
-    Ok(quicker)
+    timed(gpu, &|| product::linear_by(&x, &w, tile).map(drop))
+}
+
+/// Whether every cut with this arithmetic gives the products of f32, on sizes that nothing divides
+/// too and beyond what f16 holds.
+fn multiplies_rightly(gpu: &Gpu, arithmetic: Arithmetic) -> Result<bool> {
+    const LIMIT: f32 = 4e-3;
+    let cuts = [true, false]
+        .map(|large| able(gpu, large, arithmetic))
+        .concat();
+    for (m, k, n, scale) in [(150, 96, 136, 1.0), (37, 21, 43, 1.0), (64, 32, 64, 1e6)] {
+        let draw = |stream, shape: &[usize]| noise(0x11, stream, shape, &Device::Cpu);
+        let x = GpuTensor::upload(gpu, &(draw(0, &[m, k])? * scale)?)?;
+        let w = draw(1, &[k, n])?.to_dtype(DType::F16)?;
+        let w = GpuTensor::upload_weight(gpu, &w)?;
+        let want = product::linear_by(&x, &w, SMALL[0])?.download()?;
+        let largest = want.abs()?.max_all()?.to_scalar::<f32>()?;
+        for tile in &cuts {
+            let got = product::linear_by(&x, &w, *tile)?.download()?;
+            let off = (got - &want)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            if off.is_nan() || off >= LIMIT * largest {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -193,6 +355,28 @@ mod tests {
                 let invocations = tile.invocations();
                 assert_eq!(tile.rows * DEPTH / 4 % invocations, 0, "{}", tile.name());
                 assert_eq!(DEPTH * tile.columns / 4 % invocations, 0, "{}", tile.name());
+            }
+        }
+        // Of matrices as GPUs have them: some cut is whole, and each stages evenly.
+        for (side, subgroup) in [(8, 8), (16, 16), (16, 32), (8, 32), (16, 64)] {
+            for cuts in [&LARGE_MATRICES[..], &SMALL_MATRICES[..]] {
+                let cuts = cuts.iter().map(|cut| Tile {
+                    arithmetic: Arithmetic::Matrices,
+                    side,
+                    subgroup,
+                    ..*cut
+                });
+                let ways = Ways {
+                    shared: 32768,
+                    ..gpu.ways()
+                };
+                let whole: Vec<Tile> = cuts.filter(|tile| tile.fits(ways)).collect();
+                assert!(!whole.is_empty(), "{side} {subgroup}");
+                for tile in whole {
+                    let invocations = tile.invocations();
+                    assert_eq!(tile.rows * DEPTH / 4 % invocations, 0, "{}", tile.name());
+                    assert_eq!(DEPTH * tile.columns / 4 % invocations, 0, "{}", tile.name());
+                }
             }
         }
         let run = |_, _| -> Result<()> { panic!("nothing is measured where nothing is kept") };

@@ -7,6 +7,7 @@
 use super::device::Run;
 use super::driver::{Driver, Kernel};
 use super::pace::{PORTION, Pace, Pieces};
+use super::timer::{Slot, Timer};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Instant;
@@ -45,7 +46,8 @@ pub struct Counts {
     pub held: u64,
     /// The most that were.
     pub most_held: u64,
-    /// Seconds of the longest submission, waiting for others left out.
+    /// Seconds of the longest submission, by the GPU's clock where it has one, else waiting for
+    /// others left out.
     pub longest: f64,
 }
 
@@ -100,6 +102,7 @@ struct Recorded {
 
 struct Submitted {
     index: wgpu::SubmissionIndex,
+    timed: Option<Slot>,
     /// Cost of each kernel in it.
     done: Vec<(String, u64)>,
     at: Instant,
@@ -119,6 +122,8 @@ pub(super) struct Work {
     /// None where nothing is computed but all is counted.
     waiting: Option<Waiting>,
     submitted: VecDeque<Submitted>,
+    /// None where the GPU has no clock.
+    timer: Option<Timer>,
     /// When the submission before was done.
     finished: Instant,
     /// Bytes that were written and not yet waited for.
@@ -144,6 +149,7 @@ impl Work {
         });
         Self {
             waiting,
+            timer: driver.and_then(|driver| Timer::new(&driver.device, &driver.queue)),
             submitted: VecDeque::new(),
             finished: Instant::now(),
             written: 0,
@@ -234,16 +240,29 @@ impl Work {
         waiting.blocks.clear();
         waiting.seconds = 0.0;
         let mut encoder = driver.device.create_command_encoder(&Default::default());
+        let timed = self.timer.as_mut().map(Timer::slot);
+        let timing = self.timer.as_ref().zip(timed);
         {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timing.map(|(timer, slot)| timer.writes(slot)),
+            });
             for (i, run) in waiting.recorded.drain(..).enumerate() {
                 pass.set_pipeline(&run.kernel.pipeline);
                 pass.set_bind_group(0, &run.bound, &[(i as u64 * BLOCK) as u32]);
                 pass.dispatch_workgroups(run.extent[0], run.extent[1], run.extent[2]);
             }
         }
+        if let Some((timer, slot)) = timing {
+            timer.resolve(&mut encoder, slot);
+        }
+        let index = driver.queue.submit([encoder.finish()]);
+        if let Some((timer, slot)) = timing {
+            timer.ask(slot);
+        }
         self.submitted.push_back(Submitted {
-            index: driver.queue.submit([encoder.finish()]),
+            index,
+            timed,
             done: std::mem::take(&mut waiting.done),
             at: Instant::now(),
         });
@@ -272,18 +291,27 @@ impl Work {
             timeout: None,
         });
         let now = Instant::now();
-        let seconds = (now - self.finished.max(oldest.at)).as_secs_f64();
+        let waited_for = (now - self.finished.max(oldest.at)).as_secs_f64();
         self.finished = now;
+        let by_clock = self.by_clock(oldest.timed);
         if waited.is_err() {
             return;
         }
+        let seconds = by_clock.unwrap_or(waited_for);
         self.counts.longest = self.counts.longest.max(seconds);
         self.pace.learn(&oldest.done, seconds);
     }
 
+    /// What a submission took that is done, by the GPU's clock.
+    fn by_clock(&self, timed: Option<Slot>) -> Option<f64> {
+        self.timer.as_ref()?.seconds(timed?)
+    }
+
     /// All that was submitted is done.
     pub(super) fn settled(&mut self) {
-        self.submitted.clear();
+        while let Some(done) = self.submitted.pop_front() {
+            self.by_clock(done.timed);
+        }
         self.finished = Instant::now();
         self.written = 0;
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::GpuBench;
 use crate::diffusion::{DenoisingOptions, TextToImageModel};
-use crate::nn::gpu::{Gpu, GpuOptions};
+use crate::nn::gpu::{Arithmetic, Gpu, GpuOptions};
 use crate::weights::{self, ComputeDevices, Model};
 
 /// Steps of a picture.
@@ -16,17 +16,24 @@ const STEPS: usize = 5;
 /// A picture none of whose values is larger is black.
 const BLACK: u8 = 8;
 
-/// Compares so many pictures of a model with the processor's, in f32 and in f16; prints a line each.
+/// Compares so many pictures of a model with the processor's, with each
+/// arithmetic that it has; prints a line each.
 pub(super) fn compare(model: &Model, gpu: &Gpu, count: usize) -> anyhow::Result<Vec<Value>> {
     let wanted = drawn(model, &ComputeDevices::of(&Device::Cpu), count)?;
     let mut all = Vec::new();
-    for (half, name) in [(false, "f32"), (true, "f16")] {
-        if half && !gpu.info().f16 {
-            println!("{} does not compute in f16", gpu.info().name);
+    let (f16, matrices) = (gpu.info().f16, gpu.info().matrix_side.is_some());
+    for (arithmetic, can) in [
+        (Arithmetic::F32, true),
+        (Arithmetic::F16, f16),
+        (Arithmetic::Matrices, matrices),
+    ] {
+        let name = arithmetic.name();
+        if !can {
+            println!("{} does not compute in {name}", gpu.info().name);
             continue;
         }
         let options = GpuOptions {
-            half: Some(half),
+            arithmetic: Some(arithmetic),
             ..GpuOptions::default()
         };
         let place = ComputeDevices {

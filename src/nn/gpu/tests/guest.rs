@@ -33,15 +33,25 @@ fn memory_that_is_refused_is_one_sentence() {
     // More than one buffer may have by the lowest limits.
     let large = gpu.buffer(300 << 20, false).err().unwrap().to_string();
     assert!(large.contains("smaller picture"), "{large}");
-    let Some(full) = self::gpu(GpuOptions {
-        budget: Some(1),
-        ..GpuOptions::default()
-    }) else {
+    // A driver may need a few per cent of it for itself.
+    let opened = [1, 3, 10, 30, 60].into_iter().find_map(|budget| {
+        let budget = Some(budget);
+        Gpu::open(
+            Some(0),
+            GpuOptions {
+                budget,
+                ..GpuOptions::default()
+            },
+        )
+        .ok()
+    });
+    let Some(full) = opened else {
+        eprintln!("no budget is large enough to open it: a refusal is not tested");
         return;
     };
     // Nothing is written into them, so that the test takes none of the memory.
     let mut held = Vec::new();
-    let refused = (0..32).find_map(|_| match full.buffer(96 << 20, true) {
+    let refused = (0..200).find_map(|_| match full.buffer(96 << 20, true) {
         Ok(buffer) => {
             held.push(buffer);
             None

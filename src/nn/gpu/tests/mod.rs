@@ -56,19 +56,24 @@ fn everywhere(test: impl Fn(&Gpu)) {
     }
 }
 
-/// One that multiplies in f16 wherever it can, if the adapter does.
-fn in_f16(store: Option<&std::path::Path>) -> Option<Gpu> {
+/// One that multiplies by f16 in this way, if the adapter can.
+fn computing(arithmetic: Arithmetic) -> Option<Gpu> {
     let gpu = gpu(GpuOptions {
-        half: Some(true),
-        store: store.map(std::path::Path::to_path_buf),
+        arithmetic: Some(arithmetic),
         ..GpuOptions::default()
     })?;
-    if !gpu.ways().f16 {
+    let ways = gpu.ways();
+    let can = match arithmetic {
+        Arithmetic::F32 => true,
+        Arithmetic::F16 => ways.f16,
+        Arithmetic::Matrices => ways.f16 && ways.matrices.is_some(),
+    };
+    if !can {
         eprintln!(
-            "{} does not compute in f16: nothing is tested",
-            gpu.info().name
+            "{} does not compute in {}: nothing is tested",
+            gpu.info().name,
+            arithmetic.name()
         );
-        return None;
     }
-    Some(gpu)
+    can.then_some(gpu)
 }

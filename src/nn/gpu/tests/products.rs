@@ -93,10 +93,24 @@ fn convolutions_are_those_of_the_processor() {
 
 #[test]
 fn products_in_f16_are_near_and_what_overflows_is_done_in_f32() {
-    let Some(gpu) = in_f16(None) else {
-        return;
-    };
-    let up = |t: &Tensor| GpuTensor::upload(&gpu, t).unwrap();
+    for arithmetic in [Arithmetic::F16, Arithmetic::Matrices] {
+        if let Some(gpu) = computing(arithmetic) {
+            near_in_f16(&gpu);
+            let what = match arithmetic {
+                Arithmetic::Matrices => "by matrices",
+                _ => "in f16",
+            };
+            let kernels = gpu.by_kernel();
+            assert!(
+                kernels.keys().all(|name| name.contains(what)),
+                "{kernels:?}"
+            );
+        }
+    }
+}
+
+fn near_in_f16(gpu: &Gpu) {
+    let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
     let halved = |t: &Tensor| t.to_dtype(DType::F16).unwrap();
     for (m, k, n) in [
         (1, 3, 5),
@@ -110,7 +124,7 @@ fn products_in_f16_are_near_and_what_overflows_is_done_in_f32() {
             halved(&draw(1, &[k, n])),
             draw(2, &[n]),
         );
-        let stored = GpuTensor::upload_weight(&gpu, &w).unwrap();
+        let stored = GpuTensor::upload_weight(gpu, &w).unwrap();
         let wide = w.to_dtype(DType::F32).unwrap();
         let near = |x: &Tensor, limit: f32, what: &str| {
             let want = nn::linear(x, &wide, Some(&b)).unwrap();
@@ -129,7 +143,7 @@ fn products_in_f16_are_near_and_what_overflows_is_done_in_f32() {
     }
     let x = draw(0, &[2, 9, 5, 4]);
     let w = halved(&draw(1, &[3, 3, 4, 36]));
-    let stored = GpuTensor::upload_weight(&gpu, &w).unwrap();
+    let stored = GpuTensor::upload_weight(gpu, &w).unwrap();
     let wide = w.to_dtype(DType::F32).unwrap();
     for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
         let x = (&x * scale).unwrap();
