@@ -78,7 +78,7 @@ fn a_gpu_is_chosen_by_its_name() {
         memory: None,
         f16: false,
         subgroups: None,
-        cooperative_matrices: false,
+        matrix_side: None,
         largest_buffer: 1 << 27,
         workgroup_memory: 1 << 14,
         workgroup_size: 256,
