@@ -55,14 +55,15 @@ impl ResnetBlock {
 
     /// `x [B,H,W,cin]`, `time [B,width]` after its SiLU -> `[B,H,W,cout]`.
     pub(super) fn forward<A: Array>(&self, x: &A, time: Option<&A>) -> Result<A> {
-        let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(layer), Some(t)) = (&self.time, time) {
-            h = h.add_channels(&layer.forward(t)?)?;
-        }
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
+        let n = self.norm1.forward_silu(x)?;
+        let h = match (&self.time, time) {
+            (Some(layer), Some(t)) => self.conv1.forward_add_channels(&n, &layer.forward(t)?)?,
+            _ => self.conv1.forward(&n)?,
+        };
+        let n = self.norm2.forward_silu(&h)?;
         match &self.shortcut {
-            Some(s) => s.forward(x)?.plus(&h),
-            None => x.plus(&h),
+            Some(s) => self.conv2.forward_plus(&n, &s.forward(x)?),
+            None => self.conv2.forward_plus(&n, x),
         }
     }
 }

@@ -425,12 +425,12 @@ impl ClipLayer {
 
     /// What follows once it is known what each place of `x` saw.
     fn rest<A: Array>(&self, x: &A, seen: &A) -> Result<A> {
-        let x = self.out.forward(seen)?.plus(x)?;
+        let x = self.out.forward_plus(seen, x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
         let wide = match self.act {
             TextActivation::Gelu => wide.gelu()?,
             TextActivation::QuickGelu => wide.quick_gelu()?,
         };
-        self.narrow.forward(&wide)?.plus(&x)
+        self.narrow.forward_plus(&wide, &x)
     }
 }

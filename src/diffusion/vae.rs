@@ -416,10 +416,9 @@ impl MidAttention {
             self.k.forward(&y)?,
             self.v.forward(&y)?,
         );
-        let y = self
-            .out
-            .forward(&q.attention(&k, &v, (1, 1), &Mask::None)?)?;
-        y.reshape(&[b, h, w, c])?.plus(x)
+        let seen = q.attention(&k, &v, (1, 1), &Mask::None)?;
+        let seen = seen.reshape(&[b, h, w, c])?;
+        self.out.forward_plus(&seen, x)
     }
 }
 

@@ -58,6 +58,19 @@ pub trait Array: Clone + Debug {
     fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self>;
     /// What a convolution makes of it.
     fn conv2d(&self, layer: &Conv2d) -> Result<Self>;
+    /// What a linear layer makes of it, and `more` of that shape: in one pass where there is a
+    /// kernel for it, as for the two that follow.
+    fn linear_plus(&self, layer: &Linear, more: &Self) -> Result<Self> {
+        self.linear(layer)?.plus(more)
+    }
+    /// What a convolution makes of it, and `more` of that shape.
+    fn conv2d_plus(&self, layer: &Conv2d, more: &Self) -> Result<Self> {
+        self.conv2d(layer)?.plus(more)
+    }
+    /// What a convolution makes of it, and `t` as [`Array::add_channels`] adds it.
+    fn conv2d_add_channels(&self, layer: &Conv2d, t: &Self) -> Result<Self> {
+        self.conv2d(layer)?.add_channels(t)
+    }
     /// What a group norm, and what follows in the same pass, makes of it.
     fn group_norm(&self, layer: &GroupNorm, act: Activation) -> Result<Self>;
     /// What a layer norm makes of it.

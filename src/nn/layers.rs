@@ -38,6 +38,11 @@ impl Linear {
         x.linear(self)
     }
 
+    /// The same, and `more`, `[..,out]`.
+    pub fn forward_plus<A: Array>(&self, x: &A, more: &A) -> Result<A> {
+        x.linear_plus(self, more)
+    }
+
     /// `[in,out]`; of a layer on a GPU through wgpu only the shape.
     pub fn weight(&self) -> &Tensor {
         self.weight.shaped()
@@ -83,6 +88,16 @@ impl Conv2d {
     /// `[B,H,W,in]` -> `[B,H',W',out]`.
     pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
         x.conv2d(self)
+    }
+
+    /// The same, and `more`, `[B,H',W',out]`.
+    pub fn forward_plus<A: Array>(&self, x: &A, more: &A) -> Result<A> {
+        x.conv2d_plus(self, more)
+    }
+
+    /// The same, and `t [B,out]` at every place.
+    pub fn forward_add_channels<A: Array>(&self, x: &A, t: &A) -> Result<A> {
+        x.conv2d_add_channels(self, t)
     }
 
     /// The same weights at work in another way.

@@ -117,9 +117,9 @@ impl Block {
         let q = part(0)?.plus(&x.beside(&self.query_bias)?)?;
         let v = part(2)?.plus(&x.beside(&self.value_bias)?)?;
         let seen = q.attention(&part(1)?, &v, (self.heads, self.heads), &Mask::None)?;
-        let x = x.plus(&self.out.forward(&seen)?)?;
+        let x = self.out.forward_plus(&seen, x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu()?;
-        x.plus(&self.narrow.forward(&wide)?)
+        self.narrow.forward_plus(&wide, &x)
     }
 }
 

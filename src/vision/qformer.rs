@@ -84,7 +84,7 @@ impl Layer {
             x = look.forward(&x, picture)?;
         }
         let wide = self.widen.forward(&x)?.gelu()?;
-        self.norm.forward(&self.narrow.forward(&wide)?.plus(&x)?)
+        self.norm.forward(&self.narrow.forward_plus(&wide, &x)?)
     }
 }
 
@@ -120,6 +120,6 @@ impl Attention {
             self.value.forward(seen)?,
         );
         let got = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
-        self.norm.forward(&self.out.forward(&got)?.plus(x)?)
+        self.norm.forward(&self.out.forward_plus(&got, x)?)
     }
 }

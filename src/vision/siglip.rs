@@ -226,8 +226,8 @@ impl Block {
         let (q, k) = (self.query.forward(&normed)?, self.key.forward(&normed)?);
         let v = self.value.forward(&normed)?;
         let seen = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
-        let x = x.plus(&self.out.forward(&seen)?)?;
+        let x = self.out.forward_plus(&seen, x)?;
         let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu_tanh()?;
-        x.plus(&self.narrow.forward(&wide)?)
+        self.narrow.forward_plus(&wide, &x)
     }
 }

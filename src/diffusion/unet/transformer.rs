@@ -92,6 +92,13 @@ impl Projection {
             Self::Conv(c) => c.forward(x),
         }
     }
+
+    fn forward_plus<A: Array>(&self, x: &A, more: &A) -> Result<A> {
+        match self {
+            Self::Linear(l) => l.forward_plus(x, more),
+            Self::Conv(c) => c.forward_plus(x, more),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +132,7 @@ impl Transformer {
         for block in &self.blocks {
             y = block.forward(&y, seen)?;
         }
-        self.proj_out.forward(&y.reshape(&[b, h, w, c])?)?.plus(x)
+        self.proj_out.forward_plus(&y.reshape(&[b, h, w, c])?, x)
     }
 }
 
@@ -168,7 +175,7 @@ impl Block {
             (Some(places), Some(placed)) => self.itself.forward_placed(&n, places, placed)?,
             _ => self.itself.beside(&n, self.number, seen.beside)?,
         };
-        let x = own.plus(x)?;
+        let x = self.itself.out.forward_plus(&own, x)?;
         let n = self.norm2.forward(&x)?;
         let image = match seen.image {
             Some(image) => {
@@ -182,9 +189,10 @@ impl Block {
             }
             None => None,
         };
-        let x = self.to_text.forward(&n, seen.text, image)?.plus(&x)?;
+        let found = self.to_text.forward(&n, seen.text, image)?;
+        let x = self.to_text.out.forward_plus(&found, &x)?;
         let wide = self.widen.forward(&self.norm3.forward(&x)?)?.geglu()?;
-        self.narrow.forward(&wide)?.plus(&x)
+        self.narrow.forward_plus(&wide, &x)
     }
 }
 
@@ -211,7 +219,7 @@ impl Attention {
         })
     }
 
-    /// From `x` to itself, and to what was kept of other pictures for the attention `number`.
+    /// What the output layer reads, as the two that follow: from `x` to itself, and to what was kept of other pictures for the attention `number`.
     fn beside<A: Array>(&self, x: &A, number: usize, beside: ReferenceAttention) -> Result<A> {
         let (q, k, v) = (self.q.forward(x)?, self.k.forward(x)?, self.v.forward(x)?);
         let (k, v) = match beside {
@@ -222,7 +230,7 @@ impl Attention {
             }
             ReferenceAttention::See(bank) => bank.join(number, k, v)?,
         };
-        self.out.forward(&self.attend(&q, &k, &v, &Mask::None)?)
+        self.attend(&q, &k, &v, &Mask::None)
     }
 
     fn attend<A: Array>(&self, q: &A, k: &A, v: &A, mask: &Mask) -> Result<A> {
@@ -240,7 +248,7 @@ impl Attention {
         let q = self.q.forward(x)?.plus(&joined.query)?;
         let k = self.k.forward(&joined.tokens)?.plus(&joined.key)?;
         let v = self.v.forward(&joined.tokens)?;
-        self.out.forward(&self.attend(&q, &k, &v, &joined.mask)?)
+        self.attend(&q, &k, &v, &joined.mask)
     }
 
     /// From `x` to `seen`, and to keys and values of a picture, of which so much is added.
@@ -255,6 +263,6 @@ impl Attention {
             let more = self.attend(&q, &k, &v, &Mask::None)?;
             found = found.plus(&more.scaled(scale)?)?;
         }
-        self.out.forward(&found)
+        Ok(found)
     }
 }

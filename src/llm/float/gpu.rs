@@ -80,6 +80,13 @@ impl GpuMatrix {
             GpuMatrix::Packed(matrix) => matrix.multiply(x),
         }
     }
+
+    fn forward_plus(&self, x: &GpuTensor, more: &GpuTensor) -> Result<GpuTensor> {
+        match self {
+            GpuMatrix::Float(linear) => linear.forward_plus(x, more),
+            GpuMatrix::Packed(matrix) => matrix.multiply_plus(x, more),
+        }
+    }
 }
 
 impl GpuLinear {
@@ -139,11 +146,12 @@ impl GpuLayer {
             sinks: None,
             picture: None,
         };
-        let x = x.plus(&self.out.forward(&q.causal_attention(&k, &v, how)?)?)?;
+        let seen = q.causal_attention(&k, &v, how)?;
+        let x = self.out.forward_plus(&seen, x)?;
         let n = self.inner_norm.forward(&x)?;
         let gate = self.gate.forward(&n)?;
         let inner = gate.gated(&self.up.forward(&n)?, Gate::Silu)?;
-        x.plus(&self.down.forward(&inner)?)
+        self.down.forward_plus(&inner, &x)
     }
 }
 

@@ -189,11 +189,23 @@ impl GpuLayers {
                 sinks: layer.sinks.as_ref(),
                 picture,
             };
-            let seen = layer.output.multiply(&q.causal_attention(&k, &v, how)?)?;
-            x = normed(seen, &layer.post_attention_norm)?.plus(&x)?;
+            let seen = q.causal_attention(&k, &v, how)?;
+            x = match &layer.post_attention_norm {
+                None => layer.output.multiply_plus(&seen, &x)?,
+                Some(norm) => layer
+                    .output
+                    .multiply(&seen)?
+                    .rms_norm(norm, eps)?
+                    .plus(&x)?,
+            };
             let n = x.rms_norm(&layer.inner_norm, eps)?;
-            let made = layer.feed.forward(&n, gate_of(hyper))?;
-            x = normed(made, &layer.post_inner_norm)?.plus(&x)?;
+            x = match &layer.post_inner_norm {
+                None => layer.feed.forward_plus(&n, gate_of(hyper), Some(&x))?,
+                Some(norm) => {
+                    let made = layer.feed.forward_plus(&n, gate_of(hyper), None)?;
+                    made.rms_norm(norm, eps)?.plus(&x)?
+                }
+            };
         }
         x.rms_norm(&self.norm, eps)
     }
@@ -251,11 +263,20 @@ fn gate_of(hyper: &Hyperparameters) -> Gate {
 }
 
 impl GpuFeedForward {
-    /// `[1, tokens, width]` to the same.
-    fn forward(&self, x: &GpuTensor, how: Gate) -> Result<GpuTensor> {
+    /// `[1, tokens, width]` to the same, and `more`.
+    fn forward_plus(
+        &self,
+        x: &GpuTensor,
+        how: Gate,
+        more: Option<&GpuTensor>,
+    ) -> Result<GpuTensor> {
         match self {
             GpuFeedForward::Dense { gate, up, down } => {
-                down.multiply(&gate.multiply(x)?.gated(&up.multiply(x)?, how)?)
+                let wide = gate.multiply(x)?.gated(&up.multiply(x)?, how)?;
+                more.map_or_else(
+                    || down.multiply(&wide),
+                    |more| down.multiply_plus(&wide, more),
+                )
             }
             GpuFeedForward::Experts {
                 router,
@@ -267,9 +288,9 @@ impl GpuFeedForward {
                 let chosen = ChosenExperts::best(&router.multiply(x)?, *used)?;
                 let gate = gate.multiply(x, &chosen)?;
                 let wide = gate.gated(&up.multiply(x, &chosen)?, how)?;
-                chosen
-                    .joined(&down.multiply(&wide, &chosen)?)?
-                    .reshape(x.dims())
+                let made = chosen.joined(&down.multiply(&wide, &chosen)?)?;
+                let made = made.reshape(x.dims())?;
+                more.map_or(Ok(made.clone()), |more| made.plus(more))
             }
         }
     }

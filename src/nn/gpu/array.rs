@@ -1,10 +1,25 @@
 //! What networks do to tensors, on a GPU.
 
+use super::product::Onto;
 use super::tensor::GpuTensor;
 use super::{attend, elementwise, norm, product, strided};
 use crate::nn::array::{Array, StoredArray};
 use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm};
 use candle_core::{Device, Tensor};
+
+fn linear(x: &GpuTensor, layer: &Linear, more: Option<&GpuTensor>) -> Result<GpuTensor> {
+    let bias = layer.bias.as_ref().map(|bias| bias.on(x.gpu()));
+    let weight = layer.weight.on(x.gpu())?;
+    let onto = more.map(Onto::All);
+    product::linear(x, &weight, bias.transpose()?.as_ref(), onto)
+}
+
+fn conv2d(x: &GpuTensor, layer: &Conv2d, onto: Option<Onto>) -> Result<GpuTensor> {
+    let bias = layer.bias.as_ref().map(|bias| bias.on(x.gpu()));
+    let weight = layer.weight.on(x.gpu())?;
+    let bias = bias.transpose()?;
+    product::conv2d(x, &weight, (bias.as_ref(), onto), layer.options)
+}
 
 impl Array for GpuTensor {
     fn dims(&self) -> &[usize] {
@@ -84,9 +99,11 @@ impl Array for GpuTensor {
     }
 
     fn linear(&self, layer: &Linear) -> Result<Self> {
-        let bias = layer.bias.as_ref().map(|bias| bias.on(self.gpu()));
-        let weight = layer.weight.on(self.gpu())?;
-        product::linear(self, &weight, bias.transpose()?.as_ref())
+        linear(self, layer, None)
+    }
+
+    fn linear_plus(&self, layer: &Linear, more: &Self) -> Result<Self> {
+        linear(self, layer, Some(more))
     }
 
     fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self> {
@@ -95,9 +112,15 @@ impl Array for GpuTensor {
     }
 
     fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
-        let bias = layer.bias.as_ref().map(|bias| bias.on(self.gpu()));
-        let weight = layer.weight.on(self.gpu())?;
-        product::conv2d(self, &weight, bias.transpose()?.as_ref(), layer.options)
+        conv2d(self, layer, None)
+    }
+
+    fn conv2d_plus(&self, layer: &Conv2d, more: &Self) -> Result<Self> {
+        conv2d(self, layer, Some(Onto::All(more)))
+    }
+
+    fn conv2d_add_channels(&self, layer: &Conv2d, t: &Self) -> Result<Self> {
+        conv2d(self, layer, Some(Onto::Channels(t)))
     }
 
     fn group_norm(&self, n: &GroupNorm, act: Activation) -> Result<Self> {

@@ -43,6 +43,15 @@ impl Right<'_> {
     }
 }
 
+/// What is added to a product before it is written.
+#[derive(Clone, Copy)]
+pub(super) enum Onto<'a> {
+    /// A tensor of its shape.
+    All(&'a GpuTensor),
+    /// `[B,n]`: the same at every place of a sample.
+    Channels(&'a GpuTensor),
+}
+
 /// What is read on the left, and where.
 pub(super) struct Conv {
     height: usize,
@@ -54,7 +63,12 @@ pub(super) struct Conv {
 }
 
 /// `x [..,in]`, `w [in,out]`, `b [out]` -> `[..,out]`.
-pub(super) fn linear(x: &GpuTensor, w: &GpuTensor, b: Option<&GpuTensor>) -> Result<GpuTensor> {
+pub(super) fn linear(
+    x: &GpuTensor,
+    w: &GpuTensor,
+    b: Option<&GpuTensor>,
+    onto: Option<Onto>,
+) -> Result<GpuTensor> {
     let (&[k, n], Some(&width)) = (w.dims(), x.dims().last()) else {
         candle_core::bail!("a linear layer of {:?} can't read {:?}", w.dims(), x.dims());
     };
@@ -65,7 +79,7 @@ pub(super) fn linear(x: &GpuTensor, w: &GpuTensor, b: Option<&GpuTensor>) -> Res
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    product(x, &Right::Tensor(w), b, dims, (None, None))
+    product(x, &Right::Tensor(w), (b, onto), dims, (None, None))
 }
 
 /// `x [..,in]`, `w [in,out]` -> `[..,out]` with these tiles.
@@ -74,14 +88,14 @@ pub(super) fn linear_by(x: &GpuTensor, w: &GpuTensor, tile: Tile) -> Result<GpuT
     if let (Some(last), &[_, n]) = (dims.last_mut(), w.dims()) {
         *last = n;
     }
-    product(x, &Right::Tensor(w), None, dims, (None, Some(tile)))
+    product(x, &Right::Tensor(w), (None, None), dims, (None, Some(tile)))
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
 pub(super) fn conv2d(
     x: &GpuTensor,
     w: &GpuTensor,
-    b: Option<&GpuTensor>,
+    (b, onto): (Option<&GpuTensor>, Option<Onto>),
     options: ConvOptions,
 ) -> Result<GpuTensor> {
     let (&[batch, height, width, channels], &[kh, kw, inp, n]) = (x.dims(), w.dims()) else {
@@ -115,7 +129,7 @@ pub(super) fn conv2d(
     product(
         x,
         &Right::Tensor(w),
-        b,
+        (b, onto),
         vec![batch, high, wide, n],
         ((!plain).then_some(conv), None),
     )
@@ -126,12 +140,24 @@ pub(super) fn conv2d(
 pub(super) fn product(
     x: &GpuTensor,
     w: &Right,
-    b: Option<&GpuTensor>,
+    (b, onto): (Option<&GpuTensor>, Option<Onto>),
     dims: Vec<usize>,
     (conv, tile): (Option<Conv>, Option<Tile>),
 ) -> Result<GpuTensor> {
     let n = dims.last().copied().unwrap_or(0);
     let gpu = x.gpu();
+    // Rows of the output that share a row of what is added.
+    let (more, each) = match onto {
+        Some(Onto::All(more)) if more.dims() == dims => (Some(more), 1),
+        Some(Onto::Channels(t)) if t.dims() == [dims[0], n] => (
+            Some(t),
+            dims.iter().product::<usize>() / (dims[0] * n).max(1),
+        ),
+        Some(Onto::All(more) | Onto::Channels(more)) => {
+            candle_core::bail!("{:?} added to {dims:?}", more.dims());
+        }
+        None => (None, 1),
+    };
     let y = GpuTensor::new(gpu, dims)?;
     if y.count() == 0 {
         return Ok(y);
@@ -162,7 +188,7 @@ pub(super) fn product(
         ],
         None => vec![0; 9],
     };
-    sizes.push(usize::from(b.is_some()));
+    sizes.extend([usize::from(b.is_some()), each]);
     let none = b.map_or_else(
         || match w {
             Right::Tensor(w) => w.buffer(),
@@ -178,12 +204,15 @@ pub(super) fn product(
         } => reads.extend([*numbers, *scales]),
     }
     reads.push(none);
+    reads.extend(more.map(GpuTensor::buffer));
+    let added = more.map_or(0, GpuTensor::bytes);
     let run = |tile: Tile, rows: usize| -> Result<()> {
         let name = format!(
-            "product{}{}{} {}",
+            "product{}{}{}{} {}",
             if conv.is_some() { " of a picture" } else { "" },
             if quads { " in fours" } else { "" },
             w.kind(),
+            if more.is_some() { " onto others" } else { "" },
             tile.name(),
         );
         let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
@@ -197,14 +226,14 @@ pub(super) fn product(
             .collect();
         gpu.run(&Run {
             kernel: &name,
-            source: &|| source(tile, conv.is_some(), quads, w),
+            source: &|| source(tile, (conv.is_some(), quads, more.is_some()), w),
             sizes: &padded(all),
             reads: &reads,
             writes: y.buffer(),
             groups: [band, tiles.0, tiles.1.div_ceil(band)].map(|groups| groups as u32),
             flops: 2 * (rows * n * k) as u64,
-            bytes: sides.0 + sides.1 + share(y.bytes()),
-            moved: moved + share(y.bytes()),
+            bytes: sides.0 + sides.1 + share(y.bytes() + added),
+            moved: moved + share(y.bytes() + added),
         })?;
         Ok(())
     };

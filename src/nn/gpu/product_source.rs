@@ -34,6 +34,18 @@ fn store(m: u32, n: u32, v: vec4<f32>) {
     }
 }";
 
+const MORE_IN_FOURS: &str = "
+fn more_at(m: u32, n: u32) -> vec4<f32> { return more[(m / s.each * s.n + n) / 4u]; }";
+
+const MORE: &str = "
+fn more_at(m: u32, n: u32) -> vec4<f32> {
+    var v = vec4<f32>(0.0);
+    for (var j = 0u; j < 4u; j++) {
+        if n + j < s.n { v[j] = more[m / s.each * s.n + n + j]; }
+    }
+    return v;
+}";
+
 const TILES: &str = include_str!("kernels/product_tiles.wgsl");
 const MATRICES: &str = include_str!("kernels/product_matrices.wgsl");
 
@@ -121,9 +133,9 @@ fn load_b(quads: bool, half: bool) -> String {
     }
 }
 
-/// The kernel for these tiles, a product's left side or a picture's, and this right side; `quads`
-/// where both are read in fours.
-pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
+/// The kernel for these tiles and this right side: whether the left side is a picture's, whether both
+/// are read in fours, and whether the product is added to something.
+pub(super) fn source(tile: Tile, (conv, quads, onto): (bool, bool, bool), w: &Right) -> String {
     let item = if quads { "vec4<f32>" } else { "f32" };
     let (right, loader, tiles, stage) = match w {
         Right::Packed { bits, .. } => (
@@ -156,14 +168,27 @@ pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
     let bindings = format!(
         "{right}
         @group(0) @binding({after}) var<storage, read> bias: array<f32>;
+        {}
         @group(0) @binding({}) var<storage, read_write> y: array<{item}>;",
-        after + 1
+        match onto {
+            true => format!(
+                "@group(0) @binding({}) var<storage, read> more: array<{item}>;",
+                after + 1
+            ),
+            false => String::new(),
+        },
+        after + 1 + u32::from(onto)
     );
+    let more = match (onto, quads) {
+        (false, _) => "",
+        (_, true) => MORE_IN_FOURS,
+        (_, false) => MORE,
+    };
     let load_a = if quads { LOAD_A_IN_FOURS } else { LOAD_A };
     let store = if quads { STORE_IN_FOURS } else { STORE };
     let half = tile.arithmetic != Arithmetic::F32;
     let mend = if half { EXACTLY } else { "" };
-    let loaders = [load_a, &loader, store, mend].join("\n");
+    let loaders = [load_a, &loader, store, more, mend].join("\n");
     let in_f16 = |text: &'static str| if half { text } else { "" };
     let main = match tile.arithmetic {
         Arithmetic::Matrices => matrices(tile),
@@ -173,6 +198,7 @@ pub(super) fn source(tile: Tile, conv: bool, quads: bool, w: &Right) -> String {
         .replace("LOADERS", &loaders)
         .replace("BINDINGS", &bindings)
         .replace("MAIN", &main)
+        .replace("ONTO", if onto { "+ more_at(m, n)" } else { "" })
         .replace(
             "BEFORE",
             in_f16("if thread == 0u { atomicStore(&spilled, 0u); } workgroupBarrier();"),

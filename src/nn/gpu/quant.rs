@@ -6,7 +6,7 @@
 
 use super::device::{Gpu, Run};
 use super::pool::Buffer;
-use super::product::{MOST_GROUPS, Right, product};
+use super::product::{MOST_GROUPS, Onto, Right, product};
 use super::tensor::GpuTensor;
 use crate::nn::Result;
 use crate::nn::quant::{QuantMatrix, packed};
@@ -115,6 +115,18 @@ impl GpuQuantMatrix {
     /// # Errors
     /// Another width, or a GPU that fails.
     pub fn multiply(&self, x: &GpuTensor) -> Result<GpuTensor> {
+        self.product(x, None)
+    }
+
+    /// The same, and `more`, `[.., rows]`.
+    ///
+    /// # Errors
+    /// Another shape, or a GPU that fails.
+    pub fn multiply_plus(&self, x: &GpuTensor, more: &GpuTensor) -> Result<GpuTensor> {
+        self.product(x, Some(more))
+    }
+
+    fn product(&self, x: &GpuTensor, more: Option<&GpuTensor>) -> Result<GpuTensor> {
         let mut dims = x.dims().to_vec();
         match dims.last_mut() {
             Some(width) if *width == self.columns => *width = self.rows,
@@ -132,7 +144,11 @@ impl GpuQuantMatrix {
                 bits: self.bits,
                 bytes: self.bytes,
             };
-            return product(x, &right, self.bias.as_ref(), dims, (None, None));
+            let bias = self.bias.as_ref();
+            return product(x, &right, (bias, more.map(Onto::All)), dims, (None, None));
+        }
+        if let Some(more) = more.filter(|more| more.dims() != dims) {
+            candle_core::bail!("{:?} added to {dims:?}", more.dims());
         }
         let y = GpuTensor::new(&self.gpu, dims)?;
         if y.count() == 0 {
@@ -142,9 +158,27 @@ impl GpuQuantMatrix {
         let across = groups.min(MOST_GROUPS);
         let passes = tokens.div_ceil(TOKENS);
         let bias = self.bias.as_ref().map_or(&*self.scales, GpuTensor::buffer);
+        let mut reads = vec![&*self.numbers, &*self.scales, x.buffer(), bias];
+        reads.extend(more.map(GpuTensor::buffer));
+        let added = more.map_or(0, GpuTensor::bytes);
         self.gpu.run(&Run {
-            kernel: &format!("quantised product of {} bits", self.bits),
-            source: &|| include_str!("kernels/quant.wgsl").replace("LOADER", &loader(self.bits)),
+            kernel: &format!(
+                "quantised product of {} bits{}",
+                self.bits,
+                if more.is_some() { " onto others" } else { "" }
+            ),
+            source: &|| {
+                let binding = "@group(0) @binding(5) var<storage, read> more: array<f32>;";
+                let (binding, y, onto) = match more {
+                    Some(_) => (binding, "6", "+ more[at]"),
+                    None => ("", "5", ""),
+                };
+                include_str!("kernels/quant.wgsl")
+                    .replace("LOADER", &loader(self.bits))
+                    .replace("MORE_BINDING", binding)
+                    .replace("Y_BINDING", y)
+                    .replace("ONTO", onto)
+            },
             sizes: &[
                 self.rows as u32,
                 self.columns as u32,
@@ -155,13 +189,13 @@ impl GpuQuantMatrix {
                 0,
                 0,
             ],
-            reads: &[&self.numbers, &self.scales, x.buffer(), bias],
+            reads: &reads,
             writes: y.buffer(),
             // Passes over the same rows follow each other, so that these are read once.
             groups: [passes as u32, across as u32, groups.div_ceil(across) as u32],
             flops: 2 * (self.rows * self.columns * tokens) as u64,
-            bytes: self.bytes + x.bytes() + y.bytes(),
-            moved: self.bytes + x.bytes() + y.bytes(),
+            bytes: self.bytes + x.bytes() + y.bytes() + added,
+            moved: self.bytes + x.bytes() + y.bytes() + added,
         })?;
         Ok(y)
     }

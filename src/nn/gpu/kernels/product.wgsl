@@ -9,7 +9,9 @@ struct Sizes {
     // Of a convolution: the picture that is read, and how.
     h: u32, w: u32, c: u32, out_h: u32,
     out_w: u32, kernel_w: u32, stride: u32, pad: u32,
-    double: u32, has_bias: u32, unused_a: u32, unused_b: u32,
+    double: u32, has_bias: u32,
+    // Rows that share a row of what is added.
+    each: u32, unused: u32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;

@@ -81,15 +81,15 @@ fn main(
 }
 
 // A matrix of the output, from workgroup memory.
-fn store_sums(unit: u32, m: u32, n: u32, lane: u32, lanes: u32) {
+fn store_sums(unit: u32, first_m: u32, first_n: u32, lane: u32, lanes: u32) {
     for (var quad = lane; quad < SIDE * SIDE / 4u; quad += lanes) {
-        let down = m + quad / (SIDE / 4u);
-        let across = n + quad % (SIDE / 4u) * 4u;
-        if down < s.m && across < s.n {
+        let m = first_m + quad / (SIDE / 4u);
+        let n = first_n + quad % (SIDE / 4u) * 4u;
+        if m < s.m && n < s.n {
             let at = unit * SIDE * SIDE + quad * 4u;
             var sum = vec4<f32>(sum_tile[at], sum_tile[at + 1u], sum_tile[at + 2u], sum_tile[at + 3u]);
-            if atomicLoad(&spilled) != 0u { sum = exactly(down, across); }
-            store(down, across, sum + offset_at(across));
+            if atomicLoad(&spilled) != 0u { sum = exactly(m, n); }
+            store(m, n, sum + offset_at(n) ONTO);
         }
     }
 }

@@ -63,7 +63,7 @@ fn main(
         let m = first_m + id.y * TM + i;
         MENDED
         if m < s.m && n < s.n {
-            store(m, n, sums[i] + offset);
+            store(m, n, sums[i] + offset ONTO);
         }
     }
 }

@@ -8,7 +8,8 @@ struct Sizes { at: vec4<u32>, rows: u32, columns: u32, tokens: u32, has_bias: u3
 @group(0) @binding(2) var<storage, read> scales: array<vec2<f32>>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+MORE_BINDING
+@group(0) @binding(Y_BINDING) var<storage, read_write> y: array<f32>;
 
 const LANES = 16u;
 const ROWS = 4u;
@@ -48,6 +49,7 @@ fn main(
     if id.x < TOKENS && first + id.x < s.tokens && row < s.rows {
         var offset = 0.0;
         if s.has_bias != 0u { offset = bias[row]; }
-        y[(first + id.x) * s.rows + row] = parts[id.y * LANES][id.x] + offset;
+        let at = (first + id.x) * s.rows + row;
+        y[at] = parts[id.y * LANES][id.x] + offset ONTO;
     }
 }

@@ -19,21 +19,26 @@ fn products_are_those_of_the_processor() {
             let (x, w, b) = (draw(0, &[1, m, k]), draw(1, &[k, n]), draw(2, &[n]));
             let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
             let want = nn::linear(&x, &w, Some(&b)).unwrap();
-            let got = product::linear(&up(&x), &up(&w), Some(&up(&b))).unwrap();
+            let got = product::linear(&up(&x), &up(&w), Some(&up(&b)), None).unwrap();
             same(&got, &want, &format!("{m}x{k}x{n}"));
+            let more = draw(3, &[1, m, n]);
+            let onto = Some(product::Onto::All(&up(&more)));
+            let got = product::linear(&up(&x), &up(&w), Some(&up(&b)), onto).unwrap();
+            let want = (&want + &more).unwrap();
+            same(&got, &want, &format!("{m}x{k}x{n} onto others"));
             for kind in [DType::F16, DType::BF16] {
                 let held = w.to_dtype(kind).unwrap();
                 let stored = GpuTensor::upload_weight(gpu, &held).unwrap();
                 assert!(stored.is_half());
                 let want = nn::linear(&x, &held.to_dtype(DType::F32).unwrap(), None).unwrap();
-                let got = product::linear(&up(&x), &stored, None).unwrap();
+                let got = product::linear(&up(&x), &stored, None, None).unwrap();
                 assert!(apart(&got, &want) < 1e-4, "{m}x{k}x{n} by {kind:?}");
             }
         }
         // Large enough for the large tiles.
         let (x, w) = (draw(3, &[1600, 20]), draw(4, &[20, 500]));
         let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
-        let got = product::linear(&up(&x), &up(&w), None).unwrap();
+        let got = product::linear(&up(&x), &up(&w), None, None).unwrap();
         same(&got, &nn::linear(&x, &w, None).unwrap(), "large tiles");
     });
 }
@@ -85,8 +90,17 @@ fn convolutions_are_those_of_the_processor() {
             let w = draw(1, &[kernel, kernel, shape[3], out]);
             let b = draw(2, &[out]);
             let want = nn::conv2d(&x, &w, Some(&b), options).unwrap();
-            let got = product::conv2d(&up(&x), &up(&w), Some(&up(&b)), options).unwrap();
+            let got = product::conv2d(&up(&x), &up(&w), (Some(&up(&b)), None), options).unwrap();
             same(&got, &want, &format!("{shape:?} {options:?}"));
+            let t = draw(3, &[shape[0], out]);
+            let onto = Some(product::Onto::Channels(&up(&t)));
+            let got = product::conv2d(&up(&x), &up(&w), (Some(&up(&b)), onto), options);
+            let want = nn::add_channels(&want, &t).unwrap();
+            same(
+                &got.unwrap(),
+                &want,
+                &format!("{shape:?} {options:?} and channels"),
+            );
         }
     });
 }
@@ -128,7 +142,7 @@ fn near_in_f16(gpu: &Gpu) {
         let wide = w.to_dtype(DType::F32).unwrap();
         let near = |x: &Tensor, limit: f32, what: &str| {
             let want = nn::linear(x, &wide, Some(&b)).unwrap();
-            let got = product::linear(&up(x), &stored, Some(&up(&b))).unwrap();
+            let got = product::linear(&up(x), &stored, Some(&up(&b)), None).unwrap();
             let apart = apart(&got, &want);
             assert!(apart < limit, "{what} {m}x{k}x{n}: {apart} apart");
         };
@@ -148,7 +162,7 @@ fn near_in_f16(gpu: &Gpu) {
     for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
         let x = (&x * scale).unwrap();
         let want = nn::conv2d(&x, &wide, None, ConvOptions::same(3)).unwrap();
-        let got = product::conv2d(&up(&x), &stored, None, ConvOptions::same(3)).unwrap();
+        let got = product::conv2d(&up(&x), &stored, (None, None), ConvOptions::same(3)).unwrap();
         let apart = apart(&got, &want);
         assert!(apart < limit, "a picture times {scale}: {apart} apart");
     }
