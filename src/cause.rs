@@ -18,18 +18,19 @@ pub(crate) fn first_line(cause: &Cause) -> String {
 /// An error and its causes in one sentence. Most messages name their cause already; only what
 /// they leave out is added behind a colon.
 pub fn sentence(error: &(dyn Error + 'static)) -> String {
-    let mut said = error.to_string();
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let why = error.to_string();
-        let first = why.lines().next().unwrap_or_default();
-        if !said.contains(first) {
-            said = format!("{said}: {why}");
+        let mut lines = why.lines().map(str::trim);
+        let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        if !message.contains(first.trim_end_matches(['.', ':'])) {
+            message = format!("{message}: {why}");
         }
         cause = error.source();
     }
     // Causes may come in many lines; what is told is one.
-    said.split_whitespace().collect::<Vec<_>>().join(" ")
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn start() -> ExitCode {
     vokenboard::nn::share_cores();
     vokenboard::logging::start();
     vokenboard::nn::keep_memory();
-    vokenboard::nn::tell_of_cut_files();
+    vokenboard::nn::report_cut_files();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,7 +50,7 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
         Some(command) => {
             // Whoever reads what is printed may stop (`| head`): then this ends, too, quietly.
             sigpipe::reset();
-            tell_of_full_output();
+            report_full_output();
             cli::run(command, bench_ui)
         }
         None => open_studio(arguments),
@@ -59,11 +59,11 @@ fn run(arguments: Cli) -> anyhow::Result<()> {
 
 /// Where what is printed cannot be written (a full disk), a command ends with a sentence: the
 /// standard library panics then, wherever something is printed.
-fn tell_of_full_output() {
+fn report_full_output() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let said = panic.payload_as_str().unwrap_or_default();
-        let Some(why) = said.strip_prefix("failed printing to std") else {
+        let message = panic.payload_as_str().unwrap_or_default();
+        let Some(why) = message.strip_prefix("failed printing to std") else {
             return usual(panic);
         };
         let why = why.split_once(": ").map_or(why, |(_, why)| why);

@@ -65,7 +65,7 @@ pub fn add_with_parts(
 ) -> Result<Added, CatalogueError> {
     let known = weights::installed(models)?.models;
     let files = parts.iter().map(|part| match part.to_str() {
-        Some(said) if !part.exists() => file_of(models, said),
+        Some(reference) if !part.exists() => file_of(models, reference),
         _ => Ok(part.clone()),
     });
     let asked = AddOptions {
@@ -121,16 +121,16 @@ fn register(model: Model, models: &Path, known: &[Model]) -> Result<Added, Catal
 ///
 /// # Errors
 /// Where it is neither.
-pub fn file_of(models: &Path, said: &str) -> Result<PathBuf, CatalogueError> {
-    if !Path::new(said).exists()
-        && let Ok(model) = weights::find(models, said)
+pub fn file_of(models: &Path, reference: &str) -> Result<PathBuf, CatalogueError> {
+    if !Path::new(reference).exists()
+        && let Ok(model) = weights::find(models, reference)
         && let Some(path) = model.source.path()
     {
         return Ok(path.to_owned());
     }
-    std::path::absolute(said).map_err(|error| {
+    std::path::absolute(reference).map_err(|error| {
         CatalogueError::Request(format!(
-            "{said} is no file ({error}); give its path or its id"
+            "{reference} is no file ({error}); give its path or its id"
         ))
     })
 }
@@ -288,11 +288,11 @@ fn judged(identity: Identity, path: &Path) -> Result<Identity, CatalogueError> {
             identity.instead.unwrap_or_default()
         )));
     }
-    let said = identity
+    let spelled = identity
         .notes
         .iter()
         .find(|note| note.contains("not supported"));
-    let called = match said {
+    let called = match spelled {
         Some(note) => format!("{}; {note}", identity.called),
         None => identity.called,
     };
@@ -325,7 +325,7 @@ fn predicts(
         if identity
             .prediction
             .as_deref()
-            .is_some_and(|said| said != given)
+            .is_some_and(|spelled| spelled != given)
         {
             identity.notes.push(format!(
                 "--prediction {given} was taken, against what the file says"

@@ -207,15 +207,15 @@ fn other_pipeline(class: &str) -> (&'static str, &'static str) {
 /// Pipelines whose UNet is of another kind.
 fn other_unet(class: &str, unet: &Value) -> Option<(&'static str, &'static str)> {
     let reads = unet["in_channels"].as_u64().unwrap_or(4);
-    let told = |begin: &str| class.starts_with(begin);
+    let is_class = |begin: &str| class.starts_with(begin);
     Some(match class {
-        _ if told("StableVideoDiffusion") => ("svd", "Stable Video Diffusion"),
-        _ if told("Kolors") => ("kolors", "Kolors"),
-        _ if told("Kandinsky") => ("kandinsky", "Kandinsky"),
-        _ if told("IF") => ("deepfloyd-if", "DeepFloyd IF"),
-        _ if told("AnimateDiff") => ("animatediff", "AnimateDiff"),
+        _ if is_class("StableVideoDiffusion") => ("svd", "Stable Video Diffusion"),
+        _ if is_class("Kolors") => ("kolors", "Kolors"),
+        _ if is_class("Kandinsky") => ("kandinsky", "Kandinsky"),
+        _ if is_class("IF") => ("deepfloyd-if", "DeepFloyd IF"),
+        _ if is_class("AnimateDiff") => ("animatediff", "AnimateDiff"),
         _ if class.contains("InstructPix2Pix")
-            || (reads == 8 && !told("StableDiffusionLatentUpscale")) =>
+            || (reads == 8 && !is_class("StableDiffusionLatentUpscale")) =>
         {
             ("instruct-pix2pix", "InstructPix2Pix")
         }

@@ -203,7 +203,7 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
     const SD1: &str = "Stable Diffusion 1.x";
     const SD2: &str = "Stable Diffusion 2.x";
     const SDXL: &str = "Stable Diffusion XL";
-    let told = |name: &str| t.describe(name);
+    let described = |name: &str| t.describe(name);
     // What only XL has: a second text encoder, more than one block at an attention.
     let two = t.find(|name| {
         name.starts_with("lora_te2_")
@@ -220,14 +220,14 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         Some((name.as_str(), width))
     });
     match reads {
-        Some((name, 768)) => return Some(("sd1", SD1, told(name))),
-        Some((name, 1024)) => return Some(("sd2", SD2, told(name))),
-        Some((name, 2048)) => return Some(("sdxl", SDXL, told(name))),
-        Some((name, 1280)) => return Some(("sdxl-refiner", "an SDXL refiner", told(name))),
+        Some((name, 768)) => return Some(("sd1", SD1, described(name))),
+        Some((name, 1024)) => return Some(("sd2", SD2, described(name))),
+        Some((name, 2048)) => return Some(("sdxl", SDXL, described(name))),
+        Some((name, 1280)) => return Some(("sdxl-refiner", "an SDXL refiner", described(name))),
         _ => {}
     }
     if let Some((name, _)) = two {
-        return Some(("sdxl", SDXL, told(name)));
+        return Some(("sdxl", SDXL, described(name)));
     }
     // XL has no attention at its finest level.
     let finest = t.find(|name| {
@@ -268,22 +268,22 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         Some((name.as_str(), width))
     });
     match (text, projection) {
-        (Some((name, 1024)), _) => return Some(("sd2", SD2, told(name))),
-        (Some((name, 768)), _) => return Some(("sd1", SD1, told(name))),
+        (Some((name, 1024)), _) => return Some(("sd2", SD2, described(name))),
+        (Some((name, 768)), _) => return Some(("sd1", SD1, described(name))),
         (_, Some((name, info))) if finest.is_some() => {
             return Some(match info.shape.len() {
-                2 => ("sd2", SD2, told(name)),
-                _ => ("sd1", SD1, told(name)),
+                2 => ("sd2", SD2, described(name)),
+                _ => ("sd1", SD1, described(name)),
             });
         }
         _ => {}
     }
     if let Some((name, _)) = finest.or(deep) {
-        return Some(("sd1", SD1, told(name)));
+        return Some(("sd1", SD1, described(name)));
     }
     let other =
         t.find(|name| name.contains("attentions") || name.contains("_1_transformer_blocks"));
     other
-        .map(|(name, _)| ("sdxl", SDXL, told(name)))
-        .or_else(|| reads.map(|(name, _)| ("sd1", SD1, told(name))))
+        .map(|(name, _)| ("sdxl", SDXL, described(name)))
+        .or_else(|| reads.map(|(name, _)| ("sd1", SD1, described(name))))
 }

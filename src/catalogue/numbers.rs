@@ -47,8 +47,8 @@ pub(super) fn judge(t: &HeaderTensors, identity: &mut Identity) {
         Some(format!("{} ({name})", info.dtype))
     });
     if let Some(way) = way {
-        let said = format!("its weights are stored as {way}, which is not supported");
-        identity.notes.push(said);
+        let note = format!("its weights are stored as {way}, which is not supported");
+        identity.notes.push(note);
         identity.supported = false;
         if identity.is != WeightsKind::Refused {
             identity.instead =

@@ -41,7 +41,7 @@ pub(super) fn identify(path: &Path, header: &GgufHeader) -> Result<Identity, Cat
         Err(ProjectorError::Unusable { reason, .. }) => refused(
             "clip",
             CALLED,
-            reason,
+            reason.to_string(),
             "choose the model file that it belongs to; with an mmproj of Gemma 3 that is whole it can see",
         ),
         Err(error) => return Err(error.into()),

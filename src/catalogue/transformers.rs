@@ -203,8 +203,12 @@ fn pixart_like(t: &HeaderTensors) -> Option<Found> {
     let diffusers = t.has_prefix("adaln_single.") && t.has_prefix("caption_projection.");
     if original || diffusers {
         // Alpha is told of sizes, and reads latents of 4 channels as Sigma does.
-        let told = t.has_prefix("csize_embedder.") || t.has_part(".resolution_embedder.");
-        let called = if told { "PixArt-Alpha" } else { "PixArt-Sigma" };
+        let conditioned = t.has_prefix("csize_embedder.") || t.has_part(".resolution_embedder.");
+        let called = if conditioned {
+            "PixArt-Alpha"
+        } else {
+            "PixArt-Sigma"
+        };
         let name = match original {
             true => "y_embedder.y_proj.fc1.weight",
             false => t.first_with_prefix("adaln_single.")?,

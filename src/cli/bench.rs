@@ -86,7 +86,7 @@ impl UiBenchArgs {
             ("longest", longest),
         ];
         let rows = rows.map(|(quantile, ms)| (format!("{name}, {quantile}"), ms, "ms"));
-        tell_rows(&rows, &self.json)
+        print_rows(&rows, &self.json)
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn run(
 type BenchRow = (String, f64, &'static str);
 
 /// Prints the rows, and writes them to a JSON file if one is wanted.
-fn tell_rows(rows: &[BenchRow], json: &JsonArgs) -> anyhow::Result<()> {
+fn print_rows(rows: &[BenchRow], json: &JsonArgs) -> anyhow::Result<()> {
     for (name, value, unit) in rows {
         println!("{name:<40} {value:>8.2} {unit}");
     }
@@ -162,7 +162,7 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
     let load = started.elapsed();
     let before = args.panels_before;
     let mut context: Vec<ContextPanel> = (1..=before)
-        .map(|number| told_before(number, description.takes.size))
+        .map(|number| context_panel(number, description.takes.size))
         .collect();
     let mut all = Vec::new();
     let mut whole = Vec::new();
@@ -227,14 +227,14 @@ fn tell(args: &TellBench) -> anyhow::Result<()> {
         all.len(),
         description.default_settings.steps
     );
-    tell_rows(
+    print_rows(
         &rows.map(|(name, value, unit)| (name.to_string(), value, unit)),
         &args.json,
     )
 }
 
 /// Panel `number` of a story that goes on and on; no two pictures are alike.
-fn told_before(number: u32, size: Size) -> ContextPanel {
+fn context_panel(number: u32, size: Size) -> ContextPanel {
     let (width, height) = (size.width.max(1), size.height.max(1));
     let friends = ["owl", "rabbit", "bear", "mouse", "dragon"];
     // Of different things, so that no model is led to say the same again.

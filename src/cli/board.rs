@@ -149,8 +149,8 @@ impl Board {
     ///
     /// # Errors
     /// A panel or member without a picture, or a file that is none.
-    pub(super) fn named_picture(&self, said: &str) -> anyhow::Result<(ImageId, String)> {
-        if let Some(number) = said.strip_prefix("panel:") {
+    pub(super) fn named_picture(&self, reference: &str) -> anyhow::Result<(ImageId, String)> {
+        if let Some(number) = reference.strip_prefix("panel:") {
             let at = number
                 .trim()
                 .parse::<usize>()
@@ -165,7 +165,7 @@ impl Board {
                 None => bail!("there is no panel {number} with a picture; name another"),
             };
         }
-        if let Some(name) = said.strip_prefix("cast:") {
+        if let Some(name) = reference.strip_prefix("cast:") {
             let member = self.story().member_called(name);
             let picture = member.and_then(|member| Some((member, member.pictures.first()?)));
             return match picture {
@@ -173,7 +173,7 @@ impl Board {
                 None => bail!("the cast has no {name} with a picture; give the member one first"),
             };
         }
-        let (picture, _) = read_picture_file(Path::new(said))?;
+        let (picture, _) = read_picture_file(Path::new(reference))?;
         Ok((self.put(picture).0, String::new()))
     }
 

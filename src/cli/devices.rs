@@ -29,7 +29,7 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     }
     let all = adapters();
     for adapter in &all {
-        tell(adapter);
+        print_adapter(adapter);
     }
     let place = weights::select_device(DeviceChoice::Auto)?;
     println!("auto   takes {}: {}", place.name(), place.why);
@@ -39,7 +39,7 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     }))
 }
 
-fn tell(adapter: &AdapterInfo) {
+fn print_adapter(adapter: &AdapterInfo) {
     let number = format!("gpu:{}", adapter.index);
     println!(
         "{number:<6} {}, {}, {}",

@@ -169,12 +169,12 @@ impl FrameArgs {
                 file: file.map(|file| file_use(file, models)).transpose()?,
             });
         }
-        if let (Some(said), Some(net)) = (&self.control, &self.controlnet) {
-            settings.control = vec![self.control(board, said, file_use(net, models)?)?];
+        if let (Some(argument), Some(net)) = (&self.control, &self.controlnet) {
+            settings.control = vec![self.control(board, argument, file_use(net, models)?)?];
         }
         if !self.reference.is_empty() {
-            let said = self.reference.iter().filter(|said| *said != "none");
-            let references = said.map(|said| self.reference(board, said, models));
+            let argument = self.reference.iter().filter(|argument| *argument != "none");
+            let references = argument.map(|argument| self.reference(board, argument, models));
             settings.references = references.collect::<Result<_, _>>()?;
         }
         Ok(settings)
@@ -190,13 +190,15 @@ impl FrameArgs {
     fn reference(
         &self,
         board: &Board,
-        said: &str,
+        argument: &str,
         models: Option<&Path>,
     ) -> anyhow::Result<Reference> {
-        let (image, prompt) = board.named_picture(said)?;
-        let file = |said: &Option<String>| {
-            let said = said.as_deref();
-            said.map(|said| file_use(said, models)).transpose()
+        let (image, prompt) = board.named_picture(argument)?;
+        let file = |argument: &Option<String>| {
+            let argument = argument.as_deref();
+            argument
+                .map(|argument| file_use(argument, models))
+                .transpose()
         };
         let usual = if self.ip_adapter.is_some() { 0.6 } else { 0.5 };
         Ok(Reference {
@@ -211,10 +213,10 @@ impl FrameArgs {
         })
     }
 
-    fn control(&self, board: &Board, said: &str, net: FileUse) -> anyhow::Result<Control> {
-        let Some((kind, file)) = said.split_once(':') else {
+    fn control(&self, board: &Board, argument: &str, net: FileUse) -> anyhow::Result<Control> {
+        let Some((kind, file)) = argument.split_once(':') else {
             bail!(
-                "\"{said}\" does not say what the picture is; give one such as scribble:sketch.png"
+                "\"{argument}\" does not say what the picture is; give one such as scribble:sketch.png"
             );
         };
         let picture = read_picture_file(Path::new(file))?.0;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::board::Board;
 use super::cast::member_called;
-use super::report::{plain, say};
+use super::report::{plain, print_line};
 use crate::story::{Edit, MemberId, Panel, PanelId, PictureTake, read_picture_file};
 
 #[derive(Debug, Args)]
@@ -237,13 +237,15 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
     let panels = board.len();
     if json {
         let panel = (done != "removed").then(|| &board.story().panels[number]);
-        say(&json!({
-            "event": done, "panel": number + 1, "id": panel.map(|panel| panel.id),
-            "text": panel.map(|panel| &panel.text),
-            "image": panel.and_then(|panel| panel.picture()).map(|take| take.image.as_str()),
-            "panels": panels, "project": plain(dir),
-        })
-        .to_string());
+        print_line(
+            &json!({
+                "event": done, "panel": number + 1, "id": panel.map(|panel| panel.id),
+                "text": panel.map(|panel| &panel.text),
+                "image": panel.and_then(|panel| panel.picture()).map(|take| take.image.as_str()),
+                "panels": panels, "project": plain(dir),
+            })
+            .to_string(),
+        );
         return Ok(());
     }
     let what = match &args.what {
@@ -256,7 +258,7 @@ pub(super) fn run(args: &PanelArgs) -> anyhow::Result<()> {
         1 => "1 panel".to_owned(),
         panels => format!("{panels} panels"),
     };
-    say(&format!("{what}: {} has {has}", dir.display()));
+    print_line(&format!("{what}: {} has {has}", dir.display()));
     Ok(())
 }
 

@@ -74,11 +74,11 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         model.model = model.model.or(drawn_by);
     }
     let count = panels.len() * usize::from(args.frame.variations.unwrap_or(1));
-    let mut teller = EngineSession::start(&model, Reporter::new(args.json, count))?;
-    args.words.check(&teller.description.writer)?;
+    let mut session = EngineSession::start(&model, Reporter::new(args.json, count))?;
+    args.words.check(&session.description.writer)?;
     let mut orders = Vec::new();
     for at in panels {
-        let settings = settings(args, &board, &teller.description, at, make)?;
+        let settings = settings(args, &board, &session.description, at, make)?;
         let all = args.frame.all(settings).into_iter();
         orders.extend(all.map(|settings| (at, settings)));
     }
@@ -87,11 +87,13 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
             board.set_panel_direction(at, direction)?;
         }
     }
-    teller.reporter.ready(&teller.description, orders[0].1.seed);
+    session
+        .reporter
+        .ready(&session.description, orders[0].1.seed);
     let candidates = args.candidates.unwrap_or(1);
     let made = orders.len();
     let mut redrawing = RegenerateRun {
-        teller,
+        session,
         board,
         elsewhere: Vec::new(),
     };
@@ -99,7 +101,7 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         redrawing.panel(args, at, make, settings, candidates)?;
     }
     redrawing.take_in_all()?;
-    let RegenerateRun { mut teller, .. } = redrawing;
+    let RegenerateRun { mut session, .. } = redrawing;
     let dir = args.dir.display();
     let what = match (args.text, candidates, made) {
         (true, 1, _) => "a text".to_string(),
@@ -111,7 +113,7 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
         true => format!("added {what} to the panels of {dir}"),
         false => format!("added {what} to panel {} of {dir}", first + 1),
     };
-    teller
+    session
         .reporter
         .done(&sentence, &json!({"project": plain(&args.dir)}));
     Ok(())
@@ -120,8 +122,8 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
 /// The places of the panels that are meant, from 0.
 fn panels(args: &RegenerateArgs, board: &Board) -> anyhow::Result<Vec<usize>> {
     let Some(number) = args.panel else {
-        let told = |at: &usize| !board.text(*at).trim().is_empty();
-        return Ok((0..board.len()).filter(told).collect());
+        let has_text = |at: &usize| !board.text(*at).trim().is_empty();
+        return Ok((0..board.len()).filter(has_text).collect());
     };
     let number = number as usize;
     if number > board.len() {
@@ -165,7 +167,7 @@ fn settings(
 
 /// A board that is given new takes.
 struct RegenerateRun {
-    teller: EngineSession,
+    session: EngineSession,
     board: Board,
     elsewhere: Vec<PendingTake>,
 }
@@ -187,7 +189,7 @@ impl RegenerateRun {
         settings: Settings,
         candidates: u32,
     ) -> anyhow::Result<()> {
-        while !self.teller.has_room() && self.take_in()? {}
+        while !self.session.has_room() && self.take_in()? {}
         let (seed, started) = (settings.seed, Instant::now());
         let mut request = self.board.request(at, make, settings);
         request = match &args.instruction {
@@ -197,7 +199,7 @@ impl RegenerateRun {
                 ..request
             },
         };
-        match self.teller.begin(at + 1, request) {
+        match self.session.begin(at + 1, request) {
             Ok(PanelStarted::Done(output)) => self.keep(at, *output, seed, started),
             Ok(PanelStarted::Elsewhere(job, _)) => {
                 self.elsewhere.push(PendingTake {
@@ -218,7 +220,7 @@ impl RegenerateRun {
 
     /// Waits for a picture from elsewhere; `false` where none is to come.
     fn take_in(&mut self) -> anyhow::Result<bool> {
-        let Some((job, output)) = self.teller.next_ended()? else {
+        let Some((job, output)) = self.session.next_ended()? else {
             return Ok(false);
         };
         let at = self.elsewhere.iter().position(|drawing| drawing.job == job);
@@ -249,7 +251,7 @@ impl RegenerateRun {
     ) -> anyhow::Result<()> {
         self.board.add_takes(at, output)?;
         self.board.save_made()?;
-        self.teller.reporter.panel_done(&PanelDone {
+        self.session.reporter.panel_done(&PanelDone {
             panel: at + 1,
             text: self.board.text(at),
             image: self.board.image(at),

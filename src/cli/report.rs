@@ -92,12 +92,12 @@ impl Reporter {
             eprintln!("{model} does not know: {}", words.join(", "));
         }
         if let Some(language) = language {
-            let told = if writes {
+            let subject = if writes {
                 "it goes on in English, and"
             } else {
                 "it"
             };
-            eprintln!("{model} knows English only: {told} draws little of a text in {language}");
+            eprintln!("{model} knows English only: {subject} draws little of a text in {language}");
         }
     }
 
@@ -122,7 +122,7 @@ impl Reporter {
                 "event": "ready", "model": model, "pipeline": pipeline, "weights": weights,
                 "device": device, "seed": seed,
             })),
-            Style::Lines => say(&format!("{model} on {device}, seed {seed}")),
+            Style::Lines => print_line(&format!("{model} on {device}, seed {seed}")),
             Style::Bars(bars) => {
                 bars.above(&format!("{model} on {device}, seed {seed}"));
                 bars.text.set_message("");
@@ -200,7 +200,7 @@ impl Reporter {
             let text = format!("planned {number}. {planned}");
             match &self.style {
                 Style::Bars(bars) => bars.above(&text),
-                _ => say(&text),
+                _ => print_line(&text),
             }
         }
     }
@@ -222,7 +222,7 @@ impl Reporter {
             Style::Lines => {
                 let at = device.map(|device| format!(", {device}"));
                 let at = at.unwrap_or_default();
-                say(&format!(
+                print_line(&format!(
                     "{panel}. {text} (seed {seed}, {seconds:.1} s{at})"
                 ));
             }
@@ -238,7 +238,7 @@ impl Reporter {
         let seconds = self.started.elapsed().as_secs_f32();
         match &mut self.style {
             Style::Json => line(&json!({"event": "done", "files": files, "seconds": seconds})),
-            Style::Lines => say(&format!("{sentence} in {seconds:.1} s")),
+            Style::Lines => print_line(&format!("{sentence} in {seconds:.1} s")),
             Style::Bars(bars) => {
                 bars.above(&format!("{sentence} in {seconds:.1} s"));
                 for bar in [&bars.panels, &bars.text, &bars.steps] {
@@ -283,11 +283,11 @@ const TEMPLATES: [&str; 3] = [
 ];
 
 fn line(value: &Value) {
-    say(&value.to_string());
+    print_line(&value.to_string());
 }
 
 /// Writes a line; a reader that has gone away is no reason to stop making the story.
-pub(super) fn say(text: &str) {
+pub(super) fn print_line(text: &str) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -87,7 +87,7 @@ impl EngineSession {
                 }
                 _ => {}
             }
-            self.hear(event)?;
+            self.handle(event)?;
             if let Some(at) = self.ended.iter().position(|(id, _)| *id == job) {
                 let (_, output) = self.ended.remove(at).expect("it was just found");
                 return output.map(|output| PanelStarted::Done(Box::new(output)));
@@ -102,12 +102,12 @@ impl EngineSession {
                 return Ok(None);
             }
             let event = self.engine.wait();
-            self.hear(event)?;
+            self.handle(event)?;
         }
         Ok(self.ended.pop_front())
     }
 
-    fn hear(&mut self, event: Event) -> anyhow::Result<()> {
+    fn handle(&mut self, event: Event) -> anyhow::Result<()> {
         let panel = |id: JobId| self.elsewhere.iter().find(|(job, _)| *job == id);
         match event {
             Event::Progress(id, progress) => {

@@ -83,11 +83,11 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     let cast = args.cast.as_deref().map(Listing::read).transpose()?;
     let seed = args.settings.seed.unwrap_or_else(new_seed);
     let reporter = Reporter::new(args.json, usize::from(args.panels));
-    let mut teller = EngineSession::start(&args.model, reporter)?;
-    teller.reporter.ready(&teller.description, seed);
-    args.words.check(&teller.description.writer)?;
+    let mut session = EngineSession::start(&args.model, reporter)?;
+    session.reporter.ready(&session.description, seed);
+    args.words.check(&session.description.writer)?;
     if let Some(opening) = opening {
-        say_unknown(&mut teller, args.model.models.as_deref(), opening);
+        warn_unknown_words(&mut session, args.model.models.as_deref(), opening);
     }
 
     let mut board = match going_on {
@@ -111,7 +111,7 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
     }
     let mut telling = TellRun {
         args,
-        teller,
+        session,
         board,
         seed,
         elsewhere: Vec::new(),
@@ -120,23 +120,23 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
         telling.panel(Some(opening))?;
         left -= 1;
     }
-    if left > 1 && !args.no_plan && telling.teller.description.writer.instructs {
+    if left > 1 && !args.no_plan && telling.session.description.writer.instructs {
         telling.plan(left)?;
     }
     for _ in 0..left {
         telling.panel(None)?;
     }
     telling.take_in_all()?;
-    let (board, mut teller) = (telling.board, telling.teller);
+    let (board, mut session) = (telling.board, telling.session);
     let (sheet, markdown) = board.write_exports()?;
-    let told = usize::from(args.panels);
-    let shares = board.shares(board.len() - told..board.len());
-    teller.reporter.done(
+    let count = usize::from(args.panels);
+    let shares = board.shares(board.len() - count..board.len());
+    session.reporter.done(
         &format!(
-            "told {told} panel{} in {}{}",
-            if told == 1 { "" } else { "s" },
+            "told {count} panel{} in {}{}",
+            if count == 1 { "" } else { "s" },
             args.out.display(),
-            match teller.description.at_once > 1 {
+            match session.description.at_once > 1 {
                 true => format!(" ({shares})"),
                 false => String::new(),
             }
@@ -159,12 +159,12 @@ fn library_model(models: Option<&Path>) -> Option<String> {
 }
 
 /// Says what of the opening the model cannot draw, or what it draws for it.
-fn say_unknown(teller: &mut EngineSession, models: Option<&Path>, opening: &str) {
-    let known = &teller.description;
+fn warn_unknown_words(session: &mut EngineSession, models: Option<&Path>, opening: &str) {
+    let known = &session.description;
     if known.takes.prompts == PromptStyle::Composition {
         if let Some(line) = noun_drawings(&[], opening).line() {
             let model = known.model.clone();
-            teller.reporter.drawn_as(&model, &line);
+            session.reporter.drawn_as(&model, &line);
         }
         return;
     }
@@ -181,20 +181,22 @@ fn say_unknown(teller: &mut EngineSession, models: Option<&Path>, opening: &str)
     let model = known.model.clone();
     let language = other_language(opening);
     // Another writer keeps to the language of the story.
-    let writes = !teller.description.writer.instructs;
-    teller.reporter.unknown(&model, &words, language, writes);
+    let writes = !session.description.writer.instructs;
+    session.reporter.unknown(&model, &words, language, writes);
     if !words.is_empty()
         && let Some(other) = library_model(models)
         && let Some(line) = noun_drawings(&[], opening).line()
     {
-        teller.reporter.drawn_as(&format!("--model {other}"), &line);
+        session
+            .reporter
+            .drawn_as(&format!("--model {other}"), &line);
     }
 }
 
 /// A story that is being told.
 struct TellRun<'a> {
     args: &'a TellArgs,
-    teller: EngineSession,
+    session: EngineSession,
     board: Board,
     seed: u64,
     elsewhere: Vec<PendingPicture>,
@@ -211,7 +213,7 @@ struct PendingPicture {
 
 impl TellRun<'_> {
     fn settings(&self, number: usize) -> anyhow::Result<Settings> {
-        let about = &self.teller.description;
+        let about = &self.session.description;
         let (takes, models) = (&about.takes, self.args.model.models.as_deref());
         let defaults = about.default_settings.clone();
         let settings = self.args.settings.apply_to(defaults, takes, models)?;
@@ -224,7 +226,7 @@ impl TellRun<'_> {
     /// Tells the next panel, whose text may be given. Where its picture is drawn elsewhere, its
     /// text is kept and the story goes on.
     fn panel(&mut self, given: Option<&str>) -> anyhow::Result<()> {
-        while !self.teller.has_room() && self.take_in()? {}
+        while !self.session.has_room() && self.take_in()? {}
         let at = self.board.len();
         let settings = self.settings(at + 1)?;
         let seed = settings.seed;
@@ -234,7 +236,7 @@ impl TellRun<'_> {
             text: text.clone(),
             ..self.board.request(at, Make::Both, settings)
         };
-        let begun = match self.teller.begin(at + 1, request) {
+        let begun = match self.session.begin(at + 1, request) {
             Ok(begun) => begun,
             Err(error) => {
                 // What others draw is not lost for it.
@@ -268,7 +270,7 @@ impl TellRun<'_> {
 
     /// Waits for a picture from elsewhere and puts it into its panel; `false` where none is to come.
     fn take_in(&mut self) -> anyhow::Result<bool> {
-        let Some((job, output)) = self.teller.next_ended()? else {
+        let Some((job, output)) = self.session.next_ended()? else {
             return Ok(false);
         };
         let Some(at) = self.elsewhere.iter().position(|drawing| drawing.job == job) else {
@@ -282,7 +284,7 @@ impl TellRun<'_> {
             Err(error) => {
                 self.take_in_all()?;
                 let (number, dir) = (at + 1, self.args.out.display());
-                let model = &self.teller.description.model;
+                let model = &self.session.description.model;
                 return Err(anyhow!(
                     "{error}; its text is kept, and `vokenboard regenerate {dir} --panel {number} --model {model}` draws it"
                 ));
@@ -304,7 +306,7 @@ impl TellRun<'_> {
     }
 
     fn report(&mut self, at: usize, seed: u64, started: Instant) {
-        self.teller.reporter.panel_done(&PanelDone {
+        self.session.reporter.panel_done(&PanelDone {
             panel: at + 1,
             text: self.board.text(at),
             image: self.board.image(at),
@@ -318,13 +320,13 @@ impl TellRun<'_> {
     fn plan(&mut self, panels: u16) -> anyhow::Result<()> {
         // A longer story is planned as far as a plan goes.
         let panels = u32::from(panels).min(MOST_PLANNED);
-        while !self.teller.has_room() && self.take_in()? {}
+        while !self.session.has_room() && self.take_in()? {}
         let number = self.board.len() + 1;
         let settings = self.settings(number)?;
         let request = self
             .board
             .request(self.board.len(), Make::Plan(panels), settings);
-        let output = match self.teller.begin(number, request) {
+        let output = match self.session.begin(number, request) {
             Ok(PanelStarted::Done(output)) => *output,
             Ok(PanelStarted::Elsewhere(..)) => Output::default(),
             // A story without a plan is better than none.
@@ -334,7 +336,7 @@ impl TellRun<'_> {
             }
         };
         let lines = output.plan.unwrap_or_default();
-        self.teller.reporter.planned(number, &lines);
+        self.session.reporter.planned(number, &lines);
         self.board.plan_on(lines)?;
         self.board.save_made()
     }

@@ -99,7 +99,7 @@ impl RandomPart {
         Ok(Self(match part {
             BenchPart::Unet => {
                 let noise = |stream: u64, shape: &[usize]| noise(0, stream, shape, device);
-                let told = Conditioning {
+                let conditioning = Conditioning {
                     pooled: Some(noise(2, &[2, 1280])?),
                     time_ids: Some(time_ids(8 * side, 8 * side, 2, device)?),
                     ..Conditioning::of_text(noise(1, &[2, 77, config.cross_attention_dim])?)
@@ -108,7 +108,7 @@ impl RandomPart {
                 let unet = Unet::new(config, drawn(&probe)?)?;
                 let timesteps = same_timestep(500.0, 2, device)?;
                 let latents = noise(0, &[2, side, side, 4])?;
-                Box::new(move || unet.predict(&latents, &timesteps, &told))
+                Box::new(move || unet.predict(&latents, &timesteps, &conditioning))
             }
             BenchPart::Vae => {
                 let config = builtin_vae(family);

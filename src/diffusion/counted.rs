@@ -46,7 +46,7 @@ pub fn counted(
         .map_or(0, |size| 6 * size);
     let pooled = unet.projection_class_embeddings_input_dim.unwrap_or(1);
     let pooled = [2, pooled.saturating_sub(sizes).max(1)];
-    let told = Conditioning {
+    let conditioning = Conditioning {
         pooled: Some(zeros(&pooled)?),
         time_ids: Some(time_ids(8 * w, 8 * h, 2, device)?),
         ..Conditioning::of_text(zeros(&[2, TOKENS, unet.cross_attention_dim])?)
@@ -54,9 +54,11 @@ pub fn counted(
     let step = part("a step", half, &|p| {
         let network = Unet::new(unet.clone(), p)?;
         let latents = zeros(&[2, h, w, unet.in_channels])?;
-        let (timesteps, told) = (same_timestep(500.0, 2, device)?, told.clone());
+        let (timesteps, conditioning) = (same_timestep(500.0, 2, device)?, conditioning.clone());
         Ok(Box::new(move || {
-            network.predict(&latents, &timesteps, &told).map(drop)
+            network
+                .predict(&latents, &timesteps, &conditioning)
+                .map(drop)
         }))
     })?;
     let decoding = part("decoding", half, &|p| {

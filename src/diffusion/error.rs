@@ -1,6 +1,6 @@
 //! What can go wrong, and the small file helpers whose errors say it.
 
-use crate::cause::Cause;
+use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub enum DiffusionError {
         why: Cause,
     },
     /// A configuration is not valid JSON, or has a value that is not supported.
-    #[error("{path} is not usable ({why}); get the model folder again")]
+    #[error("{path} is not usable ({}); get the model folder again", first_line(.why))]
     Config {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum DiffusionError {
         why: Cause,
     },
     /// A tensor is missing or has another shape than the configuration asks for.
-    #[error("{path} does not fit its config.json ({why}); get the model folder again")]
+    #[error("{path} does not fit its config.json ({}); get the model folder again", first_line(.why))]
     Misfit {
         /// The file.
         path: PathBuf,
@@ -58,8 +58,8 @@ pub enum DiffusionError {
     #[error(transparent)]
     Checkpoint(crate::weights::CheckpointError),
     /// Settings contradict one another or the model; the sentence says how.
-    #[error("{0}")]
-    Settings(String),
+    #[error("{}", first_line(.0))]
+    Settings(#[source] Cause),
     /// NaN or infinite values came up while a picture was made.
     #[error("the picture came to nothing: {stage} gave values that are no numbers; {remedy}")]
     NotNumbers {
@@ -69,13 +69,13 @@ pub enum DiffusionError {
         remedy: String,
     },
     /// A tensor operation failed.
-    #[error("{0}")]
-    Tensor(String),
+    #[error("{}", first_line(.0))]
+    Tensor(#[source] Cause),
 }
 
 impl From<candle_core::Error> for DiffusionError {
     fn from(e: candle_core::Error) -> Self {
-        Self::Tensor(sentence(&e))
+        Self::Tensor(e.into())
     }
 }
 
@@ -85,6 +85,17 @@ pub(super) fn sentence(e: &candle_core::Error) -> String {
 }
 
 impl DiffusionError {
+    /// What is wrong with the tensors of `path`, in errors that may name the file or its folder
+    /// themselves.
+    pub(super) fn of_tensors(path: &Path, error: candle_core::Error) -> Self {
+        let folder = path.parent().unwrap_or(path).to_string_lossy();
+        let named = !folder.is_empty() && error.to_string().starts_with(&*folder);
+        match named {
+            true => Self::Tensor(error.into()),
+            false => Self::misfit(path, error),
+        }
+    }
+
     pub(super) fn unreadable(path: &Path, why: impl Into<Cause>) -> Self {
         Self::Unreadable {
             path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! A model folder in diffusers' layout: reading and writing its parts.
 
-use super::error::{DiffusionError, read_json, replace_file, sentence, write_json};
+use super::error::{DiffusionError, read_json, replace_file, write_json};
 use super::{
     CaptionTokenizer, Preview, SchedulerConfig, TextConfig, TextEncoder, Unet, UnetConfig, Vae,
     VaeConfig,
@@ -203,14 +203,7 @@ impl ModelFolder {
             other => DiffusionError::Checkpoint(other),
         })?;
         let view = TensorView::of(&Arc::new(checkpoint));
-        build(config, open(view)).map_err(|error| {
-            let sentence = sentence(&error);
-            // What is wrong with the file itself names it already.
-            match sentence.starts_with(&*dir.to_string_lossy()) {
-                true => DiffusionError::Tensor(sentence),
-                false => DiffusionError::misfit(&path, sentence),
-            }
-        })
+        build(config, open(view)).map_err(|error| DiffusionError::of_tensors(&path, error))
     }
 
     fn write<C: Serialize>(

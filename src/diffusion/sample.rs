@@ -242,11 +242,14 @@ impl TextToImageModel {
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<Vec<RgbaImage>>, DiffusionError> {
         if texts.is_empty() || texts.len() != seeds.len() {
-            return Err(DiffusionError::Settings(format!(
-                "{} texts need as many seeds, not {}",
-                texts.len(),
-                seeds.len()
-            )));
+            return Err(DiffusionError::Settings(
+                format!(
+                    "{} texts need as many seeds, not {}",
+                    texts.len(),
+                    seeds.len()
+                )
+                .into(),
+            ));
         }
         let positive = self.encode_text(texts)?;
         let negative = self.encode_text(&[""])?;
@@ -428,12 +431,12 @@ impl LatentDiffusion {
         let fresh = |step: usize| noise(seed, 1 + step as u64, &shape, &self.device);
         let predict = |seen: &Tensor, t: f64| {
             let t = same_timestep(t, 1, &self.device)?;
-            let told = self.unet.predict(seen, &t, towards)?;
+            let conditional = self.unet.predict(seen, &t, towards)?;
             if how.guidance == 1.0 {
-                return Ok(told);
+                return Ok(conditional);
             }
             let free = self.unet.predict(seen, &t, away)?;
-            &free + ((told - &free)? * how.guidance)?
+            &free + ((conditional - &free)? * how.guidance)?
         };
         let Some(latents) = self.run(&start, init, how, &predict, &fresh, sink)? else {
             return Ok(None);

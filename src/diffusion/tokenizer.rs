@@ -201,7 +201,7 @@ impl CaptionTokenizer {
             let specials = [&*files.begin.0, &*files.end.0, &*files.pad.0];
             let merges = read_text(&merges_path)?;
             let bpe = clip_bpe(&files.vocab, &merges, &specials, Normalizer::Slow)
-                .map_err(|e| DiffusionError::config(&merges_path, e.to_string()))?;
+                .map_err(|e| DiffusionError::config(&merges_path, e))?;
             TokenizerKind::Bpe(Box::new(bpe))
         } else {
             TokenizerKind::Words(files.vocab)

@@ -1,7 +1,7 @@
 //! The way of one picture's latents, whatever predicts: from noise, from a picture (image to
 //! image), or only where a mask says so (inpainting).
 
-use super::error::{DiffusionError, sentence};
+use super::error::DiffusionError;
 use super::{Scheduler, SchedulerConfig, SchedulerKind};
 use crate::nn::Result as TensorResult;
 use candle_core::{DType, Tensor};
@@ -89,9 +89,10 @@ impl Trajectory {
         strength: f64,
     ) -> Result<Self, DiffusionError> {
         if !(0.0..=1.0).contains(&strength) {
-            return Err(DiffusionError::Settings(format!(
-                "the strength {strength} is not from 0 to 1; choose one such as 0.6"
-            )));
+            return Err(DiffusionError::Settings(
+                format!("the strength {strength} is not from 0 to 1; choose one such as 0.6")
+                    .into(),
+            ));
         }
         let start = Scheduler::first_step(steps, strength);
         let scheduler = Scheduler::beginning_at(kind, config, steps, start).map_err(settings)?;
@@ -210,7 +211,7 @@ impl Trajectory {
 }
 
 fn settings(error: candle_core::Error) -> DiffusionError {
-    DiffusionError::Settings(sentence(&error))
+    DiffusionError::Settings(error.into())
 }
 
 /// Whether all of a tensor's values are numbers.

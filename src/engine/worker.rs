@@ -78,7 +78,7 @@ struct EventSender {
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    teller: Arc<EventSender>,
+    sender: Arc<EventSender>,
     pipeline: Option<Box<dyn Pipeline>>,
     /// Jobs that may be elsewhere at once.
     at_once: usize,
@@ -96,7 +96,7 @@ impl Worker {
     ) -> Worker {
         Worker {
             shared,
-            teller: Arc::new(EventSender {
+            sender: Arc::new(EventSender {
                 events,
                 wake: Mutex::new(wake),
             }),
@@ -152,7 +152,9 @@ impl Worker {
         self.pipeline = None;
         let mut gone = false;
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            loader(&mut |progress| gone |= self.teller.tell(Event::Loading(progress)).is_err())
+            loader(&mut |progress| {
+                gone |= self.sender.send_event(Event::Loading(progress)).is_err();
+            })
         }));
         let failure = match loaded {
             Ok(Ok(pipeline)) => {
@@ -167,29 +169,29 @@ impl Worker {
                 );
                 self.at_once = description.at_once.max(1);
                 self.pipeline = Some(pipeline);
-                return self.teller.tell(Event::Ready(description));
+                return self.sender.send_event(Event::Ready(description));
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_sentence("loading the model", panic.as_ref()),
         };
         tracing::warn!(reason = failure, "loading a model failed");
         self.reason.clone_from(&failure);
-        self.teller.tell(Event::LoadFailed(failure))
+        self.sender.send_event(Event::LoadFailed(failure))
     }
 
     fn job(&mut self, id: JobId, request: &Request) -> Result<(), ListenerGone> {
-        self.teller.tell(Event::Started(id))?;
+        self.sender.send_event(Event::Started(id))?;
         let Some(mut pipeline) = self.pipeline.take() else {
             self.shared.queue().running = None;
             let reason = format!("no model is loaded: {}", self.reason);
-            return self.teller.tell(Event::Failed(id, reason));
+            return self.sender.send_event(Event::Failed(id, reason));
         };
         let started = Instant::now();
         let device = pipeline.describe().device.clone();
         let result = catch_unwind(AssertUnwindSafe(|| {
             pipeline.begin(request, &mut |progress| {
                 if self.shared.cancel.load(Ordering::Relaxed)
-                    || self.teller.progress(id, progress).is_err()
+                    || self.sender.progress(id, progress).is_err()
                 {
                     ControlFlow::Break(())
                 } else {
@@ -200,7 +202,7 @@ impl Worker {
         let now = pipeline.describe();
         if now.device != device {
             // A GPU failed, and the processor goes on.
-            self.teller.tell(Event::Ready(now.clone()))?;
+            self.sender.send_event(Event::Ready(now.clone()))?;
         }
         self.pipeline = Some(pipeline);
         let result = match result {
@@ -212,7 +214,7 @@ impl Worker {
         let event = ended(id, started, result);
         // From here on a cancel comes too late, which the caller sees by the event.
         self.shared.queue().running = None;
-        self.teller.tell(event)
+        self.sender.send_event(event)
     }
 
     /// Leaves a job to engines elsewhere, for which a thread without a model waits.
@@ -226,12 +228,12 @@ impl Worker {
             cancel.store(cancelled, Ordering::Relaxed);
             queue.elsewhere.insert(id, Arc::clone(&cancel));
         }
-        self.teller.tell(Event::Elsewhere(id))?;
-        let (shared, teller) = (Arc::clone(&self.shared), Arc::clone(&self.teller));
+        self.sender.send_event(Event::Elsewhere(id))?;
+        let (shared, sender) = (Arc::clone(&self.shared), Arc::clone(&self.sender));
         let wait = move || {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 rest(&mut |progress| {
-                    if cancel.load(Ordering::Relaxed) || teller.progress(id, progress).is_err() {
+                    if cancel.load(Ordering::Relaxed) || sender.progress(id, progress).is_err() {
                         ControlFlow::Break(())
                     } else {
                         ControlFlow::Continue(())
@@ -242,7 +244,7 @@ impl Worker {
             shared.queue().elsewhere.remove(&id);
             shared.changed.notify_one();
             // A listener that has gone wants to know nothing.
-            let _ = teller.tell(event);
+            let _ = sender.send_event(event);
         };
         self.waiting.retain(|thread| !thread.is_finished());
         let thread = std::thread::Builder::new()
@@ -255,7 +257,7 @@ impl Worker {
                 let reason = format!(
                     "nobody can wait for this picture ({error}); close some programs and try again"
                 );
-                return self.teller.tell(Event::Failed(id, reason));
+                return self.sender.send_event(Event::Failed(id, reason));
             }
         }
         Ok(())
@@ -300,7 +302,7 @@ impl EventSender {
         let preview = matches!(progress, Progress::Step { .. });
         let event = Event::Progress(id, progress);
         if !preview {
-            return self.tell(event);
+            return self.send_event(event);
         }
         match self.events.try_send(event) {
             Ok(()) => {
@@ -312,7 +314,7 @@ impl EventSender {
         }
     }
 
-    fn tell(&self, event: Event) -> Result<(), ListenerGone> {
+    fn send_event(&self, event: Event) -> Result<(), ListenerGone> {
         // Woken before as well: where the channel is full, the listener makes room.
         self.wake();
         self.events.send(event).map_err(|_| ListenerGone)?;

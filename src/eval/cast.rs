@@ -123,14 +123,14 @@ impl NamedStory {
 }
 
 /// What the judge sees in a story that was told.
-struct ToldStory {
+struct JudgedStory {
     /// For each panel and each who is in it: who, and whether it is found.
     found: Vec<Vec<(usize, bool)>>,
     /// Sums and counts of centred cosines, of panels that share somebody and of others.
     alike: [(f64, usize); 2],
 }
 
-impl ToldStory {
+impl JudgedStory {
     fn shown(&self) -> (usize, usize) {
         let all = self.found.iter().flatten();
         let right = all.clone().filter(|(_, found)| *found).count();
@@ -164,19 +164,19 @@ pub fn judge_cast(
     recogniser: &Recogniser,
     eye: &IdentityEncoder,
     options: &CastOptions,
-    said: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(&str),
 ) -> Result<[CastRow; 2], EvalError> {
     if options.stories == 0 {
         return Err(EvalError::NoStories);
     }
     let mut rows = [false, true].map(|with_cast| (with_cast, Vec::new()));
     for i in 0..options.stories {
-        said(&format!("story {} of {}", i + 1, options.stories));
+        progress(&format!("story {} of {}", i + 1, options.stories));
         let seed = options.seed.wrapping_add(i as u64);
         let story = NamedStory::new(seed);
-        for (with_cast, told) in &mut rows {
-            let (document, images) = tell(pipeline, &story, *with_cast, seed, options)?;
-            told.push(look(&story, &document, &images, recogniser, eye)?);
+        for (with_cast, judged) in &mut rows {
+            let (document, images) = generate_story(pipeline, &story, *with_cast, seed, options)?;
+            judged.push(look(&story, &document, &images, recogniser, eye)?);
             if let Some(dir) = &options.keep {
                 let row = if *with_cast { "with" } else { "without" };
                 let folder = dir.join(row).join(format!("story-{:03}", i + 1));
@@ -184,10 +184,10 @@ pub fn judge_cast(
             }
         }
     }
-    Ok(rows.map(|(with_cast, told)| row(with_cast, &told, options.seed)))
+    Ok(rows.map(|(with_cast, judged)| row(with_cast, &judged, options.seed)))
 }
 
-fn tell(
+fn generate_story(
     pipeline: &mut dyn Pipeline,
     story: &NamedStory,
     with_cast: bool,
@@ -235,7 +235,7 @@ fn look(
     images: &Images,
     recogniser: &Recogniser,
     eye: &IdentityEncoder,
-) -> Result<ToldStory, EvalError> {
+) -> Result<JudgedStory, EvalError> {
     let (mut found, mut seen) = (Vec::new(), Vec::new());
     for (panel, (_, shown)) in document.story().panels.iter().zip(&story.panels) {
         let picture = panel.picture().and_then(|take| images.get(&take.image));
@@ -265,15 +265,15 @@ fn look(
         .collect();
     let report = identity(&judged, &seen);
     let sum = |of: &super::Similarity| (of.centred.unwrap_or(0.0) * of.pairs as f64, of.pairs);
-    Ok(ToldStory {
+    Ok(JudgedStory {
         found,
         alike: [sum(&report.shared), sum(&report.apart)],
     })
 }
 
-fn row(with_cast: bool, told: &[ToldStory], seed: u64) -> CastRow {
-    let share = |of: fn(&ToldStory) -> (usize, usize)| {
-        let counts: Vec<(usize, usize)> = told.iter().map(of).collect();
+fn row(with_cast: bool, judged: &[JudgedStory], seed: u64) -> CastRow {
+    let share = |of: fn(&JudgedStory) -> (usize, usize)| {
+        let counts: Vec<(usize, usize)> = judged.iter().map(of).collect();
         let sum = |counts: &mut dyn Iterator<Item = (usize, usize)>| {
             counts.fold((0, 0), |(r, n), (right, of)| (r + right, n + of))
         };
@@ -288,14 +288,14 @@ fn row(with_cast: bool, told: &[ToldStory], seed: u64) -> CastRow {
         }
     };
     let mean = |i: usize| {
-        let sums = told.iter().map(|told| told.alike[i]);
+        let sums = judged.iter().map(|judged| judged.alike[i]);
         let (sum, pairs) = sums.fold((0.0, 0), |(s, n), (sum, pairs)| (s + sum, n + pairs));
         (pairs > 0).then(|| sum / pairs as f64)
     };
     CastRow {
         with_cast,
-        shown: share(ToldStory::shown),
-        kept: share(ToldStory::kept),
+        shown: share(JudgedStory::shown),
+        kept: share(JudgedStory::kept),
         alike: [mean(0), mean(1)],
     }
 }
@@ -313,16 +313,16 @@ mod tests {
             for (text, shown) in &story.panels {
                 assert!(!text.contains('{') && !shown.is_empty(), "{text}");
                 assert!(shown.iter().all(|&i| text.contains(story.cast[i].1)));
-                let said = crate::storyworld::mentions(text);
-                assert!(said.subjects.is_empty(), "{text}");
-                assert!(said.place.is_some(), "{text}");
+                let named = crate::storyworld::mentions(text);
+                assert!(named.subjects.is_empty(), "{text}");
+                assert!(named.place.is_some(), "{text}");
             }
         }
     }
 
     #[test]
     fn pairs_of_panels_count_where_both_show_somebody() {
-        let told = ToldStory {
+        let story = JudgedStory {
             found: vec![
                 vec![(0, true)],
                 vec![(0, true), (1, false)],
@@ -331,10 +331,10 @@ mod tests {
             ],
             alike: [(1.0, 4), (0.5, 2)],
         };
-        assert_eq!(told.shown(), (3, 5));
+        assert_eq!(story.shown(), (3, 5));
         // Panels 1 and 2 show 0; 1 and 4, 2 and 4 do not, nor do 2 and 3 show 1.
-        assert_eq!(told.kept(), (1, 4));
-        let row = row(true, &[told], 1);
+        assert_eq!(story.kept(), (1, 4));
+        let row = row(true, &[story], 1);
         assert_eq!(row.kept.counted.rate(), Some(0.25));
         assert_eq!(row.alike, [Some(0.25), Some(0.25)]);
     }

@@ -50,14 +50,14 @@ pub struct CompositionReport {
 }
 
 /// A story with its cast and its pictures.
-struct ToldTale {
+struct IllustratedTale {
     tale: LibraryTale,
     cast: Vec<Member>,
     images: Images,
     context: Vec<ContextPanel>,
 }
 
-impl ToldTale {
+impl IllustratedTale {
     fn new(seed: u64, renderer: &CompositionRenderer) -> Self {
         let tale = LibraryTale::random(seed, Split::HeldOut);
         let images = Images::new();
@@ -121,13 +121,13 @@ pub fn judge_compositions(
     pipeline: &mut dyn Pipeline,
     stories: usize,
     seed: u64,
-    told: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<CompositionReport, EvalError> {
     let renderer = CompositionRenderer::new(SIZE);
     let mut report = CompositionReport::default();
     for story in 0..stories {
-        told(story);
-        let one = ToldTale::new(seed + story as u64, &renderer);
+        progress(story);
+        let one = IllustratedTale::new(seed + story as u64, &renderer);
         for panel in 1..one.context.len() {
             let request = one.request(panel);
             let text = one.context[panel].text.clone();

@@ -77,7 +77,7 @@ pub fn judge(
     recogniser: &Recogniser,
     options: &FaithfulnessOptions,
     grid: Option<&Path>,
-    said: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(&str),
 ) -> Result<FaithfulnessReport, EvalError> {
     if options.samples < MAX_SUBJECTS {
         return Err(EvalError::TooFew(options.samples));
@@ -86,13 +86,13 @@ pub fn judge(
     let (size, _) = model.picture_size();
     let mut report = FaithfulnessReport::default();
 
-    said("real scenes");
+    progress("real scenes");
     let real = draw(&cases, size);
     report
         .rows
         .push(row("real", None, recogniser, &cases, &real)?);
 
-    said("the autoencoder's round trip");
+    progress("the autoencoder's round trip");
     let read_size = (model.unet.config().sample_size * model.vae.config().encoder_scale()) as u32;
     let read = draw(&cases, read_size);
     let back = round_trip(model, &read)?;
@@ -118,7 +118,7 @@ pub fn judge(
             guidance: f64::from(guidance),
             ..options.how
         };
-        let pictures = generate(model, &cases, options.seed, how, said)?;
+        let pictures = generate(model, &cases, options.seed, how, progress)?;
         report.rows.push(row(
             "generated",
             Some(guidance),
@@ -211,11 +211,11 @@ fn generate(
     cases: &[JudgedPicture],
     seed: u64,
     how: DenoisingOptions,
-    said: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<RgbImage>, EvalError> {
     let mut pictures: Vec<RgbImage> = Vec::with_capacity(cases.len());
     for batch in cases.chunks(BATCH) {
-        said(&format!(
+        progress(&format!(
             "guidance {}: {} of {} pictures",
             how.guidance,
             pictures.len(),

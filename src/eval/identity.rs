@@ -46,7 +46,7 @@ impl IdentityEncoder {
     /// # Errors
     /// A picture without pixels.
     pub fn embed(&self, picture: &RgbaImage) -> Result<Vec<f32>, EvalError> {
-        let said = match self {
+        let embedding = match self {
             IdentityEncoder::Tower(tower) => {
                 let how = Preprocess::seen(tower.config().image_size, Crop::WhiteSquare);
                 let seen = how.tensor_of_rgba(picture, &Device::Cpu)?;
@@ -58,9 +58,9 @@ impl IdentityEncoder {
                 clip.embed(&clip.pixels(&rgb, &Device::Cpu)?)?
             }
         };
-        let length = said.sqr()?.sum_all()?.sqrt()?;
-        let said = said.broadcast_div(&Tensor::clamp(&length, 1e-12f32, f32::MAX)?)?;
-        Ok(said.flatten_all()?.to_vec1()?)
+        let length = embedding.sqr()?.sum_all()?.sqrt()?;
+        let embedding = embedding.broadcast_div(&Tensor::clamp(&length, 1e-12f32, f32::MAX)?)?;
+        Ok(embedding.flatten_all()?.to_vec1()?)
     }
 }
 

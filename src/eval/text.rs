@@ -57,14 +57,14 @@ pub struct TextScore {
 
 impl TextScore {
     /// Judges `told`, written after the texts `before` where the story goes on with `reference`.
-    pub fn new(told: &str, reference: &str, before: &[&str]) -> Self {
+    pub fn new(generated: &str, reference: &str, before: &[&str]) -> Self {
         let (hypothesis, target): (Vec<String>, Vec<String>) =
-            (words(told).collect(), words(reference).collect());
+            (words(generated).collect(), words(reference).collect());
         let (matches, possible): (Vec<_>, Vec<_>) =
             (1..=2).map(|n| clipped(&hypothesis, &target, n)).unzip();
         let cast: Vec<&str> = before.iter().copied().chain([reference]).collect();
-        let (named, of_the_cast) = of_the_cast(told, &cast);
-        let said: HashSet<String> = before.iter().flat_map(|t| sentences(t)).collect();
+        let (named, of_the_cast) = of_the_cast(generated, &cast);
+        let known: HashSet<String> = before.iter().flat_map(|t| sentences(t)).collect();
         Self {
             words: hypothesis.len(),
             reference: target.len(),
@@ -72,7 +72,7 @@ impl TextScore {
             possible: [possible[0], possible[1]],
             rouge_l: rouge_l(&hypothesis, &target),
             meteor: meteor(&hypothesis, &target),
-            repeats: sentences(told).any(|s| said.contains(&s)),
+            repeats: sentences(generated).any(|s| known.contains(&s)),
             named,
             of_the_cast,
             pairs: hypothesis
@@ -110,10 +110,10 @@ fn clipped(text: &[String], reference: &[String], n: usize) -> (usize, usize) {
 
 /// BLEU of a corpus up to n-grams of `order`, 1 or 2; `None` without a text.
 pub fn bleu<'a>(scores: impl Iterator<Item = &'a TextScore>, order: usize) -> Option<f64> {
-    let (mut told, mut reference) = (0, 0);
+    let (mut generated, mut reference) = (0, 0);
     let (mut matches, mut possible) = ([0; 2], [0; 2]);
     for score in scores {
-        told += score.words;
+        generated += score.words;
         reference += score.reference;
         let add = |sums: &mut [usize; 2], more: [usize; 2]| {
             sums.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
@@ -130,7 +130,7 @@ pub fn bleu<'a>(scores: impl Iterator<Item = &'a TextScore>, order: usize) -> Op
     let logs: f64 = (0..order)
         .map(|n| (matches[n] as f64 / possible[n] as f64).ln())
         .sum();
-    let penalty = (1.0 - reference as f64 / told as f64).min(0.0);
+    let penalty = (1.0 - reference as f64 / generated as f64).min(0.0);
     Some((penalty + logs / order as f64).exp())
 }
 

@@ -205,7 +205,7 @@ pub(super) fn refuse_other_kind(path: &Path, header: &GgufHeader) -> Result<(), 
 fn other_kind(header: &GgufHeader) -> Option<(String, &'static str)> {
     let arch = header.string("general.architecture").unwrap_or_default();
     let kind = header.string("general.type").unwrap_or_default();
-    let told = |reason: &str, remedy| Some((reason.to_string(), remedy));
+    let trouble = |reason: &str, remedy| Some((reason.to_string(), remedy));
     if header.whole("split.count").is_some_and(|count| count > 1)
         && let Some(part) = header.whole("split.no").filter(|part| *part > 0)
     {
@@ -217,13 +217,13 @@ fn other_kind(header: &GgufHeader) -> Option<(String, &'static str)> {
         return Some((reason, "open part 1"));
     }
     if kind == "adapter" || header.metadata.contains_key("adapter.type") {
-        return told(
+        return trouble(
             "is a LoRA adapter, which changes another model and is none itself",
             "use the model that it was made for",
         );
     }
     if kind == "mmproj" || arch == "clip" {
-        return told(
+        return trouble(
             "is the eyes of a vision model (mmproj), which see a picture and cannot write",
             "choose the model file that it belongs to",
         );
@@ -234,14 +234,14 @@ fn other_kind(header: &GgufHeader) -> Option<(String, &'static str)> {
             .keys()
             .any(|key| key.starts_with("imatrix."))
     {
-        return told(
+        return trouble(
             "is an importance matrix (imatrix) made for quantising, not a model",
             "use the model itself",
         );
     }
     // The first part of a model that was split may hold none.
     if header.tensors.is_empty() && !header.metadata.contains_key("split.count") {
-        return told(
+        return trouble(
             "holds no weights, only a vocabulary",
             "use the model itself",
         );

@@ -33,7 +33,7 @@ mod weight;
 mod widen;
 
 pub use array::{Array, StoredArray, dims_of};
-pub use cut::tell_of_cut_files;
+pub use cut::report_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};
 #[cfg(test)]

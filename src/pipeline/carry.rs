@@ -23,7 +23,7 @@ pub(super) fn carry_over<T: Clone>(
     let characters = before.iter().filter(|one| is_character(one));
     let carried: Vec<&T> = if named.is_empty() {
         before.iter().collect()
-    } else if speaks_of_several(text) {
+    } else if has_plural_pronoun(text) {
         characters.collect()
     } else if has(text, &SINGULAR) || !named.iter().any(&is_character) {
         characters.take(1).collect()
@@ -40,7 +40,7 @@ pub(super) fn carry_over<T: Clone>(
 }
 
 /// Whether `text` speaks of two or more by a pronoun or the like.
-pub(super) fn speaks_of_several(text: &str) -> bool {
+pub(super) fn has_plural_pronoun(text: &str) -> bool {
     has(text, &PLURAL)
 }
 

@@ -8,7 +8,7 @@
 use image::RgbaImage;
 
 use super::Request;
-use super::carry::{CARRIED, by_opening, carry_over, speaks_of_several};
+use super::carry::{CARRIED, by_opening, carry_over, has_plural_pronoun};
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
     CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
@@ -132,7 +132,7 @@ impl Request {
         let others = all.split_off(sure);
         let mut shown = all;
         // "They" are two at least, whom the author did not choose.
-        if self.cast.is_none() && speaks_of_several(text) {
+        if self.cast.is_none() && has_plural_pronoun(text) {
             let others = others.into_iter().filter(|(.., one)| one.entity.character);
             shown.extend(others.take(2usize.saturating_sub(sure)));
         }

@@ -35,7 +35,7 @@ struct MadeBefore {
 }
 
 impl MadeBefore {
-    fn hear(&mut self, progress: &Progress) {
+    fn record(&mut self, progress: &Progress) {
         match progress {
             Progress::TextPiece(piece) => self.letters += piece.chars().count(),
             Progress::TextDone(text, record) => {
@@ -193,7 +193,7 @@ impl Pipeline for FallbackPipeline {
         let mut made = MadeBefore::default();
         self.forget_failures();
         let result = self.ready(sink)?.generate(request, &mut |progress| {
-            made.hear(&progress);
+            made.record(&progress);
             sink(progress)
         });
         match result {
@@ -206,7 +206,7 @@ impl Pipeline for FallbackPipeline {
         let mut made = MadeBefore::default();
         self.forget_failures();
         let result = self.ready(sink)?.begin(request, &mut |progress| {
-            made.hear(&progress);
+            made.record(&progress);
             sink(progress)
         });
         match result {

@@ -31,8 +31,8 @@ impl Request {
         if let Some(text) = &self.text {
             return text;
         }
-        let told = self.context.iter().rev().map(|panel| panel.text.as_str());
-        let mut naming = told.filter(|text| !mentioned_members(&self.board.cast, text).is_empty());
+        let texts = self.context.iter().rev().map(|panel| panel.text.as_str());
+        let mut naming = texts.filter(|text| !mentioned_members(&self.board.cast, text).is_empty());
         naming.next().unwrap_or_default()
     }
 
@@ -153,7 +153,7 @@ impl Request {
     ) -> String {
         let mut whole = prompt.trim().to_owned();
         for member in self.in_picture(text) {
-            let said = whole.to_lowercase();
+            let lower = whole.to_lowercase();
             let word = member.embedding.as_ref().filter(|_| takes.embeddings);
             let word = word.map(|used| embedding_name(&used.file));
             let parts = member.description.split([',', ';', '\n']).map(str::trim);
@@ -161,7 +161,7 @@ impl Request {
                 .as_deref()
                 .into_iter()
                 .chain(parts)
-                .filter(|part| !part.is_empty() && !said.contains(&part.to_lowercase()))
+                .filter(|part| !part.is_empty() && !lower.contains(&part.to_lowercase()))
                 .collect();
             if parts.is_empty() {
                 continue;
@@ -179,32 +179,32 @@ impl Request {
 
     /// The texts before in words of the storyworld: a member whose description names somebody or
     /// some place there is called that.
-    pub(super) fn told_in_storyworld(&self) -> Vec<String> {
+    pub(super) fn texts_in_storyworld(&self) -> Vec<String> {
         let everybody: Vec<&Member> = self.board.cast.iter().collect();
-        let told = self.texts_before();
-        let told = told.iter().map(|text| self.renamed(text, &everybody));
-        told.collect()
+        let texts = self.texts_before();
+        let texts = texts.iter().map(|text| self.renamed(text, &everybody));
+        texts.collect()
     }
 
     /// The same of the panel's text. Who is in the panel and not in its text is named behind it.
     pub(super) fn in_storyworld(&self, text: &str) -> String {
         let there = self.in_picture(text);
-        let mut told = self.renamed(text, &there);
-        let said = mentions(&told);
+        let mut renamed_text = self.renamed(text, &there);
+        let named = mentions(&renamed_text);
         let words = there.into_iter().filter_map(storyworld_word);
         let unsaid = words.filter(|word| {
             let word = mentions(word);
-            let unsaid = |subject| !said.subjects.contains(subject);
-            word.subjects.iter().any(unsaid) || (word.place.is_some() && said.place.is_none())
+            let unsaid = |subject| !named.subjects.contains(subject);
+            word.subjects.iter().any(unsaid) || (word.place.is_some() && named.place.is_none())
         });
         for word in unsaid {
-            told.push_str(&format!(" The {word}."));
+            renamed_text.push_str(&format!(" The {word}."));
         }
-        told
+        renamed_text
     }
 
     fn renamed(&self, text: &str, whom: &[&Member]) -> String {
-        let mut told = String::new();
+        let mut renamed_text = String::new();
         let mut at = 0;
         for name in name_mentions(&self.board.cast, text) {
             let member = whom.iter().find(|member| member.id == name.member);
@@ -212,20 +212,24 @@ impl Request {
             let Some(word) = word.filter(|_| !is_known(&text[name.start..name.end])) else {
                 continue;
             };
-            told.push_str(&text[at..name.start]);
-            let before = told.trim_end().rsplit(' ').next().unwrap_or_default();
+            renamed_text.push_str(&text[at..name.start]);
+            let before = renamed_text
+                .trim_end()
+                .rsplit(' ')
+                .next()
+                .unwrap_or_default();
             let article = match before.to_lowercase().as_str() {
                 "" => "The ",
                 before if before.ends_with(['.', '!', '?']) => "The ",
                 before if ARTICLES.contains(&before) => "",
                 _ => "the ",
             };
-            told.push_str(article);
-            told.push_str(word);
+            renamed_text.push_str(article);
+            renamed_text.push_str(word);
             at = name.end;
         }
-        told.push_str(&text[at..]);
-        told
+        renamed_text.push_str(&text[at..]);
+        renamed_text
     }
 }
 

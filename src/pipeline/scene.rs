@@ -58,11 +58,11 @@ fn describe(subjects: &[SubjectId], place: Place, time: Time, weather: Weather) 
         (caption(&scene, &mut rng), scene.weather)
     });
     let says_all = |(text, weather): &(String, Weather)| {
-        let said = mentions(text);
-        said.subjects == subjects
-            && said.place == Some(place)
-            && said.time.unwrap_or(Time::Day) == time
-            && said.weather.unwrap_or(Weather::Clear) == *weather
+        let named = mentions(text);
+        named.subjects == subjects
+            && named.place == Some(place)
+            && named.time.unwrap_or(Time::Day) == time
+            && named.weather.unwrap_or(Weather::Clear) == *weather
     };
     let mut last = String::new();
     for candidate in captions {

@@ -25,13 +25,13 @@ impl TextFormat {
     /// id stands for each picture; where a text is asked for, the last stands for its own.
     pub(super) fn prompt(
         &self,
-        told: &[ContextPanel],
+        context: &[ContextPanel],
         task: VistTask,
         vocabulary: &VokenIds,
     ) -> (String, Vec<u32>) {
         match self {
             TextFormat::Published(tokenizer) => {
-                let panels: Vec<VistPanel> = told
+                let panels: Vec<VistPanel> = context
                     .iter()
                     .map(|panel| VistPanel {
                         text: panel.text.trim(),
@@ -46,7 +46,7 @@ impl TextFormat {
                 tokenizer,
                 line_end,
             } => {
-                let panels: Vec<ContextInput> = told
+                let panels: Vec<ContextInput> = context
                     .iter()
                     .map(|panel| ContextInput {
                         text: &panel.text,
@@ -68,8 +68,8 @@ impl TextFormat {
                     let picture = if panel.picture { " <Img>" } else { "" };
                     format!("{}{picture}\n", tidy(panel.text))
                 };
-                let told: String = panels.iter().map(line).collect();
-                (format!("{told}{asked}"), ids)
+                let context: String = panels.iter().map(line).collect();
+                (format!("{context}{asked}"), ids)
             }
         }
     }
@@ -136,12 +136,12 @@ impl TextFormat {
             ids = &ids[..ids.len() - stop.len()];
         }
         let vokens = vocabulary.ids();
-        let said: Vec<u32> = ids
+        let words: Vec<u32> = ids
             .iter()
             .copied()
             .filter(|id| !vokens.contains(id) && Some(*id) != order.eos)
             .collect();
-        self.decode(&said)
+        self.decode(&words)
     }
 
     /// The ids of a panel's text.

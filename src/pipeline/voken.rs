@@ -176,9 +176,9 @@ impl VokenPipeline {
         sink: &mut VokenSink,
     ) -> Result<(String, Tensor), PipelineError> {
         let vocabulary = self.voice.vocabulary;
-        let (told, prompt, ids) = self.visible_context(context, task, own);
+        let (visible, prompt, ids) = self.visible_context(context, task, own);
         let mut pictures = Vec::new();
-        let shown = told.iter().filter_map(|panel| panel.picture.as_ref());
+        let shown = visible.iter().filter_map(|panel| panel.picture.as_ref());
         for picture in shown.chain(own) {
             pictures.push(self.see(picture, images, sink)?);
         }
@@ -223,7 +223,7 @@ impl VokenPipeline {
         let stop_sequences = speech.stop_sequences();
         let text = |sequence: &[u32]| speech.words(&vocabulary, &order, &stop_sequences, sequence);
         let speaker = self.networks.language_model(&mut loading(sink))?;
-        let mut told = String::new();
+        let mut sent = String::new();
         let made = generate(
             &mut speaker.reader,
             prompt,
@@ -233,11 +233,11 @@ impl VokenPipeline {
                 let now = text(step.sequence);
                 // What may still change is told later: half a letter, space at the end.
                 let now = now.trim_end_matches(['\u{fffd}', ' ']);
-                let Some(piece) = now.strip_prefix(&told).filter(|piece| !piece.is_empty()) else {
+                let Some(piece) = now.strip_prefix(&sent).filter(|piece| !piece.is_empty()) else {
                     return sink(Progress::TextPiece(String::new()));
                 };
                 let piece = piece.to_string();
-                told.push_str(&piece);
+                sent.push_str(&piece);
                 sink(Progress::TextPiece(piece))
             },
         )?;
@@ -305,10 +305,10 @@ impl VokenPipeline {
             line_end,
             DESCRIBED,
         )?;
-        let said = self.speech.decode(&ids);
+        let caption = self.speech.decode(&ids);
         match self.networks.image_model(&mut loading(sink))? {
             ImageModel::Own(diffusion, _) => Ok([
-                diffusion.encode_text(&[said.trim()])?,
+                diffusion.encode_text(&[caption.trim()])?,
                 diffusion.encode_text(&[""])?,
             ]),
             ImageModel::Painter(_) => Err(PipelineError::Request(
@@ -337,7 +337,7 @@ impl VokenPipeline {
     }
 
     /// The text of the next panel, and what its picture is drawn from where that was asked for.
-    fn tell(
+    fn generate_panel(
         &mut self,
         request: &Request,
         prompt: &Tensor,
@@ -374,9 +374,9 @@ impl VokenPipeline {
                 }
                 (text, states) = again;
             }
-            let told = self.speech.is_own() && repeats(&text, &request.context);
+            let repeated = self.speech.is_own() && repeats(&text, &request.context);
             best = Some((text, states));
-            if !told {
+            if !repeated {
                 break;
             }
             // Freer each time, so that the next differs even when the model is sure.
@@ -394,10 +394,10 @@ fn repeats(text: &str, context: &[ContextPanel]) -> bool {
         let all = all.map(|sentence| tidy(&sentence.to_lowercase()));
         all.filter(|sentence| !sentence.is_empty()).collect()
     };
-    let told: Vec<String> = context.iter().flat_map(|p| sentences(&p.text)).collect();
+    let earlier: Vec<String> = context.iter().flat_map(|p| sentences(&p.text)).collect();
     let own = sentences(text);
     let twice = (1..own.len()).any(|i| own[..i].contains(&own[i]));
-    twice || own.iter().any(|sentence| told.contains(sentence))
+    twice || own.iter().any(|sentence| earlier.contains(sentence))
 }
 
 impl Pipeline for VokenPipeline {
@@ -432,7 +432,7 @@ impl Pipeline for VokenPipeline {
         let mut states = None;
         let mut forced = false;
         if given.is_none() && request.make.text() {
-            let Some((text, asked)) = self.tell(request, &embeddings, sink)? else {
+            let Some((text, asked)) = self.generate_panel(request, &embeddings, sink)? else {
                 return Ok(None);
             };
             let record = record(&self.description, request, prompt.clone(), started);

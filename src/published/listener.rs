@@ -72,7 +72,7 @@ fn layer(name: &str) -> Option<(String, usize)> {
 
 /// Runs `read` on a thread of its own and calls `told` on this one for every layer at once.
 pub fn read_with_listener<T: Send>(
-    told: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&str),
     read: impl FnOnce(LoadListener) -> T + Send,
 ) -> T {
     let (sender, receiver) = mpsc::channel::<Option<String>>();
@@ -88,7 +88,7 @@ pub fn read_with_listener<T: Send>(
             read
         });
         while let Ok(Some(layer)) = receiver.recv() {
-            told(&layer);
+            report(&layer);
         }
         match reading.join() {
             Ok(read) => read,

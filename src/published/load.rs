@@ -55,8 +55,8 @@ impl LoadTarget {
     }
 
     fn params(&self, view: TensorView, listener: &LoadListener) -> Params {
-        let told = TracedView::new(view, listener.clone());
-        Params::held_as(Arc::new(told), self.held, &self.device).on(self.gpu.as_ref())
+        let traced = TracedView::new(view, listener.clone());
+        Params::held_as(Arc::new(traced), self.held, &self.device).on(self.gpu.as_ref())
     }
 
     fn open(&self, path: &Path, listener: &LoadListener) -> Result<Params, PublishedError> {
@@ -138,9 +138,9 @@ impl Published {
         let sizes = &self.sizes;
         let ends = |config: &FloatConfig| (config.bos().unwrap_or(usual), config.eos());
         let (model, (bos, eos)) = if parts.is_gguf() {
-            let told = listener.clone();
+            let report = listener.clone();
             let file = GgufLlama::open(&parts.llama)?
-                .with_listener(move |layer, of| told(&format!("layer {layer} of {of}")));
+                .with_listener(move |layer, of| report(&format!("layer {layer} of {of}")));
             let model = VokenModel::read(BaseModel::Gguf(&file), sizes, usual, first, second);
             (model, ends(file.config()))
         } else {

@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::RemoteError;
+use crate::cause::Cause;
 
 /// `http` or `https`, a host, a port and perhaps a path; no names, keys, queries or fragments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,28 +19,30 @@ impl Address {
     /// When `text` is not such an address; one with a password in it is refused, since addresses
     /// are shown and kept in the open.
     pub fn parse(text: &str) -> Result<Address, RemoteError> {
-        let bad = |reason: &str| RemoteError::Address {
+        let bad = |reason: Cause| RemoteError::Address {
             // A password must not be repeated.
             text: match text.split_once('@') {
                 Some((_, host)) => format!("…@{host}"),
                 None => text.to_owned(),
             },
-            reason: reason.to_owned(),
+            reason,
         };
-        let mut url = Url::parse(text.trim()).map_err(|error| bad(&error.to_string()))?;
+        let mut url = Url::parse(text.trim()).map_err(|error| bad(error.into()))?;
         if !["http", "https"].contains(&url.scheme()) {
-            return Err(bad("it begins neither with http:// nor with https://"));
+            return Err(bad(
+                "it begins neither with http:// nor with https://".into()
+            ));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(bad("it names no host"));
+            return Err(bad("it names no host".into()));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad(
-                "it holds a name or password, which belongs into --key-file",
+                "it holds a name or password, which belongs into --key-file".into(),
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("it has a part behind ? or #"));
+            return Err(bad("it has a part behind ? or #".into()));
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);

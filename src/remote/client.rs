@@ -83,7 +83,6 @@ impl Client {
         patience: Timeouts,
     ) -> Result<Client, RemoteError> {
         use_ring();
-        let tls = |error: &dyn std::fmt::Display| RemoteError::Tls(error.to_string());
         let origin = address.clone();
         let redirects = redirect::Policy::custom(move |attempt| {
             if origin.is_at(attempt.url()) && attempt.previous().len() < 5 {
@@ -101,11 +100,11 @@ impl Client {
             // A proxy is an address that the author did not add.
             .no_proxy()
             .build()
-            .map_err(|error| tls(&error))?;
+            .map_err(|error| RemoteError::Tls(error.into()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| tls(&error))?;
+            .map_err(|error| RemoteError::Tls(error.into()))?;
         let key = key
             .map(|key| {
                 let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
@@ -338,14 +337,14 @@ pub(super) fn message(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return looks_like(body);
     };
-    let said = [
+    let messages = [
         value.pointer("/error/message"),
         value.pointer("/error"),
         value.pointer("/detail"),
         value.pointer("/message"),
     ];
-    match said.into_iter().flatten().find_map(Value::as_str) {
-        Some(said) => quoted(said),
+    match messages.into_iter().flatten().find_map(Value::as_str) {
+        Some(messages) => quoted(messages),
         None => quoted(&value.to_string()),
     }
 }

@@ -18,7 +18,8 @@ pub enum RemoteError {
         /// The text.
         text: String,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// No connection could be made, or it broke.
     #[error("{address} can't be reached ({reason}); start the engine there or correct the address")]
@@ -123,7 +124,7 @@ pub enum RemoteError {
     },
     /// TLS could not be set up.
     #[error("no connection could be prepared ({0}); look at the system's certificates")]
-    Tls(String),
+    Tls(#[source] Cause),
     /// A workflow cannot be read, or a value cannot be put into it; the sentence says why.
     #[error("{0}")]
     Workflow(String),

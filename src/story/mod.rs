@@ -173,12 +173,12 @@ impl Story {
     /// assert_eq!(story.planned_on(vec!["an owl".into()]), ["a fox", "", "an owl"]);
     /// ```
     pub fn planned_on(&self, lines: Vec<String>) -> Vec<String> {
-        let told = self
+        let lines_written = self
             .plan
             .iter()
             .cloned()
             .chain(std::iter::repeat(String::new()));
-        told.take(self.panels.len()).chain(lines).collect()
+        lines_written.take(self.panels.len()).chain(lines).collect()
     }
 
     /// Where the panel stands on the board, counted from 0.

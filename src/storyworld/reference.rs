@@ -129,11 +129,11 @@ impl PronounUse {
             while let Some(at) = text.find(group) {
                 let subject = is_subject(&text[..at]);
                 // "The friends are friends" says it twice.
-                let said = text.contains("friend");
+                let names_friend = text.contains("friend");
                 let words = match (count, subject) {
                     (0, true) => &["they"][..],
                     (0, false) => &["both"],
-                    (3, true) if said => &["they", "all three"],
+                    (3, true) if names_friend => &["they", "all three"],
                     (3, true) => &[
                         "they",
                         "all three",
@@ -141,7 +141,7 @@ impl PronounUse {
                         "all three of them",
                     ],
                     (3, false) => &["them all", "all three of them", "the three friends"],
-                    (_, true) if said => &["they", "the two", "both of them"],
+                    (_, true) if names_friend => &["they", "the two", "both of them"],
                     (_, true) => &["they", "the two friends", "both of them", "the two of them"],
                     (_, false) => &["them", "them both", "the two friends"],
                 };
@@ -270,15 +270,15 @@ pub(super) fn lead(
     text: &str,
     rng: &mut impl Rng,
 ) -> String {
-    let said = mentions(text);
+    let named = mentions(text);
     let falls = scene.place.has_weather() && before.is_none_or(|b| b.weather != scene.weather);
     let missing = Missing {
-        place: said.place.is_none() && before.is_none_or(|b| b.place != scene.place),
+        place: named.place.is_none() && before.is_none_or(|b| b.place != scene.place),
         // A story may begin under a clear sky by day without saying so.
-        weather: said.weather.is_none()
+        weather: named.weather.is_none()
             && falls
             && (before.is_some() || scene.weather != Weather::Clear),
-        time: said.time.is_none() && before.is_none_or(|b| b.time != scene.time),
+        time: named.time.is_none() && before.is_none_or(|b| b.time != scene.time),
     };
     missing.words(
         scene.time,

@@ -206,8 +206,8 @@ impl Production {
                 may_open: before.is_some() && opens,
                 last: panels.len() + 1 == plot.beats.len(),
             };
-            let told = opening.before(filled, is_noun_of_the_cast, rng);
-            panels.push((scene, sentences(&told)));
+            let text = opening.before(filled, is_noun_of_the_cast, rng);
+            panels.push((scene, sentences(&text)));
         }
         panels
     }
@@ -312,27 +312,27 @@ fn is_good(panels: &[(Scene, String)], split: Split) -> bool {
     }
     let later = panels.get(1..).unwrap_or_default();
     let open = later.iter().filter(|(scene, text)| refers(scene, text));
-    let mut said: Vec<&str> = panels
+    let mut unique: Vec<&str> = panels
         .iter()
         .flat_map(|(_, text)| text.split_inclusive(['.', '!', '?']))
         .map(str::trim)
         .collect();
-    let all = said.len();
-    said.sort_unstable();
-    said.dedup();
+    let all = unique.len();
+    unique.sort_unstable();
+    unique.dedup();
     // What is said must be what is shown, and what changes must be said.
     let clear = panels.iter().enumerate().all(|(i, (scene, text))| {
-        let said = mentions(text);
+        let named = mentions(text);
         let before = i.checked_sub(1).map(|b| &panels[b].0);
-        said.place.or(before.map(|b| b.place)) == Some(scene.place)
-            && said.time.or(before.map(|b| b.time)) == Some(scene.time)
+        named.place.or(before.map(|b| b.place)) == Some(scene.place)
+            && named.time.or(before.map(|b| b.time)) == Some(scene.time)
             && (!scene.place.has_weather()
-                || said
+                || named
                     .weather
                     .unwrap_or(before.map_or(Weather::Clear, |b| b.weather))
                     == scene.weather)
     });
-    clear && 2 * open.count() >= later.len() && said.len() == all
+    clear && 2 * open.count() >= later.len() && unique.len() == all
 }
 
 /// "in the forest", or "in the snowy forest" when it snows.

@@ -26,7 +26,7 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
             actions.push(Action::DropLooks(dropped, id));
         }
         if hovering > 0 {
-            say(ui, "Drop pictures to add them to this member of the cast");
+            draw_notice(ui, "Drop pictures to add them to this member of the cast");
         }
         return;
     }
@@ -59,7 +59,7 @@ pub(super) fn show(ui: &Ui, state: &State, actions: &mut Vec<Action>) {
         Some(index) => format!("Drop a picture to put it into panel {}", index + 1),
         None => "Drop pictures to add them to the story, or a story's folder to open it".to_owned(),
     };
-    say(ui, &words);
+    draw_notice(ui, &words);
 }
 
 /// The panel that a picture is for: the one that is open large, or under the pointer; where no system
@@ -81,7 +81,7 @@ fn aim(ui: &Ui, state: &State) -> Option<PanelId> {
     state.index_of(*id).map(|_| *id)
 }
 
-fn say(ui: &Ui, words: &str) {
+fn draw_notice(ui: &Ui, words: &str) {
     let p = theme::palette(ui);
     let layer = LayerId::new(Order::Foreground, Id::unique("files over the window"));
     let painter = ui.ctx().layer_painter(layer);

@@ -26,7 +26,7 @@ pub(super) fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: P
         return;
     }
     let drawn = panel.picture().is_some();
-    let told = !panel.text.trim().is_empty();
+    let has_text = !panel.text.trim().is_empty();
     let draw = if drawn {
         "Draw again"
     } else {
@@ -34,8 +34,13 @@ pub(super) fn panel(ui: &mut Ui, state: &State, actions: &mut Vec<Action>, id: P
     };
     for (words, keys, enabled, action) in [
         ("Enlarge picture", "Space", drawn, Action::Enlarge(Some(id))),
-        (draw, "", told, Action::DrawPicture(id)),
-        ("Rewrite text", "", told || drawn, Action::RewriteText(id)),
+        (draw, "", has_text, Action::DrawPicture(id)),
+        (
+            "Rewrite text",
+            "",
+            has_text || drawn,
+            Action::RewriteText(id),
+        ),
         ("Put a picture here…", "", true, Action::AskBring(Some(id))),
         ("Save picture as PNG…", "", drawn, Action::AskPicture(id)),
     ] {

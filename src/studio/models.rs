@@ -161,7 +161,7 @@ pub struct ModelLibrary {
     away: Vec<(String, String)>,
     wake: Arc<dyn Fn() + Send + Sync>,
     send: Sender<AddProgress>,
-    told: Receiver<AddProgress>,
+    progress: Receiver<AddProgress>,
     /// What is looked at now, where something is added.
     pub looking: Option<String>,
     /// The engine that the author describes.
@@ -175,13 +175,13 @@ impl ModelLibrary {
         away: Vec<(String, String)>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> ModelLibrary {
-        let (send, told) = channel();
+        let (send, progress) = channel();
         ModelLibrary {
             dir,
             away,
             wake,
             send,
-            told,
+            progress,
             looking: None,
             engine: EngineForm::default(),
         }
@@ -217,9 +217,9 @@ impl ModelLibrary {
     ) {
         self.looking = Some(what);
         let (send, wake, models) = (self.send.clone(), Arc::clone(&self.wake), self.dir.clone());
-        let tell = move |told| {
+        let tell = move |progress| {
             // The window may have been closed meanwhile.
-            let open = send.send(told).is_ok();
+            let open = send.send(progress).is_ok();
             wake();
             open
         };
@@ -295,8 +295,8 @@ impl State {
             return;
         };
         let mut done = false;
-        while let Ok(told) = library.told.try_recv() {
-            match told {
+        while let Ok(progress) = library.progress.try_recv() {
+            match progress {
                 AddProgress::Looking(name, added) => {
                     library.looking = Some(format!("{name}, {added} added"));
                 }

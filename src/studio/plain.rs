@@ -21,8 +21,8 @@ const REASONS: [(&str, &str); 10] = [
 ];
 
 /// A sentence without the words of the system, and all of what was said where that is more.
-pub(super) fn words(said: &str) -> (String, Option<String>) {
-    let mut plain = said.to_owned();
+pub(super) fn words(message: &str) -> (String, Option<String>) {
+    let mut plain = message.to_owned();
     // " (os error 13)": the number that follows each reason.
     while let Some(start) = plain.find(" (os error ") {
         let Some(end) = plain[start..].find(')') else {
@@ -41,7 +41,7 @@ pub(super) fn words(said: &str) -> (String, Option<String>) {
     for (reason, meaning) in REASONS {
         plain = plain.replace(reason, meaning);
     }
-    let detail = (plain != said).then(|| said.to_owned());
+    let detail = (plain != message).then(|| message.to_owned());
     (plain, detail)
 }
 

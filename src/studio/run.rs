@@ -9,6 +9,7 @@ use super::dialogs::SystemDialogs;
 use super::models::ModelLibrary;
 use super::preferences::{self, Preferences};
 use super::state::{LoaderFor, ModelChoice, State, Storyteller, StudioParts};
+use crate::cause::Cause;
 use crate::pipeline::new_seed;
 use crate::story::rescue_folders;
 use crate::weights::Manifest;
@@ -39,12 +40,13 @@ pub struct StudioOptions {
 pub enum StudioError {
     /// No graphics device can draw the window.
     #[error(
-        "no graphics device that can draw the window was found ({0}); install a Vulkan or OpenGL driver (on Linux, mesa-vulkan-drivers draws without a graphics card), or use `vokenboard tell`"
+        "no graphics device that can draw the window was found ({}); install a Vulkan or OpenGL driver (on Linux, mesa-vulkan-drivers draws without a graphics card), or use `vokenboard tell`",
+        first_sentence(.0)
     )]
-    NoGraphics(String),
+    NoGraphics(#[source] Cause),
     /// The window system refused to open the window.
-    #[error("the window could not be opened ({0}); without a display, use `vokenboard tell`")]
-    NoWindow(String),
+    #[error("the window could not be opened ({}); without a display, use `vokenboard tell`", first_sentence(.0))]
+    NoWindow(#[source] Cause),
 }
 
 /// Where stories without a folder of their own are kept: `Vokenboard` in the author's documents or,
@@ -111,12 +113,9 @@ pub fn run(options: StudioOptions) -> Result<(), StudioError> {
         }
         Ok(Box::new(App::new(&cc.egui_ctx, state)) as Box<dyn eframe::App>)
     };
-    eframe::run_native("vokenboard", native, Box::new(create)).map_err(|error| {
-        let reason = first_sentence(&error.to_string());
-        match error {
-            eframe::Error::Wgpu(_) => StudioError::NoGraphics(reason),
-            _ => StudioError::NoWindow(reason),
-        }
+    eframe::run_native("vokenboard", native, Box::new(create)).map_err(|error| match error {
+        eframe::Error::Wgpu(_) => StudioError::NoGraphics(error.into()),
+        _ => StudioError::NoWindow(error.into()),
     })
 }
 
@@ -150,7 +149,8 @@ fn x11_where_wayland_is_dead() -> Option<eframe::EventLoopBuilderHook> {
 }
 
 /// Errors of the graphics stack run over many lines; the first says what matters.
-fn first_sentence(error: &str) -> String {
+fn first_sentence(error: &(impl std::fmt::Display + ?Sized)) -> String {
+    let error = error.to_string();
     let line = error.lines().map(str::trim).find(|line| !line.is_empty());
     line.unwrap_or("unknown reason")
         .trim_end_matches(['.', ':'])
@@ -165,7 +165,7 @@ mod tests {
     fn errors_are_one_line_and_name_the_remedy() {
         let reason = first_sentence("\n  No adapter:\n  tried vulkan\n  tried gl\n");
         assert_eq!(reason, "No adapter");
-        let error = StudioError::NoGraphics(reason).to_string();
+        let error = StudioError::NoGraphics(reason.into()).to_string();
         assert!(!error.contains('\n') && error.contains("vokenboard tell"));
     }
 }

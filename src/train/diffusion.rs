@@ -298,11 +298,11 @@ fn sample(
                 &both,
             )?
             .detach();
-        let (free, told) = (
+        let (free, conditional) = (
             out.narrow(0, 0, captions.len())?,
             out.narrow(0, captions.len(), captions.len())?,
         );
-        let guided = (&free + ((told - &free)? * guidance)?)?;
+        let guided = (&free + ((conditional - &free)? * guidance)?)?;
         x = scheduler.step(&guided, i, &x, None)?;
     }
     Ok(vae.decode(&(x / vae.config().scaling_factor)?)?)
@@ -414,15 +414,15 @@ impl Stage for DiffusionTraining<'_> {
             .map(|_| rng.random_range(0..s.scenes))
             .collect();
         scenes.encode_new(&indices)?;
-        let told: Vec<String> = indices
+        let captions: Vec<String> = indices
             .iter()
             .map(|i| match rng.random_bool(s.caption_dropout) {
                 true => String::new(),
                 false => {
-                    let told = caption(&scenes.seen[i].scene, &mut rng);
+                    let captions = caption(&scenes.seen[i].scene, &mut rng);
                     match rng.random_bool(s.rough_captions) {
-                        true => roughen(&told, &mut rng),
-                        false => told,
+                        true => roughen(&captions, &mut rng),
+                        false => captions,
                     }
                 }
             })
@@ -442,8 +442,8 @@ impl Stage for DiffusionTraining<'_> {
         let passes = self.shards.run(|part| {
             let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
             let share = part.len() as f64 / s.batch as f64;
-            let (times, told) = (&timesteps[part.clone()], &told[part.clone()]);
-            let out = nets.predict(&cut(&noisy)?, times, told)?;
+            let (times, captions) = (&timesteps[part.clone()], &captions[part.clone()]);
+            let out = nets.predict(&cut(&noisy)?, times, captions)?;
             let loss = ((out - cut(&target)?)?.sqr()? * cut(&weights)?)?.mean_all()?;
             let loss = (loss * share)?;
             Ok((f64::from(loss.to_scalar::<f32>()?), loss.backward()?))

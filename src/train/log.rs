@@ -61,7 +61,7 @@ impl LossLog {
         let row: Vec<String> = means.iter().map(|m| format!("{m:.6}")).collect();
         writeln!(self.file, "{step},{},{rate:.1}", row.join(","))
             .map_err(|e| TrainError::Write("loss.csv".into(), e.into()))?;
-        let said: Vec<String> = self
+        let fields: Vec<String> = self
             .names
             .iter()
             .zip(&means)
@@ -70,7 +70,7 @@ impl LossLog {
         let left = (total.saturating_sub(step)) as f64 * samples as f64 / rate / 60.0;
         eprintln!(
             "step {step}/{total}: {}, {rate:.1} samples/s, {left:.0} min left",
-            said.join(", ")
+            fields.join(", ")
         );
         self.sums.fill(0.0);
         self.count = 0;

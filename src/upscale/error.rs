@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cause::{Cause, first_line};
+
 /// Each message is one sentence naming the file and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum UpscaleError {
@@ -14,12 +16,13 @@ pub enum UpscaleError {
     )]
     Other(PathBuf),
     /// The file's tensors do not fit its architecture.
-    #[error("{path} can't be used as an upscaler ({why}); get the file again")]
+    #[error("{path} can't be used as an upscaler ({}); get the file again", first_line(.why))]
     Misfit {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
+        #[source]
+        why: Cause,
     },
     /// The upscaler gave NaN or infinite values.
     #[error("the upscaler {0} gave values that are no numbers; get the file again or use another")]
@@ -30,12 +33,10 @@ pub enum UpscaleError {
 }
 
 impl UpscaleError {
-    pub(super) fn misfit(path: &Path, error: &candle_core::Error) -> Self {
-        let why = error.to_string();
+    pub(super) fn misfit(path: &Path, error: candle_core::Error) -> Self {
         Self::Misfit {
             path: path.to_owned(),
-            // Without the backtrace that candle appends when one is asked for.
-            why: why.lines().next().unwrap_or_default().to_owned(),
+            why: error.into(),
         }
     }
 }

@@ -78,14 +78,14 @@ impl Upscaler {
         });
         let shapes = view.shapes();
         let params = Params::from_source(Arc::new(view), false, device);
-        let misfit = |error: &candle_core::Error| UpscaleError::misfit(path, error);
+        let misfit = |error| UpscaleError::misfit(path, error);
         let (network, scale) = match (rrdb::detect(&shapes), compact::detect(&shapes)) {
             (Some(config), _) => {
-                let network = rrdb::RrdbNet::new(&config, &params).map_err(|e| misfit(&e))?;
+                let network = rrdb::RrdbNet::new(&config, &params).map_err(misfit)?;
                 (Box::new(network) as Box<dyn UpscaleNetwork>, config.scale)
             }
             (None, Some(config)) => {
-                let network = compact::Compact::new(&config, &params).map_err(|e| misfit(&e))?;
+                let network = compact::Compact::new(&config, &params).map_err(misfit)?;
                 (Box::new(network) as Box<dyn UpscaleNetwork>, config.scale)
             }
             (None, None) => return Err(UpscaleError::Other(path.to_owned())),

@@ -26,12 +26,13 @@ pub enum ProjectorError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The file is of another kind, or misses what a projector needs.
-    #[error("{} is no vision projector that this program reads: {reason}; use the mmproj file of a Gemma 3", path.display())]
+    #[error("{} is no vision projector that this program reads: {}; use the mmproj file of a Gemma 3", path.display(), crate::cause::first_line(.reason))]
     Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        reason: crate::cause::Cause,
     },
     /// A tensor operation failed.
     #[error("the vision projector cannot look at a picture: {}", crate::cause::first_line(.0))]
@@ -136,7 +137,7 @@ impl Projector {
         let params = Params::from_source(source.clone(), false, &Device::Cpu).on(gpu);
         let blocks = Params::held_as(source, facts.held, &Device::Cpu).on(gpu);
         let tower = Siglip::new(facts.config.clone(), &params, &blocks)
-            .map_err(|error| unusable(path, first_line(&error)))?;
+            .map_err(|error| unusable(path, error))?;
         Ok(Projector { tower, facts })
     }
 
@@ -156,7 +157,7 @@ impl Projector {
         picture: &RgbaImage,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<f32>>, ProjectorError> {
-        let told = |error: candle_core::Error| ProjectorError::Tensor(error.into());
+        let failed = |error: candle_core::Error| ProjectorError::Tensor(error.into());
         let white = on_white(picture);
         let rgb = RgbImage::from_fn(white.width(), white.height(), |x, y| {
             let [r, g, b, _] = white.get_pixel(x, y).0;
@@ -170,12 +171,12 @@ impl Projector {
             mean: self.facts.mean,
             std: self.facts.std,
         };
-        let pixels = how.tensor(&square, &Device::Cpu).map_err(told)?;
-        let Some(seen) = self.tower.forward(&pixels, go_on).map_err(told)? else {
+        let pixels = how.tensor(&square, &Device::Cpu).map_err(failed)?;
+        let Some(seen) = self.tower.forward(&pixels, go_on).map_err(failed)? else {
             return Ok(None);
         };
         let numbers = seen.flatten_all().and_then(|seen| seen.to_vec1::<f32>());
-        numbers.map(Some).map_err(told)
+        numbers.map(Some).map_err(failed)
     }
 }
 
@@ -218,10 +219,10 @@ fn opened(path: &Path) -> Result<GgufTensors, WeightsError> {
     }))
 }
 
-fn unusable(path: &Path, reason: String) -> ProjectorError {
+fn unusable(path: &Path, reason: impl Into<crate::cause::Cause>) -> ProjectorError {
     ProjectorError::Unusable {
         path: path.to_path_buf(),
-        reason,
+        reason: reason.into(),
     }
 }
 

@@ -169,9 +169,9 @@ pub fn force_description(
     longest: usize,
 ) -> Result<Vec<u32>> {
     reader.begin(prompt)?;
-    let mut said = Vec::new();
+    let mut ids = Vec::new();
     let mut next = vocabulary.first;
-    while said.len() < longest {
+    while ids.len() < longest {
         let hidden = reader.read(&reader.embed(&[next])?)?;
         let mut scores = reader.logits(&hidden)?;
         scores.truncate(vocabulary.first as usize);
@@ -179,9 +179,9 @@ pub fn force_description(
         if next == line_end {
             break;
         }
-        said.push(next);
+        ids.push(next);
     }
-    Ok(said)
+    Ok(ids)
 }
 
 /// The state that chose `[IMG0]`, then those of all vokens but the last: each state predicts the

@@ -58,20 +58,20 @@ impl VistTask<'_> {
 /// A prompt in which nothing in the texts acts as a mark ([`inert`]), and `<ImageHere>` stands for each picture of `history`, then for the one that
 /// [`VistTask::Text`] is asked about. `wording` counts from 0, and again from 0 after the last.
 pub fn vist_prompt(history: &[VistPanel], task: VistTask, wording: usize) -> String {
-    let mut told: String = history
+    let mut written: String = history
         .iter()
         .map(|panel| match panel.picture {
             true => format!("{}<Img><ImageHere></Img>", inert(panel.text)),
             false => inert(panel.text),
         })
         .collect();
-    if !told.is_empty() {
-        told.push('\n');
+    if !written.is_empty() {
+        written.push('\n');
     }
     let question = task.wordings()[wording % task.count()];
     let text = match task {
         VistTask::Picture(text) => inert(text),
         VistTask::Both | VistTask::Text => String::new(),
     };
-    format!("{SYSTEM}{STOP}Human:{told} {question}{text} {STOP}Assistant:")
+    format!("{SYSTEM}{STOP}Human:{written} {question}{text} {STOP}Assistant:")
 }

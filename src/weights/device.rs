@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use candle_core::{Device, Tensor};
 
+use crate::cause::Cause;
 use crate::nn::gpu::{AdapterKind, Gpu, GpuError, GpuOptions, GpuTensor, adapters};
 use crate::nn::{self, Array};
 
@@ -112,12 +113,13 @@ pub enum DeviceError {
         kind: DeviceKind,
     },
     /// The device is missing, or its driver fails.
-    #[error("{kind} does not work on this machine ({reason}); use --device cpu")]
+    #[error("{kind} does not work on this machine ({}); use --device cpu", crate::cause::first_line(.reason))]
     NotWorking {
         /// The device.
         kind: DeviceKind,
         /// What the driver said.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The GPU is missing, or its driver fails.
     #[error(transparent)]
@@ -296,7 +298,7 @@ fn open(kind: DeviceKind) -> Result<Device, DeviceError> {
     }
     let failed = |error: candle_core::Error| DeviceError::NotWorking {
         kind,
-        reason: first_line(&error.to_string()),
+        reason: error.into(),
     };
     match kind {
         DeviceKind::Cpu => Ok(Device::Cpu),
@@ -304,7 +306,7 @@ fn open(kind: DeviceKind) -> Result<Device, DeviceError> {
             if !crate::nn::cuda_driver_is_present() {
                 return Err(DeviceError::NotWorking {
                     kind,
-                    reason: "no NVIDIA driver is installed".to_string(),
+                    reason: "no NVIDIA driver is installed".into(),
                 });
             }
             Device::new_cuda(0).and_then(try_out).map_err(failed)

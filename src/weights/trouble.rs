@@ -18,16 +18,16 @@ pub const HEAD: usize = 512;
 /// What is wrong with a file of `length` bytes that begins with `head`; `None` where its beginning
 /// may be that of weights.
 pub fn trouble(head: &[u8], length: u64) -> Option<NotWeights> {
-    let told = |reason: String, remedy| Some(NotWeights { reason, remedy });
+    let not_weights = |reason: String, remedy| Some(NotWeights { reason, remedy });
     if length == 0 {
-        return told("is empty".to_string(), AGAIN);
+        return not_weights("is empty".to_string(), AGAIN);
     }
     if head.starts_with(b"version https://git-lfs.github.com/spec/") {
         let reason = format!("is a Git LFS pointer of {length} bytes, not the file itself");
-        return told(reason, "fetch it with `git lfs pull` or download it again");
+        return not_weights(reason, "fetch it with `git lfs pull` or download it again");
     }
     if let Some(reason) = text(head) {
-        return told(reason.to_string(), "download the file itself");
+        return not_weights(reason.to_string(), "download the file itself");
     }
     if let Some(version) = head
         .strip_prefix(b"GGUF")
@@ -35,11 +35,11 @@ pub fn trouble(head: &[u8], length: u64) -> Option<NotWeights> {
     {
         if u32::from_le_bytes(*version) == 1 {
             let reason = "is a GGUF file of version 1, of 2023".to_string();
-            return told(reason, "convert the model anew with today's llama.cpp");
+            return not_weights(reason, "convert the model anew with today's llama.cpp");
         }
         if u32::from_le_bytes(*version) > 0xffff {
             let reason = "is a big-endian GGUF file, made for other machines".to_string();
-            return told(reason, "get the ordinary, little-endian file");
+            return not_weights(reason, "get the ordinary, little-endian file");
         }
         return None;
     }
@@ -51,7 +51,7 @@ pub fn trouble(head: &[u8], length: u64) -> Option<NotWeights> {
     ];
     if let Some((_, name)) = old.iter().find(|(magic, _)| head.starts_with(*magic)) {
         let reason = format!("is in the old GGML format ({name}) from before GGUF");
-        return told(reason, "get the model as a GGUF file");
+        return not_weights(reason, "get the model as a GGUF file");
     }
     let others: [(&[u8], &str, &str); 9] = [
         (b"\x1f\x8b", "is a gzip archive, not weights", "unpack it"),
@@ -89,11 +89,11 @@ pub fn trouble(head: &[u8], length: u64) -> Option<NotWeights> {
         ),
     ];
     if let Some((_, reason, remedy)) = others.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        return told((*reason).to_string(), remedy);
+        return not_weights((*reason).to_string(), remedy);
     }
     if head.len() >= 64 && head[..64].iter().all(|&byte| byte == 0) {
         let reason = "begins with nothing but zeros, as a download that was not finished does";
-        return told(reason.to_string(), AGAIN);
+        return not_weights(reason.to_string(), AGAIN);
     }
     None
 }

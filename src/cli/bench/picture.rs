@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use image::{Rgba, RgbaImage};
 
-use super::{BenchRow, peak_memory, tell_rows};
+use super::{BenchRow, peak_memory, print_rows};
 use crate::catalogue;
 use crate::cli::options::{ModelArgs, SettingsArgs};
 use crate::cli::output::JsonArgs;
@@ -176,7 +176,7 @@ pub(super) fn picture(args: &PictureBench) -> anyhow::Result<()> {
         "{} on {}, {width}x{height} pixels, {} steps with {}",
         about.model, about.device, settings.steps, settings.scheduler
     );
-    tell_rows(&rows, &args.json)
+    print_rows(&rows, &args.json)
 }
 
 pub(super) fn brief(settings: &Settings, usual: Size) -> Brief {

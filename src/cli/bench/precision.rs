@@ -8,7 +8,7 @@ use clap::Args;
 use image::RgbaImage;
 
 use super::picture::{brief, painter_and_settings};
-use super::{BenchRow, tell_rows};
+use super::{BenchRow, print_rows};
 use crate::cli::options::{ModelArgs, SettingsArgs};
 use crate::cli::output::JsonArgs;
 use crate::eval::{mean_square_error, psnr};
@@ -95,7 +95,7 @@ pub(super) fn run(args: &PrecisionBench) -> anyhow::Result<()> {
         "{} on {}, {} pictures of {} steps with {}",
         about.model, about.device, args.pictures, settings.steps, settings.scheduler
     );
-    tell_rows(&rows, &args.json)
+    print_rows(&rows, &args.json)
 }
 
 fn draw(painter: &mut dyn Painter, brief: Brief) -> anyhow::Result<RgbaImage> {

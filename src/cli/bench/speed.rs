@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::options::ModelArgs;
 use super::super::output::JsonArgs;
-use super::{peak_memory, tell_rows};
+use super::{peak_memory, print_rows};
 use crate::diffusion::{BenchPart, StableDiffusionFamily, TextToImageModel, time_family};
 use crate::llm::{CacheType, CausalLm, GgufLm, LanguageModelOptions};
 use crate::nn;
@@ -137,7 +137,7 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
             "MiB",
         ),
     ];
-    tell_rows(&rows, &args.json)
+    print_rows(&rows, &args.json)
 }
 
 pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
@@ -201,5 +201,5 @@ pub(super) fn llm(args: &LlmBench) -> anyhow::Result<()> {
             "MiB",
         ),
     ];
-    tell_rows(&rows, &args.json)
+    print_rows(&rows, &args.json)
 }

@@ -95,11 +95,11 @@ pub(super) fn picture(file: &Path) -> anyhow::Result<Arc<RgbaImage>> {
 ///
 /// # Errors
 /// A panel, take or box that is not there, or a file that is no picture.
-pub(super) fn said_picture(board: &Board, said: &str) -> anyhow::Result<Arc<RgbaImage>> {
+pub(super) fn picture_argument(board: &Board, argument: &str) -> anyhow::Result<Arc<RgbaImage>> {
     // A file may have such a name itself.
-    let (whole, cut) = match said.rsplit_once('@') {
-        Some((whole, cut)) if !Path::new(said).exists() => (whole, Some(cut)),
-        _ => (said, None),
+    let (whole, cut) = match argument.rsplit_once('@') {
+        Some((whole, cut)) if !Path::new(argument).exists() => (whole, Some(cut)),
+        _ => (argument, None),
     };
     let picture = match whole.strip_prefix("panel:") {
         Some(place) => take(board, place)?,

@@ -10,10 +10,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::board::{Board, warn};
-use super::report::{plain, say};
+use super::report::{plain, print_line};
 use crate::story::{Edit, Member, MemberKind, Project, Story};
 pub(super) use fields::member_called;
-use fields::{Fields, said_picture};
+use fields::{Fields, picture_argument};
 pub(super) use file::Listing;
 
 #[derive(Debug, Args)]
@@ -123,7 +123,10 @@ fn kind(name: &str) -> Result<MemberKind, String> {
 
 impl FieldArgs {
     fn fields(&self, board: &Board) -> anyhow::Result<Fields> {
-        let pictures = self.pictures.iter().map(|said| said_picture(board, said));
+        let pictures = self
+            .pictures
+            .iter()
+            .map(|argument| picture_argument(board, argument));
         let here = Path::new("");
         let lora = self.lora.as_ref().map(|text| fields::lora(here, text));
         let embedding = self.embedding.as_ref();
@@ -148,7 +151,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
     if let CastCommand::List(list) = &args.what {
         let (document, _, warnings) = Project::read(&args.dir)?;
         warn(&warnings);
-        tell(document.story(), &args.dir, list.json);
+        print_cast(document.story(), &args.dir, list.json);
         return Ok(());
     }
     let mut board = Board::open(&args.dir)?;
@@ -213,12 +216,12 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
     if json {
         let member = board.story().member_called(&name);
         let member = member.map(|member| listed(board.story(), &args.dir, member));
-        say(
+        print_line(
             &json!({"event": done, "name": name, "member": member, "project": plain(&args.dir)})
                 .to_string(),
         );
     } else {
-        say(&format!(
+        print_line(&format!(
             "{done} {name}: the cast of {} has {}",
             args.dir.display(),
             count(&board)
@@ -241,15 +244,15 @@ fn count(board: &Board) -> String {
     }
 }
 
-fn tell(story: &Story, dir: &Path, json: bool) {
+fn print_cast(story: &Story, dir: &Path, json: bool) {
     let cast = &story.cast;
     if json {
         let cast = cast.iter().map(|member| listed(story, dir, member));
-        say(&json!({"cast": cast.collect::<Vec<Value>>()}).to_string());
+        print_line(&json!({"cast": cast.collect::<Vec<Value>>()}).to_string());
         return;
     }
     if cast.is_empty() {
-        say("the story has no cast");
+        print_line("the story has no cast");
     }
     for member in cast {
         let names: Vec<&str> = member.names().collect();
@@ -290,7 +293,7 @@ fn tell(story: &Story, dir: &Path, json: bool) {
         if !more.is_empty() {
             line.push_str(&format!(" ({})", more.join("; ")));
         }
-        say(&line);
+        print_line(&line);
     }
 }
 

@@ -80,8 +80,8 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
             .map(|cosine| cosine.map_or("-".to_owned(), |c| format!("{c:.3}")));
         println!(
             "{name:<18} {:>30} {:>30} {shared:>8} {apart:>8}",
-            said(&row.shown),
-            said(&row.kept)
+            share_text(&row.shown),
+            share_text(&row.kept)
         );
     }
     println!(
@@ -93,7 +93,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
 }
 
 /// `91.2 % (31 of 34; 77 to 97)`
-fn said(share: &Share) -> String {
+fn share_text(share: &Share) -> String {
     let Some(rate) = share.counted.rate() else {
         return "-".to_owned();
     };

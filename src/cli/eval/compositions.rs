@@ -36,8 +36,8 @@ pub(super) fn run(args: &CompositionsArgs) -> anyhow::Result<()> {
     let mut pipeline = args.model.loader()(&mut |_| {})?;
     let about = pipeline.describe().clone();
     let bar = ProgressBar::new(args.stories as u64);
-    let told = &mut |story| bar.set_position(story as u64);
-    let report = judge_compositions(pipeline.as_mut(), args.stories, args.seed, told)?;
+    let progress = &mut |story| bar.set_position(story as u64);
+    let report = judge_compositions(pipeline.as_mut(), args.stories, args.seed, progress)?;
     bar.finish_and_clear();
     println!(
         "{} panels of {} held-out stories by {} ({}), with 95 % intervals (Wilson):",

@@ -51,9 +51,9 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     }
     let models = weights::models_dir(args.models.as_deref())?;
     let (eye, by) = match &args.encoder {
-        Some(said) => (
-            IdentityEncoder::clip(&catalogue::file_of(&models, said)?)?,
-            said.clone(),
+        Some(id) => (
+            IdentityEncoder::clip(&catalogue::file_of(&models, id)?)?,
+            id.clone(),
         ),
         None => {
             let own = models.join(DEFAULT_MODEL).join("voken");
@@ -73,8 +73,9 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
     println!("{} pictures, compared by {by}", report.pictures);
     println!("{:<32} {:>6} {:>8} {:>8}", "", "pairs", "cosine", "centred");
     let row = |name: &str, alike: &Similarity| {
-        let told = |value: Option<f64>| value.map_or("-".to_owned(), |c| format!("{c:.3}"));
-        let (cosine, centred) = (told(alike.cosine), told(alike.centred));
+        let format_cosine =
+            |value: Option<f64>| value.map_or("-".to_owned(), |c| format!("{c:.3}"));
+        let (cosine, centred) = (format_cosine(alike.cosine), format_cosine(alike.centred));
         println!("{name:<32} {:>6} {cosine:>8} {centred:>8}", alike.pairs);
     };
     for member in &report.members {

@@ -130,7 +130,7 @@ pub(super) fn scan(
             Ok(_) => others += 1,
             Err(_) => broken += 1,
         }
-        tell(&found, json);
+        print_found(&found, json);
         let usable = found
             .identity
             .as_ref()
@@ -147,7 +147,7 @@ pub(super) fn scan(
     Ok(())
 }
 
-fn tell(found: &ScannedFile, json: bool) {
+fn print_found(found: &ScannedFile, json: bool) {
     let path = found.path.to_string_lossy();
     if json {
         let value = match &found.identity {

@@ -65,7 +65,7 @@ impl ClipTokenizer {
             length: LENGTH,
             vocab,
         };
-        Self::of(&files, MERGES).map_err(|e| DiffusionError::Tensor(e.to_string()))
+        Self::of(&files, MERGES).map_err(DiffusionError::Tensor)
     }
 
     fn of(files: &TokenizerFiles, merges: &str) -> tokenizers::Result<Self> {

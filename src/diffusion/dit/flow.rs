@@ -61,16 +61,16 @@ impl FlowConfig {
     /// # Errors
     /// Another class, a key that can't be its value, or one that changes the picture and is not
     /// computed; the message names it.
-    pub fn new(mut said: Map<String, Value>) -> Result<Self, String> {
-        let class = said.get("_class_name").and_then(Value::as_str);
+    pub fn new(mut json: Map<String, Value>) -> Result<Self, String> {
+        let class = json.get("_class_name").and_then(Value::as_str);
         if let Some(class) = class.filter(|class| *class != CLASS) {
             return Err(format!(
                 "the scheduler {class} is not computed for this kind of model"
             ));
         }
         // diffusers takes null for a key that was left out.
-        said.retain(|key, value| !value.is_null() && !key.starts_with('_'));
-        let keys: Keys = serde_json::from_value(said.into()).map_err(|e| e.to_string())?;
+        json.retain(|key, value| !value.is_null() && !key.starts_with('_'));
+        let keys: Keys = serde_json::from_value(json.into()).map_err(|e| e.to_string())?;
         let says = |value: &Value| *value != Value::Bool(false);
         if let Some((key, value)) = keys.others.iter().find(|(_, value)| says(value)) {
             return Err(format!(
@@ -97,10 +97,13 @@ impl FlowConfig {
     pub fn sigmas(&self, steps: usize, tokens: usize) -> Result<Vec<f64>, DiffusionError> {
         let keys = &self.0;
         if steps == 0 || steps > keys.num_train_timesteps {
-            return Err(DiffusionError::Settings(format!(
-                "{steps} steps can't be taken; choose 1 to {}",
-                keys.num_train_timesteps
-            )));
+            return Err(DiffusionError::Settings(
+                format!(
+                    "{steps} steps can't be taken; choose 1 to {}",
+                    keys.num_train_timesteps
+                )
+                .into(),
+            ));
         }
         let even = (0..steps).map(|i| {
             let least = 1.0 / steps as f64;

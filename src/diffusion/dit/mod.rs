@@ -248,10 +248,10 @@ impl DitNetwork {
         &self,
         latents: &Tensor,
         sigma: f64,
-        told: (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
+        embeds: (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
         guidance: f64,
     ) -> TensorResult<Tensor> {
-        let found = self.predict_unless(latents, sigma, told, guidance, &mut || false)?;
+        let found = self.predict_unless(latents, sigma, embeds, guidance, &mut || false)?;
         found.ok_or_else(|| candle_core::Error::Msg("a prediction was cancelled".into()))
     }
 
@@ -263,7 +263,7 @@ impl DitNetwork {
         &self,
         latents: &Tensor,
         sigma: f64,
-        (told, away): (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
+        (embeds, away): (&DitPromptEmbeds, Option<&DitPromptEmbeds>),
         guidance: f64,
         cancelled: &mut Cancelled,
     ) -> TensorResult<Option<Tensor>> {
@@ -276,14 +276,20 @@ impl DitNetwork {
             Device::Cpu => latents.clone(),
             Device::Cuda(_) | Device::Metal(_) => latents.to_dtype(DType::BF16)?,
         };
-        let mut one = |told: &DitPromptEmbeds| match &self.0 {
+        let mut one = |embeds: &DitPromptEmbeds| match &self.0 {
             Loaded::Flux(net) => {
-                let pooled = told.pooled.as_ref().unwrap_or(&told.states);
-                net.predict(latents, sigma, (&told.states, pooled), guidance, cancelled)
+                let pooled = embeds.pooled.as_ref().unwrap_or(&embeds.states);
+                net.predict(
+                    latents,
+                    sigma,
+                    (&embeds.states, pooled),
+                    guidance,
+                    cancelled,
+                )
             }
-            Loaded::ZImage(net) => net.predict(latents, sigma, &told.states, cancelled),
+            Loaded::ZImage(net) => net.predict(latents, sigma, &embeds.states, cancelled),
         };
-        let towards = one(told)?;
+        let towards = one(embeds)?;
         let (Some(towards), Some(away)) = (&towards, away) else {
             return Ok(towards);
         };

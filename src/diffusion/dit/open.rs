@@ -6,7 +6,7 @@ use super::source::WeightsFile;
 use super::texts::{FluxTexts, Texts, ZImageTexts, find_qwen, find_t5};
 use super::z_image::ZImageConfig;
 use super::{Dit, DitFamily, FlowConfig, Transformer};
-use crate::diffusion::error::{read_json, sentence};
+use crate::diffusion::error::read_json;
 use crate::diffusion::stable::{
     LoadablePart, asked_text, asked_vae, builtin_texts, checkpoint, read_config, vae_part,
 };
@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// A folder in diffusers' layout.
 pub(super) fn folder(dir: &Path, device: &Device) -> Result<Dit, DiffusionError> {
     let config = dir.join("transformer/config.json");
-    let said: Map<String, Value> = read_json(&config)?;
-    let class = said.get("_class_name").and_then(Value::as_str);
+    let config_json: Map<String, Value> = read_json(&config)?;
+    let class = config_json.get("_class_name").and_then(Value::as_str);
     let file = checkpoint(&dir.join("transformer"))?;
     let family = match class {
         Some("FluxTransformer2DModel") => DitFamily::Flux,
@@ -104,36 +104,36 @@ pub(super) fn file(path: &Path, more: &[PathBuf], device: &Device) -> Result<Dit
     };
     let beside = path.parent().map(|dir| dir.join("config"));
     let beside = beside.filter(|dir| dir.join("transformer.json").is_file());
-    let said = |name: &str| beside.as_ref().map(|dir| dir.join(name));
+    let beside_it = |name: &str| beside.as_ref().map(|dir| dir.join(name));
     let texts = match family {
         DitFamily::Flux => {
-            let config = match said("text_encoder.json") {
+            let config = match beside_it("text_encoder.json") {
                 Some(path) => read_json(&path)?,
                 None => published_clip(),
             };
             let t5 = WeightsFile::Checkpoint(part(DitPart::T5)?);
-            let t5 = find_t5(&t5, said("text_encoder_2.json").as_deref())?;
-            let tokenizers = [said("tokenizer"), said("tokenizer_2")];
+            let t5 = find_t5(&t5, beside_it("text_encoder_2.json").as_deref())?;
+            let tokenizers = [beside_it("tokenizer"), beside_it("tokenizer_2")];
             flux_texts(&part(DitPart::Clip)?, config, t5, tokenizers)?
         }
         DitFamily::ZImage => {
-            let config = said("text_encoder.json");
+            let config = beside_it("text_encoder.json");
             let qwen = WeightsFile::Checkpoint(part(DitPart::Qwen3)?);
-            z_image_texts(find_qwen(&qwen, config.as_deref())?, said("tokenizer"))
+            z_image_texts(find_qwen(&qwen, config.as_deref())?, beside_it("tokenizer"))
         }
     };
     let guided = is_guided(&own);
-    let config = said("transformer.json");
+    let config = beside_it("transformer.json");
     let parts = Parts {
         config: config.as_deref(),
         vae: (
             part(DitPart::Vae)?,
-            match said("vae.json") {
+            match beside_it("vae.json") {
                 Some(path) => read_config(&path)?.0,
                 None => published_vae(),
             },
         ),
-        scheduler: match said("scheduler.json") {
+        scheduler: match beside_it("scheduler.json") {
             Some(path) => read_json(&path)?,
             None => published_flow(family, guided),
         },
@@ -168,7 +168,7 @@ fn join(
             let about = parts.config.unwrap_or(path);
             config
                 .check()
-                .map_err(|e| DiffusionError::config(about, sentence(&e)))?;
+                .map_err(|e| DiffusionError::config(about, e))?;
             let weights = config.weights(file)?;
             if let Texts::Flux(texts) = &mut texts {
                 texts.length = config.text_tokens();
@@ -218,7 +218,7 @@ fn join(
         transformer,
         texts,
         vae: vae_part(&file, config, asked, &["", "vae.", "first_stage_model."])?,
-        flow: flow.map_err(DiffusionError::Settings)?,
+        flow: flow.map_err(|why| DiffusionError::Settings(why.into()))?,
         device: device.clone(),
     })
 }

@@ -91,19 +91,20 @@ impl DitPipeline {
         if width == 0 || height == 0 || width % step != 0 || height % step != 0 {
             return Err(DiffusionError::Settings(format!(
                 "a picture of {width}x{height} pixels can't be drawn; choose sides in steps of {step}"
-            )));
+            ).into()));
         }
         if let Some((_, strength)) = request.init
             && !(0.0..=1.0).contains(&strength)
         {
-            return Err(DiffusionError::Settings(format!(
-                "the strength {strength} is not from 0 to 1; choose one such as 0.6"
-            )));
+            return Err(DiffusionError::Settings(
+                format!("the strength {strength} is not from 0 to 1; choose one such as 0.6")
+                    .into(),
+            ));
         }
         let tokens = self.model.tokens(request.size);
         let sigmas = self.model.flow().sigmas(request.steps, tokens)?;
         let mut loading = |part| sink(PipelineProgress::Loading(part)).is_break();
-        let Some(told) = self.told(request, &mut loading)? else {
+        let Some(embedded) = self.prompt_embeds(request, &mut loading)? else {
             return Ok(None);
         };
         if request.init.is_some() && self.vae.is_none() && loading("autoencoder") {
@@ -113,7 +114,7 @@ impl DitPipeline {
         if self.network.is_none() && loading("transformer") {
             return Ok(None);
         }
-        let Some(latents) = self.walk(request, &sigmas, init, &told, sink)? else {
+        let Some(latents) = self.walk(request, &sigmas, init, &embedded, sink)? else {
             return Ok(None);
         };
         if width * height > BESIDE_UNET {
@@ -130,35 +131,35 @@ impl DitPipeline {
     }
 
     /// What the text encoders make of the prompt, and of the negative prompt where one is read.
-    fn told(
+    fn prompt_embeds(
         &mut self,
         request: &DitRequest,
         loading: &mut dyn FnMut(&'static str) -> bool,
     ) -> Result<Option<Vec<DitPromptEmbeds>>, DiffusionError> {
-        let mut said = vec![request.prompt.to_owned()];
+        let mut prompts = vec![request.prompt.to_owned()];
         if self.model.takes_negative() && request.guidance > 1.0 {
-            said.push(request.negative.to_owned());
+            prompts.push(request.negative.to_owned());
         }
-        let kept = self.embeds.take().filter(|(before, _)| *before == said);
-        let told = match kept {
-            Some((_, told)) => told,
+        let kept = self.embeds.take().filter(|(before, _)| *before == prompts);
+        let embedded = match kept {
+            Some((_, embedded)) => embedded,
             None if loading("text encoder") => return Ok(None),
             None => {
-                let texts: Vec<&str> = said.iter().map(String::as_str).collect();
+                let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
                 self.model.encode_prompts(&texts)?
             }
         };
-        for told in &told {
-            let pooled = told.pooled.as_ref().map_or(Ok(true), is_finite)?;
-            if !pooled || !is_finite(&told.states)? {
+        for embedded in &embedded {
+            let pooled = embedded.pooled.as_ref().map_or(Ok(true), is_finite)?;
+            if !pooled || !is_finite(&embedded.states)? {
                 return Err(DiffusionError::NotNumbers {
                     stage: "the text encoder".into(),
                     remedy: "get the model again, or change the prompt".into(),
                 });
             }
         }
-        self.embeds = Some((said, told.clone()));
-        Ok(Some(told))
+        self.embeds = Some((prompts, embedded.clone()));
+        Ok(Some(embedded))
     }
 
     fn vae(&mut self) -> Result<&Vae, DiffusionError> {
@@ -201,7 +202,7 @@ impl DitPipeline {
         request: &DitRequest,
         sigmas: &[f64],
         init: Option<Init>,
-        told: &[DitPromptEmbeds],
+        embedded: &[DitPromptEmbeds],
         sink: &mut Sink,
     ) -> Result<Option<Tensor>, DiffusionError> {
         let config = self.model.vae_config();
@@ -227,10 +228,11 @@ impl DitPipeline {
         let network = self.network.insert(network);
         let count = (steps - start) as u32;
         for (i, pair) in sigmas.windows(2).enumerate().skip(start) {
-            let told = (&told[0], told.get(1));
+            let embedded = (&embedded[0], embedded.get(1));
             let mut cancelled = || sink(PipelineProgress::Still).is_break();
             let guidance = request.guidance;
-            let velocity = network.predict_unless(&x, pair[0], told, guidance, &mut cancelled)?;
+            let velocity =
+                network.predict_unless(&x, pair[0], embedded, guidance, &mut cancelled)?;
             let Some(velocity) = velocity else {
                 return Ok(None);
             };

@@ -42,7 +42,7 @@ impl WeightsFile {
             return Ok(WeightsFile::Checkpoint(checkpoint(path)?));
         }
         let tensors = GgufTensors::open(path);
-        let tensors = tensors.map_err(|e| DiffusionError::Settings(e.to_string()))?;
+        let tensors = tensors.map_err(|e| DiffusionError::Settings(e.into()))?;
         Ok(WeightsFile::Gguf(path.to_path_buf(), Arc::new(tensors)))
     }
 
@@ -279,7 +279,7 @@ impl Weights {
     ) -> std::result::Result<M, DiffusionError> {
         let backend: Box<dyn SimpleBackend> = Box::new(self.clone());
         let builder = VarBuilder::from_backend(backend, self.computes(), device.clone());
-        build(builder).map_err(|error| self.unfit(&error))
+        build(builder).map_err(|error| DiffusionError::of_tensors(self.file.path(), error))
     }
 
     /// Builds one of our networks on `device`.
@@ -296,15 +296,8 @@ impl Weights {
             DType::F32 => Params::from_source(source, false, device),
             held => Params::held_as(source, held, device),
         };
-        build(&Layers::new(params, Some(self.clone()))).map_err(|error| self.unfit(&error))
-    }
-
-    fn unfit(&self, error: &candle_core::Error) -> DiffusionError {
-        let (sentence, path) = (sentence(error), self.file.path());
-        match sentence.starts_with(&*path.to_string_lossy()) {
-            true => DiffusionError::Tensor(sentence),
-            false => DiffusionError::misfit(path, sentence),
-        }
+        build(&Layers::new(params, Some(self.clone())))
+            .map_err(|error| DiffusionError::of_tensors(self.file.path(), error))
     }
 
     fn read(&self, name: &str, held: Option<DType>, device: &Device) -> Result<Tensor> {
@@ -401,7 +394,7 @@ pub(super) fn asked_of_candle<M>(
     let asked = Arc::new(Mutex::new(Shapes::new()));
     let probe: Box<dyn SimpleBackend> = Box::new(Probe(asked.clone()));
     build(VarBuilder::from_backend(probe, DType::F32, Device::Cpu))
-        .map_err(|error| DiffusionError::config(path, sentence(&error)))?;
+        .map_err(|error| DiffusionError::config(path, error))?;
     let asked = asked.lock().map(|asked| asked.clone());
     Ok(asked.unwrap_or_default())
 }
@@ -416,6 +409,6 @@ pub(super) fn asked_of_ours<M>(
 ) -> std::result::Result<Shapes, DiffusionError> {
     let probe = Params::probe(BTreeMap::new());
     build(&Layers::new(probe.clone(), None))
-        .map_err(|error| DiffusionError::config(path, sentence(&error)))?;
+        .map_err(|error| DiffusionError::config(path, error))?;
     Ok(probe.required_tensors())
 }

@@ -132,13 +132,13 @@ impl Texts {
                 let qwen = texts
                     .qwen
                     .load(device, |vb| ZImageTextEncoder::new(config, vb))?;
-                let told = |ids: &Vec<Vec<u32>>| {
+                let encode = |ids: &Vec<Vec<u32>>| {
                     Ok(DitPromptEmbeds {
                         states: qwen.forward(&row(&ids[0])?)?.to_dtype(DType::F32)?,
                         pooled: None,
                     })
                 };
-                ids.iter().map(told).collect()
+                ids.iter().map(encode).collect()
             }
         }
     }
@@ -155,16 +155,16 @@ pub(super) fn find_t5(
 ) -> Result<(Weights, t5::Config), DiffusionError> {
     let config = match config {
         Some(path) => {
-            let mut said: Map<String, Value> = read_json(path)?;
-            let gated = said.get("feed_forward_proj").and_then(Value::as_str);
+            let mut json: Map<String, Value> = read_json(path)?;
+            let gated = json.get("feed_forward_proj").and_then(Value::as_str);
             if !matches!(gated, Some("gated-gelu" | "gated-silu" | "relu")) {
                 let why = format!("feed_forward_proj is {gated:?}, which isn't supported");
                 return Err(DiffusionError::config(path, why));
             }
-            said.entry("is_encoder_decoder").or_insert(false.into());
-            said.insert("use_cache".into(), false.into());
-            said.insert("is_decoder".into(), false.into());
-            serde_json::from_value(said.into()).map_err(|e| DiffusionError::config(path, e))?
+            json.entry("is_encoder_decoder").or_insert(false.into());
+            json.insert("use_cache".into(), false.into());
+            json.insert("is_decoder".into(), false.into());
+            serde_json::from_value(json.into()).map_err(|e| DiffusionError::config(path, e))?
         }
         None => t5::Config {
             d_model: 4096,
@@ -195,12 +195,12 @@ pub(super) fn find_qwen(
 ) -> Result<(Weights, TextEncoderConfig), DiffusionError> {
     let config = match config {
         Some(path) => {
-            let mut said: Map<String, Value> = read_json(path)?;
-            let rope = said.get("rope_parameters").or(said.get("rope_scaling"));
+            let mut json: Map<String, Value> = read_json(path)?;
+            let rope = json.get("rope_parameters").or(json.get("rope_scaling"));
             let rope = rope.and_then(Value::as_object).cloned().unwrap_or_default();
             let kind = rope.get("rope_type").or(rope.get("type"));
             let scaled = kind.is_some_and(|kind| kind != "default");
-            let window = said.get("use_sliding_window") == Some(&true.into());
+            let window = json.get("use_sliding_window") == Some(&true.into());
             if scaled || window {
                 let what = if scaled {
                     "rope_parameters"
@@ -211,9 +211,9 @@ pub(super) fn find_qwen(
                 return Err(DiffusionError::config(path, why));
             }
             if let Some(theta) = rope.get("rope_theta") {
-                said.entry("rope_theta").or_insert(theta.clone());
+                json.entry("rope_theta").or_insert(theta.clone());
             }
-            serde_json::from_value(said.into()).map_err(|e| DiffusionError::config(path, e))?
+            serde_json::from_value(json.into()).map_err(|e| DiffusionError::config(path, e))?
         }
         None => TextEncoderConfig::z_image(),
     };
@@ -242,16 +242,16 @@ fn tokenizer(
     let bytes =
         crate::files::read_whole(&path).map_err(|e| DiffusionError::unreadable(&path, e))?;
     let mut tokenizer =
-        Tokenizer::from_bytes(bytes).map_err(|e| DiffusionError::config(&path, e.to_string()))?;
+        Tokenizer::from_bytes(bytes).map_err(|e| DiffusionError::config(&path, e))?;
     // Lengths are ours to decide.
     tokenizer.with_padding(None);
     let cut = tokenizer.with_truncation(None);
-    cut.map_err(|e| DiffusionError::config(&path, e.to_string()))?;
+    cut.map_err(|e| DiffusionError::config(&path, e))?;
     Ok(tokenizer)
 }
 
 fn built_in(error: impl std::fmt::Display) -> DiffusionError {
-    DiffusionError::Tensor(format!("a tokenizer that is built in is damaged: {error}"))
+    DiffusionError::Tensor(format!("a tokenizer that is built in is damaged: {error}").into())
 }
 
 fn unpacked(packed: &[u8]) -> Result<Vec<u8>, DiffusionError> {
@@ -302,9 +302,9 @@ fn published_qwen() -> Result<Tokenizer, DiffusionError> {
 fn encoded(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, DiffusionError> {
     let encoded = tokenizer.encode(text, false);
     let encoded = encoded.map_err(|e| {
-        DiffusionError::Settings(format!(
-            "the prompt can't be read ({e}); leave out what is unusual in it"
-        ))
+        DiffusionError::Settings(
+            format!("the prompt can't be read ({e}); leave out what is unusual in it").into(),
+        )
     })?;
     Ok(encoded.get_ids().to_vec())
 }

@@ -31,7 +31,7 @@ impl ZImageConfig {
 
     /// # Errors
     /// A setting that is not read, by its name.
-    pub(super) fn read(mut said: Map<String, Value>) -> Result<Self, String> {
+    pub(super) fn read(mut json: Map<String, Value>) -> Result<Self, String> {
         const KNOWN: [&str; 15] = [
             "all_patch_size",
             "all_f_patch_size",
@@ -49,13 +49,13 @@ impl ZImageConfig {
             "axes_dims",
             "axes_lens",
         ];
-        said.retain(|key, value| !key.starts_with('_') && !value.is_null());
-        if let Some((key, value)) = said.iter().find(|(key, _)| !KNOWN.contains(&key.as_str())) {
+        json.retain(|key, value| !key.starts_with('_') && !value.is_null());
+        if let Some((key, value)) = json.iter().find(|(key, _)| !KNOWN.contains(&key.as_str())) {
             return Err(format!(
                 "the transformer's {key} is {value}, which isn't supported"
             ));
         }
-        let mut config: Config = serde_json::from_value(said.into()).map_err(|e| e.to_string())?;
+        let mut config: Config = serde_json::from_value(json.into()).map_err(|e| e.to_string())?;
         // diffusers reads no such number.
         config.n_kv_heads = config.n_heads;
         let axes: usize = config.axes_dims.iter().sum();

@@ -31,11 +31,14 @@ impl TextEncoders {
         clip_skip: usize,
     ) -> Result<TextFeatures, DiffusionError> {
         if ids.len() != self.encoders.len() {
-            return Err(DiffusionError::Settings(format!(
-                "{} lists of tokens were given to {} text encoders",
-                ids.len(),
-                self.encoders.len()
-            )));
+            return Err(DiffusionError::Settings(
+                format!(
+                    "{} lists of tokens were given to {} text encoders",
+                    ids.len(),
+                    self.encoders.len()
+                )
+                .into(),
+            ));
         }
         let reading = match self.family {
             StableDiffusionFamily::Sd1 | StableDiffusionFamily::Sd2 => HiddenStates {

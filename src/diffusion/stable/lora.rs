@@ -71,9 +71,10 @@ struct AlphaMetadata(Map<String, Value>);
 
 impl AlphaMetadata {
     fn of(file: &Checkpoint) -> Self {
-        let said = file.metadata().remove("lora_adapter_metadata");
-        let said = said.and_then(|said| serde_json::from_str(&said).ok());
-        Self(said.unwrap_or_default())
+        let metadata_text = file.metadata().remove("lora_adapter_metadata");
+        let metadata_text =
+            metadata_text.and_then(|metadata_text| serde_json::from_str(&metadata_text).ok());
+        Self(metadata_text.unwrap_or_default())
     }
 
     /// By what the module `base` is scaled: alpha by rank (or its root); 1 where nothing is said.
@@ -81,17 +82,17 @@ impl AlphaMetadata {
         let Some((network, module)) = base.split_once('.') else {
             return 1.0;
         };
-        let said = |name: &str| self.0.get(&format!("{network}.{name}"));
-        let own = said("alpha_pattern").and_then(Value::as_object);
+        let value_of = |name: &str| self.0.get(&format!("{network}.{name}"));
+        let own = value_of("alpha_pattern").and_then(Value::as_object);
         let own = own.and_then(|own| {
             let ends = |name: &str| module == name || module.ends_with(&format!(".{name}"));
             let found = own.iter().find(|(name, _)| ends(name));
             found.and_then(|(_, alpha)| alpha.as_f64())
         });
-        let Some(alpha) = own.or_else(|| said("lora_alpha").and_then(Value::as_f64)) else {
+        let Some(alpha) = own.or_else(|| value_of("lora_alpha").and_then(Value::as_f64)) else {
             return 1.0;
         };
-        let root = said("use_rslora").and_then(Value::as_bool) == Some(true);
+        let root = value_of("use_rslora").and_then(Value::as_bool) == Some(true);
         alpha
             / if root {
                 (rank as f64).sqrt()
@@ -210,7 +211,7 @@ impl Targets {
         weight: f64,
     ) -> Result<Vec<(Network, String, Delta)>, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
-        let told = AlphaMetadata::of(&file);
+        let alphas = AlphaMetadata::of(&file);
         let mut deltas = Vec::new();
         for (base, module) in self.read(path, &file)? {
             let (Some(down), Some(up)) = (module.down, module.up) else {
@@ -233,7 +234,7 @@ impl Targets {
                         .map_err(DiffusionError::Checkpoint)?;
                     alpha.flatten_all()?.get(0)?.to_scalar::<f64>()? / rank as f64
                 }
-                None => told.scale(&base, rank),
+                None => alphas.scale(&base, rank),
             };
             let delta = Delta {
                 file: file.clone(),

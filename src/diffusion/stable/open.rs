@@ -138,12 +138,12 @@ pub(super) fn folder(
 pub(in crate::diffusion) fn read_config<T: DeserializeOwned>(
     path: &Path,
 ) -> Result<(T, bool), DiffusionError> {
-    let mut said: Map<String, Value> = read_json(path)?;
-    let sized = said.get("sample_size").is_some_and(|size| !size.is_null());
+    let mut json: Map<String, Value> = read_json(path)?;
+    let sized = json.get("sample_size").is_some_and(|size| !size.is_null());
     if !sized {
-        said.remove("sample_size");
+        json.remove("sample_size");
     }
-    let config = serde_json::from_value(said.into());
+    let config = serde_json::from_value(json.into());
     Ok((config.map_err(|e| DiffusionError::config(path, e))?, sized))
 }
 
@@ -156,9 +156,9 @@ fn refiner(path: &Path) -> DiffusionError {
 /// multiplied, that of the family.
 fn vae_config(dir: &Path, family: StableDiffusionFamily) -> Result<VaeConfig, DiffusionError> {
     let path = dir.join("config.json");
-    let said: Map<String, Value> = read_json(&path)?;
+    let json: Map<String, Value> = read_json(&path)?;
     let (mut config, _): (VaeConfig, _) = read_config(&path)?;
-    if !said.contains_key("scaling_factor") {
+    if !json.contains_key("scaling_factor") {
         config.scaling_factor = builtin::scaling_factor(family);
     }
     Ok(config)
@@ -184,9 +184,9 @@ fn other_vae(path: &Path, own: &VaeConfig) -> Result<LoadablePart<VaeConfig>, Di
     let file = checkpoint(path)?;
     let mut config = own.clone();
     if path.is_dir() {
-        let said: Map<String, Value> = read_json(&path.join("config.json"))?;
+        let json: Map<String, Value> = read_json(&path.join("config.json"))?;
         (config, _) = read_config(&path.join("config.json"))?;
-        if !said.contains_key("scaling_factor") {
+        if !json.contains_key("scaling_factor") {
             config.scaling_factor = own.scaling_factor;
         }
     }
@@ -339,14 +339,14 @@ pub(super) fn file(
 }
 
 /// What the author says that the UNet predicts stands above the rest.
-fn predict(scheduler: &mut Map<String, Value>, said: Option<Prediction>) {
-    let Some(said) = said else { return };
-    let said = match said {
+fn predict(scheduler: &mut Map<String, Value>, prediction: Option<Prediction>) {
+    let Some(prediction) = prediction else { return };
+    let prediction = match prediction {
         Prediction::Epsilon => "epsilon",
         Prediction::VPrediction => "v_prediction",
         Prediction::Sample => "sample",
     };
-    scheduler.insert("prediction_type".into(), said.into());
+    scheduler.insert("prediction_type".into(), prediction.into());
 }
 
 /// Configurations in a folder beside the file.
@@ -356,9 +356,9 @@ fn configs_in(dir: &Path, family: StableDiffusionFamily) -> Result<Configs, Diff
     } else {
         1
     };
-    let said: Map<String, Value> = read_json(&dir.join("vae.json"))?;
+    let json: Map<String, Value> = read_json(&dir.join("vae.json"))?;
     let mut vae: VaeConfig = read_json(&dir.join("vae.json"))?;
-    if !said.contains_key("scaling_factor") {
+    if !json.contains_key("scaling_factor") {
         vae.scaling_factor = builtin::scaling_factor(family);
     }
     Ok(Configs {

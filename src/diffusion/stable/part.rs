@@ -3,7 +3,6 @@
 use super::StableDiffusionOptions;
 use super::patched::Patched;
 use crate::diffusion::DiffusionError;
-use crate::diffusion::error::sentence;
 use crate::nn::{Params, Result as TensorResult};
 use crate::weights::{Checkpoint, TensorSlice, TensorView};
 use candle_core::{DType, Device};
@@ -36,7 +35,7 @@ pub(super) fn required_tensors<M>(
     build: impl FnOnce(Params) -> TensorResult<M>,
 ) -> Result<Shapes, DiffusionError> {
     let probe = Params::probe(BTreeMap::new());
-    build(probe.clone()).map_err(|error| DiffusionError::config(path, sentence(&error)))?;
+    build(probe.clone()).map_err(|error| DiffusionError::config(path, error))?;
     Ok(probe.required_tensors())
 }
 
@@ -149,13 +148,7 @@ impl<C> LoadablePart<C> {
             DType::F32 => Params::from_source(source, false, device),
             held => Params::held_as(source, held, device),
         };
-        build(params.on(gpu).in_bf16(options.bf16)).map_err(|error| {
-            let sentence = sentence(&error);
-            // What is wrong with the file itself names it already.
-            match sentence.starts_with(&*self.path.to_string_lossy()) {
-                true => DiffusionError::Tensor(sentence),
-                false => DiffusionError::misfit(&self.path, sentence),
-            }
-        })
+        build(params.on(gpu).in_bf16(options.bf16))
+            .map_err(|error| DiffusionError::of_tensors(&self.path, error))
     }
 }

@@ -231,14 +231,14 @@ impl StableDiffusionPipeline {
         order: &PictureRequest,
         loading: &mut dyn FnMut(&'static str) -> bool,
     ) -> Result<Option<Vec<PromptEmbeds>>, DiffusionError> {
-        let said = order.prompt_pairs();
-        let kept = self.embeds.take().filter(|(before, _)| *before == said);
+        let prompts = order.prompt_pairs();
+        let kept = self.embeds.take().filter(|(before, _)| *before == prompts);
         let embeds = match kept {
             Some((_, embeds)) => embeds,
             None if loading("text encoder") => return Ok(None),
-            None => self.model.encode_prompts(&said)?,
+            None => self.model.encode_prompts(&prompts)?,
         };
-        self.embeds = Some((said, embeds.clone()));
+        self.embeds = Some((prompts, embeds.clone()));
         Ok(Some(embeds))
     }
 
@@ -292,7 +292,7 @@ impl StableDiffusionPipeline {
         if width == 0 || height == 0 || width % scale != 0 || height % scale != 0 {
             return Err(DiffusionError::Settings(format!(
                 "a picture of {width}x{height} pixels can't be drawn; choose sides in steps of {scale}"
-            )));
+            ).into()));
         }
         Ok((width / scale, height / scale))
     }

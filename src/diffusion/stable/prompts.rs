@@ -68,7 +68,7 @@ impl StableDiffusion {
     pub fn encode_prompts(&self, all: &[PromptPair]) -> Result<Vec<PromptEmbeds>, DiffusionError> {
         let tokenizers = self.tokenizers()?;
         let encoders = self.text_encoders()?;
-        let read = |said| self.read(&encoders, &tokenizers, said);
+        let read = |pair| self.read(&encoders, &tokenizers, pair);
         all.iter().map(read).collect()
     }
 
@@ -76,23 +76,27 @@ impl StableDiffusion {
         &self,
         encoders: &TextEncoders,
         tokenizers: &[ClipTokenizer],
-        said: &PromptPair,
+        pair: &PromptPair,
     ) -> Result<PromptEmbeds, DiffusionError> {
         let split = |text: &str| -> Vec<Vec<TokenChunk>> {
             let pieces = parse_weights(text);
             let of = |tokenizer| split_chunks(tokenizer, &pieces);
             tokenizers.iter().map(of).collect()
         };
-        let (guidance, negative) = (said.guidance, said.negative.as_deref());
-        let clip_skip = said.clip_skip;
-        let said = split(&said.prompt);
+        let (guidance, negative) = (pair.guidance, pair.negative.as_deref());
+        let clip_skip = pair.clip_skip;
+        let positive_chunks = split(&pair.prompt);
         let led = self.is_guided(guidance);
         let away = match negative {
             Some(text) if led => Some(split(text)),
             None if led && !self.zeros_for_empty() => Some(split("")),
             _ => None,
         };
-        let longest = said.iter().chain(away.iter().flatten()).map(Vec::len).max();
+        let longest = positive_chunks
+            .iter()
+            .chain(away.iter().flatten())
+            .map(Vec::len)
+            .max();
         let longest = longest.unwrap_or(1);
         let read = |text: Vec<Vec<TokenChunk>>, skip| {
             let full = text
@@ -105,7 +109,7 @@ impl StableDiffusion {
                 });
             encode(encoders, &full.collect::<Vec<_>>(), skip)
         };
-        let positive = read(said, clip_skip)?;
+        let positive = read(positive_chunks, clip_skip)?;
         let negative = match away {
             Some(text) => Some(read(text, 0)?),
             None if led => Some(encoders.zeros(positive.states.dim(1)?)?),

@@ -180,15 +180,15 @@ impl ControlNet {
         &self,
         latents: &Tensor,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         picture: &Tensor,
         scale: f64,
     ) -> Result<Residuals> {
         match &self.gpu {
-            None => self.read(latents, timesteps, told, picture, scale),
+            None => self.read(latents, timesteps, conditioning, picture, scale),
             Some(gpu) => {
                 let latents = GpuTensor::upload(gpu, latents)?;
-                self.read(&latents, timesteps, told, picture, scale)
+                self.read(&latents, timesteps, conditioning, picture, scale)
             }
         }
     }
@@ -197,13 +197,15 @@ impl ControlNet {
         &self,
         latents: &A,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         picture: &Tensor,
         scale: f64,
     ) -> Result<Residuals> {
-        let time = self.embedding.forward(latents, timesteps, told, false)?;
+        let time = self
+            .embedding
+            .forward(latents, timesteps, conditioning, false)?;
         let seen = AttentionContext {
-            text: &latents.beside(&told.text)?,
+            text: &latents.beside(&conditioning.text)?,
             image: None,
             beside: ReferenceAttention::Nothing,
             placed: None,

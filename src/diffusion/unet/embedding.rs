@@ -81,12 +81,12 @@ impl TimeEmbedding {
         &self,
         x: &A,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         reference: bool,
     ) -> Result<A> {
         let mut waves = x.sent(&sinusoids(timesteps, self.width, self.flip, self.shift)?)?;
         if let Some(layer) = &self.guidance {
-            let Some(guidance) = &told.timestep_cond else {
+            let Some(guidance) = &conditioning.timestep_cond else {
                 candle_core::bail!("this UNet needs an embedding of the guidance scale");
             };
             waves = waves.plus(&layer.forward(&x.beside(guidance)?)?)?;
@@ -94,14 +94,14 @@ impl TimeEmbedding {
         let two = |layers: &[Linear; 2], x: &A| layers[1].forward(&layers[0].forward(x)?.silu()?);
         let mut t = two(&self.time, &waves)?;
         let pooled = || {
-            let pooled = told.pooled.as_ref();
+            let pooled = conditioning.pooled.as_ref();
             pooled.ok_or_else(|| candle_core::Error::Msg("this UNet needs the pooled text".into()))
         };
         if let Some(layer) = &self.class {
             t = t.plus(&layer.forward(&x.beside(pooled()?)?)?)?;
         }
         if let Some(added) = &self.added {
-            let Some(ids) = &told.time_ids else {
+            let Some(ids) = &conditioning.time_ids else {
                 candle_core::bail!("this UNet needs the sizes of the picture");
             };
             let (b, n) = ids.dims2()?;

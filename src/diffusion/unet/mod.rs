@@ -133,11 +133,11 @@ impl Unet {
         text: &Tensor,
         pooled: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let told = Conditioning {
+        let conditioning = Conditioning {
             pooled: pooled.cloned(),
             ..Conditioning::of_text(text.clone())
         };
-        self.predict(latents, timesteps, &told)
+        self.predict(latents, timesteps, &conditioning)
     }
 
     /// `latents [B,h,w,in]`, `timesteps [B]`, which may lie between two -> `[B,h,w,out]`.
@@ -148,9 +148,9 @@ impl Unet {
         &self,
         latents: &Tensor,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
     ) -> Result<Tensor> {
-        let beside = told
+        let beside = conditioning
             .beside
             .as_deref()
             .map_or(ReferenceAttention::Nothing, ReferenceAttention::See);
@@ -160,20 +160,20 @@ impl Unet {
                 let levels = self.config.block_out_channels.len();
                 reference::positions((h, w), levels, &[[0.0; 2]], latents.device())?
             }
-            false if told.references.is_some() => {
+            false if conditioning.references.is_some() => {
                 candle_core::bail!("this UNet can't draw from references");
             }
             false => Vec::new(),
         };
         let placed = (!places.is_empty()).then_some(TokenPositions {
             positions: &places,
-            reading: told.references.as_ref().map(ReferenceMode::See),
+            reading: conditioning.references.as_ref().map(ReferenceMode::See),
         });
         match &self.gpu {
-            None => self.answer(latents, timesteps, told, beside, placed),
+            None => self.answer(latents, timesteps, conditioning, beside, placed),
             Some(gpu) => {
                 let latents = GpuTensor::upload(gpu, latents)?;
-                let answer = self.answer(&latents, timesteps, told, beside, placed)?;
+                let answer = self.answer(&latents, timesteps, conditioning, beside, placed)?;
                 answer.download()
             }
         }
@@ -183,11 +183,11 @@ impl Unet {
         &self,
         latents: &A,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         beside: ReferenceAttention,
         placed: Option<TokenPositions>,
     ) -> Result<A> {
-        let x = self.features(latents, timesteps, told, beside, placed)?;
+        let x = self.features(latents, timesteps, conditioning, beside, placed)?;
         self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
     }
 
@@ -196,17 +196,17 @@ impl Unet {
         &self,
         latents: &Tensor,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         beside: ReferenceAttention,
         placed: Option<TokenPositions>,
     ) -> Result<()> {
         match &self.gpu {
             None => self
-                .features(latents, timesteps, told, beside, placed)
+                .features(latents, timesteps, conditioning, beside, placed)
                 .map(drop),
             Some(gpu) => {
                 let latents = GpuTensor::upload(gpu, latents)?;
-                self.features(&latents, timesteps, told, beside, placed)
+                self.features(&latents, timesteps, conditioning, beside, placed)
                     .map(drop)
             }
         }
@@ -221,13 +221,13 @@ impl Unet {
         &self,
         latents: &Tensor,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         pick: TokenSelection,
         bank: ReferenceBank,
     ) -> Result<ReferenceBank> {
         let bank = RefCell::new(bank);
         let beside = ReferenceAttention::Keep(&bank, pick);
-        self.read(latents, timesteps, told, beside, None)?;
+        self.read(latents, timesteps, conditioning, beside, None)?;
         Ok(bank.into_inner())
     }
 
@@ -236,24 +236,24 @@ impl Unet {
         &self,
         latents: &A,
         timesteps: &Tensor,
-        told: &Conditioning,
+        conditioning: &Conditioning,
         beside: ReferenceAttention,
         placed: Option<TokenPositions>,
     ) -> Result<A> {
         let reference = placed.is_some_and(|p| matches!(p.reading, Some(ReferenceMode::Keep(_))));
         let time = self
             .embedding
-            .forward(latents, timesteps, told, reference)?;
+            .forward(latents, timesteps, conditioning, reference)?;
         let seen = AttentionContext {
-            text: &latents.beside(&told.text)?,
-            image: told.image.as_ref(),
+            text: &latents.beside(&conditioning.text)?,
+            image: conditioning.image.as_ref(),
             beside: ReferenceAttention::Nothing,
             placed,
         };
         let x = self.conv_in.forward(latents)?;
         let (x, mut kept) = go_down(&self.down, x, &time, seen)?;
         let mut x = self.mid.forward(&x, &time, seen)?;
-        if let Some(control) = &told.control {
+        if let Some(control) = &conditioning.control {
             x = control.add(&x, &mut kept)?;
         }
         let seen = AttentionContext { beside, ..seen };

@@ -250,7 +250,7 @@ impl Unet {
             shape[0] = n;
             t.broadcast_as(shape)?.contiguous()
         };
-        let told = Conditioning {
+        let conditioning = Conditioning {
             pooled: empty.pooled.as_ref().map(repeated).transpose()?,
             ..Conditioning::of_text(repeated(&empty.text)?)
         };
@@ -266,7 +266,7 @@ impl Unet {
         self.read(
             &references.latents,
             &start,
-            &told,
+            &conditioning,
             ReferenceAttention::Nothing,
             Some(placed),
         )?;

@@ -52,8 +52,8 @@ impl Gallery {
         drawn: RgbImage,
     ) -> Result<RgbImage, EvalError> {
         let before = at.context.iter().map(|panel| panel.text.as_str());
-        let told: Vec<&str> = before.chain([sentence]).collect();
-        let wanted = self.judge.embed_text(&told.join(" "))?;
+        let texts: Vec<&str> = before.chain([sentence]).collect();
+        let wanted = self.judge.embed_text(&texts.join(" "))?;
         let own = self.judge.embed_pictures(std::slice::from_ref(&drawn))?;
         let best = self
             .scenes

@@ -24,11 +24,11 @@ pub(super) fn write(
         title: format!("Story {}", number + 1),
         ..Story::default()
     });
-    let told = before
+    let panels_before = before
         .iter()
         .map(|panel| (panel.text.clone(), panel.picture.clone()));
     let last = (last.text, Some(std::sync::Arc::new(last.picture.convert())));
-    for (text, picture) in told.chain([last]) {
+    for (text, picture) in panels_before.chain([last]) {
         let id = document.fresh_id();
         document.apply(Edit::InsertPanel {
             at: usize::MAX,

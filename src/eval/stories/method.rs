@@ -359,11 +359,11 @@ impl StoryMethod for Gill {
     }
 
     fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
-        let Some(mut told) = self.whole.go_on(at)? else {
+        let Some(mut panel) = self.whole.go_on(at)? else {
             return Ok(None);
         };
-        told.picture = self.gallery.better(at, &told.text, told.picture)?;
-        Ok(Some(told))
+        panel.picture = self.gallery.better(at, &panel.text, panel.picture)?;
+        Ok(Some(panel))
     }
 
     fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {

@@ -115,7 +115,7 @@ pub fn compare(
     workshop: &MethodContext,
     judges: &Judges,
     options: &StoryOptions,
-    said: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(&str),
 ) -> Result<StoriesReport, EvalError> {
     if options.stories == 0 {
         return Err(EvalError::NoStories);
@@ -123,10 +123,10 @@ pub fn compare(
     let renderer = Renderer::new(method::SIZE);
     let mut report = StoriesReport::new(options, judges.contrastive.is_some());
     report.met_before = met_before(options);
-    said("real scenes");
+    progress("real scenes");
     let reference = real(judges, &renderer, options.scenes)?;
     for row in rows {
-        let stories = match tell(row, workshop, judges, options, &renderer, said) {
+        let stories = match score_stories(row, workshop, judges, options, &renderer, progress) {
             Ok(stories) => stories,
             Err(Failed::Begin(why)) => {
                 report.left_out.push((row.name.clone(), why.to_string()));
@@ -134,7 +134,7 @@ pub fn compare(
             }
             Err(Failed::Work(why)) => return Err(why),
         };
-        said(&format!("{}: intervals", row.name));
+        progress(&format!("{}: intervals", row.name));
         report
             .rows
             .push(summary(row, &stories, &reference, options.seed));
@@ -171,13 +171,13 @@ impl From<EvalError> for Failed {
 }
 
 /// The scores of a row's stories, those that an earlier run judged among them.
-fn tell(
+fn score_stories(
     row: &RowConfig,
     workshop: &MethodContext,
     judges: &Judges,
     options: &StoryOptions,
     renderer: &Renderer,
-    said: &mut dyn FnMut(&str),
+    progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<StoryScore>, Failed> {
     let (mut ledger, mut stories) = match &options.scores {
         None => (None, Vec::new()),
@@ -191,16 +191,16 @@ fn tell(
     if stories.len() == options.stories {
         return Ok(stories);
     }
-    said(&format!("{}: loading", row.name));
+    progress(&format!("{}: loading", row.name));
     let mut teller = workshop.method_of_row(row).map_err(Failed::Begin)?;
     for i in stories.len()..options.stories {
         let (number, of) = (i + 1, options.stories);
-        said(&format!("{}: story {number} of {of}", row.name));
-        let told = PicturedStory::new(options.seed.wrapping_add(i as u64), renderer);
-        let (score, last) = judge(teller.as_mut(), judges, &told, row.writes)?;
+        progress(&format!("{}: story {number} of {of}", row.name));
+        let story = PicturedStory::new(options.seed.wrapping_add(i as u64), renderer);
+        let (score, last) = judge(teller.as_mut(), judges, &story, row.writes)?;
         if let (Some(dir), Some(last)) = (&options.keep, last) {
-            let number = told.panels.len() - 1;
-            keep::write(dir, &row.name, i, &told.context[..number], last)?;
+            let number = story.panels.len() - 1;
+            keep::write(dir, &row.name, i, &story.context[..number], last)?;
         }
         if let Some(ledger) = &mut ledger {
             ledger.add(&score)?;
@@ -239,14 +239,18 @@ fn real(
 fn judge(
     teller: &mut dyn StoryMethod,
     judges: &Judges,
-    told: &PicturedStory,
+    picture_story: &PicturedStory,
     writes: bool,
 ) -> Result<(StoryScore, Option<Continuation>), EvalError> {
     let mut story = StoryScore::default();
-    let texts: Vec<&str> = told.panels.iter().map(|(_, text)| text.as_str()).collect();
-    for at in 1..told.panels.len() {
-        let moment = told.moment(at);
-        let (scene, sentence) = &told.panels[at];
+    let texts: Vec<&str> = picture_story
+        .panels
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .collect();
+    for at in 1..picture_story.panels.len() {
+        let moment = picture_story.moment(at);
+        let (scene, sentence) = &picture_story.panels[at];
         let started = Instant::now();
         let picture = teller.draw(&moment)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -275,7 +279,7 @@ fn judge(
         }
     }
     let last = match writes {
-        true => teller.go_on(&told.moment(told.panels.len() - 1))?,
+        true => teller.go_on(&picture_story.moment(picture_story.panels.len() - 1))?,
         false => None,
     };
     story

@@ -203,9 +203,9 @@ impl LocalChat {
                 (self.prompt(messages)?, shown.collect::<Vec<_>>())
             }
         };
-        let told = Tokenizer::unshield(&prompt);
+        let readable = Tokenizer::unshield(&prompt);
         let (Some(seeing), Some(((begin, end), _))) = (&mut self.seeing, self.pictures) else {
-            return Ok(Some((self.tokenizer.encode_prompt(&prompt), told)));
+            return Ok(Some((self.tokenizer.encode_prompt(&prompt), readable)));
         };
         let Some(shown) = seeing.ids(&shown, self.network.as_mut(), go_on)? else {
             return Ok(None);
@@ -235,7 +235,7 @@ impl LocalChat {
                 ids.extend(shown.next().into_iter().flatten());
             }
         }
-        Ok(Some((ids, told)))
+        Ok(Some((ids, readable)))
     }
 
     /// The most tokens of a text, where there is room behind `text`.

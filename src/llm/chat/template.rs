@@ -117,9 +117,12 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |said: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, said).with_source(Raised))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
+            },
+        );
         environment.add_filter("tojson", to_json);
         environment
             .add_template_owned(NAME, without_generation_tags(source))
@@ -142,8 +145,8 @@ impl ChatTemplate {
             reasoning: Reasoning::Default,
             now: SystemTime::UNIX_EPOCH,
         };
-        let said = self.render_as_is(&messages, &options);
-        said.is_ok_and(|said| said.contains(PROBE))
+        let rendered = self.render_as_is(&messages, &options);
+        rendered.is_ok_and(|rendered| rendered.contains(PROBE))
     }
 
     /// The prompt of `messages`, which ends where the answer begins. What the system says goes into
@@ -161,10 +164,10 @@ impl ChatTemplate {
             false => self.render_as_is(&folded(messages), options)?,
         };
         if options.reasoning == Reasoning::None {
-            let said = prompt.trim_end();
-            if said.ends_with("<think>") {
+            let end = prompt.trim_end();
+            if end.ends_with("<think>") {
                 prompt.push_str("\n</think>\n\n");
-            } else if said.ends_with("<|start|>assistant") {
+            } else if end.ends_with("<|start|>assistant") {
                 prompt.push_str("<|channel|>final<|message|>");
             }
         }
@@ -230,20 +233,20 @@ struct Raised;
 
 /// What a template said as it refused.
 fn raised_words(error: &Error) -> String {
-    let said = error.detail().unwrap_or("it does not say why");
-    one_line(said)
+    let reason = error.detail().unwrap_or("it does not say why");
+    one_line(reason)
 }
 
 fn words(error: &Error) -> String {
     let line = error.line().map(|line| format!(" in line {line}"));
     let detail = error.detail().map(|detail| format!(": {detail}"));
-    let said = format!(
+    let reason = format!(
         "{}{}{}",
         error.kind(),
         detail.unwrap_or_default(),
         line.unwrap_or_default()
     );
-    one_line(&said)
+    one_line(&reason)
 }
 
 /// The start of a text in one line, as part of a sentence.
@@ -262,13 +265,13 @@ fn folded(messages: &[Message]) -> Vec<Message> {
     if system.is_empty() {
         return rest;
     }
-    let said: Vec<String> = system.iter().map(Message::text).collect();
-    let said = said.join("\n");
+    let instructions: Vec<String> = system.iter().map(Message::text).collect();
+    let instructions = instructions.join("\n");
     match rest.iter_mut().find(|message| message.role == Role::User) {
         Some(first) => first
             .parts
-            .insert(0, MessagePart::Text(format!("{said}\n"))),
-        None => rest.insert(0, Message::user(said)),
+            .insert(0, MessagePart::Text(format!("{instructions}\n"))),
+        None => rest.insert(0, Message::user(instructions)),
     }
     rest
 }

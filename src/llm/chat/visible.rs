@@ -64,11 +64,11 @@ impl VisibleText {
     /// `prompt` is what the model goes on from: it may have opened a thought. The answer ends at
     /// one of `stops`.
     pub fn new(prompt: &str, stops: &[String]) -> VisibleText {
-        let said = prompt.trim_end();
-        let open = THOUGHTS.iter().find(|(open, _)| said.ends_with(open));
+        let text = prompt.trim_end();
+        let open = THOUGHTS.iter().find(|(open, _)| text.ends_with(open));
         let state = match open {
             Some((_, close)) => ParserState::Thought(close),
-            None if said.ends_with("<|start|>assistant") => ParserState::Hidden,
+            None if text.ends_with("<|start|>assistant") => ParserState::Hidden,
             None => ParserState::Shown,
         };
         let stops = stops.iter().filter(|stop| !stop.is_empty());

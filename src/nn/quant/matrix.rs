@@ -155,7 +155,7 @@ impl QuantType {
 /// is written in place, as another program may do in an author's folder, changes under the map:
 /// [`MappedFile::check`] tells so, and is asked before bytes are read. On Unix a file that is cut
 /// between the check and the reading still ends the program (SIGBUS), which no check can prevent:
-/// [`crate::nn::tell_of_cut_files`] has it end with a sentence.
+/// [`crate::nn::report_cut_files`] has it end with a sentence.
 #[derive(Debug)]
 pub struct MappedFile {
     map: memmap2::Mmap,
@@ -212,12 +212,12 @@ impl MappedFile {
             let advice = memmap2::UncheckedAdvice::DontNeed;
             // SAFETY: the mapping is read only and of a file, so that pages that are dropped come
             // back with the same bytes.
-            let told = unsafe {
+            let advised = unsafe {
                 self.map
                     .unchecked_advise_range(advice, part.start, part.len())
             };
             // Where the system knows no such advice, the memory stays until the file is closed.
-            let _ = told;
+            let _ = advised;
         }
         #[cfg(not(unix))]
         let _ = part;

@@ -25,7 +25,7 @@ impl PromptStyle {
             (PromptStyle::Composition, _) => request.composition_prompt(written.unwrap_or(text)),
             (PromptStyle::Storyworld, Some(written)) => picture_prompt(&[], written),
             (PromptStyle::Storyworld, None) => {
-                picture_prompt(&request.told_in_storyworld(), &request.in_storyworld(text))
+                picture_prompt(&request.texts_in_storyworld(), &request.in_storyworld(text))
             }
             (PromptStyle::Sentences | PromptStyle::Tags, _) => {
                 let shown = request.with_descriptions(written.unwrap_or(text), text, takes);

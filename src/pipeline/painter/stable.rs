@@ -202,9 +202,9 @@ impl StablePainter {
         let pipeline = match kept {
             Some((_, pipeline)) => pipeline,
             None => {
-                let said = wanted.prediction.as_deref().map(prediction_of);
+                let prediction_override = wanted.prediction.as_deref().map(prediction_of);
                 let options = StableDiffusionOptions {
-                    prediction: said.transpose()?.or(self.plain.prediction),
+                    prediction: prediction_override.transpose()?.or(self.plain.prediction),
                     loras: wanted.loras.clone(),
                     embeddings: wanted.embeddings.clone(),
                     vae: wanted.vae.clone(),
@@ -375,8 +375,8 @@ impl Painter for StablePainter {
                 })
             }),
         };
-        let picture = pipeline.draw(&order, &mut |heard| {
-            sink(match heard {
+        let picture = pipeline.draw(&order, &mut |progress| {
+            sink(match progress {
                 PipelineProgress::Loading(part) => Progress::Loading(LoadProgress {
                     what: part.to_owned(),
                     done: 0,

@@ -34,13 +34,16 @@ impl VokenPipeline {
                 0 => 0,
                 steps => later_part(&costs, limit - asked, steps),
             };
-            let told = [cast, &context[first..]].concat();
-            let (prompt, ids) = self.speech.prompt(&told, task, &vocabulary);
-            let pictures = told.iter().filter(|panel| panel.picture.is_some()).count()
+            let panels = [cast, &context[first..]].concat();
+            let (prompt, ids) = self.speech.prompt(&panels, task, &vocabulary);
+            let pictures = panels
+                .iter()
+                .filter(|panel| panel.picture.is_some())
+                .count()
                 + usize::from(own.is_some());
             let whole = 1 + ids.len() + pictures * queries;
             if first == context.len() || whole <= limit + introduced {
-                return (told, prompt, ids);
+                return (panels, prompt, ids);
             }
             steps += 1;
         }

@@ -174,7 +174,7 @@ impl OwnLanguage {
         let writer = chosen.writer()?;
         let folder = &chosen.voken;
         let file = GgufLlama::find(&writer.dir)?;
-        let spoken = folder.read_model(&file, device)?;
+        let language_model = folder.read_model(&file, device)?;
         let tokenizer = file.tokenizer()?;
         let line_end = match tokenizer.encode("\n").as_slice() {
             [id] => *id,
@@ -185,20 +185,20 @@ impl OwnLanguage {
                 )));
             }
         };
-        let config = spoken.llama.config();
+        let config = language_model.llama.config();
         let width = config.hidden_size;
-        let written = MAX_NEW_TOKENS + spoken.vocabulary.vokens as usize;
+        let written = MAX_NEW_TOKENS + language_model.vocabulary.vokens as usize;
         let voice = LanguageInfo {
-            bos: spoken.vocabulary.bos,
+            bos: language_model.vocabulary.bos,
             eos: config.eos(),
-            vocabulary: spoken.vocabulary,
+            vocabulary: language_model.vocabulary,
             limit: config.max_position_embeddings.min(MOST_READ + written),
         };
         let gpu = chosen.place.gpu.as_ref();
         Ok(Self {
             speaker: VokenLanguageModel {
-                stage_head: spoken.stage_head,
-                ..VokenLanguageModel::new(spoken.llama, spoken.mapper, gpu)?
+                stage_head: language_model.stage_head,
+                ..VokenLanguageModel::new(language_model.llama, language_model.mapper, gpu)?
             },
             voice,
             speech: TextFormat::Own {

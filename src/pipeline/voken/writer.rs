@@ -138,7 +138,7 @@ impl Writer for VokenWriter {
         };
         let context = (cast.as_slice(), request.context.as_slice());
         let (prompt, embeddings) = self.words.read(context, task, own, &request.images, sink)?;
-        let told = self.words.tell(request, &embeddings, sink)?;
+        let told = self.words.generate_panel(request, &embeddings, sink)?;
         Ok(told.map(|(text, _)| WrittenText { text, prompt }))
     }
 

@@ -65,11 +65,11 @@ impl Writer for ContinuationWriter {
             min_p: settings.min_p.unwrap_or(0.0),
             repetition_penalty: settings.repetition_penalty.unwrap_or(REPETITION_PENALTY),
         };
-        let told = request.texts_before();
-        let text = self.language.continue_story(&told, &sampling, sink)?;
+        let texts = request.texts_before();
+        let text = self.language.continue_story(&texts, &sampling, sink)?;
         Ok(text.map(|text| WrittenText {
             text,
-            prompt: told.join("\n"),
+            prompt: texts.join("\n"),
         }))
     }
 
@@ -78,7 +78,7 @@ impl Writer for ContinuationWriter {
         context: &[ContextPanel],
         text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        let told: Vec<String> = context.iter().map(|panel| panel.text.clone()).collect();
-        Ok(self.language.log_probabilities(&told, text)?)
+        let texts: Vec<String> = context.iter().map(|panel| panel.text.clone()).collect();
+        Ok(self.language.log_probabilities(&texts, text)?)
     }
 }

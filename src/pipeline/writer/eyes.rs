@@ -57,12 +57,14 @@ impl ImageEncoder for ProjectorEyes {
         picture: &RgbaImage,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<f32>>, LlmError> {
-        let told = |error: ProjectorError| LlmError::Elsewhere(Box::new(error));
+        let as_llm_error = |error: ProjectorError| LlmError::Elsewhere(Box::new(error));
         let projector = match &mut self.projector {
             Some(projector) => projector,
-            none => none.insert(Projector::open(&self.path, self.gpu.as_ref()).map_err(told)?),
+            none => {
+                none.insert(Projector::open(&self.path, self.gpu.as_ref()).map_err(as_llm_error)?)
+            }
         };
-        projector.see(picture, go_on).map_err(told)
+        projector.see(picture, go_on).map_err(as_llm_error)
     }
 }
 

@@ -74,7 +74,7 @@ pub trait Writer {
         _instruction: &str,
         _sink: &mut TextSink,
     ) -> Result<Option<WrittenText>, PipelineError> {
-        Err(self.follows_none("rewrite a text by an instruction"))
+        Err(self.no_instructions("rewrite a text by an instruction"))
     }
 
     /// What is to happen in the next `panels` panels, a line each, ending as a story does.
@@ -87,7 +87,7 @@ pub trait Writer {
         _panels: usize,
         _sink: &mut TextSink,
     ) -> Result<Option<Vec<String>>, PipelineError> {
-        Err(self.follows_none("plan a story"))
+        Err(self.no_instructions("plan a story"))
     }
 
     /// Who and what comes back in the story and is not in its cast: names and looks, without ids.
@@ -99,7 +99,7 @@ pub trait Writer {
         _request: &Request,
         _sink: &mut TextSink,
     ) -> Result<Option<Vec<Member>>, PipelineError> {
-        Err(self.follows_none("say who is in a story"))
+        Err(self.no_instructions("say who is in a story"))
     }
 
     /// What a picture of `text`, the panel after `request.context`, shows: who, how they look,
@@ -115,7 +115,7 @@ pub trait Writer {
         _style: PromptStyle,
         _sink: &mut TextSink,
     ) -> Result<Option<WrittenText>, PipelineError> {
-        Err(self.follows_none("write a picture prompt"))
+        Err(self.no_instructions("write a picture prompt"))
     }
 
     /// Who is in a picture of `text`, the panel after `request.context`, from left to right, where
@@ -141,11 +141,11 @@ pub trait Writer {
         _context: &[ContextPanel],
         _text: &str,
     ) -> Result<Vec<f64>, PipelineError> {
-        Err(self.says_no_likelihood())
+        Err(self.no_likelihoods())
     }
 
     /// The error of a writer that can't say how likely a text is.
-    fn says_no_likelihood(&self) -> PipelineError {
+    fn no_likelihoods(&self) -> PipelineError {
         PipelineError::Request(format!(
             "the writer {} does not say how likely a text is; compare it without its texts",
             self.describe().model
@@ -153,7 +153,7 @@ pub trait Writer {
     }
 
     /// The error of a writer that is asked for what only an instruct model does.
-    fn follows_none(&self, what: &str) -> PipelineError {
+    fn no_instructions(&self, what: &str) -> PipelineError {
         PipelineError::Request(format!(
             "the writer {} can't {what}, because it follows no instructions; choose an instruct model with --writer",
             self.describe().model

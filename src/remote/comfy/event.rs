@@ -73,8 +73,8 @@ pub(super) fn of_text(text: &str, id: &str) -> SocketEvent {
         "execution_success" => SocketEvent::Done,
         "execution_interrupted" => SocketEvent::Interrupted,
         "execution_error" => {
-            let said = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
-            let (node, error) = (said("node_type"), said("exception_message"));
+            let field = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
+            let (node, error) = (field("node_type"), field("exception_message"));
             SocketEvent::Failed(super::super::error::quoted(&format!("{node}: {error}")))
         }
         _ => SocketEvent::Other,
@@ -98,11 +98,11 @@ pub(super) fn of_bytes(bytes: &[u8], id: &str, now: &str, output: Option<&str>) 
             let end = 8usize.saturating_add(length as usize);
             let metadata = bytes.get(8..end);
             let metadata = metadata.and_then(|text| serde_json::from_slice::<Value>(text).ok());
-            let said = |name: &str| metadata.as_ref()?.get(name)?.as_str();
-            if let Some(node) = said("node_id") {
+            let field = |name: &str| metadata.as_ref()?.get(name)?.as_str();
+            if let Some(node) = field("node_id") {
                 from = node.to_owned();
             }
-            match said("prompt_id") {
+            match field("prompt_id") {
                 Some(of) if of != id => None,
                 _ => bytes.get(end..),
             }

@@ -146,7 +146,7 @@ impl Job<'_> {
                     SocketEvent::Other
                 }
             };
-            let told = match event {
+            let update = match event {
                 SocketEvent::Started => {
                     started = true;
                     JobEvent::Waiting(0)
@@ -174,7 +174,7 @@ impl Job<'_> {
                 SocketEvent::Interrupted => return Err(self.interrupted()),
                 SocketEvent::Other => JobEvent::Quiet,
             };
-            if follow(told).is_break() {
+            if follow(update).is_break() {
                 return Ok(None);
             }
             let pause = match (&socket, failures + nowhere) {
@@ -428,9 +428,10 @@ fn fault_of(body: &[u8]) -> String {
 fn error_in(status: &Value) -> Option<String> {
     let messages = status.get("messages").and_then(Value::as_array);
     let messages = messages.into_iter().flatten();
-    let mut told =
+    let mut entries =
         messages.filter_map(|message| Some((message.get(0)?.as_str()?, message.get(1)?)));
-    let error = told.find(|(kind, _)| matches!(*kind, "execution_error" | "execution_interrupted"));
+    let error =
+        entries.find(|(kind, _)| matches!(*kind, "execution_error" | "execution_interrupted"));
     let Some((kind, data)) = error else {
         return Some("it failed there without a word".to_owned());
     };

@@ -233,31 +233,33 @@ fn stream(
         let mut events = std::pin::pin!(bounded.eventsource());
         let mut text = String::new();
         let mut finish = None;
-        let (mut heard, mut heard_of) = (Instant::now(), 0);
+        let (mut last_event, mut last_bytes) = (Instant::now(), 0);
         loop {
             let event = match tokio::time::timeout(client.patience().look, events.next()).await {
                 Ok(event) => event,
                 Err(_) if sink("").is_break() => return Ok(None),
                 // More of a long event, or a word that the server is still there.
-                Err(_) if heard_of != read.get() => {
-                    (heard, heard_of) = (Instant::now(), read.get());
+                Err(_) if last_bytes != read.get() => {
+                    (last_event, last_bytes) = (Instant::now(), read.get());
                     continue;
                 }
                 // All was said, though the server keeps the stream open.
-                Err(_) if finish.is_some() && heard.elapsed() >= client.patience().ask_often => {
+                Err(_)
+                    if finish.is_some() && last_event.elapsed() >= client.patience().ask_often =>
+                {
                     None
                 }
-                Err(_) if heard.elapsed() >= silence => return Err(timed_out()),
+                Err(_) if last_event.elapsed() >= silence => return Err(timed_out()),
                 Err(_) => continue,
             };
-            heard = Instant::now();
+            last_event = Instant::now();
             read_of_event.set(0);
             let lost = |reason: &str| RemoteError::Lost {
                 address: address.clone(),
                 what: "the answer".to_owned(),
                 reason: reason.to_owned(),
             };
-            let said = match event {
+            let parsed = match event {
                 Some(Ok(event)) => piece(&event.data).ok_or_else(|| {
                     client.unexpected(&looks_like(event.data.as_bytes()), "a piece of an answer")
                 })?,
@@ -272,7 +274,7 @@ fn stream(
                 None if finish.is_none() => return Err(lost("the stream ended in the middle")),
                 None => StreamEvent::End,
             };
-            let new = match said {
+            let new = match parsed {
                 StreamEvent::Text(new) => new,
                 StreamEvent::Finish(new, why) => {
                     finish = Some(why);

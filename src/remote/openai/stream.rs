@@ -25,11 +25,11 @@ pub(super) fn piece(data: &str) -> Option<StreamEvent> {
     }
     let event: Value = serde_json::from_str(data).ok()?;
     if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-        let said = error.get("message").unwrap_or(error);
-        let said = said
+        let message = error.get("message").unwrap_or(error);
+        let message = message
             .as_str()
-            .map_or_else(|| said.to_string(), str::to_owned);
-        return Some(StreamEvent::Failed(quoted(&said)));
+            .map_or_else(|| message.to_string(), str::to_owned);
+        return Some(StreamEvent::Failed(quoted(&message)));
     }
     let choices = event.get("choices")?.as_array()?;
     // The last event of some servers tells what was used and has no choice.

@@ -191,9 +191,9 @@ fn is_whole(bytes: &[u8], kind: PictureFormat) -> bool {
         PictureFormat::Png => png_is_whole(bytes),
         PictureFormat::Jpeg => jpeg::is_whole(bytes),
         // It says how long it is behind the eight bytes that begin it.
-        PictureFormat::WebP => bytes.get(4..8).is_some_and(|said| {
-            let said = u32::from_le_bytes([said[0], said[1], said[2], said[3]]);
-            u64::from(said) + 8 <= bytes.len() as u64
+        PictureFormat::WebP => bytes.get(4..8).is_some_and(|size| {
+            let size = u32::from_le_bytes([size[0], size[1], size[2], size[3]]);
+            u64::from(size) + 8 <= bytes.len() as u64
         }),
     }
 }
@@ -276,19 +276,19 @@ pub(super) fn to_srgb(picture: &mut RgbaImage, info: &png::Info<'_>) {
 
 fn colours_of(info: &png::Info<'_>, icc: Option<ColorProfile>) -> Option<ColorProfile> {
     let points = || {
-        let said = info.coding_independent_code_points?;
-        let said = CicpProfile {
-            color_primaries: said.color_primaries.try_into().ok()?,
-            transfer_characteristics: said.transfer_function.try_into().ok()?,
-            matrix_coefficients: said.matrix_coefficients.try_into().ok()?,
-            full_range: said.is_video_full_range_image,
+        let cicp = info.coding_independent_code_points?;
+        let cicp = CicpProfile {
+            color_primaries: cicp.color_primaries.try_into().ok()?,
+            transfer_characteristics: cicp.transfer_function.try_into().ok()?,
+            matrix_coefficients: cicp.matrix_coefficients.try_into().ok()?,
+            full_range: cicp.is_video_full_range_image,
         };
-        let known = ColorProfile::new_from_cicp(said);
+        let known = ColorProfile::new_from_cicp(cicp);
         known.red_trc.is_some().then_some(known)
     };
     points().or(icc).or_else(|| {
-        let said = info.srgb.is_none();
-        said.then(|| colour::of_numbers(info.gama_chunk, info.chrm_chunk.as_ref()))?
+        let cicp = info.srgb.is_none();
+        cicp.then(|| colour::of_numbers(info.gama_chunk, info.chrm_chunk.as_ref()))?
     })
 }
 

@@ -211,8 +211,8 @@ impl SceneSetting {
         let wet = self.location.has_weather() && self.weather != Weather::Clear;
         let weather = self.weather.phrases(self.time).first().filter(|_| wet);
         // Some phrases of weather say the time, too.
-        let told = weather.is_some_and(|phrase| phrase.ends_with("night"));
-        let late = self.time != Time::Day && !told;
+        let says_night = weather.is_some_and(|phrase| phrase.ends_with("night"));
+        let late = self.time != Time::Day && !says_night;
         let time = self.time.phrases(self.weather).first().filter(|_| late);
         let fair = self.fair();
         let fair = fair.as_ref();
@@ -320,7 +320,7 @@ impl SettingMentions {
     /// ```
     pub fn of(text: &str) -> SettingMentions {
         let mentions = mentions(text);
-        let mut said = SettingMentions {
+        let mut all_mentions = SettingMentions {
             time: mentions.time,
             weather: mentions.weather,
             ..SettingMentions::default()
@@ -341,17 +341,21 @@ impl SettingMentions {
                 });
                 let end = at + when.map_or(1, Vec::len);
                 if when.is_some() {
-                    said.places.push(words[at].0.start..words[end - 1].0.end);
+                    all_mentions
+                        .places
+                        .push(words[at].0.start..words[end - 1].0.end);
                 }
                 at = end;
                 continue;
             };
             let end = at + name.len();
-            said.location = said.location.or(Some(*location));
-            said.places.push(words[at].0.start..words[end - 1].0.end);
+            all_mentions.location = all_mentions.location.or(Some(*location));
+            all_mentions
+                .places
+                .push(words[at].0.start..words[end - 1].0.end);
             at = end;
         }
-        said
+        all_mentions
     }
 }
 

@@ -98,7 +98,7 @@ impl LibraryTale {
             let Some(production) = Production::random(split, &mut rng) else {
                 continue;
             };
-            let tale = production.tell(&mut rng);
+            let tale = production.into_tale(&mut rng);
             if tale.is_clear() {
                 return tale;
             }
@@ -110,12 +110,17 @@ impl LibraryTale {
     fn is_clear(&self) -> bool {
         let mut before: Option<&SceneSetting> = None;
         for panel in &self.panels {
-            let (said, setting) = (SettingMentions::of(&panel.text), &panel.composition.setting);
+            let (mentions, setting) =
+                (SettingMentions::of(&panel.text), &panel.composition.setting);
             let weather = before.map_or(Weather::Clear, |b| b.weather);
-            let right = said.location.or(before.map(|b| b.location)) == Some(setting.location)
-                && said.time.or(before.map(|b| b.time)).unwrap_or(Time::Day) == setting.time
+            let right = mentions.location.or(before.map(|b| b.location)) == Some(setting.location)
+                && mentions
+                    .time
+                    .or(before.map(|b| b.time))
+                    .unwrap_or(Time::Day)
+                    == setting.time
                 && (!setting.location.has_weather()
-                    || said.weather.unwrap_or(weather) == setting.weather);
+                    || mentions.weather.unwrap_or(weather) == setting.weather);
             if !right {
                 return false;
             }
@@ -123,16 +128,16 @@ impl LibraryTale {
         }
         let later = self.panels.get(1..).unwrap_or_default();
         let open = later.iter().filter(|panel| self.refers(panel)).count();
-        let mut told: Vec<&str> = self
+        let mut unique: Vec<&str> = self
             .panels
             .iter()
             .flat_map(|panel| panel.text.split_inclusive(['.', '!', '?']))
             .map(str::trim)
             .collect();
-        let all = told.len();
-        told.sort_unstable();
-        told.dedup();
-        2 * open >= later.len() && told.len() == all
+        let all = unique.len();
+        unique.sort_unstable();
+        unique.dedup();
+        2 * open >= later.len() && unique.len() == all
     }
 
     /// Whether the text of `panel` calls nobody who acts in it by name.
@@ -214,7 +219,7 @@ impl Production {
         })
     }
 
-    fn tell(mut self, rng: &mut ChaCha8Rng) -> LibraryTale {
+    fn into_tale(mut self, rng: &mut ChaCha8Rng) -> LibraryTale {
         let mut members: Vec<TaleMember> = Vec::new();
         let mut numbers: [Option<usize>; 5] = [None; 5];
         let mut panels: Vec<TalePanel> = Vec::new();
@@ -302,14 +307,14 @@ impl Production {
             text = without_place(&text);
         }
         let filled = self.fill(&text, now, rng);
-        let said = SettingMentions::of(&filled);
+        let mentions = SettingMentions::of(&filled);
         let falls = now.location.has_weather() && before.is_none_or(|b| b.weather != now.weather);
         let missing = Missing {
-            place: said.location.is_none() && before.is_none_or(|b| b.location != now.location),
-            weather: said.weather.is_none()
+            place: mentions.location.is_none() && before.is_none_or(|b| b.location != now.location),
+            weather: mentions.weather.is_none()
                 && falls
                 && (before.is_some() || now.weather != Weather::Clear),
-            time: said.time.is_none() && before.map_or(Time::Day, |b| b.time) != now.time,
+            time: mentions.time.is_none() && before.map_or(Time::Day, |b| b.time) != now.time,
         };
         let lead = missing.words(now.time, now.weather, |rng| where_words(now, rng), rng);
         let is_name = |word: &str| {

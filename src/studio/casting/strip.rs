@@ -48,13 +48,13 @@ pub fn show(ui: &mut Ui, state: &State, textures: &mut Textures, actions: &mut V
                     if add.clicked() {
                         actions.push(Action::Cast(CastAction::New(ReferencePlace::Nowhere)));
                     }
-                    let told = !state.panels().is_empty() && state.work.is_idle();
+                    let has_story = !state.panels().is_empty() && state.work.is_idle();
                     if state.is_instructed()
                         && widgets::icon_button(
                             ui,
                             Icon::Sparkle,
                             "Ask the writer who comes back",
-                            told,
+                            has_story,
                         )
                         .clicked()
                     {

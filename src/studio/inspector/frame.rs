@@ -82,8 +82,8 @@ pub(super) fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         let vae = shown.vae.as_ref().map(|used| used.file.as_str());
         let hint = "the model's own; a file or id";
         let field = ("VAE", vae.unwrap_or_default(), hint);
-        if let Some(said) = file_field(ui, actions, field, WeightsFor::Vae) {
-            let vae = Some(used(&said)).filter(|_| !said.trim().is_empty());
+        if let Some(text) = file_field(ui, actions, field, WeightsFor::Vae) {
+            let vae = Some(used(&text)).filter(|_| !text.trim().is_empty());
             change(
                 actions,
                 Settings {
@@ -190,12 +190,12 @@ fn size(ui: &mut Ui, takes: &Capabilities, chosen: Option<Size>) -> Option<Size>
 }
 
 /// The file that was named, by its path or by the id under which it was added.
-fn used(said: &str) -> FileUse {
-    let said = said.trim();
+fn used(text: &str) -> FileUse {
+    let text = text.trim();
     let known = models_dir(None).ok();
-    let file = known.and_then(|models| file_of(&models, said).ok());
+    let file = known.and_then(|models| file_of(&models, text).ok());
     FileUse {
-        file: file.map_or(said.to_owned(), |file| file.to_string_lossy().into_owned()),
+        file: file.map_or(text.to_owned(), |file| file.to_string_lossy().into_owned()),
         hash: String::new(),
     }
 }
@@ -223,9 +223,9 @@ fn loras(ui: &mut Ui, actions: &mut Vec<Action>, chosen: &[LoraUse]) -> Option<V
         }
     }
     let line = ("Add a LoRA", "", "its file or id");
-    if let Some(said) = file_field(ui, actions, line, WeightsFor::Lora) {
+    if let Some(text) = file_field(ui, actions, line, WeightsFor::Lora) {
         let mut loras = chosen.to_vec();
-        let FileUse { file, hash } = used(&said);
+        let FileUse { file, hash } = used(&text);
         loras.push(LoraUse {
             file,
             hash,

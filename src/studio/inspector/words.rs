@@ -125,11 +125,11 @@ fn rewriting(ui: &mut Ui, actions: &mut Vec<Action>, id: PanelId, enabled: bool)
 /// The lines of the plan for the panels to come, and a button that makes one.
 fn plan(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let story = state.story();
-    let told = story.panels.len();
-    if story.plan.len() > told {
+    let written = story.panels.len();
+    if story.plan.len() > written {
         label(ui, "The plan");
     }
-    for (at, line) in story.plan.iter().enumerate().skip(told) {
+    for (at, line) in story.plan.iter().enumerate().skip(written) {
         if let Some(line) = field(ui, &format!("Planned panel {}", at + 1), line, "") {
             let mut plan = story.plan.clone();
             plan[at] = line;
@@ -137,7 +137,14 @@ fn plan(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
         }
     }
     let words = format!("Plan {PLANNED} panels");
-    if widgets::button(ui, Icon::Pencil, &words, told > 0 && state.work.is_idle()).clicked() {
+    if widgets::button(
+        ui,
+        Icon::Pencil,
+        &words,
+        written > 0 && state.work.is_idle(),
+    )
+    .clicked()
+    {
         actions.push(Action::Plan(PLANNED));
     }
 }

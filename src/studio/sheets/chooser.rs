@@ -92,8 +92,8 @@ impl FileChooser {
                 }
             }
             Err(error) => {
-                let said = format!("This folder cannot be read ({error}).");
-                self.trouble = Some(crate::studio::plain::words(&said).0);
+                let message = format!("This folder cannot be read ({error}).");
+                self.trouble = Some(crate::studio::plain::words(&message).0);
             }
         }
         entries.sort_by_key(|entry| (!entry.folder, entry.name.to_lowercase()));

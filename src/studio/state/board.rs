@@ -25,7 +25,7 @@ pub struct OpenBoard {
     /// Counts the boards opened so far.
     pub(super) number: u64,
     /// The author was told that the model knows another language.
-    pub(super) said_language: bool,
+    pub(super) language_noted: bool,
     pub(super) cast_proposals: CastProposals,
     pub(super) nouns: NounCache,
 }
@@ -46,7 +46,7 @@ impl OpenBoard {
             project,
             typed: None,
             number,
-            said_language: false,
+            language_noted: false,
             cast_proposals: CastProposals::default(),
             nouns: NounCache::default(),
         }

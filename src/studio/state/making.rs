@@ -22,7 +22,7 @@ impl State {
             return;
         }
         self.view.composer.clear();
-        self.speak_of_language(&sentence, now);
+        self.note_language(&sentence, now);
         // The new panel is selected, whose settings are not those that the author has chosen.
         let settings = make.picture().then(|| self.settings_of_new());
         let id = self.add_panel(sentence, self.place(), now);

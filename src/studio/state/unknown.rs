@@ -143,21 +143,21 @@ impl State {
     }
 
     /// Says once a board that the model writes English where the author writes another language.
-    pub(super) fn speak_of_language(&mut self, text: &str, now: Instant) {
+    pub(super) fn note_language(&mut self, text: &str, now: Instant) {
         let listed = !self.words().characters.is_empty();
-        if self.board.said_language || !listed {
+        if self.board.language_noted || !listed {
             return;
         }
         if let Some(language) = words::other_language(text) {
-            self.board.said_language = true;
+            self.board.language_noted = true;
             let model = self.model_name();
-            let told = match self.is_instructed() {
+            let clause = match self.is_instructed() {
                 // Another writer keeps to the language of the story.
                 true => "it will draw",
                 false => "it will go on in English, and draw",
             };
             let words =
-                format!("{model} knows English only: {told} little of a text in {language}.");
+                format!("{model} knows English only: {clause} little of a text in {language}.");
             self.toasts.note(words, now);
         }
     }

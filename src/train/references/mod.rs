@@ -292,6 +292,6 @@ impl Stage for ReferenceTraining<'_> {
         let step = opt.steps();
         let path = self.run.join(format!("grid-{step:06}.png"));
         samples.write(&self.scenes, &path)?;
-        samples.say(&self.scenes, step)
+        samples.report(&self.scenes, step)
     }
 }

@@ -68,7 +68,7 @@ impl Samples {
 
     /// Says how many figures come nearest to what they should show, drawn and as the autoencoder
     /// alone draws the real scenes.
-    pub(super) fn say(&self, scenes: &Scenes, step: u64) -> Result<()> {
+    pub(super) fn report(&self, scenes: &Scenes, step: u64) -> Result<()> {
         let mut alone = Vec::new();
         let mut decibels = 0.0;
         for keys in self.keys.chunks(TOGETHER) {

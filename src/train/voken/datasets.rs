@@ -104,7 +104,7 @@ impl ReadStories {
                 first => first,
             });
         }
-        bad.for_each(|error| left_out::tell(&error));
+        bad.for_each(|error| left_out::report(&error));
         Ok(())
     }
 }
@@ -192,7 +192,7 @@ fn project(dir: &Path, reading: &mut ReadStories) -> Result<TrainingStory> {
         })
         .collect();
     match panels.iter().any(|panel| !panel.text.trim().is_empty()) {
-        true => Ok(told(panels)),
+        true => Ok(story_of(panels)),
         false => Err(bad(dir, None, "none of its panels has a text")),
     }
 }
@@ -253,7 +253,7 @@ fn picture(
     }
 }
 
-fn told(panels: Vec<TrainingPanel>) -> TrainingStory {
+fn story_of(panels: Vec<TrainingPanel>) -> TrainingStory {
     TrainingStory {
         panels,
         spoken: false,
@@ -285,7 +285,7 @@ fn cc3m(path: &Path, reading: &mut ReadStories) -> Result<Vec<TrainingStory>> {
             continue;
         }
         let row = captioned(path, number, line, reading);
-        stories.extend(reading.keep(row).map(|panel| told(vec![panel])));
+        stories.extend(reading.keep(row).map(|panel| story_of(vec![panel])));
     }
     Ok(stories)
 }
@@ -367,7 +367,7 @@ fn vist(path: &Path, value: &Value, reading: &mut ReadStories) -> Result<Vec<Tra
     }
     Ok(stories
         .into_values()
-        .map(|story| told(story.into_values().collect()))
+        .map(|story| story_of(story.into_values().collect()))
         .collect())
 }
 
@@ -404,13 +404,13 @@ fn conversation(
     for turn in turns {
         let parts = turn.get("turn").unwrap_or(turn).as_array();
         let parts = parts.ok_or_else(|| bad(path, line, "a turn is not a list of parts"))?;
-        let said = |key: &str| parts.iter().find_map(|part| part.get(key)?.as_str());
-        let text = tidy(said("__TEXT__").unwrap_or_default());
+        let field = |key: &str| parts.iter().find_map(|part| part.get(key)?.as_str());
+        let text = tidy(field("__TEXT__").unwrap_or_default());
         // A turn without text ends what can be learnt, as in the reference.
         if text.is_empty() {
             break;
         }
-        let picture = match said("__MEDIA__") {
+        let picture = match field("__MEDIA__") {
             None => None,
             Some(name) => {
                 let found = picture(path, line, name, reading);

@@ -39,7 +39,7 @@ pub(super) fn too_many(bad: usize, met: usize) -> bool {
 }
 
 /// Tells what is left out; other troubles than of data are not told.
-pub(super) fn tell(error: &TrainError) {
+pub(super) fn report(error: &TrainError) {
     if let TrainError::Data { path, line, why } = error {
         let line = line.map_or_else(String::new, |line| format!(", line {line}"));
         eprintln!("left out: {}{line}: {why}", path.display());
@@ -78,7 +78,7 @@ impl LeftOut {
             return Err(trouble);
         };
         if self.bad.insert(file.path.clone()) {
-            tell(&trouble);
+            report(&trouble);
         }
         let count = self.bad.len();
         match trouble {

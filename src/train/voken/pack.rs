@@ -185,9 +185,9 @@ impl Pack {
     /// Adds a story.
     pub fn story(&mut self, panels: &[PanelIds], plan: &ObjectivePlan) {
         let bos = [PictureSlot::Word(plan.vocabulary.bos)];
-        let mut told = vec![self.context.push(0, &bos, &[])];
+        let mut visible = vec![self.context.push(0, &bos, &[])];
         for (i, panel) in panels.iter().enumerate() {
-            self.panel(i, panel, plan, &mut told);
+            self.panel(i, panel, plan, &mut visible);
             self.panels += 1;
         }
     }
@@ -197,25 +197,25 @@ impl Pack {
         index: usize,
         panel: &PanelIds,
         plan: &ObjectivePlan,
-        told: &mut Vec<Range<usize>>,
+        visible: &mut Vec<Range<usize>>,
     ) {
         let row = (self.panels * plan.queries) as u32;
         let picture: Vec<PictureSlot> = (row..row + plan.queries as u32)
             .map(PictureSlot::Picture)
             .collect();
-        let before = told.last().map_or(0, |seen| seen.end - 1) as u32;
+        let before = visible.last().map_or(0, |seen| seen.end - 1) as u32;
         let written = !panel.text.is_empty();
         // What a story begins with is the author's.
         let learnt = written && index > 0;
         if learnt && panel.pictured && plan.has(Objective::Text) {
             let seen = [picture.clone(), words(panel.text)].concat();
-            let place = self.context.push(0, &seen, told);
+            let place = self.context.push(0, &seen, visible);
             let first = (place.start + plan.queries - 1) as u32;
             self.learn(first, first + 1, panel.text, plan.line_end);
         }
         let mut own = None;
         if written {
-            let place = self.context.push(0, &words(panel.text), told);
+            let place = self.context.push(0, &words(panel.text), visible);
             let asks =
                 panel.pictured && (plan.has(Objective::Picture) || plan.has(Objective::Both));
             let after = match asks {
@@ -230,20 +230,20 @@ impl Pack {
                 self.labels.push((place.end as u32 - 1, after));
             }
             if asks {
-                self.branch(panel, plan, told, &place);
+                self.branch(panel, plan, visible, &place);
             }
             own = Some(place);
         }
         let shows = plan.context.pictures && panel.pictured;
         if plan.context.texts {
-            told.extend(own);
+            visible.extend(own);
         }
         if shows || (plan.context.texts && written) {
             let line_end = PictureSlot::Word(plan.line_end);
             let mut tail = if shows { picture } else { Vec::new() };
             tail.push(line_end);
-            let place = self.context.push(0, &tail, told);
-            told.push(place);
+            let place = self.context.push(0, &tail, visible);
+            visible.push(place);
         }
     }
 
@@ -258,7 +258,7 @@ impl Pack {
         &mut self,
         panel: &PanelIds,
         plan: &ObjectivePlan,
-        told: &[Range<usize>],
+        visible: &[Range<usize>],
         text: &Range<usize>,
     ) {
         let ids = plan.vocabulary.ids();
@@ -274,12 +274,12 @@ impl Pack {
                 (ids[..read].to_vec(), wanted)
             }
             PictureConditioning::Description => {
-                let said = [&[plan.vocabulary.first], panel.description].concat();
+                let answer = [&[plan.vocabulary.first], panel.description].concat();
                 let wanted = panel.description.iter().copied().chain([plan.line_end]);
-                (said, wanted.map(Some).collect())
+                (answer, wanted.map(Some).collect())
             }
         };
-        let mut sees = told.to_vec();
+        let mut sees = visible.to_vec();
         sees.push(text.clone());
         self.branches.push(Branch {
             slots: words(&ids),
@@ -444,11 +444,11 @@ mod tests {
         let seen = pack(&plan(&[Objective::Picture], false, true));
         // bos | 20 21 | p p \n | 30 31 | p p \n
         assert_eq!(seen.context.parts[3].sees, [0..1, 3..6]);
-        let told = pack(&plan(&[Objective::Continue], true, false));
+        let visible = pack(&plan(&[Objective::Continue], true, false));
         // bos | 20 21 | \n | 30 31 | \n
-        assert_eq!(told.context.len(), 1 + 2 + 1 + 2 + 1);
-        assert_eq!(told.labels, [(3, 30), (4, 31), (5, 9)]);
-        assert!(told.asked.is_empty() && told.pictures.is_empty());
+        assert_eq!(visible.context.len(), 1 + 2 + 1 + 2 + 1);
+        assert_eq!(visible.labels, [(3, 30), (4, 31), (5, 9)]);
+        assert!(visible.asked.is_empty() && visible.pictures.is_empty());
     }
 
     #[test]

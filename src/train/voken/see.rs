@@ -261,15 +261,15 @@ impl SeeNetworks {
         let n = scenes.len();
         for query in 0..WORDS {
             let known = self.words(query);
-            let said = seen.narrow(1, query, 1)?.squeeze(1)?;
+            let embedding = seen.narrow(1, query, 1)?.squeeze(1)?;
             let wanted: Vec<u32> = scenes.iter().map(|s| classes(s)[query] as u32).collect();
-            let logits = (unit(&said)?.matmul(&known.directions)? / TEMPERATURE)?;
+            let logits = (unit(&embedding)?.matmul(&known.directions)? / TEMPERATURE)?;
             let rows = known
                 .table
                 .index_select(&Tensor::from_slice(&wanted, n, &self.device)?, 0)?;
             // As far from the word as words are from each other would be 1.
             let scale = number(&known.table.sqr()?.mean_all()?)?;
-            let off = ((said - rows)?.sqr()?.mean_all()? / scale)?;
+            let off = ((embedding - rows)?.sqr()?.mean_all()? / scale)?;
             let loss = cross_entropy(&logits, wanted, vec![1.0 / n as f32; n])?;
             words = ((words + loss)? + off)?;
         }
@@ -327,8 +327,8 @@ impl SeeNetworks {
             let batch = draw(s, &self.renderer, 24, step, Split::HeldOut, &self.device)?;
             let seen = self.tower.forward(&batch.pictures)?;
             for query in 0..WORDS {
-                let said = unit(&seen.narrow(1, query, 1)?.squeeze(1)?)?;
-                let best = said.matmul(&self.words(query).directions)?;
+                let embedding = unit(&seen.narrow(1, query, 1)?.squeeze(1)?)?;
+                let best = embedding.matmul(&self.words(query).directions)?;
                 let best = best
                     .argmax(D::Minus1)?
                     .to_dtype(DType::U32)?
@@ -455,13 +455,17 @@ impl Stage for SeeTraining<'_> {
 
     fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (s, nets) = (self.settings, &self.nets);
-        let spoken = step >= s.steps;
-        let size = if spoken { s.language_batch } else { s.batch };
+        let with_language = step >= s.steps;
+        let size = if with_language {
+            s.language_batch
+        } else {
+            s.batch
+        };
         let batch = draw(s, &nets.renderer, size, step, Split::Training, &nets.device)?;
-        let passes = self.shards[usize::from(spoken)].run(|part| {
+        let passes = self.shards[usize::from(with_language)].run(|part| {
             let share = part.len() as f64 / size as f64;
             let pictures = batch.pictures.narrow(0, part.start, part.len())?;
-            match spoken {
+            match with_language {
                 false => nets.look(&pictures, &batch.scenes[part], share),
                 true => nets.describe(&pictures, &batch.captions[part], share),
             }

@@ -51,7 +51,7 @@ pub(super) fn samples(
     (0..2)
         .map(|i| {
             let tale = told(&Tale::referring(seed + i, Split::HeldOut));
-            let mut teller = SampleTeller {
+            let mut writer = SampleWriter {
                 model,
                 frozen,
                 speaks,
@@ -59,12 +59,12 @@ pub(super) fn samples(
                 reader: FloatCachedLm::new(model.llama.clone()),
                 seen: Vec::new(),
             };
-            teller.tell(&tale, seed)
+            writer.generate(&tale, seed)
         })
         .collect()
 }
 
-struct SampleTeller<'a> {
+struct SampleWriter<'a> {
     model: &'a VokenModel,
     frozen: &'a FrozenNetworks,
     speaks: PictureConditioning,
@@ -73,28 +73,28 @@ struct SampleTeller<'a> {
     seen: Vec<Tensor>,
 }
 
-impl SampleTeller<'_> {
-    fn tell(&mut self, tale: &[TrainingPanel], seed: u64) -> Result<GeneratedStory> {
-        let mut told: GeneratedStory = Vec::new();
+impl SampleWriter<'_> {
+    fn generate(&mut self, tale: &[TrainingPanel], seed: u64) -> Result<GeneratedStory> {
+        let mut story: GeneratedStory = Vec::new();
         for i in 0..PANELS.min(tale.len()) {
             let text = match i {
                 0 => tale[0].text.clone(),
-                _ => self.write(&told)?,
+                _ => self.write(&story)?,
             };
-            let prompt = self.prompt(&told, &text)?;
+            let prompt = self.prompt(&story, &text)?;
             let picture = self.draw(&prompt, seed + i as u64)?;
             let see = Preprocess::seen(self.frozen.tower.config().image_size, Crop::WhiteSquare);
             let pixels = see.tensor(&picture, &self.frozen.device)?;
             self.seen.push(self.frozen.tower.forward(&pixels)?.detach());
-            told.push((text, picture));
+            story.push((text, picture));
         }
-        Ok(told)
+        Ok(story)
     }
 
     /// The story so far and the words of the next panel, `[1,T,width]`.
-    fn prompt(&self, told: &GeneratedStory, text: &str) -> Result<Tensor> {
+    fn prompt(&self, story: &GeneratedStory, text: &str) -> Result<Tensor> {
         let vocabulary = &self.model.vocabulary;
-        let panels: Vec<ContextInput> = told
+        let panels: Vec<ContextInput> = story
             .iter()
             .map(|(text, _)| ContextInput {
                 text,
@@ -113,7 +113,7 @@ impl SampleTeller<'_> {
         Ok(interleave(&text, pictures.as_ref(), vocabulary, &embed)?.embeddings)
     }
 
-    fn write(&mut self, told: &GeneratedStory) -> Result<String> {
+    fn write(&mut self, story: &GeneratedStory) -> Result<String> {
         let vocabulary = self.model.vocabulary;
         let order = GenerationConfig {
             sampling: SamplingParams {
@@ -130,7 +130,7 @@ impl SampleTeller<'_> {
             eos: self.model.llama.config().eos(),
             bos: vocabulary.bos,
         };
-        let prompt = self.prompt(told, "")?;
+        let prompt = self.prompt(story, "")?;
         let go_on = &mut |_: &crate::voken::GenerationStep| ControlFlow::Continue(());
         let made = generate(&mut self.reader, &prompt, &vocabulary, &order, go_on)?;
         let ids: Vec<u32> = made.map_or_else(Vec::new, |made| made.sequence);
@@ -162,9 +162,9 @@ impl SampleTeller<'_> {
             PictureConditioning::Description => {
                 let end = self.line_end;
                 let ids = force_description(&mut self.reader, prompt, &vocabulary, end, LONGEST)?;
-                let said = self.frozen.tokenizer.decode(&ids);
+                let caption = self.frozen.tokenizer.decode(&ids);
                 let encode = |text: &str| self.frozen.diffusion.encode_text(&[text]);
-                (encode(said.trim())?, encode("")?)
+                (encode(caption.trim())?, encode("")?)
             }
         };
         let how = DenoisingOptions {

@@ -182,9 +182,9 @@ impl course::Stage for VokenTraining<'_> {
         if s.data == DataKind::Library {
             return opt.with_averages(|| stage_report::write(nets, self.run, opt.steps()))?;
         }
-        let told =
+        let story =
             opt.with_averages(|| telling::samples(&nets.model, &nets.frozen, s.speaks, s.seed))??;
-        telling::write(&told, self.run, opt.steps())
+        telling::write(&story, self.run, opt.steps())
     }
 }
 

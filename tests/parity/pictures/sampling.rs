@@ -161,8 +161,9 @@ fn run(
         // What is added after the last step counts nothing.
         None => noise.zeros_like(),
     };
-    let mut predict =
-        |call: &UnetCall| predict(call).map_err(|error| DiffusionError::Tensor(error.to_string()));
+    let mut predict = |call: &UnetCall| {
+        predict(call).map_err(|error| DiffusionError::Tensor(error.to_string().into()))
+    };
     let mut compared = Ok(());
     let mut each = |taken: StepResult| {
         let key = format!("latents.{}", taken.index);

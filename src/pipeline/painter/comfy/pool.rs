@@ -165,9 +165,9 @@ impl EnginePool {
         let mut cancelled = false;
         for (at, hand) in free {
             let mut cancel = || {
-                let told = sink(Progress::Still);
-                cancelled |= told.is_break();
-                told
+                let flow = sink(Progress::Still);
+                cancelled |= flow.is_break();
+                flow
             };
             let jobs = match &best {
                 Some((0, ..)) => u64::MAX,

@@ -22,26 +22,26 @@ pub(super) enum AnswerPrompt {
 
 impl AnswerPrompt {
     /// All of it as people read it.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn as_text(&self) -> String {
         match self {
             AnswerPrompt::Text(text) => text.clone(),
             AnswerPrompt::Chat(messages) => {
-                let told = messages
+                let texts = messages
                     .iter()
-                    .map(|m| format!("[{}] {}", m.role.name(), told(m)));
-                told.collect::<Vec<_>>().join("\n\n")
+                    .map(|m| format!("[{}] {}", m.role.name(), message_text(m)));
+                texts.collect::<Vec<_>>().join("\n\n")
             }
         }
     }
 
     /// The sentences in which it is asked, which a small model says again: of the system and of the last
     /// message, but not what is planned, which may well be told in the words of the plan.
-    pub(super) fn said(&self, panel: &PromptPanel) -> Vec<SentenceKey> {
+    pub(super) fn instruction_sentences(&self, panel: &PromptPanel) -> Vec<SentenceKey> {
         let AnswerPrompt::Chat(messages) = self else {
             return Vec::new();
         };
         let system = messages.iter().filter(|m| m.role == Role::System);
-        let orders = system.chain(messages.last()).map(told);
+        let orders = system.chain(messages.last()).map(message_text);
         let planned = panel.plan.iter().chain(&panel.later);
         let planned = planned.chain([&panel.direction]).map(|line| one_line(line));
         let planned: Vec<String> = planned.filter(|line| !line.is_empty()).collect();
@@ -67,7 +67,7 @@ impl AnswerPrompt {
     /// The same with a reminder at its end.
     fn reminding(&self, flaw: AnswerFlaw) -> AnswerPrompt {
         let AnswerPrompt::Chat(messages) = self else {
-            return AnswerPrompt::Text(self.told());
+            return AnswerPrompt::Text(self.as_text());
         };
         let mut messages = messages.clone();
         let reminder = match flaw {
@@ -85,7 +85,7 @@ impl AnswerPrompt {
 }
 
 /// A message as people read it.
-fn told(message: &Message) -> String {
+fn message_text(message: &Message) -> String {
     let parts = message.parts.iter().map(|part| match part {
         MessagePart::Text(text) => text.as_str(),
         MessagePart::Picture(_) => "[a picture]",
@@ -121,7 +121,7 @@ pub(super) enum AnswerOutcome<T> {
 /// When the order is too long, or the model fails.
 pub(super) fn answer<T>(
     chat: &mut dyn ChatModel,
-    wish: &AnswerRequest<T>,
+    request: &AnswerRequest<T>,
     sink: &mut TextSink,
 ) -> Result<AnswerOutcome<T>, LlmError> {
     let mut flaw = AnswerFlaw::Empty;
@@ -129,15 +129,15 @@ pub(super) fn answer<T>(
     for attempt in 0..ATTEMPTS {
         let again;
         let order = match attempt {
-            0 => &wish.order,
+            0 => &request.order,
             _ => {
-                again = wish.order.reminding(flaw);
+                again = request.order.reminding(flaw);
                 &again
             }
         };
         let options = ChatOptions {
-            sampling: varied(&wish.sampling, attempt, flaw),
-            max_tokens: wish.max_tokens,
+            sampling: varied(&request.sampling, attempt, flaw),
+            max_tokens: request.max_tokens,
             stop: Vec::new(),
         };
         let (mut so_far, mut cancelled, mut enough) = (String::new(), false, false);
@@ -152,7 +152,7 @@ pub(super) fn answer<T>(
             so_far.push_str(piece);
             let mut more = String::new();
             if attempt == 0 && !piece.is_empty() {
-                let preview = (wish.preview)(&so_far);
+                let preview = (request.preview)(&so_far);
                 if let Some(rest) = preview.strip_prefix(&shown).filter(|rest| !rest.is_empty()) {
                     more = rest.to_string();
                     shown.push_str(&more);
@@ -160,7 +160,7 @@ pub(super) fn answer<T>(
             }
             cancelled = sink(&more).is_break();
             // A model that never stops is stopped.
-            enough = !piece.is_empty() && (wish.enough)(&so_far);
+            enough = !piece.is_empty() && (request.enough)(&so_far);
             match cancelled || enough {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -176,7 +176,7 @@ pub(super) fn answer<T>(
             None if enough => (so_far, false),
             None => return Ok(AnswerOutcome::Cancelled),
         };
-        let checked = (wish.check)(&text, ended);
+        let checked = (request.check)(&text, ended);
         let verdict = checked
             .as_ref()
             .err()
@@ -184,7 +184,7 @@ pub(super) fn answer<T>(
         tracing::info!(
             target: "vokenboard::writer",
             attempt = attempt + 1,
-            asked = %order.told(),
+            asked = %order.as_text(),
             answered = %text,
             verdict,
         );

@@ -9,7 +9,7 @@ impl PromptStory {
     /// As [`PromptStory::next`], for a small model.
     pub(super) fn next_briefly(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
         let mut order = self.about_briefly();
-        order.push_str(&match self.told.is_empty() {
+        order.push_str(&match self.texts.is_empty() {
             true => format!("Begin the story in {}.", length(wanted)),
             false => format!(
                 "What happens next in the story? Tell it in {}.",
@@ -28,7 +28,7 @@ impl PromptStory {
         if !panel.direction.trim().is_empty() {
             order.push_str(&format!(" {}", one_line(&panel.direction)));
         }
-        self.told_by_itself(order)
+        self.as_own_story(order)
     }
 
     /// As [`PromptStory::about`]. It stands behind the story, which so stays in the cache.
@@ -54,20 +54,20 @@ impl PromptStory {
                 "How does the story go on, and how does it end? Tell it in {panels} short sentences, each about something new."
             ),
         });
-        self.told_by_itself(order)
+        self.as_own_story(order)
     }
 
     /// The story as what the model has told, and an order behind it.
-    fn told_by_itself(&self, order: String) -> Vec<Message> {
+    fn as_own_story(&self, order: String) -> Vec<Message> {
         let language = self.language.unwrap_or("the language of the story");
         let system = format!("You tell a story, a little at a time. Write in {language}.");
         let mut messages = vec![Message::system(system)];
-        let told = [&self.summary].into_iter().chain(&self.told);
-        let told: Vec<String> = told.map(|text| one_line(text)).collect();
-        let told = told.join(" ");
-        if !told.trim().is_empty() {
+        let texts = [&self.summary].into_iter().chain(&self.texts);
+        let texts: Vec<String> = texts.map(|text| one_line(text)).collect();
+        let texts = texts.join(" ");
+        if !texts.trim().is_empty() {
             messages.push(Message::user("Tell me a story, a little at a time."));
-            messages.push(Message::assistant(told.trim()));
+            messages.push(Message::assistant(texts.trim()));
         }
         messages.push(Message::user(order));
         messages

@@ -24,7 +24,7 @@ pub(super) fn order() -> String {
 ///
 /// # Errors
 /// What is wrong with the answer.
-pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Member>, AnswerFlaw> {
+pub(super) fn cast(answer: &str, text: &str, known: &[Member]) -> Result<Vec<Member>, AnswerFlaw> {
     let mut found: Vec<Member> = Vec::new();
     let mut named = 0;
     for line in lines(answer) {
@@ -40,7 +40,7 @@ pub(super) fn cast(answer: &str, told: &str, known: &[Member]) -> Result<Vec<Mem
         };
         named += 1;
         // A model likes to add somebody of its own.
-        if mentioned_members(std::slice::from_ref(&member), told).is_empty() {
+        if mentioned_members(std::slice::from_ref(&member), text).is_empty() {
             continue;
         }
         let names: Vec<&str> = member.names().collect();

@@ -41,7 +41,7 @@ impl fmt::Display for AnswerFlaw {
 /// Length, language and earlier texts that an answer is checked against.
 pub(super) struct TextConstraints<'a> {
     /// Texts of which no sentence may come again.
-    pub(super) told: &'a [SentenceKey],
+    pub(super) known: &'a [SentenceKey],
     pub(super) language: Option<TextLanguage>,
     /// Whether the text may be in another language: the author may have asked for that.
     pub(super) any_language: bool,
@@ -90,10 +90,10 @@ pub(super) fn clean(
         }
         if circles(sentence)
             || wanted
-                .told
+                .known
                 .iter()
                 .chain(&own)
-                .any(|told| told.is_same(&print))
+                .any(|known| known.is_same(&print))
         {
             repeated = true;
             continue;
@@ -434,12 +434,12 @@ mod tests {
     const ENGLISH: &str = "A fox found a glowing lantern in the snowy forest and carried it home to show it to her friend the owl.";
 
     fn cleaned(answer: &str) -> Result<String, AnswerFlaw> {
-        let told: Vec<SentenceKey> = sentences(ENGLISH)
+        let known: Vec<SentenceKey> = sentences(ENGLISH)
             .into_iter()
             .filter_map(SentenceKey::of)
             .collect();
         let wanted = TextConstraints {
-            told: &told,
+            known: &known,
             language: TextLanguage::of(ENGLISH),
             any_language: false,
             sentences: 2,
@@ -513,7 +513,7 @@ mod tests {
             assert_eq!(cleaned(answer), Err(flaw), "{answer}");
         }
         let wanted = TextConstraints {
-            told: &[],
+            known: &[],
             language: None,
             any_language: false,
             sentences: 1,

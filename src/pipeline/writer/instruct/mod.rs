@@ -78,7 +78,7 @@ impl InstructWriter {
     }
 
     /// The story as far as it can be read beside an answer of `max_tokens`; `None` when cancelled.
-    fn told(
+    fn read_context(
         &mut self,
         request: &Request,
         max_tokens: usize,
@@ -162,7 +162,7 @@ impl InstructWriter {
         let starts = window::starts(&counts, room);
         if self.chat.knows_messages() {
             for (from, to) in window::stretches(&starts) {
-                story.told = texts[from..to].to_vec();
+                story.texts = texts[from..to].to_vec();
                 let Some(summary) = self.summary(&story, language, sink)? else {
                     return Ok(None);
                 };
@@ -170,7 +170,7 @@ impl InstructWriter {
             }
         }
         let start = starts.last().copied().unwrap_or(0);
-        story.told = texts[start..].to_vec();
+        story.texts = texts[start..].to_vec();
         let shown = pictures.into_iter().enumerate().skip(shown_from.max(start));
         story.shown = shown
             .filter_map(|(place, picture)| Some((place - start, picture?)))
@@ -189,15 +189,15 @@ impl InstructWriter {
         language: Option<TextLanguage>,
         sink: &mut TextSink,
     ) -> Result<Option<String>, PipelineError> {
-        if let Some(known) = self.summaries.get(&story.summary, &story.told) {
+        if let Some(known) = self.summaries.get(&story.summary, &story.texts) {
             return Ok(Some(known));
         }
         if self.chat.is_small() {
             // What it says in short is not the story.
-            return Ok(Some(window::extract(&story.summary, &story.told)));
+            return Ok(Some(window::extract(&story.summary, &story.texts)));
         }
         let wanted = parse::summary_wanted(language);
-        let wish = AnswerRequest {
+        let answer_request = AnswerRequest {
             order: AnswerPrompt::Chat(story.summarise()),
             sampling: Sampling {
                 temperature: 0.0,
@@ -208,24 +208,24 @@ impl InstructWriter {
             enough: &|text| is_enough(text, &wanted),
             preview: &|_| String::new(),
         };
-        let summary = match answer(self.chat.as_mut(), &wish, sink)? {
+        let summary = match answer(self.chat.as_mut(), &answer_request, sink)? {
             AnswerOutcome::Clean(summary) => summary,
             AnswerOutcome::Cancelled => return Ok(None),
-            AnswerOutcome::Never(_) => window::extract(&story.summary, &story.told),
+            AnswerOutcome::Never(_) => window::extract(&story.summary, &story.texts),
         };
         self.summaries
-            .keep(&story.summary, &story.told, summary.clone());
+            .keep(&story.summary, &story.texts, summary.clone());
         Ok(Some(summary))
     }
 
     /// A clean answer with what was asked for it.
     fn ask<T>(
         &mut self,
-        wish: &AnswerRequest<T>,
+        answer_request: &AnswerRequest<T>,
         sink: &mut TextSink,
     ) -> Result<Option<(T, String)>, PipelineError> {
-        match answer(self.chat.as_mut(), wish, sink)? {
-            AnswerOutcome::Clean(clean) => Ok(Some((clean, wish.order.told()))),
+        match answer(self.chat.as_mut(), answer_request, sink)? {
+            AnswerOutcome::Clean(clean) => Ok(Some((clean, answer_request.order.as_text()))),
             AnswerOutcome::Cancelled => Ok(None),
             AnswerOutcome::Never(flaw) => Err(self.speechless(flaw)),
         }
@@ -287,20 +287,22 @@ impl Writer for InstructWriter {
         let length = request.settings.length.unwrap_or(TextLength::Sentences);
         let (most, longest) = limits(length);
         let max_tokens = tokens(longest, TextLanguage::of(&request.texts_before().join(" ")));
-        let Some(told) = self.told(request, max_tokens, sink)? else {
+        let Some(context) = self.read_context(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let order = self.next(&told.story, request, length);
-        let mut told = told;
-        told.prints.extend(order.said(&planned(request)));
+        let order = self.next(&context.story, request, length);
+        let mut context = context;
+        context
+            .prints
+            .extend(order.instruction_sentences(&planned(request)));
         let wanted = TextConstraints {
-            told: &told.prints,
-            language: told.language,
+            known: &context.prints,
+            language: context.language,
             any_language: false,
             sentences: most,
             words: longest,
         };
-        let wish = AnswerRequest {
+        let answer_request = AnswerRequest {
             order,
             sampling: sampling(&request.settings),
             max_tokens,
@@ -308,7 +310,7 @@ impl Writer for InstructWriter {
             enough: &|text| is_enough(text, &wanted),
             preview: &|text| preview(text, most),
         };
-        let written = self.ask(&wish, sink)?;
+        let written = self.ask(&answer_request, sink)?;
         Ok(written.map(|(text, prompt)| WrittenText { text, prompt }))
     }
 
@@ -319,7 +321,7 @@ impl Writer for InstructWriter {
         sink: &mut TextSink,
     ) -> Result<Option<WrittenText>, PipelineError> {
         if !self.chat.knows_messages() {
-            return Err(self.follows_none("rewrite a text by an instruction"));
+            return Err(self.no_instructions("rewrite a text by an instruction"));
         }
         let text = request.text.as_deref().unwrap_or_default().trim();
         if text.is_empty() {
@@ -332,12 +334,12 @@ impl Writer for InstructWriter {
         let most = usual.0.max(2 * sentences(text).len());
         let longest = usual.1.max(2 * words(text) + 20);
         let max_tokens = tokens(longest, TextLanguage::of(text));
-        let Some(told) = self.told(request, max_tokens, sink)? else {
+        let Some(context) = self.read_context(request, max_tokens, sink)? else {
             return Ok(None);
         };
         let wanted = TextConstraints {
-            told: &told.prints,
-            language: told.language,
+            known: &context.prints,
+            language: context.language,
             any_language: true,
             sentences: most,
             words: longest,
@@ -355,15 +357,15 @@ impl Writer for InstructWriter {
                 Ok(clean)
             }
         };
-        let wish = AnswerRequest {
-            order: AnswerPrompt::Chat(told.story.rewrite(text, instruction, &request.direction)),
+        let answer_request = AnswerRequest {
+            order: AnswerPrompt::Chat(context.story.rewrite(text, instruction, &request.direction)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &check,
             enough: &|text| is_enough(text, &wanted),
             preview: &|text| preview(text, most),
         };
-        let written = self.ask(&wish, sink)?;
+        let written = self.ask(&answer_request, sink)?;
         Ok(written.map(|(text, prompt)| WrittenText { text, prompt }))
     }
 
@@ -374,7 +376,7 @@ impl Writer for InstructWriter {
         sink: &mut TextSink,
     ) -> Result<Option<Vec<String>>, PipelineError> {
         if !self.chat.knows_messages() {
-            return Err(self.follows_none("plan a story"));
+            return Err(self.no_instructions("plan a story"));
         }
         if !(1..=MOST_PLANNED as usize).contains(&panels) {
             return Err(PipelineError::Request(format!(
@@ -383,21 +385,21 @@ impl Writer for InstructWriter {
         }
         let language = TextLanguage::of(&request.texts_before().join(" "));
         let max_tokens = tokens(24 * panels, language);
-        let Some(told) = self.told(request, max_tokens, sink)? else {
+        let Some(context) = self.read_context(request, max_tokens, sink)? else {
             return Ok(None);
         };
-        let wish = AnswerRequest {
+        let answer_request = AnswerRequest {
             order: AnswerPrompt::Chat(match self.chat.is_small() {
-                true => told.story.plan_briefly(panels),
-                false => told.story.plan(panels),
+                true => context.story.plan_briefly(panels),
+                false => context.story.plan(panels),
             }),
             sampling: sampling(&request.settings),
             max_tokens,
-            check: &|text, _| parse::plan(text, panels, told.language, &told.prints),
+            check: &|text, _| parse::plan(text, panels, context.language, &context.prints),
             enough: &|text| clean::lines(text).len() > 2 * panels + 4,
             preview: &|_| String::new(),
         };
-        Ok(self.ask(&wish, sink)?.map(|(plan, _)| plan))
+        Ok(self.ask(&answer_request, sink)?.map(|(plan, _)| plan))
     }
 
     fn cast(
@@ -406,23 +408,23 @@ impl Writer for InstructWriter {
         sink: &mut TextSink,
     ) -> Result<Option<Vec<Member>>, PipelineError> {
         if !self.chat.knows_messages() {
-            return Err(self.follows_none("say who is in a story"));
+            return Err(self.no_instructions("say who is in a story"));
         }
-        let told = request.texts_before().join("\n");
-        let max_tokens = tokens(32 * cast::MOST, TextLanguage::of(&told));
-        let Some(read) = self.told(request, max_tokens, sink)? else {
+        let story_text = request.texts_before().join("\n");
+        let max_tokens = tokens(32 * cast::MOST, TextLanguage::of(&story_text));
+        let Some(read) = self.read_context(request, max_tokens, sink)? else {
             return Ok(None);
         };
         let known = &request.board.cast;
-        let wish = AnswerRequest {
+        let answer_request = AnswerRequest {
             order: AnswerPrompt::Chat(read.story.who_comes_back()),
             sampling: sampling(&request.settings),
             max_tokens,
-            check: &|text, _| cast::cast(text, &told, known),
+            check: &|text, _| cast::cast(text, &story_text, known),
             enough: &|text| clean::lines(text).len() > 2 * cast::MOST,
             preview: &|_| String::new(),
         };
-        Ok(self.ask(&wish, sink)?.map(|(cast, _)| cast))
+        Ok(self.ask(&answer_request, sink)?.map(|(cast, _)| cast))
     }
 
     fn picture_prompt(
@@ -433,7 +435,7 @@ impl Writer for InstructWriter {
         sink: &mut TextSink,
     ) -> Result<Option<WrittenText>, PipelineError> {
         if !self.chat.knows_messages() {
-            return Err(self.follows_none("write a picture prompt"));
+            return Err(self.no_instructions("write a picture prompt"));
         }
         if self.chat.is_small() {
             // What it says of a picture is farther from the story than the text itself.
@@ -454,18 +456,18 @@ impl Writer for InstructWriter {
             context: context.collect(),
             ..request.clone()
         };
-        let Some(told) = self.told(&whole, max_tokens, sink)? else {
+        let Some(context) = self.read_context(&whole, max_tokens, sink)? else {
             return Ok(None);
         };
-        let wish = AnswerRequest {
-            order: AnswerPrompt::Chat(told.story.picture(&who(request), style)),
+        let answer_request = AnswerRequest {
+            order: AnswerPrompt::Chat(context.story.picture(&who(request), style)),
             sampling: sampling(&request.settings),
             max_tokens,
             check: &|text, _| parse::picture(text, style),
             enough: &|text| words(text) > 120,
             preview: &|_| String::new(),
         };
-        let written = match answer(self.chat.as_mut(), &wish, sink)? {
+        let written = match answer(self.chat.as_mut(), &answer_request, sink)? {
             AnswerOutcome::Clean(prompt) => prompt,
             AnswerOutcome::Cancelled => return Ok(None),
             // A picture of the words as they are is better than none.
@@ -473,7 +475,7 @@ impl Writer for InstructWriter {
         };
         Ok(Some(WrittenText {
             text: written,
-            prompt: wish.order.told(),
+            prompt: answer_request.order.as_text(),
         }))
     }
 
@@ -490,15 +492,15 @@ impl Writer for InstructWriter {
         let text = text.trim();
         let room = tokens(limits(length).1, TextLanguage::of(text));
         let room = room.max(self.chat.count(text) + 1);
-        let told = self.told(&request, room, &mut |_| ControlFlow::Continue(()))?;
-        let story = told.map(|told| told.story).unwrap_or_default();
+        let context = self.read_context(&request, room, &mut |_| ControlFlow::Continue(()))?;
+        let story = context.map(|context| context.story).unwrap_or_default();
         let order = self.next(&story, &request, length);
         let asked = match &order {
             AnswerPrompt::Chat(messages) => ChatPrompt::Messages(messages),
             AnswerPrompt::Text(text) => ChatPrompt::Text(text),
         };
-        let said = self.chat.log_probabilities(asked, text)?;
-        said.ok_or_else(|| self.says_no_likelihood())
+        let scores = self.chat.log_probabilities(asked, text)?;
+        scores.ok_or_else(|| self.no_likelihoods())
     }
 }
 

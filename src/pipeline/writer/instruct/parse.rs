@@ -28,14 +28,14 @@ pub(super) fn plan(
     answer: &str,
     panels: usize,
     language: Option<TextLanguage>,
-    told: &[SentenceKey],
+    known: &[SentenceKey],
 ) -> Result<Vec<String>, AnswerFlaw> {
     let raw = texts_of_json(answer).unwrap_or_else(|| lines(answer));
     let mut raw: Vec<String> = raw.iter().flat_map(|line| items(line)).collect();
     if raw.len() < panels {
         // Told as prose: a sentence a panel.
-        let told = raw.iter().flat_map(|line| sentences(line));
-        raw = told.map(str::to_owned).collect();
+        let known = raw.iter().flat_map(|line| sentences(line));
+        raw = known.map(str::to_owned).collect();
     }
     let mut found: Vec<String> = Vec::new();
     let mut prints: Vec<SentenceKey> = Vec::new();
@@ -67,7 +67,11 @@ pub(super) fn plan(
         if words(&line) > LINE {
             return Err(AnswerFlaw::TooLong);
         }
-        if prints.iter().chain(told).any(|other| other.is_same(&print)) {
+        if prints
+            .iter()
+            .chain(known)
+            .any(|other| other.is_same(&print))
+        {
             continue;
         }
         prints.push(print);
@@ -208,7 +212,7 @@ fn sentence(parts: &[String]) -> String {
 /// A summary, which is prose like a panel but longer.
 pub(super) fn summary_wanted(language: Option<TextLanguage>) -> TextConstraints<'static> {
     TextConstraints {
-        told: &[],
+        known: &[],
         language,
         any_language: false,
         sentences: 8,

@@ -18,7 +18,7 @@ pub(super) struct PromptStory {
     /// The oldest panels in short, where not all can be read.
     pub(super) summary: String,
     /// The texts of the panels before, in order.
-    pub(super) told: Vec<String>,
+    pub(super) texts: Vec<String>,
     /// Pictures of these panels by their place in `told`, for a model that sees.
     pub(super) shown: BTreeMap<usize, Arc<RgbaImage>>,
     /// English name of the language.
@@ -100,12 +100,12 @@ impl PromptStory {
                 self.summary
             ));
         }
-        if !self.told.is_empty() {
+        if !self.texts.is_empty() {
             message.push_str("The story so far:\n\n");
         }
-        for (place, told) in self.told.iter().enumerate() {
-            if !told.trim().is_empty() {
-                message.push_str(&format!("{}\n\n", one_line(told)));
+        for (place, texts) in self.texts.iter().enumerate() {
+            if !texts.trim().is_empty() {
+                message.push_str(&format!("{}\n\n", one_line(texts)));
             }
             if let Some(picture) = self.shown.get(&place) {
                 message
@@ -126,7 +126,7 @@ impl PromptStory {
 
     /// The next panel.
     pub(super) fn next(&self, panel: &PromptPanel, wanted: TextLength) -> Vec<Message> {
-        let mut order = match self.told.is_empty() {
+        let mut order = match self.texts.is_empty() {
             true => format!("Write the first panel of a story: {}.", length(wanted)),
             false => format!(
                 "Write the next panel: {}. Something new happens in it.",
@@ -244,8 +244,8 @@ impl PromptStory {
         if !self.summary.is_empty() {
             text.push_str(&format!("{}\n\n", self.summary));
         }
-        for told in &self.told {
-            text.push_str(&format!("{}\n\n", one_line(told)));
+        for texts in &self.texts {
+            text.push_str(&format!("{}\n\n", one_line(texts)));
         }
         text
     }

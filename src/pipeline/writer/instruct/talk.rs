@@ -27,10 +27,10 @@ static TO_YOU: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Whether a sentence is talk. What somebody says in the story counts for nothing.
 pub(super) fn is_talk(sentence: &str) -> bool {
-    let told = without_speech(sentence);
+    let narrated = without_speech(sentence);
     [&ABOUT, &ITSELF, &TO_YOU]
         .iter()
-        .any(|kind| kind.is_match(&told))
+        .any(|kind| kind.is_match(&narrated))
 }
 
 /// A sentence without what stands in quotation marks within it; one that is quoted as a whole stays.

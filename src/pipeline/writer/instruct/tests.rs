@@ -420,7 +420,7 @@ fn a_model_that_sees_is_shown_the_board_s_pictures_in_their_places() {
 #[test]
 fn a_small_model_is_given_the_story_as_its_own_and_asked_what_happens_next() {
     let story = PromptStory {
-        told: vec!["A fox ran.".to_string(), "It slept.".to_string()],
+        texts: vec!["A fox ran.".to_string(), "It slept.".to_string()],
         language: Some("English"),
         directions: vec!["for children".to_string(), String::new()],
         cast: vec!["Mila: a red fox".to_string()],

@@ -55,8 +55,8 @@ const EXTRACT: usize = 120;
 
 /// The first sentences of some panels, from the first to the last, behind what was told of those
 /// before: in place of a summary.
-pub(super) fn extract(before: &str, told: &[String]) -> String {
-    let firsts: Vec<&str> = told
+pub(super) fn extract(before: &str, texts: &[String]) -> String {
+    let firsts: Vec<&str> = texts
         .iter()
         .filter_map(|text| sentences(text).first().copied())
         .collect();
@@ -89,17 +89,17 @@ impl Summaries {
     /// Most that are kept.
     const MOST: usize = 64;
 
-    pub(super) fn get(&self, before: &str, told: &[String]) -> Option<String> {
-        let key = (before.to_string(), told.to_vec());
+    pub(super) fn get(&self, before: &str, texts: &[String]) -> Option<String> {
+        let key = (before.to_string(), texts.to_vec());
         self.known.get(&key).cloned()
     }
 
-    pub(super) fn keep(&mut self, before: &str, told: &[String], summary: String) {
+    pub(super) fn keep(&mut self, before: &str, texts: &[String], summary: String) {
         if self.known.len() >= Self::MOST {
             self.known.clear();
         }
         self.known
-            .insert((before.to_string(), told.to_vec()), summary);
+            .insert((before.to_string(), texts.to_vec()), summary);
     }
 }
 
@@ -112,11 +112,11 @@ mod tests {
         let tokens = vec![10; 100];
         let mut last = Vec::new();
         let mut steps = 0;
-        for told in 0..=tokens.len() {
-            let now = starts(&tokens[..told], 200);
+        for texts in 0..=tokens.len() {
+            let now = starts(&tokens[..texts], 200);
             assert!(now.starts_with(&last), "{now:?} {last:?}");
             steps += usize::from(now.len() > last.len());
-            let read: usize = tokens[now.last().copied().unwrap_or(0)..told].iter().sum();
+            let read: usize = tokens[now.last().copied().unwrap_or(0)..texts].iter().sum();
             assert!(read <= 200);
             last = now;
         }
@@ -128,10 +128,10 @@ mod tests {
 
     #[test]
     fn an_extract_has_sentences_from_the_first_panel_to_the_last() {
-        let told: Vec<String> = (0..40)
+        let texts: Vec<String> = (0..40)
             .map(|day| format!("On day {day} the fox came to another hill. It slept there."))
             .collect();
-        let extract = extract("The fox left home.", &told);
+        let extract = extract("The fox left home.", &texts);
         assert!(
             extract.starts_with("The fox left home. On day 0 "),
             "{extract}"

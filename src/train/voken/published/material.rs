@@ -75,7 +75,7 @@ fn samples(
     let mut samples = Vec::new();
     let mut row = 0;
     for (number, strip) in strips.iter().enumerate() {
-        let told: Vec<(&str, Option<String>)> = strip
+        let described: Vec<(&str, Option<String>)> = strip
             .panels
             .iter()
             .enumerate()
@@ -86,7 +86,7 @@ fn samples(
             .collect();
         match stage {
             VokenStage::Align => {
-                for (text, picture) in &told {
+                for (text, picture) in &described {
                     let Some(picture) = picture.as_ref().filter(|_| !text.is_empty()) else {
                         continue;
                     };
@@ -100,20 +100,26 @@ fn samples(
                     text: text.to_string(),
                     picture,
                 };
-                let turns: Vec<DialogTurn> = told.into_iter().map(turn).collect();
+                let turns: Vec<DialogTurn> = described.into_iter().map(turn).collect();
                 let count = |text: &str| tokenizer.encode(text).len();
                 samples.extend(mmdialog(&turns, |_| true, Some(&count), vokens));
             }
             VokenStage::Story => {
-                let told: Vec<(&str, Option<&str>)> = told
+                let described: Vec<(&str, Option<&str>)> = described
                     .iter()
                     .map(|(text, picture)| (*text, picture.as_deref()))
                     .filter(|(text, _)| !text.is_empty())
                     .collect();
-                for at in 0..told.len() {
+                for at in 0..described.len() {
                     let first = at.saturating_sub(HISTORY);
                     let wording = rng.random_range(0..WORDINGS);
-                    samples.extend(vist(&told[first..=at], at - first, true, wording, vokens));
+                    samples.extend(vist(
+                        &described[first..=at],
+                        at - first,
+                        true,
+                        wording,
+                        vokens,
+                    ));
                 }
             }
         }

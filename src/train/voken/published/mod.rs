@@ -201,7 +201,7 @@ impl course::Stage for PublishedTraining<'_> {
     }
 
     fn sample(&mut self, opt: &AdamW, _: bool) -> Result<()> {
-        let told = tell(&self.nets, &self.strips, self.settings.seed)?;
+        let told = generate_story(&self.nets, &self.strips, self.settings.seed)?;
         telling::write(&[told], self.run, opt.steps())
     }
 }
@@ -338,12 +338,12 @@ fn write(nets: &PublishedNetworks, run: &Path, stage: VokenStage) -> Result<()> 
 
 /// Tells the first story: its opening is given, the rest is the model's own, told by the pipeline
 /// that authors use.
-fn tell(
+fn generate_story(
     nets: &PublishedNetworks,
     strips: &[TrainingStory],
     seed: u64,
 ) -> Result<telling::GeneratedStory> {
-    let mut pipeline = nets.teller()?;
+    let mut pipeline = nets.pipeline()?;
     let opening = strips.iter().flat_map(|strip| &strip.panels);
     let opening = opening.map(|panel| panel.text.trim());
     let mut given = opening.into_iter().find(|text| !text.is_empty());

@@ -183,7 +183,7 @@ impl PublishedNetworks {
     }
 
     /// The model as it is now, to tell stories with.
-    pub(super) fn teller(&self) -> Result<VokenPipeline> {
+    pub(super) fn pipeline(&self) -> Result<VokenPipeline> {
         let mut llama = self.model.llama.clone();
         llama.drop_adapter_inputs(0.0, 0)?;
         let language = VokenLanguageWeights {
