@@ -42,7 +42,7 @@ fn end_of(path: &Path, most: u64) -> io::Result<String> {
     })
 }
 
-/// Begins to log into [`path`]; `RUST_LOG` says what, as in `vokenboard=debug`. Where the file can't
+/// Begins to log into [`path`], filtered by `RUST_LOG`, as in `vokenboard=debug`. Where the file can't
 /// be written there is no log, which is no reason not to work.
 pub fn start() {
     let Some(file) = path().and_then(|path| open(&path)) else {

@@ -117,7 +117,7 @@ fn register(model: Model, models: &Path, known: &[Model]) -> Result<Added, Catal
     Ok(Added { model, again })
 }
 
-/// The file or folder that `said` names: itself, or that of the model added under this id.
+/// The file or folder that `reference` names: itself, or that of the model added under this id.
 ///
 /// # Errors
 /// Where it is neither.

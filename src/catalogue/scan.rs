@@ -36,7 +36,7 @@ pub struct ScannedFile {
     pub identity: Result<Identity, CatalogueError>,
 }
 
-/// Goes through `dir` and tells `sink` of everything that may be a model, in order of paths; the
+/// Scans `dir` and calls `sink` for everything that may be a model, in order of paths; the
 /// sink breaks to stop. Links are followed, and each file and folder is looked at once.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ impl HeaderTensor {
     }
 }
 
-/// The tensors of a file by name, and what the file says about itself.
+/// The tensors of a file by name, and its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderTensors {
     /// Type, shape and size of each tensor, by name.
@@ -104,7 +104,7 @@ impl HeaderTensors {
         }
     }
 
-    /// `name [sizes]`, as it is told to people.
+    /// `name [sizes]`, for messages.
     pub fn describe(&self, name: &str) -> String {
         match self.shape(name) {
             Some(shape) => format!("{name} {shape:?}"),

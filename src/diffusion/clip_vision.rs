@@ -65,7 +65,7 @@ impl Default for ClipVisionConfig {
 }
 
 impl ClipVisionConfig {
-    /// The configuration of a published encoder, told by the names and shapes of its tensors.
+    /// The configuration of a published encoder, recognised by the names and shapes of its tensors.
     pub fn of_shapes(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Self> {
         let shape = |name: &str| shapes.get(name);
         let patches = shape("vision_model.embeddings.patch_embedding.weight")?;

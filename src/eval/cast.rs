@@ -66,7 +66,7 @@ pub struct Share {
     pub interval: Option<Interval>,
 }
 
-/// What is found in stories that were told with the cast or without it.
+/// Results of the stories with the cast or without it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CastRow {
     /// Whether they were told with the cast.
@@ -154,7 +154,7 @@ impl JudgedStory {
     }
 }
 
-/// Tells each story without the cast and with it, and says of both what the recogniser finds; `eye`
+/// Generates each story without the cast and with it, and counts what the recogniser finds in both; `eye`
 /// compares the pictures.
 ///
 /// # Errors

@@ -113,7 +113,7 @@ impl IllustratedTale {
 }
 
 /// Asks `pipeline` for the prompt of each panel of `stories` held-out stories from `seed` on, their
-/// panels before it given as they are; `told` hears of each story.
+/// panels before it given as they are; `progress` is called with each story.
 ///
 /// # Errors
 /// When the model fails, or writes no prompts of compositions.

@@ -103,8 +103,7 @@ pub struct IdentityReport {
     pub all: Similarity,
 }
 
-/// Compares the pictures of a story: `seen` has for each panel what [`IdentityEncoder::embed`] says of its
-/// picture, where it has one.
+/// Compares the pictures of a story: `seen` has for each panel the embedding ([`IdentityEncoder::embed`]) of its picture, where it has one.
 pub fn identity(story: &Story, seen: &[Option<Arc<Vec<f32>>>]) -> IdentityReport {
     let panels: Vec<_> = story
         .panels

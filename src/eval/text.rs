@@ -30,7 +30,7 @@ pub(super) fn of_the_cast(text: &str, story: &[&str]) -> (usize, usize) {
     (characters(text).count(), known)
 }
 
-/// What one told text adds to the metrics of many.
+/// What one generated text adds to the metrics of many.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextScore {
     /// Words told and words of the reference.
@@ -56,7 +56,7 @@ pub struct TextScore {
 }
 
 impl TextScore {
-    /// Judges `told`, written after the texts `before` where the story goes on with `reference`.
+    /// Judges `generated`, written after the texts `before` where the story goes on with `reference`.
     pub fn new(generated: &str, reference: &str, before: &[&str]) -> Self {
         let (hypothesis, target): (Vec<String>, Vec<String>) =
             (words(generated).collect(), words(reference).collect());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{EXPORTERS, Existing, ExportError, check_folder, check_target, with_ending};
 use crate::story::{Images, Story};
 
-/// What an export is written to, which is what a dialog asks for.
+/// What an export is written to: a file or a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A file with this ending; `kind` is what such files are called.

@@ -17,7 +17,7 @@ pub enum Existing {
 }
 
 impl Existing {
-    /// What `--force` says.
+    /// Replaces what is there where `force` is set, as `--force` does.
     pub fn forced(force: bool) -> Existing {
         if force {
             Existing::Goes

@@ -20,7 +20,7 @@ pub use metrics::{
 pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
 pub use report::{FaithfulnessReport, FaithfulnessRow};
 
-/// Why a judge can't be read, written or asked; each message is one sentence.
+/// What can go wrong with a judge; each message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// The recogniser's file cannot be read or does not fit its network.

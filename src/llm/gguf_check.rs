@@ -53,7 +53,7 @@ const EMBEDDINGS: [&str; 13] = [
 
 const OTHER_MODEL: &str = "use a language model that writes, such as Llama 3, Qwen 3 or Gemma 3";
 
-/// A language model in a GGUF file, and what its header says.
+/// A language model in a GGUF file, by its header.
 #[derive(Debug)]
 pub struct GgufFacts {
     /// `general.architecture`.

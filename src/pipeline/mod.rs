@@ -69,7 +69,7 @@ pub enum Progress {
     },
 }
 
-/// Callback for progress, which is also asked while nothing happens; breaks to cancel.
+/// Callback for progress, which is also called while nothing happens; breaks to cancel.
 pub type Sink<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// The rest of a request that only engines elsewhere work on. It needs no model of this program, so

@@ -2,11 +2,13 @@
 
 use std::time::{Instant, SystemTime};
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use super::painter::{Capabilities, own_schedulers};
 use super::writer::WriterDescription;
 use super::{Description, PipelineError, RecipeId, Request};
 use crate::diffusion::DenoisingOptions;
-use crate::story::{Record, Settings, Size};
+use crate::story::{Record, SchedulerName, Settings, Size};
 use crate::weights::Manifest;
 
 /// Most pictures of the cast that are read before a story.
@@ -76,17 +78,21 @@ pub(super) fn record(
 /// How our own denoising loop is to run.
 ///
 /// # Errors
-/// When the settings name a scheduler that it does not have.
-pub(super) fn denoising(settings: &Settings) -> Result<DenoisingOptions, PipelineError> {
-    let scheduler = settings.scheduler.as_str().parse();
+/// When `scheduler` names one that it does not have.
+pub(super) fn denoising(
+    scheduler: &SchedulerName,
+    steps: u32,
+    guidance: f32,
+) -> Result<DenoisingOptions, PipelineError> {
+    let scheduler = scheduler.as_str().parse();
     Ok(DenoisingOptions {
         scheduler: scheduler.map_err(PipelineError::Request)?,
-        steps: settings.steps as usize,
-        guidance: f64::from(settings.guidance),
+        steps: steps as usize,
+        guidance: f64::from(guidance),
     })
 }
 
-/// A recipe's defaults with what the manifest says of them.
+/// A recipe's defaults, overridden by the manifest's.
 pub fn default_settings(defaults: Settings, manifest: &Manifest) -> Settings {
     let (Some(serde_json::Value::Object(wanted)), Ok(serde_json::Value::Object(mut all))) = (
         manifest.default_settings.clone(),
@@ -98,32 +104,9 @@ pub fn default_settings(defaults: Settings, manifest: &Manifest) -> Settings {
     serde_json::from_value(all.into()).unwrap_or(defaults)
 }
 
-/// `time` as RFC 3339 in UTC, to the second. The date is computed by Howard Hinnant's
-/// `civil_from_days`.
+/// `time` as RFC 3339 in UTC, to the second.
 fn utc(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        of_day / 3_600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

@@ -325,7 +325,10 @@ impl VokenPipeline {
     ) -> Result<Option<RgbaImage>, PipelineError> {
         let [towards, away] = self.conditions(from, sink)?;
         let painter = self.networks.image_model(&mut loading(sink))?.painter();
-        let (seeds, how) = ([settings.seed], denoising(settings)?);
+        let (seeds, how) = (
+            [settings.seed],
+            denoising(&settings.scheduler, settings.steps, settings.guidance)?,
+        );
         let pictures = painter.draw(&towards, &away, &seeds, how, &mut |done| {
             sink(Progress::Step {
                 step: done.step,

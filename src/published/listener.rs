@@ -70,7 +70,7 @@ fn layer(name: &str) -> Option<(String, usize)> {
     })
 }
 
-/// Runs `read` on a thread of its own and calls `told` on this one for every layer at once.
+/// Runs `read` on a thread of its own and calls `listener` on this one for every layer at once.
 pub fn read_with_listener<T: Send>(
     report: &mut dyn FnMut(&str),
     read: impl FnOnce(LoadListener) -> T + Send,

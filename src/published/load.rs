@@ -65,7 +65,7 @@ impl LoadTarget {
     }
 }
 
-/// A language model that speaks vokens.
+/// A language model that writes vokens.
 pub struct VokenLanguageWeights {
     /// The language model, computed in floating point.
     pub llama: FloatLlama,

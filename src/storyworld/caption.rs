@@ -22,7 +22,7 @@ pub fn caption_held_out(scene: &Scene, rng: &mut impl Rng) -> String {
     write(scene, rng, |i| i % RESERVED == RESERVED - 1)
 }
 
-/// A caption that says all of `scene`, always the same one for the same scene and of the same build
+/// A complete caption of `scene`, always the same one for the same scene and of the same build
 /// for all: who and what from left to right, then place, weather and time; daylight and clear
 /// weather go without saying.
 pub fn description(scene: &Scene) -> String {

@@ -97,7 +97,7 @@ impl WeightsFor {
     }
 }
 
-/// A dialog that asks where an export goes.
+/// A dialog for the place of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportDialog {
     /// Its id in [`export::EXPORTERS`].

@@ -342,7 +342,7 @@ impl State {
     }
 }
 
-/// What the model menu says of the author's models, below those that can be chosen.
+/// The author's models in the model menu, below those that can be chosen.
 pub fn menu(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let Some(library) = &state.models.library else {
         return;

@@ -76,7 +76,7 @@ impl Toasts {
         );
     }
 
-    /// All that was said, oldest first.
+    /// All messages that were shown, oldest first.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = &LoggedMessage> {
         self.history.iter()
     }
@@ -105,7 +105,7 @@ impl Toasts {
         self.shown.drain(..surplus);
     }
 
-    /// Drops what has been shown long enough; tells when to look again.
+    /// Drops what has been shown long enough; returns how long the next is shown yet.
     pub fn expire(&mut self, now: Instant) -> Option<Duration> {
         self.shown.retain(|t| t.until > now);
         self.shown.iter().map(|t| t.until - now).min()

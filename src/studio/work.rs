@@ -203,7 +203,7 @@ impl JobQueue {
         self.waiting.pop_front()
     }
 
-    /// Drops what waits; tells how many orders that were.
+    /// Drops the waiting jobs; returns how many those were.
     pub fn clear(&mut self) -> usize {
         self.waiting.drain(..).count()
     }

@@ -11,7 +11,7 @@ pub(super) fn path(run: &Path) -> PathBuf {
     run.join("loss.csv")
 }
 
-/// Appends means over the last steps to `loss.csv` and says them on stderr.
+/// Appends means over the last steps to `loss.csv` and prints them on stderr.
 pub struct LossLog {
     file: std::fs::File,
     names: &'static [&'static str],

@@ -39,7 +39,7 @@ pub enum ProjectorError {
     Tensor(#[source] crate::cause::Cause),
 }
 
-/// What a projector's header says.
+/// Facts of a projector by its header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectorFacts {
     /// Sizes of the vision tower.
@@ -141,7 +141,7 @@ impl Projector {
         Ok(Projector { tower, facts })
     }
 
-    /// What its header says.
+    /// Facts by its header.
     pub fn facts(&self) -> &ProjectorFacts {
         &self.facts
     }

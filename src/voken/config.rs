@@ -86,7 +86,7 @@ impl MapperConfig {
     }
 }
 
-/// All sizes that no file of the public weights says, because the reference has them in its code.
+/// All sizes that no file of the public weights has, because the reference has them in its code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReferenceSizes {

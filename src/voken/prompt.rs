@@ -9,7 +9,7 @@ const SYSTEM: &str = "Give the following images in <Img>ImageContent</Img> forma
 /// Ends every answer.
 pub const STOP: &str = "###";
 
-/// A step of the story that was told already.
+/// A panel of the story so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VistPanel<'a> {
     /// Text of the panel.
@@ -18,7 +18,7 @@ pub struct VistPanel<'a> {
     pub picture: bool,
 }
 
-/// What is asked of the model: the data set's three tasks.
+/// The data set's three tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VistTask<'a> {
     /// A picture of this text.

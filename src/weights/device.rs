@@ -9,7 +9,7 @@ use crate::cause::Cause;
 use crate::nn::gpu::{AdapterKind, Gpu, GpuError, GpuOptions, GpuTensor, adapters};
 use crate::nn::{self, Array};
 
-/// What the author asked for.
+/// The device that the author chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The best device that works.

@@ -16,7 +16,7 @@ const CUT: &str = "it is incomplete: it ends within its header";
 /// ggml's own limit.
 const MOST_DIMENSIONS: u32 = 4;
 
-/// What a GGUF file says under one key.
+/// The value of a key in a GGUF header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GgufValue {
     /// An integer of any width and sign.

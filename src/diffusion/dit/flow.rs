@@ -48,7 +48,7 @@ impl Default for Keys {
     }
 }
 
-/// What a flow model's `scheduler_config.json` says.
+/// The configuration of a flow model's scheduler: its `scheduler_config.json`.
 #[derive(Clone, Debug)]
 pub struct FlowConfig(Keys);
 

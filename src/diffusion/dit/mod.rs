@@ -115,7 +115,7 @@ impl Dit {
         }
     }
 
-    /// Whether guidance is an input of the transformer, which then is asked once a step.
+    /// Whether guidance is an input of the transformer, which then predicts once a step.
     pub fn reads_guidance(&self) -> bool {
         matches!(&self.transformer, Transformer::Flux(config, _) if config.guidance_embeds)
     }

@@ -20,7 +20,7 @@ use tokenizers::Tokenizer;
 const T5_TOKENIZER: &[u8] = include_bytes!("../../../assets/t5/tokenizer.json.gz");
 const QWEN_MERGES: &[u8] = include_bytes!("../../../assets/qwen/merges.txt.gz");
 
-/// What a transformer is told.
+/// Prompt embeddings of a diffusion transformer.
 #[derive(Clone, Debug)]
 pub struct DitPromptEmbeds {
     /// States of the text, `[1,T,C]`.

@@ -34,7 +34,7 @@ const OF_OTHER_CLASSES: [&str; 22] = [
     "use_lu_lambdas",
 ];
 
-/// What a model's `scheduler_config.json` says. What it leaves out takes the default of the class
+/// The configuration of a model's scheduler: its `scheduler_config.json`. What it leaves out takes the default of the class
 /// that runs, which need not be the class in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]

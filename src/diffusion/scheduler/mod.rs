@@ -211,7 +211,7 @@ impl Scheduler {
         self.way.predict_x0(answer, i, sample)
     }
 
-    /// Whether [`Scheduler::step`] wants unit noise.
+    /// Whether [`Scheduler::step`] takes unit noise.
     pub fn draws_noise(&self) -> bool {
         self.solver.draws_noise()
     }

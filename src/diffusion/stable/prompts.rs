@@ -51,7 +51,7 @@ impl StableDiffusion {
         .collect()
     }
 
-    /// Whether the UNet is asked twice a step, with and without the prompt: not where guidance is
+    /// Whether the UNet predicts twice a step, with and without the prompt: not where guidance is
     /// 1 or less, nor where it is an input of a distilled UNet.
     pub fn is_guided(&self, guidance: f64) -> bool {
         guidance > 1.0 && self.unet_config().time_cond_proj_dim.is_none()

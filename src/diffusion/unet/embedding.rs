@@ -134,14 +134,14 @@ fn sinusoids(t: &Tensor, width: usize, flip: bool, shift: f64) -> Result<Tensor>
     }
 }
 
-/// The embedding of a guidance scale that a distilled UNet of `time_cond_proj_dim` `width` wants:
+/// The embedding of a guidance scale for a distilled UNet of `time_cond_proj_dim` `width`:
 /// `[1,width]`, diffusers' `get_guidance_scale_embedding` of the scale less one.
 pub fn guidance_embedding(guidance: f64, width: usize, device: &Device) -> Result<Tensor> {
     let w = Tensor::new(&[((guidance - 1.0) * 1000.0) as f32], device)?;
     sinusoids(&w, width, false, 1.0)
 }
 
-/// What SDXL is told of a picture of `width` x `height` pixels that is no part of a larger one:
+/// The added time ids of SDXL for a picture of `width` x `height` pixels that is not cropped:
 /// original size, corner, wanted size, `[batch,6]`.
 pub fn time_ids(width: usize, height: usize, batch: usize, device: &Device) -> Result<Tensor> {
     let (w, h) = (width as f32, height as f32);

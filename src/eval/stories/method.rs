@@ -18,7 +18,7 @@ use crate::storyworld::{Renderer, Scene};
 /// Pixels a side of the pictures in context and of real ones.
 pub(super) const SIZE: u32 = 256;
 
-/// A panel to be told, with the panels before it.
+/// A panel to be generated, with the panels before it.
 pub struct StoryPosition<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],

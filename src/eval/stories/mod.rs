@@ -105,7 +105,7 @@ impl PicturedStory {
     }
 }
 
-/// Compares `rows`; `said` hears what is being done, and what is left out and why.
+/// Compares `rows`; `progress` is called with what is being done, and what is left out and why.
 ///
 /// # Errors
 /// A judge or a model that fails while it works, or stories that can't be kept. A row that can't

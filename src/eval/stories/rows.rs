@@ -13,7 +13,7 @@ pub const BUILT_IN: (&str, &str) = (
     include_str!("../../../models/sprout/train/compare/rows.toml"),
 );
 
-/// How a row tells stories.
+/// How a row generates stories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MethodKind {

@@ -27,7 +27,7 @@ use super::{LlmError, Sampling};
 /// Begins a piece of an answer before which nothing counts: all that came was a thought after all.
 pub const TAKEN_BACK: char = '\u{fdd1}';
 
-/// Who says a message.
+/// The role of a message: system, user or assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Instructions that hold for the whole conversation.

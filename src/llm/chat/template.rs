@@ -41,7 +41,7 @@ pub enum TemplateError {
     Unusable(String),
 }
 
-/// Whether a model is asked to think before it answers.
+/// Whether the model reasons before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasoning {
     /// The template decides.

@@ -92,7 +92,7 @@ pub struct Hyperparameters {
 }
 
 impl Hyperparameters {
-    /// What the header of a file says.
+    /// Hyperparameters from the header of a GGUF file.
     ///
     /// # Errors
     /// What is missing or not read here, by name: an architecture, a key, a tensor or its type.

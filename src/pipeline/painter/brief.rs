@@ -196,7 +196,7 @@ impl Brief {
         Brief::new(prompt, negative, &record.settings, images, usual)
     }
 
-    /// Puts all that this brief says into a record. The record's size stays out where none was
+    /// Writes all of this brief into a record. The record's size stays out where none was
     /// asked for, and the board's negative prompt is not put into the settings. Pictures that the
     /// record names stay named as they were given: what is drawn from lies on white, and a picture
     /// with transparent ground is another one.

@@ -7,7 +7,7 @@ use super::{Brief, embeddings};
 use crate::pipeline::PipelineError;
 use crate::story::{SchedulerName, Size};
 
-/// In which words a painter wants its prompts.
+/// The style of prompt that a painter was trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PromptStyle {
     /// The captions of the storyworld, which Sprout has learnt from.

@@ -12,10 +12,8 @@ use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle,
 };
-use crate::diffusion::{
-    DenoisingOptions, InitOptions, SchedulerKind, StepDone, TextToImageModel, luma,
-};
-use crate::pipeline::record::default_settings;
+use crate::diffusion::{InitOptions, SchedulerKind, StepDone, TextToImageModel, luma};
+use crate::pipeline::record::{default_settings, denoising};
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{SchedulerName, Settings, Size};
 use crate::weights::{ComputeDevices, Model};
@@ -69,16 +67,6 @@ impl PainterKind for DiffusersKind {
 pub(in crate::pipeline) fn own_schedulers() -> Vec<SchedulerName> {
     let all = SchedulerKind::ALL.iter();
     all.map(|kind| SchedulerName::from(kind.name())).collect()
-}
-
-/// How a brief's picture is denoised by a model of our own.
-pub(super) fn denoising_options(brief: &Brief) -> Result<DenoisingOptions, PipelineError> {
-    let scheduler = brief.scheduler.as_str().parse();
-    Ok(DenoisingOptions {
-        scheduler: scheduler.map_err(PipelineError::Request)?,
-        steps: brief.steps as usize,
-        guidance: f64::from(brief.guidance),
-    })
 }
 
 /// Tells `sink` of each denoising step.
@@ -145,7 +133,7 @@ impl Painter for DiffusersPainter {
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<PaintedPicture>, PipelineError> {
-        let how = denoising_options(brief)?;
+        let how = denoising(&brief.scheduler, brief.steps, brief.guidance)?;
         if brief.bf16 != self.bf16 {
             self.diffusion = TextToImageModel::load_with(&self.dir, &self.place, brief.bf16)?;
             self.bf16 = brief.bf16;

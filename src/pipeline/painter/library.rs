@@ -7,13 +7,13 @@ use candle_core::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::diffusers::{BegunFrom, denoising_options, step_progress};
+use super::diffusers::{BegunFrom, step_progress};
 use super::{
     Brief, Capabilities, PaintedPicture, Painter, PainterDescription, PainterKind, PipelineError,
     Progress, PromptStyle, own_schedulers,
 };
 use crate::diffusion::{CompositionDiffusion, CompositionRequest};
-use crate::pipeline::record::default_settings;
+use crate::pipeline::record::{default_settings, denoising};
 use crate::pipeline::{CAPTION, LoadProgress};
 use crate::story::{Member, MemberId, Settings, Size, name_mentions};
 use crate::storyworld::library::{
@@ -160,7 +160,7 @@ impl Painter for LibraryPainter {
         brief: &Brief,
         sink: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Option<PaintedPicture>, PipelineError> {
-        let how = denoising_options(brief)?;
+        let how = denoising(&brief.scheduler, brief.steps, brief.guidance)?;
         let request = composition(brief);
         let figures = request.figures.len();
         tracing::debug!(setting = request.setting, figures, "composition");

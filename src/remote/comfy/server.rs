@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::{Cancel, Client, RemoteError};
 
-/// What an engine says about itself.
+/// Name, version and devices of an engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Version of ComfyUI.

@@ -400,7 +400,7 @@ impl Workflow {
         both.then(|| id.to_owned())
     }
 
-    /// Whether the author has said where this value is put.
+    /// Whether this value is bound to an input.
     pub fn takes(&self, input: WorkflowInput) -> bool {
         self.inputs.contains_key(&input)
     }

@@ -44,7 +44,7 @@ impl Storyteller {
 /// Makes the loader of what was chosen.
 pub type LoaderFor = Arc<dyn Fn(&ModelChoice) -> Loader + Send + Sync>;
 
-/// Whether the model can be asked.
+/// Whether the model is loaded.
 #[derive(Clone, Debug)]
 pub enum Readiness {
     /// What is being loaded, for people.

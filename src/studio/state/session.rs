@@ -11,7 +11,7 @@ use crate::studio::files::FileTask;
 use crate::studio::preferences::Preferences;
 use crate::studio::recent::{self, RecentStory};
 
-/// What the author wants to leave the board for.
+/// What the board is left for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leave {
     /// The end of the program.

@@ -321,7 +321,7 @@ impl Checkpoint {
         self.files.iter().map(|(path, _)| path.as_path()).collect()
     }
 
-    /// What the header of the first safetensors file says beside its tensors.
+    /// The metadata in the header of the first safetensors file.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let first = self.files.first();
         first.map_or_else(BTreeMap::new, |(_, data)| safetensors::texts(data.bytes()))

@@ -9,7 +9,7 @@ const SYSTEM: &str = "Give the following images in <Img>ImageContent</Img> forma
 /// Tokens of a text that is still learnt from.
 const LONGEST: usize = 50;
 
-/// What one of the two says; they take turns.
+/// A turn of a dialogue between two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DialogTurn {
     /// Text of the turn.
