@@ -1,5 +1,5 @@
 //! Pillow's antialiased resize of 8-bit pictures, bit for bit: a filter as wide as the reduction,
-//! fixed-point weights, rows before columns, rounded to 8 bits between.
+//! fixed-point weights, one axis after the other, rounded to 8 bits between.
 
 use image::RgbImage;
 
@@ -78,14 +78,28 @@ fn round(sum: i32) -> u8 {
 
 /// Resizes to `width` x `height`, both at least 1.
 pub(crate) fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
-    let across = resize_rows(picture, width, filter);
-    if across.height() == height {
-        return across;
+    match columns_first(picture.dimensions(), (width, height)) {
+        true => resize_rows(&resize_columns(picture, height, filter), width, filter),
+        false => resize_columns(&resize_rows(picture, width, filter), height, filter),
     }
-    let row = across.width() as usize * 3;
-    let source = across.as_raw();
+}
+
+/// Since version 13 Pillow begins with the columns where the height shrinks by more than twice as
+/// many pixels as the width.
+fn columns_first(from: (u32, u32), to: (u32, u32)) -> bool {
+    let shrinks = |from: u32, to: u32| i64::from(from) - i64::from(to);
+    let (narrower, lower) = (shrinks(from.0, to.0), shrinks(from.1, to.1));
+    lower > 0 && lower > 2 * narrower
+}
+
+fn resize_columns(picture: &RgbImage, height: u32, filter: Filter) -> RgbImage {
+    if picture.height() == height {
+        return picture.clone();
+    }
+    let row = picture.width() as usize * 3;
+    let source = picture.as_raw();
     let mut out = Vec::with_capacity(row * height as usize);
-    for (first, weights) in weights(across.height() as usize, height as usize, filter) {
+    for (first, weights) in weights(picture.height() as usize, height as usize, filter) {
         for x in 0..row {
             let sum = weights
                 .iter()
@@ -96,7 +110,7 @@ pub(crate) fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter
             out.push(round(sum));
         }
     }
-    RgbImage::from_raw(across.width(), height, out).unwrap_or_default()
+    RgbImage::from_raw(picture.width(), height, out).unwrap_or_default()
 }
 
 fn resize_rows(picture: &RgbImage, width: u32, filter: Filter) -> RgbImage {
@@ -134,6 +148,20 @@ mod tests {
         // Weights 3/7, 3/7, 1/7 and mirrored.
         assert_eq!(half.get_pixel(0, 0).0[0], 57);
         assert_eq!(half.get_pixel(1, 0).0[0], 183);
+    }
+
+    #[test]
+    fn what_shrinks_most_in_height_is_made_lower_before_it_is_made_wider() {
+        // Recorded from Pillow 13.0.
+        let grey = |x: u32, y: u32| image::Rgb([((x * 97 + y * y * 13) % 256) as u8; 3]);
+        let lower = resize(&RgbImage::from_fn(3, 9, grey), 4, 3, Filter::Lanczos);
+        let values: Vec<u8> = lower.pixels().map(|p| p.0[0]).collect();
+        assert_eq!(
+            values,
+            [20, 77, 176, 207, 147, 139, 115, 102, 122, 152, 115, 52]
+        );
+        assert!(columns_first((33, 61), (40, 32)) && columns_first((38, 63), (23, 32)));
+        assert!(!columns_first((512, 768), (256, 256)) && !columns_first((8, 46), (51, 53)));
     }
 
     #[test]

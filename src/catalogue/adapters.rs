@@ -3,7 +3,28 @@
 use super::{HeaderTensors, refused, usable};
 use crate::weights::{Identity, WeightsKind};
 
+/// Other networks that draw after pictures, by what their names begin with.
+const OTHERS: [(&str, &str, &str); 6] = [
+    ("redux_up.", "flux", "FLUX.1 Redux"),
+    ("ip_adapter_proj_model.", "flux", "a FLUX IP-Adapter"),
+    (
+        "double_blocks.0.processor.ip_adapter_",
+        "flux",
+        "a FLUX IP-Adapter",
+    ),
+    ("pulid_ca.", "pulid", "PuLID"),
+    ("pulid_encoder.", "pulid", "PuLID"),
+    ("id_encoder.", "photomaker", "PhotoMaker"),
+];
+
 pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
+    let other = OTHERS
+        .iter()
+        .find_map(|(prefix, family, called)| Some((t.first_with_prefix(prefix)?, family, called)));
+    if let Some((name, family, called)) = other {
+        let instead = "use an IP-Adapter of Stable Diffusion 1.x or XL";
+        return Some(refused(family, called, t.describe(name), instead));
+    }
     let (name, keys) = t.find(|name| name.ends_with("to_k_ip.weight"))?;
     let why = t.describe(name);
     let width = keys.shape.get(1).copied();

@@ -32,6 +32,16 @@ fn lite(t: &HeaderTensors) -> Option<Identity> {
 
 /// ControlNets of transformers: Flux, Stable Diffusion 3, Qwen-Image and others.
 fn of_transformer(t: &HeaderTensors) -> Option<Identity> {
+    let of_z_image = t.first_with_prefix("control_layers.");
+    if let Some(name) = of_z_image.filter(|_| t.has_prefix("control_noise_refiner.")) {
+        let why = t.describe(name);
+        return Some(refused(
+            "z-image",
+            "a Z-Image ControlNet",
+            why,
+            USE_CONTROLNET,
+        ));
+    }
     let name = t.find(|name| {
         name.starts_with("controlnet_blocks.") || name.starts_with("controlnet_single_blocks.")
     });
@@ -117,6 +127,15 @@ fn plain(t: &HeaderTensors) -> Option<Identity> {
 }
 
 fn t2i_adapter(t: &HeaderTensors) -> Option<Identity> {
+    if t.has("style_embedding") && t.has_prefix("ln_post.") {
+        let why = t.describe("style_embedding");
+        return Some(refused(
+            "t2i-adapter",
+            "a T2I-Adapter for styles",
+            why,
+            ELSEWHERE,
+        ));
+    }
     let t = match t.has_prefix("adapter.") {
         true => t.without_prefix("adapter."),
         false => t.clone(),

@@ -81,6 +81,8 @@ fn clip(t: &HeaderTensors) -> Option<Identity> {
         "text_encoder.",
         "cond_stage_model.transformer.",
         "cond_stage_model.model.",
+        "conditioner.embedders.0.transformer.",
+        "conditioner.embedders.1.model.",
         "model.",
     ];
     let tables = [
@@ -128,7 +130,9 @@ fn t5(t: &HeaderTensors) -> Option<Identity> {
 }
 
 fn bert(t: &HeaderTensors) -> Option<Identity> {
-    let (name, _) = t.find(|name| name.ends_with("embeddings.word_embeddings.weight"))?;
+    let (name, _) = t.find(|name| {
+        name.ends_with("embeddings.word_embeddings.weight") && !name.starts_with("text_decoder.")
+    })?;
     let chat = t.find(|name| {
         name.contains("transformer.encoder.layers.") || name.contains("embedding.word_embeddings")
     });

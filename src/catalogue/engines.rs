@@ -78,11 +78,16 @@ pub fn add_comfy(
     };
     let entries: Vec<Found> = match workflow {
         Some(workflow) => {
-            let bound = match &workflow {
-                ComfyModel::Workflow { workflow, .. } => workflow.describe(),
-                ComfyModel::Checkpoint { .. } => String::new(),
+            let (bound, unbound) = match &workflow {
+                ComfyModel::Workflow { workflow, .. } => (workflow.describe(), workflow.unbound()),
+                ComfyModel::Checkpoint { .. } => (String::new(), Vec::new()),
             };
-            vec![found(workflow, &format!("; bound: {bound}"))]
+            let unbound: Vec<String> = unbound.iter().map(ToString::to_string).collect();
+            let own = match unbound.is_empty() {
+                true => String::new(),
+                false => format!("; its own stay: {}", unbound.join(", ")),
+            };
+            vec![found(workflow, &format!("; bound: {bound}{own}"))]
         }
         None => about
             .checkpoints

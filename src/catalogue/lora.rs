@@ -1,6 +1,7 @@
 //! LoRAs and the other small files that change a model's weights.
 
 use super::{HeaderTensors, refused, usable};
+use crate::diffusion::LoraBase;
 use crate::weights::{Identity, WeightsKind};
 
 /// What is beside every module of the kinds that are no LoRA.
@@ -22,11 +23,24 @@ const OTHERS: [(&str, &str, &str); 11] = [
     ),
 ];
 
-const DOWN: [&str; 4] = [
+const DOWN: [&str; 6] = [
     "lora_down.weight",
     "lora_A.weight",
+    "lora_A.default.weight",
     "lora.down.weight",
-    "_lora.down.weight",
+    "lora_linear_layer.down.weight",
+    "_lora1.down.weight",
+];
+
+/// What names of a text encoder's modules begin with.
+const TEXTS: [&str; 7] = [
+    "lora_te",
+    "text_encoder",
+    "lycoris_text",
+    "clip_l.",
+    "clip_g.",
+    "lora_clip_",
+    "text_encoders.clip_",
 ];
 
 const USE_LORA: &str = "use a plain LoRA of Stable Diffusion 1.x, 2.x or XL";
@@ -107,6 +121,7 @@ fn modules(t: &HeaderTensors) -> Option<(String, Option<usize>)> {
             "diffusion_model.",
             "transformer.",
             "base_model.",
+            "clip_",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))
@@ -117,53 +132,11 @@ fn modules(t: &HeaderTensors) -> Option<(String, Option<usize>)> {
 
 /// The model that it is for: family, name for people, the tensor that tells.
 fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
-    const NAMES: [(&str, &str, &str); 28] = [
-        ("double_stream_modulation", "flux2", "a FLUX.2"),
-        (
-            "txt_in_individual_token_refiner",
-            "hunyuan-video",
-            "a HunyuanVideo",
-        ),
-        (
-            "individual_token_refiner",
-            "hunyuan-video",
-            "a HunyuanVideo",
-        ),
-        ("distilled_guidance_layer", "chroma", "a Chroma"),
-        ("double_blocks", "flux", "a FLUX"),
-        ("single_transformer_blocks", "flux", "a FLUX"),
-        ("single_blocks", "flux", "a FLUX"),
-        ("img_mlp", "qwen-image", "a Qwen-Image"),
-        ("img_mod", "qwen-image", "a Qwen-Image"),
-        ("joint_blocks", "sd3", "a Stable Diffusion 3"),
-        ("double_stream_blocks", "hidream", "a HiDream"),
-        ("joint_transformer_blocks", "auraflow", "an AuraFlow"),
-        ("double_layers", "auraflow", "an AuraFlow"),
-        ("context_refiner", "z-image", "a Z-Image"),
-        ("layers.0.attention.", "z-image", "a Z-Image"),
-        ("layers_0_attention_", "z-image", "a Z-Image"),
-        ("layers.0.feed_forward.", "z-image", "a Z-Image"),
-        ("cross_attn", "wan", "a Wan"),
-        ("self_attn.q.", "wan", "a Wan"),
-        ("self_attn_q.", "wan", "a Wan"),
-        ("blocks.0.attn2.", "wan", "a Wan"),
-        ("patchify_proj", "ltx-video", "an LTX-Video"),
-        ("motion_modules", "animatediff", "an AnimateDiff"),
-        ("temporal_transformer", "animatediff", "an AnimateDiff"),
-        ("effnet_mapper", "stable-cascade", "a Stable Cascade"),
-        ("adaln_single", "pixart", "a PixArt"),
-        (
-            "base_model.model.model.layers",
-            "language-model",
-            "a language model's",
-        ),
-        ("add_k_proj", "sd3", "a Stable Diffusion 3"),
-    ];
-    let named = NAMES.iter().find_map(|(part, family, called)| {
-        let (name, _) = t.find(|name| name.contains(part))?;
-        Some((*family, *called, t.describe(name)))
-    });
-    // The names of transformers' blocks are inside a UNet's, too.
+    let shapes = t.map.iter();
+    let shapes = shapes.map(|(name, info)| (name.clone(), info.shape.clone()));
+    if let Some(other) = LoraBase::detect(&shapes.collect()) {
+        return Some((other.family, other.called, t.describe(&other.tensor)));
+    }
     let unet = t.find(|name| {
         [
             "input_blocks",
@@ -175,18 +148,8 @@ fn base(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         ]
         .iter()
         .any(|part| name.contains(part))
-            && !name.contains("motion_modules")
     });
-    let text = t.find(|name| {
-        ["lora_te", "text_encoder", "lycoris_text"]
-            .iter()
-            .any(|part| name.starts_with(part))
-    });
-    match (unet.is_some(), named) {
-        (false, Some(named)) => return Some(named),
-        (true, Some(named)) if named.0 == "animatediff" => return Some(named),
-        _ => {}
-    }
+    let text = t.find(|name| TEXTS.iter().any(|part| name.starts_with(part)));
     if unet.is_none() && text.is_none() {
         return None;
     }
@@ -209,6 +172,7 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         name.starts_with("lora_te2_")
             || name.starts_with("lora_te1_")
             || name.starts_with("text_encoder_2.")
+            || name.contains("clip_g.")
             || name.contains("transformer_blocks_1_")
             || name.contains("transformer_blocks.1.")
             || name.contains("add_embedding")
@@ -260,7 +224,9 @@ fn of_unet(t: &HeaderTensors) -> Option<(&'static str, &'static str, String)> {
         read && name.contains("proj_in") && name.contains("down_blocks")
     });
     let text = t.map.iter().find_map(|(name, info)| {
-        let encoder = name.starts_with("lora_te_") || name.starts_with("text_encoder.");
+        let encoder = name.starts_with("lora_te_")
+            || name.starts_with("text_encoder.")
+            || name.contains("clip_l.");
         let queries = ["q_proj", "k_proj", "v_proj", "to_q", "to_k", "fc1"]
             .iter()
             .any(|part| name.contains(part));

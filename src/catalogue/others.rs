@@ -66,7 +66,54 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
             &upscale(t),
         ));
     }
-    let marks: [(&[&'static str], &str, &str); 15] = [
+    let marks: [(&[&'static str], &str, &str); 23] = [
+        (
+            &["block_1.c1_r.sk.weight", "block_1.c1_r.eval_conv.weight"],
+            "upscaler-span",
+            "a SPAN upscaler",
+        ),
+        (
+            &["residual_layer.0.residual_layer.0.layer.0.fn.0.weight"],
+            "upscaler-omnisr",
+            "an OmniSR upscaler",
+        ),
+        (
+            &["feats.0.weight"],
+            "upscaler-realplksr",
+            "a RealPLKSR upscaler",
+        ),
+        (
+            &[
+                "model.1.ffc.convl2l.weight",
+                "generator.model.1.ffc.convl2l.weight",
+            ],
+            "lama",
+            "LaMa, which fills holes in pictures",
+        ),
+        (
+            &["vision_tower.convs.0.proj.weight"],
+            "florence2",
+            "Florence-2, which describes pictures",
+        ),
+        (
+            &["output_layer.3.weight"],
+            "insightface",
+            "a network that recognises faces",
+        ),
+        (
+            &["layers.7.weight"],
+            "aesthetic",
+            "a network that scores how pleasing pictures are",
+        ),
+        (
+            &[
+                "768.0.linear.0.weight",
+                "320.0.linear.0.weight",
+                "1024.0.linear.0.weight",
+            ],
+            "hypernetwork",
+            "a hypernetwork",
+        ),
         (
             &[
                 "layers.0.residual_group.blocks.0.attn.relative_position_bias_table",
@@ -123,6 +170,7 @@ pub(super) fn identify(t: &HeaderTensors) -> Option<Identity> {
             &[
                 "depth_head.scratch.layer1_rn.weight",
                 "pretrained.cls_token",
+                "scratch.layer1_rn.weight",
             ],
             "depth-anything",
             "a depth estimator",

@@ -29,14 +29,17 @@ fn tiny(t: &HeaderTensors) -> Option<Identity> {
         "taesd_decoder.1.weight",
         "encoder.layers.0.weight",
     ];
-    let plain = t.has("3.conv.0.weight") && t.has("1.weight")
-        || t.has("2.conv.0.weight") && t.has("0.weight");
+    // Halves by themselves have numbers for names: the decoder begins with what has no weights.
+    let halves = [
+        ("1.weight", "3.conv.0.weight"),
+        ("0.weight", "1.conv.0.weight"),
+    ];
+    let half = halves
+        .into_iter()
+        .find(|(first, next)| t.has(first) && t.has(next));
     let name = match names.into_iter().find(|name| t.has(name)) {
         Some(name) => name,
-        None if plain => t
-            .first_with_prefix("3.conv.0.")
-            .or(t.first_with_prefix("2.conv.0."))?,
-        None => return None,
+        None => half?.1,
     };
     let small = t.shape(name).is_some_and(|shape| shape.len() == 4);
     small.then(|| {
@@ -92,6 +95,10 @@ fn video(t: &HeaderTensors) -> Option<Identity> {
 }
 
 fn other(t: &HeaderTensors) -> Option<Identity> {
+    // It has a codebook, too.
+    if t.has_prefix("fuse_convs_dict.") {
+        return None;
+    }
     let marks = [
         (
             "vquantizer.codebook.weight",

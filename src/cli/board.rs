@@ -38,6 +38,13 @@ impl Board {
         Ok(board)
     }
 
+    /// Takes away a project in which no panel came about, so that the same command can be given again.
+    pub(super) fn discard(self) {
+        if self.len() == 0 {
+            self.project.discard();
+        }
+    }
+
     /// Opens a project; pictures that it lacks are told on stderr.
     pub(super) fn open(dir: &Path) -> anyhow::Result<Board> {
         let (project, document, images) = Project::open(dir)?;

@@ -174,7 +174,8 @@ impl FrameArgs {
         }
         if !self.reference.is_empty() {
             let argument = self.reference.iter().filter(|argument| *argument != "none");
-            let references = argument.map(|argument| self.reference(board, argument, models));
+            let references =
+                argument.map(|argument| self.reference(board, argument, takes, models));
             settings.references = references.collect::<Result<_, _>>()?;
         }
         Ok(settings)
@@ -191,6 +192,7 @@ impl FrameArgs {
         &self,
         board: &Board,
         argument: &str,
+        takes: &Capabilities,
         models: Option<&Path>,
     ) -> anyhow::Result<Reference> {
         let (image, prompt) = board.named_picture(argument)?;
@@ -200,7 +202,11 @@ impl FrameArgs {
                 .map(|argument| file_use(argument, models))
                 .transpose()
         };
-        let usual = if self.ip_adapter.is_some() { 0.6 } else { 0.5 };
+        let usual = match &self.ip_adapter {
+            Some(_) => 0.6,
+            None if takes.sees => 1.0,
+            None => 0.5,
+        };
         Ok(Reference {
             image,
             strength: self.reference_scale.unwrap_or(usual),

@@ -96,6 +96,11 @@ impl PictureArgs {
                     "this model takes no pictures of the cast; leave --likeness out or choose another model"
                 )
             }
+            true if takes.sees && self.weighs_likeness() => {
+                bail!(
+                    "this model reads the pictures of the cast whole, in all steps; give --likeness 0 or 1 alone"
+                )
+            }
             true => {
                 let was = base.likeness.clone().unwrap_or_default();
                 Some(Likeness {
@@ -131,6 +136,14 @@ impl PictureArgs {
             || self.prediction.is_some()
             || self.bf16.is_some()
             || self.keeps_likeness()
+    }
+
+    /// Whether it says that pictures are kept to in part.
+    fn weighs_likeness(&self) -> bool {
+        let part = |strength: f32| strength > 0.0 && strength < 1.0;
+        self.likeness.is_some_and(part)
+            || self.likeness_start.is_some()
+            || self.likeness_end.is_some()
     }
 
     fn keeps_likeness(&self) -> bool {

@@ -13,7 +13,7 @@ use super::options::{ModelArgs, SettingsArgs};
 use super::report::{PanelDone, Reporter, plain};
 use super::session::{EngineSession, PanelStarted};
 use super::words::WordsArgs;
-use crate::engine::{Description, JobId, Make, Output, Request};
+use crate::engine::{JobId, Make, Output, Request};
 use crate::pipeline::new_seed;
 use crate::story::Settings;
 
@@ -78,7 +78,7 @@ pub(super) fn run(args: &RegenerateArgs) -> anyhow::Result<()> {
     args.words.check(&session.description.writer)?;
     let mut orders = Vec::new();
     for at in panels {
-        let settings = settings(args, &board, &session.description, at, make)?;
+        let settings = settings(args, &board, &session, at, make)?;
         let all = args.frame.all(settings).into_iter();
         orders.extend(all.map(|settings| (at, settings)));
     }
@@ -142,15 +142,26 @@ fn panels(args: &RegenerateArgs, board: &Board) -> anyhow::Result<Vec<usize>> {
 fn settings(
     args: &RegenerateArgs,
     board: &Board,
-    about: &Description,
+    teller: &EngineSession,
     at: usize,
     make: Make,
 ) -> anyhow::Result<Settings> {
+    let about = &teller.description;
     let before = board.settings(at, make);
     let changed =
         args.settings.changes_settings() || args.words.changes_settings() || args.frame.is_given();
     let fresh = before.is_none() || !changed;
-    let mut base = before.unwrap_or_else(|| about.default_settings.clone());
+    let mut base = match before {
+        Some(before) if board.drawn_by(at).is_some_and(|model| model != about.model) => {
+            let (settings, changed) = about.takes.adapt(before, &about.default_settings);
+            if !changed.is_empty() {
+                teller.reporter.adapted(&about.model, &changed);
+            }
+            settings
+        }
+        Some(before) => before,
+        None => about.default_settings.clone(),
+    };
     if fresh {
         base.seed = new_seed();
     }

@@ -109,6 +109,17 @@ impl Reporter {
         }
     }
 
+    /// What of the settings of another model's take `model` has in its own way.
+    pub(super) fn adapted(&self, model: &str, settings: &[String]) {
+        match self.style {
+            Style::Json => line(&json!({"event": "adapted", "settings": settings})),
+            _ => eprintln!(
+                "{model} can't take all settings of the picture before: it draws with {}",
+                settings.join(", ")
+            ),
+        }
+    }
+
     pub(super) fn ready(&mut self, description: &Description, seed: u64) {
         let Description {
             model,

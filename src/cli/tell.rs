@@ -90,6 +90,7 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
         warn_unknown_words(&mut session, args.model.models.as_deref(), opening);
     }
 
+    let (fresh, made) = (going_on.is_none(), !args.out.exists());
     let mut board = match going_on {
         Some(board) => board,
         None => Board::create(&args.out, opening.unwrap_or_default())?,
@@ -117,7 +118,16 @@ pub(super) fn run(args: &TellArgs) -> anyhow::Result<()> {
         elsewhere: Vec::new(),
     };
     if let Some(opening) = given.take() {
-        telling.panel(Some(opening))?;
+        if let Err(error) = telling.panel(Some(opening)) {
+            if fresh && telling.board.len() == 0 {
+                telling.board.discard();
+                if made {
+                    // Only where nothing else lies there.
+                    let _ = std::fs::remove_dir(&args.out);
+                }
+            }
+            return Err(error);
+        }
         left -= 1;
     }
     if left > 1 && !args.no_plan && telling.session.description.writer.instructs {

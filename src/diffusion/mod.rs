@@ -17,6 +17,7 @@ mod error;
 mod family;
 mod folder;
 mod image_prompt;
+mod lora_base;
 mod pixels;
 mod preview;
 mod resnet;
@@ -52,6 +53,7 @@ pub use error::DiffusionError;
 pub use family::{StableDiffusionFamily, guess as guess_prediction, of_text_encoder};
 pub use folder::{ModelFolder, Open};
 pub use image_prompt::IpAdapter;
+pub use lora_base::LoraBase;
 pub use pixels::{cut_out, luma, mask_tensor, paste_around, picture_tensor};
 pub use preview::Preview;
 pub use sample::{

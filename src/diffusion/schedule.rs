@@ -6,6 +6,7 @@ use super::scheduler::Keys;
 use crate::nn::Result;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
+use std::ops::{Div, Mul, Sub};
 
 /// What the UNet is trained to predict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,26 +67,10 @@ impl NoiseSchedule {
                 given.len()
             );
         }
-        let between = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
-        let cosine = |i: usize| {
-            let t = (i as f64 / n as f64 + 0.008) / 1.008;
-            (t * std::f64::consts::FRAC_PI_2).cos().powi(2)
+        let alphas_cumprod = match keys.next_listed {
+            true => in_double(keys),
+            false => in_single(keys),
         };
-        let beta = |i: usize| match (given, keys.beta_schedule) {
-            (Some(given), _) => given[i],
-            (None, BetaSchedule::Linear) => between(start, end, i),
-            (None, BetaSchedule::ScaledLinear) => between(start.sqrt(), end.sqrt(), i).powi(2),
-            (None, BetaSchedule::SquaredCosCapV2) => (1.0 - cosine(i + 1) / cosine(i)).min(0.999),
-        };
-        let mut alphas_cumprod: Vec<f64> = (0..n)
-            .scan(1.0, |product, i| {
-                *product *= 1.0 - beta(i);
-                Some(*product)
-            })
-            .collect();
-        if keys.rescale_betas_zero_snr {
-            end_in_noise(&mut alphas_cumprod);
-        }
         Ok(Self {
             alphas_cumprod,
             prediction: keys.prediction_type,
@@ -189,16 +174,98 @@ pub(super) fn noise_in(prediction: Prediction, a: f64) -> (f64, f64) {
     }
 }
 
+/// The cosine schedule's beta, of `n`.
+fn cosine(i: usize, n: usize) -> f64 {
+    let share = |i: usize| {
+        let t = (i as f64 / n as f64 + 0.008) / 1.008;
+        (t * std::f64::consts::FRAC_PI_2).cos().powi(2)
+    };
+    (1.0 - share(i + 1) / share(i)).min(0.999)
+}
+
+/// The table in f64, as models of our own and takes of theirs have it.
+fn in_double(keys: &Keys) -> Vec<f64> {
+    let n = keys.num_train_timesteps;
+    let (start, end) = (keys.beta_start, keys.beta_end);
+    let between = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
+    let beta = |i: usize| match (&keys.trained_betas, keys.beta_schedule) {
+        (Some(given), _) => given[i],
+        (None, BetaSchedule::Linear) => between(start, end, i),
+        (None, BetaSchedule::ScaledLinear) => between(start.sqrt(), end.sqrt(), i).powi(2),
+        (None, BetaSchedule::SquaredCosCapV2) => cosine(i, n),
+    };
+    let mut alphas_cumprod: Vec<f64> = (0..n)
+        .scan(1.0, |product, i| {
+            *product *= 1.0 - beta(i);
+            Some(*product)
+        })
+        .collect();
+    if keys.rescale_betas_zero_snr {
+        let shifted = end_in_noise(&alphas_cumprod.iter().map(|a| a.sqrt()).collect::<Vec<_>>());
+        alphas_cumprod = shifted.into_iter().map(|root| root * root).collect();
+    }
+    alphas_cumprod
+}
+
+/// The table as PyTorch makes it, bit for bit: in f32, but for the running product. What it rounds
+/// is seen: timesteps of Karras levels are found by it.
+fn in_single(keys: &Keys) -> Vec<f64> {
+    let n = keys.num_train_timesteps;
+    let (start, end) = (keys.beta_start, keys.beta_end);
+    let betas: Vec<f32> = match (&keys.trained_betas, keys.beta_schedule) {
+        (Some(given), _) => given.iter().map(|beta| *beta as f32).collect(),
+        (None, BetaSchedule::Linear) => linspace(start, end, n),
+        (None, BetaSchedule::ScaledLinear) => {
+            let roots = linspace(start.sqrt(), end.sqrt(), n);
+            roots.into_iter().map(|root| root * root).collect()
+        }
+        (None, BetaSchedule::SquaredCosCapV2) => (0..n).map(|i| cosine(i, n) as f32).collect(),
+    };
+    let mut alphas_cumprod = running_product(betas.into_iter().map(|beta| 1.0 - beta));
+    if keys.rescale_betas_zero_snr {
+        let roots: Vec<f32> = alphas_cumprod.iter().map(|a| a.sqrt()).collect();
+        let bars: Vec<f32> = end_in_noise(&roots)
+            .iter()
+            .map(|root| root * root)
+            .collect();
+        // diffusers goes back to betas and forth again.
+        let ratios = bars.windows(2).map(|pair| pair[1] / pair[0]);
+        let alphas = bars.first().copied().into_iter().chain(ratios);
+        alphas_cumprod = running_product(alphas.map(|alpha| 1.0 - (1.0 - alpha)));
+    }
+    alphas_cumprod.into_iter().map(f64::from).collect()
+}
+
+/// PyTorch's: from both ends towards the middle, each rounded once.
+fn linspace(start: f64, end: f64, n: usize) -> Vec<f32> {
+    let (start, end) = (start as f32, end as f32);
+    let step = (end - start) / (n - 1) as f32;
+    let at = |i: usize| match i < n / 2 {
+        true => step.mul_add(i as f32, start),
+        false => (-step).mul_add((n - 1 - i) as f32, end),
+    };
+    (0..n).map(at).collect()
+}
+
+fn running_product(factors: impl Iterator<Item = f32>) -> Vec<f32> {
+    let products = factors.scan(1.0, |product, factor| {
+        *product *= f64::from(factor);
+        Some(*product as f32)
+    });
+    products.collect()
+}
+
 /// Shifts and scales the square roots so that the last timestep is pure noise and the first stays
 /// as it is (arXiv 2305.08891, algorithm 1).
-fn end_in_noise(alphas_cumprod: &mut [f64]) {
-    let (Some(&first), Some(&last)) = (alphas_cumprod.first(), alphas_cumprod.last()) else {
-        return;
+fn end_in_noise<T>(roots: &[T]) -> Vec<T>
+where
+    T: Copy + Sub<Output = T> + Mul<Output = T> + Div<Output = T>,
+{
+    let (Some(&first), Some(&last)) = (roots.first(), roots.last()) else {
+        return Vec::new();
     };
-    let (first, last) = (first.sqrt(), last.sqrt());
-    for a in alphas_cumprod {
-        *a = ((a.sqrt() - last) * first / (first - last)).powi(2);
-    }
+    let by = first / (first - last);
+    roots.iter().map(|root| (*root - last) * by).collect()
 }
 
 #[cfg(test)]
@@ -274,8 +341,32 @@ mod tests {
             NoiseSchedule::of(&keys).unwrap(),
         );
         assert_eq!(zero.alpha_cumprod(999), 0.0);
-        assert!((zero.alpha_cumprod(0) - plain.alpha_cumprod(0)).abs() < 1e-12);
+        assert!((zero.alpha_cumprod(0) - plain.alpha_cumprod(0)).abs() < 1e-6);
         assert!(zero.alpha_cumprod(500) < plain.alpha_cumprod(500));
+    }
+
+    /// Recorded from `torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000)**2, 0)`.
+    #[test]
+    fn the_table_is_pytorch_s() {
+        let keys = Keys {
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            beta_schedule: BetaSchedule::ScaledLinear,
+            ..Keys::default()
+        };
+        let table = NoiseSchedule::of(&keys).unwrap();
+        for (t, bits) in [
+            (0, 0x3f7fc84b),
+            (1, 0x3f7f9054),
+            (250, 0x3f2c7da7),
+            (499, 0x3e8e2ab0),
+            (500, 0x3e8d7b73),
+            (751, 0x3d643997),
+            (998, 0x3b9a8e83),
+            (999, 0x3b98b3b6),
+        ] {
+            assert_eq!((table.alpha_cumprod(t) as f32).to_bits(), bits, "{t}");
+        }
     }
 
     #[test]

@@ -146,6 +146,17 @@ impl Project {
         })
     }
 
+    /// Takes a project away whose story was never begun: what [`Project::create`] and a first save
+    /// made, as far as nothing else lies there. The folder itself stays.
+    pub fn discard(self) {
+        let dir = self.dir.clone();
+        let _ = fs::remove_file(dir.join(STORY_FILE));
+        // What is not empty stays.
+        let _ = fs::remove_dir(dir.join(IMAGES_FOLDER));
+        // The lock's file goes with it.
+        drop(self);
+    }
+
     /// Takes a new folder of the name that `dir` ends in, or of that name with a number where there
     /// is one already.
     ///

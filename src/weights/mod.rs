@@ -90,7 +90,7 @@ pub enum WeightsError {
         reason: Cause,
     },
     /// A file that the manifest lists is not there.
-    #[error("model {id} lacks its file {path}; restore it from the repository")]
+    #[error("model {id} lacks its file {path}; put it back, or add the model again")]
     Missing {
         /// Id of the model.
         id: String,
@@ -99,7 +99,7 @@ pub enum WeightsError {
     },
     /// A file is not as large as its manifest says.
     #[error(
-        "{path} holds {found} bytes where its manifest says {expected}; restore it from the repository"
+        "{path} holds {found} bytes where its manifest says {expected}; put the right file back, or add the model again"
     )]
     Size {
         /// The file.
@@ -111,7 +111,7 @@ pub enum WeightsError {
     },
     /// A file does not have the checksum that its manifest gives.
     #[error(
-        "{path} does not have the SHA-256 that its manifest gives; restore it from the repository"
+        "{path} does not have the SHA-256 that its manifest gives; put the right file back, or add the model again"
     )]
     Checksum {
         /// The file.

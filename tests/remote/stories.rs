@@ -293,6 +293,94 @@ fn the_cast_s_pictures_go_into_the_reference_inputs_of_a_workflow() {
     assert!(colours.is_empty());
 }
 
+#[test]
+fn what_a_workflow_has_no_input_for_is_told_and_never_passed_over() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Comfy::start("");
+    let graph = json!({
+        "1": {"class_type": "Sampler", "inputs": {"cfg": 3.5}, "_meta": {"title": "Guidance"}},
+        "3": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "Init"}},
+        "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}, "_meta": {"title": "Prompt"}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+    });
+    let workflow = home.path().join("own.json");
+    std::fs::write(&workflow, graph.to_string()).unwrap();
+    let added = run(
+        home.path(),
+        &[
+            "models",
+            "add",
+            "comfyui",
+            &server.address,
+            "--workflow",
+            workflow.to_str().unwrap(),
+        ],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    let own = "its own stay: negative, seed, steps, width, height";
+    assert!(said(&added).contains(own), "{}", said(&added));
+    let out = home.path().join("story");
+    let tell = |more: &[&str]| {
+        let plain = [
+            "tell",
+            "It snowed.",
+            "--model",
+            "own",
+            "--panels",
+            "1",
+            "--seed",
+            "4",
+        ];
+        let out = ["--out", out.to_str().unwrap()];
+        run(home.path(), &[&plain[..], more, &out].concat())
+    };
+    for (more, wanted) in [
+        (&["--steps", "9"][..], "no input for the steps"),
+        (&["--negative", "rain"], "no input for the negative"),
+        (&["--scheduler", "euler"], "keeps its own scheduler"),
+        (&["--size", "640x640"], "leave the size out"),
+        (&["--lora", workflow.to_str().unwrap()], "can't take LoRAs"),
+        (&["--clip-skip", "2"], "can't take a clip skip"),
+    ] {
+        let told = tell(more);
+        assert!(!told.status.success(), "{more:?}: {}", said(&told));
+        assert!(said(&told).contains(wanted), "{more:?}: {}", said(&told));
+        assert!(!out.exists(), "{more:?}");
+    }
+    // Its own guidance is the usual one, and that its seed stays is said.
+    let told = tell(&[]);
+    assert!(told.status.success(), "{}", said(&told));
+    assert!(
+        said(&told).contains("no input for the seed, so its own stays"),
+        "{}",
+        said(&told)
+    );
+    let sent = server.requests("/prompt").last().unwrap().json()["prompt"].clone();
+    assert_eq!(sent["1"]["inputs"]["cfg"], 3.5);
+    // Another picture is begun from, and the strength has no input.
+    let again = run(
+        home.path(),
+        &[
+            "regenerate",
+            out.to_str().unwrap(),
+            "--panel",
+            "1",
+            "--from",
+            "current",
+            "--guidance",
+            "5",
+        ],
+    );
+    assert!(again.status.success(), "{}", said(&again));
+    assert!(
+        said(&again).contains("no input for the strength"),
+        "{}",
+        said(&again)
+    );
+    let sent = server.requests("/prompt").last().unwrap().json()["prompt"].clone();
+    assert_eq!(sent["1"]["inputs"]["cfg"], 5.0);
+}
+
 /// The colour of the picture in a form that was sent.
 fn colour(form: &[u8]) -> [u8; 3] {
     let magic = b"\x89PNG";

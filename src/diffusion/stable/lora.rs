@@ -1,9 +1,10 @@
 //! LoRA files (arXiv 2106.09685) of every usual kind of names: kohya's, with diffusers' or LDM's names
-//! of the modules, diffusers' old ones, and PEFT's.
+//! of the modules, diffusers' old ones, PEFT's, OneTrainer's, LyCORIS' and those that ComfyUI saves.
 
 use super::ldm;
 use super::patched::Delta;
-use crate::diffusion::{DiffusionError, StableDiffusionFamily, UnetConfig};
+use crate::diffusion::error::read_json;
+use crate::diffusion::{DiffusionError, LoraBase, StableDiffusionFamily, UnetConfig};
 use crate::weights::Checkpoint;
 use candle_core::{DType, Device};
 use serde_json::{Map, Value};
@@ -53,7 +54,7 @@ const UP: [&str; 7] = [
 const ALPHA: [&str; 2] = ["_lora.alpha", ".alpha"];
 
 /// What other kinds of files have in their names, and what they are called.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 16] = [
     ("dora_scale", "a DoRA"),
     ("lora_magnitude_vector", "a DoRA"),
     ("hada_w", "a LyCORIS LoHa"),
@@ -61,20 +62,47 @@ const OTHERS: [(&str, &str); 9] = [
     ("oft_", "an OFT"),
     ("lora_mid", "a LoCon with a Tucker core"),
     ("glora", "a GLoRA"),
+    (".a1.weight", "a GLoRA"),
+    ("on_input", "a LyCORIS IA3"),
+    (".w_norm", "a LyCORIS with norms that were trained"),
+    (".b_norm", "a LyCORIS with norms that were trained"),
+    (
+        ".scalar",
+        "a LyCORIS whose modules have scales of their own",
+    ),
+    ("bundle_emb", "a LoRA with an embedding bundled into it"),
+    (".set_weight", "a file of whole weights"),
     (".diff_b", "a file of whole differences"),
     (".diff", "a file of whole differences"),
 ];
 
-/// What newer files of diffusers' say of their alphas, in the header.
+/// What newer files of diffusers' say of their alphas in the header, and PEFT's in a file beside them.
 #[derive(Default)]
 struct AlphaMetadata(Map<String, Value>);
 
+/// What PEFT writes beside its file.
+const ADAPTER: &str = "adapter_config.json";
+
 impl AlphaMetadata {
-    fn of(file: &Checkpoint) -> Self {
-        let metadata_text = file.metadata().remove("lora_adapter_metadata");
-        let metadata_text =
-            metadata_text.and_then(|metadata_text| serde_json::from_str(&metadata_text).ok());
-        Self(metadata_text.unwrap_or_default())
+    /// # Errors
+    /// A file beside it that can't be read, or says that it is another kind of adapter.
+    fn of(file: &Checkpoint, path: &Path) -> Result<Self, DiffusionError> {
+        let text = file.metadata().remove("lora_adapter_metadata");
+        let keys = text.and_then(|text| serde_json::from_str(&text).ok());
+        let mut alphas: Map<String, Value> = keys.unwrap_or_default();
+        let beside = path.with_file_name(ADAPTER);
+        let peft = file.names().any(|name| name.starts_with("base_model."));
+        if peft && beside.is_file() {
+            let config: Map<String, Value> = read_json(&beside)?;
+            let kind = config.get("peft_type").and_then(Value::as_str);
+            if let Some(kind) = kind.filter(|kind| *kind != "LORA") {
+                let why = format!("is PEFT's {kind}, which is not a LoRA");
+                return Err(DiffusionError::unfit(path, why, USE_PLAIN));
+            }
+            let keys = config.into_iter();
+            alphas.extend(keys.map(|(key, value)| (format!("base_model.{key}"), value)));
+        }
+        Ok(Self(alphas))
     }
 
     /// By what the module `base` is scaled: alpha by rank (or its root); 1 where nothing is said.
@@ -101,6 +129,8 @@ impl AlphaMetadata {
             }
     }
 }
+
+const USE_PLAIN: &str = "use a plain LoRA (linear or convolution)";
 
 /// One module of a file.
 #[derive(Default)]
@@ -147,6 +177,8 @@ impl Targets {
                     "",
                     "unet.",
                     "lora_unet.",
+                    "lycoris.",
+                    "lycoris_unet.",
                     "unet.base_model.model.",
                     "base_model.model.",
                 ] {
@@ -155,7 +187,13 @@ impl Targets {
             }
             if let Some(ldm) = ldm::unet(name, config) {
                 let module = ldm.trim_end_matches(".weight");
-                for prefix in ["lora_unet.", "diffusion_model.", "model.diffusion_model."] {
+                for prefix in [
+                    "lora_unet.",
+                    "lycoris_unet.",
+                    "unet.",
+                    "diffusion_model.",
+                    "model.diffusion_model.",
+                ] {
                     targets.add(&format!("{prefix}{module}"), Network::Unet, name);
                 }
             }
@@ -164,8 +202,24 @@ impl Targets {
         for (i, (text, _)) in texts.iter().enumerate() {
             for (name, module) in modules(text) {
                 let prefixes: &[&str] = match i {
-                    0 => &["lora_te.", "lora_te1.", "text_encoder."],
-                    _ => &["lora_te2.", "text_encoder_2."],
+                    0 => &[
+                        "lora_te.",
+                        "lora_te1.",
+                        "text_encoder.",
+                        "lycoris_text_encoder.",
+                        "clip_l.",
+                        "lora_clip_l.",
+                        "text_encoders.clip_l.transformer.",
+                        "text_encoders.clip_h.transformer.",
+                    ],
+                    _ => &[
+                        "lora_te2.",
+                        "text_encoder_2.",
+                        "lycoris_text_encoder_2.",
+                        "clip_g.",
+                        "lora_clip_g.",
+                        "text_encoders.clip_g.transformer.",
+                    ],
                 };
                 let bare = module.strip_prefix("text_model.").unwrap_or(module);
                 let old = [
@@ -211,7 +265,7 @@ impl Targets {
         weight: f64,
     ) -> Result<Vec<(Network, String, Delta)>, DiffusionError> {
         let file = Arc::new(Checkpoint::open(path).map_err(DiffusionError::Checkpoint)?);
-        let alphas = AlphaMetadata::of(&file);
+        let alphas = AlphaMetadata::of(&file, path)?;
         let mut deltas = Vec::new();
         for (base, module) in self.read(path, &file)? {
             let (Some(down), Some(up)) = (module.down, module.up) else {
@@ -271,8 +325,7 @@ impl Targets {
                     || format!("has a tensor {name} that no LoRA has"),
                     |(_, what)| format!("is {what}, which is not a LoRA"),
                 );
-                let remedy = "use a plain LoRA (linear or convolution)";
-                return Err(DiffusionError::unfit(path, what, remedy));
+                return Err(DiffusionError::unfit(path, what, USE_PLAIN));
             };
             *slot = Some(name.to_string());
         }
@@ -329,9 +382,16 @@ impl Targets {
         });
         let width = attention.and_then(|name| file.info(name)?.shape.get(1).copied());
         let theirs = width.and_then(StableDiffusionFamily::of_width);
-        let why = match theirs.filter(|theirs| *theirs != self.family) {
-            Some(theirs) => format!("is a LoRA for {}, and the model is {ours}", theirs.label()),
-            None => {
+        let shapes = file
+            .names()
+            .filter_map(|name| Some((name.to_string(), file.info(name)?.shape.clone())));
+        let other = LoraBase::detect(&shapes.collect());
+        let why = match (theirs.filter(|theirs| *theirs != self.family), other) {
+            (_, Some(other)) => format!("is {} LoRA, and the model is {ours}", other.called),
+            (Some(theirs), _) => {
+                format!("is a LoRA for {}, and the model is {ours}", theirs.label())
+            }
+            (None, None) => {
                 let shape = file.info(down).map(|info| info.shape.clone());
                 format!(
                     "is not a LoRA for this model, whose modules don't fit its {base} {:?}",
@@ -349,4 +409,196 @@ fn modules(shapes: &BTreeMap<String, Vec<usize>>) -> impl Iterator<Item = (&str,
         let module = name.strip_suffix(".weight")?;
         (shape.len() > 1).then_some((name.as_str(), module))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::UpBlockKind;
+
+    fn targets(texts: usize) -> Targets {
+        let shapes = |list: &[(&str, &[usize])]| -> BTreeMap<String, Vec<usize>> {
+            let all = list.iter();
+            all.map(|(name, shape)| ((*name).to_string(), shape.to_vec()))
+                .collect()
+        };
+        let unet = shapes(&[
+            (
+                "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+                &[64, 32],
+            ),
+            (
+                "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0.weight",
+                &[64, 64],
+            ),
+            ("down_blocks.1.resnets.0.conv1.weight", &[64, 32, 3, 3]),
+            ("add_embedding.linear_1.weight", &[64, 32]),
+        ]);
+        let text = shapes(&[
+            (
+                "text_model.encoder.layers.0.self_attn.q_proj.weight",
+                &[32, 32],
+            ),
+            ("text_projection.weight", &[32, 32]),
+        ]);
+        let config = UnetConfig {
+            layers_per_block: 2,
+            up_block_types: vec![UpBlockKind::UpBlock2D; 2],
+            ..UnetConfig::default()
+        };
+        let texts = vec![(&text, 1); texts];
+        Targets::new(StableDiffusionFamily::Sdxl, &config, &unet, &texts)
+    }
+
+    #[test]
+    fn every_trainer_s_spelling_finds_the_weight() {
+        let targets = targets(2);
+        let attn2 = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight";
+        let out = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0.weight";
+        let conv = "down_blocks.1.resnets.0.conv1.weight";
+        let query = "text_model.encoder.layers.0.self_attn.q_proj.weight";
+        for (base, network, weight) in [
+            // kohya, with diffusers' names and with LDM's
+            (
+                "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
+                Network::Unet,
+                attn2,
+            ),
+            (
+                "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k",
+                Network::Unet,
+                attn2,
+            ),
+            (
+                "lora_unet_input_blocks_4_0_in_layers_2",
+                Network::Unet,
+                conv,
+            ),
+            (
+                "lora_te1_text_model_encoder_layers_0_self_attn_q_proj",
+                Network::Text(0),
+                query,
+            ),
+            (
+                "lora_te2_text_model_encoder_layers_0_self_attn_q_proj",
+                Network::Text(1),
+                query,
+            ),
+            // OneTrainer's, old and new, and that of the Open Model Initiative
+            (
+                "lora_unet.down_blocks.1.resnets.0.conv1",
+                Network::Unet,
+                conv,
+            ),
+            ("unet.input_blocks.4.0.in_layers.2", Network::Unet, conv),
+            (
+                "unet.label_emb.0.0",
+                Network::Unet,
+                "add_embedding.linear_1.weight",
+            ),
+            (
+                "lora_te1.text_model.encoder.layers.0.self_attn.q_proj",
+                Network::Text(0),
+                query,
+            ),
+            (
+                "clip_l.text_model.encoder.layers.0.self_attn.q_proj",
+                Network::Text(0),
+                query,
+            ),
+            (
+                "clip_g.text_model.encoder.layers.0.self_attn.q_proj",
+                Network::Text(1),
+                query,
+            ),
+            (
+                "clip_g.text_projection",
+                Network::Text(1),
+                "text_projection.weight",
+            ),
+            // LyCORIS by itself, as SimpleTuner saves it
+            (
+                "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0",
+                Network::Unet,
+                out,
+            ),
+            // diffusers, new and old
+            (
+                "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0",
+                Network::Unet,
+                out,
+            ),
+            (
+                "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_out",
+                Network::Unet,
+                out,
+            ),
+            (
+                "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj",
+                Network::Text(1),
+                query,
+            ),
+            // PEFT
+            (
+                "base_model.model.down_blocks.1.resnets.0.conv1",
+                Network::Unet,
+                conv,
+            ),
+            // ComfyUI
+            (
+                "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k",
+                Network::Unet,
+                attn2,
+            ),
+            (
+                "text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj",
+                Network::Text(0),
+                query,
+            ),
+        ] {
+            let found = targets.modules.get(&flat(base));
+            assert_eq!(found, Some(&(network, weight.to_string())), "{base}");
+        }
+    }
+
+    #[test]
+    fn peft_s_alpha_is_read_from_the_file_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, config) = (
+            dir.path().join("adapter_model.safetensors"),
+            dir.path().join(ADAPTER),
+        );
+        let base = "base_model.model.down_blocks.1.resnets.0.conv1";
+        let one =
+            |shape: &[usize]| candle_core::Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let tensors: HashMap<String, _> = [
+            (format!("{base}.lora_A.weight"), one(&[4, 32, 3, 3])),
+            (format!("{base}.lora_B.weight"), one(&[64, 4, 1, 1])),
+        ]
+        .into();
+        candle_core::safetensors::save(&tensors, &file).unwrap();
+        let scale = |said: &str| {
+            std::fs::write(&config, said).unwrap();
+            let deltas = targets(1).deltas(&file, 0.5);
+            deltas
+                .map(|deltas| deltas[0].2.scale)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            scale(r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8}"#),
+            Ok(1.0)
+        );
+        let rooted = r#"{"lora_alpha": 8, "use_rslora": true}"#;
+        assert_eq!(scale(rooted), Ok(2.0));
+        let own = r#"{"lora_alpha": 8, "alpha_pattern": {"resnets.0.conv1": 4}}"#;
+        assert_eq!(scale(own), Ok(0.5));
+        assert!(
+            scale(r#"{"peft_type": "LOHA"}"#)
+                .unwrap_err()
+                .contains("LOHA")
+        );
+        assert!(scale("{").is_err());
+        std::fs::remove_file(&config).unwrap();
+        assert_eq!(targets(1).deltas(&file, 0.5).unwrap()[0].2.scale, 0.5);
+    }
 }

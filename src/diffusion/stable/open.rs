@@ -206,6 +206,17 @@ fn other_vae(path: &Path, own: &VaeConfig) -> Result<LoadablePart<VaeConfig>, Di
         let remedy = "use a VAE made for this kind of model";
         return Err(DiffusionError::unfit(path, why, remedy));
     }
+    if !file
+        .names()
+        .any(|name| name.ends_with("decoder.conv_out.weight"))
+    {
+        let why = "is no VAE";
+        return Err(DiffusionError::unfit(
+            path,
+            why,
+            "use one of Stable Diffusion 1.x, 2.x or XL",
+        ));
+    }
     let asked = asked_vae(path, &config)?;
     vae_part(&file, config, asked, &["", "first_stage_model.", "vae."])
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::pipeline::painter::{Brief, Painter};
-use crate::pipeline::{Output, PipelineError, Sink, frame};
+use crate::pipeline::{Output, PipelineError, Progress, Sink, frame};
 use crate::story::{Member, Record, Size};
 
 /// A request before its picture is drawn.
@@ -38,6 +38,11 @@ impl PreparedPicture {
         output: Output,
         sink: &mut Sink,
     ) -> Result<Option<Output>, PipelineError> {
+        for note in painter.notes(&self.brief) {
+            if sink(Progress::Note(note)).is_break() {
+                return Ok(None);
+            }
+        }
         let Some(drawn) = frame::draw(painter, &self.brief, self.size, sink)? else {
             return Ok(None);
         };

@@ -196,6 +196,22 @@ impl Brief {
         Brief::new(prompt, negative, &record.settings, images, usual)
     }
 
+    /// What of it stays unread, in a sentence: a negative prompt without guidance.
+    ///
+    /// ```
+    /// use vokenboard::pipeline::painter::Brief;
+    ///
+    /// let brief = Brief { negative: "blurry".into(), guidance: 1.0, ..Brief::default() };
+    /// assert!(brief.unread().unwrap().contains("negative prompt is not read"));
+    /// assert_eq!(Brief { guidance: 2.0, ..brief }.unread(), None);
+    /// ```
+    pub fn unread(&self) -> Option<String> {
+        let unread = !self.negative.trim().is_empty() && self.guidance <= 1.0;
+        unread.then(|| {
+            "the negative prompt is not read at guidance 1, which is none; choose a guidance above 1, such as 2".to_owned()
+        })
+    }
+
     /// Writes all of this brief into a record. The record's size stays out where none was
     /// asked for, and the board's negative prompt is not put into the settings. Pictures that the
     /// record names stay named as they were given: what is drawn from lies on white, and a picture

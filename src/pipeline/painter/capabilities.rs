@@ -1,11 +1,12 @@
 //! What a painter can take: the studio shows the controls for it, and the rest is refused by name.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::{Brief, embeddings};
+use super::{Brief, GivenReference, embeddings};
 use crate::pipeline::PipelineError;
-use crate::story::{SchedulerName, Size};
+use crate::story::{SchedulerName, Settings, Size};
 
 /// The style of prompt that a painter was trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,6 +214,30 @@ impl Capabilities {
                 "the model {model} can't take {what}; leave that out or choose another model"
             ));
         }
+        let weighed = |given: &GivenReference| {
+            let how = &given.how;
+            let part = how.strength != 0.0 && how.strength != 1.0;
+            part || how.start != 0.0 || how.end != 1.0 || how.adapter.is_some()
+        };
+        if self.sees && brief.references.iter().any(weighed) {
+            return refuse(format!(
+                "the model {model} reads reference pictures whole, without an IP-Adapter and in all steps; give them strength 1"
+            ));
+        }
+        if !self.guidance.contains(&brief.guidance) {
+            return refuse(format!(
+                "the model {model} can't take the guidance {}; choose {}",
+                brief.guidance,
+                choice(&self.guidance)
+            ));
+        }
+        if !self.steps.contains(&brief.steps) {
+            return refuse(format!(
+                "the model {model} can't take {} steps; choose {}",
+                brief.steps,
+                choice(&self.steps)
+            ));
+        }
         let most = self.references;
         if brief.references.len() > most {
             return refuse(format!(
@@ -238,6 +263,39 @@ impl Capabilities {
         self.check_size(brief.size, model)
     }
 
+    /// The settings of a take that another model drew as this one can take them: guidance, steps and
+    /// scheduler as `usual` has them where they are out of its range. Also says which those are.
+    ///
+    /// ```
+    /// use vokenboard::pipeline::painter::Capabilities;
+    /// use vokenboard::story::{SchedulerName, Settings};
+    ///
+    /// let flow = Capabilities {
+    ///     schedulers: vec![SchedulerName::from("euler")],
+    ///     ..Capabilities::default()
+    /// };
+    /// let usual = Settings { scheduler: "euler".into(), ..Settings::default() };
+    /// let (settings, changed) = flow.adapt(Settings::default(), &usual);
+    /// assert_eq!(settings.scheduler.as_str(), "euler");
+    /// assert_eq!(changed, ["scheduler euler"]);
+    /// ```
+    pub fn adapt(&self, mut settings: Settings, usual: &Settings) -> (Settings, Vec<String>) {
+        let mut changed = Vec::new();
+        if !self.guidance.contains(&settings.guidance) {
+            settings.guidance = usual.guidance;
+            changed.push(format!("guidance {}", usual.guidance));
+        }
+        if !self.steps.contains(&settings.steps) {
+            settings.steps = usual.steps;
+            changed.push(format!("{} steps", usual.steps));
+        }
+        if !self.schedulers.is_empty() && !self.schedulers.contains(&settings.scheduler) {
+            settings.scheduler = usual.scheduler.clone();
+            changed.push(format!("scheduler {}", usual.scheduler));
+        }
+        (settings, changed)
+    }
+
     fn check_size(&self, Size { width, height }: Size, model: &str) -> Result<(), PipelineError> {
         let Size {
             width: own_width,
@@ -258,6 +316,14 @@ impl Capabilities {
             "the model {model} can't draw {width}x{height} pixels; choose sides of {} to {} in steps of {}",
             range.least, range.most, range.step
         )))
+    }
+}
+
+/// `1 to 15`, or the one value that there is.
+fn choice<T: PartialEq + fmt::Display>(range: &RangeInclusive<T>) -> String {
+    match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{} to {}", range.start(), range.end()),
     }
 }
 

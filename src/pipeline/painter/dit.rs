@@ -25,7 +25,7 @@ const PIPELINE: &str = "diffusion-transformer";
 /// Sides of a picture whose attention is not larger than any memory, in pixels.
 const MOST: u32 = 2048;
 
-/// Transformers that candle-transformers computes.
+/// Transformers of ours, with text encoders of candle-transformers.
 pub(super) struct DitKind;
 
 impl PainterKind for DitKind {
@@ -59,7 +59,7 @@ impl PainterKind for DitKind {
         let description = PainterDescription {
             model: manifest.id.clone(),
             weights: manifest.weights_hash(),
-            // candle-transformers knows candle's devices alone.
+            // There are no kernels of ours for it on other devices than candle's.
             device: weights::device_name(&place.device),
             takes: takes(&dit),
             draws: manifest.draws.clone(),
@@ -151,18 +151,6 @@ impl Painter for DitPainter {
         brief.embeddings.clear();
         about.takes.check(&brief, &about.model)?;
         let model = self.pipeline.model();
-        let takes = &about.takes;
-        if !takes.guidance.contains(&brief.guidance) {
-            return Err(PipelineError::Request(format!(
-                "the model {} can't take the guidance {}; choose {}",
-                about.model,
-                brief.guidance,
-                match takes.guidance.start() == takes.guidance.end() {
-                    true => "1, which is none".to_string(),
-                    false => format!("{} to {}", takes.guidance.start(), takes.guidance.end()),
-                }
-            )));
-        }
         if !brief.negative.trim().is_empty() && brief.guidance <= 1.0 {
             return Err(PipelineError::Request(format!(
                 "the model {} reads a negative prompt only where guidance is above 1; leave the negative prompt out or choose a guidance such as 4",

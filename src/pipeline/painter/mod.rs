@@ -11,6 +11,9 @@ mod library;
 mod presets;
 mod stable;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 
 use candle_core::Device;
@@ -90,6 +93,12 @@ pub trait Painter {
         let about = self.describe();
         about.takes.check(&brief, &about.model)?;
         Ok(brief)
+    }
+
+    /// What a brief that was completed asks for and the picture won't show, each in a sentence that
+    /// the author is told.
+    fn notes(&self, brief: &Brief) -> Vec<String> {
+        brief.unread().into_iter().collect()
     }
 
     /// Takes on those of `others` that have the same to draw with on another machine, and shares

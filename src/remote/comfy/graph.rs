@@ -46,7 +46,7 @@ pub struct CheckpointGraph {
     pub sampler: String,
     /// ComfyUI's name of the spacing of noise levels, such as `karras`.
     pub scheduler: String,
-    /// Layers that the text encoder leaves out, 1 or more.
+    /// Where the text encoder ends, as A1111 counts: 1 is its last layer, 2 the one before.
     pub clip_skip: Option<u32>,
     /// LoRAs, one behind the other.
     pub loras: Vec<LoraNode>,
@@ -75,7 +75,7 @@ pub fn checkpoint_graph(of: &CheckpointGraph) -> Value {
     if let Some(skip) = of.clip_skip {
         let skipped = nodes.add(
             "CLIPSetLastLayer",
-            json!({"stop_at_clip_layer": -1 - i64::from(skip), "clip": clip}),
+            json!({"stop_at_clip_layer": -i64::from(skip), "clip": clip}),
         );
         clip = json!([skipped, 0]);
     }
@@ -184,7 +184,7 @@ mod tests {
             ]
         );
         let full = CheckpointGraph {
-            clip_skip: Some(1),
+            clip_skip: Some(2),
             vae: Some("v".into()),
             loras: vec![
                 LoraNode {

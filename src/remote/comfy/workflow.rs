@@ -412,6 +412,26 @@ impl Workflow {
             .map_or("", |at| &at.node)
     }
 
+    /// The number that the workflow itself has in an input.
+    pub fn number(&self, input: WorkflowInput) -> Option<f64> {
+        let at = self.inputs.get(&input)?;
+        self.graph[&at.node]["inputs"][&at.field].as_f64()
+    }
+
+    /// Settings that no input takes, so that the workflow's own stay.
+    pub fn unbound(&self) -> Vec<WorkflowInput> {
+        let settings = [
+            WorkflowInput::Negative,
+            WorkflowInput::Seed,
+            WorkflowInput::Steps,
+            WorkflowInput::Guidance,
+            WorkflowInput::Width,
+            WorkflowInput::Height,
+        ];
+        let unbound = settings.into_iter().filter(|input| !self.takes(*input));
+        unbound.collect()
+    }
+
     /// The size of pictures that the workflow itself asks for, in pixels.
     pub fn size(&self) -> Option<(u32, u32)> {
         let number = |input| {
@@ -497,6 +517,8 @@ mod tests {
             "prompt: 6.text, negative: 7.text, seed: 3.seed, steps: 3.steps, guidance: 3.cfg, width: 5.width, height: 5.height, output: 9"
         );
         assert_eq!(workflow.size(), Some((512, 768)));
+        assert_eq!(workflow.number(WorkflowInput::Guidance), Some(8.0));
+        assert_eq!(workflow.unbound(), []);
         let filled = workflow.fill(&WorkflowValues {
             prompt: "a fox".into(),
             seed: 9,

@@ -4,11 +4,17 @@
 use egui::{ComboBox, DragValue, Response, Slider, Ui, Vec2};
 
 use crate::diffusion::SchedulerKind;
+use crate::pipeline::painter::Capabilities;
 use crate::story::SchedulerName;
 use crate::studio::actions::{Action, InspectorControl};
 use crate::studio::icons::{self, Icon};
 use crate::studio::state::{Readiness, State};
 use crate::studio::widgets;
+
+/// More guidance than this no slider offers.
+const MOST_GUIDANCE: f32 = 15.0;
+/// More steps than these no slider offers.
+const MOST_STEPS: u32 = 60;
 
 /// What a slider does, but not over its neighbours while it is moved.
 fn explain(slider: &Response, words: &str) {
@@ -20,30 +26,33 @@ fn explain(slider: &Response, words: &str) {
 /// Controls of how the picture is drawn.
 pub(super) fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let mut s = state.shown().clone();
-    let slider = Slider::new(&mut s.guidance, 1.0..=15.0).step_by(0.1);
-    let response = widgets::named_slider(
-        ui,
-        "Guidance",
-        format!("{:.1}", state.shown().guidance),
-        slider,
-    );
-    explain(
-        &response,
-        "How closely the picture follows the words: 1 is loose, 15 is strict",
-    );
-    if response.changed() {
-        actions.push(Action::Set(InspectorControl::Guidance(
-            s.guidance,
-            response.dragged(),
-        )));
+    let takes = taken(state);
+    let guidance = *takes.guidance.start()..=takes.guidance.end().min(MOST_GUIDANCE);
+    if guidance.start() < guidance.end() {
+        let slider = Slider::new(&mut s.guidance, guidance).step_by(0.1);
+        let value = format!("{:.1}", state.shown().guidance);
+        let response = widgets::named_slider(ui, "Guidance", value, slider);
+        explain(
+            &response,
+            "How closely the picture follows the words: 1 is loose, 15 is strict",
+        );
+        if response.changed() {
+            actions.push(Action::Set(InspectorControl::Guidance(
+                s.guidance,
+                response.dragged(),
+            )));
+        }
+        if response.drag_stopped() {
+            actions.push(Action::Set(InspectorControl::GuidanceReleased));
+        }
     }
-    if response.drag_stopped() {
-        actions.push(Action::Set(InspectorControl::GuidanceReleased));
-    }
-    let slider = Slider::new(&mut s.steps, 4..=60);
-    let response = widgets::named_slider(ui, "Steps", state.shown().steps.to_string(), slider);
-    if response.changed() {
-        actions.push(Action::Set(InspectorControl::Steps(s.steps)));
+    let steps = *takes.steps.start()..=*takes.steps.end().min(&MOST_STEPS);
+    if steps.start() < steps.end() {
+        let slider = Slider::new(&mut s.steps, steps);
+        let response = widgets::named_slider(ui, "Steps", state.shown().steps.to_string(), slider);
+        if response.changed() {
+            actions.push(Action::Set(InspectorControl::Steps(s.steps)));
+        }
     }
     seed(ui, state, actions);
     ui.horizontal(|ui| {
@@ -70,6 +79,14 @@ pub(super) fn picture(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
             .response;
         response.accessible_name("Scheduler");
     });
+}
+
+/// What the model takes; while none is ready, what most do.
+fn taken(state: &State) -> Capabilities {
+    match &state.models.readiness {
+        Readiness::Ready(about) => about.takes.clone(),
+        _ => Capabilities::default(),
+    }
 }
 
 /// Those that the model knows; while none is ready, our own.

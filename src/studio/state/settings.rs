@@ -188,7 +188,14 @@ impl State {
             .active()
             .and_then(|take| take.record.as_ref());
         let written = text.map_or(next, |record| &record.settings);
-        let drawn = picture.map_or(next, |record| &record.settings);
+        let drawn = picture.map_or(next, |record| &record.settings).clone();
+        // Another model may not take all that it was drawn with.
+        let drawn = match (&self.models.readiness, picture) {
+            (Readiness::Ready(about), Some(record)) if record.model != about.model => {
+                about.takes.adapt(drawn, &about.default_settings).0
+            }
+            _ => drawn,
+        };
         Settings {
             temperature: written.temperature,
             top_p: written.top_p,
@@ -197,7 +204,7 @@ impl State {
             repetition_penalty: written.repetition_penalty,
             length: written.length,
             tone: written.tone.clone(),
-            ..without_frame(drawn.clone())
+            ..without_frame(drawn)
         }
     }
 

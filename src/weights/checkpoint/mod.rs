@@ -363,6 +363,7 @@ impl Checkpoint {
     /// # Errors
     /// As for [`Checkpoint::tensor`].
     pub fn stored_tensor(&self, name: &str, device: &Device) -> Result<Tensor, CheckpointError> {
+        self.check_scales(name)?;
         let tensor = self.unscaled_tensor(name)?;
         let load = |error: candle_core::Error| self.load_error(name, error);
         let Some(scale) = self.scale_of(name) else {
@@ -402,6 +403,20 @@ impl Checkpoint {
         [format!("{module}scale_weight"), format!("{name}_scale")]
             .into_iter()
             .find(|scale| self.contains(scale))
+    }
+
+    /// Refuses a weight of 8 bits beside which there is a scale of a kind that is not read.
+    fn check_scales(&self, name: &str) -> Result<(), CheckpointError> {
+        let others = ["_scale_inv", "_scale_2", "_zero_point", "_block_scale"];
+        let mut others = others.iter().map(|end| format!("{name}{end}"));
+        match others.find(|other| self.contains(other)) {
+            Some(other) => Err(CheckpointError::Unsupported {
+                path: self.path.clone(),
+                reason: format!("scales {name} by {other}, which is not read"),
+                remedy: "use a file with f16 or bf16 weights",
+            }),
+            None => Ok(()),
+        }
     }
 
     fn unscaled_tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {

@@ -266,6 +266,37 @@ fn floats_of_eight_bits_are_what_their_bits_say() {
     }
 }
 
+/// Recorded from PyTorch: all codes of both kinds, with a scale for all, for each row as a vector and
+/// as a column, and without one, beside ComfyUI's marker and its scale of activations.
+#[test]
+fn scaled_floats_of_eight_bits_are_what_pytorch_makes_of_them() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fp8/fp8.safetensors");
+    let file = Checkpoint::open(&file).unwrap();
+    for name in ["all", "two", "three", "plain"] {
+        let read = file.tensor(&format!("{name}.weight"), DType::F32, &Device::Cpu);
+        let read: Vec<Vec<f32>> = read.unwrap().to_vec2().unwrap();
+        let want = file.tensor(&format!("want.{name}"), DType::F32, &Device::Cpu);
+        assert_eq!(read, want.unwrap().to_vec2::<f32>().unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn scales_of_another_kind_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let header = r#"{"a.weight":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,4]},
+        "a.weight_scale_inv":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    std::fs::write(&path, bytes).unwrap();
+    let file = Checkpoint::open(&path).unwrap();
+    let why = file
+        .tensor("a.weight", DType::F32, &Device::Cpu)
+        .unwrap_err();
+    assert!(why.to_string().contains("a.weight_scale_inv"), "{why}");
+}
+
 #[test]
 fn deep_and_circular_pickles_do_no_harm() {
     let mut deep = vec![b']'; 1_000_000];

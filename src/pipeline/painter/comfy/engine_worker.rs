@@ -231,7 +231,12 @@ impl EngineWorker {
         let known = SCHEDULERS
             .iter()
             .find(|(name, ..)| *name == brief.scheduler.as_str());
-        let (_, sampler, scheduler) = known.unwrap_or(&SCHEDULERS[0]);
+        let Some((_, sampler, scheduler)) = known else {
+            return Err(PipelineError::Request(format!(
+                "ComfyUI at {} has no scheduler that is called \"{}\" here; choose another",
+                self.address, brief.scheduler
+            )));
+        };
         let loras = brief.loras.iter().map(|lora| {
             Ok(LoraNode {
                 name: self.theirs(&about.loras, &lora.file, "LoRA")?,
@@ -251,7 +256,7 @@ impl EngineWorker {
             guidance: f64::from(brief.guidance),
             sampler: (*sampler).to_owned(),
             scheduler: (*scheduler).to_owned(),
-            clip_skip: brief.clip_skip.filter(|skip| *skip > 0),
+            clip_skip: brief.clip_skip.filter(|skip| *skip > 1),
             loras: loras.collect::<Result<_, PipelineError>>()?,
             vae: vae.transpose()?,
             guide,
