@@ -177,10 +177,21 @@ fn transformer(
         Some("f16" | "bf16") => Precision::F16,
         _ => Precision::Quantised,
     };
+    let whole = |whole| {
+        if whole {
+            Precision::F32
+        } else {
+            Precision::F16
+        }
+    };
     let place = |part, bytes| Placement {
         part,
         device,
-        precision,
+        precision: match part {
+            "VAE" => whole(opened.vae_is_f32()),
+            "text encoder" => whole(precision == Precision::F32),
+            _ => precision,
+        },
         bytes,
     };
     let stage = |name, parts, numbers: u64| PlannedStep {

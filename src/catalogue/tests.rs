@@ -75,9 +75,102 @@ fn a_model_that_is_known_by_one_tensor_is_named() {
             "wan",
         ),
         ("t5xxl", &[3, 4096], "embedding"),
+        ("redux_up.weight", &[12288, 1152], "flux"),
+        ("pulid_ca.0.norm1.weight", &[3072], "pulid"),
+        (
+            "id_encoder.visual_projection_2.weight",
+            &[1280, 1024],
+            "photomaker",
+        ),
+        (
+            "lora_prior_unet_down_blocks_0_5_attention_to_q.lora_down.weight",
+            &[16, 2048],
+            "stable-cascade",
+        ),
+        (
+            "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+            &[16, 3072],
+            "flux",
+        ),
+        (
+            "clip_g.text_model.encoder.layers.0.mlp.fc1.lora_down.weight",
+            &[16, 1280],
+            "sdxl",
+        ),
+        (
+            "unet.down_blocks.0.attentions.0.proj_in.lora_A.default.weight",
+            &[16, 320, 1, 1],
+            "sd1",
+        ),
+        (
+            "conditioner.embedders.1.model.token_embedding.weight",
+            &[49408, 1280],
+            "clip-g",
+        ),
+        ("block_1.c1_r.sk.weight", &[48, 3, 1, 1], "upscaler-span"),
+        ("768.0.linear.0.weight", &[1536, 768], "hypernetwork"),
         ("unknown.weight", &[5], "unknown"),
     ] {
         assert_eq!(family(&[(name, shape)]).0, wanted, "{name}");
+    }
+}
+
+#[test]
+fn what_several_tensors_tell_is_named() {
+    for (list, wanted) in [
+        // Halves of TAESD begin with biases in order of names.
+        (
+            &[
+                ("1.bias", &[64][..]),
+                ("1.weight", &[64, 4, 3, 3]),
+                ("3.conv.0.bias", &[64]),
+                ("3.conv.0.weight", &[64, 64, 3, 3]),
+            ][..],
+            "taesd",
+        ),
+        (
+            &[
+                ("0.weight", &[64, 3, 3, 3]),
+                ("1.conv.0.weight", &[64, 64, 3, 3]),
+            ],
+            "taesd",
+        ),
+        (
+            &[
+                ("control_layers.0.attention.to_q.weight", &[3840, 3840]),
+                (
+                    "control_noise_refiner.0.attention.to_q.weight",
+                    &[3840, 3840],
+                ),
+            ],
+            "z-image",
+        ),
+        (
+            &[
+                ("fuse_convs_dict.32.scale.0.weight", &[256, 256, 3, 3]),
+                ("quantize.embedding.weight", &[1024, 256]),
+            ],
+            "codeformer",
+        ),
+        (
+            &[
+                (
+                    "text_decoder.bert.embeddings.word_embeddings.weight",
+                    &[30524, 768],
+                ),
+                ("visual_encoder.cls_token", &[1, 1, 1024]),
+            ],
+            "blip",
+        ),
+        (
+            &[
+                ("ln_post.weight", &[1024]),
+                ("style_embedding", &[1, 8, 1024]),
+            ],
+            "t2i-adapter",
+        ),
+    ] {
+        assert_eq!(family(list).0, wanted, "{list:?}");
     }
 }
 

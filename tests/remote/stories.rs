@@ -338,9 +338,6 @@ fn what_a_workflow_has_no_input_for_is_told_and_never_passed_over() {
         (&["--steps", "9"][..], "no input for the steps"),
         (&["--negative", "rain"], "no input for the negative"),
         (&["--scheduler", "euler"], "keeps its own scheduler"),
-        (&["--size", "640x640"], "leave the size out"),
-        (&["--lora", workflow.to_str().unwrap()], "can't take LoRAs"),
-        (&["--clip-skip", "2"], "can't take a clip skip"),
     ] {
         let told = tell(more);
         assert!(!told.status.success(), "{more:?}: {}", said(&told));

@@ -176,6 +176,11 @@ impl Dit {
         (self.texts.bytes(), transformer, self.vae.bytes(None))
     }
 
+    /// Whether the autoencoder's weights are held in f32.
+    pub fn vae_is_f32(&self) -> bool {
+        self.vae.source.stored() == DType::F32
+    }
+
     fn transformer_weights(&self) -> &Weights {
         match &self.transformer {
             Transformer::Flux(_, weights) | Transformer::ZImage(_, weights) => weights,

@@ -233,7 +233,10 @@ fn ddim_steps_by_whole_strides_and_models_of_our_own_to_the_next() {
     let (whole, listed) = (end(&c), end(&c.clone().with_own_defaults()));
     assert_ne!(whole[0], listed[0]);
     let four = |c: &SchedulerConfig| run(SchedulerKind::Ddim, c, 4, 0.7);
-    assert_eq!(four(&c), four(&c.with_own_defaults()));
+    // But for what PyTorch's table rounds.
+    let (theirs, ours) = (four(&c), four(&c.with_own_defaults()));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+    assert!(theirs.iter().zip(&ours).all(close), "{theirs:?} {ours:?}");
 }
 
 #[test]

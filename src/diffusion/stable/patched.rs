@@ -44,7 +44,7 @@ pub(super) const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
 
 impl Patched {
     /// The type in which the file stores the network, as one that can be computed from.
-    pub(super) fn stored(&self) -> DType {
+    pub(in crate::diffusion) fn stored(&self) -> DType {
         let wide = self.view.names().filter_map(|name| {
             let info = self.view.info(name)?;
             (info.shape.len() > 1).then_some(info)
