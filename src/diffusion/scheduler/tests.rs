@@ -235,8 +235,11 @@ fn ddim_steps_by_whole_strides_and_models_of_our_own_to_the_next() {
     let four = |c: &SchedulerConfig| run(SchedulerKind::Ddim, c, 4, 0.7);
     // But for what PyTorch's table rounds.
     let (theirs, ours) = (four(&c), four(&c.with_own_defaults()));
-    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
-    assert!(theirs.iter().zip(&ours).all(close), "{theirs:?} {ours:?}");
+    let mut pairs = theirs.iter().zip(&ours);
+    assert!(
+        pairs.all(|(a, b)| (a - b).abs() < 1e-5),
+        "{theirs:?} {ours:?}"
+    );
 }
 
 #[test]
