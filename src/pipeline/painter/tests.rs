@@ -72,7 +72,7 @@ const CHANGES: &[Change] = &[
     ("guidance", |b| b.guidance += 2.0),
     ("steps", |b| b.steps += 1),
     ("scheduler", |b| {
-        b.scheduler = SchedulerName::from("euler-a-karras")
+        b.scheduler = SchedulerName::from("euler-a-karras");
     }),
     ("clip skip", |b| b.clip_skip = Some(3)),
     ("LoRA", |b| {
@@ -83,7 +83,7 @@ const CHANGES: &[Change] = &[
         }];
     }),
     ("VAE", |b| {
-        b.vae = Some(named("18-sd1-vae-file/extra/vae.safetensors"))
+        b.vae = Some(named("18-sd1-vae-file/extra/vae.safetensors"));
     }),
     ("embedding", |b| {
         b.prompt = "a fox, thing".into();
