@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::EvalError;
 use crate::diffusion::{CompositionDiffusion, CompositionRequest, DenoisingOptions, InitOptions};
-use crate::judges::{CHOICE, DrawingJudge, Verdict};
+use crate::judges::{CHOICE, DrawingJudge, SceneVerdict, Verdict};
 use crate::storyworld::library::{
     Composition, CompositionRenderer, CompositionSubject, DrawingId, Figure, Location, SceneSetting,
 };
@@ -51,6 +51,10 @@ pub struct DrawingReport {
     pub real: Verdict,
     /// Of what the model drew.
     pub drawn: Verdict,
+    /// What else the real scenes show, and what the model drew.
+    pub real_scenes: SceneVerdict,
+    /// See `real_scenes`.
+    pub drawn_scenes: SceneVerdict,
 }
 
 impl DrawingSource {
@@ -118,11 +122,15 @@ pub fn judge_drawings(
     let judge = DrawingJudge::new(choice);
     let with = |pictures: &[RgbImage]| {
         let pairs: Vec<_> = pictures.iter().zip(&shown).collect();
-        judge.judge(&pairs)
+        (judge.judge(&pairs), judge.judge_scenes(&pairs))
     };
+    let (real_figures, real_scenes) = with(&real);
+    let (drawn_figures, drawn_scenes) = with(&drawn);
     let report = DrawingReport {
-        real: with(&real),
-        drawn: with(&drawn),
+        real: real_figures,
+        drawn: drawn_figures,
+        real_scenes,
+        drawn_scenes,
     };
     if let Some(path) = grid {
         let pairs = real.iter().zip(&drawn).zip(&shown);
@@ -154,12 +162,19 @@ fn random_composition(
         1 => Time::Sunset,
         _ => Time::Day,
     };
+    let location = locations[rng.random_range(0..locations.len())];
+    let weather = match rng.random_range(0..10) {
+        _ if !location.has_weather() => Weather::Clear,
+        0..6 => Weather::Clear,
+        6..8 => Weather::Rain,
+        _ => Weather::Snow,
+    };
     Composition {
         figures,
         setting: SceneSetting {
-            location: locations[rng.random_range(0..locations.len())],
+            location,
             time,
-            weather: Weather::Clear,
+            weather,
             layout: rng.random_range(0..LAYOUTS),
             fall: 0,
         },

@@ -21,8 +21,8 @@ use crate::files::write_in_folder;
 use crate::judges::CHOICE;
 pub use crate::judges::{
     Accuracy, Contrastive, ContrastiveConfig, Expected, FaithfulnessCounts, FaithfulnessReport,
-    FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, Sighting, Verdict,
-    mean_square_error, psnr,
+    FaithfulnessRow, Observation, Recogniser, RecogniserConfig, SIZE, SceneVerdict, Sighting,
+    Verdict, mean_square_error, psnr,
 };
 pub use cast::{CastOptions, CastRow, Share, judge_cast};
 pub use compositions::{CompositionReport, judge_compositions};

@@ -15,7 +15,7 @@ use super::Accuracy;
 /// Drawings that a [`DrawingJudge`] chooses from.
 pub const CHOICE: usize = 100;
 /// Pixels at which it compares: detail below that is not held against a picture.
-const SIDE: u32 = 64;
+pub(super) const SIDE: u32 = 64;
 
 /// Takes each figure of a picture for one of [`CHOICE`] drawings.
 pub struct DrawingJudge {
@@ -63,6 +63,16 @@ impl DrawingJudge {
     pub fn of_held_out() -> Self {
         let held_out = DrawingId::all().filter(|id| id.held_out());
         Self::new(held_out.map(CompositionSubject::Drawing).collect())
+    }
+
+    /// Draws what pictures are compared with.
+    pub(super) fn renderer(&self) -> &CompositionRenderer {
+        &self.renderer
+    }
+
+    /// What it chooses from.
+    pub(super) fn choice(&self) -> &[CompositionSubject] {
+        &self.choice
     }
 
     /// Whether figure `i` of `picture` comes nearest to what it should be. `scaled` are the figures
@@ -139,7 +149,7 @@ impl DrawingJudge {
 }
 
 /// Squared differences of colours within the canvas whose corner is given in cells.
-fn distance(picture: &RgbImage, scene: &[u8], (x, y): (i32, i32)) -> u64 {
+pub(super) fn distance(picture: &RgbImage, scene: &[u8], (x, y): (i32, i32)) -> u64 {
     let cell = SIDE as i32 / CELLS;
     let span = |from: i32| {
         let to = ((from + CANVAS_CELLS) * cell).clamp(0, SIDE as i32);
@@ -157,6 +167,13 @@ fn distance(picture: &RgbImage, scene: &[u8], (x, y): (i32, i32)) -> u64 {
         }
     }
     sum
+}
+
+/// Squared differences of colours in the whole picture.
+pub(super) fn distance_of_all(picture: &RgbImage, scene: &[u8]) -> u64 {
+    let pairs = picture.as_raw().iter().zip(scene);
+    let each = pairs.map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2));
+    each.sum()
 }
 
 #[cfg(test)]

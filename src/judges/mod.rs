@@ -6,6 +6,7 @@ mod drawings;
 pub(crate) mod metrics;
 pub(crate) mod recogniser;
 mod report;
+mod scenes;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub use metrics::{
 };
 pub use recogniser::{Recogniser, RecogniserConfig, SIZE};
 pub use report::{FaithfulnessReport, FaithfulnessRow};
+pub use scenes::SceneVerdict;
 
 /// What can go wrong with a judge; each message is one sentence.
 #[derive(Debug, thiserror::Error)]

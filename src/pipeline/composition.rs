@@ -14,7 +14,7 @@ use crate::storyworld::library::{
     CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
     SettingMentions, drawing, drawn_nouns, given_name,
 };
-use crate::storyworld::{Place, Time, Weather};
+use crate::storyworld::{Place, Referent, Time, Weather, mention_features, words};
 
 /// Nouns by which a story speaks of somebody whom it has named already.
 const OF_THE_STORY: [&str; 6] = [
@@ -74,6 +74,9 @@ impl Candidate {
     }
 }
 
+/// Words of a description that may be what the story calls somebody: "old woman", "guide dog".
+const NOUN_WORDS: usize = 3;
+
 /// What being named by a sentence adds to the logit of being in its picture: of held-out stories, the
 /// more it is the more come out right, until hardly anybody who is named is left out.
 const NAMED: f32 = 5.0;
@@ -99,6 +102,31 @@ impl Request {
             }
         }
         all
+    }
+
+    /// What the words of the story up to `text` say of each of `candidates`.
+    pub(super) fn mention_features(&self, text: &str, candidates: &[Candidate]) -> Vec<f32> {
+        let before = self.texts_before();
+        let texts: Vec<&str> = before.iter().map(String::as_str).chain([text]).collect();
+        let referents: Vec<Referent> = candidates
+            .iter()
+            .map(|one| {
+                let mut names = vec![one.name().to_owned()];
+                if let Who::Member(id) = one.entity.who
+                    && let Some(member) = self.member_of(id)
+                {
+                    names.extend(member.names().map(str::to_owned));
+                    if words(&member.description).count() <= NOUN_WORDS {
+                        names.push(member.description.clone());
+                    }
+                }
+                Referent {
+                    names,
+                    acts: one.entity.character,
+                }
+            })
+            .collect();
+        mention_features(&texts, &referents)
     }
 
     /// The prompt of a picture of `text` that shows those of `candidates` whose `scores` say so

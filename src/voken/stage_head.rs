@@ -1,8 +1,10 @@
 //! Who is in a picture and where: read from the states at its vokens for each name that the story
-//! has. The names are any, since they are read by the language model's own embeddings.
+//! has, and from what the story's words say of that name. The names are any, since they are read by
+//! the language model's own embeddings.
 
 use crate::nn::{LayerNorm, Linear, Params, Result};
-use candle_core::{D, Tensor};
+use crate::storyworld::MENTION_FEATURES;
+use candle_core::{D, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Epsilon of layer norm.
@@ -12,14 +14,16 @@ const EPS: f64 = 1e-5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageHeadConfig {
-    /// Width of queries and keys.
+    /// Width of queries and keys, and of the perceptron that reads what words say.
     pub width: usize,
 }
 
 /// Asks the states at the vokens of each name whether it is in the picture, and where.
 ///
 /// Two bilinear forms: of each, queries are linear in the states at each voken and keys linear in
-/// the mean embedding of the name's tokens; their products at the vokens are weighed and summed.
+/// the mean embedding of the name's tokens; their products at the vokens are weighed and summed. To
+/// both is added what a perceptron makes of [`crate::storyworld::mention_features`]: vokens know what
+/// a story means, words who was named.
 #[derive(Clone, Debug)]
 pub struct StageHead {
     width: usize,
@@ -33,6 +37,8 @@ pub struct StageHead {
     present: Linear,
     /// The same for where it stands.
     place: Linear,
+    /// Of the features of its mentions, to both forms.
+    mentions: [Linear; 3],
 }
 
 /// A name as its tokens are read: as it stands within a sentence.
@@ -78,11 +84,41 @@ impl StageHead {
             key: p.pp("key").linear(hidden, both, true)?,
             present: p.pp("present").linear(vokens, 1, true)?,
             place: p.pp("place").linear(vokens, 1, true)?,
+            mentions: [
+                p.pp("mentions.0")
+                    .linear(MENTION_FEATURES, config.width, true)?,
+                p.pp("mentions.1")
+                    .linear(config.width, config.width, true)?,
+                p.pp("mentions.2").linear(config.width, 2, true)?,
+            ],
+        })
+    }
+
+    /// Both forms of what words say of names, `[N,2]`; `features` are [`MENTION_FEATURES`] of each.
+    fn of_words(&self, features: &[f32], device: &Device) -> Result<Tensor> {
+        let count = features.len() / MENTION_FEATURES;
+        let features = Tensor::from_vec(features.to_vec(), (1, count, MENTION_FEATURES), device)?;
+        let [first, second, last] = &self.mentions;
+        let x = first.forward(&features)?.relu()?;
+        let x = second.forward(&x)?.relu()?;
+        last.forward(&x)?.squeeze(0)
+    }
+
+    /// Scores of names by what words say of them alone, with [`MENTION_FEATURES`] of each.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    pub fn by_words(&self, features: &[f32], device: &Device) -> Result<StageScores> {
+        let both = self.of_words(features, device)?;
+        Ok(StageScores {
+            present: both.narrow(1, 0, 1)?.flatten_all()?,
+            place: both.narrow(1, 1, 1)?.flatten_all()?.tanh()?,
         })
     }
 
     /// Scores of names: `states [B,vokens,H]` are those at the vokens of pictures, `names [N,H]`
-    /// mean embeddings, and `pictures` says of each name in which picture it is looked for.
+    /// mean embeddings, `pictures` says of each name in which picture it is looked for, and
+    /// `features` are [`MENTION_FEATURES`] of each.
     ///
     /// # Errors
     /// When shapes don't fit.
@@ -91,6 +127,7 @@ impl StageHead {
         states: &Tensor,
         names: &Tensor,
         pictures: &[u32],
+        features: &[f32],
     ) -> Result<StageScores> {
         let (count, vokens) = (pictures.len(), states.dim(1)?);
         let queries = self.query.forward(&self.states.forward(states)?)?;
@@ -104,9 +141,10 @@ impl StageHead {
         let keys = keys.reshape((count, 1, 2, self.width))?;
         let scale = (self.width as f64).sqrt().recip();
         let products = (queries.broadcast_mul(&keys)?.sum(D::Minus1)? * scale)?;
+        let words = self.of_words(features, states.device())?;
         let form = |i: usize, weights: &Linear| -> Result<Tensor> {
             let at = products.narrow(2, i, 1)?.reshape((1, count, vokens))?;
-            weights.forward(&at)?.flatten_all()
+            weights.forward(&at)?.flatten_all()? + words.narrow(1, i, 1)?.flatten_all()?
         };
         Ok(StageScores {
             present: form(0, &self.present)?,

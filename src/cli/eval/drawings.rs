@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::output::{ForceArgs, write_json};
 use crate::diffusion::{CompositionDiffusion, DenoisingOptions};
-use crate::eval::{Accuracy, DrawingOptions, DrawingSource, Verdict, judge_drawings};
+use crate::eval::{Accuracy, DrawingOptions, DrawingSource, SceneVerdict, Verdict, judge_drawings};
 use crate::story::read_picture_file;
 use crate::storyworld::library::{CompositionSubject, cut_out};
 use crate::weights::{self, ComputeDevices};
@@ -24,6 +24,17 @@ enum Whose {
     /// Drawings of the library that training never saw
     HeldOut,
 }
+
+/// A share of whole pictures.
+type OfScene = fn(&SceneVerdict) -> Accuracy;
+/// What is told of whole pictures.
+const SCENES: [(&str, OfScene); 5] = [
+    ("place", |scene| scene.place),
+    ("time", |scene| scene.time),
+    ("weather", |scene| scene.weather),
+    ("nobody twice", |scene| scene.once),
+    ("nobody else", |scene| scene.nobody_else),
+];
 
 #[derive(Debug, Args)]
 pub(super) struct DrawingsArgs {
@@ -116,6 +127,22 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
         share_text(real),
         share_text(drawn)
     );
+    println!("Pictures with what they should show, judged in the same way:");
+    let scenes = [&report.real_scenes, &report.drawn_scenes];
+    for (name, of) in SCENES {
+        let [real, drawn] = scenes.map(|scene| share_text(of(scene)));
+        println!("{name:<20} {real:>28} {drawn:>28}");
+    }
+    let rates = |scene: &SceneVerdict| {
+        let all = SCENES.iter().map(|(name, of)| {
+            let share = of(scene);
+            (
+                name.replace(' ', "_"),
+                json!({"right": share.right, "of": share.of}),
+            )
+        });
+        all.collect::<serde_json::Map<_, _>>()
+    };
     let shares = |verdict: &Verdict| {
         let rows = verdict.0.iter().filter(|share| share.of > 0);
         rows.map(|share| json!({"right": share.right, "of": share.of}))
@@ -124,6 +151,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     let report = json!({
         "seed": args.seed, "steps": args.steps, "guidance": args.guidance,
         "real": shares(&report.real), "drawn": shares(&report.drawn),
+        "real_scenes": rates(&report.real_scenes), "drawn_scenes": rates(&report.drawn_scenes),
     });
     write_json(args.json.as_deref(), &report)?;
     Ok(())

@@ -312,6 +312,8 @@ fn describe(writer: &dyn Writer, painter: &dyn Painter, own: bool) -> Descriptio
         model: pictures.model.clone(),
         pipeline: CAPTION.to_string(),
         weights: match own {
+            // A voken model's words name what it draws with.
+            true if words.weights.starts_with(&pictures.weights) => words.weights.clone(),
             true => format!("{}+{}", pictures.weights, words.weights),
             false => pictures.weights.clone(),
         },

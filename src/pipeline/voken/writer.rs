@@ -8,6 +8,7 @@ use candle_core::Device;
 use super::{VOKEN, VokenPipeline};
 use crate::diffusion::{ModelFolder, SettingFeatures};
 use crate::pipeline::caption::CaptionPipeline;
+use crate::pipeline::composition::Candidate;
 use crate::pipeline::load::ResolvedModels;
 use crate::pipeline::painter;
 use crate::pipeline::writer::{TextSink, Writer, WriterDescription, WrittenText};
@@ -76,12 +77,12 @@ impl VokenWriter {
     }
 
     /// What the vokens of a picture of `text` say of where and when it plays, and of each of
-    /// `names` how sure it is that it is shown (a logit) and where it stands (-1 to 1).
+    /// `candidates` how sure it is that it is shown (a logit) and where it stands (-1 to 1).
     fn look(
         &mut self,
         request: &Request,
         text: &str,
-        names: &[&str],
+        candidates: &[Candidate],
     ) -> Result<(SceneSetting, Vec<(f32, f32)>), PipelineError> {
         let go_on = &mut |_: Progress| ControlFlow::Continue(());
         let context = (&[][..], request.context.as_slice());
@@ -89,10 +90,11 @@ impl VokenWriter {
         let (_, prompt) = self
             .words
             .read(context, task, None, &request.images, go_on)?;
-        let ids: Vec<Vec<u32>> = names
+        let ids: Vec<Vec<u32>> = candidates
             .iter()
-            .map(|name| self.words.speech.encode(&name_in_sentence(name)))
+            .map(|one| self.words.speech.encode(&name_in_sentence(one.name())))
             .collect();
+        let features = request.mention_features(text, candidates);
         let vocabulary = self.words.voice.vocabulary;
         let speaker = self.words.networks.language_model(&mut |_| {})?;
         let states = force_picture(&mut speaker.reader, &prompt, &vocabulary)?;
@@ -101,11 +103,11 @@ impl VokenWriter {
         let setting = setting.into_iter().next().ok_or_else(|| {
             PipelineError::Request("the vokens of this model say nothing".to_owned())
         })?;
-        let (Some(head), false) = (&speaker.stage_head, names.is_empty()) else {
+        let (Some(head), false) = (&speaker.stage_head, candidates.is_empty()) else {
             return Ok((setting, Vec::new()));
         };
         let embedded = embed_names(&ids, |ids| speaker.reader.embed(ids))?;
-        let scores = head.forward(&states, &embedded, &vec![0; names.len()])?;
+        let scores = head.forward(&states, &embedded, &vec![0; candidates.len()], &features)?;
         let present = scores.present.to_vec1::<f32>()?;
         let place = scores.place.to_vec1::<f32>()?;
         Ok((setting, present.into_iter().zip(place).collect()))
@@ -148,8 +150,7 @@ impl Writer for VokenWriter {
         text: &str,
     ) -> Result<Option<String>, PipelineError> {
         let candidates = request.candidates_of(text);
-        let names: Vec<&str> = candidates.iter().map(|one| one.name()).collect();
-        let (setting, scores) = self.look(request, text, &names)?;
+        let (setting, scores) = self.look(request, text, &candidates)?;
         Ok(request.composition_of(text, candidates, &scores, setting))
     }
 

@@ -84,7 +84,7 @@ impl Figure {
     }
 
     /// Its box in 1/128 of the picture: x, y, width, height; it may reach beyond the edges.
-    pub(super) fn unit_box(&self) -> (i32, i32, i32, i32) {
+    pub fn unit_box(&self) -> (i32, i32, i32, i32) {
         let (x, y) = self.in_canvas();
         (
             CELL * self.x + x,

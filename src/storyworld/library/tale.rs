@@ -15,6 +15,10 @@ use crate::storyworld::tale::{
 };
 use crate::storyworld::words::words;
 
+/// Share of the later panels that may leave out names, in stories that teach whom words mean.
+const REFERRING: f64 = 0.85;
+/// The same in stories that are read.
+const NAMING: f64 = 0.35;
 /// Adjectives that fit any thing.
 const OF_THINGS: [&str; 6] = ["little", "old", "new", "strange", "beautiful", "big"];
 /// Given names of whoever is called "she" or "he" in a story.
@@ -93,20 +97,42 @@ impl LibraryTale {
     /// always says who plays. Stories of [`Split::Training`] show no drawing that is held out;
     /// the hero of [`Split::HeldOut`] is one.
     pub fn random(seed: u64, split: Split) -> Self {
+        Self::draw(seed, split, REFERRING, |tale| {
+            2 * tale.open() >= tale.later().len()
+        })
+    }
+
+    /// The same, but that most panels call everybody by name: what a model reads of them it writes, and
+    /// a reader would rather know who it is.
+    pub fn naming(seed: u64, split: Split) -> Self {
+        Self::draw(seed, split, NAMING, |_| true)
+    }
+
+    fn draw(seed: u64, split: Split, referring: f64, fits: impl Fn(&Self) -> bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         loop {
             let Some(production) = Production::random(split, &mut rng) else {
                 continue;
             };
-            let tale = production.into_tale(&mut rng);
-            if tale.is_clear() {
+            let tale = production.into_tale(referring, &mut rng);
+            if tale.is_clear() && fits(&tale) {
                 return tale;
             }
         }
     }
 
-    /// Whether what is said is what is shown, what changes is said, at least half of the later
-    /// panels name nobody who acts in them, and no sentence comes twice.
+    /// The panels behind the first.
+    fn later(&self) -> &[TalePanel] {
+        self.panels.get(1..).unwrap_or_default()
+    }
+
+    /// How many of the later panels name nobody who acts in them.
+    fn open(&self) -> usize {
+        let later = self.later().iter();
+        later.filter(|panel| self.refers(panel)).count()
+    }
+
+    /// Whether what is said is what is shown, what changes is said, and no sentence comes twice.
     fn is_clear(&self) -> bool {
         let mut before: Option<&SceneSetting> = None;
         for panel in &self.panels {
@@ -126,8 +152,6 @@ impl LibraryTale {
             }
             before = Some(setting);
         }
-        let later = self.panels.get(1..).unwrap_or_default();
-        let open = later.iter().filter(|panel| self.refers(panel)).count();
         let mut unique: Vec<&str> = self
             .panels
             .iter()
@@ -137,7 +161,7 @@ impl LibraryTale {
         let all = unique.len();
         unique.sort_unstable();
         unique.dedup();
-        2 * open >= later.len() && unique.len() == all
+        unique.len() == all
     }
 
     /// Whether the text of `panel` calls nobody who acts in it by name.
@@ -219,14 +243,16 @@ impl Production {
         })
     }
 
-    fn into_tale(mut self, rng: &mut ChaCha8Rng) -> LibraryTale {
+    /// Told so that a share `referring` of the later panels may leave out names.
+    fn into_tale(mut self, referring: f64, rng: &mut ChaCha8Rng) -> LibraryTale {
         let mut members: Vec<TaleMember> = Vec::new();
         let mut numbers: [Option<usize>; 5] = [None; 5];
         let mut panels: Vec<TalePanel> = Vec::new();
         for beat in &self.plot.beats {
             let setting = self.setting(beat, rng);
             let before = panels.last().map(|panel| panel.composition.setting);
-            let text = self.sentence(beat, before.as_ref(), &setting, panels.len(), rng);
+            let at = panels.len();
+            let text = self.sentence(beat, (before.as_ref(), &setting), referring, at, rng);
             let mut shown = Vec::new();
             let mut drawings = Vec::new();
             for letter in beat.cast.chars().take(MAX_FIGURES) {
@@ -283,12 +309,13 @@ impl Production {
         }
     }
 
-    /// What a panel says, the `index`-th of the story.
+    /// What a panel says, the `index`-th of the story; a share `referring` of the later ones may leave
+    /// out names.
     fn sentence(
         &mut self,
         beat: &Beat,
-        before: Option<&SceneSetting>,
-        now: &SceneSetting,
+        (before, now): (Option<&SceneSetting>, &SceneSetting),
+        referring: f64,
         index: usize,
         rng: &mut ChaCha8Rng,
     ) -> String {
@@ -296,7 +323,7 @@ impl Production {
         let opens = text.starts_with('{');
         self.voice.introduce(text);
         let mut text = match before {
-            Some(_) if rng.random_bool(0.85) => self.voice.refer(text, rng),
+            Some(_) if rng.random_bool(referring) => self.voice.refer(text, rng),
             _ => text.to_owned(),
         };
         // Where nothing has changed it is mostly left out.

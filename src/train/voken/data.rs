@@ -10,7 +10,9 @@ use crate::story::read_picture_file;
 use crate::storyworld::library::{
     Composition, CompositionRenderer, DrawingId, LibraryTale, TalePanel,
 };
-use crate::storyworld::{Scene, SceneOptions, Split, Tale, caption, description, roughen};
+use crate::storyworld::{
+    Referent, Scene, SceneOptions, Split, Tale, caption, description, mention_features, roughen,
+};
 use crate::train::Result;
 use crate::vision::{Crop, Preprocess, VisionTower};
 use crate::voken::{name_in_sentence, tidy};
@@ -52,8 +54,8 @@ pub struct TrainingPanel {
 /// Somebody who has come into a story by a panel, and whether its picture shows them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageTarget {
-    /// What they are called.
-    pub name: String,
+    /// What they are called, and as what they are drawn.
+    pub referent: Referent,
     /// Where they stand, from -1 (left) to 1 (right); `None` where they are not shown.
     pub place: Option<f32>,
 }
@@ -153,10 +155,16 @@ fn world(seed: u64, kind: DataKind, index: usize) -> Vec<TrainingPanel> {
             }]
         }
         DataKind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
-        DataKind::Library => told_of_library(
-            &LibraryTale::random(rng.random(), Split::Training),
-            &mut rng,
-        ),
+        DataKind::Library => told_of_library(&training_tale(&mut rng), &mut rng),
+    }
+}
+
+/// A story about the library's drawings: half of them leave out names wherever they can, which
+/// teaches whom words mean, half are told as one would tell them.
+pub(super) fn training_tale(rng: &mut impl Rng) -> LibraryTale {
+    match rng.random_bool(0.5) {
+        true => LibraryTale::random(rng.random(), Split::Training),
+        false => LibraryTale::naming(rng.random(), Split::Training),
     }
 }
 
@@ -177,14 +185,14 @@ pub fn told_of_library(tale: &LibraryTale, rng: &mut impl Rng) -> Vec<TrainingPa
             .iter()
             .enumerate()
             .map(|(number, member)| StageTarget {
-                name: member.name.clone(),
+                referent: referent(&member.name, member.noun, member.drawing),
                 place: panel.shown.iter().position(|n| *n == number).map(middle),
             })
             .collect();
         let stranger = all[rng.random_range(0..all.len())];
         if members.iter().all(|member| member.drawing != stranger) {
             stage.push(StageTarget {
-                name: stranger.get().noun().to_owned(),
+                referent: referent(stranger.get().noun(), stranger.get().noun(), stranger),
                 place: None,
             });
         }
@@ -198,6 +206,23 @@ pub fn told_of_library(tale: &LibraryTale, rng: &mut impl Rng) -> Vec<TrainingPa
         }
     };
     tale.panels.iter().map(panel).collect()
+}
+
+fn referent(name: &str, noun: &str, drawing: DrawingId) -> Referent {
+    Referent {
+        names: vec![name.to_owned(), noun.to_owned()],
+        acts: drawing.get().kind.is_character(),
+    }
+}
+
+/// What words say of those who could be on the picture of panel `at`: see [`mention_features`].
+pub(super) fn mentions(panels: &[TrainingPanel], at: usize) -> Vec<f32> {
+    let texts: Vec<&str> = panels[..=at].iter().map(|p| p.text.as_str()).collect();
+    let stage = panels[at].stage.iter();
+    mention_features(
+        &texts,
+        &stage.map(|who| who.referent.clone()).collect::<Vec<_>>(),
+    )
 }
 
 /// A tale's panels. Every picture is described in words of one build, whatever the text says: what
@@ -249,6 +274,8 @@ pub struct EncodedPanel {
     pub met: Option<EncodedPicture>,
     /// Who could be on it: the ids of a name, and where they stand if they are shown.
     pub stage: Vec<(Vec<u32>, Option<f32>)>,
+    /// What words say of each of them: see [`mention_features`].
+    pub mentions: Vec<f32>,
 }
 
 /// A picture after the frozen networks: its embeddings, latents and caption states.
@@ -330,9 +357,9 @@ impl FrozenNetworks {
         panels: &[TrainingPanel],
         left_out: &mut LeftOut,
     ) -> Result<Vec<EncodedPanel>> {
-        panels
-            .iter()
-            .map(|panel| {
+        (0..)
+            .zip(panels)
+            .map(|(at, panel)| {
                 let met = match &panel.picture {
                     None => None,
                     Some(picture) => match self.meet(picture, &panel.description) {
@@ -351,10 +378,11 @@ impl FrozenNetworks {
                         .stage
                         .iter()
                         .map(|who| {
-                            let ids = self.tokenizer.encode(&name_in_sentence(&who.name));
-                            (ids, who.place)
+                            let name = &who.referent.names[0];
+                            (self.tokenizer.encode(&name_in_sentence(name)), who.place)
                         })
                         .collect(),
+                    mentions: mentions(panels, at),
                 })
             })
             .collect()

@@ -1,6 +1,9 @@
 //! What a step learns from its stories: forward, losses, backward.
 
-use super::data::{EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache};
+use super::data::{
+    EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache, mentions, told_of_library,
+    training_tale,
+};
 use super::loss::{Denoiser, LossNoise, caption_loss, denoising_loss, stage_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
 use super::pack::{ContextParts, ObjectivePlan, Pack, PanelIds, ReadContext};
@@ -14,6 +17,10 @@ use candle_core::{DType, Tensor, backprop::GradStore};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
+
+/// Stories of which the stage head reads the words alone, for each that is learnt: they cost next
+/// to nothing, and the language model sees few.
+const READ_BESIDES: usize = 16;
 
 /// What a step learns from one story.
 pub(super) struct StepStory {
@@ -311,7 +318,8 @@ impl VokenNetworks {
         })
     }
 
-    /// What the stage head misses of who is in the pack's pictures; `None` where nobody is named.
+    /// What the stage head misses of who is in the pack's pictures, and of more stories by their
+    /// words; `None` where nobody is named.
     fn stage(
         &self,
         head: &StageHead,
@@ -320,9 +328,30 @@ impl VokenNetworks {
         picks: &[StepStory],
     ) -> Result<Option<Tensor>> {
         Ok(match self.scores(head, pack, states, picks)? {
-            Some((scores, places)) => Some(stage_loss(&scores, &places)?),
+            Some((scores, places)) => {
+                Some((stage_loss(&scores, &places)? + self.by_words(head, picks)?)?)
+            }
             None => None,
         })
+    }
+
+    /// What the stage head misses of who is in the pictures of more stories, of which it reads the
+    /// words alone.
+    fn by_words(&self, head: &StageHead, picks: &[StepStory]) -> Result<Tensor> {
+        let (mut features, mut places) = (Vec::new(), Vec::new());
+        for pick in picks {
+            let mut rng = pick.rng.clone();
+            for _ in 0..READ_BESIDES {
+                let tale = training_tale(&mut rng);
+                let panels = told_of_library(&tale, &mut rng);
+                for at in 0..panels.len() {
+                    features.extend(mentions(&panels, at));
+                    places.extend(panels[at].stage.iter().map(|who| who.place));
+                }
+            }
+        }
+        let scores = head.by_words(&features, &self.frozen.device)?;
+        Ok(stage_loss(&scores, &places)?)
     }
 
     /// Scores of all who could be in the pack's pictures, and where they are in truth.
@@ -335,7 +364,9 @@ impl VokenNetworks {
     ) -> Result<Option<(StageScores, Vec<Option<f32>>)>> {
         let panels: Vec<&EncodedPanel> = picks.iter().flat_map(|pick| pick.story.iter()).collect();
         let (mut names, mut pictures, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut features = Vec::new();
         for (picture, asked) in (0..).zip(&pack.pictures) {
+            features.extend(&panels[asked.panel].mentions);
             for (name, place) in &panels[asked.panel].stage {
                 names.push(name.as_slice());
                 pictures.push(picture);
@@ -346,7 +377,8 @@ impl VokenNetworks {
             return Ok(None);
         }
         let names = embed_names(&names, |ids| self.model.llama.embed_ids(ids))?.detach();
-        Ok(Some((head.forward(states, &names, &pictures)?, places)))
+        let scores = head.forward(states, &names, &pictures, &features)?;
+        Ok(Some((scores, places)))
     }
 
     /// The autoencoder's distributions of those pictures that are `denoised`; zeros, which nothing

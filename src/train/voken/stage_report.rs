@@ -103,9 +103,12 @@ fn count(
         let mut truth: Vec<(f32, &str)> = Vec::new();
         let mut said: Vec<(f32, &str)> = Vec::new();
         for (who, n) in panel.stage.iter().zip(own) {
-            truth.extend(who.place.map(|place| (place, who.name.as_str())));
+            truth.extend(
+                who.place
+                    .map(|place| (place, who.referent.names[0].as_str())),
+            );
             if present[n] > 0.0 {
-                said.push((place[n], who.name.as_str()));
+                said.push((place[n], who.referent.names[0].as_str()));
             }
             c.names += 1;
             c.names_right += usize::from((present[n] > 0.0) == who.place.is_some());

@@ -5,6 +5,7 @@ use super::loss::stage_loss;
 use super::tests::{WIDTH, trained};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, check_gradients, noise};
+use crate::storyworld::MENTION_FEATURES;
 use crate::train;
 use crate::voken::{StageHead, StageHeadConfig, VokenFolder};
 use candle_core::Device;
@@ -19,10 +20,14 @@ fn gradients_of_the_stage_head_are_the_slope_of_its_loss() {
     let head = StageHead::new(config, 10, 4, &params).unwrap();
     let states = noise(1, 0, &[2, 4, 10], &device).unwrap();
     let names = noise(1, 1, &[5, 10], &device).unwrap();
+    let features = noise(1, 2, &[5 * MENTION_FEATURES], &device).unwrap();
+    let features = (features * 0.1).unwrap().to_vec1().unwrap();
     let places = [Some(-1.0), None, Some(0.5), None, Some(1.0)];
     let loss = || {
-        let scores = head.forward(&states, &names, &[0, 0, 0, 1, 1]).unwrap();
-        stage_loss(&scores, &places).unwrap()
+        let scores = head.forward(&states, &names, &[0, 0, 0, 1, 1], &features);
+        let by_words = head.by_words(&features, &device).unwrap();
+        let both = stage_loss(&scores.unwrap(), &places).unwrap();
+        (both + stage_loss(&by_words, &places).unwrap()).unwrap()
     };
     check_gradients(&params, (1e-2, 2e-3), |_| 2e-3, loss);
 }
