@@ -16,7 +16,7 @@ use crate::published::{
 };
 use crate::vision::{VisionConfig, VisionTower};
 use crate::voken::{
-    CachedLm, FeatureMapper, FloatCachedLm, PictureConditioning, StageHead, VokenIds,
+    CachedLm, CompositionHead, FeatureMapper, FloatCachedLm, PictureConditioning, VokenIds,
 };
 use crate::weights::{ComputeDevices, device_name};
 
@@ -34,7 +34,7 @@ pub(super) struct VokenLanguageModel {
     pub reader: FloatCachedLm,
     pub mapper: FeatureMapper,
     /// Says who is in a picture and where, of a model that draws from references.
-    pub stage_head: Option<StageHead>,
+    pub composition_head: Option<CompositionHead>,
 }
 
 /// Facts about the language model, loaded or not.
@@ -320,7 +320,7 @@ impl VokenLanguageModel {
         Ok(Self {
             reader: FloatCachedLm::new(llama),
             mapper,
-            stage_head: None,
+            composition_head: None,
         })
     }
 

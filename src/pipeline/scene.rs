@@ -54,7 +54,7 @@ fn describe(subjects: &[SubjectId], place: Place, time: Time, weather: Weather) 
     const TRIES: u64 = 100;
     let captions = (0..TRIES).map(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let scene = Scene::stage(&mut rng, subjects, place, time, weather);
+        let scene = Scene::compose(&mut rng, subjects, place, time, weather);
         (caption(&scene, &mut rng), scene.weather)
     });
     let says_all = |(text, weather): &(String, Weather)| {

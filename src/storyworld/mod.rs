@@ -25,7 +25,7 @@ pub use place::{Place, Time, Weather};
 pub use reference::{refers, unnamed};
 pub use render::Renderer;
 pub use scene::{
-    LAYOUTS, MAX_SUBJECTS, PlacedSubject, Rect, Scene, SceneOptions, Split, StageThird, held_out,
+    LAYOUTS, MAX_SUBJECTS, PictureThird, PlacedSubject, Rect, Scene, SceneOptions, Split, held_out,
 };
 pub use tale::{PLOT_COUNT, Tale};
 pub use words::{Mentions, is_drawn, is_word, mentions, synonyms, vocabulary, words};

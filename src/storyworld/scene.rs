@@ -26,7 +26,7 @@ const SKY: i32 = 36;
 
 /// A third of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StageThird {
+pub enum PictureThird {
     /// At the left.
     Left,
     /// In the middle.
@@ -41,7 +41,7 @@ pub struct PlacedSubject {
     /// Who or what.
     pub subject: SubjectId,
     /// Where on the stage.
-    pub slot: StageThird,
+    pub slot: PictureThird,
     /// Offset from the slot, in 1/128 of the picture.
     pub dx: i8,
     /// As `dx`, downwards.
@@ -130,7 +130,7 @@ impl Scene {
                 6..8 => Weather::Rain,
                 _ => Weather::Snow,
             };
-            let scene = Scene::stage(rng, &subjects, place, time, weather);
+            let scene = Scene::compose(rng, &subjects, place, time, weather);
             match options.split {
                 Split::Training if held_out(&scene) => continue,
                 Split::HeldOut if !held_out(&scene) => continue,
@@ -141,7 +141,7 @@ impl Scene {
 
     /// Puts the first three of `subjects` on the stage, from left to right; positions, sizes and
     /// the variant of the place are drawn. Weather falls only where there can be any.
-    pub fn stage(
+    pub fn compose(
         rng: &mut impl Rng,
         subjects: &[SubjectId],
         place: Place,
@@ -149,14 +149,18 @@ impl Scene {
         weather: Weather,
     ) -> Self {
         let subjects = &subjects[..subjects.len().min(MAX_SUBJECTS)];
-        let slots: &[StageThird] = match subjects.len() {
+        let slots: &[PictureThird] = match subjects.len() {
             1 => match rng.random_range(0..10) {
-                0..8 => &[StageThird::Middle],
-                8 => &[StageThird::Left],
-                _ => &[StageThird::Right],
+                0..8 => &[PictureThird::Middle],
+                8 => &[PictureThird::Left],
+                _ => &[PictureThird::Right],
             },
-            2 => &[StageThird::Left, StageThird::Right],
-            _ => &[StageThird::Left, StageThird::Middle, StageThird::Right],
+            2 => &[PictureThird::Left, PictureThird::Right],
+            _ => &[
+                PictureThird::Left,
+                PictureThird::Middle,
+                PictureThird::Right,
+            ],
         };
         let wander = [8, 4, 2][subjects.len().clamp(1, MAX_SUBJECTS) - 1];
         let subjects = subjects
@@ -207,11 +211,11 @@ impl Scene {
         let count = self.subjects.len();
         let (w, h) = unit_size(placed.subject, count, placed.scale);
         let centre = match (count, placed.slot) {
-            (1, StageThird::Left) | (2, StageThird::Left) => 36,
-            (1, StageThird::Right) | (2, StageThird::Right) => 92,
-            (_, StageThird::Left) => 23,
-            (_, StageThird::Right) => 105,
-            (_, StageThird::Middle) => 64,
+            (1, PictureThird::Left) | (2, PictureThird::Left) => 36,
+            (1, PictureThird::Right) | (2, PictureThird::Right) => 92,
+            (_, PictureThird::Left) => 23,
+            (_, PictureThird::Right) => 105,
+            (_, PictureThird::Middle) => 64,
         };
         let x = (centre + i32::from(placed.dx) - w / 2).clamp(1, UNITS - 1 - w);
         let y = if placed.subject.get().sky {

@@ -153,7 +153,7 @@ impl Production {
             .filter_map(|c| ROLES.find(c))
             .map(|i| self.roles[i])
             .collect();
-        let mut scene = Scene::stage(rng, &cast, place, beat.time, weather);
+        let mut scene = Scene::compose(rng, &cast, place, beat.time, weather);
         scene.layout = self.layouts[beat.place.min(2)];
         let text = beat.texts.choose(rng).copied().unwrap_or_default();
         let text = self.fill(text, &scene, rng);

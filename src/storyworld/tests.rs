@@ -62,7 +62,7 @@ fn every_place_hour_weather_and_subject_draws() {
     for &place in Place::ALL {
         for &time in Time::ALL {
             for &weather in Weather::ALL {
-                let mut scene = Scene::stage(&mut rng, &[], place, time, weather);
+                let mut scene = Scene::compose(&mut rng, &[], place, time, weather);
                 for layout in 0..LAYOUTS {
                     scene.layout = layout;
                     seen.insert(draw(&renderer, &scene));
@@ -79,10 +79,10 @@ fn every_place_hour_weather_and_subject_draws() {
         seen.len()
     );
     for subject in SubjectId::all() {
-        let empty = Scene::stage(&mut rng, &[], Place::Moon, Time::Night, Weather::Clear);
+        let empty = Scene::compose(&mut rng, &[], Place::Moon, Time::Night, Weather::Clear);
         let scene = Scene {
             layout: empty.layout,
-            ..Scene::stage(
+            ..Scene::compose(
                 &mut rng,
                 &[subject],
                 Place::Moon,

@@ -1,7 +1,7 @@
 //! A model of our own as files: `config.json`, what it sees with (`vision.safetensors`) and what
 //! speaks (`model.safetensors`: vokens' rows, mapper, adapters). The language model lies elsewhere.
 
-use super::{ReferenceSizes, StageHeadConfig, VokenModel};
+use super::{CompositionHeadConfig, ReferenceSizes, VokenModel};
 use crate::cause::Cause;
 use crate::files::write_in_folder;
 use crate::llm::LlmError;
@@ -40,7 +40,8 @@ pub struct FolderConfig {
     pub speaks: PictureConditioning,
     /// What says who is in a picture, of a model that draws from references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stage_head: Option<StageHeadConfig>,
+    #[serde(rename = "stage_head")]
+    pub composition_head: Option<CompositionHeadConfig>,
 }
 
 /// What can be wrong with the folder; each message is one sentence.

@@ -3,6 +3,7 @@
 //! states at the vokens are mapped to what conditions a diffusion model.
 
 mod cached_lm;
+mod composition_head;
 mod config;
 mod folder;
 mod generate;
@@ -12,10 +13,12 @@ mod model;
 mod panels;
 mod prompt;
 mod sample;
-mod stage_head;
 mod words;
 
 pub use cached_lm::{CachedLm, FloatCachedLm};
+pub use composition_head::{
+    CompositionHead, CompositionHeadConfig, CompositionScores, embed_names, name_in_sentence,
+};
 pub use config::{MapperConfig, ReferenceSizes, VokenIds};
 pub use folder::{FolderConfig, FolderError, PictureConditioning, VokenFolder};
 pub use generate::{
@@ -29,5 +32,4 @@ pub use model::{BaseModel, VokenModel};
 pub use panels::{ContextInput, panel_ids, tidy};
 pub use prompt::{STOP, VistPanel, VistTask, vist_prompt};
 pub use sample::{SamplingParams, process};
-pub use stage_head::{StageHead, StageHeadConfig, StageScores, embed_names, name_in_sentence};
 pub use words::inert;

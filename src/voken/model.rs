@@ -1,8 +1,8 @@
 //! A language model that speaks vokens, with what its pictures are made from.
 
 use super::{
-    FeatureMapper, FolderConfig, InterleavedEmbeddings, InterleavedText, MapperParams, PaddedBatch,
-    ReferenceSizes, StageHead, VokenIds, batch, interleave,
+    CompositionHead, FeatureMapper, FolderConfig, InterleavedEmbeddings, InterleavedText,
+    MapperParams, PaddedBatch, ReferenceSizes, VokenIds, batch, interleave,
 };
 use crate::llm::LlmError;
 use crate::llm::float::{EmbeddingTables, FloatConfig, FloatLlama, GgufLlama};
@@ -48,7 +48,7 @@ pub struct VokenModel {
     /// The voken feature mapper.
     pub mapper: FeatureMapper,
     /// Says who is in a picture and where, of a model that draws from references.
-    pub stage_head: Option<StageHead>,
+    pub composition_head: Option<CompositionHead>,
     /// The vokens and what else was added to the tokenizer.
     pub vocabulary: VokenIds,
 }
@@ -103,7 +103,7 @@ impl VokenModel {
         Ok(Self {
             llama,
             mapper: FeatureMapper::new(mapper, width, &params)?,
-            stage_head: None,
+            composition_head: None,
             vocabulary,
         })
     }
@@ -130,8 +130,8 @@ impl VokenModel {
         };
         Ok(Self {
             mapper: FeatureMapper::new(sizes.mapper.clone(), width, &MapperParams::all(p))?,
-            stage_head: match config.stage_head {
-                Some(head) => Some(StageHead::new(head, width, sizes.voken_count, p)?),
+            composition_head: match config.composition_head {
+                Some(head) => Some(CompositionHead::new(head, width, sizes.voken_count, p)?),
                 None => None,
             },
             llama,

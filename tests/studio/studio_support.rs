@@ -131,7 +131,7 @@ impl Doodle {
     fn draw(text: &str, settings: &Settings, done: f32, size: u32) -> RgbaImage {
         let named = storyworld::mentions(text);
         let mut rng = StdRng::seed_from_u64(settings.seed);
-        let scene = Scene::stage(
+        let scene = Scene::compose(
             &mut rng,
             &named.subjects,
             named

@@ -252,7 +252,7 @@ mod tests {
     fn scene(names: &[&str]) -> Scene {
         let cast: Vec<_> = names.iter().map(|name| subject(name)).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        Scene::stage(&mut rng, &cast, Place::Forest, Time::Night, Weather::Clear)
+        Scene::compose(&mut rng, &cast, Place::Forest, Time::Night, Weather::Clear)
     }
 
     fn value(key: &str, stories: &[StoryScore]) -> Option<f64> {

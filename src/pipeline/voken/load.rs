@@ -137,7 +137,7 @@ impl VokenPipeline {
         let artist = ImageModel::Painter(Box::new(painter));
         let speaker = VokenLanguageModel {
             reader: FloatCachedLm::new(language.llama),
-            stage_head: None,
+            composition_head: None,
             mapper: language.mapper,
         };
         let manifest = Manifest::default();
@@ -197,7 +197,7 @@ impl OwnLanguage {
         let gpu = chosen.place.gpu.as_ref();
         Ok(Self {
             speaker: VokenLanguageModel {
-                stage_head: language_model.stage_head,
+                composition_head: language_model.composition_head,
                 ..VokenLanguageModel::new(language_model.llama, language_model.mapper, gpu)?
             },
             voice,

@@ -52,7 +52,7 @@ impl VokenWriter {
         let mut words = VokenPipeline::load_words(chosen)?;
         let manifest = &chosen.model.manifest;
         let speaker = words.networks.language_model(&mut |_| {})?;
-        if speaker.stage_head.is_none() {
+        if speaker.composition_head.is_none() {
             return Err(PipelineError::Request(format!(
                 "the voken folder of {} has no stage_head, which says who is in a picture; train it with one, or choose --pipeline caption",
                 manifest.id
@@ -103,7 +103,7 @@ impl VokenWriter {
         let setting = setting.into_iter().next().ok_or_else(|| {
             PipelineError::Request("the vokens of this model say nothing".to_owned())
         })?;
-        let (Some(head), false) = (&speaker.stage_head, candidates.is_empty()) else {
+        let (Some(head), false) = (&speaker.composition_head, candidates.is_empty()) else {
             return Ok((setting, Vec::new()));
         };
         let embedded = embed_names(&ids, |ids| speaker.reader.embed(ids))?;

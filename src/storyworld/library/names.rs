@@ -258,6 +258,11 @@ fn is_character(noun: &DrawnNoun) -> bool {
     noun.drawing.get().kind.is_character()
 }
 
+/// Words with which descriptions of a setting begin.
+const BEFORE_PLACES: [&str; 9] = [
+    "in", "on", "at", "by", "under", "above", "among", "inside", "before",
+];
+
 /// Whether words that can be a verb as well are a noun at `at..end`; a `verb` in a list is none.
 fn is_noun(
     text: &str,
@@ -273,7 +278,9 @@ fn is_noun(
     let side = SIDES.contains(&word(Some(end + 2)));
     // Of a list.
     let listed = !verb && at > 0 && text[words[at - 1].0.end..words[at].0.start].contains(',');
-    listed || before(1) || (before(2) && adjective) || side || words.len() == end - at
+    // "hammer in the park": a picture prompt begins with whom it shows alone.
+    let first = at == 0 && BEFORE_PLACES.contains(&word(Some(end)));
+    listed || before(1) || (before(2) && adjective) || side || first || words.len() == end - at
 }
 
 /// The drawings that are called by `words` or by nouns that begin with them or contain them, the

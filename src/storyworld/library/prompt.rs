@@ -132,6 +132,8 @@ fn side(behind: &str) -> Option<Side> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storyworld::library::{Location, SceneSetting};
+    use crate::storyworld::{Time, Weather};
 
     fn read(prompt: &str) -> (Vec<(&'static str, Option<Side>)>, Option<&'static str>) {
         let read = CompositionPrompt::read(prompt, &[]);
@@ -147,6 +149,34 @@ mod tests {
             figures.collect(),
             read.setting.location.map(|location| location.name()),
         )
+    }
+
+    /// "hammer in the park" shows a hammer, though "hammer" may be a verb elsewhere.
+    #[test]
+    fn whoever_is_alone_is_read_as_it_was_written() {
+        let locations: Vec<Location> = Location::all().collect();
+        for (n, drawing) in DrawingId::all().enumerate() {
+            let noun = drawing.get().noun();
+            let setting = SceneSetting {
+                location: locations[n % locations.len()],
+                time: [Time::Day, Time::Night][n % 2],
+                weather: Weather::Clear,
+                layout: 0,
+                fall: 0,
+            };
+            let prompt = CompositionPrompt::write(&[noun], &setting.description());
+            let alone = drawn_nouns(noun);
+            let wanted: Vec<DrawingId> = alone.iter().map(|noun| noun.drawing).collect();
+            let shown: Vec<DrawingId> = CompositionPrompt::read(&prompt, &[])
+                .figures
+                .into_iter()
+                .filter_map(|(subject, _)| match subject {
+                    PromptSubject::Drawing(drawing) => Some(drawing),
+                    PromptSubject::Member(_) => None,
+                })
+                .collect();
+            assert_eq!(shown, wanted, "{prompt}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn twins(rng: &mut ChaCha8Rng, like: &Scene) -> Scene {
         let at = rng.random_range(0..=subjects.len());
         subjects.insert(at, again);
     }
-    Scene::stage(rng, &subjects, like.place, like.time, like.weather)
+    Scene::compose(rng, &subjects, like.place, like.time, like.weather)
 }
 
 /// Blur and noise of random strength, none on a quarter of the pictures.

@@ -48,12 +48,12 @@ pub struct TrainingPanel {
     /// What is on the picture, in words that the text encoder knows; the text where nobody says.
     pub description: String,
     /// Who could be on the picture, of stories about the library's drawings.
-    pub stage: Vec<StageTarget>,
+    pub stage: Vec<CompositionTarget>,
 }
 
 /// Somebody who has come into a story by a panel, and whether its picture shows them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StageTarget {
+pub struct CompositionTarget {
     /// What they are called, and as what they are drawn.
     pub referent: Referent,
     /// Where they stand, from -1 (left) to 1 (right); `None` where they are not shown.
@@ -181,17 +181,17 @@ pub fn told_of_library(tale: &LibraryTale, rng: &mut impl Rng) -> Vec<TrainingPa
                 last => 2.0 * i as f32 / last as f32 - 1.0,
             }
         };
-        let mut stage: Vec<StageTarget> = members
+        let mut stage: Vec<CompositionTarget> = members
             .iter()
             .enumerate()
-            .map(|(number, member)| StageTarget {
+            .map(|(number, member)| CompositionTarget {
                 referent: referent(&member.name, member.noun, member.drawing),
                 place: panel.shown.iter().position(|n| *n == number).map(middle),
             })
             .collect();
         let stranger = all[rng.random_range(0..all.len())];
         if members.iter().all(|member| member.drawing != stranger) {
-            stage.push(StageTarget {
+            stage.push(CompositionTarget {
                 referent: referent(stranger.get().noun(), stranger.get().noun(), stranger),
                 place: None,
             });

@@ -3,7 +3,7 @@
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures, Unet};
 use crate::llm::float::FloatLlama;
 use crate::nn::{NoiseSource, Result, mean_square};
-use crate::voken::{PaddedBatch, StageScores, VokenModel, voken_states};
+use crate::voken::{CompositionScores, PaddedBatch, VokenModel, voken_states};
 use candle_core::{D, Device, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -302,7 +302,7 @@ pub fn caption_loss(condition: &Tensor, captions: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// When there are not as many places as scores.
-pub fn stage_loss(scores: &StageScores, places: &[Option<f32>]) -> Result<Tensor> {
+pub fn composition_loss(scores: &CompositionScores, places: &[Option<f32>]) -> Result<Tensor> {
     let (count, device) = (places.len(), scores.present.device());
     let of = |value: &dyn Fn(&Option<f32>) -> f32| {
         Tensor::from_vec(

@@ -24,14 +24,14 @@ pub mod tune;
 
 pub use begin::begin_second_stage;
 pub use data::{
-    DataKind, EncodedPanel, EncodedPicture, FrozenNetworks, StageTarget, StorySource,
+    CompositionTarget, DataKind, EncodedPanel, EncodedPicture, FrozenNetworks, StorySource,
     TrainingPanel, TrainingPicture, TrainingStory, told, told_of_library,
 };
 pub use datasets::read as read_data;
 pub use left_out::{LeftOut, PictureFile};
 pub use loss::{
-    Denoiser, LossNoise, LossWeights, Losses, caption_loss, denoising_loss, image_loss, losses,
-    stage_loss, text_loss, word_loss,
+    Denoiser, LossNoise, LossWeights, Losses, caption_loss, composition_loss, denoising_loss,
+    image_loss, losses, text_loss, word_loss,
 };
 pub use pack::{
     ContextParts, Objective, ObjectivePlan, Pack, PackedTokens, PanelIds, PictureTarget,

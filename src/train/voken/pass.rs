@@ -4,7 +4,7 @@ use super::data::{
     EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache, mentions, told_of_library,
     training_tale,
 };
-use super::loss::{Denoiser, LossNoise, caption_loss, denoising_loss, stage_loss, word_loss};
+use super::loss::{Denoiser, LossNoise, caption_loss, composition_loss, denoising_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
 use super::pack::{ContextParts, ObjectivePlan, Pack, PanelIds, ReadContext};
 use super::remembered::{BoundedCache, CacheKey};
@@ -12,7 +12,7 @@ use super::settings::{Trainable, TuneSettings};
 use super::stage::VokenStage;
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
-use crate::voken::{StageHead, StageScores, VokenModel, embed_names};
+use crate::voken::{CompositionHead, CompositionScores, VokenModel, embed_names};
 use candle_core::{DType, Tensor, backprop::GradStore};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -91,7 +91,7 @@ pub(super) struct GradientsAndLosses {
 
 /// See [`VokenNetworks::look`].
 pub(super) struct StoryReading {
-    pub stage: Option<StageScores>,
+    pub stage: Option<CompositionScores>,
     pub conditions: Tensor,
     pub words: f64,
 }
@@ -131,7 +131,7 @@ impl VokenNetworks {
             }
         };
         if let Some(states) = &states
-            && let Some(head) = &self.model.stage_head
+            && let Some(head) = &self.model.composition_head
             && let Some(loss) = self.stage(head, &pack, states, picks)?
         {
             add(3, loss, s.loss.stage)?;
@@ -307,7 +307,7 @@ impl VokenNetworks {
         let Some(states) = self.voken_states(&pack, &hidden)? else {
             return Err(candle_core::Error::Msg("a story without pictures".into()).into());
         };
-        let stage = match &self.model.stage_head {
+        let stage = match &self.model.composition_head {
             Some(head) => self.scores(head, &pack, &states, std::slice::from_ref(pick))?,
             None => None,
         };
@@ -322,14 +322,14 @@ impl VokenNetworks {
     /// words; `None` where nobody is named.
     fn stage(
         &self,
-        head: &StageHead,
+        head: &CompositionHead,
         pack: &Pack,
         states: &Tensor,
         picks: &[StepStory],
     ) -> Result<Option<Tensor>> {
         Ok(match self.scores(head, pack, states, picks)? {
             Some((scores, places)) => {
-                Some((stage_loss(&scores, &places)? + self.by_words(head, picks)?)?)
+                Some((composition_loss(&scores, &places)? + self.by_words(head, picks)?)?)
             }
             None => None,
         })
@@ -337,7 +337,7 @@ impl VokenNetworks {
 
     /// What the stage head misses of who is in the pictures of more stories, of which it reads the
     /// words alone.
-    fn by_words(&self, head: &StageHead, picks: &[StepStory]) -> Result<Tensor> {
+    fn by_words(&self, head: &CompositionHead, picks: &[StepStory]) -> Result<Tensor> {
         let (mut features, mut places) = (Vec::new(), Vec::new());
         for pick in picks {
             let mut rng = pick.rng.clone();
@@ -351,17 +351,17 @@ impl VokenNetworks {
             }
         }
         let scores = head.by_words(&features, &self.frozen.device)?;
-        Ok(stage_loss(&scores, &places)?)
+        Ok(composition_loss(&scores, &places)?)
     }
 
     /// Scores of all who could be in the pack's pictures, and where they are in truth.
     fn scores(
         &self,
-        head: &StageHead,
+        head: &CompositionHead,
         pack: &Pack,
         states: &Tensor,
         picks: &[StepStory],
-    ) -> Result<Option<(StageScores, Vec<Option<f32>>)>> {
+    ) -> Result<Option<(CompositionScores, Vec<Option<f32>>)>> {
         let panels: Vec<&EncodedPanel> = picks.iter().flat_map(|pick| pick.story.iter()).collect();
         let (mut names, mut pictures, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut features = Vec::new();

@@ -4,7 +4,7 @@ use super::data::DataKind;
 use super::loss::LossWeights;
 use super::pack::{ContextParts, Objective};
 use crate::llm::float::LoraConfig;
-use crate::voken::{MapperConfig, PictureConditioning, StageHeadConfig};
+use crate::voken::{CompositionHeadConfig, MapperConfig, PictureConditioning};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
@@ -110,7 +110,8 @@ pub(super) struct TuneSettings {
     #[serde(default)]
     pub lora: LoraConfig,
     /// What says who is in a picture, where the diffusion model draws from references.
-    pub stage_head: Option<StageHeadConfig>,
+    #[serde(rename = "stage_head")]
+    pub composition_head: Option<CompositionHeadConfig>,
     pub checkpoint_every: u64,
     pub sample_every: u64,
 }

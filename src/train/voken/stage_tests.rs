@@ -1,13 +1,13 @@
 //! The head that says who is in a picture: its gradient, and that a run with it learns and goes on
 //! after a kill to the same weights.
 
-use super::loss::stage_loss;
+use super::loss::composition_loss;
 use super::tests::{WIDTH, trained};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, check_gradients, noise};
 use crate::storyworld::MENTION_FEATURES;
 use crate::train;
-use crate::voken::{StageHead, StageHeadConfig, VokenFolder};
+use crate::voken::{CompositionHead, CompositionHeadConfig, VokenFolder};
 use candle_core::Device;
 use std::fs;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ use std::path::PathBuf;
 fn gradients_of_the_stage_head_are_the_slope_of_its_loss() {
     let device = Device::Cpu;
     let params = Params::init(3, &device);
-    let config = StageHeadConfig { width: 6 };
-    let head = StageHead::new(config, 10, 4, &params).unwrap();
+    let config = CompositionHeadConfig { width: 6 };
+    let head = CompositionHead::new(config, 10, 4, &params).unwrap();
     let states = noise(1, 0, &[2, 4, 10], &device).unwrap();
     let names = noise(1, 1, &[5, 10], &device).unwrap();
     let features = noise(1, 2, &[5 * MENTION_FEATURES], &device).unwrap();
@@ -26,8 +26,8 @@ fn gradients_of_the_stage_head_are_the_slope_of_its_loss() {
     let loss = || {
         let scores = head.forward(&states, &names, &[0, 0, 0, 1, 1], &features);
         let by_words = head.by_words(&features, &device).unwrap();
-        let both = stage_loss(&scores.unwrap(), &places).unwrap();
-        (both + stage_loss(&by_words, &places).unwrap()).unwrap()
+        let both = composition_loss(&scores.unwrap(), &places).unwrap();
+        (both + composition_loss(&by_words, &places).unwrap()).unwrap()
     };
     check_gradients(&params, (1e-2, 2e-3), |_| 2e-3, loss);
 }
@@ -56,11 +56,11 @@ fn stories_of_the_library_teach_who_is_shown_and_go_on_after_a_kill() {
     let weights = |name: &str| fs::read(dir.join(name).join("voken/model.safetensors")).unwrap();
     assert!(weights("library-whole") == weights("library-cut"));
     let folder = VokenFolder::new(dir.join("library-whole/voken"));
-    let head = folder.read_config().unwrap().stage_head;
-    assert_eq!(head, Some(StageHeadConfig { width: 8 }));
+    let head = folder.read_config().unwrap().composition_head;
+    assert_eq!(head, Some(CompositionHeadConfig { width: 8 }));
     let file = GgufLlama::find(&dir.join("lm")).unwrap();
     let model = folder.read_model(&file, &Device::Cpu).unwrap();
-    assert!(model.stage_head.is_some());
+    assert!(model.composition_head.is_some());
     folder.read_tower(WIDTH, &Device::Cpu).unwrap();
 
     run(60, "library-long", false);

@@ -216,7 +216,7 @@ fn folder_config(
         config.sizes.lora = s.lora.clone();
     }
     config.speaks = s.speaks;
-    config.stage_head = s.stage_head.or(config.stage_head);
+    config.composition_head = s.composition_head.or(config.composition_head);
     Ok(config)
 }
 

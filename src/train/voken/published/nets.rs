@@ -163,7 +163,7 @@ impl PublishedNetworks {
             captions: Captions::read(&parts.stable_diffusion, device)?,
             renderer: CompositionRenderer::new(size),
             model: VokenModel {
-                stage_head: None,
+                composition_head: None,
                 llama: language.llama,
                 mapper: language.mapper,
                 vocabulary: language.vocabulary,

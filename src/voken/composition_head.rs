@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 /// Epsilon of layer norm.
 const EPS: f64 = 1e-5;
 
-/// Sizes of a [`StageHead`].
+/// Sizes of a [`CompositionHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StageHeadConfig {
+pub struct CompositionHeadConfig {
     /// Width of queries and keys, and of the perceptron that reads what words say.
     pub width: usize,
 }
@@ -25,7 +25,7 @@ pub struct StageHeadConfig {
 /// both is added what a perceptron makes of [`crate::storyworld::mention_features`]: vokens know what
 /// a story means, words who was named.
 #[derive(Clone, Debug)]
-pub struct StageHead {
+pub struct CompositionHead {
     width: usize,
     states: LayerNorm,
     names: LayerNorm,
@@ -61,19 +61,24 @@ pub fn embed_names(
 
 /// What the states at the vokens say of names.
 #[derive(Clone, Debug)]
-pub struct StageScores {
+pub struct CompositionScores {
     /// Logits of its being in the picture, `[N]`.
     pub present: Tensor,
     /// Where it stands, from -1 (left) to 1 (right), `[N]`.
     pub place: Tensor,
 }
 
-impl StageHead {
+impl CompositionHead {
     /// For states of `hidden` values at each of `vokens`.
     ///
     /// # Errors
     /// A tensor that is missing or has another shape.
-    pub fn new(config: StageHeadConfig, hidden: usize, vokens: usize, p: &Params) -> Result<Self> {
+    pub fn new(
+        config: CompositionHeadConfig,
+        hidden: usize,
+        vokens: usize,
+        p: &Params,
+    ) -> Result<Self> {
         let p = p.pp("stage_head");
         let both = 2 * config.width;
         Ok(Self {
@@ -108,9 +113,9 @@ impl StageHead {
     ///
     /// # Errors
     /// When shapes don't fit.
-    pub fn by_words(&self, features: &[f32], device: &Device) -> Result<StageScores> {
+    pub fn by_words(&self, features: &[f32], device: &Device) -> Result<CompositionScores> {
         let both = self.of_words(features, device)?;
-        Ok(StageScores {
+        Ok(CompositionScores {
             present: both.narrow(1, 0, 1)?.flatten_all()?,
             place: both.narrow(1, 1, 1)?.flatten_all()?.tanh()?,
         })
@@ -128,7 +133,7 @@ impl StageHead {
         names: &Tensor,
         pictures: &[u32],
         features: &[f32],
-    ) -> Result<StageScores> {
+    ) -> Result<CompositionScores> {
         let (count, vokens) = (pictures.len(), states.dim(1)?);
         let queries = self.query.forward(&self.states.forward(states)?)?;
         let which = Tensor::from_vec(pictures.to_vec(), count, states.device())?;
@@ -146,7 +151,7 @@ impl StageHead {
             let at = products.narrow(2, i, 1)?.reshape((1, count, vokens))?;
             weights.forward(&at)?.flatten_all()? + words.narrow(1, i, 1)?.flatten_all()?
         };
-        Ok(StageScores {
+        Ok(CompositionScores {
             present: form(0, &self.present)?,
             place: form(1, &self.place)?.tanh()?,
         })
