@@ -84,6 +84,16 @@ pub(crate) fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter
     }
 }
 
+/// As torchvision does it, with which transformers reads pictures: always rows before columns.
+pub(crate) fn resize_rows_first(
+    picture: &RgbImage,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> RgbImage {
+    resize_columns(&resize_rows(picture, width, filter), height, filter)
+}
+
 /// Since version 13 Pillow begins with the columns where the height shrinks by more than twice as
 /// many pixels as the width.
 fn columns_first(from: (u32, u32), to: (u32, u32)) -> bool {

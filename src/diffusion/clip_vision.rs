@@ -6,7 +6,7 @@ use crate::nn::gpu::{Gpu, GpuTensor};
 use crate::nn::{
     Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Padding, Params, Result, dims_of,
 };
-use crate::resample::{Filter, resize};
+use crate::resample::{Filter, resize_rows_first};
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use serde::Deserialize;
@@ -198,7 +198,7 @@ impl ClipVision {
         } else {
             (longer(w, h), side)
         };
-        let scaled = resize(picture, w, h, Filter::Bicubic);
+        let scaled = resize_rows_first(picture, w, h, Filter::Bicubic);
         let (left, top) = ((w - side) / 2, (h - side) / 2);
         let square = image::imageops::crop_imm(&scaled, left, top, side, side).to_image();
         let values: Vec<f32> = square

@@ -11,10 +11,11 @@ use super::Request;
 use super::carry::{CARRIED, by_opening, carry_over, has_plural_pronoun};
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
-    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, Location, NounFit, SceneSetting,
-    SettingMentions, drawing, drawn_nouns, given_name,
+    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, DrawnNoun, Location, NounFit,
+    SceneSetting, SettingMentions, drawing, drawn_nouns, given_name,
 };
 use crate::storyworld::{Place, Referent, Time, Weather, mention_features, words};
+use crate::words::forms;
 
 /// Nouns by which a story speaks of somebody whom it has named already.
 const OF_THE_STORY: [&str; 6] = [
@@ -316,6 +317,18 @@ impl Request {
         })
     }
 
+    /// The member that is called by `noun` in another number: "bees" by "a bee".
+    fn counted(&self, noun: &DrawnNoun) -> Option<Entity> {
+        let of_one = forms(&noun.noun);
+        let is_noun = |name: &str| {
+            let of_other = forms(&name.trim().to_lowercase());
+            of_one.iter().any(|form| of_other.contains(form))
+        };
+        let mut cast = self.board.cast.iter();
+        let member = cast.find(|member| member.names().any(is_noun))?;
+        self.member(member.id)
+    }
+
     /// Whom and what `text` names, in its order, each once.
     fn entities(&self, text: &str) -> Vec<Entity> {
         let members = name_mentions(&self.board.cast, text);
@@ -334,15 +347,16 @@ impl Request {
                 let mut cast = self.board.cast.iter();
                 cast.any(|member| member.names().any(|own| own == name))
             };
-            if free && !given.is_some_and(is_member) {
-                let entity = Entity {
-                    name: found.noun,
-                    who: Who::Drawing(found.drawing),
-                    character: found.drawing.get().kind.is_character(),
-                    rank: rank(found.drawing.get().kind, found.fit),
-                };
-                all.push((found.at.start, entity));
+            if !free || given.is_some_and(is_member) {
+                continue;
             }
+            let entity = self.counted(&found).unwrap_or_else(|| Entity {
+                who: Who::Drawing(found.drawing),
+                character: found.drawing.get().kind.is_character(),
+                rank: rank(found.drawing.get().kind, found.fit),
+                name: found.noun,
+            });
+            all.push((found.at.start, entity));
         }
         // Behind the beginning of a story these words speak of those who are in it.
         all.retain(|(_, entity)| {
@@ -427,6 +441,20 @@ mod tests {
             "owl on the left, mountain in the middle and knight on the right in the tower at night"
         );
         assert_eq!(alone.composition_prompt(&prompt), prompt);
+    }
+
+    #[test]
+    fn one_of_several_is_whoever_they_are_in_the_cast() {
+        let mut story = request(&["My grandmother kept bees."]);
+        story.board.cast = vec![Member {
+            kind: MemberKind::Character,
+            name: "bees".into(),
+            ..Member::new(MemberId(1))
+        }];
+        assert_eq!(
+            story.composition_prompt("A bee and a wolf sleep in the garden."),
+            "bees on the left and wolf on the right in the garden on a sunny day"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Crop, Preprocess, Siglip, SiglipConfig};
 use crate::nn::Params;
 use crate::nn::gpu::Gpu;
 use crate::pixels::on_white;
-use crate::resample::{Filter, resize};
+use crate::resample::{Filter, resize_rows_first};
 use crate::weights::{GgmlType, GgufHeader, GgufTensors, GgufValue, WeightsError};
 
 /// The kind of projector that is read, as `clip.projector_type` names it.
@@ -164,7 +164,7 @@ impl Projector {
             Rgb([r, g, b])
         });
         let side = self.facts.config.image_size;
-        let square = resize(&rgb, side as u32, side as u32, Filter::Bilinear);
+        let square = resize_rows_first(&rgb, side as u32, side as u32, Filter::Bilinear);
         let how = Preprocess {
             size: side,
             crop: Crop::Centre,
