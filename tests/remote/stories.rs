@@ -204,6 +204,20 @@ fn a_story_is_written_by_one_engine_and_drawn_by_another() {
     );
 }
 
+/// Adds a workflow by its name, and what was said of it.
+fn add_workflow(home: &Path, server: &Server, name: &str, graph: &Value) -> Output {
+    let workflow = home.join(format!("{name}.json"));
+    std::fs::write(&workflow, graph.to_string()).unwrap();
+    let workflow = workflow.to_str().unwrap();
+    let address = server.address.as_str();
+    let added = run(
+        home,
+        &["models", "add", "comfyui", address, "--workflow", workflow],
+    );
+    assert!(added.status.success(), "{}", said(&added));
+    added
+}
+
 #[test]
 fn the_cast_s_pictures_go_into_the_reference_inputs_of_a_workflow() {
     let home = tempfile::tempdir().unwrap();
@@ -220,20 +234,7 @@ fn the_cast_s_pictures_go_into_the_reference_inputs_of_a_workflow() {
         "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}, "_meta": {"title": "Prompt"}},
         "7": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
     });
-    let workflow = home.path().join("edit.json");
-    std::fs::write(&workflow, graph.to_string()).unwrap();
-    let added = run(
-        home.path(),
-        &[
-            "models",
-            "add",
-            "comfyui",
-            &server.address,
-            "--workflow",
-            workflow.to_str().unwrap(),
-        ],
-    );
-    assert!(added.status.success(), "{}", said(&added));
+    add_workflow(home.path(), &server, "edit", &graph);
     let mut cast = Vec::new();
     for (name, colour) in [("Milo", [250, 0, 0]), ("the owl", [0, 0, 250])] {
         let file = format!("{}.png", name.replace(' ', "-"));
@@ -303,20 +304,7 @@ fn what_a_workflow_has_no_input_for_is_told_and_never_passed_over() {
         "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x"}, "_meta": {"title": "Prompt"}},
         "7": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
     });
-    let workflow = home.path().join("own.json");
-    std::fs::write(&workflow, graph.to_string()).unwrap();
-    let added = run(
-        home.path(),
-        &[
-            "models",
-            "add",
-            "comfyui",
-            &server.address,
-            "--workflow",
-            workflow.to_str().unwrap(),
-        ],
-    );
-    assert!(added.status.success(), "{}", said(&added));
+    let added = add_workflow(home.path(), &server, "own", &graph);
     let own = "its own stay: negative, seed, steps, width, height";
     assert!(said(&added).contains(own), "{}", said(&added));
     let out = home.path().join("story");
