@@ -78,10 +78,11 @@ impl DrawingJudge {
         }
         // Somebody is looked for before what the picture shows, be it right or wrong.
         scene.setting = setting;
+        let without = self.renderer().draw(&scene);
         let twice = shown
             .figures
             .iter()
-            .any(|figure| self.stands(picture, &scene, figure));
+            .any(|figure| self.stands(picture, (&scene, &without), figure));
         verdict.once.add(right(!twice), 1);
         let count = shown.figures.len();
         let mut others = self
@@ -90,7 +91,7 @@ impl DrawingJudge {
             .filter(|other| shown.figures.iter().all(|own| own.subject != **other));
         let other = others.any(|other| {
             let figure = Figure::new(other.clone(), count, 1.0, (0, 0));
-            self.stands(picture, &scene, &figure)
+            self.stands(picture, (&scene, &without), &figure)
         });
         verdict.nobody_else.add(right(!other && !twice), 1);
         verdict
@@ -126,11 +127,15 @@ impl DrawingJudge {
     }
 
     /// Whether `picture` comes nearer to `scene` with `figure` somewhere where nobody stands than
-    /// without.
-    fn stands(&self, picture: &RgbImage, scene: &Composition, figure: &Figure) -> bool {
+    /// `without`, as it was drawn.
+    fn stands(
+        &self,
+        picture: &RgbImage,
+        (scene, without): (&Composition, &[u8]),
+        figure: &Figure,
+    ) -> bool {
         let small = self.renderer().scaled(figure);
         let y = ROWS[usize::from(figure.subject.is_sky())];
-        let without = self.renderer().draw(scene);
         COLUMNS.into_iter().any(|x| {
             let there = Figure {
                 x,
@@ -143,7 +148,7 @@ impl DrawingJudge {
             let mut with = scene.clone();
             with.figures.push(there);
             let with = self.renderer().draw(&with);
-            distance(picture, &with, (x, y)) < distance(picture, &without, (x, y))
+            distance(picture, &with, (x, y)) < distance(picture, without, (x, y))
         })
     }
 }
