@@ -66,6 +66,10 @@ pub struct ReferenceSettings {
     pub dropout: [f64; 3],
     /// Where the weights of min-SNR end.
     pub min_snr_gamma: f64,
+    /// The least weight of a sample. min-SNR counts next to nothing where there is hardly any
+    /// picture left, which is where place and weather are decided.
+    #[serde(default)]
+    pub least_weight: f32,
     /// Weight of latents inside a figure's box; 1 elsewhere.
     pub subject_weight: f32,
     /// Most tokens of a caption.
@@ -256,7 +260,10 @@ impl Stage for ReferenceTraining<'_> {
         let noise = NoiseSource::new(s.seed ^ 0x5eed, step).tensor(x0.dims(), &nets.device)?;
         let noisy = schedule.add_noise(&x0, &noise, &batch.timesteps)?;
         let target = schedule.target(&x0, &noise, &batch.timesteps)?;
-        let snr = schedule.min_snr_weights(&batch.timesteps, s.min_snr_gamma);
+        let mut snr = schedule.min_snr_weights(&batch.timesteps, s.min_snr_gamma);
+        for weight in &mut snr {
+            *weight = weight.max(s.least_weight);
+        }
         let weights = scenes.weights(&batch.scenes, &snr, s.subject_weight)?;
         let passes = self.shards.run(|part| {
             let cut = |t: &Tensor| t.narrow(0, part.start, part.len());
