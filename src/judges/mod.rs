@@ -1,6 +1,7 @@
 //! The judges: networks that say what a picture shows and which text it fits, and how what they
 //! say is counted. Whoever trains them and whoever asks them stands above.
 
+mod compositions;
 pub mod contrastive;
 mod drawings;
 pub(crate) mod metrics;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::cause::{Cause, first_line};
 use crate::files::write_in_folder;
 
+pub use compositions::{CompositionRecogniser, DrawingChoice};
 pub use contrastive::{Contrastive, ContrastiveConfig};
 pub use drawings::{CHOICE, DrawingJudge, Verdict};
 pub use metrics::{

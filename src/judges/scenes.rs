@@ -154,7 +154,7 @@ impl DrawingJudge {
 }
 
 /// Whether the boxes of two figures have more than a fifth of the smaller one's width in common.
-fn overlap(a: &Figure, b: &Figure) -> bool {
+pub(super) fn overlap(a: &Figure, b: &Figure) -> bool {
     let span = |figure: &Figure| {
         let (left, _, width, _) = figure.unit_box();
         (left, left + width)

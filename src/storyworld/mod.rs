@@ -25,7 +25,8 @@ pub use place::{Place, Time, Weather};
 pub use reference::{refers, unnamed};
 pub use render::Renderer;
 pub use scene::{
-    LAYOUTS, MAX_SUBJECTS, PictureThird, PlacedSubject, Rect, Scene, SceneOptions, Split, held_out,
+    FALLS, LAYOUTS, MAX_SUBJECTS, PictureThird, PlacedSubject, Rect, Scene, SceneOptions, Split,
+    held_out,
 };
 pub use tale::{PLOT_COUNT, Tale};
 pub use words::{Mentions, is_drawn, is_word, mentions, synonyms, vocabulary, words};

@@ -15,7 +15,7 @@ pub(super) const UNITS: i32 = 128;
 /// Drawn variants of every place.
 pub const LAYOUTS: u8 = 3;
 /// Variants of falling rain and snow.
-pub(super) const FALLS: u8 = 2;
+pub const FALLS: u8 = 2;
 /// Sizes a subject is drawn in, relative to its usual one.
 pub(super) const SCALES: [f32; 3] = [0.95, 1.0, 1.05];
 /// Most subjects in one scene.

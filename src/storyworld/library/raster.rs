@@ -60,16 +60,22 @@ impl CompositionRenderer {
         self.draw_backdrop(&composition.setting, &mut rgb);
         let time = composition.setting.time;
         for figure in &composition.figures {
-            let (x, y, width, height) = figure.unit_box();
-            let (x, y) = (self.pixels(x), self.pixels(y));
-            if !figure.subject.is_sky() {
-                self.shadow((width, height)).blend(x, y, &mut rgb, side);
-            }
-            self.sprite(figure, time).blend(x, y, &mut rgb, side);
+            let (x, y, ..) = figure.unit_box();
+            self.blend(figure, time, (x, y), &mut rgb, side);
         }
         let scene = composition.setting.scene();
         self.backdrops.draw_fall(&scene, &mut rgb);
         rgb
+    }
+
+    /// The figure with the shadow that it throws, its corner at (x, y) in 1/128 of the picture.
+    fn blend(&self, figure: &Figure, time: Time, (x, y): (i32, i32), rgb: &mut [u8], side: i32) {
+        let (x, y) = (self.pixels(x), self.pixels(y));
+        if !figure.subject.is_sky() {
+            let shadow = self.shadow((figure.width, figure.height));
+            shadow.blend(x, y, rgb, side);
+        }
+        self.sprite(figure, time).blend(x, y, rgb, side);
     }
 
     fn draw_backdrop(&self, setting: &SceneSetting, rgb: &mut [u8]) {
@@ -98,6 +104,24 @@ impl CompositionRenderer {
         self.sprite(figure, Time::Day)
             .blend(self.pixels(x), self.pixels(y), &mut rgb, side);
         rgb
+    }
+
+    /// The figure with its shadow in the light of `time`, cut out of its canvas: of each of its
+    /// `reference_size * reference_size` pixels the colour on black, and how much of what is behind
+    /// shows through, of 255.
+    pub fn cut(&self, figure: &Figure, time: Time) -> Vec<([u8; 3], u8)> {
+        let side = self.reference_size() as i32;
+        let [black, white] = [0, u8::MAX].map(|paper| {
+            let mut rgb = vec![paper; (side * side * 3) as usize];
+            self.blend(figure, time, figure.in_canvas(), &mut rgb, side);
+            rgb
+        });
+        let both = black.chunks_exact(3).zip(white.chunks_exact(3));
+        both.map(|(black, white)| {
+            let colour = [black[0], black[1], black[2]];
+            (colour, white[0].saturating_sub(black[0]))
+        })
+        .collect()
     }
 
     /// The same figure with its picture in the size that this renderer draws it in, so that it is
