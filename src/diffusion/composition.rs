@@ -13,6 +13,9 @@ use super::{
 use crate::storyworld::library::{CELLS, CompositionRenderer, Figure};
 use crate::weights::ComputeDevices;
 
+/// Where in the picture the empty reference of a place without anybody stands, in cells.
+const EMPTY_CORNER: [f32; 2] = [4.0, 7.0];
+
 /// A picture request for a model that draws compositions.
 #[derive(Clone, Debug, Default)]
 pub struct CompositionRequest {
@@ -70,11 +73,10 @@ impl CompositionDiffusion {
         sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
     ) -> Result<Option<RgbaImage>, DiffusionError> {
         let mut towards = self.conditioning(&request.setting)?;
-        if let Some(references) = self.references(request)? {
-            let empty = self.conditioning("")?;
-            let unet = &self.diffusion.unet;
-            towards.references = Some(unet.read_references(&references, 1, &empty)?);
-        }
+        let empty = self.conditioning("")?;
+        let references = self.references(request)?;
+        let unet = &self.diffusion.unet;
+        towards.references = Some(unet.read_references(&references, 1, &empty)?);
         let away = self.conditioning(negative)?;
         let conditions = [&towards, &away];
         self.diffusion
@@ -90,17 +92,19 @@ impl CompositionDiffusion {
         })
     }
 
-    fn references(
-        &self,
-        request: &CompositionRequest,
-    ) -> Result<Option<ReferenceLatents>, DiffusionError> {
-        if request.figures.is_empty() {
-            return Ok(None);
-        }
+    fn references(&self, request: &CompositionRequest) -> Result<ReferenceLatents, DiffusionError> {
         let side = self.renderer.reference_size();
         let device = self.diffusion.device();
-        let pixels = request.figures.iter().map(|figure| {
-            let rgb = self.renderer.reference(figure);
+        let mut references: Vec<(Vec<u8>, [f32; 2])> = request
+            .figures
+            .iter()
+            .map(|at| (self.renderer.reference(at), [at.x as f32, at.y as f32]))
+            .collect();
+        if references.is_empty() {
+            references.push((self.renderer.empty_reference(), EMPTY_CORNER));
+        }
+        let (pixels, corners): (Vec<_>, Vec<_>) = references.into_iter().unzip();
+        let pixels = pixels.into_iter().map(|rgb| {
             let picture = RgbImage::from_raw(side, side, rgb);
             let picture = picture.unwrap_or_else(|| RgbImage::new(side, side));
             picture_tensor(&picture, (side as usize, side as usize), device)
@@ -108,11 +112,10 @@ impl CompositionDiffusion {
         let pixels = Tensor::cat(&pixels.collect::<Result<Vec<_>, _>>()?, 0)?;
         let vae = &self.diffusion.vae;
         let latents = (vae.encode(&pixels)?.mean * vae.config().scaling_factor)?;
-        let corners = request.figures.iter();
-        Ok(Some(ReferenceLatents {
+        Ok(ReferenceLatents {
             latents,
-            corners: corners.map(|at| [at.x as f32, at.y as f32]).collect(),
-            left_out: vec![false; request.figures.len()],
-        }))
+            left_out: vec![false; corners.len()],
+            corners,
+        })
     }
 }

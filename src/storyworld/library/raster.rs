@@ -99,11 +99,17 @@ impl CompositionRenderer {
     /// `reference_size * reference_size * 3` bytes.
     pub fn reference(&self, figure: &Figure) -> Vec<u8> {
         let side = self.reference_size() as i32;
-        let mut rgb = PAPER.repeat((side * side) as usize);
+        let mut rgb = self.empty_reference();
         let (x, y) = figure.in_canvas();
         self.sprite(figure, Time::Day)
             .blend(self.pixels(x), self.pixels(y), &mut rgb, side);
         rgb
+    }
+
+    /// The reference of nobody.
+    pub fn empty_reference(&self) -> Vec<u8> {
+        let side = self.reference_size();
+        PAPER.repeat((side * side) as usize)
     }
 
     /// The figure with its shadow in the light of `time`, cut out of its canvas: of each of its
