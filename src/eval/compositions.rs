@@ -3,22 +3,17 @@
 //! to the story before it.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use image::{DynamicImage, RgbImage, RgbaImage};
 use serde::Serialize;
 
 use super::EvalError;
-use crate::pipeline::{BoardContext, ContextPanel, Make, Pipeline, Request};
-use crate::story::{Images, Member, MemberId, MemberKind, PanelId, name_mentions};
+use super::illustrated::{IllustratedTale, SIZE};
+use crate::pipeline::Pipeline;
+use crate::story::{Member, name_mentions};
 use crate::storyworld::library::{
-    CompositionPrompt, CompositionRenderer, DRAWING_SIDE, DrawingId, LibraryTale, PromptSubject,
-    drawing, drawn_nouns,
+    CompositionPrompt, CompositionRenderer, DrawingId, LibraryTale, PromptSubject,
 };
-use crate::storyworld::{Split, Time, Weather};
-
-/// Pixels a side of the pictures in context.
-const SIZE: u32 = 256;
+use crate::storyworld::{Time, Weather};
 
 /// Counts over the panels after each story's first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -47,69 +42,6 @@ pub struct CompositionReport {
     pub surprise: f64,
     /// See `surprise`.
     pub tokens: usize,
-}
-
-/// A story with its cast and its pictures.
-struct IllustratedTale {
-    tale: LibraryTale,
-    cast: Vec<Member>,
-    images: Images,
-    context: Vec<ContextPanel>,
-}
-
-impl IllustratedTale {
-    fn new(seed: u64, renderer: &CompositionRenderer) -> Self {
-        let tale = LibraryTale::random(seed, Split::HeldOut);
-        let images = Images::new();
-        let cast = (1..)
-            .zip(&tale.members)
-            .map(|(id, member)| Member {
-                kind: match member.drawing.get().kind.is_character() {
-                    true => MemberKind::Character,
-                    false => MemberKind::Thing,
-                },
-                name: member.name.clone(),
-                description: member.noun.to_owned(),
-                pictures: vec![images.put(drawing(member.drawing, DRAWING_SIDE))],
-                ..Member::new(MemberId(id))
-            })
-            .collect();
-        let context = (1..)
-            .zip(&tale.panels)
-            .map(|(id, panel)| {
-                let rgb = renderer.draw(&panel.composition);
-                let picture = RgbImage::from_raw(SIZE, SIZE, rgb).unwrap_or_default();
-                let picture: RgbaImage = DynamicImage::ImageRgb8(picture).to_rgba8();
-                ContextPanel {
-                    id: PanelId(id),
-                    text: panel.text.clone(),
-                    picture: Some(Arc::new(picture)),
-                }
-            })
-            .collect();
-        Self {
-            tale,
-            cast,
-            images,
-            context,
-        }
-    }
-
-    /// What is asked for the picture of a panel: those are in the cast who were in the panels
-    /// before it.
-    fn request(&self, panel: usize) -> Request {
-        Request {
-            board: BoardContext {
-                cast: self.cast[..self.tale.panels[panel - 1].known].to_vec(),
-                ..BoardContext::default()
-            },
-            context: self.context[..panel].to_vec(),
-            text: Some(self.context[panel].text.clone()),
-            make: Make::Prompt,
-            images: self.images.clone(),
-            ..Request::default()
-        }
-    }
 }
 
 /// Asks `pipeline` for the prompt of each panel of `stories` held-out stories from `seed` on, their
@@ -154,10 +86,8 @@ impl CompositionReport {
         let read = CompositionPrompt::read(prompt, &names);
         // Whose noun is drawn as another of its kind is still the one.
         let member = |drawing: DrawingId| {
-            tale.members.iter().position(|member| {
-                let mut nouns = drawn_nouns(member.noun).into_iter();
-                member.drawing == drawing || nouns.any(|noun| noun.drawing == drawing)
-            })
+            let mut members = tale.members.iter();
+            members.position(|member| member.drawings().contains(&drawing))
         };
         let shown: Vec<Option<usize>> = read
             .figures
@@ -196,6 +126,8 @@ impl CompositionReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::story::MemberId;
+    use crate::storyworld::Split;
 
     #[test]
     fn a_prompt_that_says_what_is_shown_is_right_in_everything() {

@@ -8,6 +8,7 @@ mod drawings;
 mod faithfulness;
 mod frechet;
 mod identity;
+mod illustrated;
 mod stem;
 pub mod stories;
 mod text;

@@ -56,14 +56,18 @@ pub struct TextScore {
 }
 
 impl TextScore {
-    /// Judges `generated`, written after the texts `before` where the story goes on with `reference`.
-    pub fn new(generated: &str, reference: &str, before: &[&str]) -> Self {
+    /// Judges `generated`, written after the texts `before` where the story goes on with `reference`;
+    /// with how many characters it names, and how many of them the story has.
+    pub fn new(
+        generated: &str,
+        reference: &str,
+        before: &[&str],
+        (named, of_the_cast): (usize, usize),
+    ) -> Self {
         let (hypothesis, target): (Vec<String>, Vec<String>) =
             (words(generated).collect(), words(reference).collect());
         let (matches, possible): (Vec<_>, Vec<_>) =
             (1..=2).map(|n| clipped(&hypothesis, &target, n)).unzip();
-        let cast: Vec<&str> = before.iter().copied().chain([reference]).collect();
-        let (named, of_the_cast) = of_the_cast(generated, &cast);
         let known: HashSet<String> = before.iter().flat_map(|t| sentences(t)).collect();
         Self {
             words: hypothesis.len(),
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
 
     fn score(told: &str, reference: &str) -> TextScore {
-        TextScore::new(told, reference, &[])
+        TextScore::new(told, reference, &[], (0, 0))
     }
 
     fn close(got: f64, want: f64) {
@@ -295,11 +299,19 @@ mod tests {
         close(distinct_2([&a].into_iter()).unwrap(), 3.0 / 4.0);
         close(distinct_2([&a, &a].into_iter()).unwrap(), 3.0 / 8.0);
         let before = ["A fox walks. She is lost!", "An owl comes."];
-        let again = TextScore::new("Now, she is here. She is lost.", "The bear runs.", &before);
+        let again = TextScore::new(
+            "Now, she is here. She is lost.",
+            "The bear runs.",
+            &before,
+            (0, 0),
+        );
         assert!(again.repeats);
-        let new = TextScore::new("The owl and a bear and a pig run.", "A bear runs.", &before);
+        let told = "The owl and a bear and a pig run.";
+        let new = TextScore::new(told, "A bear runs.", &before, (3, 2));
         assert!(!new.repeats);
         assert_eq!((new.named, new.of_the_cast), (3, 2));
+        let cast = [before[0], before[1], "A bear runs."];
+        assert_eq!(of_the_cast(told, &cast), (3, 2));
         assert_eq!(of_the_cast("The owl meets a pig.", &before), (2, 1));
     }
 }

@@ -41,6 +41,8 @@ pub const MODELS_ENV: &str = "VOKENBOARD_MODELS";
 
 /// The model that is used when none is named.
 pub const DEFAULT_MODEL: &str = "sprout";
+/// The built-in model that draws from references.
+pub const OPEN_MODEL: &str = "sprout-open";
 
 /// What can be wrong with a model folder. Each message is one sentence naming the file and the
 /// remedy.

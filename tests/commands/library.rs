@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use assert_cmd::Command;
 use candle_core::Device;
 use image::{Rgba, RgbaImage};
+use predicates::prelude::*;
 use predicates::str::contains;
 use vokenboard::diffusion::{CompositionDiffusion, DenoisingOptions};
 use vokenboard::eval::{DrawingOptions, DrawingSource, judge_drawings};
@@ -241,6 +242,61 @@ fn what_such_a_model_cannot_take_is_refused_by_name() {
         .assert()
         .code(1)
         .stderr(contains("tiny-stage draws pictures of 128x128 pixels only"));
+}
+
+/// Stories of the library are told to the same end as those of the storyworld; who is not shown to the
+/// painter is not drawn.
+#[test]
+fn the_comparison_tells_stories_of_the_library() {
+    let desk = tempfile::tempdir().unwrap();
+    let row = |name: &str, more: &str| {
+        format!(
+            "[[row]]\nname = \"{name}\"\nkind = \"pipeline\"\nmodel = \"sprout-open\"\n{more}\n"
+        )
+    };
+    let rows = [
+        "world = \"library\"\n".to_owned(),
+        row("vokens", ""),
+        row("no references", "references = false\nwrites = false"),
+        "[[row]]\nname = \"real\"\nkind = \"real\"\n".to_owned(),
+    ];
+    fs::write(desk.path().join("rows.toml"), rows.concat()).unwrap();
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let options = "--config rows.toml --stories 1 --seed 5 --steps 4 --json out.json";
+    crate::support::vokenboard(&built_in)
+        .current_dir(desk.path())
+        .args(["eval", "stories"])
+        .args(options.split(' '))
+        .assert()
+        .success()
+        .stdout(contains("| no references |").and(contains("Fréchet").not()))
+        .stdout(contains("which of 100 drawings"));
+    let report = fs::read_to_string(desk.path().join("out.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["world"], "library");
+    let value = |row: usize, metric: &str| report["rows"][row]["metrics"][metric]["value"].as_f64();
+    for metric in [
+        "recall",
+        "precision",
+        "place",
+        "time",
+        "weather",
+        "all_correct",
+    ] {
+        assert_eq!(value(2, metric), Some(1.0), "{metric}");
+        assert_eq!(value(2, "frechet"), None);
+    }
+    let recall = |row| value(row, "recall").unwrap();
+    assert!(recall(0) > recall(1), "{report}");
+    assert!(value(0, "perplexity").unwrap() > 1.0 && value(1, "perplexity").is_none());
+    // What the storyworld has no references for is refused by name.
+    fs::write(desk.path().join("rows.toml"), rows[1..].concat()).unwrap();
+    crate::support::vokenboard(&built_in)
+        .current_dir(desk.path())
+        .args(["eval", "stories", "--config", "rows.toml"])
+        .assert()
+        .code(1)
+        .stderr(contains("rows.toml").and(contains("\"no references\"")));
 }
 
 #[test]

@@ -14,9 +14,6 @@ use crate::story::read_picture_file;
 use crate::storyworld::library::{CompositionSubject, cut_out};
 use crate::weights::{self, ComputeDevices};
 
-/// The built-in model that draws from references.
-const OPEN_MODEL: &str = "sprout-open";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Whose {
     /// Drawings of the library that training saw
@@ -82,7 +79,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     }
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => weights::models_dir(None)?.join(OPEN_MODEL),
+        None => weights::models_dir(None)?.join(weights::OPEN_MODEL),
     };
     let source = match (&args.pictures, args.drawings) {
         (Some(dir), _) => DrawingSource::Other(pictures(dir)?),

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::super::output::{ForceArgs, write_json};
 use crate::eval::EvalError;
-use crate::eval::stories::{BUILT_IN, MethodContext, StoryOptions, compare, judges, read_rows};
+use crate::eval::stories::{BUILT_IN, MethodContext, StoryOptions, compare, read_rows};
 use crate::export;
 use crate::pipeline;
 use crate::story::Settings;
@@ -33,7 +33,7 @@ pub(super) struct StoriesArgs {
     /// The same number tells the same stories
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Steps of each picture [default: the built-in model's usual number]
+    /// Steps of each picture [default: the usual number of the world's built-in model]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub steps: Option<u32>,
     /// Keep the stories that each row told as project folders, to be voted on
@@ -63,7 +63,7 @@ pub(super) fn run(args: &StoriesArgs) -> anyhow::Result<()> {
 }
 
 fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
-    let rows = match &args.config {
+    let comparison = match &args.config {
         None => read_rows(Path::new(BUILT_IN.0), BUILT_IN.1)?,
         Some(path) => {
             let text = crate::files::read_text(path).map_err(|e| EvalError::Rows {
@@ -74,17 +74,18 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
         }
     };
     let models = weights::models_dir(args.models.as_deref())?;
-    let judges = judges(&models)?;
-    let built_in = weights::find(&models, weights::DEFAULT_MODEL)?;
+    let world = comparison.world.open(&models)?;
+    let built_in = weights::find(&models, comparison.world.model())?;
     let mut settings = pipeline::default_settings(Settings::default(), &built_in.manifest);
     settings.steps = args.steps.unwrap_or(settings.steps);
     let workshop = MethodContext {
         models: &models,
         settings: &settings,
-        judge: judges.contrastive.clone(),
+        judge: world.contrastive(),
         gallery: args.scenes.min(GALLERY),
     };
     let options = StoryOptions {
+        world: comparison.world,
         stories: args.stories,
         scenes: args.scenes,
         seed: args.seed,
@@ -93,10 +94,17 @@ fn compare_rows(args: &StoriesArgs) -> anyhow::Result<()> {
         scores: args.scores.clone(),
     };
     let bar = ProgressBar::new_spinner();
-    let report = compare(&rows, &workshop, &judges, &options, &mut |what| {
+    let progress = &mut |what: &str| {
         bar.set_message(what.to_owned());
         bar.tick();
-    })?;
+    };
+    let report = compare(
+        &comparison.rows,
+        &workshop,
+        world.as_ref(),
+        &options,
+        progress,
+    )?;
     bar.finish_and_clear();
     print!("{}", report.markdown());
     write_json(args.json.as_deref(), &report.json())

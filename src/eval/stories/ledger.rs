@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::keep::slug;
 use super::rows::RowConfig;
 use super::score::StoryScore;
+use super::world::World;
 use super::{MethodContext, StoryOptions};
 use crate::eval::EvalError;
 use crate::voken::VokenFolder;
@@ -48,7 +49,7 @@ pub(super) fn fingerprint(
             Some(hashes.collect::<Vec<_>>())
         }
     };
-    Ok(json!({
+    let mut of = json!({
         "row": format!("{:?} {:?} {:?} {:?}", row.kind, row.recipe, row.context, row.guidance),
         "writes": row.writes,
         "settings": options.settings,
@@ -58,7 +59,15 @@ pub(super) fn fingerprint(
         "weights": weights,
         "voken": hash(&row.voken),
         "writer": hash(&row.writer),
-    }))
+    });
+    // What is as usual is not said: scores from before there was a choice are still those of the row.
+    if options.world != World::default() {
+        of["world"] = options.world.key().into();
+    }
+    if !row.references {
+        of["references"] = false.into();
+    }
+    Ok(of)
 }
 
 /// Whether scores that say they are `begun`'s are those of `row`, which is `of`. What they say of
@@ -145,6 +154,7 @@ mod tests {
         let rows = "[[row]]\nname = \"Real ones\"\nkind = \"real\"";
         super::super::rows::read(Path::new("rows.toml"), rows)
             .unwrap()
+            .rows
             .remove(0)
     }
 

@@ -11,9 +11,12 @@ use super::rows::{ContextPart, MethodKind, RowConfig};
 use crate::eval::EvalError;
 use crate::judges::{Contrastive, JudgeError};
 use crate::llm::LlmError;
-use crate::pipeline::{self, ContextPanel, Make, Output, Pipeline, PipelineError, Request};
-use crate::story::Settings;
-use crate::storyworld::{Renderer, Scene};
+use crate::pipeline::{
+    self, BoardContext, ContextPanel, Make, Output, Pipeline, PipelineError, Request,
+};
+use crate::story::{Images, Member, Settings};
+use crate::storyworld::library::{SceneSetting, SettingMentions};
+use crate::storyworld::{Time, Weather};
 
 /// Pixels a side of the pictures in context and of real ones.
 pub(super) const SIZE: u32 = 256;
@@ -22,9 +25,12 @@ pub(super) const SIZE: u32 = 256;
 pub struct StoryPosition<'a> {
     /// The panels before, with their own texts and pictures.
     pub context: &'a [ContextPanel],
-    /// The same panels' scenes and sentences, then this one's: only the real teller looks at the
-    /// scenes.
-    pub panels: &'a [(Scene, String)],
+    /// The panel itself: only the real teller looks at its picture.
+    pub panel: &'a ContextPanel,
+    /// Who is in the cast by then.
+    pub cast: &'a [Member],
+    /// The pictures of the cast.
+    pub images: &'a Images,
     /// Seed of the panel.
     pub seed: u64,
 }
@@ -32,11 +38,7 @@ pub struct StoryPosition<'a> {
 impl StoryPosition<'_> {
     /// This panel's sentence.
     pub fn sentence(&self) -> &str {
-        self.panels.last().map_or("", |(_, text)| text)
-    }
-
-    fn scene(&self) -> Option<&Scene> {
-        self.panels.last().map(|(scene, _)| scene)
+        &self.panel.text
     }
 }
 
@@ -104,12 +106,14 @@ impl MethodContext<'_> {
                 pipeline: self.pipeline(model, recipe, row.voken.as_deref())?,
                 settings: settings.clone(),
                 context: row.context.clone(),
+                references: row.references,
             })
         };
         Ok(match row.kind {
-            MethodKind::Real => Box::new(Real(Renderer::new(SIZE))),
+            MethodKind::Real => Box::new(Real),
             MethodKind::Pipeline => Box::new(whole()?),
             MethodKind::Gill => {
+                let whole = whole()?;
                 let Some(judge) = &self.judge else {
                     return Err(JudgeError::Contrastive {
                         path: self.models.join("sprout/contrastive"),
@@ -118,7 +122,7 @@ impl MethodContext<'_> {
                     .into());
                 };
                 Box::new(Gill {
-                    whole: whole()?,
+                    whole,
                     gallery: Gallery::new(judge.clone(), self.gallery)?,
                 })
             }
@@ -131,6 +135,7 @@ impl MethodContext<'_> {
                     pipeline: self.pipeline(model, recipe, row.writer.as_deref())?,
                     settings: settings.clone(),
                     context: vec![ContextPart::Texts],
+                    references: row.references,
                 },
             }),
         })
@@ -179,25 +184,6 @@ fn able<T>(made: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
     }
 }
 
-/// The text that a pipeline goes on with after `context`; empty where it finds none.
-fn text(
-    pipeline: &mut dyn Pipeline,
-    context: Vec<ContextPanel>,
-    settings: &Settings,
-) -> Result<String, EvalError> {
-    let request = Request {
-        context,
-        text: None,
-        picture: None,
-        make: Make::Text,
-        settings: settings.clone(),
-        ..Request::default()
-    };
-    let made = able(run(pipeline, &request))?;
-    let text = made.and_then(|made| made.text);
-    Ok(text.map(|(text, _)| text).unwrap_or_default())
-}
-
 /// Log probabilities of `text`; none where the story is too long for the model.
 fn likelihood(
     pipeline: &mut dyn Pipeline,
@@ -208,26 +194,37 @@ fn likelihood(
     able(all.map_err(EvalError::from))
 }
 
-fn seeded(settings: &Settings, seed: u64) -> Settings {
-    Settings {
-        seed,
-        ..settings.clone()
-    }
-}
-
 fn missing_picture() -> EvalError {
     PipelineError::Request("the model made no picture where one was wanted".into()).into()
 }
 
-struct Real(Renderer);
+/// The words of place, time and weather of a picture prompt that says who stands there, too.
+///
+/// # Errors
+/// A prompt without a place.
+fn setting_words(prompt: &str) -> Result<String, EvalError> {
+    let said = SettingMentions::of(prompt);
+    let Some(location) = said.location else {
+        let why =
+            format!("{prompt:?} names no place, and nothing else is drawn without references");
+        return Err(PipelineError::Request(why).into());
+    };
+    let setting = SceneSetting {
+        location,
+        time: said.time.unwrap_or(Time::Day),
+        weather: said.weather.unwrap_or(Weather::Clear),
+        layout: 0,
+        fall: 0,
+    };
+    Ok(setting.description())
+}
+
+struct Real;
 
 impl Real {
     fn picture(&self, at: &StoryPosition) -> RgbImage {
-        let mut picture = RgbImage::new(SIZE, SIZE);
-        if let Some(scene) = at.scene() {
-            self.0.draw(scene, &mut picture);
-        }
-        picture
+        let picture = at.panel.picture.as_deref();
+        picture.map(ConvertBuffer::convert).unwrap_or_default()
     }
 }
 
@@ -258,6 +255,8 @@ struct Whole {
     pipeline: Box<dyn Pipeline>,
     settings: Settings,
     context: Vec<ContextPart>,
+    /// Whether the painter is shown pictures of those whom it draws.
+    references: bool,
 }
 
 impl Whole {
@@ -277,16 +276,35 @@ impl Whole {
         at.context.iter().map(panel).collect()
     }
 
+    /// What is asked for `text` or the next one.
+    fn request(&self, at: &StoryPosition, text: Option<&str>, make: Make) -> Request {
+        Request {
+            board: BoardContext {
+                cast: at.cast.to_vec(),
+                ..BoardContext::default()
+            },
+            context: self.context(at),
+            text: text.map(str::to_owned),
+            make,
+            settings: Settings {
+                seed: at.seed,
+                ..self.settings.clone()
+            },
+            images: at.images.clone(),
+            ..Request::default()
+        }
+    }
+
     /// A picture of `sentence` in the place of the panel's own.
     fn picture(&mut self, at: &StoryPosition, sentence: &str) -> Result<RgbImage, EvalError> {
-        let request = Request {
-            context: self.context(at),
-            text: Some(sentence.to_owned()),
-            picture: None,
-            make: Make::Picture,
-            settings: seeded(&self.settings, at.seed),
-            ..Request::default()
-        };
+        let mut request = self.request(at, Some(sentence), Make::Picture);
+        if !self.references {
+            // The same vokens or rules say who is there; what is drawn is where that is, and when.
+            let asked = self.request(at, Some(sentence), Make::Prompt);
+            let prompt = run(self.pipeline.as_mut(), &asked)?.prompt;
+            request.prompt = Some(setting_words(&prompt.unwrap_or_default())?);
+            request.board.cast.clear();
+        }
         let made = run(self.pipeline.as_mut(), &request)?;
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
         Ok(picture.convert())
@@ -303,23 +321,17 @@ impl StoryMethod for Whole {
             // Without a story there is nothing to go on with.
             return Ok(None);
         }
-        let settings = seeded(&self.settings, at.seed);
-        let context = self.context(at);
-        text(self.pipeline.as_mut(), context, &settings).map(Some)
+        let request = self.request(at, None, Make::Text);
+        let made = able(run(self.pipeline.as_mut(), &request))?;
+        let text = made.and_then(|made| made.text);
+        Ok(Some(text.map(|(text, _)| text).unwrap_or_default()))
     }
 
     fn go_on(&mut self, at: &StoryPosition) -> Result<Option<Continuation>, EvalError> {
         if self.context.is_empty() {
             return Ok(None);
         }
-        let request = Request {
-            context: self.context(at),
-            text: None,
-            picture: None,
-            make: Make::Both,
-            settings: seeded(&self.settings, at.seed),
-            ..Request::default()
-        };
+        let request = self.request(at, None, Make::Both);
         let Some(made) = able(run(self.pipeline.as_mut(), &request))? else {
             return Ok(None);
         };
@@ -399,5 +411,21 @@ impl StoryMethod for Unimodal {
 
     fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         self.writer.log_probabilities(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_references_a_prompt_keeps_where_and_when_it_plays() {
+        let words = setting_words("owl on the left and boat on the right in the harbour at night");
+        assert_eq!(words.unwrap(), "in the harbour at night");
+        let said = setting_words("an owl").unwrap_err().to_string();
+        assert!(
+            said.contains("an owl") && said.contains("no place"),
+            "{said}"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::world::World;
 use crate::cause::Cause;
 use crate::eval::EvalError;
 
@@ -63,6 +64,22 @@ pub struct RowConfig {
     /// they draw would write the same again.
     #[serde(default = "yes")]
     pub writes: bool,
+    /// In the world `library`: whether the painter is shown pictures of those whom it draws. Without
+    /// them it draws the place, time and weather of the same prompt.
+    #[serde(default = "yes")]
+    pub references: bool,
+}
+
+/// A comparison: its world and its rows.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComparisonConfig {
+    /// Whose stories are told.
+    #[serde(default)]
+    pub world: World,
+    /// In the order of the report.
+    #[serde(rename = "row")]
+    pub rows: Vec<RowConfig>,
 }
 
 fn everything() -> Vec<ContextPart> {
@@ -73,41 +90,47 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RowFile {
-    row: Vec<RowConfig>,
-}
-
-/// Reads the rows of `text`, which is in the file `path`.
+/// Reads the comparison of `text`, which is in the file `path`.
 ///
 /// # Errors
-/// What is not TOML, an unknown setting, or a row that lacks what its kind needs.
-pub fn read(path: &Path, text: &str) -> Result<Vec<RowConfig>, EvalError> {
+/// What is not TOML, an unknown setting, or a row that lacks what its kind needs or asks for what
+/// its world has not.
+pub fn read(path: &Path, text: &str) -> Result<ComparisonConfig, EvalError> {
     let bad = |why: Cause| EvalError::Rows {
         path: path.to_owned(),
         why,
     };
-    let mut file: RowFile = toml::from_str(text).map_err(|e| bad(e.message().to_owned().into()))?;
+    let mut file: ComparisonConfig =
+        toml::from_str(text).map_err(|e| bad(e.message().to_owned().into()))?;
     let base = path.parent().unwrap_or(Path::new("."));
-    for row in &mut file.row {
+    for row in &mut file.rows {
         for folder in [&mut row.voken, &mut row.writer].into_iter().flatten() {
             *folder = base.join(&*folder);
         }
     }
-    for row in &file.row {
+    for row in &file.rows {
         if row.kind != MethodKind::Real && row.model.is_none() {
             return Err(bad(format!("the row {:?} has no model", row.name).into()));
         }
+        let library = file.world == World::Library;
+        if library && row.kind == MethodKind::Gill {
+            let why = "retrieves pictures, and there are none of the world library";
+            return Err(bad(format!("the row {:?} {why}", row.name).into()));
+        }
+        let without = "is drawn without references, which only pipelines of the world library have";
+        let draws = library && row.kind == MethodKind::Pipeline;
+        if !row.references && !draws {
+            return Err(bad(format!("the row {:?} {without}", row.name).into()));
+        }
         let named = |other: &&RowConfig| other.name == row.name;
-        if file.row.iter().filter(named).count() > 1 {
+        if file.rows.iter().filter(named).count() > 1 {
             return Err(bad(format!("two rows are called {:?}", row.name).into()));
         }
     }
-    if file.row.is_empty() {
+    if file.rows.is_empty() {
         return Err(bad("it has no rows; add a [[row]]".into()));
     }
-    Ok(file.row)
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -116,7 +139,9 @@ mod tests {
 
     #[test]
     fn the_built_in_rows_are_those_of_the_comparison() {
-        let rows = read(Path::new(BUILT_IN.0), BUILT_IN.1).unwrap();
+        let built_in = read(Path::new(BUILT_IN.0), BUILT_IN.1).unwrap();
+        assert_eq!(built_in.world, World::Storyworld);
+        let rows = built_in.rows;
         let kinds: Vec<MethodKind> = rows.iter().map(|row| row.kind).collect();
         assert_eq!(kinds.last(), Some(&MethodKind::Real));
         for kind in [MethodKind::Pipeline, MethodKind::Gill, MethodKind::Unimodal] {
@@ -133,7 +158,7 @@ mod tests {
     #[test]
     fn folders_are_found_beside_the_file() {
         let row = "[[row]]\nname = \"a\"\nkind = \"pipeline\"\nmodel = \"m\"\nvoken = \"v\"";
-        let rows = read(Path::new("there/my.toml"), row).unwrap();
+        let rows = read(Path::new("there/my.toml"), row).unwrap().rows;
         assert_eq!(rows[0].voken.as_deref(), Some(Path::new("there/v")));
     }
 
@@ -146,5 +171,25 @@ mod tests {
         assert!(said(&twice).contains("two rows"));
         assert!(said("[[row]]\nname = \"b\"\nkind = \"unimodal\"").contains("no model"));
         assert!(said("row = []").contains("no rows"));
+        let real = "[[row]]\nname = \"a\"\nkind = \"real\"";
+        let world = said(&format!("world = \"moon\"\n{real}"));
+        assert!(
+            world.contains("my.toml") && world.contains("moon"),
+            "{world}"
+        );
+        assert!(said(&format!("{real}\nreferences = false")).contains("without references"));
+        assert!(said(&format!("{real}\nreferences = 1")).contains("my.toml"));
+        let gill = "world = \"library\"\n[[row]]\nname = \"g\"\nkind = \"gill\"\nmodel = \"m\"";
+        assert!(said(gill).contains("\"g\" retrieves"));
+    }
+
+    #[test]
+    fn the_rows_of_sprout_open_are_of_the_library() {
+        let path = "models/sprout-open/train/compare/rows.toml";
+        let text = include_str!("../../../models/sprout-open/train/compare/rows.toml");
+        let ComparisonConfig { world, rows } = read(Path::new(path), text).unwrap();
+        assert_eq!(world, World::Library);
+        assert!(rows.iter().any(|row| !row.references));
+        assert!(rows.iter().any(|row| row.kind == MethodKind::Real));
     }
 }

@@ -22,8 +22,8 @@ pub struct PanelScore {
     pub open: usize,
     /// Of those, the ones seen.
     pub open_found: usize,
-    /// Each character of the scene, and whether it is seen.
-    pub characters: Vec<(SubjectId, bool)>,
+    /// Each character of the scene by its number, and whether it is seen.
+    pub characters: Vec<(usize, bool)>,
     /// Whether the place seen is the scene's.
     pub place: bool,
     /// Whether the time of day seen is the scene's.
@@ -45,22 +45,37 @@ impl PanelScore {
         let open = unnamed(scene, sentence);
         let in_picture = |subject: SubjectId| seen.subjects.iter().any(|s| s.subject == subject);
         let shown = scene.subjects.iter().map(|placed| placed.subject);
-        let found: Vec<SubjectId> = shown.clone().filter(|s| in_picture(*s)).collect();
+        let subjects = shown.map(|subject| JudgedSubject {
+            number: subject.index(),
+            character: subject.is_character(),
+            named: !open.contains(&subject),
+            seen: in_picture(subject),
+        });
         Self {
-            shown: scene.subjects.len(),
-            seen: seen.subjects.len(),
-            found: found.len(),
-            open: open.len(),
-            open_found: open.iter().filter(|s| found.contains(s)).count(),
-            characters: shown
-                .filter(|s| s.is_character())
-                .map(|s| (s, found.contains(&s)))
-                .collect(),
             place: seen.place == scene.place,
             time: seen.time == scene.time,
             weather: seen.weather == scene.weather,
-            ..Self::default()
+            ..Self::of(subjects, seen.subjects.len())
         }
+    }
+
+    /// Counts the subjects that are shown, where `seen` are seen in the picture; the setting is left
+    /// wrong.
+    pub(super) fn of(subjects: impl Iterator<Item = JudgedSubject>, seen: usize) -> Self {
+        let mut score = Self {
+            seen,
+            ..Self::default()
+        };
+        for subject in subjects {
+            score.shown += 1;
+            score.found += usize::from(subject.seen);
+            score.open += usize::from(!subject.named);
+            score.open_found += usize::from(!subject.named && subject.seen);
+            if subject.character {
+                score.characters.push((subject.number, subject.seen));
+            }
+        }
+        score
     }
 
     /// The subjects of the scene and nobody else, in the right place, time and weather.
@@ -68,6 +83,17 @@ impl PanelScore {
         let subjects = self.found == self.shown && self.seen == self.shown;
         subjects && self.place && self.time && self.weather
     }
+}
+
+/// A subject that a picture should show.
+pub(super) struct JudgedSubject {
+    /// Its number in the world or in the story.
+    pub number: usize,
+    pub character: bool,
+    /// Whether the sentence names it.
+    pub named: bool,
+    /// Whether it is seen.
+    pub seen: bool,
 }
 
 /// One story of a row.
@@ -87,7 +113,7 @@ impl StoryScore {
     /// Pairs of pictures in which a character should be seen one after the other, and those in
     /// which it is seen both times.
     fn identity(&self) -> (usize, usize) {
-        let mut last: BTreeMap<SubjectId, bool> = BTreeMap::new();
+        let mut last: BTreeMap<usize, bool> = BTreeMap::new();
         let (mut both, mut pairs) = (0, 0);
         for &(character, seen) in self.panels.iter().flat_map(|panel| &panel.characters) {
             if let Some(before) = last.insert(character, seen) {
@@ -302,7 +328,7 @@ mod tests {
     #[test]
     fn identity_is_lost_and_found_again() {
         let panel = |fox| PanelScore {
-            characters: vec![(subject("fox"), fox)],
+            characters: vec![(subject("fox").index(), fox)],
             ..PanelScore::default()
         };
         let story = StoryScore {

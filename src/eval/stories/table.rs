@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::StoryOptions;
+use super::World;
 use super::score::{Metric, OF_PICTURES, OF_TEXTS, Unit};
 use crate::eval::bootstrap::Interval;
 
@@ -35,6 +36,8 @@ pub struct StoryRow {
 pub struct StoriesReport {
     /// Held-out stories that were continued.
     pub stories: usize,
+    /// Whose stories.
+    pub world: World,
     /// Real scenes for the Fréchet distance.
     pub scenes: usize,
     /// Seed of the stories.
@@ -45,8 +48,8 @@ pub struct StoriesReport {
     pub guidance: f32,
     /// Scheduler of the denoising.
     pub scheduler: String,
-    /// Whether the contrastive judge was there.
-    pub similarity: bool,
+    /// What should be known of the judges, a sentence each.
+    pub notes: Vec<String>,
     /// Of the characters that the stories' own texts name, the share that was named before.
     pub met_before: Option<f64>,
     /// One row for each model or baseline.
@@ -66,15 +69,16 @@ const PAPER_SAYS: &str = "For reference, on another data set and not comparable 
 const PAPER_TOO: &str = "The paper's automatic figures for VIST and MMDialog are left out: they could not be checked against the paper here.";
 
 impl StoriesReport {
-    pub(super) fn new(options: &StoryOptions, similarity: bool) -> Self {
+    pub(super) fn new(options: &StoryOptions, notes: Vec<String>) -> Self {
         Self {
+            world: options.world,
             stories: options.stories,
             scenes: options.scenes,
             seed: options.seed,
             steps: options.settings.steps,
             guidance: options.settings.guidance,
             scheduler: options.settings.scheduler.to_string(),
-            similarity,
+            notes,
             met_before: None,
             rows: Vec::new(),
             left_out: Vec::new(),
@@ -88,30 +92,21 @@ impl StoriesReport {
              In brackets: 95 % intervals from resampling stories. Shares are in per cent.\n\n",
             self.stories, self.seed, self.steps, self.scheduler, self.guidance
         );
-        let frechet = [FRECHET.1];
-        let titles = OF_PICTURES.iter().map(|m| m.title).chain(frechet);
-        head(&mut text, "pictures", titles);
-        for row in &self.rows {
-            let cells = OF_PICTURES.iter().map(|m| m.unit).chain([Unit::Number]);
-            let values = row.of_pictures.iter().chain([&row.frechet]);
-            line(&mut text, &row.name, cells.zip(values));
+        let frechet = (FRECHET.1, Unit::Number);
+        let columns: Vec<_> = titles(&OF_PICTURES).chain([frechet]).collect();
+        let all = self.rows.iter().map(|row| {
+            let cells = row.of_pictures.iter().chain([&row.frechet]);
+            (row.name.as_str(), cells.collect())
+        });
+        table(&mut text, "pictures", &columns, &all.collect::<Vec<_>>());
+        text.push('\n');
+        for note in &self.notes {
+            let _ = writeln!(text, "{note}\n");
         }
-        let _ = writeln!(
-            text,
-            "\nThe Fréchet distance is between features of the recogniser, from {} real scenes.\n",
-            self.scenes
-        );
-        if !self.similarity {
-            text.push_str(
-                "There is no text–picture similarity, since the built-in model has no contrastive judge; \
-                 make one with `vokenboard train contrastive` and put it into its folder `contrastive`.\n\n",
-            );
-        }
-        head(&mut text, "texts", OF_TEXTS.iter().map(|m| m.title));
-        for row in self.rows.iter().filter(|row| row.texts > 0) {
-            let units = OF_TEXTS.iter().map(|m| m.unit);
-            line(&mut text, &row.name, units.zip(&row.of_texts));
-        }
+        let columns: Vec<_> = titles(&OF_TEXTS).collect();
+        let writing = self.rows.iter().filter(|row| row.texts > 0);
+        let all = writing.map(|row| (row.name.as_str(), row.of_texts.iter().collect()));
+        table(&mut text, "texts", &columns, &all.collect::<Vec<_>>());
         text.push_str(
             "\nMETEOR matches words exactly, by Porter stem and by the storyworld's own synonyms.\n",
         );
@@ -176,7 +171,7 @@ impl StoriesReport {
             })
             .collect();
         json!({
-            "stories": self.stories, "seed": self.seed, "steps": self.steps,
+            "world": self.world.key(), "stories": self.stories, "seed": self.seed, "steps": self.steps,
             "guidance": self.guidance, "scheduler": self.scheduler,
             "real_scenes": self.scenes, "met_before": self.met_before, "rows": rows, "left_out": left_out,
             "other_data_set": {
@@ -194,15 +189,30 @@ fn value(measured: &Measured) -> Value {
     }
 }
 
-fn head<'a>(text: &mut String, first: &str, titles: impl Iterator<Item = &'a str>) {
-    let titles: Vec<&str> = titles.collect();
-    let _ = writeln!(text, "| {first} | {} |", titles.join(" | "));
-    let _ = writeln!(text, "|---|{}", "---|".repeat(titles.len()));
+fn titles(metrics: &[Metric]) -> impl Iterator<Item = (&'static str, Unit)> {
+    metrics.iter().map(|metric| (metric.title, metric.unit))
 }
 
-fn line<'a>(text: &mut String, name: &str, cells: impl Iterator<Item = (Unit, &'a Measured)>) {
-    let cells: Vec<String> = cells.map(|(unit, measured)| cell(unit, measured)).collect();
-    let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+/// Titles and a line for each row. What no row has is no column: not every world has every judge.
+fn table(
+    text: &mut String,
+    first: &str,
+    columns: &[(&str, Unit)],
+    rows: &[(&str, Vec<&Measured>)],
+) {
+    let is_measured =
+        |at: &usize| rows.is_empty() || rows.iter().any(|(_, cells)| cells[*at].is_some());
+    let kept: Vec<usize> = (0..columns.len()).filter(is_measured).collect();
+    let titles: Vec<&str> = kept.iter().map(|&at| columns[at].0).collect();
+    let _ = writeln!(text, "| {first} | {} |", titles.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(titles.len()));
+    for (name, cells) in rows {
+        let cells: Vec<String> = kept
+            .iter()
+            .map(|&at| cell(columns[at].1, cells[at]))
+            .collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
 }
 
 fn cell(unit: Unit, measured: &Measured) -> String {
@@ -231,5 +241,25 @@ mod tests {
         );
         assert_eq!(cell(Unit::Number, &Some((12.0, None))), "12.000");
         assert_eq!(cell(Unit::Share, &None), "–");
+    }
+
+    #[test]
+    fn what_no_row_has_is_no_column() {
+        let columns = [
+            ("place", Unit::Share),
+            ("distance", Unit::Number),
+            ("time", Unit::Share),
+        ];
+        let (some, none) = (Some((0.5, None)), None);
+        let rows = [
+            ("a", vec![&some, &none, &none]),
+            ("b", vec![&some, &none, &some]),
+        ];
+        let mut text = String::new();
+        table(&mut text, "pictures", &columns, &rows);
+        assert_eq!(
+            text,
+            "| pictures | place | time |\n|---|---|---|\n| a | 50.0 | – |\n| b | 50.0 | 50.0 |\n"
+        );
     }
 }

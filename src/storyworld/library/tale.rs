@@ -5,7 +5,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::plots::{Beat, LIBRARY_PLOTS, Plot};
-use super::{Composition, DrawingId, Location, MAX_FIGURES, SceneSetting, SettingMentions};
+use super::{
+    Composition, DrawingId, Location, MAX_FIGURES, SceneSetting, SettingMentions, drawn_nouns,
+};
 use crate::storyworld::caption::{MOODS, title, with_article};
 use crate::storyworld::place::{Time, Weather};
 use crate::storyworld::reference::{HE, Missing, Opening, PronounUse, SHE};
@@ -167,12 +169,29 @@ impl LibraryTale {
     /// Whether the text of `panel` calls nobody who acts in it by name.
     pub fn refers(&self, panel: &TalePanel) -> bool {
         let acts = |i: &&usize| self.members[**i].drawing.get().kind.is_character();
-        let text: Vec<String> = words(&panel.text).collect();
-        panel.shown.iter().filter(acts).all(|i| {
-            let name: Vec<String> = words(&self.members[*i].name).collect();
-            !text.windows(name.len().max(1)).any(|part| part == name)
-        })
+        let mut shown = panel.shown.iter().filter(acts);
+        shown.all(|i| !says(&panel.text, &self.members[*i].name))
     }
+}
+
+impl TaleMember {
+    /// Whether `text` calls it by its name or its noun.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        says(text, &self.name) || says(text, self.noun)
+    }
+
+    /// Its own drawing, and what its noun alone is drawn as.
+    pub fn drawings(&self) -> Vec<DrawingId> {
+        let of_noun = drawn_nouns(self.noun).into_iter().map(|noun| noun.drawing);
+        std::iter::once(self.drawing).chain(of_noun).collect()
+    }
+}
+
+/// Whether the words of `name` stand in `text`.
+fn says(text: &str, name: &str) -> bool {
+    let text: Vec<String> = words(text).collect();
+    let name: Vec<String> = words(name).collect();
+    text.windows(name.len().max(1)).any(|part| part == name)
 }
 
 impl Production {
