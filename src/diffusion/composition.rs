@@ -83,6 +83,23 @@ impl CompositionDiffusion {
             .draw_conditioned(conditions, seed, init, how, sink)
     }
 
+    /// Draws the words of `setting` without any reference, not even the empty one: whom to draw it is
+    /// not told.
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn draw_without_references(
+        &self,
+        setting: &str,
+        seed: u64,
+        how: DenoisingOptions,
+        sink: &mut dyn FnMut(StepDone) -> ControlFlow<()>,
+    ) -> Result<Option<RgbaImage>, DiffusionError> {
+        let conditions = [&self.conditioning(setting)?, &self.conditioning("")?];
+        self.diffusion
+            .draw_conditioned(conditions, seed, InitOptions::default(), how, sink)
+    }
+
     fn conditioning(&self, caption: &str) -> Result<Conditioning, DiffusionError> {
         let text = self.diffusion.encode_text(&[caption])?;
         let pooled = self.diffusion.unet.config().class_embed_type.is_some();

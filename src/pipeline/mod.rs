@@ -23,7 +23,7 @@ pub use caption::CAPTION;
 pub use drawable::{NounDrawings, noun_drawings, unknown_words};
 pub use load::{LoadOptions, ResolvedModels, is_writer, loader};
 pub use recipe::{Recipe, RecipeId, recipes, split_recipe};
-pub use record::default_settings;
+pub use record::{default_settings, denoising};
 pub use request::{BoardContext, ContextPanel, Make, Request, new_seed, panel_seed};
 pub use scene::picture_prompt;
 pub use voken::{VOKEN, VokenPipeline};

@@ -79,7 +79,7 @@ pub(super) fn record(
 ///
 /// # Errors
 /// When `scheduler` names one that it does not have.
-pub(super) fn denoising(
+pub fn denoising(
     scheduler: &SchedulerName,
     steps: u32,
     guidance: f32,

@@ -8,6 +8,7 @@ use image::{RgbImage, buffer::ConvertBuffer};
 
 use super::gill::Gallery;
 use super::rows::{ContextPart, MethodKind, RowConfig};
+use super::unreferenced::Unreferenced;
 use crate::eval::EvalError;
 use crate::judges::{Contrastive, JudgeError};
 use crate::llm::LlmError;
@@ -15,8 +16,7 @@ use crate::pipeline::{
     self, BoardContext, ContextPanel, Make, Output, Pipeline, PipelineError, Request,
 };
 use crate::story::{Images, Member, Settings};
-use crate::storyworld::library::{SceneSetting, SettingMentions};
-use crate::storyworld::{Time, Weather};
+use crate::weights;
 
 /// Pixels a side of the pictures in context and of real ones.
 pub(super) const SIZE: u32 = 256;
@@ -106,12 +106,15 @@ impl MethodContext<'_> {
                 pipeline: self.pipeline(model, recipe, row.voken.as_deref())?,
                 settings: settings.clone(),
                 context: row.context.clone(),
-                references: row.references,
             })
         };
         Ok(match row.kind {
             MethodKind::Real => Box::new(Real),
-            MethodKind::Pipeline => Box::new(whole()?),
+            MethodKind::Pipeline if row.references => Box::new(whole()?),
+            MethodKind::Pipeline => {
+                let folder = weights::find(self.models, model)?.dir;
+                Box::new(Unreferenced::open(whole()?, &folder)?)
+            }
             MethodKind::Gill => {
                 let whole = whole()?;
                 let Some(judge) = &self.judge else {
@@ -135,7 +138,6 @@ impl MethodContext<'_> {
                     pipeline: self.pipeline(model, recipe, row.writer.as_deref())?,
                     settings: settings.clone(),
                     context: vec![ContextPart::Texts],
-                    references: row.references,
                 },
             }),
         })
@@ -194,29 +196,8 @@ fn likelihood(
     able(all.map_err(EvalError::from))
 }
 
-fn missing_picture() -> EvalError {
+pub(super) fn missing_picture() -> EvalError {
     PipelineError::Request("the model made no picture where one was wanted".into()).into()
-}
-
-/// The words of place, time and weather of a picture prompt that says who stands there, too.
-///
-/// # Errors
-/// A prompt without a place.
-fn setting_words(prompt: &str) -> Result<String, EvalError> {
-    let said = SettingMentions::of(prompt);
-    let Some(location) = said.location else {
-        let why =
-            format!("{prompt:?} names no place, and nothing else is drawn without references");
-        return Err(PipelineError::Request(why).into());
-    };
-    let setting = SceneSetting {
-        location,
-        time: said.time.unwrap_or(Time::Day),
-        weather: said.weather.unwrap_or(Weather::Clear),
-        layout: 0,
-        fall: 0,
-    };
-    Ok(setting.description())
 }
 
 struct Real;
@@ -251,12 +232,10 @@ impl StoryMethod for Real {
 }
 
 /// A pipeline that writes and draws, with some of the context or all of it.
-struct Whole {
+pub(super) struct Whole {
     pipeline: Box<dyn Pipeline>,
-    settings: Settings,
+    pub(super) settings: Settings,
     context: Vec<ContextPart>,
-    /// Whether the painter is shown pictures of those whom it draws.
-    references: bool,
 }
 
 impl Whole {
@@ -295,16 +274,20 @@ impl Whole {
         }
     }
 
+    /// The picture prompt of `sentence` in the place of the panel's own.
+    pub(super) fn prompt(
+        &mut self,
+        at: &StoryPosition,
+        sentence: &str,
+    ) -> Result<String, EvalError> {
+        let request = self.request(at, Some(sentence), Make::Prompt);
+        let made = run(self.pipeline.as_mut(), &request)?;
+        Ok(made.prompt.unwrap_or_default())
+    }
+
     /// A picture of `sentence` in the place of the panel's own.
     fn picture(&mut self, at: &StoryPosition, sentence: &str) -> Result<RgbImage, EvalError> {
-        let mut request = self.request(at, Some(sentence), Make::Picture);
-        if !self.references {
-            // The same vokens or rules say who is there; what is drawn is where that is, and when.
-            let asked = self.request(at, Some(sentence), Make::Prompt);
-            let prompt = run(self.pipeline.as_mut(), &asked)?.prompt;
-            request.prompt = Some(setting_words(&prompt.unwrap_or_default())?);
-            request.board.cast.clear();
-        }
+        let request = self.request(at, Some(sentence), Make::Picture);
         let made = run(self.pipeline.as_mut(), &request)?;
         let (picture, _) = made.picture.ok_or_else(missing_picture)?;
         Ok(picture.convert())
@@ -411,21 +394,5 @@ impl StoryMethod for Unimodal {
 
     fn log_probabilities(&mut self, at: &StoryPosition) -> Result<Option<Vec<f64>>, EvalError> {
         self.writer.log_probabilities(at)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_references_a_prompt_keeps_where_and_when_it_plays() {
-        let words = setting_words("owl on the left and boat on the right in the harbour at night");
-        assert_eq!(words.unwrap(), "in the harbour at night");
-        let said = setting_words("an owl").unwrap_err().to_string();
-        assert!(
-            said.contains("an owl") && said.contains("no place"),
-            "{said}"
-        );
     }
 }

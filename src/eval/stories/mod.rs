@@ -11,6 +11,7 @@ mod method;
 mod rows;
 mod score;
 mod table;
+mod unreferenced;
 mod world;
 
 use std::path::PathBuf;
