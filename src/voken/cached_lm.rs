@@ -9,6 +9,17 @@ use candle_core::{DType, Device, Tensor};
 /// number depends on that.
 const CHUNK: usize = 32;
 
+/// What makes tokens less likely.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRules<'a> {
+    /// Tokens that may not come.
+    pub suppressed: &'a [u32],
+    /// Tokens that the penalty is for, each once.
+    pub seen: &'a [u32],
+    /// Logits of these are divided by it where they are positive and multiplied where not.
+    pub repetition_penalty: f32,
+}
+
 /// A language model with the key-value cache of one text.
 pub trait CachedLm {
     /// Forgets the text and reads a prompt, embeddings `[1,n,width]`; its hidden states after the
@@ -33,6 +44,19 @@ pub trait CachedLm {
     /// # Errors
     /// When shapes don't fit.
     fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>>;
+    /// The likeliest tokens after one hidden state `[1,1,width]` by these rules, with their logits
+    /// from the largest on, and how many the vocabulary has; `None` where only all logits are to be
+    /// had.
+    ///
+    /// # Errors
+    /// When shapes don't fit.
+    fn candidates(
+        &self,
+        _hidden: &Tensor,
+        _rules: &TokenRules,
+    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+        Ok(None)
+    }
     /// Tokens read.
     fn len(&self) -> usize;
     /// Most tokens that can be read.
@@ -138,6 +162,15 @@ impl CachedLm for FloatCachedLm {
     fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
         let logits = self.llama.logits(hidden)?;
         logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    }
+
+    fn candidates(
+        &self,
+        hidden: &Tensor,
+        rules: &TokenRules,
+    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+        let penalised = (rules.seen, rules.repetition_penalty);
+        self.llama.candidates(hidden, rules.suppressed, penalised)
     }
 
     fn len(&self) -> usize {

@@ -1,7 +1,8 @@
 //! Generation: one token after the other, and when the model asks for a picture, all its vokens
 //! in one pass (reference: `MiniGPT4.generate` and the model's `prepare_inputs_for_generation`).
 
-use super::sample::{draw, likeliest, process};
+use super::cached_lm::TokenRules;
+use super::sample::{draw, likeliest, numbered, once, process, process_candidates};
 use super::{CachedLm, SamplingParams, VokenIds};
 use crate::nn::Result;
 use candle_core::Tensor;
@@ -46,9 +47,10 @@ pub struct GenerationStep<'a> {
     pub first: usize,
     /// `[1,read,width]`.
     pub hidden: &'a Tensor,
-    /// After the last of them.
+    /// After the last of them; empty where the token was chosen from the likeliest alone
+    /// ([`CachedLm::candidates`]).
     pub logits: &'a [f32],
-    /// What the token was chosen from.
+    /// What the token was chosen from, likewise.
     pub scores: &'a [f32],
 }
 
@@ -90,22 +92,44 @@ pub fn generate(
         }
         let read = hidden.dim(1)?;
         let last = hidden.narrow(1, read - 1, 1)?;
-        let logits = reader.logits(&last)?;
-        let mut scores = logits.clone();
         let early = sequence.len() <= FEW;
         let suppress_initially = config.suppress_initially.iter().filter(|_| early);
-        for id in config.suppress_tokens.iter().chain(suppress_initially) {
-            if let Some(score) = scores.get_mut(*id as usize) {
-                *score = f32::NEG_INFINITY;
-            }
-        }
+        let suppressed = config.suppress_tokens.iter().chain(suppress_initially);
+        let suppressed: Vec<u32> = suppressed.copied().collect();
         let asked = sequence.contains(&vocabulary.first);
         let force = (config.force_picture && !asked).then_some(vocabulary.first);
-        process(&mut scores, &sequence, &config.sampling, force);
-        let greedy = config.sampling.temperature.is_nan() || config.sampling.temperature <= 0.0;
-        let token = match &mut rng {
-            Some(rng) if !greedy => draw(&scores, rng),
-            _ => likeliest(&scores),
+        let sampling = &config.sampling;
+        let greedy = sampling.temperature.is_nan() || sampling.temperature <= 0.0;
+        let rules = TokenRules {
+            suppressed: &suppressed,
+            seen: &once(&sequence),
+            repetition_penalty: sampling.repetition_penalty,
+        };
+        let found = match sampling.top_k {
+            0 => None,
+            _ => reader.candidates(&last, &rules)?,
+        };
+        let kept = found.and_then(|(likeliest, vocabulary)| {
+            process_candidates(&likeliest, vocabulary, sampling, force)
+        });
+        let (mut logits, mut scores) = (Vec::new(), Vec::new());
+        let token = match (kept, &mut rng) {
+            (Some(kept), Some(rng)) if !greedy => draw(kept.into_iter(), rng),
+            (Some(kept), _) => likeliest(kept.into_iter()),
+            (None, rng) => {
+                logits = reader.logits(&last)?;
+                scores = logits.clone();
+                for id in &suppressed {
+                    if let Some(score) = scores.get_mut(*id as usize) {
+                        *score = f32::NEG_INFINITY;
+                    }
+                }
+                process(&mut scores, &sequence, sampling, force);
+                match rng {
+                    Some(rng) if !greedy => draw(numbered(&scores), rng),
+                    _ => likeliest(numbered(&scores)),
+                }
+            }
         };
         sequence.push(token);
         before = Some(last);
@@ -175,7 +199,7 @@ pub fn force_description(
         let hidden = reader.read(&reader.embed(&[next])?)?;
         let mut scores = reader.logits(&hidden)?;
         scores.truncate(vocabulary.first as usize);
-        next = likeliest(&scores);
+        next = likeliest(numbered(&scores));
         if next == line_end {
             break;
         }
@@ -273,5 +297,78 @@ mod tests {
         let made = written(vec![1, 3]);
         assert_eq!(made.sequence, [0, 2, 2, 2, 2, 3]);
         assert!(made.voken_states.is_some());
+    }
+
+    /// Where a GPU computes, only the likeliest tokens come back, and the same are drawn.
+    #[test]
+    fn tokens_are_drawn_on_a_gpu_as_on_the_processor() {
+        use crate::llm::float::{FloatConfig, FloatLlama};
+        use crate::nn::gpu::{Gpu, GpuOptions, adapters};
+        use crate::nn::{Params, noise};
+        use crate::voken::FloatCachedLm;
+        if adapters().is_empty() {
+            eprintln!(
+                "no adapter of Vulkan, Metal or DirectX 12 is on this machine: nothing is tested"
+            );
+            return;
+        }
+        let gpu = Gpu::open(Some(0), GpuOptions::default()).unwrap();
+        let config = FloatConfig {
+            vocab_size: 3000,
+            max_position_embeddings: 128,
+            ..FloatConfig::tiny()
+        };
+        let own = FloatLlama::new(config, &Params::init(1, &Device::Cpu)).unwrap();
+        let mut there = own.clone();
+        assert_eq!(there.move_to(&gpu).unwrap(), None);
+        let prompt = noise(4, 0, &[1usize, 20, 24], &Device::Cpu).unwrap();
+        let vocabulary = VokenIds {
+            first: 2990,
+            vokens: 4,
+            picture: 2989,
+            bos: 1,
+        };
+        for (temperature, seed, force_picture) in [
+            (1.0, Some(3), false),
+            (0.7, Some(4), true),
+            (0.0, None, false),
+            (1.0, None, true),
+        ] {
+            let config = GenerationConfig {
+                sampling: SamplingParams {
+                    temperature,
+                    ..SamplingParams::default()
+                },
+                seed,
+                max_new_tokens: 12,
+                force_picture,
+                suppress_tokens: vec![7, 8, 2995],
+                suppress_initially: vec![2],
+                stop_sequences: Vec::new(),
+                eos: Some(2),
+                bos: 1,
+            };
+            let written = |llama: &FloatLlama| {
+                let mut reader = FloatCachedLm::new(llama.clone());
+                let go_on = &mut |step: &GenerationStep| {
+                    assert_eq!(step.logits.is_empty(), llama.is_on_gpu());
+                    ControlFlow::Continue(())
+                };
+                generate(&mut reader, &prompt, &vocabulary, &config, go_on)
+                    .unwrap()
+                    .unwrap()
+                    .sequence
+            };
+            let before = gpu.counts();
+            let got = written(&there);
+            let counts = gpu.counts().since(&before, 1);
+            assert_eq!(got, written(&own));
+            // For each token some kilobyte, where all logits are twelve; and hidden states.
+            let tokens = got.len() as u64;
+            assert!(
+                counts.downloaded < 1500 * tokens + 24 * 4 * 60,
+                "{counts:?}"
+            );
+        }
     }
 }

@@ -15,7 +15,7 @@ mod prompt;
 mod sample;
 mod words;
 
-pub use cached_lm::{CachedLm, FloatCachedLm};
+pub use cached_lm::{CachedLm, FloatCachedLm, TokenRules};
 pub use composition_head::{
     CompositionHead, CompositionHeadConfig, CompositionScores, embed_names, name_in_sentence,
 };

@@ -7,9 +7,42 @@ use candle_core::{Device, Tensor};
 use std::ops::ControlFlow;
 use vokenboard::diffusion::{DenoisingOptions, SchedulerKind, TextFeatures, to_picture};
 use vokenboard::voken::{
-    FeatureMapper, FloatCachedLm, GenerationConfig, InterleavedText, SamplingParams,
-    generate as run,
+    CachedLm, FeatureMapper, FloatCachedLm, GenerationConfig, GenerationStep, InterleavedText,
+    SamplingParams, generate as run,
 };
+
+/// A reader all of whose logits are read, on a GPU as well.
+struct AllLogits(FloatCachedLm);
+
+impl CachedLm for AllLogits {
+    fn begin(&mut self, prompt: &Tensor) -> candle_core::Result<Tensor> {
+        self.0.begin(prompt)
+    }
+
+    fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
+        self.0.embed(ids)
+    }
+
+    fn read(&mut self, embeddings: &Tensor) -> candle_core::Result<Tensor> {
+        self.0.read(embeddings)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> candle_core::Result<Vec<f32>> {
+        self.0.logits(hidden)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn limit(&self) -> usize {
+        self.0.limit()
+    }
+
+    fn device(&self) -> &Device {
+        self.0.device()
+    }
+}
 
 /// The number after `key` in the manifest's description.
 pub fn number(description: &str, key: &str) -> Option<f64> {
@@ -69,7 +102,7 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
         bos: config.bos().ok_or("config.json has no bos_token_id")?,
     };
     let mut calls = Calls::default();
-    let mut reader = FloatCachedLm::new(model.llama.clone());
+    let mut reader = AllLogits(FloatCachedLm::new(model.llama.clone()));
     let mut trouble = None;
     let made = run(
         &mut reader,
@@ -96,6 +129,13 @@ pub fn generate(f: &Fixture, name: &str, stage: &mut Stage) -> Outcome {
     }
     let made = made.ok_or("generation was cancelled")?;
     stage.same("sequences", &made.sequence, &wanted);
+    if reader.0.is_on_gpu() {
+        // As generation is without a look at every logit: from the likeliest that come back.
+        let go_on = &mut |_: &GenerationStep| ControlFlow::Continue(());
+        let again = run(&mut reader.0, &prompt, &model.vocabulary, &order, go_on)?;
+        let again = again.ok_or("generation was cancelled")?;
+        stage.same("sequences of candidates", &again.sequence, &wanted);
+    }
     for (key, got) in [
         ("step_query_len", &calls.read),
         ("step_kv_len", &calls.kept),
@@ -124,12 +164,7 @@ struct Calls {
     last: Vec<u32>,
 }
 
-fn compare_step(
-    v: &Vectors,
-    at: usize,
-    step: &vokenboard::voken::GenerationStep,
-    stage: &mut Stage,
-) -> Outcome {
+fn compare_step(v: &Vectors, at: usize, step: &GenerationStep, stage: &mut Stage) -> Outcome {
     let row = |key: &str| -> Result<Vec<f32>, Error> {
         let all = get(v, key)?;
         match at < all.dim(0)? {

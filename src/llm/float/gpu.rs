@@ -81,6 +81,13 @@ impl GpuMatrix {
         }
     }
 
+    fn forward_gated(&self, x: &GpuTensor, gate: &GpuTensor) -> Result<GpuTensor> {
+        match self {
+            GpuMatrix::Float(linear) => x.linear_gated(linear, gate, Gate::Silu),
+            GpuMatrix::Packed(matrix) => matrix.multiply_gated(x, gate, Gate::Silu),
+        }
+    }
+
     fn forward_plus(&self, x: &GpuTensor, more: &GpuTensor) -> Result<GpuTensor> {
         match self {
             GpuMatrix::Float(linear) => linear.forward_plus(x, more),
@@ -149,8 +156,7 @@ impl GpuLayer {
         let seen = q.causal_attention(&k, &v, how)?;
         let x = self.out.forward_plus(&seen, x)?;
         let n = self.inner_norm.forward(&x)?;
-        let gate = self.gate.forward(&n)?;
-        let inner = gate.gated(&self.up.forward(&n)?, Gate::Silu)?;
+        let inner = self.up.forward_gated(&n, &self.gate.forward(&n)?)?;
         self.down.forward_plus(&inner, &x)
     }
 }
@@ -237,6 +243,38 @@ impl GpuLlama {
         let states = self.norm.forward(&x)?.download()?;
         cache.read_on_gpu(tokens);
         Ok(states)
+    }
+
+    /// The likeliest tokens after one hidden state `[1,1,width]`, with their logits, and how many
+    /// tokens there are: `never` come last, and a penalty is for others, each once.
+    pub(super) fn candidates(
+        &self,
+        hidden: &Tensor,
+        never: &[u32],
+        (seen, penalty): (&[u32], f32),
+    ) -> Result<(Vec<(u32, f32)>, usize)> {
+        let hidden = GpuTensor::upload(&self.gpu, hidden)?;
+        let heads = self.heads.iter().map(|head| head.forward(&hidden));
+        let heads = heads.collect::<Result<Vec<_>>>()?;
+        let logits = match heads.as_slice() {
+            [one] => one.clone(),
+            several => {
+                let axis = hidden.dims().len() - 1;
+                GpuTensor::join(&several.iter().collect::<Vec<_>>(), axis)?
+            }
+        };
+        let ids = |ids: &[u32]| {
+            let numbers: Vec<f32> = ids.iter().map(|id| *id as f32).collect();
+            GpuTensor::upload(&self.gpu, &Tensor::new(numbers, &Device::Cpu)?)
+        };
+        if penalty != 1.0 && !seen.is_empty() {
+            logits.penalise(&ids(seen)?, Some(penalty))?;
+        }
+        if !never.is_empty() {
+            logits.penalise(&ids(never)?, None)?;
+        }
+        let vocabulary = logits.dims().iter().product();
+        Ok((logits.candidates(1.0, 1.0)?.tokens, vocabulary))
     }
 
     /// Logits `[..,rows]` of hidden states `[..,width]`.

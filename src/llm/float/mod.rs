@@ -298,6 +298,23 @@ impl FloatLlama {
         Ok(states)
     }
 
+    /// The likeliest tokens after one hidden state `[1,1,width]`, with their logits from the largest
+    /// on, and how many tokens there are, where a GPU through wgpu sorts them out: `never` come last,
+    /// and a penalty is for others, each once, as for [`GpuTensor::penalise`](crate::nn::gpu::GpuTensor::penalise).
+    ///
+    /// # Errors
+    /// When shapes don't fit, or the GPU fails.
+    pub fn candidates(
+        &self,
+        hidden: &Tensor,
+        never: &[u32],
+        penalised: (&[u32], f32),
+    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+        let gpu = self.gpu.as_ref();
+        gpu.map(|gpu| gpu.candidates(hidden, never, penalised))
+            .transpose()
+    }
+
     /// Logits `[..,rows]` of hidden states `[..,width]`.
     ///
     /// # Errors
