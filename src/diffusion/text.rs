@@ -1,7 +1,9 @@
 //! transformers' `CLIPTextModel`.
 
 use crate::nn::gpu::{Gpu, GpuTensor};
-use crate::nn::{Array, Embedding, LayerNorm, Linear, Mask, Params, Result, dims_of};
+use crate::nn::{
+    ActivationFunction, Array, Embedding, LayerNorm, Linear, Mask, Params, Result, dims_of,
+};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -426,11 +428,12 @@ impl ClipLayer {
     /// What follows once it is known what each place of `x` saw.
     fn rest<A: Array>(&self, x: &A, seen: &A) -> Result<A> {
         let x = self.out.forward_plus(seen, x)?;
-        let wide = self.widen.forward(&self.norm2.forward(&x)?)?;
-        let wide = match self.act {
-            TextActivation::Gelu => wide.gelu()?,
-            TextActivation::QuickGelu => wide.quick_gelu()?,
+        let by = match self.act {
+            TextActivation::Gelu => ActivationFunction::Gelu,
+            TextActivation::QuickGelu => ActivationFunction::QuickGelu,
         };
+        let n = self.norm2.forward(&x)?;
+        let wide = self.widen.forward_activated(&n, by)?;
         self.narrow.forward_plus(&wide, &x)
     }
 }

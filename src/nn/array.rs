@@ -7,6 +7,21 @@ use super::{
 use candle_core::{Device, Tensor};
 use std::fmt::Debug;
 
+/// A function that a network applies to each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationFunction {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU by the error function.
+    Gelu,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+    /// GELU by the tangent.
+    GeluTanh,
+    /// What is negative becomes zero.
+    Relu,
+}
+
 /// A tensor on the device that a network lies on, with what networks do to it. A network that is
 /// generic over it is written once for candle's devices, where all of this has a backward, and for
 /// [`super::gpu`], where nothing leaves the GPU in between.
@@ -36,16 +51,8 @@ pub trait Array: Clone + Debug {
     fn scaled(&self, by: f64) -> Result<Self>;
     /// See [`ops::add_channels`].
     fn add_channels(&self, t: &Self) -> Result<Self>;
-    /// `x * sigmoid(x)`.
-    fn silu(&self) -> Result<Self>;
-    /// GELU by the error function.
-    fn gelu(&self) -> Result<Self>;
-    /// `x * sigmoid(1.702 x)`.
-    fn quick_gelu(&self) -> Result<Self>;
-    /// GELU by the tangent.
-    fn gelu_tanh(&self) -> Result<Self>;
-    /// What is negative becomes zero.
-    fn relu(&self) -> Result<Self>;
+    /// What a function makes of each number.
+    fn activated(&self, by: ActivationFunction) -> Result<Self>;
     /// See [`ops::geglu`].
     fn geglu(&self) -> Result<Self>;
     /// See [`ops::upsample_nearest`].
@@ -58,8 +65,20 @@ pub trait Array: Clone + Debug {
     fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self>;
     /// What a convolution makes of it.
     fn conv2d(&self, layer: &Conv2d) -> Result<Self>;
-    /// What a linear layer makes of it, and `more` of that shape: in one pass where there is a
-    /// kernel for it, as for the two that follow.
+    /// A function of what a linear layer makes of it: in one pass where there is a kernel for it, as
+    /// for those that follow.
+    fn linear_activated(&self, layer: &Linear, by: ActivationFunction) -> Result<Self> {
+        self.linear(layer)?.activated(by)
+    }
+    /// [`Array::geglu`] of what a linear layer makes of it.
+    fn linear_geglu(&self, layer: &Linear) -> Result<Self> {
+        self.linear(layer)?.geglu()
+    }
+    /// A function of what a convolution makes of it.
+    fn conv2d_activated(&self, layer: &Conv2d, by: ActivationFunction) -> Result<Self> {
+        self.conv2d(layer)?.activated(by)
+    }
+    /// What a linear layer makes of it, and `more` of that shape.
     fn linear_plus(&self, layer: &Linear, more: &Self) -> Result<Self> {
         self.linear(layer)?.plus(more)
     }
@@ -203,24 +222,14 @@ impl Array for Tensor {
         ops::add_channels(self, t)
     }
 
-    fn silu(&self) -> Result<Self> {
-        ops::silu(self)
-    }
-
-    fn gelu(&self) -> Result<Self> {
-        ops::gelu(self)
-    }
-
-    fn quick_gelu(&self) -> Result<Self> {
-        ops::quick_gelu(self)
-    }
-
-    fn gelu_tanh(&self) -> Result<Self> {
-        ops::gelu_tanh(self)
-    }
-
-    fn relu(&self) -> Result<Self> {
-        self.relu()
+    fn activated(&self, by: ActivationFunction) -> Result<Self> {
+        match by {
+            ActivationFunction::Silu => ops::silu(self),
+            ActivationFunction::Gelu => ops::gelu(self),
+            ActivationFunction::QuickGelu => ops::quick_gelu(self),
+            ActivationFunction::GeluTanh => ops::gelu_tanh(self),
+            ActivationFunction::Relu => self.relu(),
+        }
     }
 
     fn geglu(&self) -> Result<Self> {

@@ -2,7 +2,7 @@
 
 use super::gpu::Gpu;
 use super::weight::Weight;
-use super::{Activation, Array, ConvOptions, Result, ops};
+use super::{Activation, ActivationFunction, Array, ConvOptions, Result, ops};
 use candle_core::Tensor;
 
 /// `x [.., in] -> [.., out]`.
@@ -36,6 +36,16 @@ impl Linear {
     /// `[..,in]` -> `[..,out]`.
     pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
         x.linear(self)
+    }
+
+    /// A function of that.
+    pub fn forward_activated<A: Array>(&self, x: &A, by: ActivationFunction) -> Result<A> {
+        x.linear_activated(self, by)
+    }
+
+    /// The first half of that times GELU of the second: `[..,out / 2]`.
+    pub fn forward_geglu<A: Array>(&self, x: &A) -> Result<A> {
+        x.linear_geglu(self)
     }
 
     /// The same, and `more`, `[..,out]`.
@@ -88,6 +98,11 @@ impl Conv2d {
     /// `[B,H,W,in]` -> `[B,H',W',out]`.
     pub fn forward<A: Array>(&self, x: &A) -> Result<A> {
         x.conv2d(self)
+    }
+
+    /// A function of that.
+    pub fn forward_activated<A: Array>(&self, x: &A, by: ActivationFunction) -> Result<A> {
+        x.conv2d_activated(self, by)
     }
 
     /// The same, and `more`, `[B,H',W',out]`.

@@ -32,7 +32,7 @@ mod threads;
 mod weight;
 mod widen;
 
-pub use array::{Array, StoredArray, dims_of};
+pub use array::{ActivationFunction, Array, StoredArray, dims_of};
 pub use cut::report_cut_files;
 pub use driver::cuda_driver_is_present;
 pub use frozen::{FrozenLinear, frozen_cross_entropy};

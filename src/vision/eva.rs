@@ -3,7 +3,8 @@
 
 use super::EvaConfig;
 use crate::nn::{
-    Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, dims_of,
+    ActivationFunction, Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params,
+    Result, dims_of,
 };
 use candle_core::Tensor;
 
@@ -118,7 +119,8 @@ impl Block {
         let v = part(2)?.plus(&x.beside(&self.value_bias)?)?;
         let seen = q.attention(&part(1)?, &v, (self.heads, self.heads), &Mask::None)?;
         let x = self.out.forward_plus(&seen, x)?;
-        let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu()?;
+        let n = self.norm2.forward(&x)?;
+        let wide = self.widen.forward_activated(&n, ActivationFunction::Gelu)?;
         self.narrow.forward_plus(&wide, &x)
     }
 }

@@ -2,7 +2,9 @@
 //! pictures: learned queries that look at each other and, every other layer, at the picture.
 
 use super::QFormerConfig;
-use crate::nn::{Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of};
+use crate::nn::{
+    ActivationFunction, Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of,
+};
 use candle_core::Tensor;
 
 /// Picture tokens `[B,T,encoder_width]` to `[B,queries,hidden_size]`.
@@ -83,7 +85,7 @@ impl Layer {
         if let Some(look) = &self.picture {
             x = look.forward(&x, picture)?;
         }
-        let wide = self.widen.forward(&x)?.gelu()?;
+        let wide = self.widen.forward_activated(&x, ActivationFunction::Gelu)?;
         self.norm.forward(&self.narrow.forward_plus(&wide, &x)?)
     }
 }

@@ -8,8 +8,8 @@ use candle_core::Tensor;
 
 use crate::nn::gpu::{Gpu, GpuTensor};
 use crate::nn::{
-    Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params, Result, RmsNorm,
-    dims_of,
+    ActivationFunction, Array, Conv2d, ConvOptions, Init, LayerNorm, Linear, Mask, Padding, Params,
+    Result, RmsNorm, dims_of,
 };
 
 /// Sizes of the tower.
@@ -227,7 +227,10 @@ impl Block {
         let v = self.value.forward(&normed)?;
         let seen = q.attention(&k, &v, (self.heads, self.heads), &Mask::None)?;
         let x = self.out.forward_plus(&seen, x)?;
-        let wide = self.widen.forward(&self.norm2.forward(&x)?)?.gelu_tanh()?;
+        let n = self.norm2.forward(&x)?;
+        let wide = self
+            .widen
+            .forward_activated(&n, ActivationFunction::GeluTanh)?;
         self.narrow.forward_plus(&wide, &x)
     }
 }

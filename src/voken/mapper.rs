@@ -4,7 +4,9 @@
 
 use super::MapperConfig;
 use crate::nn::gpu::{Gpu, GpuTensor};
-use crate::nn::{Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of};
+use crate::nn::{
+    ActivationFunction, Array, Init, LayerNorm, Linear, Mask, Params, Result, dims_of,
+};
 use candle_core::Tensor;
 
 /// Where the tensors come from: the second stage of training keeps only the transformer.
@@ -108,7 +110,7 @@ impl FeatureMapper {
     /// # Errors
     /// When shapes don't fit; so for all of them.
     pub fn fc<A: Array>(&self, states: &A) -> Result<A> {
-        self.fc[1].forward(&self.fc[0].forward(states)?.gelu()?)
+        self.fc[1].forward(&self.fc[0].forward_activated(states, ActivationFunction::Gelu)?)
     }
 
     /// The encoder alone, `[B,vokens,D] -> [B,vokens,D]`.
@@ -223,7 +225,8 @@ impl FeedForward {
     }
 
     fn forward<A: Array>(&self, x: &A) -> Result<A> {
-        self.1.forward(&self.0.forward(x)?.relu()?)
+        self.1
+            .forward(&self.0.forward_activated(x, ActivationFunction::Relu)?)
     }
 }
 

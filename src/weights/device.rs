@@ -372,6 +372,26 @@ mod tests {
         assert!(!place.name().is_empty() && !place.why.is_empty());
     }
 
+    /// Nothing wakes a GPU that is not to compute.
+    #[test]
+    fn the_processor_opens_no_gpu() {
+        use crate::nn::gpu::opened_by_this_thread;
+        let before = opened_by_this_thread();
+        select(DeviceChoice::Only(DeviceKind::Cpu)).unwrap();
+        select_candle_device();
+        let all = adapters();
+        let idle = |adapter: &crate::nn::gpu::AdapterInfo| adapter.kind == AdapterKind::Software;
+        if all.iter().all(idle) {
+            select(DeviceChoice::Auto).unwrap();
+            assert!(select(DeviceChoice::Gpu(None)).is_err());
+        }
+        assert_eq!(opened_by_this_thread(), before);
+        if !all.is_empty() {
+            select(DeviceChoice::Gpu(Some(0))).unwrap();
+            assert_eq!(opened_by_this_thread(), before + 1);
+        }
+    }
+
     #[test]
     fn software_is_taken_only_by_its_number() {
         let all = adapters();

@@ -6,7 +6,9 @@ use super::embedding::TimeEmbedding;
 use super::transformer::{AttentionContext, ReferenceAttention};
 use super::{Conditioning, UnetConfig, UpBlockKind};
 use crate::nn::gpu::{Gpu, GpuTensor};
-use crate::nn::{Array, Conv2d, ConvOptions, Params, Result, StoredArray, dims_of};
+use crate::nn::{
+    ActivationFunction, Array, Conv2d, ConvOptions, Params, Result, StoredArray, dims_of,
+};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -212,10 +214,10 @@ impl ControlNet {
         };
         let mut read = latents.beside(picture)?;
         for (i, conv) in self.reader.iter().enumerate() {
-            read = conv.forward(&read)?;
-            if i + 1 < self.reader.len() {
-                read = read.silu()?;
-            }
+            read = match i + 1 < self.reader.len() {
+                true => conv.forward_activated(&read, ActivationFunction::Silu)?,
+                false => conv.forward(&read)?,
+            };
         }
         let x = self.conv_in.forward(latents)?;
         if read.dims()[1..] != x.dims()[1..] {

@@ -2,7 +2,7 @@
 //! whole text, the sizes of the picture, and the guidance scale.
 
 use super::{Conditioning, UnetConfig};
-use crate::nn::{Array, Init, Linear, Params, Result};
+use crate::nn::{ActivationFunction, Array, Init, Linear, Params, Result};
 use candle_core::{DType, Device, Tensor};
 
 /// The time embedding with what is added to it.
@@ -91,7 +91,9 @@ impl TimeEmbedding {
             };
             waves = waves.plus(&layer.forward(&x.beside(guidance)?)?)?;
         }
-        let two = |layers: &[Linear; 2], x: &A| layers[1].forward(&layers[0].forward(x)?.silu()?);
+        let two = |layers: &[Linear; 2], x: &A| {
+            layers[1].forward(&layers[0].forward_activated(x, ActivationFunction::Silu)?)
+        };
         let mut t = two(&self.time, &waves)?;
         let pooled = || {
             let pooled = conditioning.pooled.as_ref();
@@ -113,7 +115,7 @@ impl TimeEmbedding {
         if let (Some(mark), true) = (&self.reference, reference) {
             t = t.plus(&x.beside(mark)?)?;
         }
-        t.silu()
+        t.activated(ActivationFunction::Silu)
     }
 }
 

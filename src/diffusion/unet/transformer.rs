@@ -191,7 +191,7 @@ impl Block {
         };
         let found = self.to_text.forward(&n, seen.text, image)?;
         let x = self.to_text.out.forward_plus(&found, &x)?;
-        let wide = self.widen.forward(&self.norm3.forward(&x)?)?.geglu()?;
+        let wide = self.widen.forward_geglu(&self.norm3.forward(&x)?)?;
         self.narrow.forward_plus(&wide, &x)
     }
 }

@@ -272,7 +272,7 @@ impl GpuFeedForward {
     ) -> Result<GpuTensor> {
         match self {
             GpuFeedForward::Dense { gate, up, down } => {
-                let wide = gate.multiply(x)?.gated(&up.multiply(x)?, how)?;
+                let wide = up.multiply_gated(x, &gate.multiply(x)?, how)?;
                 more.map_or_else(
                     || down.multiply(&wide),
                     |more| down.multiply_plus(&wide, more),

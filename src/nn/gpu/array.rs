@@ -1,24 +1,35 @@
 //! What networks do to tensors, on a GPU.
 
-use super::product::Onto;
+use super::epilogue::{Epilogue, Gate, function};
 use super::tensor::GpuTensor;
 use super::{attend, elementwise, norm, product, strided};
 use crate::nn::array::{Array, StoredArray};
-use crate::nn::{Activation, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm};
+use crate::nn::{
+    Activation, ActivationFunction, Conv2d, GroupNorm, LayerNorm, Linear, Mask, Result, RmsNorm,
+};
 use candle_core::{Device, Tensor};
 
-fn linear(x: &GpuTensor, layer: &Linear, more: Option<&GpuTensor>) -> Result<GpuTensor> {
+fn linear(x: &GpuTensor, layer: &Linear, epilogue: Epilogue) -> Result<GpuTensor> {
     let bias = layer.bias.as_ref().map(|bias| bias.on(x.gpu()));
     let weight = layer.weight.on(x.gpu())?;
-    let onto = more.map(Onto::All);
-    product::linear(x, &weight, bias.transpose()?.as_ref(), onto)
+    product::linear(x, &weight, bias.transpose()?.as_ref(), epilogue)
 }
 
-fn conv2d(x: &GpuTensor, layer: &Conv2d, onto: Option<Onto>) -> Result<GpuTensor> {
+fn conv2d(x: &GpuTensor, layer: &Conv2d, epilogue: Epilogue) -> Result<GpuTensor> {
     let bias = layer.bias.as_ref().map(|bias| bias.on(x.gpu()));
     let weight = layer.weight.on(x.gpu())?;
     let bias = bias.transpose()?;
-    product::conv2d(x, &weight, (bias.as_ref(), onto), layer.options)
+    product::conv2d(x, &weight, (bias.as_ref(), epilogue), layer.options)
+}
+
+impl GpuTensor {
+    /// What a linear layer makes of it, with a gate of that shape.
+    ///
+    /// # Errors
+    /// Shapes that don't fit, or a GPU that fails.
+    pub fn linear_gated(&self, layer: &Linear, gate: &Self, how: Gate) -> Result<Self> {
+        linear(self, layer, Epilogue::Gated(gate, how))
+    }
 }
 
 impl Array for GpuTensor {
@@ -66,24 +77,8 @@ impl Array for GpuTensor {
         elementwise::add_channels(self, t)
     }
 
-    fn silu(&self) -> Result<Self> {
-        elementwise::each(self, "silu(x[i])", 0.0)
-    }
-
-    fn gelu(&self) -> Result<Self> {
-        elementwise::each(self, "gelu(x[i])", 0.0)
-    }
-
-    fn quick_gelu(&self) -> Result<Self> {
-        elementwise::each(self, "quick_gelu(x[i])", 0.0)
-    }
-
-    fn gelu_tanh(&self) -> Result<Self> {
-        elementwise::each(self, "gelu_tanh(x[i])", 0.0)
-    }
-
-    fn relu(&self) -> Result<Self> {
-        elementwise::each(self, "max(x[i], 0.0)", 0.0)
+    fn activated(&self, by: ActivationFunction) -> Result<Self> {
+        elementwise::each(self, &format!("{}(x[i])", function(by)), 0.0)
     }
 
     fn geglu(&self) -> Result<Self> {
@@ -99,11 +94,25 @@ impl Array for GpuTensor {
     }
 
     fn linear(&self, layer: &Linear) -> Result<Self> {
-        linear(self, layer, None)
+        linear(self, layer, Epilogue::Nothing)
+    }
+
+    fn linear_activated(&self, layer: &Linear, by: ActivationFunction) -> Result<Self> {
+        linear(self, layer, Epilogue::Activation(by))
+    }
+
+    fn linear_geglu(&self, layer: &Linear) -> Result<Self> {
+        let [inp, out] = *layer.weight().dims() else {
+            candle_core::bail!("a linear layer of {:?}", layer.weight().dims());
+        };
+        match inp.is_multiple_of(4) && out.is_multiple_of(8) {
+            true => linear(self, layer, Epilogue::Geglu),
+            false => self.linear(layer)?.geglu(),
+        }
     }
 
     fn linear_plus(&self, layer: &Linear, more: &Self) -> Result<Self> {
-        linear(self, layer, Some(more))
+        linear(self, layer, Epilogue::Plus(more))
     }
 
     fn linear_columns(&self, layer: &Linear, from: usize, count: usize) -> Result<Self> {
@@ -112,15 +121,19 @@ impl Array for GpuTensor {
     }
 
     fn conv2d(&self, layer: &Conv2d) -> Result<Self> {
-        conv2d(self, layer, None)
+        conv2d(self, layer, Epilogue::Nothing)
+    }
+
+    fn conv2d_activated(&self, layer: &Conv2d, by: ActivationFunction) -> Result<Self> {
+        conv2d(self, layer, Epilogue::Activation(by))
     }
 
     fn conv2d_plus(&self, layer: &Conv2d, more: &Self) -> Result<Self> {
-        conv2d(self, layer, Some(Onto::All(more)))
+        conv2d(self, layer, Epilogue::Plus(more))
     }
 
     fn conv2d_add_channels(&self, layer: &Conv2d, t: &Self) -> Result<Self> {
-        conv2d(self, layer, Some(Onto::Channels(t)))
+        conv2d(self, layer, Epilogue::PlusChannels(t))
     }
 
     fn group_norm(&self, n: &GroupNorm, act: Activation) -> Result<Self> {

@@ -1,13 +1,16 @@
 //! Attention.
 
-use super::device::Run;
-use super::product::padded;
+use super::device::{Run, Ways};
 use super::tensor::GpuTensor;
-use super::traffic;
+use super::{traffic, tune};
 use crate::nn::{Mask, Result};
 
-/// Rows and keys of a tile.
-const TILE: usize = 32;
+/// Rows of a tile; all add up in the same order. The first is taken where nothing is measured.
+const ROWS: [usize; 3] = [32, 64, 16];
+/// Keys of a tile.
+const KEYS: usize = 32;
+/// Floating point operations of 32 rows, after so many of which a workgroup may pause.
+const STEP: usize = 1 << 24;
 
 /// Attention of a language model's tokens to those before them.
 #[derive(Clone, Copy, Debug)]
@@ -98,10 +101,22 @@ fn attend(
         );
     }
     let gpu = q.gpu();
-    let y = GpuTensor::new(gpu, q.dims().to_vec())?;
-    if y.count() == 0 {
-        return Ok(y);
+    if q.count() == 0 {
+        return GpuTensor::new(gpu, q.dims().to_vec());
     }
+    // Long rows of keys are gone through in steps.
+    let block = (STEP / (4 * KEYS * width)).next_multiple_of(KEYS);
+    let (block, steps) = match keys > 2 * block {
+        true => (block, keys.div_ceil(block)),
+        false => (keys.next_multiple_of(KEYS), 1),
+    };
+    let quads = width.is_multiple_of(4);
+    let state = match (steps, quads) {
+        (1, _) => 0,
+        (_, true) => 4,
+        (_, false) => 2,
+    };
+    let y = GpuTensor::with_room(gpu, q.dims().to_vec(), state * batch * queries * heads)?;
     let more = match seen {
         Seen::Masked(Mask::Keys(mask)) if mask.elem_count() != batch * keys => {
             candle_core::bail!("a mask of {:?} for {batch} x {keys} keys", mask.dims());
@@ -121,7 +136,8 @@ fn attend(
     };
     let variant = Variant {
         width,
-        quads: width.is_multiple_of(4),
+        quads,
+        rows: ROWS[0],
         causal: matches!(seen, Seen::Causal(_)),
         windowed: window.is_some(),
         capped: cap.is_some(),
@@ -130,8 +146,8 @@ fn attend(
     };
     let mut reads = vec![q.buffer(), k.buffer(), v.buffer()];
     reads.extend(more.as_ref().map(GpuTensor::buffer));
-    let rows = queries * (heads / kv_heads);
-    let tiles = rows.div_ceil(TILE);
+    let all = queries * (heads / kv_heads);
+    let behind = y.count() / if quads { 4 } else { 1 };
     let mut sizes: Vec<u32> = [
         queries,
         keys,
@@ -140,29 +156,61 @@ fn attend(
         width,
         window.unwrap_or(keys).min(keys),
         picture.unwrap_or(0),
-        0,
+        block,
     ]
     .map(|size| size as u32)
     .to_vec();
-    sizes.extend([scale.to_bits(), cap.unwrap_or(1.0).to_bits()]);
-    let read = traffic::attention(tiles, batch * kv_heads, k.bytes() + v.bytes());
-    gpu.run(&Run {
-        kernel: &variant.name(),
-        source: &|| variant.source(),
-        sizes: &padded(sizes),
-        reads: &reads,
-        writes: y.buffer(),
-        groups: [tiles, kv_heads, batch].map(|groups| groups as u32),
-        flops: (4 * batch * heads * queries * keys * width) as u64,
-        bytes: q.bytes() + y.bytes() + k.bytes() + v.bytes(),
-        moved: q.bytes() + y.bytes() + read,
-    })?;
+    sizes.extend([
+        scale.to_bits(),
+        cap.unwrap_or(1.0).to_bits(),
+        behind as u32,
+        0,
+    ]);
+    sizes.extend([0, 0, 0, steps as u32]);
+    let flops = 4 * batch * heads * queries * keys * width;
+    let run = |variant: Variant, tiles: usize| -> Result<()> {
+        let whole = all.div_ceil(variant.rows);
+        let part = |of: u64| of * tiles.min(whole) as u64 / whole as u64;
+        let kept = k.bytes() + v.bytes();
+        let read = traffic::attention(tiles, variant.invocations(), batch * kv_heads, kept);
+        gpu.run(&Run {
+            kernel: &variant.name(),
+            source: &|| variant.source(),
+            sizes: &sizes,
+            steps: steps as u32,
+            reads: &reads,
+            writes: y.buffer(),
+            groups: [tiles.min(whole), kv_heads, batch].map(|groups| groups as u32),
+            flops: part(flops as u64),
+            bytes: part(q.bytes() + y.bytes()) + kept,
+            moved: part(q.bytes() + y.bytes()) + read,
+        })?;
+        Ok(())
+    };
+    let ways = gpu.ways();
+    let fitting = ROWS.iter().map(|&rows| Variant { rows, ..variant });
+    let fitting = fitting.filter(|variant| variant.fits(ways));
+    let variants: Vec<_> = fitting.map(|v| (format!("{} rows", v.rows), v)).collect();
+    // In parts that hold whole tiles of all variants.
+    let most = ROWS.iter().copied().max().unwrap_or(1);
+    let measured = (flops, all.div_ceil(most));
+    let best = tune::quickest(
+        gpu,
+        &variant.kind(),
+        &variants,
+        measured,
+        &|variant, parts| run(variant, parts * most / variant.rows),
+    )?;
+    run(best, all.div_ceil(best.rows))?;
     Ok(y)
 }
 
 /// What the kernel is made for.
+#[derive(Clone, Copy)]
 struct Variant {
     width: usize,
+    /// Rows of a tile.
+    rows: usize,
     /// Whether rows are read in fours.
     quads: bool,
     causal: bool,
@@ -173,7 +221,35 @@ struct Variant {
 }
 
 impl Variant {
+    fn invocations(&self) -> usize {
+        4 * self.rows
+    }
+
+    /// Quads of columns of a head that are multiplied at a time, and how often.
+    fn quads_and_parts(&self) -> (usize, usize) {
+        let all = self.width.div_ceil(4);
+        let parts = all.div_ceil(8);
+        (all.div_ceil(parts), parts)
+    }
+
+    /// Quads in workgroup memory.
+    fn staged(&self) -> usize {
+        let (each, _) = self.quads_and_parts();
+        ((self.rows + KEYS) * (each + 1)).max(KEYS * 16)
+    }
+
+    fn fits(&self, ways: Ways) -> bool {
+        let bytes = 16 * self.staged() + 4 * self.rows * (33 + 17);
+        self.rows == ROWS[0]
+            || self.invocations() <= ways.invocations as usize && bytes <= ways.shared as usize
+    }
+
     fn name(&self) -> String {
+        format!("{} by {} rows", self.kind(), self.rows)
+    }
+
+    /// What is measured by itself.
+    fn kind(&self) -> String {
         let mut name = format!("attention {}", self.width);
         for (there, what) in [
             (self.quads, " in fours"),
@@ -192,10 +268,7 @@ impl Variant {
 
     fn source(&self) -> String {
         let quads = self.quads;
-        let all = self.width.div_ceil(4);
-        let parts = all.div_ceil(8);
-        let each = all.div_ceil(parts);
-        let staged = (2 * TILE * (each + 1)).max(TILE * 16);
+        let (each, parts) = self.quads_and_parts();
         let load = |name: &str| match quads {
             true => format!(
                 "fn load_{name}(row: u32, there: bool, head: u32, quad: u32) -> vec4<f32> {{
@@ -221,7 +294,13 @@ impl Variant {
             true => {
                 "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
                 if quad < s.width / 4u { y[(row * s.heads + head) * (s.width / 4u) + quad] = four; }
-            }\n"
+            }
+            fn stored(row: u32, head: u32, quad: u32) -> vec4<f32> {
+                if quad >= s.width / 4u { return vec4<f32>(0.0); }
+                return y[(row * s.heads + head) * (s.width / 4u) + quad];
+            }
+            fn keep(row: u32, state: vec2<f32>) { y[s.behind + row] = vec4<f32>(state, 0.0, 0.0); }
+            fn kept(row: u32) -> vec2<f32> { return y[s.behind + row].xy; }\n"
             }
             false => {
                 "fn store(row: u32, head: u32, quad: u32, four: vec4<f32>) {
@@ -230,6 +309,22 @@ impl Variant {
                         y[(row * s.heads + head) * s.width + quad * 4u + j] = four[j];
                     }
                 }
+            }
+            fn stored(row: u32, head: u32, quad: u32) -> vec4<f32> {
+                var four = vec4<f32>(0.0);
+                for (var j = 0u; j < 4u; j++) {
+                    if quad * 4u + j < s.width {
+                        four[j] = y[(row * s.heads + head) * s.width + quad * 4u + j];
+                    }
+                }
+                return four;
+            }
+            fn keep(row: u32, state: vec2<f32>) {
+                y[s.behind + 2u * row] = state.x;
+                y[s.behind + 2u * row + 1u] = state.y;
+            }
+            fn kept(row: u32) -> vec2<f32> {
+                return vec2<f32>(y[s.behind + 2u * row], y[s.behind + 2u * row + 1u]);
             }\n"
             }
         };
@@ -274,8 +369,9 @@ impl Variant {
             .replace("WINDOWED", yes(self.windowed))
             .replace("CAUSAL", yes(self.causal))
             .replace("ITEM", if quads { "vec4<f32>" } else { "f32" })
-            .replace("STAGED_VALUE", &staged.to_string())
-            .replace("OUT_PARTS_VALUE", &all.div_ceil(16).to_string())
+            .replace("ROWS_VALUE", &self.rows.to_string())
+            .replace("STAGED_VALUE", &self.staged().to_string())
+            .replace("OUT_PARTS_VALUE", &self.width.div_ceil(64).to_string())
             .replace("PARTS_VALUE", &parts.to_string())
             .replace("QUADS_VALUE", &each.to_string())
     }

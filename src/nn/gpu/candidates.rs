@@ -1,7 +1,7 @@
 //! Sampling of a token: of the logits of a vocabulary only those come back that are drawn from.
 
 use super::device::Run;
-use super::elementwise::{each, spread};
+use super::elementwise::{Spread, each};
 use super::tensor::GpuTensor;
 use crate::nn::Result;
 
@@ -37,19 +37,21 @@ impl GpuTensor {
         if tokens.count() == 0 {
             return Ok(());
         }
+        let spread = Spread::of(self.gpu(), tokens.count());
         self.gpu()
             .run(&Run {
-                kernel: "penalties of tokens",
-                source: &|| include_str!("kernels/penalise.wgsl").to_owned(),
+                kernel: &format!("penalties of tokens{}", spread.name),
+                source: &|| spread.source(include_str!("kernels/penalise.wgsl")),
                 sizes: &[
                     tokens.count() as u32,
                     self.count() as u32,
                     penalty.map_or(f32::NEG_INFINITY.to_bits(), |_| 0),
                     penalty.unwrap_or(1.0).to_bits(),
                 ],
+                steps: 1,
                 reads: &[tokens.buffer()],
                 writes: self.buffer(),
-                groups: spread(tokens.count()),
+                groups: spread.groups,
                 flops: tokens.count() as u64,
                 bytes: 3 * tokens.bytes(),
                 moved: 3 * tokens.bytes(),
@@ -81,6 +83,7 @@ impl GpuTensor {
                         .replace("KEEP_VALUE", &KEEP.to_string())
                 },
                 sizes: &[count as u32, 0, 0, 0],
+                steps: 1,
                 reads: &[of.buffer()],
                 writes: kept.buffer(),
                 groups: [groups as u32, 1, 1],
@@ -105,6 +108,7 @@ impl GpuTensor {
                 include_str!("kernels/weigh_tokens.wgsl").replace("KEEP_VALUE", &KEEP.to_string())
             },
             sizes: &[vocabulary as u32, temperature.to_bits(), least.to_bits(), 0],
+            steps: 1,
             reads: &[self.buffer(), sorted.buffer()],
             writes: found.buffer(),
             groups: [groups as u32, 1, 1],

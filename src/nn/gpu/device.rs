@@ -15,6 +15,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(test)]
+thread_local! {
+    /// Adapters that this thread opened.
+    static OPENED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many adapters this thread opened.
+#[cfg(test)]
+pub(crate) fn opened_by_this_thread() -> usize {
+    OPENED.with(std::cell::Cell::get)
+}
+
 /// How a GPU is to be opened; tests ask for less than it could.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
@@ -95,6 +107,10 @@ pub(super) struct Run<'a> {
     pub source: &'a dyn Fn() -> String,
     /// The uniform block behind the place of the piece.
     pub sizes: &'a [u32],
+    /// Steps after any of which its workgroups may pause, what they have so far being written, and
+    /// go on in a later piece. Where there are several, the last two sizes are replaced by the first
+    /// step of a piece and the first of the next.
+    pub steps: u32,
     pub reads: &'a [&'a Buffer],
     pub writes: &'a Buffer,
     pub groups: [u32; 3],
@@ -117,6 +133,9 @@ impl Gpu {
             for_device_loss: None,
         };
         let Found { adapter, info } = choose(number, find(thresholds))?;
+        tracing::info!(gpu = info.name, "opening");
+        #[cfg(test)]
+        OPENED.with(|opened| opened.set(opened.get() + 1));
         let mut features = match options.lowest {
             true => wgpu::Features::empty(),
             false => {
@@ -336,6 +355,13 @@ impl Gpu {
             name: self.0.info.name.clone(),
             wanted: readable(bytes),
         })
+    }
+
+    /// Has nothing known of its kernels but that they are very slow, so that they are tried in the
+    /// shortest pieces.
+    #[cfg(test)]
+    pub(super) fn believe_slow(&self) {
+        locked(&self.0.work).pace.forget(1e3);
     }
 
     /// Gives the GPU up as a driver does that loses it.

@@ -152,6 +152,7 @@ impl Driver {
         });
         let errors: Vec<_> = scopes.into_iter().rev().map(popped).collect();
         if let Some(error) = errors.into_iter().flatten().next() {
+            tracing::error!(kernel = run.kernel, %error, "can't be compiled");
             return Err(GpuError::Kernel {
                 name: self.name.clone(),
                 kernel: run.kernel.to_owned(),

@@ -1,18 +1,49 @@
 //! What is done number by number.
 
-use super::device::Run;
+use super::device::{Gpu, Run};
+use super::epilogue::{Gate, functions};
 use super::product::MOST_GROUPS;
 use super::tensor::GpuTensor;
+use super::tune;
+use super::work::FLOPS_OF_BYTE;
 use crate::nn::Result;
 
-/// Invocations of a workgroup.
-const GROUP: usize = 256;
+/// Invocations of a workgroup; the first is taken where nothing is measured.
+const GROUPS: [usize; 3] = [256, 128, 64];
+/// Names what is measured.
+const KIND: &str = "element-wise kernels";
 
-/// Workgroups of so many invocations or a few more, along two axes where one is too short.
-pub(super) fn spread(count: usize) -> [u32; 3] {
-    let groups = count.div_ceil(GROUP);
-    let across = groups.clamp(1, MOST_GROUPS);
-    [across as u32, groups.div_ceil(across) as u32, 1]
+/// Kernels that make one number an invocation: what follows the kernel's name, the invocations of a
+/// workgroup, and for `count` numbers the workgroups, along two axes where one is too short.
+pub(super) struct Spread {
+    pub name: String,
+    threads: usize,
+    pub groups: [u32; 3],
+}
+
+impl Spread {
+    /// In workgroups as were measured to be the quickest.
+    pub(super) fn of(gpu: &Gpu, count: usize) -> Self {
+        let known = gpu.variant(KIND);
+        let mut all = GROUPS.iter().copied();
+        let known = all.find(|group| known.as_ref() == Some(&group.to_string()));
+        Self::by(known.unwrap_or(GROUPS[0]), count)
+    }
+
+    fn by(threads: usize, count: usize) -> Self {
+        let groups = count.div_ceil(threads);
+        let across = groups.clamp(1, MOST_GROUPS);
+        Self {
+            name: format!(" for {threads}"),
+            threads,
+            groups: [across as u32, groups.div_ceil(across) as u32, 1],
+        }
+    }
+
+    /// A kernel in WGSL for these workgroups.
+    pub(super) fn source(&self, kernel: &str) -> String {
+        kernel.replace("THREADS_VALUE", &self.threads.to_string())
+    }
 }
 
 /// A kernel that makes each number of a new tensor from those at some place of one or two others.
@@ -47,26 +78,46 @@ impl Elementwise<'_> {
             return Ok(y);
         }
         let reads: Vec<_> = from.iter().map(|t| t.buffer()).collect();
-        gpu.run(&Run {
-            kernel: self.value,
-            source: &|| {
-                include_str!("kernels/elementwise.wgsl")
-                    .replace("BINDINGS", bindings)
-                    .replace("VALUE", self.value)
-            },
-            sizes: &[
-                y.count() as u32,
-                self.row as u32,
-                self.each as u32,
-                self.by.to_bits(),
-            ],
-            reads: &reads,
-            writes: y.buffer(),
-            groups: spread(y.count()),
-            flops: 4 * y.count() as u64,
-            bytes: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
-            moved: from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes(),
-        })?;
+        let bytes = from.iter().map(|t| t.bytes()).sum::<u64>() + y.bytes();
+        let run = |threads: usize| -> Result<()> {
+            let spread = Spread::by(threads, y.count());
+            gpu.run(&Run {
+                kernel: &format!("{}{}", self.value, spread.name),
+                source: &|| {
+                    spread
+                        .source(include_str!("kernels/elementwise.wgsl"))
+                        .replace("BINDINGS", bindings)
+                        .replace("FUNCTIONS", &functions("f32"))
+                        .replace("WRITTEN", self.value)
+                },
+                sizes: &[
+                    y.count() as u32,
+                    self.row as u32,
+                    self.each as u32,
+                    self.by.to_bits(),
+                ],
+                steps: 1,
+                reads: &reads,
+                writes: y.buffer(),
+                groups: spread.groups,
+                flops: 4 * y.count() as u64,
+                bytes,
+                moved: bytes,
+            })?;
+            Ok(())
+        };
+        let fitting = GROUPS
+            .iter()
+            .filter(|&&group| group <= gpu.ways().invocations as usize);
+        let fitting: Vec<_> = fitting.map(|group| (group.to_string(), *group)).collect();
+        let cost = (FLOPS_OF_BYTE * bytes) as usize;
+        run(tune::quickest(
+            gpu,
+            KIND,
+            &fitting,
+            (cost, 1),
+            &|group, _| run(group),
+        )?)?;
         Ok(y)
     }
 }
@@ -117,17 +168,6 @@ fn with(x: &GpuTensor, z: &GpuTensor, sign: &str, row: usize, each: usize) -> Re
     .of_two(x, z, "f32")
 }
 
-/// What stands between the products of a feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// SiLU of the gate.
-    Silu,
-    /// GELU of the gate, by the tangent.
-    GeluTanh,
-    /// gpt-oss: `gate * sigmoid(1.702 gate) * (up + 1)`, the gate at most 7, the other from -7 to 7.
-    Clamped,
-}
-
 impl GpuTensor {
     /// This as a gate for `up`, of the same shape.
     ///
@@ -138,11 +178,7 @@ impl GpuTensor {
             candle_core::bail!("{:?} times {:?}", self.dims(), up.dims());
         }
         Elementwise {
-            value: match how {
-                Gate::Silu => "silu(x[i]) * z[i]",
-                Gate::GeluTanh => "gelu_tanh(x[i]) * z[i]",
-                Gate::Clamped => "quick_gelu(min(x[i], 7.0)) * (clamp(z[i], -7.0, 7.0) + 1.0)",
-            },
+            value: &how.value("x[i]", "z[i]"),
             dims: self.dims().to_vec(),
             row: 1,
             each: 1,

@@ -37,6 +37,7 @@ impl ChosenExperts {
             kernel: "choice of experts",
             source: &|| include_str!("kernels/choose_experts.wgsl").to_owned(),
             sizes: &[tokens as u32, experts as u32, used as u32, 0],
+            steps: 1,
             reads: &[logits.buffer()],
             writes: chosen.buffer(),
             groups: [tokens.div_ceil(CHOOSERS) as u32, 1, 1],
@@ -140,6 +141,7 @@ impl GpuExperts {
                 include_str!("kernels/experts.wgsl").replace("LOADER", &loader)
             },
             sizes: &sizes.map(|size| size as u32),
+            steps: 1,
             reads: &[
                 numbers,
                 scales,

@@ -18,6 +18,7 @@ mod candidates;
 mod device;
 mod driver;
 mod elementwise;
+mod epilogue;
 mod error;
 mod experts;
 mod kept;
@@ -33,6 +34,7 @@ mod tensor;
 mod tile;
 mod timer;
 mod traffic;
+mod tune;
 mod work;
 
 pub use adapters::{AdapterInfo, AdapterKind, adapters};
@@ -40,8 +42,10 @@ pub use attend::CausalAttention;
 pub use bench::{Measured, kernels, measure};
 pub use cache::GpuCache;
 pub use candidates::TokenCandidates;
+#[cfg(test)]
+pub(crate) use device::opened_by_this_thread;
 pub use device::{Gpu, GpuOptions};
-pub use elementwise::Gate;
+pub use epilogue::Gate;
 pub use error::GpuError;
 pub use experts::{ChosenExperts, GpuExperts};
 pub use quant::GpuQuantMatrix;

@@ -1,15 +1,46 @@
 //! Group norm and layer norm.
 
 use super::device::Run;
-use super::elementwise::{Elementwise, spread};
+use super::elementwise::{Elementwise, Spread};
 use super::product::{MOST_GROUPS, padded};
 use super::tensor::GpuTensor;
+use super::tune;
+use super::work::FLOPS_OF_BYTE;
 use crate::nn::{Activation, Result};
 
 /// Places that one invocation sums up at least.
 const LEAST_PLACES: usize = 32;
 /// Slices of a picture at most.
 const MOST_SLICES: usize = 256;
+
+/// How rows are cut: invocations for a row, and rows of a workgroup. All but those that add up by
+/// subgroups do so in the same order.
+#[derive(Clone, Copy)]
+struct RowCut {
+    subgroups: bool,
+    lanes: usize,
+    rows: usize,
+}
+
+const fn cut(subgroups: bool, lanes: usize, rows: usize) -> RowCut {
+    RowCut {
+        subgroups,
+        lanes,
+        rows,
+    }
+}
+
+/// The first that a GPU has is taken where nothing is measured.
+const ROW_CUTS: [RowCut; 6] = [
+    cut(true, 64, 1),
+    cut(false, 64, 1),
+    cut(false, 64, 2),
+    cut(false, 64, 4),
+    cut(false, 128, 1),
+    cut(false, 256, 1),
+];
+/// As many rows as keep a large GPU busy.
+const MANY_ROWS: usize = 1024;
 
 /// Normalises each group of channels of `x [B, .., C]` over all places of its sample.
 pub(super) fn group_norm(
@@ -35,13 +66,15 @@ pub(super) fn group_norm(
     let slices = (places / LEAST_PLACES).clamp(1, MOST_SLICES);
     let count = samples * slices * channels;
     let parts = GpuTensor::new(gpu, vec![count, 2])?;
+    let spread = Spread::of(gpu, count);
     gpu.run(&Run {
-        kernel: "group norm, parts",
-        source: &|| include_str!("kernels/group_parts.wgsl").to_owned(),
+        kernel: &format!("group norm, parts{}", spread.name),
+        source: &|| spread.source(include_str!("kernels/group_parts.wgsl")),
         sizes: &[count, places, channels, slices].map(|size| size as u32),
+        steps: 1,
         reads: &[x.buffer()],
         writes: parts.buffer(),
-        groups: spread(count),
+        groups: spread.groups,
         flops: 4 * x.count() as u64,
         bytes: x.bytes() + parts.bytes(),
         moved: x.bytes() + parts.bytes(),
@@ -55,6 +88,7 @@ pub(super) fn group_norm(
         kernel: "group norm, joined",
         source: &|| include_str!("kernels/group_join.wgsl").to_owned(),
         sizes: &padded(sizes),
+        steps: 1,
         reads: &[parts.buffer(), gamma.buffer(), beta.buffer()],
         writes: scales.buffer(),
         groups: [groups as u32, samples as u32, 1],
@@ -115,50 +149,75 @@ fn rows(x: &GpuTensor, gamma: &GpuTensor, beta: Option<&GpuTensor>, eps: f64) ->
     }
     let rows = x.count() / width;
     let y = GpuTensor::new(x.gpu(), x.dims().to_vec())?;
-    let across = rows.min(MOST_GROUPS);
-    let subgroups = x.gpu().ways().subgroups;
     let mut reads = vec![x.buffer(), gamma.buffer()];
     reads.extend(beta.map(GpuTensor::buffer));
-    x.gpu().run(&Run {
-        kernel: &format!(
-            "{}{}",
-            if beta.is_some() {
-                "layer norm"
-            } else {
-                "RMS norm"
-            },
-            if subgroups { " by subgroups" } else { "" },
-        ),
-        source: &|| {
-            let binding = "@group(0) @binding(3) var<storage, read> beta: array<f32>;";
-            let (binding, at, mean, offset) = match beta {
-                Some(_) => (
-                    binding,
-                    "4",
-                    "mean_of(first, width, thread, lane)",
-                    "beta[i]",
-                ),
-                None => ("", "3", "0.0", "0.0"),
-            };
-            let (sum, inputs, lane) = sum_of_all(subgroups);
-            include_str!("kernels/rows.wgsl")
-                .replace("SUM_OF_ALL", sum)
-                .replace("LANE_INPUTS", inputs)
-                .replace("THIS_LANE", lane)
-                .replace("BETA_BINDING", binding)
-                .replace("Y_BINDING", at)
-                .replace("MEAN", mean)
-                .replace("BETA", offset)
-        },
-        sizes: &[rows as u32, width as u32, (eps as f32).to_bits(), 0],
-        reads: &reads,
-        writes: y.buffer(),
-        groups: [across as u32, rows.div_ceil(across) as u32, 1],
-        flops: 8 * x.count() as u64,
-        bytes: x.bytes() + y.bytes(),
-        moved: x.bytes() + y.bytes(),
-    })?;
+    let bytes = x.bytes() + y.bytes();
+    let kind = match beta {
+        Some(_) => "layer norm",
+        None => "RMS norm",
+    };
+    let run = |cut: RowCut| -> Result<()> {
+        let groups = rows.div_ceil(cut.rows);
+        let across = groups.min(MOST_GROUPS);
+        x.gpu().run(&Run {
+            kernel: &format!("{kind} {}", cut.name()),
+            source: &|| cut.source(beta.is_some()),
+            sizes: &[rows as u32, width as u32, (eps as f32).to_bits(), 0],
+            steps: 1,
+            reads: &reads,
+            writes: y.buffer(),
+            groups: [across as u32, groups.div_ceil(across) as u32, 1],
+            flops: 8 * x.count() as u64,
+            bytes,
+            moved: bytes,
+        })?;
+        Ok(())
+    };
+    let ways = x.gpu().ways();
+    let cuts = ROW_CUTS.into_iter();
+    let cuts = cuts.filter(|cut| ways.subgroups || !cut.subgroups);
+    let cuts = cuts.filter(|cut| cut.lanes * cut.rows <= ways.invocations as usize);
+    let cuts: Vec<_> = cuts.map(|cut| (cut.name(), cut)).collect();
+    // A few rows want many invocations each, many rows do not.
+    let many = if rows < MANY_ROWS { "a few" } else { "many" };
+    let kind = format!("norms of {many} rows");
+    let cost = (FLOPS_OF_BYTE * bytes) as usize;
+    run(tune::quickest(
+        x.gpu(),
+        &kind,
+        &cuts,
+        (cost, 1),
+        &|cut, _| run(cut),
+    )?)?;
     Ok(y)
+}
+
+impl RowCut {
+    fn name(self) -> String {
+        match self.subgroups {
+            true => "by subgroups".to_owned(),
+            false => format!("by {} for {}", self.lanes, self.rows),
+        }
+    }
+
+    fn source(self, centred: bool) -> String {
+        let binding = "@group(0) @binding(3) var<storage, read> beta: array<f32>;";
+        let (binding, at, mean, offset) = match centred {
+            true => (binding, "4", "mean_of(first, width, lane)", "beta[i]"),
+            false => ("", "3", "0.0", "0.0"),
+        };
+        let (sum, inputs, lane) = sum_of_all(self.subgroups);
+        include_str!("kernels/rows.wgsl")
+            .replace("SUM_OF_ALL", sum)
+            .replace("LANE_INPUTS", inputs)
+            .replace("THIS_LANE", lane)
+            .replace("BETA_BINDING", binding)
+            .replace("Y_BINDING", at)
+            .replace("MEAN", mean)
+            .replace("BETA", offset)
+            .replace("LANES_VALUE", &self.lanes.to_string())
+            .replace("ROWS_VALUE", &self.rows.to_string())
+    }
 }
 
 /// How a kernel adds up over a workgroup, in WGSL: the function, what `main` takes for it, and what
@@ -171,8 +230,12 @@ fn sum_of_all(subgroups: bool) -> (&'static str, &'static str, &'static str) {
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
     @builtin(subgroup_invocation_id) within: u32,",
-            "Lane(subgroup, subgroups, within)",
+            "Lane(thread, subgroup, subgroups, within)",
         ),
-        false => (include_str!("kernels/sum.wgsl"), "", "Lane(thread)"),
+        false => (
+            include_str!("kernels/sum.wgsl"),
+            "",
+            "Lane(thread / LANES, thread % LANES)",
+        ),
     }
 }

@@ -1,10 +1,11 @@
 //! Matrix products and convolutions.
 
 use super::device::Run;
+use super::epilogue::Epilogue;
 use super::pool::Buffer;
-use super::product_source::source;
+use super::product_source::{Form, source};
 use super::tensor::GpuTensor;
-use super::tile::{self, Tile};
+use super::tile::{self, Arithmetic, DEPTH, Tile};
 use super::traffic;
 use crate::nn::{ConvOptions, Padding, Result};
 
@@ -43,15 +44,6 @@ impl Right<'_> {
     }
 }
 
-/// What is added to a product before it is written.
-#[derive(Clone, Copy)]
-pub(super) enum Onto<'a> {
-    /// A tensor of its shape.
-    All(&'a GpuTensor),
-    /// `[B,n]`: the same at every place of a sample.
-    Channels(&'a GpuTensor),
-}
-
 /// What is read on the left, and where.
 pub(super) struct Conv {
     height: usize,
@@ -62,12 +54,12 @@ pub(super) struct Conv {
     options: ConvOptions,
 }
 
-/// `x [..,in]`, `w [in,out]`, `b [out]` -> `[..,out]`.
+/// `x [..,in]`, `w [in,out]`, `b [out]` -> `[..,out]`, or half of it.
 pub(super) fn linear(
     x: &GpuTensor,
     w: &GpuTensor,
     b: Option<&GpuTensor>,
-    onto: Option<Onto>,
+    epilogue: Epilogue,
 ) -> Result<GpuTensor> {
     let (&[k, n], Some(&width)) = (w.dims(), x.dims().last()) else {
         candle_core::bail!("a linear layer of {:?} can't read {:?}", w.dims(), x.dims());
@@ -79,7 +71,7 @@ pub(super) fn linear(
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    product(x, &Right::Tensor(w), (b, onto), dims, (None, None))
+    product(x, &Right::Tensor(w), (b, epilogue), dims, (None, None))
 }
 
 /// `x [..,in]`, `w [in,out]` -> `[..,out]` with these tiles.
@@ -88,14 +80,15 @@ pub(super) fn linear_by(x: &GpuTensor, w: &GpuTensor, tile: Tile) -> Result<GpuT
     if let (Some(last), &[_, n]) = (dims.last_mut(), w.dims()) {
         *last = n;
     }
-    product(x, &Right::Tensor(w), (None, None), dims, (None, Some(tile)))
+    let way = (None, Some(tile));
+    product(x, &Right::Tensor(w), (None, Epilogue::Nothing), dims, way)
 }
 
 /// `x [B,H,W,in]`, `w [kh,kw,in,out]`, `b [out]` -> `[B,H',W',out]`.
 pub(super) fn conv2d(
     x: &GpuTensor,
     w: &GpuTensor,
-    (b, onto): (Option<&GpuTensor>, Option<Onto>),
+    (b, epilogue): (Option<&GpuTensor>, Epilogue),
     options: ConvOptions,
 ) -> Result<GpuTensor> {
     let (&[batch, height, width, channels], &[kh, kw, inp, n]) = (x.dims(), w.dims()) else {
@@ -129,47 +122,44 @@ pub(super) fn conv2d(
     product(
         x,
         &Right::Tensor(w),
-        (b, onto),
+        (b, epilogue),
         vec![batch, high, wide, n],
         ((!plain).then_some(conv), None),
     )
 }
 
-/// `x` read as `[m,k]` times the right side, `dims` being the shape of the result, with the tiles
+/// `x` read as `[m,k]` times the right side, `dims` being the shape of the product, with the tiles
 /// that are given or else the best ones.
 pub(super) fn product(
     x: &GpuTensor,
     w: &Right,
-    (b, onto): (Option<&GpuTensor>, Option<Onto>),
-    dims: Vec<usize>,
+    (b, epilogue): (Option<&GpuTensor>, Epilogue),
+    mut dims: Vec<usize>,
     (conv, tile): (Option<Conv>, Option<Tile>),
 ) -> Result<GpuTensor> {
     let n = dims.last().copied().unwrap_or(0);
     let gpu = x.gpu();
-    // Rows of the output that share a row of what is added.
-    let (more, each) = match onto {
-        Some(Onto::All(more)) if more.dims() == dims => (Some(more), 1),
-        Some(Onto::Channels(t)) if t.dims() == [dims[0], n] => (
-            Some(t),
-            dims.iter().product::<usize>() / (dims[0] * n).max(1),
-        ),
-        Some(Onto::All(more) | Onto::Channels(more)) => {
-            candle_core::bail!("{:?} added to {dims:?}", more.dims());
-        }
-        None => (None, 1),
-    };
+    let (more, each) = epilogue.reads(&dims)?;
+    let geglu = matches!(epilogue, Epilogue::Geglu);
+    if let Some(last) = dims.last_mut().filter(|_| geglu) {
+        *last /= 2;
+    }
     let y = GpuTensor::new(gpu, dims)?;
     if y.count() == 0 {
         return Ok(y);
     }
-    let m = y.count() / n;
+    let halved = if geglu { 2 } else { 1 };
+    let m = y.count() * halved / n;
     let k = match (w, &conv) {
         (Right::Tensor(w), _) => w.count() / n,
         (Right::Packed { .. }, _) => x.count() / m,
     };
     // What is read four at a time must come in fours.
     let read = conv.as_ref().map_or(k, |conv| conv.channels);
-    let quads = n.is_multiple_of(4) && read.is_multiple_of(4);
+    let quads = n.is_multiple_of(4 * halved) && read.is_multiple_of(4);
+    if geglu && !quads {
+        candle_core::bail!("GEGLU in the same pass as a product of {k}x{n}");
+    }
     let half = w.is_half();
     let mut sizes = match &conv {
         Some(c) => vec![
@@ -188,7 +178,8 @@ pub(super) fn product(
         ],
         None => vec![0; 9],
     };
-    sizes.extend([usize::from(b.is_some()), each]);
+    let infinity = f32::INFINITY.to_bits() as usize;
+    sizes.extend([usize::from(b.is_some()), each, infinity]);
     let none = b.map_or_else(
         || match w {
             Right::Tensor(w) => w.buffer(),
@@ -212,25 +203,41 @@ pub(super) fn product(
             if conv.is_some() { " of a picture" } else { "" },
             if quads { " in fours" } else { "" },
             w.kind(),
-            if more.is_some() { " onto others" } else { "" },
+            epilogue.name(),
             tile.name(),
         );
         let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let share = |bytes: u64| bytes * rows as u64 / m as u64;
         let sides = (share(x.bytes()), w.bytes());
-        let (band, moved) = traffic::product(tiles, sides, tile.invocations());
-        let all: Vec<u32> = [m, n, k, band]
-            .iter()
-            .chain(&sizes)
-            .map(|&size| size as u32)
-            .collect();
+        let (order, moved) = traffic::product(tiles, sides, tile.invocations());
+        let (along, across) = match order.by_rows {
+            true => (tiles.1, tiles.0),
+            false => tiles,
+        };
+        let all = [m, n, k, order.band].into_iter();
+        let all = all.chain(sizes.iter().copied());
+        let all = all.chain([usize::from(order.by_rows), 0, 0, k.div_ceil(DEPTH)]);
+        let all: Vec<u32> = all.map(|size| size as u32).collect();
         gpu.run(&Run {
             kernel: &name,
-            source: &|| source(tile, (conv.is_some(), quads, more.is_some()), w),
+            source: &|| {
+                let form = Form {
+                    conv: conv.is_some(),
+                    quads,
+                    epilogue,
+                };
+                source(tile, &form, w)
+            },
             sizes: &padded(all),
+            // Where both halves become one there is no room for the sums of both, and workgroups by
+            // matrices are short.
+            steps: match geglu || tile.arithmetic == Arithmetic::Matrices {
+                true => 1,
+                false => k.div_ceil(DEPTH) as u32,
+            },
             reads: &reads,
             writes: y.buffer(),
-            groups: [band, tiles.0, tiles.1.div_ceil(band)].map(|groups| groups as u32),
+            groups: [order.band, along, across.div_ceil(order.band)].map(|groups| groups as u32),
             flops: 2 * (rows * n * k) as u64,
             bytes: sides.0 + sides.1 + share(y.bytes() + added),
             moved: moved + share(y.bytes() + added),

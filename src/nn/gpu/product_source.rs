@@ -1,5 +1,6 @@
 //! The product's kernel in WGSL, put together for a variant.
 
+use super::epilogue::{Epilogue, functions};
 use super::product::Right;
 use super::quant;
 use super::tile::{Arithmetic, Tile};
@@ -24,14 +25,23 @@ fn load_a(row: Row, k: u32) -> vec4<f32> {
     return v;
 }";
 
+/// Columns of the output, `OUT`, are half of those of the product for GEGLU.
 const STORE_IN_FOURS: &str = "
-fn store(m: u32, n: u32, v: vec4<f32>) { y[(m * s.n + n) / 4u] = v; }";
+fn store(m: u32, n: u32, v: vec4<f32>) { y[(m * OUT + n) / 4u] = v; }
+fn stored(m: u32, n: u32) -> vec4<f32> { return y[(m * OUT + n) / 4u]; }";
 
 const STORE: &str = "
 fn store(m: u32, n: u32, v: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if n + j < s.n { y[m * s.n + n + j] = v[j]; }
     }
+}
+fn stored(m: u32, n: u32) -> vec4<f32> {
+    var v = vec4<f32>(0.0);
+    for (var j = 0u; j < 4u; j++) {
+        if n + j < s.n { v[j] = y[m * s.n + n + j]; }
+    }
+    return v;
 }";
 
 const MORE_IN_FOURS: &str = "
@@ -83,6 +93,20 @@ for (var at = thread; at < BN * BK / 8u; at += THREADS) {
     }
 }";
 
+/// With GEGLU quads of the first half alternate with those of the second, so that what belongs
+/// together lies with neighbours.
+const PAIRED: &str = "n / 4u % 2u * (s.n / 2u) + n / 8u * 4u + n % 4u";
+const HALVES: &str = "
+var<workgroup> halves: array<vec4<f32>, ROWS * COLUMNS / 2u>;";
+const WRITTEN_IN_PAIRS: &str = "
+    let v = sums[i] + offset;
+    let pair = id.y * (COLUMNS / 2u) + id.x / 2u;
+    if id.x % 2u == 1u { halves[pair] = gelu(v); }
+    workgroupBarrier();
+    if id.x % 2u == 0u && m < s.m && n < s.n { store(m, n / 2u, v * halves[pair]); }
+    workgroupBarrier();";
+const MATRICES_IN_PAIRS: &str = "store(m, n / 2u, v * gelu(four_at(unit, quad + 1u, m, n + 4u)));";
+
 /// What is too large for f16, or was not a number any more, is done once more in f32.
 const EXACTLY: &str = "
 var<workgroup> spilled: atomic<u32>;
@@ -114,7 +138,7 @@ fn load_b(quads: bool, half: bool) -> String {
         true => format!(
             "fn load_b(k: u32, n: u32) -> vec4<f32> {{
                 if k >= s.k || n >= s.n {{ return vec4<f32>(0.0); }}
-                let at = (k * s.n + n) / 4u;
+                let at = (k * s.n + column_of(n)) / 4u;
                 return {four};
             }}"
         ),
@@ -133,9 +157,23 @@ fn load_b(quads: bool, half: bool) -> String {
     }
 }
 
-/// The kernel for these tiles and this right side: whether the left side is a picture's, whether both
-/// are read in fours, and whether the product is added to something.
-pub(super) fn source(tile: Tile, (conv, quads, onto): (bool, bool, bool), w: &Right) -> String {
+/// What a variant of the kernel reads and writes.
+pub(super) struct Form<'a> {
+    /// Whether the left side is a picture's.
+    pub conv: bool,
+    /// Whether both sides are read in fours.
+    pub quads: bool,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// The kernel for these tiles and this right side.
+pub(super) fn source(tile: Tile, form: &Form, w: &Right) -> String {
+    let (conv, quads) = (form.conv, form.quads);
+    let geglu = matches!(form.epilogue, Epilogue::Geglu);
+    let onto = matches!(
+        form.epilogue,
+        Epilogue::Plus(_) | Epilogue::PlusChannels(_) | Epilogue::Gated(..)
+    );
     let item = if quads { "vec4<f32>" } else { "f32" };
     let (right, loader, tiles, stage) = match w {
         Right::Packed { bits, .. } => (
@@ -191,14 +229,29 @@ pub(super) fn source(tile: Tile, (conv, quads, onto): (bool, bool, bool), w: &Ri
     let loaders = [load_a, &loader, store, more, mend].join("\n");
     let in_f16 = |text: &'static str| if half { text } else { "" };
     let main = match tile.arithmetic {
-        Arithmetic::Matrices => matrices(tile),
-        _ => TILES.replace("TILES", tiles).replace("STAGE_B", stage),
+        Arithmetic::Matrices => matrices(tile, geglu),
+        _ => TILES
+            .replace("TILES", tiles)
+            .replace("HALVES", if geglu { HALVES } else { "" })
+            .replace("STAGE_B", stage)
+            .replace(
+                "WRITTEN",
+                match geglu {
+                    true => WRITTEN_IN_PAIRS,
+                    false => {
+                        "if m < s.m && n < s.n { store(m, n, finished(m, n, sums[i] + offset)); }"
+                    }
+                },
+            ),
     };
     let text = include_str!("kernels/product.wgsl")
         .replace("LOADERS", &loaders)
         .replace("BINDINGS", &bindings)
         .replace("MAIN", &main)
-        .replace("ONTO", if onto { "+ more_at(m, n)" } else { "" })
+        .replace("FUNCTIONS", &functions("vec4<f32>"))
+        .replace("AFTERWARDS", &form.epilogue.value("v", "more_at(m, n)"))
+        .replace("COLUMN_OF", if geglu { PAIRED } else { "n" })
+        .replace("OUT", if geglu { "(s.n / 2u)" } else { "s.n" })
         .replace(
             "BEFORE",
             in_f16("if thread == 0u { atomicStore(&spilled, 0u); } workgroupBarrier();"),
@@ -219,6 +272,12 @@ pub(super) fn source(tile: Tile, (conv, quads, onto): (bool, bool, bool), w: &Ri
             in_f16("for (var i = 0u; i < TM; i++) { sums[i] += vec4<f32>(some[i]); }"),
         )
         .replace("SOME", if half { "some" } else { "sums" })
+        .replace(
+            "MARKED",
+            in_f16(
+                "if atomicLoad(&spilled) != 0u { sums[i] = vec4<f32>(bitcast<f32>(s.infinity)); }",
+            ),
+        )
         .replace(
             "MENDED",
             in_f16(
@@ -241,7 +300,7 @@ pub(super) fn source(tile: Tile, (conv, quads, onto): (bool, bool, bool), w: &Ri
 }
 
 /// The part of the kernel that multiplies cooperative matrices, each of which has a name.
-fn matrices(tile: Tile) -> String {
+fn matrices(tile: Tile, geglu: bool) -> String {
     let (units, (down, across), side) = (tile.units(), tile.of_unit(), tile.side);
     let all = || (0..down).flat_map(|i| (0..across).map(move |j| (i, j)));
     let none: Vec<String> = all()
@@ -270,6 +329,14 @@ fn matrices(tile: Tile) -> String {
         .replace("NO_SUMS", &none.join("\n"))
         .replace("PRODUCTS", &products.join("\n"))
         .replace("STORES", &stores.join("\n"))
+        .replace(
+            "WRITTEN",
+            match geglu {
+                true => MATRICES_IN_PAIRS,
+                false => "store(m, n, finished(m, n, v));",
+            },
+        )
+        .replace("TOGETHER_VALUE", if geglu { "2" } else { "1" })
         .replace("SIDE_VALUE", &side.to_string())
         .replace("THREADS_VALUE", &tile.invocations().to_string())
         .replace("UNITS_VALUE", &units.to_string())

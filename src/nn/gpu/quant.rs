@@ -5,16 +5,20 @@
 //! held in f16, or in f32 where f16 can't hold it.
 
 use super::device::{Gpu, Run};
+use super::epilogue::{Epilogue, Gate, functions};
 use super::pool::Buffer;
-use super::product::{MOST_GROUPS, Onto, Right, product};
+use super::product::{MOST_GROUPS, Right, product};
 use super::tensor::GpuTensor;
+use super::tune;
+use super::work::FLOPS_OF_BYTE;
 use crate::nn::Result;
 use crate::nn::quant::{QuantMatrix, packed};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
-/// Rows and tokens of a workgroup.
-const ROWS: usize = 4;
+/// Rows of a workgroup; the first is taken where nothing is measured.
+const ROWS: [usize; 3] = [4, 8, 16];
+/// Tokens of a workgroup.
 const TOKENS: usize = 4;
 /// Tokens that are multiplied with a few rows at a time; more are with tiles of many.
 const MOST_BY_ROWS: usize = 8;
@@ -115,7 +119,7 @@ impl GpuQuantMatrix {
     /// # Errors
     /// Another width, or a GPU that fails.
     pub fn multiply(&self, x: &GpuTensor) -> Result<GpuTensor> {
-        self.product(x, None)
+        self.product(x, Epilogue::Nothing)
     }
 
     /// The same, and `more`, `[.., rows]`.
@@ -123,10 +127,18 @@ impl GpuQuantMatrix {
     /// # Errors
     /// Another shape, or a GPU that fails.
     pub fn multiply_plus(&self, x: &GpuTensor, more: &GpuTensor) -> Result<GpuTensor> {
-        self.product(x, Some(more))
+        self.product(x, Epilogue::Plus(more))
     }
 
-    fn product(&self, x: &GpuTensor, more: Option<&GpuTensor>) -> Result<GpuTensor> {
+    /// The same with a gate, `[.., rows]`.
+    ///
+    /// # Errors
+    /// Another shape, or a GPU that fails.
+    pub fn multiply_gated(&self, x: &GpuTensor, gate: &GpuTensor, how: Gate) -> Result<GpuTensor> {
+        self.product(x, Epilogue::Gated(gate, how))
+    }
+
+    fn product(&self, x: &GpuTensor, epilogue: Epilogue) -> Result<GpuTensor> {
         let mut dims = x.dims().to_vec();
         match dims.last_mut() {
             Some(width) if *width == self.columns => *width = self.rows,
@@ -145,58 +157,78 @@ impl GpuQuantMatrix {
                 bytes: self.bytes,
             };
             let bias = self.bias.as_ref();
-            return product(x, &right, (bias, more.map(Onto::All)), dims, (None, None));
+            return product(x, &right, (bias, epilogue), dims, (None, None));
         }
-        if let Some(more) = more.filter(|more| more.dims() != dims) {
-            candle_core::bail!("{:?} added to {dims:?}", more.dims());
-        }
+        let (more, _) = epilogue.reads(&dims)?;
         let y = GpuTensor::new(&self.gpu, dims)?;
         if y.count() == 0 {
             return Ok(y);
         }
-        let groups = self.rows.div_ceil(ROWS);
-        let across = groups.min(MOST_GROUPS);
         let passes = tokens.div_ceil(TOKENS);
         let bias = self.bias.as_ref().map_or(&*self.scales, GpuTensor::buffer);
         let mut reads = vec![&*self.numbers, &*self.scales, x.buffer(), bias];
         reads.extend(more.map(GpuTensor::buffer));
-        let added = more.map_or(0, GpuTensor::bytes);
-        self.gpu.run(&Run {
-            kernel: &format!(
-                "quantised product of {} bits{}",
-                self.bits,
-                if more.is_some() { " onto others" } else { "" }
-            ),
-            source: &|| {
-                let binding = "@group(0) @binding(5) var<storage, read> more: array<f32>;";
-                let (binding, y, onto) = match more {
-                    Some(_) => (binding, "6", "+ more[at]"),
-                    None => ("", "5", ""),
-                };
-                include_str!("kernels/quant.wgsl")
-                    .replace("LOADER", &loader(self.bits))
-                    .replace("MORE_BINDING", binding)
-                    .replace("Y_BINDING", y)
-                    .replace("ONTO", onto)
-            },
-            sizes: &[
-                self.rows as u32,
-                self.columns as u32,
-                tokens as u32,
-                u32::from(self.bias.is_some()),
-                across as u32,
-                0,
-                0,
-                0,
-            ],
-            reads: &reads,
-            writes: y.buffer(),
-            // Passes over the same rows follow each other, so that these are read once.
-            groups: [passes as u32, across as u32, groups.div_ceil(across) as u32],
-            flops: 2 * (self.rows * self.columns * tokens) as u64,
-            bytes: self.bytes + x.bytes() + y.bytes() + added,
-            moved: self.bytes + x.bytes() + y.bytes() + added,
-        })?;
+        let bytes = self.bytes + x.bytes() + y.bytes() + more.map_or(0, GpuTensor::bytes);
+        let flops = 2 * (self.rows * self.columns * tokens) as u64;
+        let run = |rows: usize| -> Result<()> {
+            let groups = self.rows.div_ceil(rows);
+            let across = groups.min(MOST_GROUPS);
+            self.gpu.run(&Run {
+                kernel: &format!(
+                    "quantised product of {} bits{} by {rows} rows",
+                    self.bits,
+                    epilogue.name()
+                ),
+                source: &|| {
+                    let binding = "@group(0) @binding(5) var<storage, read> more: array<f32>;";
+                    let (binding, y) = match more {
+                        Some(_) => (binding, "6"),
+                        None => ("", "5"),
+                    };
+                    include_str!("kernels/quant.wgsl")
+                        .replace("LOADER", &loader(self.bits))
+                        .replace("MORE_BINDING", binding)
+                        .replace("Y_BINDING", y)
+                        .replace("FUNCTIONS", &functions("f32"))
+                        .replace("AFTERWARDS", &epilogue.value("v", "more[at]"))
+                        .replace("ROWS_VALUE", &rows.to_string())
+                },
+                sizes: &[
+                    self.rows as u32,
+                    self.columns as u32,
+                    tokens as u32,
+                    u32::from(self.bias.is_some()),
+                    across as u32,
+                    0,
+                    0,
+                    0,
+                ],
+                steps: 1,
+                reads: &reads,
+                writes: y.buffer(),
+                // Passes over the same rows follow each other, so that these are read once.
+                groups: [passes as u32, across as u32, groups.div_ceil(across) as u32],
+                flops,
+                bytes,
+                moved: bytes,
+            })?;
+            Ok(())
+        };
+        let fitting = ROWS
+            .iter()
+            .filter(|&&rows| 16 * rows <= self.gpu.ways().invocations as usize);
+        let fitting: Vec<_> = fitting
+            .map(|rows| (format!("{rows} rows"), *rows))
+            .collect();
+        let kind = format!("quantised products of {} bits", self.bits);
+        let cost = (flops + FLOPS_OF_BYTE * bytes) as usize;
+        run(tune::quickest(
+            &self.gpu,
+            &kind,
+            &fitting,
+            (cost, 1),
+            &|rows, _| run(rows),
+        )?)?;
         Ok(y)
     }
 }

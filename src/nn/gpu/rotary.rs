@@ -1,7 +1,7 @@
 //! Rotary position embedding.
 
 use super::device::Run;
-use super::elementwise::spread;
+use super::elementwise::Spread;
 use super::tensor::GpuTensor;
 use crate::nn::Result;
 
@@ -23,26 +23,26 @@ impl GpuTensor {
             candle_core::bail!("{:?} turned by {:?}", self.dims(), turns.dims());
         }
         let y = Self::new(self.gpu(), self.dims().to_vec())?;
+        let spread = Spread::of(self.gpu(), self.count());
+        let kind = if halves { "halves" } else { "neighbours" };
         self.gpu().run(&Run {
-            kernel: if halves {
-                "rotary of halves"
-            } else {
-                "rotary of neighbours"
-            },
+            kernel: &format!("rotary of {kind}{}", spread.name),
             source: &|| {
                 let (pair, second, apart) = match halves {
                     true => ("at % s.pairs", "at >= s.pairs", "s.pairs"),
                     false => ("at / 2u", "at % 2u == 1u", "1u"),
                 };
-                include_str!("kernels/rotary.wgsl")
+                spread
+                    .source(include_str!("kernels/rotary.wgsl"))
                     .replace("PAIR", pair)
                     .replace("SECOND", second)
                     .replace("APART", apart)
             },
             sizes: &[self.count(), row, head, pairs].map(|size| size as u32),
+            steps: 1,
             reads: &[self.buffer(), turns.buffer()],
             writes: y.buffer(),
-            groups: spread(self.count()),
+            groups: spread.groups,
             flops: 3 * self.count() as u64,
             bytes: 2 * self.bytes() + turns.bytes(),
             moved: 2 * self.bytes() + turns.bytes(),

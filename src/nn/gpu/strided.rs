@@ -1,7 +1,7 @@
 //! Copies: parts of tensors, tensors joined, axes turned, places repeated.
 
 use super::device::Run;
-use super::elementwise::spread;
+use super::elementwise::Spread;
 use super::tensor::GpuTensor;
 use crate::nn::Result;
 
@@ -38,13 +38,15 @@ fn copy(x: &GpuTensor, y: &GpuTensor, dims: &[usize], from: Places, to: Places) 
         sizes.extend(std::iter::repeat_n(rest, AXES - of.len()));
         sizes.extend(of.iter().map(|&size| size as u32));
     }
+    let spread = Spread::of(x.gpu(), count);
     x.gpu().run(&Run {
-        kernel: "strided copy",
-        source: &|| include_str!("kernels/strided.wgsl").to_owned(),
+        kernel: &format!("strided copy{}", spread.name),
+        source: &|| spread.source(include_str!("kernels/strided.wgsl")),
         sizes: &sizes,
+        steps: 1,
         reads: &[x.buffer()],
         writes: y.buffer(),
-        groups: spread(count),
+        groups: spread.groups,
         flops: 0,
         bytes: 8 * count as u64,
         moved: 8 * count as u64,

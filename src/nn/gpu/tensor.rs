@@ -82,7 +82,12 @@ impl GpuTensor {
 
     /// A new tensor in f32 that a kernel is to fill.
     pub(super) fn new(gpu: &Gpu, dims: Vec<usize>) -> Result<Self> {
-        let count: usize = dims.iter().product();
+        Self::with_room(gpu, dims, 0)
+    }
+
+    /// One with room for so many numbers behind it, which are no part of it.
+    pub(super) fn with_room(gpu: &Gpu, dims: Vec<usize>, room: usize) -> Result<Self> {
+        let count = dims.iter().product::<usize>() + room;
         // Kernels count in u32.
         if count > u32::MAX as usize {
             let wanted = super::error::readable(4 * count as u64);

@@ -1,13 +1,12 @@
 //! How products are cut into tiles: which cuts a GPU allows, and which was measured to be the
 //! quickest there.
 
-use super::adapters::AdapterKind;
 use super::device::{Gpu, Ways};
 use super::product;
 use super::tensor::GpuTensor;
+use super::tune::{self, timed, worth_measuring};
 use crate::nn::{Result, noise};
 use candle_core::{DType, Device, Tensor};
-use std::time::Instant;
 
 /// How products with weights in f16 are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +69,7 @@ const SMALL: [Tile; 3] = [tile(32, 32, 4), tile(64, 32, 4), tile(32, 64, 4)];
 /// With fewer large tiles than this a large GPU has nothing to do in most of its parts.
 const ENOUGH_TILES: usize = 48;
 /// Columns of A that are in workgroup memory at a time.
-const DEPTH: usize = 16;
-/// Times that a variant is measured; the quickest counts.
-const TIMES: usize = 3;
+pub(super) const DEPTH: usize = 16;
 /// By so much f16 must be quicker than f32 for its coarser numbers to be worth it.
 const CLEARLY: f64 = 1.2;
 
@@ -93,13 +90,14 @@ impl Tile {
         self.columns / 4 * (self.rows / self.each)
     }
 
-    /// Bytes of workgroup memory.
+    /// Bytes of workgroup memory, with those that GEGLU takes.
     fn shared(self) -> usize {
+        let halves = 4 * 4 * self.invocations() / 2;
         let numbers = self.rows * (DEPTH + 4) + DEPTH * self.columns;
         match self.arithmetic {
-            Arithmetic::F32 => 4 * numbers,
+            Arithmetic::F32 => 4 * numbers + halves,
             // One flag more.
-            Arithmetic::F16 => 2 * numbers + 16,
+            Arithmetic::F16 => 2 * numbers + halves + 16,
             Arithmetic::Matrices => {
                 let staged = self.rows * (DEPTH + 8) + DEPTH * (self.columns + 8);
                 2 * staged + 4 * self.units() * self.side * self.side + 16
@@ -151,12 +149,10 @@ pub(super) fn choose(
         true => best_arithmetic(gpu)?,
         false => Arithmetic::F32,
     };
-    let able = able(gpu, large, arithmetic);
-    // The first of each list in f32 fits every GPU.
-    let usual = able.first().copied();
-    let usual = usual.unwrap_or(if large { LARGE[0] } else { SMALL[0] });
-    if !gpu.measures() {
-        return Ok(usual);
+    let mut able = able(gpu, large, arithmetic);
+    if able.is_empty() {
+        // The first of each list in f32 fits every GPU.
+        able.push(if large { LARGE[0] } else { SMALL[0] });
     }
     let kind = format!(
         "{} products{}",
@@ -167,54 +163,8 @@ pub(super) fn choose(
             Arithmetic::Matrices => " by matrices",
         }
     );
-    let known = gpu.variant(&kind);
-    let known = able.iter().find(|tile| Some(tile.name()) == known);
-    if let Some(known) = known {
-        return Ok(*known);
-    }
-    let worth = worth_measuring(gpu);
-    // What is soon done tells nothing.
-    if 2 * m * n * k < worth / 4 {
-        return Ok(usual);
-    }
-    let rows = (worth / (2 * n * k).max(1)).clamp(1, m);
-    let mut best = (f64::INFINITY, usual);
-    for tile in able {
-        let seconds = timed(gpu, &|| run(tile, rows))?;
-        if seconds < best.0 {
-            best = (seconds, tile);
-        }
-    }
-    tracing::info!(
-        gpu = gpu.info().name,
-        kind,
-        tile = best.1.name(),
-        "measured"
-    );
-    gpu.keep_variant(&kind, &best.1.name());
-    Ok(best.1)
-}
-
-/// Floating point operations of a measurement.
-fn worth_measuring(gpu: &Gpu) -> usize {
-    match gpu.info().kind {
-        AdapterKind::Software => 1 << 27,
-        _ => 1 << 33,
-    }
-}
-
-/// Seconds of the quickest of a few runs after one that compiles.
-fn timed(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<f64> {
-    run()?;
-    gpu.finish()?;
-    let mut quickest = f64::INFINITY;
-    for _ in 0..TIMES {
-        let start = Instant::now();
-        run()?;
-        gpu.finish()?;
-        quickest = quickest.min(start.elapsed().as_secs_f64());
-    }
-    Ok(quickest)
+    let able: Vec<_> = able.into_iter().map(|tile| (tile.name(), tile)).collect();
+    tune::quickest(gpu, &kind, &able, (2 * m * n * k, m), run)
 }
 
 /// The cuts that a GPU can have with this arithmetic.

@@ -7,8 +7,6 @@
 const CACHE: u64 = 3 << 20;
 /// Invocations at work at a time: 28 multiprocessors of such a card with 1,536 each.
 const AT_ONCE: usize = 43_008;
-/// Invocations of a workgroup of attention.
-const ATTENTION: usize = 128;
 
 /// Bytes of what is read whole by each of `waves` of workgroups.
 fn read_by(bytes: u64, waves: usize) -> u64 {
@@ -36,26 +34,65 @@ fn product_by(
     left + right.max(b)
 }
 
-/// The band that reads least, and what it reads: `rows` x `columns` tiles of a product whose sides
-/// are `a` and `b` bytes large, each made by so many invocations.
-pub(super) fn product(
-    tiles: (usize, usize),
-    sides: (u64, u64),
-    invocations: usize,
-) -> (usize, u64) {
-    let at_once = (AT_ONCE / invocations.max(1)).max(1);
-    let columns = tiles.1.max(1);
-    let bands = (0..usize::BITS).map(|power| 1usize << power);
-    let bands = bands.take_while(|band| *band < columns).chain([columns]);
-    let read = bands.map(|band| (band, product_by(band, (tiles.0, columns), sides, at_once)));
-    read.min_by_key(|(band, read)| (*read, usize::MAX - band))
-        .unwrap_or((1, sides.0 + sides.1))
+/// In which order the tiles of a product are made: along bands of so many columns of tiles and down
+/// their rows, or along bands of rows and across their columns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Order {
+    pub band: usize,
+    pub by_rows: bool,
 }
 
-/// What attention reads of keys and values, of which `panels` are read by `tiles` of queries each.
-pub(super) fn attention(tiles: usize, panels: usize, bytes: u64) -> u64 {
+/// The order that reads least, and what it reads: `rows` x `columns` tiles of a product whose sides
+/// are `a` and `b` bytes large, each made by so many invocations.
+pub(super) fn product(
+    (rows, columns): (usize, usize),
+    (a, b): (u64, u64),
+    invocations: usize,
+) -> (Order, u64) {
+    let at_once = (AT_ONCE / invocations.max(1)).max(1);
+    let (rows, columns) = (rows.max(1), columns.max(1));
+    let bands = |of: usize| {
+        let bands = (0..usize::BITS).map(|power| 1usize << power);
+        bands.take_while(move |band| *band < of).chain([of])
+    };
+    let by_columns = bands(columns).map(|band| {
+        let read = product_by(band, (rows, columns), (a, b), at_once);
+        (
+            Order {
+                band,
+                by_rows: false,
+            },
+            read,
+        )
+    });
+    let by_rows = bands(rows).map(|band| {
+        let read = product_by(band, (columns, rows), (b, a), at_once);
+        (
+            Order {
+                band,
+                by_rows: true,
+            },
+            read,
+        )
+    });
+    by_columns
+        .chain(by_rows)
+        .min_by_key(|(order, read)| (*read, order.by_rows, usize::MAX - order.band))
+        .unwrap_or((
+            Order {
+                band: 1,
+                by_rows: false,
+            },
+            a + b,
+        ))
+}
+
+/// What attention reads of keys and values, of which `panels` are read by `tiles` of queries each,
+/// workgroups of so many invocations.
+pub(super) fn attention(tiles: usize, invocations: usize, panels: usize, bytes: u64) -> u64 {
     let panel = bytes / panels.max(1) as u64;
-    read_by(panel, tiles.div_ceil(AT_ONCE / ATTENTION)) * panels as u64
+    let at_once = (AT_ONCE / invocations.max(1)).max(1);
+    read_by(panel, tiles.div_ceil(at_once)) * panels as u64
 }
 
 #[cfg(test)]
@@ -68,11 +105,21 @@ mod tests {
         assert_eq!(product((4, 5), (1000, 2000), 256).1, 3000);
         // Large on both sides: neither all columns nor one at a time.
         let (tiles, sides) = ((64, 40), (40 << 20, 40 << 20));
-        let (band, read) = product(tiles, sides, 256);
-        assert!(band > 1 && band < 40, "{band}");
+        let (order, read) = product(tiles, sides, 256);
+        assert!(order.band > 1 && order.band < 40, "{order:?}");
         for other in [1, 40] {
             assert!(product_by(other, tiles, sides, AT_ONCE / 256) > read);
         }
+        // A few rows of tiles that are large, and many columns: rows in two bands.
+        let (order, read) = product((16, 160), (10 << 20, 26 << 20), 256);
+        assert_eq!(
+            order,
+            Order {
+                band: 8,
+                by_rows: true
+            }
+        );
+        assert!(read < 140 << 20, "{read}");
         // A tall product by a small matrix, and the other way round.
         assert_eq!(
             product((4096, 5), (400 << 20, 1 << 19), 256).1,
@@ -82,7 +129,7 @@ mod tests {
             product((2, 4000), (1 << 19, 400 << 20), 256).1,
             (400 << 20) + (1 << 19)
         );
-        assert_eq!(attention(512, 8, 8 << 22), 2 * (8 << 22));
-        assert_eq!(attention(128, 8, 8 << 19), 8 << 19);
+        assert_eq!(attention(512, 128, 8, 8 << 22), 2 * (8 << 22));
+        assert_eq!(attention(128, 128, 8, 8 << 19), 8 << 19);
     }
 }

@@ -1,15 +1,16 @@
 //! What was recorded and not yet submitted, and how much is submitted at a time.
 //!
-//! A submission is to take some 30 ms, so that the desktop's frames go between and its watchdog
+//! A submission is to take some 15 ms, so that the desktop's frames go between and its watchdog
 //! never fires. How much that is of each kernel, is measured ([`Pace`]): runs are cut into pieces,
 //! and submissions that came one after the other tell how long they took.
 
 use super::device::Run;
 use super::driver::{Driver, Kernel};
-use super::pace::{PORTION, Pace, Pieces};
+use super::pace::{Load, PORTION, Pace, Pieces};
 use super::timer::{Slot, Timer};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Submissions that may wait for the GPU.
@@ -19,7 +20,7 @@ const BLOCK: u64 = 256;
 /// Uniform blocks of one submission.
 const BLOCKS: u64 = 512;
 /// Floating point operations that take about as long as moving one byte.
-const FLOPS_OF_BYTE: u64 = 8;
+pub(super) const FLOPS_OF_BYTE: u64 = 8;
 
 /// What a GPU did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Counts {
     /// Seconds of the longest submission, by the GPU's clock where it has one, else waiting for
     /// others left out.
     pub longest: f64,
+    /// The most submissions that waited for the GPU or were worked on at a time.
+    pub most_waiting: u64,
 }
 
 impl Counts {
@@ -179,33 +182,46 @@ impl Work {
     /// Records a run in pieces that are no longer than a portion; those before it are submitted as
     /// portions fill.
     pub(super) fn run(&mut self, driver: &Driver, kernel: &Kernel, run: &Run) {
-        let all: u64 = run.groups.iter().map(|&groups| u64::from(groups)).product();
-        let cost = run.flops + FLOPS_OF_BYTE * run.bytes;
+        let load = Load {
+            cost: run.flops + FLOPS_OF_BYTE * run.bytes,
+            groups: run.groups.iter().map(|&groups| u64::from(groups)).product(),
+            steps: run.steps.max(1),
+        };
         let mut pieces = Pieces::of(run.groups);
         let mut bound = None;
+        // Workgroups that paused, and the step that they go on with.
+        let mut paused = None;
         loop {
-            let (most, alone) = self.pace.piece(run.kernel, cost);
-            let most = (u128::from(most) * u128::from(all) / u128::from(cost.max(1))) as u64;
-            let Some((first, extent)) = pieces.next(most) else {
-                break;
+            let alone = self.pace.tries(run.kernel, load);
+            let mut rest = pieces;
+            let (first, extent, step) = match paused {
+                Some(paused) => paused,
+                None => match rest.next(self.pace.groups(run.kernel, load)) {
+                    Some((first, extent)) => (first, extent, 0),
+                    None => break,
+                },
             };
-            let count: u64 = extent.iter().map(|&e| u64::from(e)).product();
-            let share = (u128::from(cost) * u128::from(count) / u128::from(all.max(1))) as u64;
-            let seconds = self.pace.seconds(run.kernel, share);
+            let count = extent.iter().map(|&e: &u32| u64::from(e)).product();
+            let steps = self.pace.steps(run.kernel, load, count);
+            let steps = step..load.steps.min(step + steps);
+            let cost = self.pace.cost(load, count, steps.end - steps.start);
+            let seconds = self.pace.seconds(run.kernel, cost);
             let Some(waiting) = &mut self.waiting else {
                 return;
             };
+            let full = waiting.recorded.len() as u64 == BLOCKS;
             let crowded = waiting.seconds + seconds > PORTION || alone;
-            if !waiting.recorded.is_empty() && (crowded || waiting.recorded.len() as u64 == BLOCKS)
-            {
+            if !waiting.recorded.is_empty() && (crowded || full) {
+                // What is learned from those before may make this piece shorter.
                 self.submit(driver);
+                continue;
             }
-            if alone {
+            if alone && !self.submitted.is_empty() {
                 self.drain(driver);
+                continue;
             }
-            let Some(waiting) = &mut self.waiting else {
-                return;
-            };
+            pieces = rest;
+            paused = (steps.end < load.steps).then_some((first, extent, steps.end));
             let bound = bound.get_or_insert_with(|| {
                 driver.bind(
                     run,
@@ -216,7 +232,7 @@ impl Work {
                     },
                 )
             });
-            waiting.record(kernel, bound, run, (first, extent), share);
+            waiting.record(kernel, bound, run, (first, extent, steps), cost);
             waiting.seconds += seconds;
             if alone {
                 self.submit(driver);
@@ -271,6 +287,8 @@ impl Work {
         while self.submitted.len() > QUEUED {
             self.wait_for_oldest(driver);
         }
+        let waiting = self.submitted.len() as u64;
+        self.counts.most_waiting = self.counts.most_waiting.max(waiting);
     }
 
     /// Waits for all that was submitted, and learns from each.
@@ -299,7 +317,7 @@ impl Work {
         }
         let seconds = by_clock.unwrap_or(waited_for);
         self.counts.longest = self.counts.longest.max(seconds);
-        self.pace.learn(&oldest.done, seconds);
+        self.pace.learn(&oldest.done, seconds, by_clock.is_some());
     }
 
     /// What a submission took that is done, by the GPU's clock.
@@ -323,7 +341,7 @@ impl Waiting {
         kernel: &Kernel,
         bound: &wgpu::BindGroup,
         run: &Run,
-        (first, extent): ([u32; 3], [u32; 3]),
+        (first, extent, steps): ([u32; 3], [u32; 3], Range<u32>),
         cost: u64,
     ) {
         let start = self.recorded.len() * BLOCK as usize;
@@ -331,6 +349,11 @@ impl Waiting {
         let at = [first[0], first[1], first[2], run.groups[0]];
         for word in at.iter().chain(run.sizes) {
             self.blocks.extend_from_slice(&word.to_le_bytes());
+        }
+        if run.steps > 1 {
+            self.blocks.truncate(self.blocks.len() - 8);
+            self.blocks.extend_from_slice(&steps.start.to_le_bytes());
+            self.blocks.extend_from_slice(&steps.end.to_le_bytes());
         }
         self.recorded.push(Recorded {
             kernel: kernel.clone(),

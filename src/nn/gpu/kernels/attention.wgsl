@@ -1,13 +1,19 @@
-// Attention without the matrix of scores: tiles of 32 rows against tiles of 32 keys, with a running
+// Attention without the matrix of scores: tiles of ROWS rows against tiles of 32 keys, with a running
 // maximum and sum for each row (online softmax, as in arXiv 2205.14135). A row is the query of one
-// head; heads that share keys and values are rows of one tile, so that these are read once.
+// head; heads that share keys and values are rows of one tile, so that these are read once. A piece
+// that ends before the last key leaves sums in the output, maximum and total behind it, from where the
+// next one takes them.
 
 struct Sizes {
     // The first workgroup of this piece of the run.
     at: vec4<u32>,
     queries: u32, keys: u32, heads: u32, key_heads: u32,
-    width: u32, window: u32, picture: u32, unused: u32,
-    scale: f32, cap: f32, a: f32, b: f32,
+    // Keys of a step, after which a piece may end.
+    width: u32, window: u32, picture: u32, block: u32,
+    // Where maximum and total of the first row lie in the output.
+    scale: f32, cap: f32, behind: u32, unused: u32,
+    // The first step of this piece, and the first of the next.
+    unused_a: u32, unused_b: u32, step: u32, steps: u32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
@@ -18,6 +24,9 @@ MORE_BINDING
 @group(0) @binding(Y_BINDING) var<storage, read_write> y: array<ITEM>;
 
 const TILE = 32u;
+const ROWS = ROWS_VALUEu;
+const FOURS = ROWS / 4u;
+const THREADS = 4u * ROWS;
 // Quads of four columns: of a head that are multiplied at a time, and of the output that are summed.
 const QUADS = QUADS_VALUEu;
 const PITCH = QUADS + 1u;
@@ -28,8 +37,8 @@ const SOME_PITCH = 17u;
 const LEAST = -1e30;
 
 var<workgroup> staged: array<vec4<f32>, STAGED_VALUEu>;
-var<workgroup> weights: array<f32, TILE * SCORE_PITCH>;
-var<workgroup> largest: array<f32, TILE * SOME_PITCH>;
+var<workgroup> weights: array<f32, ROWS * SCORE_PITCH>;
+var<workgroup> largest: array<f32, ROWS * SOME_PITCH>;
 
 LOADERS
 
@@ -47,7 +56,17 @@ fn to_key(query: u32) -> u32 {
     return s.keys;
 }
 
-@compute @workgroup_size(16, 8)
+// The sum of what the sixteen invocations of a row have.
+fn whole(row: u32, across: u32, part: f32) -> f32 {
+    workgroupBarrier();
+    largest[row * SOME_PITCH + across] = part;
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var j = 0u; j < 16u; j++) { sum += largest[row * SOME_PITCH + j]; }
+    return sum;
+}
+
+@compute @workgroup_size(16, FOURS)
 fn main(
     @builtin(workgroup_id) piece: vec3<u32>,
     @builtin(local_invocation_id) id: vec3<u32>,
@@ -56,7 +75,7 @@ fn main(
     let group = s.at.xyz + piece;
     let together = s.heads / s.key_heads;
     let all = s.queries * together;
-    let first = group.x * TILE;
+    let first = group.x * ROWS;
     let key_head = group.y;
     let batch = group.z;
     let row = id.y * 4u;
@@ -68,27 +87,43 @@ fn main(
     var most = vec4<f32>(LEAST);
     var total = vec4<f32>(0.0);
     SINKS
+    if s.step > 0u {
+        for (var i = 0u; i < 4u; i++) {
+            let one = first + row + i;
+            if one < all {
+                let query = batch * s.queries + one / together;
+                let head = key_head * together + one % together;
+                let before = kept(query * s.heads + head);
+                most[i] = before.x;
+                total[i] = select(0.0, before.y, id.x == 0u);
+                for (var part = 0u; part < OUT_PARTS; part++) {
+                    found[part][i] = stored(query, head, part * 16u + id.x);
+                }
+            }
+        }
+    }
 
-    let begin = from_key(first / together) / TILE * TILE;
-    let end = to_key((min(first + TILE, all) - 1u) / together);
+    let begin = max(from_key(first / together) / TILE * TILE, s.step * s.block);
+    let end = min(to_key((min(first + ROWS, all) - 1u) / together), s.steps * s.block);
     for (var key = begin; key < end; key += TILE) {
         var scores: array<vec2<f32>, 4>;
         for (var i = 0u; i < 4u; i++) { scores[i] = vec2<f32>(0.0); }
         for (var part = 0u; part < PARTS; part++) {
-            for (var at = thread; at < TILE * QUADS; at += 128u) {
-                let r = at / QUADS;
-                let quad = part * QUADS + at % QUADS;
-                let one = first + r;
-                staged[r * PITCH + at % QUADS] = load_q(
+            for (var at = thread; at < ROWS * QUADS; at += THREADS) {
+                let one = first + at / QUADS;
+                staged[at / QUADS * PITCH + at % QUADS] = load_q(
                     batch * s.queries + one / together, one < all,
-                    key_head * together + one % together, quad);
-                staged[(TILE + r) * PITCH + at % QUADS] =
-                    load_k(batch * s.keys + key + r, key + r < s.keys, key_head, quad);
+                    key_head * together + one % together, part * QUADS + at % QUADS);
+            }
+            for (var at = thread; at < TILE * QUADS; at += THREADS) {
+                let r = at / QUADS;
+                staged[(ROWS + r) * PITCH + at % QUADS] = load_k(
+                    batch * s.keys + key + r, key + r < s.keys, key_head, part * QUADS + at % QUADS);
             }
             workgroupBarrier();
             for (var quad = 0u; quad < QUADS; quad++) {
-                let k0 = staged[(TILE + id.x) * PITCH + quad];
-                let k1 = staged[(TILE + id.x + 16u) * PITCH + quad];
+                let k0 = staged[(ROWS + id.x) * PITCH + quad];
+                let k1 = staged[(ROWS + id.x + 16u) * PITCH + quad];
                 for (var i = 0u; i < 4u; i++) {
                     let one = staged[(row + i) * PITCH + quad];
                     scores[i] += vec2<f32>(dot(one, k0), dot(one, k1));
@@ -120,7 +155,7 @@ fn main(
             for (var part = 0u; part < OUT_PARTS; part++) { found[part][i] *= shrunk; }
         }
         for (var part = 0u; part < OUT_PARTS; part++) {
-            for (var at = thread; at < TILE * 16u; at += 128u) {
+            for (var at = thread; at < TILE * 16u; at += THREADS) {
                 let r = at / 16u;
                 staged[at] = load_v(
                     batch * s.keys + key + r, key + r < s.keys, key_head, part * 16u + at % 16u);
@@ -134,14 +169,25 @@ fn main(
             }
             workgroupBarrier();
         }
+        // Steps end alike whether a piece ends there or not, so that nothing depends on it.
+        if (key + TILE) % s.block == 0u {
+            for (var i = 0u; i < 4u; i++) {
+                let sum = whole(row + i, id.x, total[i]);
+                total[i] = select(0.0, sum, id.x == 0u);
+            }
+        }
     }
 
-    for (var i = 0u; i < 4u; i++) { largest[(row + i) * SOME_PITCH + id.x] = total[i]; }
-    workgroupBarrier();
+    let pauses = s.steps * s.block < s.keys;
     for (var i = 0u; i < 4u; i++) {
         let one = first + row + i;
-        var sum = 0.0;
-        for (var j = 0u; j < 16u; j++) { sum += largest[(row + i) * SOME_PITCH + j]; }
+        var sum = whole(row + i, id.x, total[i]);
+        if pauses {
+            let at = (batch * s.queries + one / together) * s.heads
+                + key_head * together + one % together;
+            if one < all && id.x == 0u { keep(at, vec2<f32>(most[i], sum)); }
+            sum = 1.0;
+        }
         if one >= all || sum == 0.0 { sum = 1.0; }
         for (var part = 0u; part < OUT_PARTS; part++) {
             if one < all {

@@ -6,9 +6,9 @@ struct Sizes { at: vec4<u32>, count: u32, places: u32, channels: u32, slices: u3
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> parts: array<vec2<f32>>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS_VALUE)
 fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * THREADS_VALUEu + thread;
     if i >= s.count { return; }
     let channel = i % s.channels;
     let slice = i / s.channels % s.slices;

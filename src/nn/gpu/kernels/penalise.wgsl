@@ -6,9 +6,9 @@ struct Sizes { at: vec4<u32>, count: u32, vocabulary: u32, forbidden: u32, penal
 @group(0) @binding(1) var<storage, read> numbers: array<f32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS_VALUE)
 fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * THREADS_VALUEu + thread;
     if i >= s.count { return; }
     let token = u32(numbers[i]);
     if token >= s.vocabulary { return; }

@@ -4,14 +4,17 @@
 struct Sizes {
     // The first workgroup of this piece of the run.
     at: vec4<u32>,
-    // Tiles of the output run along a band of so many columns of tiles, then down its rows.
+    // Tiles of the output run along a band of so many columns of tiles, then down its rows; or along one
+    // of rows, then across its columns.
     m: u32, n: u32, k: u32, band: u32,
     // Of a convolution: the picture that is read, and how.
     h: u32, w: u32, c: u32, out_h: u32,
     out_w: u32, kernel_w: u32, stride: u32, pad: u32,
     double: u32, has_bias: u32,
-    // Rows that share a row of what is added.
-    each: u32, unused: u32,
+    // Rows that share a row of what is beside the product; the bits of infinity.
+    each: u32, infinity: u32,
+    // Of the steps of BK columns of A the first that this piece goes through, and the first of the next.
+    by_rows: u32, unused: u32, step: u32, steps: u32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
@@ -57,17 +60,32 @@ fn a_at(row: Row, k: u32) -> u32 {
 
 const NOWHERE = 0xffffffffu;
 
+// The first row and column of a workgroup's tile.
+fn tile_at(group: vec3<u32>) -> vec2<u32> {
+    let banded = group.z * s.band + group.x;
+    if s.by_rows != 0u { return vec2<u32>(banded * BM, group.y * BN); }
+    return vec2<u32>(group.y * BM, banded * BN);
+}
+
+// Which column of B is column n of the product.
+fn column_of(n: u32) -> u32 { return COLUMN_OF; }
+
 LOADERS
+
+FUNCTIONS
 
 // What is added to four columns.
 fn offset_at(n: u32) -> vec4<f32> {
     var offset = vec4<f32>(0.0);
     if s.has_bias != 0u {
         for (var j = 0u; j < 4u; j++) {
-            if n + j < s.n { offset[j] = bias[n + j]; }
+            if n + j < s.n { offset[j] = bias[column_of(n) + j]; }
         }
     }
     return offset;
 }
+
+// What is written of four columns that were added up.
+fn finished(m: u32, n: u32, v: vec4<f32>) -> vec4<f32> { return AFTERWARDS; }
 
 MAIN

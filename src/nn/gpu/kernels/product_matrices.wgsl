@@ -7,6 +7,7 @@ const THREADS = THREADS_VALUEu;
 const UNITS = UNITS_VALUEu;
 const DOWN = DOWN_VALUEu;
 const ACROSS = ACROSS_VALUEu;
+const TOGETHER = TOGETHER_VALUEu;
 const UNITS_ACROSS = BN / (ACROSS * SIDE);
 const A_LOADS = BM * BK / 4u / THREADS;
 const B_LOADS = BK * COLUMNS / THREADS;
@@ -32,11 +33,11 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
 ) {
-    let group = s.at.xyz + piece;
-    let first_m = group.y * BM;
-    let first_n = (group.z * s.band + group.x) * BN;
+    let first = tile_at(s.at.xyz + piece);
+    let first_m = first.x;
+    let first_n = first.y;
     // Beyond the last band; the same for the whole workgroup.
-    if first_n >= s.n { return; }
+    if first_m >= s.m || first_n >= s.n { return; }
     var rows: array<Row, A_LOADS>;
     for (var i = 0u; i < A_LOADS; i++) {
         rows[i] = row_at(first_m + (thread + i * THREADS) / (BK / 4u));
@@ -80,16 +81,22 @@ fn main(
     }
 }
 
-// A matrix of the output, from workgroup memory.
+// Four numbers of the output, from workgroup memory.
+fn four_at(unit: u32, quad: u32, m: u32, n: u32) -> vec4<f32> {
+    let at = unit * SIDE * SIDE + quad * 4u;
+    var sum = vec4<f32>(sum_tile[at], sum_tile[at + 1u], sum_tile[at + 2u], sum_tile[at + 3u]);
+    if atomicLoad(&spilled) != 0u { sum = exactly(m, n); }
+    return sum + offset_at(n);
+}
+
+// A matrix of the output: TOGETHER fours at a time become one.
 fn store_sums(unit: u32, first_m: u32, first_n: u32, lane: u32, lanes: u32) {
-    for (var quad = lane; quad < SIDE * SIDE / 4u; quad += lanes) {
+    for (var quad = lane * TOGETHER; quad < SIDE * SIDE / 4u; quad += lanes * TOGETHER) {
         let m = first_m + quad / (SIDE / 4u);
         let n = first_n + quad % (SIDE / 4u) * 4u;
         if m < s.m && n < s.n {
-            let at = unit * SIDE * SIDE + quad * 4u;
-            var sum = vec4<f32>(sum_tile[at], sum_tile[at + 1u], sum_tile[at + 2u], sum_tile[at + 3u]);
-            if atomicLoad(&spilled) != 0u { sum = exactly(m, n); }
-            store(m, n, sum + offset_at(n) ONTO);
+            let v = four_at(unit, quad, m, n);
+            WRITTEN
         }
     }
 }

@@ -1,5 +1,6 @@
 // Each invocation makes TM x 4 of the output. With f16 arithmetic the tiles and the sums of BK products
-// are f16, all further sums f32; what overflowed is done once more in f32.
+// are f16, all further sums f32; what overflowed is done once more in f32. A piece that ends before
+// the last column of A leaves its sums in the output, from where the next one takes them.
 
 const TM = TM_VALUEu;
 const ROWS = BM / TM;
@@ -12,6 +13,7 @@ alias Four = vec4<TILE_NUMBER>;
 var<workgroup> a_tile: array<Four, BM * PITCH>;
 
 TILES
+HALVES
 
 @compute @workgroup_size(COLUMNS, ROWS)
 fn main(
@@ -19,20 +21,26 @@ fn main(
     @builtin(local_invocation_id) id: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let group = s.at.xyz + piece;
-    let first_m = group.y * BM;
-    let first_n = (group.z * s.band + group.x) * BN;
+    let first = tile_at(s.at.xyz + piece);
+    let first_m = first.x;
+    let first_n = first.y;
     // Beyond the last band; the same for the whole workgroup.
-    if first_n >= s.n { return; }
+    if first_m >= s.m || first_n >= s.n { return; }
     var rows: array<Row, A_LOADS>;
     for (var i = 0u; i < A_LOADS; i++) {
         rows[i] = row_at(first_m + (thread + i * THREADS) / (BK / 4u));
     }
     var sums: array<vec4<f32>, TM>;
-    for (var i = 0u; i < TM; i++) { sums[i] = vec4<f32>(0.0); }
+    let n = first_n + id.x * 4u;
+    let own_m = first_m + id.y * TM;
+    for (var i = 0u; i < TM; i++) {
+        sums[i] = vec4<f32>(0.0);
+        if s.step > 0u && own_m + i < s.m && n < s.n { sums[i] = stored(own_m + i, n); }
+    }
     BEFORE
 
-    for (var k = 0u; k < s.k; k += BK) {
+    let last = min(s.k, s.steps * BK);
+    for (var k = s.step * BK; k < last; k += BK) {
         for (var i = 0u; i < A_LOADS; i++) {
             let at = thread + i * THREADS;
             let quad = at % (BK / 4u);
@@ -57,13 +65,17 @@ fn main(
         workgroupBarrier();
     }
 
-    let n = first_n + id.x * 4u;
+    if last < s.k {
+        for (var i = 0u; i < TM; i++) {
+            MARKED
+            if own_m + i < s.m && n < s.n { store(own_m + i, n, sums[i]); }
+        }
+        return;
+    }
     let offset = offset_at(n);
     for (var i = 0u; i < TM; i++) {
-        let m = first_m + id.y * TM + i;
+        let m = own_m + i;
         MENDED
-        if m < s.m && n < s.n {
-            store(m, n, sums[i] + offset ONTO);
-        }
+        WRITTEN
     }
 }

@@ -1,5 +1,5 @@
 // Products of a quantised matrix, rows by columns, with the columns of a few tokens. The weights of
-// four rows are unpacked once for four tokens; sixteen invocations share a row.
+// a few rows are unpacked once for four tokens; sixteen invocations share a row.
 
 struct Sizes { at: vec4<u32>, rows: u32, columns: u32, tokens: u32, has_bias: u32, across: u32, a: u32, b: u32, c: u32 }
 
@@ -12,12 +12,14 @@ MORE_BINDING
 @group(0) @binding(Y_BINDING) var<storage, read_write> y: array<f32>;
 
 const LANES = 16u;
-const ROWS = 4u;
+const ROWS = ROWS_VALUEu;
 const TOKENS = 4u;
 
 var<workgroup> parts: array<vec4<f32>, ROWS * LANES>;
 
 LOADER
+
+FUNCTIONS
 
 @compute @workgroup_size(LANES, ROWS)
 fn main(
@@ -50,6 +52,7 @@ fn main(
         var offset = 0.0;
         if s.has_bias != 0u { offset = bias[row]; }
         let at = (first + id.x) * s.rows + row;
-        y[at] = parts[id.y * LANES][id.x] + offset ONTO;
+        let v = parts[id.y * LANES][id.x] + offset;
+        y[at] = AFTERWARDS;
     }
 }

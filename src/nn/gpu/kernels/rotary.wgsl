@@ -7,9 +7,9 @@ struct Sizes { at: vec4<u32>, count: u32, row: u32, head: u32, pairs: u32 }
 @group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS_VALUE)
 fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * THREADS_VALUEu + thread;
     if i >= s.count { return; }
     let at = i % s.row % s.head;
     if at >= 2u * s.pairs {

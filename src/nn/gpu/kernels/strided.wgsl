@@ -12,9 +12,9 @@ struct Sizes {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS_VALUE)
 fn main(@builtin(workgroup_id) piece: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * 256u + thread;
+    let i = (s.at.x + piece.x + (s.at.y + piece.y) * s.at.w) * THREADS_VALUEu + thread;
     if i >= s.count { return; }
     var rest = i;
     var reads_at = s.start;

@@ -1,5 +1,5 @@
 // The sum of what all invocations of a workgroup have: within subgroups, then of these.
-struct Lane { group: u32, groups: u32, within: u32 }
+struct Lane { number: u32, group: u32, groups: u32, within: u32 }
 
 fn sum_of_all(own: f32, lane: Lane) -> f32 {
     let some = subgroupAdd(own);

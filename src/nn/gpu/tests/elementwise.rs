@@ -1,7 +1,7 @@
 //! Norms, what is done number by number, and copies.
 
 use super::*;
-use crate::nn::{self, Activation, Array};
+use crate::nn::{self, Activation};
 
 #[test]
 fn norms_are_those_of_the_processor() {
@@ -29,6 +29,13 @@ fn norms_are_those_of_the_processor() {
             let want = nn::layer_norm(&x, &gamma, &beta, 1e-5).unwrap();
             let got = norm::layer_norm(&up(&x), &up(&gamma), &up(&beta), 1e-5).unwrap();
             same(&got, &want, &format!("{rows} rows of {width}"));
+            let want = nn::rms_norm(&x, &gamma, 1e-5).unwrap();
+            let got = up(&x).rms_norm(&up(&gamma), 1e-5).unwrap();
+            same(
+                &got,
+                &want,
+                &format!("{rows} rows of {width} by their mean square"),
+            );
         }
     });
 }
@@ -41,13 +48,14 @@ fn what_is_done_number_by_number_is_that_of_the_processor() {
             let x = (draw(0, &shape) * 4.0).unwrap();
             let z = draw(1, &shape);
             let there = up(&x);
-            same(&there.silu().unwrap(), &nn::silu(&x).unwrap(), "silu");
-            same(&there.gelu().unwrap(), &nn::gelu(&x).unwrap(), "gelu");
-            same(
-                &there.quick_gelu().unwrap(),
-                &nn::quick_gelu(&x).unwrap(),
-                "quick gelu",
-            );
+            for by in ACTIVATIONS {
+                let (got, want) = (there.activated(by), x.activated(by));
+                same(&got.unwrap(), &want.unwrap(), &format!("{by:?}"));
+            }
+            for how in [Gate::Silu, Gate::GeluTanh, Gate::Clamped] {
+                let got = there.gated(&up(&z), how).unwrap();
+                same(&got, &gated(&x, &z, how), &format!("{how:?}"));
+            }
             same(&there.geglu().unwrap(), &nn::geglu(&x).unwrap(), "geglu");
             same(
                 &there.scaled(-1.5).unwrap(),

@@ -1,7 +1,7 @@
 //! How it behaves beside others: lost, refused memory, in pieces, kept on the disk.
 
 use super::*;
-use crate::nn::{Array, ConvOptions};
+use crate::nn::ConvOptions;
 use candle_core::DType;
 
 #[test]
@@ -10,14 +10,16 @@ fn a_lost_gpu_is_one_sentence() {
         return;
     };
     let x = GpuTensor::upload(&gpu, &draw(0, &[64, 64])).unwrap();
-    let y = product::linear(&x, &x, None, None).unwrap();
+    let y = product::linear(&x, &x, None, Epilogue::Nothing).unwrap();
     gpu.lose();
     let error = y.download().unwrap_err().to_string();
     assert!(
         error.contains("was lost") && error.contains("--device cpu"),
         "{error}"
     );
-    let error = product::linear(&x, &x, None, None).unwrap_err().to_string();
+    let error = product::linear(&x, &x, None, Epilogue::Nothing)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("was lost"), "{error}");
     assert!(matches!(gpu.fault(), Some(GpuError::Lost { .. })));
 }
@@ -77,7 +79,7 @@ fn long_work_goes_in_pieces_between_which_the_window_is_drawn() {
     let x = GpuTensor::upload(&gpu, &draw(0, &[1, 64, 64, 320])).unwrap();
     let w = GpuTensor::upload(&gpu, &draw(1, &[3, 3, 320, 160])).unwrap();
     let run = || {
-        product::conv2d(&x, &w, (None, None), ConvOptions::same(3)).unwrap();
+        product::conv2d(&x, &w, (None, Epilogue::Nothing), ConvOptions::same(3)).unwrap();
         gpu.finish().unwrap();
     };
     run();
@@ -110,7 +112,13 @@ fn compiled_kernels_and_measurements_are_kept_and_damaged_ones_made_anew() {
     let w = draw(1, &[320, 640]).to_dtype(DType::F16).unwrap();
     let run = |gpu: &Gpu| -> Vec<f32> {
         let w = GpuTensor::upload_weight(gpu, &w).unwrap();
-        let y = product::linear(&GpuTensor::upload(gpu, &x).unwrap(), &w, None, None).unwrap();
+        let y = product::linear(
+            &GpuTensor::upload(gpu, &x).unwrap(),
+            &w,
+            None,
+            Epilogue::Nothing,
+        )
+        .unwrap();
         let y = y.download().unwrap().flatten_all().unwrap();
         y.to_vec1().unwrap()
     };

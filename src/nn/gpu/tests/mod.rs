@@ -1,14 +1,18 @@
 //! Each kernel against the processor, over shapes that nothing divides.
 
+use super::epilogue::Epilogue;
 use super::*;
-use crate::nn::noise;
+use crate::nn::{ActivationFunction, Array, noise};
 use candle_core::{Device, Tensor};
 
 mod attention;
 mod elementwise;
 mod guest;
+mod neighbours;
 mod products;
+mod quantised;
 mod sampling;
+mod variants;
 
 /// What there is to test on, software too; a sentence is printed where there is nothing.
 fn gpu(options: GpuOptions) -> Option<Gpu> {
@@ -41,6 +45,29 @@ fn apart(got: &GpuTensor, want: &Tensor) -> f32 {
 fn same(got: &GpuTensor, want: &Tensor, what: &str) {
     let apart = apart(got, want);
     assert!(apart < 1e-4, "{what}: {apart} apart");
+}
+
+const ACTIVATIONS: [ActivationFunction; 5] = [
+    ActivationFunction::Silu,
+    ActivationFunction::Gelu,
+    ActivationFunction::QuickGelu,
+    ActivationFunction::GeluTanh,
+    ActivationFunction::Relu,
+];
+
+/// What a gate makes of two tensors.
+fn gated(gate: &Tensor, up: &Tensor, how: Gate) -> Tensor {
+    let activated = |by| gate.activated(by).unwrap();
+    match how {
+        Gate::Silu => (activated(ActivationFunction::Silu) * up).unwrap(),
+        Gate::GeluTanh => (activated(ActivationFunction::GeluTanh) * up).unwrap(),
+        Gate::Clamped => {
+            let gate = gate.minimum(7f32).unwrap();
+            let gate = gate.activated(ActivationFunction::QuickGelu).unwrap();
+            let up = up.clamp(-7f32, 7f32).unwrap();
+            (gate * (up + 1.0).unwrap()).unwrap()
+        }
+    }
 }
 
 /// On the device as it is, and on one with the lowest limits and no feature.

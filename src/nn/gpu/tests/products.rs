@@ -1,7 +1,7 @@
 //! Products and convolutions.
 
 use super::*;
-use crate::nn::{self, ConvOptions, Padding};
+use crate::nn::{self, Conv2d, ConvOptions, Linear, Mask, Padding};
 use candle_core::DType;
 
 #[test]
@@ -19,10 +19,11 @@ fn products_are_those_of_the_processor() {
             let (x, w, b) = (draw(0, &[1, m, k]), draw(1, &[k, n]), draw(2, &[n]));
             let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
             let want = nn::linear(&x, &w, Some(&b)).unwrap();
-            let got = product::linear(&up(&x), &up(&w), Some(&up(&b)), None).unwrap();
+            let got = product::linear(&up(&x), &up(&w), Some(&up(&b)), Epilogue::Nothing).unwrap();
             same(&got, &want, &format!("{m}x{k}x{n}"));
             let more = draw(3, &[1, m, n]);
-            let onto = Some(product::Onto::All(&up(&more)));
+            let there = up(&more);
+            let onto = Epilogue::Plus(&there);
             let got = product::linear(&up(&x), &up(&w), Some(&up(&b)), onto).unwrap();
             let want = (&want + &more).unwrap();
             same(&got, &want, &format!("{m}x{k}x{n} onto others"));
@@ -31,14 +32,14 @@ fn products_are_those_of_the_processor() {
                 let stored = GpuTensor::upload_weight(gpu, &held).unwrap();
                 assert!(stored.is_half());
                 let want = nn::linear(&x, &held.to_dtype(DType::F32).unwrap(), None).unwrap();
-                let got = product::linear(&up(&x), &stored, None, None).unwrap();
+                let got = product::linear(&up(&x), &stored, None, Epilogue::Nothing).unwrap();
                 assert!(apart(&got, &want) < 1e-4, "{m}x{k}x{n} by {kind:?}");
             }
         }
         // Large enough for the large tiles.
         let (x, w) = (draw(3, &[1600, 20]), draw(4, &[20, 500]));
         let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
-        let got = product::linear(&up(&x), &up(&w), None, None).unwrap();
+        let got = product::linear(&up(&x), &up(&w), None, Epilogue::Nothing).unwrap();
         same(&got, &nn::linear(&x, &w, None).unwrap(), "large tiles");
     });
 }
@@ -90,10 +91,17 @@ fn convolutions_are_those_of_the_processor() {
             let w = draw(1, &[kernel, kernel, shape[3], out]);
             let b = draw(2, &[out]);
             let want = nn::conv2d(&x, &w, Some(&b), options).unwrap();
-            let got = product::conv2d(&up(&x), &up(&w), (Some(&up(&b)), None), options).unwrap();
+            let got = product::conv2d(
+                &up(&x),
+                &up(&w),
+                (Some(&up(&b)), Epilogue::Nothing),
+                options,
+            )
+            .unwrap();
             same(&got, &want, &format!("{shape:?} {options:?}"));
             let t = draw(3, &[shape[0], out]);
-            let onto = Some(product::Onto::Channels(&up(&t)));
+            let channels = up(&t);
+            let onto = Epilogue::PlusChannels(&channels);
             let got = product::conv2d(&up(&x), &up(&w), (Some(&up(&b)), onto), options);
             let want = nn::add_channels(&want, &t).unwrap();
             same(
@@ -142,7 +150,7 @@ fn near_in_f16(gpu: &Gpu) {
         let wide = w.to_dtype(DType::F32).unwrap();
         let near = |x: &Tensor, limit: f32, what: &str| {
             let want = nn::linear(x, &wide, Some(&b)).unwrap();
-            let got = product::linear(&up(x), &stored, Some(&up(&b)), None).unwrap();
+            let got = product::linear(&up(x), &stored, Some(&up(&b)), Epilogue::Nothing).unwrap();
             let apart = apart(&got, &want);
             assert!(apart < limit, "{what} {m}x{k}x{n}: {apart} apart");
         };
@@ -162,8 +170,140 @@ fn near_in_f16(gpu: &Gpu) {
     for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
         let x = (&x * scale).unwrap();
         let want = nn::conv2d(&x, &wide, None, ConvOptions::same(3)).unwrap();
-        let got = product::conv2d(&up(&x), &stored, (None, None), ConvOptions::same(3)).unwrap();
+        let got = product::conv2d(
+            &up(&x),
+            &stored,
+            (None, Epilogue::Nothing),
+            ConvOptions::same(3),
+        )
+        .unwrap();
         let apart = apart(&got, &want);
         assert!(apart < limit, "a picture times {scale}: {apart} apart");
+    }
+}
+
+/// A linear layer on a GPU, and on the processor.
+fn layer(k: usize, n: usize) -> Linear {
+    Linear::new(draw(1, &[k, n]), Some(draw(2, &[n])))
+}
+
+#[test]
+fn what_follows_a_product_is_done_before_it_is_written() {
+    everywhere(|gpu| {
+        let up = |t: &Tensor| GpuTensor::upload(gpu, t).unwrap();
+        for (m, k, n) in [(1, 4, 8), (7, 129, 30), (33, 20, 136), (1600, 20, 512)] {
+            let (x, z) = (draw(0, &[1, m, k]), draw(3, &[1, m, n]));
+            let own = layer(k, n);
+            let (there, placed) = (up(&x), own.placed(gpu).unwrap());
+            let wide = own.forward(&x).unwrap();
+            let what = |of: &str| format!("{m}x{k}x{n} and {of}");
+            for by in ACTIVATIONS {
+                let got = placed.forward_activated(&there, by).unwrap();
+                same(
+                    &got,
+                    &wide.activated(by).unwrap(),
+                    &what(&format!("{by:?}")),
+                );
+            }
+            let got = placed.forward_geglu(&there).unwrap();
+            same(&got, &nn::geglu(&wide).unwrap(), &what("GEGLU"));
+            for how in [Gate::Silu, Gate::GeluTanh, Gate::Clamped] {
+                let got = there.linear_gated(&placed, &up(&z), how).unwrap();
+                same(&got, &gated(&z, &wide, how), &what(&format!("{how:?}")));
+            }
+            assert!(
+                there
+                    .linear_plus(&placed, &there.scaled(1.0).unwrap())
+                    .is_err()
+                    || k == n
+            );
+        }
+        let x = draw(0, &[2, 5, 6, 3]);
+        let conv = Conv2d::new(draw(1, &[3, 3, 3, 10]), None, ConvOptions::same(3));
+        for by in ACTIVATIONS {
+            let got = conv.placed(gpu).unwrap().forward_activated(&up(&x), by);
+            let want = conv.forward_activated(&x, by).unwrap();
+            same(&got.unwrap(), &want, &format!("a convolution and {by:?}"));
+        }
+    });
+    for arithmetic in [Arithmetic::F16, Arithmetic::Matrices] {
+        let Some(gpu) = computing(arithmetic) else {
+            continue;
+        };
+        for (m, k, n) in [(33, 20, 136), (1600, 64, 512)] {
+            let (x, w) = (draw(0, &[1, m, k]), draw(1, &[k, n]));
+            let w = w.to_dtype(DType::F16).unwrap();
+            let wide = nn::linear(&x, &w.to_dtype(DType::F32).unwrap(), None).unwrap();
+            let stored = GpuTensor::upload_weight(&gpu, &w).unwrap();
+            let there = GpuTensor::upload(&gpu, &x).unwrap();
+            let got = product::linear(&there, &stored, None, Epilogue::Geglu).unwrap();
+            let apart = apart(&got, &nn::geglu(&wide).unwrap());
+            assert!(
+                apart < 4e-3,
+                "{m}x{k}x{n} by {}: {apart}",
+                arithmetic.name()
+            );
+        }
+    }
+}
+
+/// Pieces of a run may end in the middle of its sums, and nothing depends on where.
+#[test]
+fn work_that_pauses_gives_the_same_numbers() {
+    let half = |t: Tensor| t.to_dtype(DType::F16).unwrap();
+    for arithmetic in [None, Some(Arithmetic::F32), Some(Arithmetic::F16)] {
+        let Some(gpu) = gpu(GpuOptions {
+            arithmetic,
+            ..GpuOptions::default()
+        }) else {
+            return;
+        };
+        let up = |t: &Tensor| GpuTensor::upload(&gpu, t).unwrap();
+        let weight = |t: Tensor| GpuTensor::upload_weight(&gpu, &t).unwrap();
+        // Sums that f16 can't hold are among them.
+        let x = draw(0, &[1, 150, 300]);
+        let scales: Vec<f32> = (0..150).map(|i| if i == 40 { 1e5 } else { 1.0 }).collect();
+        let scales = Tensor::from_vec(scales, (1, 150, 1), &Device::Cpu).unwrap();
+        let x = up(&x.broadcast_mul(&scales).unwrap());
+        let (w, odd) = (
+            weight(half(draw(1, &[300, 132]))),
+            weight(draw(2, &[300, 131])),
+        );
+        let picture = up(&draw(3, &[1, 9, 10, 12]));
+        let kernel = weight(half(draw(4, &[3, 3, 12, 20])));
+        let b = up(&draw(5, &[132]));
+        let q = up(&draw(6, &[1, 40, 2 * 512]));
+        let (k, v) = (up(&draw(7, &[1, 700, 512])), up(&draw(8, &[1, 700, 512])));
+        let (odd_q, odd_k) = (up(&draw(9, &[1, 37, 509])), up(&draw(10, &[1, 650, 509])));
+        let all = |slow: bool| -> Vec<Vec<u32>> {
+            let first = || {
+                if slow {
+                    gpu.believe_slow();
+                }
+            };
+            let before = gpu.counts();
+            let mut made = Vec::new();
+            let mut run = |run: &dyn Fn() -> crate::nn::Result<GpuTensor>| {
+                first();
+                made.push(run().unwrap().words().unwrap());
+            };
+            let act = Epilogue::Activation(ActivationFunction::Gelu);
+            run(&|| product::linear(&x, &w, Some(&b), act));
+            run(&|| product::linear(&x, &odd, None, Epilogue::Nothing));
+            run(&|| {
+                let same = ConvOptions::same(3);
+                product::conv2d(&picture, &kernel, (None, Epilogue::Nothing), same)
+            });
+            for mask in [Mask::None, Mask::Causal] {
+                run(&|| attend::attention(&q, &k, &v, (2, 1), &mask));
+                run(&|| attend::attention(&odd_q, &odd_k, &odd_k, (1, 1), &mask));
+            }
+            let submissions = gpu.counts().since(&before, 1).submissions;
+            assert!(submissions > 14 || !slow, "{submissions} submissions");
+            made
+        };
+        // What is new to a GPU may be tried in pieces too.
+        all(true);
+        assert!(all(false) == all(true), "{arithmetic:?}");
     }
 }
