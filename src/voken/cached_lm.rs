@@ -1,6 +1,6 @@
 //! Reading: a prompt with all its pictures at once, then what is written behind it.
 
-use crate::llm::float::{FloatKvCache, FloatLlama};
+use crate::llm::float::{FloatKvCache, FloatLlama, LikeliestTokens};
 use crate::nn::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -44,17 +44,12 @@ pub trait CachedLm {
     /// # Errors
     /// When shapes don't fit.
     fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>>;
-    /// The likeliest tokens after one hidden state `[1,1,width]` by these rules, with their logits
-    /// from the largest on, and how many the vocabulary has; `None` where only all logits are to be
+    /// The likeliest tokens after one hidden state `[1,1,width]` by these rules; `None` where only all logits are to be
     /// had.
     ///
     /// # Errors
     /// When shapes don't fit.
-    fn candidates(
-        &self,
-        _hidden: &Tensor,
-        _rules: &TokenRules,
-    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+    fn candidates(&self, _hidden: &Tensor, _rules: &TokenRules) -> Result<Option<LikeliestTokens>> {
         Ok(None)
     }
     /// Tokens read.
@@ -164,11 +159,7 @@ impl CachedLm for FloatCachedLm {
         logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
     }
 
-    fn candidates(
-        &self,
-        hidden: &Tensor,
-        rules: &TokenRules,
-    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+    fn candidates(&self, hidden: &Tensor, rules: &TokenRules) -> Result<Option<LikeliestTokens>> {
         let penalised = (rules.seen, rules.repetition_penalty);
         self.llama.candidates(hidden, rules.suppressed, penalised)
     }

@@ -109,9 +109,8 @@ pub fn generate(
             0 => None,
             _ => reader.candidates(&last, &rules)?,
         };
-        let kept = found.and_then(|(likeliest, vocabulary)| {
-            process_candidates(&likeliest, vocabulary, sampling, force)
-        });
+        let kept = found
+            .and_then(|found| process_candidates(&found.tokens, found.vocabulary, sampling, force));
         let (mut logits, mut scores) = (Vec::new(), Vec::new());
         let token = match (kept, &mut rng) {
             (Some(kept), Some(rng)) if !greedy => draw(kept.into_iter(), rng),

@@ -3,7 +3,7 @@
 
 use super::layer::{FloatRopeType, Layer};
 use super::lora::LinearWeight;
-use super::{FloatConfig, FloatKvCache, FloatLlama, Rotation};
+use super::{FloatConfig, FloatKvCache, FloatLlama, LikeliestTokens, Rotation};
 use crate::nn::gpu::{CausalAttention, Gate, Gpu, GpuCache, GpuQuantMatrix, GpuTensor};
 use crate::nn::{Array, Linear, Result, RmsNorm};
 use candle_core::{D, Device, Tensor};
@@ -245,14 +245,13 @@ impl GpuLlama {
         Ok(states)
     }
 
-    /// The likeliest tokens after one hidden state `[1,1,width]`, with their logits, and how many
-    /// tokens there are: `never` come last, and a penalty is for others, each once.
+    /// The likeliest tokens after one hidden state `[1,1,width]`: `never` come last, and a penalty is for others, each once.
     pub(super) fn candidates(
         &self,
         hidden: &Tensor,
         never: &[u32],
         (seen, penalty): (&[u32], f32),
-    ) -> Result<(Vec<(u32, f32)>, usize)> {
+    ) -> Result<LikeliestTokens> {
         let hidden = GpuTensor::upload(&self.gpu, hidden)?;
         let heads = self.heads.iter().map(|head| head.forward(&hidden));
         let heads = heads.collect::<Result<Vec<_>>>()?;
@@ -274,7 +273,10 @@ impl GpuLlama {
             logits.penalise(&ids(never)?, None)?;
         }
         let vocabulary = logits.dims().iter().product();
-        Ok((logits.candidates(1.0, 1.0)?.tokens, vocabulary))
+        Ok(LikeliestTokens {
+            tokens: logits.candidates(1.0, 1.0)?.tokens,
+            vocabulary,
+        })
     }
 
     /// Logits `[..,rows]` of hidden states `[..,width]`.

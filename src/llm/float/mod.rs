@@ -51,6 +51,15 @@ pub struct EmbeddingTables {
     pub head: Linear,
 }
 
+/// The likeliest tokens of a vocabulary.
+#[derive(Clone, Debug)]
+pub struct LikeliestTokens {
+    /// Tokens with their logits, from the largest on.
+    pub tokens: Vec<(u32, f32)>,
+    /// Tokens that there are.
+    pub vocabulary: usize,
+}
+
 impl FloatLlama {
     /// Reads `model.*` and `lm_head` below `p`.
     ///
@@ -298,8 +307,8 @@ impl FloatLlama {
         Ok(states)
     }
 
-    /// The likeliest tokens after one hidden state `[1,1,width]`, with their logits from the largest
-    /// on, and how many tokens there are, where a GPU through wgpu sorts them out: `never` come last,
+    /// The likeliest tokens after one hidden state `[1,1,width]`, where a GPU through wgpu sorts them
+    /// out: `never` come last,
     /// and a penalty is for others, each once, as for [`GpuTensor::penalise`](crate::nn::gpu::GpuTensor::penalise).
     ///
     /// # Errors
@@ -309,7 +318,7 @@ impl FloatLlama {
         hidden: &Tensor,
         never: &[u32],
         penalised: (&[u32], f32),
-    ) -> Result<Option<(Vec<(u32, f32)>, usize)>> {
+    ) -> Result<Option<LikeliestTokens>> {
         let gpu = self.gpu.as_ref();
         gpu.map(|gpu| gpu.candidates(hidden, never, penalised))
             .transpose()
