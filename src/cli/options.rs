@@ -15,7 +15,7 @@ use crate::weights::{DEFAULT_MODEL, DeviceChoice};
 /// Which model, on which device.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ModelArgs {
-    /// An installed model's id, or a model folder [default: sprout]
+    /// An installed model's id, or a model folder [default: sprout-open]
     #[arg(long, value_name = "ID|DIR")]
     pub model: Option<String>,
     /// The model that writes the text, in the same way [default: the one that belongs to --model]

@@ -17,7 +17,7 @@ use super::{dates, theme, widgets};
 /// Openings of which the built-in model draws all that they name, with every seed that was tried.
 pub(super) const OPENINGS: [&str; 3] = [
     "A fox finds a glowing lantern in the snowy forest.",
-    "A rabbit finds a cake in the garden.",
+    "An owl and a rabbit share a cake in the garden.",
     "A little robot is alone on the moon.",
 ];
 

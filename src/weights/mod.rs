@@ -40,9 +40,10 @@ use std::path::PathBuf;
 pub const MODELS_ENV: &str = "VOKENBOARD_MODELS";
 
 /// The model that is used when none is named.
-pub const DEFAULT_MODEL: &str = "sprout";
-/// The built-in model that draws from references.
-pub const OPEN_MODEL: &str = "sprout-open";
+pub const DEFAULT_MODEL: &str = "sprout-open";
+
+/// The model of the storyworld's own characters and things, which has the judges that know them.
+pub const STORYWORLD_MODEL: &str = "sprout";
 
 /// What can be wrong with a model folder. Each message is one sentence naming the file and the
 /// remedy.

@@ -91,9 +91,9 @@ fn a_sample_opening_and_words_of_the_model_are_a_click_away() {
     t.click("beach");
     assert_eq!(t.state().view.composer, "A fox and a kite on the beach");
     t.shot("words");
-    t.click("A rabbit finds a cake in the garden.");
+    t.click("An owl and a rabbit share a cake in the garden.");
     t.idle();
-    assert_eq!(t.texts(), ["A rabbit finds a cake in the garden."]);
+    assert_eq!(t.texts(), ["An owl and a rabbit share a cake in the garden."]);
     t.click("Characters");
     t.shot("popup");
     t.click("bear");

@@ -119,7 +119,7 @@ pub(super) fn part(args: &PartBench, part: BenchPart) -> anyhow::Result<()> {
     } else {
         let models = weights::models_dir(args.model.models.as_deref())?;
         let name = args.model.model.as_deref();
-        let model = weights::find(&models, name.unwrap_or(weights::DEFAULT_MODEL))?;
+        let model = weights::find(&models, name.unwrap_or(weights::STORYWORLD_MODEL))?;
         let diffusion = TextToImageModel::load_with(&model.dir, &place, args.bf16)?;
         (model.manifest.id.clone(), diffusion.time(part, runs)?)
     };

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use super::super::options::ModelArgs;
 use super::super::output::JsonArgs;
 use crate::eval::{self, CastOptions, IdentityEncoder, Recogniser, Share};
-use crate::weights::{self, DEFAULT_MODEL};
+use crate::weights::{self, STORYWORLD_MODEL};
 
 #[derive(Debug, Args)]
 pub(super) struct CastArgs {
@@ -36,7 +36,7 @@ pub(super) struct CastArgs {
 /// A model or judge that can't be read, or a file that can't be written.
 pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
     args.json.check()?;
-    let own = weights::models_dir(args.model.models.as_deref())?.join(DEFAULT_MODEL);
+    let own = weights::models_dir(args.model.models.as_deref())?.join(STORYWORLD_MODEL);
     let recogniser = Recogniser::load(&own.join("recogniser"), &candle_core::Device::Cpu)?;
     let eye = IdentityEncoder::tower(&own.join("voken"))?;
     let mut pipeline = args.model.loader()(&mut |_| {})?;
@@ -85,7 +85,7 @@ pub(super) fn run(args: &CastArgs) -> anyhow::Result<()> {
         );
     }
     println!(
-        "shared, apart: centred cosine of pictures whose panels share a character, and of others, by the vision tower of {DEFAULT_MODEL}"
+        "shared, apart: centred cosine of pictures whose panels share a character, and of others, by the vision tower of {STORYWORLD_MODEL}"
     );
     args.json.write(&serde_json::json!({
         "model": about.model, "stories": args.stories, "seed": args.seed, "rows": rows,

@@ -54,7 +54,7 @@ pub(super) struct DrawingsArgs {
     #[arg(long, value_name = "N", default_value_t = 20)]
     steps: u32,
     /// Guidance scale
-    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    #[arg(long, value_name = "X", default_value_t = 3.0)]
     guidance: f64,
     /// Write a PNG of the scenes, each as the renderer and as the model draws it
     #[arg(long, value_name = "FILE")]
@@ -79,7 +79,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     }
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => weights::models_dir(None)?.join(weights::OPEN_MODEL),
+        None => weights::models_dir(None)?.join(weights::DEFAULT_MODEL),
     };
     let source = match (&args.pictures, args.drawings) {
         (Some(dir), _) => DrawingSource::Other(pictures(dir)?),

@@ -46,7 +46,7 @@ pub(super) fn run(args: &FaithfulnessArgs) -> anyhow::Result<()> {
         args.force.check(file.as_deref())?;
     }
     let built_in = || -> anyhow::Result<PathBuf> {
-        Ok(weights::models_dir(None)?.join(weights::DEFAULT_MODEL))
+        Ok(weights::models_dir(None)?.join(weights::STORYWORLD_MODEL))
     };
     let dir = match &args.model {
         Some(dir) => dir.clone(),

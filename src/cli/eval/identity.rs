@@ -11,7 +11,7 @@ use crate::catalogue;
 use crate::cli::board::warn;
 use crate::eval::{IdentityEncoder, Similarity, identity};
 use crate::story::Project;
-use crate::weights::{self, DEFAULT_MODEL};
+use crate::weights::{self, STORYWORLD_MODEL};
 
 #[derive(Debug, Args)]
 pub(super) struct IdentityArgs {
@@ -56,10 +56,10 @@ pub(super) fn run(args: &IdentityArgs) -> anyhow::Result<()> {
             id.clone(),
         ),
         None => {
-            let own = models.join(DEFAULT_MODEL).join("voken");
+            let own = models.join(STORYWORLD_MODEL).join("voken");
             (
                 IdentityEncoder::tower(&own)?,
-                format!("the vision tower of {DEFAULT_MODEL}"),
+                format!("the vision tower of {STORYWORLD_MODEL}"),
             )
         }
     };

@@ -6,10 +6,15 @@ use image::{Rgba, RgbaImage, imageops};
 const TOLERANCE: u8 = 24;
 /// Share of the pixels along the edge that must have the colour of the ground.
 const EVEN: f32 = 0.7;
+/// A subject of which less than this is covered is drawn in lines: one cuts around those.
+const LINES: f32 = 0.5;
+/// Gaps between lines that are no wider than this share of the subject are not cut out.
+const GAP: f32 = 0.14;
 
 /// The subject of a picture without its ground, cut to what it covers: what is transparent is
-/// ground, and where nothing is, so is what is joined to the edge in an even colour. A picture
-/// without either is all subject.
+/// ground, and where nothing is, so is what is joined to the edge in an even colour. Of a drawing in
+/// lines the ground between them stays, as if one had cut around it with scissors. A picture without
+/// either is all subject.
 ///
 /// ```
 /// use image::{Rgba, RgbaImage};
@@ -24,19 +29,120 @@ pub fn cut_out(picture: &RgbaImage) -> RgbaImage {
     let mut subject = picture.clone();
     if picture.pixels().all(|pixel| pixel[3] == 255) {
         clear_ground(&mut subject);
+        fill_between_lines(&mut subject, picture);
     }
-    let covered = |pixel: &Rgba<u8>| pixel[3] > 16;
+    match extent(&subject) {
+        Some((left, top, width, height)) => {
+            imageops::crop_imm(&subject, left, top, width, height).to_image()
+        }
+        // Nothing but ground.
+        None => picture.clone(),
+    }
+}
+
+fn covered(pixel: &Rgba<u8>) -> bool {
+    pixel[3] > 16
+}
+
+/// The box of what is covered: left, top, width, height.
+fn extent(picture: &RgbaImage) -> Option<(u32, u32, u32, u32)> {
     let (mut left, mut top) = picture.dimensions();
     let (mut right, mut bottom) = (0, 0);
-    for (x, y, _) in subject.enumerate_pixels().filter(|(.., p)| covered(p)) {
+    for (x, y, _) in picture.enumerate_pixels().filter(|(.., p)| covered(p)) {
         (left, top) = (left.min(x), top.min(y));
         (right, bottom) = (right.max(x + 1), bottom.max(y + 1));
     }
-    match left < right && top < bottom {
-        true => imageops::crop_imm(&subject, left, top, right - left, bottom - top).to_image(),
-        // Nothing but ground.
-        false => picture.clone(),
+    let some = left < right && top < bottom;
+    some.then(|| (left, top, right - left, bottom - top))
+}
+
+/// Gives a subject that is drawn in lines the ground between them back: where scissors of a certain
+/// width don't reach from outside.
+fn fill_between_lines(subject: &mut RgbaImage, picture: &RgbaImage) {
+    let Some((left, top, width, height)) = extent(subject) else {
+        return;
+    };
+    let reach = (width.max(height) as f32 * GAP / 2.0).ceil() as u32;
+    // Around the subject there is room for the scissors.
+    let room = reach + 1;
+    let columns = width + 2 * room;
+    let rows = height + 2 * room;
+    let inside = |x: u32, y: u32| {
+        let (x, y) = (x.checked_sub(room)?, y.checked_sub(room)?);
+        (x < width && y < height).then(|| (left + x, top + y))
+    };
+    let places = || (0..rows).flat_map(|y| (0..columns).map(move |x| inside(x, y)));
+    let lines: Vec<bool> = places()
+        .map(|place| place.is_some_and(|(x, y)| covered(subject.get_pixel(x, y))))
+        .collect();
+    let (columns, reach) = (columns as usize, reach as usize);
+    let outside = reached_from_outside(&widened(&lines, columns, reach), columns);
+    let cut = widened(&outside, columns, reach);
+    let ink = lines.iter().filter(|yes| **yes).count() as f32;
+    let kept = cut.iter().filter(|yes| !**yes).count() as f32;
+    if ink >= kept * LINES {
+        return;
     }
+    for (place, cut) in places().zip(cut) {
+        if let Some((x, y)) = place.filter(|_| !cut) {
+            *subject.get_pixel_mut(x, y) = *picture.get_pixel(x, y);
+        }
+    }
+}
+
+/// Each place of `mask` within `reach` rows and columns of one that is set.
+fn widened(mask: &[bool], columns: usize, reach: usize) -> Vec<bool> {
+    let across = |row: &[bool]| -> Vec<bool> {
+        let mut since = usize::MAX;
+        let mut far: Vec<usize> = row
+            .iter()
+            .map(|set| {
+                since = if *set { 0 } else { since.saturating_add(1) };
+                since
+            })
+            .collect();
+        let mut since = usize::MAX;
+        for (far, set) in far.iter_mut().zip(row).rev() {
+            since = if *set { 0 } else { since.saturating_add(1) };
+            *far = since.min(*far);
+        }
+        far.iter().map(|far| *far <= reach).collect()
+    };
+    let rows = mask.len() / columns.max(1);
+    let mut out: Vec<bool> = mask.chunks(columns.max(1)).flat_map(across).collect();
+    for x in 0..columns {
+        let column: Vec<bool> = (0..rows).map(|y| out[y * columns + x]).collect();
+        for (y, set) in across(&column).into_iter().enumerate() {
+            out[y * columns + x] = set;
+        }
+    }
+    out
+}
+
+/// Places that are not set and joined to the edge, or beyond it.
+fn reached_from_outside(mask: &[bool], columns: usize) -> Vec<bool> {
+    let rows = mask.len() / columns.max(1);
+    let mut reached = vec![false; mask.len()];
+    let edge = |x: usize, y: usize| x == 0 || y == 0 || x + 1 == columns || y + 1 == rows;
+    let mut todo: Vec<(usize, usize)> = (0..rows)
+        .flat_map(|y| (0..columns).map(move |x| (x, y)))
+        .filter(|(x, y)| edge(*x, *y))
+        .collect();
+    while let Some((x, y)) = todo.pop() {
+        let at = y * columns + x;
+        if mask[at] || reached[at] {
+            continue;
+        }
+        reached[at] = true;
+        let beside = [
+            (x.wrapping_sub(1), y),
+            (x + 1, y),
+            (x, y.wrapping_sub(1)),
+            (x, y + 1),
+        ];
+        todo.extend(beside.iter().filter(|(x, y)| *x < columns && *y < rows));
+    }
+    reached
 }
 
 /// Makes transparent what is joined to the edge in the colour that most of the edge has.
@@ -104,5 +210,45 @@ mod tests {
         let mut clear = RgbaImage::new(20, 20);
         clear.put_pixel(5, 6, ink);
         assert_eq!(cut_out(&clear).dimensions(), (1, 1));
+    }
+
+    #[test]
+    fn of_a_drawing_in_lines_the_paper_between_them_stays_and_that_around_it_goes() {
+        let paper = Rgba([250, 250, 248, 255]);
+        let ink = Rgba([20, 30, 40, 255]);
+        let mut sketch = RgbaImage::from_pixel(120, 120, paper);
+        // A box whose right side is open a little.
+        for at in 20..100 {
+            for wide in 0..3 {
+                sketch.put_pixel(at, 20 + wide, ink);
+                sketch.put_pixel(at, 98 + wide, ink);
+                sketch.put_pixel(20 + wide, at, ink);
+                if !(56..62).contains(&at) {
+                    sketch.put_pixel(98 + wide, at, ink);
+                }
+            }
+        }
+        let subject = cut_out(&sketch);
+        let (width, height) = subject.dimensions();
+        assert!(width < 84 && height < 84, "{width}x{height}");
+        let middle = *subject.get_pixel(width / 2, height / 2);
+        assert_eq!(middle, paper);
+        // Two dots far from each other have nothing between them.
+        let mut dots = RgbaImage::from_pixel(120, 120, paper);
+        for x in [20, 21, 98, 99] {
+            for y in 50..53 {
+                dots.put_pixel(x, y, ink);
+            }
+        }
+        assert_eq!(cut_out(&dots).get_pixel(40, 1)[3], 0);
+        // Of what is filled with colour nothing between its legs stays.
+        let mut filled = RgbaImage::from_pixel(120, 120, paper);
+        for (x, y, pixel) in filled.enumerate_pixels_mut() {
+            let legs = y > 80 && (55..60).contains(&x);
+            if (30..90).contains(&x) && (20..110).contains(&y) && !legs {
+                *pixel = Rgba([200, 0, 0, 255]);
+            }
+        }
+        assert_eq!(cut_out(&filled).get_pixel(27, 85)[3], 0);
     }
 }

@@ -97,6 +97,6 @@ pub(super) fn model_of(args: &GpuBench) -> anyhow::Result<Model> {
     let name = args.model.model.as_deref();
     Ok(weights::find(
         &models,
-        name.unwrap_or(weights::DEFAULT_MODEL),
+        name.unwrap_or(weights::STORYWORLD_MODEL),
     )?)
 }

@@ -37,7 +37,7 @@ impl ClosedWorld {
     /// A judge that can't be read.
     pub(super) fn open(models: &Path) -> Result<Self, EvalError> {
         let device = candle_core::Device::Cpu;
-        let sprout = models.join(crate::weights::DEFAULT_MODEL);
+        let sprout = models.join(crate::weights::STORYWORLD_MODEL);
         let contrastive = sprout.join("contrastive");
         Ok(Self {
             recogniser: Recogniser::load(&sprout.join("recogniser"), &device)?,

@@ -40,8 +40,8 @@ impl World {
     /// The built-in model that draws it, whose usual settings all rows take.
     pub fn model(self) -> &'static str {
         match self {
-            World::Storyworld => weights::DEFAULT_MODEL,
-            World::Library => weights::OPEN_MODEL,
+            World::Storyworld => weights::STORYWORLD_MODEL,
+            World::Library => weights::DEFAULT_MODEL,
         }
     }
 
