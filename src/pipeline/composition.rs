@@ -11,8 +11,8 @@ use super::Request;
 use super::carry::{CARRIED, by_opening, carry_over, has_plural_pronoun};
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
-    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, DrawnNoun, Location, NounFit,
-    SceneSetting, SettingMentions, drawing, drawn_nouns, given_name,
+    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, DrawnNoun, Location, MAX_FIGURES,
+    NounFit, SceneSetting, SettingMentions, drawing, drawn_nouns, given_name,
 };
 use crate::storyworld::{Place, Referent, Time, Weather, mention_features, words};
 use crate::words::forms;
@@ -22,7 +22,7 @@ const OF_THE_STORY: [&str; 6] = [
     "friend", "friends", "someone", "somebody", "sibling", "people",
 ];
 
-/// Most that are drawn of what a sentence names: pictures of four come out small.
+/// Most that are drawn of whom a sentence leaves to the story: pictures of four come out small.
 const MOST: usize = 3;
 
 /// Where a story plays that names no place.
@@ -165,7 +165,10 @@ impl Request {
             let others = others.into_iter().filter(|(.., one)| one.entity.character);
             shown.extend(others.take(2usize.saturating_sub(sure)));
         }
-        shown.truncate(MOST);
+        // Whoever is named or chosen comes first, and nobody of them is left out.
+        let due = |(logit, _, one): &&(f32, f32, &Candidate)| one.named || *logit == f32::MAX;
+        let named = shown.iter().filter(due).count();
+        shown.truncate(named.clamp(MOST, MAX_FIGURES));
         shown.sort_by(|a, b| a.1.total_cmp(&b.1));
         let names: Vec<&str> = shown.iter().map(|(.., one)| one.name()).collect();
         let said = SettingMentions::of(text);
@@ -386,7 +389,7 @@ fn rank(kind: DrawingKind, fit: NounFit) -> u8 {
 fn choose(entities: &mut Vec<Entity>) {
     let mut ranks: Vec<(u8, usize)> = entities.iter().map(|e| e.rank).zip(0..).collect();
     ranks.sort_unstable();
-    ranks.truncate(MOST);
+    ranks.truncate(MAX_FIGURES);
     let mut at = 0;
     entities.retain(|_| {
         at += 1;
@@ -425,10 +428,8 @@ mod tests {
             "{none}"
         );
         assert!(none.ends_with("at night"), "{none}");
-        assert_eq!(
-            none,
-            alone.composition_prompt("A knight and a pony meet a queen at night.")
-        );
+        let four = alone.composition_prompt("A fox, an owl, a rabbit and a bear sit by the river.");
+        assert!(four.starts_with("fox, owl, rabbit and bear "), "{four}");
     }
 
     #[test]

@@ -35,10 +35,11 @@ fn told(out: &Path, device: &str, more: &[&str]) -> image::RgbImage {
     let mut command = vokenboard(&["tell", OPENING, "--panels", "1", "--seed", "3"]);
     command.args(["--device", device]).args(more);
     command.arg("--out").arg(out).assert().success();
-    let pictures = fs::read_dir(out.join("images")).unwrap();
-    let pictures: Vec<PathBuf> = pictures.map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(pictures.len(), 1);
-    image::open(&pictures[0]).unwrap().to_rgb8()
+    let story = fs::read_to_string(out.join("story.json")).unwrap();
+    let story: serde_json::Value = serde_json::from_str(&story).unwrap();
+    let id = story["panels"][0]["pictures"]["items"][0]["image"].as_str();
+    let picture = out.join(format!("images/{}.png", id.unwrap()));
+    image::open(picture).unwrap().to_rgb8()
 }
 
 /// Peak signal-to-noise ratio in dB; 40 is more than the eye tells apart.

@@ -93,7 +93,10 @@ fn a_sample_opening_and_words_of_the_model_are_a_click_away() {
     t.shot("words");
     t.click("An owl and a rabbit share a cake in the garden.");
     t.idle();
-    assert_eq!(t.texts(), ["An owl and a rabbit share a cake in the garden."]);
+    assert_eq!(
+        t.texts(),
+        ["An owl and a rabbit share a cake in the garden."]
+    );
     t.click("Characters");
     t.shot("popup");
     t.click("bear");

@@ -227,7 +227,8 @@ fn words_that_the_model_does_not_know_are_said_at_once() {
     let tell = |out: &str, text: &str, more: &[&str]| {
         let mut command = vokenboard();
         command.env("VOKENBOARD_MODELS", &models);
-        command.args(["tell", text, "--panels", "1", "--steps", "2", "--out"]);
+        command.args(["tell", text, "--panels", "1", "--steps", "2"]);
+        command.args(["--model", "sprout", "--out"]);
         command.arg(temp.path().join(out)).args(more);
         command.assert().success().get_output().clone()
     };
@@ -254,7 +255,7 @@ fn words_that_the_model_does_not_know_are_said_at_once() {
     );
 }
 
-/// The built-in model tells a story on any machine that has its files.
+/// The built-in model tells a story on any machine that has its files, about what its author brings.
 #[test]
 fn the_built_in_model_tells_a_story() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
@@ -269,11 +270,22 @@ fn the_built_in_model_tells_a_story() {
     vokenboard()
         .env("VOKENBOARD_MODELS", &models)
         .args([
-            "tell", OPENING, "--panels", "2", "--steps", "8", "--seed", "1", "--out",
+            "tell",
+            "My grandmother kept bees behind the lighthouse.",
+            "--panels",
+            "2",
+            "--steps",
+            "8",
+            "--seed",
+            "1",
+            "--out",
         ])
         .arg(&out)
         .assert()
-        .success();
+        .success()
+        .stderr(contains(
+            "grandmother: old woman; bees: bee; lighthouse: tower, the nearest there is",
+        ));
     let texts = texts(&out);
     assert_eq!(texts.len(), 2);
     assert!(
@@ -281,5 +293,12 @@ fn the_built_in_model_tells_a_story() {
         "{}",
         texts[1]
     );
-    assert_eq!(images(&out), 2);
+    let story = fs::read_to_string(out.join("story.json")).unwrap();
+    let story: Value = serde_json::from_str(&story).unwrap();
+    let cast = story["cast"].as_array().unwrap();
+    assert!(cast.len() >= 3, "{cast:?}");
+    for panel in story["panels"].as_array().unwrap() {
+        let id = panel["pictures"]["items"][0]["image"].as_str().unwrap();
+        assert!(out.join(format!("images/{id}.png")).is_file(), "{id}");
+    }
 }
