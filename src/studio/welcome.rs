@@ -13,6 +13,7 @@ use super::recent::RecentStory;
 use super::state::{DrawableWordLists, Readiness, State};
 use super::textures::Textures;
 use super::{dates, theme, widgets};
+use crate::storyworld::library::DrawingId;
 
 /// Openings of which the built-in model draws all that they name, with every seed that was tried.
 pub(super) const OPENINGS: [&str; 3] = [
@@ -231,7 +232,10 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
         return;
     }
     let words = state.words();
-    let line = can_draw(&state.model_name(), words);
+    let line = match state.draws_from_library() {
+        true => draws_most(&state.model_name()),
+        false => can_draw(&state.model_name(), words),
+    };
     if line.is_empty() {
         return;
     }
@@ -269,6 +273,14 @@ fn able(ui: &mut Ui, state: &mut State, actions: &mut Vec<Action>) {
             });
         });
     state.view.words_shown = shown;
+}
+
+/// Of a model that draws from the library: its words are some of many.
+fn draws_most(model: &str) -> String {
+    let drawings = DrawingId::all().count();
+    format!(
+        "{model} has one of {drawings} drawings for most nouns, and draws your own characters from their pictures. Click a word to use it."
+    )
 }
 
 fn can_draw(model: &str, words: DrawableWordLists<'_>) -> String {

@@ -71,7 +71,7 @@ impl State {
     }
 
     /// Whether the painter draws what the library has for the nouns of a text.
-    fn draws_from_library(&self) -> bool {
+    pub fn draws_from_library(&self) -> bool {
         let takes = self.takes();
         takes.is_some_and(|takes| takes.prompts == PromptStyle::Composition)
     }
