@@ -10,12 +10,11 @@ use rayon::prelude::*;
 use super::drawings::{SIDE, distance_of_all};
 use super::scenes::overlap;
 use crate::storyworld::library::{
-    CELLS, Composition, CompositionRenderer, CompositionSubject, Figure, MAX_FIGURES, SceneSetting,
+    CELLS, Composition, CompositionRenderer, CompositionSubject, Figure, MAX_FIGURES, SCALES,
+    SceneSetting,
 };
 use crate::storyworld::{FALLS, LAYOUTS, Time, Weather};
 
-/// Sizes in which figures are looked for, relative to the usual one.
-const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
 /// Corners in cells at which they are looked for from left to right.
 const COLUMNS: std::ops::RangeInclusive<i32> = -2..=10;
 /// The same from top to bottom, of figures on the ground and of those in the sky.
@@ -145,18 +144,17 @@ fn placed(cut: &[CutPixel], (x, y): (i32, i32)) -> impl Iterator<Item = (usize, 
 
 impl CutPixel {
     /// Over `behind`.
-    fn over(&self, behind: &[u8]) -> [i32; 3] {
+    fn over(&self, behind: [i32; 3]) -> [i32; 3] {
         [0, 1, 2].map(|c| {
-            let through = i32::from(behind[c]) * i32::from(self.through);
+            let through = behind[c] * i32::from(self.through);
             i32::from(self.colour[c]) + (through + 127) / 255
         })
     }
 }
 
 /// Squared difference of two colours.
-fn apart(a: [i32; 3], b: &[u8]) -> i32 {
-    let each = a.iter().zip(b).map(|(a, b)| (a - i32::from(*b)).pow(2));
-    each.sum()
+fn apart(a: [i32; 3], b: [i32; 3]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).pow(2)).sum()
 }
 
 fn colour(rgb: &[u8], at: usize) -> [i32; 3] {
@@ -214,9 +212,9 @@ impl CompositionRecogniser {
     fn emptiest(&self, picture: &RgbImage) -> SceneSetting {
         self.nearest(|_, empty| {
             let mut cells = [0u32; (CELLS * CELLS) as usize];
-            for (at, pixel) in picture.as_raw().chunks_exact(3).enumerate() {
+            for at in 0..(SIDE * SIDE) as usize {
                 let (row, column) = (at / SIDE as usize / CELL, at % SIDE as usize / CELL);
-                let off = apart(colour(empty, at), pixel);
+                let off = apart(colour(empty, at), colour(picture.as_raw(), at));
                 cells[row * CELLS as usize + column] += off as u32;
             }
             let off: f64 = cells.iter().map(|sum| f64::from(*sum).sqrt()).sum();
@@ -232,7 +230,7 @@ impl CompositionRecogniser {
                 let figure = &choice.0[found.number];
                 let cut = figure.cut(&self.renderer, setting.time);
                 for (at, pixel) in placed(cut, found.corner) {
-                    let over = pixel.over(&empty[3 * at..3 * at + 3]);
+                    let over = pixel.over(colour(empty, at));
                     for (out, value) in scene[3 * at..].iter_mut().zip(over) {
                         *out = value.clamp(0, 255) as u8;
                     }
@@ -311,13 +309,9 @@ impl CompositionRecogniser {
 fn gain(picture: &RgbImage, scene: &[u8], cut: &[CutPixel], corner: (i32, i32)) -> Option<i64> {
     let (mut gain, mut change, mut pixels) = (0, 0, 0);
     for (at, pixel) in placed(cut, corner) {
-        let (shown, behind) = (colour(picture.as_raw(), at), &scene[3 * at..3 * at + 3]);
+        let (shown, behind) = (colour(picture.as_raw(), at), colour(scene, at));
         let with = pixel.over(behind);
-        let nearer = apart(shown, behind)
-            - [0, 1, 2]
-                .map(|c| (with[c] - shown[c]).pow(2))
-                .iter()
-                .sum::<i32>();
+        let nearer = apart(shown, behind) - apart(with, shown);
         gain += i64::from(nearer);
         change += i64::from(apart(with, behind));
         pixels += 1;

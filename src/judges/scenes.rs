@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::drawings::{SIDE, distance, distance_of_all};
 use super::{Accuracy, DrawingJudge};
-use crate::storyworld::library::{Composition, Figure, Location, SceneSetting};
-use crate::storyworld::{LAYOUTS, Time, Weather};
+use crate::storyworld::LAYOUTS;
+use crate::storyworld::library::{Composition, Figure, SceneSetting};
 
 /// Corners in cells at which a figure on the ground is looked for, and one in the sky.
 const ROWS: [i32; 2] = [7, 1];
@@ -100,30 +100,18 @@ impl DrawingJudge {
     /// The setting that the picture comes nearest to.
     fn nearest_setting(&self, picture: &RgbImage, scene: &Composition) -> SceneSetting {
         let mut drawn = scene.clone();
-        let mut nearest = (u64::MAX, scene.setting);
-        for location in Location::all() {
-            for time in [Time::Day, Time::Sunset, Time::Night] {
-                for weather in [Weather::Clear, Weather::Rain, Weather::Snow] {
-                    if weather != Weather::Clear && !location.has_weather() {
-                        continue;
-                    }
-                    for layout in 0..LAYOUTS {
-                        drawn.setting = SceneSetting {
-                            location,
-                            time,
-                            weather,
-                            layout,
-                            ..scene.setting
-                        };
-                        let far = distance_of_all(picture, &self.renderer().draw(&drawn));
-                        if far < nearest.0 {
-                            nearest = (far, drawn.setting);
-                        }
-                    }
-                }
-            }
-        }
-        nearest.1
+        let settings = SceneSetting::all().flat_map(|setting| {
+            (0..LAYOUTS).map(move |layout| SceneSetting {
+                layout,
+                fall: scene.setting.fall,
+                ..setting
+            })
+        });
+        let nearest = settings.min_by_key(|setting| {
+            drawn.setting = *setting;
+            distance_of_all(picture, &self.renderer().draw(&drawn))
+        });
+        nearest.unwrap_or(scene.setting)
     }
 
     /// Whether `picture` comes nearer to `scene` with `figure` somewhere where nobody stands than
@@ -167,7 +155,8 @@ pub(super) fn overlap(a: &Figure, b: &Figure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storyworld::library::{CompositionRenderer, CompositionSubject};
+    use crate::storyworld::library::{CompositionRenderer, CompositionSubject, Location};
+    use crate::storyworld::{Time, Weather};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 

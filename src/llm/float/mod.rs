@@ -308,8 +308,8 @@ impl FloatLlama {
     }
 
     /// The likeliest tokens after one hidden state `[1,1,width]`, where a GPU through wgpu sorts them
-    /// out: `never` come last,
-    /// and a penalty is for others, each once, as for [`GpuTensor::penalise`](crate::nn::gpu::GpuTensor::penalise).
+    /// out: `never` come last, and a penalty is for others, each once, as for
+    /// [`GpuTensor::penalise`](crate::nn::gpu::GpuTensor::penalise).
     ///
     /// # Errors
     /// When shapes don't fit, or the GPU fails.

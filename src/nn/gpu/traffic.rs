@@ -55,28 +55,19 @@ pub(super) fn product(
         let bands = (0..usize::BITS).map(|power| 1usize << power);
         bands.take_while(move |band| *band < of).chain([of])
     };
-    let by_columns = bands(columns).map(|band| {
-        let read = product_by(band, (rows, columns), (a, b), at_once);
-        (
-            Order {
-                band,
-                by_rows: false,
-            },
-            read,
-        )
-    });
-    let by_rows = bands(rows).map(|band| {
-        let read = product_by(band, (columns, rows), (b, a), at_once);
-        (
-            Order {
-                band,
-                by_rows: true,
-            },
-            read,
-        )
-    });
-    by_columns
-        .chain(by_rows)
+    let ordered = |by_rows: bool| {
+        // Bands of rows are bands of columns of the product turned over.
+        let (sides, tiles) = match by_rows {
+            true => ((b, a), (columns, rows)),
+            false => ((a, b), (rows, columns)),
+        };
+        bands(tiles.1).map(move |band| {
+            let read = product_by(band, tiles, sides, at_once);
+            (Order { band, by_rows }, read)
+        })
+    };
+    ordered(false)
+        .chain(ordered(true))
         .min_by_key(|(order, read)| (*read, order.by_rows, usize::MAX - order.band))
         .unwrap_or((
             Order {

@@ -23,8 +23,8 @@ pub const MAX_FIGURES: usize = 4;
 
 /// A cell in units of 1/128 of the picture.
 const CELL: i32 = UNITS / CELLS;
-/// Sizes relative to the usual one.
-const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
+/// Sizes in which figures are drawn, relative to the usual one.
+pub(crate) const SCALES: [f32; 3] = [0.9, 1.0, 1.08];
 /// A turn of hue by one step is this part of a circle.
 pub(super) const HUES: u8 = 16;
 

@@ -163,24 +163,18 @@ fn clear_ground(picture: &mut RgbaImage) {
         values.get(values.len() / 2).copied().unwrap_or_default()
     });
     let is_ground = |pixel: &Rgba<u8>| (0..3).all(|c| pixel[c].abs_diff(ground[c]) <= TOLERANCE);
-    let mut todo: Vec<(u32, u32)> = along.clone();
-    todo.retain(|(x, y)| is_ground(picture.get_pixel(*x, *y)));
-    if (todo.len() as f32) < along.len() as f32 * EVEN {
+    let of_the_ground = along
+        .iter()
+        .filter(|(x, y)| is_ground(picture.get_pixel(*x, *y)));
+    if (of_the_ground.count() as f32) < along.len() as f32 * EVEN {
         return;
     }
-    while let Some((x, y)) = todo.pop() {
-        let pixel = picture.get_pixel_mut(x, y);
-        if pixel[3] == 0 || !is_ground(pixel) {
-            continue;
+    let subject: Vec<bool> = picture.pixels().map(|pixel| !is_ground(pixel)).collect();
+    let reached = reached_from_outside(&subject, width as usize);
+    for (pixel, reached) in picture.pixels_mut().zip(reached) {
+        if reached {
+            *pixel = Rgba([0; 4]);
         }
-        *pixel = Rgba([0; 4]);
-        let beside = [
-            (x.wrapping_sub(1), y),
-            (x + 1, y),
-            (x, y.wrapping_sub(1)),
-            (x, y + 1),
-        ];
-        todo.extend(beside.iter().filter(|(x, y)| *x < width && *y < height));
     }
 }
 

@@ -23,6 +23,7 @@ use std::sync::{LazyLock, OnceLock};
 use flate2::read::GzDecoder;
 use resvg::usvg;
 
+pub(crate) use composition::SCALES;
 pub use composition::{CANVAS_CELLS, CELLS, Composition, CompositionOptions, Figure, MAX_FIGURES};
 pub use cut_out::cut_out;
 pub use names::{DrawnNoun, NounFit, drawings_called, drawn_nouns, given_name};
