@@ -7,27 +7,28 @@
 mod attend;
 mod experts;
 mod gpu;
+mod layer;
 mod load;
 mod rope;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::ops::ControlFlow;
 
-use rayon::prelude::*;
-
 use super::LlmError;
-use super::cache::{CacheType, KvCache, LayerCache};
-use super::families::FeedForwardActivation;
+use super::cache::{CacheType, KvCache};
 use super::hyperparameters::Hyperparameters;
 use super::sampling::TokenChoice;
-use crate::nn::gpu::{GpuCache, GpuTensor, TokenCandidates};
+use crate::nn::gpu::{GpuTensor, TokenCandidates};
 use crate::nn::quant::{ActivationPrecision, Product, QuantMatrix, multiply_as, vector};
 use crate::nn::{Array, crew};
-use attend::AttentionParameters;
 use experts::MixtureOfExperts;
 use gpu::GpuLayers;
 use rope::Rope;
+use state::Buffers;
+
+pub use state::DecodingState;
 
 /// Tokens that pass through the layers together; of a mixture of experts more, since each expert has
 /// but a few of them.
@@ -115,91 +116,6 @@ pub(super) enum LastState {
 
 fn numbers(there: &GpuTensor) -> crate::nn::Result<Vec<f32>> {
     there.download()?.flatten_all()?.to_vec1()
-}
-
-/// Decoding state of one text: its key-value cache, and buffers to compute in.
-pub struct DecodingState {
-    length: usize,
-    /// The most tokens that it may have.
-    context: usize,
-    /// Whether it is read with the factors for long texts.
-    long: bool,
-    cache: KvCache,
-    /// Keys and values of each layer where the layers compute on a GPU.
-    gpu: Vec<GpuCache>,
-    buffers: Buffers,
-}
-
-impl DecodingState {
-    /// Tokens that have been read.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether no token was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Whether it is read with the factors for long texts.
-    pub(super) fn is_long(&self) -> bool {
-        self.long
-    }
-
-    /// Whether its keys and values lie on a GPU.
-    pub(super) fn is_on_gpu(&self) -> bool {
-        !self.gpu.is_empty()
-    }
-
-    /// The same text once more, which shares what is kept of it until one of the two goes on; `None`
-    /// on a GPU.
-    pub(super) fn fork(&self) -> Option<DecodingState> {
-        (!self.is_on_gpu()).then(|| DecodingState {
-            length: self.length,
-            context: self.context,
-            long: self.long,
-            cache: self.cache.clone(),
-            gpu: Vec::new(),
-            buffers: Buffers::default(),
-        })
-    }
-
-    /// The most tokens that the text may have.
-    pub fn context(&self) -> usize {
-        self.context
-    }
-
-    /// Whether enough is kept to go on after the first `length` tokens.
-    pub(super) fn holds(&self, length: usize) -> bool {
-        self.is_on_gpu() || self.cache.holds(length)
-    }
-
-    /// Forgets all tokens after the first `length`; all of them where too little is kept of those
-    /// before to go on.
-    pub fn truncate(&mut self, length: usize) {
-        if length < self.length {
-            self.length = if self.holds(length) { length } else { 0 };
-            self.cache.truncate(self.length);
-        }
-    }
-}
-
-#[derive(Default)]
-struct Buffers {
-    hidden: Vec<f32>,
-    normed: Vec<f32>,
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
-    mixed: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    /// What is added to the hidden states.
-    more: Vec<f32>,
-    turns: Vec<f32>,
-    local_turns: Vec<f32>,
-    /// Where the picture ends whose embeddings pass through.
-    picture: Option<usize>,
 }
 
 impl LlmNetwork {
@@ -512,152 +428,5 @@ impl LlmNetwork {
         self.rms_norm(&self.norm, &b.hidden, &mut b.normed);
         state.length += tokens;
         ControlFlow::Continue(())
-    }
-
-    /// Layers that a token goes through without giving threads back to the pool: some milliseconds.
-    fn stretch(&self) -> usize {
-        const WORTH: usize = 1 << 27;
-        let (width, sizes) = (self.hyper.width, &self.hyper.layers[0]);
-        let inner = self.hyper.experts.map_or(sizes.inner, |e| e.inner * e.used);
-        let heads = (sizes.heads + sizes.kv_heads) * self.hyper.head_width;
-        (WORTH / (width * (2 * heads + 3 * inner)).max(1)).max(1)
-    }
-
-    fn layer(
-        &self,
-        index: usize,
-        layer: &Layer,
-        cache: &mut LayerCache,
-        b: &mut Buffers,
-        first: usize,
-        global: &Rope,
-    ) {
-        let (hyper, sizes) = (&self.hyper, &self.hyper.layers[index]);
-        let (width, head) = (hyper.width, hyper.head_width);
-        b.normed.resize(b.hidden.len(), 0.0);
-        self.rms_norm(&layer.attention_norm, &b.hidden, &mut b.normed);
-        self.apply(
-            &mut [
-                (&layer.query, &mut b.query),
-                (&layer.key, &mut b.key),
-                (&layer.value, &mut b.value),
-            ],
-            &b.normed,
-            width,
-        );
-        for (norm, x) in [
-            (&layer.query_norm, &mut b.query),
-            (&layer.key_norm, &mut b.key),
-        ] {
-            if let Some(norm) = norm {
-                self.rms_norm_in_place(norm, x);
-            }
-        }
-        if sizes.turns {
-            let (rope, turns) = match sizes.window {
-                Some(_) => (&self.local, &b.local_turns),
-                None => (global, &b.turns),
-            };
-            rope.rotate(&mut b.query, sizes.heads * head, head, turns);
-            rope.rotate(&mut b.key, sizes.kv_heads * head, head, turns);
-        }
-        cache.write(first, &b.key, &b.value);
-        let attention = AttentionParameters {
-            heads: sizes.heads,
-            kv_heads: sizes.kv_heads,
-            width: head,
-            window: sizes.window,
-            scale: hyper.attention_scale,
-            cap: hyper.score_cap,
-            sinks: layer.sinks.as_deref(),
-            picture: b.picture,
-        };
-        b.mixed.resize(b.query.len(), 0.0);
-        attention.attend(cache, &b.query, first, &mut b.mixed);
-        self.apply(
-            &mut [(&layer.output, &mut b.more)],
-            &b.mixed,
-            sizes.heads * head,
-        );
-        if let Some(norm) = &layer.post_attention_norm {
-            self.rms_norm_in_place(norm, &mut b.more);
-        }
-        add(&mut b.hidden, &b.more);
-
-        self.rms_norm(&layer.inner_norm, &b.hidden, &mut b.normed);
-        match &layer.feed {
-            FeedForwardLayer::Dense { gate, up, down } => {
-                self.apply(
-                    &mut [(gate, &mut b.gate), (up, &mut b.up)],
-                    &b.normed,
-                    width,
-                );
-                self.activate(&mut b.gate, &b.up);
-                self.apply(&mut [(down, &mut b.more)], &b.gate, sizes.inner);
-            }
-            FeedForwardLayer::Experts(mixture) => {
-                b.more.resize(b.hidden.len(), 0.0);
-                mixture.forward(self, &b.normed, &mut b.more);
-            }
-        }
-        if let Some(norm) = &layer.post_inner_norm {
-            self.rms_norm_in_place(norm, &mut b.more);
-        }
-        add(&mut b.hidden, &b.more);
-    }
-
-    /// Multiplies `x`, `[tokens, cols]`, with each matrix, and adds its bias.
-    fn apply(&self, products: &mut [(&QuantLinear, &mut Vec<f32>)], x: &[f32], cols: usize) {
-        let tokens = x.len() / cols;
-        let mut all: Vec<Product> = products
-            .iter_mut()
-            .map(|(linear, out)| {
-                out.resize(tokens * linear.weight.rows(), 0.0);
-                Product {
-                    matrix: &linear.weight,
-                    out,
-                }
-            })
-            .collect();
-        multiply_as(self.activations, &mut all, x, cols);
-        for (linear, out) in products {
-            if let Some(bias) = &linear.bias {
-                out.chunks_exact_mut(bias.len())
-                    .for_each(|out| add(out, bias));
-            }
-        }
-    }
-
-    /// What stands between the products of the feed-forward part, into `gate`.
-    fn activate(&self, gate: &mut [f32], up: &[f32]) {
-        const SHARE: usize = 1 << 13;
-        let one = match self.hyper.family.activation {
-            FeedForwardActivation::Silu => vector::swiglu,
-            FeedForwardActivation::GeluTanh => vector::geglu_tanh,
-            FeedForwardActivation::Clamped => vector::clamped_glu,
-        };
-        if gate.len() <= 4 * SHARE {
-            one(gate, up);
-        } else {
-            gate.par_chunks_mut(SHARE)
-                .zip(up.par_chunks(SHARE))
-                .for_each(|(gate, up)| one(gate, up));
-        }
-    }
-
-    /// RMS norm of every row of `x`, as long as `weight`.
-    fn rms_norm(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
-        out.copy_from_slice(x);
-        self.rms_norm_in_place(weight, out);
-    }
-
-    fn rms_norm_in_place(&self, weight: &[f32], x: &mut [f32]) {
-        vector::rms_norm(x, weight, self.hyper.norm_epsilon);
-    }
-}
-
-fn add(sum: &mut [f32], more: &[f32]) {
-    for (sum, more) in sum.iter_mut().zip(more) {
-        *sum += more;
     }
 }
