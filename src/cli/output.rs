@@ -52,6 +52,11 @@ impl JsonArgs {
         self.force.check(self.json.as_deref())
     }
 
+    /// Whether other files that are there already may be replaced.
+    pub(super) fn force(&self) -> ForceArgs {
+        self.force
+    }
+
     /// Writes the report where one is wanted.
     ///
     /// # Errors

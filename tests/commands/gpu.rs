@@ -32,7 +32,12 @@ fn vokenboard(args: &[&str]) -> Command {
 
 /// Tells a panel and gives its picture.
 fn told(out: &Path, device: &str, more: &[&str]) -> image::RgbImage {
-    let mut command = vokenboard(&["tell", OPENING, "--panels", "1", "--seed", "3"]);
+    told_by(vokenboard(&[]), out, device, more)
+}
+
+/// The same by a program that is set up already.
+fn told_by(mut command: Command, out: &Path, device: &str, more: &[&str]) -> image::RgbImage {
+    command.args(["tell", OPENING, "--panels", "1", "--seed", "3"]);
     command.args(["--device", device]).args(more);
     command.arg("--out").arg(out).assert().success();
     let story = fs::read_to_string(out.join("story.json")).unwrap();
@@ -110,6 +115,38 @@ fn the_built_in_model_draws_the_same_on_a_gpu() {
             "the record names the GPU"
         );
     }
+}
+
+/// Two programs at the same time, which share the GPU and what is kept of it, draw what one draws
+/// alone. The log says who opened it: of those that use the processor nobody.
+#[test]
+fn programs_share_a_gpu_and_one_on_the_processor_leaves_it_alone() {
+    if !there_is_a_gpu() {
+        return;
+    }
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let data = temp.path().join("data");
+    let tell = |name: &str, device: &str| {
+        let mut command = vokenboard(&[]);
+        command.env("VOKENBOARD_DATA", &data);
+        let how = ["--model", "sprout", "--pipeline", "caption", "--steps", "2"];
+        told_by(command, &temp.path().join(name), device, &how)
+    };
+    let opened = || {
+        let log = fs::read_to_string(data.join("vokenboard.log")).unwrap();
+        let opened = log.lines().filter(|line| line.contains("opening"));
+        (opened.count(), log.contains(&adapters()[0].name))
+    };
+    tell("cpu", "cpu");
+    assert_eq!(opened(), (0, false), "the processor alone wakes no GPU");
+    let alone = tell("alone", "gpu:0");
+    assert_eq!(opened(), (1, true));
+    let together = std::thread::scope(|scope| {
+        let others = ["one", "other"].map(|name| scope.spawn(move || tell(name, "gpu:0")));
+        others.map(|other| other.join().unwrap())
+    });
+    assert!(together.iter().all(|picture| *picture == alone));
+    assert_eq!(opened().0, 3);
 }
 
 /// What it takes of a GPU is foretold without one.

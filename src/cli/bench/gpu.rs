@@ -1,5 +1,7 @@
 //! `vokenboard bench gpu`: what a GPU through wgpu does, as a table to send us.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
@@ -22,6 +24,9 @@ pub struct GpuBench {
     /// Pictures of the model that are compared with the processor's [default: 20, on software 2]
     #[arg(long, value_name = "N")]
     pictures: Option<u8>,
+    /// Also write these pictures to this PNG file, a row each: the processor's, then one for each way of computing
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -29,6 +34,7 @@ pub struct GpuBench {
 }
 
 pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
+    args.json.force().check(args.sheet.as_deref())?;
     let choice = match args.model.device {
         DeviceChoice::Auto => DeviceChoice::Gpu(None),
         // What fails here is to be told.
@@ -103,7 +109,8 @@ pub(super) fn run(args: &GpuBench) -> anyhow::Result<()> {
             tell(measured);
         }
         let count = args.pictures.unwrap_or(if software { 2 } else { 20 });
-        compared = pictures::compare(&model, gpu, usize::from(count))?;
+        let sheet = args.sheet.as_deref();
+        compared = pictures::compare(&model, gpu, usize::from(count), sheet)?;
     }
     let families = match args.family {
         Some(family) => vec![family],

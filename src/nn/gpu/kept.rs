@@ -61,8 +61,12 @@ impl Store {
         read
     }
 
+    /// Keeps them, and what another program has kept meanwhile that is not among them.
     pub(super) fn keep_measurements(&self, measured: &Measurements) {
-        if let Ok(text) = serde_json::to_vec_pretty(measured) {
+        let mut all = self.measurements();
+        all.rates.extend(measured.rates.clone());
+        all.variants.extend(measured.variants.clone());
+        if let Ok(text) = serde_json::to_vec_pretty(&all) {
             write(&self.measurements, &text);
         }
     }
@@ -121,6 +125,14 @@ mod tests {
         store.keep_measurements(&measured);
         store.keep_kernels(b"compiled");
         assert_eq!(store.measurements(), measured);
+        // Another program knows something else.
+        let mut other = Measurements::default();
+        other.variants.insert("tile".to_owned(), "32x32".to_owned());
+        other.rates.insert("norm".to_owned(), 1e9);
+        store.keep_measurements(&other);
+        let both = store.measurements();
+        assert_eq!(both.variants, other.variants);
+        assert_eq!((both.rates["product"], both.rates["norm"]), (3e9, 1e9));
         assert_eq!(store.kernels().as_deref(), Some(&b"compiled"[..]));
         for other in [
             Store::new(&folder, &info("2"), ""),
