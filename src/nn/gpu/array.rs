@@ -105,7 +105,8 @@ impl Array for GpuTensor {
         let [inp, out] = *layer.weight().dims() else {
             candle_core::bail!("a linear layer of {:?}", layer.weight().dims());
         };
-        match inp.is_multiple_of(4) && out.is_multiple_of(8) {
+        let short = inp <= product::LONGEST_GEGLU;
+        match short && inp.is_multiple_of(4) && out.is_multiple_of(8) {
             true => linear(self, layer, Epilogue::Geglu),
             false => self.linear(layer)?.geglu(),
         }

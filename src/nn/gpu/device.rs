@@ -10,7 +10,7 @@ use super::tensor::GpuTensor;
 use super::tile::Arithmetic;
 use super::work::{Counts, KernelCounts, Work};
 use candle_core::{Tensor, TensorId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +63,11 @@ struct Inner {
     kept_kernels: Mutex<Option<u64>>,
     /// The quickest variants, as measured, and whether one is new among them.
     variants: Mutex<(BTreeMap<String, String>, bool)>,
+    /// The variant that runs of each kind, by its number among all.
+    chosen: Mutex<HashMap<String, usize>>,
+    /// Whether short runs take what was kept too.
+    #[cfg(test)]
+    short_too: std::sync::atomic::AtomicBool,
 }
 
 /// What kernels may do beyond what every GPU can.
@@ -228,6 +233,9 @@ impl Gpu {
             store,
             kept_kernels: Mutex::new(Some(0)),
             variants: Mutex::new((known.variants, false)),
+            chosen: Mutex::default(),
+            #[cfg(test)]
+            short_too: false.into(),
             largest,
             ways,
             info,
@@ -318,6 +326,17 @@ impl Gpu {
         let mut variants = locked(&self.0.variants);
         variants.0.insert(kind.to_owned(), variant.to_owned());
         variants.1 = true;
+        drop(variants);
+        locked(&self.0.chosen).remove(kind);
+    }
+
+    /// Which variant of a kind runs, by its number among all, once that was decided.
+    pub(super) fn chosen(&self, kind: &str) -> Option<usize> {
+        locked(&self.0.chosen).get(kind).copied()
+    }
+
+    pub(super) fn choose(&self, kind: &str, number: usize) {
+        locked(&self.0.chosen).insert(kind.to_owned(), number);
     }
 
     /// Keeps on the disk at once what was learned.
@@ -362,6 +381,17 @@ impl Gpu {
     #[cfg(test)]
     pub(super) fn believe_slow(&self) {
         locked(&self.0.work).pace.forget(1e3);
+    }
+
+    /// Has short runs take the variant that was kept too, where others would take the first.
+    #[cfg(test)]
+    pub(super) fn take_kept_for_short_runs(&self) {
+        self.0.short_too.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn short_too(&self) -> bool {
+        self.0.short_too.load(Ordering::Relaxed)
     }
 
     /// Gives the GPU up as a driver does that loses it.

@@ -4,7 +4,7 @@ use super::device::{Gpu, Run};
 use super::epilogue::{Gate, functions};
 use super::product::MOST_GROUPS;
 use super::tensor::GpuTensor;
-use super::tune;
+use super::tune::{self, Kind};
 use super::work::FLOPS_OF_BYTE;
 use crate::nn::Result;
 
@@ -24,10 +24,12 @@ pub(super) struct Spread {
 impl Spread {
     /// In workgroups as were measured to be the quickest.
     pub(super) fn of(gpu: &Gpu, count: usize) -> Self {
-        let known = gpu.variant(KIND);
-        let mut all = GROUPS.iter().copied();
-        let known = all.find(|group| known.as_ref() == Some(&group.to_string()));
-        Self::by(known.unwrap_or(GROUPS[0]), count)
+        let chosen = gpu.chosen(KIND).unwrap_or_else(|| {
+            let kept = gpu.variant(KIND);
+            let of = |group: &usize| kept.as_ref() == Some(&group.to_string());
+            GROUPS.iter().position(of).unwrap_or(0)
+        });
+        Self::by(GROUPS[chosen], count)
     }
 
     fn by(threads: usize, count: usize) -> Self {
@@ -106,18 +108,17 @@ impl Elementwise<'_> {
             })?;
             Ok(())
         };
-        let fitting = GROUPS
-            .iter()
-            .filter(|&&group| group <= gpu.ways().invocations as usize);
-        let fitting: Vec<_> = fitting.map(|group| (group.to_string(), *group)).collect();
+        let kind = Kind {
+            name: KIND,
+            all: &GROUPS,
+            alike: true,
+            fits: &|group| group <= gpu.ways().invocations as usize,
+            named: &|group: usize| group.to_string(),
+        };
         let cost = (FLOPS_OF_BYTE * bytes) as usize;
-        run(tune::quickest(
-            gpu,
-            KIND,
-            &fitting,
-            (cost, 1),
-            &|group, _| run(group),
-        )?)?;
+        run(tune::quickest(gpu, &kind, (cost, 1), &|group, _| {
+            run(group)
+        })?)?;
         Ok(y)
     }
 }

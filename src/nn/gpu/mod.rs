@@ -12,6 +12,7 @@
 mod adapters;
 mod array;
 mod attend;
+mod attend_source;
 mod bench;
 mod cache;
 mod candidates;

@@ -4,7 +4,7 @@ use super::device::Run;
 use super::elementwise::{Elementwise, Spread};
 use super::product::{MOST_GROUPS, padded};
 use super::tensor::GpuTensor;
-use super::tune;
+use super::tune::{self, Kind};
 use super::work::FLOPS_OF_BYTE;
 use crate::nn::{Activation, Result};
 
@@ -174,21 +174,23 @@ fn rows(x: &GpuTensor, gamma: &GpuTensor, beta: Option<&GpuTensor>, eps: f64) ->
         Ok(())
     };
     let ways = x.gpu().ways();
-    let cuts = ROW_CUTS.into_iter();
-    let cuts = cuts.filter(|cut| ways.subgroups || !cut.subgroups);
-    let cuts = cuts.filter(|cut| cut.lanes * cut.rows <= ways.invocations as usize);
-    let cuts: Vec<_> = cuts.map(|cut| (cut.name(), cut)).collect();
-    // A few rows want many invocations each, many rows do not.
-    let many = if rows < MANY_ROWS { "a few" } else { "many" };
-    let kind = format!("norms of {many} rows");
+    let kind = Kind {
+        // A few rows want many invocations each, many rows do not.
+        name: match rows < MANY_ROWS {
+            true => "norms of a few rows",
+            false => "norms of many rows",
+        },
+        all: &ROW_CUTS,
+        alike: false,
+        fits: &|cut: RowCut| {
+            (ways.subgroups || !cut.subgroups) && cut.lanes * cut.rows <= ways.invocations as usize
+        },
+        named: &RowCut::name,
+    };
     let cost = (FLOPS_OF_BYTE * bytes) as usize;
-    run(tune::quickest(
-        x.gpu(),
-        &kind,
-        &cuts,
-        (cost, 1),
-        &|cut, _| run(cut),
-    )?)?;
+    run(tune::quickest(x.gpu(), &kind, (cost, 1), &|cut, _| {
+        run(cut)
+    })?)?;
     Ok(y)
 }
 

@@ -101,7 +101,11 @@ impl Pace {
         let budget = self.budget(kernel, run);
         let fitting = (budget / of(run.steps)) as u64;
         let least = (budget / of(1)) as u64;
-        fitting.max(least.min(wide)).max(1)
+        match fitting / wide * wide {
+            // One more than are worked on at a time would take as long as twice as many.
+            whole if whole > 0 => whole,
+            _ => least.clamp(1, wide).max(fitting),
+        }
     }
 
     /// Steps of so many workgroups that go into one piece.
@@ -252,6 +256,7 @@ mod tests {
         let short = load(100 * portion as u64, 100_000, 8);
         let groups = pace.groups("known", short);
         assert!((900..1100).contains(&groups), "{groups}");
+        assert_eq!(groups % 64, 0, "whole turns of the GPU");
         assert_eq!(pace.steps("known", short, groups), 8);
         // Sixty-four that take four portions: a quarter of their steps.
         let long = load((8.0 * portion) as u64, 128, 42);

@@ -5,7 +5,7 @@ use super::epilogue::Epilogue;
 use super::pool::Buffer;
 use super::product_source::{Form, source};
 use super::tensor::GpuTensor;
-use super::tile::{self, Arithmetic, DEPTH, Tile};
+use super::tile::{self, DEPTH, Tile};
 use super::traffic;
 use crate::nn::{ConvOptions, Padding, Result};
 
@@ -157,7 +157,7 @@ pub(super) fn product(
     // What is read four at a time must come in fours.
     let read = conv.as_ref().map_or(k, |conv| conv.channels);
     let quads = n.is_multiple_of(4 * halved) && read.is_multiple_of(4);
-    if geglu && !quads {
+    if geglu && (!quads || k > LONGEST_GEGLU) {
         candle_core::bail!("GEGLU in the same pass as a product of {k}x{n}");
     }
     let half = w.is_half();
@@ -178,8 +178,7 @@ pub(super) fn product(
         ],
         None => vec![0; 9],
     };
-    let infinity = f32::INFINITY.to_bits() as usize;
-    sizes.extend([usize::from(b.is_some()), each, infinity]);
+    sizes.extend([usize::from(b.is_some()), each, 0]);
     let none = b.map_or_else(
         || match w {
             Right::Tensor(w) => w.buffer(),
@@ -229,11 +228,10 @@ pub(super) fn product(
                 source(tile, &form, w)
             },
             sizes: &padded(all),
-            // Where both halves become one there is no room for the sums of both, and workgroups by
-            // matrices are short.
-            steps: match geglu || tile.arithmetic == Arithmetic::Matrices {
+            // Where both halves become one there is no room for the sums of both.
+            steps: match geglu {
                 true => 1,
-                false => k.div_ceil(DEPTH) as u32,
+                false => k.div_ceil(tile.step()) as u32,
             },
             reads: &reads,
             writes: y.buffer(),
@@ -251,6 +249,10 @@ pub(super) fn product(
     run(tile, m)?;
     Ok(y)
 }
+
+/// Numbers that are added up at most in the same pass as GEGLU, which can't pause: no workgroup takes
+/// longer than a submission should on a slow GPU.
+pub(super) const LONGEST_GEGLU: usize = 1280;
 
 /// Workgroups along one axis, as every device allows them.
 pub(super) const MOST_GROUPS: usize = 65_535;

@@ -3,24 +3,26 @@
 use super::epilogue::{Epilogue, functions};
 use super::product::Right;
 use super::quant;
-use super::tile::{Arithmetic, Tile};
+use super::tile::{Arithmetic, DEPTH, MATRIX_STEP, Tile};
 
 const LOAD_A_IN_FOURS: &str = "
-fn load_a(row: Row, k: u32) -> vec4<f32> {
-    if !row.there || k >= s.k { return vec4<f32>(0.0); }
-    let at = a_at(row, k);
+fn load_a(row: Row, column: Column) -> vec4<f32> {
+    if !row.there || column.k >= s.k { return vec4<f32>(0.0); }
+    let at = a_at(row, column);
     if at == NOWHERE { return vec4<f32>(0.0); }
     return a[at / 4u];
 }";
 
 const LOAD_A: &str = "
-fn load_a(row: Row, k: u32) -> vec4<f32> {
+fn load_a(row: Row, first: Column) -> vec4<f32> {
     var v = vec4<f32>(0.0);
+    var column = first;
     for (var j = 0u; j < 4u; j++) {
-        if row.there && k + j < s.k {
-            let at = a_at(row, k + j);
+        if row.there && column.k < s.k {
+            let at = a_at(row, column);
             if at != NOWHERE { v[j] = a[at]; }
         }
+        column = further(column, 1u);
     }
     return v;
 }";
@@ -105,22 +107,29 @@ const WRITTEN_IN_PAIRS: &str = "
     workgroupBarrier();
     if id.x % 2u == 0u && m < s.m && n < s.n { store(m, n / 2u, v * halves[pair]); }
     workgroupBarrier();";
-const MATRICES_IN_PAIRS: &str = "store(m, n / 2u, v * gelu(four_at(unit, quad + 1u, m, n + 4u)));";
+const MATRICES_IN_PAIRS: &str =
+    "store(m, n / 2u, v * gelu(four_at(unit, quad + 1u) + offset_at(n + 4u)));";
 
-/// What is too large for f16, or was not a number any more, is done once more in f32.
+/// Whether something was staged that is too large for f16.
+const SPILLED: &str = "
+const LARGEST = 65504.0;
+var<workgroup> spilled: atomic<u32>;";
+
+/// BK products with what is too large for f16, or whose sum was not a number any more, in f32.
 const EXACTLY: &str = "
-var<workgroup> spilled: atomic<u32>;
 fn overflowed(v: vec4<f32>) -> bool {
     let exponents = bitcast<vec4<u32>>(v) & vec4<u32>(0x7f800000u);
     return any(exponents == vec4<u32>(0x7f800000u));
 }
-fn exactly(m: u32, n: u32) -> vec4<f32> {
+fn exactly(m: u32, n: u32, from_k: u32) -> vec4<f32> {
     let row = row_at(m);
+    var column = column_at(from_k);
     var sum = vec4<f32>(0.0);
-    for (var k = 0u; k < s.k; k += 4u) {
-        let v = load_a(row, k);
+    for (var k = from_k; k < min(s.k, from_k + BK); k += 4u) {
+        let v = load_a(row, column);
         sum += v.x * load_b(k, n) + v.y * load_b(k + 1u, n)
             + v.z * load_b(k + 2u, n) + v.w * load_b(k + 3u, n);
+        column = further(column, 4u);
     }
     return sum;
 }";
@@ -225,8 +234,12 @@ pub(super) fn source(tile: Tile, form: &Form, w: &Right) -> String {
     let load_a = if quads { LOAD_A_IN_FOURS } else { LOAD_A };
     let store = if quads { STORE_IN_FOURS } else { STORE };
     let half = tile.arithmetic != Arithmetic::F32;
-    let mend = if half { EXACTLY } else { "" };
-    let loaders = [load_a, &loader, store, more, mend].join("\n");
+    let mend = match tile.arithmetic {
+        Arithmetic::F32 => String::new(),
+        Arithmetic::F16 => [SPILLED, EXACTLY].concat(),
+        Arithmetic::Matrices => SPILLED.to_owned(),
+    };
+    let loaders = [load_a, &loader, store, more, &mend].join("\n");
     let in_f16 = |text: &'static str| if half { text } else { "" };
     let main = match tile.arithmetic {
         Arithmetic::Matrices => matrices(tile, geglu),
@@ -258,7 +271,7 @@ pub(super) fn source(tile: Tile, form: &Form, w: &Right) -> String {
         )
         .replace(
             "LOOKED_AT",
-            in_f16("if any(abs(v) > vec4<f32>(65504.0)) { atomicStore(&spilled, 1u); }"),
+            in_f16("if any(abs(v) > vec4<f32>(LARGEST)) { atomicStore(&spilled, k + 1u); }"),
         )
         .replace(
             "SOME_BEGIN",
@@ -269,23 +282,18 @@ pub(super) fn source(tile: Tile, form: &Form, w: &Right) -> String {
         )
         .replace(
             "SOME_END",
-            in_f16("for (var i = 0u; i < TM; i++) { sums[i] += vec4<f32>(some[i]); }"),
-        )
-        .replace("SOME", if half { "some" } else { "sums" })
-        .replace(
-            "MARKED",
             in_f16(
-                "if atomicLoad(&spilled) != 0u { sums[i] = vec4<f32>(bitcast<f32>(s.infinity)); }",
-            ),
-        )
-        .replace(
-            "MENDED",
-            in_f16(
-                "if m < s.m && n < s.n && (atomicLoad(&spilled) != 0u || overflowed(sums[i])) {
-                    sums[i] = exactly(m, n);
+                "var looked = Four(0.0);
+                for (var i = 0u; i < TM; i++) { looked += some[i] * f16(0.125); }
+                let exact = atomicLoad(&spilled) == k + 1u || overflowed(vec4<f32>(looked));
+                for (var i = 0u; i < TM; i++) {
+                    var part = vec4<f32>(some[i]);
+                    if exact { part = exactly(own_m + i, n, k); }
+                    sums[i] += part;
                 }",
             ),
         )
+        .replace("SOME", if half { "some" } else { "sums" })
         .replace("TILE_NUMBER", if half { "f16" } else { "f32" })
         .replace("A_ITEM", item)
         .replace("IS_CONV", if conv { "true" } else { "false" })
@@ -306,7 +314,7 @@ fn matrices(tile: Tile, geglu: bool) -> String {
     let none: Vec<String> = all()
         .map(|(i, j)| format!("var sum_{i}_{j} = Sum();"))
         .collect();
-    let left = (0..down).map(|i| {
+    let left_side = (0..down).map(|i| {
         format!("let left_{i} = coopLoadT<Left>(&a_tile[(down + {i}u * SIDE) * A_PITCH + step], A_PITCH);")
     });
     let right = (0..across).map(|j| {
@@ -314,21 +322,42 @@ fn matrices(tile: Tile, geglu: bool) -> String {
     });
     let products = all()
         .map(|(i, j)| format!("sum_{i}_{j} = coopMultiplyAdd(left_{i}, right_{j}, sum_{i}_{j});"));
-    let products: Vec<String> = left.chain(right).chain(products).collect();
-    let stores: Vec<String> = all()
-        .map(|(i, j)| {
-            format!(
-                "coopStoreT(sum_{i}_{j}, &sum_tile[unit * SIDE * SIDE], SIDE);
-                workgroupBarrier();
-                store_sums(unit, first_m + down + {i}u * SIDE, first_n + across + {j}u * SIDE, lane, lanes);
-                workgroupBarrier();"
-            )
-        })
-        .collect();
+    let products: Vec<String> = left_side.chain(right).chain(products).collect();
+    let at = |(i, j): (usize, usize)| {
+        format!("unit, first_m + down + {i}u * SIDE, first_n + across + {j}u * SIDE, lane, lanes")
+    };
+    let out = |(i, j)| {
+        format!("coopStoreT(sum_{i}_{j}, &sum_tile[unit * SIDE * SIDE], SIDE); workgroupBarrier();")
+    };
+    let back = |(i, j)| {
+        format!(
+            "workgroupBarrier();
+            sum_{i}_{j} = coopLoadT<Sum>(&sum_tile[unit * SIDE * SIDE], SIDE);
+            workgroupBarrier();"
+        )
+    };
+    let each = |text: &dyn Fn((usize, usize)) -> String| {
+        all().map(text).collect::<Vec<String>>().join("\n")
+    };
+    let stores = each(&|one| format!("{} store_sums({}); workgroupBarrier();", out(one), at(one)));
+    let left = each(&|one| format!("{} leave_sums({}); workgroupBarrier();", out(one), at(one)));
+    let taken = each(&|one| format!("take_sums({}); {}", at(one), back(one)));
+    let mended = each(&|one| {
+        let at = at(one);
+        format!(
+            "{} if owned {{ mend_sums({at}, from_k, k + BK); }} {}",
+            out(one),
+            back(one)
+        )
+    });
     MATRICES
         .replace("NO_SUMS", &none.join("\n"))
         .replace("PRODUCTS", &products.join("\n"))
-        .replace("STORES", &stores.join("\n"))
+        .replace("STORES", &stores)
+        .replace("LEFT", &left)
+        .replace("TAKEN_UP", &taken)
+        .replace("MENDED", &mended)
+        .replace("BLOCK_VALUE", &(MATRIX_STEP * DEPTH).to_string())
         .replace(
             "WRITTEN",
             match geglu {
@@ -343,4 +372,53 @@ fn matrices(tile: Tile, geglu: bool) -> String {
         .replace("DOWN_VALUE", &down.to_string())
         .replace("ACROSS_VALUE", &across.to_string())
         .replace("MATRIX", &format!("coop_mat{side}x{side}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::gpu::{Gpu, GpuTensor};
+    use candle_core::{DType, Device, Tensor};
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    /// No adapter of the automatic tests has cooperative matrices, but whether wgpu takes the kernel
+    /// does not depend on one.
+    #[test]
+    fn kernels_by_matrices_are_valid() {
+        let gpu = Gpu::counting(1 << 30, true);
+        let w = Tensor::zeros((64, 64), DType::F16, &Device::Cpu).unwrap();
+        let w = GpuTensor::upload_weight(&gpu, &w).unwrap();
+        for (side, subgroup) in [(8, 8), (16, 32)] {
+            for (rows, columns, each) in [(64, 64, 8), (128, 64, 16), (32, 32, 4)] {
+                for (conv, epilogue) in [
+                    (false, Epilogue::Nothing),
+                    (true, Epilogue::Plus(&w)),
+                    (false, Epilogue::Geglu),
+                ] {
+                    let tile = Tile {
+                        rows,
+                        columns,
+                        each,
+                        arithmetic: Arithmetic::Matrices,
+                        side,
+                        subgroup,
+                    };
+                    let quads = true;
+                    let form = Form {
+                        conv,
+                        quads,
+                        epilogue,
+                    };
+                    let text = source(tile, &form, &Right::Tensor(&w));
+                    let module = naga::front::wgsl::parse_str(&text);
+                    let module =
+                        module.unwrap_or_else(|why| panic!("{}", why.emit_to_string(&text)));
+                    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+                    if let Err(why) = validator.validate(&module) {
+                        panic!("{}: {}", tile.name(), why.emit_to_string(&text));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::epilogue::{Epilogue, Gate, functions};
 use super::pool::Buffer;
 use super::product::{MOST_GROUPS, Right, product};
 use super::tensor::GpuTensor;
-use super::tune;
+use super::tune::{self, Kind};
 use super::work::FLOPS_OF_BYTE;
 use crate::nn::Result;
 use crate::nn::quant::{QuantMatrix, packed};
@@ -214,21 +214,22 @@ impl GpuQuantMatrix {
             })?;
             Ok(())
         };
-        let fitting = ROWS
-            .iter()
-            .filter(|&&rows| 16 * rows <= self.gpu.ways().invocations as usize);
-        let fitting: Vec<_> = fitting
-            .map(|rows| (format!("{rows} rows"), *rows))
-            .collect();
-        let kind = format!("quantised products of {} bits", self.bits);
+        let kind = Kind {
+            name: match self.bits {
+                4 => "quantised products of 4 bits",
+                8 => "quantised products of 8 bits",
+                16 => "quantised products of 16 bits",
+                _ => "quantised products of 32 bits",
+            },
+            all: &ROWS,
+            alike: true,
+            fits: &|rows| 16 * rows <= self.gpu.ways().invocations as usize,
+            named: &|rows| format!("{rows} rows"),
+        };
         let cost = (flops + FLOPS_OF_BYTE * bytes) as usize;
-        run(tune::quickest(
-            &self.gpu,
-            &kind,
-            &fitting,
-            (cost, 1),
-            &|rows, _| run(rows),
-        )?)?;
+        run(tune::quickest(&self.gpu, &kind, (cost, 1), &|rows, _| {
+            run(rows)
+        })?)?;
         Ok(y)
     }
 }

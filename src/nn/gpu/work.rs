@@ -83,6 +83,9 @@ pub struct KernelCounts {
     pub bytes: u64,
     /// Bytes between memory and a cache.
     pub moved: u64,
+    /// The most that one workgroup does before it may pause, in floating point operations, a byte
+    /// being eight.
+    pub longest_step: u64,
 }
 
 impl KernelCounts {
@@ -93,6 +96,7 @@ impl KernelCounts {
             flops: self.flops - before.flops,
             bytes: self.bytes - before.bytes,
             moved: self.moved - before.moved,
+            longest_step: self.longest_step,
         }
     }
 }
@@ -176,17 +180,16 @@ impl Work {
             of.flops += run.flops;
             of.bytes += run.bytes;
             of.moved += run.moved;
+            let load = Load::of(run);
+            let steps = load.groups * u64::from(load.steps);
+            of.longest_step = of.longest_step.max(load.cost / steps.max(1));
         }
     }
 
     /// Records a run in pieces that are no longer than a portion; those before it are submitted as
     /// portions fill.
     pub(super) fn run(&mut self, driver: &Driver, kernel: &Kernel, run: &Run) {
-        let load = Load {
-            cost: run.flops + FLOPS_OF_BYTE * run.bytes,
-            groups: run.groups.iter().map(|&groups| u64::from(groups)).product(),
-            steps: run.steps.max(1),
-        };
+        let load = Load::of(run);
         let mut pieces = Pieces::of(run.groups);
         let mut bound = None;
         // Workgroups that paused, and the step that they go on with.
@@ -332,6 +335,16 @@ impl Work {
         }
         self.finished = Instant::now();
         self.written = 0;
+    }
+}
+
+impl Load {
+    fn of(run: &Run) -> Self {
+        Self {
+            cost: run.flops + FLOPS_OF_BYTE * run.bytes,
+            groups: run.groups.iter().map(|&groups| u64::from(groups)).product(),
+            steps: run.steps.max(1),
+        }
     }
 }
 

@@ -11,10 +11,11 @@ struct Sizes {
     h: u32, w: u32, c: u32, out_h: u32,
     out_w: u32, kernel_w: u32, stride: u32, pad: u32,
     double: u32, has_bias: u32,
-    // Rows that share a row of what is beside the product; the bits of infinity.
-    each: u32, infinity: u32,
-    // Of the steps of BK columns of A the first that this piece goes through, and the first of the next.
-    by_rows: u32, unused: u32, step: u32, steps: u32,
+    // Rows that share a row of what is beside the product.
+    each: u32, unused_a: u32,
+    // Of the steps of so many columns of A the first that this piece goes through, and the first of the
+    // next.
+    by_rows: u32, unused_b: u32, step: u32, steps: u32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
@@ -44,18 +45,46 @@ fn row_at(m: u32) -> Row {
     return Row(m, 0, 0, m < s.m);
 }
 
-fn a_at(row: Row, k: u32) -> u32 {
+// A column of A: of a convolution its channel, and the place under the kernel.
+struct Column { k: u32, channel: u32, down: i32, across: i32 }
+
+fn column_at(k: u32) -> Column {
     if IS_CONV {
         let tap = k / s.c;
-        let up = row.top + i32(tap / s.kernel_w);
-        let across = row.left + i32(tap % s.kernel_w);
+        return Column(k, k % s.c, i32(tap / s.kernel_w), i32(tap % s.kernel_w));
+    }
+    return Column(k, 0u, 0, 0);
+}
+
+// The column so many further on, without divisions, which would cost more than the products.
+fn further(earlier: Column, by: u32) -> Column {
+    var column = earlier;
+    column.k += by;
+    if IS_CONV {
+        column.channel += by;
+        while column.channel >= s.c {
+            column.channel -= s.c;
+            column.across += 1;
+            if column.across == i32(s.kernel_w) {
+                column.across = 0;
+                column.down += 1;
+            }
+        }
+    }
+    return column;
+}
+
+fn a_at(row: Row, column: Column) -> u32 {
+    if IS_CONV {
+        let up = row.top + column.down;
+        let across = row.left + column.across;
         let inside = up >= 0 && across >= 0
             && up < i32(s.h << s.double) && across < i32(s.w << s.double);
         if !inside { return NOWHERE; }
         let place = (row.picture * s.h + (u32(up) >> s.double)) * s.w + (u32(across) >> s.double);
-        return place * s.c + k % s.c;
+        return place * s.c + column.channel;
     }
-    return row.picture * s.k + k;
+    return row.picture * s.k + column.k;
 }
 
 const NOWHERE = 0xffffffffu;

@@ -1,6 +1,7 @@
 // Each invocation makes TM x 4 of the output. With f16 arithmetic the tiles and the sums of BK products
-// are f16, all further sums f32; what overflowed is done once more in f32. A piece that ends before
-// the last column of A leaves its sums in the output, from where the next one takes them.
+// are f16, all further sums f32; of what overflowed those products are made once more in f32. A piece
+// that ends before the last column of A leaves its sums in the output, from where the next one takes
+// them.
 
 const TM = TM_VALUEu;
 const ROWS = BM / TM;
@@ -39,15 +40,18 @@ fn main(
     }
     BEFORE
 
+    // An invocation stages the same column of every row.
+    var column = column_at(s.step * BK + thread % (BK / 4u) * 4u);
     let last = min(s.k, s.steps * BK);
     for (var k = s.step * BK; k < last; k += BK) {
         for (var i = 0u; i < A_LOADS; i++) {
             let at = thread + i * THREADS;
             let quad = at % (BK / 4u);
-            let v = load_a(rows[i], k + quad * 4u);
+            let v = load_a(rows[i], column);
             LOOKED_AT
             a_tile[at / (BK / 4u) * PITCH + quad] = Four(v);
         }
+        column = further(column, BK);
         STAGE_B
         workgroupBarrier();
         SOME_BEGIN
@@ -67,7 +71,6 @@ fn main(
 
     if last < s.k {
         for (var i = 0u; i < TM; i++) {
-            MARKED
             if own_m + i < s.m && n < s.n { store(own_m + i, n, sums[i]); }
         }
         return;
@@ -75,7 +78,6 @@ fn main(
     let offset = offset_at(n);
     for (var i = 0u; i < TM; i++) {
         let m = own_m + i;
-        MENDED
         WRITTEN
     }
 }

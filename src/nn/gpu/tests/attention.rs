@@ -1,7 +1,18 @@
 //! Attention.
 
+use super::attend::{Seen, attend as attend_in};
+use super::attend_source::{WAYS, Way};
 use super::*;
 use crate::nn::{self, Mask};
+
+/// The ways in which rows belong to invocations, for heads of that width on any GPU.
+fn own_rows(gpu: &Gpu, width: usize) -> Vec<Way> {
+    let own = WAYS
+        .into_iter()
+        .filter(|way| matches!(way, Way::Rows { .. }));
+    own.filter(|way| way.fits(width, gpu.ways(), 1024))
+        .collect()
+}
 
 #[test]
 fn attention_is_that_of_the_processor() {
@@ -14,8 +25,14 @@ fn attention_is_that_of_the_processor() {
             (2, 5, 70, 4, 2, 7),
             (1, 40, 35, 1, 1, 160),
             (1, 9, 50, 1, 1, 130),
+            (1, 300, 65, 2, 2, 80),
+            (1, 70, 90, 4, 2, 64),
+            (1, 40, 33, 1, 1, 128),
+            (1, 20, 40, 1, 1, 512),
         ];
-        for (batch, queries, keys, heads, kv, width) in cases {
+        for (case, (batch, queries, keys, heads, kv, width)) in cases.into_iter().enumerate() {
+            let own = own_rows(gpu, width);
+            assert_eq!(own.is_empty(), width > 128);
             let q = draw(0, &[batch, queries, heads * width]);
             let k = draw(1, &[batch, keys, kv * width]);
             let v = draw(2, &[batch, keys, kv * width]);
@@ -28,14 +45,44 @@ fn attention_is_that_of_the_processor() {
             for mask in masks {
                 let want = nn::attention(&q, &k, &v, heads, kv, &mask).unwrap();
                 let got = attend::attention(&up(&q), &up(&k), &up(&v), (heads, kv), &mask).unwrap();
-                same(
-                    &got,
-                    &want,
-                    &format!("{queries} to {keys} by {heads} of {width} {mask:?}"),
-                );
+                let what = format!("{queries} to {keys} by {heads} of {width} {mask:?}");
+                same(&got, &want, &what);
+                // One of the others each, and so all of them.
+                if own.is_empty() {
+                    continue;
+                }
+                let way = own[case % own.len()];
+                let got = attended(&up(&q), &up(&k), &up(&v), (heads, kv), &mask, way);
+                same(&got, &want, &format!("{what}, {}", way.name()));
             }
         }
     });
+}
+
+/// Attention in one way.
+pub(super) fn attended(
+    q: &GpuTensor,
+    k: &GpuTensor,
+    v: &GpuTensor,
+    heads: (usize, usize),
+    mask: &Mask,
+    way: Way,
+) -> GpuTensor {
+    let width = q.dims()[2] / heads.0;
+    let scale = 1.0 / (width as f32).sqrt();
+    let causal = CausalAttention {
+        heads,
+        scale,
+        window: None,
+        cap: None,
+        sinks: None,
+        picture: None,
+    };
+    let seen = match mask {
+        Mask::Causal => Seen::Causal(causal),
+        mask => Seen::Masked(mask),
+    };
+    attend_in(q, k, v, (heads, scale), &seen, Some(way)).unwrap()
 }
 
 #[test]
@@ -72,6 +119,20 @@ fn heads_that_share_keys_windows_caps_sinks_and_pictures_are_seen_as_they_should
                 let want = seen(&q, &k, &v, &how, &sinks);
                 let what = format!("{queries} to {keys}, {window:?} {cap:?} {sunk} {picture:?}");
                 same(&got, &want, &what);
+                let way = Way::Rows {
+                    invocations: 32,
+                    each: 2,
+                };
+                let seen = Seen::Causal(how);
+                let got = attend_in(
+                    &up(&q),
+                    &up(&k),
+                    &up(&v),
+                    (how.heads, 0.3),
+                    &seen,
+                    Some(way),
+                );
+                same(&got.unwrap(), &want, &format!("{what}, rows of their own"));
             }
         }
     });

@@ -14,6 +14,7 @@ fn variants_give_the_same_numbers() {
     }) else {
         return;
     };
+    gpu.take_kept_for_short_runs();
     let up = |t: &Tensor| GpuTensor::upload(&gpu, t).unwrap();
     // What was kept as the quickest is what runs.
     let alike = |kind: &str, variants: &[&str], run: &dyn Fn() -> Result<GpuTensor>| {
@@ -35,8 +36,8 @@ fn variants_give_the_same_numbers() {
     let (q, k) = (draw(0, &[1, 70, 80]), draw(1, &[1, 90, 40]));
     let (q, k) = (up(&q), up(&k));
     for (mask, kind) in [
-        (Mask::None, "attention 40 in fours"),
-        (Mask::Causal, "attention 40 in fours causal"),
+        (Mask::None, "attention 40 in fours of some rows"),
+        (Mask::Causal, "attention 40 in fours causal of some rows"),
     ] {
         let mut rows = vec!["32 rows", "16 rows"];
         // 64 rows take more than what every GPU has.
@@ -46,6 +47,20 @@ fn variants_give_the_same_numbers() {
         alike(kind, &rows, &|| {
             attend::attention(&q, &k, &k, (2, 1), &mask)
         });
+        let tiles = attend::attention(&q, &k, &k, (2, 1), &mask).unwrap();
+        let own = ["64 with 1 rows", "32 with 1 rows", "32 with 2 rows"];
+        let own = own.map(|way| format!("{way} of their own"));
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        alike(kind, &own, &|| attend::attention(&q, &k, &k, (2, 1), &mask));
+        let rows = attend::attention(&q, &k, &k, (2, 1), &mask).unwrap();
+        same(&rows, &tiles.download().unwrap(), "rows of their own");
+        let before = rows.words().unwrap();
+        for each in [4, 8] {
+            let invocations = 32;
+            let way = attend_source::Way::Rows { invocations, each };
+            let got = attention::attended(&q, &k, &k, (2, 1), &mask, way);
+            assert!(got.words().unwrap() == before, "{}", way.name());
+        }
     }
     for (rows, kind) in [(37, "norms of a few rows"), (1500, "norms of many rows")] {
         let (x, gamma) = (up(&draw(2, &[rows, 333])), up(&draw(3, &[333])));
@@ -119,6 +134,13 @@ fn each_kind_is_measured_once() {
     drop(first);
     let again = open().unwrap();
     assert_eq!(run(&again), (3, measured.clone()));
+    // What ran before makes no difference to what is too short to be measured.
+    let up = |shape: &[usize]| GpuTensor::upload(&again, &draw(2, shape)).unwrap();
+    let (q, k) = (up(&[1, 300, 64]), up(&[1, 1, 64]));
+    attend::attention(&q, &k, &k, (1, 1), &Mask::None).unwrap();
+    let ran = again.by_kernel();
+    let usual = "attention 64 in fours by 32 rows";
+    assert!(ran.keys().any(|name| name == usual), "{ran:?}");
     again.keep_variant(kinds[0], "no such rows");
     let (dispatches, anew) = run(&again);
     assert!(
