@@ -129,7 +129,7 @@ fn programs_share_a_gpu_and_one_on_the_processor_leaves_it_alone() {
     let tell = |name: &str, device: &str| {
         let mut command = vokenboard(&[]);
         command.env("VOKENBOARD_DATA", &data);
-        let how = ["--model", "sprout", "--pipeline", "caption", "--steps", "2"];
+        let how = ["--model", "sprout", "--pipeline", "caption", "--steps", "1"];
         told_by(command, &temp.path().join(name), device, &how)
     };
     let opened = || {

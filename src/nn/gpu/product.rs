@@ -94,7 +94,7 @@ pub(super) fn conv2d(
     let (&[batch, height, width, channels], &[kh, kw, inp, n]) = (x.dims(), w.dims()) else {
         candle_core::bail!("a convolution of {:?} can't read {:?}", w.dims(), x.dims());
     };
-    if channels != inp {
+    if channels != inp || channels == 0 {
         candle_core::bail!("a convolution of {:?} can't read {:?}", w.dims(), x.dims());
     }
     let around = match options.padding {

@@ -154,25 +154,34 @@ pub(super) fn choose(
     half: bool,
     run: &dyn Fn(Tile, usize) -> Result<()>,
 ) -> Result<Tile> {
-    let large = m.div_ceil(LARGE[0].rows) * n.div_ceil(LARGE[0].columns) >= ENOUGH_TILES;
+    // Rows that one of the smallest tiles holds would leave most of another empty.
+    let low = m <= SMALL[0].rows;
+    let tiles = m.div_ceil(LARGE[0].rows) * n.div_ceil(LARGE[0].columns);
+    let large = !low && tiles >= ENOUGH_TILES;
     let arithmetic = match half {
         true => best_arithmetic(gpu)?,
         false => Arithmetic::F32,
     };
     let mut all = able(gpu, large, arithmetic);
+    if low {
+        all.retain(|tile| tile.rows <= SMALL[0].rows);
+    }
     if all.is_empty() {
         // The first of each list in f32 fits every GPU.
         all.push(if large { LARGE[0] } else { SMALL[0] });
     }
+    let size = match (large, low) {
+        (true, _) => "large",
+        (_, true) => "low",
+        _ => "small",
+    };
+    let name = match arithmetic {
+        Arithmetic::F32 => format!("{size} products"),
+        Arithmetic::F16 => format!("{size} products in f16"),
+        Arithmetic::Matrices => format!("{size} products by matrices"),
+    };
     let kind = Kind {
-        name: match (large, arithmetic) {
-            (true, Arithmetic::F32) => "large products",
-            (true, Arithmetic::F16) => "large products in f16",
-            (true, Arithmetic::Matrices) => "large products by matrices",
-            (false, Arithmetic::F32) => "small products",
-            (false, Arithmetic::F16) => "small products in f16",
-            (false, Arithmetic::Matrices) => "small products by matrices",
-        },
+        name: &name,
         all: &all,
         alike: true,
         fits: &|_| true,
