@@ -215,10 +215,11 @@ fn referent(name: &str, noun: &str, drawing: DrawingId) -> Referent {
     }
 }
 
-/// What words say of those who could be on the picture of panel `at`: see [`mention_features`].
-pub(super) fn mentions(panels: &[TrainingPanel], at: usize) -> Vec<f32> {
-    let texts: Vec<&str> = panels[..=at].iter().map(|p| p.text.as_str()).collect();
-    let stage = panels[at].stage.iter();
+/// What the words of `panels` say of those who could be on the picture of the last one: see
+/// [`mention_features`].
+pub(super) fn mentions(panels: &[TrainingPanel]) -> Vec<f32> {
+    let texts: Vec<&str> = panels.iter().map(|p| p.text.as_str()).collect();
+    let stage = panels.last().into_iter().flat_map(|panel| &panel.stage);
     mention_features(
         &texts,
         &stage.map(|who| who.referent.clone()).collect::<Vec<_>>(),
@@ -274,8 +275,10 @@ pub struct EncodedPanel {
     pub met: Option<EncodedPicture>,
     /// Who could be on it: the ids of a name, and where they stand if they are shown.
     pub stage: Vec<(Vec<u32>, Option<f32>)>,
-    /// What words say of each of them: see [`mention_features`].
+    /// What the words of the story so far say of each of them: see [`mention_features`].
     pub mentions: Vec<f32>,
+    /// What the panel's own words say, where nothing before it is read.
+    pub mentions_alone: Vec<f32>,
 }
 
 /// A picture after the frozen networks: its embeddings, latents and caption states.
@@ -382,7 +385,8 @@ impl FrozenNetworks {
                             (self.tokenizer.encode(&name_in_sentence(name)), who.place)
                         })
                         .collect(),
-                    mentions: mentions(panels, at),
+                    mentions: mentions(&panels[..=at]),
+                    mentions_alone: mentions(std::slice::from_ref(panel)),
                 })
             })
             .collect()

@@ -13,9 +13,10 @@ use super::stage::VokenStage;
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
 use crate::voken::{CompositionHead, CompositionScores, VokenModel, embed_names};
-use candle_core::{DType, Tensor, backprop::GradStore};
+use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Stories of which the stage head reads the words alone, for each that is learnt: they cost next
@@ -65,7 +66,7 @@ impl LanguageModelCache {
             (VokenStage::Align, Trainable::All) => {
                 LanguageModelCache::Contexts(BoundedCache::default())
             }
-            (VokenStage::Story, Trainable::All) => LanguageModelCache::None,
+            (VokenStage::Story, Trainable::All) | (_, Trainable::Words) => LanguageModelCache::None,
         }
     }
 }
@@ -149,6 +150,23 @@ impl VokenNetworks {
         Ok(GradientsAndLosses {
             grads: total.backward()?,
             losses,
+        })
+    }
+
+    /// As [`VokenNetworks::pass`] of the stage head's part that reads words, for the stories at
+    /// `part` of step `step`; others are told than those that [`pick`] gives.
+    pub(super) fn words_pass(&self, step: u64, part: Range<usize>) -> Result<GradientsAndLosses> {
+        let s = &self.settings;
+        let share = part.len() as f64 / s.batch as f64;
+        let Some(head) = &self.model.composition_head else {
+            return Err(candle_core::Error::Msg("there is no stage head".into()).into());
+        };
+        let rngs = part.map(|at| rng_of(s, step, at));
+        let loss = by_words(head, rngs, &self.frozen.device)?;
+        let lost = share * f64::from(loss.to_scalar::<f32>()?);
+        Ok(GradientsAndLosses {
+            grads: (loss * share)?.backward()?,
+            losses: [0.0, 0.0, 0.0, lost],
         })
     }
 
@@ -329,29 +347,12 @@ impl VokenNetworks {
     ) -> Result<Option<Tensor>> {
         Ok(match self.scores(head, pack, states, picks)? {
             Some((scores, places)) => {
-                Some((composition_loss(&scores, &places)? + self.by_words(head, picks)?)?)
+                let rngs = picks.iter().map(|pick| pick.rng.clone());
+                let by_words = by_words(head, rngs, &self.frozen.device)?;
+                Some((composition_loss(&scores, &places)? + by_words)?)
             }
             None => None,
         })
-    }
-
-    /// What the stage head misses of who is in the pictures of more stories, of which it reads the
-    /// words alone.
-    fn by_words(&self, head: &CompositionHead, picks: &[StepStory]) -> Result<Tensor> {
-        let (mut features, mut places) = (Vec::new(), Vec::new());
-        for pick in picks {
-            let mut rng = pick.rng.clone();
-            for _ in 0..READ_BESIDES {
-                let tale = training_tale(&mut rng);
-                let panels = told_of_library(&tale, &mut rng);
-                for at in 0..panels.len() {
-                    features.extend(mentions(&panels, at));
-                    places.extend(panels[at].stage.iter().map(|who| who.place));
-                }
-            }
-        }
-        let scores = head.by_words(&features, &self.frozen.device)?;
-        Ok(composition_loss(&scores, &places)?)
     }
 
     /// Scores of all who could be in the pack's pictures, and where they are in truth.
@@ -362,12 +363,20 @@ impl VokenNetworks {
         states: &Tensor,
         picks: &[StepStory],
     ) -> Result<Option<(CompositionScores, Vec<Option<f32>>)>> {
-        let panels: Vec<&EncodedPanel> = picks.iter().flat_map(|pick| pick.story.iter()).collect();
+        let panels = picks.iter().flat_map(|pick| {
+            let panels = pick.story.iter();
+            panels.map(|panel| (panel, pick.context.texts))
+        });
+        let panels: Vec<(&EncodedPanel, bool)> = panels.collect();
         let (mut names, mut pictures, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut features = Vec::new();
         for (picture, asked) in (0..).zip(&pack.pictures) {
-            features.extend(&panels[asked.panel].mentions);
-            for (name, place) in &panels[asked.panel].stage {
+            let (panel, reads_texts) = panels[asked.panel];
+            features.extend(match reads_texts {
+                true => &panel.mentions,
+                false => &panel.mentions_alone,
+            });
+            for (name, place) in &panel.stage {
                 names.push(name.as_slice());
                 pictures.push(picture);
                 places.push(*place);
@@ -458,6 +467,35 @@ impl VokenNetworks {
     }
 }
 
+/// What the stage head misses of who is in the pictures of [`READ_BESIDES`] stories of each of
+/// `rngs`, of which it reads the words alone.
+fn by_words(
+    head: &CompositionHead,
+    rngs: impl Iterator<Item = ChaCha8Rng>,
+    device: &Device,
+) -> Result<Tensor> {
+    let (mut features, mut places) = (Vec::new(), Vec::new());
+    for mut rng in rngs {
+        for _ in 0..READ_BESIDES {
+            let tale = training_tale(&mut rng);
+            let panels = told_of_library(&tale, &mut rng);
+            for at in 0..panels.len() {
+                features.extend(mentions(&panels[..=at]));
+                places.extend(panels[at].stage.iter().map(|who| who.place));
+            }
+        }
+    }
+    let scores = head.by_words(&features, device)?;
+    Ok(composition_loss(&scores, &places)?)
+}
+
+/// The generator of the story at `at` of step `step`.
+fn rng_of(s: &TuneSettings, step: u64, at: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0x701d);
+    rng.set_stream(step * s.batch as u64 + at as u64);
+    rng
+}
+
 /// The stories of a step.
 pub(super) fn pick(
     library: &mut StoryCache,
@@ -465,10 +503,9 @@ pub(super) fn pick(
     step: u64,
 ) -> Result<Vec<StepStory>> {
     let s = &nets.settings;
-    (0..s.batch as u64)
-        .map(|i| {
-            let mut rng = ChaCha8Rng::seed_from_u64(s.seed ^ 0x701d);
-            rng.set_stream(step * s.batch as u64 + i);
+    (0..s.batch)
+        .map(|at| {
+            let mut rng = rng_of(s, step, at);
             let index = rng.random_range(0..library.source.len());
             Ok(StepStory {
                 index,

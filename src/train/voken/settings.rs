@@ -68,6 +68,9 @@ pub(super) enum Trainable {
     /// The mapper alone, on states that the language model then gives once for every story: in
     /// the time of a step with all, it sees some twenty times as many pictures.
     Mapper,
+    /// What reads a story's words for the stage head, alone: stories about the library's drawings
+    /// are told anew for every step, hundreds in a second, and no other network runs.
+    Words,
 }
 
 /// Settings of both stages (TOML). Paths are relative to the file.

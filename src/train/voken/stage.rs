@@ -6,6 +6,9 @@ use candle_core::{Tensor, Var, backprop::GradStore};
 /// How the names of the mapper's parameters begin.
 pub(super) const MAPPER: [&str; 3] = ["fc.", "llm_to_t2i_mapping.", "t2i_decoder_prompt"];
 
+/// How the names of the parameters begin by which the stage head reads words.
+pub(super) const OF_WORDS: &str = "stage_head.mentions.";
+
 /// A stage of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VokenStage {
@@ -25,8 +28,6 @@ impl VokenStage {
     pub fn rate_factor(self, name: &str) -> f64 {
         match self {
             VokenStage::Align if MAPPER.iter().any(|part| name.starts_with(part)) => 10.0,
-            // It learns from small numbers, beside a language model that knows its words.
-            VokenStage::Story if name.starts_with("stage_head.mentions") => 10.0,
             VokenStage::Align | VokenStage::Story => 1.0,
         }
     }

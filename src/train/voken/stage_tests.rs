@@ -2,6 +2,7 @@
 //! after a kill to the same weights.
 
 use super::loss::composition_loss;
+use super::stage::OF_WORDS;
 use super::tests::{WIDTH, trained};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, check_gradients, noise};
@@ -10,7 +11,7 @@ use crate::train;
 use crate::voken::{CompositionHead, CompositionHeadConfig, VokenFolder};
 use candle_core::Device;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn gradients_of_the_stage_head_are_the_slope_of_its_loss() {
@@ -69,19 +70,40 @@ fn stories_of_the_library_teach_who_is_shown_and_go_on_after_a_kill() {
     assert!(model.composition_head.is_some());
     folder.read_tower(WIDTH, &Device::Cpu).unwrap();
 
+    // Its part that reads words can learn alone, and nothing else changes then.
+    let words = dir.join("library-words.toml");
+    let settings = fs::read_to_string(toml(40)).unwrap();
+    let settings = settings.replace("align/voken", "library-whole/voken");
+    fs::write(&words, format!("learns = \"words\"\n{settings}")).unwrap();
+    train::run("story", &words, &dir.join("library-words"), false).unwrap();
+    let tensors = |name: &str| {
+        let file = dir.join(name).join("voken/model.safetensors");
+        candle_core::safetensors::load(file, &Device::Cpu).unwrap()
+    };
+    let (before, after) = (tensors("library-whole"), tensors("library-words"));
+    for (name, tensor) in &before {
+        let off = (tensor - &after[name]).unwrap().abs().unwrap();
+        let off: f32 = off.max_all().unwrap().to_scalar().unwrap();
+        assert_eq!(off > 0.0, name.starts_with(OF_WORDS), "{name}: {off}");
+    }
+    let stage = losses(&dir.join("library-words"));
+    assert!(stage[stage.len() - 1] < 0.7 * stage[0], "{stage:?}");
+
     run(60, "library-long", false);
-    let csv = fs::read_to_string(dir.join("library-long/loss.csv")).unwrap();
-    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let at = rows
-        .next()
-        .unwrap()
-        .iter()
-        .position(|name| *name == "stage");
-    let stage: Vec<f64> = rows.map(|row| row[at.unwrap()].parse().unwrap()).collect();
+    let stage = losses(&dir.join("library-long"));
     assert!(stage[stage.len() - 1] < 0.7 * stage[0], "{stage:?}");
     let report = fs::read_dir(dir.join("library-long")).unwrap().any(|file| {
         let name = file.unwrap().file_name();
         name.to_string_lossy().starts_with("stage-")
     });
     assert!(report, "a sample says how many names are right");
+}
+
+/// The losses of the stage head that a run wrote.
+fn losses(run: &Path) -> Vec<f64> {
+    let csv = fs::read_to_string(run.join("loss.csv")).unwrap();
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let at = names.iter().position(|name| *name == "stage").unwrap();
+    rows.map(|row| row[at].parse().unwrap()).collect()
 }

@@ -5,7 +5,7 @@
 use super::data::{DataKind, FrozenNetworks, StoryCache, StorySource};
 use super::pass::{LanguageModelCache, VokenNetworks, pick};
 use super::settings::{Trainable, TuneSettings};
-use super::stage::{MAPPER, VokenStage};
+use super::stage::{MAPPER, OF_WORDS, VokenStage};
 use super::{stage_report, telling};
 use crate::diffusion::{NoiseSchedule, TextToImageModel};
 use crate::llm::float::GgufLlama;
@@ -92,11 +92,18 @@ pub fn train(
         )?,
     }
     let mut learnt = params.vars();
-    if s.learns == Trainable::Mapper {
-        if s.init.is_none() {
+    match s.learns {
+        Trainable::All => {}
+        Trainable::Mapper if s.init.is_none() => {
             return Err(bad("the mapper can only learn alone from init on"));
         }
-        learnt.retain(|(name, _)| is_of_mapper(name));
+        Trainable::Mapper => learnt.retain(|(name, _)| is_of_mapper(name)),
+        Trainable::Words if s.data != DataKind::Library || folder.composition_head.is_none() => {
+            return Err(bad(
+                "words can only be learnt alone of data = \"library\" and with a stage_head",
+            ));
+        }
+        Trainable::Words => learnt.retain(|(name, _)| name.starts_with(OF_WORDS)),
     }
     let mut opt = AdamW::new(
         learnt,
@@ -153,11 +160,16 @@ impl course::Stage for VokenTraining<'_> {
 
     fn step(&mut self, step: u64) -> Result<StepLosses> {
         let (nets, batch) = (&self.nets, self.nets.settings.batch);
-        let picks = pick(&mut self.library, nets, step)?;
-        let passes = self.shards.run(|part| {
-            let share = part.len() as f64 / batch as f64;
-            nets.pass(&picks[part], share)
-        })?;
+        let passes = match nets.settings.learns {
+            Trainable::Words => self.shards.run(|part| nets.words_pass(step, part))?,
+            Trainable::All | Trainable::Mapper => {
+                let picks = pick(&mut self.library, nets, step)?;
+                self.shards.run(|part| {
+                    let share = part.len() as f64 / batch as f64;
+                    nets.pass(&picks[part], share)
+                })?
+            }
+        };
         let losses =
             (0..VokenStage::LOSSES.len()).map(|i| passes.iter().map(|p| p.losses[i]).sum::<f64>());
         Ok(StepLosses {
