@@ -13,7 +13,7 @@ use crate::storyworld::scene::{LAYOUTS, UNITS, to_pixels};
 use std::sync::OnceLock;
 
 /// What lies behind a drawing in its reference.
-pub const PAPER: [u8; 3] = [150, 152, 160];
+pub const PAPER: [u8; 3] = [140, 230, 140];
 
 /// Pixels along the longer side of a drawing that joins a story's cast.
 pub const DRAWING_SIDE: u32 = 384;
