@@ -12,7 +12,8 @@ use crate::storyworld::render::{self, Renderer, Sprite};
 use crate::storyworld::scene::{LAYOUTS, UNITS, to_pixels};
 use std::sync::OnceLock;
 
-/// What lies behind a drawing in its reference.
+/// What lies behind a drawing in its reference: a colour that drawings hardly have, for what is like the
+/// paper is not seen. (On grey paper, grey hair and grey animals were lost.)
 pub const PAPER: [u8; 3] = [140, 230, 140];
 
 /// Pixels along the longer side of a drawing that joins a story's cast.

@@ -277,3 +277,23 @@ fn sentences_of_the_plots_name_nobody_who_does_not_play() {
     let count: usize = strangers.values().sum();
     assert!(40 * count <= all, "{count} of {all}: {strangers:?}");
 }
+
+/// What a drawing shows differs from the paper, or the UNet could not tell it from nothing.
+#[test]
+fn hardly_anything_of_a_drawing_has_the_colour_of_the_paper() {
+    let (mut like, mut all) = (0, 0);
+    for id in DrawingId::all() {
+        let picture = drawing(id, 48);
+        let inked = picture.pixels().filter(|pixel| pixel[3] == u8::MAX);
+        let apart = inked.map(|pixel| {
+            let squares = PAPER.iter().zip(pixel.0);
+            let squares = squares.map(|(paper, ink)| i32::from(*paper) - i32::from(ink));
+            squares.map(|off| off * off).sum::<i32>()
+        });
+        let near: Vec<bool> = apart.map(|squares| squares < 50 * 50).collect();
+        let of_paper = near.iter().filter(|near| **near).count();
+        assert!(10 * of_paper < near.len(), "{}", id.get().name);
+        (like, all) = (like + of_paper, all + near.len());
+    }
+    assert!(all > 500_000 && 500 * like < all, "{like} of {all}");
+}
