@@ -47,6 +47,18 @@ pub(super) fn attention(
     heads: (usize, usize),
     mask: &Mask,
 ) -> Result<GpuTensor> {
+    attention_in(q, k, v, heads, mask, None)
+}
+
+/// The same in the way that is given, or else the quickest.
+pub(super) fn attention_in(
+    q: &GpuTensor,
+    k: &GpuTensor,
+    v: &GpuTensor,
+    heads: (usize, usize),
+    mask: &Mask,
+    way: Option<Way>,
+) -> Result<GpuTensor> {
     let width = q.dims().last().map_or(0, |all| all / heads.0.max(1));
     let scale = 1.0 / (width as f32).sqrt();
     let causal = CausalAttention {
@@ -61,7 +73,7 @@ pub(super) fn attention(
         Mask::Causal => Seen::Causal(causal),
         mask => Seen::Masked(mask),
     };
-    attend(q, k, v, (heads, scale), &seen, None)
+    attend(q, k, v, (heads, scale), &seen, way)
 }
 
 impl GpuTensor {

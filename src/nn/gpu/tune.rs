@@ -74,21 +74,14 @@ pub(super) fn quickest<T: Copy>(
     }
     let some = (units as f64 * worth as f64 / cost.max(1) as f64) as usize;
     let some = some.clamp(1, units.max(1));
-    // Each in turn, so that other work of the machine meets all of them alike.
-    let mut best = (f64::INFINITY, usual);
-    for turn in 0..=TIMES {
-        for &at in &variants {
-            let start = Instant::now();
-            (0..runs.max(1)).try_for_each(|_| run(kind.all[at], some))?;
-            gpu.finish()?;
-            let seconds = start.elapsed().as_secs_f64();
-            // The first turn compiles.
-            if turn > 0 && seconds < best.0 {
-                best = (seconds, at);
-            }
-        }
-    }
-    let (seconds, best) = best;
+    let seconds = in_turn(gpu, variants.len(), &|variant| {
+        (0..runs.max(1)).try_for_each(|_| run(kind.all[variants[variant]], some))
+    })?;
+    let (seconds, best) = seconds
+        .into_iter()
+        .zip(variants)
+        .min_by(|(a, _), (b, _)| a.total_cmp(b))
+        .unwrap_or((f64::INFINITY, usual));
     let variant = (kind.named)(kind.all[best]);
     tracing::info!(
         gpu = gpu.info().name,
@@ -113,14 +106,23 @@ pub(super) fn worth_measuring(gpu: &Gpu) -> usize {
 
 /// Seconds of the quickest of a few runs after one that compiles.
 pub(super) fn timed(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<f64> {
-    run()?;
-    gpu.finish()?;
-    let mut quickest = f64::INFINITY;
-    for _ in 0..TIMES {
-        let start = Instant::now();
-        run()?;
-        gpu.finish()?;
-        quickest = quickest.min(start.elapsed().as_secs_f64());
+    Ok(in_turn(gpu, 1, &|_| run())?[0])
+}
+
+/// The same of each of so many variants, which take turns, so that other work of the machine meets all
+/// of them alike.
+fn in_turn(gpu: &Gpu, variants: usize, run: &dyn Fn(usize) -> Result<()>) -> Result<Vec<f64>> {
+    let mut quickest = vec![f64::INFINITY; variants];
+    for turn in 0..=TIMES {
+        for (variant, quickest) in quickest.iter_mut().enumerate() {
+            let start = Instant::now();
+            run(variant)?;
+            gpu.finish()?;
+            // The first turn compiles.
+            if turn > 0 {
+                *quickest = quickest.min(start.elapsed().as_secs_f64());
+            }
+        }
     }
     Ok(quickest)
 }

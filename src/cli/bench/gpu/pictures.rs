@@ -1,33 +1,30 @@
 //! Pictures that a GPU draws beside those of the processor.
 
-use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Device;
-use image::{ImageFormat, RgbImage, imageops};
+use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::GpuBench;
 use crate::diffusion::{DenoisingOptions, TextToImageModel};
-use crate::eval::write_file;
 use crate::nn::gpu::{Arithmetic, Gpu, GpuOptions};
+use crate::storyworld::sheet;
 use crate::weights::{self, ComputeDevices, Model};
 
 /// Steps of a picture.
 const STEPS: usize = 5;
-/// Pixels between pictures of a sheet.
-const GAP: u32 = 4;
 /// A picture none of whose values is larger is black.
 const BLACK: u8 = 8;
 
 /// Compares so many pictures of a model with the processor's, with each arithmetic that it has;
-/// prints a line each, and writes them to a `sheet` where one is wanted.
+/// prints a line each, and writes them to a `sheet_file` where one is wanted.
 pub(super) fn compare(
     model: &Model,
     gpu: &Gpu,
     count: usize,
-    sheet: Option<&Path>,
+    sheet_file: Option<&Path>,
 ) -> anyhow::Result<Vec<Value>> {
     let wanted = drawn(model, &ComputeDevices::of(&Device::Cpu), count)?;
     let mut all = Vec::new();
@@ -65,13 +62,17 @@ pub(super) fn compare(
             "precision": name, "pictures": count, "least_psnr": least, "mean_psnr": mean,
             "black": black, "psnr": alike,
         }));
-        columns.push(got);
+        columns.push((name, got));
     }
-    if let Some(file) = sheet {
-        columns.insert(0, wanted);
-        let mut png = Cursor::new(Vec::new());
-        sheet_of(&columns).write_to(&mut png, ImageFormat::Png)?;
-        write_file(file, &png.into_inner())?;
+    if let Some(file) = sheet_file {
+        columns.insert(0, ("processor", wanted));
+        let mut cells = Vec::new();
+        for at in 0..count {
+            for (name, column) in &columns {
+                cells.push((column[at].clone(), (*name).to_owned()));
+            }
+        }
+        sheet::write_pictures(&cells, columns.len() as u32, file)?;
     }
     Ok(all)
 }
@@ -98,27 +99,6 @@ fn drawn(model: &Model, place: &ComputeDevices, count: usize) -> anyhow::Result<
             Ok(image::DynamicImage::ImageRgba8(picture).to_rgb8())
         })
         .collect()
-}
-
-/// A column each.
-fn sheet_of(columns: &[Vec<RgbImage>]) -> RgbImage {
-    let size = |picture: &RgbImage| (picture.width() + GAP, picture.height() + GAP);
-    let (width, height) = columns[0].first().map_or((GAP, GAP), size);
-    let mut sheet = RgbImage::new(
-        width * columns.len() as u32,
-        height * columns[0].len().max(1) as u32,
-    );
-    for (x, column) in (0..).zip(columns) {
-        for (y, picture) in (0..).zip(column) {
-            imageops::replace(
-                &mut sheet,
-                picture,
-                x * i64::from(width),
-                y * i64::from(height),
-            );
-        }
-    }
-    sheet
 }
 
 /// Peak signal-to-noise ratio in dB; 40 is more than the eye tells apart.

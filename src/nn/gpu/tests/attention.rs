@@ -52,37 +52,12 @@ fn attention_is_that_of_the_processor() {
                     continue;
                 }
                 let way = own[case % own.len()];
-                let got = attended(&up(&q), &up(&k), &up(&v), (heads, kv), &mask, way);
-                same(&got, &want, &format!("{what}, {}", way.name()));
+                let got =
+                    attend::attention_in(&up(&q), &up(&k), &up(&v), (heads, kv), &mask, Some(way));
+                same(&got.unwrap(), &want, &format!("{what}, {}", way.name()));
             }
         }
     });
-}
-
-/// Attention in one way.
-pub(super) fn attended(
-    q: &GpuTensor,
-    k: &GpuTensor,
-    v: &GpuTensor,
-    heads: (usize, usize),
-    mask: &Mask,
-    way: Way,
-) -> GpuTensor {
-    let width = q.dims()[2] / heads.0;
-    let scale = 1.0 / (width as f32).sqrt();
-    let causal = CausalAttention {
-        heads,
-        scale,
-        window: None,
-        cap: None,
-        sinks: None,
-        picture: None,
-    };
-    let seen = match mask {
-        Mask::Causal => Seen::Causal(causal),
-        mask => Seen::Masked(mask),
-    };
-    attend_in(q, k, v, (heads, scale), &seen, Some(way)).unwrap()
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn work_that_pauses_gives_the_same_numbers() {
                 run(&|| attend::attention(&odd_q, &odd_k, &odd_k, (1, 1), &mask));
                 run(&|| {
                     let (q, k) = (&own_q, &own_k);
-                    Ok(attention::attended(q, k, k, (2, 1), &mask, own))
+                    attend::attention_in(q, k, k, (2, 1), &mask, Some(own))
                 });
             }
             let submissions = gpu.counts().since(&before, 1).submissions;
