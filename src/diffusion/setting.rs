@@ -49,15 +49,23 @@ impl SettingFeatures {
         })
     }
 
-    /// The setting whose features are nearest to each of `conditions [B,T+1,D]`.
+    /// The setting whose features are nearest to each of `conditions [B,T+1,D]`; `nearer` is by how much
+    /// half the squared distance of one counts less, since something else speaks for it.
     ///
     /// # Errors
     /// When shapes don't fit.
-    pub fn nearest(&self, conditions: &Tensor) -> Result<Vec<SceneSetting>> {
+    pub fn nearest(
+        &self,
+        conditions: &Tensor,
+        nearer: impl Fn(&SceneSetting) -> f32,
+    ) -> Result<Vec<SceneSetting>> {
+        let nearer: Vec<f32> = self.settings.iter().map(nearer).collect();
+        let nearer = Tensor::from_vec(nearer, (1, self.settings.len()), conditions.device())?;
         let conditions = conditions.flatten_from(1)?;
         // |a - b|^2 / 2 without what is the same for all b.
         let far = self
             .lengths
+            .sub(&nearer)?
             .broadcast_sub(&conditions.matmul(&self.features.t()?)?)?;
         let rows: Vec<u32> = far.argmin(1)?.to_vec1()?;
         Ok(rows.iter().map(|i| self.settings[*i as usize]).collect())

@@ -5,16 +5,20 @@
 //! That is carried over from the panels before. Who is in the cast is called by name; every other
 //! noun finds its drawing in the library.
 
+use std::sync::Arc;
+
 use image::RgbaImage;
 
 use super::Request;
 use super::carry::{CARRIED, by_opening, carry_over, has_plural_pronoun};
+use super::sightings::Sightings;
 use crate::story::{Member, MemberId, MemberKind, name_mentions};
 use crate::storyworld::library::{
-    CompositionPrompt, DRAWING_SIDE, DrawingId, DrawingKind, DrawnNoun, Location, MAX_FIGURES,
-    NounFit, SceneSetting, SettingMentions, drawing, drawn_nouns, given_name,
+    CompositionPrompt, CompositionSubject, DRAWING_SIDE, DrawingId, DrawingKind, DrawnNoun,
+    Location, MAX_FIGURES, NounFit, SceneSetting, SettingMentions, cut_out, drawing, drawn_nouns,
+    given_name,
 };
-use crate::storyworld::{Place, Referent, Time, Weather, mention_features, words};
+use crate::storyworld::{PanelMentions, Place, Referent, Time, Weather, mention_features, words};
 use crate::words::forms;
 
 /// Nouns by which a story speaks of somebody whom it has named already.
@@ -105,10 +109,47 @@ impl Request {
         all
     }
 
-    /// What the words of the story up to `text` say of each of `candidates`.
-    pub(super) fn mention_features(&self, text: &str, candidates: &[Candidate]) -> Vec<f32> {
-        let before = self.texts_before();
-        let texts: Vec<&str> = before.iter().map(String::as_str).chain([text]).collect();
+    /// How each of the pictures of `candidate` would be drawn, or what its noun is drawn as.
+    pub(super) fn pictures_of(&self, candidate: &Candidate) -> Vec<CompositionSubject> {
+        let id = match candidate.entity.who {
+            Who::Drawing(drawing) => return vec![CompositionSubject::Drawing(drawing)],
+            Who::Member(id) => id,
+        };
+        let Some(member) = self.member_of(id) else {
+            return Vec::new();
+        };
+        let called = format!("{}: {}", member.name, member.description);
+        let like = drawn_nouns(&called).first().map(|noun| noun.drawing);
+        if member.pictures.is_empty() {
+            return like.map(CompositionSubject::Drawing).into_iter().collect();
+        }
+        let pictures = member.pictures.iter();
+        let pictures = pictures.filter_map(|id| self.images.get(id));
+        let cut = |picture: Arc<RgbaImage>| CompositionSubject::Picture {
+            picture: cut_out(&picture),
+            like,
+        };
+        pictures.map(cut).collect()
+    }
+
+    /// What the story up to `text` says of each of `candidates`: its words, and its pictures by whom of
+    /// them they show.
+    pub(super) fn mention_features(
+        &self,
+        text: &str,
+        candidates: &[Candidate],
+        seen: &Sightings,
+    ) -> Vec<f32> {
+        let before = self.context.iter().enumerate().map(|(at, panel)| {
+            let shown = seen.shown.get(at).and_then(Option::as_deref);
+            PanelMentions {
+                text: &panel.text,
+                shown,
+            }
+        });
+        let told = |panel: &PanelMentions| !panel.text.trim().is_empty() || panel.shown.is_some();
+        let own = PanelMentions { text, shown: None };
+        let panels: Vec<PanelMentions> = before.filter(told).chain([own]).collect();
         let referents: Vec<Referent> = candidates
             .iter()
             .map(|one| {
@@ -127,7 +168,7 @@ impl Request {
                 }
             })
             .collect();
-        mention_features(&texts, &referents)
+        mention_features(&panels, &referents)
     }
 
     /// The prompt of a picture of `text` that shows those of `candidates` whose `scores` say so

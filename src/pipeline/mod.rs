@@ -15,6 +15,7 @@ mod recipe;
 mod record;
 mod request;
 mod scene;
+mod sightings;
 mod speech;
 mod voken;
 pub mod writer;

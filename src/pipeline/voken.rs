@@ -289,12 +289,12 @@ impl VokenPipeline {
         Ok([towards?, away?])
     }
 
-    /// What the text encoder makes of the description that the language model writes.
-    fn described(
+    /// The description that the language model writes of the picture right after `prompt`.
+    fn description_after(
         &mut self,
         prompt: &Tensor,
         sink: &mut VokenSink,
-    ) -> Result<[TextFeatures; 2], PipelineError> {
+    ) -> Result<String, PipelineError> {
         let speaker = self.networks.language_model(&mut loading(sink))?;
         let (vocabulary, ends) = (self.voice.vocabulary, self.speech.stop_sequences());
         let line_end = ends.iter().flatten().copied().next().unwrap_or_default();
@@ -305,10 +305,19 @@ impl VokenPipeline {
             line_end,
             DESCRIBED,
         )?;
-        let caption = self.speech.decode(&ids);
+        Ok(self.speech.decode(&ids).trim().to_owned())
+    }
+
+    /// What the text encoder makes of the description that the language model writes.
+    fn described(
+        &mut self,
+        prompt: &Tensor,
+        sink: &mut VokenSink,
+    ) -> Result<[TextFeatures; 2], PipelineError> {
+        let caption = self.description_after(prompt, sink)?;
         match self.networks.image_model(&mut loading(sink))? {
             ImageModel::Own(diffusion, _) => Ok([
-                diffusion.encode_text(&[caption.trim()])?,
+                diffusion.encode_text(&[caption.as_str()])?,
                 diffusion.encode_text(&[""])?,
             ]),
             ImageModel::Painter(_) => Err(PipelineError::Request(

@@ -1,10 +1,13 @@
-//! What the words of a story say of whom a sentence could speak: features of coreference, from
-//! which a model learns who "she", "her friend" or "the two of them" are.
+//! What the words and the pictures of a story say of whom a sentence could speak: features of
+//! coreference, from which a model learns who "she", "her friend" or "the two of them" are.
+
+mod shown;
 
 use super::words::words;
+use shown::StoryPictures;
 
 /// Values of [`mention_features`] for each referent.
-pub const MENTION_FEATURES: usize = OF_REFERENT + OF_TEXT;
+pub const MENTION_FEATURES: usize = OF_REFERENT + OF_TEXT + shown::OF_REFERENT + shown::OF_PICTURES;
 
 /// What is said of the referent itself.
 const OF_REFERENT: usize = 19;
@@ -160,15 +163,29 @@ pub struct Referent {
     pub acts: bool,
 }
 
-/// What `texts`, the last of which is asked about, say of each of `referents`:
-/// [`MENTION_FEATURES`] values of each, from -1 to 1, one after the other.
-pub fn mention_features(texts: &[&str], referents: &[Referent]) -> Vec<f32> {
-    let texts: Vec<Vec<String>> = texts.iter().map(|text| words(text).collect()).collect();
+/// What is known of a panel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PanelMentions<'a> {
+    /// Its words; none where it has none or they are not read.
+    pub text: &'a str,
+    /// Whom its picture shows, by their numbers among the referents; `None` where it has none or that
+    /// is not seen.
+    pub shown: Option<&'a [usize]>,
+}
+
+/// What `panels` say of each of `referents`: the words of all, the last of which is asked about, and
+/// the pictures of those before. [`MENTION_FEATURES`] values of each, from -1 to 1, one after the other.
+pub fn mention_features(panels: &[PanelMentions], referents: &[Referent]) -> Vec<f32> {
+    let texts = panels.iter().map(|panel| words(panel.text).collect());
+    let texts: Vec<Vec<String>> = texts.collect();
     let Some(story) = StoryMentions::new(&texts, referents) else {
         return vec![0.0; referents.len() * MENTION_FEATURES];
     };
-    let of_text = story.of_text();
-    let each = (0..referents.len()).flat_map(|i| story.of(i).into_iter().chain(of_text.clone()));
+    let genders: Vec<[f32; GENDERS]> = (0..referents.len()).map(|i| story.gender(i)).collect();
+    let pictures = StoryPictures::new(panels, referents, &genders);
+    let of_all = [story.of_text(), pictures.of_pictures()].concat();
+    let of_one = |i| [story.of(i), pictures.of(i)].concat();
+    let each = (0..referents.len()).flat_map(|i| [of_one(i), of_all.clone()].concat());
     let all: Vec<f32> = each.collect();
     debug_assert_eq!(all.len(), referents.len() * MENTION_FEATURES);
     all
@@ -368,7 +385,8 @@ mod tests {
             "A fox brings it to her.",
             "He flies the kite, and the old woman laughs.",
         ];
-        let all = mention_features(&texts, &cast);
+        let panels = texts.map(|text| PanelMentions { text, shown: None });
+        let all = mention_features(&panels, &cast);
         assert_eq!(all.len(), cast.len() * MENTION_FEATURES);
         assert!(all.iter().all(|value| (-1.0..=1.0).contains(value)));
         let of = |i: usize| &all[i * MENTION_FEATURES..(i + 1) * MENTION_FEATURES];
@@ -383,14 +401,52 @@ mod tests {
         assert_eq!(of(0)[15..19], [0.0, 1.0, 0.0, 1.0]);
         assert_eq!(of(1)[15..19], [0.0; 4]);
         // "he", not "him"; the same for all.
-        assert_eq!(of(0)[19..21], [1.0, 0.0]);
-        assert_eq!(of(0)[19..], of(2)[19..]);
+        let of_all = OF_REFERENT + shown::OF_REFERENT;
+        assert_eq!(of(0)[of_all..of_all + 2], [1.0, 0.0]);
+        assert_eq!(of(0)[of_all..], of(2)[of_all..]);
+    }
+
+    #[test]
+    fn what_pictures_show_is_told_apart_from_what_words_say() {
+        let cast = [
+            referent("old woman", true),
+            referent("fox", true),
+            referent("kite", false),
+        ];
+        let panel = |shown| PanelMentions { text: "", shown };
+        let own = PanelMentions {
+            text: "She laughs.",
+            shown: None,
+        };
+        let all = mention_features(&[panel(Some(&[1, 2])), panel(Some(&[1, 0])), own], &cast);
+        let of = |i: usize| {
+            let of_one = &all[i * MENTION_FEATURES + OF_REFERENT..];
+            &of_one[..shown::OF_REFERENT]
+        };
+        // One and two and three panels before; in the first; how long ago; in how many.
+        assert_eq!(of(0)[..6], [1.0, 0.0, 0.0, 0.0, 1.0, 0.5]);
+        assert_eq!(of(1)[..6], [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(of(2)[..6], [0.0, 1.0, 0.0, 1.0, 0.5, 0.5]);
+        // Who was shown first.
+        assert_eq!(of(0)[6..10], [0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(of(1)[6..10], [1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(of(2)[10..], [1.0, 0.0]);
+        // No picture is not a picture of nobody.
+        let of_pictures = |panels: &[PanelMentions]| {
+            let all = mention_features(panels, &cast);
+            all[MENTION_FEATURES - shown::OF_PICTURES..MENTION_FEATURES].to_vec()
+        };
+        assert_eq!(
+            of_pictures(&[panel(None), own]),
+            vec![0.0; shown::OF_PICTURES]
+        );
+        assert_eq!(of_pictures(&[panel(Some(&[])), own])[..3], [1.0, 1.0, 1.0]);
     }
 
     #[test]
     fn without_a_text_nothing_is_said() {
         let cast = [referent("fox", true)];
         assert_eq!(mention_features(&[], &cast), vec![0.0; MENTION_FEATURES]);
-        assert!(mention_features(&["A fox runs."], &[]).is_empty());
+        assert!(mention_features(&[PanelMentions::default()], &[]).is_empty());
     }
 }

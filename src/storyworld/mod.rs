@@ -20,7 +20,7 @@ mod words;
 
 pub use caption::{caption, caption_held_out, description, roughen};
 pub use cast::{CHARACTERS, SUBJECTS, Subject, SubjectId, THINGS};
-pub use coreference::{MENTION_FEATURES, Referent, mention_features};
+pub use coreference::{MENTION_FEATURES, PanelMentions, Referent, mention_features};
 pub use place::{Place, Time, Weather};
 pub use reference::{refers, unnamed};
 pub use render::Renderer;

@@ -35,8 +35,11 @@ pub struct DrawnNoun {
     pub fit: NounFit,
 }
 
-/// Longest noun, in words.
-const LONGEST: usize = 4;
+/// Words of the longest noun.
+static LONGEST: LazyLock<usize> = LazyLock::new(|| {
+    let nouns = NOUNS.keys().map(|noun| noun.split(' ').count());
+    nouns.max().unwrap_or(1)
+});
 
 /// Words one or two behind which stands a noun, where a word can be a verb as well: "the saw", "a
 /// rusty saw", but not "the dragon saw".
@@ -44,6 +47,16 @@ const BEFORE_NOUNS: [&str; 28] = [
     "a", "an", "the", "my", "your", "his", "her", "its", "our", "their", "this", "that", "these",
     "those", "some", "any", "no", "one", "two", "three", "of", "with", "old", "little", "big",
     "red", "golden", "small",
+];
+
+/// Words behind which no noun stands, whatever is before them: "that she can see".
+const SUBJECTS: [&str; 10] = [
+    "i", "you", "he", "she", "it", "we", "they", "who", "which", "there",
+];
+
+/// Words before "one" that make it somebody: "the little one bows".
+const BEFORE_ONE: [&str; 9] = [
+    "little", "young", "brave", "other", "new", "first", "each", "every", "this",
 ];
 
 /// Forms of nouns that are verbs in most sentences, doubted like the nouns with `~`.
@@ -118,7 +131,7 @@ pub fn drawn_nouns(text: &str) -> Vec<DrawnNoun> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        let mut ends = (at + 1..=(at + LONGEST).min(words.len())).rev();
+        let mut ends = (at + 1..=(at + *LONGEST).min(words.len())).rev();
         let hit = ends.find_map(|end| {
             let parts: Vec<&str> = words[at..end].iter().map(|(_, word)| &**word).collect();
             let noun = parts.join(" ");
@@ -272,9 +285,11 @@ fn is_noun(
     verb: bool,
 ) -> bool {
     let word = |i: Option<usize>| i.and_then(|i| words.get(i)).map_or("", |(_, word)| &**word);
-    let before = |n: usize| BEFORE_NOUNS.contains(&word(at.checked_sub(n)));
+    let someone = word(at.checked_sub(1)) == "one" && BEFORE_ONE.contains(&word(at.checked_sub(2)));
+    let before = |n: usize| BEFORE_NOUNS.contains(&word(at.checked_sub(n))) && !someone;
     // "the dragon saw": a noun stands between.
-    let adjective = !NOUNS.contains_key(word(at.checked_sub(1)));
+    let between = word(at.checked_sub(1));
+    let adjective = !NOUNS.contains_key(between) && !SUBJECTS.contains(&between);
     let side = SIDES.contains(&word(Some(end + 2)));
     // Of a list.
     let listed = !verb && at > 0 && text[words[at - 1].0.end..words[at].0.start].contains(',');

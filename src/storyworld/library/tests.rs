@@ -188,6 +188,13 @@ fn nouns_find_the_drawing_that_fits() {
         ["dragon", "mirror"]
     );
     assert_eq!(nouns("He took a rusty saw"), ["saw"]);
+    assert_eq!(nouns("A chick tries it, so that she can see"), ["chick"]);
+    assert_eq!(nouns("The brave little one bows before a can"), ["can"]);
+    assert_eq!(nouns("They found that one bow"), ["bow"]);
+    assert_eq!(
+        nouns("Noah the man in an electric wheelchair"),
+        ["man in an electric wheelchair"]
+    );
     assert_eq!(
         nouns("The pirate captain sat in the apple tree"),
         ["pirate", "apple tree"]

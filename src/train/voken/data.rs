@@ -8,10 +8,10 @@ use crate::llm::Tokenizer;
 use crate::pixels::shown_rgb;
 use crate::story::read_picture_file;
 use crate::storyworld::library::{
-    Composition, CompositionRenderer, DrawingId, LibraryTale, TalePanel,
+    Composition, CompositionPrompt, CompositionRenderer, DrawingId, LibraryTale, TalePanel,
 };
 use crate::storyworld::{
-    Referent, Scene, SceneOptions, Split, Tale, caption, description, mention_features, roughen,
+    Referent, Scene, SceneOptions, Split, Tale, caption, description, roughen,
 };
 use crate::train::Result;
 use crate::vision::{Crop, Preprocess, VisionTower};
@@ -78,8 +78,10 @@ pub enum DataKind {
     /// Stories.
     #[default]
     Stories,
-    /// Stories about any drawings of the library.
+    /// Stories about any drawings of the library, described by where and when they play.
     Library,
+    /// The same, described by whole picture prompts.
+    Prompts,
 }
 
 /// Where stories come from.
@@ -156,6 +158,16 @@ fn world(seed: u64, kind: DataKind, index: usize) -> Vec<TrainingPanel> {
         }
         DataKind::Stories => told(&Tale::referring(rng.random(), Split::Training)),
         DataKind::Library => told_of_library(&training_tale(&mut rng), &mut rng),
+        DataKind::Prompts => {
+            let tale = training_tale(&mut rng);
+            let mut panels = told_of_library(&tale, &mut rng);
+            for (panel, told) in panels.iter_mut().zip(&tale.panels) {
+                let shown = told.shown.iter().map(|i| tale.members[*i].name.as_str());
+                let shown: Vec<&str> = shown.collect();
+                panel.description = CompositionPrompt::write(&shown, &panel.description);
+            }
+            panels
+        }
     }
 }
 
@@ -215,17 +227,6 @@ fn referent(name: &str, noun: &str, drawing: DrawingId) -> Referent {
     }
 }
 
-/// What the words of `panels` say of those who could be on the picture of the last one: see
-/// [`mention_features`].
-pub(super) fn mentions(panels: &[TrainingPanel]) -> Vec<f32> {
-    let texts: Vec<&str> = panels.iter().map(|p| p.text.as_str()).collect();
-    let stage = panels.last().into_iter().flat_map(|panel| &panel.stage);
-    mention_features(
-        &texts,
-        &stage.map(|who| who.referent.clone()).collect::<Vec<_>>(),
-    )
-}
-
 /// A tale's panels. Every picture is described in words of one build, whatever the text says: what
 /// the mapper learns to write is then what is to be seen, not how someone happened to put it.
 pub fn told(tale: &Tale) -> Vec<TrainingPanel> {
@@ -275,10 +276,8 @@ pub struct EncodedPanel {
     pub met: Option<EncodedPicture>,
     /// Who could be on it: the ids of a name, and where they stand if they are shown.
     pub stage: Vec<(Vec<u32>, Option<f32>)>,
-    /// What the words of the story so far say of each of them: see [`mention_features`].
-    pub mentions: Vec<f32>,
-    /// What the panel's own words say, where nothing before it is read.
-    pub mentions_alone: Vec<f32>,
+    /// The panel itself.
+    pub panel: TrainingPanel,
 }
 
 /// A picture after the frozen networks: its embeddings, latents and caption states.
@@ -360,9 +359,9 @@ impl FrozenNetworks {
         panels: &[TrainingPanel],
         left_out: &mut LeftOut,
     ) -> Result<Vec<EncodedPanel>> {
-        (0..)
-            .zip(panels)
-            .map(|(at, panel)| {
+        panels
+            .iter()
+            .map(|panel| {
                 let met = match &panel.picture {
                     None => None,
                     Some(picture) => match self.meet(picture, &panel.description) {
@@ -385,8 +384,7 @@ impl FrozenNetworks {
                             (self.tokenizer.encode(&name_in_sentence(name)), who.place)
                         })
                         .collect(),
-                    mentions: mentions(&panels[..=at]),
-                    mentions_alone: mentions(std::slice::from_ref(panel)),
+                    panel: panel.clone(),
                 })
             })
             .collect()

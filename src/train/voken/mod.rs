@@ -6,6 +6,7 @@ mod data;
 mod datasets;
 mod left_out;
 mod loss;
+mod mentions;
 mod pack;
 mod pass;
 pub mod published;

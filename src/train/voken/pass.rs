@@ -1,14 +1,15 @@
 //! What a step learns from its stories: forward, losses, backward.
 
 use super::data::{
-    EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache, mentions, told_of_library,
+    EncodedPanel, EncodedPicture, FrozenNetworks, StoryCache, TrainingPanel, told_of_library,
     training_tale,
 };
 use super::loss::{Denoiser, LossNoise, caption_loss, composition_loss, denoising_loss, word_loss};
 use super::loss::{drop_rows, replace_rows};
+use super::mentions::mentions;
 use super::pack::{ContextParts, ObjectivePlan, Pack, PanelIds, ReadContext};
 use super::remembered::{BoundedCache, CacheKey};
-use super::settings::{Trainable, TuneSettings};
+use super::settings::{ContextShares, Trainable, TuneSettings};
 use super::stage::VokenStage;
 use crate::diffusion::{LatentDistribution, NoiseSchedule, TextFeatures};
 use crate::train::Result;
@@ -162,7 +163,7 @@ impl VokenNetworks {
             return Err(candle_core::Error::Msg("there is no stage head".into()).into());
         };
         let rngs = part.map(|at| rng_of(s, step, at));
-        let loss = by_words(head, rngs, &self.frozen.device)?;
+        let loss = by_words(head, &s.context, rngs, &self.frozen.device)?;
         let lost = share * f64::from(loss.to_scalar::<f32>()?);
         Ok(GradientsAndLosses {
             grads: (loss * share)?.backward()?,
@@ -348,7 +349,7 @@ impl VokenNetworks {
         Ok(match self.scores(head, pack, states, picks)? {
             Some((scores, places)) => {
                 let rngs = picks.iter().map(|pick| pick.rng.clone());
-                let by_words = by_words(head, rngs, &self.frozen.device)?;
+                let by_words = by_words(head, &self.settings.context, rngs, &self.frozen.device)?;
                 Some((composition_loss(&scores, &places)? + by_words)?)
             }
             None => None,
@@ -364,19 +365,17 @@ impl VokenNetworks {
         picks: &[StepStory],
     ) -> Result<Option<(CompositionScores, Vec<Option<f32>>)>> {
         let panels = picks.iter().flat_map(|pick| {
-            let panels = pick.story.iter();
-            panels.map(|panel| (panel, pick.context.texts))
+            let panels = 0..pick.story.len();
+            panels.map(move |at| (pick, at))
         });
-        let panels: Vec<(&EncodedPanel, bool)> = panels.collect();
+        let panels: Vec<(&StepStory, usize)> = panels.collect();
         let (mut names, mut pictures, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut features = Vec::new();
         for (picture, asked) in (0..).zip(&pack.pictures) {
-            let (panel, reads_texts) = panels[asked.panel];
-            features.extend(match reads_texts {
-                true => &panel.mentions,
-                false => &panel.mentions_alone,
-            });
-            for (name, place) in &panel.stage {
+            let (pick, at) = panels[asked.panel];
+            let told: Vec<&TrainingPanel> = pick.story[..=at].iter().map(|p| &p.panel).collect();
+            features.extend(mentions(&told, pick.context, &mut pick.rng.clone()));
+            for (name, place) in &pick.story[at].stage {
                 names.push(name.as_slice());
                 pictures.push(picture);
                 places.push(*place);
@@ -468,9 +467,10 @@ impl VokenNetworks {
 }
 
 /// What the stage head misses of who is in the pictures of [`READ_BESIDES`] stories of each of
-/// `rngs`, of which it reads the words alone.
+/// `rngs`, of which it reads the words and whom the pictures show, alone, in shares of `context`.
 fn by_words(
     head: &CompositionHead,
+    context: &ContextShares,
     rngs: impl Iterator<Item = ChaCha8Rng>,
     device: &Device,
 ) -> Result<Tensor> {
@@ -479,8 +479,10 @@ fn by_words(
         for _ in 0..READ_BESIDES {
             let tale = training_tale(&mut rng);
             let panels = told_of_library(&tale, &mut rng);
+            let told: Vec<&TrainingPanel> = panels.iter().collect();
+            let context = context.draw(&mut rng);
             for at in 0..panels.len() {
-                features.extend(mentions(&panels[..=at]));
+                features.extend(mentions(&told[..=at], context, &mut rng));
                 places.extend(panels[at].stage.iter().map(|who| who.place));
             }
         }

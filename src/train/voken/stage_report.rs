@@ -84,7 +84,7 @@ fn count(
     let encoded = nets.frozen.story(&panels, &mut LeftOut::default())?;
     let reading = nets.look(&StepStory::apart(0, encoded))?;
     c.words += reading.words;
-    let seen = settings.nearest(&reading.conditions)?;
+    let seen = settings.nearest(&reading.conditions, |_| 0.0)?;
     let (present, place) = match reading.stage {
         Some(scores) => (
             scores.present.to_vec1::<f32>()?,
