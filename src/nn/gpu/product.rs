@@ -214,7 +214,7 @@ pub(super) fn product(
         let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let share = |bytes: u64| bytes * rows as u64 / m as u64;
         let sides = (share(x.bytes()), w.bytes());
-        let (order, moved) = traffic::product(tiles, sides, tile.invocations());
+        let (order, moved) = traffic::product(tiles, sides, tile.invocations(), gpu.info().kind);
         let (along, across) = match order.by_rows {
             true => (tiles.1, tiles.0),
             false => tiles,
