@@ -45,6 +45,13 @@ pub fn plan(
             pictures(path, device, size, held)?
         }
         Some(WeightsKind::LanguageModel) => words(path, model.manifest.projector.as_ref())?,
+        // Ours are small.
+        None => {
+            return Err(CatalogueError::Request(format!(
+                "no memory is planned for model {}, which was not added with `vokenboard models add`; name one that was",
+                model.manifest.id
+            )));
+        }
         _ => {
             return Err(CatalogueError::Request(format!(
                 "model {} is a {}, for which no memory is planned; name one that draws or writes",

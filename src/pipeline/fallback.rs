@@ -70,6 +70,22 @@ pub(super) fn with_fallback(
         .map(|pipeline| Box::new(pipeline) as Box<dyn Pipeline>)
 }
 
+/// `loaded` on the processor, since the GPU that was asked for did not open, which is told with the
+/// first request.
+pub(super) fn without_gpu(
+    loaded: Box<dyn Pipeline>,
+    why: &str,
+    options: &LoadOptions,
+) -> Box<dyn Pipeline> {
+    Box::new(FallbackPipeline {
+        description: loaded.describe().clone(),
+        pipeline: Some(loaded),
+        gpu: None,
+        anew: on_the_processor(options),
+        note: Some(note(why)),
+    })
+}
+
 impl FallbackPipeline {
     fn new(
         loaded: Result<Box<dyn Pipeline>, PipelineError>,
@@ -171,13 +187,12 @@ impl FallbackPipeline {
 
 /// Why a GPU failed and who goes on, for the author; none where it did not fail.
 fn note_of(gpu: &Gpu) -> Option<String> {
-    let failure = gpu.take_failure()?.to_string();
-    let what = failure
-        .rsplit_once("; ")
-        .map_or(&*failure, |(what, _)| what);
-    Some(format!(
-        "{what}; the processor goes on until the model is loaded again"
-    ))
+    Some(note(&gpu.take_failure()?.to_string()))
+}
+
+fn note(failure: &str) -> String {
+    let what = failure.rsplit_once("; ").map_or(failure, |(what, _)| what);
+    format!("{what}; the processor goes on until the model is loaded again")
 }
 
 impl Pipeline for FallbackPipeline {

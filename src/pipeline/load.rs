@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 
-use super::fallback::with_fallback;
+use super::fallback::{with_fallback, without_gpu};
 use super::recipe::{RecipeId, recipes};
 use super::{Loader, PipelineError, RECIPES, VOKEN, voken, writer};
 use crate::catalogue;
@@ -158,9 +158,11 @@ pub fn loader(options: LoadOptions) -> Loader {
         let unfit = || PipelineError::not_a_storyteller(&chosen.model.manifest);
         let recipe = RECIPES.iter().find(|recipe| recipe.id() == wanted);
         let loaded = recipe.ok_or_else(unfit)?.load(&chosen, progress);
-        match &chosen.place.gpu {
-            Some(gpu) if chosen.place.falls_back => with_fallback(loaded, gpu, &options, progress),
-            _ => loaded,
+        let place = &chosen.place;
+        match &place.gpu {
+            _ if !place.falls_back => loaded,
+            Some(gpu) => with_fallback(loaded, gpu, &options, progress),
+            None => loaded.map(|loaded| without_gpu(loaded, &place.why, &options)),
         }
     })
 }

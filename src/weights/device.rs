@@ -136,7 +136,7 @@ pub struct ComputeDevices {
     pub gpu: Option<Gpu>,
     /// Why it was taken, as a part of a sentence.
     pub why: String,
-    /// Whether the processor may go on where the GPU fails.
+    /// Whether the processor may go on where the GPU fails; without a GPU, that it did not open.
     pub falls_back: bool,
 }
 
@@ -180,6 +180,7 @@ pub fn select(choice: DeviceChoice) -> Result<ComputeDevices, DeviceError> {
             },
             Err(error) => ComputeDevices {
                 why: error.to_string(),
+                falls_back: true,
                 ..ComputeDevices::of(&Device::Cpu)
             },
         },

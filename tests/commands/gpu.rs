@@ -93,6 +93,23 @@ fn devices_that_are_not_there_are_named() {
         .stderr(contains("77").and(contains("vokenboard devices")));
 }
 
+/// The processor takes the place of a GPU that is not there, and the author hears of it.
+#[test]
+fn a_gpu_that_is_not_there_leaves_the_story_to_the_processor_and_says_so() {
+    let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (models, out) = (temp.path().join("models"), temp.path().join("story"));
+    common::write_tiny_models(&models);
+    vokenboard(&["tell", OPENING, "--panels", "1", "--steps", "1"])
+        .args(["--model", "tiny", "--writer", "tiny-writer"])
+        .args(["--device", "gpu:77,cpu", "--models"])
+        .arg(&models)
+        .arg("--out")
+        .arg(&out)
+        .assert()
+        .success()
+        .stderr(contains("77").and(contains("the processor goes on")));
+}
+
 /// The model that comes with the program, both ways in which it draws.
 #[test]
 fn the_built_in_model_draws_the_same_on_a_gpu() {
@@ -166,6 +183,10 @@ fn a_plan_says_what_a_picture_takes_of_a_gpu() {
             .and(contains("decoding: ")),
     )
     .stdout(contains("runs of kernels").and(contains("times the least")));
+    vokenboard(&["models", "plan", "tiny", "--models", folder])
+        .assert()
+        .failure()
+        .stderr(contains("models add"));
 }
 
 /// A models folder with a writer and an author's model, `ink`.

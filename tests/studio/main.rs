@@ -6,6 +6,7 @@ mod choices;
 #[path = "../common/mod.rs"]
 mod common;
 mod engines;
+mod gpus;
 mod hands;
 mod looks;
 mod models;

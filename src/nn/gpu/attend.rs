@@ -186,7 +186,8 @@ pub(super) fn attend(
         let whole = all.div_ceil(way.rows());
         let part = |of: u64| of * tiles.min(whole) as u64 / whole as u64;
         let kept = k.bytes() + v.bytes();
-        let read = traffic::attention(tiles, way.invocations(), batch * kv_heads, kept);
+        let (panels, kind) = ((batch * kv_heads, kept), gpu.info().kind);
+        let read = traffic::attention(tiles, way.invocations(), panels, kind);
         let (block, steps) = steps(way);
         let [window, picture] = [window.unwrap_or(keys).min(keys), picture.unwrap_or(0)];
         let sizes = [

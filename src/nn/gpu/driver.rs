@@ -143,7 +143,9 @@ impl Driver {
         };
         // SAFETY: all that is checked while a kernel runs stays so, but that its loops end, for which
         // each turn of the innermost ones would count: every loop of ours steps towards a size, or
-        // ends after one turn.
+        // ends after one turn. On lavapipe (the least processor time of 15 rounds in turn) counting
+        // makes attention by tiles take 43 % longer, layer norms 34 %, products and convolutions 2 to
+        // 8 %, and a step of Sprout's UNet 6 %.
         let module = unsafe { device.create_shader_module_trusted(text, checks) };
         let (_, layout) = &self.layouts[run.reads.len()];
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -50,7 +50,7 @@ pub(super) struct Conv {
     width: usize,
     channels: usize,
     out: (usize, usize),
-    kernel_width: usize,
+    kernel: (usize, usize),
     options: ConvOptions,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn conv2d(
         width,
         channels,
         out: (high, wide),
-        kernel_width: kw,
+        kernel: (kh, kw),
         options,
     };
     // A kernel of one pixel reads each place as it lies.
@@ -168,7 +168,7 @@ pub(super) fn product(
             c.channels,
             c.out.0,
             c.out.1,
-            c.kernel_width,
+            c.kernel.1,
             c.options.stride,
             match c.options.padding {
                 Padding::Zeros(pad) => pad,
@@ -178,7 +178,13 @@ pub(super) fn product(
         ],
         None => vec![0; 9],
     };
-    sizes.extend([usize::from(b.is_some()), each, 0]);
+    // Channels that are gone through for one place under a kernel before the next.
+    let (kernel_height, slab) = match &conv {
+        Some(c) if c.channels.is_multiple_of(DEPTH) => (c.kernel.0, DEPTH),
+        Some(c) => (c.kernel.0, c.channels),
+        None => (0, 0),
+    };
+    sizes.extend([usize::from(b.is_some()), each, kernel_height]);
     let none = b.map_or_else(
         || match w {
             Right::Tensor(w) => w.buffer(),
@@ -208,14 +214,14 @@ pub(super) fn product(
         let tiles = (rows.div_ceil(tile.rows), n.div_ceil(tile.columns));
         let share = |bytes: u64| bytes * rows as u64 / m as u64;
         let sides = (share(x.bytes()), w.bytes());
-        let (order, moved) = traffic::product(tiles, sides, tile.invocations());
+        let (order, moved) = traffic::product(tiles, sides, tile.invocations(), gpu.info().kind);
         let (along, across) = match order.by_rows {
             true => (tiles.1, tiles.0),
             false => tiles,
         };
         let all = [m, n, k, order.band].into_iter();
         let all = all.chain(sizes.iter().copied());
-        let all = all.chain([usize::from(order.by_rows), 0, 0, k.div_ceil(DEPTH)]);
+        let all = all.chain([usize::from(order.by_rows), slab, 0, k.div_ceil(DEPTH)]);
         let all: Vec<u32> = all.map(|size| size as u32).collect();
         gpu.run(&Run {
             kernel: &name,

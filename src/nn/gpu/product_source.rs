@@ -70,7 +70,7 @@ fn b_row(k: u32, column: u32) -> Four { return b_tile[k * COLUMNS + column]; }";
 const STAGE_TENSOR: &str = "
 for (var i = 0u; i < B_LOADS; i++) {
     let at = thread + i * THREADS;
-    b_tile[at] = Four(load_b(k + at / COLUMNS, first_n + at % COLUMNS * 4u));
+    b_tile[at] = Four(load_b(row + at / COLUMNS, first_n + at % COLUMNS * 4u));
 }";
 
 /// How it is staged from rows of a quantised matrix, eight weights at a time.
@@ -127,8 +127,9 @@ fn exactly(m: u32, n: u32, from_k: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);
     for (var k = from_k; k < min(s.k, from_k + BK); k += 4u) {
         let v = load_a(row, column);
-        sum += v.x * load_b(k, n) + v.y * load_b(k + 1u, n)
-            + v.z * load_b(k + 2u, n) + v.w * load_b(k + 3u, n);
+        let at = column.row;
+        sum += v.x * load_b(at, n) + v.y * load_b(at + 1u, n)
+            + v.z * load_b(at + 2u, n) + v.w * load_b(at + 3u, n);
         column = further(column, 4u);
     }
     return sum;

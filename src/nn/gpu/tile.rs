@@ -4,7 +4,7 @@
 use super::device::{Gpu, Ways};
 use super::product;
 use super::tensor::GpuTensor;
-use super::tune::{self, Kind, timed, worth_measuring};
+use super::tune::{self, Kind, quickest_of, worth_measuring};
 use crate::nn::{Result, noise};
 use candle_core::{DType, Device, Tensor};
 
@@ -234,7 +234,7 @@ fn best_arithmetic(gpu: &Gpu) -> Result<Arithmetic> {
         let known = can.into_iter().find(|way| way.name() == known);
         return Ok(known.unwrap_or(Arithmetic::F32));
     }
-    let mut best = (timed_with(gpu, Arithmetic::F32)? / CLEARLY, Arithmetic::F32);
+    let mut right = vec![Arithmetic::F32];
     for arithmetic in can {
         // A driver that broke down over it in an earlier run is not asked again.
         let trial = format!("trial of {}", arithmetic.name());
@@ -243,50 +243,51 @@ fn best_arithmetic(gpu: &Gpu) -> Result<Arithmetic> {
         }
         gpu.keep_variant(&trial, BEGUN);
         gpu.keep();
-        let right = multiplies_rightly(gpu, arithmetic);
+        let same = multiplies_rightly(gpu, arithmetic);
         gpu.keep_variant(&trial, "done");
-        let right = match right {
+        let same = match same {
             // A driver that does not take the kernel.
             Err(_) if gpu.fault().is_none() => {
                 gpu.take_failure();
                 false
             }
-            right => right?,
+            same => same?,
         };
-        if !right {
+        if same {
+            right.push(arithmetic);
+        } else {
             tracing::warn!(
                 gpu = gpu.info().name,
                 arithmetic = arithmetic.name(),
                 "products are wrong or not possible, and not used"
             );
-            continue;
-        }
-        let seconds = timed_with(gpu, arithmetic)?;
-        tracing::info!(
-            gpu = gpu.info().name,
-            arithmetic = arithmetic.name(),
-            seconds,
-            "measured"
-        );
-        if seconds < best.0 {
-            best = (seconds, arithmetic);
         }
     }
-    gpu.keep_variant(KIND, best.1.name());
-    Ok(best.1)
+    let (quickest, seconds) = timed_with(gpu, &right)?;
+    let best = right[quickest];
+    tracing::info!(
+        gpu = gpu.info().name,
+        arithmetic = best.name(),
+        seconds,
+        "measured"
+    );
+    gpu.keep_variant(KIND, best.name());
+    Ok(best)
 }
 
-/// Seconds of a product of middling size by the first cut.
-fn timed_with(gpu: &Gpu, arithmetic: Arithmetic) -> Result<f64> {
+/// Which of these ways does a product of middling size by its first cut the quickest, and the seconds
+/// it takes.
+fn timed_with(gpu: &Gpu, ways: &[Arithmetic]) -> Result<(usize, f64)> {
     const WIDTH: usize = 512;
-    let Some(&tile) = able(gpu, true, arithmetic).first() else {
-        return Ok(f64::INFINITY);
-    };
+    let first = |way: &Arithmetic| able(gpu, true, *way).first().copied();
+    let tiles: Vec<Tile> = ways.iter().map_while(first).collect();
     let rows = worth_measuring(gpu) / (2 * WIDTH * WIDTH);
     let x = GpuTensor::new(gpu, vec![rows, WIDTH])?;
     let w = Tensor::zeros((WIDTH, WIDTH), DType::F16, &Device::Cpu)?;
     let w = GpuTensor::upload_weight(gpu, &w)?;
-    timed(gpu, &|| product::linear_by(&x, &w, tile).map(drop))
+    quickest_of(gpu, tiles.len(), CLEARLY, &|way| {
+        product::linear_by(&x, &w, tiles[way]).map(drop)
+    })
 }
 
 /// Whether every cut with this arithmetic gives the products of f32, on sizes that nothing divides

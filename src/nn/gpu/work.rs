@@ -83,6 +83,8 @@ pub struct KernelCounts {
     pub bytes: u64,
     /// Bytes between memory and a cache.
     pub moved: u64,
+    /// How many times the least that it had to one run moved, at most.
+    pub most_times: f64,
     /// The most that one workgroup does before it may pause, in floating point operations, a byte
     /// being eight.
     pub longest_step: u64,
@@ -96,6 +98,7 @@ impl KernelCounts {
             flops: self.flops - before.flops,
             bytes: self.bytes - before.bytes,
             moved: self.moved - before.moved,
+            most_times: self.most_times,
             longest_step: self.longest_step,
         }
     }
@@ -180,6 +183,8 @@ impl Work {
             of.flops += run.flops;
             of.bytes += run.bytes;
             of.moved += run.moved;
+            let times = run.moved as f64 / run.bytes.max(1) as f64;
+            of.most_times = of.most_times.max(times);
             let load = Load::of(run);
             let steps = load.groups * u64::from(load.steps);
             of.longest_step = of.longest_step.max(load.cost / steps.max(1));

@@ -12,10 +12,10 @@ struct Sizes {
     out_w: u32, kernel_w: u32, stride: u32, pad: u32,
     double: u32, has_bias: u32,
     // Rows that share a row of what is beside the product.
-    each: u32, unused_a: u32,
-    // Of the steps of so many columns of A the first that this piece goes through, and the first of the
-    // next.
-    by_rows: u32, unused_b: u32, step: u32, steps: u32,
+    each: u32, kernel_h: u32,
+    // Channels that are gone through for all places under the kernel before the next. Of the steps of so
+    // many columns of A the first that this piece goes through, and the first of the next.
+    by_rows: u32, slab: u32, step: u32, steps: u32,
 }
 
 @group(0) @binding(0) var<uniform> s: Sizes;
@@ -45,29 +45,44 @@ fn row_at(m: u32) -> Row {
     return Row(m, 0, 0, m < s.m);
 }
 
-// A column of A: of a convolution its channel, and the place under the kernel.
-struct Column { k: u32, channel: u32, down: i32, across: i32 }
+// A column of A: of a convolution its channel, the first of the slab that it is in, and the place under
+// the kernel. A few channels of a picture stay in a cache until all places have seen them; all of them
+// would be read from memory for each place. `row` is the row of B that belongs to it.
+struct Column { k: u32, row: u32, channel: u32, first: u32, down: i32, across: i32 }
 
 fn column_at(k: u32) -> Column {
     if IS_CONV {
-        let tap = k / s.c;
-        return Column(k, k % s.c, i32(tap / s.kernel_w), i32(tap % s.kernel_w));
+        let places = s.kernel_w * s.kernel_h;
+        let first = min(k / (s.slab * places) * s.slab, s.c - s.slab);
+        let tap = (k - first * places) / s.slab;
+        let channel = first + k % s.slab;
+        return Column(
+            k, tap * s.c + channel, channel, first, i32(tap / s.kernel_w), i32(tap % s.kernel_w),
+        );
     }
-    return Column(k, 0u, 0, 0);
+    return Column(k, k, 0u, 0u, 0, 0);
 }
 
 // The column so many further on, without divisions, which would cost more than the products.
 fn further(earlier: Column, by: u32) -> Column {
     var column = earlier;
     column.k += by;
+    column.row += by;
     if IS_CONV {
         column.channel += by;
-        while column.channel >= s.c {
-            column.channel -= s.c;
+        while column.channel >= column.first + s.slab {
+            column.channel -= s.slab;
+            column.row += s.c - s.slab;
             column.across += 1;
             if column.across == i32(s.kernel_w) {
                 column.across = 0;
                 column.down += 1;
+                if column.down == i32(s.kernel_h) && column.k < s.k {
+                    column.down = 0;
+                    column.first += s.slab;
+                    column.channel += s.slab;
+                    column.row += s.slab - s.k;
+                }
             }
         }
     }

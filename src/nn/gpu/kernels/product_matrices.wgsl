@@ -47,6 +47,7 @@ fn main(
     for (var i = 0u; i < A_LOADS; i++) {
         rows[i] = row_at(first_m + (thread + i * THREADS) / (BK / 4u));
     }
+    let own = thread % (BK / 4u) * 4u;
     if thread == 0u {
         working = subgroups;
         atomicStore(&spilled, 0u);
@@ -62,7 +63,7 @@ fn main(
             TAKEN_UP
         }
         // An invocation stages the same column of every row.
-        var column = column_at(s.step * BLOCK + thread % (BK / 4u) * 4u);
+        var column = column_at(s.step * BLOCK + own);
         let last = select(min(s.k, s.steps * BLOCK), 0u, outside);
         for (var k = s.step * BLOCK; k < last; k += BK) {
             for (var i = 0u; i < A_LOADS; i++) {
@@ -75,11 +76,12 @@ fn main(
                     a_tile[at / (BK / 4u) * A_PITCH + quad + j] = f16(held[j]);
                 }
             }
+            let row = column.row - own;
             column = further(column, BK);
             for (var i = 0u; i < B_LOADS; i++) {
                 let at = thread + i * THREADS;
                 let quad = at % COLUMNS * 4u;
-                let v = load_b(k + at / COLUMNS, first_n + quad);
+                let v = load_b(row + at / COLUMNS, first_n + quad);
                 for (var j = 0u; j < 4u; j++) {
                     b_tile[at / COLUMNS * B_PITCH + quad + j] = f16(v[j]);
                 }
@@ -166,8 +168,9 @@ fn mend_sums(
         for (var k = from_k; k < to_k; k += 4u) {
             let v = load_a(row, column);
             let over = v - clamp(v, vec4<f32>(-LARGEST), vec4<f32>(LARGEST));
-            if any(over != vec4<f32>(0.0)) { sum += over.x * load_b(k, n) + over.y * load_b(k + 1u, n)
-                + over.z * load_b(k + 2u, n) + over.w * load_b(k + 3u, n); }
+            let at = column.row;
+            if any(over != vec4<f32>(0.0)) { sum += over.x * load_b(at, n) + over.y * load_b(at + 1u, n)
+                + over.z * load_b(at + 2u, n) + over.w * load_b(at + 3u, n); }
             column = further(column, 4u);
         }
         put_four(unit, quad, sum);

@@ -41,7 +41,8 @@ fn main(
     BEFORE
 
     // An invocation stages the same column of every row.
-    var column = column_at(s.step * BK + thread % (BK / 4u) * 4u);
+    let own = thread % (BK / 4u) * 4u;
+    var column = column_at(s.step * BK + own);
     let last = min(s.k, s.steps * BK);
     for (var k = s.step * BK; k < last; k += BK) {
         for (var i = 0u; i < A_LOADS; i++) {
@@ -51,6 +52,7 @@ fn main(
             LOOKED_AT
             a_tile[at / (BK / 4u) * PITCH + quad] = Four(v);
         }
+        let row = column.row - own;
         column = further(column, BK);
         STAGE_B
         workgroupBarrier();

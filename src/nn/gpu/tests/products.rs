@@ -75,6 +75,10 @@ fn convolutions_are_those_of_the_processor() {
             ([2, 9, 5, 4], 36, 3, down(Padding::Zeros(1))),
             ([1, 8, 10, 8], 3, 3, down(Padding::BottomRight(1))),
             ([1, 3, 5, 12], 4, 3, doubled),
+            // Channels in slabs of sixteen.
+            ([1, 6, 5, 16], 3, 3, ConvOptions::same(3)),
+            ([2, 7, 6, 48], 20, 3, down(Padding::Zeros(1))),
+            ([1, 5, 4, 32], 9, 3, doubled),
             (
                 [1, 12, 12, 5],
                 7,
@@ -163,22 +167,22 @@ fn near_in_f16(gpu: &Gpu) {
             "sums too large",
         );
     }
-    let x = draw(0, &[2, 9, 5, 4]);
-    let w = halved(&draw(1, &[3, 3, 4, 36]));
-    let stored = GpuTensor::upload_weight(gpu, &w).unwrap();
-    let wide = w.to_dtype(DType::F32).unwrap();
-    for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
-        let x = (&x * scale).unwrap();
-        let want = nn::conv2d(&x, &wide, None, ConvOptions::same(3)).unwrap();
-        let got = product::conv2d(
-            &up(&x),
-            &stored,
-            (None, Epilogue::Nothing),
-            ConvOptions::same(3),
-        )
-        .unwrap();
-        let apart = apart(&got, &want);
-        assert!(apart < limit, "a picture times {scale}: {apart} apart");
+    for channels in [4, 48] {
+        let x = draw(0, &[2, 9, 5, channels]);
+        let w = halved(&draw(1, &[3, 3, channels, 36]));
+        let stored = GpuTensor::upload_weight(gpu, &w).unwrap();
+        let wide = w.to_dtype(DType::F32).unwrap();
+        for (scale, limit) in [(1.0, 2e-3), (1e5, 1e-4)] {
+            let x = (&x * scale).unwrap();
+            let want = nn::conv2d(&x, &wide, None, ConvOptions::same(3)).unwrap();
+            let plain = (None, Epilogue::Nothing);
+            let got = product::conv2d(&up(&x), &stored, plain, ConvOptions::same(3)).unwrap();
+            let apart = apart(&got, &want);
+            assert!(
+                apart < limit,
+                "a picture of {channels} channels times {scale}: {apart} apart"
+            );
+        }
     }
 }
 
@@ -267,8 +271,10 @@ fn work_that_pauses_gives_the_same_numbers() {
             weight(half(draw(1, &[300, 132]))),
             weight(draw(2, &[300, 131])),
         );
-        let picture = up(&draw(3, &[1, 9, 10, 12]));
-        let kernel = weight(half(draw(4, &[3, 3, 12, 20])));
+        let pictures = [12, 48].map(|channels| {
+            let kernel = weight(half(draw(4, &[3, 3, channels, 20])));
+            (up(&draw(3, &[1, 9, 10, channels])), kernel)
+        });
         let b = up(&draw(5, &[132]));
         let q = up(&draw(6, &[1, 40, 2 * 512]));
         let (k, v) = (up(&draw(7, &[1, 700, 512])), up(&draw(8, &[1, 700, 512])));
@@ -293,10 +299,12 @@ fn work_that_pauses_gives_the_same_numbers() {
             let act = Epilogue::Activation(ActivationFunction::Gelu);
             run(&|| product::linear(&x, &w, Some(&b), act));
             run(&|| product::linear(&x, &odd, None, Epilogue::Nothing));
-            run(&|| {
-                let same = ConvOptions::same(3);
-                product::conv2d(&picture, &kernel, (None, Epilogue::Nothing), same)
-            });
+            for (picture, kernel) in &pictures {
+                run(&|| {
+                    let same = ConvOptions::same(3);
+                    product::conv2d(picture, kernel, (None, Epilogue::Nothing), same)
+                });
+            }
             for mask in [Mask::None, Mask::Causal] {
                 run(&|| attend::attention(&q, &k, &v, (2, 1), &mask));
                 run(&|| attend::attention(&odd_q, &odd_k, &odd_k, (1, 1), &mask));
