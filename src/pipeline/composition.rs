@@ -109,19 +109,23 @@ impl Request {
         all
     }
 
-    /// How each of the pictures of `candidate` would be drawn, or what its noun is drawn as.
-    pub(super) fn pictures_of(&self, candidate: &Candidate) -> Vec<CompositionSubject> {
-        let id = match candidate.entity.who {
-            Who::Drawing(drawing) => return vec![CompositionSubject::Drawing(drawing)],
-            Who::Member(id) => id,
+    /// How each of the pictures of `candidate` would be drawn, or what its noun is drawn as; `None` of whom
+    /// is not in the cast.
+    pub(super) fn pictures_of(
+        &self,
+        candidate: &Candidate,
+    ) -> Option<(MemberId, Vec<CompositionSubject>)> {
+        let Who::Member(id) = candidate.entity.who else {
+            return None;
         };
-        let Some(member) = self.member_of(id) else {
-            return Vec::new();
-        };
+        let member = self.member_of(id)?;
         let called = format!("{}: {}", member.name, member.description);
         let like = drawn_nouns(&called).first().map(|noun| noun.drawing);
         if member.pictures.is_empty() {
-            return like.map(CompositionSubject::Drawing).into_iter().collect();
+            return Some((
+                id,
+                like.map(CompositionSubject::Drawing).into_iter().collect(),
+            ));
         }
         let pictures = member.pictures.iter();
         let pictures = pictures.filter_map(|id| self.images.get(id));
@@ -129,7 +133,7 @@ impl Request {
             picture: cut_out(&picture),
             like,
         };
-        pictures.map(cut).collect()
+        Some((id, pictures.map(cut).collect()))
     }
 
     /// What the story up to `text` says of each of `candidates`: its words, and its pictures by whom of

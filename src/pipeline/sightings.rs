@@ -10,6 +10,7 @@ use super::Request;
 use super::composition::Candidate;
 use crate::judges::{CompositionRecogniser, DrawingChoice};
 use crate::pixels::shown_rgb;
+use crate::story::MemberId;
 use crate::storyworld::library::{Composition, CompositionSubject, Figure, SceneSetting};
 
 /// Pictures back in the story that are looked at.
@@ -30,6 +31,8 @@ pub(super) struct Sightings {
 /// Looks at the pictures of stories, at each once.
 pub(super) struct Sight {
     recogniser: CompositionRecogniser,
+    /// Those who were last looked for, each drawn once, and their hash.
+    choice: Option<(u64, DrawingChoice)>,
     kept: Vec<Look>,
 }
 
@@ -46,27 +49,36 @@ impl Sight {
     pub(super) fn new() -> Self {
         Self {
             recogniser: CompositionRecogniser::new(),
+            choice: None,
             kept: Vec::new(),
         }
     }
 
-    /// What the pictures before the panel of `request` show of `candidates`.
+    /// What the pictures before the panel of `request` show of those `candidates` who are in the cast:
+    /// who was drawn before is.
     pub(super) fn of(&mut self, request: &Request, candidates: &[Candidate]) -> Sightings {
         let panels = &request.context;
         if panels.iter().all(|panel| panel.picture.is_none()) {
             return Sightings::default();
         }
-        let (owners, subjects): (Vec<usize>, Vec<CompositionSubject>) = (0..)
-            .zip(candidates)
-            .flat_map(|(i, one)| {
-                let pictures = request.pictures_of(one).into_iter();
-                pictures.map(move |subject| (i, subject))
-            })
+        let members = (0..).zip(candidates).filter_map(|(i, one)| {
+            let (member, pictures) = request.pictures_of(one)?;
+            Some((member, i, pictures))
+        });
+        let mut members: Vec<(MemberId, usize, Vec<CompositionSubject>)> = members.collect();
+        // In one order, whoever is named first: so the same members are looked for once.
+        members.sort_by_key(|(member, ..)| *member);
+        let (owners, subjects): (Vec<usize>, Vec<CompositionSubject>) = members
+            .into_iter()
+            .flat_map(|(_, i, pictures)| pictures.into_iter().map(move |subject| (i, subject)))
             .unzip();
         let mut hasher = DefaultHasher::new();
         subjects.hash(&mut hasher);
         let hash = hasher.finish();
-        let choice = DrawingChoice::new(&subjects);
+        let choice = match self.choice.take() {
+            Some((of, choice)) if of == hash => choice,
+            _ => DrawingChoice::new(&subjects),
+        };
         let first = panels.len().saturating_sub(PICTURES);
         let looks: Vec<Option<Composition>> = panels
             .iter()
@@ -76,6 +88,7 @@ impl Sight {
                 self.look(picture, hash, &choice)
             })
             .collect();
+        self.choice = Some((hash, choice));
         let last = looks.last().and_then(Option::as_ref);
         let setting = last.map(|seen| seen.setting);
         let numbers = |seen: Composition| {
@@ -136,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::ContextPanel;
-    use crate::story::{Member, MemberId, MemberKind, PanelId};
+    use crate::story::{Member, MemberKind, PanelId};
     use crate::storyworld::library::{
         CompositionRenderer, DRAWING_SIDE, Figure, Location, drawing, drawn_nouns,
     };

@@ -259,9 +259,23 @@ fn the_comparison_tells_stories_of_the_library() {
         row("vokens", ""),
         row("no references", "references = false\nwrites = false"),
         "[[row]]\nname = \"real\"\nkind = \"real\"\n".to_owned(),
+        row("pictures alone", "context = [\"pictures\"]\nwrites = false"),
+        row("in words", "voken = \"describes\"\nwrites = false"),
     ];
     fs::write(desk.path().join("rows.toml"), rows.concat()).unwrap();
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    // One that is asked for picture prompts in words, which it was not taught, still draws.
+    let (voken, describes) = (
+        built_in.join("sprout-open/voken"),
+        desk.path().join("describes"),
+    );
+    fs::create_dir(&describes).unwrap();
+    for name in ["model.safetensors", "vision.safetensors"] {
+        fs::copy(voken.join(name), describes.join(name)).unwrap();
+    }
+    let config = fs::read_to_string(voken.join("config.json")).unwrap();
+    let config = config.replace("\"vokens\"", "\"description\"");
+    fs::write(describes.join("config.json"), config).unwrap();
     let options = "--config rows.toml --stories 1 --seed 5 --steps 4 --json out.json";
     crate::support::vokenboard(&built_in)
         .current_dir(desk.path())
@@ -287,7 +301,8 @@ fn the_comparison_tells_stories_of_the_library() {
         assert_eq!(value(2, "frechet"), None);
     }
     let recall = |row| value(row, "recall").unwrap();
-    assert!(recall(0) > recall(1), "{report}");
+    assert!(recall(0) > recall(1) && recall(3) > recall(1), "{report}");
+    assert!(recall(4) < 1.0 && value(4, "perplexity").is_none());
     assert!(value(0, "perplexity").unwrap() > 1.0 && value(1, "perplexity").is_none());
     // What the storyworld has no references for is refused by name.
     fs::write(desk.path().join("rows.toml"), rows[1..].concat()).unwrap();

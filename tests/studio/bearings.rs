@@ -292,10 +292,13 @@ fn every_script_is_shown_and_stays_in_its_card() {
     ]);
     t.key(Modifiers::NONE, Key::Home);
     t.studio.run_steps(6);
-    t.shot("scripts");
+    t.look("scripts", &[]);
+    let text = |n: usize| format!("Text of panel {n}");
+    let [first, second, third] = [1, 2, 3].map(|n| t.studio.get_by_label(&text(n)).rect());
+    assert!(first.right() < second.left() && second.right() < third.left());
     t.key(Modifiers::NONE, Key::End);
     t.studio.run_steps(6);
-    t.shot("scripts-end");
+    t.look("scripts-end", &[]);
     t.studio.get_by_label("Text of panel 7").click();
     t.studio.run_steps(5);
     assert!(t.studio.get_by_label("Text of panel 7").is_focused());

@@ -251,8 +251,9 @@ impl Test {
         self.shot_without(name, &[]);
     }
 
-    /// As [`Test::shot`], but for what is at these labels.
-    pub fn shot_without(&mut self, name: &str, labels: &[&str]) {
+    /// The window without what is at these labels; `STUDIO_SHOTS` as with [`Test::shot`]. By itself it is
+    /// for what looks otherwise on every system, as letters of the system's fonts do.
+    pub fn look(&mut self, name: &str, labels: &[&str]) -> RgbaImage {
         // Traces of the pointer and what moves have gone by then.
         self.studio.run_steps(20);
         let mut whole = self.studio.render().unwrap();
@@ -260,6 +261,12 @@ impl Test {
         if let Ok(out) = std::env::var("STUDIO_SHOTS") {
             whole.save(format!("{out}/{name}.png")).unwrap();
         }
+        whole
+    }
+
+    /// As [`Test::shot`], but for what is at these labels.
+    pub fn shot_without(&mut self, name: &str, labels: &[&str]) {
+        let whole = self.look(name, labels);
         let (width, height) = whole.dimensions();
         let half = resize(&whole, width / 2, height / 2, FilterType::Triangle);
         let options = SnapshotOptions::new()

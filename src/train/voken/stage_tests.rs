@@ -1,12 +1,13 @@
 //! The head that says who is in a picture: its gradient, and that a run with it learns and goes on
 //! after a kill to the same weights.
 
+use super::data::{DataKind, StorySource};
 use super::loss::composition_loss;
 use super::stage::OF_WORDS;
 use super::tests::{WIDTH, trained};
 use crate::llm::float::GgufLlama;
 use crate::nn::{Params, check_gradients, noise};
-use crate::storyworld::MENTION_FEATURES;
+use crate::storyworld::{MENTION_FEATURES, words};
 use crate::train;
 use crate::voken::{CompositionHead, CompositionHeadConfig, VokenFolder};
 use candle_core::{DType, Device};
@@ -100,6 +101,25 @@ fn stories_of_the_library_teach_who_is_shown_and_go_on_after_a_kill() {
         name.to_string_lossy().starts_with("stage-")
     });
     assert!(report, "a sample says how many names are right");
+}
+
+#[test]
+fn whole_picture_prompts_name_whoever_is_shown() {
+    let of = |kind| StorySource::open(None, 3, kind, 4).unwrap();
+    let (settings, prompts) = (of(DataKind::Library), of(DataKind::Prompts));
+    for story in 0..4 {
+        for (setting, panel) in settings.story(story).iter().zip(prompts.story(story)) {
+            assert_eq!(setting.text, panel.text);
+            let prompt = &panel.description;
+            assert!(prompt.ends_with(&setting.description), "{prompt}");
+            for who in &panel.stage {
+                let name = &who.referent.names[0];
+                let plain = |text: &str| words(text).collect::<Vec<_>>().join(" ");
+                let named = format!(" {} ", plain(prompt)).contains(&format!(" {} ", plain(name)));
+                assert!(named || who.place.is_none(), "{name}: {prompt}");
+            }
+        }
+    }
 }
 
 /// The losses of the stage head that a run wrote.
