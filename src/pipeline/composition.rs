@@ -365,16 +365,22 @@ impl Request {
         })
     }
 
-    /// The member that is called by `noun` in another number: "bees" by "a bee".
-    fn counted(&self, noun: &DrawnNoun) -> Option<Entity> {
+    /// The member whom `noun` of `text` means: by its name in another number ("bees" by "a bee"), or by
+    /// its description, if it is not "a" or "another" one: "the monkey" is Ben, who is a monkey.
+    fn counted(&self, text: &str, noun: &DrawnNoun) -> Option<Entity> {
         let of_one = forms(&noun.noun);
         let is_noun = |name: &str| {
             let of_other = forms(&name.trim().to_lowercase());
             of_one.iter().any(|form| of_other.contains(form))
         };
+        let before = text.get(..noun.at.start).unwrap_or_default();
+        let article = words(before).last().unwrap_or_default();
+        let another = ["a", "an", "another", "second"].contains(&article.as_str());
         let mut cast = self.board.cast.iter();
-        let member = cast.find(|member| member.names().any(is_noun))?;
-        self.member(member.id)
+        let called = cast.find(|member| member.names().any(is_noun));
+        let mut cast = self.board.cast.iter();
+        let described = || cast.find(|member| !another && is_noun(&member.description));
+        self.member(called.or_else(described)?.id)
     }
 
     /// Whom and what `text` names, in its order, each once.
@@ -398,7 +404,7 @@ impl Request {
             if !free || given.is_some_and(is_member) {
                 continue;
             }
-            let entity = self.counted(&found).unwrap_or_else(|| Entity {
+            let entity = self.counted(text, &found).unwrap_or_else(|| Entity {
                 who: Who::Drawing(found.drawing),
                 character: found.drawing.get().kind.is_character(),
                 rank: rank(found.drawing.get().kind, found.fit),
@@ -500,6 +506,27 @@ mod tests {
         assert_eq!(
             story.composition_prompt("A bee and a wolf sleep in the garden."),
             "bees on the left and wolf on the right in the garden on a sunny day"
+        );
+    }
+
+    #[test]
+    fn whoever_has_a_given_name_is_still_called_by_the_noun() {
+        let mut story = request(&["A monkey called Ben sleeps."]);
+        story.board.cast = vec![Member {
+            kind: MemberKind::Character,
+            name: "Ben".into(),
+            description: "monkey".into(),
+            pictures: vec![ImageId::of(&RgbaImage::new(2, 2))],
+            ..Member::new(MemberId(1))
+        }];
+        assert_eq!(
+            story.composition_prompt("The monkey meets an owl in the garden."),
+            "Ben on the left and owl on the right in the garden on a sunny day"
+        );
+        let other = story.composition_prompt("Another monkey and Ben sit in the garden.");
+        assert!(
+            other.starts_with("monkey on the left and Ben on the right "),
+            "{other}"
         );
     }
 
