@@ -135,7 +135,7 @@ fn preset(name: &str) -> Result<Preset, String> {
     })
 }
 
-fn guidance(text: &str) -> Result<f32, String> {
+pub(super) fn guidance(text: &str) -> Result<f32, String> {
     number(text, "a guidance scale from 1 to 15", |x| {
         (1.0..=15.0).contains(&x)
     })

@@ -183,6 +183,12 @@ fn a_plan_says_what_a_picture_takes_of_a_gpu() {
             .and(contains("decoding: ")),
     )
     .stdout(contains("runs of kernels").and(contains("times the least")));
+    vokenboard(&[
+        "models", "plan", "ink", "--models", folder, "--device", "gpu:99",
+    ])
+    .assert()
+    .failure()
+    .stderr(contains("there is no GPU number 99").and(contains("--device cpu")));
     vokenboard(&["models", "plan", "tiny", "--models", folder])
         .assert()
         .failure()

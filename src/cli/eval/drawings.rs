@@ -7,10 +7,12 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::super::options::guidance;
 use super::super::output::{ForceArgs, write_json};
 use crate::diffusion::{CompositionDiffusion, DenoisingOptions};
 use crate::eval::{Accuracy, DrawingOptions, DrawingSource, SceneVerdict, Verdict, judge_drawings};
-use crate::story::read_picture_file;
+use crate::pipeline;
+use crate::story::{Settings, read_picture_file};
 use crate::storyworld::library::{CompositionSubject, cut_out};
 use crate::weights::{self, ComputeDevices};
 
@@ -50,12 +52,12 @@ pub(super) struct DrawingsArgs {
     /// The same number draws the same scenes
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Steps of each picture
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    steps: u32,
-    /// Guidance scale
-    #[arg(long, value_name = "X", default_value_t = 3.0)]
-    guidance: f64,
+    /// Steps of each picture [default: Sprout Open's usual number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    steps: Option<u32>,
+    /// Guidance scale [default: Sprout Open's usual one]
+    #[arg(long, value_name = "X", value_parser = guidance)]
+    guidance: Option<f32>,
     /// Write a PNG of the scenes, each as the renderer and as the model draws it
     #[arg(long, value_name = "FILE")]
     grid: Option<PathBuf>,
@@ -77,22 +79,23 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
     if args.samples == 0 {
         bail!("there is nothing to judge; ask for at least 1 with --samples");
     }
-    let dir = match &args.model {
-        Some(dir) => dir.clone(),
-        None => weights::models_dir(None)?.join(weights::DEFAULT_MODEL),
-    };
+    let built_in = weights::find(&weights::models_dir(None)?, weights::DEFAULT_MODEL)?;
+    let usual = pipeline::default_settings(Settings::default(), &built_in.manifest);
+    let steps = args.steps.unwrap_or(usual.steps);
+    let guidance = args.guidance.unwrap_or(usual.guidance);
+    let dir = args.model.as_ref().unwrap_or(&built_in.dir);
     let source = match (&args.pictures, args.drawings) {
         (Some(dir), _) => DrawingSource::Other(pictures(dir)?),
         (None, Whose::Trained) => DrawingSource::Trained,
         (None, Whose::HeldOut) => DrawingSource::HeldOut,
     };
-    let model = CompositionDiffusion::load(&dir, &ComputeDevices::of(&candle_core::Device::Cpu))?;
+    let model = CompositionDiffusion::load(dir, &ComputeDevices::of(&candle_core::Device::Cpu))?;
     let options = DrawingOptions {
         samples: args.samples,
         seed: args.seed,
         how: DenoisingOptions {
-            steps: args.steps as usize,
-            guidance: args.guidance,
+            steps: steps as usize,
+            guidance: f64::from(guidance),
             ..DenoisingOptions::default()
         },
         source,
@@ -146,7 +149,7 @@ pub(super) fn run(args: &DrawingsArgs) -> anyhow::Result<()> {
             .collect::<Vec<_>>()
     };
     let report = json!({
-        "seed": args.seed, "steps": args.steps, "guidance": args.guidance,
+        "seed": args.seed, "steps": steps, "guidance": guidance,
         "real": shares(&report.real), "drawn": shares(&report.drawn),
         "real_scenes": rates(&report.real_scenes), "drawn_scenes": rates(&report.drawn_scenes),
     });

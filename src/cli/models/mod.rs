@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::catalogue::{self, CatalogueError};
+use crate::nn::gpu::adapter;
 use crate::published::{ModelPart, parse_bytes};
 use crate::weights::{self, DeviceChoice, DeviceKind, WeightsKind};
 
@@ -216,7 +217,10 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
 fn planned_on(choice: DeviceChoice) -> anyhow::Result<DeviceKind> {
     Ok(match choice {
         DeviceChoice::Only(kind) => kind,
-        DeviceChoice::Gpu(_) | DeviceChoice::GpuOrCpu(_) => DeviceKind::Cpu,
+        DeviceChoice::Gpu(number) | DeviceChoice::GpuOrCpu(number) => {
+            number.map(adapter).transpose()?;
+            DeviceKind::Cpu
+        }
         DeviceChoice::Auto => weights::kind_of(&weights::select_candle_device()),
     })
 }

@@ -132,6 +132,15 @@ pub fn adapters() -> Vec<AdapterInfo> {
         .collect()
 }
 
+/// The adapter of that number, which is not opened.
+///
+/// # Errors
+/// A number that no adapter has.
+pub fn adapter(number: usize) -> Result<AdapterInfo, GpuError> {
+    let all = find(wgpu::MemoryBudgetThresholds::default());
+    Ok(choose(Some(number), all)?.info)
+}
+
 /// The adapter that an author means: the one with that number, or without a number the best one
 /// that is no software.
 pub(super) fn choose(number: Option<usize>, mut all: Vec<Found>) -> Result<Found, GpuError> {

@@ -38,7 +38,7 @@ mod traffic;
 mod tune;
 mod work;
 
-pub use adapters::{AdapterInfo, AdapterKind, adapters};
+pub use adapters::{AdapterInfo, AdapterKind, adapter, adapters};
 pub use attend::CausalAttention;
 pub use bench::{Measured, kernels, measure};
 pub use cache::GpuCache;
